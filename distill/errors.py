@@ -1,0 +1,33 @@
+"""What a person did wrong, or has not installed: said with the place and the remedy, exit code 2."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+
+class UserError(Exception):
+    """Bad input. `where` names the file and row, `what` the fault, `remedy` the way out.
+
+    The command line prints the three and exits with code 2, without a traceback.
+    """
+
+    def __init__(self, where: str, what: str, remedy: str) -> None:
+        super().__init__(f"{where}: {what}\n  remedy: {remedy}")
+        self.where = where
+        self.what = what
+        self.remedy = remedy
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or name the extra that brings it.
+
+    Raises:
+        UserError: if `module` is not installed.
+    """
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise UserError(
+            f"module {module!r}",
+            "is not installed in this environment",
+            f"pip install 'distill[{extra}]'",
+        )
+    return importlib.import_module(module)

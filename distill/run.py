@@ -1,0 +1,270 @@
+"""A run's folder: one sub-folder a stage, each with a fingerprint, shards that commit atomically,
+and a manifest. Killed at any moment, the same command continues and ends with the same bytes."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from filelock import FileLock, Timeout
+
+from distill.errors import UserError
+from distill.progress import Progress
+from distill.tables import DROPPED, Row, Table, commit_bytes, read_rows, write_shard
+
+Overwrite = Literal["never", "stale", "always"]
+T = TypeVar("T")
+
+_VERSIONED = (
+    "torch transformers sentence-transformers faiss-cpu faiss-gpu-cu12 datasets mteb numpy pyarrow"
+)
+
+
+def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """16 hex digits over everything that changes a stage's result."""
+    body = json.dumps([stage, settings, inputs], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, there whole or not at all."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    commit_bytes(path, (text + "\n").encode())
+
+
+@dataclass
+class Shard:
+    """What the work on one shard yields: its rows, and what it counted on the way."""
+
+    rows: list[Row]
+    counts: Counter[str] = field(default_factory=Counter)
+    dropped: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's folder under a fingerprint. Bookkeeping lives in its hidden `.stage/`, so that
+    the folder opens with any Parquet reader."""
+
+    name: str
+    folder: Path
+    fingerprint: str
+
+    @property
+    def book(self) -> Path:
+        return self.folder / ".stage"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = read_json(self.book / "manifest.json")
+        return manifest
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.manifest["complete"])
+
+    def finish(self, **figures: Any) -> None:
+        """Add the shards' figures up into the manifest and mark the stage complete."""
+        manifest = self.manifest
+        seconds, rows, counts = 0.0, 0, Counter[str]()
+        for path in sorted(self.book.glob("part-*.json")):
+            shard = read_json(path)
+            seconds += shard["seconds"]
+            rows += shard["rows"]
+            counts.update(shard["counts"])
+        manifest |= {
+            "seconds": round(figures.pop("seconds", seconds), 3),
+            "rows": figures.pop("rows", rows),
+            "counts": dict(sorted(counts.items())) | figures.pop("counts", {}),
+            "complete": True,
+        }
+        if figures:
+            manifest["figures"] = figures
+        write_json(self.book / "manifest.json", manifest)
+
+    def map_shards(
+        self,
+        table: Table,
+        items: Sequence[T],
+        work: Callable[[T], Shard],
+        size: Callable[[T], int] = lambda item: 1,
+        unit: str = "shards",
+    ) -> None:
+        """Do `work` on every item whose shard is not there yet, and commit each as it is done.
+
+        The figures and the dropped rows of a shard are written before the shard itself, whose
+        rename is the commit: a shard that exists is never done again, one that does not is.
+        """
+        paths = [self.folder / f"part-{i:05d}.parquet" for i in range(len(items))]
+        if self.complete and all(p.exists() for p in paths):
+            return
+        done = sum(size(item) for item, path in zip(items, paths, strict=True) if path.exists())
+        total = sum(size(item) for item in items)
+        with Progress(self.name, total, unit, done) as progress:
+            for item, path in zip(items, paths, strict=True):
+                if path.exists():
+                    continue
+                begun = time.perf_counter()
+                shard = work(item)
+                self._commit(table, path, shard, time.perf_counter() - begun)
+                progress.advance(size(item))
+
+    def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
+        write_shard(DROPPED, self.book / f"dropped-{path.name}", shard.dropped)
+        figures = {
+            "seconds": round(seconds, 3),
+            "rows": len(shard.rows),
+            "counts": dict(sorted(shard.counts.items())),
+        }
+        write_json(self.book / f"{path.stem}.json", figures)
+        write_shard(table, path, shard.rows)
+
+    def rows(self, table: Table) -> list[Row]:
+        return list(read_rows(table, self.folder))
+
+
+class Run:
+    """A run's folder, locked against a second writer while open.
+
+    Raises:
+        UserError: on entry if another process holds the folder; from `stage` if the folder was
+            written under another fingerprint and `overwrite` is "never".
+    """
+
+    def __init__(self, folder: Path, overwrite: Overwrite = "never") -> None:
+        self.folder = folder
+        self.overwrite = overwrite
+        self._lock = FileLock(folder / ".lock")
+        self._renewed: set[str] = set()
+
+    def __enter__(self) -> "Run":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                str(self.folder),
+                "another process is writing this run",
+                "wait for it to end, or give this run another folder with --run",
+            ) from None
+        for stray in self.folder.rglob(".*.part"):
+            stray.unlink()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def stage(self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()) -> Stage:
+        """Open a stage: continue it where its fingerprint is the same, else begin it anew.
+
+        What stands under another fingerprint is moved to `superseded/`, never deleted, and comes
+        back from there when its settings do.
+        """
+        marks = {stage.name: stage.fingerprint for stage in inputs}
+        mark = fingerprint(name, settings, marks)
+        stage = Stage(name, self.folder / name, mark)
+        found = self._found(stage)
+        renew = self.overwrite == "always" and name not in self._renewed
+        if found == mark and not renew:
+            return stage
+        if found is not None:
+            if self.overwrite == "never":
+                self._refuse(stage, settings, marks)
+            self._supersede(stage, found)
+        self._renewed.add(name)
+        kept = self._superseded(name, mark)
+        if kept.exists() and not renew:
+            os.replace(kept, stage.folder)
+            return stage
+        self._begin(stage, settings, marks)
+        return stage
+
+    def _found(self, stage: Stage) -> str | None:
+        path = stage.book / "manifest.json"
+        if not path.exists():
+            return "" if stage.folder.exists() and any(stage.folder.iterdir()) else None
+        return str(read_json(path)["fingerprint"])
+
+    def _refuse(self, stage: Stage, settings: Mapping[str, Any], marks: Mapping[str, str]) -> None:
+        path = stage.book / "manifest.json"
+        before = read_json(path) if path.exists() else {"settings": {}, "inputs": {}}
+        after = {"settings": json.loads(json.dumps(settings)), "inputs": dict(marks)}
+        changed = [
+            key
+            for part in ("settings", "inputs")
+            for key in sorted(before[part].keys() | after[part].keys())
+            if before[part].get(key) != after[part].get(key)
+        ]
+        raise UserError(
+            str(stage.folder),
+            f"was written with another fingerprint; changed: {', '.join(changed) or 'unknown'}",
+            "--overwrite stale redoes it and what depends on it (the old is kept in "
+            "superseded/), or give this run another folder with --run",
+        )
+
+    def _superseded(self, name: str, mark: str) -> Path:
+        return self.folder / "superseded" / f"{name}-{mark or 'unmarked'}"
+
+    def _supersede(self, stage: Stage, found: str) -> None:
+        target = self._superseded(stage.name, found)
+        while target.exists():
+            target = target.with_name(target.name + "-again")
+        target.parent.mkdir(exist_ok=True)
+        os.replace(stage.folder, target)
+
+    def _begin(self, stage: Stage, settings: Mapping[str, Any], marks: Mapping[str, str]) -> None:
+        manifest = {
+            "stage": stage.name,
+            "fingerprint": stage.fingerprint,
+            "settings": settings,
+            "inputs": marks,
+            "versions": versions(),
+            "complete": False,
+        }
+        # Made beside and renamed, so that a folder without a manifest never stands here.
+        fresh = self.folder / f".{stage.name}.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        (fresh / ".stage").mkdir(parents=True)
+        write_json(fresh / ".stage" / "manifest.json", manifest)
+        if stage.folder.exists():
+            stage.folder.rmdir()
+        os.replace(fresh, stage.folder)
+
+
+def open_stage(folder: Path) -> Stage:
+    """A stage's folder as it stands, for reading."""
+    path = folder / ".stage" / "manifest.json"
+    if not path.exists():
+        raise UserError(
+            str(folder), "is not a stage of a run", "name a stage's folder inside a run's folder"
+        )
+    return Stage(folder.name, folder, str(read_json(path)["fingerprint"]))
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("distill", *_VERSIONED.split()):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

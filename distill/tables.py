@@ -1,0 +1,223 @@
+"""The tables that pass between stages: their columns, declared once, and how shards are read and
+written. A shard is a Parquet file; a table is a folder of shards in the order of their names."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.errors import UserError
+
+Row = dict[str, Any]
+
+_text, _int, _float = pa.string(), pa.int32(), pa.float32()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, what one row of it is, and its columns (nullable only where said)."""
+
+    name: str
+    one_row: str
+    schema: pa.Schema
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema.names)
+
+
+def _table(name: str, one_row: str, nullable: Sequence[str] = (), **columns: pa.DataType) -> Table:
+    fields = [pa.field(c, t, nullable=c in nullable) for c, t in columns.items()]
+    return Table(name, one_row, pa.schema(fields))
+
+
+PASSAGES = _table(
+    "passages",
+    "a passage of the corpus",
+    passage_id=_text,
+    title=_text,
+    text=_text,
+    source=_text,
+)
+GENERATIONS = _table(
+    "generations",
+    "what the LLM wrote for a passage, word for word",
+    nullable=["persona"],
+    passage_id=_text,
+    sample=_int,
+    task_type=_text,
+    persona=_text,
+    output=_text,
+    finished=pa.bool_(),
+    llm=_text,
+)
+QUERIES = _table(
+    "queries",
+    "a generated query",
+    nullable=["persona"],
+    query_id=_text,
+    seed_id=_text,
+    task=_text,
+    task_type=_text,
+    query=_text,
+    persona=_text,
+    llm=_text,
+)
+DROPPED = _table(
+    "dropped",
+    "something that a stage left out, and why",
+    item_id=_text,
+    reason=_text,
+    text=_text,
+)
+CANDIDATES = _table(
+    "candidates",
+    "a retrieved passage; rank is null for a seed passage that retrieval missed",
+    nullable=["rank"],
+    query_id=_text,
+    passage_id=_text,
+    rank=_int,
+    similarity=_float,
+)
+JUDGEMENTS = _table(
+    "judgements",
+    "one LLM score of one candidate",
+    query_id=_text,
+    passage_id=_text,
+    ranker=_text,
+    score=_float,
+    tokens=_int,
+)
+LABELS = _table(
+    "labels",
+    "a judged candidate",
+    nullable=["ql", "rc", "ql_rank", "rc_rank", "teacher"],
+    query_id=_text,
+    passage_id=_text,
+    ql=_float,
+    rc=_float,
+    retriever_rank=_int,
+    ql_rank=_int,
+    rc_rank=_int,
+    rrf=_float,
+    teacher=_float,
+)
+EXAMPLES = _table(
+    "examples",
+    "a training example",
+    nullable=["positive_score"],
+    query_id=_text,
+    task=_text,
+    task_type=_text,
+    query=_text,
+    seed_id=_text,
+    positive_id=_text,
+    positive=_text,
+    negative_ids=pa.list_(_text),
+    negatives=pa.list_(_text),
+    positive_score=_float,
+    negative_scores=pa.list_(_float),
+    relabelled=pa.bool_(),
+)
+
+TABLES: Mapping[str, Table] = {
+    t.name: t
+    for t in (
+        PASSAGES,
+        GENERATIONS,
+        QUERIES,
+        DROPPED,
+        CANDIDATES,
+        JUDGEMENTS,
+        LABELS,
+        EXAMPLES,
+    )
+}
+
+
+def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
+    """Rows as an Arrow table with the declared columns.
+
+    Raises:
+        UserError: if a row lacks a column, has one too many, or holds a value of a wrong type.
+    """
+    rows = list(rows)
+    for number, row in enumerate(rows):
+        if row.keys() != set(table.columns):
+            missing = sorted(set(table.columns) - row.keys())
+            surplus = sorted(row.keys() - set(table.columns))
+            raise UserError(
+                f"table {table.name}, row {number}",
+                f"missing columns {missing}, unknown columns {surplus}",
+                f"give each row exactly {table.columns}",
+            )
+    try:
+        arrow = pa.Table.from_pylist(rows, schema=table.schema)
+        arrow.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as fault:
+        raise UserError(
+            f"table {table.name}", str(fault), f"columns must be:\n{table.schema}"
+        ) from fault
+    for field in table.schema:
+        if not field.nullable and arrow.column(field.name).null_count:
+            raise UserError(
+                f"table {table.name}",
+                f"column {field.name!r} holds a null",
+                "every row needs a value there",
+            )
+    return arrow
+
+
+def commit_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all: beside, fsync, rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with beside.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(beside, path)
+
+
+def write_shard(table: Table, path: Path, rows: Iterable[Row]) -> int:
+    """Write one shard atomically; the same rows give the same bytes. Returns the row count."""
+    arrow = to_arrow(table, rows)
+    sink = pa.BufferOutputStream()
+    pq.write_table(arrow, sink, compression="zstd", use_dictionary=True)
+    commit_bytes(path, sink.getvalue().to_pybytes())
+    return arrow.num_rows
+
+
+def shards(folder: Path) -> list[Path]:
+    """The committed shards of a table, in order."""
+    return sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+
+
+def read_shard(table: Table, path: Path) -> list[Row]:
+    """The rows of one shard.
+
+    Raises:
+        UserError: if the file is no Parquet or its columns are not the declared ones.
+    """
+    try:
+        arrow = pq.read_table(path, partitioning=None)
+    except (pa.ArrowInvalid, OSError) as fault:
+        raise UserError(
+            str(path), f"is not a readable Parquet file ({fault})", "delete it and run again"
+        ) from fault
+    if not arrow.schema.equals(table.schema, check_metadata=False):
+        raise UserError(
+            str(path),
+            f"has other columns than a {table.name} table:\n{arrow.schema}",
+            f"expected:\n{table.schema}",
+        )
+    return arrow.to_pylist()
+
+
+def read_rows(table: Table, folder: Path) -> Iterator[Row]:
+    """Every row of a table, shard after shard, one shard in memory at a time."""
+    for path in shards(folder):
+        yield from read_shard(table, path)
