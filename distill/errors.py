@@ -1,4 +1,4 @@
-"""What a person did wrong, or has not installed: said with the place and the remedy, exit code 2."""
+"""What a person did wrong or has not installed: said with place and remedy, exit code 2."""
 
 import importlib
 import importlib.util

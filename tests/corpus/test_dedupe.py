@@ -1,0 +1,24 @@
+"""Which passages read the same."""
+
+import pytest
+
+from distill.corpus.dedupe import Seen, normalised
+
+
+def test_normal_form_forgets_case_width_and_white_space() -> None:
+    assert normalised("  Ｆine \n STRASSE\t") == normalised("fine straße") == "fine strasse"
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "is_new"),
+    [
+        ("A", "the text", False),
+        ("a", " The\nText ", False),
+        ("b", "the text", True),
+        ("A the", "text", True),  # where the title ends is part of what is read
+    ],
+)
+def test_duplicates(title: str, text: str, is_new: bool) -> None:
+    seen = Seen()
+    assert seen.is_new("A", "the text")
+    assert seen.is_new(title, text) is is_new
