@@ -1,0 +1,71 @@
+"""Encoders: texts in, unit vectors out."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from distill.models import resolve, revision
+
+Side = Literal["query", "document"]
+Vectors = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """`identity` changes whenever the vectors of a text would: model, revision, prompts, length."""
+
+    identity: dict[str, str | int]
+    dimensions: int
+
+    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+        """Unit vectors, float32, of shape (texts, dimensions)."""
+        ...
+
+
+class SentenceTransformerEncoder:
+    """A sentence-transformers model, with the prompts that it carries.
+
+    Texts are batched by a token budget, longest first, so that a batch wastes little padding.
+    """
+
+    def __init__(
+        self,
+        reference: str,
+        max_tokens: int = 256,
+        device: str | None = None,
+        batch_tokens: int = 8192,
+    ) -> None:
+        self.model = SentenceTransformer(
+            str(resolve(reference)), device=device, trust_remote_code=False
+        )
+        own = self.model.max_seq_length or max_tokens
+        self.model.max_seq_length = min(own, max_tokens)
+        self.dimensions = int(self.model.get_embedding_dimension() or 0)
+        self.identity: dict[str, str | int] = {
+            "model": reference,
+            "revision": revision(reference),
+            "max_tokens": self.model.max_seq_length,
+        }
+        self._batch_tokens = batch_tokens
+
+    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+        encode = self.model.encode_query if side == "query" else self.model.encode_document
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        lengths = [min(len(t) // 4 + 2, self.model.max_seq_length) for t in texts]
+        order = sorted(range(len(texts)), key=lambda i: (-lengths[i], i))
+        vectors = np.empty((len(texts), self.dimensions), np.float32)
+        start = 0
+        while start < len(order):
+            size = max(1, self._batch_tokens // lengths[order[start]])
+            batch = order[start : start + size]
+            vectors[batch] = encode(
+                [texts[i] for i in batch],
+                batch_size=len(batch),
+                normalize_embeddings=True,
+                show_progress_bar=False,
+            )
+            start += size
+        return vectors

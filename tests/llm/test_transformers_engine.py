@@ -1,0 +1,112 @@
+"""The engine on a tiny Llama: sharing changes the cost, never the result."""
+
+import pytest
+import torch
+
+from distill.errors import UserError
+from distill.llm import Sampling, ScoreRequest
+from distill.llm.packing import pack
+from distill.llm.transformers_engine import TransformersEngine
+
+HEADER = "Read the passage and write the query that it answers, as a person would type it.\n\n"
+PASSAGES = [
+    "Passage: Bees dance to tell other bees where the flowers are.\nQuery:",
+    "Passage: Tides follow the moon.\nQuery:",
+    "Passage: Copper conducts electricity well and does not rust, so wires are of it.\nQuery:",
+]
+QUERIES = (" why do bees dance", " moon", " what are wires made of and why is that so")
+
+
+@pytest.fixture(scope="module")
+def engine(llm_folder) -> TransformersEngine:
+    return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
+
+
+def plain_score(engine: TransformersEngine, prefix: str, continuation: str) -> float:
+    start = engine._ids(prefix, first=True)
+    end = engine._ids(continuation, first=False)
+    with torch.inference_mode():
+        logits = engine.model(input_ids=torch.tensor([start + end])).logits[0]
+    logprobs = logits[len(start) - 1 : -1].log_softmax(-1)
+    return float(logprobs[range(len(end)), end].sum())
+
+
+def test_shared_prefix_scores_equal_separate_prompts(engine):
+    requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    for request, scores in zip(requests, engine.score(requests), strict=True):
+        for query, score in zip(QUERIES, scores, strict=True):
+            assert score.logprob == pytest.approx(
+                plain_score(engine, request.prefix, query), abs=1e-3
+            )
+            assert score.tokens == len(engine._ids(query, first=False))
+
+
+def test_scores_do_not_depend_on_the_token_budget(llm_folder):
+    requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    wide = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens=4096)
+    narrow = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens=40)
+    for a, b in zip(wide.score(requests), narrow.score(requests), strict=True):
+        assert [x.logprob for x in a] == pytest.approx([x.logprob for x in b], abs=1e-3)
+
+
+def test_requests_without_anything_in_common(engine):
+    requests = [ScoreRequest("Zebra", (" one",)), ScoreRequest("An owl can turn", (" two", " 3"))]
+    scores = engine.score(requests)
+    assert [len(s) for s in scores] == [1, 2]
+    assert scores[1][0].logprob == pytest.approx(
+        plain_score(engine, "An owl can turn", " two"), abs=1e-3
+    )
+
+
+def test_tokens_saved_by_sharing_are_counted(llm_folder):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    engine.score([ScoreRequest(HEADER + PASSAGES[0], QUERIES)])
+    prefix = len(engine._ids(HEADER + PASSAGES[0], first=True))
+    assert engine.tokens["shared"] == 2 * prefix
+    own = sum(len(engine._ids(query, first=False)) for query in QUERIES)
+    assert engine.tokens["prompt"] == 3 * prefix + own
+
+
+def test_an_empty_continuation_is_refused(engine):
+    with pytest.raises(UserError, match="empty continuation"):
+        engine.score([ScoreRequest("A", ("",))])
+
+
+def test_a_row_never_exceeds_the_budget_unless_one_continuation_does():
+    rows = pack([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], budget=30)
+    assert [[len(c) for c in row.continuations] for row in rows] == [[8, 8], [30], [1]]
+    assert [row.first for row in rows] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_batched_generation_equals_one_by_one(engine, temperature):
+    sampling = Sampling(12, temperature, 0.95, stop=("\n\n",))
+    prompts = [HEADER + passage for passage in PASSAGES]
+    together = engine.generate(prompts, [1, 2, 3], sampling)
+    alone = [
+        engine.generate([prompt], [seed], sampling)[0]
+        for prompt, seed in zip(prompts, [1, 2, 3], strict=True)
+    ]
+    assert together == alone
+
+
+def test_the_seed_decides_a_sample(engine):
+    sampling = Sampling(12, 1.0)
+    [first], [again], [other] = (engine.generate([HEADER], [s], sampling) for s in (5, 5, 6))
+    assert first == again != other
+
+
+def test_generation_ends_before_a_stop_string(engine):
+    [whole] = engine.generate([HEADER], [0], Sampling(20))
+    stop = whole.text[3:5]
+    [cut] = engine.generate([HEADER], [0], Sampling(20, stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.find(stop)]
+    assert cut.finished
+    assert not whole.finished
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not a causal language model"):
+        TransformersEngine(str(tmp_path / "model"))

@@ -1,0 +1,59 @@
+"""Vectors on disk: resumed equals undisturbed, and nothing is computed twice."""
+
+import numpy as np
+import pytest
+
+from distill.retrieve import vectors as store
+from distill.retrieve.encoder import SentenceTransformerEncoder
+from distill.retrieve.vectors import embed
+
+TEXTS = [f"Tides follow the moon, {n} times a day, and bees dance." for n in range(10)]
+IDS = [f"p{n}" for n in range(10)]
+
+
+@pytest.fixture
+def encoder(encoder_folder, monkeypatch) -> SentenceTransformerEncoder:
+    monkeypatch.setattr(store, "CHUNK", 4)
+    return SentenceTransformerEncoder(str(encoder_folder), 32, "cpu", batch_tokens=64)
+
+
+class Dies:
+    """An encoder that fails after so many chunks, as a killed process would."""
+
+    def __init__(self, encoder: SentenceTransformerEncoder, chunks: int) -> None:
+        self.identity, self.dimensions = encoder.identity, encoder.dimensions
+        self._encoder, self._left = encoder, chunks
+
+    def encode(self, texts, side):
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._encoder.encode(texts, side)
+
+
+def test_resumed_equals_undisturbed(tmp_path, encoder):
+    whole = embed(tmp_path / "whole", encoder, "document", IDS, TEXTS, "embed")
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path / "cut", Dies(encoder, 2), "document", IDS, TEXTS, "embed")
+    resumed = embed(tmp_path / "cut", Dies(encoder, 1), "document", IDS, TEXTS, "embed")
+    assert resumed.ids == whole.ids == IDS
+    assert np.array_equal(resumed.vectors, whole.vectors)
+
+
+def test_the_same_texts_are_never_embedded_twice(tmp_path, encoder):
+    first = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    again = embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    assert np.array_equal(first.vectors, again.vectors)
+
+
+def test_another_side_or_text_is_another_store(tmp_path, encoder):
+    embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    embed(tmp_path, encoder, "query", IDS, TEXTS, "embed")
+    embed(tmp_path, encoder, "document", IDS, [*TEXTS[:-1], "another"], "embed")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_vectors_are_the_models_own(tmp_path, encoder):
+    vectors = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors
+    expected = encoder.model.encode_document(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
