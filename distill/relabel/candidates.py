@@ -1,0 +1,93 @@
+"""Candidates: the nearest passages of each generated query, task and query embedded together
+(Gecko, section 3.2), and the seed passage even where retrieval missed it."""
+
+from collections import Counter
+
+from distill.models import revision
+from distill.recipe import Recipe
+from distill.retrieve.encoder import SentenceTransformerEncoder
+from distill.retrieve.search import Index, make_index, similarity
+from distill.retrieve.vectors import VectorStore, embed
+from distill.run import Run, Shard, Stage
+from distill.tables import CANDIDATES, PASSAGES, QUERIES, Row
+
+
+def joined(passage: Row) -> str:
+    """A passage as one text, the way that mteb joins it too."""
+    return f"{passage['title']} {passage['text']}".strip()
+
+
+def make_candidates(run: Run, recipe: Recipe, passages: Stage, queries: Stage) -> Stage:
+    """Retrieve `relabel.top_k` passages for each query."""
+    retriever, top_k = recipe.retriever, recipe.relabel.top_k
+    settings = {
+        **retriever.model_dump(exclude={"device", "batch_tokens", "index"}),
+        "revision": revision(retriever.model),
+        "top_k": top_k,
+        "shard_size": recipe.relabel.shard_size,
+    }
+    stage = run.stage("candidates", settings, [passages, queries])
+    if stage.complete:
+        return stage
+    encoder = SentenceTransformerEncoder(
+        retriever.model, retriever.max_tokens, retriever.device, retriever.batch_tokens
+    )
+    asked, corpus = queries.rows(QUERIES), passages.rows(PASSAGES)
+    root = run.folder / "vectors"
+    documents = embed(
+        root,
+        encoder,
+        "document",
+        [row["passage_id"] for row in corpus],
+        [joined(row) for row in corpus],
+        "embed passages",
+    )
+    texts = [retriever.query_template.format(task=r["task"], query=r["query"]) for r in asked]
+    vectors = embed(root, encoder, "query", [r["query_id"] for r in asked], texts, "embed queries")
+    index = make_index(retriever.index, documents.vectors)
+    row_of = documents.row_of
+    size = recipe.relabel.shard_size
+    items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
+    stage.map_shards(
+        CANDIDATES,
+        items,
+        lambda numbers: _search(numbers, asked, vectors, documents, row_of, index, top_k),
+        size=len,
+        unit="queries",
+    )
+    stage.finish()
+    return stage
+
+
+def _search(
+    numbers: range,
+    asked: list[Row],
+    queries: VectorStore,
+    documents: VectorStore,
+    row_of: dict[str, int],
+    index: Index,
+    top_k: int,
+) -> Shard:
+    shard = Shard([], Counter())
+    scores, found = index.search(queries.vectors[numbers.start : numbers.stop], top_k)
+    for place, number in enumerate(numbers):
+        query = asked[number]
+        for rank, (score, row) in enumerate(zip(scores[place], found[place], strict=True), start=1):
+            shard.rows.append(_row(query["query_id"], documents.ids[row], rank, float(score)))
+        seed = row_of[query["seed_id"]]
+        if seed in found[place]:
+            shard.counts["seed retrieved"] += 1
+            continue
+        shard.counts["seed not retrieved"] += 1
+        score = similarity(queries.vectors[number], documents.vectors[seed : seed + 1])[0]
+        shard.rows.append(_row(query["query_id"], query["seed_id"], None, float(score)))
+    return shard
+
+
+def _row(query_id: str, passage_id: str, rank: int | None, score: float) -> Row:
+    return {
+        "query_id": query_id,
+        "passage_id": passage_id,
+        "rank": rank,
+        "similarity": score,
+    }

@@ -1,0 +1,165 @@
+"""From labels to training examples: the positive and the hard negatives (Gecko, section 3.2).
+
+The seed passage may lose its place as positive to a better one, but it never becomes a negative:
+the query was written for it. Fewer negatives than asked stay fewer, and are counted.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from distill.errors import UserError
+from distill.recipe import Recipe, Relabel
+from distill.relabel.candidates import joined
+from distill.relabel.fuse import by_query
+from distill.run import Run, Shard, Stage
+from distill.tables import (
+    CANDIDATES,
+    EXAMPLES,
+    LABELS,
+    PASSAGES,
+    QUERIES,
+    Row,
+    read_shard,
+    shards,
+)
+
+
+class Choice(NamedTuple):
+    positive: Row
+    negatives: list[Row]
+
+
+class Corpus(NamedTuple):
+    """What `choose` looks up: passage texts, queries by id, the retriever's similarities."""
+
+    texts: Mapping[str, str]
+    queries: Mapping[str, Row]
+    similarity: Mapping[tuple[str, str], float]
+
+
+def make_examples(
+    run: Run, recipe: Recipe, passages: Stage, queries: Stage, candidates: Stage, labels: Stage
+) -> Stage:
+    """Choose each query's positive and hard negatives; `positive_score` and `negative_scores` are
+    the retriever's cosine similarities."""
+    settings = recipe.relabel.model_dump(
+        include={"positive", "negatives", "negative_count", "negative_range", "round_trip"}
+    )
+    stage = run.stage("examples", settings | {"seed": recipe.seed}, [labels])
+    if stage.complete:
+        return stage
+    corpus = Corpus(
+        {row["passage_id"]: joined(row) for row in passages.rows(PASSAGES)},
+        {row["query_id"]: row for row in queries.rows(QUERIES)},
+        {
+            (row["query_id"], row["passage_id"]): row["similarity"]
+            for row in candidates.rows(CANDIDATES)
+        },
+    )
+    items = [read_shard(LABELS, path) for path in shards(labels.folder)]
+    stage.map_shards(
+        EXAMPLES, items, lambda rows: _examples(rows, recipe, corpus), size=len, unit="candidates"
+    )
+    stage.finish(**relabelling_figures(stage, labels, candidates))
+    if not stage.manifest["rows"]:
+        raise UserError(
+            str(stage.folder),
+            f"no query is left to train on: {stage.manifest['counts']}",
+            "generate more queries, or set relabel.round_trip higher or to null",
+        )
+    return stage
+
+
+def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) -> Choice | None:
+    """One query's positive and negatives, best and worst first; None if it fails the round trip.
+
+    Args:
+        labels: the query's label rows.
+        draw: decides sampled negatives.
+    """
+    ordered = ranked(labels)
+    seed = next(row for row in ordered if row["passage_id"] == seed_id)
+    if rule.round_trip is not None and seed["retriever_rank"] > rule.round_trip:
+        return None
+    positive = seed if rule.positive == "seed" else ordered[0]
+    return Choice(positive, _negatives(ordered, {seed_id, positive["passage_id"]}, rule, draw))
+
+
+def ranked(labels: list[Row]) -> list[Row]:
+    """Best first by fusion; ties in the retriever's order."""
+    return sorted(labels, key=lambda row: (-row["rrf"], row["retriever_rank"]))
+
+
+def _negatives(
+    ordered: list[Row], barred: set[str], rule: Relabel, draw: random.Random
+) -> list[Row]:
+    first, last = rule.negative_range if rule.negatives == "range" else (1, len(ordered))
+    pool = [row for row in ordered[first - 1 : last] if row["passage_id"] not in barred]
+    if rule.negatives == "lowest":
+        return pool[::-1][: rule.negative_count]
+    return draw.sample(pool, min(rule.negative_count, len(pool)))
+
+
+def _examples(labels: list[Row], recipe: Recipe, corpus: Corpus) -> Shard:
+    shard = Shard([], Counter())
+    for of_query in by_query(labels):
+        query = corpus.queries[of_query[0]["query_id"]]
+        query_id, seed_id = query["query_id"], query["seed_id"]
+        draw = random.Random(f"{recipe.seed}|{query_id}")
+        choice = choose(of_query, seed_id, recipe.relabel, draw)
+        if choice is None:
+            reason = "fails the round trip"
+            shard.counts[f"dropped: {reason}"] += 1
+            shard.dropped.append({"item_id": query_id, "reason": reason, "text": query["query"]})
+            continue
+        if len(choice.negatives) < recipe.relabel.negative_count:
+            shard.counts["fewer negatives than asked"] += 1
+        shard.rows.append(_example(query, choice, corpus))
+        shard.counts["kept"] += 1
+        shard.counts["positive changed"] += choice.positive["passage_id"] != seed_id
+    return shard
+
+
+def _example(query: Row, choice: Choice, corpus: Corpus) -> Row:
+    positive_id = choice.positive["passage_id"]
+    negative_ids = [row["passage_id"] for row in choice.negatives]
+    query_id = query["query_id"]
+    return {
+        "query_id": query_id,
+        "task": query["task"],
+        "task_type": query["task_type"],
+        "query": query["query"],
+        "seed_id": query["seed_id"],
+        "positive_id": positive_id,
+        "positive": corpus.texts[positive_id],
+        "negative_ids": negative_ids,
+        "negatives": [corpus.texts[id_] for id_ in negative_ids],
+        "positive_score": corpus.similarity[query_id, positive_id],
+        "negative_scores": [corpus.similarity[query_id, id_] for id_ in negative_ids],
+        "relabelled": positive_id != query["seed_id"],
+    }
+
+
+def relabelling_figures(examples: Stage, labels: Stage, candidates: Stage) -> dict[str, float]:
+    """What the report says of relabelling: the share of positives that changed, the share of
+    seeds that retrieval missed, and how far the first (p_1) is from the last (p_N)."""
+    kept = examples.rows(EXAMPLES)
+    missed = candidates.manifest["counts"].get("seed not retrieved", 0)
+    queries = by_query(labels.rows(LABELS))
+    ends = [(order[0], order[-1]) for order in map(ranked, queries)]
+    figures = {
+        "share_relabelled": _mean([row["relabelled"] for row in kept]),
+        "share_seed_not_retrieved": missed / max(1, len(queries)),
+        "rrf_first_minus_last": _mean([first["rrf"] - last["rrf"] for first, last in ends]),
+    }
+    for ranker in ("ql", "rc"):
+        gaps = [a[ranker] - b[ranker] for a, b in ends if a[ranker] is not None]
+        if gaps:
+            figures[f"{ranker}_first_minus_last"] = _mean(gaps)
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / max(1, len(values))

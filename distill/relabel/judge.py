@@ -1,0 +1,167 @@
+"""The LLM's judgement of each candidate (Gecko, section 3.2).
+
+Query likelihood, `QL(q, p) = log P(q | p)`, and relevance classification, here the log-odds of
+the verdicts yes and no, `RC(q, p) = log P(yes | q, p) - log P(no | q, p)`.
+
+The work is passage-major: all queries of a passage continue one prefix, so that the few-shot
+header is computed once for many passages and a passage once for all its queries.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+from distill.errors import UserError
+from distill.llm.protocol import LLM, ScoreRequest
+from distill.models import revision
+from distill.prompts import Prompt, first_words, load_prompt
+from distill.recipe import Recipe
+from distill.relabel.candidates import joined
+from distill.run import Run, Shard, Stage
+from distill.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row
+
+VERDICTS = ("yes", "no")
+JUDGES = ("ql", "rc")
+
+Group = tuple[str, list[str]]
+"""A passage id and the ids of the queries that it is a candidate for."""
+
+
+def make_judgements(
+    run: Run,
+    recipe: Recipe,
+    ranker: str,
+    passages: Stage,
+    queries: Stage,
+    candidates: Stage,
+    llm: Callable[[], LLM],
+) -> Stage:
+    """Judge every candidate by one of the LLM rankers, `ql` or `rc`.
+
+    Raises:
+        UserError: before the first row, if the engine gives no log-probabilities.
+    """
+    name = recipe.relabel.prompt_ql if ranker == "ql" else recipe.relabel.prompt_rc
+    prompt = load_prompt(name, recipe.folder, parts=2)
+    stage = run.stage(f"judgements-{ranker}", _fingerprinted(recipe, prompt), [candidates])
+    if stage.complete:
+        return stage
+    engine = llm()
+    if not engine.can_score:
+        raise UserError(
+            recipe.llm.model,
+            f"ranker {ranker!r} needs log-probabilities, which this engine does not give",
+            "choose another engine, or relabel.rankers: [retriever]",
+        )
+    texts = {row["passage_id"]: joined(row) for row in passages.rows(PASSAGES)}
+    asked = {row["query_id"]: row["query"] for row in queries.rows(QUERIES)}
+    items = _shards(by_passage(candidates.rows(CANDIDATES)), recipe.relabel.shard_size)
+    max_words = recipe.generate.max_passage_words
+    judge = judge_ql if ranker == "ql" else judge_rc
+    before = dict(engine.tokens)
+
+    def work(groups: list[Group]) -> Shard:
+        requests = [
+            (first_words(texts[passage_id], max_words), [asked[q] for q in query_ids])
+            for passage_id, query_ids in groups
+        ]
+        return _shard(ranker, groups, judge(engine, prompt, requests))
+
+    stage.map_shards(
+        JUDGEMENTS, items, work, size=lambda groups: sum(len(g[1]) for g in groups), unit="pairs"
+    )
+    stage.finish(tokens={key: engine.tokens[key] - before[key] for key in before})
+    return stage
+
+
+def judge_ql(
+    llm: LLM, prompt: Prompt, requests: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[tuple[float, int]]]:
+    """For each passage and its queries, (log P(query | passage), tokens of the query)."""
+    scored = llm.score(
+        [
+            ScoreRequest(
+                prompt.render(passage=passage),
+                tuple(prompt.render(1, query=query) for query in queries),
+            )
+            for passage, queries in requests
+        ]
+    )
+    return [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored]
+
+
+def judge_rc(
+    llm: LLM, prompt: Prompt, requests: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[tuple[float, int]]]:
+    """For each passage and its queries, (log-odds of yes against no, tokens of the query and
+    verdict). Both verdicts are scored behind the same query, which cancels out of the difference:
+    so it holds for any tokenizer, also where a verdict is more than one token."""
+    scored = llm.score(
+        [
+            ScoreRequest(
+                prompt.render(passage=passage),
+                tuple(
+                    prompt.render(1, query=query, verdict=verdict)
+                    for query in queries
+                    for verdict in VERDICTS
+                ),
+            )
+            for passage, queries in requests
+        ]
+    )
+    return [
+        [
+            (yes.logprob - no.logprob, yes.tokens)
+            for yes, no in zip(of_passage[::2], of_passage[1::2], strict=True)
+        ]
+        for of_passage in scored
+    ]
+
+
+def by_passage(candidates: Sequence[Row]) -> list[Group]:
+    """Candidates grouped by passage: passages in the order of their ids, queries as they come."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for row in candidates:
+        groups[row["passage_id"]].append(row["query_id"])
+    return sorted(groups.items())
+
+
+def _shards(groups: Sequence[Group], size: int) -> list[list[Group]]:
+    """Cut between passages once a shard holds `size` pairs."""
+    shards: list[list[Group]] = [[]]
+    held = 0
+    for group in groups:
+        if held >= size:
+            shards.append([])
+            held = 0
+        shards[-1].append(group)
+        held += len(group[1])
+    return shards
+
+
+def _shard(
+    ranker: str, groups: Sequence[Group], scores: Sequence[Sequence[tuple[float, int]]]
+) -> Shard:
+    rows = [
+        {
+            "query_id": query_id,
+            "passage_id": passage_id,
+            "ranker": ranker,
+            "score": score,
+            "tokens": tokens,
+        }
+        for (passage_id, query_ids), of_passage in zip(groups, scores, strict=True)
+        for query_id, (score, tokens) in zip(query_ids, of_passage, strict=True)
+    ]
+    return Shard(rows, Counter(passages=len(groups), pairs=len(rows)))
+
+
+def _fingerprinted(recipe: Recipe, prompt: Prompt) -> dict[str, object]:
+    return {
+        "prompt": prompt.source,
+        "llm": recipe.llm.model,
+        "revision": revision(recipe.llm.model),
+        "engine": recipe.llm.engine,
+        "dtype": recipe.llm.dtype,
+        "max_passage_words": recipe.generate.max_passage_words,
+        "shard_size": recipe.relabel.shard_size,
+    }
