@@ -1,0 +1,135 @@
+"""A run's report: the verdict, its table, what each stage did, with which models and versions."""
+
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill.errors import UserError
+from distill.evaluate.compare import COLUMNS, Summary, models_of, rows, sentence
+from distill.run import open_stage, read_json
+from distill.tables import commit_bytes
+
+Manifest = dict[str, Any]
+
+_MODELS = {
+    "LLM": ("llm", "model"),
+    "retriever": ("retriever", "model"),
+    "encoder of the student": ("student", "encoder"),
+    "teacher": ("teacher", "model"),
+}
+"""Where a recipe names its models."""
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.md` in the run's folder from what stands there, and return its path.
+
+    What is not there is left out: a run without an evaluation gives a report of its stages.
+
+    Raises:
+        UserError: if the folder holds no stage of a run.
+    """
+    stages = _in_order(_manifests(run_folder))
+    if not stages:
+        raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
+    summary_path = run_folder / "summary.json"
+    summary: Summary = read_json(summary_path) if summary_path.is_file() else {}
+    parts = [
+        f"# Report on {run_folder.resolve().name}",
+        *_verdict(summary),
+        "## Stages",
+        _stage_table(stages),
+        *_figures(stages),
+        "## Models and versions",
+        *_models(run_folder, summary),
+        _versions(stages),
+    ]
+    path = run_folder / "report.md"
+    commit_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    return path
+
+
+def _manifests(run_folder: Path) -> dict[str, Manifest]:
+    found = sorted(run_folder.glob("*/.stage/manifest.json"))
+    folders = [path.parent.parent for path in found]
+    # A folder being made anew is hidden until it stands.
+    return {f.name: open_stage(f).manifest for f in folders if not f.name.startswith(".")}
+
+
+def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+    """Each stage after its inputs."""
+    order = TopologicalSorter(
+        {name: sorted(m["inputs"].keys() & manifests.keys()) for name, m in manifests.items()}
+    ).static_order()
+    return {name: manifests[name] for name in order}
+
+
+def _verdict(summary: Summary) -> list[str]:
+    if not summary:
+        return ["Not evaluated yet."]
+    parts = [sentence(summary), _markdown(COLUMNS, rows(summary))]
+    models = models_of(summary)
+    tasks = list(summary["student"]["tasks"])
+    if len(tasks) > 1:
+        cells = [[t, *(f"{m['tasks'][t]:.4f}" for m in models.values())] for t in tasks]
+        parts += ["nDCG@10 by task:", _markdown(["task", *models], cells)]
+    return parts
+
+
+def _stage_table(stages: dict[str, Manifest]) -> str:
+    cells = []
+    for name, manifest in stages.items():
+        counts = ", ".join(f"{reason} {n}" for reason, n in manifest.get("counts", {}).items())
+        done = manifest["complete"]
+        seconds = f"{manifest['seconds']:.1f}" if done else "not complete"
+        cells.append([name, str(manifest["rows"]) if done else "", seconds, counts])
+    return _markdown(["stage", "rows", "seconds", "counted, left out"], cells)
+
+
+def _figures(stages: dict[str, Manifest]) -> list[str]:
+    """The numbers that stages declare, one level deep."""
+    lines = []
+    for name, manifest in stages.items():
+        for key, value in manifest.get("figures", {}).items():
+            inner = value if isinstance(value, dict) else {"": value}
+            for label, number in inner.items():
+                if isinstance(number, int | float | str):
+                    what = f"{key} {label}".strip().replace("_", " ")
+                    lines.append(f"- {name}: {what} {_number(number)}")
+    return ["## Figures", "\n".join(lines)] if lines else []
+
+
+def _models(run_folder: Path, summary: Summary) -> list[str]:
+    recipe_path = run_folder / "recipe.yaml"
+    recipe = yaml.safe_load(recipe_path.read_text("utf-8")) if recipe_path.is_file() else {}
+    lines = []
+    for label, (section, key) in _MODELS.items():
+        reference = (recipe.get(section) or {}).get(key)
+        if reference:
+            lines.append(f"- {label}: `{reference}`")
+    for role, figures in models_of(summary).items():
+        lines.append(f"- {role}, as evaluated: `{figures['model']}` at `{figures['revision']}`")
+    return ["\n".join(lines)] if lines else []
+
+
+def _versions(stages: dict[str, Manifest]) -> str:
+    found: dict[str, list[str]] = {}
+    for manifest in stages.values():
+        for package, version in manifest.get("versions", {}).items():
+            if version not in found.setdefault(package, []):
+                found[package].append(version)
+    return ", ".join(f"{package} {' and '.join(v)}" for package, v in found.items())
+
+
+def _markdown(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *cells]
+    # A bar inside a cell would end it.
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _number(value: float | str) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,163 @@
+"""The stage `evaluation` and the report of a run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import TEXTS
+
+from distill.errors import UserError
+from distill.evaluate import compare as compare_module
+from distill.evaluate.report import write_report
+from distill.evaluate.stage import evaluate_run
+from distill.recipe import Recipe
+from distill.run import Run
+
+mteb = pytest.importorskip("mteb")
+
+
+@pytest.fixture
+def recipe(task_data, teacher_folder) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "small",
+            "corpus": {"source": "docstrings", "held_out": 0.1},
+            "teacher": {"model": str(teacher_folder), "max_tokens": 32},
+            "evaluate": {
+                "tasks": ["held-out", "SciFact"],
+                "task_data": str(task_data),
+                "speed_texts": 4,
+            },
+        }
+    )
+
+
+@pytest.fixture
+def evaluated(tmp_path, encoder_folder, prompted_folder, make_beir):
+    """Evaluates a run whose earlier stages stand ready."""
+
+    def work(recipe: Recipe, overwrite="never") -> Path:
+        with Run(tmp_path / "small", overwrite) as run:
+            stages = [
+                model_stage(run, "base", encoder_folder),
+                model_stage(run, "student", prompted_folder),
+            ]
+            held_out = run.stage("held-out", {})
+            if not held_out.complete:
+                make_beir(held_out.folder, "test", TEXTS[:9])
+                held_out.finish(rows=9)
+            evaluate_run(run, recipe, *stages, held_out)
+        return tmp_path / "small"
+
+    return work
+
+
+def model_stage(run, name, folder):
+    stage = run.stage(name, {})
+    if not stage.complete:
+        shutil.copytree(folder, stage.folder, dirs_exist_ok=True)
+        stage.finish(rows=0, steps=12, loss={"start": 2.5, "end": 0.5})
+    return stage
+
+
+def test_run_gets_summary_results_and_manifest(evaluated, recipe):
+    folder = evaluated(recipe)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (folder / "evaluation" / "summary.json").read_text() == (
+        folder / "summary.json"
+    ).read_text()
+    for role in ("base", "student", "teacher"):
+        assert set(summary[role]["tasks"]) == {"held-out", "SciFact"}
+    assert summary["student"]["model"] == "distill/small-student"
+    loaded = mteb.ResultCache(folder / "evaluation").load_results(load_experiments="match_name")
+    assert len(loaded.model_results) == 3
+    manifest = json.loads((folder / "evaluation/.stage/manifest.json").read_text())
+    assert manifest["complete"]
+    assert manifest["inputs"].keys() == {"base", "student", "held-out"}
+    assert manifest["figures"]["kept"] == summary["kept"]
+
+
+def test_a_complete_evaluation_is_not_done_again(evaluated, recipe, monkeypatch):
+    before = (evaluated(recipe) / "summary.json").read_bytes()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("compared again")
+
+    monkeypatch.setattr("distill.evaluate.stage.compare", refuse)
+    (evaluated(recipe) / "summary.json").unlink()
+    assert (evaluated(recipe) / "summary.json").read_bytes() == before
+
+
+def test_stopped_before_its_end_it_keeps_the_scores(evaluated, recipe, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stop(*args, **kwargs):
+        raise Stopped
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("evaluated again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_module, "measure_speed", stop)
+        with pytest.raises(Stopped):
+            evaluated(recipe)
+    monkeypatch.setattr("distill.evaluate.evaluate._compute", refuse)
+    assert (evaluated(recipe) / "summary.json").exists()
+
+
+def test_other_data_make_another_evaluation(evaluated, recipe, task_data):
+    evaluated(recipe)
+    corpus = task_data / "SciFact" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("heart", "liver"), encoding="utf-8")
+    with pytest.raises(UserError, match="changed: tasks"):
+        evaluated(recipe)
+    evaluated(recipe, "stale")
+
+
+def test_without_a_teacher(evaluated, recipe):
+    recipe.teacher.model = None
+    folder = evaluated(recipe)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["teacher"], summary["kept"]) == (None, None)
+    assert "| student |" in write_report(folder).read_text()
+
+
+def test_a_recipe_without_tasks_is_refused(evaluated, recipe):
+    recipe.evaluate.tasks = []
+    with pytest.raises(UserError, match=r"evaluate\.tasks is empty"):
+        evaluated(recipe)
+
+
+def test_report_tells_verdict_stages_and_models(evaluated, recipe):
+    folder = evaluated(recipe)
+    (folder / "recipe.yaml").write_text("llm: {model: some/llm}\n", encoding="utf-8")
+    text = write_report(folder).read_text(encoding="utf-8")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert f"keeps {summary['kept']:.1%} of its teacher's nDCG@10" in text
+    lines = text.splitlines()
+    rows = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
+    assert rows[2:5] == ["base model", "student", "teacher"]
+    assert rows.index("held-out") < rows.index("evaluation")
+    assert "- student: loss end 0.5000" in text
+    assert "- LLM: `some/llm`" in text
+    assert f"`distill/small-student` at `{summary['student']['revision']}`" in text
+    assert "sentence-transformers" in text
+
+
+def test_report_of_a_run_that_is_under_way(tmp_path):
+    with Run(tmp_path / "run") as run:
+        passages = run.stage("passages", {})
+        passages.finish(rows=3, counts={"too short": 2})
+        run.stage("a-later-one", {}, [passages])
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "Not evaluated yet." in text
+    assert "| passages | 3 | 0.0 | too short 2 |" in text
+    assert "| a-later-one |  | not complete |  |" in text
+    assert text.index("| passages") < text.index("| a-later-one")
+
+
+def test_report_on_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no stage"):
+        write_report(tmp_path)

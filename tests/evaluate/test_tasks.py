@@ -1,0 +1,113 @@
+"""Task names, and the folders that stand in for the hub."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import TEXTS
+
+from distill.errors import UserError
+from distill.evaluate.tasks import document_texts, load_task
+
+mteb = pytest.importorskip("mteb")
+
+
+def test_official_task_from_a_folder_keeps_its_class_split_and_metric(task_data):
+    task = load_task("SciFact", task_data)
+    assert type(task) is type(mteb.get_task("SciFact"))
+    assert (list(task.eval_splits), task.metadata.main_score) == (["test"], "ndcg_at_10")
+    data = task.dataset["default"]["test"]
+    assert data["corpus"]["text"] == TEXTS
+    assert data["queries"]["id"] == [f"q{i}" for i in range(len(TEXTS))]
+    assert data["relevant_docs"]["q3"] == {"d3": 1}
+
+
+def test_without_a_folder_the_hub_is_read_at_the_official_revision(tmp_path):
+    task = load_task("SciFact", tmp_path)
+    assert not task.data_loaded
+    assert task.metadata.revision == mteb.get_task("SciFact").metadata.revision
+
+
+def test_own_folder_is_evaluated_on_the_split_that_it_judges(task_data):
+    task = load_task("mine", task_data)
+    assert task.metadata.name == "mine"
+    assert list(task.eval_splits) == ["dev"]
+    (task_data / "mine" / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq1\td1\t2\n", encoding="utf-8"
+    )
+    task = load_task("mine", task_data)
+    assert list(task.eval_splits) == ["test"]
+    assert task.dataset["default"]["test"]["queries"]["id"] == ["q1"]
+
+
+def test_two_tasks_of_ones_own_do_not_share_their_metadata(task_data):
+    (task_data / "mine").rename(task_data / "yours")
+    (task_data / "SciFact").rename(task_data / "mine")
+    first, second = load_task("mine", task_data), load_task("yours", task_data)
+    assert (first.metadata.name, second.metadata.name) == ("mine", "yours")
+
+
+def test_revision_follows_the_files(task_data):
+    before = load_task("SciFact", task_data).metadata.revision
+    assert load_task("SciFact", task_data).metadata.revision == before
+    corpus = task_data / "SciFact" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("heart", "liver"), encoding="utf-8")
+    assert load_task("SciFact", task_data).metadata.revision != before
+    assert mteb.get_task("SciFact").metadata.revision != before
+
+
+def test_judgments_of_another_split_do_not_stand_in(task_data):
+    qrels = task_data / "SciFact" / "qrels"
+    (qrels / "test.tsv").rename(qrels / "train.tsv")
+    with pytest.raises(UserError, match=r"has no test\.tsv"):
+        load_task("SciFact", task_data)
+
+
+def test_own_folder_without_judgments_is_refused(task_data):
+    (task_data / "mine" / "qrels" / "dev.tsv").unlink()
+    with pytest.raises(UserError, match=r"none of test\.tsv, validation\.tsv, dev\.tsv"):
+        load_task("mine", task_data)
+
+
+def test_unknown_name_says_what_there_is_and_what_is_near(task_data):
+    with pytest.raises(UserError) as fault:
+        load_task("SciFat", task_data)
+    assert "SciFact, mine" in str(fault.value)
+    assert "did you mean SciFact" in str(fault.value)
+    with pytest.raises(UserError, match="no folder of tasks was given"):
+        load_task("SciFat")
+    with pytest.raises(UserError, match="does not exist"):
+        load_task("SciFat", task_data / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["Banking77Classification", "STSBenchmark", "SciDocsRR"])
+def test_other_categories_are_refused(name, task_data):
+    with pytest.raises(UserError, match="not supported yet"):
+        load_task(name, task_data)
+
+
+def test_an_average_names_its_parts():
+    with pytest.raises(UserError, match="CQADupstackTexRetrieval"):
+        load_task("CQADupstackRetrieval")
+
+
+def test_documents_are_spread_over_the_corpus(task_data):
+    task = load_task("SciFact", task_data)
+    assert document_texts(task, 3) == [TEXTS[0], TEXTS[4], TEXTS[8]]
+    assert document_texts(task, 100) == TEXTS
+
+
+def test_without_mteb_the_package_imports_and_names_the_extra():
+    code = (
+        "import sys; sys.modules['mteb'] = None\n"
+        "import distill.evaluate.stage, distill.evaluate.report\n"
+        "from distill.errors import UserError\n"
+        "from distill.evaluate.tasks import load_task\n"
+        "try: load_task('SciFact')\n"
+        "except UserError as fault: print(fault)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
+    assert "distill[eval]" in done.stdout
