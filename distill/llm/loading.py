@@ -75,5 +75,6 @@ def load_causal_lm(
         ) from fault
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.eval()
-    return model.to(device), tokenizer
+    module: torch.nn.Module = model.eval()
+    module.to(device)
+    return model, tokenizer

@@ -5,11 +5,13 @@ once and kept for the next call; prompts are sorted by length and batched by a t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from distill.errors import UserError
+from distill.llm.cache import cache_behind
 from distill.llm.loading import best_device, load_causal_lm, torch_dtype
 from distill.llm.packing import Packed, batches, collate, pack
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
@@ -44,6 +46,7 @@ class TransformersEngine:
         self.device = device or best_device()
         self.batch_tokens = batch_tokens
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
+        self.model: Any  # transformers types neither generate nor the head of its auto classes
         self.model, self.tokenizer = load_causal_lm(
             resolve(reference), torch_dtype(dtype, self.device), self.device
         )
@@ -63,8 +66,8 @@ class TransformersEngine:
         texts = [Written("", False)] * len(prompts)
         start = 0
         while start < len(ids):
-            longest = len(ids[longest_first[start]]) + sampling.max_new_tokens
-            size = max(1, self.batch_tokens // longest)
+            own = len(ids[longest_first[start]]) - len(header) + sampling.max_new_tokens
+            size = max(1, self.batch_tokens // own)
             batch = longest_first[start : start + size]
             written = self._generate_batch(
                 [ids[i] for i in batch], [seeds[i] for i in batch], len(header), sampling
@@ -95,7 +98,7 @@ class TransformersEngine:
         output = self.model.generate(
             input_ids=input_ids.to(self.device),
             attention_mask=mask.to(self.device),
-            past_key_values=self._cache_for(len(ids)) if header else None,
+            past_key_values=self._cache_for(len(ids), width - header + sampling.max_new_tokens),
             generation_config=self._generation_config(sampling),
             logits_processor=processors,
             stopping_criteria=stopping,
@@ -145,7 +148,7 @@ class TransformersEngine:
             input_ids=batch.input_ids.to(self.device),
             position_ids=batch.position_ids.to(self.device),
             attention_mask=batch.mask.to(self.device),
-            past_key_values=self._cache_for(len(rows)) if header else None,
+            past_key_values=self._cache_for(len(rows), batch.input_ids.shape[1]),
             use_cache=bool(header),
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
@@ -193,6 +196,7 @@ class TransformersEngine:
         """What all prompts begin with, short of each one's last token; its cache is made ready."""
         shared = _common_beginning(prompts) if len(prompts) > 1 else []
         if len(shared) < _SHORTEST_HEADER:
+            self._header, self._header_cache = [], []
             return []
         if shared != self._header:
             output = self.model.base_model(
@@ -203,11 +207,8 @@ class TransformersEngine:
             self._header = shared
         return shared
 
-    def _cache_for(self, rows: int) -> DynamicCache:
-        cache = DynamicCache()
-        for number, (keys, values) in enumerate(self._header_cache):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
-        return cache
+    def _cache_for(self, rows: int, room: int) -> DynamicCache | None:
+        return cache_behind(self._header_cache, rows, room) if self._header_cache else None
 
     @torch.inference_mode()
     def _probe(self) -> None:

@@ -40,13 +40,13 @@ class SentenceTransformerEncoder:
         self.model = SentenceTransformer(
             str(resolve(reference)), device=device, trust_remote_code=False
         )
-        own = self.model.max_seq_length or max_tokens
-        self.model.max_seq_length = min(own, max_tokens)
+        self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)
+        self.model.max_seq_length = self._max_tokens
         self.dimensions = int(self.model.get_embedding_dimension() or 0)
         self.identity: dict[str, str | int] = {
             "model": reference,
             "revision": revision(reference),
-            "max_tokens": self.model.max_seq_length,
+            "max_tokens": self._max_tokens,
         }
         self._batch_tokens = batch_tokens
 
@@ -54,7 +54,7 @@ class SentenceTransformerEncoder:
         encode = self.model.encode_query if side == "query" else self.model.encode_document
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
-        lengths = [min(len(t) // 4 + 2, self.model.max_seq_length) for t in texts]
+        lengths = [min(len(t) // 4 + 2, self._max_tokens) for t in texts]
         order = sorted(range(len(texts)), key=lambda i: (-lengths[i], i))
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         start = 0
