@@ -11,7 +11,7 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
-from distill.llm.loading import torch_dtype
+from distill.devices import torch_dtype
 from distill.models import cache_folder
 
 State = Literal["ok", "missing", "off"]

@@ -103,7 +103,8 @@ class Retriever(Section):
     index: Literal["exact", "faiss-flat"] = "exact"
     max_tokens: int = Field(256, gt=0)
     device: str | None = None
-    batch_tokens: int = Field(8192, gt=0)
+    batch_tokens: int | None = Field(None, gt=0)
+    """Tokens computed at once, padding included; null: 1,024 on a CPU, 65,536 on a GPU."""
 
 
 class Relabel(Section):
@@ -141,7 +142,8 @@ class Teacher(Section):
     """The large embedder: aligned with in training, compared with in evaluation."""
     max_tokens: int = Field(256, gt=0)
     device: str | None = None
-    batch_tokens: int = Field(8192, gt=0)
+    batch_tokens: int | None = Field(None, gt=0)
+    """Tokens computed at once, padding included; null: 1,024 on a CPU, 65,536 on a GPU."""
 
 
 class Student(Section):
@@ -194,7 +196,8 @@ class Train(Section):
     alignment: Alignment = Alignment()
     checkpoint_steps: int = Field(100, gt=0)
     device: str | None = None
-    bf16: bool = False
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the matrix products; weights stay in float32. auto: as for the LLM."""
 
 
 class Evaluate(Section):

@@ -139,6 +139,12 @@ TABLES: Mapping[str, Table] = {
 }
 
 
+def passage_text(passage: Row) -> str:
+    """A passage's title and text as one, the way that mteb joins them too: what encoders read,
+    LLMs judge and examples hold."""
+    return f"{passage['title']} {passage['text']}".strip()
+
+
 def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
     """Rows as an Arrow table with the declared columns.
 

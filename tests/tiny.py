@@ -1,8 +1,11 @@
 """Tiny real models, built in memory and saved as folders: random weights, a real tokenizer."""
 
+import json
+import random
 from pathlib import Path
 
 import torch
+import yaml
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import (
@@ -22,6 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from distill.recipe import ALL_TASK_TYPES
+
 TEXTS = [
     "The heart pumps blood through the body; the lungs take oxygen from the air.",
     "Copper conducts electricity well and does not rust, so wires are made of it.",
@@ -38,7 +43,7 @@ TEXTS = [
 ]
 
 
-def tiny_llm(folder: Path, seed: int = 0) -> Path:
+def tiny_llm(folder: Path, seed: int = 0, spread: float = 0.3) -> Path:
     """A two-layer Llama with a byte-level BPE tokenizer."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer(models.BPE())
@@ -63,7 +68,7 @@ def tiny_llm(folder: Path, seed: int = 0) -> Path:
         max_position_embeddings=2048,
         bos_token_id=fast.bos_token_id,
         eos_token_id=fast.eos_token_id,
-        initializer_range=0.3,
+        initializer_range=spread,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -108,7 +113,7 @@ def tiny_encoder(
         pad_token_id=fast.pad_token_id,
     )
     plain = folder.with_name(folder.name + "-plain")
-    BertModel(config, add_pooling_layer=False).save_pretrained(plain)
+    BertModel(config).save_pretrained(plain)
     fast.save_pretrained(plain)
     transformer = Transformer(str(plain), max_seq_length=64)
     pooling = Pooling(width, pooling_mode="mean")
@@ -116,3 +121,80 @@ def tiny_encoder(
         modules=[transformer, pooling, Normalize()], prompts=prompts
     ).save_pretrained(str(folder))
     return folder
+
+
+SHORT_PROMPT = "Passage: {{ passage }}\nType: {{ task_type }}\nTask:\n"
+"""A prompt without examples, for a model that has learnt nothing but its form."""
+
+
+def tiny_writer(folder: Path) -> Path:
+    """`tiny_llm`, trained for a few seconds to write a task and a query in FRet's form about the
+    last words of its prompt: the whole path needs an LLM whose output can be parsed."""
+    tiny_llm(folder, spread=0.05)
+    model = LlamaForCausalLM.from_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    words = sorted({word.strip(".,:;") for text in TEXTS for word in text.split()})
+    draw = random.Random(1)
+    torch.manual_seed(1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(400):
+        batch = [
+            f"Passage: {draw.choice(TEXTS)[:40]}\nType: {draw.choice(ALL_TASK_TYPES)}\n"
+            f"Task: Find it.\nQuery: {' '.join(draw.sample(words, 3))}\n\n"
+            for _ in range(16)
+        ]
+        ids = tokenizer(batch, return_tensors="pt", padding=True)
+        labels = ids["input_ids"].masked_fill(ids["attention_mask"] == 0, -100)
+        model(input_ids=ids["input_ids"], labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+    return folder
+
+
+def tiny_recipe(folder: Path, llm: Path, encoder: Path, teacher: Path) -> Path:
+    """Everything from corpus to verdict in seconds: many small shards, so that there is much to
+    be killed between."""
+    pairs = [(a, b) for a in TEXTS for b in TEXTS[:3] if a != b]
+    corpus = [{"_id": f"p{i}", "title": "", "text": f"{a} {b}"} for i, (a, b) in enumerate(pairs)]
+    _write_jsonl(folder / "corpus.jsonl", corpus)
+    mine = folder / "tasks" / "mine"
+    (mine / "qrels").mkdir(parents=True)
+    _write_jsonl(mine / "corpus.jsonl", corpus)
+    queries = [{"_id": f"q{i}", "text": text.split(";")[0]} for i, text in enumerate(TEXTS)]
+    _write_jsonl(mine / "queries.jsonl", queries)
+    judged = [f"q{TEXTS.index(a)}\tp{i}\t1" for i, (a, _) in enumerate(pairs)]
+    header = "query-id\tcorpus-id\tscore"
+    (mine / "qrels" / "test.tsv").write_text("\n".join([header, *judged]) + "\n")
+    (folder / "short.jinja").write_text(SHORT_PROMPT)
+    settings = {
+        "name": "tiny",
+        "seed": 3,
+        "corpus": {"source": "jsonl", "path": str(folder / "corpus.jsonl"), "max_tokens": 40},
+        "llm": {"model": str(llm), "dtype": "float32", "device": "cpu"},
+        "generate": {
+            "prompt": "short.jinja",
+            "passages": 24,
+            "max_new_tokens": 40,
+            "shard_size": 8,
+        },
+        "retriever": {"model": str(encoder), "max_tokens": 32, "device": "cpu"},
+        "relabel": {"top_k": 4, "rankers": ["ql", "rc", "retriever"], "shard_size": 12},
+        "teacher": {"model": str(teacher), "max_tokens": 32, "device": "cpu"},
+        "student": {"encoder": str(encoder), "layers": [0, 2], "max_tokens": 32},
+        "train": {
+            "epochs": 2,
+            "batch_size": 4,
+            "device": "cpu",
+            "checkpoint_steps": 3,
+            "alignment": {"weight": 1.0, "passages": 12, "sentences": 12, "batch_size": 8},
+        },
+        "evaluate": {"tasks": ["mine"], "task_data": str(folder / "tasks"), "speed_texts": 8},
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

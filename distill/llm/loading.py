@@ -10,35 +10,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from distill.errors import UserError
-
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-
-def best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def torch_dtype(name: str, device: str) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes it natively: elsewhere it is slower than
-    float32."""
-    if name != "auto":
-        return _DTYPES[name]
-    if device.startswith("cuda"):
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.backends.cpu.get_cpu_capability() == "AVX512" and _bf16_instructions()
-    return torch.bfloat16 if native else torch.float32
-
-
-def _bf16_instructions() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def load_causal_lm(
@@ -51,7 +24,6 @@ def load_causal_lm(
     Raises:
         UserError: if `path` holds no causal language model.
     """
-    transformers_logging.disable_progress_bar()
     folder, options = path, {}
     if path.suffix == ".gguf":
         folder, options = path.parent, {"gguf_file": path.name}

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from distill.devices import best_device, torch_dtype
 from distill.errors import UserError
 from distill.llm.cache import cache_behind
-from distill.llm.loading import best_device, load_causal_lm, torch_dtype
+from distill.llm.loading import load_causal_lm
 from distill.llm.packing import Packed, batches, collate, pack
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
 from distill.llm.sampling import SeededSampling, StopStrings, cut_at_stop

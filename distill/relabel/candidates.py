@@ -9,12 +9,7 @@ from distill.retrieve.encoder import SentenceTransformerEncoder
 from distill.retrieve.search import Index, make_index, similarity
 from distill.retrieve.vectors import VectorStore, embed
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, PASSAGES, QUERIES, Row
-
-
-def joined(passage: Row) -> str:
-    """A passage as one text, the way that mteb joins it too."""
-    return f"{passage['title']} {passage['text']}".strip()
+from distill.tables import CANDIDATES, PASSAGES, QUERIES, Row, passage_text
 
 
 def make_candidates(run: Run, recipe: Recipe, passages: Stage, queries: Stage) -> Stage:
@@ -39,7 +34,7 @@ def make_candidates(run: Run, recipe: Recipe, passages: Stage, queries: Stage) -
         encoder,
         "document",
         [row["passage_id"] for row in corpus],
-        [joined(row) for row in corpus],
+        [passage_text(row) for row in corpus],
         "embed passages",
     )
     texts = [retriever.query_template.format(task=r["task"], query=r["query"]) for r in asked]

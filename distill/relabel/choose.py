@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.recipe import Recipe, Relabel
-from distill.relabel.candidates import joined
 from distill.relabel.fuse import by_query
 from distill.run import Run, Shard, Stage
 from distill.tables import (
@@ -21,6 +20,7 @@ from distill.tables import (
     PASSAGES,
     QUERIES,
     Row,
+    passage_text,
     read_shard,
     shards,
 )
@@ -51,7 +51,7 @@ def make_examples(
     if stage.complete:
         return stage
     corpus = Corpus(
-        {row["passage_id"]: joined(row) for row in passages.rows(PASSAGES)},
+        {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)},
         {row["query_id"]: row for row in queries.rows(QUERIES)},
         {
             (row["query_id"], row["passage_id"]): row["similarity"]

@@ -15,9 +15,8 @@ from distill.llm.protocol import LLM, ScoreRequest
 from distill.models import revision
 from distill.prompts import Prompt, first_words, load_prompt
 from distill.recipe import Recipe
-from distill.relabel.candidates import joined
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row
+from distill.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, passage_text
 
 VERDICTS = ("yes", "no")
 JUDGES = ("ql", "rc")
@@ -52,7 +51,7 @@ def make_judgements(
             f"ranker {ranker!r} needs log-probabilities, which this engine does not give",
             "choose another engine, or relabel.rankers: [retriever]",
         )
-    texts = {row["passage_id"]: joined(row) for row in passages.rows(PASSAGES)}
+    texts = {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)}
     asked = {row["query_id"]: row["query"] for row in queries.rows(QUERIES)}
     items = _shards(by_passage(candidates.rows(CANDIDATES)), recipe.relabel.shard_size)
     max_words = recipe.generate.max_passage_words

@@ -9,6 +9,10 @@ from sentence_transformers import SentenceTransformer
 
 from distill.models import resolve, revision
 
+CPU_BATCH_TOKENS = 1024
+"""Larger batches fall out of a CPU's caches: 8,192 took twice as long on two cores."""
+GPU_BATCH_TOKENS = 65_536
+
 Side = Literal["query", "document"]
 Vectors = NDArray[np.float32]
 
@@ -35,7 +39,7 @@ class SentenceTransformerEncoder:
         reference: str,
         max_tokens: int = 256,
         device: str | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
     ) -> None:
         self.model = SentenceTransformer(
             str(resolve(reference)), device=device, trust_remote_code=False
@@ -48,13 +52,14 @@ class SentenceTransformerEncoder:
             "revision": revision(reference),
             "max_tokens": self._max_tokens,
         }
-        self._batch_tokens = batch_tokens
+        on_cpu = self.model.device.type == "cpu"
+        self._batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
 
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
         encode = self.model.encode_query if side == "query" else self.model.encode_document
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
-        lengths = [min(len(t) // 4 + 2, self._max_tokens) for t in texts]
+        lengths = self._lengths(texts)
         order = sorted(range(len(texts)), key=lambda i: (-lengths[i], i))
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         start = 0
@@ -69,3 +74,9 @@ class SentenceTransformerEncoder:
             )
             start += size
         return vectors
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, prompt aside. Characters are no measure: code has half as many a
+        token as prose."""
+        tokenized = self.model.tokenizer(list(texts), truncation=True, max_length=self._max_tokens)
+        return [len(ids) for ids in tokenized["input_ids"]]

@@ -1,0 +1,110 @@
+"""What the trainer does besides training: its curve, its progress, its checkpoints."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from distill.errors import UserError
+from distill.progress import Progress
+from distill.student.losses import Objective
+
+LOGGING_STEPS = 10
+
+
+class Curve(TrainerCallback):
+    """Each term of the loss beside the loss itself, in the trainer's log history.
+
+    A checkpoint is preceded by a log line, so that none of what is averaged is lost with a process
+    that is killed, and the curve of a resumed run is the undisturbed one's.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.terms = objective.terms
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if control.should_save or control.should_training_stop:
+            control.should_log = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        line = state.log_history[-1]
+        if "loss" not in line:
+            return
+        if not math.isfinite(line["loss"]):
+            raise UserError(
+                f"training, step {state.global_step}",
+                f"the loss is {line['loss']}",
+                "lower train.learning_rate, or raise train.warmup",
+            )
+        for name, values in self.terms.items():
+            line[name] = float(torch.stack(values).mean())
+        self.terms.clear()
+
+
+class Ticker(TrainerCallback):
+    """The trainer's steps on our progress line."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.progress.total = state.max_steps
+        self.progress.done = state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.progress.advance()
+
+
+class Checkpoints(TrainerCallback):
+    """Completes the trainer's checkpoints: it saves the model, but not the objective's projection.
+
+    The marker is written last, so a checkpoint without it is one that a killed process left half
+    written. None is saved at the last step, where the model itself is written next.
+    """
+
+    MARKER = "complete"
+
+    def __init__(self, folder: Path, objective: Objective) -> None:
+        self.folder = folder
+        self.projection = objective.projection
+
+    def newest(self) -> Path | None:
+        """The newest complete checkpoint; incomplete ones are deleted."""
+        complete = []
+        for path in self.folder.glob("checkpoint-*"):
+            if (path / self.MARKER).exists():
+                complete.append(path)
+            else:
+                shutil.rmtree(path)
+        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Load the projection; the trainer itself loads the rest."""
+        if self.projection.state_dict():
+            self.projection.load_state_dict(load_file(checkpoint / "projection.safetensors"))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if control.should_training_stop:
+            control.should_save = False
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        folder = self.folder / f"checkpoint-{state.global_step}"
+        if weights := self.projection.state_dict():
+            save_file(weights, folder / "projection.safetensors")
+        (folder / self.MARKER).touch()

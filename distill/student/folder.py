@@ -1,0 +1,31 @@
+"""A model's files: written beside, then moved into a stage's folder."""
+
+import os
+import shutil
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from distill.run import Stage
+
+
+def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
+    """Save the model where nobody takes it for finished."""
+    part = stage.book / "model.part"
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(str(part), create_model_card=False)
+    for path in part.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    return part
+
+
+def move_into_place(stage: Stage, part: Path) -> None:
+    """Rename entry after entry; `config.json`, without which no encoder loads, goes last."""
+    for path in sorted(part.iterdir(), key=lambda p: (p.name == "config.json", p.name)):
+        target = stage.folder / path.name
+        if target.is_dir():  # left by a run that was killed right here
+            shutil.rmtree(target)
+        os.replace(path, target)
+    part.rmdir()
