@@ -129,10 +129,12 @@ def _recipe(file: Path | None, folder: Path | None, sets: tuple[str, ...]) -> Re
 
 @contextmanager
 def _job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Job]":
-    from distill.pipeline import Job
+    from distill.pipeline import Job, save_recipe
 
     with Run(folder, overwrite) as run:
         yield Job(run, recipe)
+        # Not before: a recipe that was refused must not take the place of the one that was run.
+        save_recipe(folder, recipe)
 
 
 def _done(folder: Path, stage: Any) -> None:

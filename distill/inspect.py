@@ -99,18 +99,17 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
     by_id = {row["passage_id"]: row for row in labels}
     wanted = sorted(candidates, key=lambda id_: -(by_id.get(id_) or {"rrf": 0.0})["rrf"])
     texts = _texts(run, set(wanted))
-    grid = RichTable("", "passage", "retriever", "QL", "RC", "RRF", "text", show_lines=True)
+    grid = RichTable("", "retriever", "QL", "RC", "RRF", "passage", show_lines=True)
     for passage_id in wanted:
         label = by_id.get(passage_id, {})
         candidate = candidates[passage_id]
         grid.add_row(
             _role(passage_id, query, example),
-            escape(passage_id),
             f"{candidate['rank'] or 'missed'}\n{candidate['similarity']:.3f}",
             _score(label, "ql"),
             _score(label, "rc"),
             f"{label['rrf']:.3f}" if label else "",
-            escape(texts[passage_id][:_EXCERPT]),
+            f"[bold]{escape(passage_id)}[/bold]\n{escape(texts[passage_id][:_EXCERPT])}",
         )
     console.print(_panel(f"query {query_id}", query), grid)
 

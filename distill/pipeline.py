@@ -37,7 +37,8 @@ class Job:
         self.run = run
         self.recipe = recipe
         self.llm: Callable[[], LLM] = cache(lambda: load_llm(recipe.llm))
-        save_recipe(run.folder, recipe)
+        if not (run.folder / "recipe.yaml").exists():
+            save_recipe(run.folder, recipe)
 
     def corpus(self) -> CorpusStages:
         return CorpusStages(
@@ -85,13 +86,15 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
     """The resolved recipe and its prompts, so that a run folder can be continued by itself."""
     names = (recipe.generate.prompt, recipe.relabel.prompt_ql, recipe.relabel.prompt_rc)
     for name in names:
-        source, target = find_prompt(name, recipe.folder), folder / "prompts" / Path(name).name
-        if source.resolve() == target.resolve():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(target, source.read_bytes())
+        _keep(folder / "prompts" / Path(name).name, find_prompt(name, recipe.folder).read_bytes())
     kept = recipe.model_copy(deep=True)
     kept.generate.prompt, kept.relabel.prompt_ql, kept.relabel.prompt_rc = (
         f"prompts/{Path(name).name}" for name in names
     )
-    commit_bytes(folder / "recipe.yaml", dump_recipe(kept).encode())
+    _keep(folder / "recipe.yaml", dump_recipe(kept).encode())
+
+
+def _keep(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(path, data)

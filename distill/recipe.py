@@ -113,7 +113,7 @@ class Relabel(Section):
     top_k: int = Field(20, ge=2)
     """Candidates retrieved for each query (Gecko: 20)."""
     rankers: list[Ranker] = Field(["ql", "rc"], min_length=1)
-    """What the reciprocal rank fusion fuses."""
+    """What the reciprocal rank fusion fuses; the first named breaks ties."""
     rrf_k: float = Field(0, ge=0)
     """The constant of reciprocal rank fusion; Gecko uses none."""
     positive: Literal["first", "seed"] = "first"

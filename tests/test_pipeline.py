@@ -81,11 +81,13 @@ def test_a_run_folder_continues_by_itself(run):
 
 
 def test_other_settings_are_refused_with_the_remedy(run, recipe_file):
+    kept = (run / "recipe.yaml").read_bytes()
     words = ("run", str(recipe_file), "--run", str(run), "--set", "relabel.negative_count=2")
     refused = distill(*words)
     assert refused.returncode == 2
     assert "negative_count" in refused.stderr
     assert "--overwrite stale" in refused.stderr
+    assert (run / "recipe.yaml").read_bytes() == kept
     assert "Traceback" not in refused.stderr
 
 
@@ -107,7 +109,7 @@ def test_inspect_names_what_there_is(run, tmp_path):
     assert distill("inspect", str(tmp_path)).returncode == 2
 
 
-def test_show_prompt_of_the_help_and_the_resolved_recipe(recipe_file):
+def test_help_and_the_resolved_recipe(recipe_file):
     assert "Usage" in distill("run", "--help").stdout
     resolved = distill("run", str(recipe_file), "--print-resolved").stdout
     assert "top_k: 4" in resolved

@@ -47,7 +47,8 @@ def make_examples(
     settings = recipe.relabel.model_dump(
         include={"positive", "negatives", "negative_count", "negative_range", "round_trip"}
     )
-    stage = run.stage("examples", settings | {"seed": recipe.seed}, [labels])
+    settings |= {"ties": recipe.relabel.rankers[0], "seed": recipe.seed}
+    stage = run.stage("examples", settings, [labels])
     if stage.complete:
         return stage
     corpus = Corpus(
@@ -62,7 +63,7 @@ def make_examples(
     stage.map_shards(
         EXAMPLES, items, lambda rows: _examples(rows, recipe, corpus), size=len, unit="candidates"
     )
-    stage.finish(**relabelling_figures(stage, labels, candidates))
+    stage.finish(**relabelling_figures(stage, labels, candidates, recipe.relabel.rankers[0]))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
@@ -79,7 +80,7 @@ def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) 
         labels: the query's label rows.
         draw: decides sampled negatives.
     """
-    ordered = ranked(labels)
+    ordered = ranked(labels, rule.rankers[0])
     seed = next(row for row in ordered if row["passage_id"] == seed_id)
     if rule.round_trip is not None and seed["retriever_rank"] > rule.round_trip:
         return None
@@ -87,9 +88,11 @@ def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) 
     return Choice(positive, _negatives(ordered, {seed_id, positive["passage_id"]}, rule, draw))
 
 
-def ranked(labels: list[Row]) -> list[Row]:
-    """Best first by fusion; ties in the retriever's order."""
-    return sorted(labels, key=lambda row: (-row["rrf"], row["retriever_rank"]))
+def ranked(labels: list[Row], first_ranker: str) -> list[Row]:
+    """Best first by fusion. Ties, which are frequent between two rankers without a constant (first
+    and second place against second and first), are the first-named ranker's to break."""
+    name = f"{first_ranker}_rank"
+    return sorted(labels, key=lambda row: (-row["rrf"], row[name], row["retriever_rank"]))
 
 
 def _negatives(
@@ -142,13 +145,16 @@ def _example(query: Row, choice: Choice, corpus: Corpus) -> Row:
     }
 
 
-def relabelling_figures(examples: Stage, labels: Stage, candidates: Stage) -> dict[str, float]:
+def relabelling_figures(
+    examples: Stage, labels: Stage, candidates: Stage, first_ranker: str
+) -> dict[str, float]:
     """What the report says of relabelling: the share of positives that changed, the share of
     seeds that retrieval missed, and how far the first (p_1) is from the last (p_N)."""
     kept = examples.rows(EXAMPLES)
     missed = candidates.manifest["counts"].get("seed not retrieved", 0)
     queries = by_query(labels.rows(LABELS))
-    ends = [(order[0], order[-1]) for order in map(ranked, queries)]
+    orders = [ranked(of_query, first_ranker) for of_query in queries]
+    ends = [(order[0], order[-1]) for order in orders]
     figures = {
         "share_relabelled": _mean([row["relabelled"] for row in kept]),
         "share_seed_not_retrieved": missed / max(1, len(queries)),

@@ -10,7 +10,13 @@ from distill.relabel.choose import choose
 
 def labels(rrf_by_id):
     return [
-        {"query_id": "q", "passage_id": id_, "rrf": rrf, "retriever_rank": rank}
+        {
+            "query_id": "q",
+            "passage_id": id_,
+            "rrf": rrf,
+            "retriever_rank": rank,
+            "ql_rank": 10 - rank,
+        }
         for rank, (id_, rrf) in enumerate(rrf_by_id.items(), start=1)
     ]
 
@@ -60,5 +66,7 @@ def test_the_round_trip_drops_a_query_whose_seed_is_not_found(within, kept):
     assert (choice is not None) == kept
 
 
-def test_ties_go_to_the_retriever():
-    assert chosen(labels({"x": 1.0, "y": 1.0, "seed": 0.5, "z": 0.1}))[0] == "x"
+@pytest.mark.parametrize(("rankers", "positive"), [(["retriever", "ql"], "x"), (["ql"], "y")])
+def test_the_first_named_ranker_breaks_ties(rankers, positive):
+    rows = labels({"x": 1.0, "y": 1.0, "seed": 0.5, "z": 0.1})
+    assert chosen(rows, rankers=rankers)[0] == positive

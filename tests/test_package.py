@@ -1,0 +1,34 @@
+"""The base imports without any extra, and a missing extra is named."""
+
+import subprocess
+import sys
+
+import pytest
+
+from distill.errors import UserError, need
+
+EXTRAS = ["faiss", "mteb", "vllm", "ray", "onnx", "onnxruntime", "optimum"]
+
+IMPORT_ALL = f"""
+import importlib, pkgutil, sys
+for name in {EXTRAS}:
+    sys.modules[name] = None
+import distill
+for module in pkgutil.walk_packages(distill.__path__, "distill."):
+    importlib.import_module(module.name)
+from click.testing import CliRunner
+from distill.cli import cli
+assert CliRunner().invoke(cli, ["--help"]).exit_code == 0
+"""
+
+
+def test_every_module_imports_without_the_extras():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_extra_is_named():
+    with pytest.raises(UserError, match=r"absent_module(.|\n)*distill\[gpu\]"):
+        need("absent_module", "gpu")
