@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from distill.devices import torch_dtype
+from distill.errors import install_command
 from distill.models import cache_folder
 
 State = Literal["ok", "missing", "off"]
@@ -29,8 +30,8 @@ _EXTRAS = {
     "cpu": (("faiss",), "FAISS index on the CPU"),
     "gpu": (("faiss", "vllm"), "FAISS index and vLLM on CUDA"),
     "eval": (("mteb",), "evaluation on MTEB tasks"),
-    "ray": (("ray",), "many machines"),
-    "export": (("onnx", "onnxruntime", "optimum"), "ONNX export"),
+    "ray": (("ray",), "many machines (nothing uses it yet)"),
+    "export": (("onnx", "onnxruntime", "optimum"), "ONNX export (nothing uses it yet)"),
 }
 """An extra's modules, and what it is for."""
 
@@ -84,7 +85,7 @@ def _extra(name: str) -> Line:
     if not absent:
         return Line(f"extra {name}", "ok", f"{purpose}: {', '.join(modules)}")
     detail = f"{purpose}: {', '.join(absent)} not installed"
-    return Line(f"extra {name}", "off", detail, f"pip install 'distill[{name}]'")
+    return Line(f"extra {name}", "off", detail, install_command(name))
 
 
 def _is_there(module: str) -> bool:
@@ -117,9 +118,8 @@ def _cuda() -> Line:
 
 def _engines() -> list[Line]:
     lines = [Line("engine transformers", "ok", "safetensors and GGUF; generates and scores")]
-    if _is_there("vllm"):
-        return [*lines, Line("engine vllm", "off", "installed; recipes cannot choose it yet")]
-    return [*lines, Line("engine vllm", "off", "not installed", "pip install 'distill[gpu]'")]
+    found = "installed" if _is_there("vllm") else "not installed"
+    return [*lines, Line("engine vllm", "off", f"{found}; recipes cannot choose it yet")]
 
 
 def _data() -> Line:

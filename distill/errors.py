@@ -5,6 +5,11 @@ import importlib.util
 from types import ModuleType
 
 
+def install_command(extra: str) -> str:
+    """How an extra is installed: from the checkout, for a registry may hold another `distill`."""
+    return f"in distill's checkout: pip install -e '.[{extra}]'"
+
+
 class UserError(Exception):
     """Bad input. `where` names the file and row, `what` the fault, `remedy` the way out.
 
@@ -28,6 +33,6 @@ def need(module: str, extra: str) -> ModuleType:
         raise UserError(
             f"module {module!r}",
             "is not installed in this environment",
-            f"pip install 'distill[{extra}]'",
+            install_command(extra),
         )
     return importlib.import_module(module)

@@ -47,20 +47,18 @@ def show_run(run: Path, console: Console) -> None:
     manifests = sorted(run.glob("*/.stage/manifest.json"), key=lambda p: p.stat().st_mtime)
     if not manifests:
         raise UserError(str(run), "is not a run", "name a folder that `distill run` has written")
-    tables = tables_of(run)
-    grid = RichTable("stage", "state", "rows", "seconds", "counts", "one row is")
+    grid = RichTable("stage", "state", "rows", "seconds", "counted", expand=True)
     for path in manifests:
         manifest, name = read_json(path), path.parent.parent.name
-        counts = "\n".join(f"{key}: {n}" for key, n in manifest.get("counts", {}).items())
+        counts = ", ".join(f"{key} {n}" for key, n in manifest.get("counts", {}).items())
         grid.add_row(
             name,
             "complete" if manifest["complete"] else f"{len(shards(path.parent.parent))} shards",
             str(manifest.get("rows", "")),
             str(manifest.get("seconds", "")),
             counts,
-            tables[name].one_row if name in tables else "",
         )
-    console.print(grid)
+    console.print(grid, f"tables: {', '.join(tables_of(run))}")
 
 
 def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> None:
@@ -74,6 +72,7 @@ def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> N
         raise UserError(
             str(folder), "is not a table of this run", f"this run has: {', '.join(tables)}"
         )
+    console.print(f"One row of {name} is {tables[name].one_row}.")
     for number, row in enumerate(islice(read_rows(tables[name], folder), skip, skip + rows), skip):
         console.print(_panel(f"{name} {number}", row))
 
