@@ -22,6 +22,8 @@ from distill.run import read_json
 @click.option("--run", "folder", type=click.Path(path_type=Path), help="Continue this run.")
 def main(recipe: Path, quick: bool, folder: Path | None) -> None:
     sets = []
+    if quick and recipe.stem != "demo":
+        raise click.UsageError("--quick is for the demo: other recipes evaluate on whole tasks")
     if quick:
         small = (
             "generate.passages=40",

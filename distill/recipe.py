@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -24,14 +24,7 @@ TaskType = Literal[
     "title",
     "keyword search",
 ]
-ALL_TASK_TYPES: list[TaskType] = [
-    "question answering",
-    "search",
-    "fact checking",
-    "sentence similarity",
-    "title",
-    "keyword search",
-]
+ALL_TASK_TYPES: list[TaskType] = list(get_args(TaskType))
 
 
 class Section(BaseModel):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from distill.errors import UserError
 from distill.generate.parse import normalise, parse
+from distill.llm.load import identity
 from distill.llm.protocol import LLM, Sampling
-from distill.models import revision
 from distill.prompts import Prompt, first_words, load_prompt
 from distill.recipe import Recipe
 from distill.run import Run, Shard, Stage
@@ -84,10 +84,7 @@ def _fingerprinted(recipe: Recipe, prompt: Prompt) -> dict[str, object]:
     return {
         **recipe.generate.model_dump(exclude={"prompt"}),
         "prompt": prompt.source,
-        "llm": recipe.llm.model,
-        "revision": revision(recipe.llm.model),
-        "engine": recipe.llm.engine,
-        "dtype": recipe.llm.dtype,
+        "llm": identity(recipe.llm),
         "seed": recipe.seed,
     }
 

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from distill.errors import UserError
+from distill.llm.load import identity
 from distill.llm.protocol import LLM, ScoreRequest
-from distill.models import revision
 from distill.prompts import Prompt, first_words, load_prompt
 from distill.recipe import Recipe
 from distill.run import Run, Shard, Stage
@@ -157,10 +157,7 @@ def _shard(
 def _fingerprinted(recipe: Recipe, prompt: Prompt) -> dict[str, object]:
     return {
         "prompt": prompt.source,
-        "llm": recipe.llm.model,
-        "revision": revision(recipe.llm.model),
-        "engine": recipe.llm.engine,
-        "dtype": recipe.llm.dtype,
+        "llm": identity(recipe.llm),
         "max_passage_words": recipe.generate.max_passage_words,
         "shard_size": recipe.relabel.shard_size,
     }
