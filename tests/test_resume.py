@@ -1,18 +1,34 @@
 """kill -9 at any point: the same command continues, and the tables end byte for byte the same.
 
-The whole job is killed over and over, each time after a few more commits, once before a commit and
-once after it, until it comes through: so every stage is killed at several points.
+The whole job is killed over and over, each time after a few commits, before a commit and after one
+in turn, until it comes through: every stage is killed at several points.
 """
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-FIRST_LIFE = 4
-"""Commits; each further life has one more, since some steps are of many commits."""
+LIFE = 1
+"""Commits; a life that ends where the last one did is followed by a longer one, since some steps
+(a model's files moving into place) are of many commits."""
+STAGES = [
+    "passages",
+    "generations",
+    "queries",
+    "candidates",
+    "vectors",
+    "judgements-ql",
+    "judgements-rc",
+    "labels",
+    "examples",
+    "base",
+    "student",
+    "evaluation",
+]
 
 
 def _live(recipe_file: Path, folder: Path, commits: int, after: bool) -> None:
@@ -30,6 +46,9 @@ def _live(recipe_file: Path, folder: Path, commits: int, after: bool) -> None:
     def deadly(source: str | Path, target: str | Path) -> None:
         nonlocal count
         count += 1
+        if count == commits:
+            with (folder.parent / "deaths").open("a") as deaths:
+                deaths.write(f"{Path(target).relative_to(folder).parts[0]}\n")
         if count == commits and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
@@ -60,17 +79,29 @@ def _tables(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
+def _live_until_through(recipe_file: Path, folder: Path) -> None:
+    """Run and be killed, after one commit more wherever a life ended where the last one did."""
+    deaths: list[str] = []
+    commits, last = LIFE, -signal.SIGKILL
+    while last == -signal.SIGKILL:
+        last = _run(recipe_file, folder, commits, after=bool(len(deaths) % 2))
+        before, deaths = deaths[-1:], (folder.parent / "deaths").read_text().split()
+        commits = commits + LIFE if deaths[-1:] == before else LIFE
+        assert len(deaths) < 400
+    assert last == 0
+
+
 @pytest.mark.slow
 def test_killed_at_many_points_equals_undisturbed(recipe_file, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert _run(recipe_file, whole, commits=10**6, after=False) == 0
-    lives, last = 0, -signal.SIGKILL
-    while last == -signal.SIGKILL:
-        last = _run(recipe_file, killed, FIRST_LIFE + lives, after=bool(lives % 2))
-        lives += 1
-        assert lives < 60
-    assert last == 0
-    assert lives > 8
+    _live_until_through(recipe_file, killed)
+    # The long life that the student's files needed went through the evaluation too: once more.
+    shutil.rmtree(killed / "evaluation")
+    _live_until_through(recipe_file, killed)
+    deaths = (tmp_path / "deaths").read_text().split()
+    for stage in STAGES:
+        assert sum(stage == death.strip(".").removesuffix(".new") for death in deaths) >= 2, stage
     undisturbed = _tables(whole)
     assert len(undisturbed) > 30
     assert _tables(killed) == undisturbed
