@@ -2,8 +2,10 @@
 written. A shard is a Parquet file; a table is a folder of shards in the order of their names."""
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,33 @@ PASSAGES = _table(
 GENERATIONS = _table(
     "generations",
     "what the LLM wrote for a passage, word for word",
-    nullable=["persona"],
+    nullable=["persona", "length", "difficulty", "language", "fault"],
     passage_id=_text,
     sample=_int,
+    draw=_int,
     task_type=_text,
     persona=_text,
+    length=_text,
+    difficulty=_text,
+    language=_text,
     output=_text,
     finished=pa.bool_(),
+    fault=_text,
+    llm=_text,
+)
+PARSED = _table(
+    "parsed",
+    "a query as read from what the LLM wrote, before any filter",
+    nullable=["persona", "language"],
+    query_id=_text,
+    seed_id=_text,
+    sample=_int,
+    draw=_int,
+    task=_text,
+    task_type=_text,
+    query=_text,
+    persona=_text,
+    language=_text,
     llm=_text,
 )
 QUERIES = _table(
@@ -73,6 +95,26 @@ DROPPED = _table(
     item_id=_text,
     reason=_text,
     text=_text,
+)
+BRAINSTORM = _table(
+    "brainstorm",
+    "what the LLM wrote without a passage (tasks, or an example of a task), word for word",
+    nullable=["task", "fault"],
+    item_id=_text,
+    task_type=_text,
+    task=_text,
+    placeholders=_text,
+    output=_text,
+    finished=pa.bool_(),
+    fault=_text,
+    llm=_text,
+)
+TASKS = _table(
+    "tasks",
+    "a task that examples are written for",
+    task_id=_text,
+    task_type=_text,
+    task=_text,
 )
 CANDIDATES = _table(
     "candidates",
@@ -129,8 +171,11 @@ TABLES: Mapping[str, Table] = {
     for t in (
         PASSAGES,
         GENERATIONS,
+        PARSED,
         QUERIES,
         DROPPED,
+        BRAINSTORM,
+        TASKS,
         CANDIDATES,
         JUDGEMENTS,
         LABELS,
@@ -227,3 +272,26 @@ def read_rows(table: Table, folder: Path) -> Iterator[Row]:
     """Every row of a table, shard after shard, one shard in memory at a time."""
     for path in shards(folder):
         yield from read_shard(table, path)
+
+
+class Reader:
+    """Rows of a table by number, with one shard in memory at a time: for tables larger than it."""
+
+    def __init__(self, table: Table, folder: Path) -> None:
+        self._table = table
+        self._paths = shards(folder)
+        counts = [pq.read_metadata(path).num_rows for path in self._paths]
+        self._ends = list(accumulate(counts))
+        self._held = -1
+        self._rows: list[Row] = []
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, number: int) -> Row:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        shard = bisect_right(self._ends, number)
+        if shard != self._held:
+            self._rows, self._held = read_shard(self._table, self._paths[shard]), shard
+        return self._rows[number - (self._ends[shard] - len(self._rows))]

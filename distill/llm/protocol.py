@@ -8,12 +8,20 @@ from typing import NamedTuple, Protocol
 @dataclass(frozen=True)
 class Sampling:
     """How a continuation is drawn. temperature 0 is greedy; generation ends before any of `stop`,
-    at the model's end token, or after `max_new_tokens`."""
+    at the model's end token, or after `max_new_tokens`.
+
+    `chat`: prompts are user messages for the model's chat template, not texts to be continued.
+    `regex` (of the whole text) or `json_schema` (as JSON text): the form that an engine which
+    `can_constrain` forces the text to have; the others ignore both, so the reader still checks.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    chat: bool = False
+    regex: str | None = None
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,24 +41,41 @@ class Score(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What the model wrote, and whether it came to an end (a stop string or its end token)."""
+    """What the model wrote, and whether it came to an end (a stop string or its end token).
+    `fault` is why an engine wrote nothing for this prompt, where that will not change by asking
+    again (a server's content filter, a prompt that is too long)."""
 
     text: str
     finished: bool
+    fault: str | None = None
 
 
 class LLM(Protocol):
-    """An engine. `can_score` says whether it has log-probabilities; `tokens` counts what it
-    computed so far: prompt tokens, prompt tokens saved by sharing, new tokens."""
+    """An engine. `can_score` says whether it has log-probabilities, `can_constrain` whether it
+    forces a form on what it writes, `has_chat` whether the model has a chat template; `tokens`
+    counts what it computed so far: prompt tokens, those saved by sharing, new tokens."""
 
     name: str
-    can_score: bool
     tokens: dict[str, int]
+
+    @property
+    def can_score(self) -> bool: ...
+
+    @property
+    def can_compare_verdicts(self) -> bool:
+        """Whether `score` can at least tell apart continuations that differ in their last word."""
+        ...
+
+    @property
+    def can_constrain(self) -> bool: ...
+
+    @property
+    def has_chat(self) -> bool: ...
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Written]:
-        """One continuation for each prompt, drawn with that prompt's own seed."""
+        """One continuation for each prompt, in order, drawn with that prompt's own seed."""
         ...
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
