@@ -1,59 +1,72 @@
 """Sampling that depends on a prompt's own seed alone, not on the batch that it happens to be in:
 the step-th token of a prompt is read off its step-th uniform number by the inverse of the
-cumulative distribution. And stop strings, checked on each row's own tail."""
+cumulative distribution. And stop strings."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import PreTrainedTokenizerBase
 
 from distill.llm.protocol import Sampling
 
-_LIKELIEST = 1024
-"""Tokens that nucleus sampling looks at; what lies beyond has a negligible share of top_p."""
-_TAIL = 12
-"""New tokens that may hold a stop string."""
+_LIKELIEST = (64, 1024)
+"""Tokens that nucleus sampling looks at: the second number only where the first does not make up
+top_p; what lies beyond that has a negligible share."""
 
 
-class SeededSampling(LogitsProcessor):
-    """Leaves one token a row: the one that temperature, top_p and the row's seed choose."""
+def uniform_numbers(seed: int, sampling: Sampling) -> list[float]:
+    """One for each token that a prompt of this seed may get."""
+    drawn: list[float] = np.random.default_rng(seed).random(sampling.max_new_tokens).tolist()
+    return drawn
 
-    def __init__(self, seeds: Sequence[int], prompt_length: int, sampling: Sampling) -> None:
-        draws = [np.random.default_rng(s).random(sampling.max_new_tokens) for s in seeds]
-        self._uniform = torch.from_numpy(np.stack(draws)).float()
-        self._prompt_length = prompt_length
-        self._sampling = sampling
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`input_ids` (rows, tokens so far), `scores` (rows, vocabulary) -> same shape."""
-        step = input_ids.shape[1] - self._prompt_length
-        top = scores.float().topk(min(_LIKELIEST, scores.shape[1]), dim=1)
-        share = (top.values / self._sampling.temperature).softmax(dim=1)
+def choose(logits: torch.Tensor, uniform: Sequence[float], sampling: Sampling) -> torch.Tensor:
+    """The next token of each row, (rows,): `logits` (rows, vocabulary), `uniform` a number from
+    [0, 1) for each row."""
+    if sampling.temperature == 0:
+        return logits.argmax(dim=1)
+    scaled = logits.float() / sampling.temperature
+    whole = scaled.logsumexp(dim=1, keepdim=True)
+    for likeliest in _LIKELIEST:
+        top, ids = _likeliest(scaled, likeliest)
+        share = (top - whole).exp()
         before = share.cumsum(dim=1) - share
-        share = share.masked_fill(before >= self._sampling.top_p, 0.0)
-        target = self._uniform[:, step, None].to(scores.device) * share.sum(dim=1, keepdim=True)
-        place = (share.cumsum(dim=1) <= target).sum(dim=1, keepdim=True)
-        last = (share > 0).sum(dim=1, keepdim=True) - 1
-        chosen = top.indices.gather(1, torch.minimum(place, last))
-        return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
+        if bool((before[:, -1] >= sampling.top_p).all()):
+            break
+    share = share.masked_fill(before >= sampling.top_p, 0.0)
+    upto = share.cumsum(dim=1)
+    target = torch.tensor(uniform, device=logits.device)[:, None] * upto[:, -1:]
+    last = (share > 0).sum(dim=1, keepdim=True) - 1
+    place = torch.minimum((upto <= target).sum(dim=1, keepdim=True), last)
+    return ids.gather(1, place)[:, 0]
 
 
-class StopStrings(StoppingCriteria):
-    """A row is done when the tail of its new text holds one of the stop strings."""
+def _likeliest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and ids of the likeliest tokens, falling; equal ones, which bfloat16 has many of, in
+    the order of their ids, so that it does not depend on `count`."""
+    top = logits.topk(min(count, logits.shape[1]), dim=1, sorted=False)
+    ids = top.indices.sort(dim=1).values
+    values, order = logits.gather(1, ids).sort(dim=1, descending=True, stable=True)
+    return values, ids.gather(1, order)
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, prompt_length: int, stop: Sequence[str]
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._prompt_length = prompt_length
+
+class StopStrings:
+    """Looks for stop strings in the last tokens of a text that grows by a token at a time."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:
+        self._tokenizer: Any = tokenizer
         self._stop = stop
+        # A token is at least a byte, so a string that the newest token completes begins here.
+        self._tail = max((len(s.encode()) for s in stop), default=0)
 
-    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
-        new = input_ids[:, self._prompt_length :][:, -_TAIL:]
-        tails = self._tokenizer.batch_decode(new, skip_special_tokens=True)
-        done = [any(s in tail for s in self._stop) for tail in tails]
-        return torch.tensor(done, device=input_ids.device)
+    def end(self, tokens: Sequence[int]) -> bool:
+        """Whether the newest token completed one of them."""
+        if not self._stop:
+            return False
+        tail = self._tokenizer.decode(tokens[-self._tail :], skip_special_tokens=True)
+        return any(s in tail for s in self._stop)
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:

@@ -1,40 +1,55 @@
 """The transformers engine: any causal model that transformers loads, on a CPU or a GPU.
 
-What the prompts of one call have in common at their beginning (the few-shot header) is computed
-once and kept for the next call; prompts are sorted by length and batched by a token budget.
+What prompts have in common at their beginning (few-shot headers, a chat template) is computed once
+and kept for the next call. Generation refills finished rows; scoring sorts by length and batches by
+a token budget.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from llguidance import LLTokenizer
+from transformers import DynamicCache
 
 from distill.devices import best_device, torch_dtype
 from distill.errors import UserError
-from distill.llm.cache import cache_behind
+from distill.llm.cache import Layer, cache_behind
+from distill.llm.constrain import Constraint, constrainable, readable_tokens
+from distill.llm.encode import Encoder
+from distill.llm.headers import Headers, common_beginning
 from distill.llm.loading import load_causal_lm
-from distill.llm.packing import Packed, batches, collate, pack
+from distill.llm.masks import Mask, for_layers
+from distill.llm.packing import Batch, Packed, batches, collate, pack
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
-from distill.llm.sampling import SeededSampling, StopStrings, cut_at_stop
+from distill.llm.refill import Row, Writer
+from distill.llm.sampling import StopStrings, cut_at_stop, uniform_numbers
+from distill.llm.slots import Slots
 from distill.models import resolve
 
 _SHORTEST_HEADER = 16
 """Fewer shared tokens are not worth a cache."""
 _LOGIT_ROWS = 2048
 """Rows of vocabulary-wide logits held at once."""
+_TOO_LONG = "the prompt and max_new_tokens are longer than what the model can read"
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 1.0, torch.float16: 0.3}
 
 
 class TransformersEngine:
     """An `LLM` (see protocol) computed in this process.
 
+    Args:
+        batch_tokens: how many tokens are computed at once. Generation runs as many rows side by
+            side as hold so many tokens in the mean, those of shared headers not counted.
+
     Raises:
-        UserError: if the reference holds no causal model, or one whose attention cannot be packed
-            (found out by scoring a short probe both ways when the model is loaded).
+        UserError: if the reference holds no causal model, or one that cannot be packed or computed
+            token by token (found out by scoring a short probe all ways when it is loaded).
     """
 
     can_score = True
+    can_compare_verdicts = True
 
     def __init__(
         self,
@@ -47,12 +62,15 @@ class TransformersEngine:
         self.device = device or best_device()
         self.batch_tokens = batch_tokens
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
-        self.model: Any  # transformers types neither generate nor the head of its auto classes
+        self.model: Any  # transformers does not type the head of its auto classes
+        self.tokenizer: Any
         self.model, self.tokenizer = load_causal_lm(
             resolve(reference), torch_dtype(dtype, self.device), self.device
         )
-        self._header: list[int] = []
-        self._header_cache: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._encoder = Encoder(self.tokenizer, reference)
+        self.has_chat = self._encoder.has_chat
+        self.can_constrain = constrainable(self.tokenizer)
+        self._headers = Headers(self.model)
         self._probe()
 
     # --- generation ---------------------------------------------------------------------------
@@ -61,68 +79,81 @@ class TransformersEngine:
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Written]:
-        ids = [self._ids(prompt, first=True) for prompt in prompts]
-        header = self._shared_header(ids)
-        longest_first = sorted(range(len(ids)), key=lambda i: (-len(ids[i]), i))
-        texts = [Written("", False)] * len(prompts)
-        start = 0
-        while start < len(ids):
-            own = len(ids[longest_first[start]]) - len(header) + sampling.max_new_tokens
-            size = max(1, self.batch_tokens // own)
-            batch = longest_first[start : start + size]
-            written = self._generate_batch(
-                [ids[i] for i in batch], [seeds[i] for i in batch], len(header), sampling
-            )
-            for i, text in zip(batch, written, strict=True):
-                texts[i] = text
-            start += size
-        return texts
+        """See the protocol. A prompt that is longer than the model can read gets a fault.
 
-    def _generate_batch(
-        self, ids: list[list[int]], seeds: list[int], header: int, sampling: Sampling
-    ) -> list[Written]:
-        """Padding goes between the shared header and the rest, so that all prompts end together."""
-        width = max(len(row) for row in ids)
-        input_ids = torch.full((len(ids), width), self._pad_id)
-        mask = torch.zeros_like(input_ids)
-        for number, row in enumerate(ids):
-            rest = width - (len(row) - header)
-            input_ids[number, :header] = torch.tensor(row[:header], dtype=torch.long)
-            input_ids[number, rest:] = torch.tensor(row[header:])
-            mask[number, :header] = 1
-            mask[number, rest:] = 1
-        processors, stopping = LogitsProcessorList(), StoppingCriteriaList()
-        if sampling.temperature > 0:
-            processors.append(SeededSampling(seeds, width, sampling))
-        if sampling.stop:
-            stopping.append(StopStrings(self.tokenizer, width, sampling.stop))
-        output = self.model.generate(
-            input_ids=input_ids.to(self.device),
-            attention_mask=mask.to(self.device),
-            past_key_values=self._cache_for(len(ids), width - header + sampling.max_new_tokens),
-            generation_config=self._generation_config(sampling),
-            logits_processor=processors,
-            stopping_criteria=stopping,
-        )
-        new = output[:, width:]
-        self.tokens["prompt"] += sum(len(row) for row in ids)
-        self.tokens["shared"] += header * len(ids)
-        ended = (new == self._end_id).any(dim=1).tolist()
-        self.tokens["new"] += int((new != self._pad_id).sum())
-        decoded = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        cut = [cut_at_stop(text, sampling.stop) for text in decoded]
+        Raises:
+            UserError: if a prompt is empty, the chat template fails, or the form that the text is
+                to have cannot be used.
+        """
+        ids = [self._prompt_ids(prompt, sampling) for prompt in prompts]
+        most = self._most_tokens - sampling.max_new_tokens
+        fitting = [number for number, row in enumerate(ids) if len(row) <= most]
+        rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
+        self._write(rows, sampling)
+        results = [Written("", False, _TOO_LONG)] * len(prompts)
+        for number, row in zip(fitting, rows, strict=True):
+            results[number] = self._written(row, sampling)
+        return results
+
+    def _rows(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Row]:
+        constraint = self._constraint(sampling)
+        chains = self._headers.chains(ids)
         return [
-            Written(text, end or len(text) < len(whole))
-            for text, end, whole in zip(cut, ended, decoded, strict=True)
+            Row(
+                row,
+                chain,
+                uniform_numbers(seed, sampling),
+                constraint.matcher() if constraint else None,
+            )
+            for row, chain, seed in zip(ids, chains, seeds, strict=True)
         ]
 
-    def _generation_config(self, sampling: Sampling) -> GenerationConfig:
-        return GenerationConfig(
-            max_new_tokens=sampling.max_new_tokens,
-            do_sample=False,
-            pad_token_id=self._pad_id,
-            eos_token_id=self._end_id,
-        )
+    def _write(self, rows: list[Row], sampling: Sampling) -> None:
+        if not rows:
+            return
+        stops = StopStrings(self.tokenizer, sampling.stop)
+        ends = frozenset(self._end_ids)
+        writer = Writer(self.model, self._headers, stops, ends, sampling, self.batch_tokens)
+        before = self._headers.computed
+        writer.write(rows)
+        prompt = sum(len(row.ids) for row in rows)
+        self.tokens["prompt"] += prompt
+        self.tokens["shared"] += prompt - writer.computed - (self._headers.computed - before)
+        self.tokens["new"] += sum(row.steps for row in rows)
+
+    def _written(self, row: Row, sampling: Sampling) -> Written:
+        whole = str(self.tokenizer.decode(row.new, skip_special_tokens=True))
+        text = cut_at_stop(whole, sampling.stop)
+        return Written(text, row.finished or len(text) < len(whole), row.fault)
+
+    def _prompt_ids(self, prompt: str, sampling: Sampling) -> list[int]:
+        ids = self._encoder.chat(prompt) if sampling.chat else self._ids(prompt, first=True)
+        if not ids:
+            raise UserError("generate", "an empty prompt", "")
+        return ids
+
+    def _constraint(self, sampling: Sampling) -> Constraint | None:
+        if not self.can_constrain or (sampling.regex is None and sampling.json_schema is None):
+            return None
+        return Constraint(self._readable_tokens, sampling)
+
+    @cached_property
+    def _readable_tokens(self) -> LLTokenizer:
+        vocabulary = self.model.get_output_embeddings().weight.shape[0]
+        return readable_tokens(self.tokenizer, vocabulary, self._end_ids)
+
+    @cached_property
+    def _end_ids(self) -> list[int]:
+        """The tokenizer's end token and those that the model names: chat models have several."""
+        named = self.model.generation_config.eos_token_id
+        several = named if isinstance(named, list) else [named]
+        ends = {self.tokenizer.eos_token_id, *several} - {None}
+        return sorted(int(end) for end in ends)
+
+    @property
+    def _most_tokens(self) -> int:
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
     # --- scoring ------------------------------------------------------------------------------
 
@@ -136,20 +167,23 @@ class TransformersEngine:
             if not all(several):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         header = self._shared_header(prefixes)
-        rest = [prefix[len(header) :] for prefix in prefixes]
+        layers = self._headers.get(prefixes[0], [header]) if header else []
+        rest = [prefix[header:] for prefix in prefixes]
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         for rows in batches(pack(rest, continuations, self.batch_tokens), self.batch_tokens):
-            self._score_rows(rows, len(header), scores)
-        self._count(prefixes, continuations, len(header))
+            self._score_rows(rows, header, layers, scores)
+        self._count(prefixes, continuations, header)
         return scores
 
-    def _score_rows(self, rows: list[Packed], header: int, scores: list[list[Score]]) -> None:
+    def _score_rows(
+        self, rows: list[Packed], header: int, layers: list[Layer], scores: list[list[Score]]
+    ) -> None:
         batch = collate(rows, header, self._pad_id)
         hidden = self.model.base_model(
             input_ids=batch.input_ids.to(self.device),
             position_ids=batch.position_ids.to(self.device),
-            attention_mask=batch.mask.to(self.device),
-            past_key_values=self._cache_for(len(rows), batch.input_ids.shape[1]),
+            attention_mask=self._mask(batch, header),
+            past_key_values=_cache_for(layers, len(rows), batch.input_ids.shape[1]),
             use_cache=bool(header),
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
@@ -161,6 +195,12 @@ class TransformersEngine:
                 scores[row.request][number] = Score(total, len(continuation))
                 at += len(continuation)
 
+    def _mask(self, batch: Batch, header: int) -> Mask:
+        positions = batch.position_ids.to(self.device)
+        cached = torch.arange(header, device=self.device).expand(len(positions), header)
+        places = torch.cat([cached, positions], dim=1)
+        return for_layers(self.model.config, batch.mask.to(self.device), positions, places)
+
     def _logprobs(self, hidden: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """log P of each token, (tokens, width) -> (tokens,): the LM head on these places alone."""
         head = self.model.get_output_embeddings()
@@ -169,6 +209,11 @@ class TransformersEngine:
             logits = head(some).float()
             parts.append(-torch.nn.functional.cross_entropy(logits, ids, reduction="none"))
         return torch.cat(parts).cpu()
+
+    def _shared_header(self, prefixes: list[list[int]]) -> int:
+        """The number of tokens that all prefixes begin with, if they are worth a cache."""
+        shared = common_beginning(prefixes) if len(prefixes) > 1 else 0
+        return shared if shared >= _SHORTEST_HEADER else 0
 
     def _count(
         self, prefixes: list[list[int]], continuations: list[list[list[int]]], header: int
@@ -185,59 +230,43 @@ class TransformersEngine:
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
-    @property
-    def _end_id(self) -> int:
-        return int(self.tokenizer.eos_token_id)
-
     def _ids(self, text: str, first: bool) -> list[int]:
-        """Token ids; only what begins a prompt takes the model's own beginning (a BOS token)."""
-        return list(self.tokenizer(text, add_special_tokens=first)["input_ids"])
-
-    def _shared_header(self, prompts: list[list[int]]) -> list[int]:
-        """What all prompts begin with, short of each one's last token; its cache is made ready."""
-        shared = _common_beginning(prompts) if len(prompts) > 1 else []
-        if len(shared) < _SHORTEST_HEADER:
-            self._header, self._header_cache = [], []
-            return []
-        if shared != self._header:
-            output = self.model.base_model(
-                input_ids=torch.tensor([shared], device=self.device), use_cache=True
-            )
-            layers = output.past_key_values.layers
-            self._header_cache = [(layer.keys, layer.values) for layer in layers]
-            self._header = shared
-        return shared
-
-    def _cache_for(self, rows: int, room: int) -> DynamicCache | None:
-        return cache_behind(self._header_cache, rows, room) if self._header_cache else None
+        return self._encoder.text(text, first)
 
     @torch.inference_mode()
     def _probe(self) -> None:
-        """Score a short text packed and plainly: a model that reads masks in its own way, caps
-        its logits or keeps a state must be refused here, not found out by bad labels."""
+        """Score a short text packed, a token at a time and plainly: a model that reads masks in its
+        own way, caps its logits or keeps a state must be refused here, not found out by bad labels
+        or texts."""
         prefix, continuations = "The river rose in the night and", (" flooded the field.", " fell")
         packed = self.score([ScoreRequest(prefix, continuations)])[0]
+        start = self._ids(prefix, first=True)
         for text, score in zip(continuations, packed, strict=True):
-            start = self._ids(prefix, first=True)
-            ids = torch.tensor([start + self._ids(text, first=False)], device=self.device)
-            logits = self.model(input_ids=ids).logits[0, len(start) - 1 : -1].float()
-            plain = logits.log_softmax(-1).gather(1, ids[0, len(start) :, None]).sum()
-            if abs(float(plain) - score.logprob) > _TOLERANCE[self.model.dtype]:
+            end = self._ids(text, first=False)
+            logits = self.model(input_ids=torch.tensor([start + end], device=self.device)).logits
+            logprobs = logits[0, len(start) - 1 : -1].float().log_softmax(-1)
+            plain = float(logprobs[range(len(end)), end].sum())
+            stepped = self._stepped_logprob(start, end)
+            if max(abs(plain - score.logprob), abs(plain - stepped)) > _TOLERANCE[self.model.dtype]:
                 raise UserError(
                     self.name,
-                    f"scores {score.logprob:.3f} when packed but {float(plain):.3f} alone: its "
-                    "attention does not take a mask, or its logits are transformed",
+                    f"scores {plain:.3f} as a whole but {score.logprob:.3f} when packed and "
+                    f"{stepped:.3f} a token at a time: its attention does not take a mask, it "
+                    "keeps a state, or its logits are transformed",
                     "use another model for this engine",
                 )
         self.tokens = dict.fromkeys(self.tokens, 0)
 
+    def _stepped_logprob(self, prefix: list[int], continuation: list[int]) -> float:
+        """A continuation's log-probability, computed as generation does."""
+        slots = Slots(self.model, 1, len(prefix) + len(continuation))
+        total, held, piece = 0.0, 0, prefix
+        for token in continuation:
+            hidden = slots.forward(0, [piece], [held])
+            total += float(self._logprobs(hidden, torch.tensor([token], device=self.device)))
+            held, piece = held + len(piece), [token]
+        return total
 
-def _common_beginning(prompts: list[list[int]]) -> list[int]:
-    """The longest run of tokens that all begin with, short of each one's last token. The first
-    and the last prompt in sorting order differ from each other no later than any two do."""
-    low, high = min(prompts), max(prompts)
-    most = min(len(prompt) for prompt in prompts) - 1
-    shared = 0
-    while shared < most and low[shared] == high[shared]:
-        shared += 1
-    return low[:shared]
+
+def _cache_for(layers: list[Layer], rows: int, room: int) -> DynamicCache | None:
+    return cache_behind(layers, rows, room) if layers else None

@@ -105,6 +105,15 @@ def test_generation_ends_before_a_stop_string(engine):
     assert not whole.finished
 
 
+def test_a_long_stop_string_is_found_across_many_tokens(engine):
+    [whole] = engine.generate([HEADER], [0], Sampling(40))
+    stop = whole.text[2:30]
+    before = engine.tokens["new"]
+    [cut] = engine.generate([HEADER], [0], Sampling(40, stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.find(stop)]
+    assert engine.tokens["new"] - before < 40
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")

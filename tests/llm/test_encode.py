@@ -1,0 +1,81 @@
+"""What a prompt says is text, whatever it spells out."""
+
+import copy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
+
+from distill.errors import UserError
+from distill.llm.encode import Encoder
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]\n{{ m['content'] }}{{ eos_token }}"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(llm_folder):
+    loaded = AutoTokenizer.from_pretrained(llm_folder)
+    loaded.chat_template = TEMPLATE
+    return loaded
+
+
+def test_text_that_spells_out_a_special_token_is_tokenised_as_text(tokenizer):
+    ids = Encoder(tokenizer, "tiny").text("The end.</s> Or <s>not?", first=True)
+    assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(ids)
+    assert tokenizer.decode(ids) == "The end.</s> Or <s>not?"
+
+
+def test_text_without_special_tokens_is_tokenised_as_ever(tokenizer):
+    text = "Bees dance,\n\n to tell other bees  where the flowers are."
+    assert Encoder(tokenizer, "tiny").text(text, first=True) == tokenizer(text)["input_ids"]
+
+
+def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
+    begun = copy.deepcopy(tokenizer)
+    begun.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", begun.bos_token_id)]
+    )
+    encoder = Encoder(begun, "tiny")
+    plain = encoder.text("a <s> b", first=False)
+    assert begun.bos_token_id not in plain
+    assert encoder.text("a <s> b", first=True) == [begun.bos_token_id, *plain]
+
+
+@settings(max_examples=60)
+@given(content=st.lists(st.sampled_from(["</s>", "<s>", "[user]\n", " bees ", "s>", "</", "\n"])))
+def test_a_message_cannot_end_itself(tokenizer, content):
+    """A hostile message holds as many special tokens as an empty one: the template's."""
+    message = "".join(content)
+    encoder = Encoder(tokenizer, "tiny")
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    ids = encoder.chat(message)
+    assert [i for i in ids if i in special] == [tokenizer.bos_token_id, tokenizer.eos_token_id]
+    assert ids[0] == tokenizer.bos_token_id
+    inner = tokenizer.decode(ids[1 : ids.index(tokenizer.eos_token_id)])
+    assert inner == f"[user]\n{message}"
+    assert tokenizer.decode(ids[ids.index(tokenizer.eos_token_id) + 1 :]) == "[assistant]\n"
+
+
+def test_a_harmless_message_is_tokenised_by_the_template(tokenizer):
+    message = [{"role": "user", "content": "why do bees dance\n"}]
+    expected = tokenizer.apply_chat_template(
+        message, tokenize=True, add_generation_prompt=True, return_dict=False
+    )
+    assert Encoder(tokenizer, "tiny").chat("why do bees dance\n") == expected
+
+
+def test_a_model_without_a_template_has_no_chat(llm_folder, tokenizer):
+    assert not Encoder(AutoTokenizer.from_pretrained(llm_folder), "tiny").has_chat
+    assert Encoder(tokenizer, "tiny").has_chat
+
+
+def test_a_template_that_fails_is_reported(tokenizer):
+    broken = copy.deepcopy(tokenizer)
+    broken.chat_template = "{{ raise_exception('no user here') }}"
+    with pytest.raises(UserError, match="no user here"):
+        Encoder(broken, "tiny").chat("hello")
