@@ -1,0 +1,71 @@
+"""Where a server is and the key to it: taken from the environment, and written nowhere."""
+
+import os
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from distill.errors import UserError
+
+_MASK = "[key]"
+_SHORTEST_SECRET = 8
+"""Local servers take any word as a key, and a word may stand in what an LLM writes."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key, or none. Its repr does not hold it."""
+
+    _secret: str = field(repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self._secret)
+
+    @property
+    def header(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
+
+    def redact(self, text: str) -> str:
+        """`text`, a server's error, without the key."""
+        return text.replace(self._secret, _MASK) if self._secret else text
+
+    def redact_written(self, text: str) -> str:
+        """`text`, a server's reply, without the key if that is long enough to be a secret."""
+        return self.redact(text) if len(self._secret) >= _SHORTEST_SECRET else text
+
+
+def key_of(variable: str) -> Key:
+    """The key that an environment variable holds.
+
+    Raises:
+        UserError: if it cannot be sent in a header. The message does not hold it.
+    """
+    secret = os.environ.get(variable, "").strip()
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        raise UserError(
+            variable,
+            "holds something that cannot be an API key: a blank or a character beyond ASCII",
+            f"set {variable} to the key alone, on one line",
+        )
+    return Key(secret)
+
+
+def checked_url(url: str) -> str:
+    """`url` without a slash at its end.
+
+    Raises:
+        UserError: if it is no http or https address, or holds a user, password, query or fragment.
+    """
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise UserError(
+            "llm.base_url",
+            "holds a user or password",
+            "take it out: a key comes from the environment alone (llm.api_key_variable)",
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise UserError(
+            "llm.base_url",
+            f"is no address of a server: {parts.scheme}://{parts.netloc}{parts.path}",
+            "write it like http://localhost:8000/v1",
+        )
+    return url.rstrip("/")

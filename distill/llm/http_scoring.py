@@ -1,0 +1,240 @@
+"""What a server can say of likelihoods: of a whole text, of a first token, or as a grade.
+
+Query likelihood needs the log-probabilities of the prompt's own tokens, which few servers give.
+Relevance classification needs the first new token's alone, which many do; where there are none at
+all, a relevance graded in words remains.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from distill.errors import UserError
+from distill.llm.http_answers import Answers, Body
+from distill.llm.http_faults import Refused
+from distill.llm.http_logprobs import (
+    counted,
+    least,
+    read_score,
+    read_top,
+    scores_prompt,
+    word_logprob,
+)
+from distill.llm.http_writing import COMPLETION, path_of, prompt_fields
+from distill.llm.protocol import Score, ScoreRequest
+
+_PROBE = ("The river rose in the night and", " flooded the field.")
+_WAYS: dict[str, Body] = {
+    "echo": {"max_tokens": 0, "echo": True, "logprobs": 1},
+    "echo and one new token": {"max_tokens": 1, "echo": True, "logprobs": 1},
+    "prompt_logprobs": {"max_tokens": 1, "prompt_logprobs": 0},
+}
+_FIRST_TOKENS: dict[str, Body] = {
+    "completion": {"logprobs": 20},
+    "completion of five": {"logprobs": 5},
+    "chat": {"logprobs": True, "top_logprobs": 20},
+}
+"""The most that servers give: vLLM 20 by default, hosted completions 5, hosted chats 20."""
+_log = logging.getLogger(__name__)
+
+
+class Scorer:
+    """Scores of texts by a server's log-probabilities."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    @cached_property
+    def way(self) -> str | None:
+        """How the server gives a prompt's log-probabilities, if it does."""
+        prefix, continuation = _PROBE
+        way = self._answers.first(
+            COMPLETION,
+            {way: self._body(prefix + continuation, way) for way in _WAYS},
+            lambda reply: scores_prompt(reply, continuation),
+        )
+        _log.info("%s: log-probabilities of prompts by %s", self._answers.client.url, way)
+        return way
+
+    def _body(self, text: str, way: str) -> Body:
+        return self._answers.body(prompt=text, temperature=0.0, **_WAYS[way])
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        """The scores of each request's continuations.
+
+        Where the server gives no log-probabilities of prompts, and the continuations of each
+        request are groups that differ in their last word alone (verdicts), a score is that of the
+        last word's first token given all before it, see `first_token_odds`: good for differences
+        within a group, which is what relevance classification takes, and for nothing else.
+
+        Raises:
+            UserError: if the server can do neither, or refuses a text.
+        """
+        for request in requests:
+            if not all(request.continuations):
+                raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
+        if self.way is None:
+            return self._last_words(requests)
+        pairs = [(r.prefix, c) for r in requests for c in r.continuations]
+        kept = self._answers.of(
+            COMPLETION,
+            [self._body(prefix + continuation, self.way) for prefix, continuation in pairs],
+            lambda number, reply, _: read_score(reply, pairs[number][1]),
+            marks=[continuation for _, continuation in pairs],
+        )
+        for one in kept:
+            if isinstance(one, Refused):
+                raise self._no(f"refuses a text ({one.reason})")
+            if not one:
+                raise self._no(f"gave a probe's log-probabilities by {self.way}, now none")
+        scores = iter(self._with_counts(pairs, kept))
+        return [[next(scores) for _ in request.continuations] for request in requests]
+
+    def _with_counts(
+        self, pairs: Sequence[tuple[str, str]], kept: Sequence[dict[str, Any]]
+    ) -> list[Score]:
+        """The scores, where a server's token texts do not add up to the prompt (they leave out
+        blanks, or cut a character in two) by the number of the prefix's own tokens."""
+        odd = dict.fromkeys(
+            prefix for (prefix, _), one in zip(pairs, kept, strict=True) if "all" in one
+        )
+        counts = dict(zip(odd, self._prompt_tokens(list(odd)), strict=True))
+        scores = []
+        for (prefix, _), one in zip(pairs, kept, strict=True):
+            if "all" not in one:
+                scores.append(Score(one["logprob"], one["tokens"]))
+                continue
+            tail = one["all"][counts[prefix] :]
+            if not tail or None in tail:
+                raise self._no("gives log-probabilities that do not match the prompt's tokens")
+            scores.append(Score(sum(tail), len(tail)))
+        return scores
+
+    def _prompt_tokens(self, prefixes: Sequence[str]) -> list[int]:
+        bodies = [self._answers.body(prompt=p, max_tokens=1, temperature=0.0) for p in prefixes]
+        counts = self._answers.of(COMPLETION, bodies, lambda _, reply, __: counted(reply))
+        if not all(isinstance(count, int) for count in counts):
+            raise self._no("does not count the tokens of a prompt")
+        return counts
+
+    # --- the last word alone ------------------------------------------------------------------
+
+    def _last_words(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        split = [[_last_word(text) for text in request.continuations] for request in requests]
+        if not all(_are_verdicts(words) for words in split):
+            raise self._no("gives no log-probabilities of a prompt's tokens")
+        way = first_token_way(self._answers, chat=False) or first_token_way(
+            self._answers, chat=True
+        )
+        if way is None:
+            raise self._no("gives no log-probabilities at all")
+        _log.warning(
+            "%s: scores are of the last word's first token, good for comparing verdicts alone",
+            self._answers.client.url,
+        )
+        stems = dict.fromkeys(
+            request.prefix + stem
+            for request, words in zip(requests, split, strict=True)
+            for stem, _ in words
+        )
+        tops = first_tokens(self._answers, list(stems), way)
+        top_of = dict(zip(stems, tops, strict=True))
+        scores: list[list[Score]] = []
+        for request, words in zip(requests, split, strict=True):
+            scores.append([])
+            for stem, word in words:
+                top = top_of[request.prefix + stem]
+                if top is None:
+                    raise self._no("refuses a text, or gave no first tokens for it")
+                others = {other for same, other in words if same == stem and other != word}
+                found = word_logprob(top, word, others)
+                scores[-1].append(Score(least(top) if found is None else found, 1))
+        return scores
+
+    def _no(self, what: str) -> UserError:
+        return UserError(
+            self._answers.client.url,
+            f"model {self._answers.settings.model!r} {what}",
+            "score on another engine (llm.engine: vllm or transformers), shorten the prompts where "
+            "they are too long, or relabel.rankers: [retriever]",
+        )
+
+
+# --- verdicts and grades ----------------------------------------------------------------------
+
+
+def first_token_way(answers: Answers, chat: bool) -> str | None:
+    """How the server gives the likeliest first tokens of an answer, or of a continuation."""
+    names = [way for way in _FIRST_TOKENS if (way == "chat") == chat]
+    return answers.first(
+        path_of(chat),
+        {way: _first_token_body(answers, _PROBE[0], way) for way in names},
+        lambda reply: bool(read_top(reply)),
+    )
+
+
+def first_tokens(
+    answers: Answers, prompts: Sequence[str], way: str
+) -> list[list[tuple[str, float]] | None]:
+    """The likeliest first tokens behind each prompt; None where the server gives none."""
+    bodies = [_first_token_body(answers, prompt, way) for prompt in prompts]
+    tops = answers.of(path_of(way == "chat"), bodies, lambda _, reply, __: read_top(reply))
+    return [None if isinstance(top, Refused) or not top else top for top in tops]
+
+
+def first_token_odds(
+    answers: Answers, prompts: Sequence[str], yes: str = "yes", no: str = "no", chat: bool = True
+) -> list[float | None]:
+    """log P(yes) - log P(no) of each prompt's answer, over all spellings (case, a leading blank)
+    among the likeliest first tokens: RC for servers without a prompt's log-probabilities.
+
+    Where one verdict is not listed, the least likely token that is stands for it, so that the odds
+    are a bound; None where neither is, or the server gives nothing.
+
+    Args:
+        chat: a prompt is a user message, not a text to be continued.
+    """
+    way = first_token_way(answers, chat)
+    if way is None:
+        return [None] * len(prompts)
+    odds: list[float | None] = []
+    for top in first_tokens(answers, prompts, way):
+        both = [word_logprob(top or [], yes, {no}), word_logprob(top or [], no, {yes})]
+        if top is None or both == [None, None]:
+            odds.append(None)
+            continue
+        agreed, denied = (least(top) if one is None else one for one in both)
+        odds.append(agreed - denied)
+    return odds
+
+
+def graded_answer(text: str, highest: float = 10) -> float | None:
+    """The grade from 0 to `highest` that an answer gives: "7", "7/10", "7 out of 10", "Relevance:
+    7.5", or a sentence with a single number; None where it gives none, or more than one."""
+    scale = f"{highest:g}".replace(".", r"\.")
+    number = r"(?<![\w.-])(\d+(?:\.\d+)?)"
+    of_scale = re.findall(rf"{number}\s*(?:/|out of|of)\s*{scale}(?![\d.]*\d)", text)
+    after_colon = re.findall(rf":\W*{number}\W*$", text)
+    numbers = of_scale or after_colon or re.findall(number, text)
+    if len(set(numbers)) != 1:
+        return None
+    grade = float(numbers[0])
+    return grade if grade <= highest else None
+
+
+def _first_token_body(answers: Answers, prompt: str, way: str) -> Body:
+    asked = {**prompt_fields(prompt, way == "chat"), "max_tokens": 1, "temperature": 0.0}
+    return answers.body(**asked, **_FIRST_TOKENS[way])
+
+
+def _last_word(text: str) -> tuple[str, str]:
+    stem, _, word = text.rstrip().rpartition(" ")
+    return stem, word
+
+
+def _are_verdicts(words: Sequence[tuple[str, str]]) -> bool:
+    """Whether each stem has several last words, and one text before them."""
+    stems = [stem for stem, _ in words]
+    return all(stem and stems.count(stem) > 1 for stem in stems)
