@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 
 from distill.errors import UserError
-from distill.progress import Progress
+from distill.interrupt import Interrupt
+from distill.progress import Progress, Tokens
 from distill.tables import DROPPED, Row, Table, commit_bytes, read_rows, write_shard
 
 Overwrite = Literal["never", "stale", "always"]
@@ -80,8 +81,10 @@ class Stage:
         """Add the shards' figures up into the manifest and mark the stage complete."""
         manifest = self.manifest
         seconds, rows, counts = 0.0, 0, Counter[str]()
-        for path in sorted(self.book.glob("part-*.json")):
-            shard = read_json(path)
+        for name in sorted(os.listdir(self.book)):
+            if not name.startswith("part-"):
+                continue
+            shard = read_json(self.book / name)
             seconds += shard["seconds"]
             rows += shard["rows"]
             counts.update(shard["counts"])
@@ -102,25 +105,45 @@ class Stage:
         work: Callable[[T], Shard],
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
+        tokens: Tokens | None = None,
     ) -> None:
         """Do `work` on every item whose shard is not there yet, and commit each as it is done.
 
         The figures and the dropped rows of a shard are written before the shard itself, whose
         rename is the commit: a shard that exists is never done again, one that does not is.
+
+        On Ctrl-C the shard in flight is finished and committed; a second one does not wait.
+
+        Args:
+            items: one a shard. One item, and one shard's rows, are held at a time, so items that
+                only say where their rows are (a range, a path) keep memory flat.
+            size: how many `unit`s an item is; asked of every item before the first is worked on.
+            tokens: an engine's counters, for the progress bar.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT or SIGTERM.
         """
-        paths = [self.folder / f"part-{i:05d}.parquet" for i in range(len(items))]
-        if self.complete and all(p.exists() for p in paths):
+        if self.complete and all(self._path(i).exists() for i in range(len(items))):
             return
-        done = sum(size(item) for item, path in zip(items, paths, strict=True) if path.exists())
-        total = sum(size(item) for item in items)
-        with Progress(self.name, total, unit, done) as progress:
-            for item, path in zip(items, paths, strict=True):
-                if path.exists():
+        total = done = 0
+        for i, item in enumerate(items):
+            total += size(item)
+            done += size(item) if self._path(i).exists() else 0
+        with Interrupt() as interrupt, Progress(self.name, total, unit, done, tokens) as progress:
+            for i, item in enumerate(items):
+                if self._path(i).exists():
                     continue
-                begun = time.perf_counter()
-                shard = work(item)
-                self._commit(table, path, shard, time.perf_counter() - begun)
+                self._do(table, self._path(i), item, work)
                 progress.advance(size(item))
+                interrupt.stop_if_asked()
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / f"part-{shard:05d}.parquet"
+
+    def _do(self, table: Table, path: Path, item: T, work: Callable[[T], Shard]) -> None:
+        begun = time.perf_counter()
+        shard = work(item)
+        self._commit(table, path, shard, time.perf_counter() - begun)
 
     def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
         write_shard(DROPPED, self.book / f"dropped-{path.name}", shard.dropped)

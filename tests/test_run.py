@@ -1,6 +1,13 @@
 """A run's folder: fingerprints, resume, refusal, the lock."""
 
 import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -125,3 +132,163 @@ def test_a_table_opens_with_datasets_and_nothing_of_ours(tmp_path):
         "parquet", data_dir=str(stage.folder), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert opened.to_list() == list(read_rows(DROPPED, stage.folder))
+
+
+CHILD = """
+import signal, sys, time
+from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in background
+from distill import cli
+from distill.run import Run, Shard
+from distill.tables import DROPPED
+
+folder = Path(sys.argv.pop(1))
+
+def work(item):
+    (folder / f"began-{item}").touch()
+    while not (folder / f"end-{item}").exists():
+        time.sleep(0.01)
+    return Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+
+@cli.cli.command()
+def words():
+    with Run(folder / "run") as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, ["one", "two", "three"], work)
+        stage.finish()
+
+cli.main()
+"""
+
+
+class Child:
+    """The command line in a process of its own, on three shards that end when they are told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards = folder / "run" / "words"
+        folder.mkdir(exist_ok=True)
+
+    def __enter__(self) -> "Child":
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(self.folder), "words"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def wait_for_beginning(self, item: str) -> None:
+        deadline = time.monotonic() + 120
+        while not (self.folder / f"began-{item}").exists():
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def end(self, *items: str) -> None:
+        for item in items:
+            (self.folder / f"end-{item}").touch()
+
+    def signal_and_see(self, number: int) -> None:
+        self.process.send_signal(number)
+        line = self.process.stderr.readline()
+        while "finishing the rows in flight" not in line:
+            assert line
+            line = self.process.stderr.readline()
+
+    def ending(self) -> tuple[int, str]:
+        said = self.process.communicate(timeout=120)[1]
+        return self.process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_shard_in_flight_is_finished_and_the_next_run_goes_on(tmp_path, number):
+    with Child(tmp_path / "cut") as cut:
+        cut.end("one")
+        cut.wait_for_beginning("two")
+        cut.signal_and_see(number)
+        cut.end("two")
+        code, said = cut.ending()
+        assert code == 130
+        assert "the same command continues" in said
+        assert "Traceback" not in said
+        assert list(content(cut.shards)) == ["part-00000.parquet", "part-00001.parquet"]
+        assert not (cut.folder / "began-three").exists()
+    with Child(tmp_path / "cut") as again:
+        again.end("three")
+        assert again.ending()[0] == 0
+    with Child(tmp_path / "whole") as whole:
+        whole.end(*ITEMS)
+        assert whole.ending()[0] == 0
+    assert content(again.shards) == content(whole.shards)
+    assert len(content(whole.shards)) == 3
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    with Child(tmp_path / "cut") as cut:
+        cut.end("one")
+        cut.wait_for_beginning("two")
+        cut.signal_and_see(signal.SIGINT)
+        cut.process.send_signal(signal.SIGINT)
+        code, said = cut.ending()
+        assert code == 130
+        assert "Traceback" not in said
+        assert list(content(cut.shards)) == ["part-00000.parquet"]
+
+
+def test_signal_handlers_come_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def breaks(item: str) -> Shard:
+        raise UserError(item, "breaks", "mend it")
+
+    with pytest.raises(UserError):
+        fill(tmp_path / "broken", {}, work=breaks)
+    fill(tmp_path / "whole", {})
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_stage_may_run_outside_the_main_thread(tmp_path):
+    thread = threading.Thread(target=fill, args=(tmp_path, {}))
+    thread.start()
+    thread.join()
+    assert len(content(tmp_path / "words")) == 3
+
+
+class Heavy:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Made(Sequence):
+    """Items that exist from when they are asked for until nobody holds them."""
+
+    def __init__(self) -> None:
+        self.alive: weakref.WeakSet[Heavy] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, number: int) -> Heavy:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        item = Heavy(str(number))
+        self.alive.add(item)
+        return item
+
+
+def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
+    items, most = Made(), 0
+
+    def work(item: Heavy) -> Shard:
+        nonlocal most
+        most = max(most, len(items.alive))
+        return shard_of(item.name)
+
+    with Run(tmp_path) as run:
+        run.stage("words", {}).map_shards(DROPPED, items, work)
+    assert most <= 2
