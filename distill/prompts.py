@@ -1,11 +1,15 @@
 """Prompts are Jinja files in `recipes/prompts/`, or a user's own beside their recipe. A scoring
-prompt has two parts: what the engine computes once for a passage, and what continues it."""
+prompt has two parts: what the engine computes once for a passage, and what continues it.
 
+What comes from a corpus is data, never part of a prompt's form: it goes through `as_data`.
+"""
+
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from distill.errors import UserError
@@ -42,23 +46,36 @@ def find_prompt(name: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt's source (part of fingerprints) and its one or two parts."""
+    """A prompt's file, its source (part of fingerprints) and its one or two parts."""
 
+    path: Path
     source: str
     parts: tuple[Template, ...]
 
     def render(self, part: int = 0, **values: Any) -> str:
         """One part with its values; a prompt ends without white space, as its answer begins with
-        it."""
-        text = self.parts[part].render(values)
+        it.
+
+        Raises:
+            UserError: if the template uses a name that it is not given, or fails otherwise.
+        """
+        try:
+            text = self.parts[part].render(values)
+        except TemplateError as fault:
+            raise UserError(
+                str(self.path),
+                f"cannot be rendered: {fault}",
+                f"the names that it may use are: {', '.join(sorted(values))}",
+            ) from fault
         return text.rstrip() if part == 0 else text.rstrip("\n")
 
-    @property
-    def examples(self) -> list[dict[str, str]]:
-        """The few-shot examples, where the file sets a list of that name."""
-        module = self.parts[0].make_module({"passage": "", "task_type": ""})
-        found: list[dict[str, str]] = getattr(module, "examples", [])
-        return found
+    def constant(self, name: str) -> str | None:
+        """The text of the file's `{% set name = "..." %}`, None where it has none."""
+        for node in _ENVIRONMENT.parse(self.source).body:
+            if isinstance(node, nodes.Assign) and getattr(node.target, "name", None) == name:
+                value = node.node
+                return str(value.value) if isinstance(value, nodes.Const) else None
+        return None
 
 
 def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
@@ -77,12 +94,64 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
             f"divide a scoring prompt once, by the line {CONTINUATION.strip()!r}",
         )
     try:
-        return Prompt(source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
+        return Prompt(path, source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
     except TemplateError as fault:
         raise UserError(str(path), f"is not a Jinja template: {fault}", "mend it") from fault
 
 
-def first_words(text: str, count: int) -> str:
-    """At most `count` words of a passage, so that no prompt outgrows its engine."""
-    words = text.split()
-    return " ".join(words[:count]) if len(words) > count else " ".join(words)
+# --- data inside prompts ------------------------------------------------------------------------
+
+_LETTERS_PER_WORD = 12
+"""Twice the English mean: bounds text without spaces, such as Chinese, or one endless word."""
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls that are not white space
+    "\u00ad\u034f\u061c\u115f\u1160\u180b-\u180f\u3164\uffa0"  # soft hyphen, fillers
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"  # zero width, bidi controls
+    "\ufe00-\ufe0f\U000e0000-\U000e0fff"  # variation selectors, tags
+    "\ud800-\udfff]"  # halves of surrogate pairs, which no file can hold
+)
+
+_TAG_NAMES = (
+    r"s|bos|eos|eod|pad|unk|mask(?::\d+)?|cls|sep|sop|eop|eo[ham]|think(?:ing)?|reasoning|answer"
+    r"|system|sys|user|assistant|human|bot|model|tools?|instructions?|image|video|audio"
+    r"|(?:im|fim|seed|tool|vision|object|box|reserved|special|tokens|unused|extra|start|end|begin"
+    r"|jupyter|repo|file|issue|commit|gh|minimax|hy)[_:]?\w*"
+    r"|\w+_(?:of_\w+|start|end|begin|prefix|suffix|middle|sep|calls?|responses?|results?|token)"
+    r"|\w*▁\w*|0x[0-9a-f]{2}"
+)
+_BRACKETED = (
+    r"inst|[gs]mask|cls|sep|pad|unk|mask|bos|eos|img|think"
+    r"|\w+_(?:prompt|tools|calls|results|content|end|start|break)"
+)
+_TEMPLATE_TOKENS = re.compile(
+    r"[<＜\[\]](?:"  # a set first: text without brackets is passed over quickly
+    r"(?<=[<＜])(?:"
+    r"(?=[|｜])"  # <|im_end|> and its like
+    rf"|(?=[/／]?(?:{_TAG_NAMES})[>＞])"  # </s>, <bos>, <start_of_turn>, <think>
+    r"|(?=</?sys>)"  # <<SYS>>
+    r")"
+    rf"|(?<=\[)(?=/?(?:{_BRACKETED})\]|\||e~\[)"  # [/INST], [TOOL_CALLS], [|user|], [e~[
+    r"|(?<=\])(?=~!?b[\[\]]|<\])"  # ]~b], ]<]
+    r")",
+    re.IGNORECASE,
+)
+
+
+def as_data(text: str, max_words: int | None = None) -> str:
+    """Text from outside, as it may stand on one line of a prompt.
+
+    White space is collapsed, so that no line of the text can pass for one of the prompt; what
+    cannot be seen (control, zero-width and bidirectional characters) is taken out; and the tokens
+    by which chat templates of any model tell speakers apart, such as `<|im_end|>`, `</s>`, `[INST]`
+    or `<start_of_turn>`, are broken up by a space. Done twice it changes nothing more.
+
+    Args:
+        max_words: cut to so many words, and to 12 characters for each, so that no prompt outgrows
+            its engine where a language has no spaces.
+    """
+    if max_words is not None:
+        text = " ".join(text.split(maxsplit=max_words)[:max_words])
+        text = text[: max_words * _LETTERS_PER_WORD]
+    seen = " ".join(_UNSEEN.sub("", text).split())
+    return _TEMPLATE_TOKENS.sub(r"\g<0> ", seen)

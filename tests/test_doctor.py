@@ -18,6 +18,7 @@ def test_base_packages_with_their_versions() -> None:
     assert line("torch").detail == importlib.metadata.version("torch")
     assert {found.name for found in report()} >= {
         *("python", "transformers", "cpu", "cuda", "engine transformers", "engine vllm"),
+        *("engine http", "near-duplicate filter", "language filter", "structured replies"),
         *("extra cpu", "extra gpu", "extra eval", "extra ray", "extra export"),
         *("DISTILL_DATA", "model cache"),
     }
@@ -59,3 +60,30 @@ def test_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     assert str(tmp_path / "cache") in line("model cache").detail
+
+
+def test_what_generation_needs_is_named_with_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "_is_there", lambda module: module not in ("httpx", "datasketch"))
+    assert line("engine http").state == "missing"
+    assert line("engine http").remedy == "pip install httpx"
+    assert line("near-duplicate filter").remedy == "pip install datasketch"
+    assert line("language filter").state == "ok"
+
+
+def test_an_engine_that_is_not_installed_says_how_to(monkeypatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    monkeypatch.setattr(doctor, "_is_there", lambda module: False)
+    found = line("engine vllm")
+    assert found.state == "off"
+    assert "vllm" in found.remedy
+
+
+def test_an_api_key_is_said_to_be_set_and_never_shown(monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert line("API key").state == "ok"
+    assert not any("sk-secret" in part for found in report() for part in found)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert line("API key").state == "off"

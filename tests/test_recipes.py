@@ -14,7 +14,7 @@ SMALL = {
     "generate.passages": 16,
     "generate.shard_size": 8,
     "relabel.top_k": 4,
-    "relabel.round_trip": "null",
+    "generate.filters.round_trip": "null",
     "train.alignment.passages": 60,
     "train.alignment.sentences": 120,
     "evaluate.speed_texts": 16,

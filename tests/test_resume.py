@@ -18,6 +18,7 @@ LIFE = 1
 STAGES = [
     "passages",
     "generations",
+    "parsed",
     "queries",
     "candidates",
     "vectors",

@@ -177,6 +177,8 @@ def tiny_recipe(folder: Path, llm: Path, encoder: Path, teacher: Path) -> Path:
             "passages": 24,
             "max_new_tokens": 40,
             "shard_size": 8,
+            # The task asks with the passages' own first sentences.
+            "filters": {"decontaminate": False},
         },
         "retriever": {"model": str(encoder), "max_tokens": 32, "device": "cpu"},
         "relabel": {"top_k": 4, "rankers": ["ql", "rc", "retriever"], "shard_size": 12},

@@ -22,6 +22,10 @@ _MODELS = {
 }
 """Where a recipe names its models."""
 
+_FUNNEL = ("passages", "generations", "parsed", "queries", "examples")
+_DROPPED = "dropped"
+_DECONTAMINATION = "decontamination"
+
 
 def write_report(run_folder: Path) -> Path:
     """Write `report.md` in the run's folder from what stands there, and return its path.
@@ -39,6 +43,8 @@ def write_report(run_folder: Path) -> Path:
     parts = [
         f"# Report on {run_folder.resolve().name}",
         *_verdict(summary),
+        *_funnel(stages),
+        *_decontamination(stages),
         "## Stages",
         _stage_table(stages),
         *_figures(stages),
@@ -88,11 +94,61 @@ def _stage_table(stages: dict[str, Manifest]) -> str:
     return _markdown(["stage", "rows", "seconds", "counted, left out"], cells)
 
 
+def _funnel(stages: dict[str, Manifest]) -> list[str]:
+    """From passages to examples: what is left at each step, and why the rest is not."""
+    if not any(name in stages for name in _FUNNEL[1:]):
+        return []
+    cells = []
+    for name in _FUNNEL:
+        manifest = stages.get(name, {"complete": False})
+        if not manifest["complete"]:
+            continue
+        rows, dropped = manifest["rows"], _dropped(manifest)
+        share = f"{rows / (rows + sum(dropped.values())):.1%}" if dropped else ""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
+        cells.append([name, str(rows), share, reasons])
+    return ["## From passages to examples", _markdown(["table", "rows", "kept", "dropped"], cells)]
+
+
+def _dropped(manifest: Manifest) -> dict[str, int]:
+    """By reason, the most frequent first."""
+    counts = [
+        (key.removeprefix(_DROPPED).strip(": "), count)
+        for key, count in manifest["counts"].items()
+        if key.startswith(_DROPPED) and count
+    ]
+    return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
+
+
+def _decontamination(stages: dict[str, Manifest]) -> list[str]:
+    """What the overlap of generated queries and evaluation sets came to."""
+    if not stages.get("queries", {}).get("complete"):
+        return []
+    found = stages["queries"].get("figures", {}).get(_DECONTAMINATION)
+    if found is None:
+        told = "Generated queries were not checked against any evaluation set."
+    else:
+        told = (
+            f"Generated queries and their seed passages were checked against "
+            f"{found['evaluation queries']} evaluation queries of {found['tasks']}, by runs of "
+            f"{found['run of words']} words (shorter ones whole, "
+            f"{found['evaluation queries too short to check']} too short to check): "
+            f"{found['queries dropped']} queries dropped; of {found['seed passages']} seed "
+            f"passages {found['seed passages that hold an evaluation query']} hold words of an "
+            f"evaluation query. "
+            f"{found['seed passages that share words with an evaluation document']} seed passages "
+            f"share words with an evaluation document, which is told and not held against them."
+        )
+    return ["## Decontamination", told]
+
+
 def _figures(stages: dict[str, Manifest]) -> list[str]:
     """The numbers that stages declare, one level deep."""
     lines = []
     for name, manifest in stages.items():
         for key, value in manifest.get("figures", {}).items():
+            if key == _DECONTAMINATION:
+                continue
             inner = value if isinstance(value, dict) else {"": value}
             for label, number in inner.items():
                 if isinstance(number, int | float | str):

@@ -1,155 +1,306 @@
 """FRet, step one (Gecko, section 3.2): from a passage, a task and a query.
 
-Two stages. `generations` holds what the LLM wrote, word for word, and is never thrown away;
-`queries` is what could be parsed from it, each left-out row counted by its reason.
+The stage `generations` holds what the LLM wrote, word for word, and is never thrown away. Memory
+does not grow with the corpus: seed passages are numbers of rows, and a shard reads its own.
 """
 
 import hashlib
-import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from distill.errors import UserError
-from distill.generate.parse import normalise, parse
+from distill.generate.conditions import (
+    Conditions,
+    draw_conditions,
+    language_names,
+    load_personas,
+)
+from distill.generate.custom import load_custom
+from distill.generate.parse import Order, Parsed, parse
+from distill.generate.pool import Pool, Shot, load_pool
+from distill.llm.form import in_chat_form
 from distill.llm.load import identity
-from distill.llm.protocol import LLM, Sampling
-from distill.prompts import Prompt, first_words, load_prompt
-from distill.recipe import Recipe
+from distill.llm.protocol import LLM, Sampling, Written
+from distill.prompts import Prompt, as_data, load_prompt
+from distill.recipe import Recipe, TaskType
 from distill.run import Run, Shard, Stage
-from distill.tables import GENERATIONS, PASSAGES, QUERIES, Row, read_shard, shards
+from distill.tables import GENERATIONS, PASSAGES, Reader, Row, passage_text, read_rows
 
-_STOP = ("\n\n", "\nPassage:")
+_STOP = ("\n\n", "\nPassage:", "\nType:")
+_LINES = {"Task": r"[^\s][^\n]{7,119}", "Query": r"[^\s][^\n]{2,159}"}
+_NOT_WRITTEN = {
+    "methods", "prompt", "examples", "personas", "custom", "brainstorm", "labelled", "filters",
+    "best_by",
+}  # fmt: skip
+"""What of `generate` does not change what the LLM writes, or is in a fingerprint as a source."""
+
+
+class Method(Protocol):
+    """From a passage to the LLM's prompt, and from what it wrote to a query."""
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The files that it is made of: part of fingerprints."""
+        ...
+
+    def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str: ...
+
+    def sampling(self, chat: bool, constrain: bool) -> Sampling: ...
+
+    def parse(self, output: str, finished: bool) -> Parsed: ...
+
+    @property
+    def task(self) -> str:
+        """The task of queries whose replies name none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fret:
+    """A `Method`: a few-shot prompt that asks for a query and a task of the given type. `order` is
+    that of the reply's lines; where it is "query", `task` is the one of all."""
+
+    recipe: Recipe
+    prompt_file: Prompt
+    pool: Pool
+    order: Order
+    task: str
+    languages: dict[str, str]
+    hand: Callable[[TaskType, int], list[Shot]]
+
+    @property
+    def source(self) -> dict[str, str]:
+        return {"prompt": self.prompt_file.source, "examples": self.pool.source}
+
+    def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str:
+        text = f"{passage['title']}\n{passage['text']}"
+        return self.prompt_file.render(
+            passage=as_data(text, self.recipe.generate.max_passage_words),
+            task_type=conditions.task_type,
+            examples=self.hand(conditions.task_type, conditions.hand),
+            persona=conditions.persona,
+            length=conditions.length,
+            difficulty=conditions.difficulty,
+            language=self.languages.get(conditions.language or ""),
+            chat=chat,
+        )
+
+    def sampling(self, chat: bool, constrain: bool) -> Sampling:
+        settings = self.recipe.generate
+        return Sampling(
+            settings.max_new_tokens,
+            settings.temperature,
+            settings.top_p,
+            stop=() if constrain else _STOP,
+            chat=chat,
+            regex=reply_form(self.order, chat) if constrain else None,
+        )
+
+    def parse(self, output: str, finished: bool) -> Parsed:
+        return parse(output, finished, self.pool.queries, self.order)
+
+
+def reply_form(order: Order, chat: bool) -> str:
+    """The regular expression of a whole reply. A continued text begins behind the first label, and
+    nothing but its last line break ends it; a chat model ends its reply by itself."""
+    labels = [label.title() for label in order.split(", ")]
+    lines = r"\n".join(f"{label}: {_LINES[label]}" for label in labels)
+    return rf"{lines}\n?" if chat else lines.removeprefix(f"{labels[0]}:") + r"\n"
+
+
+def open_method(recipe: Recipe) -> Method:
+    """The method that writes queries for passages: fret or custom, with its files read.
+
+    Raises:
+        UserError: if one of its files is missing or malformed.
+    """
+    if "custom" in recipe.generate.methods:
+        return load_custom(recipe)
+    settings, pool = recipe.generate, load_pool(recipe)
+    prompt = load_prompt(settings.prompt, recipe.folder, parts=1)
+    task = prompt.constant("task")
+
+    @cache
+    def hand(task_type: TaskType, number: int) -> list[Shot]:
+        return pool.hand(task_type, number, settings.shots, recipe.seed)
+
+    names = language_names(settings.languages)
+    return Fret(recipe, prompt, pool, _order(prompt), task or "", names, hand)
+
+
+def _order(prompt: Prompt) -> Order:
+    """A prompt's file may set the `task` of all its queries, or say that the reply's `first` line
+    is the query."""
+    if prompt.constant("task"):
+        return "query"
+    first = prompt.constant("first")
+    if first not in (None, "task", "query"):
+        raise UserError(str(prompt.path), f"sets first to {first!r}", "set it to task or query")
+    return "query, task" if first == "query" else "task, query"
+
+
+class Asked(NamedTuple):
+    """One query to be written: for which passage, the how-manieth, and under what conditions."""
+
+    passage: Row
+    sample: int
+    conditions: Conditions
+
+
+class Plan:
+    """All queries to be written, by number, passage after passage in the order of the corpus."""
+
+    def __init__(self, recipe: Recipe, passages: Stage) -> None:
+        self.recipe = recipe
+        self._personas = load_personas(recipe)
+        self._reader = Reader(PASSAGES, passages.folder)
+        rows = telling_rows(passages, recipe.generate.min_passage_words)
+        self._seeds = seed_rows(rows, recipe.generate.passages, recipe.seed)
+
+    @property
+    def passages(self) -> int:
+        return len(self._seeds)
+
+    def __len__(self) -> int:
+        return self.passages * self.recipe.generate.samples
+
+    def __getitem__(self, row: int) -> Asked:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        settings = self.recipe.generate
+        place, sample = divmod(row, settings.samples)
+        passage = self._reader[int(self._seeds[place])]
+        conditions = draw_conditions(
+            settings, self._personas, self.recipe.seed, row, passage["passage_id"], sample
+        )
+        return Asked(passage, sample, conditions)
+
+    def of_passages(self, places: range) -> Iterator[Asked]:
+        samples = self.recipe.generate.samples
+        return (self[row] for row in range(places.start * samples, places.stop * samples))
+
+    def shards(self) -> list[range]:
+        """Ranges of seed passages: a shard holds all that is written for each of its own."""
+        settings = self.recipe.generate
+        size = max(1, settings.shard_size // (settings.samples * settings.best_of))
+        return [
+            range(start, min(start + size, self.passages))
+            for start in range(0, self.passages, size)
+        ]
+
+
+def telling_rows(passages: Stage, words: int) -> np.ndarray:
+    """The numbers of the passages with at least so many words, in order.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if words == 0:
+        return np.arange(len(Reader(PASSAGES, passages.folder)))
+    rows = enumerate(read_rows(PASSAGES, passages.folder))
+    telling = (number for number, row in rows if len(passage_text(row).split()) >= words)
+    found = np.fromiter(telling, dtype=np.int64)
+    if not found.size:
+        raise UserError(
+            str(passages.folder),
+            f"no passage has {words} words",
+            "lower generate.min_passage_words, or split the corpus less finely",
+        )
+    return found
+
+
+def seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` of the numbers (all, where there are fewer), drawn without replacement and sorted.
+    RandomState's stream is frozen, so that any later numpy continues the same run."""
+    draw = np.random.RandomState(_seed(seed, "seed passages") % 2**32)
+    return np.sort(rows[draw.permutation(len(rows))[:count]])
 
 
 def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM]) -> Stage:
-    """Have the LLM write for `generate.passages` seed passages. `llm` is called only if there is
-    something left to write."""
-    settings = recipe.generate
-    prompt = load_prompt(settings.prompt, recipe.folder, parts=1)
-    stage = run.stage("generations", _fingerprinted(recipe, prompt), [passages])
+    """Have the LLM write `generate.samples` queries, each in `generate.best_of` draws, for each of
+    `generate.passages` seed passages. `llm` is called only if there is something left to write.
+
+    Raises:
+        UserError: before the first row, if a file that the recipe names is missing or malformed,
+            or if its form is chat and the model has no chat template.
+    """
+    method = open_method(recipe)
+    stage = run.stage("generations", generation_settings(recipe, method), [passages])
     if stage.complete:
         return stage
-    seeds = _draw(passages.rows(PASSAGES), settings.passages, recipe.seed)
-    tasks = [(row, sample) for row in seeds for sample in range(settings.samples)]
-    size = settings.shard_size
-    items = [tasks[i : i + size] for i in range(0, len(tasks), size)]
+    plan = Plan(recipe, passages)
     engine = llm()
+    chat = in_chat_form(recipe, engine)
+    sampling = method.sampling(chat, recipe.generate.constrain and engine.can_constrain)
+    before = dict(engine.tokens)
     stage.map_shards(
         GENERATIONS,
-        items,
-        lambda item: _write(item, recipe, prompt, engine),
-        size=len,
+        plan.shards(),
+        lambda places: _write(list(plan.of_passages(places)), recipe, method, engine, sampling),
+        size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
         unit="prompts",
+        tokens=lambda: engine.tokens,
     )
-    stage.finish(tokens=engine.tokens)
+    stage.finish(tokens={key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens})
     return stage
 
 
-def make_queries(run: Run, recipe: Recipe, passages: Stage, generations: Stage) -> Stage:
-    """Parse the generations. Exact duplicates (as words) of an earlier query are left out."""
-    prompt = load_prompt(recipe.generate.prompt, recipe.folder, parts=1)
-    stage = run.stage("queries", {"parser": 1, "prompt": prompt.source}, [generations])
-    if stage.complete:
-        return stage
-    copied = frozenset(normalise(example["query"]) for example in prompt.examples)
-    seen: set[str] = set()
-    items = [
-        _parse_shard(read_shard(GENERATIONS, path), copied, seen)
-        for path in shards(generations.folder)
-    ]
-    stage.map_shards(QUERIES, items, lambda shard: shard, unit="shards")
-    stage.finish()
-    if not stage.manifest["rows"]:
-        raise UserError(
-            str(stage.folder),
-            f"no generated query was well formed: {stage.manifest['counts']}",
-            "read `distill inspect RUN generations`; then change llm.model or generate.prompt",
-        )
-    return stage
-
-
-def render(prompt: Prompt, passage: Row, task_type: str, max_words: int) -> str:
-    """The prompt for one passage, as the LLM gets it."""
-    text = f"{passage['title']}\n{passage['text']}".strip()
-    return prompt.render(passage=first_words(text, max_words), task_type=task_type)
-
-
-def task_type_of(recipe: Recipe, passage_id: str, sample: int) -> str:
-    """Drawn uniformly by seed, passage and sample, whatever else is generated beside it."""
-    draw = random.Random(f"{recipe.seed}|{passage_id}|{sample}")
-    return draw.choice(recipe.generate.task_types)
-
-
-def _fingerprinted(recipe: Recipe, prompt: Prompt) -> dict[str, object]:
+def generation_settings(recipe: Recipe, method: Method) -> dict[str, object]:
+    """What changes the text that is written: the fingerprint. Filters and the reading of replies
+    are not in it, so that what an LLM was paid for outlives a change of those."""
+    personas = load_personas(recipe)
     return {
-        **recipe.generate.model_dump(exclude={"prompt"}),
-        "prompt": prompt.source,
+        **recipe.generate.model_dump(exclude=_NOT_WRITTEN),
+        **method.source,
+        "personas": hashlib.sha256("\n".join(personas).encode()).hexdigest() if personas else None,
         "llm": identity(recipe.llm),
         "seed": recipe.seed,
     }
 
 
-def _draw(rows: list[Row], count: int, seed: int) -> list[Row]:
-    """So many passages in corpus order, or all where there are fewer."""
-    if count >= len(rows):
-        return rows
-    chosen = sorted(random.Random(seed).sample(range(len(rows)), count))
-    return [rows[i] for i in chosen]
+def draw_seed(recipe: Recipe, asked: Asked, draw: int) -> int:
+    """The LLM's seed (31 bits, which every engine takes): the one thing that differs by draw."""
+    return _seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
 
 
-def _write(item: list[tuple[Row, int]], recipe: Recipe, prompt: Prompt, llm: LLM) -> Shard:
-    settings = recipe.generate
-    types = [task_type_of(recipe, row["passage_id"], sample) for row, sample in item]
-    prompts = [
-        render(prompt, row, task_type, settings.max_passage_words)
-        for (row, _), task_type in zip(item, types, strict=True)
-    ]
-    seeds = [_seed(recipe.seed, row["passage_id"], sample) for row, sample in item]
-    sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, _STOP)
-    written = llm.generate(prompts, seeds, sampling)
-    rows = [
-        {
-            "passage_id": row["passage_id"],
-            "sample": sample,
-            "task_type": task_type,
-            "persona": None,
-            "output": text,
-            "finished": finished,
-            "llm": llm.name,
-        }
-        for (row, sample), task_type, (text, finished) in zip(item, types, written, strict=True)
-    ]
-    return Shard(rows, Counter(written=len(rows)))
-
-
-def _seed(seed: int, passage_id: str, sample: int) -> int:
-    digest = hashlib.sha256(f"{seed}|{passage_id}|{sample}".encode()).digest()
+def _seed(*parts: object) -> int:
+    digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big")
 
 
-def _parse_shard(rows: list[Row], copied: frozenset[str], seen: set[str]) -> Shard:
-    shard = Shard([])
-    for row in rows:
-        parsed = parse(row["output"], row["finished"], copied)
-        reason = parsed.reason
-        if reason is None and normalise(parsed.query) in seen:
-            reason = "duplicate"
-        query_id = f"{row['passage_id']}~{row['sample']}"
-        if reason is not None:
-            shard.counts[f"dropped: {reason}"] += 1
-            shard.dropped.append({"item_id": query_id, "reason": reason, "text": row["output"]})
-            continue
-        seen.add(normalise(parsed.query))
-        shard.counts["kept"] += 1
-        shard.rows.append(
-            {
-                "query_id": query_id,
-                "seed_id": row["passage_id"],
-                "task": parsed.task,
-                "task_type": row["task_type"],
-                "query": parsed.query,
-                "persona": row["persona"],
-                "llm": row["llm"],
-            }
-        )
-    return shard
+def _write(
+    asked: list[Asked], recipe: Recipe, method: Method, llm: LLM, sampling: Sampling
+) -> Shard:
+    draws = [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
+    prompts = [method.prompt(one.passage, one.conditions, sampling.chat) for one, _ in draws]
+    seeds = [draw_seed(recipe, one, draw) for one, draw in draws]
+    written = llm.generate(prompts, seeds, sampling)
+    rows = [
+        _row(one, draw, text, llm.name) for (one, draw), text in zip(draws, written, strict=True)
+    ]
+    refused = sum(row["fault"] is not None for row in rows)
+    unfinished = sum(not row["finished"] for row in rows) - refused
+    return Shard(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))
+
+
+def _row(asked: Asked, draw: int, written: Written, llm: str) -> Row:
+    conditions = asked.conditions
+    return {
+        "passage_id": asked.passage["passage_id"],
+        "sample": asked.sample,
+        "draw": draw,
+        "task_type": conditions.task_type,
+        "persona": conditions.persona,
+        "length": conditions.length,
+        "difficulty": conditions.difficulty,
+        "language": conditions.language,
+        "output": written.text,
+        "finished": written.finished,
+        "fault": written.fault,
+        "llm": llm,
+    }

@@ -4,20 +4,34 @@ nothing is repaired, for a repaired query is one that nobody wrote."""
 import re
 import unicodedata
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-_FORM = re.compile(r"\A[ \t]*(?P<task>[^\n]+)\n[ \t]*Query:[ \t]*(?P<query>[^\n]+?)[ \t]*\n*\Z")
-_POINTS_AT_TEXT = re.compile(
-    r"\b(?:this|the|following|above|given) (?:passage|text|paragraph|document|article|excerpt)\b",
-    re.IGNORECASE,
-)
-_FEWEST_WORDS = 2
-_MOST_WORDS = 40
-_MOST_TASK_WORDS = 40
+from distill.prompts import as_data
+
+Order = Literal["task, query", "query, task", "query"]
+"""The lines of a reply; in the last it is the prompt's file that says the task."""
+
+_LINE = r"(?!Task:|Query:)\S[^\n]*"
+
+
+def _form(first: str, second: str = "") -> re.Pattern[str]:
+    """The first line's label may be missing: in a text that is continued the prompt ends in it."""
+    form = rf"\A\s*(?:{first}:[ \t]*)?(?P<{first}>{_LINE})"
+    if second:
+        form += rf"\n[ \t]*{second}:[ \t]*(?P<{second}>{_LINE})"
+    return re.compile(rf"{form}\s*\Z")
+
+
+_FORMS: dict[Order, re.Pattern[str]] = {
+    "task, query": _form("Task", "Query"),
+    "query, task": _form("Query", "Task"),
+    "query": _form("Query"),
+}
 
 
 class Parsed(NamedTuple):
-    """Either task and query, or the reason."""
+    """Either task and query, each one line of plain text, or the reason why there are none. Where
+    a prompt asks for the query alone, the task is empty here."""
 
     task: str = ""
     query: str = ""
@@ -30,23 +44,38 @@ def normalise(text: str) -> str:
     return " ".join(re.findall(r"\w+", folded))
 
 
-def parse(output: str, finished: bool, example_queries: Collection[str]) -> Parsed:
-    """`example_queries` are the few-shot examples' own, normalised: small models copy them."""
-    match = _FORM.match(output)
-    if match is None:
-        return Parsed(reason="malformed" if finished else "unfinished")
+def parse(
+    output: str,
+    finished: bool,
+    example_queries: Collection[str],
+    order: Order = "task, query",
+) -> Parsed:
+    """Read the lines `Task: ...` and `Query: ...` in the prompt's order, or a query alone.
+
+    Args:
+        example_queries: the few-shot examples' own, normalised: small models copy them.
+    """
     if not finished:
         return Parsed(reason="unfinished")
-    task, query = match["task"].strip(), match["query"].strip().strip('"“”')
-    words = len(query.split())
-    if words < _FEWEST_WORDS:
-        return Parsed(reason="query too short")
-    if words > _MOST_WORDS or len(task.split()) > _MOST_TASK_WORDS:
-        return Parsed(reason="too long")
+    match = _FORMS[order].match(output)
+    if match is None:
+        return Parsed(reason="malformed")
+    found = match.groupdict()
+    return checked(found.get("Task"), found["Query"], example_queries)
+
+
+def checked(task: str | None, query: str, example_queries: Collection[str]) -> Parsed:
+    """Task and query as data (they enter later prompts), unless one is empty or is a copy."""
+    query = as_data(query).strip('"“”').strip()
+    if not normalise(query):
+        return Parsed(reason="malformed")
     if normalise(query) in example_queries:
         return Parsed(reason="copies an example")
+    if task is None:
+        return Parsed(query=query)
+    task = as_data(task)
+    if not normalise(task):
+        return Parsed(reason="malformed")
     if normalise(query) == normalise(task):
         return Parsed(reason="query is the task")
-    if _POINTS_AT_TEXT.search(query):
-        return Parsed(reason="points at the passage")
     return Parsed(task, query)

@@ -3,42 +3,31 @@
 
 from collections import Counter
 
-from distill.models import revision
 from distill.recipe import Recipe
-from distill.retrieve.encoder import SentenceTransformerEncoder
+from distill.retrieve.corpus import corpus_vectors, identity, open_encoder
 from distill.retrieve.search import Index, make_index, similarity
 from distill.retrieve.vectors import VectorStore, embed
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, PASSAGES, QUERIES, Row, passage_text
+from distill.tables import CANDIDATES, QUERIES, Row
 
 
 def make_candidates(run: Run, recipe: Recipe, passages: Stage, queries: Stage) -> Stage:
     """Retrieve `relabel.top_k` passages for each query."""
     retriever, top_k = recipe.retriever, recipe.relabel.top_k
     settings = {
-        **retriever.model_dump(exclude={"device", "batch_tokens", "index"}),
-        "revision": revision(retriever.model),
+        **identity(retriever),
         "top_k": top_k,
         "shard_size": recipe.relabel.shard_size,
     }
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
-    encoder = SentenceTransformerEncoder(
-        retriever.model, retriever.max_tokens, retriever.device, retriever.batch_tokens
-    )
-    asked, corpus = queries.rows(QUERIES), passages.rows(PASSAGES)
-    root = run.folder / "vectors"
-    documents = embed(
-        root,
-        encoder,
-        "document",
-        [row["passage_id"] for row in corpus],
-        [passage_text(row) for row in corpus],
-        "embed passages",
-    )
+    encoder = open_encoder(retriever)
+    documents = corpus_vectors(run, encoder, passages)
+    asked = queries.rows(QUERIES)
     texts = [retriever.query_template.format(task=r["task"], query=r["query"]) for r in asked]
-    vectors = embed(root, encoder, "query", [r["query_id"] for r in asked], texts, "embed queries")
+    ids = [row["query_id"] for row in asked]
+    vectors = embed(run.folder / "vectors", encoder, "query", ids, texts, "embed queries")
     index = make_index(retriever.index, documents.vectors)
     row_of = documents.row_of
     size = recipe.relabel.shard_size

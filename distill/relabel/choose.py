@@ -45,7 +45,7 @@ def make_examples(
     """Choose each query's positive and hard negatives; `positive_score` and `negative_scores` are
     the retriever's cosine similarities."""
     settings = recipe.relabel.model_dump(
-        include={"positive", "negatives", "negative_count", "negative_range", "round_trip"}
+        include={"positive", "negatives", "negative_count", "negative_range"}
     )
     settings |= {"ties": recipe.relabel.rankers[0], "seed": recipe.seed}
     stage = run.stage("examples", settings, [labels])
@@ -68,13 +68,13 @@ def make_examples(
         raise UserError(
             str(stage.folder),
             f"no query is left to train on: {stage.manifest['counts']}",
-            "generate more queries, or set relabel.round_trip higher or to null",
+            "generate more queries",
         )
     return stage
 
 
-def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) -> Choice | None:
-    """One query's positive and negatives, best and worst first; None if it fails the round trip.
+def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) -> Choice:
+    """One query's positive and negatives, best and worst first.
 
     Args:
         labels: the query's label rows.
@@ -82,8 +82,6 @@ def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) 
     """
     ordered = ranked(labels, rule.rankers[0])
     seed = next(row for row in ordered if row["passage_id"] == seed_id)
-    if rule.round_trip is not None and seed["retriever_rank"] > rule.round_trip:
-        return None
     positive = seed if rule.positive == "seed" else ordered[0]
     return Choice(positive, _negatives(ordered, {seed_id, positive["passage_id"]}, rule, draw))
 
@@ -112,11 +110,6 @@ def _examples(labels: list[Row], recipe: Recipe, corpus: Corpus) -> Shard:
         query_id, seed_id = query["query_id"], query["seed_id"]
         draw = random.Random(f"{recipe.seed}|{query_id}")
         choice = choose(of_query, seed_id, recipe.relabel, draw)
-        if choice is None:
-            reason = "fails the round trip"
-            shard.counts[f"dropped: {reason}"] += 1
-            shard.dropped.append({"item_id": query_id, "reason": reason, "text": query["query"]})
-            continue
         if len(choice.negatives) < recipe.relabel.negative_count:
             shard.counts["fewer negatives than asked"] += 1
         shard.rows.append(_example(query, choice, corpus))

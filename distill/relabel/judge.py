@@ -9,17 +9,25 @@ header is computed once for many passages and a passage once for all its queries
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from distill.errors import UserError
+from distill.llm.form import in_chat_form
 from distill.llm.load import identity
 from distill.llm.protocol import LLM, ScoreRequest
-from distill.prompts import Prompt, first_words, load_prompt
+from distill.prompts import Prompt, as_data, load_prompt
 from distill.recipe import Recipe
+from distill.relabel.grade import judge_by_grade
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, passage_text
 
 VERDICTS = ("yes", "no")
 JUDGES = ("ql", "rc")
+
+Requests = Sequence[tuple[str, Sequence[str]]]
+"""Passages, each with its queries."""
+Judge = Callable[[Requests], list[list[tuple[float, int]]]]
+"""For each passage and its queries, a score and the tokens that it is of."""
 
 Group = tuple[str, list[str]]
 """A passage id and the ids of the queries that it is a candidate for."""
@@ -34,42 +42,62 @@ def make_judgements(
     candidates: Stage,
     llm: Callable[[], LLM],
 ) -> Stage:
-    """Judge every candidate by one of the LLM rankers, `ql` or `rc`.
+    """Judge every candidate by one of the LLM rankers, `ql` or `rc`. Where a server gives no
+    log-probabilities at all, `rc` is a grade in words.
 
     Raises:
-        UserError: before the first row, if the engine gives no log-probabilities.
+        UserError: before the first row, if `ql` is asked of an engine that gives no
+            log-probabilities of prompts.
     """
     name = recipe.relabel.prompt_ql if ranker == "ql" else recipe.relabel.prompt_rc
     prompt = load_prompt(name, recipe.folder, parts=2)
-    stage = run.stage(f"judgements-{ranker}", _fingerprinted(recipe, prompt), [candidates])
+    grade = load_prompt(recipe.relabel.prompt_grade, recipe.folder, parts=1)
+    settings = _fingerprinted(recipe, prompt)
+    if ranker == "rc" and recipe.llm.engine == "http":
+        settings["prompt_grade"] = grade.source
+    stage = run.stage(f"judgements-{ranker}", settings, [candidates])
     if stage.complete:
         return stage
     engine = llm()
-    if not engine.can_score:
-        raise UserError(
-            recipe.llm.model,
-            f"ranker {ranker!r} needs log-probabilities, which this engine does not give",
-            "choose another engine, or relabel.rankers: [retriever]",
-        )
+    judge = _judge(ranker, engine, prompt, grade, recipe)
     texts = {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)}
     asked = {row["query_id"]: row["query"] for row in queries.rows(QUERIES)}
     items = _shards(by_passage(candidates.rows(CANDIDATES)), recipe.relabel.shard_size)
     max_words = recipe.generate.max_passage_words
-    judge = judge_ql if ranker == "ql" else judge_rc
     before = dict(engine.tokens)
 
     def work(groups: list[Group]) -> Shard:
         requests = [
-            (first_words(texts[passage_id], max_words), [asked[q] for q in query_ids])
+            (as_data(texts[passage_id], max_words), [asked[q] for q in query_ids])
             for passage_id, query_ids in groups
         ]
-        return _shard(ranker, groups, judge(engine, prompt, requests))
+        return _shard(ranker, groups, judge(requests))
 
     stage.map_shards(
-        JUDGEMENTS, items, work, size=lambda groups: sum(len(g[1]) for g in groups), unit="pairs"
+        JUDGEMENTS,
+        items,
+        work,
+        size=lambda groups: sum(len(g[1]) for g in groups),
+        unit="pairs",
+        tokens=lambda: engine.tokens,
     )
-    stage.finish(tokens={key: engine.tokens[key] - before[key] for key in before})
+    stage.finish(tokens={key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens})
     return stage
+
+
+def _judge(ranker: str, llm: LLM, prompt: Prompt, grade: Prompt, recipe: Recipe) -> Judge:
+    """How this engine judges."""
+    if ranker == "ql" and not llm.can_score:
+        raise UserError(
+            recipe.llm.model,
+            "ranker 'ql' needs the log-probabilities of a prompt, which this engine does not give",
+            "choose another engine, or relabel.rankers: [rc, retriever]",
+        )
+    if ranker == "ql":
+        return partial(judge_ql, llm, prompt)
+    if llm.can_compare_verdicts:
+        return partial(judge_rc, llm, prompt)
+    return partial(judge_by_grade, llm, grade, chat=in_chat_form(recipe, llm))
 
 
 def judge_ql(

@@ -3,6 +3,7 @@
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,25 +37,38 @@ _SAMPLE = 256
 """So many texts tell how near the student is to its teacher."""
 
 
-def train_student(run: Run, recipe: Recipe, passages: Stage, examples: Stage, base: Stage) -> Stage:
+def train_student(
+    run: Run, recipe: Recipe, passages: Stage | None, examples: Sequence[Stage], base: Stage
+) -> Stage:
     """The stage `student`: the base trained on the examples and aligned with the teacher, a
     sentence-transformers model; `training.json` beside it holds the loss and its terms by step.
 
     Resumes at the newest complete checkpoint, with the weights of an undisturbed run.
 
+    Args:
+        passages: None for a recipe without a corpus.
+        examples: one or several, of which every row is trained on.
+
     Raises:
-        UserError: if there is no example, the widths do not fit the base, the device is not to be
-            had, or the loss stops being a number.
+        UserError: if there is no example, there is no corpus to draw texts to align from, the
+            widths do not fit the base, the device is not to be had, or the loss stops being a
+            number.
     """
     _check(recipe.train, examples, base)
-    stage = run.stage("student", _settings(recipe), [passages, examples, base])
+    _check_texts(recipe, passages)
+    corpus = [] if passages is None else [passages]
+    stage = run.stage("student", _settings(recipe), [*corpus, *examples, base])
     checkpoints = stage.book / "checkpoints"
     if stage.complete:
         shutil.rmtree(checkpoints, ignore_errors=True)
         return stage
     begun = time.perf_counter()
 
-    mixture = make_mixture(recipe, examples.rows(EXAMPLES), passages.rows(PASSAGES))
+    mixture = make_mixture(
+        recipe,
+        [row for folder in examples for row in folder.rows(EXAMPLES)],
+        [row for folder in corpus for row in folder.rows(PASSAGES)],
+    )
     teacher = None
     if recipe.train.alignment.weight:
         teacher = teacher_vectors(run, recipe, mixture.queries, mixture.passages, mixture.others)
@@ -126,7 +140,7 @@ def _arguments(recipe: Recipe, folder: Path) -> SentenceTransformerTrainingArgum
         lr_scheduler_type=train.schedule,
         bf16=torch_dtype(train.dtype, device) == torch.bfloat16,
         use_cpu=device == "cpu",
-        seed=recipe.seed,
+        seed=recipe.seed if train.seed is None else train.seed,
         batch_sampler=partial(_batches, train),
         save_strategy="steps",
         save_steps=train.checkpoint_steps,
@@ -192,10 +206,23 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def _check(train: Train, examples: Stage, base: Stage) -> None:
-    if not examples.manifest["rows"]:
+def _check_texts(recipe: Recipe, passages: Stage | None) -> None:
+    alignment = recipe.train.alignment
+    if passages is not None or not alignment.weight:
+        return
+    for key in ("passages", "sentences"):
+        if count := getattr(alignment, key):
+            raise UserError(
+                f"train.alignment.{key} {count}",
+                "the recipe has no corpus to draw them from",
+                f"set train.alignment.{key} to 0, or name a corpus",
+            )
+
+
+def _check(train: Train, examples: Sequence[Stage], base: Stage) -> None:
+    if not any(folder.manifest["rows"] for folder in examples):
         raise UserError(
-            str(examples.folder),
+            ", ".join(str(folder.folder) for folder in examples) or "examples",
             "there is no example to train on",
             "generate more queries, or filter fewer of them",
         )

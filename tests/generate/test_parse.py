@@ -1,17 +1,16 @@
-"""Only well-formed output becomes a query; the rest is named by its reason."""
+"""Only well-formed output is read; the rest is named by its reason."""
 
 import pytest
 
 from distill.generate.parse import normalise, parse
-from distill.prompts import load_prompt, packaged_recipes
-from distill.recipe import ALL_TASK_TYPES
 
 TASK = " Given a question, find the passage that answers it.\n"
 EXAMPLES = frozenset({"why do otters hold hands when they sleep"})
 
 
-def test_task_and_query_are_taken():
-    parsed = parse(TASK + 'Query: "how high do swifts fly?"', True, EXAMPLES)
+@pytest.mark.parametrize("before", ["", "Task:", "\nTask:", " "])
+def test_task_and_query_are_taken_with_or_without_the_label(before):
+    parsed = parse(before + TASK + 'Query: "how high do swifts fly?"', True, EXAMPLES)
     assert parsed.task == "Given a question, find the passage that answers it."
     assert parsed.query == "how high do swifts fly?"
     assert parsed.reason is None
@@ -20,37 +19,57 @@ def test_task_and_query_are_taken():
 @pytest.mark.parametrize(
     ("output", "finished", "reason"),
     [
+        ("", True, "malformed"),
         (" Given a question", True, "malformed"),
         ("\nQuery: how high do swifts fly", True, "malformed"),
+        ("Task:\nQuery: how high do swifts fly", True, "malformed"),
+        ("Query: how high\nQuery: do swifts fly", True, "malformed"),
         (TASK + "Query:", True, "malformed"),
+        (TASK + "Query: ?!", True, "malformed"),
+        (TASK + "Query: Query: how high", True, "malformed"),
         (TASK + "Query: one\nQuery: two words", True, "malformed"),
+        (TASK + "Query: how high do swifts fly\nThey fly high.", True, "malformed"),
         (TASK + "Question: how high do swifts fly", True, "malformed"),
         (TASK + "Query: how high do", False, "unfinished"),
         (TASK, False, "unfinished"),
-        (TASK + "Query: swifts", True, "query too short"),
-        (TASK + "Query: " + "word " * 41, True, "too long"),
         (TASK + "Query: Why do otters hold hands when they sleep?", True, "copies an example"),
         (TASK + "Query:" + TASK, True, "query is the task"),
-        (TASK + "Query: what does the passage say of swifts", True, "points at the passage"),
     ],
 )
 def test_each_fault_has_its_reason(output, finished, reason):
     assert parse(output, finished, EXAMPLES).reason == reason
 
 
+@pytest.mark.parametrize("before", ["", "Query:", "\nQuery:"])
+def test_the_query_may_come_first(before):
+    parsed = parse(before + " how high do swifts fly?\nTask:" + TASK, True, EXAMPLES, "query, task")
+    assert parsed == (TASK.strip(), "how high do swifts fly?", None)
+    swapped = parse("Task:" + TASK + "Query: how high", True, EXAMPLES, "query, task")
+    assert swapped.reason == "malformed"
+
+
+@pytest.mark.parametrize("output", [" how high do swifts fly\n", "Query: how high do swifts fly"])
+def test_a_prompt_that_says_the_task_itself_gets_a_query_alone(output):
+    parsed = parse(output, True, EXAMPLES, "query")
+    assert parsed == ("", "how high do swifts fly", None)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (TASK + "Query: how high do swifts fly", "malformed"),
+        ("\n", "malformed"),
+        ("Why do otters hold hands when they sleep?", "copies an example"),
+    ],
+)
+def test_a_query_alone_is_one_line(output, reason):
+    assert parse(output, True, EXAMPLES, "query").reason == reason
+
+
+def test_a_query_is_plain_text():
+    parsed = parse(TASK + "Query: what\tends\r <|im_end|> a\u200bturn\u202e", True, EXAMPLES)
+    assert parsed.query == "what ends < |im_end|> aturn"
+
+
 def test_normalise_looks_at_words_alone():
     assert normalise("  The SWIFT’s ﬂight—how high?") == normalise("the swift s flight how high")
-
-
-def test_the_prompt_shows_every_task_type():
-    prompt = load_prompt("prompts/fret.jinja", packaged_recipes(), parts=1)
-    assert {example["task_type"] for example in prompt.examples} == set(ALL_TASK_TYPES)
-    rendered = prompt.render(passage="Swifts sleep in flight.", task_type="title")
-    assert rendered.endswith("Passage: Swifts sleep in flight.\nType: title\nTask:")
-
-
-def test_every_example_parses_as_its_own_output_would():
-    prompt = load_prompt("prompts/fret.jinja", packaged_recipes(), parts=1)
-    for example in prompt.examples:
-        output = f" {example['task']}\nQuery: {example['query']}"
-        assert parse(output, True, frozenset()).query == example["query"]

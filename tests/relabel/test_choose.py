@@ -60,12 +60,6 @@ def test_fewer_than_asked_stays_fewer():
     assert len(chosen(negatives="sampled", negative_count=50)[1]) == 3
 
 
-@pytest.mark.parametrize(("within", "kept"), [(3, True), (2, False)])
-def test_the_round_trip_drops_a_query_whose_seed_is_not_found(within, kept):
-    choice = choose(ROWS, "seed", Relabel(round_trip=within), random.Random(1))
-    assert (choice is not None) == kept
-
-
 @pytest.mark.parametrize(("rankers", "positive"), [(["retriever", "ql"], "x"), (["ql"], "y")])
 def test_the_first_named_ranker_breaks_ties(rankers, positive):
     rows = labels({"x": 1.0, "y": 1.0, "seed": 0.5, "z": 0.1})

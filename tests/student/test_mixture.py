@@ -69,6 +69,18 @@ def test_documents_from_outside_the_corpus_are_numbered_too(encoder_folder):
     assert texts_of(made)[made.datasets["examples-0"][0]["label"][1]] == rows[0]["positive"]
 
 
+def test_without_a_corpus_all_documents_are_others(encoder_folder):
+    recipe = make_recipe(encoder_folder, encoder_folder, train={"alignment": {"weight": 1}})
+    made = make_mixture(recipe, example_rows(), [])
+    assert made.passages == {}
+    assert made.texts == 0
+    texts = texts_of(made)
+    for name in ("examples-0", "examples-1"):
+        for row in made.datasets[name]:
+            columns = [row[c] for c in made.datasets[name].column_names if c != "label"]
+            assert [texts[number] for number in row["label"]] == columns
+
+
 def test_texts_are_drawn_by_seed_each_once():
     rows = passage_rows()
     rows[0]["text"] = "One sentence of five words. Too short. And one sentence of six words."

@@ -13,15 +13,18 @@ import pytest
 import torch
 from conftest import MINILM
 from sentence_transformers import SentenceTransformer
-from student.byhand import QUESTIONS, example_rows, make_recipe, train_in
+from student.byhand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
 from tiny import TEXTS
 
 from distill.errors import UserError
+from distill.generate.example import make_example
 from distill.models import resolve
 from distill.recipe import Recipe
-from distill.run import Run
+from distill.run import Run, Shard, Stage
 from distill.student.build import build_base
 from distill.student.callbacks import Checkpoints
+from distill.student.train import train_student
+from distill.tables import EXAMPLES, Row
 
 ALIGNED = {"alignment": {"weight": 1.0, "passages": 8, "sentences": 8, "batch_size": 3}}
 
@@ -98,6 +101,63 @@ def test_the_prompts_of_the_base_stay(tmp_path, encoder_folder):
     assert model.prompts["document"] == "text: "
     assert model.max_seq_length == 32
     assert model.encode(TEXTS).shape == (len(TEXTS), 8)
+
+
+def synthetic_rows() -> list[Row]:
+    """Examples that no corpus and no retriever knows of."""
+    return [
+        make_example(f"brainstorm~{n}", "Find it.", "sts", f"asked {word}", f"told {word}", [])
+        for n, word in enumerate(QUESTIONS)
+    ]
+
+
+def write_examples(run: Run, name: str, rows: list[Row]) -> Stage:
+    stage = run.stage(name, {"rows": rows})
+    stage.map_shards(EXAMPLES, [rows], Shard)
+    stage.finish()
+    return stage
+
+
+def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_folder):
+    recipe = make_recipe(encoder_folder, teacher_folder, train=ALIGNED)
+    with Run(tmp_path / "run") as run:
+        passages, chosen = write_inputs(run, example_rows())
+        synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
+        none = write_examples(run, "examples-labelled", [])
+        base = build_base(run, recipe)
+        stage = train_student(run, recipe, passages, [chosen, synthetic, none], base)
+    assert stage.manifest["figures"]["examples"] == 18
+    assert set(stage.manifest["inputs"]) == {
+        "passages",
+        "examples",
+        "examples-brainstorm",
+        "examples-labelled",
+        "base",
+    }
+
+
+def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
+    train = {"alignment": {"weight": 1.0}, "epochs": 15, "learning_rate": 1e-3}
+    recipe = make_recipe(encoder_folder, teacher_folder, train=train)
+    with Run(tmp_path / "run") as run:
+        synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
+        stage = train_student(run, recipe, None, [synthetic], build_base(run, recipe))
+    assert set(stage.manifest["inputs"]) == {"examples-brainstorm", "base"}
+    figures = stage.manifest["figures"]
+    assert figures["loss_last"] < figures["loss_first"]
+    assert figures["cosine_to_teacher_after"] > figures["cosine_to_teacher_before"]
+
+
+@pytest.mark.parametrize("key", ["passages", "sentences"])
+def test_texts_to_align_need_a_corpus(tmp_path, encoder_folder, teacher_folder, key):
+    train = {"alignment": {"weight": 1.0, key: 5}}
+    recipe = make_recipe(encoder_folder, teacher_folder, train=train)
+    with Run(tmp_path / "run") as run:
+        synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
+        base = build_base(run, recipe)
+        with pytest.raises(UserError, match=rf"train\.alignment\.{key} 5: .*no corpus"):
+            train_student(run, recipe, None, [synthetic], base)
+    assert not (tmp_path / "run" / "student").exists()
 
 
 class Killed(BaseException):

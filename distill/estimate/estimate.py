@@ -1,0 +1,86 @@
+"""What a recipe will take, stage by stage, before anything is spent."""
+
+from collections.abc import Callable
+
+from distill.corpus.stage import make_held_out, make_passages
+from distill.errors import UserError
+from distill.estimate.figures import Estimate
+from distill.estimate.generation import example_lines, passage_lines, query_lines
+from distill.estimate.given import Given
+from distill.estimate.measure import Embedding, spread, texts_to_embed
+from distill.estimate.prices import Prices
+from distill.estimate.relabelling import relabelling_lines
+from distill.estimate.training import evaluation_lines, training_lines
+from distill.llm.protocol import LLM
+from distill.recipe import Recipe
+from distill.run import Run, Stage
+from distill.tables import PASSAGES, Reader, passage_text
+
+
+def estimate(
+    run: Run,
+    recipe: Recipe,
+    llm: Callable[[], LLM],
+    sample: int = 8,
+    prices: Prices | None = None,
+) -> Estimate:
+    """Every stage of `recipe` from a corpus that is read, with nothing of it generated yet.
+
+    The corpus is read into the run, if it is not there. What a sample of so many prompts brings
+    from a server stays in the run's request cache, so that the run does not pay for it again. A
+    sample of 0 asks no LLM and loads no model.
+
+    Raises:
+        UserError: if a file that the recipe names cannot be read, the LLM cannot be asked, or
+            `prices` does not name it.
+    """
+    if sample < 0:
+        raise UserError(
+            "--sample", f"is {sample}", "give 0 to measure nothing, or a number of prompts"
+        )
+    price = None if prices is None else prices.of(recipe.llm.model)
+    passages = make_passages(run, recipe) if recipe.has_corpus else None
+    held_out = make_held_out(run, recipe) if recipe.has_corpus else None
+    embedding = Embedding(_some_texts(passages, texts_to_embed(sample)))
+    given = Given(recipe, passages, held_out, llm, sample, price, embedding)
+
+    lines = passage_lines(given)
+    of_queries, queries = query_lines(given)
+    of_examples, others = example_lines(given, queries.sample)
+    lines += of_queries + of_examples
+    lines += relabelling_lines(given, queries)
+    lines += training_lines(given, queries.number, others)
+    lines += evaluation_lines(given)
+    return Estimate(recipe.name, lines, _basis(given), prices.currency if prices else None)
+
+
+def _some_texts(passages: Stage | None, count: int) -> list[str]:
+    if passages is None or not count:
+        return []
+    rows = Reader(PASSAGES, passages.folder)
+    return [passage_text(rows[number]) for number in spread(len(rows), count)]
+
+
+def _basis(given: Given) -> list[str]:
+    """What the figures rest on, for the reader to judge them by."""
+    said = [
+        "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",
+        "Not counted: parsing, filtering, search and files.",
+    ]
+    if given.sample:
+        said.append(
+            f"The LLM's tokens and time: measured on {given.sample} prompts asked at once. Most "
+            "engines are faster with more at once (--sample)."
+        )
+    else:
+        said.append(
+            "Nothing was measured (--sample 0): a word or punctuation mark counts as 4/3 tokens, "
+            "a written query as half of max_new_tokens."
+        )
+    if given.embedding.texts:
+        said.append(f"Embedding: measured on {len(given.embedding.texts)} passages.")
+    if given.sample and given.recipe.llm.engine == "http":
+        said.append("The sample's replies are kept: the run will not pay for them again.")
+    if given.price is None and given.recipe.llm.engine == "http":
+        said.append("Cost: give --prices FILE.")
+    return said + [f"Not measured: {fault}." for fault in given.embedding.faults]

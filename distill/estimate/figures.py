@@ -1,0 +1,107 @@
+"""The figures of an estimate: numbers of which perhaps only bounds are known, a line a stage."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import reduce
+
+
+@dataclass(frozen=True)
+class Amount:
+    """`low` <= the amount <= `high`; a `high` of None is no bound. What is not known is said by
+    its bounds, never by a guess between them."""
+
+    low: float
+    high: float | None
+
+    def __add__(self, other: "Amount") -> "Amount":
+        if self.high is None or other.high is None:
+            return Amount(self.low + other.low, None)
+        return Amount(self.low + other.low, self.high + other.high)
+
+    def times(self, factor: "Amount | float") -> "Amount":
+        other = factor if isinstance(factor, Amount) else exactly(factor)
+        if self.high is None or other.high is None:
+            return Amount(self.low * other.low, None)
+        return Amount(self.low * other.low, self.high * other.high)
+
+    @property
+    def said(self) -> str:
+        return say(self, count)
+
+
+NOTHING = Amount(0.0, 0.0)
+UNKNOWN = Amount(0.0, None)
+
+
+def exactly(value: float) -> Amount:
+    return Amount(value, value)
+
+
+def at_most(value: float) -> Amount:
+    return Amount(0.0, value)
+
+
+def count(value: float) -> str:
+    """1,234; in millions from ten of them on."""
+    return f"{value:,.0f}" if value < 1e7 else f"{value / 1e6:,.1f}M"
+
+
+def say(amount: Amount, number: Callable[[float], str]) -> str:
+    """An amount's bounds, in words that `number` gives a number."""
+    if amount.high is None:
+        return f"≥ {number(amount.low)}" if amount.low else "?"
+    low, high = number(amount.low), number(amount.high)
+    if low == high:
+        return high
+    return f"{low} to {high}" if amount.low else f"≤ {high}"
+
+
+def total(amounts: Iterable[Amount | None]) -> Amount | None:
+    """Their sum. None is an amount that does not apply, and so is the sum of nothing else."""
+    applying = [amount for amount in amounts if amount is not None]
+    return reduce(Amount.__add__, applying) if applying else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One stage. `amount` counts `unit`s; tokens, seconds and cost are None where the stage has
+    none. `shared_tokens` are those prompt tokens that the engine has computed already."""
+
+    stage: str
+    amount: Amount
+    unit: str
+    prompt_tokens: Amount | None = None
+    shared_tokens: Amount | None = None
+    new_tokens: Amount | None = None
+    seconds: Amount | None = None
+    cost: Amount | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`lines` in the order of the stages; `basis` says how the figures were come by; `currency`
+    is None without prices."""
+
+    recipe: str
+    lines: list[Line]
+    basis: list[str] = field(default_factory=list)
+    currency: str | None = None
+
+    @property
+    def total(self) -> Line:
+        """Of time, what is known of it: `note` names the stages that are left out."""
+        lines = self.lines
+        timed = {line.stage: line.seconds for line in lines if line.seconds is not None}
+        unknown = [stage for stage, seconds in timed.items() if seconds.high is None]
+        return Line(
+            stage="total",
+            amount=NOTHING,
+            unit="",
+            prompt_tokens=total(line.prompt_tokens for line in lines),
+            shared_tokens=total(line.shared_tokens for line in lines),
+            new_tokens=total(line.new_tokens for line in lines),
+            seconds=total(seconds for seconds in timed.values() if seconds.high is not None),
+            cost=total(line.cost for line in lines),
+            note=f"time without {', '.join(unknown)}" if unknown else "",
+        )

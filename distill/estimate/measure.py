@@ -1,0 +1,142 @@
+"""What one prompt, one judged pair or one embedded text takes: measured on a sample with the run's
+own engines, or, where nothing is to be measured, counted."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from distill.corpus.split import tokens as count_tokens
+from distill.errors import UserError
+from distill.estimate.figures import NOTHING, UNKNOWN, Amount, exactly
+from distill.generate.fret import Asked, Method, Plan, draw_seed
+from distill.llm.form import in_chat_form
+from distill.llm.protocol import LLM, Written
+from distill.recipe import Recipe
+from distill.retrieve.encoder import SentenceTransformerEncoder
+
+T = TypeVar("T")
+
+_COUNTED = 64
+"""Prompts whose words are counted where none is asked."""
+_TEXTS_A_PROMPT = 8
+"""Texts embedded for each prompt of the sample, as each takes so much less time."""
+
+
+@dataclass(frozen=True)
+class Each:
+    """What one piece takes of an LLM. `shared` is None where nothing tells it."""
+
+    prompt: Amount
+    new: Amount
+    shared: Amount | None = None
+    seconds: Amount = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Queries to be written; what the LLM wrote for them, nothing where it was not asked; and what
+    one of them takes."""
+
+    asked: list[Asked]
+    written: list[Written]
+    each: Each
+
+
+def sample_prompts(
+    recipe: Recipe, method: Method, plan: Plan, llm: Callable[[], LLM], size: int
+) -> Sample:
+    """Ask `size` of the run's own prompts, evenly spread over the corpus, with their own seeds and
+    settings, so that a server's replies are found again by the run. Of 0, only count words."""
+    asked = [plan[row] for row in spread(len(plan), size or _COUNTED)]
+    if not size:
+        chat = recipe.llm.form == "chat"
+        prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
+        return Sample(asked, [], Each(counted(prompts), half(recipe.generate.max_new_tokens)))
+    engine = llm()
+    chat = in_chat_form(recipe, engine)
+    sampling = method.sampling(chat, recipe.generate.constrain and engine.can_constrain)
+    prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
+    seeds = [draw_seed(recipe, one, 0) for one in asked]
+    clock = Clock(engine)
+    written = engine.generate(prompts, seeds, sampling)
+    each = clock.each(len(asked)) or Each(counted(prompts), counted([w.text for w in written]))
+    return Sample(asked, written, each)
+
+
+class Clock:
+    """What an engine counts, and the time it takes, from now on."""
+
+    def __init__(self, engine: LLM) -> None:
+        self._engine = engine
+        self._before = dict(engine.tokens)
+        self._begun = time.perf_counter()
+
+    def each(self, pieces: int) -> Each | None:
+        """What one of so many pieces took; None if some came from a cache, which takes nothing."""
+        seconds = time.perf_counter() - self._begun
+        spent = {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
+        if spent.get("cached") or not spent["prompt"]:
+            return None
+        return Each(
+            prompt=exactly(spent["prompt"] / pieces),
+            new=exactly(spent["new"] / pieces),
+            shared=exactly(spent["shared"] / pieces),
+            seconds=exactly(seconds / pieces),
+        )
+
+
+@dataclass
+class Embedding:
+    """Seconds a text, of each embedder of the recipe, measured once on some passages.
+
+    `faults` says which embedder could not be measured, and why.
+    """
+
+    texts: Sequence[str]
+    faults: list[str] = field(default_factory=list)
+    _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
+
+    def seconds(
+        self, model: str, max_tokens: int, device: str | None, batch_tokens: int | None
+    ) -> Amount:
+        """Unknown where there is no text to measure on, or the model cannot be had."""
+        settings = (model, max_tokens, device, batch_tokens)
+        if settings not in self._known:
+            self._known[settings] = self._measured(*settings) if self.texts else UNKNOWN
+        return self._known[settings]
+
+    def _measured(
+        self, model: str, max_tokens: int, device: str | None, batch_tokens: int | None
+    ) -> Amount:
+        try:
+            encoder = SentenceTransformerEncoder(model, max_tokens, device, batch_tokens)
+        except UserError as fault:
+            self.faults.append(f"{model} {fault.what}")
+            return UNKNOWN
+        encoder.encode(self.texts[:2], "document")
+        begun = time.perf_counter()
+        encoder.encode(self.texts, "document")
+        return exactly((time.perf_counter() - begun) / len(self.texts))
+
+
+def texts_to_embed(size: int) -> int:
+    """How many texts an embedder is measured on, for a sample of so many prompts."""
+    return size * _TEXTS_A_PROMPT
+
+
+def spread(rows: int, count: int) -> list[int]:
+    """At most `count` numbers below `rows`, evenly spread."""
+    count = min(rows, count)
+    return [number * rows // count for number in range(count)]
+
+
+def counted(texts: Sequence[str]) -> Amount:
+    """The mean number of tokens, a word or punctuation mark as one and a third."""
+    if not texts:
+        return NOTHING
+    return exactly(sum(count_tokens(text) for text in texts) / len(texts))
+
+
+def half(max_new_tokens: int) -> Amount:
+    return exactly(max_new_tokens / 2)

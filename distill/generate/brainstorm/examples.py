@@ -1,0 +1,179 @@
+"""Step two of the brainstorm: one example a task, in a context of its own, and what of it becomes a
+training example (E5-Mistral, section 3.1)."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from distill.corpus.dedupe import Seen
+from distill.errors import UserError
+from distill.generate.brainstorm.forms import FORMS, as_text, example_schema
+from distill.generate.brainstorm.placeholders import draw_placeholders
+from distill.generate.brainstorm.read import read_reply
+from distill.generate.brainstorm.writing import Request, load_prompts, write
+from distill.generate.example import contaminated, degenerate, make_example, refused
+from distill.generate.filters.decontaminate import Decontaminator, EvaluationSet
+from distill.generate.parse import normalise
+from distill.llm.load import identity
+from distill.llm.protocol import LLM, Sampling
+from distill.prompts import Prompt, as_data
+from distill.recipe import Group, Recipe
+from distill.run import Run, Shard, Stage
+from distill.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard, shards
+
+Tasks = Mapping[Group, Sequence[str]]
+
+_COPIED_WORDS = 4
+"""Fewer may stand in a prompt by chance."""
+
+
+def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM]) -> Stage:
+    """The stage `brainstorm-generations`: `generate.brainstorm.examples` of them."""
+    settings = recipe.generate.brainstorm
+    prompts = load_prompts(recipe, "example", settings.groups)
+    samplings = {group: _sampling(recipe, group) for group in settings.groups}
+    named = {"groups", "examples", "languages", "max_new_tokens", "temperature", "top_p"}
+    stage = run.stage(
+        "brainstorm-generations",
+        {
+            **settings.model_dump(include=named | {"shard_size"}),
+            "prompts": {group: prompt.source for group, prompt in prompts.items()},
+            "schemas": {group: sampling.json_schema for group, sampling in samplings.items()},
+            "llm": identity(recipe.llm),
+            "seed": recipe.seed,
+        },
+        [tasks],
+    )
+    if not stage.complete:
+        rows = tasks.rows(TASKS)
+        by_group = {
+            group: [row["task"] for row in rows if row["task_type"] == group]
+            for group in settings.groups
+        }
+        write(stage, recipe, spread(by_group, recipe), prompts, samplings, llm)
+    return stage
+
+
+def spread(tasks: Tasks, recipe: Recipe) -> list[Request]:
+    """The examples to write, group after group: evenly over the groups that have a task, and
+    within a group evenly over its tasks, in an order drawn by the recipe's seed."""
+    settings = recipe.generate.brainstorm
+    groups = [group for group in settings.groups if tasks[group]]
+    requests: list[Request] = []
+    for number, group in enumerate(groups):
+        share = settings.examples // len(groups) + (number < settings.examples % len(groups))
+        order = list(tasks[group])
+        random.Random(f"{recipe.seed}|{group}").shuffle(order)
+        for place in range(share):
+            item_id = f"brainstorm~{len(requests)}"
+            placeholders = draw_placeholders(group, settings, recipe.seed, item_id)
+            requests.append(Request(item_id, group, order[place % len(order)], placeholders))
+    return requests
+
+
+def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[EvaluationSet]) -> Stage:
+    """The stage `examples-brainstorm`: what was written in form, teaches something, passes the
+    recipe's filters and is no exact duplicate. All else is counted and kept in the side table.
+
+    Args:
+        sets: what the recipe evaluates on.
+
+    Raises:
+        UserError: if no example is left.
+    """
+    filters = recipe.generate.filters
+    settings = {
+        "version": 1,
+        "refusals": filters.refusals,
+        "decontaminate": {known.name: known.revision for known in sets},
+        "decontaminate_words": filters.decontaminate_words if sets else None,
+    }
+    stage = run.stage("examples-brainstorm", settings, [written])
+    if not stage.complete:
+        prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)
+        known = Decontaminator(sets, filters.decontaminate_words) if sets else None
+        seen = Seen()
+        for path in shards(stage.folder):
+            for row in read_shard(EXAMPLES, path):
+                seen.is_new(row["query"], row["positive"])
+        stage.map_shards(
+            EXAMPLES,
+            shards(written.folder),
+            lambda path: _keep(path, prompts, known, filters.refusals, seen),
+            unit="shards",
+        )
+        stage.finish()
+    if not stage.manifest["rows"]:
+        raise UserError(
+            str(stage.folder),
+            f"no example is left: {stage.manifest['counts']}",
+            "read `distill inspect RUN brainstorm-generations`; then change llm.model, or raise "
+            "generate.brainstorm.max_new_tokens",
+        )
+    return stage
+
+
+def _sampling(recipe: Recipe, group: Group) -> Sampling:
+    settings = recipe.generate.brainstorm
+    schema = example_schema(group, settings.max_new_tokens)
+    return Sampling(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        json_schema=as_text(schema) if recipe.generate.constrain else None,
+    )
+
+
+def _keep(
+    path: Path,
+    prompts: Mapping[Group, Prompt],
+    known: Decontaminator | None,
+    refusals: bool,
+    seen: Seen,
+) -> Shard:
+    shard = Shard([])
+    for row in read_shard(BRAINSTORM, path):
+        group = row["task_type"]
+        reply = read_reply(row, example_schema(group, None))
+        reason = reply.reason
+        if reason is None:
+            example = _example(row, reply.value)
+            reason = _reason(example, prompts[group].source, known, refusals)
+            if reason is None and not seen.is_new(example["query"], example["positive"]):
+                reason = "duplicate"
+        if reason is not None:
+            shard.counts[f"dropped: {reason}"] += 1
+            shard.dropped.append(
+                {"item_id": row["item_id"], "reason": reason, "text": row["output"]}
+            )
+            continue
+        shard.counts["kept"] += 1
+        shard.counts[f"kept: {group}"] += 1
+        shard.rows.append(example)
+    return shard
+
+
+def _reason(example: Row, prompt: str, known: Decontaminator | None, refusals: bool) -> str | None:
+    """Why an example is dropped: because of what it is, or by one of `generate.filters`."""
+    reason = degenerate(example) or _copied(example, normalise(prompt))
+    reason = reason or contaminated(example, known)
+    return refused(example) if reason is None and refusals else reason
+
+
+def _copied(example: Row, prompt: str) -> str | None:
+    """Small models repeat the prompt: its examples, or what it says of the texts to write."""
+    texts = (normalise(example["query"]), normalise(example["positive"]))
+    copied = any(len(text.split()) >= _COPIED_WORDS and text in prompt for text in texts)
+    return "copies the prompt" if copied else None
+
+
+def _example(row: Row, value: Mapping[str, str]) -> Row:
+    form = FORMS[row["task_type"]]
+    return make_example(
+        row["item_id"],
+        as_data(row["task"]),
+        row["task_type"],
+        as_data(value[form.query]),
+        as_data(value[form.positive]),
+        [as_data(value[form.negative])] if form.negative else [],
+    )

@@ -1,0 +1,108 @@
+"""The six groups of tasks, and the JSON object that an example of each is written as (E5-Mistral,
+section 3.1 and appendix C)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill.recipe import Group
+
+CHARACTERS = 3
+"""For each token of room: English takes four or more, so a text that may be this long fits."""
+_SHORT = 160
+_OVERHEAD = 12
+"""Tokens of a key and its punctuation."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """`short` and `long` are the object's keys, all of them strings; `query`, `positive` and
+    `negative` say what they are in an example. `task` is the one task of a symmetric group, of
+    which no list is written."""
+
+    query: str
+    positive: str
+    negative: str | None
+    short: tuple[str, ...]
+    task: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(key for key in (self.query, self.positive, self.negative) if key)
+
+    @property
+    def long(self) -> tuple[str, ...]:
+        return tuple(key for key in self.keys if key not in self.short)
+
+
+FORMS: Mapping[Group, Form] = {
+    "short-long": Form(
+        "user_query", "positive_document", "hard_negative_document", short=("user_query",)
+    ),
+    "long-short": Form("input_text", "label", "misleading_label", ("label", "misleading_label")),
+    "short-short": Form("input", "positive_document", None, ("input", "positive_document")),
+    "long-long": Form("input", "positive_document", None, ()),
+    "sts": Form("S1", "S2", "S3", (), "Given a text, find texts that mean the same."),
+    "bitext": Form("S1", "S2", "S3", (), "Given a text, find its translation."),
+}
+
+
+def example_schema(group: Group, max_new_tokens: int | None) -> dict[str, Any]:
+    """The JSON schema of an example.
+
+    Args:
+        max_new_tokens: bounds the texts so that the object is closed within so many tokens, for
+            an engine that constrains; None: any length, for reading what was written.
+    """
+    form = FORMS[group]
+    longest = _longest(form, max_new_tokens)
+    return {
+        "type": "object",
+        "properties": {key: _string(longest.get(key)) for key in form.keys},
+        "required": list(form.keys),
+        "additionalProperties": False,
+    }
+
+
+def tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
+    """The JSON schema of a list of tasks.
+
+    Args:
+        count: at most so many,
+        longest: each a sentence of at most so many characters, for an engine that constrains. None
+            for both: any list of texts, for reading what was written.
+    """
+    tasks: dict[str, Any] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    if count is not None and longest is not None:
+        # A sentence that begins and ends as one: small models like to begin with a bracket.
+        sentence = rf'^[A-Z][a-z]+ [^"\\\n]{{8,{longest - 10}}}\.$'
+        tasks |= {"items": {"type": "string", "pattern": sentence}, "maxItems": count}
+    return {
+        "type": "object",
+        "properties": {"tasks": tasks},
+        "required": ["tasks"],
+        "additionalProperties": False,
+    }
+
+
+def as_text(schema: Mapping[str, Any]) -> str:
+    """A schema as engines take it. Keys stay in their order, in which a text is written."""
+    return json.dumps(schema)
+
+
+def _longest(form: Form, max_new_tokens: int | None) -> dict[str, int]:
+    """Characters by key: short texts take little, long ones share what is left."""
+    if max_new_tokens is None:
+        return {}
+    room = max(CHARACTERS * (max_new_tokens - _OVERHEAD * len(form.keys)), 8 * len(form.keys))
+    short = min(_SHORT, room // len(form.keys))
+    longest = dict.fromkeys(form.short, short)
+    for key in form.long:
+        longest[key] = (room - short * len(form.short)) // len(form.long)
+    return longest
+
+
+def _string(longest: int | None) -> dict[str, Any]:
+    bounds = {} if longest is None else {"minLength": 2, "maxLength": longest}
+    return {"type": "string", **bounds}

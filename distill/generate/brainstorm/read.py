@@ -1,0 +1,42 @@
+"""What the LLM wrote -> the JSON object in it, or the reason why not. Nothing is repaired."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jsonschema import Draft202012Validator
+
+from distill.tables import Row
+
+_FENCE = "```"
+
+
+class Reply(NamedTuple):
+    """Either a value that fits the schema, or the reason."""
+
+    value: dict[str, Any]
+    reason: str | None = None
+
+
+def read_reply(row: Row, schema: Mapping[str, Any]) -> Reply:
+    """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
+    if row["fault"] is not None:
+        return Reply({}, "not written")
+    if not row["finished"]:
+        return Reply({}, "unfinished")
+    try:
+        value = json.loads(_within_fence(row["output"]))
+    except (ValueError, RecursionError):
+        return Reply({}, "no JSON")
+    if not Draft202012Validator(schema).is_valid(value):
+        return Reply({}, "another form of JSON")
+    return Reply(value)
+
+
+def _within_fence(text: str) -> str:
+    """A chat model that cannot be constrained likes to put JSON into a code block."""
+    text = text.strip()
+    if not (text.startswith(_FENCE) and text.endswith(_FENCE)):
+        return text
+    first, _, rest = text.partition("\n")
+    return rest[: -len(_FENCE)] if first in (_FENCE, f"{_FENCE}json") else text

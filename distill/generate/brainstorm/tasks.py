@@ -1,0 +1,191 @@
+"""Step one of the brainstorm: lists of tasks for each asymmetric group (E5-Mistral, section 3.1),
+of which each meaning is kept once."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from distill.corpus.dedupe import normalised
+from distill.errors import UserError
+from distill.generate.brainstorm.forms import CHARACTERS, FORMS, as_text, tasks_schema
+from distill.generate.brainstorm.read import read_reply
+from distill.generate.brainstorm.writing import Request, load_prompts, write
+from distill.llm.load import identity
+from distill.llm.protocol import LLM, Sampling
+from distill.prompts import as_data
+from distill.recipe import Brainstorm, Group, Recipe
+from distill.retrieve.corpus import identity as retriever_identity
+from distill.retrieve.corpus import open_encoder
+from distill.retrieve.encoder import SentenceTransformerEncoder, Vectors
+from distill.retrieve.vectors import embed
+from distill.run import Run, Shard, Stage
+from distill.tables import BRAINSTORM, TASKS, Row
+
+_TOKENS_PER_TASK = 40
+_FEWEST_WORDS = 3
+
+
+def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
+    """The stage `brainstorm-tasks`: `calls` lists for each group that is not symmetric."""
+    settings = recipe.generate.brainstorm
+    groups = _asymmetric(recipe)
+    prompts = load_prompts(recipe, "tasks", groups)
+    sampling = _sampling(recipe)
+    named = {"groups", "calls", "tasks_per_call", "temperature", "top_p", "shard_size"}
+    stage = run.stage(
+        "brainstorm-tasks",
+        {
+            **settings.model_dump(include=named),
+            "prompts": {group: prompt.source for group, prompt in prompts.items()},
+            "schema": sampling.json_schema,
+            "max_new_tokens": sampling.max_new_tokens,
+            "llm": identity(recipe.llm),
+            "seed": recipe.seed,
+        },
+    )
+    if not stage.complete:
+        samplings = dict.fromkeys(groups, sampling)
+        write(stage, recipe, list_requests(recipe), prompts, samplings, llm)
+    return stage
+
+
+def list_requests(recipe: Recipe) -> list[Request]:
+    """The lists to write, group after group."""
+    settings = recipe.generate.brainstorm
+    return [
+        Request(
+            f"brainstorm~{group}~{call}",
+            group,
+            None,
+            {"count": settings.tasks_per_call, "call": call},
+        )
+        for group in _asymmetric(recipe)
+        for call in range(settings.calls)
+    ]
+
+
+def keep_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
+    """The stage `tasks`: what the lists hold, in order, without the tasks that an earlier one of
+    their group equals, or means (the cosine of their embeddings reaches `same_task`); and the one
+    task of each symmetric group. A shard a group.
+
+    Raises:
+        UserError: if no group has a task.
+    """
+    settings = recipe.generate.brainstorm
+    asymmetric = _asymmetric(recipe)
+    mark: dict[str, Any] = {
+        "version": 1,
+        "symmetric": [FORMS[group].task for group in settings.groups],
+    }
+    if asymmetric:
+        mark |= {"same_task": settings.same_task, "retriever": retriever_identity(recipe.retriever)}
+    stage = run.stage("tasks", mark, [lists])
+    if not stage.complete:
+        encoder = open_encoder(recipe.retriever) if asymmetric else None
+        written = lists.rows(BRAINSTORM)
+        stage.map_shards(
+            TASKS,
+            settings.groups,
+            lambda group: _of_group(group, written, settings, run, encoder),
+            unit="groups",
+        )
+        stage.finish()
+    if not stage.manifest["rows"]:
+        raise UserError(
+            str(stage.folder),
+            f"no task was written well: {stage.manifest['counts']}",
+            "read `distill inspect RUN brainstorm-tasks`; then change llm.model, or set "
+            "generate.constrain with an engine that can force a form",
+        )
+    return stage
+
+
+def distinct(vectors: Vectors, least: float) -> list[int | None]:
+    """For each of (texts, dimensions) unit vectors in order: the first kept one before it whose
+    cosine with it is at least so much, or None where it is kept itself."""
+    kept: list[int] = []
+    found: list[int | None] = []
+    held = np.empty_like(vectors)
+    for number, vector in enumerate(vectors):
+        alike = np.flatnonzero(held[: len(kept)] @ vector >= least)
+        if len(alike):
+            found.append(kept[alike[0]])
+            continue
+        held[len(kept)] = vector
+        kept.append(number)
+        found.append(None)
+    return found
+
+
+def _asymmetric(recipe: Recipe) -> list[Group]:
+    return [group for group in recipe.generate.brainstorm.groups if FORMS[group].task is None]
+
+
+def _sampling(recipe: Recipe) -> Sampling:
+    """Room for whole lists, whatever room examples have."""
+    settings = recipe.generate.brainstorm
+    schema = tasks_schema(settings.tasks_per_call, CHARACTERS * _TOKENS_PER_TASK)
+    return Sampling(
+        max_new_tokens=_TOKENS_PER_TASK * settings.tasks_per_call + _TOKENS_PER_TASK,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        json_schema=as_text(schema) if recipe.generate.constrain else None,
+    )
+
+
+def _of_group(
+    group: Group,
+    written: Sequence[Row],
+    settings: Brainstorm,
+    run: Run,
+    encoder: SentenceTransformerEncoder | None,
+) -> Shard:
+    fixed = FORMS[group].task
+    if fixed is not None or encoder is None:
+        row = {"task_id": f"brainstorm~{group}", "task_type": group, "task": fixed}
+        return Shard([row], Counter(kept=1))
+    shard = Shard([])
+    tasks = _read([row for row in written if row["task_type"] == group], shard)
+    ids, texts = list(tasks), list(tasks.values())
+    store = embed(run.folder / "vectors", encoder, "query", ids, texts, f"embed {group} tasks")
+    for task_id, text, same in zip(
+        ids, texts, distinct(store.vectors, settings.same_task), strict=True
+    ):
+        if same is not None:
+            _drop(shard, task_id, "same meaning", f"{text} (as {ids[same]})")
+            continue
+        shard.counts["kept"] += 1
+        shard.rows.append({"task_id": task_id, "task_type": group, "task": text})
+    if not shard.rows:
+        shard.counts[f"no task for {group}"] += 1
+    return shard
+
+
+def _read(rows: Sequence[Row], shard: Shard) -> dict[str, str]:
+    """The tasks of a group's lists by id, each wording once."""
+    tasks: dict[str, str] = {}
+    seen: set[str] = set()
+    schema = tasks_schema(None, None)
+    for row in rows:
+        reply = read_reply(row, schema)
+        if reply.reason is not None:
+            _drop(shard, row["item_id"], f"list: {reply.reason}", row["output"])
+            continue
+        for number, text in enumerate(map(as_data, reply.value["tasks"])):
+            task_id = f"{row['item_id']}~{number}"
+            if len(text.split()) < _FEWEST_WORDS or not text[0].isalpha():
+                _drop(shard, task_id, "no sentence", text)
+            elif normalised(text) in seen:
+                _drop(shard, task_id, "same words", text)
+            else:
+                seen.add(normalised(text))
+                tasks[task_id] = text
+    return tasks
+
+
+def _drop(shard: Shard, item_id: str, reason: str, text: str) -> None:
+    shard.counts[f"dropped: {reason}"] += 1
+    shard.dropped.append({"item_id": item_id, "reason": reason, "text": text})

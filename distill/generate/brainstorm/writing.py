@@ -1,0 +1,134 @@
+"""Having the LLM write, group by group: what it wrote is kept word for word, and never lost."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from distill.generate.brainstorm.forms import FORMS
+from distill.llm.form import in_chat_form
+from distill.llm.protocol import LLM, Sampling
+from distill.prompts import Prompt, as_data, load_prompt
+from distill.recipe import Group, Recipe
+from distill.run import Shard, Stage
+from distill.tables import BRAINSTORM, Row
+
+_STOP = ("\n",)
+"""Ends a reply that is continued as text: the examples before it are of one line each."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt of a group. `placeholders` are what its template is given besides the task."""
+
+    item_id: str
+    group: Group
+    task: str | None
+    placeholders: Mapping[str, Any]
+
+
+def brainstorm_prompts(groups: Iterable[Group]) -> list[str]:
+    """The files that `generate.brainstorm.prompts` must hold for these groups."""
+    names = []
+    for group in groups:
+        if FORMS[group].task is None:
+            names.append(f"tasks-{group}.jinja")
+        names.append(f"example-{group}.jinja")
+    return names
+
+
+def load_prompts(recipe: Recipe, step: str, groups: Iterable[Group]) -> dict[Group, Prompt]:
+    """The prompts of a step ("tasks" or "example").
+
+    Raises:
+        UserError: if one is missing or is no template.
+    """
+    folder = recipe.generate.brainstorm.prompts
+    return {
+        group: load_prompt(f"{folder}/{step}-{group}.jinja", recipe.folder, parts=1)
+        for group in groups
+    }
+
+
+def render(request: Request, prompt: Prompt, chat: bool) -> str:
+    """A request's prompt as the LLM gets it. A task that it wrote itself comes back as data."""
+    values = dict(request.placeholders)
+    if request.task is not None:
+        values["task"] = as_data(request.task)
+    return prompt.render(chat=chat, **values)
+
+
+def write(
+    stage: Stage,
+    recipe: Recipe,
+    requests: Sequence[Request],
+    prompts: Mapping[Group, Prompt],
+    samplings: Mapping[Group, Sampling],
+    llm: Callable[[], LLM],
+) -> None:
+    """Fill the stage, a BRAINSTORM row a request, and finish it. A shard holds one group, whose
+    prompts begin alike and whose replies have one form. `llm` is called only if there is something
+    to write."""
+    items = _items(requests, recipe.generate.brainstorm.shard_size)
+    if not items:
+        stage.finish()
+        return
+    engine = llm()
+    before = dict(engine.tokens)
+    chat = in_chat_form(recipe, engine)
+    stage.map_shards(
+        BRAINSTORM,
+        items,
+        lambda item: _write(item, recipe.seed, prompts, samplings, chat, engine),
+        size=len,
+        unit="prompts",
+        tokens=lambda: engine.tokens,
+    )
+    stage.finish(tokens={name: n - before.get(name, 0) for name, n in engine.tokens.items()})
+
+
+def _items(requests: Sequence[Request], size: int) -> list[list[Request]]:
+    items = []
+    for _, of_group in groupby(requests, key=lambda request: request.group):
+        together = list(of_group)
+        items += [together[start : start + size] for start in range(0, len(together), size)]
+    return items
+
+
+def _write(
+    item: list[Request],
+    seed: int,
+    prompts: Mapping[Group, Prompt],
+    samplings: Mapping[Group, Sampling],
+    chat: bool,
+    engine: LLM,
+) -> Shard:
+    group = item[0].group
+    sampling = replace(samplings[group], chat=chat)
+    if not chat and not (engine.can_constrain and sampling.json_schema):
+        sampling = replace(sampling, stop=_STOP)
+    texts = [render(request, prompts[group], chat) for request in item]
+    seeds = [_seed(seed, request.item_id) for request in item]
+    written = engine.generate(texts, seeds, sampling)
+    rows: list[Row] = [
+        {
+            "item_id": request.item_id,
+            "task_type": group,
+            "task": request.task,
+            "placeholders": json.dumps(request.placeholders, ensure_ascii=False),
+            "output": reply.text,
+            "finished": reply.finished,
+            "fault": reply.fault,
+            "llm": engine.name,
+        }
+        for request, reply in zip(item, written, strict=True)
+    ]
+    return Shard(rows, Counter(written=len(rows)))
+
+
+def _seed(seed: int, item_id: str) -> int:
+    digest = hashlib.sha256(f"{seed}|{item_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")

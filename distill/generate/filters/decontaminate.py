@@ -1,0 +1,143 @@
+"""Overlap of what was generated with what the recipe evaluates on, by runs of words (Brown et al.
+2020, appendix C)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.corpus.beir import read_beir
+from distill.errors import UserError
+from distill.generate.filters.draw import Draw
+from distill.generate.filters.runs import SHORTEST, Runs
+from distill.generate.filters.words import words
+from distill.recipe import Recipe
+from distill.run import Stage
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+HELD_OUT = "held-out"
+REASONS = ("holds an evaluation query", "passage holds an evaluation query")
+_OFF = "generate.filters.decontaminate: false"
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A task that the recipe evaluates on. `revision` changes when its texts do."""
+
+    name: str
+    revision: str
+    queries: Callable[[], list[str]]
+    documents: Callable[[], Iterator[str]]
+
+
+class Decontaminator:
+    """Knows the runs of `length` words of the evaluation sets' queries (those of 3 words up to
+    that count whole), and of their documents."""
+
+    def __init__(self, sets: Sequence[EvaluationSet], length: int) -> None:
+        self.sets = [known.name for known in sets]
+        queries = [query for known in sets for query in known.queries()]
+        self.query_count = len(queries)
+        self.too_short = sum(len(words(query)) < SHORTEST for query in queries)
+        self._queries = Runs(queries, length)
+        self._documents = Runs((text for known in sets for text in known.documents()), length)
+
+    def overlaps(self, text: str) -> bool:
+        """Whether a text shares a run of words with an evaluation query."""
+        return self._queries.meet(text)
+
+    def overlaps_document(self, text: str) -> bool:
+        """Whether a text shares a run of words with an evaluation document. To learn from the
+        unlabelled passages of a corpus that is evaluated on is the purpose, so this is told and
+        never a reason to drop anything."""
+        return self._documents.meet(text)
+
+
+def decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | None:
+    """What the recipe's `generate.filters.decontaminate` asks for; None where it is off.
+
+    Raises:
+        UserError: if an evaluation task cannot be read, or there is none to check against.
+    """
+    sets = evaluation_sets(recipe, held_out)
+    return Decontaminator(sets, recipe.generate.filters.decontaminate_words) if sets else None
+
+
+def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSet]:
+    """The tasks of `evaluate.tasks`, none where decontamination is off. What lies on a hub is read
+    only when its texts are asked for.
+
+    Raises:
+        UserError: if a task is unknown, or decontamination is on without any.
+    """
+    wanted, names = recipe.generate.filters.decontaminate, recipe.evaluate.tasks
+    if wanted and not names:
+        raise UserError(
+            f"recipe {recipe.name}",
+            "generate.filters.decontaminate is on, but evaluate.tasks is empty",
+            f"name the tasks that are evaluated on, or set {_OFF}",
+        )
+    if wanted is False:
+        return []
+    return [_named(name, recipe, held_out) for name in names]
+
+
+def evaluation_query(draw: Draw, known: Decontaminator) -> str | None:
+    """Drops a query that holds an evaluation query's words, or that was written from a passage
+    that does."""
+    if known.overlaps(draw.query):
+        return REASONS[0]
+    return REASONS[1] if draw.tainted else None
+
+
+def _named(name: str, recipe: Recipe, held_out: Stage | None) -> EvaluationSet:
+    if name != HELD_OUT:
+        return _with_remedy(lambda: _task(name, recipe.evaluate.task_data))
+    if held_out is None:
+        raise UserError(
+            f"task {HELD_OUT}", "this run holds nothing out", f"set corpus.held_out, or {_OFF}"
+        )
+    # Read as the BEIR folder that it is: mteb need not be installed for it.
+    return EvaluationSet(
+        HELD_OUT,
+        held_out.fingerprint,
+        lambda: list(read_beir(held_out.folder).queries.values()),
+        lambda: (row["text"] for row in read_beir(held_out.folder).corpus.values()),
+    )
+
+
+def _task(name: str, task_data: str | None) -> EvaluationSet:
+    from distill.evaluate.tasks import load_task
+
+    task = load_task(name, Path(task_data) if task_data else None)
+    return EvaluationSet(
+        name,
+        str(task.metadata.revision),
+        lambda: [str(row["text"]) for row in _rows(task, "queries")],
+        lambda: (f"{r.get('title') or ''} {r['text']}".strip() for r in _rows(task, "corpus")),
+    )
+
+
+def _rows(task: "AbsTask", part: str) -> Iterator[dict[str, Any]]:
+    """The rows of a retrieval task that its evaluation reads, over all its subsets and splits."""
+    from distill.evaluate.evaluate import load_data
+
+    _with_remedy(lambda: load_data(task))
+    subsets: Any = task.dataset
+    for splits in subsets.values():
+        for split in task.eval_splits:
+            yield from splits[split][part]
+
+
+def _with_remedy(read: Callable[[], Any]) -> Any:
+    """Whoever cannot read the task here may still generate here and evaluate elsewhere."""
+    try:
+        return read()
+    except UserError as fault:
+        raise UserError(
+            fault.where,
+            f"{fault.what} (generated queries are checked against the evaluation's)",
+            f"{fault.remedy}; or, to generate without this check, {_OFF}",
+        ) from fault

@@ -1,0 +1,161 @@
+"""Exact and near-duplicate queries, with memory that does not grow with their number.
+
+What was kept so far lies in an SQLite file: a hash of each query's words, and for near-duplicates
+the bands of its MinHash signature (Broder 1997; banding: Leskovec, Rajaraman and Ullman, Mining of
+Massive Datasets, section 3.4), which only propose: the Jaccard similarity of what they propose is
+computed.
+
+Every entry carries the ordinal of its owner, and a query is a duplicate only of an owner that comes
+before it. So a shard that is done again, after a kill or a retry, is not its own duplicate.
+"""
+
+import hashlib
+import sqlite3
+import zlib
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from datasketch import MinHash
+
+from distill.generate.filters.words import words
+
+PERMUTATIONS = 128
+_SHINGLE = 3
+"""Characters. Queries are short: of longer shingles one changed word would touch most."""
+_PROPOSALS = 64
+"""So many are compared: those that share the most bands with the query. Queries of one mould are
+proposed by the thousand, but share few bands."""
+_FOUND = 0.99
+"""The least probability with which a pair at the threshold shares a band."""
+_SHARD = 1 << 32
+_CACHE_KIB = 16_384
+_EMPTY = MinHash(PERMUTATIONS, hashfunc=zlib.crc32)
+
+
+def ordinal(shard: int, place: int) -> int:
+    """The place of a query among all: by shard, then within it."""
+    return shard * _SHARD + place
+
+
+def normalised(query: str) -> str:
+    """The query's words, joined by single spaces."""
+    return " ".join(words(query))
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The runs of 3 characters of a normalised text; a shorter text is one shingle."""
+    return frozenset([text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))])
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other)
+
+
+def band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
+    """Signature rows a band: the most, and so the fewest proposals, with which a pair as similar
+    as the threshold still shares a band with probability 0.99."""
+    fit = [
+        rows
+        for rows in range(1, permutations + 1)
+        if 1 - (1 - threshold**rows) ** (permutations // rows) >= _FOUND
+    ]
+    return max(fit, default=1)
+
+
+class Seen:
+    """The queries kept so far, in a file that is made anew and removed at the end.
+
+    Args:
+        exact: look for queries of the same words.
+        near: look for queries at least so similar, or None.
+    """
+
+    def __init__(self, file: Path, exact: bool, near: float | None) -> None:
+        self._file = file
+        self._exact = exact
+        self._near = near
+        self._rows = band_rows(near) if near is not None else 0
+        self._sketched: tuple[str, list[int]] = ("", [])
+
+    def __enter__(self) -> "Seen":
+        self._file.unlink(missing_ok=True)
+        self._db = sqlite3.connect(self._file)
+        # A killed stage fills the file anew from its shards, so nothing in it need be safe.
+        self._db.executescript(
+            f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+            f"PRAGMA cache_size = -{_CACHE_KIB};"
+            "CREATE TABLE exact (key BLOB PRIMARY KEY, owner INTEGER) WITHOUT ROWID;"
+            "CREATE TABLE bands (key INTEGER, owner INTEGER, PRIMARY KEY (key, owner))"
+            " WITHOUT ROWID;"
+            "CREATE TABLE texts (owner INTEGER PRIMARY KEY, text TEXT);"
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+        self._file.unlink(missing_ok=True)
+
+    def reason(self, query: str, own: int) -> str | None:
+        """Whether the query with the ordinal `own` repeats an earlier one, and how."""
+        text = normalised(query)
+        if self._exact and self._is_exact(text, own):
+            return "exact duplicate"
+        near = self._near is not None and self._is_near(text, own, self._near)
+        return "near duplicate" if near else None
+
+    def add(self, query: str, own: int) -> None:
+        """Remember a query that is kept. To add it again changes nothing."""
+        text = normalised(query)
+        if self._exact:
+            self._db.execute("INSERT OR IGNORE INTO exact VALUES (?, ?)", (_key(text), own))
+        if self._near is not None:
+            bands = [(key, own) for key in self._bands(text)]
+            self._db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", bands)
+            self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (own, text))
+
+    def flush(self) -> None:
+        self._db.commit()
+
+    def _is_exact(self, text: str, own: int) -> bool:
+        found = self._db.execute(
+            "SELECT 1 FROM exact WHERE key = ? AND owner < ?", (_key(text), own)
+        )
+        return found.fetchone() is not None
+
+    def _is_near(self, text: str, own: int, threshold: float) -> bool:
+        keys, mine = self._bands(text), shingles(text)
+        proposed = self._db.execute(
+            "SELECT text FROM texts WHERE owner IN (SELECT owner FROM bands WHERE key IN "
+            f"({', '.join('?' * len(keys))}) AND owner < ? GROUP BY owner "
+            f"ORDER BY count(*) DESC, owner LIMIT {_PROPOSALS})",
+            (*keys, own),
+        )
+        return any(jaccard(mine, shingles(other)) >= threshold for (other,) in proposed)
+
+    def _bands(self, text: str) -> list[int]:
+        """A key for each band of the text's signature; a query is looked for, then added."""
+        if self._sketched[0] == text and self._sketched[1]:
+            return self._sketched[1]
+        sketch = _EMPTY.copy()
+        sketch.update_batch([shingle.encode() for shingle in shingles(text)])
+        values = np.asarray(sketch.hashvalues, np.uint64)
+        starts = range(0, PERMUTATIONS - self._rows + 1, self._rows)
+        keys = [_band_key(at, values[at : at + self._rows].tobytes()) for at in starts]
+        self._sketched = (text, keys)
+        return keys
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _band_key(start: int, values: bytes) -> int:
+    """A signed integer of 8 bytes, which is what SQLite stores."""
+    content = start.to_bytes(2, "big") + values
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,57 @@
+"""Round-trip consistency: whether a query leads back to the passage that it was written for
+(Promptagator, section 3.2), and whether it is similar to it at all (Qwen3-Embedding, section 3.3).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from distill.generate.filters.draw import Draw, Filter, Retrieved
+from distill.recipe import Retriever
+from distill.retrieve.corpus import corpus_vectors, open_encoder
+from distill.retrieve.search import make_index, similarity
+from distill.run import Run, Stage
+
+
+class SeedSearch:
+    """Looks for the seed passages of queries among their first `depth` passages. Task and query
+    are embedded together, as relabelling does."""
+
+    def __init__(self, run: Run, retriever: Retriever, passages: Stage, depth: int) -> None:
+        self._encoder = open_encoder(retriever)
+        self._vectors = corpus_vectors(run, self._encoder, passages).vectors
+        self._index = make_index(retriever.index, self._vectors)
+        self._template = retriever.query_template
+        self._depth = depth
+
+    def look(self, draws: Sequence[Draw]) -> None:
+        """Set each draw's `retrieved`."""
+        if not draws:
+            return
+        texts = [self._template.format(task=d.row["task"], query=d.query) for d in draws]
+        queries = self._encoder.encode(texts, "query")
+        _, found = self._index.search(queries, self._depth)
+        for draw, query, numbers in zip(draws, queries, found, strict=True):
+            at = np.flatnonzero(numbers == draw.number)
+            cosine = similarity(query, self._vectors[draw.number : draw.number + 1])[0]
+            draw.retrieved = Retrieved(int(at[0]) + 1 if len(at) else None, float(cosine))
+
+
+def round_trip(depth: int) -> Filter:
+    """Drops a query whose seed passage is not among its first `depth`."""
+
+    def reason(draw: Draw) -> str | None:
+        rank = draw.retrieved.rank if draw.retrieved else None
+        return "round trip" if rank is None or rank > depth else None
+
+    return reason
+
+
+def min_similarity(least: float) -> Filter:
+    """Drops a query less similar than this to its seed passage."""
+
+    def reason(draw: Draw) -> str | None:
+        near = draw.retrieved is not None and draw.retrieved.similarity >= least
+        return None if near else "dissimilar to its passage"
+
+    return reason

@@ -1,0 +1,199 @@
+"""The stage `queries`: of what was parsed, the queries that pass the recipe's filters, the best
+draw of each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from distill.errors import UserError
+from distill.generate.filters.best import likeliest_first, nearest_first
+from distill.generate.filters.decontaminate import (
+    REASONS,
+    Decontaminator,
+    EvaluationSet,
+    evaluation_sets,
+)
+from distill.generate.filters.duplicates import Seen, ordinal
+from distill.generate.filters.round_trip import SeedSearch
+from distill.generate.filters.screen import (
+    EVALUATED,
+    SEEDS,
+    TAINTED,
+    Screen,
+    filters_of_retrieval,
+    filters_of_rows,
+)
+from distill.generate.filters.seeds import Corpus, draws_of
+from distill.llm.load import identity as llm_identity
+from distill.llm.protocol import LLM
+from distill.prompts import Prompt, load_prompt
+from distill.recipe import Recipe
+from distill.retrieve.corpus import identity as retriever_identity
+from distill.run import Run, Shard, Stage, fingerprint, read_json
+from distill.tables import PARSED, QUERIES, read_shard, shards
+
+_NAME = "queries"
+
+
+def make_queries(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    parsed: Stage,
+    llm: Callable[[], LLM],
+    held_out: Stage | None,
+) -> Stage:
+    """Filter the parsed queries, shard by shard. What is left out is counted by its reason and kept
+    in the side table. `llm` is called only if draws are still to be compared by it.
+
+    Raises:
+        UserError: if a filter cannot work (an evaluation task cannot be read, a language is
+            unknown, the engine gives no log-probabilities), before the stage is begun; if no
+            query is left.
+    """
+    sets = evaluation_sets(recipe, held_out)
+    prompt = _prompt(recipe)
+    settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, parsed]
+    if _is_made(run, settings, inputs):
+        stage = run.stage(_NAME, settings, inputs)
+    else:
+        stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
+    _need_some(stage)
+    return stage
+
+
+def _make(
+    run: Run,
+    recipe: Recipe,
+    settings: dict[str, Any],
+    inputs: list[Stage],
+    sets: list[EvaluationSet],
+    prompt: Prompt | None,
+    llm: Callable[[], LLM],
+) -> Stage:
+    passages, parsed = inputs
+    filters = recipe.generate.filters
+    known = Decontaminator(sets, filters.decontaminate_words) if sets else None
+    engine = llm() if prompt is not None else None
+    before = dict(engine.tokens) if engine else {}
+    retriever, depth = recipe.retriever, _depth(recipe)
+    screen = Screen(
+        before=filters_of_rows(filters),
+        known=known,
+        search=SeedSearch(run, retriever, passages, depth) if _retrieves(recipe) else None,
+        after=filters_of_retrieval(filters),
+        order=likeliest_first(engine, prompt, recipe) if engine and prompt else nearest_first,
+    )
+    stage = run.stage(_NAME, settings, inputs)
+    if stage.complete:
+        return stage
+    paths, corpus = shards(parsed.folder), Corpus(passages.folder)
+
+    def work(number: int) -> Shard:
+        # All rows of a seed passage lie in one shard: a query's draws can be compared there.
+        return screen(draws_of(read_shard(PARSED, paths[number]), corpus), number, seen)
+
+    file = stage.book / "seen.sqlite"
+    with Seen(file, filters.exact_duplicates, filters.near_duplicates) as seen:
+        _recall(stage, seen)
+        stage.map_shards(QUERIES, range(len(paths)), work)
+    figures = _figures(stage, known, filters.decontaminate_words)
+    if engine:
+        figures["tokens"] = {key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens}
+    stage.finish(**figures)
+    return stage
+
+
+def _recall(stage: Stage, seen: Seen) -> None:
+    """Remember what the shards that stand already hold."""
+    for path in shards(stage.folder):
+        number = int(path.stem.removeprefix("part-"))
+        for place, row in enumerate(read_shard(QUERIES, path)):
+            seen.add(row["query"], ordinal(number, place))
+        seen.flush()
+
+
+def _best_by(recipe: Recipe) -> str | None:
+    return recipe.generate.best_by if recipe.generate.best_of > 1 else None
+
+
+def _retrieves(recipe: Recipe) -> bool:
+    filters = recipe.generate.filters
+    filtered = filters.round_trip is not None or filters.min_similarity is not None
+    return filtered or _best_by(recipe) == "round_trip"
+
+
+def _depth(recipe: Recipe) -> int:
+    """How far down a seed passage is looked for: as far as the filter asks, else as far as
+    relabelling will look."""
+    return recipe.generate.filters.round_trip or recipe.relabel.top_k
+
+
+def _prompt(recipe: Recipe) -> Prompt | None:
+    """The query likelihood's prompt, where draws are compared by it."""
+    if _best_by(recipe) != "ql":
+        return None
+    return load_prompt(recipe.relabel.prompt_ql, recipe.folder, parts=2)
+
+
+def _fingerprinted(
+    recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]
+) -> dict[str, Any]:
+    filters = recipe.generate.filters
+    settings: dict[str, Any] = {
+        "version": 1,
+        "filters": filters.model_dump(exclude={"decontaminate", "decontaminate_words"}),
+        "best_by": _best_by(recipe),
+    }
+    if sets:
+        settings["decontaminate"] = {known.name: known.revision for known in sets}
+        settings["decontaminate_words"] = filters.decontaminate_words
+    if prompt is not None:
+        settings["ql"] = {
+            "prompt": prompt.source,
+            "llm": llm_identity(recipe.llm),
+            "max_passage_words": recipe.generate.max_passage_words,
+        }
+    if _retrieves(recipe):
+        settings["retriever"] = {**retriever_identity(recipe.retriever), "depth": _depth(recipe)}
+    return settings
+
+
+def _is_made(run: Run, settings: dict[str, Any], inputs: list[Stage]) -> bool:
+    """Whether the stage stands complete: then neither models nor evaluation texts are read."""
+    mark = fingerprint(_NAME, settings, {stage.name: stage.fingerprint for stage in inputs})
+    stage = Stage(_NAME, run.folder / _NAME, mark)
+    if run.overwrite == "always" or not (stage.book / "manifest.json").exists():
+        return False
+    return bool(stage.manifest["fingerprint"] == mark and stage.complete)
+
+
+def _figures(stage: Stage, known: Decontaminator | None, length: int) -> dict[str, Any]:
+    """What decontamination found, over all shards."""
+    if known is None:
+        return {}
+    counts = [read_json(path)["counts"] for path in sorted(stage.book.glob("part-*.json"))]
+
+    def total(name: str) -> int:
+        return sum(of_shard.get(name, 0) for of_shard in counts)
+
+    found = {
+        "tasks": ", ".join(known.sets),
+        "run of words": length,
+        "evaluation queries": known.query_count,
+        "evaluation queries too short to check": known.too_short,
+        "queries dropped": sum(total(f"dropped: {reason}") for reason in REASONS),
+    }
+    return {"decontamination": found | {name: total(name) for name in (SEEDS, TAINTED, EVALUATED)}}
+
+
+def _need_some(stage: Stage) -> None:
+    if stage.manifest["rows"]:
+        return
+    counts = stage.manifest["counts"]
+    told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    raise UserError(
+        str(stage.folder),
+        f"no query is left ({told or 'none was parsed'})",
+        "read `distill inspect RUN queries/dropped`; then loosen generate.filters, or change the "
+        "prompt or llm.model, and run again with --overwrite stale",
+    )

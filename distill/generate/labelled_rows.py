@@ -1,0 +1,98 @@
+"""The rows of a labelled set's file, checked: .tsv and .csv with a header, .jsonl, .parquet."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.corpus.jsonl import read_lines
+from distill.errors import UserError
+from distill.prompts import as_data
+
+Numbered = tuple[int, Mapping[str, Any]]
+"""A row with its number: the line in a text file (the header's is 1), else counted from 1."""
+
+
+def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Each row's number and what it holds in these columns, as plain text of one line.
+
+    Raises:
+        UserError: naming file and row, for a file that cannot be read, a column that is not there,
+            or a value that is neither text nor a whole number, or is empty.
+    """
+    reader = _READERS.get(file.suffix)
+    if reader is None:
+        raise UserError(
+            str(file), f"is none of {', '.join(_READERS)}", "save the labelled set as one of them"
+        )
+    if not file.is_file():
+        raise UserError(str(file), "no such file", "mend generate.labelled.path in the recipe")
+    for number, row in reader(file):
+        yield number, [_text(f"{file}, row {number}", row, column) for column in columns]
+
+
+def _text(where: str, row: Mapping[str, Any], column: str) -> str:
+    if column not in row:
+        raise UserError(
+            where,
+            f"has no column {column!r}; its columns are {', '.join(map(str, row))}",
+            "name the right one in generate.labelled",
+        )
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UserError(
+            where,
+            f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}",
+            "a text or a whole number is expected there",
+        )
+    text = as_data(str(value))
+    if not text:
+        raise UserError(where, f"column {column!r} is empty", "fill or delete the row")
+    return text
+
+
+def _csv(file: Path, delimiter: str) -> Iterator[Numbered]:
+    with file.open(encoding="utf-8-sig", newline="") as source:
+        # Strict: else a quote that is never closed would swallow all rows that follow it.
+        rows = csv.DictReader(source, delimiter=delimiter, strict=True, restkey="")
+        try:
+            for row in rows:
+                if "" in row or None in row.values():
+                    raise UserError(
+                        f"{file}, row {rows.line_num}",
+                        "has other columns than the header",
+                        f"give each row {', '.join(rows.fieldnames or ())}",
+                    )
+                yield rows.line_num, row
+        except csv.Error as fault:
+            raise UserError(
+                f"{file}, row {rows.line_num + 1}",
+                f"cannot be read ({fault})",
+                "quote a field that holds a quote or a line break, and double the quotes in it",
+            ) from None
+        except UnicodeDecodeError:
+            raise UserError(str(file), "is not UTF-8", "save the file as UTF-8") from None
+
+
+def _parquet(file: Path) -> Iterator[Numbered]:
+    try:
+        number = 0
+        for batch in pq.ParquetFile(file).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (pa.ArrowInvalid, OSError) as fault:
+        raise UserError(
+            str(file), f"is not a readable Parquet file ({fault})", "fetch or write it anew"
+        ) from fault
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[Numbered]]] = {
+    ".tsv": lambda file: _csv(file, "\t"),
+    ".csv": lambda file: _csv(file, ","),
+    ".jsonl": read_lines,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,232 @@
+"""An estimate is held against what the run then does."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from servers import MODEL, serving
+from tiny import TEXTS
+
+from distill.errors import UserError
+from distill.estimate import Amount, Estimate, Line, Prices, estimate
+from distill.generate.fret import make_generations
+from distill.llm.load import load_llm
+from distill.llm.protocol import LLM
+from distill.pipeline import Job
+from distill.recipe import Recipe, load_recipe
+from distill.run import Run, read_json
+
+KEPT = ["generate.filters={decontaminate: false}"]
+"""The tiny corpus holds the tiny task's queries."""
+PROMPTS = 24
+PASSAGES = 36
+
+
+def of(found: Estimate, stage: str) -> Line:
+    return next(line for line in found.lines if line.stage == stage)
+
+
+def engine(recipe: Recipe, folder: Path) -> Callable[[], LLM]:
+    return lambda: load_llm(recipe.llm, folder / "requests.sqlite")
+
+
+def none_loaded() -> LLM:
+    raise AssertionError("an LLM was loaded")
+
+
+def estimated(recipe: Recipe, folder: Path, sample: int, prices: Prices | None = None) -> Estimate:
+    with Run(folder) as run:
+        return estimate(run, recipe, engine(recipe, folder), sample, prices)
+
+
+@pytest.fixture(scope="module")
+def found(recipe_file, tmp_path_factory) -> Estimate:
+    """Measured on all the prompts that there are."""
+    recipe = load_recipe(recipe_file, KEPT)
+    return estimated(recipe, tmp_path_factory.mktemp("estimate") / "run", PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def done(recipe_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("done") / "run"
+    recipe = load_recipe(recipe_file, KEPT)
+    with Run(folder) as run:
+        Job(run, recipe).evaluate()
+    return folder
+
+
+def manifest(folder: Path, stage: str) -> dict:
+    return read_json(folder / stage / ".stage" / "manifest.json")
+
+
+@pytest.mark.slow
+def test_the_whole_as_sample_gives_the_very_tokens_of_the_run(found, done):
+    tokens = manifest(done, "generations")["figures"]["tokens"]
+    line = of(found, "generations")
+    assert line.amount == Amount(PROMPTS, PROMPTS)
+    assert line.prompt_tokens.low == pytest.approx(tokens["prompt"])
+    assert line.new_tokens.low == pytest.approx(tokens["new"], rel=0.05)
+    assert line.seconds.low > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stage", ["parsed", "queries", "candidates", "judgements-ql", "judgements-rc", "examples"]
+)
+def test_the_run_stays_within_the_bounds(found, done, stage):
+    amount = of(found, stage).amount
+    assert amount.low <= manifest(done, stage)["rows"] <= amount.high
+
+
+@pytest.mark.slow
+def test_training_stays_within_the_bounds(found, done):
+    figures = manifest(done, "student")["figures"]
+    assert figures["steps"] <= of(found, "student").amount.high
+    assert f"≤ {PROMPTS} examples" in of(found, "student").note
+
+
+@pytest.mark.slow
+def test_judgements_are_measured_pair_by_pair(found, done):
+    line = of(found, "judgements-ql")
+    pairs = manifest(done, "judgements-ql")["rows"]
+    of_run = manifest(done, "judgements-ql")["figures"]["tokens"]["prompt"] / pairs
+    assert line.prompt_tokens.high / line.amount.high == pytest.approx(of_run, rel=0.2)
+    assert line.seconds.high > 0
+
+
+def test_evaluation_counts_the_offline_texts_for_three_models(found):
+    assert of(found, "evaluation").amount == Amount(3 * (PASSAGES - 3 + len(TEXTS)), 99 + 36)
+
+
+def test_what_cannot_be_known_is_not_given_a_number(found):
+    assert of(found, "student").seconds == Amount(0.0, None)
+    assert "student" in found.total.note
+    assert found.total.seconds.high is not None
+
+
+def test_without_a_sample_nothing_is_loaded(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file)
+    with Run(tmp_path) as run:
+        counted = estimate(run, recipe, none_loaded, sample=0)
+    line = of(counted, "generations")
+    assert line.new_tokens.low == PROMPTS * recipe.generate.max_new_tokens / 2
+    assert line.prompt_tokens.low > PROMPTS * 10
+    assert line.seconds == Amount(0.0, None)
+    assert any("Nothing was measured" in said for said in counted.basis)
+    assert of(counted, "judgements-rc").prompt_tokens.high > 0
+
+
+def test_only_the_corpus_is_written(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file)
+    with Run(tmp_path) as run:
+        estimate(run, recipe, none_loaded, sample=0)
+    assert {path.name for path in tmp_path.iterdir()} <= {"passages", ".lock"}
+
+
+def test_where_the_retriever_teaches_its_vectors_count_once(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file, ["relabel.rankers=[retriever]"])
+    apart = estimated(recipe, tmp_path, 0)
+    recipe.teacher = recipe.teacher.model_copy(update={"model": recipe.retriever.model})
+    same = estimated(recipe, tmp_path, 0)
+    difference = of(apart, "teacher vectors").amount.high - of(same, "teacher vectors").amount.high
+    assert difference == of(apart, "passages").amount.high
+
+
+def test_draws_compared_by_likelihood_are_counted(recipe_file, tmp_path):
+    sets = ["generate.best_of=3", "generate.best_by=ql"]
+    found = estimated(load_recipe(recipe_file, sets), tmp_path, 0)
+    line = of(found, "queries")
+    assert line.amount.high == PROMPTS
+    assert line.prompt_tokens.high > 3 * PROMPTS * 10
+    assert of(found, "generations").amount.high == 3 * PROMPTS
+    assert of(
+        estimated(load_recipe(recipe_file, sets), tmp_path, 0), "generations"
+    ).amount.high == (3 * PROMPTS)
+
+
+def test_filters_that_retrieve_embed_the_corpus(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file, ["generate.filters={round_trip: 3}"])
+    found = estimated(recipe, tmp_path, 2)
+    assert "passages" in of(found, "queries").note
+    assert "passages" not in of(found, "candidates").note
+    assert of(found, "queries").seconds.low > 0
+
+
+def test_brainstormed_and_labelled_examples_are_bounded(recipe_file, tmp_path):
+    sets = [
+        "generate.methods=[brainstorm, labelled]",
+        "generate.brainstorm={examples: 50, calls: 3, languages: [English, German]}",
+        "generate.labelled=[{path: a.tsv, task: t, examples: 7}]",
+    ]
+    recipe = load_recipe(recipe_file, sets)
+    with Run(tmp_path) as run:
+        found = estimate(run, recipe, none_loaded, sample=0)
+    assert of(found, "brainstorm-tasks").amount == Amount(12, 12)
+    assert of(found, "brainstorm-generations").amount == Amount(50, 50)
+    assert of(found, "brainstorm-generations").new_tokens.high == 50 * 512
+    assert of(found, "examples-brainstorm").amount.high == 50
+    assert of(found, "examples-labelled").amount.high == 7
+    assert "≤ 57 examples" in of(found, "student").note
+    assert not [line for line in found.lines if line.stage in ("generations", "candidates")]
+
+
+def test_a_negative_sample_is_refused(recipe_file, tmp_path):
+    with pytest.raises(UserError, match="--sample"):
+        estimated(load_recipe(recipe_file), tmp_path, -1)
+
+
+# --- a server, which costs ------------------------------------------------------------------------
+
+
+def served(recipe_file: Path, url: str) -> Recipe:
+    recipe = load_recipe(recipe_file, ["relabel.rankers=[retriever]", "generate.constrain=false"])
+    settings = {"engine": "http", "model": MODEL, "base_url": url}
+    return recipe.model_copy(update={"llm": recipe.llm.model_copy(update=settings)})
+
+
+def test_the_run_does_not_pay_again_for_the_sample(recipe_file, tmp_path):
+    with serving() as server:
+        recipe = served(recipe_file, server.url)
+        estimated(recipe, tmp_path, 6)
+        asked = len(server.seen)
+        assert asked == 6
+        again = estimated(recipe, tmp_path, 6)
+        assert len(server.seen) == asked
+        assert of(again, "generations").seconds == Amount(0.0, None)
+        assert of(again, "generations").new_tokens.low > 0
+        with Run(tmp_path) as run:
+            passages = Job(run, recipe).corpus().passages
+            make_generations(run, recipe, passages, engine(recipe, tmp_path))
+        assert len(server.seen) == PROMPTS
+
+
+def test_cost_by_the_users_prices(recipe_file, tmp_path):
+    file = tmp_path / "prices.yaml"
+    file.write_text(f"currency: EUR\nmodels:\n  {MODEL}: {{input: 2, output: 10}}\n")
+    with serving() as server:
+        recipe = served(recipe_file, server.url)
+        found = estimated(recipe, tmp_path / "run", 6, Prices(file))
+    line = of(found, "generations")
+    expected = (2 * line.prompt_tokens.low + 10 * line.new_tokens.low) / 1e6
+    assert line.new_tokens.low == 3 * PROMPTS
+    assert math.isclose(line.cost.low, expected)
+    assert found.total.cost == line.cost
+    assert found.currency == "EUR"
+
+
+def test_a_server_without_likelihoods_is_said_before(recipe_file, tmp_path):
+    class Mute:
+        name, can_score, can_constrain, has_chat = "mute", False, False, False
+        tokens = {"prompt": 1, "shared": 0, "new": 0}  # noqa: RUF012
+
+        def generate(self, prompts, seeds, sampling):
+            from distill.llm.protocol import Written
+
+            self.tokens = {"prompt": 1 + len(prompts), "shared": 0, "new": len(prompts)}
+            return [Written(" nothing", True) for _ in prompts]
+
+    recipe = load_recipe(recipe_file)
+    with Run(tmp_path) as run:
+        found = estimate(run, recipe, Mute, sample=2)
+    assert "no log-probabilities" in of(found, "judgements-ql").note

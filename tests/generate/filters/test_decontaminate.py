@@ -1,0 +1,151 @@
+"""Runs of words shared with the evaluation: found whatever the case and punctuation."""
+
+import json
+
+import pytest
+from generate.filters.rows import draw, recipe
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import TEXTS
+
+from distill.errors import UserError
+from distill.generate.filters.decontaminate import (
+    Decontaminator,
+    EvaluationSet,
+    decontaminator,
+    evaluation_query,
+)
+from distill.generate.filters.runs import Runs
+from distill.generate.filters.words import words
+from distill.run import Run
+
+WORD = st.text(
+    st.characters(categories=["Lu", "Ll", "Nd"], max_codepoint=0x24F), min_size=1, max_size=6
+)
+GAP = st.text(" \t\n.,;:!?-_'\"()/…—’", min_size=1, max_size=4)
+
+
+@st.composite
+def swollen(draw, asked):
+    """A run of the words in another case, with other gaps, inside other words."""
+    turned = [draw(st.sampled_from([word, word.upper(), word.lower()])) for word in asked]
+    turned = [t if t.casefold() == w.casefold() else w for t, w in zip(turned, asked, strict=True)]
+    around = draw(st.lists(WORD, max_size=5)), draw(st.lists(WORD, max_size=5))
+    return "".join(word + draw(GAP) for word in [*around[0], *turned, *around[1]])
+
+
+@given(st.data())
+def test_any_run_of_an_evaluation_query_is_caught(data):
+    length = data.draw(st.integers(3, 8))
+    query = data.draw(st.lists(WORD, min_size=3, max_size=12))
+    runs = Runs([" ".join(query)], length)
+    size = min(length, len(query))
+    start = data.draw(st.integers(0, len(query) - size))
+    assert runs.meet(data.draw(swollen(query[start : start + size])))
+
+
+@given(st.lists(WORD, min_size=1, max_size=10), st.lists(WORD, min_size=1, max_size=10))
+def test_nothing_else_is_caught(query, text):
+    """Against the definition, with sets of word tuples."""
+    query, text = " ".join(query), " ".join(text)
+    size = min(4, len(words(query)))
+
+    def grams(of):
+        return {tuple(words(of)[i : i + size]) for i in range(len(words(of)) - size + 1)}
+
+    expected = size >= 3 and not grams(query).isdisjoint(grams(text))
+    assert Runs([query], 4).meet(text) == expected
+
+
+def known(*queries, documents=(), length=8):
+    given_ = EvaluationSet("mine", "1", lambda: list(queries), lambda: iter(documents))
+    return Decontaminator([given_], length)
+
+
+def test_query_and_seed_passage_are_told_apart():
+    checks = known("how high do common swifts fly at night")
+    assert evaluation_query(draw("How high do common swifts fly at night?"), checks) == (
+        "holds an evaluation query"
+    )
+    assert evaluation_query(draw("how high do swifts fly"), checks) is None
+    tainted = draw("how high do swifts fly")
+    tainted.tainted = True
+    assert evaluation_query(tainted, checks) == "passage holds an evaluation query"
+
+
+def test_shorter_evaluation_queries_count_whole():
+    checks = known("swift flight height", "swifts fly")
+    assert checks.overlaps("the Swift: flight, height and sleep")
+    assert not checks.overlaps("swift flight")
+    assert not checks.overlaps("how swifts fly")
+    assert (checks.query_count, checks.too_short) == (2, 1)
+
+
+def test_documents_are_known_apart_from_queries():
+    checks = known("how high do swifts fly", documents=TEXTS, length=5)
+    assert checks.overlaps_document(f"It says: {TEXTS[0].upper()}")
+    assert not checks.overlaps(TEXTS[0])
+    assert not checks.overlaps_document("how high do swifts fly")
+
+
+def write_beir(folder, queries):
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(TEXTS)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    rows = [{"_id": f"q{n}", "text": text} for n, text in enumerate(queries)]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    judged = "".join(f"q{n}\td{n}\t1\n" for n in range(len(queries)))
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+
+
+def evaluating(tasks, data=None, **filters):
+    sections = {"evaluate": {"tasks": tasks, "task_data": data and str(data)}}
+    if "held-out" in tasks:
+        sections["corpus"] = {"source": "docstrings", "held_out": 0.1}
+    return recipe(generate={"filters": filters}, **sections)
+
+
+def test_it_is_on_when_the_recipe_evaluates():
+    assert decontaminator(evaluating([]), None) is None
+    assert decontaminator(evaluating(["mine"], decontaminate=False), None) is None
+    with pytest.raises(UserError, match=r"evaluate\.tasks is empty"):
+        decontaminator(evaluating([], decontaminate=True), None)
+
+
+def test_tasks_and_held_out_are_read(tmp_path):
+    pytest.importorskip("mteb")
+    write_beir(tmp_path / "tasks" / "mine", ["why do otters hold hands", "otters"])
+    with Run(tmp_path / "run") as run:
+        held_out = run.stage("held-out", {})
+        write_beir(held_out.folder, ["compute the norm of a vector or matrix given"])
+        held_out.finish(rows=1)
+    asked = evaluating(["held-out", "mine"], tmp_path / "tasks")
+    checks = decontaminator(asked, held_out)
+    assert checks.sets == ["held-out", "mine"]
+    assert checks.query_count == 3
+    assert checks.overlaps("Why do otters hold hands when they sleep?")
+    assert checks.overlaps("Compute the norm of a vector or matrix: given one")
+    assert checks.overlaps_document(TEXTS[3])
+
+
+def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mteb", None)
+    with Run(tmp_path / "run") as run:
+        held_out = run.stage("held-out", {})
+        write_beir(held_out.folder, ["compute the norm of a vector"])
+        held_out.finish(rows=1)
+    assert decontaminator(evaluating(["held-out"]), held_out).overlaps(
+        "compute the norm of a vector"
+    )
+
+
+def test_an_unknown_task_is_refused_with_the_way_round(tmp_path):
+    pytest.importorskip("mteb")
+    with pytest.raises(UserError) as fault:
+        decontaminator(evaluating(["no-such-task"], tmp_path), None)
+    assert "generate.filters.decontaminate: false" in fault.value.remedy
+
+
+def test_a_run_that_holds_nothing_out_is_refused():
+    with pytest.raises(UserError, match="holds nothing out"):
+        decontaminator(evaluating(["held-out"]), None)

@@ -1,0 +1,124 @@
+"""Duplicates by SQLite and MinHash: as by comparing all pairs, idempotent, in constant memory."""
+
+import random
+import tracemalloc
+
+import pytest
+from tiny import TEXTS
+
+from distill.generate.filters.duplicates import (
+    Seen,
+    band_rows,
+    jaccard,
+    normalised,
+    ordinal,
+    shingles,
+)
+from distill.generate.filters.words import words
+
+
+def reasons(file, queries, exact=True, near=None):
+    """Each query's reason, one query after the other."""
+    found = []
+    with Seen(file, exact, near) as seen:
+        for place, query in enumerate(queries):
+            found.append(seen.reason(query, place))
+            if found[-1] is None:
+                seen.add(query, place)
+    return found
+
+
+@pytest.fixture
+def variants() -> list[str]:
+    """400 queries of which many differ by a word or a letter."""
+    draw = random.Random(3)
+    found = []
+    for _ in range(400):
+        asked = words(draw.choice(TEXTS))
+        if draw.random() < 0.6:
+            asked[draw.randrange(len(asked))] = draw.choice(["sea", "stone", "of", "very"])
+        if draw.random() < 0.5:
+            asked.append(draw.choice(["why", "today", "in winter"]))
+        found.append(" ".join(asked))
+    return found
+
+
+def test_exact_duplicates_are_of_the_same_words(tmp_path):
+    queries = ["How high?", "how HIGH", "high how", "how high", "how high is it"]
+    dup = "exact duplicate"
+    assert reasons(tmp_path / "seen", queries) == [None, dup, None, dup, None]
+    assert reasons(tmp_path / "seen", queries, exact=False) == [None] * 5
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])
+def test_near_duplicates_are_those_of_all_pairs(tmp_path, variants, threshold):
+    kept, expected = [], []
+    for query in variants:
+        mine = shingles(normalised(query))
+        near = any(jaccard(mine, other) >= threshold for other in kept)
+        expected.append("near duplicate" if near else None)
+        if not near:
+            kept.append(mine)
+    found = reasons(tmp_path / "seen", variants, exact=False, near=threshold)
+    assert 10 < expected.count(None) < 380
+    # LSH misses a pair at the threshold itself once in a hundred times; none here.
+    assert found == expected
+
+
+def test_bands_find_pairs_at_the_threshold():
+    assert [band_rows(t) for t in (0.01, 0.5, 0.8, 0.95)] == [1, 3, 6, 16]
+
+
+def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
+    queries = ["how high do swifts fly", "how high do owls fly", "how high do swifts fly at night"]
+    with Seen(tmp_path / "seen", True, 0.9) as seen:
+        for _ in range(2):
+            for place, query in enumerate(queries):
+                assert seen.reason(query, ordinal(3, place)) is None
+                seen.add(query, ordinal(3, place))
+        assert seen.reason(queries[0], ordinal(3, 5)) == "exact duplicate"
+        assert seen.reason(queries[0] + "?!", ordinal(4, 0)) == "exact duplicate"
+        # An earlier shard, done again after a later one, owns nothing of it.
+        assert seen.reason(queries[0], ordinal(2, 7)) is None
+
+
+def test_what_a_killed_process_left_is_forgotten(tmp_path):
+    left = Seen(tmp_path / "seen", True, 0.8)
+    left.__enter__()
+    left.add("how high do swifts fly", 0)
+    left.flush()
+    assert reasons(tmp_path / "seen", ["how high do swifts fly"], near=0.8) == [None]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_without_letters_or_of_one_letter_can_be_compared(tmp_path):
+    assert reasons(tmp_path / "seen", ["", "a", "A", "?"], exact=False, near=0.8) == [
+        None,
+        None,
+        "near duplicate",
+        "near duplicate",
+    ]
+
+
+def _peak(file, count):
+    """The most memory that Python objects took; SQLite's page cache has a bound of its own."""
+    draw = random.Random(5)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary = ["".join(draw.choices(letters, k=7)) for _ in range(2000)]
+    tracemalloc.start()
+    with Seen(file, True, 0.8) as seen:
+        for place in range(count):
+            query = " ".join(draw.choices(vocabulary, k=6))
+            if seen.reason(query, place) is None:
+                seen.add(query, place)
+            if place % 64 == 0:
+                seen.flush()
+        peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_queries(tmp_path):
+    few, many = _peak(tmp_path / "few", 4_000), _peak(tmp_path / "many", 40_000)
+    assert many < 1.5 * few

@@ -1,0 +1,46 @@
+"""Ranks and similarities of seed passages are those of all inner products."""
+
+import numpy as np
+import pytest
+from generate.filters.rows import parsed, passage, prepare, recipe
+from tiny import TEXTS
+
+from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
+from distill.generate.filters.seeds import Corpus, draws_of
+from distill.retrieve.corpus import open_encoder
+from distill.run import Run
+
+ASKED = [parsed(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]
+
+
+@pytest.fixture
+def looked(tmp_path, encoder_folder):
+    """The draws after a search of depth 4, and the true (queries, passages) inner products."""
+    retriever = recipe(retriever={"model": str(encoder_folder), "device": "cpu"}).retriever
+    rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
+    with Run(tmp_path / "run") as run:
+        passages, _ = prepare(run, [rows[:5], rows[5:]], [ASKED])
+        draws = draws_of(ASKED, Corpus(passages.folder))
+        SeedSearch(run, retriever, passages, 4).look(draws)
+    encoder = open_encoder(retriever)
+    queries = encoder.encode([f"{row['task']} {row['query']}" for row in ASKED], "query")
+    return draws, queries @ encoder.encode(TEXTS, "document").T
+
+
+def test_ranks_and_similarities(looked):
+    draws, products = looked
+    own = np.diag(products)
+    ranks = 1 + (products > own[:, None]).sum(axis=1)
+    assert {rank > 4 for rank in ranks} == {True, False}
+    assert [d.retrieved.rank for d in draws] == [r if r <= 4 else None for r in ranks.tolist()]
+    np.testing.assert_allclose([d.retrieved.similarity for d in draws], own, atol=1e-5)
+
+
+def test_filters_drop_by_rank_and_by_similarity(looked):
+    draws, _ = looked
+    for depth in (1, 3):
+        expected = [d.retrieved.rank is None or d.retrieved.rank > depth for d in draws]
+        assert [round_trip(depth)(d) == "round trip" for d in draws] == expected
+    least = float(np.median([d.retrieved.similarity for d in draws]))
+    fallen = [min_similarity(least)(d) for d in draws]
+    assert fallen.count("dissimilar to its passage") == len(draws) // 2

@@ -1,0 +1,338 @@
+"""The stage `queries`: what is kept, what is dropped and why, however often it is killed."""
+
+import json
+import multiprocessing
+import os
+import signal
+
+import pytest
+from generate.filters.rows import dropped, no_llm, parsed, passage, prepare, recipe, tables
+from tiny import TEXTS
+
+from distill.errors import UserError
+from distill.generate.filters import make_queries
+from distill.llm.transformers_engine import TransformersEngine
+from distill.prompts import CONTINUATION
+from distill.relabel.candidates import make_candidates
+from distill.run import Run, Stage
+from distill.tables import QUERIES
+
+PASSAGES = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs the stage on shards of parsed rows; a run's name tells runs apart."""
+
+    def work(rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never") -> Stage:
+        with Run(tmp_path / name, overwrite) as run:
+            stages = prepare(run, [PASSAGES[:5], PASSAGES[5:]], rows)
+            return make_queries(run, settings, *stages, llm, held_out)
+
+    return work
+
+
+def kept(stage):
+    return [(row["query_id"], row["query"]) for row in stage.rows(QUERIES)]
+
+
+MIXED = [
+    [
+        parsed("p0", "which organ moves blood"),
+        parsed("p1", "copper"),
+        parsed("p2", "As an AI language model, I cannot write one"),
+        parsed("p3", "who is told of flowers in the text?"),
+        parsed("p4", "Wann öffnet die Bibliothek an den Wochentagen?"),
+    ],
+    [
+        parsed("p5", "turns sugar into alcohol"),
+        parsed("p6", "Which ORGAN moves blood?"),
+        parsed("p7", "why do bridges of steel grow in the warm months of summer"),
+        parsed("p8", "why do bridges of steel grow in the warm month of summer"),
+    ],
+]
+
+
+def test_each_drop_is_counted_and_kept_with_its_reason(make):
+    filters = {"languages": ["en"], "max_copied": 0.8, "near_duplicates": 0.8}
+    stage = make(MIXED, recipe(generate={"filters": filters}))
+    assert kept(stage) == [
+        ("p0~0", "which organ moves blood"),
+        ("p7~0", "why do bridges of steel grow in the warm months of summer"),
+    ]
+    assert dropped(stage) == [
+        ("p1~0", "too few words", "copper"),
+        ("p2~0", "refusal or boilerplate", MIXED[0][2]["query"]),
+        ("p3~0", "points at the passage", MIXED[0][3]["query"]),
+        ("p4~0", "another language", MIXED[0][4]["query"]),
+        ("p5~0", "copies the passage", "turns sugar into alcohol"),
+        ("p6~0", "exact duplicate", "Which ORGAN moves blood?"),
+        ("p8~0", "near duplicate", MIXED[1][3]["query"]),
+    ]
+    counts = stage.manifest["counts"]
+    assert counts.pop("kept") == 2
+    assert counts == {f"dropped: {reason}": 1 for _, reason, _ in dropped(stage)}
+    assert len(list(stage.folder.glob("*.parquet"))) == 2
+
+
+def test_without_filters_all_is_kept_but_its_ids_of_draws(make):
+    off = {"min_words": 1, "refusals": False, "exact_duplicates": False}
+    stage = make(MIXED, recipe(generate={"filters": off}))
+    assert [row["query_id"] for row in stage.rows(QUERIES)] == [f"p{n}~0" for n in range(9)]
+    first = stage.rows(QUERIES)[0]
+    assert first == {key: MIXED[0][0][key] for key in QUERIES.columns}
+
+
+def test_nothing_is_embedded_unless_a_filter_asks(make, tmp_path):
+    make(MIXED, recipe())
+    assert not (tmp_path / "run" / "vectors").exists()
+
+
+def many(shards=6, size=7):
+    """Queries of which many repeat one of an earlier shard, exactly or nearly."""
+    rows = []
+    for shard in range(shards):
+        rows.append([])
+        for place in range(size):
+            about = ["heart", "copper wire", "glacier", "bees"][(3 * shard + place) % 4]
+            when = ["", " today", " today?", " in the long cold winter"][(shard + place) % 4]
+            seed = f"p{(shard * size + place) % len(PASSAGES)}"
+            rows[-1].append(parsed(seed, f"how does the {about} work{when}", sample=place))
+    return rows
+
+
+BOTH = {"exact_duplicates": True, "near_duplicates": 0.85}
+
+
+def test_the_first_of_all_shards_wins(make):
+    stage = make(many(), recipe(generate={"filters": BOTH}))
+    words = [query.casefold().strip("?") for _, query in kept(stage)]
+    assert len(words) == len(set(words)) > 4
+    flat = [row for shard in many() for row in shard]
+    for query_id, query in kept(stage):
+        same = [row for row in flat if row["query"].strip("?") == query.strip("?")]
+        assert (same[0]["seed_id"], same[0]["sample"]) == (query_id[:-2], int(query_id[-1]))
+
+
+@pytest.mark.parametrize("death", range(6))
+def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, death):
+    settings = recipe(generate={"filters": BOTH})
+    whole = tables(make(many(), settings, name="whole"))
+    commit = Stage._commit
+
+    def deadly(self, table, path, *rest):
+        if path.name == f"part-{death:05d}.parquet":
+            raise KeyboardInterrupt
+        commit(self, table, path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "_commit", deadly)
+        with pytest.raises(KeyboardInterrupt):
+            make(many(), settings, name="killed")
+    stage = make(many(), settings, name="killed")
+    assert tables(stage) == whole
+    assert not list(stage.book.glob("*sqlite*"))
+
+
+def _live(folder, deaths):
+    """Kills its own process at the first commit of a shard that no life has died at yet."""
+    write = Stage._commit
+
+    def deadly(self, table, path, *rest):
+        if self.name == "queries" and not (deaths / path.name).exists():
+            (deaths / path.name).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, table, path, *rest)
+
+    Stage._commit = deadly
+    with Run(folder) as run:
+        stages = prepare(run, [PASSAGES], many())
+        make_queries(run, recipe(generate={"filters": BOTH}), *stages, no_llm, None)
+
+
+@pytest.mark.slow
+def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
+    whole = tables(make(many(), recipe(generate={"filters": BOTH}), name="whole"))
+    (tmp_path / "deaths").mkdir()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["distill.generate.filters"])
+    codes = []
+    while not codes or codes[-1]:
+        process = context.Process(target=_live, args=(tmp_path / "cut", tmp_path / "deaths"))
+        process.start()
+        process.join()
+        codes.append(process.exitcode)
+        left = tmp_path / "cut" / "queries" / ".stage" / "seen.sqlite"
+        assert left.exists() == bool(codes[-1])
+    assert codes == [-signal.SIGKILL] * 6 + [0]
+    with Run(tmp_path / "cut") as run:
+        stages = prepare(run, [PASSAGES], many())
+        stage = make_queries(run, recipe(generate={"filters": BOTH}), *stages, no_llm, None)
+    assert tables(stage) == whole
+
+
+def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, encoder_folder):
+    retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
+    asked = [[parsed(f"p{n}", " ".join(text.split()[:5])) for n, text in enumerate(TEXTS)]]
+    filters = {"round_trip": 1, "min_similarity": 0.1}
+    settings = recipe(generate={"filters": filters}, retriever=retriever, relabel={"top_k": 2})
+    stage = make(asked, settings)
+    reasons = {reason for _, reason, _ in dropped(stage)}
+    assert reasons == {"round trip"}
+    assert 0 < len(kept(stage)) < len(TEXTS)
+    with Run(tmp_path / "run") as run:
+        passages, _ = prepare(run, [PASSAGES[:5], PASSAGES[5:]], asked)
+        before = {path.name for path in (run.folder / "vectors").iterdir()}
+        candidates = make_candidates(run, settings, passages, stage)
+        after = {path.name for path in (run.folder / "vectors").iterdir()}
+    assert len(before) == 1
+    assert len(after) == 2
+    assert candidates.manifest["counts"]["seed retrieved"] == len(kept(stage))
+
+
+DRAWS = [
+    [
+        parsed("p0", "what pumps blood", 0, 0),
+        parsed("p0", "zq xv jk", 0, 1),
+        parsed("p0", "copper", 0, 2),
+        parsed("p0", "lungs take oxygen", 1, 0),
+        parsed("p0", "the lungs take", 1, 1),
+    ],
+    [
+        parsed("p1", "what pumps blood", 0, 0),
+        parsed("p1", "zq xv jk", 0, 1),
+        parsed("p1", "bees dance", 0, 2),
+    ],
+]
+
+
+def test_the_likeliest_draw_that_repeats_no_kept_one_is_kept(make, tmp_path, llm_folder):
+    (tmp_path / "ql.jinja").write_text(
+        f"Passage: {{{{ passage }}}}\nQuery:\n{CONTINUATION} {{{{ query }}}}\n"
+    )
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu", 512)
+    settings = recipe(
+        tmp_path,
+        llm={"model": str(llm_folder)},
+        generate={"best_of": 3, "best_by": "ql"},
+        relabel={"prompt_ql": "ql.jinja"},
+    )
+    stage = make(DRAWS, settings, llm=lambda: engine)
+    rows = dict(kept(stage))
+    assert list(rows) == ["p0~0", "p0~1", "p1~0"]
+    reasons = {item: reason for item, reason, _ in dropped(stage)}
+    assert reasons["p0~0.2"] == "too few words"
+    # p0 keeps one of the two that p1 drew as well.
+    assert list(reasons.values()).count("not the best draw") >= 3
+    taken = next(n for n in (0, 1) if DRAWS[0][n]["query"] == rows["p0~0"])
+    assert rows["p1~0"] != rows["p0~0"]
+    assert reasons[f"p1~0.{taken}"] in ("exact duplicate", "not the best draw")
+    assert stage.manifest["figures"]["tokens"]["prompt"] > 0
+    # Complete: the LLM is not asked for again.
+    again = make(DRAWS, settings, llm=no_llm)
+    assert kept(again) == kept(stage)
+
+
+def test_the_nearest_draw_is_kept(make, encoder_folder):
+    settings = recipe(
+        generate={"best_of": 3}, retriever={"model": str(encoder_folder), "device": "cpu"}
+    )
+    stage = make(DRAWS, settings)
+    assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p0~1", "p1~0"]
+    assert stage.manifest["counts"]["kept"] == 3
+
+
+def held_out_stage(run, queries, documents):
+    stage = run.stage("held-out", {"queries": queries})
+    if not stage.complete:
+        (stage.folder / "qrels").mkdir()
+        for name, texts in (("queries", queries), ("corpus", documents)):
+            rows = [{"_id": f"{name}{n}", "text": text} for n, text in enumerate(texts)]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (stage.folder / f"{name}.jsonl").write_text(lines)
+        judged = "".join(f"queries{n}\tcorpus{n}\t1\n" for n in range(len(queries)))
+        (stage.folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+        stage.finish(rows=len(queries))
+    return stage
+
+
+def evaluating(**filters):
+    return recipe(
+        corpus={"source": "docstrings", "held_out": 0.1},
+        evaluate={"tasks": ["held-out"]},
+        generate={"filters": filters},
+    )
+
+
+EVALUATION = ["a glacier is a slow river of ice", "how do owls look behind"]
+
+
+def test_what_decontamination_found_is_told(make, tmp_path):
+    with Run(tmp_path / "run") as run:
+        held_out = held_out_stage(run, EVALUATION, [TEXTS[0], "an answer of its own"])
+    asked = [
+        [
+            parsed("p0", "which organ moves blood"),
+            parsed("p0", "How do owls look behind them?", 1),
+            parsed("p2", "what carves valleys"),
+            parsed("p2", "ice that moves", 1),
+        ],
+        [parsed("p8", "how far can owls turn")],
+    ]
+    stage = make(asked, evaluating(), held_out=held_out)
+    assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p8~0"]
+    assert dropped(stage) == [
+        ("p0~1", "holds an evaluation query", "How do owls look behind them?"),
+        ("p2~0", "passage holds an evaluation query", "what carves valleys"),
+        ("p2~1", "passage holds an evaluation query", "ice that moves"),
+    ]
+    assert stage.manifest["figures"]["decontamination"] == {
+        "tasks": "held-out",
+        "run of words": 8,
+        "evaluation queries": 2,
+        "evaluation queries too short to check": 0,
+        "queries dropped": 3,
+        "seed passages": 3,
+        "seed passages that hold an evaluation query": 1,
+        "seed passages that share words with an evaluation document": 1,
+    }
+
+
+def test_other_evaluation_queries_make_other_queries(make, tmp_path):
+    asked = [[parsed("p0", "which organ moves blood")]]
+    with Run(tmp_path / "run") as run:
+        held_out = held_out_stage(run, EVALUATION, TEXTS[:2])
+    make(asked, evaluating(), held_out=held_out)
+    with Run(tmp_path / "run", "stale") as run:
+        other = held_out_stage(run, EVALUATION[:1], TEXTS[:2])
+    with pytest.raises(UserError, match="changed: decontaminate"):
+        make(asked, evaluating(), held_out=other)
+    off = evaluating(decontaminate=False)
+    stage = make(asked, off, held_out=other, overwrite="stale")
+    assert "figures" not in stage.manifest
+
+
+def test_if_nothing_is_left_it_says_why_each_time(make):
+    for _ in range(2):
+        with pytest.raises(UserError) as fault:
+            make([[parsed("p0", "copper"), parsed("p1", "swifts")]], recipe())
+        assert "no query is left (dropped: too few words 2)" in str(fault.value)
+        assert "--overwrite stale" in fault.value.remedy
+
+
+def test_a_fault_in_the_recipe_leaves_no_stage_behind(make, tmp_path):
+    with pytest.raises(UserError, match="cannot be detected"):
+        make(MIXED, recipe(generate={"filters": {"languages": ["english"]}}))
+    assert not (tmp_path / "run" / "queries").exists()
+    make(MIXED, recipe())
+
+
+def test_settings_that_nothing_uses_change_nothing(make):
+    first = make(MIXED, recipe())
+    unused = recipe(
+        llm={"model": "another/llm"},
+        retriever={"model": "another/retriever"},
+        generate={"best_by": "ql", "filters": {"decontaminate_words": 5}},
+        relabel={"prompt_ql": "another.jinja", "top_k": 7},
+    )
+    assert make(MIXED, unused).fingerprint == first.fingerprint

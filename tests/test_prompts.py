@@ -1,0 +1,103 @@
+"""Prompt files, and what they make of text from outside."""
+
+import pytest
+
+from distill.errors import UserError
+from distill.prompts import as_data, load_prompt, packaged_recipes
+
+
+def write(folder, source):
+    (folder / "p.jinja").write_text(source, encoding="utf-8")
+    return load_prompt("p.jinja", folder, parts=1)
+
+
+def test_a_prompt_ends_where_its_answer_begins(tmp_path):
+    assert write(tmp_path, "Passage: {{ passage }}\nTask:\n").render(passage="x") == (
+        "Passage: x\nTask:"
+    )
+
+
+def test_a_name_that_is_not_given_is_named(tmp_path):
+    prompt = write(tmp_path, "{{ pasage }}")
+    with pytest.raises(UserError, match=r"p\.jinja.*'pasage' is undefined[\s\S]*passage"):
+        prompt.render(passage="x")
+
+
+def test_broken_jinja_and_a_missing_file_are_named(tmp_path):
+    with pytest.raises(UserError, match="is not a Jinja template"):
+        write(tmp_path, "{% if %}")
+    with pytest.raises(UserError, match=r"absent\.jinja: no such prompt"):
+        load_prompt("absent.jinja", tmp_path, parts=1)
+
+
+def test_a_scoring_prompt_has_two_parts(tmp_path):
+    write(tmp_path, "one part")
+    with pytest.raises(UserError, match="has 1 parts, 2 expected"):
+        load_prompt("p.jinja", tmp_path, parts=2)
+
+
+def test_a_file_can_set_a_constant(tmp_path):
+    sets = ['task = "Find it."', "other = passage"]
+    prompt = write(tmp_path, "\n".join(f"{{% set {one} %}}" for one in sets))
+    assert prompt.constant("task") == "Find it."
+    assert prompt.constant("other") is None
+    assert prompt.constant("absent") is None
+
+
+def test_the_naive_prompt_fixes_its_task():
+    prompt = load_prompt("prompts/naive.jinja", packaged_recipes(), parts=1)
+    assert prompt.constant("task") == "Given a query, find the passages that answer it."
+    rendered = prompt.render(passage="Swifts sleep in flight.", chat=False)
+    assert rendered.endswith("Passage: Swifts sleep in flight.\nQuery:")
+
+
+# --- as_data ------------------------------------------------------------------------------------
+
+
+def test_white_space_is_collapsed_and_the_unseen_taken_out():
+    assert as_data(" a\r\n\tb\u2028c\x85d \x00e\u200bf\u202eg\ufeff \U000e0041h\xad") == (
+        "a b c d efg h"
+    )
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|start_header_id|>", "<|user|>",
+        "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<start_of_turn>", "<end_of_turn>",
+        "<think>", "</think>", "<tool_call>", "</tool_response>", "<fim_prefix>", "<sop>",
+        "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[TOOL_CALLS]", "[SEP]", "[gMASK]", "[|user|]",
+        "<<SYS>>", "<</SYS>>", "<｜User｜>", "<｜begin▁of▁sentence｜>", "<extra_id_0>", "<eoa>",
+        "<reserved_106>", "<0x0A>", "<seed:bos>", "<BOS>", "]~b]", "[e~[", "<\u200b|im_end|>",
+        "<s\u00ad>", "<\x00/s>",
+    ],
+)  # fmt: skip
+def test_tokens_of_chat_templates_are_broken_up(token):
+    seen = as_data(token)
+    plain = token.translate(dict.fromkeys(map(ord, "\u200b\u00ad\x00")))
+    assert plain not in seen
+    assert seen.replace(" ", "") == plain
+    assert as_data(seen) == seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if a < b and c > d: x[i] = y[0]",
+        "std::vector<int> v; #include <vector>",
+        "Map<String, List<Integer>> m = f(x) |> g()",
+        "<p class='a'>one</p><div></div><br/>",
+        "x <- c(1, 2); [1] [PDF] [EU] a[INDEX] [a|b]",
+        "p < 0.05; 3 << 2; $\\langle x | y \\rangle$; a<b|c>d",
+        "{{ passage }} {% for x in y %} {# no #}",
+        "Die Äpfel, 中文文本, ひらがな, नमस्ते, مرحبا, 😀",
+    ],
+)
+def test_ordinary_text_and_code_stay_as_they_are(text):
+    assert as_data(text) == text
+
+
+def test_words_are_counted_and_endless_ones_cut():
+    assert as_data("one  two\nthree four", 3) == "one two three"
+    assert as_data("one two", 3) == "one two"
+    assert len(as_data("長" * 10_000, 100)) == 1200
