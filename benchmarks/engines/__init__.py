@@ -1,0 +1,1 @@
+"""What `benchmarks/generate.py` compares, an engine a file: `compare(quick) -> figures`."""

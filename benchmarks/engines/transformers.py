@@ -1,0 +1,126 @@
+"""The transformers engine against plain batched `model.generate`: the same SmolLM2 in the same
+dtype, the same prompts, batch size and sampling settings. The peer pads on the left and computes
+each prompt in full, as one does. The prompts are the demo recipe's: one of four draws of few-shot
+examples for each of six task types, before a passage of the standard library's documentation. Each
+round has new passages; only the draws of examples come back."""
+
+import asyncio
+import logging
+import pathlib
+import statistics
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from distill.generate.conditions import Conditions
+from distill.generate.fret import open_method
+from distill.llm import Sampling
+from distill.llm.refill import Writer
+from distill.llm.transformers_engine import TransformersEngine
+from distill.prompts import packaged_recipes
+from distill.recipe import load_recipe
+
+MODULES = (asyncio, logging, pathlib, statistics, subprocess, zipfile)
+
+
+def compare(quick: bool) -> dict[str, Any]:
+    """Medians over the rounds of prompts a second; `first_ratio` is the first round's, in which
+    the engine meets every header for the first time."""
+    recipe = load_recipe(packaged_recipes() / "demo.yaml")
+    settings = recipe.generate
+    sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, ("\n\n",))
+    engine = TransformersEngine(recipe.llm.model, recipe.llm.dtype, "cpu", recipe.llm.batch_tokens)
+    rounds, count = (3, 24) if quick else (5, 64)
+    written = prompts(rounds * count + 2)
+    batch = slots(engine, written, sampling)
+    plain(engine, written[-2:], sampling, batch)  # reads the vocabulary for its stop strings
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    for number in range(rounds):
+        texts = written[number * count : (number + 1) * count]
+        sides: list[tuple[str, Callable[[], object]]] = [
+            ("ours", lambda: engine.generate(texts, range(count), sampling)),  # noqa: B023
+            ("peer", lambda: plain(engine, texts, sampling, batch)),  # noqa: B023
+        ]
+        for name, call in sides if number % 2 == 0 else reversed(sides):
+            begun = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begun)
+    ratios = [peer / ours for ours, peer in zip(*seconds.values(), strict=True)]
+    return {
+        "name": "generate, transformers engine",
+        "unit": "prompts/s",
+        "ours": round(count / statistics.median(seconds["ours"]), 2),
+        "peer": round(count / statistics.median(seconds["peer"]), 2),
+        "ratio": round(statistics.median(ratios), 2),
+        "first_ratio": round(ratios[0], 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+        "target": 1.5,
+        "peer_is": "batched model.generate, left padding, every prompt in full",
+        "prompts_a_round": count,
+        "batch": batch,
+        "dtype": str(engine.model.dtype),
+        "tokens": engine.tokens,
+    }
+
+
+def prompts(count: int) -> list[str]:
+    recipe = load_recipe(packaged_recipes() / "demo.yaml")
+    method, settings = open_method(recipe), recipe.generate
+    words = " ".join(doc for module in MODULES for doc in documentation(module)).split()
+    length = settings.max_passage_words
+    texts = []
+    for number in range(count):
+        start = number * 37 % (len(words) - length)
+        # Passages differ in length by a third, as those of a corpus do.
+        passage = " ".join(words[start : start + length - number % 3 * length // 6])
+        task_type = settings.task_types[number % len(settings.task_types)]
+        hand = number // len(settings.task_types) % settings.hands
+        conditions = Conditions(task_type, hand, None, None, None, None)
+        texts.append(method.prompt({"title": "", "text": passage}, conditions, chat=False))
+    return texts
+
+
+def documentation(module: object) -> list[str]:
+    docs = [getattr(module, name).__doc__ for name in sorted(dir(module))]
+    return [doc for doc in docs if isinstance(doc, str)]
+
+
+def slots(engine: TransformersEngine, texts: Sequence[str], sampling: Sampling) -> int:
+    """How many rows the engine runs side by side once it knows the headers."""
+    rows = engine._rows([engine._ids(t, first=True) for t in texts], [0] * len(texts), sampling)
+    stops: Any = None
+    writer = Writer(
+        engine.model, engine._headers, stops, frozenset(), sampling, engine.batch_tokens
+    )
+    engine._headers._earlier.clear()
+    return writer.slots_for(rows)
+
+
+@torch.inference_mode()
+def plain(
+    engine: TransformersEngine, texts: Sequence[str], sampling: Sampling, batch: int
+) -> list[str]:
+    tokenizer = engine.tokenizer
+    config = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=True,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=engine._end_ids,
+        stop_strings=list(sampling.stop),
+    )
+    written: list[str] = []
+    for start in range(0, len(texts), batch):
+        some = list(texts[start : start + batch])
+        inputs = tokenizer(some, return_tensors="pt", padding=True, padding_side="left")
+        output = engine.model.generate(**inputs, generation_config=config, tokenizer=tokenizer)
+        new = output[:, inputs["input_ids"].shape[1] :]
+        written += tokenizer.batch_decode(new, skip_special_tokens=True)
+    return written
