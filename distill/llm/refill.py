@@ -19,6 +19,9 @@ from distill.llm.slots import Slots
 _REFILL = 8
 """Slots are given away as soon as one in so many is free: starting a prompt takes a forward pass,
 however short it is."""
+_HELD = 6
+"""Slots together hold so many times the tokens that are computed at once: a step computes one token
+a row, so it takes many rows to use the machine."""
 _SIMILAR = 0.8
 """Prompts are computed together while the shortest has this share of the longest's tokens."""
 
@@ -69,7 +72,7 @@ class Writer:
     """Ids of the tokens that end a text."""
     sampling: Sampling
     batch_tokens: int
-    """The slots' own tokens, prompts behind their headers and what is written, together."""
+    """Prompt tokens computed together."""
     computed: int = 0
     """Prompt tokens computed so far, those of headers apart."""
 
@@ -77,22 +80,18 @@ class Writer:
         """Fill in the rows. Those with the same header follow one another, the longest first."""
         waiting = sorted(rows, key=lambda row: (row.ids[: row.header], -row.own, row.ids))
         longest = max(len(row.ids) for row in rows) + self.sampling.max_new_tokens
-        slots = Slots(self.model, self.slots_for(rows), longest)
+        count = min(len(rows), max(1, _HELD * self.batch_tokens // longest))
+        slots = Slots(self.model, count, longest)
         running: list[Row] = []
         while waiting or running:
-            free = slots.cache.slots - len(running)
-            if waiting and free * _REFILL >= slots.cache.slots:
+            free = count - len(running)
+            if waiting and free * _REFILL >= count:
                 next_ones, waiting = waiting[:free], waiting[free:]
                 for alike in _of_one_length(next_ones, self.batch_tokens):
                     self._admit(slots, running, alike)
             else:
                 self._step(slots, running)
             self._retire(slots, running)
-
-    def slots_for(self, rows: Sequence[Row]) -> int:
-        """How many rows of the mean length the token budget holds."""
-        own = sum(row.own for row in rows) / len(rows) + self.sampling.max_new_tokens
-        return min(len(rows), max(1, int(self.batch_tokens / own)))
 
     def _admit(self, slots: Slots, running: list[Row], rows: list[Row]) -> None:
         """Compute new prompts behind their headers and the first token of each. A prompt that is

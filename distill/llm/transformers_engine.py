@@ -40,8 +40,8 @@ class TransformersEngine:
     """An `LLM` (see protocol) computed in this process.
 
     Args:
-        batch_tokens: how many tokens are computed at once. Generation runs as many rows side by
-            side as hold so many tokens in the mean, those of shared headers not counted.
+        batch_tokens: how many tokens are computed at once; the cache of a running batch of
+            generation holds six times as many.
 
     Raises:
         UserError: if the reference holds no causal model, or one that cannot be packed or computed

@@ -43,7 +43,7 @@ def one_by_one(engine: TransformersEngine, sampling: Sampling) -> list:
     ]
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 150, 4096])
+@pytest.mark.parametrize("batch_tokens", [1, 60, 4096])
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_a_row_is_written_as_if_it_were_alone(llm_folder, alone, temperature, batch_tokens):
     """One slot, a few that are given to one prompt after another, and a slot for each."""
@@ -91,7 +91,7 @@ def test_it_writes_what_transformers_itself_writes(name, alone, tmp_path):
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     alone.tokenizer.save_pretrained(tmp_path)
-    engine = TransformersEngine(str(tmp_path), "float32", "cpu", batch_tokens=200)
+    engine = TransformersEngine(str(tmp_path), "float32", "cpu", batch_tokens=60)
     written = engine.generate(PROMPTS, SEEDS, Sampling(16))
     for prompt, ours in zip(PROMPTS, written, strict=True):
         ids = torch.tensor([engine._ids(prompt, first=True)])
