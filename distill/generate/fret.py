@@ -299,7 +299,8 @@ def _row(asked: Asked, draw: int, written: Written, llm: str) -> Row:
         "length": conditions.length,
         "difficulty": conditions.difficulty,
         "language": conditions.language,
-        "output": written.text,
+        # A server's JSON can hold half of a surrogate pair, which no file can.
+        "output": written.text.encode(errors="replace").decode(),
         "finished": written.finished,
         "fault": written.fault,
         "llm": llm,

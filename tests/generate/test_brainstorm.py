@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -83,6 +83,7 @@ def recipe_of(encoder: Path, llm: Path, /, **settings: Any) -> Recipe:
         "shard_size": 3,
         "same_task": 1.0,
         "languages": ["English", "German"],
+        "groups": list(get_args(Group)),
         **settings.pop("brainstorm", {}),
     }
     recipe = Recipe.model_validate(

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny import SHORT_PROMPT, TEXTS
+from standin import StandIn, passages_of
+from tiny import SHORT_PROMPT
 
 from distill.errors import UserError
 from distill.generate.fret import (
@@ -24,8 +25,8 @@ from distill.generate.show import show_prompt
 from distill.llm.protocol import Written
 from distill.llm.transformers_engine import TransformersEngine
 from distill.recipe import ALL_TASK_TYPES, load_recipe
-from distill.run import Run, Shard
-from distill.tables import DROPPED, GENERATIONS, PARSED, PASSAGES, read_shard
+from distill.run import Run
+from distill.tables import GENERATIONS, PARSED, read_shard
 
 SMALL = [
     "seed=3",
@@ -50,20 +51,6 @@ def recipe(tmp_path, writer_folder):
         return load_recipe(tmp_path / "r.yaml", [f"llm.model={writer_folder}", *SMALL, *sets])
 
     return made
-
-
-def passages_of(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
-    """A stage of passages p0, p1, ..., made shard by shard."""
-    stage = run.stage("passages", {"count": count})
-
-    def work(places):
-        keys = ("passage_id", "title", "text", "source")
-        return Shard([dict(zip(keys, (f"p{i}", "", text(i), ""), strict=True)) for i in places])
-
-    items = [range(i, min(i + shard, count)) for i in range(0, count, shard)]
-    stage.map_shards(PASSAGES, items, work)
-    stage.finish()
-    return stage
 
 
 def never():
@@ -173,21 +160,6 @@ def test_passages_that_say_little_are_no_seeds(recipe, tmp_path):
         assert len(plan) == 8
         with pytest.raises(UserError, match="no passage has 25 words"):
             Plan(recipe("generate.min_passage_words=25"), passages)
-
-
-class StandIn:
-    """Writes at once: what is measured is our memory, not an LLM's."""
-
-    name = "stand-in"
-    can_score = False
-    can_constrain = False
-    has_chat = False
-
-    def __init__(self):
-        self.tokens = {"prompt": 0, "shared": 0, "new": 0}
-
-    def generate(self, prompts, seeds, sampling):
-        return [Written(f" Find it.\nQuery: words {seed}", True) for seed in seeds]
 
 
 class QueryAlone(StandIn):
@@ -332,64 +304,3 @@ def test_only_what_changes_the_text_is_in_the_fingerprint(recipe, tmp_path, sets
         return generation_settings(recipe(*sets), open_method(recipe(*sets)))
 
     assert (settings() == settings(*sets)) == same
-
-
-# --- what is read -------------------------------------------------------------------------------
-
-
-class Scripted(StandIn):
-    """Says in turn what an LLM may say."""
-
-    REPLIES = (
-        Written(" Find it.\nQuery: how do bees dance", True),
-        Written(" Find it.\nQuery: how do", False),
-        Written("I cannot.", True),
-        Written("", False, "content filter"),
-    )
-
-    def generate(self, prompts, seeds, sampling):
-        return [self.REPLIES[i % 4] for i in range(len(prompts))]
-
-
-def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
-    with Run(tmp_path / "run") as run:
-        generations = make_generations(run, recipe(), passages_of(run), Scripted)
-        assert generations.manifest["counts"] == {"refused": 2, "unfinished": 3, "written": 10}
-        parsed = make_parsed(run, recipe(), generations)
-        rows = parsed.rows(PARSED)
-        dropped = [
-            row
-            for path in sorted(parsed.book.glob("dropped-*"))
-            for row in read_shard(DROPPED, path)
-        ]
-    assert [row["query_id"] for row in rows] == [f"{row['seed_id']}~0" for row in rows]
-    assert Counter(row["reason"] for row in dropped) == {
-        "unfinished": 3,
-        "malformed": 2,
-        "refused by the server": 2,
-    }
-    assert {row["text"] for row in dropped if "server" in row["reason"]} == {"content filter"}
-    assert len(rows) + len(dropped) == 10
-
-
-def test_draws_have_ids_of_their_own(recipe, tmp_path):
-    with Run(tmp_path / "run") as run:
-        asked = recipe("generate.best_of=3")
-        generations = make_generations(run, asked, passages_of(run), StandIn)
-        rows = make_parsed(run, asked, generations).rows(PARSED)
-    assert [row["query_id"] for row in rows] == [
-        f"{row['seed_id']}~{row['sample']}.{row['draw']}" for row in rows
-    ]
-    assert len({row["query_id"] for row in rows}) == 30
-
-
-def test_nothing_readable_is_an_error_each_time(recipe, tmp_path):
-    class Mute(StandIn):
-        def generate(self, prompts, seeds, sampling):
-            return [Written("", True) for _ in prompts]
-
-    with Run(tmp_path / "run") as run:
-        generations = make_generations(run, recipe(), passages_of(run), Mute)
-        for _ in range(2):
-            with pytest.raises(UserError, match="no generated query was well formed"):
-                make_parsed(run, recipe(), generations)
