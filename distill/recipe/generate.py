@@ -160,6 +160,8 @@ class Generate(Section):
             raise ValueError(
                 "generate.methods has custom: set custom.prompt and custom.json_schema"
             )
+        if self.temperature == 0 and max(self.best_of, self.samples) > 1:
+            raise ValueError("generate.temperature 0 writes each sample and draw alike")
         if "labelled" in self.methods and not self.labelled:
             raise ValueError("generate.methods has labelled: set generate.labelled")
         return self

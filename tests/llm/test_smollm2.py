@@ -66,8 +66,9 @@ def test_it_writes_what_can_be_parsed(engine, chat):
         for task_type in ("question answering", "keyword search")
     ]
     written = engine.generate(prompts, range(4), method.sampling(chat=chat, constrain=True))
-    parsed = [method.parse(one.text, one.finished) for one in written]
-    assert sum(one.reason is None for one in parsed) >= 3
+    reasons = [method.parse(one.text, one.finished).reason for one in written]
+    # What is in a chat prompt, a model of this size often copies; in the right form all the same.
+    assert sum(reason in (None, "copies an example") for reason in reasons) >= 3
 
 
 def test_special_tokens_in_a_prompt_are_text(engine):
