@@ -13,9 +13,12 @@ import os
 from pathlib import Path
 from statistics import mean
 
+from distill.generate.filters.round_trip import SeedSearch
+from distill.generate.filters.seeds import Corpus, draws_of
 from distill.pipeline import Job
 from distill.recipe import Recipe, load_recipe
-from distill.run import Run, read_json
+from distill.run import Run, open_stage, read_json
+from distill.tables import PARSED
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "ablations" / "generation.yaml"
 
@@ -70,14 +73,14 @@ def measure(
     return {
         "corpus": corpus,
         "arm": arm,
-        **_generated(folder),
+        **_generated(folder, recipe_of(corpus, arm, passages, seeds[0])),
         "base": round(base, 4),
         "students": [round(s, 4) for s in students],
         "mean": round(mean(students), 4),
     }
 
 
-def _generated(folder: Path) -> dict[str, object]:
+def _generated(folder: Path, recipe: Recipe) -> dict[str, object]:
     """Yield of generation, and the share of seeds among the first 20 before the round trip."""
     if not (folder / "queries").exists():
         manifest = read_json(folder / "examples-brainstorm/.stage/manifest.json")
@@ -89,9 +92,19 @@ def _generated(folder: Path) -> dict[str, object]:
     return {
         "written": written["rows"],
         "well_formed": round(parsed["rows"] / written["rows"], 4),
+        "seed_in_first_20": round(_seeds_found(folder, recipe, 20), 4),
         "queries": queries["rows"],
         "counts": queries["counts"],
     }
+
+
+def _seeds_found(folder: Path, recipe: Recipe, depth: int) -> float:
+    """The share of parsed queries that bring their seed passage among the first `depth`."""
+    passages = open_stage(folder / "passages")
+    draws = draws_of(open_stage(folder / "parsed").rows(PARSED), Corpus(passages.folder))
+    with Run(folder) as run:
+        SeedSearch(run, recipe.retriever, passages, depth).look(draws)
+    return mean(draw.retrieved is not None and draw.retrieved.rank is not None for draw in draws)
 
 
 def main() -> None:
