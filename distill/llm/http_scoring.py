@@ -6,8 +6,9 @@ all, a relevance graded in words remains.
 """
 
 import logging
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -62,22 +63,26 @@ class Scorer:
         return self._answers.body(prompt=text, temperature=0.0, **_WAYS[way])
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """The scores of each request's continuations.
+        """The scores of each request's continuations, with their endings.
 
-        Where the server gives no log-probabilities of prompts, and the continuations of each
-        request are groups that differ in their last word alone (verdicts), a score is that of the
-        last word's first token given all before it, see `first_token_odds`: good for differences
-        within a group, which is what relevance classification takes, and for nothing else.
+        Where the server gives no log-probabilities of prompts, an ending's score is that of its
+        first token given all before it, see `first_token_odds`, and a continuation has none: good
+        for comparing endings, which is what relevance classification takes, and for nothing else.
 
         Raises:
             UserError: if the server can do neither, or refuses a text.
         """
         for request in requests:
-            if not all(request.continuations):
+            if not all(request.continuations) or not all(request.endings):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         if self.way is None:
-            return self._last_words(requests)
-        pairs = [(r.prefix, c) for r in requests for c in r.continuations]
+            return self._first_tokens_of_endings(requests)
+        pairs = [
+            (r.prefix, c + ending)
+            for r in requests
+            for c in r.continuations
+            for ending in ("", *r.endings)
+        ]
         kept = self._answers.of(
             COMPLETION,
             [self._body(prefix + continuation, self.way) for prefix, continuation in pairs],
@@ -90,7 +95,7 @@ class Scorer:
             if not one:
                 raise self._no(f"gave a probe's log-probabilities by {self.way}, now none")
         scores = iter(self._with_counts(pairs, kept))
-        return [[next(scores) for _ in request.continuations] for request in requests]
+        return [[_one(scores, request) for _ in request.continuations] for request in requests]
 
     def _with_counts(
         self, pairs: Sequence[tuple[str, str]], kept: Sequence[dict[str, Any]]
@@ -119,11 +124,10 @@ class Scorer:
             raise self._no("does not count the tokens of a prompt")
         return counts
 
-    # --- the last word alone ------------------------------------------------------------------
+    # --- endings alone ------------------------------------------------------------------------
 
-    def _last_words(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        split = [[_last_word(text) for text in request.continuations] for request in requests]
-        if not all(_are_verdicts(words) for words in split):
+    def _first_tokens_of_endings(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        if not all(request.endings for request in requests):
             raise self._no("gives no log-probabilities of a prompt's tokens")
         way = first_token_way(self._answers, chat=False) or first_token_way(
             self._answers, chat=True
@@ -131,27 +135,24 @@ class Scorer:
         if way is None:
             raise self._no("gives no log-probabilities at all")
         _log.warning(
-            "%s: scores are of the last word's first token, good for comparing verdicts alone",
+            "%s: scores are of the endings' first tokens, good for comparing verdicts alone",
             self._answers.client.url,
         )
-        stems = dict.fromkeys(
-            request.prefix + stem
-            for request, words in zip(requests, split, strict=True)
-            for stem, _ in words
-        )
+        stems = dict.fromkeys(r.prefix + c for r in requests for c in r.continuations)
         tops = first_tokens(self._answers, list(stems), way)
         top_of = dict(zip(stems, tops, strict=True))
-        scores: list[list[Score]] = []
-        for request, words in zip(requests, split, strict=True):
-            scores.append([])
-            for stem, word in words:
-                top = top_of[request.prefix + stem]
-                if top is None:
-                    raise self._no("refuses a text, or gave no first tokens for it")
-                others = {other for same, other in words if same == stem and other != word}
-                found = word_logprob(top, word, others)
-                scores[-1].append(Score(least(top) if found is None else found, 1))
-        return scores
+        return [
+            [self._compared(top_of[r.prefix + c], r.endings) for c in r.continuations]
+            for r in requests
+        ]
+
+    def _compared(self, top: list[tuple[str, float]] | None, endings: Sequence[str]) -> Score:
+        if top is None:
+            raise self._no("refuses a text, or gave no first tokens for it")
+        words = [ending.strip() for ending in endings]
+        found = [word_logprob(top, word, {*words} - {word}) for word in words]
+        unseen = least(top)
+        return Score(math.nan, 0, tuple(unseen if one is None else one for one in found))
 
     def _no(self, what: str) -> UserError:
         return UserError(
@@ -229,12 +230,8 @@ def _first_token_body(answers: Answers, prompt: str, way: str) -> Body:
     return answers.body(**asked, **_FIRST_TOKENS[way])
 
 
-def _last_word(text: str) -> tuple[str, str]:
-    stem, _, word = text.rstrip().rpartition(" ")
-    return stem, word
-
-
-def _are_verdicts(words: Sequence[tuple[str, str]]) -> bool:
-    """Whether each stem has several last words, and one text before them."""
-    stems = [stem for stem, _ in words]
-    return all(stem and stems.count(stem) > 1 for stem in stems)
+def _one(scores: Iterator[Score], request: ScoreRequest) -> Score:
+    """The next continuation's score, out of its own and those with each ending behind it."""
+    alone = next(scores)
+    behind = tuple(next(scores).logprob - alone.logprob for _ in request.endings)
+    return Score(alone.logprob, alone.tokens, behind)

@@ -2,11 +2,14 @@
 
 A row is `prefix, c1, c2, ...`. Every continuation sees the prefix and itself but none of the
 others, and takes the positions right behind the prefix, so each scores as if it stood there alone
-while the prefix is computed once. A header that all rows share precedes them as a key-value cache.
+while the prefix is computed once. Endings stand behind each continuation in the same way, without
+their last token, which predicts nothing that is asked for: an ending of one token takes no place.
+A header that all rows share precedes them as a key-value cache.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -15,23 +18,26 @@ _PAD_SEGMENT = -1
 
 @dataclass(frozen=True)
 class Packed:
-    """One row before padding. `request` and `first` say whose continuations these are."""
+    """One row before padding. `request` and `first` say whose continuations these are; every one
+    of them has all the endings."""
 
     request: int
     first: int
     prefix: list[int]
     continuations: list[list[int]]
+    endings: list[list[int]]
 
     @property
     def length(self) -> int:
-        return len(self.prefix) + sum(len(c) for c in self.continuations)
+        behind = sum(len(ending) - 1 for ending in self.endings)
+        return len(self.prefix) + sum(len(c) + behind for c in self.continuations)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows padded to one length: tensors of shape (rows, length), the mask (rows, 1, length,
-    header + length), and for each continuation token its row, the place that predicts it, its id.
-    """
+    header + length), and for each token of each continuation, followed by those of its endings,
+    its row, the place that predicts it, its id."""
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -42,21 +48,27 @@ class Batch:
 
 
 def pack(
-    prefixes: Sequence[list[int]], continuations: Sequence[list[list[int]]], budget: int
+    prefixes: Sequence[list[int]],
+    continuations: Sequence[list[list[int]]],
+    endings: Sequence[list[list[int]]],
+    budget: int,
 ) -> list[Packed]:
     """Rows of at most `budget` tokens; a request whose continuations exceed it repeats its prefix
     in a further row."""
     rows = []
-    for request, (prefix, all_of_it) in enumerate(zip(prefixes, continuations, strict=True)):
+    for request, (prefix, all_of_it, behind) in enumerate(
+        zip(prefixes, continuations, endings, strict=True)
+    ):
         first, held, size = 0, list[list[int]](), len(prefix)
         for number, continuation in enumerate(all_of_it):
-            if held and size + len(continuation) > budget:
-                rows.append(Packed(request, first, prefix, held))
+            own = len(continuation) + sum(len(ending) - 1 for ending in behind)
+            if held and size + own > budget:
+                rows.append(Packed(request, first, prefix, held, behind))
                 first, held, size = number, [], len(prefix)
             held.append(continuation)
-            size += len(continuation)
+            size += own
         if held:
-            rows.append(Packed(request, first, prefix, held))
+            rows.append(Packed(request, first, prefix, held, behind))
     return rows
 
 
@@ -76,38 +88,75 @@ def collate(rows: Sequence[Packed], header: int, pad_id: int) -> Batch:
     input_ids = torch.full((len(rows), length), pad_id)
     position_ids = torch.full((len(rows), length), header)
     segments = torch.full((len(rows), length), _PAD_SEGMENT)
-    token_rows, token_places, token_ids = [], [], []
+    behind = torch.full((len(rows), length), _PAD_SEGMENT)
+    token_rows, token_places, token_ids = list[int](), list[int](), list[int]()
     for number, row in enumerate(rows):
-        at = len(row.prefix)
-        input_ids[number, :at] = torch.tensor(row.prefix)
-        position_ids[number, :at] = torch.arange(header, header + at)
-        segments[number, :at] = 0
-        for segment, continuation in enumerate(row.continuations, start=1):
-            end = at + len(continuation)
-            input_ids[number, at:end] = torch.tensor(continuation)
-            behind = header + len(row.prefix)
-            position_ids[number, at:end] = torch.arange(behind, behind + len(continuation))
-            segments[number, at:end] = segment
-            token_rows += [number] * len(continuation)
-            token_places += [len(row.prefix) - 1, *range(at, end - 1)]
-            token_ids += continuation
-            at = end
+        place = 0
+        for piece in _pieces(row):
+            end = place + len(piece.ids)
+            input_ids[number, place:end] = torch.tensor(piece.ids)
+            first = header + piece.position
+            position_ids[number, place:end] = torch.arange(first, first + len(piece.ids))
+            segments[number, place:end] = piece.segment
+            behind[number, place:end] = piece.behind
+            place = end
+        for predictor, ids, start in _scored(row):
+            token_rows += [number] * len(ids)
+            token_places += [predictor, *range(start, start + len(ids) - 1)]
+            token_ids += ids
     return Batch(
         input_ids,
         position_ids,
-        _visible(segments, header),
+        _visible(segments, behind, header),
         torch.tensor(token_rows),
         torch.tensor(token_places),
         torch.tensor(token_ids),
     )
 
 
-def _visible(segments: torch.Tensor, header: int) -> torch.Tensor:
-    """Who sees whom: the header, and of what came before, the prefix and one's own segment."""
+class _Piece(NamedTuple):
+    """Tokens in a row that see the prefix (segment 0), the segment they stand behind, and one
+    another; the first one's position counts from the prefix' first token."""
+
+    ids: list[int]
+    position: int
+    segment: int
+    behind: int
+
+
+def _pieces(row: Packed) -> Iterator[_Piece]:
+    yield _Piece(row.prefix, 0, 0, 0)
+    segment = 0
+    for continuation in row.continuations:
+        own = segment = segment + 1
+        yield _Piece(continuation, len(row.prefix), own, 0)
+        for ending in row.endings:
+            segment += 1
+            position = len(row.prefix) + len(continuation)
+            yield _Piece(ending[:-1], position, segment, own)
+
+
+def _scored(row: Packed) -> Iterator[tuple[int, list[int], int]]:
+    """Of each continuation, then of each of its endings: the place that predicts its first token,
+    its ids, and where it starts itself."""
+    place = len(row.prefix)
+    for continuation in row.continuations:
+        yield len(row.prefix) - 1, continuation, place
+        place += len(continuation)
+        last = place - 1
+        for ending in row.endings:
+            yield last, ending, place
+            place += len(ending) - 1
+
+
+def _visible(segments: torch.Tensor, behind: torch.Tensor, header: int) -> torch.Tensor:
+    """Who sees whom: the header, and of what came before, the prefix, one's own segment and the
+    one that it stands behind."""
     rows, length = segments.shape
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     of_prefix = (segments == 0)[:, None, :]
     own = segments[:, :, None] == segments[:, None, :]
-    within = causal & (of_prefix | own)
+    before = behind[:, :, None] == segments[:, None, :]
+    within = causal & (of_prefix | own | before)
     cached = torch.ones(rows, length, header, dtype=torch.bool)
     return torch.cat([cached, within], dim=2)[:, None]

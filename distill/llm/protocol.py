@@ -27,17 +27,24 @@ class Sampling:
 @dataclass(frozen=True)
 class ScoreRequest:
     """One prefix and the continuations to score behind it. Prefix and continuation are tokenised
-    apart, so a continuation should begin where a token does (with a space or a line break)."""
+    apart, so a continuation should begin where a token does (with a space or a line break).
+
+    Each of the `endings`, such as verdicts, is scored behind each continuation, which is computed
+    once for all of them; they too are tokenised apart."""
 
     prefix: str
     continuations: tuple[str, ...]
+    endings: tuple[str, ...] = ()
 
 
 class Score(NamedTuple):
-    """A continuation's summed natural log-probability given its prefix, and its token count."""
+    """A continuation's summed natural log-probability given its prefix, its token count, and each
+    ending's summed log-probability given both. An engine that can only compare verdicts (see LLM)
+    gives endings that are comparable with one another alone, and nan for the continuation."""
 
     logprob: float
     tokens: int
+    endings: tuple[float, ...] = ()
 
 
 class Written(NamedTuple):
@@ -63,7 +70,7 @@ class LLM(Protocol):
 
     @property
     def can_compare_verdicts(self) -> bool:
-        """Whether `score` can at least tell apart continuations that differ in their last word."""
+        """Whether `score` can at least tell the endings of a continuation apart."""
         ...
 
     @property

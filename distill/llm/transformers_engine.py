@@ -163,16 +163,20 @@ class TransformersEngine:
         continuations = [
             [self._ids(text, first=False) for text in request.continuations] for request in requests
         ]
-        for request, several in zip(requests, continuations, strict=True):
-            if not all(several):
+        endings = [
+            [self._ids(text, first=False) for text in request.endings] for request in requests
+        ]
+        for request, several, ends in zip(requests, continuations, endings, strict=True):
+            if not all(several) or not all(ends):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         header = self._shared_header(prefixes)
         layers = self._headers.get(prefixes[0], [header]) if header else []
         rest = [prefix[header:] for prefix in prefixes]
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
-        for rows in batches(pack(rest, continuations, self.batch_tokens), self.batch_tokens):
+        packed = pack(rest, continuations, endings, self.batch_tokens)
+        for rows in batches(packed, self.batch_tokens):
             self._score_rows(rows, header, layers, scores)
-        self._count(prefixes, continuations, header)
+        self._count(prefixes, continuations, endings, header)
         return scores
 
     def _score_rows(
@@ -188,12 +192,15 @@ class TransformersEngine:
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
         logprobs = self._logprobs(predictors, batch.token_ids.to(self.device))
-        at = 0
+        pieces = [ids for row in rows for c in row.continuations for ids in (c, *row.endings)]
+        sums = iter(
+            [float(of.sum(dtype=torch.float64)) for of in logprobs.split([len(p) for p in pieces])]
+        )
         for row in rows:
             for number, continuation in enumerate(row.continuations, start=row.first):
-                total = float(logprobs[at : at + len(continuation)].sum(dtype=torch.float64))
-                scores[row.request][number] = Score(total, len(continuation))
-                at += len(continuation)
+                total = next(sums)
+                behind = tuple(next(sums) for _ in row.endings)
+                scores[row.request][number] = Score(total, len(continuation), behind)
 
     def _mask(self, batch: Batch, header: int) -> Mask:
         positions = batch.position_ids.to(self.device)
@@ -216,13 +223,20 @@ class TransformersEngine:
         return shared if shared >= _SHORTEST_HEADER else 0
 
     def _count(
-        self, prefixes: list[list[int]], continuations: list[list[list[int]]], header: int
+        self,
+        prefixes: list[list[int]],
+        continuations: list[list[list[int]]],
+        endings: list[list[list[int]]],
+        header: int,
     ) -> None:
-        """`shared` is what one full prompt a pair would have computed over again."""
-        for prefix, several in zip(prefixes, continuations, strict=True):
-            pairs = len(several)
-            self.tokens["prompt"] += pairs * len(prefix) + sum(len(c) for c in several)
-            self.tokens["shared"] += header * pairs + (len(prefix) - header) * (pairs - 1)
+        """`shared` is what one full prompt a pair (and an ending) would have computed again."""
+        for prefix, several, ends in zip(prefixes, continuations, endings, strict=True):
+            prompts = max(1, len(ends))
+            pairs, own = len(several), sum(map(len, several))
+            behind = pairs * sum(map(len, ends))
+            repeated = (len(prefix) - header) * (pairs * prompts - 1) + own * (prompts - 1)
+            self.tokens["prompt"] += prompts * (pairs * len(prefix) + own) + behind
+            self.tokens["shared"] += header * pairs * prompts + repeated
 
     # --- what both share ----------------------------------------------------------------------
 

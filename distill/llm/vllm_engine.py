@@ -95,17 +95,21 @@ class VLLMEngine:
         scores: list[list[Score]] = [[] for _ in jobs]
         for i, (sums, shared, way) in zip(order, answers, strict=True):
             prefix, several = jobs[i]
-            scores[i] = [Score(s, len(c)) for s, c in zip(sums, several, strict=True)]
+            scores[i] = _scores(sums, several, len(requests[i].endings))
             prompt = len(prefix) * len(several) + sum(map(len, several))
             self._count(prompt=prompt, shared=shared)
             self._state(way)
         return scores
 
     def _score_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
+        """The ids of the prefix, and of each continuation, alone and then with each ending: the
+        prefix cache, and siblings that begin alike, make up for the repetition."""
         prefix = self._encoder.text(request.prefix, first=True)
-        several = [self._encoder.text(text, first=False) for text in request.continuations]
+        bare = [self._encoder.text(text, first=False) for text in request.continuations]
+        endings = [self._encoder.text(text, first=False) for text in request.endings]
+        several = [ids + ending for ids in bare for ending in ([], *endings)]
         where = f"the prompt that ends in {request.prefix[-60:]!r}"
-        if not prefix or not all(several):
+        if not prefix or not all(bare) or not all(endings):
             raise UserError(where, "is empty or has an empty continuation", "mend the prompt file")
         longest = len(prefix) + max(map(len, several), default=0)
         if longest >= self._longest:
@@ -145,6 +149,19 @@ class VLLMEngine:
     def _count(self, **tokens: int) -> None:
         for key, number in tokens.items():
             self.tokens[key] += number
+
+
+def _scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -> list[Score]:
+    """The sums of a job (see `_score_job`) as one score for each continuation."""
+    each = 1 + endings
+    return [
+        Score(
+            sums[start],
+            len(several[start]),
+            tuple(with_ending - sums[start] for with_ending in sums[start + 1 : start + each]),
+        )
+        for start in range(0, len(sums), each)
+    ]
 
 
 def _load_tokenizer(folder: Path) -> Any:

@@ -39,7 +39,7 @@ SCHEMA = (
 QUERIES = (" how high did the river rise", " how is bread made", " what does a cache keep")
 LIKELIHOODS = [ScoreRequest(prompt, QUERIES) for prompt in COMPLETIONS]
 VERDICTS = [
-    ScoreRequest(prompt, tuple(f"{q}\nRelevant: {v}" for q in QUERIES for v in ("yes", "no")))
+    ScoreRequest(prompt, tuple(f"{q}\nRelevant:" for q in QUERIES), (" yes", " no", " not at all"))
     for prompt in COMPLETIONS
 ]
 
@@ -52,4 +52,8 @@ def largest_difference(ours, expected) -> float:
         for a, b in zip(several, others, strict=True)
     ]
     assert [a.tokens for a, _ in pairs] == [b.tokens for _, b in pairs]
-    return max(abs(a.logprob - b.logprob) for a, b in pairs)
+    return max(
+        abs(x - y)
+        for a, b in pairs
+        for x, y in zip((a.logprob, *a.endings), (b.logprob, *b.endings), strict=True)
+    )

@@ -1,6 +1,8 @@
 """Scores over HTTP equal those of the same model in this process, and are refused where the server
 gives nothing to score by."""
 
+import math
+
 import pytest
 from servers import MODEL, TinyModel, body_is, completion, says, serving, status
 
@@ -9,6 +11,7 @@ from distill.llm import ScoreRequest
 from distill.llm.http_engine import HTTPEngine
 from distill.llm.http_logprobs import prompt_logprobs, read_top, tail_score, word_logprob
 from distill.llm.http_scoring import first_token_odds, graded_answer
+from distill.llm.protocol import Score
 from distill.llm.transformers_engine import TransformersEngine
 from distill.recipe import LanguageModel
 
@@ -18,12 +21,8 @@ REQUESTS = [
 ]
 VERDICTS = ScoreRequest(
     "Passage: Bees dance.\nQuery:",
-    (
-        " why do bees dance\nRelevant: yes",
-        " why do bees dance\nRelevant: no",
-        " moon\nRelevant: yes",
-        " moon\nRelevant: no",
-    ),
+    (" why do bees dance\nRelevant:", " moon\nRelevant:"),
+    (" yes", " no"),
 )
 
 
@@ -119,9 +118,17 @@ def test_where_token_texts_lack_their_blanks_the_prefix_is_counted(make, model, 
         assert engine.can_score
         [first, second] = engine.score(REQUESTS)
     expected = local.score(REQUESTS)
-    assert [*first, *second] == [
-        pytest.approx(score, abs=1e-3) for request in expected for score in request
-    ]
+    for ours, theirs in zip([*first, *second], [s for of in expected for s in of], strict=True):
+        assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-3)
+        assert ours.tokens == theirs.tokens
+
+
+def test_endings_are_those_of_the_engine_in_this_process(make, model, local):
+    with serving(model) as server:
+        [ours] = make(server.url).score([VERDICTS])
+    [expected] = local.score([VERDICTS])
+    for a, b in zip(ours, expected, strict=True):
+        assert [a.logprob, *a.endings] == pytest.approx([b.logprob, *b.endings], abs=1e-3)
 
 
 # --- servers that give less -----------------------------------------------------------------------
@@ -158,7 +165,8 @@ def test_verdicts_are_scored_by_their_first_token(make, llm_folder):
         "Passage: Bees dance.\nQuery: why do bees dance\nRelevant:",
         "Passage: Bees dance.\nQuery: moon\nRelevant:",
     }
-    assert all(score.tokens == 1 and score.logprob < 0 for score in scores)
+    assert all(math.isnan(score.logprob) for score in scores)
+    assert all(logprob < 0 for score in scores for logprob in score.endings)
 
 
 def test_a_server_that_lists_five_tokens_is_asked_for_five(make, model):
@@ -191,11 +199,11 @@ def test_odds_of_verdicts_in_a_chat(make):
     with serving(verdict_server) as server:
         engine = make(server.url)
         [bees, moon] = first_token_odds(engine.answers, ["bees?", "moon?"])
-        [[yes, no, moon_yes, moon_no]] = engine.score([VERDICTS])
+        [[of_bees, of_moon]] = engine.score([VERDICTS])
     assert bees == pytest.approx(1 + 0.1269, abs=1e-3)
     assert moon == pytest.approx(-bees)
-    assert yes.logprob - no.logprob == pytest.approx(bees)
-    assert moon_yes.logprob - moon_no.logprob == pytest.approx(moon)
+    assert of_bees.endings[0] - of_bees.endings[1] == pytest.approx(bees)
+    assert of_moon.endings[0] - of_moon.endings[1] == pytest.approx(moon)
 
 
 def test_odds_where_a_verdict_is_not_among_the_likeliest(make):
@@ -247,13 +255,13 @@ def test_a_malformed_reply_of_a_scoring_server_is_asked_again(make, model):
 
 def test_tokens_that_spell_a_character_together_all_count():
     tokens = [("<s>", None), ("q", -1.0), (" ", -2.0), ("", -3.0), ("é", -4.0), ("t", -5.0)]
-    assert tail_score(tokens, "ét") == (-12.0, 3)
-    assert tail_score(tokens, " ét") == (-14.0, 4)
+    assert tail_score(tokens, "ét") == Score(-12.0, 3)
+    assert tail_score(tokens, " ét") == Score(-14.0, 4)
     assert tail_score(tokens, " xy") is None
 
 
 def test_a_token_over_the_border_counts_whole():
-    assert tail_score([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == (-3.0, 2)
+    assert tail_score([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == Score(-3.0, 2)
 
 
 def test_the_first_token_has_no_probability():

@@ -23,7 +23,10 @@ def engine(llm_folder) -> TransformersEngine:
 
 
 def plain_score(engine: TransformersEngine, prefix: str, continuation: str) -> float:
-    start = engine._ids(prefix, first=True)
+    return plain_ids(engine, engine._ids(prefix, first=True), continuation)
+
+
+def plain_ids(engine: TransformersEngine, start: list[int], continuation: str) -> float:
     end = engine._ids(continuation, first=False)
     with torch.inference_mode():
         logits = engine.model(input_ids=torch.tensor([start + end])).logits[0]
@@ -39,6 +42,23 @@ def test_shared_prefix_scores_equal_separate_prompts(engine):
                 plain_score(engine, request.prefix, query), abs=1e-3
             )
             assert score.tokens == len(engine._ids(query, first=False))
+
+
+ENDINGS = (" yes", " no", " not at all")
+
+
+@pytest.mark.parametrize("batch_tokens", [40, 4096])
+def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder, batch_tokens):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens)
+    requests = [ScoreRequest(HEADER + passage, QUERIES, ENDINGS) for passage in PASSAGES]
+    bare = engine.score([ScoreRequest(r.prefix, QUERIES) for r in requests])
+    for request, scores, without in zip(requests, engine.score(requests), bare, strict=True):
+        for query, score, alone in zip(QUERIES, scores, without, strict=True):
+            assert score.logprob == pytest.approx(alone.logprob, abs=1e-3)
+            assert score.tokens == alone.tokens
+            for ending, logprob in zip(ENDINGS, score.endings, strict=True):
+                before = engine._ids(request.prefix, first=True) + engine._ids(query, first=False)
+                assert logprob == pytest.approx(plain_ids(engine, before, ending), abs=1e-3)
 
 
 def test_scores_do_not_depend_on_the_token_budget(llm_folder):
@@ -67,15 +87,31 @@ def test_tokens_saved_by_sharing_are_counted(llm_folder):
     assert engine.tokens["prompt"] == 3 * prefix + own
 
 
-def test_an_empty_continuation_is_refused(engine):
+def test_what_a_verdict_saves_is_counted(llm_folder):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    engine.score([ScoreRequest(PASSAGES[0], QUERIES, (" yes", " no"))])
+    prefix = len(engine._ids(PASSAGES[0], first=True))
+    own = sum(len(engine._ids(query, first=False)) for query in QUERIES)
+    verdicts = sum(len(engine._ids(verdict, first=False)) for verdict in (" yes", " no"))
+    assert engine.tokens["prompt"] == 6 * prefix + 2 * own + 3 * verdicts
+    assert engine.tokens["shared"] == 5 * prefix + own
+
+
+@pytest.mark.parametrize("request_", [ScoreRequest("A", ("",)), ScoreRequest("A", ("b",), ("",))])
+def test_an_empty_continuation_is_refused(engine, request_):
     with pytest.raises(UserError, match="empty continuation"):
-        engine.score([ScoreRequest("A", ("",))])
+        engine.score([request_])
 
 
 def test_a_row_never_exceeds_the_budget_unless_one_continuation_does():
-    rows = pack([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], budget=30)
+    rows = pack([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], budget=30)
     assert [[len(c) for c in row.continuations] for row in rows] == [[8, 8], [30], [1]]
     assert [row.first for row in rows] == [0, 2, 3]
+
+
+def test_an_endings_last_token_takes_no_place():
+    rows = pack([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], budget=30)
+    assert [row.length for row in rows] == [10 + 8 + 2 + 8 + 2]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
