@@ -196,6 +196,21 @@ def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
         _done(folder, stage)
 
 
+@cli.command("score-teacher")
+@recipe_options
+@click.option("--teacher", help="The large embedder whose similarities are wanted.")
+def score_teacher(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
+    """Have the teacher score each example: its query with the positive and with every negative.
+
+    Does the earlier stages first, where they are not done. Writes raw cosines to `teacher-scores`,
+    shard by shard as the examples; the vectors are kept in `vectors`. Further teachers:
+    teacher.also, teacher.combine.
+    """
+    with _job(recipe, folder, overwrite) as job:
+        stage = job.score_teacher()
+    _done(folder, stage)
+
+
 @cli.command("train-student")
 @recipe_options
 @click.option("--encoder", help="The encoder that the student is cut from.")
@@ -306,6 +321,27 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
     console.print(render(summary))
     console.print(sentence(summary))
     click.echo(f"report: {report}\nstudent: {folder / 'student'}")
+
+
+@cli.command()
+@recipe_options
+def ablate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
+    """Train and evaluate the variants that RECIPE's section `ablation` names, side by side.
+
+    Prints each arm's nDCG@10 over the seeds and its difference from the first arm with a 95 %
+    interval, and writes the table to RUN/ablation.md. All arms share one run's folder: stages that
+    differ are set aside and come back by themselves, so --overwrite is not asked for.
+
+    \b
+    Example:  distill ablate recipes/ablations/table3.yaml
+    """
+    from distill.ablate import ablate as compare_arms
+    from distill.ablate import render, write_ablation
+
+    arms = compare_arms(folder, recipe)
+    written = write_ablation(folder, arms)
+    Console().print(render(arms))
+    click.echo(f"table: {written}")
 
 
 @cli.command()

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.run import read_json
+from distill.inspect_query import Told, candidates_table, choice, chosen_passages, orders, seen
+from distill.relabel.choose import ranked
+from distill.run import open_stage, read_json
 from distill.tables import (
     CANDIDATES,
     EXAMPLES,
@@ -21,6 +22,7 @@ from distill.tables import (
     PASSAGES,
     QUERIES,
     TABLES,
+    TEACHER_SCORES,
     Row,
     Table,
     passage_text,
@@ -28,15 +30,13 @@ from distill.tables import (
     shards,
 )
 
-_EXCERPT = 160
-
 
 def tables_of(run: Path) -> dict[str, Table]:
     """The tables of a run, by folder name; `judgements-ql` is a table of judgements."""
     found = {}
     for manifest in sorted(run.glob("*/.stage/manifest.json")):
         name = manifest.parent.parent.name
-        table = TABLES.get(name.partition("-")[0])
+        table = TABLES.get(name) or TABLES.get(name.partition("-")[0])
         if table is not None and shards(run / name):
             found[name] = table
     return found
@@ -56,7 +56,7 @@ def show_run(run: Path, console: Console) -> None:
             "complete" if manifest["complete"] else f"{len(shards(path.parent.parent))} shards",
             str(manifest.get("rows", "")),
             str(manifest.get("seconds", "")),
-            counts,
+            Text(counts),
         )
     console.print(grid, f"tables: {', '.join(tables_of(run))}")
 
@@ -78,7 +78,8 @@ def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> N
 
 
 def show_query(run: Path, query_id: str, console: Console) -> None:
-    """One query: its task, its candidates in the order of fusion, what was chosen of them.
+    """One query: its task, its candidates in the order of fusion, each ranker's order, what was
+    chosen, what the teachers say of it, and the texts.
 
     Raises:
         UserError: if the run has no such query, or no candidates yet.
@@ -90,27 +91,48 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
             f"has no query {query_id!r}",
             "`distill inspect RUN queries` shows ids",
         )
-    example = _find(run, EXAMPLES, query_id)
-    labels = _of_query(run, LABELS, query_id)
-    candidates = {row["passage_id"]: row for row in _of_query(run, CANDIDATES, query_id)}
+    candidates = _of_query(run, CANDIDATES, query_id)
     if not candidates:
         raise UserError(str(run), "has no candidates for it yet", "run `distill relabel` first")
-    by_id = {row["passage_id"]: row for row in labels}
-    wanted = sorted(candidates, key=lambda id_: -(by_id.get(id_) or {"rrf": 0.0})["rrf"])
-    texts = _texts(run, set(wanted))
-    grid = RichTable("", "retriever", "QL", "RC", "RRF", "passage", show_lines=True)
-    for passage_id in wanted:
-        label = by_id.get(passage_id, {})
-        candidate = candidates[passage_id]
-        grid.add_row(
-            _role(passage_id, query, example),
-            f"{candidate['rank'] or 'missed'}\n{candidate['similarity']:.3f}",
-            _score(label, "ql"),
-            _score(label, "rc"),
-            f"{label['rrf']:.3f}" if label else "",
-            f"[bold]{escape(passage_id)}[/bold]\n{escape(texts[passage_id][:_EXCERPT])}",
-        )
-    console.print(_panel(f"query {query_id}", query), grid)
+    told = Told(
+        query,
+        _in_order(run, candidates, _of_query(run, LABELS, query_id)),
+        [row for row in _rows(run, EXAMPLES) if _is_of(row["query_id"], query_id)],
+        _texts(run, {row["passage_id"] for row in candidates}),
+    )
+    lines = [*orders(told), *choice(told, _teacher_scores(run, query_id))]
+    console.print(
+        _panel(f"query {query_id}", query), candidates_table(told), Group(*map(Text, lines))
+    )
+    for title, passage_id in chosen_passages(told):
+        text = Text(seen(told.texts[passage_id]))
+        console.print(Panel(text, title=Text(title), title_align="left"))
+
+
+def _in_order(run: Path, candidates: list[Row], labels: list[Row]) -> list[Row]:
+    """Candidates with their labels, best first by fusion; as they were retrieved, where they are
+    not labelled yet."""
+    if not labels:
+        return candidates
+    by_id = {row["passage_id"]: row for row in candidates}
+    first_ranker = open_stage(run / LABELS.name).manifest["settings"]["rankers"][0]
+    return [{**by_id[row["passage_id"]], **row} for row in ranked(labels, first_ranker)]
+
+
+def _teacher_scores(run: Path, query_id: str) -> list[Row]:
+    """The teachers' scores of a query's examples, if they are of the examples that stand there."""
+    if not (run / TEACHER_SCORES.name).exists():
+        return []
+    scored = open_stage(run / TEACHER_SCORES.name).manifest["inputs"].get(EXAMPLES.name)
+    if scored != open_stage(run / EXAMPLES.name).fingerprint:
+        return []
+    return [row for row in _rows(run, TEACHER_SCORES) if _is_of(row["query_id"], query_id)]
+
+
+def _is_of(example_id: str, query_id: str) -> bool:
+    """Whether an example is a query's: its own or, `ID+2` and so on, one of a further positive."""
+    own, _, number = example_id.rpartition("+")
+    return example_id == query_id or (own == query_id and number.isdigit())
 
 
 def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console) -> None:
@@ -124,21 +146,6 @@ def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console)
     )
     for name, row in islice(dropped, skip, skip + rows):
         console.print(_panel(f"dropped by {name}", row))
-
-
-def _role(passage_id: str, query: Row, example: Row | None) -> str:
-    roles = ["seed"] if passage_id == query["seed_id"] else []
-    if example is not None and passage_id == example["positive_id"]:
-        roles.append("positive")
-    if example is not None and passage_id in example["negative_ids"]:
-        roles.append("negative")
-    return "\n".join(roles)
-
-
-def _score(label: Row, ranker: str) -> str:
-    if label.get(ranker) is None:
-        return ""
-    return f"{label[f'{ranker}_rank']}\n{label[ranker]:.2f}"
 
 
 def _find(run: Path, table: Table, query_id: str) -> Row | None:
@@ -165,9 +172,9 @@ def _panel(title: str, row: Row) -> Panel:
     lines: list[RenderableType] = []
     for name, value in row.items():
         line = Text(f"{name}: ", style="bold")
-        line.append(_readable(value), style="not bold")
+        line.append(seen(_readable(value)), style="not bold")
         lines.append(line)
-    return Panel(Group(*lines), title=escape(title), title_align="left")
+    return Panel(Group(*lines), title=Text(seen(title)), title_align="left")
 
 
 def _readable(value: Any) -> str:

@@ -3,6 +3,7 @@ place that knows their order. Each stage reads the tables of earlier ones and wr
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from distill.corpus.stage import make_held_out, make_passages
@@ -14,10 +15,7 @@ from distill.generate.parsed import make_parsed
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.relabel.candidates import make_candidates
-from distill.relabel.choose import make_examples
-from distill.relabel.fuse import make_labels
-from distill.relabel.judge import JUDGES, make_judgements
+from distill.relabel.relabel import relabel
 from distill.run import Run, Stage
 from distill.saved import save_recipe
 
@@ -45,6 +43,7 @@ class Job:
         self.run = run
         self.recipe = recipe
         requests = run.folder / "requests.sqlite"
+        self.judged = run.folder / "judgements.sqlite"
         self.llm: Callable[[], LLM] = cache(lambda: load_llm(recipe.llm, requests))
         if not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
@@ -74,18 +73,49 @@ class Job:
         corpus, queries, examples = self.generate()
         if corpus.passages is None or queries is None:
             return corpus, examples
-        run, recipe = self.run, self.recipe
-        candidates = make_candidates(run, recipe, corpus.passages, queries)
-        judgements: dict[str, Stage] = {
-            ranker: make_judgements(
-                run, recipe, ranker, corpus.passages, queries, candidates, self.llm
-            )
-            for ranker in JUDGES
-            if ranker in recipe.relabel.rankers
-        }
-        labels = make_labels(run, recipe, candidates, judgements)
-        chosen = make_examples(run, recipe, corpus.passages, queries, candidates, labels)
+        passages, recipe = corpus.passages, self.recipe
+        for number in range(1, recipe.relabel.rounds):
+            recipe = self._after_round(number, recipe, passages, queries, examples)
+        chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
         return corpus, [chosen, *examples]
+
+    def _after_round(
+        self, number: int, recipe: Recipe, passages: Stage, queries: Stage, examples: list[Stage]
+    ) -> Recipe:
+        """Relabel and train in a run of its own inside this one, `round-N`; the recipe with the
+        student that came of it as retriever. The student puts its own prompt before a query."""
+        from distill.student.build import build_base
+        from distill.student.train import train_student
+
+        folder = self.run.folder / f"round-{number}"
+        folder.mkdir(exist_ok=True)
+        # The corpus' vectors are addressed by their content: one store serves all rounds.
+        if not (folder / "vectors").exists():
+            (self.run.folder / "vectors").mkdir(exist_ok=True)
+            (folder / "vectors").symlink_to(Path("..") / "vectors")
+        with Run(folder, self.run.overwrite) as run:
+            chosen = relabel(run, recipe, passages, queries, self.llm, self.judged)
+            base = build_base(run, recipe)
+            train_student(run, recipe, passages, [chosen, *examples], base)
+        student = {
+            "model": str(folder / "student"),
+            "query_template": "{query}",
+            "max_tokens": recipe.student.max_tokens,
+            "base_url": None,
+            "query_prompt": "",
+            "document_prompt": "",
+        }
+        retriever = recipe.retriever.model_copy(update=student)
+        following = recipe.model_copy(update={"retriever": retriever})
+        following._folder = recipe.folder
+        return following
+
+    def score_teacher(self) -> Stage:
+        """The teachers' scores of all examples."""
+        from distill.teacher.scores import make_teacher_scores
+
+        _, examples = self.relabel()
+        return make_teacher_scores(self.run, self.recipe, examples)
 
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
         """The corpus, the untrained base and the student."""

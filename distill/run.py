@@ -26,7 +26,8 @@ Overwrite = Literal["never", "stale", "always"]
 T = TypeVar("T")
 
 _VERSIONED = (
-    "torch transformers sentence-transformers faiss-cpu faiss-gpu-cu12 datasets mteb numpy pyarrow"
+    "torch transformers sentence-transformers faiss-cpu faiss-gpu-cu12 bm25s datasets mteb numpy "
+    "pyarrow"
 )
 
 

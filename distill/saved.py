@@ -21,9 +21,9 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
     if "custom" in generate.methods:
         generate.custom.prompt = _keep(generate.custom.prompt, folder, recipe)
         generate.custom.json_schema = _keep(generate.custom.json_schema, folder, recipe)
-    relabel.prompt_ql = _keep(relabel.prompt_ql, folder, recipe)
-    relabel.prompt_rc = _keep(relabel.prompt_rc, folder, recipe)
-    relabel.prompt_grade = _keep(relabel.prompt_grade, folder, recipe)
+    for judge in ("ql", "rc", "graded", "listwise", "grade"):
+        name = f"prompt_{judge}"
+        setattr(relabel, name, _keep(getattr(relabel, name), folder, recipe))
     if "brainstorm" in generate.methods:
         first, *rest = brainstorm_prompts(generate.brainstorm.groups)
         kept_at = _keep(f"{generate.brainstorm.prompts}/{first}", folder, recipe)

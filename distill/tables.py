@@ -134,17 +134,17 @@ JUDGEMENTS = _table(
     score=_float,
     tokens=_int,
 )
+_JUDGES = ("ql", "rc", "graded", "listwise", "cross_encoder")
 LABELS = _table(
     "labels",
-    "a judged candidate",
-    nullable=["ql", "rc", "ql_rank", "rc_rank", "teacher"],
+    "a judged candidate; the scores and ranks of rankers that did not judge it are null",
+    nullable=[*_JUDGES, *(f"{judge}_rank" for judge in _JUDGES), "teacher"],
     query_id=_text,
     passage_id=_text,
-    ql=_float,
-    rc=_float,
+    similarity=_float,
+    **dict.fromkeys(_JUDGES, _float),
     retriever_rank=_int,
-    ql_rank=_int,
-    rc_rank=_int,
+    **{f"{judge}_rank": _int for judge in _JUDGES},
     rrf=_float,
     teacher=_float,
 )
@@ -166,6 +166,16 @@ EXAMPLES = _table(
     relabelled=pa.bool_(),
 )
 
+TEACHER_SCORES = _table(
+    "teacher-scores",
+    "a teacher's similarity of an example's query with its positive and with each negative, raw",
+    query_id=_text,
+    teacher=_text,
+    scale=_text,
+    positive_score=_float,
+    negative_scores=pa.list_(_float),
+)
+
 TABLES: Mapping[str, Table] = {
     t.name: t
     for t in (
@@ -180,6 +190,7 @@ TABLES: Mapping[str, Table] = {
         JUDGEMENTS,
         LABELS,
         EXAMPLES,
+        TEACHER_SCORES,
     )
 }
 

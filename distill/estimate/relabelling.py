@@ -1,10 +1,15 @@
 """The lines of `distill relabel`: candidates, judgements, labels and examples."""
 
-from distill.estimate.figures import UNKNOWN, Line, at_most
+from distill.estimate.figures import UNKNOWN, Amount, Line, at_most
 from distill.estimate.generation import CANNOT_JUDGE, Queries
 from distill.estimate.given import Given
 from distill.estimate.judging import judged
-from distill.relabel.judge import JUDGES
+from distill.estimate.measure import Sample
+from distill.recipe import Judge
+from distill.relabel.rankings import Name, passes
+
+_NO_LLM = "the cross-encoder's time is not estimated"
+_LISTS = "a prompt for each window of passages, not estimated"
 
 
 def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
@@ -16,13 +21,23 @@ def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
     # The seed passage is judged even where retrieval missed it.
     pairs = at_most(number.high * min(rule.top_k + 1, given.corpus_size))
     lines = [given.retriever_line("candidates", pairs, "pairs", number)]
-    shared_by = max(1, round((pairs.high or 0) / max(1, given.corpus_size)))
-    for ranker in JUDGES:
-        if ranker not in rule.rankers:
-            continue
-        each, stage = judged(given, ranker, sample, shared_by), f"judgements-{ranker}"
-        if each is None:
-            lines.append(Line(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE))
-        else:
-            lines.append(given.llm_line(stage, pairs, "pairs", pairs, each))
+    survivors = at_most(number.high * min(rule.cascade.keep + 1, given.corpus_size))
+    later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
+    lines += [
+        _judging(given, name, sample, pairs) for name in passes(given.recipe, rule.first_judges)
+    ]
+    lines += [_judging(given, name, sample, survivors) for name in passes(given.recipe, later)]
     return [*lines, Line("labels", pairs, "pairs"), Line("examples", number, "examples")]
+
+
+def _judging(given: Given, name: Name, sample: Sample, pairs: Amount) -> Line:
+    """One pass over so many pairs."""
+    stage = f"judgements-{name}"
+    if name in ("cross_encoder", "listwise"):
+        note = _LISTS if name == "listwise" else _NO_LLM
+        return Line(stage, pairs, "pairs", seconds=UNKNOWN, note=note)
+    shared_by = max(1, round((pairs.high or 0) / max(1, given.corpus_size)))
+    each = judged(given, name, sample, shared_by)
+    if each is None:
+        return Line(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE)
+    return given.llm_line(stage, pairs, "pairs", pairs, each)

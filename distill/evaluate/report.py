@@ -1,18 +1,16 @@
 """A run's report: the verdict, its table, what each stage did, with which models and versions."""
 
-from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from distill.errors import UserError
 from distill.evaluate.compare import COLUMNS, Summary, models_of, rows, sentence
+from distill.evaluate.markdown import table
+from distill.evaluate.report_relabelling import TOLD_HERE, Manifest, relabelling
 from distill.run import open_stage, read_json
 from distill.tables import commit_bytes
-
-Manifest = dict[str, Any]
 
 _MODELS = {
     "LLM": ("llm", "model"),
@@ -45,6 +43,7 @@ def write_report(run_folder: Path) -> Path:
         *_verdict(summary),
         *_funnel(stages),
         *_decontamination(stages),
+        *relabelling(run_folder, stages),
         "## Stages",
         _stage_table(stages),
         *_figures(stages),
@@ -75,12 +74,12 @@ def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 def _verdict(summary: Summary) -> list[str]:
     if not summary:
         return ["Not evaluated yet."]
-    parts = [sentence(summary), _markdown(COLUMNS, rows(summary))]
+    parts = [sentence(summary), table(COLUMNS, rows(summary))]
     models = models_of(summary)
     tasks = list(summary["student"]["tasks"])
     if len(tasks) > 1:
         cells = [[t, *(f"{m['tasks'][t]:.4f}" for m in models.values())] for t in tasks]
-        parts += ["nDCG@10 by task:", _markdown(["task", *models], cells)]
+        parts += ["nDCG@10 by task:", table(["task", *models], cells)]
     return parts
 
 
@@ -91,7 +90,7 @@ def _stage_table(stages: dict[str, Manifest]) -> str:
         done = manifest["complete"]
         seconds = f"{manifest['seconds']:.1f}" if done else "not complete"
         cells.append([name, str(manifest["rows"]) if done else "", seconds, counts])
-    return _markdown(["stage", "rows", "seconds", "counted, left out"], cells)
+    return table(["stage", "rows", "seconds", "counted, left out"], cells)
 
 
 def _funnel(stages: dict[str, Manifest]) -> list[str]:
@@ -103,11 +102,13 @@ def _funnel(stages: dict[str, Manifest]) -> list[str]:
         manifest = stages.get(name, {"complete": False})
         if not manifest["complete"]:
             continue
-        rows, dropped = manifest["rows"], _dropped(manifest)
+        # A further positive of a query is a row that came of no row before.
+        rows = manifest["rows"] - manifest["counts"].get("additional positives", 0)
+        dropped = _dropped(manifest)
         share = f"{rows / (rows + sum(dropped.values())):.1%}" if dropped else ""
         reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
-        cells.append([name, str(rows), share, reasons])
-    return ["## From passages to examples", _markdown(["table", "rows", "kept", "dropped"], cells)]
+        cells.append([name, str(manifest["rows"]), share, reasons])
+    return ["## From passages to examples", table(["table", "rows", "kept", "dropped"], cells)]
 
 
 def _dropped(manifest: Manifest) -> dict[str, int]:
@@ -147,7 +148,7 @@ def _figures(stages: dict[str, Manifest]) -> list[str]:
     lines = []
     for name, manifest in stages.items():
         for key, value in manifest.get("figures", {}).items():
-            if key == _DECONTAMINATION:
+            if key in (_DECONTAMINATION, *TOLD_HERE):
                 continue
             inner = value if isinstance(value, dict) else {"": value}
             for label, number in inner.items():
@@ -177,14 +178,6 @@ def _versions(stages: dict[str, Manifest]) -> str:
             if version not in found.setdefault(package, []):
                 found[package].append(version)
     return ", ".join(f"{package} {' and '.join(v)}" for package, v in found.items())
-
-
-def _markdown(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *cells]
-    # A bar inside a cell would end it.
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
 
 
 def _number(value: float | str) -> str:

@@ -30,11 +30,7 @@ def evaluate_run(
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
     """
-    tasks = [_task(name, recipe, held_out) for name in recipe.evaluate.tasks]
-    if not tasks:
-        raise UserError(
-            f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
-        )
+    tasks = tasks_of(recipe, held_out)
     teacher = recipe.teacher
     settings: dict[str, Any] = {
         "tasks": {task.metadata.name: task.metadata.revision for task in tasks},
@@ -58,6 +54,19 @@ def evaluate_run(
         stage.finish(seconds=time.perf_counter() - begun, **_scalars(summary))
     write_json(run.folder / "summary.json", read_json(stage.folder / "summary.json"))
     return stage
+
+
+def tasks_of(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
+    """The recipe's tasks, opened.
+
+    Raises:
+        UserError: if it names none, or one that cannot be read.
+    """
+    if not recipe.evaluate.tasks:
+        raise UserError(
+            f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
+        )
+    return [_task(name, recipe, held_out) for name in recipe.evaluate.tasks]
 
 
 def _task(name: str, recipe: Recipe, held_out: Stage | None) -> "AbsTask":

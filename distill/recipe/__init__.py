@@ -1,6 +1,7 @@
 """A run as typed, validated YAML: one file a group of sections, `load` puts them together."""
 
-from distill.recipe.data import Corpus, Evaluate, Ranker, Relabel, Retriever
+from distill.recipe.ablation import Ablation
+from distill.recipe.data import Corpus, Evaluate
 from distill.recipe.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
@@ -13,13 +14,18 @@ from distill.recipe.generate import (
     TaskType,
 )
 from distill.recipe.llm import DType, Engine, LanguageModel
-from distill.recipe.load import Recipe, dump_recipe, load_recipe
+from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
+from distill.recipe.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
+from distill.recipe.retriever import Retriever, Source
 from distill.recipe.train import Alignment, Contrastive, Student, Teacher, Train
 
 __all__ = [
     "ALL_TASK_TYPES",
+    "JUDGES",
+    "Ablation",
     "Alignment",
     "Brainstorm",
+    "Cascade",
     "Contrastive",
     "Corpus",
     "Custom",
@@ -29,6 +35,7 @@ __all__ = [
     "Filters",
     "Generate",
     "Group",
+    "Judge",
     "LabelledSet",
     "LanguageModel",
     "Method",
@@ -36,10 +43,12 @@ __all__ = [
     "Recipe",
     "Relabel",
     "Retriever",
+    "Source",
     "Student",
     "TaskType",
     "Teacher",
     "Train",
     "dump_recipe",
     "load_recipe",
+    "override",
 ]

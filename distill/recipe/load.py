@@ -12,9 +12,12 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from distill.errors import UserError
-from distill.recipe.data import Corpus, Evaluate, Relabel, Retriever
+from distill.recipe.ablation import Ablation
+from distill.recipe.data import Corpus, Evaluate
 from distill.recipe.generate import Generate
 from distill.recipe.llm import LanguageModel
+from distill.recipe.relabel import Relabel
+from distill.recipe.retriever import Retriever
 from distill.recipe.section import Section
 from distill.recipe.train import Student, Teacher, Train
 
@@ -31,6 +34,7 @@ class Recipe(Section):
     student: Student = Student()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    ablation: Ablation = Ablation()
 
     _folder: Path = PrivateAttr(Path("."))
 
@@ -68,7 +72,10 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     values = _read_yaml(file) if file else {}
     for item in sets:
         _set(values, item)
-    values = _with_environment(values)
+    return _validated(_with_environment(values), where, file.parent if file else Path("."))
+
+
+def _validated(values: dict[str, Any], where: str, folder: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as fault:
@@ -77,8 +84,24 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
             "; ".join(_readable(error) for error in fault.errors()),
             "`distill run --print-resolved RECIPE` shows every key with its value",
         ) from fault
-    recipe._folder = file.parent if file else Path(".")
+    recipe._folder = folder
     return recipe
+
+
+def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with some keys, `{"a.b": value}`, set to other values.
+
+    Raises:
+        UserError: naming the key, if that is no valid recipe.
+    """
+    values = recipe.model_dump(mode="json")
+    for key, value in settings.items():
+        *sections, name = key.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = value
+    return _validated(values, f"recipe {recipe.name}, {', '.join(settings)}", recipe.folder)
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -3,75 +3,84 @@
 
 from collections import Counter
 
-from distill.recipe import Recipe
-from distill.retrieve.corpus import corpus_vectors, identity, open_encoder
-from distill.retrieve.search import Index, make_index, similarity
-from distill.retrieve.vectors import VectorStore, embed
+from distill.recipe import Recipe, Retriever
+from distill.retrieve.corpus import identity, passage_ids
+from distill.retrieve.encoder import Encoder
+from distill.retrieve.finder import Finder
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, QUERIES, Row
+from distill.tables import CANDIDATES, QUERIES, Reader, Row
+
+_SAMPLE = 256
+"""Queries of the first shard on which an approximate index is compared with exact search."""
 
 
-def make_candidates(run: Run, recipe: Recipe, passages: Stage, queries: Stage) -> Stage:
-    """Retrieve `relabel.top_k` passages for each query."""
+def make_candidates(
+    run: Run, recipe: Recipe, passages: Stage, queries: Stage, encoder: Encoder | None = None
+) -> Stage:
+    """Retrieve `relabel.top_k` passages for each query. Each shard reads, embeds and searches its
+    own queries, so that memory does not grow with them.
+
+    Args:
+        encoder: in the place of the recipe's retriever, where an earlier round made one.
+    """
     retriever, top_k = recipe.retriever, recipe.relabel.top_k
+    size = recipe.relabel.shard_size
     settings = {
         **identity(retriever),
+        **(encoder.identity if encoder else {}),
         "top_k": top_k,
-        "shard_size": recipe.relabel.shard_size,
+        "shard_size": size,
     }
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
-    encoder = open_encoder(retriever)
-    documents = corpus_vectors(run, encoder, passages)
-    asked = queries.rows(QUERIES)
-    texts = [retriever.query_template.format(task=r["task"], query=r["query"]) for r in asked]
-    ids = [row["query_id"] for row in asked]
-    vectors = embed(run.folder / "vectors", encoder, "query", ids, texts, "embed queries")
-    index = make_index(retriever.index, documents.vectors)
-    row_of = documents.row_of
-    size = recipe.relabel.shard_size
+    finder = Finder(run, retriever, passages, encoder)
+    ids = passage_ids(passages)
+    row_of = {id_: row for row, id_ in enumerate(ids)}
+    asked = Reader(QUERIES, queries.folder)
+
+    def work(numbers: range) -> Shard:
+        return _search([asked[i] for i in numbers], finder, retriever, ids, row_of, top_k)
+
     items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
-    stage.map_shards(
-        CANDIDATES,
-        items,
-        lambda numbers: _search(numbers, asked, vectors, documents, row_of, index, top_k),
-        size=len,
-        unit="queries",
-    )
-    stage.finish()
+    stage.map_shards(CANDIDATES, items, work, size=len, unit="queries")
+    sample = [asked[i] for i in range(min(len(asked), size, _SAMPLE))]
+    recall = finder.recall(_texts(sample, retriever), top_k)
+    stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))
     return stage
 
 
 def _search(
-    numbers: range,
     asked: list[Row],
-    queries: VectorStore,
-    documents: VectorStore,
+    finder: Finder,
+    retriever: Retriever,
+    ids: list[str],
     row_of: dict[str, int],
-    index: Index,
     top_k: int,
 ) -> Shard:
     shard = Shard([], Counter())
-    scores, found = index.search(queries.vectors[numbers.start : numbers.stop], top_k)
-    for place, number in enumerate(numbers):
-        query = asked[number]
-        for rank, (score, row) in enumerate(zip(scores[place], found[place], strict=True), start=1):
-            shard.rows.append(_row(query["query_id"], documents.ids[row], rank, float(score)))
+    found = finder.find(_texts(asked, retriever), [row["query"] for row in asked], top_k)
+    for place, (query, rows) in enumerate(zip(asked, found.rows, strict=True)):
+        ranks: list[int | None] = list(range(1, len(rows) + 1))
         seed = row_of[query["seed_id"]]
-        if seed in found[place]:
+        if seed in rows:
             shard.counts["seed retrieved"] += 1
-            continue
-        shard.counts["seed not retrieved"] += 1
-        score = similarity(queries.vectors[number], documents.vectors[seed : seed + 1])[0]
-        shard.rows.append(_row(query["query_id"], query["seed_id"], None, float(score)))
+        else:
+            shard.counts["seed not retrieved"] += 1
+            rows, ranks = [*rows, seed], [*ranks, None]
+        scores = found.similarity(place, rows)
+        shard.rows += [
+            {
+                "query_id": query["query_id"],
+                "passage_id": ids[row],
+                "rank": rank,
+                "similarity": score,
+            }
+            for row, rank, score in zip(rows, ranks, scores, strict=True)
+        ]
     return shard
 
 
-def _row(query_id: str, passage_id: str, rank: int | None, score: float) -> Row:
-    return {
-        "query_id": query_id,
-        "passage_id": passage_id,
-        "rank": rank,
-        "similarity": score,
-    }
+def _texts(asked: list[Row], retriever: Retriever) -> list[str]:
+    """Task and query as one, as the encoder reads them."""
+    return [retriever.query_template.format(task=r["task"], query=r["query"]) for r in asked]

@@ -1,164 +1,240 @@
 """From labels to training examples: the positive and the hard negatives (Gecko, section 3.2).
 
 The seed passage may lose its place as positive to a better one, but it never becomes a negative:
-the query was written for it. Fewer negatives than asked stay fewer, and are counted.
+the query was written for it. Nor does any passage that reads the same as the seed or a positive.
+Fewer negatives than asked stay fewer, and are counted.
 """
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.recipe import Recipe, Relabel
+from distill.relabel.blocks import texts_of
+from distill.relabel.candidate_texts import CandidateTexts
+from distill.relabel.figures import Judged, Tally, score_edges
 from distill.relabel.fuse import by_query
-from distill.run import Run, Shard, Stage
-from distill.tables import (
-    CANDIDATES,
-    EXAMPLES,
-    LABELS,
-    PASSAGES,
-    QUERIES,
-    Row,
-    passage_text,
-    read_shard,
-    shards,
-)
+from distill.relabel.negatives import draw_negatives, negative_pool, relevance_column
+from distill.run import Run, Shard, Stage, read_json, write_json
+from distill.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard, shards
+
+CHANGES_FILE = "changes.json"
+"""In the stage's bookkeeping: some changes of positive, for the report."""
+UNANSWERED = "no candidate answers it"
+CHANGED = "positive changed"
 
 
 class Choice(NamedTuple):
-    positive: Row
+    """`positives`: the query's own, then what else answers it, best first. `counts`: what was kept
+    from being a negative, by the rule that did so first."""
+
+    positives: list[Row]
     negatives: list[Row]
-
-
-class Corpus(NamedTuple):
-    """What `choose` looks up: passage texts, queries by id, the retriever's similarities."""
-
-    texts: Mapping[str, str]
-    queries: Mapping[str, Row]
-    similarity: Mapping[tuple[str, str], float]
+    counts: Counter[str]
 
 
 def make_examples(
-    run: Run, recipe: Recipe, passages: Stage, queries: Stage, candidates: Stage, labels: Stage
+    run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels: Stage, candidates: Stage
 ) -> Stage:
-    """Choose each query's positive and hard negatives; `positive_score` and `negative_scores` are
-    the retriever's cosine similarities."""
-    settings = recipe.relabel.model_dump(
-        include={"positive", "negatives", "negative_count", "negative_range"}
-    )
-    settings |= {"ties": recipe.relabel.rankers[0], "seed": recipe.seed}
-    stage = run.stage("examples", settings, [labels])
-    if stage.complete:
-        return stage
-    corpus = Corpus(
-        {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)},
-        {row["query_id"]: row for row in queries.rows(QUERIES)},
-        {
-            (row["query_id"], row["passage_id"]): row["similarity"]
-            for row in candidates.rows(CANDIDATES)
-        },
-    )
-    items = [read_shard(LABELS, path) for path in shards(labels.folder)]
-    stage.map_shards(
-        EXAMPLES, items, lambda rows: _examples(rows, recipe, corpus), size=len, unit="candidates"
-    )
-    stage.finish(**relabelling_figures(stage, labels, candidates, recipe.relabel.rankers[0]))
+    """Choose each query's positives and hard negatives; `positive_score` and `negative_scores` are
+    the retriever's similarities. A query without an answer is dropped and kept in the side table.
+    The query's own id is that of its first example; further positives make examples of their own,
+    `ID+2`, `ID+3` and so on, which no query's id can be.
+
+    Args:
+        candidates: whose manifest counts the seeds that retrieval missed.
+
+    Raises:
+        UserError: if no example is left.
+    """
+    stage = run.stage("examples", _fingerprinted(recipe), [labels])
+    if not stage.complete:
+        _make(stage, recipe, passages, queries, labels, candidates)
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
             f"no query is left to train on: {stage.manifest['counts']}",
-            "generate more queries",
+            "generate more queries, or lower relabel.min_relevance",
         )
     return stage
 
 
-def choose(labels: list[Row], seed_id: str, rule: Relabel, draw: random.Random) -> Choice:
-    """One query's positive and negatives, best and worst first.
+def _make(
+    stage: Stage,
+    recipe: Recipe,
+    passages: Stage,
+    queries: Stage,
+    labels: Stage,
+    candidates: Stage,
+) -> None:
+    rule = recipe.relabel
+    asked, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
+    texts = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
+
+    def queries_of(number: int) -> list[Row]:
+        start = number * rule.shard_size
+        return [asked[i] for i in range(start, min(start + rule.shard_size, len(asked)))]
+
+    def work(number: int) -> Shard:
+        labelled = read_shard(LABELS, paths[number])
+        return _examples(queries_of(number), labelled, texts.of_shard(number), recipe)
+
+    stage.map_shards(EXAMPLES, range(len(paths)), work)
+    told = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
+    tally = Tally(told, score_edges(labels.folder, told), _counted(stage, CHANGED))
+    for number, path in enumerate(shards(stage.folder)):
+        labelled = read_shard(LABELS, paths[number])
+        tally.add(_judged(queries_of(number), labelled, read_shard(EXAMPLES, path), rule))
+    _write_changes(stage, tally, passages)
+    missed = candidates.manifest["counts"].get("seed not retrieved", 0)
+    stage.finish(**tally.figures(), share_seed_not_retrieved=round(missed / max(1, len(asked)), 4))
+
+
+def choose(
+    labels: list[Row],
+    seed_id: str,
+    texts: Mapping[str, str],
+    rule: Relabel,
+    draw: random.Random,
+) -> Choice | None:
+    """One query's positives and negatives, or None where no candidate answers it.
 
     Args:
         labels: the query's label rows.
+        texts: of all its candidates.
         draw: decides sampled negatives.
     """
     ordered = ranked(labels, rule.rankers[0])
+    if rule.min_relevance is not None and not _relevant(ordered, rule, rule.min_relevance):
+        return None
     seed = next(row for row in ordered if row["passage_id"] == seed_id)
-    positive = seed if rule.positive == "seed" else ordered[0]
-    return Choice(positive, _negatives(ordered, {seed_id, positive["passage_id"]}, rule, draw))
+    positives = [_positive(ordered, seed, rule)]
+    if rule.more_positives is not None:
+        reaching = _relevant(ordered, rule, rule.more_positives)
+        positives += [row for row in reaching if row is not positives[0]]
+    pool, counts = negative_pool(ordered, seed, positives, texts, rule)
+    return Choice(positives, draw_negatives(pool, rule, draw), counts)
 
 
 def ranked(labels: list[Row], first_ranker: str) -> list[Row]:
     """Best first by fusion. Ties, which are frequent between two rankers without a constant (first
-    and second place against second and first), are the first-named ranker's to break."""
+    and second place against second and first), are the first-named ranker's to break; what it has
+    not judged, behind a cascade, comes last."""
     name = f"{first_ranker}_rank"
-    return sorted(labels, key=lambda row: (-row["rrf"], row[name], row["retriever_rank"]))
+    return sorted(
+        labels, key=lambda row: (-row["rrf"], row[name] or math.inf, row["retriever_rank"])
+    )
 
 
-def _negatives(
-    ordered: list[Row], barred: set[str], rule: Relabel, draw: random.Random
-) -> list[Row]:
-    first, last = rule.negative_range if rule.negatives == "range" else (1, len(ordered))
-    pool = [row for row in ordered[first - 1 : last] if row["passage_id"] not in barred]
-    if rule.negatives == "lowest":
-        return pool[::-1][: rule.negative_count]
-    return draw.sample(pool, min(rule.negative_count, len(pool)))
+def _positive(ordered: list[Row], seed: Row, rule: Relabel) -> Row:
+    first = ordered[0]
+    close = rule.positive == "margin" and first["rrf"] - seed["rrf"] < rule.positive_margin
+    return seed if rule.positive == "seed" or close else first
 
 
-def _examples(labels: list[Row], recipe: Recipe, corpus: Corpus) -> Shard:
-    shard = Shard([], Counter())
+def _relevant(ordered: list[Row], rule: Relabel, least: float) -> list[Row]:
+    """The candidates whose relevance reaches a threshold; without a judgement none is reached."""
+    name = relevance_column(rule)
+    return [row for row in ordered if row[name] is not None and row[name] >= least]
+
+
+def _fingerprinted(recipe: Recipe) -> dict[str, Any]:
+    """What changes the choice, and nothing that this choice does not look at."""
+    rule = recipe.relabel
+    settings = rule.model_dump(
+        include={
+            "positive",
+            "min_relevance",
+            "more_positives",
+            "negatives",
+            "negative_count",
+            "max_negative_share",
+            "negative_margin",
+            "near_duplicates",
+        }
+    )
+    settings["ties"] = rule.rankers[0]
+    if rule.positive == "margin":
+        settings["positive_margin"] = rule.positive_margin
+    if rule.negatives == "range":
+        settings["negative_range"] = rule.negative_range
+    if rule.negatives != "lowest":
+        settings["seed"] = recipe.seed
+    if rule.max_negative_share is not None or rule.negative_margin is not None:
+        settings["confirmed_exempt"] = rule.confirmed_exempt
+    return settings
+
+
+def _examples(
+    queries: list[Row], labels: list[Row], texts: Mapping[str, str], recipe: Recipe
+) -> Shard:
+    shard, rule = Shard([]), recipe.relabel
+    by_id = {row["query_id"]: row for row in queries}
     for of_query in by_query(labels):
-        query = corpus.queries[of_query[0]["query_id"]]
-        query_id, seed_id = query["query_id"], query["seed_id"]
-        draw = random.Random(f"{recipe.seed}|{query_id}")
-        choice = choose(of_query, seed_id, recipe.relabel, draw)
-        if len(choice.negatives) < recipe.relabel.negative_count:
-            shard.counts["fewer negatives than asked"] += 1
-        shard.rows.append(_example(query, choice, corpus))
-        shard.counts["kept"] += 1
-        shard.counts["positive changed"] += choice.positive["passage_id"] != seed_id
+        query = by_id[of_query[0]["query_id"]]
+        draw = random.Random(f"{recipe.seed}|{query['query_id']}")
+        choice = choose(of_query, query["seed_id"], texts, rule, draw)
+        if choice is None:
+            shard.counts[f"dropped: {UNANSWERED}"] += 1
+            dropped = {"item_id": query["query_id"], "reason": UNANSWERED, "text": query["query"]}
+            shard.dropped.append(dropped)
+            continue
+        counts = {
+            "kept": 1,
+            "additional positives": len(choice.positives) - 1,
+            CHANGED: int(choice.positives[0]["passage_id"] != query["seed_id"]),
+            "fewer negatives than asked": int(len(choice.negatives) < rule.negative_count),
+        }
+        shard.counts += Counter(counts) + choice.counts
+        for number, positive in enumerate(choice.positives, start=1):
+            shard.rows.append(_example(query, number, positive, choice.negatives, texts))
     return shard
 
 
-def _example(query: Row, choice: Choice, corpus: Corpus) -> Row:
-    positive_id = choice.positive["passage_id"]
-    negative_ids = [row["passage_id"] for row in choice.negatives]
-    query_id = query["query_id"]
+def _example(
+    query: Row, number: int, positive: Row, negatives: list[Row], texts: Mapping[str, str]
+) -> Row:
+    negative_ids = [row["passage_id"] for row in negatives]
     return {
-        "query_id": query_id,
+        "query_id": query["query_id"] if number == 1 else f"{query['query_id']}+{number}",
         "task": query["task"],
         "task_type": query["task_type"],
         "query": query["query"],
         "seed_id": query["seed_id"],
-        "positive_id": positive_id,
-        "positive": corpus.texts[positive_id],
+        "positive_id": positive["passage_id"],
+        "positive": texts[positive["passage_id"]],
         "negative_ids": negative_ids,
-        "negatives": [corpus.texts[id_] for id_ in negative_ids],
-        "positive_score": corpus.similarity[query_id, positive_id],
-        "negative_scores": [corpus.similarity[query_id, id_] for id_ in negative_ids],
-        "relabelled": positive_id != query["seed_id"],
+        "negatives": [texts[id_] for id_ in negative_ids],
+        "positive_score": positive["similarity"],
+        "negative_scores": [row["similarity"] for row in negatives],
+        "relabelled": positive["passage_id"] != query["seed_id"],
     }
 
 
-def relabelling_figures(
-    examples: Stage, labels: Stage, candidates: Stage, first_ranker: str
-) -> dict[str, float]:
-    """What the report says of relabelling: the share of positives that changed, the share of
-    seeds that retrieval missed, and how far the first (p_1) is from the last (p_N)."""
-    kept = examples.rows(EXAMPLES)
-    missed = candidates.manifest["counts"].get("seed not retrieved", 0)
-    queries = by_query(labels.rows(LABELS))
-    orders = [ranked(of_query, first_ranker) for of_query in queries]
-    ends = [(order[0], order[-1]) for order in orders]
-    figures = {
-        "share_relabelled": _mean([row["relabelled"] for row in kept]),
-        "share_seed_not_retrieved": missed / max(1, len(queries)),
-        "rrf_first_minus_last": _mean([first["rrf"] - last["rrf"] for first, last in ends]),
-    }
-    for ranker in ("ql", "rc"):
-        gaps = [a[ranker] - b[ranker] for a, b in ends if a[ranker] is not None]
-        if gaps:
-            figures[f"{ranker}_first_minus_last"] = _mean(gaps)
-    return {name: round(value, 4) for name, value in figures.items()}
+def _judged(
+    queries: list[Row], labels: list[Row], examples: list[Row], rule: Relabel
+) -> list[Judged]:
+    """A shard's queries with their labels and their own example."""
+    by_id = {row["query_id"]: row for row in queries}
+    chosen = {row["query_id"]: row for row in examples}
+    found = []
+    for of_query in by_query(labels):
+        query_id = of_query[0]["query_id"]
+        ordered = ranked(of_query, rule.rankers[0])
+        found.append(Judged(by_id[query_id], ordered, chosen.get(query_id)))
+    return found
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / max(1, len(values))
+def _counted(stage: Stage, name: str) -> int:
+    """A count over all shards of a stage that is not finished yet."""
+    books = stage.book.glob("part-*.json")
+    return sum(read_json(path)["counts"].get(name, 0) for path in books)
+
+
+def _write_changes(stage: Stage, tally: Tally, passages: Stage) -> None:
+    seeds = texts_of(passages.folder, {change["seed_id"] for change in tally.changes})
+    changes = [{**change, "seed": seeds[change["seed_id"]]} for change in tally.changes]
+    write_json(stage.book / CHANGES_FILE, changes)

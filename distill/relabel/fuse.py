@@ -1,67 +1,137 @@
-"""Reciprocal rank fusion: `R(q, p) = sum over rankers of 1 / (k + rank)`. Gecko (appendix A) uses
-k = 0, where the first place counts most; Cormack et al. (2009) use 60."""
+"""Reciprocal rank fusion: `R(q, p) = sum over rankers of w / (k + rank)`. Gecko (appendix A) uses
+k = 0 and w = 1, where the first place counts most; Cormack et al. (2009) use k = 60."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from distill.recipe import Recipe
+from distill.recipe import JUDGES, Ranker, Recipe, Relabel
+from distill.relabel.blocks import Blocks
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard, shards
 
+Scores = dict[tuple[str, str], float]
+"""Of (query id, passage id)."""
 
-def make_labels(run: Run, recipe: Recipe, candidates: Stage, judgements: dict[str, Stage]) -> Stage:
-    """Rank each query's candidates by every ranker and fuse the recipe's rankers."""
-    settings = {"rankers": recipe.relabel.rankers, "rrf_k": recipe.relabel.rrf_k}
-    stage = run.stage("labels", settings, [candidates, *judgements.values()])
+
+def make_labels(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    queries: Stage,
+    candidates: Stage,
+    judgements: Mapping[str, tuple[Stage, Stage]],
+) -> Stage:
+    """Rank each query's candidates by every ranker and fuse the recipe's rankers.
+
+    Args:
+        judgements: for each pass its stage and the candidates that it judged (all, or a cascade's
+            survivors).
+    """
+    rule = recipe.relabel
+    settings = {
+        "rankers": rule.rankers,
+        "rrf_k": rule.rrf_k,
+        "weights": rule.weights,
+        "ql_per_token": rule.ql_per_token,
+        "cascade": rule.cascade.by,
+    }
+    stage = run.stage("labels", settings, [candidates, *(of for of, _ in judgements.values())])
     if stage.complete:
         return stage
-    scores = {
-        ranker: {(row["query_id"], row["passage_id"]): row["score"] for row in of.rows(JUDGEMENTS)}
-        for ranker, of in judgements.items()
-    }
+    readers = [
+        JudgementsOfShard(
+            of, Blocks(judged, queries, passages, rule.block, rule.shard_size), recipe
+        )
+        for of, judged in judgements.values()
+    ]
+    paths = shards(candidates.folder)
 
-    def work(path_rows: list[Row]) -> Shard:
+    def work(number: int) -> Shard:
+        scores: dict[str, Scores] = {}
+        for reader in readers:
+            scores |= reader.scores(number)
         rows: list[Row] = []
-        for of_query in by_query(path_rows):
-            rows += fuse(of_query, scores, recipe.relabel.rankers, recipe.relabel.rrf_k)
+        for of_query in by_query(read_shard(CANDIDATES, paths[number])):
+            rows += label(of_query, scores, recipe.relabel)
         return Shard(rows)
 
-    items = [read_shard(CANDIDATES, path) for path in shards(candidates.folder)]
-    stage.map_shards(LABELS, items, work, size=len, unit="candidates")
+    stage.map_shards(LABELS, range(len(paths)), work)
     stage.finish()
     return stage
 
 
-def fuse(
-    candidates: Sequence[Row],
-    scores: dict[str, dict[tuple[str, str], float]],
-    rankers: Sequence[str],
-    rrf_k: float,
-) -> list[Row]:
+class JudgementsOfShard:
+    """One pass's scores of the queries in a shard of candidates. The judgements of a block's pairs
+    lie in neighbouring shards, which are read once for all the block's shards of candidates."""
+
+    def __init__(self, judgements: Stage, blocks: Blocks, recipe: Recipe) -> None:
+        self._blocks = blocks
+        self._per_token = recipe.relabel.ql_per_token
+        self._paths: dict[int, list[int]] = {}
+        self._shards = shards(judgements.folder)
+        of_lists = judgements.name.endswith("-listwise")  # those follow the candidates' shards
+        pieces = [] if of_lists else blocks.pieces(recipe.relabel.shard_size)
+        for number in range(len(self._shards)):
+            block = blocks.block_of(number) if of_lists else pieces[number].block
+            self._paths.setdefault(block, []).append(number)
+        self._held: tuple[int, dict[str, Scores]] | None = None
+
+    def scores(self, shard: int) -> dict[str, Scores]:
+        """By ranker, of all pairs in the block of this shard of candidates."""
+        block = self._blocks.block_of(shard)
+        if self._held is None or self._held[0] != block:
+            self._held = (block, self._read(block))
+        return self._held[1]
+
+    def _read(self, block: int) -> dict[str, Scores]:
+        found: dict[str, Scores] = {}
+        for number in self._paths.get(block, []):
+            for row in read_shard(JUDGEMENTS, self._shards[number]):
+                divide = self._per_token and row["ranker"] == "ql"
+                score = row["score"] / max(1, row["tokens"]) if divide else row["score"]
+                found.setdefault(row["ranker"], {})[row["query_id"], row["passage_id"]] = score
+        return found
+
+
+def label(candidates: Sequence[Row], scores: Mapping[str, Scores], rule: Relabel) -> list[Row]:
     """One query's label rows, in the candidates' order.
 
-    A seed passage that retrieval missed ranks behind all that were retrieved. Equal scores rank
-    in the retriever's order.
+    A seed passage that retrieval missed ranks behind all that were retrieved. Equal scores rank in
+    the retriever's order. What a cascade left unjudged ranks behind all that was judged, in the
+    order of the first fusion, and has neither score nor rank of the later rankers.
     """
+    pairs = [(row["query_id"], row["passage_id"]) for row in candidates]
     retrieved = sum(row["rank"] is not None for row in candidates)
-    ranks = {"retriever": [row["rank"] or retrieved + 1 for row in candidates]}
-    values: dict[str, list[float]] = {}
-    for ranker, of_pair in scores.items():
-        values[ranker] = [of_pair[row["query_id"], row["passage_id"]] for row in candidates]
-        ranks[ranker] = _ranks(values[ranker], ranks["retriever"])
+    by_retriever = [row["rank"] or retrieved + 1 for row in candidates]
+    values = {ranker: [of.get(pair) for pair in pairs] for ranker, of in scores.items()}
+    ranks: dict[str, list[int | None]] = {"retriever": [*by_retriever]}
+    ranks |= {ranker: _ranks(of, by_retriever) for ranker, of in values.items()}
+    first = fused(ranks, rule.cascade.by, rule) if rule.cascade.by else [0.0] * len(pairs)
+    whole = {r: _behind(of, first, by_retriever) for r, of in ranks.items()}
+    final = fused(whole, rule.rankers, rule)
     return [
         {
             "query_id": row["query_id"],
             "passage_id": row["passage_id"],
-            "ql": values["ql"][i] if "ql" in values else None,
-            "rc": values["rc"][i] if "rc" in values else None,
-            "retriever_rank": ranks["retriever"][i],
-            "ql_rank": ranks["ql"][i] if "ql" in ranks else None,
-            "rc_rank": ranks["rc"][i] if "rc" in ranks else None,
-            "rrf": sum(1.0 / (rrf_k + ranks[ranker][i]) for ranker in rankers),
+            "similarity": row["similarity"],
+            **{judge: values[judge][i] if judge in values else None for judge in JUDGES},
+            "retriever_rank": by_retriever[i],
+            **{f"{judge}_rank": ranks[judge][i] if judge in ranks else None for judge in JUDGES},
+            "rrf": final[i],
             "teacher": None,
         }
         for i, row in enumerate(candidates)
     ]
+
+
+def fused(
+    ranks: Mapping[str, Sequence[int | None]], rankers: Sequence[Ranker], rule: Relabel
+) -> list[float]:
+    """The fusion of these rankers, which have ranked all candidates."""
+    parts = [
+        [rule.weights.get(ranker, 1.0) / (rule.rrf_k + (rank or 0)) for rank in ranks[ranker]]
+        for ranker in rankers
+    ]
+    return [sum(of_candidate) for of_candidate in zip(*parts, strict=True)]
 
 
 def by_query(rows: Sequence[Row]) -> list[list[Row]]:
@@ -72,10 +142,21 @@ def by_query(rows: Sequence[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _ranks(values: Sequence[float], ties: Sequence[int]) -> list[int]:
-    """1 for the highest value."""
-    order = sorted(range(len(values)), key=lambda i: (-values[i], ties[i]))
-    ranks = [0] * len(values)
-    for rank, i in enumerate(order, start=1):
+def _ranks(values: Sequence[float | None], ties: Sequence[int]) -> list[int | None]:
+    """1 for the highest value; None for what has none."""
+    judged = [(-value, ties[i], i) for i, value in enumerate(values) if value is not None]
+    ranks: list[int | None] = [None] * len(values)
+    for rank, (_, _, i) in enumerate(sorted(judged), start=1):
         ranks[i] = rank
     return ranks
+
+
+def _behind(
+    ranks: Sequence[int | None], first: Sequence[float], ties: Sequence[int]
+) -> list[int | None]:
+    """The ranks, and behind them those of what has none, by the first fusion."""
+    left = [(-first[i], ties[i], i) for i, rank in enumerate(ranks) if rank is None]
+    whole = list(ranks)
+    for rank, (_, _, i) in enumerate(sorted(left), start=len(ranks) - len(left) + 1):
+        whole[i] = rank
+    return whole

@@ -5,35 +5,95 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
+from distill.errors import UserError
 from distill.models import revision
 from distill.recipe import Retriever
-from distill.retrieve.encoder import SentenceTransformerEncoder
-from distill.retrieve.vectors import VectorStore, embed
+from distill.retrieve.encoder import Encoder, SentenceTransformerEncoder, computed_dtype
+from distill.retrieve.endpoint import EndpointEncoder
+from distill.retrieve.index import check_index, is_exact, make_index
+from distill.retrieve.search import Index
+from distill.retrieve.vectors import Precision, VectorStore, embed
 from distill.run import Run, Stage
 from distill.tables import PASSAGES, Reader, passage_text, read_rows
 
+_ALWAYS = {"model", "query_template", "max_tokens"}
+_WHERE_CHANGED = {"vectors", "query_prompt", "document_prompt"}
+"""Left out where they are as they were before they could be set."""
+
 
 def identity(retriever: Retriever) -> dict[str, object]:
-    """What of a retriever changes results: for fingerprints."""
-    settings = retriever.model_dump(exclude={"device", "batch_tokens", "index"})
-    return {**settings, "revision": revision(retriever.model)}
+    """What of a retriever changes results: for fingerprints. Exact indexes all give the same, so
+    only another one is named. A server answers for its own model: of that only the name is known,
+    and the address is no part of it."""
+    settings = retriever.model_dump(include=_ALWAYS)
+    settings |= retriever.model_dump(include=_WHERE_CHANGED, exclude_defaults=True)
+    served = retriever.base_url is not None
+    settings["revision"] = "served" if served else revision(retriever.model)
+    dtype = "float32" if served else computed_dtype(retriever.dtype, retriever.device)
+    if dtype != "float32":
+        settings["dtype"] = dtype
+    if retriever.sources != ["dense"]:
+        settings["sources"] = list(retriever.sources)
+    if len(retriever.sources) > 1:
+        settings["fusion_k"] = retriever.fusion_k
+    if not is_exact(retriever):
+        settings |= retriever.model_dump(include={"index", "effort", "index_rows"})
+    return settings
 
 
-def open_encoder(retriever: Retriever) -> SentenceTransformerEncoder:
-    return SentenceTransformerEncoder(
-        retriever.model, retriever.max_tokens, retriever.device, retriever.batch_tokens
-    )
+def open_encoder(retriever: Retriever) -> Encoder:
+    """
+    Raises:
+        UserError: if the model or the server cannot be had, or the model is causal though it must
+            be bidirectional.
+    """
+    if retriever.base_url is None:
+        return SentenceTransformerEncoder(
+            retriever.model,
+            retriever.max_tokens,
+            retriever.device,
+            retriever.batch_tokens,
+            retriever.dtype,
+            retriever.bidirectional,
+        )
+    if retriever.bidirectional:
+        raise UserError(
+            "retriever.bidirectional",
+            "cannot be checked of a model behind retriever.base_url",
+            "take it out; check the model where it runs",
+        )
+    return EndpointEncoder(retriever)
 
 
-def corpus_vectors(run: Run, encoder: SentenceTransformerEncoder, passages: Stage) -> VectorStore:
+def corpus_vectors(
+    run: Run, encoder: Encoder, passages: Stage, precision: Precision = "float32"
+) -> VectorStore:
     """A vector for each passage, in the corpus' order: from the run's store, or embedded into it.
     Of the texts one shard is in memory at a time; the ids all are."""
-    ids = [row["passage_id"] for row in read_rows(PASSAGES, passages.folder)]
-    texts = _Texts(passages.folder)
-    return embed(run.folder / "vectors", encoder, "document", ids, texts, "embed passages")
+    ids = passage_ids(passages)
+    texts = Texts(passages.folder)
+    root = run.folder / "vectors"
+    return embed(root, encoder, "document", ids, texts, "embed passages", precision)
 
 
-class _Texts(Sequence[str]):
+def dense_index(
+    run: Run, retriever: Retriever, encoder: Encoder, passages: Stage
+) -> tuple[VectorStore, Index]:
+    """The corpus' vectors and the recipe's index over them.
+
+    Raises:
+        UserError: before anything is embedded, if the recipe's index cannot be made.
+    """
+    check_index(retriever, encoder.dimensions, len(Texts(passages.folder)))
+    store = corpus_vectors(run, encoder, passages, retriever.vectors)
+    return store, make_index(retriever, store)
+
+
+def passage_ids(passages: Stage) -> list[str]:
+    return [row["passage_id"] for row in read_rows(PASSAGES, passages.folder)]
+
+
+class Texts(Sequence[str]):
     """The passages' texts by number, read from their shards as they are asked for."""
 
     def __init__(self, folder: Path) -> None:

@@ -12,10 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.errors import need
 from distill.retrieve.encoder import Vectors
 
 Rows = NDArray[np.int64]
+Propose = Callable[[Vectors, int], tuple[Vectors, Rows]]
+"""(queries, dimensions) float32 and a count -> scores and rows, (queries, count), in any order."""
+
+NOTHING = -1
+"""In the place of a row where an index finds fewer than asked; its score is minus infinity."""
+
 _EPSILON = 1e-4
 """Far above the error of a float32 inner product of unit vectors, far below what matters."""
 _MARGIN = 16
@@ -24,52 +29,51 @@ _PASSAGES_AT_ONCE = 16_384
 
 
 class Index(Protocol):
-    """`search` gives float32 scores and row numbers, both (queries, k), best first."""
+    """`search` gives float32 scores and row numbers, both (queries, at most k), best first. Where
+    an index finds fewer for one query than for another, the row `NOTHING` fills the end."""
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]: ...
 
 
 class ExactIndex:
     """Blocks of queries against blocks of passages with a running top-k: never the whole matrix,
-    and never more of a memory-mapped corpus than one block."""
+    and never more of a memory-mapped corpus than one block.
 
-    def __init__(self, vectors: Vectors) -> None:
+    Args:
+        rows: passages in a block at most.
+    """
+
+    def __init__(self, vectors: Vectors, rows: int | None = None) -> None:
         self.vectors = vectors
+        self._block = min(rows or _PASSAGES_AT_ONCE, _PASSAGES_AT_ONCE)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-        return _certain_top_k(self._propose, self.vectors, queries, k)
+        return certain_top_k(self._propose, self.vectors, queries, k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
-        scores = np.full((len(queries), 0), -np.inf, np.float32)
-        rows = np.zeros((len(queries), 0), np.int64)
-        for start in range(0, len(self.vectors), _PASSAGES_AT_ONCE):
-            block = np.asarray(self.vectors[start : start + _PASSAGES_AT_ONCE])
-            numbers = np.arange(start, start + len(block))
-            scores = np.concatenate([scores, queries @ block.T], axis=1)
-            rows = np.concatenate([rows, np.tile(numbers, (len(queries), 1))], axis=1)
-            if scores.shape[1] > count:
-                best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-                scores = np.take_along_axis(scores, best, axis=1)
-                rows = np.take_along_axis(rows, best, axis=1)
+        scores = np.full((len(queries), count), -np.inf, np.float32)
+        rows = np.full((len(queries), count), NOTHING, np.int64)
+        products = np.empty((len(queries), self._block), np.float32)
+        for start in range(0, len(self.vectors), self._block):
+            block = np.asarray(self.vectors[start : start + self._block], np.float32)
+            found = np.matmul(queries, block.T, out=products[:, : len(block)])
+            # After the first blocks few products beat the worst that is held.
+            better = found > scores.min(axis=1, keepdims=True)
+            for query in np.flatnonzero(better.any(axis=1)):
+                columns = np.flatnonzero(better[query])
+                merged = np.concatenate([scores[query], found[query, columns]])
+                numbers = np.concatenate([rows[query], columns + start])
+                best = np.argpartition(merged, -count)[-count:]
+                scores[query], rows[query] = merged[best], numbers[best]
         return scores, rows
 
 
-class FaissFlatIndex:
-    """FAISS' flat inner-product index (the extras `cpu` or `gpu`)."""
-
-    def __init__(self, vectors: Vectors) -> None:
-        faiss = need("faiss", "cpu")
-        self.vectors = vectors
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
-        for start in range(0, len(vectors), _PASSAGES_AT_ONCE):
-            self._index.add(np.ascontiguousarray(vectors[start : start + _PASSAGES_AT_ONCE]))
-
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-        return _certain_top_k(self._propose, self.vectors, queries, k)
-
-    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
-        scores, rows = self._index.search(np.ascontiguousarray(queries), count)
+def best_of(scores: Vectors, rows: Rows, count: int) -> tuple[Vectors, Rows]:
+    """The `count` best of each query's, in any order."""
+    if scores.shape[1] <= count:
         return scores, rows
+    best = np.argpartition(scores, -count, axis=1)[:, -count:]
+    return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
 
 
 def similarity(query: Vectors, passages: Vectors) -> Vectors:
@@ -80,12 +84,10 @@ def similarity(query: Vectors, passages: Vectors) -> Vectors:
     return result
 
 
-def _certain_top_k(
-    propose: Callable[[Vectors, int], tuple[Vectors, Rows]],
-    vectors: Vectors,
-    queries: Vectors,
-    k: int,
+def certain_top_k(
+    propose: Propose, vectors: Vectors, queries: Vectors, k: int
 ) -> tuple[Vectors, Rows]:
+    """The k best by `similarity`, of which `propose` knows the inner products to float32."""
     k = min(k, len(vectors))
     scores = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
@@ -99,7 +101,7 @@ def _certain_top_k(
                 if count < len(vectors) and _cuts_a_tie(proposed[place], k):
                     unclear.append(query)
                     continue
-                scores[query], rows[query] = _rescore(queries[query], vectors, candidates[place], k)
+                scores[query], rows[query] = rescore(queries[query], vectors, candidates[place], k)
             pending = np.array(unclear, dtype=np.int64)
             count = min(2 * count, len(vectors))
     return scores, rows
@@ -111,12 +113,8 @@ def _cuts_a_tie(scores: Vectors, k: int) -> bool:
     return bool(ordered[-1] >= ordered[k - 1] - _EPSILON)
 
 
-def _rescore(query: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+def rescore(query: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+    """The k best of these rows by `similarity`, best first; as many as there are if fewer."""
     exact = similarity(query, vectors[rows])
     order = np.lexsort((rows, -exact))[:k]
     return exact[order], rows[order]
-
-
-def make_index(kind: str, vectors: Vectors) -> Index:
-    """`exact` or `faiss-flat`."""
-    return FaissFlatIndex(vectors) if kind == "faiss-flat" else ExactIndex(vectors)

@@ -1,6 +1,7 @@
 """Vectors on disk: written chunk after chunk as they are produced, into a memory-mapped `.npy`
-beside their ids. A store is addressed by what it holds (model, revision, length, side, texts), so
-the same vectors are never computed twice within a run, and a killed run goes on at its chunk."""
+beside their ids. A store is addressed by what it holds (model, revision, length, side, texts,
+precision), so the same vectors are never computed twice within a run, and a killed run goes on at
+its chunk."""
 
 import hashlib
 import os
@@ -8,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,16 +17,20 @@ from distill.progress import Progress
 from distill.retrieve.encoder import Encoder, Side, Vectors
 from distill.run import fingerprint, read_json, write_json
 
+Precision = Literal["float32", "float16"]
+
 CHUNK = 1024
 """Texts between two commits; the composition of batches, and so every byte, depends on it."""
 
 
 @dataclass(frozen=True)
 class VectorStore:
-    """`vectors` has shape (ids, dimensions), float32, read-only and memory-mapped."""
+    """`vectors` has shape (ids, dimensions), read-only and memory-mapped, in the precision asked
+    for; an index over them may be kept in `folder`."""
 
     ids: list[str]
     vectors: Vectors
+    folder: Path
 
     @property
     def row_of(self) -> dict[str, int]:
@@ -32,36 +38,48 @@ class VectorStore:
 
 
 def embed(
-    root: Path, encoder: Encoder, side: Side, ids: Sequence[str], texts: Sequence[str], label: str
+    root: Path,
+    encoder: Encoder,
+    side: Side,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    label: str,
+    precision: Precision = "float32",
 ) -> VectorStore:
     """The texts' unit vectors, from the store under `root` or computed into it.
 
     Resumable: after each chunk the file is flushed to disk and the row count committed.
     """
-    folder = root / _address(encoder, side, ids, texts)
+    folder = root / _address(encoder, side, ids, texts, precision)
     if not folder.exists():
-        _create(folder, encoder, ids, len(texts))
+        _create(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
     if done < len(texts):
         _fill(folder, encoder, side, texts, done, label)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    return VectorStore(list(ids), vectors)
+    return VectorStore(list(ids), vectors, folder)
 
 
-def _address(encoder: Encoder, side: Side, ids: Sequence[str], texts: Sequence[str]) -> str:
+def _address(
+    encoder: Encoder, side: Side, ids: Sequence[str], texts: Sequence[str], precision: Precision
+) -> str:
     content = hashlib.sha256()
     for id_, text in zip(ids, texts, strict=True):
         content.update(f"{len(id_)} {len(text)} {id_}{text}".encode())
     settings = {"encoder": encoder.identity, "side": side, "texts": content.hexdigest()}
+    if precision != "float32":
+        settings["precision"] = precision
     return fingerprint("vectors", settings, {})
 
 
-def _create(folder: Path, encoder: Encoder, ids: Sequence[str], rows: int) -> None:
+def _create(
+    folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: Precision
+) -> None:
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     shape = (rows, encoder.dimensions)
-    np.lib.format.open_memmap(fresh / "vectors.npy", "w+", np.float32, shape).flush()
+    np.lib.format.open_memmap(fresh / "vectors.npy", "w+", np.dtype(precision), shape).flush()
     write_json(fresh / "ids.json", list(ids))
     write_json(fresh / "encoder.json", encoder.identity)
     write_json(fresh / "done.json", {"rows": 0})

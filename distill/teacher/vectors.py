@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Teacher
 from distill.retrieve.encoder import SentenceTransformerEncoder, Side, Vectors
 from distill.retrieve.vectors import VectorStore, embed
 from distill.run import Run
@@ -27,9 +27,7 @@ def teacher_vectors(
     teacher = recipe.teacher
     if teacher.model is None:
         raise ValueError("no teacher.model: a recipe that trains on one is refused without it")
-    encoder = SentenceTransformerEncoder(
-        teacher.model, teacher.max_tokens, teacher.device, teacher.batch_tokens
-    )
+    encoder = open_teacher(teacher, teacher.model)
 
     def store(side: Side, texts: Mapping[str, str]) -> VectorStore:
         ids, label = list(texts), f"teacher's {side} vectors"
@@ -37,6 +35,13 @@ def teacher_vectors(
 
     stores = [store("query", queries), *(store("document", texts) for texts in documents if texts)]
     return TeacherRows([s.vectors for s in stores])
+
+
+def open_teacher(settings: Teacher, model: str) -> SentenceTransformerEncoder:
+    """One of the recipe's teachers."""
+    return SentenceTransformerEncoder(
+        model, settings.max_tokens, settings.device, settings.batch_tokens
+    )
 
 
 class TeacherRows:

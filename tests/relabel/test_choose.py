@@ -3,20 +3,18 @@
 import random
 
 import pytest
+from relabel.labelled import OF_TEXTS, label, prepare, query, recipe
 
+from distill.errors import UserError
 from distill.recipe import Relabel
-from distill.relabel.choose import choose
+from distill.relabel.choose import choose, make_examples
+from distill.run import Run, read_json, write_json
+from distill.tables import DROPPED, EXAMPLES, read_shard
 
 
 def labels(rrf_by_id):
     return [
-        {
-            "query_id": "q",
-            "passage_id": id_,
-            "rrf": rrf,
-            "retriever_rank": rank,
-            "ql_rank": 10 - rank,
-        }
+        label(id_, rrf, rank, ql=-float(10 - rank), ql_rank=10 - rank)
         for rank, (id_, rrf) in enumerate(rrf_by_id.items(), start=1)
     ]
 
@@ -24,10 +22,22 @@ def labels(rrf_by_id):
 ROWS = labels({"a": 0.5, "b": 2.0, "seed": 1.0, "c": 0.2, "d": 0.3})
 
 
-def chosen(rows=ROWS, **rule):
-    choice = choose(rows, "seed", Relabel(**rule), random.Random(1))
+def made(rows, texts=OF_TEXTS, **rule):
+    return choose(rows, "seed", texts, Relabel(**rule), random.Random(1))
+
+
+def chosen(rows=ROWS, texts=OF_TEXTS, **rule):
+    choice = made(rows, texts, **rule)
     assert choice is not None
-    return choice.positive["passage_id"], [row["passage_id"] for row in choice.negatives]
+    return choice.positives[0]["passage_id"], [row["passage_id"] for row in choice.negatives]
+
+
+def judged(**by_id):
+    """Rows in the order of fusion, each with the rc that is named."""
+    return [
+        label(id_, 2.0 - i / 10, i + 1, rc=rc, rc_rank=i + 1 if rc is not None else None)
+        for i, (id_, rc) in enumerate(by_id.items())
+    ]
 
 
 def test_the_first_by_fusion_becomes_positive_and_the_last_negative():
@@ -36,6 +46,11 @@ def test_the_first_by_fusion_becomes_positive_and_the_last_negative():
 
 def test_the_seed_can_be_kept():
     assert chosen(positive="seed") == ("seed", ["c"])
+
+
+@pytest.mark.parametrize(("margin", "positive"), [(0.9, "b"), (1.0, "b"), (1.1, "seed")])
+def test_the_first_must_lead_the_seed_by_the_margin(margin, positive):
+    assert chosen(positive="margin", positive_margin=margin)[0] == positive
 
 
 def test_the_seed_is_never_a_negative():
@@ -60,7 +75,226 @@ def test_fewer_than_asked_stays_fewer():
     assert len(chosen(negatives="sampled", negative_count=50)[1]) == 3
 
 
-@pytest.mark.parametrize(("rankers", "positive"), [(["retriever", "ql"], "x"), (["ql"], "y")])
+@pytest.mark.parametrize(("rankers", "positive"), [(["retriever", "ql"], "a"), (["ql"], "b")])
 def test_the_first_named_ranker_breaks_ties(rankers, positive):
-    rows = labels({"x": 1.0, "y": 1.0, "seed": 0.5, "z": 0.1})
+    rows = labels({"a": 1.0, "b": 1.0, "seed": 0.5, "c": 0.1})
     assert chosen(rows, rankers=rankers)[0] == positive
+
+
+def test_what_the_first_ranker_has_not_judged_loses_ties():
+    rows = [
+        label("a", 1.0, 1),
+        label("b", 1.0, 2, ql=-1.0, ql_rank=2),
+        label("seed", 0.5, 3, ql=-0.5, ql_rank=1),
+    ]
+    assert chosen(rows, rankers=["ql"]) == ("b", ["a"])
+
+
+# Similarities are 0.9, 0.8, 0.7, 0.6 and 0.5 for a, b, the seed, c and d; b is the positive.
+
+
+@pytest.mark.parametrize(
+    ("rule", "negatives", "counts"),
+    [
+        ({"max_negative_share": 0.74}, ["d"], [2, 0]),
+        ({"max_negative_share": 0.76}, ["c", "d"], [1, 0]),
+        ({"negative_margin": 0.25}, ["d"], [0, 2]),
+        ({"negative_margin": 0.15}, ["c", "d"], [0, 1]),
+        ({"max_negative_share": 0.95, "negative_margin": 0.25}, ["d"], [1, 1]),
+    ],
+)
+def test_negatives_must_be_less_similar_than_the_positive(rule, negatives, counts):
+    choice = made(ROWS, negative_count=5, **rule)
+    assert [row["passage_id"] for row in choice.negatives] == negatives
+    names = ("negatives rejected by max_negative_share", "negatives rejected by negative_margin")
+    assert [choice.counts[name] for name in names] == counts
+
+
+@pytest.mark.parametrize(("similarity", "kept"), [(-0.2, False), (-0.205, False), (-0.22, True)])
+def test_the_share_lies_below_a_positive_of_negative_similarity(similarity, kept):
+    rows = [
+        label("b", 2.0, 1, similarity=-0.2),
+        label("seed", 1.0, 2, similarity=-0.1),
+        label("a", 0.5, 3, similarity=similarity),
+    ]
+    assert (chosen(rows, max_negative_share=0.95)[1] == ["a"]) is kept
+
+
+def test_a_negative_that_the_llm_confirms_may_be_similar():
+    rows = judged(b=2.0, seed=1.0, a=-0.5, c=0.5, d=None)
+    rule = {"rankers": ["rc"], "max_negative_share": 0.1, "negative_count": 5}
+    assert chosen(rows, **rule) == ("b", [])
+    choice = made(rows, **rule, confirmed_exempt=True)
+    assert [row["passage_id"] for row in choice.negatives] == ["a"]
+    assert choice.counts["negatives kept as confirmed by the LLM"] == 1
+    assert choice.counts["negatives rejected by max_negative_share"] == 2
+
+
+def test_a_grade_below_low_confirms_a_negative():
+    rows = [
+        label("b", 2.0, 1, graded=2.5, graded_rank=1),
+        label("seed", 1.0, 2, graded=1.5, graded_rank=2),
+        label("a", 0.5, 3, graded=0.9, graded_rank=3),
+        label("c", 0.4, 4, graded=1.0, graded_rank=4),
+    ]
+    rule = {"rankers": ["graded"], "negative_margin": 0.9, "confirmed_exempt": True}
+    assert chosen(rows, **rule, negative_count=5) == ("b", ["a"])
+
+
+def test_what_reads_like_the_seed_or_the_positive_is_no_negative():
+    texts = {
+        **OF_TEXTS,
+        "a": OF_TEXTS["b"].upper(),
+        "c": f"Insects. {OF_TEXTS['seed']}",
+    }
+    choice = made(ROWS, texts, negative_count=5)
+    assert [row["passage_id"] for row in choice.negatives] == ["d"]
+    assert choice.counts == {
+        "near-duplicates of the seed left out": 1,
+        "near-duplicates of a positive left out": 1,
+    }
+    assert chosen(ROWS, texts, negative_count=5, near_duplicates=None) == ("b", ["c", "d", "a"])
+    same = {**OF_TEXTS, "c": OF_TEXTS["seed"]}
+    assert chosen(ROWS, same, negative_count=5, near_duplicates=None) == ("b", ["d", "a"])
+
+
+def test_what_reads_like_the_seed_may_be_the_positive():
+    texts = {**OF_TEXTS, "b": OF_TEXTS["seed"].lower()}
+    assert chosen(ROWS, texts) == ("b", ["c"])
+
+
+def test_a_query_that_no_candidate_answers_is_none():
+    rows = judged(b=0.2, seed=-1.0, a=None)
+    assert made(rows, rankers=["rc"], min_relevance=0.3) is None
+    assert chosen(rows, rankers=["rc"], min_relevance=0.2)[0] == "b"
+
+
+def test_a_grade_is_the_relevance_only_where_rc_does_not_judge():
+    rows = [
+        label("b", 2.0, 1, rc=-1.0, rc_rank=1, graded=3.0, graded_rank=1),
+        label("seed", 1.0, 2, graded=2.0, graded_rank=2),
+    ]
+    assert made(rows, rankers=["rc", "graded"], min_relevance=1.5) is None
+    assert made(rows, rankers=["graded"], min_relevance=1.5) is not None
+
+
+def test_further_candidates_that_answer_are_positives_too_and_no_negatives():
+    rows = judged(b=3.0, a=1.0, seed=2.0, c=-1.0, d=None)
+    choice = made(rows, rankers=["rc"], more_positives=1.0, negative_count=5)
+    assert [row["passage_id"] for row in choice.positives] == ["b", "a", "seed"]
+    assert [row["passage_id"] for row in choice.negatives] == ["d", "c"]
+
+
+# --- the stage ----------------------------------------------------------------------------------
+
+
+def examples_of(folder, prepared, run, **rule):
+    return make_examples(
+        run,
+        recipe(folder, shard_size=2, **rule),
+        prepared.passages,
+        prepared.queries,
+        prepared.labels,
+        prepared.candidates,
+    )
+
+
+def three_queries():
+    return [query("q1"), query("q2", "a"), query("q3", "b")]
+
+
+def two_shards_of_labels():
+    def of(query_id, **rc_by_id):
+        return [
+            {**row, "query_id": query_id, "ql": -1.0, "ql_rank": row["rc_rank"]}
+            for row in judged(**rc_by_id)
+        ]
+
+    first = [*of("q1", b=2.0, seed=1.0, c=-1.0), *of("q2", a=3.0, b=1.5, d=-2.0)]
+    return [first, of("q3", b=-1.0, c=-2.0)]
+
+
+def test_examples_have_texts_scores_and_an_id_for_each_positive(tmp_path):
+    with Run(tmp_path / "run") as run:
+        prepared = prepare(run, three_queries(), two_shards_of_labels(), missed=1)
+        stage = examples_of(
+            tmp_path, prepared, run, rankers=["rc"], min_relevance=0.0, more_positives=1.5
+        )
+    rows = stage.rows(EXAMPLES)
+    assert [(row["query_id"], row["positive_id"], row["relabelled"]) for row in rows] == [
+        ("q1", "b", True),
+        ("q2", "a", False),
+        ("q2+2", "b", True),
+    ]
+    assert rows[0]["positive"] == OF_TEXTS["b"]
+    assert rows[0]["negative_ids"] == ["c"]
+    assert rows[0]["negatives"] == [OF_TEXTS["c"]]
+    assert rows[0]["positive_score"] == pytest.approx(0.9)
+    assert rows[0]["negative_scores"] == pytest.approx([0.7])
+    assert rows[2]["negatives"] == rows[1]["negatives"] == [OF_TEXTS["d"]]
+    counts = stage.manifest["counts"]
+    assert counts["kept"] == 2
+    assert counts["positive changed"] == 1
+    assert counts["additional positives"] == 1
+    assert counts["dropped: no candidate answers it"] == 1
+    (dropped,) = read_shard(DROPPED, stage.book / "dropped-part-00001.parquet")
+    assert dropped["item_id"] == "q3"
+    assert dropped["reason"] == "no candidate answers it"
+    assert stage.manifest["figures"]["share_relabelled"] == 0.5
+    assert stage.manifest["figures"]["share_seed_not_retrieved"] == pytest.approx(1 / 3, abs=1e-4)
+    (change,) = read_json(stage.book / "changes.json")
+    assert change["query_id"] == "q1"
+    assert (change["seed"], change["positive"]) == (OF_TEXTS["seed"], OF_TEXTS["b"])
+
+
+def test_fewer_negatives_than_asked_are_counted(tmp_path):
+    with Run(tmp_path / "run") as run:
+        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        stage = examples_of(tmp_path, prepared, run, rankers=["rc"], negative_count=2)
+    assert [len(row["negatives"]) for row in stage.rows(EXAMPLES)] == [1, 2, 1]
+    assert stage.manifest["counts"]["fewer negatives than asked"] == 2
+
+
+def test_a_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
+    files = {}
+    for name in ("whole", "lost"):
+        with Run(tmp_path / name) as run:
+            prepared = prepare(run, three_queries(), two_shards_of_labels())
+            stage = examples_of(tmp_path, prepared, run, negatives="sampled")
+            if name == "lost":
+                (stage.folder / "part-00001.parquet").unlink()
+                write_json(stage.book / "manifest.json", stage.manifest | {"complete": False})
+                examples_of(tmp_path, prepared, run, negatives="sampled")
+            paths = [*stage.folder.glob("*.parquet"), stage.book / "changes.json"]
+            files[name] = {path.name: path.read_bytes() for path in paths}
+    assert files["whole"] == files["lost"]
+    assert len(files["whole"]) == 3
+
+
+def test_nothing_left_is_an_error_each_time(tmp_path):
+    with Run(tmp_path / "run") as run:
+        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        for _ in range(2):
+            with pytest.raises(UserError, match="no query is left"):
+                examples_of(tmp_path, prepared, run, rankers=["rc"], min_relevance=9.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ({"block": 2}, False),
+        ({"negative_range": (1, 3)}, False),
+        ({"positive_margin": 0.1}, False),
+        ({"near_duplicates": None}, True),
+        ({"negatives": "range", "negative_range": (1, 3)}, True),
+        ({"positive": "margin"}, True),
+        ({"negative_margin": 0.1}, True),
+    ],
+)
+def test_the_fingerprint_holds_what_changes_the_choice(tmp_path, rule, changes):
+    marks = []
+    for number, of in enumerate(({}, rule)):
+        with Run(tmp_path / str(number)) as run:
+            prepared = prepare(run, three_queries(), two_shards_of_labels())
+            marks.append(examples_of(tmp_path, prepared, run, **of).fingerprint)
+    assert (marks[0] != marks[1]) is changes

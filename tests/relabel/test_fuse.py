@@ -1,27 +1,33 @@
 """Ranks and their fusion."""
 
 import pytest
+from relabel.rows import candidate
 
-from distill.relabel.fuse import fuse
+from distill.recipe import Relabel
+from distill.relabel.fuse import label
 
 
 def candidates(ranks):
+    """A rank of None is a seed that was missed."""
     return [
-        {"query_id": "q", "passage_id": f"p{i}", "rank": rank, "similarity": 1.0 - i / 10}
-        for i, rank in enumerate(ranks)
+        candidate("q", f"p{i}" if rank else f"-p{i}", rank or 0) for i, rank in enumerate(ranks)
     ]
 
 
-def scores(ranker, values):
-    return {ranker: {("q", f"p{i}"): value for i, value in enumerate(values)}}
+def scores(**by_ranker):
+    return {
+        ranker: {("q", f"p{i}"): value for i, value in enumerate(values) if value is not None}
+        for ranker, values in by_ranker.items()
+    }
+
+
+def labels(ranks, judged, **rule):
+    return label(candidates(ranks), judged, Relabel(**rule))
 
 
 def test_reciprocal_ranks_without_constant_as_in_gecko():
-    rows = fuse(
-        candidates([1, 2, 3]),
-        scores("ql", [-9.0, -3.0, -5.0]) | scores("rc", [0.1, 0.3, -0.2]),
-        ["ql", "rc"],
-        rrf_k=0,
+    rows = labels(
+        [1, 2, 3], scores(ql=[-9.0, -3.0, -5.0], rc=[0.1, 0.3, -0.2]), rankers=["ql", "rc"]
     )
     assert [row["ql_rank"] for row in rows] == [3, 1, 2]
     assert [row["rc_rank"] for row in rows] == [2, 1, 3]
@@ -29,17 +35,41 @@ def test_reciprocal_ranks_without_constant_as_in_gecko():
 
 
 def test_the_constant_and_the_retriever_as_a_ranker():
-    rows = fuse(candidates([1, 2]), scores("ql", [-2.0, -1.0]), ["ql", "retriever"], rrf_k=60)
+    rows = labels([1, 2], scores(ql=[-2.0, -1.0]), rankers=["ql", "retriever"], rrf_k=60)
     assert [row["rrf"] for row in rows] == pytest.approx([1 / 62 + 1 / 61] * 2)
     assert rows[0]["rc"] is None
     assert rows[0]["rc_rank"] is None
 
 
+def test_weights_of_rankers():
+    rows = labels(
+        [1, 2],
+        scores(ql=[-2.0, -1.0]),
+        rankers=["ql", "retriever"],
+        weights={"ql": 3.0},
+    )
+    assert [row["rrf"] for row in rows] == pytest.approx([3 / 2 + 1, 3 + 1 / 2])
+
+
 def test_a_missed_seed_ranks_behind_what_was_retrieved():
-    rows = fuse(candidates([1, 2, None]), {}, ["retriever"], rrf_k=0)
+    rows = labels([1, 2, None], {}, rankers=["retriever"])
     assert [row["retriever_rank"] for row in rows] == [1, 2, 3]
 
 
 def test_equal_scores_rank_in_the_retrievers_order():
-    rows = fuse(candidates([2, 1, 3]), scores("ql", [-1.0, -1.0, -1.0]), ["ql"], rrf_k=0)
+    rows = labels([2, 1, 3], scores(ql=[-1.0, -1.0, -1.0]), rankers=["ql"])
     assert [row["ql_rank"] for row in rows] == [2, 1, 3]
+
+
+def test_what_a_cascade_left_ranks_behind_in_the_order_of_its_first_judgement():
+    rows = labels(
+        [1, 2, 3, 4],
+        scores(rc=[0.1, 0.9, 0.2, 0.8], ql=[None, -9.0, None, -1.0]),
+        rankers=["ql", "rc"],
+        cascade={"by": ["rc"], "keep": 2},
+    )
+    assert [row["ql_rank"] for row in rows] == [None, 2, None, 1]
+    assert [row["ql"] for row in rows] == [None, -9.0, None, -1.0]
+    assert [row["rrf"] for row in rows] == pytest.approx(
+        [1 / 4 + 1 / 4, 1 / 2 + 1, 1 / 3 + 1 / 3, 1 + 1 / 2]
+    )

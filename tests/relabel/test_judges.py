@@ -1,14 +1,26 @@
 """Judging by a tiny real model: passage-major equals one prompt a pair."""
 
+import math
+
 import pytest
 
+from distill.errors import UserError
 from distill.llm import ScoreRequest
+from distill.llm.protocol import Score
 from distill.llm.transformers_engine import TransformersEngine
-from distill.prompts import load_prompt, packaged_recipes
-from distill.relabel.judge import by_passage, judge_ql, judge_rc
+from distill.prompts import CONTINUATION, load_prompt, packaged_recipes
+from distill.relabel.judges import (
+    GRADES,
+    expected_grade,
+    judge_fused,
+    judge_graded,
+    judge_ql,
+    judge_rc,
+)
 
 PASSAGES = ["Bees dance to tell other bees where the flowers are.", "Tides follow the moon."]
 QUERIES = ["why do bees dance", "what moves the sea"]
+REQUESTS = [(passage, QUERIES) for passage in PASSAGES]
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +28,13 @@ def engine(llm_folder) -> TransformersEngine:
     return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
 
 
+def prompt_of(name):
+    return load_prompt(f"prompts/{name}.jinja", packaged_recipes(), parts=2)
+
+
 def test_query_likelihood_is_the_querys_log_probability_behind_its_passage(engine):
-    prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
-    together = judge_ql(engine, prompt, [(p, QUERIES) for p in PASSAGES])
+    prompt = prompt_of("ql")
+    together = judge_ql(engine, prompt, REQUESTS)
     for passage, judged in zip(PASSAGES, together, strict=True):
         for query, (score, tokens) in zip(QUERIES, judged, strict=True):
             request = ScoreRequest(prompt.render(passage=passage), (f" {query}",))
@@ -27,19 +43,49 @@ def test_query_likelihood_is_the_querys_log_probability_behind_its_passage(engin
             assert tokens == alone.tokens
 
 
+def likelihoods(engine, prompt, passage, query, verdicts):
+    """Of query and verdict as one continuation, each on its own."""
+    texts = [prompt.render(1, query=query, verdict=verdict) for verdict in verdicts]
+    prefix = prompt.render(passage=passage)
+    return [engine.score([ScoreRequest(prefix, (text,))])[0][0].logprob for text in texts]
+
+
 def test_relevance_is_the_log_odds_of_the_verdicts(engine):
-    prompt = load_prompt("prompts/rc.jinja", packaged_recipes(), parts=2)
-    [[(score, _)]] = judge_rc(engine, prompt, [(PASSAGES[0], QUERIES[:1])])
-    prefix = prompt.render(passage=PASSAGES[0])
-    yes, no = (prompt.render(1, query=QUERIES[0], verdict=v) for v in ("yes", "no"))
-    assert yes.endswith("Relevant: yes")
-    [[a, b]] = engine.score([ScoreRequest(prefix, (yes, no))])
-    assert score == pytest.approx(a.logprob - b.logprob, abs=1e-3)
+    prompt = prompt_of("rc")
+    for passage, judged in zip(PASSAGES, judge_rc(engine, prompt, REQUESTS), strict=True):
+        for query, (score, _) in zip(QUERIES, judged, strict=True):
+            yes, no = likelihoods(engine, prompt, passage, query, ("yes", "no"))
+            assert score == pytest.approx(yes - no, abs=1e-3)
 
 
-def test_candidates_are_grouped_by_passage():
-    rows = [
-        {"query_id": q, "passage_id": p}
-        for q, p in [("q1", "b"), ("q1", "a"), ("q2", "b"), ("q3", "c")]
-    ]
-    assert by_passage(rows) == [("a", ["q1"]), ("b", ["q1", "q2"]), ("c", ["q3"])]
+def test_a_grade_is_the_mean_by_the_verdicts_likelihoods(engine):
+    prompt = prompt_of("graded")
+    [[(grade, _), _], _] = judge_graded(engine, prompt, REQUESTS)
+    weights = [math.exp(x) for x in likelihoods(engine, prompt, PASSAGES[0], QUERIES[0], GRADES)]
+    expected = sum(n * weight for n, weight in enumerate(weights)) / sum(weights)
+    assert grade == pytest.approx(expected, abs=1e-3)
+
+
+def test_grades_reach_from_none_to_high():
+    assert expected_grade(Score(0, 1, (0.0, -800.0, -800.0, -800.0))) == 0
+    assert expected_grade(Score(0, 1, (-800.0, -800.0, -800.0, 0.0))) == 3
+    assert expected_grade(Score(0, 1, (-9.0, -9.0, -9.0, -9.0))) == pytest.approx(1.5)
+
+
+def test_one_fused_pass_gives_what_two_give(engine):
+    prompt = prompt_of("rc")
+    fused = judge_fused(engine, prompt, REQUESTS)
+    for ours, alone in zip(fused.rc, judge_rc(engine, prompt, REQUESTS), strict=True):
+        assert [score for score, _ in ours] == pytest.approx([s for s, _ in alone], abs=1e-3)
+    for passage, judged in zip(PASSAGES, fused.ql, strict=True):
+        for query, (score, _) in zip(QUERIES, judged, strict=True):
+            request = ScoreRequest(prompt.render(passage=passage), (f" {query}\nRelevant:",))
+            assert score == pytest.approx(engine.score([request])[0][0].logprob, abs=1e-3)
+
+
+@pytest.mark.parametrize("ending", [" {{ query }} or not", " {{ verdict }}: {{ query }}"])
+def test_a_prompt_whose_verdict_is_not_its_end_is_refused(engine, tmp_path, ending):
+    (tmp_path / "mine.jinja").write_text(f"{{{{ passage }}}}\n{CONTINUATION}{ending}\n")
+    prompt = load_prompt("mine.jinja", tmp_path, parts=2)
+    with pytest.raises(UserError, match=r"mine\.jinja.*does not end in the verdict"):
+        judge_rc(engine, prompt, REQUESTS)

@@ -1,39 +1,45 @@
-"""Every index gives the same rows in the same order, ties included."""
+"""Every exact index gives the same rows in the same order, ties included, whatever its blocks,
+parts and precision."""
 
 import numpy as np
 import pytest
+from retrieve.made import brute_force, store_of, unit, with_ties
 
+from distill.recipe import Retriever
 from distill.retrieve import search
-from distill.retrieve.search import ExactIndex, FaissFlatIndex
+from distill.retrieve.faiss_index import FaissFlatGpuIndex
+from distill.retrieve.index import make_index
+from distill.retrieve.search import ExactIndex
 
-faiss = pytest.importorskip("faiss")
-
-
-def unit(rows: int, width: int, seed: int) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+pytest.importorskip("faiss")
 
 
-def brute_force(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
-    scores = (queries.astype(np.float64) @ vectors.astype(np.float64).T).astype(np.float32)
-    return np.stack([np.lexsort((np.arange(len(vectors)), -row))[:k] for row in scores])
-
-
-def with_ties(rows: int) -> np.ndarray:
-    """Each vector stands there up to forty times, far apart: more ties than any margin."""
-    distinct = unit(rows // 40, 24, seed=1)
-    return distinct[np.random.default_rng(2).integers(len(distinct), size=rows)]
+def found(tmp_path, vectors, queries, k, **settings):
+    return make_index(Retriever(**settings), store_of(tmp_path, vectors)).search(queries, k)
 
 
 @pytest.mark.parametrize("vectors", [unit(500, 24, 3), with_ties(400), unit(7, 24, 4)])
 @pytest.mark.parametrize("k", [1, 5, 20])
-def test_faiss_flat_equals_exact_search_ties_included(vectors, k):
-    queries = np.concatenate([unit(30, 24, 5), vectors[:10]])
-    exact_scores, exact_rows = ExactIndex(vectors).search(queries, k)
-    faiss_scores, faiss_rows = FaissFlatIndex(vectors).search(queries, k)
-    assert np.array_equal(exact_rows, brute_force(queries, vectors, k))
-    assert np.array_equal(faiss_rows, exact_rows)
-    assert np.array_equal(faiss_scores, exact_scores)
+@pytest.mark.parametrize("rows", [None, 3, 64])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_exact_kinds_are_equal_ties_included(tmp_path, vectors, k, rows, precision):
+    vectors = vectors.astype(precision)
+    queries = np.concatenate([unit(30, 24, 5), vectors[:10].astype(np.float32)])
+    scores, exact = found(tmp_path, vectors, queries, k, index_rows=rows)
+    faiss_scores, faiss = found(tmp_path, vectors, queries, k, index="faiss-flat", index_rows=rows)
+    assert np.array_equal(exact, brute_force(queries, vectors, k))
+    assert np.array_equal(faiss, exact)
+    assert np.array_equal(faiss_scores, scores)
+
+
+@pytest.mark.parametrize("rows", [None, 37])
+def test_the_search_that_gpus_do_is_equal_too(tmp_path, rows):
+    """All but the copy onto a GPU, which needs one."""
+    vectors, queries = with_ties(400), unit(30, 24, 5)
+    index = FaissFlatGpuIndex(vectors, tmp_path, Retriever(index="faiss-flat", index_rows=rows))
+    found, exact = index.search(queries, 9), ExactIndex(vectors).search(queries, 9)
+    assert np.array_equal(found[1], exact[1])
+    assert np.array_equal(found[0], exact[0])
 
 
 def test_block_sizes_do_not_change_the_result(monkeypatch):

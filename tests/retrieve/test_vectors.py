@@ -53,6 +53,16 @@ def test_another_side_or_text_is_another_store(tmp_path, encoder):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_float16_is_a_store_of_its_own_and_takes_half(tmp_path, encoder):
+    whole = embed(tmp_path / "32", encoder, "document", IDS, TEXTS, "embed")
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path / "16", Dies(encoder, 2), "document", IDS, TEXTS, "embed", "float16")
+    half = embed(tmp_path / "16", Dies(encoder, 1), "document", IDS, TEXTS, "embed", "float16")
+    assert half.vectors.dtype == np.float16
+    assert np.array_equal(half.vectors, whole.vectors.astype(np.float16))
+    assert half.folder.name != whole.folder.name
+
+
 def test_vectors_are_the_models_own(tmp_path, encoder):
     vectors = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors
     expected = encoder.model.encode_document(TEXTS, normalize_embeddings=True)

@@ -18,7 +18,7 @@ from distill.prompts import as_data
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.retrieve.corpus import identity as retriever_identity
 from distill.retrieve.corpus import open_encoder
-from distill.retrieve.encoder import SentenceTransformerEncoder, Vectors
+from distill.retrieve.encoder import Encoder, Vectors
 from distill.retrieve.vectors import embed
 from distill.run import Run, Shard, Stage
 from distill.tables import BRAINSTORM, TASKS, Row
@@ -141,7 +141,7 @@ def _of_group(
     written: Sequence[Row],
     settings: Brainstorm,
     run: Run,
-    encoder: SentenceTransformerEncoder | None,
+    encoder: Encoder | None,
 ) -> Shard:
     fixed = FORMS[group].task
     if fixed is not None or encoder is None:

@@ -10,7 +10,7 @@ from distill.generate.filters.draw import Draw
 from distill.llm.protocol import LLM
 from distill.prompts import Prompt, as_data
 from distill.recipe import Recipe
-from distill.relabel.judge import judge_ql
+from distill.relabel.judges import judge_ql
 
 Order = Callable[[Sequence[Sequence[Draw]]], list[list[Draw]]]
 """The draws of some queries, each query's the best first."""

@@ -8,19 +8,20 @@ import numpy as np
 
 from distill.generate.filters.draw import Draw, Filter, Retrieved
 from distill.recipe import Retriever
-from distill.retrieve.corpus import corpus_vectors, open_encoder
-from distill.retrieve.search import make_index, similarity
+from distill.retrieve.corpus import dense_index, open_encoder
+from distill.retrieve.search import similarity
 from distill.run import Run, Stage
 
 
 class SeedSearch:
-    """Looks for the seed passages of queries among their first `depth` passages. Task and query
-    are embedded together, as relabelling does."""
+    """Looks for the seed passages of queries among their first `depth` passages by the dense index,
+    whatever other sources the retriever has. Task and query are embedded together, as relabelling
+    does."""
 
     def __init__(self, run: Run, retriever: Retriever, passages: Stage, depth: int) -> None:
         self._encoder = open_encoder(retriever)
-        self._vectors = corpus_vectors(run, self._encoder, passages).vectors
-        self._index = make_index(retriever.index, self._vectors)
+        store, self._index = dense_index(run, retriever, self._encoder, passages)
+        self._vectors = store.vectors
         self._template = retriever.query_template
         self._depth = depth
 

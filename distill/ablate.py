@@ -1,0 +1,150 @@
+"""Variants of a recipe side by side: every arm's student on the recipe's tasks, with the
+uncertainty of its difference from the first arm's.
+
+All arms live in one run's folder, so that what they have in common is made once; what an arm does
+not share is set aside in `superseded/` and comes back when its settings do. A student's scores are
+kept the moment they are there: a run that was killed goes on with the next.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from distill.errors import UserError
+from distill.evaluate.contender import open_contender
+from distill.evaluate.evaluate import TaskScore, load_data, score_tasks
+from distill.evaluate.markdown import table
+from distill.evaluate.significance import difference
+from distill.evaluate.stage import tasks_of
+from distill.pipeline import Job
+from distill.recipe import Recipe, override
+from distill.run import Run, fingerprint, read_json, write_json
+from distill.tables import commit_bytes
+
+COLUMNS = ("arm", "nDCG@10", "by seed", "sd", "difference from {first}", "95 % interval")
+
+
+class Arm(NamedTuple):
+    """An arm's scores, one list of tasks for each seed."""
+
+    name: str
+    scores: list[list[TaskScore]]
+
+    @property
+    def by_seed(self) -> list[float]:
+        return [mean(task.score for task in of_seed) for of_seed in self.scores]
+
+    def mean_scores(self) -> list[TaskScore]:
+        """Each query's mean over the seeds."""
+        return [
+            TaskScore(
+                of_task[0].task,
+                of_task[0].metric,
+                mean(one.score for one in of_task),
+                {q: mean(one.by_query[q] for one in of_task) for q in of_task[0].by_query},
+            )
+            for of_task in zip(*self.scores, strict=True)
+        ]
+
+
+def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
+    """Train and evaluate every arm with every seed; the untrained base is the last arm.
+
+    Raises:
+        UserError: if the recipe names no arms or no task, or an arm is not a valid recipe.
+    """
+    if not recipe.ablation.arms:
+        raise UserError(
+            f"recipe {recipe.name}",
+            "has no arms to compare",
+            "name them: `ablation: {arms: {plain: {}, other: {relabel.positive: seed}}}`",
+        )
+    arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
+    scores: dict[str, list[list[TaskScore]]] = {name: [] for name in arms}
+    base: list[TaskScore] = []
+    for name, of_arm in arms.items():
+        for seed in recipe.ablation.seeds:
+            student, base = _student_and_base(folder, of_arm, seed)
+            scores[name].append(student)
+    found = [Arm(name, of_arm) for name, of_arm in scores.items()]
+    return [*found, Arm("base, untrained", [base])]
+
+
+def _student_and_base(
+    folder: Path, recipe: Recipe, seed: int
+) -> tuple[list[TaskScore], list[TaskScore]]:
+    # Not the recipe's own seed: the queries and the choice are the same for all seeds.
+    trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+    trained._folder = recipe.folder
+    mark = fingerprint("ablation", trained.model_dump(mode="json", exclude={"ablation"}), {})
+    path = folder / "ablation" / f"{mark}.json"
+    if path.exists():
+        kept = read_json(path)
+        return _read(kept["student"]), _read(kept["base"])
+    with Run(folder, "stale") as run:
+        corpus, base, student = Job(run, trained).train_student()
+        tasks = tasks_of(trained, corpus.held_out)
+        for task in tasks:
+            load_data(task)
+        device, out = trained.train.device, folder / "ablation"
+        found = [
+            score_tasks(open_contender(of.folder, device=device), tasks, out)
+            for of in (student, base)
+        ]
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"fingerprint": mark, "student": _plain(found[0]), "base": _plain(found[1])})
+    return found[0], found[1]
+
+
+def cells(arms: Sequence[Arm]) -> list[list[str]]:
+    """A row an arm: mean over seeds, each seed, their standard deviation, and the difference from
+    the first arm over queries, each the mean of its seeds, by the paired bootstrap."""
+    first = arms[0].mean_scores()
+    rows = []
+    for number, arm in enumerate(arms):
+        gap = difference(arm.mean_scores(), first) if number else None
+        seeds = arm.by_seed
+        rows.append(
+            [
+                arm.name,
+                f"{mean(seeds):.4f}",
+                ", ".join(f"{score:.4f}" for score in seeds) if len(seeds) > 1 else "",
+                f"{stdev(seeds):.4f}" if len(seeds) > 1 else "",
+                f"{gap['difference']:+.4f}" if gap else "",
+                f"{gap['low']:+.4f} to {gap['high']:+.4f}" if gap else "",
+            ]
+        )
+    return rows
+
+
+def write_ablation(folder: Path, arms: Sequence[Arm]) -> Path:
+    """`ablation.md` in the run's folder: the table."""
+    path = folder / "ablation.md"
+    text = table(_columns(arms), cells(arms))
+    commit_bytes(path, f"# Ablation {folder.resolve().name}\n\n{text}\n".encode())
+    return path
+
+
+def render(arms: Sequence[Arm]) -> Table:
+    view = Table(*_columns(arms))
+    for row in cells(arms):
+        view.add_row(*row)
+    return view
+
+
+def _columns(arms: Sequence[Arm]) -> list[str]:
+    return [column.format(first=arms[0].name) for column in COLUMNS]
+
+
+def _plain(scores: Sequence[TaskScore]) -> list[dict[str, Any]]:
+    return [
+        {"task": s.task, "metric": s.metric, "score": s.score, "by_query": s.by_query}
+        for s in scores
+    ]
+
+
+def _read(kept: Sequence[Mapping[str, Any]]) -> list[TaskScore]:
+    return [TaskScore(**one) for one in kept]

@@ -1,0 +1,113 @@
+"""A cross-encoder as a ranker: query and passage read together by one small model, which gives the
+pair a score (as GPL, Wang et al. 2022, section 3.1, scores its pairs)."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Transformer
+
+from distill.errors import UserError
+from distill.models import resolve, revision
+from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+
+Pair = tuple[str, str]
+_CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
+class CrossEncoderJudge:
+    """A sentence-transformers CrossEncoder with one label, in float32.
+
+    `identity` changes whenever the scores of a pair would. Pairs longer than `max_tokens` lose the
+    end of their longer text, which is the passage.
+
+    Raises:
+        UserError: if the model cannot be loaded as one, was never trained as one, or has several
+            labels.
+    """
+
+    def __init__(self, reference: str, max_tokens: int, device: str | None = None) -> None:
+        self.model = _load(reference, device)
+        _check(self.model, reference)
+        self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)
+        self.model.max_seq_length = self._max_tokens
+        self.identity: dict[str, object] = {
+            "model": reference,
+            "revision": revision(reference),
+            "max_tokens": self._max_tokens,
+        }
+        on_cpu = self.model.device.type == "cpu"
+        self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
+
+    def judge(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[list[tuple[float, int]]]:
+        """For each passage and its queries, (logit, 0 tokens). The logit is raw: a sigmoid, which
+        many such models end in, would round what is clear to equal ones."""
+        pairs = [(query, passage) for passage, queries in requests for query in queries]
+        scores = iter(self._scores(pairs))
+        return [[(next(scores), 0) for _ in queries] for _, queries in requests]
+
+    def _scores(self, pairs: Sequence[Pair]) -> list[float]:
+        scores = [0.0] * len(pairs)
+        for batch in self._batches(pairs):
+            logits = self.model.predict(
+                [pairs[i] for i in batch],
+                batch_size=len(batch),
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
+            for i, logit in zip(batch, logits, strict=True):
+                scores[i] = float(logit)
+        return scores
+
+    def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:
+        """Numbers of pairs, longest first, cut by a budget of tokens, padding included."""
+        if not pairs:
+            return
+        queries, passages = zip(*pairs, strict=True)
+        tokenized = self.model.tokenizer(
+            list(queries), list(passages), truncation=True, max_length=self._max_tokens
+        )
+        lengths = [len(ids) for ids in tokenized["input_ids"]]
+        order = sorted(range(len(pairs)), key=lambda i: (-lengths[i], i))
+        start = 0
+        while start < len(order):
+            size = max(1, self._batch_tokens // lengths[order[start]])
+            yield order[start : start + size]
+            start += size
+
+
+def _load(reference: str, device: str | None) -> CrossEncoder:
+    folder = resolve(reference)
+    try:
+        # In half precision a score would depend on the batch that its pair is in.
+        return CrossEncoder(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": torch.float32},
+        )
+    except (OSError, ValueError) as fault:
+        raise UserError(
+            f"model {reference!r}",
+            f"cannot be loaded as a cross-encoder: {fault}",
+            _CHOOSE,
+        ) from fault
+
+
+def _check(model: CrossEncoder, reference: str) -> None:
+    if model.num_labels != 1:
+        raise UserError(
+            f"model {reference!r}",
+            f"gives a pair {model.num_labels} labels, not one score",
+            _CHOOSE,
+        )
+    # Any encoder loads, with a last layer of random weights where it has none.
+    architectures = (model.config and model.config.architectures) or []
+    trained = any(name.endswith("ForSequenceClassification") for name in architectures)
+    if isinstance(model[-1], Transformer) and not trained:
+        raise UserError(
+            f"model {reference!r}",
+            f"was not trained to score pairs: it is a {', '.join(architectures) or 'bare model'}",
+            _CHOOSE,
+        )

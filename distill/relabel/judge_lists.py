@@ -1,0 +1,103 @@
+"""The stage `judgements-listwise`: the LLM sorts each query's candidates, for engines that give no
+log-probabilities (Sun et al. 2023, "Is ChatGPT Good at Search?", section 3.2)."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from distill.llm.form import in_chat_form
+from distill.llm.protocol import LLM
+from distill.prompts import as_data, load_prompt
+from distill.recipe import Recipe
+from distill.relabel.blocks import Pair, texts_of
+from distill.relabel.fuse import by_query
+from distill.relabel.judge import judgement_row
+from distill.relabel.judged import JudgedPairs, Judgement, judgement_key
+from distill.relabel.judges import Judged, Requests
+from distill.relabel.listwise import judge_listwise
+from distill.relabel.rankings import fingerprinted
+from distill.run import Run, Shard, Stage
+from distill.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard, shards
+
+
+def make_list_judgements(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    queries: Stage,
+    candidates: Stage,
+    llm: Callable[[], LLM],
+    judged: Path,
+) -> Stage:
+    """Have each query's candidates sorted; a score is minus the rank."""
+    rule = recipe.relabel
+    settings = fingerprinted("listwise", recipe)
+    stage = run.stage("judgements-listwise", settings, [candidates])
+    if stage.complete:
+        return stage
+    engine = llm()
+    prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
+    chat = in_chat_form(recipe, engine)
+    before = dict(engine.tokens)
+    asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    with JudgedPairs(judged) as known:
+
+        def work(number: int) -> Shard:
+            first = number * rule.shard_size
+            places = range(first, min(first + rule.shard_size, len(asked)))
+            texts_of_queries = {asked[i]["query_id"]: asked[i]["query"] for i in places}
+            lists = by_query(read_shard(CANDIDATES, paths[number]))
+            texts = texts_of(passages.folder, {row["passage_id"] for of in lists for row in of})
+            cut = {id_: as_data(t, recipe.generate.max_passage_words) for id_, t in texts.items()}
+            counts: Counter[str] = Counter()
+            judge = partial(
+                judge_listwise,
+                engine,
+                prompt,
+                window=rule.listwise_window,
+                chat=chat,
+                counts=counts,
+            )
+            return _judge(judge, counts, settings, lists, texts_of_queries, cut, known)
+
+        stage.map_shards(
+            JUDGEMENTS, range(len(paths)), work, unit="shards", tokens=lambda: engine.tokens
+        )
+    stage.finish(tokens={k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens})
+    return stage
+
+
+def _judge(
+    judge: Callable[[Requests], Judged],
+    counts: Counter[str],
+    mark: dict[str, object],
+    lists: list[list[Row]],
+    queries: dict[str, str],
+    texts: dict[str, str],
+    known: JudgedPairs,
+) -> Shard:
+    """A list is judged as a whole: it is known only with all its passages in their order."""
+    keys: dict[Pair, bytes] = {}
+    pairs_of = [[Pair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists]
+    for pairs in pairs_of:
+        listed = [texts[pair.passage_id] for pair in pairs]
+        for place, pair in enumerate(pairs):
+            keys[pair] = judgement_key(mark, str(place), queries[pair.query_id], *listed)
+    found = known.find(list(keys.values()))
+    unknown = [pairs for pairs in pairs_of if any(keys[pair] not in found for pair in pairs)]
+    requests = [
+        (queries[pairs[0].query_id], [texts[pair.passage_id] for pair in pairs])
+        for pairs in unknown
+    ]
+    new: dict[bytes, Judgement] = {
+        keys[pair]: score
+        for pairs, scores in zip(unknown, judge(requests), strict=True)
+        for pair, score in zip(pairs, scores, strict=True)
+    }
+    known.keep(new)
+    rows = [
+        judgement_row(pair, "listwise", *(found.get(key) or new[key])) for pair, key in keys.items()
+    ]
+    counts.update(pairs=len(rows), queries=len(lists), **{"judged before": len(rows) - len(new)})
+    return Shard(rows, counts)

@@ -1,0 +1,48 @@
+"""Passages that read the same as another: a corpus holds the same text under several ids, cut a
+little differently or with another heading, and none of them may be taught as wrong where one of
+them is right."""
+
+import re
+from collections.abc import Iterable
+
+_WITHOUT_SPACES = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Kana and Han: each character counts as a word."""
+_WORD = re.compile(f"[{_WITHOUT_SPACES}]|[^\\W{_WITHOUT_SPACES}]+")
+_RUN = 3
+
+Shingles = frozenset[tuple[str, ...]]
+
+
+class Originals:
+    """Some texts, and what reads the same as one of them.
+
+    Args:
+        share: the least Jaccard similarity of two texts' word triples (Broder 1997); None: only
+            equal texts read the same.
+    """
+
+    def __init__(self, texts: Iterable[str], share: float | None) -> None:
+        self._texts = frozenset(texts)
+        self._share = share
+        self._shingles = [shingles(text) for text in self._texts] if share is not None else []
+
+    def hold(self, text: str) -> bool:
+        if text in self._texts:
+            return True
+        if self._share is None:
+            return False
+        own = shingles(text)
+        return any(jaccard(own, other) >= self._share for other in self._shingles)
+
+
+def shingles(text: str) -> Shingles:
+    """The runs of three words, whatever their case and the punctuation between them; of a shorter
+    text its words."""
+    words = _WORD.findall(text.lower())
+    size = _RUN if len(words) >= _RUN else 1
+    return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
+
+
+def jaccard(one: Shingles, other: Shingles) -> float:
+    """The share of common members; 0 for two sets without any, which say nothing of each other."""
+    return len(one & other) / max(1, len(one | other))

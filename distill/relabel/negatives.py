@@ -1,0 +1,86 @@
+"""Which of a query's candidates are its hard negatives, and what keeps one from it."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+
+from distill.recipe import Relabel
+from distill.relabel.near_duplicates import Originals
+from distill.tables import Row
+
+SEED_TWIN = "near-duplicates of the seed left out"
+POSITIVE_TWIN = "near-duplicates of a positive left out"
+TOO_SIMILAR = "negatives rejected by max_negative_share"
+WITHIN_MARGIN = "negatives rejected by negative_margin"
+CONFIRMED = "negatives kept as confirmed by the LLM"
+
+
+def negative_pool(
+    ordered: list[Row],
+    seed: Row,
+    positives: list[Row],
+    texts: Mapping[str, str],
+    rule: Relabel,
+) -> tuple[list[Row], Counter[str]]:
+    """What may be a negative, best first, and how many may not, by the first reason.
+
+    Args:
+        ordered: the query's labels, best first by fusion.
+        positives: the query's own first: limits on similarity are measured from it.
+        texts: of all candidates.
+    """
+    first, last = rule.negative_range if rule.negatives == "range" else (1, len(ordered))
+    taken = {row["passage_id"] for row in (seed, *positives)}
+    seeds = Originals([texts[seed["passage_id"]]], rule.near_duplicates)
+    others = Originals([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
+    pool: list[Row] = []
+    counts: Counter[str] = Counter()
+    for row in ordered[first - 1 : last]:
+        text = texts[row["passage_id"]]
+        if row["passage_id"] in taken:
+            continue
+        if seeds.hold(text):
+            counts[SEED_TWIN] += 1
+        elif others.hold(text):
+            counts[POSITIVE_TWIN] += 1
+        elif (reason := _too_near(row, positives[0], rule)) is None:
+            pool.append(row)
+        elif _confirmed(row, rule):
+            counts[CONFIRMED] += 1
+            pool.append(row)
+        else:
+            counts[reason] += 1
+    return pool, counts
+
+
+def draw_negatives(pool: list[Row], rule: Relabel, draw: random.Random) -> list[Row]:
+    """At most `negative_count`: the worst first, or as drawn."""
+    if rule.negatives == "lowest":
+        return pool[::-1][: rule.negative_count]
+    return draw.sample(pool, min(rule.negative_count, len(pool)))
+
+
+def relevance_column(rule: Relabel) -> str:
+    """One scale for all candidates: rc's, or the grade's where rc does not judge."""
+    return "rc" if "rc" in rule.rankers else "graded"
+
+
+def _too_near(row: Row, positive: Row, rule: Relabel) -> str | None:
+    """Positive-aware limits on a negative's similarity (NV-Retriever, section 3): which one it
+    does not keep. The share is taken off the size of the positive's similarity, so that the limit
+    lies below it whatever its sign."""
+    similarity, limit = row["similarity"], positive["similarity"]
+    share, margin = rule.max_negative_share, rule.negative_margin
+    if share is not None and similarity >= limit - abs(limit) * (1 - share):
+        return TOO_SIMILAR
+    if margin is not None and similarity > limit - margin:
+        return WITHIN_MARGIN
+    return None
+
+
+def _confirmed(row: Row, rule: Relabel) -> bool:
+    """Whether the LLM says that it is one: rather no than yes, or a grade below low."""
+    if not rule.confirmed_exempt:
+        return False
+    name = relevance_column(rule)
+    return row[name] is not None and row[name] < (0 if name == "rc" else 1)

@@ -1,0 +1,54 @@
+"""Relabelling from queries to examples: candidates, judgements, fusion, choice."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from distill.llm.protocol import LLM
+from distill.recipe import Judge, Recipe
+from distill.relabel.candidates import make_candidates
+from distill.relabel.cascade import make_survivors
+from distill.relabel.choose import make_examples
+from distill.relabel.fuse import make_labels
+from distill.relabel.judge import make_judgements
+from distill.relabel.judge_lists import make_list_judgements
+from distill.relabel.rankings import passes
+from distill.run import Run, Stage
+
+Judgements = dict[str, tuple[Stage, Stage]]
+"""By pass: its judgements, and the candidates that it judged."""
+
+
+def relabel(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    queries: Stage,
+    llm: Callable[[], LLM],
+    judged: Path,
+) -> Stage:
+    """All stages, the last one's examples.
+
+    Args:
+        judged: the SQLite file of what was judged before.
+    """
+    rule = recipe.relabel
+    candidates = make_candidates(run, recipe, passages, queries)
+
+    def judge(of: Stage, judges: list[Judge]) -> Judgements:
+        found: Judgements = {}
+        for name in passes(recipe, judges):
+            if name == "listwise":
+                made = make_list_judgements(run, recipe, passages, queries, of, llm, judged)
+            else:
+                made = make_judgements(run, recipe, name, passages, queries, of, llm, judged)
+            found[name] = (made, of)
+        return found
+
+    judgements = judge(candidates, rule.first_judges)
+    later = [judge_ for judge_ in rule.judges if judge_ not in rule.first_judges]
+    if later:
+        first = {name: made for name, (made, _) in judgements.items()}
+        survivors = make_survivors(run, recipe, passages, queries, candidates, first)
+        judgements |= judge(survivors, later)
+    labels = make_labels(run, recipe, passages, queries, candidates, judgements)
+    return make_examples(run, recipe, passages, queries, labels, candidates)

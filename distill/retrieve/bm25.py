@@ -1,0 +1,84 @@
+"""BM25 (Robertson et al. 1994, in Lucene's form) over the passages: words where vectors see
+meaning. bm25s computes every word's scores once, when the index is made."""
+
+import os
+import re
+import shutil
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import bm25s
+import numpy as np
+
+from distill.progress import Progress
+from distill.retrieve.corpus import Texts
+from distill.retrieve.encoder import Vectors
+from distill.retrieve.search import NOTHING, Rows
+from distill.run import Run, Stage, fingerprint
+
+_WORDS = re.compile(r"\w+")
+_SETTINGS = {"method": "lucene", "k1": 1.5, "b": 0.75}
+
+
+class BM25Index:
+    """An index that `open_bm25` made. Its arrays are memory-mapped; the vocabulary is not."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bm25 = bm25s.BM25.load(folder, mmap=True)
+
+    def scores(self, query: str) -> Vectors:
+        """The BM25 score of every passage: (passages,) float32, 0 where no word is shared."""
+        ids = self._bm25.get_tokens_ids(words(query))
+        scores: Vectors = self._bm25.get_scores_from_ids(ids)
+        return scores
+
+    def search(self, queries: Sequence[str], k: int) -> tuple[Vectors, Rows]:
+        """As `Index.search`: the k best passages that share a word with the query, ties to the
+        earlier row, and `NOTHING` where there are fewer."""
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        rows = np.full((len(queries), k), NOTHING, np.int64)
+        for place, query in enumerate(queries):
+            found, numbers = _best(self.scores(query), k)
+            scores[place, : len(found)], rows[place, : len(found)] = found, numbers
+        return scores, rows
+
+
+def open_bm25(run: Run, passages: Stage) -> BM25Index:
+    """The index of a run's passages, from the run's folder or made into it."""
+    mark = fingerprint("bm25", _SETTINGS, {passages.name: passages.fingerprint})
+    folder = run.folder / "bm25" / mark
+    if not folder.exists():
+        fresh = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        _make(Texts(passages.folder)).save(fresh)
+        os.replace(fresh, folder)
+    return BM25Index(folder)
+
+
+def words(text: str) -> list[str]:
+    """The words that are compared. None is left out or stemmed, for a corpus may be in any
+    language; frequent ones weigh next to nothing anyway."""
+    return _WORDS.findall(text.lower())
+
+
+def _make(texts: Sequence[str]) -> bm25s.BM25:
+    vocabulary: dict[str, int] = {}
+    corpus: list[array[int]] = []  # four bytes a word
+    with Progress("index passages' words", len(texts), "passages") as progress:
+        for text in texts:
+            ids = (vocabulary.setdefault(word, len(vocabulary)) for word in words(text))
+            corpus.append(array("i", ids))
+            progress.advance()
+        index = bm25s.BM25(**_SETTINGS)
+        index.index((corpus, vocabulary or {"": 0}), show_progress=False)
+    return index
+
+
+def _best(scores: Vectors, k: int) -> tuple[Vectors, Rows]:
+    rows = np.flatnonzero(scores > 0)
+    if len(rows) > k:
+        least = np.partition(scores[rows], -k)[-k]
+        rows = rows[scores[rows] >= least]
+    order = np.lexsort((rows, -scores[rows]))[:k]
+    return scores[rows[order]], rows[order]

@@ -1,0 +1,274 @@
+"""FAISS' indexes (the extras `cpu` or `gpu`): flat ones, which are exact, and those by factory
+string, which are not."""
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.errors import UserError, need
+from distill.recipe import Retriever
+from distill.retrieve.encoder import Vectors
+from distill.retrieve.search import (
+    NOTHING,
+    ExactIndex,
+    Rows,
+    best_of,
+    certain_top_k,
+    rescore,
+)
+from distill.run import fingerprint
+
+_BLOCK = 65_536
+_SAMPLE = 64
+"""Training vectors a list: FAISS warns below 39, and takes no more than 256."""
+_CODES = 256
+"""Centroids of a product quantiser, which are trained too."""
+_REFINED = 4
+"""So many times k are proposed and scored again: compressed vectors alone rank badly."""
+_MOST_ON_GPU = 2048
+"""FAISS finds no more for a query on a GPU."""
+
+
+class FaissFlatIndex:
+    """FAISS' brute force over the memory-mapped vectors themselves, of which it makes no copy.
+
+    Args:
+        rows: passages looked at in one go at most.
+    """
+
+    def __init__(self, vectors: Vectors, rows: int | None = None) -> None:
+        self._faiss = need("faiss", "cpu")
+        self.vectors = vectors
+        self._block = min(rows or _BLOCK, _BLOCK)
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        return certain_top_k(self._propose, self.vectors, np.ascontiguousarray(queries), k)
+
+    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+        scores = np.zeros((len(queries), 0), np.float32)
+        rows = np.zeros((len(queries), 0), np.int64)
+        for start in range(0, len(self.vectors), self._block):
+            block = np.asarray(self.vectors[start : start + self._block], np.float32)
+            metric = self._faiss.METRIC_INNER_PRODUCT
+            found, numbers = self._faiss.knn(queries, block, min(count, len(block)), metric)
+            scores = np.concatenate([scores, found], axis=1)
+            rows = np.concatenate([rows, numbers + start], axis=1)
+            scores, rows = best_of(scores, rows, count)
+        return scores, rows
+
+
+class FaissFlatGpuIndex:
+    """FAISS' flat index on all GPUs."""
+
+    def __init__(self, vectors: Vectors, folder: Path, retriever: Retriever) -> None:
+        self.vectors = vectors
+        self._parts = Parts("Flat", vectors, folder, retriever)
+        self._exact = ExactIndex(vectors)
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        return certain_top_k(self._propose, self.vectors, queries, k)
+
+    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+        if count > _MOST_ON_GPU:  # so many ties
+            return self._exact._propose(queries, count)
+        return best_of(*self._parts.propose(queries, count), count)
+
+
+class ApproximateIndex:
+    """A FAISS index by factory string: what it proposes is scored again, so that scores are exact
+    and ties go to the earlier row, but it may miss some."""
+
+    def __init__(self, vectors: Vectors, folder: Path, retriever: Retriever) -> None:
+        self.vectors = vectors
+        self._parts = Parts(retriever.index, vectors, folder, retriever)
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        k = min(k, len(self.vectors))
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        rows = np.full((len(queries), k), NOTHING, np.int64)
+        _, proposed = self._parts.propose(queries, _REFINED * k)
+        for place, query in enumerate(queries):
+            there = proposed[place][proposed[place] != NOTHING]
+            found, numbers = rescore(query, self.vectors, there, k)
+            scores[place, : len(found)], rows[place, : len(found)] = found, numbers
+        return scores, rows
+
+
+class Parts:
+    """FAISS indexes over consecutive parts of the vectors, with one part in memory at a time.
+
+    Trained ones are made once and kept beside the vectors: a graph that several threads build is
+    never the same twice, and a run that continues must find what it found before.
+    """
+
+    def __init__(self, factory: str, vectors: Vectors, folder: Path, retriever: Retriever) -> None:
+        self._factory = factory
+        self._vectors = vectors
+        self._retriever = retriever
+        self._bounds = part_bounds(len(vectors), retriever.index_rows)
+        mark = fingerprint("index", {"factory": factory, "parts": len(self._bounds)}, {})
+        self._folder = folder / f"index-{mark}"
+        self._held: tuple[int, Any] | None = None
+
+    def propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+        """Each part's scores and rows, (queries, parts * count) at most, `NOTHING` among them."""
+        if self._retriever.index_device == "gpu":
+            count = min(count, _MOST_ON_GPU)
+        found = []
+        for part, (start, end) in enumerate(self._bounds):
+            scores, rows = self._index(part).search(
+                np.ascontiguousarray(queries, np.float32), min(count, end - start)
+            )
+            found.append((scores, np.where(rows == NOTHING, NOTHING, rows + start)))
+        scores = np.concatenate([scores for scores, _ in found], axis=1)
+        rows = np.concatenate([rows for _, rows in found], axis=1)
+        return scores, rows
+
+    def _index(self, part: int) -> Any:
+        if self._held is None or self._held[0] != part:
+            self._held = None  # its memory first
+            self._held = part, self._ready(part)
+        return self._held[1]
+
+    def _ready(self, part: int) -> Any:
+        if self._factory == "Flat":
+            index = self._made(part)
+        else:
+            index = need("faiss", "cpu").read_index(str(self._kept(part)))
+            _set_effort(index, self._retriever)
+        return _on_gpus(index, self._retriever) if self._retriever.index_device == "gpu" else index
+
+    def _kept(self, part: int) -> Path:
+        """The part's index on disk, made if it is not there yet."""
+        path = self._folder / f"part-{part:05d}.faiss"
+        if not path.exists():
+            self._folder.mkdir(exist_ok=True)
+            beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+            need("faiss", "cpu").write_index(self._made(part), str(beside))
+            os.replace(beside, path)
+        return path
+
+    def _made(self, part: int) -> Any:
+        start, end = self._bounds[part]
+        vectors = self._vectors[start:end]
+        index = make_empty(self._factory, self._vectors.shape[1], len(vectors))
+        if not index.is_trained:
+            _train(index, vectors, self._factory)
+        for block in _blocks(vectors):
+            index.add(block)
+        return index
+
+
+def part_bounds(count: int, rows: int | None) -> list[tuple[int, int]]:
+    """First row and end of each part: as many parts as it takes, of nearly the same size."""
+    parts = -(-count // rows) if rows else 1
+    ends = [count * part // parts for part in range(parts + 1)]
+    return list(pairwise(ends))
+
+
+def make_empty(factory: str, dimensions: int, count: int) -> Any:
+    """An index by FAISS' factory for so many vectors, by inner product.
+
+    Raises:
+        UserError: if FAISS does not know it, or it has more lists than there are vectors.
+    """
+    faiss = need("faiss", "cpu")
+    try:
+        index = faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as fault:
+        raise _refused(
+            factory, f"FAISS makes no such index of {dimensions} dimensions", fault
+        ) from None
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is not None and ivf.nlist > count:
+        raise UserError(
+            f"retriever.index: {factory}",
+            f"has {ivf.nlist} lists for {count} vectors",
+            "take fewer lists (about the square root of the vectors, times 4), or exact",
+        )
+    return index
+
+
+def need_gpus() -> None:
+    """
+    Raises:
+        UserError: if the installed FAISS has no GPU.
+    """
+    if need("faiss", "gpu").get_num_gpus() == 0:
+        raise UserError(
+            "retriever.index_device: gpu",
+            "the installed FAISS finds no GPU",
+            "install distill's extra `gpu` on a machine with a GPU, or set it to cpu",
+        )
+
+
+def _train(index: Any, vectors: Vectors, factory: str) -> None:
+    inner = _inner(index)
+    if hasattr(inner, "do_polysemous_training"):
+        inner.do_polysemous_training = False  # minutes, for a kind of search that is not asked for
+    ivf = need("faiss", "cpu").try_extract_index_ivf(index)
+    size = _SAMPLE * max(ivf.nlist if ivf is not None else 0, _CODES)
+    rows = np.arange(len(vectors))
+    if size < len(vectors):
+        rows = np.sort(np.random.default_rng(0).choice(len(vectors), size, replace=False))
+    try:
+        index.train(np.ascontiguousarray(vectors[rows], np.float32))
+    except RuntimeError as fault:
+        what = f"FAISS cannot train it on {len(rows)} vectors"
+        raise _refused(factory, what, fault) from None
+
+
+def _blocks(vectors: Vectors) -> Iterator[Vectors]:
+    for start in range(0, len(vectors), _BLOCK):
+        yield np.ascontiguousarray(vectors[start : start + _BLOCK], np.float32)
+
+
+def _set_effort(index: Any, retriever: Retriever) -> None:
+    faiss = need("faiss", "cpu")
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is not None:
+        ivf.nprobe = retriever.effort or max(1, ivf.nlist // 16)
+        return
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexHNSW):
+        inner.hnsw.efSearch = retriever.effort or 128
+    elif retriever.effort is not None:
+        raise UserError(
+            "retriever.effort",
+            f"means nothing to {retriever.index}, which has neither lists nor a graph",
+            "take it out, or choose an index of IVF or HNSW",
+        )
+
+
+def _inner(index: Any) -> Any:
+    """The index itself, behind what turns or shortens the vectors for it."""
+    faiss = need("faiss", "cpu")
+    inner = faiss.downcast_index(index)
+    while isinstance(inner, faiss.IndexPreTransform):
+        inner = faiss.downcast_index(inner.index)
+    return inner
+
+
+def _on_gpus(index: Any, retriever: Retriever) -> Any:
+    faiss = need("faiss", "gpu")
+    options = faiss.GpuMultipleClonerOptions()
+    options.shard = retriever.index_gpus == "shards"
+    try:
+        return faiss.index_cpu_to_all_gpus(index, options)
+    except RuntimeError as fault:
+        what = "FAISS does not take it onto a GPU"
+        raise _refused(retriever.index, what, fault) from None
+
+
+def _refused(factory: str, what: str, fault: RuntimeError) -> UserError:
+    """FAISS' own words end in the reason, behind the place in its source."""
+    reason = str(fault).strip().splitlines()[-1].rpartition(": ")[2]
+    return UserError(
+        f"retriever.index: {factory}",
+        f"{what} ({reason})",
+        "write it as FAISS' index factory does (IVF1024,Flat; IVF1024,PQ48; HNSW32), or exact",
+    )

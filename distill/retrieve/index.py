@@ -1,0 +1,63 @@
+"""The recipe's index, over vectors in their store; and how much of exact search it finds."""
+
+from distill.recipe import Retriever
+from distill.retrieve.encoder import Vectors
+from distill.retrieve.faiss_index import (
+    ApproximateIndex,
+    FaissFlatGpuIndex,
+    FaissFlatIndex,
+    make_empty,
+    need_gpus,
+    part_bounds,
+)
+from distill.retrieve.search import NOTHING, ExactIndex, Index
+from distill.retrieve.vectors import VectorStore
+
+EXACT_KINDS = ("exact", "faiss-flat")
+"""Whose results are equal, so that it is no matter for a fingerprint which of them it is."""
+
+
+def is_exact(retriever: Retriever) -> bool:
+    return retriever.index in EXACT_KINDS
+
+
+def check_index(retriever: Retriever, dimensions: int, count: int) -> None:
+    """Refuse what cannot be made, before hours are spent on embedding for it.
+
+    Raises:
+        UserError: naming `retriever.index` or `retriever.index_device`.
+    """
+    if retriever.index == "exact":
+        return
+    if retriever.index_device == "gpu":
+        need_gpus()
+    if not is_exact(retriever):
+        bounds = part_bounds(count, retriever.index_rows)
+        smallest = min(end - start for start, end in bounds)
+        make_empty(retriever.index, dimensions, smallest)
+
+
+def make_index(retriever: Retriever, store: VectorStore) -> Index:
+    """`exact`, `faiss-flat`, or any index of FAISS' factory, on CPU or GPU.
+
+    Raises:
+        UserError: as `check_index`; if FAISS cannot train the index on these vectors.
+    """
+    vectors, rows = store.vectors, retriever.index_rows
+    check_index(retriever, vectors.shape[1], len(vectors))
+    if retriever.index == "exact":
+        return ExactIndex(vectors, rows)
+    if retriever.index != "faiss-flat":
+        return ApproximateIndex(vectors, store.folder, retriever)
+    if retriever.index_device == "gpu":
+        return FaissFlatGpuIndex(vectors, store.folder, retriever)
+    return FaissFlatIndex(vectors, rows)
+
+
+def recall(index: Index, vectors: Vectors, queries: Vectors, k: int) -> float:
+    """The share of the exact k nearest that an index finds, mean over queries. Another passage that
+    is just as near as the last of them counts as found."""
+    exact, _ = ExactIndex(vectors).search(queries, k)
+    found, rows = index.search(queries, k)
+    hits = (found >= exact[:, -1:]) & (rows != NOTHING)
+    return float(hits.sum() / exact.size)

@@ -1,0 +1,88 @@
+"""The distinct texts of the examples, numbered, so that a teacher reads each once a side however
+often it occurs, and never more than a few shards of them are in memory."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.retrieve.encoder import Side
+from distill.tables import EXAMPLES, Row, read_shard
+
+Digests = NDArray[np.uint64]
+TextsOf = Callable[[Sequence[Row]], list[str]]
+
+_SHARDS_AT_ONCE = 16
+"""So many shards' new texts make one store of vectors: one shard alone would fill its batches
+badly."""
+
+
+def queries_of(examples: Sequence[Row]) -> list[str]:
+    return [row["query"] for row in examples]
+
+
+def documents_of(examples: Sequence[Row]) -> list[str]:
+    """Positives and negatives."""
+    return [text for row in examples for text in (row["positive"], *row["negatives"])]
+
+
+SIDES: dict[Side, TextsOf] = {"query": queries_of, "document": documents_of}
+"""What a teacher reads of examples, and as what."""
+
+
+class DistinctTexts:
+    """The distinct texts of one side, numbered in the order in which they first occur.
+
+    Of a text 24 bytes are kept: a hash of 64 bits, where the text first occurs, and its number. The
+    texts themselves are read from the examples' shards again. (Among ten million texts two share a
+    hash with a chance of three in a million.)
+    """
+
+    def __init__(self, paths: Sequence[Path], texts_of: TextsOf) -> None:
+        self._paths = paths
+        self._texts_of = texts_of
+        digests = [_digests(texts) for texts in map(self._read, paths)]
+        self._starts = [0, *accumulate(len(part) for part in digests)]
+        self._sorted, self._first = np.unique(
+            np.concatenate([*digests, np.empty(0, np.uint64)]), return_index=True
+        )
+        self._number = np.empty(len(self._first), np.int64)
+        self._number[np.argsort(self._first)] = np.arange(len(self._first))
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def numbers(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """The numbers of texts that are among them."""
+        numbers: NDArray[np.int64] = self._number[np.searchsorted(self._sorted, _digests(texts))]
+        return numbers
+
+    def parts(self) -> Iterator[list[str]]:
+        """All texts in order, those of a few shards at a time; a part may be empty."""
+        first = np.sort(self._first)
+        for start in range(0, len(self._paths), _SHARDS_AT_ONCE):
+            part: list[str] = []
+            for shard in range(start, min(start + _SHARDS_AT_ONCE, len(self._paths))):
+                low, high = np.searchsorted(first, self._starts[shard : shard + 2])
+                texts = self._read(self._paths[shard])
+                part += [texts[place - self._starts[shard]] for place in first[low:high]]
+            yield part
+
+    def _read(self, path: Path) -> list[str]:
+        return self._texts_of(read_shard(EXAMPLES, path))
+
+
+def text_id(text: str) -> str:
+    """16 hex digits that tell a text from others: its id among a teacher's vectors."""
+    return _hash(text).hex()
+
+
+def _digests(texts: Sequence[str]) -> Digests:
+    return np.frombuffer(b"".join(map(_hash, texts)), np.uint64)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

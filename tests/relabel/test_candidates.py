@@ -1,0 +1,173 @@
+"""Candidates are the nearest passages of each query, shard by shard, and the seed in any case."""
+
+import numpy as np
+import pytest
+from generate.filters.rows import recipe
+from standin import passages_of
+from tiny import TEXTS
+
+from distill.relabel.candidates import make_candidates
+from distill.retrieve.corpus import open_encoder
+from distill.retrieve.encoder import SentenceTransformerEncoder
+from distill.run import Run, Shard
+from distill.tables import CANDIDATES, QUERIES, read_shard, shards
+
+TASK = "Find the passage."
+ASKED = [(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]
+
+
+def query_row(number, seed, query):
+    keys = ("query_id", "seed_id", "task", "task_type", "query", "persona", "llm")
+    return dict(zip(keys, (f"q{number}", seed, TASK, "search", query, None, "x"), strict=True))
+
+
+def queries_of(run, asked):
+    """A stage of queries in two shards, the first of four."""
+    rows = [query_row(number, *one) for number, one in enumerate(asked)]
+    stage = run.stage("queries", {"asked": asked})
+    stage.map_shards(QUERIES, [rows[:4], rows[4:]], Shard)
+    stage.finish()
+    return stage
+
+
+@pytest.fixture
+def make(tmp_path, encoder_folder):
+    """Candidates by a retriever with these settings; a stage, read from a run of its own name."""
+
+    def work(top_k=3, shard_size=5, name="run", asked=ASKED, encoder=None, **settings):
+        given = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32} | settings
+        made = recipe(retriever=given, relabel={"top_k": top_k, "shard_size": shard_size})
+        with Run(tmp_path / name) as run:
+            passages = passages_of(run, len(TEXTS))
+            return make_candidates(run, made, passages, queries_of(run, asked), encoder)
+
+    return work
+
+
+@pytest.fixture
+def products(encoder_folder):
+    """(queries, passages) inner products."""
+    settings = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
+    encoder = open_encoder(recipe(retriever=settings).retriever)
+    queries = encoder.encode([f"{TASK} {query}" for _, query in ASKED], "query")
+    return queries @ encoder.encode(TEXTS, "document").T
+
+
+def by_query(stage):
+    found = {f"q{n}": [] for n in range(len(ASKED))}
+    for row in stage.rows(CANDIDATES):
+        found[row["query_id"]].append(row)
+    return list(found.values())
+
+
+def test_they_are_the_nearest_and_the_seed_is_there_in_any_case(make, products):
+    stage = make()
+    missed = 0
+    for number, rows in enumerate(by_query(stage)):
+        best = np.argsort(-products[number])[:3].tolist()
+        if number not in best:
+            missed += 1
+            best.append(number)
+        assert [row["passage_id"] for row in rows] == [f"p{n}" for n in best]
+        assert [row["rank"] for row in rows] == [1, 2, 3, None][: len(best)]
+        similarities = [row["similarity"] for row in rows]
+        np.testing.assert_allclose(similarities, products[number, best], atol=1e-5)
+    counts = stage.manifest["counts"]
+    assert counts == {"seed not retrieved": missed, "seed retrieved": len(ASKED) - missed}
+    assert 0 < missed < len(ASKED)
+    assert "figures" not in stage.manifest  # the index is exact
+
+
+def test_a_shard_holds_its_queries_whatever_shards_they_came_in(make):
+    stage = make(shard_size=5)
+    held = [[row["query_id"] for row in read_shard(CANDIDATES, p)] for p in shards(stage.folder)]
+    expected = [range(0, 5), range(5, 10), range(10, 12)]
+    assert [list(dict.fromkeys(ids)) for ids in held] == [[f"q{n}" for n in r] for r in expected]
+
+
+def test_a_lost_shard_is_made_again_with_the_same_bytes(make):
+    paths = shards(make().folder)
+    before = paths[1].read_bytes()
+    paths[1].unlink()
+    manifest = paths[0].parent / ".stage" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
+    make()
+    assert paths[1].read_bytes() == before
+
+
+def test_fewer_passages_than_asked(make):
+    for rows in by_query(make(top_k=40)):
+        assert [row["rank"] for row in rows] == list(range(1, len(TEXTS) + 1))
+
+
+@pytest.mark.parametrize("settings", [{"index": "faiss-flat"}, {"index_rows": 5}])
+def test_exact_indexes_give_the_same_bytes_and_fingerprint(make, settings):
+    pytest.importorskip("faiss")
+    plain, other = make(), make(name="other", **settings)
+    assert plain.fingerprint == other.fingerprint
+    for a, b in zip(shards(plain.folder), shards(other.folder), strict=True):
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_an_approximate_index_has_its_recall_measured(make):
+    pytest.importorskip("faiss")
+    all_lists = make(index="IVF4,Flat", effort=4)
+    assert all_lists.manifest["figures"] == {"recall_at_k": 1.0, "k": 3}
+    one_list = make(name="one", shard_size=len(ASKED), index="IVF4,Flat", effort=1)
+    hits = sum(
+        row["rank"] is not None and row["passage_id"] in {e["passage_id"] for e in nearest[:3]}
+        for rows, nearest in zip(by_query(one_list), by_query(make(name="exact")), strict=True)
+        for row in rows
+    )
+    assert one_list.manifest["figures"]["recall_at_k"] == pytest.approx(hits / 3 / len(ASKED))
+
+
+def test_an_index_that_finds_too_few_leaves_it_at_that(make):
+    pytest.importorskip("faiss")
+    stage = make(top_k=len(TEXTS), index="IVF4,Flat", effort=1)
+    for rows in by_query(stage):
+        ranks = [row["rank"] for row in rows if row["rank"] is not None]
+        assert ranks == list(range(1, len(ranks) + 1))
+        assert len(ranks) < len(TEXTS)
+
+
+def test_bm25_finds_the_seed_whose_words_the_query_repeats(make):
+    stage = make(sources=["bm25"])
+    assert stage.manifest["counts"]["seed retrieved"] == len(ASKED)
+    for number, rows in enumerate(by_query(stage)):
+        assert rows[0]["passage_id"] == f"p{number}"
+        scores = [row["similarity"] for row in rows]
+        assert scores == sorted(scores, reverse=True)
+        assert min(scores) > 0
+        assert max(scores) > 1  # no cosine
+
+
+def test_a_seed_without_the_querys_words_has_a_bm25_score_of_zero(make):
+    asked = [("p0", "zebra"), ("p1", "copper zebra")]
+    none, one = by_query(make(sources=["bm25"], asked=asked))[:2]
+    assert [(row["passage_id"], row["rank"], row["similarity"]) for row in none] == [
+        ("p0", None, 0)
+    ]
+    assert [(row["passage_id"], row["rank"]) for row in one] == [("p1", 1)]
+
+
+def test_fused_candidates_have_cosines_and_come_from_both(make, products):
+    dense, bm25 = by_query(make()), by_query(make(name="bm25", sources=["bm25"]))
+    fused = by_query(make(name="fused", sources=["dense", "bm25"], fusion_k=0))
+    from_bm25_alone = 0
+    for number, rows in enumerate(fused):
+        found = [row["passage_id"] for row in rows]
+        # With a constant of 0 nothing outweighs a first rank but another first rank.
+        assert {dense[number][0]["passage_id"], bm25[number][0]["passage_id"]} <= set(found)
+        from_bm25_alone += bool(set(found) - {row["passage_id"] for row in dense[number]})
+        cosines = [products[number, int(id_[1:])] for id_ in found]
+        np.testing.assert_allclose([row["similarity"] for row in rows], cosines, atol=1e-5)
+    assert from_bm25_alone
+
+
+def test_another_encoder_takes_the_retrievers_place(make, teacher_folder):
+    encoder = SentenceTransformerEncoder(str(teacher_folder), 32, "cpu")
+    plain, student = make(), make(name="student", encoder=encoder)
+    assert plain.fingerprint != student.fingerprint
+    assert by_query(plain) != by_query(student)
+    assert by_query(make(name="named", model=str(teacher_folder))) == by_query(student)

@@ -1,0 +1,134 @@
+"""The judgement stages: passage-major in any block gives the same, and nothing is judged twice."""
+
+import pytest
+from relabel.rows import prepare
+from tiny import TEXTS
+
+from distill.errors import UserError
+from distill.llm.transformers_engine import TransformersEngine
+from distill.recipe import Recipe
+from distill.relabel.blocks import Blocks, by_passage
+from distill.relabel.judge import make_judgements
+from distill.relabel.judge_lists import make_list_judgements
+from distill.run import Run
+from distill.tables import JUDGEMENTS
+
+PASSAGES = {f"p{n}": text for n, text in enumerate(TEXTS)}
+ASKED = [
+    ("why do bees dance", "p3"),
+    ("what moves the sea", "p6"),
+    ("what are wires made of", "p1"),
+    ("which animal looks behind itself", "p8"),
+    ("when is the library open", "p4"),
+]
+FOUND = [["p3", "p6", "p1"], ["p6", "p3"], ["p1", "p3", "-p4"], ["p8", "p3"], ["p4", "p6"]]
+
+
+@pytest.fixture(scope="module")
+def engine(llm_folder) -> TransformersEngine:
+    return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
+
+
+def recipe(llm_folder, **relabel) -> Recipe:
+    rule = {"rankers": ["ql", "rc"], "shard_size": 2, **relabel}
+    llm = {"model": str(llm_folder), "dtype": "float32", "device": "cpu"}
+    return Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
+
+
+def scores(stage):
+    return {
+        (r["ranker"], r["query_id"], r["passage_id"]): r["score"] for r in stage.rows(JUDGEMENTS)
+    }
+
+
+def judge(folder, settings, engine, name="ql", found=FOUND):
+    with Run(folder, "stale") as run:
+        passages, queries, candidates = prepare(
+            run, PASSAGES, ASKED, found, settings.relabel.shard_size
+        )
+        judged = folder / "judgements.sqlite"
+        make = make_list_judgements if name == "listwise" else make_judgements
+        names = () if name == "listwise" else (name,)
+        return make(run, settings, *names, passages, queries, candidates, lambda: engine, judged)
+
+
+@pytest.mark.parametrize("name", ["ql", "rc", "graded", "fused"])
+def test_every_candidate_is_judged_the_same_in_any_block(tmp_path, llm_folder, engine, name):
+    one_block = judge(tmp_path / "a", recipe(llm_folder, block=100, shard_size=2), engine, name)
+    small = judge(tmp_path / "b", recipe(llm_folder, block=2, shard_size=2), engine, name)
+    rankers = {"fused": ["ql", "rc"]}.get(name, [name])
+    expected = {
+        (ranker, f"q{n}", id_.lstrip("-"))
+        for ranker in rankers
+        for n, ids in enumerate(FOUND)
+        for id_ in ids
+    }
+    assert scores(one_block).keys() == scores(small).keys() == expected
+    assert scores(small) == pytest.approx(scores(one_block), abs=1e-3)
+
+
+def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
+    with Run(tmp_path) as run:
+        passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
+        blocks = Blocks(candidates, queries, passages, queries_a_block=4, queries_a_shard=2)
+        pieces = blocks.pieces(100)
+        assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]
+        block, pairs = blocks.pairs_of(pieces[0])
+        assert by_passage(pairs) == [
+            ("p1", ["q0", "q2"]),
+            ("p3", ["q0", "q1", "q2", "q3"]),
+            ("p4", ["q2"]),
+            ("p6", ["q0", "q1"]),
+            ("p8", ["q3"]),
+        ]
+        assert block.queries["q3"] == ASKED[3][0]
+        assert block.passages["p8"] == PASSAGES["p8"]
+        assert [blocks.block_of(shard) for shard in range(3)] == [0, 0, 1]
+
+
+class Unasked:
+    """An engine that must not be asked any more."""
+
+    can_score = can_compare_verdicts = True
+    can_constrain = has_chat = False
+
+    def __init__(self):
+        self.tokens = {"prompt": 0}
+
+    def score(self, requests):
+        raise AssertionError("judged again")
+
+    generate = score
+
+
+@pytest.mark.parametrize("name", ["ql", "rc", "graded", "listwise"])
+def test_what_was_judged_is_never_judged_again(tmp_path, llm_folder, engine, name):
+    before = judge(tmp_path, recipe(llm_folder, shard_size=2), engine, name)
+    whole = scores(before)
+    again = judge(tmp_path, recipe(llm_folder, shard_size=5, block=9), Unasked(), name)
+    assert scores(again) == whole
+
+
+def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
+    fewer = [ids[:2] for ids in FOUND]
+    first = judge(tmp_path, recipe(llm_folder), engine, found=fewer)
+    more = judge(tmp_path, recipe(llm_folder), engine, found=[[*ids, "p9"] for ids in fewer])
+    counts = more.manifest["counts"]
+    assert counts["pairs"] == 15
+    assert counts["judged before"] == 10
+    assert scores(more).items() >= scores(first).items()
+
+
+def test_what_fused_judged_is_not_taken_for_what_two_prompts_judge(tmp_path, llm_folder, engine):
+    settings = recipe(llm_folder, fused=True)
+    judge(tmp_path, settings, engine, "fused")
+    alone = judge(tmp_path, settings, engine, "rc")
+    assert alone.manifest["counts"]["judged before"] == 0
+
+
+def test_likelihood_of_an_engine_without_any_is_refused_before_the_first_row(tmp_path, llm_folder):
+    class Mute(Unasked):
+        can_score = can_compare_verdicts = False
+
+    with pytest.raises(UserError, match=r"'ql' needs.*(.|\n)*listwise"):
+        judge(tmp_path, recipe(llm_folder), Mute())

@@ -1,0 +1,104 @@
+"""Approximate indexes find nearly what exact search finds, say so, and are made once."""
+
+import numpy as np
+import pytest
+from retrieve.made import easy, store_of, unit
+
+from distill.errors import UserError
+from distill.recipe import Retriever
+from distill.retrieve.index import check_index, make_index, recall
+from distill.retrieve.search import NOTHING, ExactIndex, similarity
+
+faiss = pytest.importorskip("faiss")
+
+VECTORS, QUERIES = easy(3000, 32, 1), easy(40, 32, 2)
+KINDS = {"IVF32,Flat": 8, "IVF16,PQ16x4": 16, "HNSW16": 64, "SQ8": None, "PCA8,IVF16,Flat": 8}
+"""With the effort that each takes."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [None, 1000])
+def test_recall_is_close_to_1_on_easy_data(tmp_path, kind, rows):
+    settings = Retriever(index=kind, effort=KINDS[kind], index_rows=rows)
+    index = make_index(settings, store_of(tmp_path, VECTORS))
+    assert recall(index, VECTORS, QUERIES, 10) > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_exact_and_in_order(tmp_path, kind):
+    index = make_index(Retriever(index=kind), store_of(tmp_path, VECTORS))
+    scores, rows = index.search(QUERIES, 10)
+    for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
+        assert np.array_equal(own, similarity(query, VECTORS[numbers]))
+        assert np.array_equal(own, np.sort(own)[::-1])
+        assert len(set(numbers)) == 10
+
+
+def test_more_effort_finds_more_and_all_lists_find_everything(tmp_path):
+    store, vectors = store_of(tmp_path, unit(2000, 16, 3)), unit(2000, 16, 3)
+    queries = unit(30, 16, 4)
+    found = [
+        recall(make_index(Retriever(index="IVF32,Flat", effort=n), store), vectors, queries, 10)
+        for n in (1, 4, 32)
+    ]
+    assert found[0] < found[1] < found[2] == 1.0
+
+
+def test_fewer_than_asked_are_filled_up_with_nothing(tmp_path):
+    # Of 64 lists one is probed, which holds a few vectors.
+    index = make_index(Retriever(index="IVF64,Flat", effort=1), store_of(tmp_path, VECTORS[:200]))
+    scores, rows = index.search(QUERIES, 20)
+    missing = rows == NOTHING
+    assert missing.any()
+    assert np.isneginf(scores[missing]).all()
+    assert np.isfinite(scores[~missing]).all()
+    assert (np.diff(missing.astype(int), axis=1) >= 0).all()  # at the end alone
+
+
+def test_fewer_passages_than_asked(tmp_path):
+    scores, rows = make_index(Retriever(index="HNSW8"), store_of(tmp_path, VECTORS[:5])).search(
+        QUERIES, 20
+    )
+    exact_scores, exact = ExactIndex(VECTORS[:5]).search(QUERIES, 20)
+    assert np.array_equal(rows, exact)
+    assert np.array_equal(scores, exact_scores)
+
+
+def test_an_index_is_made_once_and_read_again(tmp_path, monkeypatch):
+    store = store_of(tmp_path, VECTORS.astype(np.float16))
+    settings = Retriever(index="HNSW16", index_rows=1500)
+    first = make_index(settings, store).search(QUERIES, 10)
+    assert len(list(tmp_path.glob("index-*/part-*.faiss"))) == 2
+    monkeypatch.setattr(faiss, "write_index", None)
+    again = make_index(settings, store).search(QUERIES, 10)
+    assert np.array_equal(first[1], again[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"index": "IVF64;Flat"}, "retriever.index: IVF64;Flat"),
+        ({"index": "IVF16,PQ7"}, "retriever.index: IVF16,PQ7"),  # 7 does not divide 32
+        ({"index": "IVF4096,Flat"}, "4096 lists for 3000 vectors"),
+        ({"index": "IVF2048,Flat", "index_rows": 1500}, "2048 lists for 1500 vectors"),
+        ({"index": "faiss-flat", "index_device": "gpu"}, "finds no GPU"),
+        ({"index": "IVF32,Flat", "index_device": "gpu"}, "finds no GPU"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_embedded(settings, named):
+    if faiss.get_num_gpus() and "index_device" in settings:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match=named.replace(".", r"\.")):
+        check_index(Retriever(**settings), 32, 3000)
+
+
+def test_too_few_vectors_to_train_on_are_refused(tmp_path):
+    index = make_index(Retriever(index="PQ8"), store_of(tmp_path, VECTORS[:100]))
+    with pytest.raises(UserError, match=r"retriever\.index: PQ8"):
+        index.search(QUERIES, 5)
+
+
+def test_effort_for_an_index_without_any_is_refused(tmp_path):
+    index = make_index(Retriever(index="SQ8", effort=3), store_of(tmp_path, VECTORS))
+    with pytest.raises(UserError, match=r"retriever\.effort"):
+        index.search(QUERIES, 5)

@@ -1,0 +1,46 @@
+"""Variants of a recipe side by side, on tiny models."""
+
+import yaml
+from click.testing import CliRunner
+
+import distill.ablate
+from distill.cli import cli
+from distill.errors import UserError
+from distill.recipe import load_recipe, override
+
+import pytest  # isort: skip
+
+
+def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_path, monkeypatch):
+    settings = yaml.safe_load(recipe_file.read_text())
+    settings["ablation"] = {
+        "seeds": [0, 1],
+        "arms": {"p_N": {}, "no negative": {"relabel.negative_count": 0}},
+    }
+    file = recipe_file.with_name("ablation.yaml")
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    words = ["ablate", str(file), "--run", str(tmp_path / "run")]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    lines = (tmp_path / "run" / "ablation.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")][2:]
+    assert [row[0].strip("| ") for row in rows] == ["p_N", "no negative", "base, untrained"]
+    assert rows[0][4].strip() == ""
+    assert " to " in rows[1][5]
+    assert len(rows[0][2].split(", ")) == 2
+    # A second call finds every student's scores.
+    monkeypatch.setattr(distill.ablate, "Job", None)
+    again = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert again.stdout == done.stdout
+
+
+def test_an_arm_with_an_unknown_key_is_refused_by_name(recipe_file):
+    recipe = load_recipe(recipe_file)
+    with pytest.raises(UserError, match=r"relabel\.negatves.*unknown key"):
+        override(recipe, {"relabel.negatves": "lowest"})
+
+
+def test_a_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
+    done = CliRunner().invoke(cli, ["ablate", str(recipe_file), "--run", str(tmp_path)])
+    assert isinstance(done.exception, UserError)
+    assert "ablation: {arms:" in done.exception.remedy

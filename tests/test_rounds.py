@@ -1,0 +1,43 @@
+"""Two rounds: the first one's student retrieves for the second."""
+
+import pytest
+
+from distill.pipeline import Job
+from distill.recipe import load_recipe
+from distill.run import Run, open_stage, read_json
+
+
+@pytest.fixture(scope="module")
+def run(recipe_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "rounds"
+    with Run(folder) as run:
+        Job(run, recipe(recipe_file)).relabel()
+    return folder
+
+
+def recipe(file):
+    return load_recipe(file, ["relabel.rounds=2", "relabel.rankers=[ql, retriever]"])
+
+
+def manifest(folder, stage):
+    return read_json(folder / stage / ".stage" / "manifest.json")
+
+
+def test_the_first_rounds_student_retrieves_for_the_second(run):
+    assert manifest(run, "round-1/student")["complete"]
+    assert manifest(run, "candidates")["settings"]["model"] == str(run / "round-1" / "student")
+    first = manifest(run, "round-1/candidates")["settings"]["model"]
+    assert first != manifest(run, "candidates")["settings"]["model"]
+    assert open_stage(run / "examples").complete
+
+
+def test_the_second_round_judges_only_what_the_first_has_not(run):
+    counts = manifest(run, "judgements-ql")["counts"]
+    assert 0 < counts["judged before"] < counts["pairs"]
+
+
+def test_a_run_of_rounds_continues_where_it_was(run, recipe_file):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+    with Run(run) as again:
+        Job(again, recipe(recipe_file)).relabel()
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
