@@ -13,6 +13,9 @@ import os
 from pathlib import Path
 from statistics import mean
 
+from distill.evaluate.contender import open_contender
+from distill.evaluate.evaluate import score_tasks
+from distill.evaluate.tasks import load_task
 from distill.generate.filters.round_trip import SeedSearch
 from distill.generate.filters.seeds import Corpus, draws_of
 from distill.pipeline import Job
@@ -57,19 +60,20 @@ def recipe_of(corpus: str, arm: str, passages: int, seed: int) -> Recipe:
 def measure(
     corpus: str, arm: str, passages: int, seeds: list[int], root: Path
 ) -> dict[str, object]:
-    folder = root / corpus / arm
-    shared = root / corpus / "vectors"
-    shared.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(exist_ok=True)
-    if not (folder / "vectors").exists():
-        (folder / "vectors").symlink_to(shared.resolve())
+    # One run for all arms: what they have in common is made once, and what an arm does not share is
+    # set aside and comes back.
+    folder = root / corpus / "run"
     students, base = [], 0.0
     for seed in seeds:
+        recipe = recipe_of(corpus, arm, passages, seed)
+        task = load_task(recipe.evaluate.tasks[0], Path(recipe.evaluate.task_data or ""))
         with Run(folder, "stale") as run:
-            Job(run, recipe_of(corpus, arm, passages, seed)).evaluate()
-        summary = read_json(folder / "summary.json")
-        students.append(summary["student"]["ndcg_at_10"])
-        base = summary["base"]["ndcg_at_10"]
+            _, untrained, student = Job(run, recipe).train_student()
+        # All arms have one base, which is evaluated once.
+        [of_base] = score_tasks(open_contender(untrained.folder), [task], root / corpus)
+        [of_student] = score_tasks(open_contender(student.folder), [task], root / corpus)
+        students.append(of_student.score)
+        base = of_base.score
     return {
         "corpus": corpus,
         "arm": arm,
@@ -82,7 +86,7 @@ def measure(
 
 def _generated(folder: Path, recipe: Recipe) -> dict[str, object]:
     """Yield of generation, and the share of seeds among the first 20 before the round trip."""
-    if not (folder / "queries").exists():
+    if not recipe.generate.from_passages:
         manifest = read_json(folder / "examples-brainstorm/.stage/manifest.json")
         return {"examples": manifest["rows"], "counts": manifest["counts"]}
     written, parsed, queries = (
