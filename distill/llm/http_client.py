@@ -12,8 +12,8 @@ import httpx
 
 import distill
 from distill.errors import UserError
+from distill.http_server import Key, checked_url, key_of
 from distill.llm.http_faults import Fatal, Passing, Refused, UnknownField, read_error, refusal
-from distill.llm.http_key import Key, checked_url, key_of
 from distill.llm.http_limit import AdaptiveLimit
 from distill.recipe import LanguageModel
 
@@ -73,7 +73,7 @@ class Client:
     """
 
     def __init__(self, settings: LanguageModel, first_wait: float = 1.0) -> None:
-        self.url = checked_url(settings.base_url or "")
+        self.url = checked_url(settings.base_url or "", "llm")
         self.model = settings.model
         self.left_out: set[str] = set()
         self.failures = 0

@@ -4,9 +4,9 @@ about the whole job."""
 import json
 import re
 from collections.abc import Collection
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
+
+from distill.http_server import retry_after
 
 OPTIONAL_FIELDS = (
     "structured_outputs",
@@ -151,24 +151,6 @@ def names_no_model(said: Said, model: str) -> bool:
     return said.code == "model_not_found" or (
         model in said.message and bool(_NO_SUCH_MODEL.search(said.message))
     )
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds from now that a Retry-After header names, in seconds or as an HTTP date (RFC 9110,
-    section 10.2.3); None where it names none."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if seconds == seconds else None
 
 
 def _shortened(message: Any) -> str:

@@ -2,20 +2,16 @@
 request and nowhere else: not into errors, even where the server repeats it."""
 
 import json
-import os
 import random
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
 from distill.errors import UserError
+from distill.http_server import checked_url, key_of, retry_after
 from distill.recipe import Retriever
 
 _PASSING = {408, 409, 425, 429}
@@ -23,7 +19,6 @@ _FIRST_WAIT = 0.5
 _LONGEST_BACK_OFF = 60.0
 _LONGEST_WAIT = 600.0
 """Seconds for which a server may ask to be left alone; beyond that the job ends."""
-_MASK = "[key]"
 T = TypeVar("T")
 
 
@@ -52,13 +47,13 @@ class EndpointClient:
     """
 
     def __init__(self, retriever: Retriever) -> None:
-        self.url = _checked(retriever.base_url or "")
+        self.url = checked_url(retriever.base_url or "", "retriever")
         self.model = retriever.model
         self._variable = retriever.api_key_variable
         self._retries = retriever.retries
-        self._key = _key(retriever.api_key_variable)
+        self._key = key_of(retriever.api_key_variable)
         self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            headers=self._key.header,
             timeout=retriever.timeout,
             limits=httpx.Limits(max_connections=retriever.concurrency),
         )
@@ -85,7 +80,7 @@ class EndpointClient:
             try:
                 return read(self._ask(texts), len(texts))
             except Malformed as fault:
-                passing = _Passing(self._redact(str(fault)))
+                passing = _Passing(self._key.redact(str(fault)))
             except _Passing as fault:
                 passing = fault
             longest = passing.wait is not None and passing.wait > _LONGEST_WAIT
@@ -103,27 +98,24 @@ class EndpointClient:
         except httpx.TimeoutException as fault:
             raise _Passing(f"no answer in time ({type(fault).__name__})") from None
         except httpx.RequestError as fault:
-            raise _Passing(self._redact(f"{type(fault).__name__}: {fault}")) from None
+            raise _Passing(self._key.redact(f"{type(fault).__name__}: {fault}")) from None
         if reply.status_code in _PASSING or reply.status_code >= 500:
-            wait = _retry_after(reply.headers.get("retry-after"))
+            wait = retry_after(reply.headers.get("retry-after"))
             raise _Passing(self._said(reply), wait)
         if reply.status_code != 200:
             self._refuse(reply)
         try:
             return json.loads(reply.text)
         except (ValueError, RecursionError):
-            raise _Passing(f"invalid JSON: {self._redact(reply.text[:80])!r}") from None
+            raise _Passing(f"invalid JSON: {self._key.redact(reply.text[:80])!r}") from None
 
     def _sleep(self, seconds: float) -> None:
         if self._halt.wait(seconds):
             raise _Halted
 
-    def _redact(self, text: str) -> str:
-        return text.replace(self._key, _MASK) if self._key else text
-
     def _said(self, reply: httpx.Response) -> str:
         """An error's status and the beginning of what the server says of it."""
-        text = " ".join(self._redact(reply.text).split())
+        text = " ".join(self._key.redact(reply.text).split())
         return f"{reply.status_code}: {text[:300]}"
 
     # --- the end ------------------------------------------------------------------------------
@@ -150,7 +142,7 @@ class EndpointClient:
             what = f"does not embed with model {self.model!r} here ({said})"
             remedy = "check retriever.model, and retriever.base_url, which mostly ends in /v1"
         elif reply.is_redirect:
-            place = self._redact(reply.headers.get("location", "nowhere"))
+            place = self._key.redact(reply.headers.get("location", "nowhere"))
             what = f"is not where model {self.model!r} is served: it redirects to {place}"
             remedy = "set retriever.base_url to the address itself: redirects are not followed"
         else:
@@ -159,46 +151,3 @@ class EndpointClient:
                 "mend what the server names: texts too long need a smaller retriever.max_tokens"
             )
         raise UserError(self.url, what, remedy)
-
-
-def _key(variable: str) -> str:
-    secret = os.environ.get(variable, "").strip()
-    if not (secret.isascii() and secret.isprintable()) or " " in secret:
-        raise UserError(
-            variable,
-            "holds something that cannot be an API key: a blank or a character beyond ASCII",
-            f"set {variable} to the key alone, on one line",
-        )
-    return secret
-
-
-def _checked(url: str) -> str:
-    """`url` without a slash at its end."""
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
-        raise UserError(
-            "retriever.base_url",
-            "holds a user or password",
-            "take it out: a key comes from the environment alone (retriever.api_key_variable)",
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UserError(
-            "retriever.base_url",
-            f"is no address of a server: {parts.scheme}://{parts.netloc}{parts.path}",
-            "write it like http://localhost:8000/v1",
-        )
-    return url.rstrip("/")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header: a number, or a date."""
-    if value is None:
-        return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())

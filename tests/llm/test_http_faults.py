@@ -10,9 +10,10 @@ import servers
 from servers import MODEL, at_random, body_is, drops, says, serving, status, text_of, trickles
 
 from distill.errors import UserError
+from distill.http_server import retry_after
 from distill.llm import Sampling, Written
 from distill.llm.http_engine import HTTPEngine
-from distill.llm.http_faults import Said, retry_after, unknown_field
+from distill.llm.http_faults import Said, unknown_field
 from distill.recipe import LanguageModel
 
 KEY = "sk-a-secret-that-nobody-may-read"

@@ -1,7 +1,10 @@
-"""Where a server is and the key to it: taken from the environment, and written nowhere."""
+"""What every client of a server needs: its address, the key to it, which is taken from the
+environment and written nowhere, and how long it asks to be left alone."""
 
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from distill.errors import UserError
@@ -49,8 +52,8 @@ def key_of(variable: str) -> Key:
     return Key(secret)
 
 
-def checked_url(url: str) -> str:
-    """`url` without a slash at its end.
+def checked_url(url: str, section: str) -> str:
+    """`url`, of a recipe's section, without a slash at its end.
 
     Raises:
         UserError: if it is no http or https address, or holds a user, password, query or fragment.
@@ -58,14 +61,32 @@ def checked_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise UserError(
-            "llm.base_url",
+            f"{section}.base_url",
             "holds a user or password",
-            "take it out: a key comes from the environment alone (llm.api_key_variable)",
+            f"take it out: a key comes from the environment alone ({section}.api_key_variable)",
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise UserError(
-            "llm.base_url",
+            f"{section}.base_url",
             f"is no address of a server: {parts.scheme}://{parts.netloc}{parts.path}",
             "write it like http://localhost:8000/v1",
         )
     return url.rstrip("/")
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds from now that a Retry-After header names, in seconds or as an HTTP date (RFC 9110,
+    section 10.2.3); None where it names none."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if seconds == seconds else None
