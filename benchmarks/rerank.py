@@ -28,6 +28,7 @@ from distill.relabel.fuse import label
 from distill.relabel.judges import judge_fused, judge_graded, judge_ql, judge_rc
 from distill.retrieve.encoder import SentenceTransformerEncoder
 from distill.retrieve.search import ExactIndex
+from distill.run import fingerprint, read_json, write_json
 
 CORPORA = {"cacm": "own/cacm", "vaswani": "own/vaswani", "scifact": "mteb/SciFact"}
 TOP_K = 20
@@ -72,9 +73,13 @@ class Collection:
 
 
 def judge_all(
-    engine: TransformersEngine, collection: Collection, candidates: list[list[dict[str, Any]]]
+    engine: TransformersEngine,
+    collection: Collection,
+    candidates: list[list[dict[str, Any]]],
+    kept: Path,
 ) -> tuple[dict[str, Scores], dict[str, float]]:
-    """Scores by ranker, and pairs a second of each pass."""
+    """Scores by ranker, and pairs a second of each pass. A pass whose scores are kept from before
+    is not done again, and has no speed."""
     of_passage: dict[str, list[str]] = defaultdict(list)
     for row in (row for of_query in candidates for row in of_query):
         of_passage[row["passage_id"]].append(row["query_id"])
@@ -94,9 +99,14 @@ def judge_all(
     scores, speed = {}, {}
     for name, (file, judge) in passes.items():
         prompt = load_prompt(f"prompts/{file}.jinja", packaged_recipes(), parts=2)
-        begun = time.perf_counter()
-        found = judge(prompt)
-        speed[name] = round(len(pairs) / (time.perf_counter() - begun), 1)
+        mark = fingerprint(name, {"prompt": prompt.source, "asked": asked}, {})
+        path = kept / f"{name}-{mark}.json"
+        if not path.exists():
+            begun = time.perf_counter()
+            kept.mkdir(parents=True, exist_ok=True)
+            write_json(path, judge(prompt))
+            speed[name] = round(len(pairs) / (time.perf_counter() - begun), 1)
+        found = read_json(path)
         for ranker, judged in zip(names.get(name, [name]), found, strict=True):
             flat = [score for of in judged for score, _ in of]
             scores[ranker] = dict(zip(pairs, flat, strict=True))
@@ -136,18 +146,22 @@ def evaluate(
 ) -> dict[str, float]:
     """nDCG@10 of each ranker, each pair, and cascades by the retriever or rc."""
 
-    def ndcg(rankers: list[str]) -> float:
+    def ndcg(rankers: list[str], rrf_k: float = 0) -> float:
         # `label` knows judges by their columns; which scores stand in one is ours to say.
         judges = [ranker for ranker in rankers if ranker != "retriever"]
         columns = dict(zip(judges, ("ql", "rc"), strict=False))
         given = {column: scores[ranker] for ranker, column in columns.items()}
-        rule = Relabel(rankers=[columns.get(ranker, "retriever") for ranker in rankers])
+        rule = Relabel(
+            rankers=[columns.get(ranker, "retriever") for ranker in rankers], rrf_k=rrf_k
+        )
         return round(collection.ndcg(orders(candidates, given, rule)), 4)
 
     rankers = ["retriever", *scores]
     found = {ranker: ndcg([ranker]) for ranker in rankers}
     for a, b in combinations(rankers, 2):
         found[f"{b} + {a}"] = ndcg([b, a])
+    for k in (2, 10, 60):
+        found[f"ql + retriever, k = {k}"] = ndcg(["ql", "retriever"], rrf_k=k)
     for by, fused in (("retriever", ["ql", "retriever"]), ("rc", ["ql", "retriever", "rc"])):
         for keep in (TOP_K, 12, 8):
             rule = Relabel(rankers=fused, cascade={"by": [by], "keep": keep})
@@ -177,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", choices=CORPORA, default="cacm")
     parser.add_argument("--queries", type=int, default=300, help="At most so many.")
+    parser.add_argument("--keep", type=Path, default=Path("artifacts/rerank"))
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
         parser.error("set DISTILL_DATA to the folder of offline data")
@@ -185,7 +200,7 @@ def main() -> None:
     encoder = SentenceTransformerEncoder(recipe.retriever.model, max_tokens=256, device="cpu")
     candidates = collection.retrieve(encoder)
     engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
-    scores, speed = judge_all(engine, collection, candidates)
+    scores, speed = judge_all(engine, collection, candidates, given.keep)
     print(
         json.dumps(
             {
