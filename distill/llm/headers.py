@@ -19,11 +19,18 @@ _REMEMBERED = 256
 
 
 class Headers:
-    """The headers of a model's prompts; `computed` counts the tokens computed for them."""
+    """The headers of a model's prompts; `computed` counts the tokens computed for them.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        alone: compute each header from its first token on, and keep the last one only. Behind
+            another header the last digits would depend on what was computed before, and so on
+            where an earlier process was killed; likelihoods are kept to the last digit.
+    """
+
+    def __init__(self, model: Any, alone: bool = False) -> None:
         self.computed = 0
         self._model = model
+        self._alone = alone
         self._kept: OrderedDict[tuple[int, ...], list[Layer]] = OrderedDict()
         self._earlier: list[list[int]] = []
 
@@ -49,7 +56,8 @@ class Headers:
         be kept too: a later one may begin alike."""
         self._kept[tuple(ids)] = layers
         self._kept.move_to_end(tuple(ids))
-        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > _KEPT_BYTES:
+        most = 0 if self._alone else _KEPT_BYTES
+        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > most:
             self._kept.popitem(last=False)
 
     def _one(self, ids: tuple[int, ...]) -> list[Layer]:
@@ -58,9 +66,9 @@ class Headers:
         return layers
 
     def _compute(self, ids: tuple[int, ...]) -> list[Layer]:
-        """Behind as much of it as another header holds already."""
-        alike = {key: _alike(ids, key) for key in self._kept}
-        nearest = max(alike, key=alike.__getitem__, default=())
+        """Behind as much of it as another header holds already, unless each is computed alone."""
+        alike = {} if self._alone else {key: _alike(ids, key) for key in self._kept}
+        nearest: tuple[int, ...] = max(alike, key=alike.__getitem__, default=())
         start = alike.get(nearest, 0)
         slots = Slots(self._model, slots=1, width=len(ids))
         if start:

@@ -71,6 +71,7 @@ class TransformersEngine:
         self.has_chat = self._encoder.has_chat
         self.can_constrain = constrainable(self.tokenizer)
         self._headers = Headers(self.model)
+        self._score_headers = Headers(self.model, alone=True)
         self._probe()
 
     # --- generation ---------------------------------------------------------------------------
@@ -170,7 +171,7 @@ class TransformersEngine:
             if not all(several) or not all(ends):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         header = self._shared_header(prefixes)
-        layers = self._headers.get(prefixes[0], [header]) if header else []
+        layers = self._score_headers.get(prefixes[0], [header]) if header else []
         rest = [prefix[header:] for prefix in prefixes]
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         packed = pack(rest, continuations, endings, self.batch_tokens)

@@ -61,6 +61,17 @@ def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder
                 assert logprob == pytest.approx(plain_ids(engine, before, ending), abs=1e-3)
 
 
+def test_scores_do_not_depend_on_what_was_scored_before(llm_folder):
+    """To the last digit: a run that was killed ends with the same bytes."""
+    engine, fresh = (TransformersEngine(str(llm_folder), "float32", "cpu") for _ in range(2))
+    earlier = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    longer = [
+        ScoreRequest(f"{HEADER}{PASSAGES[0]} and {more}", QUERIES) for more in ("bees", "bears")
+    ]
+    engine.score(earlier)
+    assert engine.score(longer) == fresh.score(longer)
+
+
 def test_scores_do_not_depend_on_the_token_budget(llm_folder):
     requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
     wide = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens=4096)

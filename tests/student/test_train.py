@@ -35,7 +35,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folder):
-    train = {"epochs": 20, "learning_rate": 1e-3, "widths": [32, 8]}
+    train = {"epochs": 40, "learning_rate": 1e-3, "widths": [32, 8]}
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))
     student = SentenceTransformer(str(stage.folder))
     untrained = SentenceTransformer(str(tmp_path / "run" / "base"))
