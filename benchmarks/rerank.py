@@ -32,7 +32,6 @@ from distill.run import fingerprint, read_json, write_json
 
 CORPORA = {"cacm": "own/cacm", "vaswani": "own/vaswani", "scifact": "mteb/SciFact"}
 TOP_K = 20
-WORDS = 120
 Scores = dict[tuple[str, str], float]
 
 
@@ -76,7 +75,7 @@ def judge_all(
     engine: TransformersEngine,
     collection: Collection,
     candidates: list[list[dict[str, Any]]],
-    kept: Path,
+    given: argparse.Namespace,
 ) -> tuple[dict[str, Scores], dict[str, float]]:
     """Scores by ranker, and pairs a second of each pass. A pass whose scores are kept from before
     is not done again, and has no speed."""
@@ -85,7 +84,7 @@ def judge_all(
         of_passage[row["passage_id"]].append(row["query_id"])
     groups = sorted(of_passage.items())
     asked = [
-        (as_data(collection.passages[p], WORDS), [collection.queries[q] for q in of_it])
+        (as_data(collection.passages[p], given.words), [collection.queries[q] for q in of_it])
         for p, of_it in groups
     ]
     pairs = [(q, p) for p, of_it in groups for q in of_it]
@@ -97,20 +96,22 @@ def judge_all(
     }
     names = {"fused": ["ql_fused", "rc_fused"]}
     scores, speed = {}, {}
-    for name, (file, judge) in passes.items():
+    for name in given.passes.split(","):
+        file, judge = passes[name]
         prompt = load_prompt(f"prompts/{file}.jinja", packaged_recipes(), parts=2)
         mark = fingerprint(name, {"prompt": prompt.source, "asked": asked}, {})
-        path = kept / f"{name}-{mark}.json"
+        path = given.keep / f"{name}-{mark}.json"
         if not path.exists():
             begun = time.perf_counter()
-            kept.mkdir(parents=True, exist_ok=True)
+            given.keep.mkdir(parents=True, exist_ok=True)
             write_json(path, judge(prompt))
             speed[name] = round(len(pairs) / (time.perf_counter() - begun), 1)
         found = read_json(path)
         for ranker, judged in zip(names.get(name, [name]), found, strict=True):
             flat = [score for of in judged for score, _ in of]
             scores[ranker] = dict(zip(pairs, flat, strict=True))
-    scores["rc_centred"] = centred(scores["rc"])
+    if "rc" in scores:
+        scores["rc_centred"] = centred(scores["rc"])
     return scores, speed
 
 
@@ -146,14 +147,12 @@ def evaluate(
 ) -> dict[str, float]:
     """nDCG@10 of each ranker, each pair, and cascades by the retriever or rc."""
 
-    def ndcg(rankers: list[str], rrf_k: float = 0) -> float:
+    def ndcg(rankers: list[str], **settings: Any) -> float:
         # `label` knows judges by their columns; which scores stand in one is ours to say.
         judges = [ranker for ranker in rankers if ranker != "retriever"]
         columns = dict(zip(judges, ("ql", "rc"), strict=False))
         given = {column: scores[ranker] for ranker, column in columns.items()}
-        rule = Relabel(
-            rankers=[columns.get(ranker, "retriever") for ranker in rankers], rrf_k=rrf_k
-        )
+        rule = Relabel(rankers=[columns.get(ranker, "retriever") for ranker in rankers], **settings)
         return round(collection.ndcg(orders(candidates, given, rule)), 4)
 
     rankers = ["retriever", *scores]
@@ -162,7 +161,10 @@ def evaluate(
         found[f"{b} + {a}"] = ndcg([b, a])
     for k in (2, 10, 60):
         found[f"ql + retriever, k = {k}"] = ndcg(["ql", "retriever"], rrf_k=k)
+    found["2 ql + retriever, k = 10"] = ndcg(["ql", "retriever"], rrf_k=10, weights={"ql": 2.0})
     for by, fused in (("retriever", ["ql", "retriever"]), ("rc", ["ql", "retriever", "rc"])):
+        if by not in rankers:
+            continue
         for keep in (TOP_K, 12, 8):
             rule = Relabel(rankers=fused, cascade={"by": [by], "keep": keep})
             run = orders(candidates, cascaded(candidates, scores, rule), rule)
@@ -191,6 +193,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", choices=CORPORA, default="cacm")
     parser.add_argument("--queries", type=int, default=300, help="At most so many.")
+    parser.add_argument("--words", type=int, default=120, help="Passages are cut to so many.")
+    parser.add_argument("--passes", default="ql,rc,graded,fused")
     parser.add_argument("--keep", type=Path, default=Path("artifacts/rerank"))
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
@@ -200,7 +204,7 @@ def main() -> None:
     encoder = SentenceTransformerEncoder(recipe.retriever.model, max_tokens=256, device="cpu")
     candidates = collection.retrieve(encoder)
     engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
-    scores, speed = judge_all(engine, collection, candidates, given.keep)
+    scores, speed = judge_all(engine, collection, candidates, given)
     print(
         json.dumps(
             {
