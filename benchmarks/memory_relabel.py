@@ -133,7 +133,7 @@ def relabel(folder: Path, count: int) -> dict[str, object]:
         for name in ("ql", "rc"):
             inputs = (name, passages, queries, found, lambda: llm, judged)
             judgements[name] = (clocked(f"judgements-{name}", make_judgements, *inputs), found)
-        labels = clocked("labels", make_labels, passages, queries, found, judgements)
+        labels = clocked("labels", make_labels, found, judgements)
         examples = clocked("examples", make_examples, passages, queries, labels, found)
         rows = {"pairs": labels.manifest["rows"], "examples": examples.manifest["rows"]}
     return {"cpu_seconds": seconds, "rows": rows}

@@ -21,6 +21,7 @@ from distill.tables import (
     PASSAGES,
     QUERIES,
     Reader,
+    Row,
     passage_text,
     read_rows,
     read_shard,
@@ -50,30 +51,20 @@ class Block:
     passages: dict[str, str]
 
 
-class Blocks:
-    """The blocks of a table of candidates; one is in memory at a time.
+class Layout:
+    """How a table of candidates is divided.
 
     Args:
         queries_a_block: rounded down to whole shards, one at least.
         queries_a_shard: of candidates.
     """
 
-    def __init__(
-        self,
-        candidates: Stage,
-        queries: Stage,
-        passages: Stage,
-        queries_a_block: int,
-        queries_a_shard: int,
-    ) -> None:
+    def __init__(self, candidates: Stage, queries_a_block: int, queries_a_shard: int) -> None:
         paths = shards(candidates.folder)
         self._shards_a_block = max(1, queries_a_block // queries_a_shard)
+        self._queries_a_block = self._shards_a_block * queries_a_shard
         starts = range(0, len(paths), self._shards_a_block)
         self._paths = [paths[start : start + self._shards_a_block] for start in starts]
-        self._queries = Reader(QUERIES, queries.folder)
-        self._queries_a_shard = queries_a_shard
-        self._passages = passages.folder
-        self._held: tuple[int, Block] | None = None
 
     def pieces(self, size: int) -> list[Piece]:
         """All pieces, in order, each of `size` pairs but for a block's last."""
@@ -87,22 +78,39 @@ class Blocks:
         """The number of the block that holds a shard of candidates."""
         return shard // self._shards_a_block
 
+    def candidates(self, block: int) -> list[Row]:
+        return [row for path in self._paths[block] for row in read_shard(CANDIDATES, path)]
+
+    def queries(self, block: int, all_of_them: int) -> range:
+        """The numbers of the block's queries, of so many."""
+        first = block * self._queries_a_block
+        return range(first, min(first + self._queries_a_block, all_of_them))
+
+
+class Blocks:
+    """The blocks of a layout, one in memory at a time."""
+
+    def __init__(self, layout: Layout, queries: Stage, passages: Stage) -> None:
+        self._layout = layout
+        self._queries = Reader(QUERIES, queries.folder)
+        self._passages = passages.folder
+        self._held: tuple[int, Block] | None = None
+
     def pairs_of(self, piece: Piece) -> tuple[Block, list[Pair]]:
         block = self._block(piece.block)
         return block, block.pairs[piece.start : piece.stop]
 
     def _block(self, number: int) -> Block:
         if self._held is None or self._held[0] != number:
-            self._held = None
+            self._held = None  # its memory first
             self._held = (number, self._read(number))
         return self._held[1]
 
     def _read(self, number: int) -> Block:
-        rows = [row for path in self._paths[number] for row in read_shard(CANDIDATES, path)]
+        rows = self._layout.candidates(number)
         pairs = [Pair(row["query_id"], row["passage_id"]) for row in rows]
-        first = number * self._shards_a_block * self._queries_a_shard
-        last = first + self._shards_a_block * self._queries_a_shard
-        asked = [self._queries[i] for i in range(first, min(last, len(self._queries)))]
+        numbers = self._layout.queries(number, len(self._queries))
+        asked = [self._queries[i] for i in numbers]
         return Block(
             sorted(pairs, key=lambda pair: pair.passage_id),
             {row["query_id"]: row["query"] for row in asked},

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from distill.recipe import Recipe
-from distill.relabel.blocks import Blocks
+from distill.relabel.blocks import Layout
 from distill.relabel.fuse import JudgementsOfShard, by_query, label
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, QUERIES, Reader, read_shard, shards
@@ -12,7 +12,6 @@ from distill.tables import CANDIDATES, QUERIES, Reader, read_shard, shards
 def make_survivors(
     run: Run,
     recipe: Recipe,
-    passages: Stage,
     queries: Stage,
     candidates: Stage,
     judgements: Mapping[str, Stage],
@@ -30,8 +29,8 @@ def make_survivors(
     stage = run.stage("candidates-survivors", settings, [candidates, *judgements.values()])
     if stage.complete:
         return stage
-    blocks = Blocks(candidates, queries, passages, rule.block, rule.shard_size)
-    readers = [JudgementsOfShard(of, blocks, recipe) for of in judgements.values()]
+    layout = Layout(candidates, rule.block, rule.shard_size)
+    readers = [JudgementsOfShard(of, layout, rule) for of in judgements.values()]
     first = rule.model_copy(update={"rankers": rule.cascade.by})
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 

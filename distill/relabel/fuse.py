@@ -4,7 +4,7 @@ k = 0 and w = 1, where the first place counts most; Cormack et al. (2009) use k 
 from collections.abc import Mapping, Sequence
 
 from distill.recipe import JUDGES, Ranker, Recipe, Relabel
-from distill.relabel.blocks import Blocks
+from distill.relabel.blocks import Layout
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard, shards
 
@@ -15,8 +15,6 @@ Scores = dict[tuple[str, str], float]
 def make_labels(
     run: Run,
     recipe: Recipe,
-    passages: Stage,
-    queries: Stage,
     candidates: Stage,
     judgements: Mapping[str, tuple[Stage, Stage]],
 ) -> Stage:
@@ -38,9 +36,7 @@ def make_labels(
     if stage.complete:
         return stage
     readers = [
-        JudgementsOfShard(
-            of, Blocks(judged, queries, passages, rule.block, rule.shard_size), recipe
-        )
+        JudgementsOfShard(of, Layout(judged, rule.block, rule.shard_size), rule)
         for of, judged in judgements.values()
     ]
     paths = shards(candidates.folder)
@@ -51,7 +47,7 @@ def make_labels(
             scores |= reader.scores(number)
         rows: list[Row] = []
         for of_query in by_query(read_shard(CANDIDATES, paths[number])):
-            rows += label(of_query, scores, recipe.relabel)
+            rows += label(of_query, scores, rule)
         return Shard(rows)
 
     stage.map_shards(LABELS, range(len(paths)), work)
@@ -63,21 +59,21 @@ class JudgementsOfShard:
     """One pass's scores of the queries in a shard of candidates. The judgements of a block's pairs
     lie in neighbouring shards, which are read once for all the block's shards of candidates."""
 
-    def __init__(self, judgements: Stage, blocks: Blocks, recipe: Recipe) -> None:
-        self._blocks = blocks
-        self._per_token = recipe.relabel.ql_per_token
+    def __init__(self, judgements: Stage, layout: Layout, rule: Relabel) -> None:
+        self._layout = layout
+        self._per_token = rule.ql_per_token
         self._paths: dict[int, list[int]] = {}
         self._shards = shards(judgements.folder)
         of_lists = judgements.name.endswith("-listwise")  # those follow the candidates' shards
-        pieces = [] if of_lists else blocks.pieces(recipe.relabel.shard_size)
+        pieces = [] if of_lists else layout.pieces(rule.shard_size)
         for number in range(len(self._shards)):
-            block = blocks.block_of(number) if of_lists else pieces[number].block
+            block = layout.block_of(number) if of_lists else pieces[number].block
             self._paths.setdefault(block, []).append(number)
         self._held: tuple[int, dict[str, Scores]] | None = None
 
     def scores(self, shard: int) -> dict[str, Scores]:
         """By ranker, of all pairs in the block of this shard of candidates."""
-        block = self._blocks.block_of(shard)
+        block = self._layout.block_of(shard)
         if self._held is None or self._held[0] != block:
             self._held = (block, self._read(block))
         return self._held[1]
@@ -103,10 +99,13 @@ def label(candidates: Sequence[Row], scores: Mapping[str, Scores], rule: Relabel
     retrieved = sum(row["rank"] is not None for row in candidates)
     by_retriever = [row["rank"] or retrieved + 1 for row in candidates]
     values = {ranker: [of.get(pair) for pair in pairs] for ranker, of in scores.items()}
-    ranks: dict[str, list[int | None]] = {"retriever": [*by_retriever]}
-    ranks |= {ranker: _ranks(of, by_retriever) for ranker, of in values.items()}
-    first = fused(ranks, rule.cascade.by, rule) if rule.cascade.by else [0.0] * len(pairs)
-    whole = {r: _behind(of, first, by_retriever) for r, of in ranks.items()}
+    ranks = {ranker: _ranks(of, by_retriever) for ranker, of in values.items()}
+    retriever = {"retriever": by_retriever}
+    whole = retriever | {r: _behind(of, by_retriever) for r, of in ranks.items()}
+    if rule.cascade.by:
+        first = _ranks(fused(whole, rule.cascade.by, rule), by_retriever)
+        order = _behind(first, by_retriever)
+        whole = retriever | {r: _behind(of, order) for r, of in ranks.items()}
     final = fused(whole, rule.rankers, rule)
     return [
         {
@@ -124,11 +123,11 @@ def label(candidates: Sequence[Row], scores: Mapping[str, Scores], rule: Relabel
 
 
 def fused(
-    ranks: Mapping[str, Sequence[int | None]], rankers: Sequence[Ranker], rule: Relabel
+    ranks: Mapping[str, Sequence[int]], rankers: Sequence[Ranker], rule: Relabel
 ) -> list[float]:
     """The fusion of these rankers, which have ranked all candidates."""
     parts = [
-        [rule.weights.get(ranker, 1.0) / (rule.rrf_k + (rank or 0)) for rank in ranks[ranker]]
+        [rule.weights.get(ranker, 1.0) / (rule.rrf_k + rank) for rank in ranks[ranker]]
         for ranker in rankers
     ]
     return [sum(of_candidate) for of_candidate in zip(*parts, strict=True)]
@@ -151,12 +150,9 @@ def _ranks(values: Sequence[float | None], ties: Sequence[int]) -> list[int | No
     return ranks
 
 
-def _behind(
-    ranks: Sequence[int | None], first: Sequence[float], ties: Sequence[int]
-) -> list[int | None]:
-    """The ranks, and behind them those of what has none, by the first fusion."""
-    left = [(-first[i], ties[i], i) for i, rank in enumerate(ranks) if rank is None]
-    whole = list(ranks)
-    for rank, (_, _, i) in enumerate(sorted(left), start=len(ranks) - len(left) + 1):
-        whole[i] = rank
-    return whole
+def _behind(ranks: Sequence[int | None], order: Sequence[int]) -> list[int]:
+    """The ranks, and behind them those of what has none, in the order of other ranks."""
+    ranked = [rank for rank in ranks if rank is not None]
+    left = sorted(order[i] for i, rank in enumerate(ranks) if rank is None)
+    behind = {place: rank for rank, place in enumerate(left, start=len(ranked) + 1)}
+    return [behind[order[i]] if rank is None else rank for i, rank in enumerate(ranks)]

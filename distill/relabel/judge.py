@@ -6,12 +6,13 @@ whatever settings, is looked up and not judged again.
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from distill.llm.protocol import LLM
 from distill.prompts import as_data
 from distill.recipe import Recipe
-from distill.relabel.blocks import Block, Blocks, Pair, Piece, by_passage
+from distill.relabel.blocks import Block, Blocks, Layout, Pair, Piece, by_passage
 from distill.relabel.judged import JudgedPairs, Judgement, judgement_key
 from distill.relabel.judges import Requests
 from distill.relabel.rankings import Name, Ranking, fingerprinted, open_ranking
@@ -46,9 +47,10 @@ def make_judgements(
     ranking = open_ranking(name, recipe, llm)
     engine = None if name == "cross_encoder" else llm()
     before = dict(engine.tokens) if engine else {}
-    blocks = Blocks(candidates, queries, passages, rule.block, rule.shard_size)
+    layout = Layout(candidates, rule.block, rule.shard_size)
+    blocks = Blocks(layout, queries, passages)
     max_words = None if engine is None else recipe.generate.max_passage_words
-    with JudgedPairs(judged) as known:
+    with closing(JudgedPairs(judged)) as known:
 
         def work(piece: Piece) -> Shard:
             block, pairs = blocks.pairs_of(piece)
@@ -56,7 +58,7 @@ def make_judgements(
 
         stage.map_shards(
             JUDGEMENTS,
-            blocks.pieces(rule.shard_size),
+            layout.pieces(rule.shard_size),
             work,
             size=lambda piece: piece.stop - piece.start,
             unit="pairs",

@@ -3,6 +3,7 @@ log-probabilities (Sun et al. 2023, "Is ChatGPT Good at Search?", section 3.2)."
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def make_list_judgements(
     chat = in_chat_form(recipe, engine)
     before = dict(engine.tokens)
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
-    with JudgedPairs(judged) as known:
+    with closing(JudgedPairs(judged)) as known:
 
         def work(number: int) -> Shard:
             first = number * rule.shard_size

@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from distill.errors import UserError
 
@@ -45,17 +44,6 @@ class JudgedPairs:
         except (OSError, sqlite3.Error) as fault:
             raise self._fault(fault) from None
 
-    def __enter__(self) -> "JudgedPairs":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._db.close()
-
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
         found: dict[bytes, Judgement] = {}
         try:
@@ -79,6 +67,9 @@ class JudgedPairs:
                 )
         except sqlite3.Error as fault:
             raise self._fault(fault) from None
+
+    def close(self) -> None:
+        self._db.close()
 
     def _fault(self, fault: Exception) -> UserError:
         return UserError(

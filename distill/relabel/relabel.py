@@ -48,7 +48,7 @@ def relabel(
     later = [judge_ for judge_ in rule.judges if judge_ not in rule.first_judges]
     if later:
         first = {name: made for name, (made, _) in judgements.items()}
-        survivors = make_survivors(run, recipe, passages, queries, candidates, first)
+        survivors = make_survivors(run, recipe, queries, candidates, first)
         judgements |= judge(survivors, later)
-    labels = make_labels(run, recipe, passages, queries, candidates, judgements)
+    labels = make_labels(run, recipe, candidates, judgements)
     return make_examples(run, recipe, passages, queries, labels, candidates)

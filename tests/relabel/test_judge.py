@@ -7,7 +7,7 @@ from tiny import TEXTS
 from distill.errors import UserError
 from distill.llm.transformers_engine import TransformersEngine
 from distill.recipe import Recipe
-from distill.relabel.blocks import Blocks, by_passage
+from distill.relabel.blocks import Blocks, Layout, by_passage
 from distill.relabel.judge import make_judgements
 from distill.relabel.judge_lists import make_list_judgements
 from distill.run import Run
@@ -70,10 +70,10 @@ def test_every_candidate_is_judged_the_same_in_any_block(tmp_path, llm_folder, e
 def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
     with Run(tmp_path) as run:
         passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
-        blocks = Blocks(candidates, queries, passages, queries_a_block=4, queries_a_shard=2)
-        pieces = blocks.pieces(100)
+        layout = Layout(candidates, queries_a_block=4, queries_a_shard=2)
+        pieces = layout.pieces(100)
         assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]
-        block, pairs = blocks.pairs_of(pieces[0])
+        block, pairs = Blocks(layout, queries, passages).pairs_of(pieces[0])
         assert by_passage(pairs) == [
             ("p1", ["q0", "q2"]),
             ("p3", ["q0", "q1", "q2", "q3"]),
@@ -83,7 +83,7 @@ def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
         ]
         assert block.queries["q3"] == ASKED[3][0]
         assert block.passages["p8"] == PASSAGES["p8"]
-        assert [blocks.block_of(shard) for shard in range(3)] == [0, 0, 1]
+        assert [layout.block_of(shard) for shard in range(3)] == [0, 0, 1]
 
 
 class Unasked:

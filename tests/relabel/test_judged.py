@@ -1,5 +1,7 @@
 """What was judged is kept, as a whole or not at all."""
 
+from contextlib import closing
+
 import pytest
 
 from distill.errors import UserError
@@ -11,14 +13,14 @@ MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 def test_what_was_kept_is_found_by_the_next_process(tmp_path):
     keys = [judgement_key(MARK, "passage", f"query {n}") for n in range(1500)]
     scores = {key: (-n / 7, n) for n, key in enumerate(keys)}
-    with JudgedPairs(tmp_path / "j.sqlite") as judged:
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
         judged.keep(scores)
-    with JudgedPairs(tmp_path / "j.sqlite") as judged:
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
         assert judged.find([*keys, b"another"]) == scores
 
 
 def test_the_first_judgement_stays(tmp_path):
-    with JudgedPairs(tmp_path / "j.sqlite") as judged:
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"k": (1.0, 1)})
         judged.keep({b"k": (2.0, 2)})
         assert judged.find([b"k"]) == {b"k": (1.0, 1)}
