@@ -78,7 +78,6 @@ def _student_and_base(
 ) -> tuple[list[TaskScore], list[TaskScore]]:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-    trained._folder = recipe.folder
     mark = fingerprint("ablation", trained.model_dump(mode="json", exclude={"ablation"}), {})
     path = folder / "ablation" / f"{mark}.json"
     if path.exists():

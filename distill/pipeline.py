@@ -106,9 +106,7 @@ class Job:
             "document_prompt": "",
         }
         retriever = recipe.retriever.model_copy(update=student)
-        following = recipe.model_copy(update={"retriever": retriever})
-        following._folder = recipe.folder
-        return following
+        return recipe.model_copy(update={"retriever": retriever})
 
     def score_teacher(self) -> Stage:
         """The teachers' scores of all examples."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from distill.tables import EXAMPLES, LABELS, PASSAGES, QUERIES, read_rows
+from distill.tables import EXAMPLES, LABELS, PASSAGES, QUERIES, TEACHER_SCORES, read_rows
 
 
 def distill(*words: str) -> subprocess.CompletedProcess[str]:
@@ -78,6 +78,17 @@ def test_a_run_folder_continues_by_itself(run):
     done = distill("relabel", "--run", str(run))
     assert done.returncode == 0, done.stderr
     assert "examples" in done.stdout
+
+
+def test_the_teacher_scores_each_example(run):
+    done = distill("score-teacher", "--run", str(run))
+    assert done.returncode == 0, done.stderr
+    examples = list(read_rows(EXAMPLES, run / "examples"))
+    scores = list(read_rows(TEACHER_SCORES, run / "teacher-scores"))
+    assert [row["query_id"] for row in scores] == [row["query_id"] for row in examples]
+    for row, example in zip(scores, examples, strict=True):
+        assert -1 <= row["positive_score"] <= 1
+        assert len(row["negative_scores"]) == len(example["negatives"])
 
 
 def test_other_settings_are_refused_with_the_remedy(run, recipe_file):

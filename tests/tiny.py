@@ -85,25 +85,7 @@ def tiny_encoder(
 ) -> Path:
     """A BERT-like sentence encoder with mean pooling."""
     torch.manual_seed(seed)
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=special)
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=64,
-    )
+    fast = _wordpiece()
     config = BertConfig(
         vocab_size=len(fast),
         hidden_size=width,
@@ -124,13 +106,12 @@ def tiny_encoder(
     return folder
 
 
-def tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:
-    """A BERT that reads two texts together and gives them a score, or several."""
-    torch.manual_seed(seed)
+def _wordpiece() -> PreTrainedTokenizerFast:
+    """BERT's kind of tokenizer, for a text or for two together."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=special)
     tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -138,14 +119,21 @@ def tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    fast = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
+        mask_token="[MASK]",
         model_max_length=64,
     )
+
+
+def tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:
+    """A BERT that reads two texts together and gives them a score, or several."""
+    torch.manual_seed(seed)
+    fast = _wordpiece()
     config = BertConfig(
         vocab_size=len(fast),
         hidden_size=32,

@@ -139,7 +139,7 @@ class Parts:
             index = self._made(part)
         else:
             index = need("faiss", "cpu").read_index(str(self._kept(part)))
-            _set_effort(index, self._retriever)
+            set_effort(index, self._retriever)
         return _on_gpus(index, self._retriever) if self._retriever.index_device == "gpu" else index
 
     def _kept(self, part: int) -> Path:
@@ -227,7 +227,12 @@ def _blocks(vectors: Vectors) -> Iterator[Vectors]:
         yield np.ascontiguousarray(vectors[start : start + _BLOCK], np.float32)
 
 
-def _set_effort(index: Any, retriever: Retriever) -> None:
+def set_effort(index: Any, retriever: Retriever) -> None:
+    """How much of the index a search looks at.
+
+    Raises:
+        UserError: if the recipe sets it for an index that looks at all of it.
+    """
     faiss = need("faiss", "cpu")
     ivf = faiss.try_extract_index_ivf(index)
     if ivf is not None:

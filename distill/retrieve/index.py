@@ -9,6 +9,7 @@ from distill.retrieve.faiss_index import (
     make_empty,
     need_gpus,
     part_bounds,
+    set_effort,
 )
 from distill.retrieve.search import NOTHING, ExactIndex, Index
 from distill.retrieve.vectors import VectorStore
@@ -34,7 +35,7 @@ def check_index(retriever: Retriever, dimensions: int, count: int) -> None:
     if not is_exact(retriever):
         bounds = part_bounds(count, retriever.index_rows)
         smallest = min(end - start for start, end in bounds)
-        make_empty(retriever.index, dimensions, smallest)
+        set_effort(make_empty(retriever.index, dimensions, smallest), retriever)
 
 
 def make_index(retriever: Retriever, store: VectorStore) -> Index:

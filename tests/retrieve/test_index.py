@@ -83,11 +83,11 @@ def test_an_index_is_made_once_and_read_again(tmp_path, monkeypatch):
         ({"index": "IVF2048,Flat", "index_rows": 1500}, "2048 lists for 1500 vectors"),
         ({"index": "faiss-flat", "index_device": "gpu"}, "finds no GPU"),
         ({"index": "IVF32,Flat", "index_device": "gpu"}, "finds no GPU"),
+        ({"index": "SQ8", "effort": 3}, "retriever.effort"),
     ],
 )
-def test_what_cannot_be_made_is_refused_before_anything_is_embedded(settings, named):
-    if faiss.get_num_gpus() and "index_device" in settings:
-        pytest.skip("this machine has a GPU")
+def test_what_cannot_be_made_is_refused_before_anything_is_embedded(settings, named, monkeypatch):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     with pytest.raises(UserError, match=named.replace(".", r"\.")):
         check_index(Retriever(**settings), 32, 3000)
 
@@ -95,10 +95,4 @@ def test_what_cannot_be_made_is_refused_before_anything_is_embedded(settings, na
 def test_too_few_vectors_to_train_on_are_refused(tmp_path):
     index = make_index(Retriever(index="PQ8"), store_of(tmp_path, VECTORS[:100]))
     with pytest.raises(UserError, match=r"retriever\.index: PQ8"):
-        index.search(QUERIES, 5)
-
-
-def test_effort_for_an_index_without_any_is_refused(tmp_path):
-    index = make_index(Retriever(index="SQ8", effort=3), store_of(tmp_path, VECTORS))
-    with pytest.raises(UserError, match=r"retriever\.effort"):
         index.search(QUERIES, 5)
