@@ -40,7 +40,7 @@ test: check
 	$(BIN)/python -m pytest
 
 test-vllm: env-vllm
-	$(VLLM)/python -m pytest --confcutdir=tests/contract_vllm tests/contract_vllm
+	DISTILL_NEED_VLLM=1 $(VLLM)/python -m pytest --confcutdir=tests/contract_vllm tests/contract_vllm
 
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'

@@ -59,7 +59,7 @@ class StandInLLM:
 
     name = "stand-in"
     can_score = can_compare_verdicts = True
-    can_constrain = has_chat = False
+    can_force_regex = can_force_schema = has_chat = False
 
     def __init__(self) -> None:
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}

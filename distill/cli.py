@@ -14,7 +14,7 @@ from rich.console import Console
 
 from distill import __version__
 from distill.errors import UserError
-from distill.options import PATH, recipe_options, task_options
+from distill.options import PATH, estimate_options, recipe_options, task_options
 from distill.recipe import Recipe, dump_recipe
 from distill.run import Overwrite, Run, Stage
 
@@ -57,6 +57,15 @@ def main() -> None:
 
 
 @contextmanager
+def _look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
+    """A job that makes nothing anew and leaves the run's own recipe as it is."""
+    from distill.pipeline import Job
+
+    with Run(folder) as run:
+        yield Job(run, recipe)
+
+
+@contextmanager
 def _job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Job]":
     from distill.pipeline import Job
     from distill.saved import save_recipe
@@ -81,17 +90,12 @@ def _passages(job: "Job") -> Stage:
 
 
 def _print_estimate(
-    recipe: Recipe,
-    folder: Path,
-    overwrite: Overwrite,
-    sample: int,
-    prices_file: Path | None,
-    as_json: bool,
+    recipe: Recipe, folder: Path, sample: int, prices_file: Path | None, as_json: bool = False
 ) -> None:
     from distill import estimate as estimates
 
     prices = estimates.Prices(prices_file) if prices_file else None
-    with _job(recipe, folder, overwrite) as job:
+    with _look(recipe, folder) as job:
         found = estimates.estimate(job.run, recipe, job.llm, sample, prices)
     if as_json:
         click.echo(json.dumps(estimates.as_json(found), indent=2))
@@ -125,8 +129,15 @@ def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     help="Print the prompt of one row, counted from 0, as the LLM gets it; ask nothing.",
 )
 @click.option("--dry-run", is_flag=True, help="Estimate what it would take; generate nothing.")
+@estimate_options
 def generate(
-    recipe: Recipe, folder: Path, overwrite: Overwrite, row: int | None, dry_run: bool
+    recipe: Recipe,
+    folder: Path,
+    overwrite: Overwrite,
+    row: int | None,
+    dry_run: bool,
+    prices_file: Path | None,
+    sample: int,
 ) -> None:
     """Have an LLM write queries for passages, or whole examples (generate.methods).
 
@@ -135,14 +146,15 @@ def generate(
     Ctrl-C lets the rows in flight end; the same command goes on.
     """
     if dry_run:
-        _print_estimate(recipe, folder, overwrite, sample=8, prices_file=None, as_json=False)
+        _print_estimate(recipe, folder, sample, prices_file)
+        return
+    if row is not None:
+        from distill.generate.show import show_prompt
+
+        with _look(recipe, folder) as job:
+            show_prompt(job.run, recipe, job.corpus().passages, row, Console())
         return
     with _job(recipe, folder, overwrite) as job:
-        if row is not None:
-            from distill.generate.show import show_prompt
-
-            show_prompt(job.run, recipe, _passages(job), row, Console())
-            return
         written = job.generate()
     for stage in (written.queries, *written.examples):
         if stage is not None:
@@ -151,18 +163,7 @@ def generate(
 
 @cli.command()
 @recipe_options
-@click.option(
-    "--prices",
-    "prices_file",
-    type=PATH,
-    help="A YAML file: currency, and for each model its input and output price per million tokens.",
-)
-@click.option(
-    "--sample",
-    default=8,
-    show_default=True,
-    help="So many prompts are asked to measure tokens and speed; 0: none, all is reckoned.",
-)
+@estimate_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
 def estimate(
     recipe: Recipe,
@@ -177,7 +178,7 @@ def estimate(
     \b
     Example:  distill estimate mine.yaml --prices prices.yaml
     """
-    _print_estimate(recipe, folder, overwrite, sample, prices_file, as_json)
+    _print_estimate(recipe, folder, sample, prices_file, as_json)
 
 
 @cli.command()

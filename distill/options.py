@@ -85,6 +85,27 @@ def _recipe(file: Path | None, folder: Path | None, sets: tuple[str, ...]) -> Re
     return load_recipe(file, sets)
 
 
+def estimate_options(command: Command) -> Command:
+    """--prices and --sample."""
+    for option in (
+        click.option(
+            "--sample",
+            default=8,
+            show_default=True,
+            help="So many prompts are asked to measure tokens and speed; 0: none, all is reckoned.",
+        ),
+        click.option(
+            "--prices",
+            "prices_file",
+            type=PATH,
+            help="A YAML file: currency, and for each model its input and output price per million "
+            "tokens.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def task_options(command: Command) -> Command:
     """--tasks and --task-data, --out, --max-tokens and --device."""
     for option in (

@@ -108,43 +108,56 @@ class Stage:
         unit: str = "shards",
         tokens: Tokens | None = None,
     ) -> None:
-        """Do `work` on every item whose shard is not there yet, and commit each as it is done.
+        """Do `work` on every item whose shard is not there yet, and commit each as it is done. See
+        `map_together`."""
+        self.map_together(table, items, lambda some: [*map(work, some)], 1, size, unit, tokens)
+
+    def map_together(
+        self,
+        table: Table,
+        items: Sequence[T],
+        work: Callable[[Sequence[T]], Sequence[Shard]],
+        together: int,
+        size: Callable[[T], int] = lambda item: 1,
+        unit: str = "shards",
+        tokens: Tokens | None = None,
+    ) -> None:
+        """Do `work` on all items whose shards are not there yet, so many of them together, for an
+        engine that is busier with more at once, and commit their shards.
 
         The figures and the dropped rows of a shard are written before the shard itself, whose
         rename is the commit: a shard that exists is never done again, one that does not is.
 
-        On Ctrl-C the shard in flight is finished and committed; a second one does not wait.
+        On Ctrl-C the shards in flight are finished and committed; a second one does not wait.
 
         Args:
-            items: one a shard. One item, and one shard's rows, are held at a time, so items that
-                only say where their rows are (a range, a path) keep memory flat.
+            items: one a shard. `together` items, and their shards' rows, are held at a time, so
+                items that only say where their rows are (a range, a path) keep memory flat.
+            work: gives a shard for each item.
             size: how many `unit`s an item is; asked of every item before the first is worked on.
             tokens: an engine's counters, for the progress bar.
 
         Raises:
             KeyboardInterrupt: after SIGINT or SIGTERM.
         """
-        if self.complete and all(self._path(i).exists() for i in range(len(items))):
+        missing = [i for i in range(len(items)) if not self._path(i).exists()]
+        if self.complete and not missing:
             return
-        total = done = 0
-        for i, item in enumerate(items):
-            total += size(item)
-            done += size(item) if self._path(i).exists() else 0
+        total = sum(size(item) for item in items)
+        done = total - sum(size(items[i]) for i in missing)
         with Interrupt() as interrupt, Progress(self.name, total, unit, done, tokens) as progress:
-            for i, item in enumerate(items):
-                if self._path(i).exists():
-                    continue
-                self._do(table, self._path(i), item, work)
-                progress.advance(size(item))
+            for start in range(0, len(missing), together):
+                some = missing[start : start + together]
+                begun = time.perf_counter()
+                shards = work([items[i] for i in some])
+                seconds = (time.perf_counter() - begun) / len(some)
+                for i, shard in zip(some, shards, strict=True):
+                    self._commit(table, self._path(i), shard, seconds)
+                    progress.advance(size(items[i]))
                 interrupt.stop_if_asked()
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"part-{shard:05d}.parquet"
-
-    def _do(self, table: Table, path: Path, item: T, work: Callable[[T], Shard]) -> None:
-        begun = time.perf_counter()
-        shard = work(item)
-        self._commit(table, path, shard, time.perf_counter() - begun)
 
     def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
         write_shard(DROPPED, self.book / f"dropped-{path.name}", shard.dropped)

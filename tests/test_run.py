@@ -55,6 +55,25 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(tmp_path):
     assert read_json(tmp_path / "cut/words/.stage/manifest.json")["counts"] == {"kept": 3}
 
 
+def test_shards_done_together_are_those_done_one_by_one(tmp_path):
+    calls = []
+
+    def work(some: Sequence[str]) -> list[Shard]:
+        calls.append([*some])
+        return [shard_of(item) for item in some]
+
+    with Run(tmp_path / "together") as run:
+        stage = run.stage("words", {})
+        stage.map_together(DROPPED, ITEMS, work, together=2)
+        (stage.folder / "part-00001.parquet").unlink()
+        stage.map_together(DROPPED, ITEMS, work, together=2)
+        stage.finish()
+    assert calls == [["one", "two"], ["three"], ["two"]]
+    whole = fill(tmp_path / "whole", {})
+    assert content(stage.folder) == content(whole.folder)
+    assert stage.manifest["counts"] == whole.manifest["counts"]
+
+
 def test_the_manifest_tells_settings_versions_rows_and_seconds(tmp_path):
     manifest = fill(tmp_path, {"size": 3}).manifest
     assert manifest["settings"] == {"size": 3}

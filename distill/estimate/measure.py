@@ -55,7 +55,7 @@ def sample_prompts(
         return Sample(asked, [], Each(counted(prompts), half(recipe.generate.max_new_tokens)))
     engine = llm()
     chat = in_chat_form(recipe, engine)
-    sampling = method.sampling(chat, recipe.generate.constrain and engine.can_constrain)
+    sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
     seeds = [draw_seed(recipe, one, 0) for one in asked]
     clock = Clock(engine)

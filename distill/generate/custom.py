@@ -18,7 +18,7 @@ from jsonschema.validators import validator_for
 from distill.errors import UserError
 from distill.generate.conditions import Conditions, language_names
 from distill.generate.parse import Parsed, checked
-from distill.llm.protocol import Sampling
+from distill.llm.protocol import LLM, Sampling
 from distill.prompts import Prompt, as_data, find_prompt, load_prompt
 from distill.recipe import Recipe
 from distill.tables import Row, passage_text
@@ -55,6 +55,9 @@ class CustomMethod:
             language=self.languages.get(conditions.language or ""),
             chat=chat,
         )
+
+    def can_be_forced(self, llm: LLM) -> bool:
+        return llm.can_force_schema
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
         """A text that is continued ends at an empty line, where nothing else ends it."""

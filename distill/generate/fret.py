@@ -6,7 +6,7 @@ does not grow with the corpus: seed passages are numbers of rows, and a shard re
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, Protocol
@@ -24,7 +24,7 @@ from distill.generate.custom import load_custom
 from distill.generate.parse import Order, Parsed, parse
 from distill.generate.pool import Pool, Shot, load_pool
 from distill.llm.form import in_chat_form
-from distill.llm.load import identity
+from distill.llm.load import identity, prompts_at_once
 from distill.llm.protocol import LLM, Sampling, Written
 from distill.prompts import Prompt, as_data, load_prompt
 from distill.recipe import Recipe, TaskType
@@ -51,6 +51,10 @@ class Method(Protocol):
     def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str: ...
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling: ...
+
+    def can_be_forced(self, llm: LLM) -> bool:
+        """Whether this engine forces the form of the method's replies."""
+        ...
 
     def parse(self, output: str, finished: bool) -> Parsed: ...
 
@@ -89,6 +93,9 @@ class Fret:
             language=self.languages.get(conditions.language or ""),
             chat=chat,
         )
+
+    def can_be_forced(self, llm: LLM) -> bool:
+        return llm.can_force_regex
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
         settings = self.recipe.generate
@@ -236,12 +243,18 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     plan = Plan(recipe, passages)
     engine = llm()
     chat = in_chat_form(recipe, engine)
-    sampling = method.sampling(chat, recipe.generate.constrain and engine.can_constrain)
+    sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     before = dict(engine.tokens)
-    stage.map_shards(
+
+    def work(some: Sequence[range]) -> list[Shard]:
+        asked = [[*plan.of_passages(places)] for places in some]
+        return _write(asked, recipe, method, engine, sampling)
+
+    stage.map_together(
         GENERATIONS,
         plan.shards(),
-        lambda places: _write(list(plan.of_passages(places)), recipe, method, engine, sampling),
+        work,
+        together=max(1, prompts_at_once(recipe.llm) // recipe.generate.shard_size),
         size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
         unit="prompts",
         tokens=lambda: engine.tokens,
@@ -274,15 +287,24 @@ def _seed(*parts: object) -> int:
 
 
 def _write(
-    asked: list[Asked], recipe: Recipe, method: Method, llm: LLM, sampling: Sampling
-) -> Shard:
-    draws = [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
-    prompts = [method.prompt(one.passage, one.conditions, sampling.chat) for one, _ in draws]
-    seeds = [draw_seed(recipe, one, draw) for one, draw in draws]
-    written = llm.generate(prompts, seeds, sampling)
-    rows = [
-        _row(one, draw, text, llm.name) for (one, draw), text in zip(draws, written, strict=True)
+    shards: list[list[Asked]], recipe: Recipe, method: Method, llm: LLM, sampling: Sampling
+) -> list[Shard]:
+    """Some shards in one call of the engine."""
+    draws = [
+        [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
+        for asked in shards
     ]
+    every = [one for of_shard in draws for one in of_shard]
+    prompts = [method.prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
+    seeds = [draw_seed(recipe, one, draw) for one, draw in every]
+    written = iter(llm.generate(prompts, seeds, sampling))
+    return [
+        _shard([_row(one, draw, next(written), llm.name) for one, draw in of_shard])
+        for of_shard in draws
+    ]
+
+
+def _shard(rows: list[Row]) -> Shard:
     refused = sum(row["fault"] is not None for row in rows)
     unfinished = sum(not row["finished"] for row in rows) - refused
     return Shard(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))

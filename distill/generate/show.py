@@ -4,6 +4,8 @@ from rich.console import Console
 from rich.text import Text
 
 from distill.errors import UserError
+from distill.generate.brainstorm.asked import asked
+from distill.generate.brainstorm.writing import Request, render
 from distill.generate.fret import (
     Asked,
     Method,
@@ -12,27 +14,53 @@ from distill.generate.fret import (
     generation_settings,
     open_method,
 )
+from distill.prompts import Prompt
 from distill.recipe import Recipe
 from distill.run import Run, Stage, fingerprint, open_stage
 from distill.tables import GENERATIONS, Row, read_shard
 
 
-def show_prompt(run: Run, recipe: Recipe, passages: Stage, row: int, console: Console) -> None:
+def show_prompt(
+    run: Run, recipe: Recipe, passages: Stage | None, row: int, console: Console
+) -> None:
     """Print the `row`-th prompt (from 0) in both of its forms, its conditions and seeds, and what
-    the LLM wrote where that is there already. Loads no LLM.
+    the LLM wrote where that is there already. Loads no LLM. Rows of passages come first, then the
+    brainstorm's lists of tasks, then its examples, as far as their tasks are there.
 
     Raises:
         UserError: if there is no such row.
     """
-    method, plan = open_method(recipe), Plan(recipe, passages)
-    if not 0 <= row < len(plan):
+    generate = recipe.generate
+    plan = Plan(recipe, passages) if passages is not None and generate.from_passages else None
+    brainstormed = asked(run, recipe) if "brainstorm" in generate.methods else []
+    first = len(plan) if plan is not None else 0
+    count = first + len(brainstormed)
+    if not 0 <= row < count:
         raise UserError(
-            f"--show-prompt {row}", f"there are {len(plan)} rows", f"give 0 to {len(plan) - 1}"
+            f"--show-prompt {row}",
+            f"there are {count} rows" if count else "this recipe asks an LLM nothing yet",
+            f"give 0 to {count - 1}" if count else "generate.methods: [fret], or [brainstorm]",
         )
-    asked = plan[row]
-    console.print(_facts(recipe, asked, row), soft_wrap=True)
+    if plan is not None and passages is not None and row < first:
+        _show_of_passage(run, recipe, passages, plan, row, console)
+    else:
+        _show_brainstormed(*brainstormed[row - first], row, console)
+
+
+def _show_brainstormed(request: Request, prompt: Prompt, row: int, console: Console) -> None:
+    facts = {"row": row, "item_id": request.item_id, **request.placeholders}
+    console.print(Text("\n".join(f"{k}: {v}" for k, v in facts.items())), soft_wrap=True)
     for name, chat in (("completion", False), ("chat", True)):
-        _section(f"{name} form", method.prompt(asked.passage, asked.conditions, chat), console)
+        _section(f"{name} form", render(request, prompt, chat), console)
+
+
+def _show_of_passage(
+    run: Run, recipe: Recipe, passages: Stage, plan: Plan, row: int, console: Console
+) -> None:
+    method, of_row = open_method(recipe), plan[row]
+    console.print(_facts(recipe, of_row, row), soft_wrap=True)
+    for name, chat in (("completion", False), ("chat", True)):
+        _section(f"{name} form", method.prompt(of_row.passage, of_row.conditions, chat), console)
         sampling = method.sampling(chat, recipe.generate.constrain)
         forced = sampling.regex or sampling.json_schema
         if forced:

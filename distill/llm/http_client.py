@@ -273,9 +273,10 @@ class Client:
         await self._sleep(wait)
 
     async def _opened(self) -> None:
-        """Wait for as long as the server asked to be left alone."""
+        """Wait for as long as the server asked to be left alone, and up to a first back-off longer:
+        all that wait at once would be its next overload."""
         while (wait := self._open_at - monotonic()) > 0:
-            await self._sleep(wait)
+            await self._sleep(wait + random.uniform(0.0, self._first_wait))
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the job."""

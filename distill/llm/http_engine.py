@@ -43,9 +43,12 @@ class HTTPEngine:
         self.tokens["formless"] = 0
 
     @cached_property
-    def can_constrain(self) -> bool:
-        """Whether the server forces regular expressions or JSON schemas."""
-        return self.forms.regex_way is not None or self.forms.schema
+    def can_force_regex(self) -> bool:
+        return self.forms.regex_way is not None
+
+    @cached_property
+    def can_force_schema(self) -> bool:
+        return self.forms.schema
 
     @cached_property
     def can_score(self) -> bool:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from distill.devices import best_device
 from distill.llm.protocol import LLM
 from distill.models import revision
 from distill.recipe import LanguageModel
@@ -23,6 +24,20 @@ def identity(settings: LanguageModel) -> dict[str, str]:
     if settings.extra_body:
         known["extra_body"] = repr(sorted(settings.extra_body.items()))
     return known
+
+
+_AT_ONCE_ON_A_GPU = 1024
+_WAVES = 8
+"""Of requests in flight: at the end of a call a server waits for the slowest of the last ones."""
+
+
+def prompts_at_once(settings: LanguageModel) -> int:
+    """So many prompts in one call keep the engine busy. In this process, where more would only be
+    lost when it is killed, a shard is enough."""
+    if settings.engine == "http":
+        return _WAVES * settings.concurrency
+    on_gpu = settings.engine == "vllm" and (settings.device or best_device()) != "cpu"
+    return _AT_ONCE_ON_A_GPU * settings.data_parallel if on_gpu else 1
 
 
 def load_llm(settings: LanguageModel, requests: Path) -> LLM:

@@ -12,7 +12,7 @@ class Sampling:
 
     `chat`: prompts are user messages for the model's chat template, not texts to be continued.
     `regex` (of the whole text) or `json_schema` (as JSON text): the form that an engine which
-    `can_constrain` forces the text to have; the others ignore both, so the reader still checks.
+    can force it makes the text have; the others ignore both, so the reader still checks.
     """
 
     max_new_tokens: int
@@ -58,9 +58,10 @@ class Written(NamedTuple):
 
 
 class LLM(Protocol):
-    """An engine. `can_score` says whether it has log-probabilities, `can_constrain` whether it
-    forces a form on what it writes, `has_chat` whether the model has a chat template; `tokens`
-    counts what it computed so far: prompt tokens, those saved by sharing, new tokens."""
+    """An engine. `can_score` says whether it has log-probabilities, `can_force_regex` and
+    `can_force_schema` which forms it forces on what it writes, `has_chat` whether the model has a
+    chat template; `tokens` counts what it computed so far: prompt tokens, those saved by sharing,
+    new tokens."""
 
     name: str
     tokens: dict[str, int]
@@ -74,7 +75,10 @@ class LLM(Protocol):
         ...
 
     @property
-    def can_constrain(self) -> bool: ...
+    def can_force_regex(self) -> bool: ...
+
+    @property
+    def can_force_schema(self) -> bool: ...
 
     @property
     def has_chat(self) -> bool: ...

@@ -69,7 +69,7 @@ class TransformersEngine:
         )
         self._encoder = Encoder(self.tokenizer, reference)
         self.has_chat = self._encoder.has_chat
-        self.can_constrain = constrainable(self.tokenizer)
+        self.can_force_regex = self.can_force_schema = constrainable(self.tokenizer)
         self._headers = Headers(self.model)
         self._score_headers = Headers(self.model, alone=True)
         self._probe()
@@ -134,7 +134,7 @@ class TransformersEngine:
         return ids
 
     def _constraint(self, sampling: Sampling) -> Constraint | None:
-        if not self.can_constrain or (sampling.regex is None and sampling.json_schema is None):
+        if not self.can_force_regex or (sampling.regex is None and sampling.json_schema is None):
             return None
         return Constraint(self._readable_tokens, sampling)
 

@@ -42,7 +42,8 @@ class VLLMEngine:
 
     can_score = True
     can_compare_verdicts = True
-    can_constrain = True
+    can_force_regex = True
+    can_force_schema = True
 
     def __init__(self, settings: LanguageModel) -> None:
         if importlib.util.find_spec("vllm") is None:

@@ -72,6 +72,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     values = _read_yaml(file) if file else {}
     for item in sets:
         _set(values, item)
+    _refuse_secrets(values, where)
     return _validated(_with_environment(values), where, file.parent if file else Path("."))
 
 
@@ -138,6 +139,23 @@ def _set(values: dict[str, Any], item: str) -> None:
 
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+
+def _refuse_secrets(values: Any, where: str, path: str = "") -> None:
+    """A run keeps its recipe and its manifests: where a key might be put, no variable is read."""
+    if isinstance(values, dict):
+        for key, inner in values.items():
+            _refuse_secrets(inner, where, f"{path}.{key}".strip("."))
+    elif isinstance(values, list):
+        for inner in values:
+            _refuse_secrets(inner, where, path)
+    elif isinstance(values, str) and _VARIABLE.search(values):
+        if path.endswith(".api_key_variable"):
+            remedy = f"write the name alone, without ${{}}: {_VARIABLE.findall(values)[0]}"
+            raise UserError(where, f"{path} holds the key in place of a variable's name", remedy)
+        if ".extra_body" in path:
+            remedy = "give the key by api_key_variable: what stands here is written into the run"
+            raise UserError(where, f"{path} reads an environment variable", remedy)
 
 
 def _with_environment(value: Any) -> Any:

@@ -45,7 +45,7 @@ def judge_listwise(
     for step in range(max(map(len, slides), default=0)):
         now = [(i, slide[step]) for i, slide in enumerate(slides) if step < len(slide)]
         asked = [_render(prompt, texts[i], orders[i], places, chat) for i, places in now]
-        sampling = _sampling([len(places) for _, places in now], llm.can_constrain, chat)
+        sampling = _sampling([len(places) for _, places in now], llm.can_force_regex, chat)
         written = llm.generate(asked, [0] * len(asked), sampling)
         for (i, places), reply in zip(now, written, strict=True):
             orders[i], readable = _sorted(orders[i], places, reply.text)

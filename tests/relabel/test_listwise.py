@@ -18,7 +18,7 @@ PROMPT = load_prompt("prompts/listwise.jinja", packaged_recipes(), parts=1)
 class Scripted:
     """Gives its replies one after the other, or sorts by the number that each passage holds."""
 
-    can_constrain = False
+    can_force_regex = can_force_schema = False
 
     def __init__(self, replies=None):
         self.replies = replies
@@ -143,7 +143,7 @@ def test_an_engine_that_constrains_is_given_the_form_of_a_list():
 
 def test_a_real_engine_writes_a_list_under_this_form(llm_folder):
     engine = TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
-    assert engine.can_constrain
+    assert engine.can_force_regex
     counts = Counter()
     passages = ["Bees dance.", "Tides follow the moon.", "Salt lowers the freezing point."]
     requests = [("what moves the sea", passages), ("ice", passages[:2])]

@@ -15,7 +15,7 @@ def recipe(**relabel) -> Recipe:
 class InWords:
     """An engine that gives no log-probabilities at all."""
 
-    can_score = can_compare_verdicts = can_constrain = has_chat = False
+    can_score = can_compare_verdicts = can_force_regex = has_chat = False
 
     def generate(self, prompts, seeds, sampling):
         return [Written(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]

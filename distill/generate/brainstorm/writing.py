@@ -108,7 +108,7 @@ def _write(
 ) -> Shard:
     group = item[0].group
     sampling = replace(samplings[group], chat=chat)
-    if not chat and not (engine.can_constrain and sampling.json_schema):
+    if not chat and not (engine.can_force_schema and sampling.json_schema):
         sampling = replace(sampling, stop=_STOP)
     texts = [render(request, prompts[group], chat) for request in item]
     seeds = [_seed(seed, request.item_id) for request in item]
