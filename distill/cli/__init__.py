@@ -1,0 +1,65 @@
+"""The commands: parse, call one function, print."""
+
+import logging
+import os
+import sys
+
+import click
+from rich.console import Console
+
+from distill import __version__
+from distill.cli.evaluation import compare, evaluate
+from distill.cli.runs import ablate, doctor, inspect, run
+from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
+from distill.errors import UserError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Distil a small embedding model that knows your corpus.
+
+    \b
+    An LLM writes queries for your passages, judges which passage answers each best,
+    and a compact student learns from them, measured against its teacher.
+      distill run recipes/demo.yaml      all stages, from one file
+      distill doctor                     what this machine can do
+    Each stage is a command too. They continue where the last one stopped.
+    """
+
+
+for command in (
+    corpus,
+    generate,
+    estimate,
+    relabel,
+    score_teacher,
+    train_student,
+    evaluate,
+    compare,
+    run,
+    ablate,
+    inspect,
+    doctor,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with exit code 2, without a traceback."""
+    # Each stage shows its own progress; the libraries' bars for what takes a second would hide it.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    # What an engine found out about itself or its server; of the libraries, warnings alone.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("distill").setLevel(logging.INFO)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(2)
+    except UserError as fault:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {fault}", markup=False, highlight=False)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nStopped. What is done is kept: the same command continues.", err=True)
+        sys.exit(130)

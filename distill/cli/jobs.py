@@ -1,0 +1,48 @@
+"""What commands do around the stages: open a job, and tell what came of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from distill.errors import UserError
+from distill.recipe import Recipe
+from distill.run import Overwrite, Run, Stage
+
+if TYPE_CHECKING:
+    from distill.pipeline import Job
+
+
+@contextmanager
+def look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
+    """A job that makes nothing anew and leaves the run's own recipe as it is."""
+    from distill.pipeline import Job
+
+    with Run(folder) as run:
+        yield Job(run, recipe)
+
+
+@contextmanager
+def open_job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Job]":
+    from distill.pipeline import Job
+    from distill.saved import save_recipe
+
+    with Run(folder, overwrite) as run:
+        yield Job(run, recipe)
+        # Not before: a recipe that was refused must not take the place of the one that was run.
+        save_recipe(folder, recipe)
+
+
+def done(folder: Path, stage: Any) -> None:
+    manifest = stage.manifest
+    counts = ", ".join(f"{name} {n}" for name, n in manifest["counts"].items())
+    click.echo(f"{folder / stage.name}: {manifest['rows']} rows ({counts or 'nothing left out'})")
+
+
+def passages_of(job: "Job") -> Stage:
+    passages = job.corpus().passages
+    if passages is None:
+        raise UserError(f"recipe {job.recipe.name}", "names no corpus", "set corpus.path")
+    return passages
