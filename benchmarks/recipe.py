@@ -27,8 +27,8 @@ def main(recipe: Path, quick: bool, folder: Path | None) -> None:
     if quick:
         small = (
             "generate.passages=40",
-            "train.alignment.passages=600",
-            "train.alignment.sentences=1200",
+            "train.align.passages=600",
+            "train.align.sentences=1200",
         )
         sets = [word for item in (*small, "corpus.limit=800") for word in ("--set", item)]
     name = load_recipe(recipe).name

@@ -37,7 +37,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
         ("name: mine\nrelabel: {rankers: [bm25]}", "relabel.rankers"),
         ("relabel: {}", "name"),
         ("name: mine\nstudent: {query_template: '{query}?'}", "must end in"),
-        ("name: mine\ntrain: {alignment: {weight: 1}}", "teacher.model"),
+        ("name: mine\ntrain: {objective: {align: 1}}", "teacher.model"),
         ("name: mine\nevaluate: {tasks: [held-out]}", "corpus.held_out"),
         ("- a list", "not a mapping"),
         ("name: [", "not YAML"),

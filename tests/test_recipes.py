@@ -15,8 +15,8 @@ SMALL = {
     "generate.shard_size": 8,
     "relabel.top_k": 4,
     "generate.filters.round_trip": "null",
-    "train.alignment.passages": 60,
-    "train.alignment.sentences": 120,
+    "train.align.passages": 60,
+    "train.align.sentences": 120,
     "evaluate.speed_texts": 16,
 }
 

@@ -216,7 +216,8 @@ def tiny_recipe(folder: Path, llm: Path, encoder: Path, teacher: Path) -> Path:
             "batch_size": 4,
             "device": "cpu",
             "checkpoint_steps": 3,
-            "alignment": {"weight": 1.0, "passages": 12, "sentences": 12, "batch_size": 8},
+            "objective": {"infonce": 1.0, "align": 1.0},
+            "align": {"passages": 12, "sentences": 12, "batch_size": 8},
         },
         "evaluate": {"tasks": ["mine"], "task_data": str(folder / "tasks"), "speed_texts": 8},
     }

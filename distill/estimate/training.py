@@ -17,9 +17,9 @@ def training_lines(given: Given, queries: Amount, others: Amount) -> list[Line]:
     """
     examples = queries + others
     recipe = given.recipe
-    alignment = recipe.train.alignment
-    plain = alignment.passages + alignment.sentences if alignment.weight else 0
-    lines = [_teacher_line(given, examples, others)] if alignment.weight else []
+    aligned, align = recipe.train.objective.align > 0, recipe.train.align
+    plain = align.passages + align.sentences if aligned else 0
+    lines = [_teacher_line(given, examples, others)] if aligned else []
     steps = _steps(given, examples, plain)
     note = f"{examples.said} examples, {at_most(plain).said} texts; time is not measured"
     return [*lines, Line("student", steps, "steps", seconds=UNKNOWN, note=note)]
@@ -32,7 +32,7 @@ def _teacher_line(given: Given, examples: Amount, others: Amount) -> Line:
     same = (teacher.model, teacher.max_tokens) == (retriever.model, retriever.max_tokens)
     there = same and given.embedded
     corpus = NOTHING if there else exactly(given.corpus_size)
-    texts = corpus + examples + others.times(2) + at_most(given.recipe.train.alignment.sentences)
+    texts = corpus + examples + others.times(2) + at_most(given.recipe.train.align.sentences)
     each = teacher_seconds(given)
     seconds = UNKNOWN if each == UNKNOWN else texts.times(each)
     note = "the passages' vectors are the retriever's" if there else ""
@@ -51,7 +51,7 @@ def _steps(given: Given, examples: Amount, plain: int) -> Amount:
     """Batches hold examples with one number of negatives: each number may leave one half full."""
     train, numbers = given.recipe.train, given.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
-    of_texts = math.ceil(plain / train.alignment.batch_size)
+    of_texts = math.ceil(plain / train.align.batch_size)
     return at_most(math.ceil(train.epochs * (full + of_texts)))
 
 

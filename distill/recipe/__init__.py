@@ -17,16 +17,15 @@ from distill.recipe.llm import DType, Engine, LanguageModel
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
 from distill.recipe.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.retriever import Retriever, Source
-from distill.recipe.train import Alignment, Contrastive, Student, Teacher, Train
+from distill.recipe.train import Align, InfoNCE, Objective, Student, Teacher, Train
 
 __all__ = [
     "ALL_TASK_TYPES",
     "JUDGES",
     "Ablation",
-    "Alignment",
+    "Align",
     "Brainstorm",
     "Cascade",
-    "Contrastive",
     "Corpus",
     "Custom",
     "DType",
@@ -35,10 +34,12 @@ __all__ = [
     "Filters",
     "Generate",
     "Group",
+    "InfoNCE",
     "Judge",
     "LabelledSet",
     "LanguageModel",
     "Method",
+    "Objective",
     "Ranker",
     "Recipe",
     "Relabel",

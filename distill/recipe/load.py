@@ -51,10 +51,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _across_sections(self) -> "Recipe":
-        if self.train.alignment.weight > 0 and self.teacher.model is None:
-            raise ValueError("train.alignment.weight > 0 needs teacher.model")
-        if self.train.alignment.weight == 0 and self.train.contrastive.weight == 0:
-            raise ValueError("train: contrastive.weight and alignment.weight are both 0")
+        if self.train.objective.align > 0 and self.teacher.model is None:
+            raise ValueError("train.objective.align > 0 needs teacher.model")
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if self.corpus.held_out and self.corpus.source != "docstrings":

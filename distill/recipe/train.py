@@ -41,15 +41,36 @@ class Student(Section):
         return self
 
 
-class Contrastive(Section):
-    weight: float = Field(1.0, ge=0)
+class Objective(Section):
+    """The weights of the sum that is trained on; a term that is not named, or 0, is left out."""
+
+    infonce: float = Field(0.0, ge=0)
+    align: float = Field(0.0, ge=0)
+    kl: float = Field(0.0, ge=0)
+    margin_mse: float = Field(0.0, ge=0)
+    similarity_matrix: float = Field(0.0, ge=0)
+    relative_order: float = Field(0.0, ge=0)
+    cosent: float = Field(0.0, ge=0)
+    gor: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> "Objective":
+        if not any(self.model_dump().values()):
+            raise ValueError("every weight is 0: name a term, such as {infonce: 1.0}")
+        return self
+
+
+class InfoNCE(Section):
+    """Gecko, equation 3."""
+
     temperature: float = Field(0.05, gt=0)
     same_tower: bool = True
-    """Other queries of the batch as negatives (Gecko, equation 3)."""
+    """Other queries of the batch as negatives."""
 
 
-class Alignment(Section):
-    weight: float = Field(0.0, ge=0)
+class Align(Section):
+    """Nearness to the teacher's vectors (LEAF, jina-v5)."""
+
     passages: int = Field(0, ge=0)
     """Plain texts besides the examples: so many corpus passages, drawn by seed,"""
     sentences: int = Field(0, ge=0)
@@ -66,8 +87,9 @@ class Train(Section):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     widths: list[int] | None = None
     """Matryoshka widths, the full width included; null: the full width alone."""
-    contrastive: Contrastive = Contrastive()
-    alignment: Alignment = Alignment()
+    objective: Objective = Objective(infonce=1.0)
+    infonce: InfoNCE = InfoNCE()
+    align: Align = Align()
     checkpoint_steps: int = Field(100, gt=0)
     seed: int | None = None
     """Of shuffling and dropout; null: the recipe's."""

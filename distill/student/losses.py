@@ -99,22 +99,22 @@ class Objective(nn.Module):
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         vectors = [self.model(features)["sentence_embedding"] for features in sentence_features]
-        settings = self.settings
+        settings, weights = self.settings, self.settings.objective
         total = vectors[0].new_zeros((), dtype=torch.float32)
-        if len(vectors) > 1 and settings.contrastive.weight:
+        if len(vectors) > 1 and weights.infonce:
             contrast = over_widths(
                 lambda cut: contrastive(
-                    cut, labels, settings.contrastive.temperature, settings.contrastive.same_tower
+                    cut, labels, settings.infonce.temperature, settings.infonce.same_tower
                 ),
                 vectors,
                 self.widths,
             )
-            total = total + settings.contrastive.weight * self._note("contrastive", contrast)
+            total = total + weights.infonce * self._note("infonce", contrast)
         if self.teacher is not None:
             teacher = self.teacher(labels.T.flatten()).to(labels.device)
             distance = alignment(self.projection(torch.cat(vectors)), teacher)
-            name = "alignment" if len(vectors) > 1 else "alignment_texts"
-            total = total + settings.alignment.weight * self._note(name, distance)
+            name = "align" if len(vectors) > 1 else "align_texts"
+            total = total + weights.align * self._note(name, distance)
         return total
 
     def _note(self, name: str, term: Tensor) -> Tensor:

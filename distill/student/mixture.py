@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from distill.corpus.split import sentences
-from distill.recipe import Alignment, Recipe
+from distill.recipe import Align, Recipe
 from distill.student.build import query_prompt
 from distill.tables import Row, passage_text
 
@@ -41,8 +41,8 @@ class Mixture:
 def make_mixture(recipe: Recipe, examples: Sequence[Row], passages: Sequence[Row]) -> Mixture:
     """The datasets of a recipe. The same text on the same side has one number."""
     corpus = {row["passage_id"]: passage_text(row) for row in passages}
-    alignment = recipe.train.alignment
-    plain = draw_texts(alignment, recipe.seed, passages) if alignment.weight else []
+    aligned = recipe.train.objective.align > 0
+    plain = draw_texts(recipe.train.align, recipe.seed, passages) if aligned else []
     queries = list(dict.fromkeys(row["query"] for row in examples))
     documents = [text for row in examples for text in (row["positive"], *row["negatives"])]
     known = set(corpus.values())
@@ -63,15 +63,15 @@ def make_mixture(recipe: Recipe, examples: Sequence[Row], passages: Sequence[Row
     )
 
 
-def draw_texts(alignment: Alignment, seed: int, passages: Sequence[Row]) -> list[str]:
+def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
     """So many passages and so many sentences of them, each text once, drawn by seed."""
     whole = list(dict.fromkeys(passage_text(row) for row in passages))
     taken = set(whole)
     found = dict.fromkeys(s for row in passages for s in sentences(row["text"]))
     parts = [s for s in found if len(s.split()) >= MIN_WORDS and s not in taken]
     return [
-        *_draw(whole, alignment.passages, f"{seed}|passages to align"),
-        *_draw(parts, alignment.sentences, f"{seed}|sentences to align"),
+        *_draw(whole, align.passages, f"{seed}|passages to align"),
+        *_draw(parts, align.sentences, f"{seed}|sentences to align"),
     ]
 
 

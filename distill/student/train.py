@@ -70,7 +70,7 @@ def train_student(
         [row for folder in corpus for row in folder.rows(PASSAGES)],
     )
     teacher = None
-    if recipe.train.alignment.weight:
+    if recipe.train.objective.align:
         teacher = teacher_vectors(run, recipe, mixture.queries, mixture.passages, mixture.others)
     model = SentenceTransformer(
         str(base.folder), device=recipe.train.device, local_files_only=True, trust_remote_code=False
@@ -164,7 +164,7 @@ def _batches(
     similar length; the examples of a batch are each other's negatives and stay random."""
     if "text" in dataset.column_names:
         lengths = [len(text) for text in dataset["text"]]
-        size = train.alignment.batch_size
+        size = train.align.batch_size
         return SimilarLengths(lengths, batch_size=size, generator=generator, **rest)
     shuffled = RandomSampler(dataset, generator=generator)
     return DefaultBatchSampler(shuffled, batch_size=batch_size, generator=generator, **rest)
@@ -197,7 +197,7 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
         "train": recipe.train.model_dump(exclude={"device", "checkpoint_steps"}),
         "seed": recipe.seed,
     }
-    if recipe.train.alignment.weight and recipe.teacher.model is not None:
+    if recipe.train.objective.align and recipe.teacher.model is not None:
         settings["teacher"] = {
             "model": recipe.teacher.model,
             "revision": revision(recipe.teacher.model),
@@ -207,15 +207,14 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _check_texts(recipe: Recipe, passages: Stage | None) -> None:
-    alignment = recipe.train.alignment
-    if passages is not None or not alignment.weight:
+    if passages is not None or not recipe.train.objective.align:
         return
     for key in ("passages", "sentences"):
-        if count := getattr(alignment, key):
+        if count := getattr(recipe.train.align, key):
             raise UserError(
-                f"train.alignment.{key} {count}",
+                f"train.align.{key} {count}",
                 "the recipe has no corpus to draw them from",
-                f"set train.alignment.{key} to 0, or name a corpus",
+                f"set train.align.{key} to 0, or name a corpus",
             )
 
 

@@ -93,7 +93,7 @@ def recipe_of(encoder: Path, llm: Path, /, **settings: Any) -> Recipe:
             "llm": {"model": str(llm), "dtype": "float32", "device": "cpu", **llm_settings},
             "generate": {"methods": ["brainstorm"], "brainstorm": brainstorm, **generate},
             "retriever": {"model": str(encoder), "max_tokens": 32, "device": "cpu"},
-            "train": {"contrastive": {"weight": 1}},
+            "train": {"objective": {"infonce": 1}},
             **settings,
         }
     )

@@ -2,7 +2,7 @@
 
 from student.byhand import example_rows, make_recipe, passage_rows
 
-from distill.recipe import Alignment
+from distill.recipe import Align
 from distill.student.mixture import draw_texts, make_mixture
 
 
@@ -28,7 +28,7 @@ def test_examples_are_grouped_by_their_number_of_negatives(encoder_folder):
 
 def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
     student = {"query_template": "task: {task} | query: {query}", "document_prompt": "text: "}
-    train = {"alignment": {"weight": 1, "passages": 3, "sentences": 2}}
+    train = {"objective": {"align": 1}, "align": {"passages": 3, "sentences": 2}}
     made = mixture(encoder_folder, student=student, train=train)
     texts, by_query = texts_of(made), {row["query"]: row for row in example_rows()}
     for name in ("examples-0", "examples-1"):
@@ -70,7 +70,7 @@ def test_documents_from_outside_the_corpus_are_numbered_too(encoder_folder):
 
 
 def test_without_a_corpus_all_documents_are_others(encoder_folder):
-    recipe = make_recipe(encoder_folder, encoder_folder, train={"alignment": {"weight": 1}})
+    recipe = make_recipe(encoder_folder, encoder_folder, train={"objective": {"align": 1}})
     made = make_mixture(recipe, example_rows(), [])
     assert made.passages == {}
     assert made.texts == 0
@@ -85,11 +85,11 @@ def test_texts_are_drawn_by_seed_each_once():
     rows = passage_rows()
     rows[0]["text"] = "One sentence of five words. Too short. And one sentence of six words."
     rows[1]["text"] = rows[2]["text"] = "One sentence of five words. Here another of five words."
-    alignment = Alignment(weight=1, passages=5, sentences=100)
-    drawn = draw_texts(alignment, 1, rows)
+    align = Align(passages=5, sentences=100)
+    drawn = draw_texts(align, 1, rows)
     assert len(drawn) == len(set(drawn))
     assert "Too short." not in drawn
     assert {"One sentence of five words.", "And one sentence of six words."} <= set(drawn)
     assert sum(text.startswith("Text") for text in drawn) == 5
-    assert draw_texts(alignment, 1, rows) == drawn
-    assert draw_texts(alignment, 2, rows) != drawn
+    assert draw_texts(align, 1, rows) == drawn
+    assert draw_texts(align, 2, rows) != drawn

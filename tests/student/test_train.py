@@ -26,7 +26,8 @@ from distill.student.callbacks import Checkpoints
 from distill.student.train import train_student
 from distill.tables import EXAMPLES, Row
 
-ALIGNED = {"alignment": {"weight": 1.0, "passages": 8, "sentences": 8, "batch_size": 3}}
+BOTH = {"infonce": 1.0, "align": 1.0}
+ALIGNED = {"objective": BOTH, "align": {"passages": 8, "sentences": 8, "batch_size": 3}}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -64,13 +65,13 @@ def test_the_folder_holds_a_model_its_curve_and_nothing_else(
     curve = json.loads((stage.folder / "training.json").read_text())["curve"]
     assert curve[0]["step"] == 1
     assert curve[-1]["step"] == stage.manifest["figures"]["steps"]
-    assert {"contrastive", "alignment", "alignment_texts"} <= {k for line in curve for k in line}
+    assert {"infonce", "align", "align_texts"} <= {k for line in curve for k in line}
     assert stage.manifest["figures"]["texts"] == 16
 
 
 def test_alignment_turns_a_student_towards_its_teacher(tmp_path, encoder_folder, teacher_folder):
     """The teacher is wider than the student: the projection learns too."""
-    train = {"epochs": 15, "learning_rate": 1e-3, "contrastive": {"weight": 0}, **ALIGNED}
+    train = {"epochs": 15, "learning_rate": 1e-3, **ALIGNED, "objective": {"align": 1.0}}
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=train))
     figures = stage.manifest["figures"]
     assert figures["cosine_to_teacher_after"] > figures["cosine_to_teacher_before"] + 0.2
@@ -78,8 +79,7 @@ def test_alignment_turns_a_student_towards_its_teacher(tmp_path, encoder_folder,
 
 def test_terms_are_weighted(tmp_path, encoder_folder, teacher_folder):
     train = {
-        "contrastive": {"weight": 0.5},
-        "alignment": {"weight": 3.0},
+        "objective": {"infonce": 0.5, "align": 3.0},
         "batch_size": 16,
         "epochs": 1,
     }
@@ -87,9 +87,7 @@ def test_terms_are_weighted(tmp_path, encoder_folder, teacher_folder):
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     stage = train_in(tmp_path / "run", recipe, rows)
     line = json.loads((stage.folder / "training.json").read_text())["curve"][0]
-    assert line["loss"] == pytest.approx(
-        0.5 * line["contrastive"] + 3 * line["alignment"], rel=1e-4
-    )
+    assert line["loss"] == pytest.approx(0.5 * line["infonce"] + 3 * line["align"], rel=1e-4)
 
 
 def test_the_prompts_of_the_base_stay(tmp_path, encoder_folder):
@@ -137,7 +135,7 @@ def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_f
 
 
 def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
-    train = {"alignment": {"weight": 1.0}, "epochs": 15, "learning_rate": 1e-3}
+    train = {"objective": BOTH, "epochs": 15, "learning_rate": 1e-3}
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     with Run(tmp_path / "run") as run:
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
@@ -150,12 +148,12 @@ def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
 
 @pytest.mark.parametrize("key", ["passages", "sentences"])
 def test_texts_to_align_need_a_corpus(tmp_path, encoder_folder, teacher_folder, key):
-    train = {"alignment": {"weight": 1.0, key: 5}}
+    train = {"objective": BOTH, "align": {key: 5}}
     recipe = make_recipe(encoder_folder, teacher_folder, train=train)
     with Run(tmp_path / "run") as run:
         synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
         base = build_base(run, recipe)
-        with pytest.raises(UserError, match=rf"train\.alignment\.{key} 5: .*no corpus"):
+        with pytest.raises(UserError, match=rf"train\.align\.{key} 5: .*no corpus"):
             train_student(run, recipe, None, [synthetic], base)
     assert not (tmp_path / "run" / "student").exists()
 
@@ -321,8 +319,8 @@ def test_half_of_minilm_comes_nearer_to_the_whole(tmp_path):
     train = {
         "epochs": 6,
         "learning_rate": 5e-4,
-        "contrastive": {"weight": 0},
-        "alignment": {"weight": 1.0, "passages": 12, "sentences": 12},
+        "objective": {"align": 1.0},
+        "align": {"passages": 12, "sentences": 12},
     }
     student = {"layers": [0, 2, 5]}
     recipe = make_recipe(resolve(MINILM), resolve(MINILM), train=train, student=student)
