@@ -15,9 +15,12 @@ from distill.recipe.generate import (
 )
 from distill.recipe.llm import DType, Engine, LanguageModel
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
+from distill.recipe.objective import Align, InfoNCE, Objective
 from distill.recipe.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.retriever import Retriever, Source
-from distill.recipe.train import Align, InfoNCE, Objective, Student, Teacher, Train
+from distill.recipe.student import Student
+from distill.recipe.teacher import Teacher
+from distill.recipe.train import Train
 
 __all__ = [
     "ALL_TASK_TYPES",

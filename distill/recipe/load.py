@@ -19,7 +19,9 @@ from distill.recipe.llm import LanguageModel
 from distill.recipe.relabel import Relabel
 from distill.recipe.retriever import Retriever
 from distill.recipe.section import Section
-from distill.recipe.train import Student, Teacher, Train
+from distill.recipe.student import Student
+from distill.recipe.teacher import Teacher
+from distill.recipe.train import Train
 
 
 class Recipe(Section):
