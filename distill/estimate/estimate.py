@@ -9,7 +9,7 @@ from distill.estimate.generation import example_lines, passage_lines, query_line
 from distill.estimate.given import Given
 from distill.estimate.measure import Embedding, spread, texts_to_embed
 from distill.estimate.prices import Prices
-from distill.estimate.relabelling import relabelling_lines
+from distill.estimate.relabelling import earlier_rounds, relabelling_lines
 from distill.estimate.training import evaluation_lines, training_lines
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
@@ -48,8 +48,10 @@ def estimate(
     of_queries, queries = query_lines(given)
     of_examples, others = example_lines(given, queries.sample)
     lines += of_queries + of_examples
-    lines += relabelling_lines(given, queries)
-    lines += training_lines(given, queries.number, others)
+    relabelling = relabelling_lines(given, queries)
+    training = training_lines(given, queries.number, others)
+    lines += earlier_rounds(given, [*relabelling, *training])
+    lines += [*relabelling, *training]
     lines += evaluation_lines(given)
     return Estimate(recipe.name, lines, _basis(given), prices.currency if prices else None)
 

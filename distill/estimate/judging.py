@@ -1,19 +1,22 @@
 """What the judgement of one pair of a passage and a query takes of an LLM."""
 
+import time
 from collections.abc import Sequence
 
-from distill.estimate.figures import NOTHING, Amount
+from distill.errors import UserError
+from distill.estimate.figures import NOTHING, Amount, exactly
 from distill.estimate.given import Given
 from distill.estimate.measure import Clock, Each, Sample, counted
 from distill.generate.fret import open_method
-from distill.prompts import Prompt, as_data, load_prompt
-from distill.relabel.judges import GRADES, VERDICTS, judge_fused, judge_graded, judge_ql, judge_rc
-from distill.relabel.rankings import Name
+from distill.llm.form import in_chat_form
+from distill.prompts import as_data, load_prompt
+from distill.relabel.judges import GRADES, VERDICTS
+from distill.relabel.listwise import judge_listwise, windows
+from distill.relabel.rankings import Name, open_ranking
 from distill.tables import passage_text
 
 _FIRST_WORDS = 10
 """Of a passage, in the place of a query where none was written."""
-_JUDGES = {"ql": judge_ql, "rc": judge_rc, "graded": judge_graded, "fused": judge_fused}
 _VERDICTS = {"ql": ("",), "rc": VERDICTS, "graded": GRADES, "fused": ("", *VERDICTS)}
 _PROMPTS = {"fused": "rc"}
 
@@ -28,15 +31,13 @@ def judged(given: Given, name: Name, sample: Sample, queries_a_passage: int) -> 
         queries_a_passage: of so many the passage's tokens are computed once.
     """
     recipe = given.recipe
-    file = getattr(recipe.relabel, f"prompt_{_PROMPTS.get(name, name)}")
-    prompt = load_prompt(file, recipe.folder, parts=2)
-    words = recipe.generate.max_passage_words
-    passages = [as_data(passage_text(one.passage), words) for one in sample.asked]
-    queries = _queries(given, sample) or [as_data(text, _FIRST_WORDS) for text in passages]
+    passages, queries = _texts(given, sample)
     if not given.sample:
-        return _counted(prompt, name, passages, queries)
+        return _counted(given, name, passages, queries)
     engine = given.llm()
-    if not engine.can_score:
+    try:
+        ranking = open_ranking(name, recipe, lambda: engine)
+    except UserError:
         return None
     several = 1 if recipe.llm.engine == "http" else min(queries_a_passage, len(queries))
     requests = [
@@ -44,8 +45,56 @@ def judged(given: Given, name: Name, sample: Sample, queries_a_passage: int) -> 
         for number, passage in enumerate(passages)
     ]
     clock = Clock(engine)
-    _JUDGES[name](engine, prompt, requests)
-    return clock.each(several * len(passages)) or _counted(prompt, name, passages, queries)
+    ranking.judge(requests)
+    return clock.each(several * len(passages)) or _counted(given, name, passages, queries)
+
+
+def cross_encoded(given: Given, sample: Sample) -> Amount | None:
+    """Seconds a pair of the cross-encoder; None where nothing is measured, or it cannot be had."""
+    if not given.sample:
+        return None
+    try:
+        ranking = open_ranking("cross_encoder", given.recipe, given.llm)
+    except UserError:
+        return None
+    passages, queries = _texts(given, sample)
+    requests = [(passage, queries) for passage in passages]
+    ranking.judge(requests[:1])
+    begun = time.perf_counter()
+    ranking.judge(requests)
+    return exactly((time.perf_counter() - begun) / (len(passages) * len(queries)))
+
+
+def listed(given: Given, sample: Sample, size: int) -> Each:
+    """What the listwise judgement of one query and `size` passages takes: a prompt a window."""
+    recipe, window = given.recipe, given.recipe.relabel.listwise_window
+    prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
+    passages, queries = _texts(given, sample)
+    several = [passages[number % len(passages)] for number in range(size)]
+    if given.sample:
+        engine = given.llm()
+        clock = Clock(engine)
+        chat = in_chat_form(recipe, engine)
+        judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
+        if each := clock.each(len(queries)):
+            return each
+    slides = windows(size, window)
+    asked = [
+        prompt.render(query=query, passages=several[: len(slide)], chat=recipe.llm.form == "chat")
+        for query in queries
+        for slide in slides
+    ]
+    replies = [" > ".join(f"[{place + 1}]" for place in slide) for slide in slides]
+    number = float(len(slides))
+    return Each(counted(asked).times(number), counted(replies).times(number))
+
+
+def _texts(given: Given, sample: Sample) -> tuple[list[str], list[str]]:
+    """The sample's passages as they are judged, and its queries."""
+    words = given.recipe.generate.max_passage_words
+    passages = [as_data(passage_text(one.passage), words) for one in sample.asked]
+    queries = _queries(given, sample) or [as_data(text, _FIRST_WORDS) for text in passages]
+    return passages, queries
 
 
 def _queries(given: Given, sample: Sample) -> list[str]:
@@ -55,8 +104,11 @@ def _queries(given: Given, sample: Sample) -> list[str]:
     return [one.query for one in parsed if one.reason is None]
 
 
-def _counted(prompt: Prompt, name: Name, passages: Sequence[str], queries: Sequence[str]) -> Each:
+def _counted(given: Given, name: Name, passages: Sequence[str], queries: Sequence[str]) -> Each:
     """Words alone. A verdict's likelihood needs the pair again for each verdict."""
+    relabel = given.recipe.relabel
+    file = getattr(relabel, f"prompt_{_PROMPTS.get(name, name)}")
+    prompt = load_prompt(file, given.recipe.folder, parts=2)
     verdicts = _VERDICTS[name]
     texts = [
         prompt.render(passage=passage) + prompt.render(1, query=query, verdict=verdict)

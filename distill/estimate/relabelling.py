@@ -1,15 +1,16 @@
 """The lines of `distill relabel`: candidates, judgements, labels and examples."""
 
-from distill.estimate.figures import UNKNOWN, Amount, Line, at_most
+from dataclasses import replace
+
+from distill.estimate.figures import UNKNOWN, Line, at_most
 from distill.estimate.generation import CANNOT_JUDGE, Queries
 from distill.estimate.given import Given
-from distill.estimate.judging import judged
+from distill.estimate.judging import cross_encoded, judged, listed
 from distill.estimate.measure import Sample
 from distill.recipe import Judge
 from distill.relabel.rankings import Name, passes
 
-_NO_LLM = "the cross-encoder's time is not estimated"
-_LISTS = "a prompt for each window of passages, not estimated"
+_EARLIER = "pairs that a round before has judged are not judged again"
 
 
 def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
@@ -19,23 +20,36 @@ def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
         return []
     rule = given.recipe.relabel
     # The seed passage is judged even where retrieval missed it.
-    pairs = at_most(number.high * min(rule.top_k + 1, given.corpus_size))
-    lines = [given.retriever_line("candidates", pairs, "pairs", number)]
-    survivors = at_most(number.high * min(rule.cascade.keep + 1, given.corpus_size))
+    listed = min(rule.top_k + 1, given.corpus_size)
+    kept = min(rule.cascade.keep + 1, given.corpus_size)
+    lines = [given.retriever_line("candidates", at_most(number.high * listed), "pairs", number)]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
-    lines += [
-        _judging(given, name, sample, pairs) for name in passes(given.recipe, rule.first_judges)
-    ]
-    lines += [_judging(given, name, sample, survivors) for name in passes(given.recipe, later)]
+    for judges, size in ((rule.first_judges, listed), (later, kept)):
+        names = passes(given.recipe, judges)
+        lines += [_judging(given, name, sample, number.high, size) for name in names]
+    pairs = at_most(number.high * listed)
     return [*lines, Line("labels", pairs, "pairs"), Line("examples", number, "examples")]
 
 
-def _judging(given: Given, name: Name, sample: Sample, pairs: Amount) -> Line:
-    """One pass over so many pairs."""
-    stage = f"judgements-{name}"
-    if name in ("cross_encoder", "listwise"):
-        note = _LISTS if name == "listwise" else _NO_LLM
-        return Line(stage, pairs, "pairs", seconds=UNKNOWN, note=note)
+def earlier_rounds(given: Given, lines: list[Line]) -> list[Line]:
+    """The lines of the rounds before the last, each a relabelling and a training of its own. The
+    student that retrieves in a later round embeds the corpus anew."""
+    return [
+        replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
+        for number in range(1, given.recipe.relabel.rounds)
+        for line in lines
+    ]
+
+
+def _judging(given: Given, name: Name, sample: Sample, queries: float, size: int) -> Line:
+    """One pass over the lists of so many queries, `size` passages each."""
+    stage, pairs = f"judgements-{name}", at_most(queries * size)
+    if name == "cross_encoder":
+        each_pair = cross_encoded(given, sample)
+        seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)
+        return Line(stage, pairs, "pairs", seconds=seconds, note="no LLM")
+    if name == "listwise":
+        return given.llm_line(stage, pairs, "pairs", at_most(queries), listed(given, sample, size))
     shared_by = max(1, round((pairs.high or 0) / max(1, given.corpus_size)))
     each = judged(given, name, sample, shared_by)
     if each is None:

@@ -12,9 +12,10 @@ from distill.errors import UserError
 from distill.estimate import Amount, Estimate, Line, Prices, estimate
 from distill.generate.fret import make_generations
 from distill.llm.load import load_llm
-from distill.llm.protocol import LLM
+from distill.llm.protocol import LLM, Written
 from distill.pipeline import Job
 from distill.recipe import Recipe, load_recipe
+from distill.relabel.listwise import windows
 from distill.run import Run, read_json
 
 KEPT = ["generate.filters={decontaminate: false}"]
@@ -212,18 +213,55 @@ def test_cost_by_the_users_prices(recipe_file, tmp_path):
     assert found.currency == "EUR"
 
 
+class Mute:
+    """A server that gives no log-probability of anything."""
+
+    name, can_score, can_compare_verdicts = "mute", False, False
+    can_force_regex = can_force_schema = has_chat = False
+
+    def __init__(self):
+        self.tokens = {"prompt": 1, "shared": 0, "new": 0}
+
+    def generate(self, prompts, seeds, sampling):
+        self.tokens["prompt"] += 100 * len(prompts)
+        self.tokens["new"] += 2 * len(prompts)
+        return [Written(" 7\n", True) for _ in prompts]
+
+
 def test_a_server_without_likelihoods_is_said_before(recipe_file, tmp_path):
-    class Mute:
-        name, can_score, can_force_regex, has_chat = "mute", False, False, False
-        tokens = {"prompt": 1, "shared": 0, "new": 0}  # noqa: RUF012
-
-        def generate(self, prompts, seeds, sampling):
-            from distill.llm.protocol import Written
-
-            self.tokens = {"prompt": 1 + len(prompts), "shared": 0, "new": len(prompts)}
-            return [Written(" nothing", True) for _ in prompts]
-
-    recipe = load_recipe(recipe_file)
     with Run(tmp_path) as run:
-        found = estimate(run, recipe, Mute, sample=2)
+        found = estimate(run, load_recipe(recipe_file), Mute, sample=2)
     assert "no log-probabilities" in of(found, "judgements-ql").note
+
+
+@pytest.mark.parametrize("ranker", ["rc", "graded", "listwise"])
+def test_a_server_without_likelihoods_can_judge_in_words(recipe_file, tmp_path, ranker):
+    """As the run does: in grades, or by sorting lists."""
+    mute = Mute()
+    recipe = load_recipe(recipe_file, [f"relabel.rankers=[{ranker}, retriever]"])
+    with Run(tmp_path) as run:
+        found = estimate(run, recipe, lambda: mute, sample=2)
+    line = of(found, f"judgements-{ranker}")
+    prompts = line.amount.high
+    if ranker == "listwise":
+        of_a_query = 1 + min(recipe.relabel.top_k, PASSAGES - 1)
+        prompts *= len(windows(of_a_query, recipe.relabel.listwise_window)) / of_a_query
+    assert line.prompt_tokens.high == pytest.approx(100 * prompts)
+    assert line.new_tokens.high == pytest.approx(2 * prompts)
+    assert line.seconds.high is not None
+
+
+def test_lists_are_counted_where_nothing_is_measured(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file, ["relabel.rankers=[listwise, retriever]"])
+    line = of(estimated(recipe, tmp_path, 0), "judgements-listwise")
+    assert line.prompt_tokens.high > line.amount.high > 0
+
+
+def test_every_round_is_in_the_estimate(recipe_file, tmp_path):
+    once = estimated(load_recipe(recipe_file), tmp_path / "once", 0)
+    recipe = load_recipe(recipe_file, ["relabel.rounds=2"])
+    twice = estimated(recipe, tmp_path / "twice", 0)
+    of_a_round = {"candidates", "judgements-ql", "labels", "examples", "student"}
+    added = {line.stage for line in twice.lines} - {line.stage for line in once.lines}
+    assert {f"round-1/{stage}" for stage in of_a_round} <= added
+    assert twice.total.prompt_tokens.high > once.total.prompt_tokens.high
