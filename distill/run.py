@@ -169,6 +169,13 @@ class Stage:
         write_json(self.book / f"{path.stem}.json", figures)
         write_shard(table, path, shard.rows)
 
+    def counts(self) -> Counter[str]:
+        """What the shards that stand have counted."""
+        counts: Counter[str] = Counter()
+        for path in sorted(self.book.glob("part-*.json")):
+            counts.update(read_json(path)["counts"])
+        return counts
+
     def rows(self, table: Table) -> list[Row]:
         return list(read_rows(table, self.folder))
 

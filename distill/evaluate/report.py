@@ -6,10 +6,12 @@ from pathlib import Path
 import yaml
 
 from distill.errors import UserError
-from distill.evaluate.compare import COLUMNS, Summary, models_of, rows, sentence
 from distill.evaluate.markdown import table
+from distill.evaluate.render import BY_TASK, by_task, columns, rows
 from distill.evaluate.report_relabelling import TOLD_HERE, Manifest, relabelling
-from distill.run import open_stage, read_json
+from distill.evaluate.summary import Summary, read_summary, role_label
+from distill.evaluate.verdict import sentence
+from distill.run import open_stage
 from distill.tables import commit_bytes
 
 _MODELS = {
@@ -37,7 +39,7 @@ def write_report(run_folder: Path) -> Path:
     if not stages:
         raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
     summary_path = run_folder / "summary.json"
-    summary: Summary = read_json(summary_path) if summary_path.is_file() else {}
+    summary = read_summary(summary_path) if summary_path.is_file() else None
     parts = [
         f"# Report on {run_folder.resolve().name}",
         *_verdict(summary),
@@ -71,15 +73,16 @@ def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     return {name: manifests[name] for name in order}
 
 
-def _verdict(summary: Summary) -> list[str]:
-    if not summary:
+def _verdict(summary: Summary | None) -> list[str]:
+    if summary is None:
         return ["Not evaluated yet."]
-    parts = [sentence(summary), table(COLUMNS, rows(summary))]
-    models = models_of(summary)
-    tasks = list(summary["student"]["tasks"])
-    if len(tasks) > 1:
-        cells = [[t, *(f"{m['tasks'][t]:.4f}" for m in models.values())] for t in tasks]
-        parts += ["nDCG@10 by task:", table(["task", *models], cells)]
+    parts = [sentence(summary), table(columns(summary), rows(summary))]
+    for role, model in summary["models"].items():
+        if role != "student" and model["variant_of"] is None:
+            parts += [
+                f"Student - {role_label(role)}, by task:",
+                table(BY_TASK, by_task(summary, role)),
+            ]
     return parts
 
 
@@ -121,26 +124,38 @@ def _dropped(manifest: Manifest) -> dict[str, int]:
     return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
 
 
+_GENERATED = {
+    "queries": "Generated queries and their seed passages",
+    "examples-brainstorm": "Brainstormed examples",
+    "examples-labelled": "Examples of labelled sets",
+}
+
+
 def _decontamination(stages: dict[str, Manifest]) -> list[str]:
-    """What the overlap of generated queries and evaluation sets came to."""
-    if not stages.get("queries", {}).get("complete"):
-        return []
-    found = stages["queries"].get("figures", {}).get(_DECONTAMINATION)
+    """What the overlap of what was generated with evaluation sets came to, source by source."""
+    made = {name: m for name, m in stages.items() if name in _GENERATED and m["complete"]}
+    told = [_overlap(_GENERATED[name], manifest) for name, manifest in made.items()]
+    return ["## Decontamination", *told] if told else []
+
+
+def _overlap(what: str, manifest: Manifest) -> str:
+    found = manifest.get("figures", {}).get(_DECONTAMINATION)
     if found is None:
-        told = "Generated queries were not checked against any evaluation set."
-    else:
-        told = (
-            f"Generated queries and their seed passages were checked against "
-            f"{found['evaluation queries']} evaluation queries of {found['tasks']}, by runs of "
-            f"{found['run of words']} words (shorter ones whole, "
-            f"{found['evaluation queries too short to check']} too short to check): "
-            f"{found['queries dropped']} queries dropped; of {found['seed passages']} seed "
-            f"passages {found['seed passages that hold an evaluation query']} hold words of an "
-            f"evaluation query. "
-            f"{found['seed passages that share words with an evaluation document']} seed passages "
-            f"share words with an evaluation document, which is told and not held against them."
-        )
-    return ["## Decontamination", told]
+        return f"{what} were not checked against any evaluation set."
+    told = (
+        f"{what} were checked against {found['evaluation queries']} evaluation queries of "
+        f"{found['tasks']}, by runs of {found['run of words']} words (shorter ones whole, "
+        f"{found['evaluation queries too short to check']} too short to check): "
+        f"{found['queries dropped']} dropped."
+    )
+    if "seed passages" not in found:
+        return told
+    return told + (
+        f" Of {found['seed passages']} seed passages "
+        f"{found['seed passages that hold an evaluation query']} hold words of an evaluation "
+        f"query; {found['seed passages that share words with an evaluation document']} share "
+        "words with an evaluation document, which is told and not held against them."
+    )
 
 
 def _figures(stages: dict[str, Manifest]) -> list[str]:
@@ -158,7 +173,7 @@ def _figures(stages: dict[str, Manifest]) -> list[str]:
     return ["## Figures", "\n".join(lines)] if lines else []
 
 
-def _models(run_folder: Path, summary: Summary) -> list[str]:
+def _models(run_folder: Path, summary: Summary | None) -> list[str]:
     recipe_path = run_folder / "recipe.yaml"
     recipe = yaml.safe_load(recipe_path.read_text("utf-8")) if recipe_path.is_file() else {}
     lines = []
@@ -166,7 +181,8 @@ def _models(run_folder: Path, summary: Summary) -> list[str]:
         reference = (recipe.get(section) or {}).get(key)
         if reference:
             lines.append(f"- {label}: `{reference}`")
-    for role, figures in models_of(summary).items():
+    evaluated = {} if summary is None else summary["models"]
+    for role, figures in evaluated.items():
         lines.append(f"- {role}, as evaluated: `{figures['model']}` at `{figures['revision']}`")
     return ["\n".join(lines)] if lines else []
 

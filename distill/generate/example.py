@@ -1,11 +1,15 @@
 """A training example that was not relabelled, and what of them is never trained on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from distill.corpus.dedupe import normalised
-from distill.generate.filters.decontaminate import Decontaminator
+from distill.generate.filters.decontaminate import REASONS, Decontaminator, told
 from distill.generate.filters.refusals import is_refusal
+from distill.run import Stage
 from distill.tables import Row
+
+_CONTAMINATED = REASONS[0]
 
 
 def make_example(
@@ -47,8 +51,16 @@ def contaminated(row: Row, known: Decontaminator | None) -> str | None:
     """Drops an example of which any text shares a run of words with an evaluation query."""
     texts = (row["query"], row["positive"], *row["negatives"])
     if known is not None and any(known.overlaps(text) for text in texts):
-        return "holds an evaluation query"
+        return _CONTAMINATED
     return None
+
+
+def decontamination(stage: Stage, known: Decontaminator | None, length: int) -> dict[str, Any]:
+    """What a stage of examples tells of it in its manifest."""
+    if known is None:
+        return {}
+    dropped = stage.counts()[f"dropped: {_CONTAMINATED}"]
+    return {"decontamination": told(known, length, dropped)}
 
 
 def refused(row: Row) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from distill.corpus.dedupe import normalised
 from distill.corpus.jsonl import sha256
 from distill.errors import UserError
-from distill.generate.example import contaminated, degenerate, make_example
+from distill.generate.example import contaminated, decontamination, degenerate, make_example
 from distill.generate.filters.decontaminate import Decontaminator, evaluation_sets
 from distill.generate.labelled_rows import read_labelled
 from distill.recipe import LabelledSet, Recipe
@@ -90,7 +90,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
             lambda number: _shard(number, read[number], recipe, known),
             unit="sets",
         )
-        stage.finish()
+        stage.finish(**decontamination(stage, known, filters.decontaminate_words))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),

@@ -52,9 +52,19 @@ def test_decontamination_is_told_in_words(tmp_path):
     text = report_of(tmp_path, decontamination=FOUND)
     told = text.split("## Decontamination")[1].split("##")[0]
     assert "312 evaluation queries of SciFact, held-out, by runs of 8 words" in told
-    assert "5 queries dropped; of 90 seed passages 3 hold words of an evaluation query" in told
-    assert "88 seed passages share words with an evaluation document" in told
+    assert "5 dropped. Of 90 seed passages 3 hold words of an evaluation query" in told
+    assert "88 share words with an evaluation document" in told
     assert "queries: decontamination" not in text
+
+
+def test_decontamination_of_examples_without_a_corpus_is_told(tmp_path):
+    with Run(tmp_path) as run:
+        short = {key: n for key, n in FOUND.items() if "seed" not in key}
+        run.stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
+        run.stage("examples-labelled", {}).finish(rows=3)
+    told = write_report(tmp_path).read_text(encoding="utf-8").split("## Decontamination")[1]
+    assert "Brainstormed examples were checked against 312 evaluation queries" in told
+    assert "Examples of labelled sets were not checked" in told
 
 
 def test_a_run_that_was_not_checked_says_so(tmp_path):

@@ -283,7 +283,10 @@ def test_examples_that_hold_an_evaluation_query_are_dropped(tmp_path):
     stage = labelled(tmp_path, {"path": "train.tsv"}, evaluate=evaluate)
     texts = [t for r in stage.rows(EXAMPLES) for t in (r["query"], r["positive"], *r["negatives"])]
     assert not any(text.startswith("Message 0 that is about lost card") for text in texts)
-    assert stage.manifest["counts"]["dropped: holds an evaluation query"] >= 1
+    dropped = stage.manifest["counts"]["dropped: holds an evaluation query"]
+    assert dropped >= 1
+    found = stage.manifest["figures"]["decontamination"]
+    assert (found["tasks"], found["queries dropped"]) == ("mine", dropped)
 
 
 def test_a_changed_file_is_another_set_and_a_moved_one_is_not(tmp_path):

@@ -11,7 +11,13 @@ from distill.generate.brainstorm.forms import FORMS, as_text, example_schema
 from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.read import read_reply
 from distill.generate.brainstorm.writing import Request, load_prompts, write
-from distill.generate.example import contaminated, degenerate, make_example, refused
+from distill.generate.example import (
+    contaminated,
+    decontamination,
+    degenerate,
+    make_example,
+    refused,
+)
 from distill.generate.filters.decontaminate import Decontaminator, EvaluationSet
 from distill.generate.parse import normalise
 from distill.llm.load import identity
@@ -102,7 +108,7 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
             lambda path: _keep(path, prompts, known, filters.refusals, seen),
             unit="shards",
         )
-        stage.finish()
+        stage.finish(**decontamination(stage, known, filters.decontaminate_words))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),

@@ -92,6 +92,17 @@ def evaluation_query(draw: Draw, known: Decontaminator) -> str | None:
     return REASONS[1] if draw.tainted else None
 
 
+def told(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
+    """What a stage's manifest says of it; `dropped`: queries, or examples without a passage."""
+    return {
+        "tasks": ", ".join(known.sets),
+        "run of words": length,
+        "evaluation queries": known.query_count,
+        "evaluation queries too short to check": known.too_short,
+        "queries dropped": dropped,
+    }
+
+
 def _named(name: str, recipe: Recipe, held_out: Stage | None) -> EvaluationSet:
     if name != HELD_OUT:
         return _with_remedy(lambda: _task(name, recipe.evaluate.task_data))

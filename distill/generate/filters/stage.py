@@ -11,6 +11,7 @@ from distill.generate.filters.decontaminate import (
     Decontaminator,
     EvaluationSet,
     evaluation_sets,
+    told,
 )
 from distill.generate.filters.duplicates import Seen, ordinal
 from distill.generate.filters.round_trip import SeedSearch
@@ -28,8 +29,8 @@ from distill.llm.protocol import LLM
 from distill.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 from distill.retrieve.corpus import identity as retriever_identity
-from distill.run import Run, Shard, Stage, fingerprint, read_json
-from distill.tables import PARSED, QUERIES, read_shard, shards
+from distill.run import Run, Shard, Stage, fingerprint
+from distill.tables import PARSED, QUERIES, count_rows, read_shard, shards
 
 _NAME = "queries"
 
@@ -95,7 +96,14 @@ def _make(
     file = stage.book / "seen.sqlite"
     with Seen(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _recall(stage, seen)
-        stage.map_shards(QUERIES, range(len(paths)), work)
+        stage.map_shards(
+            QUERIES,
+            range(len(paths)),
+            work,
+            size=lambda number: count_rows(paths[number]),
+            unit="draws",
+            tokens=(lambda: engine.tokens) if engine else None,
+        )
     figures = _figures(stage, known, filters.decontaminate_words)
     if engine:
         figures["tokens"] = {key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens}
@@ -171,19 +179,10 @@ def _figures(stage: Stage, known: Decontaminator | None, length: int) -> dict[st
     """What decontamination found, over all shards."""
     if known is None:
         return {}
-    counts = [read_json(path)["counts"] for path in sorted(stage.book.glob("part-*.json"))]
-
-    def total(name: str) -> int:
-        return sum(of_shard.get(name, 0) for of_shard in counts)
-
-    found = {
-        "tasks": ", ".join(known.sets),
-        "run of words": length,
-        "evaluation queries": known.query_count,
-        "evaluation queries too short to check": known.too_short,
-        "queries dropped": sum(total(f"dropped: {reason}") for reason in REASONS),
-    }
-    return {"decontamination": found | {name: total(name) for name in (SEEDS, TAINTED, EVALUATED)}}
+    counts = stage.counts()
+    found = told(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))
+    of_seeds = {name: counts[name] for name in (SEEDS, TAINTED, EVALUATED)}
+    return {"decontamination": found | of_seeds}
 
 
 def _need_some(stage: Stage) -> None:
