@@ -36,18 +36,20 @@ def main(recipe: Path, quick: bool, folder: Path | None) -> None:
     command = [sys.executable, "-m", "distill.cli", "run", str(recipe), "--run", str(folder)]
     subprocess.run([*command, *sets], check=True, stdout=sys.stderr)
     summary = read_json(folder / "summary.json")
-    student, teacher, base = (summary[role] for role in ("student", "teacher", "base"))
+    roles = ("student", "teacher", "base")
+    student, teacher, base = (summary["models"][role] for role in roles)
+    differences = summary["differences"]
     print(
         json.dumps(
             {
                 "name": name,
                 "unit": "nDCG@10",
-                "ours": student["ndcg_at_10"],
-                "peer": teacher["ndcg_at_10"],
+                "ours": student["score"],
+                "peer": teacher["score"],
                 "ratio": summary["kept"],
-                "base": base["ndcg_at_10"],
-                "student_minus_base": summary["student_minus_base"],
-                "student_minus_teacher": summary["student_minus_teacher"],
+                "base": base["score"],
+                "student_minus_base": differences["student - base"]["overall"],
+                "student_minus_teacher": differences["student - teacher"]["overall"],
                 "speed_ratio": round(student["texts_per_second"] / teacher["texts_per_second"], 2),
                 "peer_is": "the teacher",
                 "quick": quick,

@@ -6,6 +6,7 @@ not share is set aside in `superseded/` and comes back when its settings do. A s
 kept the moment they are there: a run that was killed goes on with the next.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -17,14 +18,15 @@ from distill.errors import UserError
 from distill.evaluate.contender import open_contender
 from distill.evaluate.evaluate import TaskScore, load_data, score_tasks
 from distill.evaluate.markdown import table
-from distill.evaluate.significance import difference
+from distill.evaluate.significance import differences
 from distill.evaluate.stage import tasks_of
+from distill.evaluate.summary import SCHEMA, metric_label
 from distill.pipeline import Job
 from distill.recipe import Recipe, override
 from distill.run import Run, fingerprint, read_json, write_json
 from distill.tables import commit_bytes
 
-COLUMNS = ("arm", "nDCG@10", "by seed", "sd", "difference from {first}", "95 % interval")
+COLUMNS = ("arm", "{metric}", "by seed", "sd", "difference from {first}", "95 % interval", "p")
 
 
 class Arm(NamedTuple):
@@ -38,16 +40,17 @@ class Arm(NamedTuple):
         return [mean(task.score for task in of_seed) for of_seed in self.scores]
 
     def mean_scores(self) -> list[TaskScore]:
-        """Each query's mean over the seeds."""
-        return [
-            TaskScore(
-                of_task[0].task,
-                of_task[0].metric,
-                mean(one.score for one in of_task),
-                {q: mean(one.by_query[q] for one in of_task) for q in of_task[0].by_query},
-            )
-            for of_task in zip(*self.scores, strict=True)
-        ]
+        """Each item's mean over the seeds."""
+        return [_mean(of_task) for of_task in zip(*self.scores, strict=True)]
+
+
+def _mean(of_task: Sequence[TaskScore]) -> TaskScore:
+    one = of_task[0]
+    score = mean(of.score for of in of_task)
+    # Of some metrics there are no values of single items: then with no seed.
+    items = one.by_item if all(of.by_item for of in of_task) else {}
+    by_item = {item: mean(of.by_item[item] for of in of_task) for item in items}
+    return TaskScore(one.task, one.category, one.metric, score, by_item)
 
 
 def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
@@ -78,7 +81,8 @@ def _student_and_base(
 ) -> tuple[list[TaskScore], list[TaskScore]]:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-    mark = fingerprint("ablation", trained.model_dump(mode="json", exclude={"ablation"}), {})
+    settings = trained.model_dump(mode="json", exclude={"ablation"})
+    mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings}, {})
     path = folder / "ablation" / f"{mark}.json"
     if path.exists():
         kept = read_json(path)
@@ -100,11 +104,13 @@ def _student_and_base(
 
 def cells(arms: Sequence[Arm]) -> list[list[str]]:
     """A row an arm: mean over seeds, each seed, their standard deviation, and the difference from
-    the first arm over queries, each the mean of its seeds, by the paired bootstrap."""
+    the first arm over items (queries, texts), each the mean of its seeds, by the paired bootstrap
+    and permutation test. Where a task has no values of single items there is no interval."""
     first = arms[0].mean_scores()
     rows = []
     for number, arm in enumerate(arms):
-        gap = difference(arm.mean_scores(), first) if number else None
+        gap = differences(arm.mean_scores(), first)["overall"] if number else None
+        sure = gap is not None and gap["low"] is not None
         seeds = arm.by_seed
         rows.append(
             [
@@ -113,7 +119,8 @@ def cells(arms: Sequence[Arm]) -> list[list[str]]:
                 ", ".join(f"{score:.4f}" for score in seeds) if len(seeds) > 1 else "",
                 f"{stdev(seeds):.4f}" if len(seeds) > 1 else "",
                 f"{gap['difference']:+.4f}" if gap else "",
-                f"{gap['low']:+.4f} to {gap['high']:+.4f}" if gap else "",
+                f"{gap['low']:+.4f} to {gap['high']:+.4f}" if gap and sure else "",
+                f"{gap['p']:.4f}" if gap and sure else "",
             ]
         )
     return rows
@@ -135,14 +142,13 @@ def render(arms: Sequence[Arm]) -> Table:
 
 
 def _columns(arms: Sequence[Arm]) -> list[str]:
-    return [column.format(first=arms[0].name) for column in COLUMNS]
+    shared = {metric_label(of.metric) for of in arms[0].scores[0]}
+    metric = shared.pop() if len(shared) == 1 else "mean over tasks"
+    return [column.format(first=arms[0].name, metric=metric) for column in COLUMNS]
 
 
 def _plain(scores: Sequence[TaskScore]) -> list[dict[str, Any]]:
-    return [
-        {"task": s.task, "metric": s.metric, "score": s.score, "by_query": s.by_query}
-        for s in scores
-    ]
+    return [dataclasses.asdict(score) for score in scores]
 
 
 def _read(kept: Sequence[Mapping[str, Any]]) -> list[TaskScore]:

@@ -33,7 +33,7 @@ from huggingface_hub.errors import (
 
 from distill.errors import UserError
 
-_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.gguf", "*.jinja"]
+_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.gguf", "*.jinja", "README.md"]
 _HUB_COPIES = ["onnx/*", "openvino/*", "original/*"]
 """Folders in which repositories keep the same weights in other formats."""
 

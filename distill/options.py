@@ -1,9 +1,10 @@
 """What several commands ask on the command line."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
@@ -13,6 +14,7 @@ from distill.run import Overwrite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+Side = Literal["query", "document"]
 _RUN_HELP = "The run's folder.  [default: artifacts/NAME, NAME from the recipe]"
 
 
@@ -106,27 +108,92 @@ def estimate_options(command: Command) -> Command:
     return command
 
 
+@dataclass(frozen=True)
+class TaskOptions:
+    """What `task_options` asks; lists have no commas any more."""
+
+    tasks: list[str]
+    benchmarks: list[str]
+    task_data: Path | None
+    out: Path
+    max_tokens: int | None
+    device: str | None
+    instruction_template: str | None
+    prompts: dict[Side, str]
+    force_prompts: bool
+
+
 def task_options(command: Command) -> Command:
-    """--tasks and --task-data, --out, --max-tokens and --device."""
-    for option in (
-        click.option("--device", help="cpu, cuda, cuda:1; by default the best that is there."),
-        click.option("--max-tokens", type=int, help="Read no more of a text; default: all it can."),
-        click.option(
-            "--out",
-            type=PATH,
-            default=Path("artifacts/evaluation"),
-            show_default=True,
-            help="Where results go, in mteb's format; what is there is not computed again.",
-        ),
-        click.option(
-            "--task-data",
-            type=PATH,
-            help="A folder of offline data, one sub-folder a task (BEIR layout): a copy of an "
-            "official task under its name, or your own queries under any other.",
-        ),
-        click.option(
-            "--tasks", required=True, help="Names with commas between them, such as SciFact,mine."
-        ),
-    ):
-        command = option(command)
-    return command
+    """Which tasks, under which prompts, and where results go, as `asked`."""
+
+    @click.option("--tasks", default="", help="Names with commas between them: SciFact,mine.")
+    @click.option(
+        "--benchmark",
+        "benchmarks",
+        multiple=True,
+        help="All tasks of one of mteb's benchmarks, such as 'MTEB(eng, v2)'.  [repeatable]",
+    )
+    @click.option(
+        "--task-data",
+        type=PATH,
+        help="A folder of offline data, one sub-folder a task: a copy of an official task under "
+        "its name, or your own queries, pairs or labels under any other.",
+    )
+    @click.option(
+        "--out",
+        type=PATH,
+        default=Path("artifacts/evaluation"),
+        show_default=True,
+        help="Where results go, in mteb's format; what is there is not computed again.",
+    )
+    @click.option("--max-tokens", type=int, help="Read no more of a text; default: all it can.")
+    @click.option("--device", help="cpu, cuda, cuda:1; by default the best that is there.")
+    @click.option(
+        "--instruction-template",
+        metavar="TEXT",
+        help="How an instruction-tuned model (compare: the teacher) is told each task, such as "
+        "'Instruct: {instruction}\\nQuery: {query}'; \\n is a new line.",
+    )
+    @click.option("--query-prompt", help="In place of the model's own (compare: the student's).")
+    @click.option("--document-prompt", help="The same for documents.")
+    @click.option(
+        "--force-prompts", is_flag=True, help="Allow prompts that are not those of training."
+    )
+    @wraps(command)
+    def resolved(
+        tasks: str,
+        benchmarks: tuple[str, ...],
+        instruction_template: str | None,
+        query_prompt: str | None,
+        document_prompt: str | None,
+        task_data: Path | None,
+        out: Path,
+        max_tokens: int | None,
+        device: str | None,
+        force_prompts: bool,
+        **options: Any,
+    ) -> Any:
+        prompts: dict[Side, str | None] = {"query": query_prompt, "document": document_prompt}
+        asked = TaskOptions(
+            tasks=listed(tasks),
+            benchmarks=list(benchmarks),
+            task_data=task_data,
+            out=out,
+            max_tokens=max_tokens,
+            device=device,
+            instruction_template=instruction_template and instruction_template.replace("\\n", "\n"),
+            prompts={side: prompt for side, prompt in prompts.items() if prompt is not None},
+            force_prompts=force_prompts,
+        )
+        if not asked.tasks and not asked.benchmarks:
+            raise UserError(
+                "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
+            )
+        return command(asked=asked, **options)
+
+    return cast(Command, resolved)
+
+
+def listed(words: str) -> list[str]:
+    """What stands between commas."""
+    return [word.strip() for word in words.split(",") if word.strip()]

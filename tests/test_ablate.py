@@ -27,6 +27,8 @@ def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_p
     assert [row[0].strip("| ") for row in rows] == ["p_N", "no negative", "base, untrained"]
     assert rows[0][4].strip() == ""
     assert " to " in rows[1][5]
+    assert 0 < float(rows[1][6].strip(" |")) <= 1
+    assert "| arm | nDCG@10 |" in (tmp_path / "run" / "ablation.md").read_text()
     assert len(rows[0][2].split(", ")) == 2
     # A second call finds every student's scores.
     monkeypatch.setattr(distill.ablate, "Job", None)

@@ -1,38 +1,43 @@
 """`distill evaluate` and `distill compare`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
-from distill.options import task_options
+from distill.errors import UserError
+from distill.options import TaskOptions, listed, task_options
+
+if TYPE_CHECKING:
+    from distill.evaluate.contender import Contender
+    from distill.evaluate.stored import Precision
 
 
 @click.command()
 @click.argument("model")
 @task_options
-def evaluate(
-    model: str,
-    tasks: str,
-    task_data: Path | None,
-    out: Path,
-    max_tokens: int | None,
-    device: str | None,
-) -> None:
-    """Evaluate MODEL on retrieval tasks, with mteb's own classes and metrics.
+def evaluate(model: str, asked: TaskOptions) -> None:
+    """Evaluate MODEL on tasks, with mteb's own classes and metrics.
 
     MODEL is a hub id, a folder (RUN/student) or wheel:... Its own prompts are used.
 
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
-    from distill.evaluate.evaluate import evaluate_model
-    from distill.evaluate.tasks import load_task
+    from distill.evaluate.contender import open_contender
+    from distill.evaluate.evaluate import score_tasks
+    from distill.evaluate.prompts import check_prompts
+    from distill.evaluate.summary import metric_label
+    from distill.evaluate.tasks import load_tasks
 
-    loaded = [load_task(name, task_data) for name in tasks.split(",")]
-    for result in evaluate_model(model, loaded, out, max_tokens=max_tokens, device=device):
-        click.echo(f"{result.task}\tnDCG@10\t{result.score:.4f}")
-    click.echo(f"results: {out / 'results'}")
+    tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
+    contender = open_contender(model, asked.max_tokens, asked.device, asked.instruction_template)
+    contender = check_prompts(contender, asked.prompts, asked.force_prompts)
+    for score in score_tasks(contender, tasks, asked.out):
+        metric = metric_label(score.metric)
+        click.echo(f"{score.task}\t{score.category}\t{metric}\t{score.score:.4f}")
+    click.echo(f"results: {asked.out / 'results'}")
 
 
 @click.command()
@@ -40,39 +45,91 @@ def evaluate(
 @click.argument("teacher")
 @click.argument("bases", nargs=-1, metavar="[BASE]...")
 @task_options
+@click.option("--widths", default="", help="Matryoshka widths of the student's vectors: 256,128.")
+@click.option("--precisions", default="", help="Coarser vectors of the student: int8,binary.")
+@click.option(
+    "--asymmetric", is_flag=True, help="The student's queries over the teacher's documents, too."
+)
+@click.option(
+    "--published",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Others' results in mteb's format: a file of one task, or a folder of them.  [repeatable]",
+)
+@click.option(
+    "--accept-versions", is_flag=True, help="Take published results of another version of mteb."
+)
 def compare(
     student: str,
     teacher: str,
     bases: tuple[str, ...],
-    tasks: str,
-    task_data: Path | None,
-    out: Path,
-    max_tokens: int | None,
-    device: str | None,
+    asked: TaskOptions,
+    widths: str,
+    precisions: str,
+    asymmetric: bool,
+    published: tuple[Path, ...],
+    accept_versions: bool,
 ) -> None:
     """Compare STUDENT with TEACHER, and with any BASE models, on the same tasks.
 
-    Prints nDCG@10, the share of the teacher kept, parameters, dimensions and texts a second
-    (measured in turns on the same texts), and writes them to OUT/summary.json.
+    Prints scores with the student's differences (95 % interval, p, items won, tied and lost), the
+    share of the teacher kept, size, speed and what an index weighs (measured in turns on the same
+    texts), and writes them to OUT/summary.json.
 
     \b
     Example:  distill compare runs/mine/student BAAI/bge-large-en-v1.5 runs/mine/base \\
-                --tasks mine --task-data my_eval/
+                --tasks mine --task-data my_eval/ --widths 128 --precisions int8
     """
     from distill.evaluate.compare import compare as compare_models
-    from distill.evaluate.compare import render, sentence
-    from distill.evaluate.contender import open_contender
-    from distill.evaluate.tasks import load_task
-    from distill.run import write_json
+    from distill.evaluate.compare import render, sentence, student_variants
+    from distill.evaluate.published import read_published
+    from distill.evaluate.summary import write_summary
+    from distill.evaluate.tasks import load_tasks
 
-    loaded = [load_task(name, task_data) for name in tasks.split(",")]
-    roles = ["student", "teacher", "base", *(f"base-{n}" for n in range(2, len(bases) + 1))]
-    contenders = {
-        role: open_contender(reference, max_tokens, device)
-        for role, reference in zip(roles, (student, teacher, *bases), strict=False)
-    }
-    summary = compare_models(contenders, loaded, out)
-    write_json(out / "summary.json", summary)
+    tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
+    reference = read_published(published, tasks, accept_versions)
+    contenders = _contenders(student, teacher, bases, asked)
+    variants = student_variants(contenders, _widths(widths), _precisions(precisions), asymmetric)
+    summary = compare_models(contenders, tasks, asked.out, variants, reference)
+    write_summary(asked.out / "summary.json", summary)
     console = Console()
     console.print(render(summary))
-    console.print(sentence(summary))
+    console.print(sentence(summary), markup=False, highlight=False)
+    click.echo(f"summary: {asked.out / 'summary.json'}")
+
+
+def _contenders(
+    student: str, teacher: str, bases: tuple[str, ...], asked: TaskOptions
+) -> "dict[str, Contender]":
+    from distill.evaluate.contender import open_contender
+    from distill.evaluate.prompts import check_prompts
+
+    roles = ["base", *(f"base-{n}" for n in range(2, len(bases) + 1))]
+    found = {
+        "student": check_prompts(
+            open_contender(student, asked.max_tokens, asked.device),
+            asked.prompts,
+            asked.force_prompts,
+        ),
+        "teacher": open_contender(
+            teacher, asked.max_tokens, asked.device, asked.instruction_template
+        ),
+    }
+    for role, reference in zip(roles, bases, strict=False):
+        found[role] = open_contender(reference, asked.max_tokens, asked.device)
+    return found
+
+
+def _widths(words: str) -> list[int]:
+    if not all(word.isdigit() for word in listed(words)):
+        raise UserError(f"--widths {words}", "is no list of widths", "give such as 256,128")
+    return [int(word) for word in listed(words)]
+
+
+def _precisions(words: str) -> "list[Precision]":
+    known: dict[str, Precision] = {"int8": "int8", "binary": "binary"}
+    for word in listed(words):
+        if word not in known:
+            remedy = f"choose from {','.join(known)}"
+            raise UserError(f"--precisions {words}", f"{word} is not known", remedy)
+    return [known[word] for word in listed(words)]

@@ -3,9 +3,10 @@
 import math
 from pathlib import Path
 
-from distill.estimate.figures import NOTHING, UNKNOWN, Amount, Line, at_most, exactly
+from distill.estimate.figures import NOTHING, UNKNOWN, Amount, Line, at_most, exactly, total
 from distill.estimate.given import Given
 from distill.evaluate.stage import HELD_OUT
+from distill.recipe import Train
 
 
 def training_lines(given: Given, queries: Amount, others: Amount) -> list[Line]:
@@ -17,10 +18,11 @@ def training_lines(given: Given, queries: Amount, others: Amount) -> list[Line]:
     """
     examples = queries + others
     recipe = given.recipe
-    aligned, align = recipe.train.objective.align > 0, recipe.train.align
-    plain = align.passages + align.sentences if aligned else 0
-    lines = [_teacher_line(given, examples, others)] if aligned else []
-    steps = _steps(given, examples, plain)
+    stages = list(recipe.train.in_stages().values())
+    taught = any(train.objective.needs_teacher_vectors for train in stages)
+    plain = max(map(_plain, stages))
+    lines = [_teacher_line(given, examples, others)] if taught else []
+    steps = total(_steps(given, train, examples) for train in stages) or NOTHING
     note = f"{examples.said} examples, {at_most(plain).said} texts; time is not measured"
     return [*lines, Line("student", steps, "steps", seconds=UNKNOWN, note=note)]
 
@@ -47,11 +49,16 @@ def teacher_seconds(given: Given) -> Amount:
     return given.embedding.seconds(of.model, of.max_tokens, of.device, of.batch_tokens)
 
 
-def _steps(given: Given, examples: Amount, plain: int) -> Amount:
-    """Batches hold examples with one number of negatives: each number may leave one half full."""
-    train, numbers = given.recipe.train, given.recipe.relabel.negative_count + 1
+def _plain(train: Train) -> int:
+    return train.align.passages + train.align.sentences if train.objective.align else 0
+
+
+def _steps(given: Given, train: Train, examples: Amount) -> Amount:
+    """Of one stage. Batches hold examples with one number of negatives: each number may leave one
+    half full."""
+    numbers = given.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
-    of_texts = math.ceil(plain / train.align.batch_size)
+    of_texts = math.ceil(_plain(train) / train.align.batch_size)
     return at_most(math.ceil(train.epochs * (full + of_texts)))
 
 
@@ -59,11 +66,11 @@ def evaluation_lines(given: Given) -> list[Line]:
     """Texts of the tasks, for each of base, student and teacher; of a task that is on the hub none
     is known before."""
     recipe = given.recipe
-    if not recipe.evaluate.tasks:
+    if not (recipe.evaluate.tasks or recipe.evaluate.benchmarks):
         return []
     sizes = {name: _texts_of(name, given) for name in recipe.evaluate.tasks}
     known = sum(size for size in sizes.values() if size is not None)
-    unread = [name for name, size in sizes.items() if size is None]
+    unread = [name for name, size in sizes.items() if size is None] + recipe.evaluate.benchmarks
     models = 2 + (recipe.teacher.model is not None)
     texts = Amount(known * models, None if unread else known * models)
     note = f"{known:,} texts for each of {models} models; base and student are not measured"
@@ -75,19 +82,17 @@ def evaluation_lines(given: Given) -> list[Line]:
 
 
 def _texts_of(name: str, given: Given) -> int | None:
-    """Documents and queries of a task, if they are on this machine."""
+    """Rows of a task's files, such as documents and queries, if they are on this machine."""
     if name == HELD_OUT:
         return None if given.held_out is None else 2 * int(given.held_out.manifest["rows"])
     data = given.recipe.evaluate.task_data
     folder = Path(data) / name if data else None
-    if folder is None or not (folder / "corpus.jsonl").is_file():
+    if folder is None or not folder.is_dir():
         return None
-    return sum(_lines(folder / file) for file in ("corpus.jsonl", "queries.jsonl"))
+    return sum(_lines(file) for file in folder.iterdir() if file.suffix in (".jsonl", ".tsv"))
 
 
 def _lines(path: Path) -> int:
     """Lines that hold something."""
-    if not path.is_file():
-        return 0
     with path.open("rb") as file:
         return sum(bool(line.strip()) for line in file)

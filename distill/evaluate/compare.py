@@ -1,30 +1,51 @@
-"""The verdict: base models, student and teacher on the same tasks, and their speed."""
+"""Base models, student and teacher on the same tasks, their speed and size: the summary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import mean
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from distill.errors import UserError
+from distill.errors import UserError, need
 from distill.evaluate.contender import Contender
 from distill.evaluate.evaluate import TaskScore, load_data, score_tasks
-from distill.evaluate.significance import difference
-from distill.evaluate.speed import measure_speed
+from distill.evaluate.published import Published
+from distill.evaluate.render import render
+from distill.evaluate.significance import differences
+from distill.evaluate.speed import Speed, measure_speed
+from distill.evaluate.summary import (
+    SCHEMA,
+    Differences,
+    ModelFigures,
+    Summary,
+    TaskFigures,
+    bases,
+    mean_by_category,
+    pair,
+)
 from distill.evaluate.tasks import document_texts
+from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
+from distill.evaluate.verdict import sentence
+from distill.run import write_json
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-Summary = dict[str, Any]
-"""What `summary.json` holds: a model's figures by its role (`base`, `base-2`, ..., `student`,
-`teacher`; null without a teacher), `kept`, and the differences `student_minus_ROLE`."""
+    from distill.evaluate.stored import Precision
+
+__all__ = ["compare", "render", "sentence", "student_variants"]
+
+Scores = dict[str, list[TaskScore]]
+"""By role."""
+
+INDEXED = 1_000_000
 
 
 def compare(
     contenders: Mapping[str, Contender],
     tasks: "Sequence[AbsTask]",
     out: Path,
+    variants: Mapping[str, Contender] | None = None,
+    published: Mapping[str, Published] | None = None,
     batch_size: int = 64,
     speed_texts: int = 256,
     rounds: int = 3,
@@ -32,9 +53,15 @@ def compare(
 ) -> Summary:
     """Evaluate every contender on every task, and measure their speed on the same documents.
 
+    Every task is the same object for all: the same data, splits, languages and mteb.
+
     Args:
         contenders: by role: `student`, and any of `teacher`, `base`, `base-2`, ...
-        out: mteb's results go to `out/results`, and are not computed again where they are there.
+        out: mteb's results go to `out/results`, and are not computed again where they are there;
+            the values of single items to `out/items.json`, as {task: {item: {role: value}}}.
+        variants: of the student, by the name of their row (`student_variants`); their speed is the
+            student's, whose vectors they are made of.
+        published: results of others (`read_published`).
         speed_texts: documents of the first task on which texts a second are measured.
 
     Raises:
@@ -44,132 +71,176 @@ def compare(
         raise UserError("compare", "no task is named", "name at least one, for example SciFact")
     if "student" not in contenders:
         raise UserError("compare", "no student is named", "give the student's folder or hub id")
-    for task in tasks:
-        load_data(task)
-    roles = _in_order(contenders)
-    scores = {role: score_tasks(contenders[role], tasks, out, batch_size) for role in roles}
+    variants, published = variants or {}, published or {}
+    own = _in_order(contenders, variants)
+    load_data(tasks[0])
     texts = document_texts(tasks[0], speed_texts)
-    models = {role: contenders[role].model for role in roles}
+    scores = _score_all(own, tasks, out, batch_size)
+    models = {role: c.model for role, c in own.items() if c.model and role not in variants}
     speed = measure_speed(models, texts, rounds)
-    summary: Summary = {
-        role: _figures(contenders[role], scores[role], speed[role]) for role in roles
-    }
-    summary.setdefault("teacher", None)
-    summary["kept"] = _kept(summary)
-    for role in roles:
-        if role != "student":
-            gap = difference(scores["student"], scores[role], seed)
-            summary[f"student_minus_{role}"] = gap
-    return summary
+    write_json(out / "items.json", _items(scores))
+    return _summary(own, variants, published, scores, speed, _task_figures(tasks), seed)
 
 
-def models_of(summary: Summary) -> dict[str, dict[str, Any]]:
-    """The figures by role, in the order of the table: base models, student, teacher."""
-    roles = [role for role, value in summary.items() if _is_model(role) and value]
-    return {role: summary[role] for role in _in_order(roles)}
+def student_variants(
+    contenders: Mapping[str, Contender],
+    widths: Sequence[int] = (),
+    precisions: "Sequence[Precision]" = (),
+    with_teacher: bool = False,
+) -> dict[str, Contender]:
+    """The student's variants by the name of their row: `student@128`, `student int8`, and
+    `with_teacher` the student's queries over the teacher's documents.
 
-
-def render(summary: Summary) -> Table:
-    """The verdict as a table for the screen."""
-    view = Table(*COLUMNS)
-    for column in view.columns[1:]:
-        column.justify = "right"
-    for row in rows(summary):
-        view.add_row(*row)
-    return view
-
-
-COLUMNS = ("", "nDCG@10", "share of the teacher kept", "parameters", "dimensions", "texts/s")
-
-
-def rows(summary: Summary) -> list[list[str]]:
-    """The table's cells, a row a model."""
-    teacher = summary["teacher"]
-    return [
-        [
-            role.replace("base", "base model"),
-            f"{figures['ndcg_at_10']:.4f}",
-            _share(figures["ndcg_at_10"], teacher["ndcg_at_10"] if teacher else None),
-            _short(figures["parameters"]),
-            str(figures["dimensions"]),
-            f"{figures['texts_per_second']:.1f}",
-        ]
-        for role, figures in models_of(summary).items()
-    ]
-
-
-def sentence(summary: Summary) -> str:
-    """The verdict in words; a student that is worse than its base model is said first."""
-    student, teacher = summary["student"], summary["teacher"]
-    bases = {role: f for role, f in models_of(summary).items() if role.startswith("base")}
-    parts = []
-    if summary["kept"] is not None:
-        parts.append(
-            f"The student keeps {summary['kept']:.1%} of its teacher's nDCG@10 "
-            f"({student['ndcg_at_10']:.4f} of {teacher['ndcg_at_10']:.4f}"
-            f"{_interval(summary.get('student_minus_teacher'))})"
-            f", with {student['parameters'] / teacher['parameters']:.2f} times the parameters "
-            f"and {student['texts_per_second'] / teacher['texts_per_second']:.2f} times the speed."
+    Raises:
+        UserError: for what these models cannot be cut or combined to.
+    """
+    found = variants_of(contenders["student"], widths, precisions)
+    if not with_teacher:
+        return found
+    if "teacher" not in contenders:
+        raise UserError(
+            "compare", "the asymmetric mode has no teacher for the documents", "name a teacher"
         )
-    else:
-        parts.append(f"The student reaches nDCG@10 {student['ndcg_at_10']:.4f}.")
-    for role, base in bases.items():
-        better = student["ndcg_at_10"] > base["ndcg_at_10"]
-        gap = _interval(summary.get(f"student_minus_{role}"))
-        text = f"better than the {_words(role)} ({base['ndcg_at_10']:.4f}{gap})."
-        if better:
-            parts.append(f"It is {text}")
-        else:
-            parts.insert(0, f"The student is NO {text}")
-    return " ".join(parts)
+    return found | {ASYMMETRIC: asymmetric(contenders["student"], contenders["teacher"])}
 
 
-def _figures(contender: Contender, scores: Sequence[TaskScore], speed: float) -> dict[str, Any]:
+def _in_order(
+    contenders: Mapping[str, Contender], variants: Mapping[str, Contender]
+) -> dict[str, Contender]:
+    """Base models, the student, its variants, the teacher."""
+    roles = sorted(bases(contenders), key=lambda role: (len(role), role))
+    found = {role: contenders[role] for role in [*roles, "student"]} | dict(variants)
+    return found | ({"teacher": contenders["teacher"]} if "teacher" in contenders else {})
+
+
+def _score_all(
+    contenders: Mapping[str, Contender], tasks: "Sequence[AbsTask]", out: Path, batch_size: int
+) -> Scores:
+    """Task by task: the data of one is in memory at a time, but for what a folder has filled."""
+    scores: Scores = {role: [] for role in contenders}
+    for task in tasks:
+        of_folder = task.data_loaded
+        for role, contender in contenders.items():
+            scores[role] += score_tasks(contender, [task], out, batch_size)
+        if task.data_loaded and not of_folder:
+            task.unload_data()
+    return scores
+
+
+def _items(scores: Scores) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for role, of_role in scores.items():
+        for score in of_role:
+            items = found.setdefault(score.task, {})
+            for item, value in score.by_item.items():
+                items.setdefault(item, {})[role] = value
+    return found
+
+
+def _task_figures(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:
+    return {
+        task.metadata.name: {
+            "category": task.metadata.type,
+            "metric": task.metadata.main_score,
+            "revision": task.metadata.revision,
+            "items": None,
+        }
+        for task in tasks
+    }
+
+
+def _summary(
+    own: Mapping[str, Contender],
+    variants: Collection[str],
+    published: Mapping[str, Published],
+    scores: Scores,
+    speed: Mapping[str, Speed],
+    tasks: dict[str, TaskFigures],
+    seed: int,
+) -> Summary:
+    for score in scores["student"]:
+        tasks[score.task]["items"] = len(score.by_item) or None
+    models = {
+        role: _figures(contender, tasks, scores[role], speed.get(role))
+        for role, contender in own.items()
+    }
+    for role in variants:
+        parent = models["student"]
+        models[role]["variant_of"] = "student"
+        models[role]["texts_per_second"] = parent["texts_per_second"]
+        models[role]["latency_ms"] = parent["latency_ms"]
+    models |= {name: _published_figures(of, tasks) for name, of in published.items()}
+    everyone = scores | {name: of.scores for name, of in published.items()}
+    return {
+        "schema": SCHEMA,
+        "mteb": need("mteb", "eval").__version__,
+        "tasks": tasks,
+        "models": models,
+        "kept": _kept(models),
+        "differences": _differences(everyone, variants, seed),
+    }
+
+
+def _differences(scores: Scores, variants: Collection[str], seed: int) -> dict[str, Differences]:
+    """The student's from everyone else; a variant's from the student, for what it costs."""
+    found = {}
+    for role in scores:
+        if role in variants:
+            found[pair(role, "student")] = differences(scores[role], scores["student"], seed)
+        elif role != "student":
+            found[pair("student", role)] = differences(scores["student"], scores[role], seed)
+    return found
+
+
+def _figures(
+    contender: Contender,
+    tasks: Mapping[str, TaskFigures],
+    scores: Sequence[TaskScore],
+    speed: Speed | None,
+) -> ModelFigures:
+    by_task = {score.task: score.score for score in scores}
     return {
         "model": contender.name,
         "revision": contender.revision,
-        "ndcg_at_10": round(sum(s.score for s in scores) / len(scores), 6),
-        "tasks": {s.task: s.score for s in scores},
+        "licence": contender.licence,
         "parameters": contender.parameters,
-        "dimensions": contender.dimensions,
         "bytes": contender.bytes_on_disk,
-        "texts_per_second": round(speed, 2),
+        "dimensions": contender.dimensions,
+        "texts_per_second": round(speed.texts_per_second, 2) if speed else None,
+        "latency_ms": round(speed.latency_ms, 3) if speed else None,
+        "index_bytes_per_million": INDEXED * contender.bytes_per_vector,
+        "score": round(mean(by_task.values()), 6),
+        "by_category": mean_by_category(tasks, by_task),
+        "tasks": by_task,
+        "variant_of": None,
+        "published": False,
+        "mteb": need("mteb", "eval").__version__,
     }
 
 
-def _kept(summary: Summary) -> float | None:
-    teacher = summary["teacher"]
-    if not teacher or not teacher["ndcg_at_10"]:
-        return None
-    return round(summary["student"]["ndcg_at_10"] / teacher["ndcg_at_10"], 4)
+def _published_figures(of: Published, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
+    by_task = {score.task: score.score for score in of.scores}
+    whole = by_task.keys() == tasks.keys()
+    return {
+        "model": of.model,
+        "revision": of.revision,
+        "licence": of.licence,
+        "parameters": of.parameters,
+        "bytes": None,
+        "dimensions": of.dimensions,
+        "texts_per_second": None,
+        "latency_ms": None,
+        "index_bytes_per_million": of.dimensions and 4 * INDEXED * of.dimensions,
+        "score": round(mean(by_task.values()), 6) if whole else None,
+        "by_category": mean_by_category(tasks, by_task),
+        "tasks": by_task,
+        "variant_of": None,
+        "published": True,
+        "mteb": of.mteb,
+    }
 
 
-def _is_model(role: str) -> bool:
-    return role in ("student", "teacher") or role.startswith("base")
-
-
-def _in_order(roles: Mapping[str, Any] | Sequence[str]) -> list[str]:
-    last = {"student": 1, "teacher": 2}
-    return sorted(roles, key=lambda role: (last.get(role, 0), len(role), role))
-
-
-def _share(score: float, teacher: float | None) -> str:
-    return f"{score / teacher:.1%}" if teacher else "-"
-
-
-def _short(count: int) -> str:
-    return f"{count / 1e6:.1f}M" if count >= 100_000 else f"{count:,}"
-
-
-def _interval(gap: dict[str, Any] | None) -> str:
-    if gap is None:
-        return ""
-    low, high = gap["low"], gap["high"]
-    return (
-        f"; difference {gap['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} "
-        f"over {gap['queries']} queries"
-    )
-
-
-def _words(role: str) -> str:
-    return role.replace("base", "base model").replace("-", " ")
+def _kept(models: Mapping[str, ModelFigures]) -> float | None:
+    ours = models["student"]["score"]
+    theirs = models["teacher"]["score"] if "teacher" in models else None
+    return round(ours / theirs, 4) if ours is not None and theirs else None

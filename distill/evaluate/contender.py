@@ -1,38 +1,65 @@
 """A model that enters the comparison: loaded, and named so that mteb's results load back."""
 
-import warnings
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+from huggingface_hub import metadata_load
 from sentence_transformers import SentenceTransformer
 
-from distill.errors import need
+from distill.errors import UserError
+from distill.evaluate.embedder import Embedder, EndpointEmbedder, LocalEmbedder, most_tokens
+from distill.evaluate.encoder import MtebEncoder
+from distill.evaluate.model_meta import model_meta
+from distill.evaluate.prompts import Prompts, prompts_of
+from distill.evaluate.stored import Form
 from distill.models import resolve, revision
+from distill.recipe import Retriever
+from distill.sentence_models import load_sentence_model
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`shortened_to` is set where fewer tokens are read than the model itself would."""
+    """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
+    are read than the model itself would. `documents` embeds the documents in its place."""
 
     name: str
     reference: str
     revision: str
-    folder: Path
-    model: SentenceTransformer
+    folder: Path | None
+    model: SentenceTransformer | None
+    embedder: Embedder
+    prompts: Prompts
+    max_tokens: int | None
     shortened_to: int | None = None
+    licence: str | None = None
+    form: Form = field(default_factory=Form)
+    documents: "Contender | None" = None
 
     @property
-    def parameters(self) -> int:
+    def parameters(self) -> int | None:
+        """None where a server keeps them."""
+        if self.model is None:
+            return None
         return sum(weight.numel() for weight in self.model.parameters())
 
     @property
     def dimensions(self) -> int:
-        return int(self.model.get_embedding_dimension() or 0)
+        return self.form.width or self.embedder.dimensions
 
     @property
-    def bytes_on_disk(self) -> int:
-        """The model's files; hidden ones are bookkeeping and not counted."""
+    def bytes_per_vector(self) -> int:
+        """In an index, as the contender's form stores it."""
+        return self.form.bytes_per_vector(self.dimensions)
+
+    @property
+    def bytes_on_disk(self) -> int | None:
+        """The model's files; hidden ones are bookkeeping and not counted. None where there are
+        none here."""
+        if self.folder is None:
+            return None
         files = (p for p in self.folder.rglob("*") if p.is_file())
         return sum(
             p.stat().st_size
@@ -40,20 +67,38 @@ class Contender:
             if not any(part.startswith(".") for part in p.relative_to(self.folder).parts)
         )
 
+    @property
+    def experiment(self) -> dict[str, str | int]:
+        """What departs from the model's own settings, under mteb's names where it has some."""
+        other = self.documents
+        departs: dict[str, str | int | None] = {
+            "max_tokens": self.shortened_to,
+            "prompts": self.prompts.mark,
+            "embed_dim": self.form.width,
+            "output_dtypes": None if self.form.precision == "float32" else self.form.precision,
+            "documents": f"{other.name}@{other.revision[:12]}" if other else None,
+            "documents_max_tokens": other.shortened_to if other else None,
+            "documents_prompts": other.prompts.mark if other else None,
+        }
+        return {key: value for key, value in departs.items() if value is not None}
+
 
 def open_contender(
-    reference: str | Path, max_tokens: int | None = None, device: str | None = None
+    reference: str | Path,
+    max_tokens: int | None = None,
+    device: str | None = None,
+    instruction_template: str | None = None,
 ) -> Contender:
-    """Load a model by its reference. With `max_tokens` it reads no more of a text than that.
+    """Load a model by its reference. With `max_tokens` it reads no more of a text than that; with a
+    template such as "Instruct: {instruction}\\nQuery: {query}" it is told each task.
 
     Raises:
-        UserError: if the reference does not resolve.
+        UserError: if the reference does not resolve, or the template is none.
     """
     reference = str(reference)
     folder = resolve(reference)
-    model = SentenceTransformer(str(folder), device=device, trust_remote_code=False)
-    own = model.max_seq_length
-    shortened = max_tokens is not None and (own is None or max_tokens < own)
+    model = _load(reference, folder, device)
+    shortened = max_tokens is not None and max_tokens < (model.max_seq_length or math.inf)
     if shortened:
         model.max_seq_length = max_tokens
     return Contender(
@@ -62,8 +107,44 @@ def open_contender(
         revision=revision(reference),
         folder=folder,
         model=model,
+        embedder=LocalEmbedder(model),
+        prompts=prompts_of(model, instruction_template),
+        max_tokens=most_tokens(model),
         shortened_to=max_tokens if shortened else None,
+        licence=licence_of(folder),
     )
+
+
+def open_endpoint(retriever: Retriever, instruction_template: str | None = None) -> Contender:
+    """A model that an OpenAI-compatible server embeds with, under the settings of the recipe's
+    section `retriever`: model, base_url, max_tokens, prompts, key, retries.
+
+    Raises:
+        UserError: if the server cannot be asked, or the template is none.
+    """
+    named = {"query": retriever.query_prompt, "document": retriever.document_prompt}
+    name = retriever.model if "/" in retriever.model else f"served/{retriever.model}"
+    return Contender(
+        name=name,
+        reference=retriever.model,
+        revision="served",
+        folder=None,
+        model=None,
+        embedder=EndpointEmbedder(retriever),
+        prompts=Prompts(named, instruction_template=instruction_template),
+        max_tokens=retriever.max_tokens,
+    )
+
+
+def _load(reference: str, folder: Path, device: str | None) -> SentenceTransformer:
+    try:
+        return load_sentence_model(folder, device)
+    except (OSError, ValueError) as fault:
+        raise UserError(
+            f"model {reference!r}",
+            f"does not load as a sentence-transformers model ({fault})",
+            "name a sentence-transformers model, or a text encoder with its tokenizer",
+        ) from fault
 
 
 def mteb_name(reference: str) -> str:
@@ -79,25 +160,23 @@ def mteb_name(reference: str) -> str:
     return reference.partition("@")[0]
 
 
-def as_mteb_model(contender: Contender) -> Any:
-    """mteb's own wrapper, which encodes queries and documents with the prompts that the model
-    carries. A shortened model's results stand apart, as an mteb experiment `max_tokens`."""
-    models = need("mteb.models", "eval")
-    with warnings.catch_warnings():
-        # mteb calls a method of sentence-transformers by its former name.
-        warnings.simplefilter("ignore", FutureWarning)
-        wrapper = models.SentenceTransformerEncoderWrapper(contender.model)
-    shortened = contender.shortened_to
-    wrapper.mteb_model_meta = wrapper.mteb_model_meta.model_copy(
-        update={
-            "name": contender.name,
-            "revision": contender.revision,
-            "n_parameters": contender.parameters,
-            "max_tokens": contender.model.max_seq_length,
-            "embed_dim": contender.dimensions,
-            # What sentence-transformers notes here may be a path of the machine it was made on.
-            "adapted_from": None,
-            "experiment_kwargs": {"max_tokens": shortened} if shortened else None,
-        }
-    )
-    return wrapper
+def licence_of(folder: Path) -> str | None:
+    """What a model's card gives as its licence; None where there is no card, or none to be read."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    try:
+        head = metadata_load(card) or {}
+    except (ValueError, yaml.YAMLError):
+        return None
+    licence = head.get("license")
+    return None if licence is None else str(head.get("license_name", licence))
+
+
+def as_mteb_model(contender: Contender, vectors: Path | None = None) -> Any:
+    """The contender as mteb asks it.
+
+    Args:
+        vectors: where its vectors are kept, so that no text is encoded twice; None: nowhere.
+    """
+    return MtebEncoder(contender, vectors, model_meta(contender))

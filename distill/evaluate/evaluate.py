@@ -1,33 +1,43 @@
 """Evaluate one model on tasks, with mteb. Results land as mteb's JSON with name and revision of
-the model; beside them stands each query's own score, for intervals and tests."""
+the model; beside them stands each item's own score, for intervals and tests."""
 
+import copy
+import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from distill.errors import UserError, need
 from distill.evaluate.contender import Contender, as_mteb_model, open_contender
+from distill.evaluate.items import gives_predictions, of_sets, of_texts, record_queries, with_mean
 from distill.run import read_json, write_json
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
+SUPERSEDED = "is superseded by"
+
 
 @dataclass(frozen=True)
 class TaskScore:
-    """A model's score on a task, in [0, 1], the mean over the task's splits and languages.
-    `by_query` is empty where mteb keeps no scores of single queries."""
+    """A model's score on a task in its main metric, the mean over the task's splits and languages:
+    in [0, 1], or in [-1, 1] where it is a correlation. `category` is mteb's word (`Retrieval`,
+    `STS`). `by_item` (split/subset/id -> score of a query or text in the same metric) is empty
+    where the score is no mean over items."""
 
     task: str
+    category: str
     metric: str
     score: float
-    by_query: dict[str, float]
+    by_item: dict[str, float]
 
 
 def evaluate_model(
@@ -47,15 +57,15 @@ def score_tasks(
 ) -> list[TaskScore]:
     """The model's score on each task, in the order of `tasks`.
 
-    Results lie in `out/results` as mteb's ResultCache has them, the scores of single queries in
-    `out/queries`. What is there for the same revision of the model, the same data and the same
-    mteb is read, not computed again.
+    Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in
+    `out/queries`, the model's vectors in `out/vectors`. What is there for the same revision of the
+    model, the same data and the same mteb is read, not computed again.
 
     Raises:
         UserError: if a task reads the hub and the hub cannot be reached.
     """
     cache = need("mteb.cache", "eval").ResultCache(out)
-    model = as_mteb_model(contender)
+    model = as_mteb_model(contender, out / "vectors")
     scores = []
     for task in tasks:
         score = _stored(cache, task, model.mteb_model_meta)
@@ -88,12 +98,21 @@ def load_data(task: "AbsTask") -> None:
             f"its data cannot be read from the hub ({type(fault).__name__})",
             f"connect to the hub, or give --task-data a folder that holds {task.metadata.name}/",
         ) from fault
+    if isinstance(task, need("mteb.abstasks", "eval").AbsTaskRetrieval):
+        # Some tasks still load in the form of mteb 1, which nothing here reads.
+        task.convert_v1_dataset_format_to_v2(num_proc=None)
 
 
-def _compute(cache: Any, task: "AbsTask", model: Any, batch_size: int) -> None:
+def _compute(cache: Any, task: Any, model: Any, batch_size: int) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
-    with _queries_of(task) as by_query, _quiet():
+    predicts = gives_predictions(task)
+    with (
+        record_queries(task) as by_item,
+        TemporaryDirectory() as predictions,
+        _same_draws(task),
+        _quiet(),
+    ):
         # Whether a result may be kept is decided in `_stored`: mteb does not look at the data's
         # revision where nothing is missing.
         need("mteb", "eval").evaluate(
@@ -101,76 +120,88 @@ def _compute(cache: Any, task: "AbsTask", model: Any, batch_size: int) -> None:
             task,
             cache=cache,
             overwrite_strategy="always",
+            prediction_folder=predictions if predicts else None,
             co2_tracker=False,
             encode_kwargs={"batch_size": batch_size} | bars,
             **bars,
         )
+        if predicts:
+            by_item.update(of_texts(task, Path(predictions)))
+    result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+    by_item.update(of_sets(result.scores))
+    kept = with_mean(by_item, result.get_score())
     # The last file written: its presence says that mteb's is whole.
-    path = _queries_path(cache, task, model.mteb_model_meta)
+    path = _items_path(cache, task, model.mteb_model_meta)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _mark(task) | {"ndcg_at_10": by_query})
+    write_json(path, _mark(task) | {"by_item": kept})
 
 
 def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
-    path = _queries_path(cache, task, meta)
+    path = _items_path(cache, task, meta)
     if not path.is_file():
         return None
     kept = read_json(path)
-    by_query = kept.pop("ndcg_at_10")
+    by_item = kept.pop("by_item", None)
     result = cache.load_task_result(task.metadata.name, meta)
     if kept != _mark(task) or result is None:
         return None
-    metric = "ndcg_at_10"
-    score = float(result.get_score(getter=lambda scores: scores[metric]))
-    return TaskScore(task.metadata.name, metric, round(score, 6), by_query)
+    score = round(float(result.get_score()), 6)
+    category, metric = task.metadata.type, task.metadata.main_score
+    return TaskScore(task.metadata.name, category, metric, score, by_item)
 
 
-def _mark(task: "AbsTask") -> dict[str, str]:
-    return {"dataset_revision": task.metadata.revision, "mteb": need("mteb", "eval").__version__}
+def _mark(task: "AbsTask") -> dict[str, Any]:
+    """What a result was computed of; a benchmark may choose splits and languages of a task."""
+    return {
+        "metric": task.metadata.main_score,
+        "dataset_revision": task.metadata.revision,
+        "splits": list(task.eval_splits),
+        "subsets": list(task.hf_subsets),
+        "mteb": need("mteb", "eval").__version__,
+    }
 
 
-def _queries_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
+def _items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
     result: Path = cache.get_task_result_path(task.metadata.name, meta)
     return Path(cache.cache_path) / "queries" / result.relative_to(cache.cache_path / "results")
 
 
 @contextmanager
-def _queries_of(task: Any) -> Iterator[dict[str, float]]:
-    """nDCG@10 of each query, keyed split/subset/id. mteb offers it to a retrieval task in one
-    place, the hook for scores of the task's own."""
-    by_query: dict[str, float] = {}
-    hook = task.task_specific_scores
-
-    def record(
-        scores: dict[str, dict[str, float]],
-        *args: Any,
-        hf_split: str,
-        hf_subset: str,
-    ) -> dict[str, float]:
-        for query, values in scores.items():
-            by_query[f"{hf_split}/{hf_subset}/{query}"] = values["ndcg_cut_10"]
-        own: dict[str, float] = hook(scores, *args, hf_split=hf_split, hf_subset=hf_subset)
-        return own
-
-    task.task_specific_scores = record
+def _same_draws(task: Any) -> Iterator[None]:
+    """mteb draws samples (clustering's texts) from a generator that the task carries along: without
+    this, the second model on a task would be measured on others than the first."""
+    kept = task.rng_state, task.np_rng
+    task.rng_state, task.np_rng = copy.deepcopy(kept)
     try:
-        yield by_query
+        yield
     finally:
-        del task.task_specific_scores
+        task.rng_state, task.np_rng = kept
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars of datasets in a log, where each would be a hundred lines."""
-    bars = need("datasets", "eval").utils.logging
-    if sys.stderr.isatty() or not bars.is_progress_bar_enabled():
-        yield
-        return
-    bars.disable_progress_bar()
+    """A log gets one line a task: no bars of datasets, where each would be a hundred lines, and no
+    advice with each model to take a task's newer version, for the name says which is meant."""
+    bars, logger = (
+        need("datasets", "eval").utils.logging,
+        logging.getLogger("mteb.abstasks.abstask"),
+    )
+    hide = not sys.stderr.isatty() and bars.is_progress_bar_enabled()
+    logger.addFilter(_no_advice)
+    if hide:
+        bars.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f".*{SUPERSEDED}")
+            yield
     finally:
-        bars.enable_progress_bar()
+        logger.removeFilter(_no_advice)
+        if hide:
+            bars.enable_progress_bar()
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    return SUPERSEDED not in record.getMessage()
 
 
 def _say(what: str, score: TaskScore, seconds: float) -> None:

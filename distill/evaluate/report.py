@@ -7,7 +7,7 @@ import yaml
 
 from distill.errors import UserError
 from distill.evaluate.markdown import table
-from distill.evaluate.render import BY_TASK, by_task, columns, rows
+from distill.evaluate.render import BY_TASK, by_task, columns, notes, rows, scores
 from distill.evaluate.report_relabelling import TOLD_HERE, Manifest, relabelling
 from distill.evaluate.summary import Summary, read_summary, role_label
 from distill.evaluate.verdict import sentence
@@ -76,14 +76,14 @@ def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 def _verdict(summary: Summary | None) -> list[str]:
     if summary is None:
         return ["Not evaluated yet."]
-    parts = [sentence(summary), table(columns(summary), rows(summary))]
+    parts = [sentence(summary), table(columns(summary), rows(summary)), table(*scores(summary))]
     for role, model in summary["models"].items():
         if role != "student" and model["variant_of"] is None:
             parts += [
-                f"Student - {role_label(role)}, by task:",
+                f"Student - {role_label(role)}:",
                 table(BY_TASK, by_task(summary, role)),
             ]
-    return parts
+    return [*parts, *notes(summary)]
 
 
 def _stage_table(stages: dict[str, Manifest]) -> str:

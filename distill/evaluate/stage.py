@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.evaluate.compare import Summary, compare
+from distill.evaluate.compare import compare, student_variants
 from distill.evaluate.contender import Contender, open_contender
-from distill.evaluate.tasks import load_task
+from distill.evaluate.prompts import check_prompts
+from distill.evaluate.published import Published, read_published
+from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
+from distill.evaluate.tasks import load_task, load_tasks
 from distill.models import revision
 from distill.recipe import Recipe
-from distill.run import Run, Stage, read_json, write_json
+from distill.run import Run, Stage
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -24,75 +27,97 @@ def evaluate_run(
     """Compare base, student and teacher, and write the verdict to `evaluation/summary.json` and
     to `summary.json` in the run's folder.
 
-    mteb's results lie in `evaluation/results`. A model whose result on a task is there is not
-    evaluated on it again.
+    mteb's results lie in `evaluation/results`, the values of single queries and texts in
+    `evaluation/items.json`. A model whose result on a task is there is not evaluated on it again.
 
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
     """
     tasks = tasks_of(recipe, held_out)
-    teacher = recipe.teacher
-    settings: dict[str, Any] = {
-        "tasks": {task.metadata.name: task.metadata.revision for task in tasks},
-        "mteb": need("mteb", "eval").__version__,
-        "speed_texts": recipe.evaluate.speed_texts,
-        "teacher": teacher.model and [teacher.model, revision(teacher.model), teacher.max_tokens],
-    }
+    asked = recipe.evaluate
+    published = read_published(
+        [Path(place) for place in asked.published], tasks, asked.accept_versions
+    )
     inputs = [base, student, *([held_out] if held_out else [])]
-    stage = run.stage("evaluation", settings, inputs)
+    stage = run.stage("evaluation", _settings(recipe, tasks, published), inputs)
     if not stage.complete:
         begun = time.perf_counter()
+        contenders = _contenders(recipe, base, student)
         summary = compare(
-            _contenders(recipe, base, student),
+            contenders,
             tasks,
             stage.folder,
-            batch_size=recipe.evaluate.batch_size,
-            speed_texts=recipe.evaluate.speed_texts,
+            student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
+            published,
+            batch_size=asked.batch_size,
+            speed_texts=asked.speed_texts,
             seed=recipe.seed,
         )
-        write_json(stage.folder / "summary.json", summary)
+        write_summary(stage.folder / "summary.json", summary)
         stage.finish(seconds=time.perf_counter() - begun, **_scalars(summary))
-    write_json(run.folder / "summary.json", read_json(stage.folder / "summary.json"))
+    write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))
     return stage
 
 
+def _settings(
+    recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, Published]
+) -> dict[str, Any]:
+    asked, teacher = recipe.evaluate, recipe.teacher
+    return {
+        "schema": SCHEMA,
+        "tasks": {task.metadata.name: task.metadata.revision for task in tasks},
+        "mteb": need("mteb", "eval").__version__,
+        "speed_texts": asked.speed_texts,
+        "teacher": teacher.model and [teacher.model, revision(teacher.model), teacher.max_tokens],
+        "instruction_template": teacher.instruction_template,
+        "widths": asked.widths,
+        "precisions": asked.precisions,
+        "asymmetric": asked.asymmetric,
+        "published": {
+            name: {score.task: score.score for score in of.scores} for name, of in published.items()
+        },
+    }
+
+
 def tasks_of(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
-    """The recipe's tasks, opened.
+    """The recipe's tasks and those of its benchmarks, opened, each once.
 
     Raises:
         UserError: if it names none, or one that cannot be read.
     """
-    if not recipe.evaluate.tasks:
+    asked = recipe.evaluate
+    if not asked.tasks and not asked.benchmarks:
         raise UserError(
             f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
         )
-    return [_task(name, recipe, held_out) for name in recipe.evaluate.tasks]
+    data = Path(asked.task_data) if asked.task_data else None
+    own = [_held_out(held_out)] if HELD_OUT in asked.tasks else []
+    return own + load_tasks([n for n in asked.tasks if n != HELD_OUT], asked.benchmarks, data)
 
 
-def _task(name: str, recipe: Recipe, held_out: Stage | None) -> "AbsTask":
-    if name == HELD_OUT:
-        if held_out is None:
-            raise UserError(
-                f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
-            )
-        return load_task(held_out.folder.name, held_out.folder.parent)
-    data = recipe.evaluate.task_data
-    return load_task(name, Path(data) if data else None)
+def _held_out(held_out: Stage | None) -> "AbsTask":
+    if held_out is None:
+        raise UserError(
+            f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
+        )
+    return load_task(held_out.folder.name, held_out.folder.parent)
 
 
 def _contenders(recipe: Recipe, base: Stage, student: Stage) -> dict[str, Contender]:
     device = recipe.train.device
     found = {
         "base": open_contender(base.folder, device=device),
-        "student": open_contender(student.folder, device=device),
+        "student": check_prompts(open_contender(student.folder, device=device), {}),
     }
     teacher = recipe.teacher
     if teacher.model is not None:
-        found["teacher"] = open_contender(teacher.model, teacher.max_tokens, teacher.device)
+        found["teacher"] = open_contender(
+            teacher.model, teacher.max_tokens, teacher.device, teacher.instruction_template
+        )
     return found
 
 
 def _scalars(summary: Summary) -> dict[str, float]:
-    roles = ("base", "student", "teacher")
-    figures = {f"ndcg_at_10_{r}": summary[r]["ndcg_at_10"] for r in roles if summary[r]}
+    models = {role: summary["models"].get(role) for role in ("base", "student", "teacher")}
+    figures = {f"score_{role}": of["score"] for role, of in models.items() if of and of["score"]}
     return figures | ({} if summary["kept"] is None else {"kept": summary["kept"]})

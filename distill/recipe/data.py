@@ -38,8 +38,20 @@ class Evaluate(Section):
     tasks: list[str] = []
     """mteb's names (SciFact), names of folders under `task_data`, or `held-out`: the docstrings
     that `corpus.held_out` keeps back."""
+    benchmarks: list[str] = []
+    """mteb's benchmarks, such as MTEB(eng, v2): all their tasks."""
     task_data: str | None = None
     """A folder of offline copies, one sub-folder a task; absent: mteb reads the hub."""
     batch_size: int = Field(64, gt=0)
     speed_texts: int = Field(256, gt=0)
     """Texts a second are measured on so many passages."""
+    widths: list[int] = []
+    """Matryoshka widths at which the student is evaluated too, beside its full width;"""
+    precisions: list[Literal["int8", "binary"]] = []
+    """forms in which its vectors are stored;"""
+    asymmetric: bool = False
+    """and its queries over documents that the teacher embeds."""
+    published: list[str] = []
+    """Files or folders of results in mteb's format, each a column beside the run's models;"""
+    accept_versions: bool = False
+    """also where another version of mteb has written them."""

@@ -14,6 +14,9 @@ class Teacher(Section):
     """Further teachers, for `distill score-teacher`,"""
     combine: Literal["apart", "concatenate"] = "apart"
     """whose scores are kept apart; or whose vectors are concatenated and normalised (Jasper)."""
+    instruction_template: str | None = None
+    """Such as "Instruct: {instruction}\\nQuery: {query}": in evaluation, each task's instruction
+    before its queries."""
     max_tokens: int = Field(256, gt=0)
     device: str | None = None
     batch_tokens: int | None = Field(None, gt=0)

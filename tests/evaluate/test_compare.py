@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from rich.console import Console
 from tiny import TEXTS
 
 from distill.errors import UserError
-from distill.evaluate.compare import compare, render, sentence
+from distill.evaluate.compare import compare, student_variants
 from distill.evaluate.contender import open_contender
 from distill.evaluate.tasks import load_task
+from distill.evaluate.variants import ASYMMETRIC
 
 pytest.importorskip("mteb")
 
@@ -29,7 +29,11 @@ def tasks(tmp_path_factory, make_beir):
     folder = tmp_path_factory.mktemp("tasks")
     make_beir(folder / "SciFact")
     make_beir(folder / "mine", "dev", TEXTS[:8])
-    return [load_task("SciFact", folder), load_task("mine", folder)]
+    rows = zip(TEXTS, TEXTS[1:], [5, 3, 1, 0, 2, 4, 1, 3, 5, 2, 0], strict=False)
+    lines = "".join(f"{a}\t{b}\t{score}\n" for a, b, score in rows)
+    (folder / "pairs").mkdir()
+    (folder / "pairs" / "test.tsv").write_text(f"sentence1\tsentence2\tscore\n{lines}")
+    return [load_task(name, folder) for name in ("SciFact", "mine", "pairs")]
 
 
 @pytest.fixture(scope="module")
@@ -40,64 +44,104 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(contenders, tasks, out):
-    return compare(contenders, tasks, out, speed_texts=4, rounds=1)
-
-
-def screen(summary):
-    console = Console(width=120)
-    with console.capture() as capture:
-        console.print(render(summary))
-    return capture.get()
+    variants = student_variants(contenders, widths=[16], precisions=["int8", "binary"])
+    return compare(contenders, tasks[:2], out, variants, speed_texts=4, rounds=1)
 
 
 def test_summary_holds_each_model_and_the_share_kept(contenders, summary):
-    student, teacher = summary["student"], summary["teacher"]
+    models = summary["models"]
+    student, teacher = models["student"], models["teacher"]
     for role, contender in contenders.items():
-        figures = summary[role]
+        figures = models[role]
         assert figures["parameters"] == contender.parameters
         assert figures["dimensions"] == contender.dimensions
         assert figures["texts_per_second"] > 0
-        assert figures["ndcg_at_10"] == pytest.approx(sum(figures["tasks"].values()) / 2)
-    assert set(student["tasks"]) == {"SciFact", "mine"}
-    assert summary["kept"] == pytest.approx(student["ndcg_at_10"] / teacher["ndcg_at_10"], abs=1e-4)
+        assert figures["latency_ms"] > 0
+        assert figures["index_bytes_per_million"] == 4e6 * contender.dimensions
+        assert figures["score"] == pytest.approx(sum(figures["tasks"].values()) / 2, abs=1e-6)
+    assert summary["kept"] == pytest.approx(student["score"] / teacher["score"], abs=1e-4)
     for role in ("teacher", "base", "base-2"):
-        gap = summary[f"student_minus_{role}"]
-        assert gap["difference"] == pytest.approx(
-            student["ndcg_at_10"] - summary[role]["ndcg_at_10"], abs=1e-4
+        gap = summary["differences"][f"student - {role}"]
+        assert gap["overall"]["difference"] == pytest.approx(
+            student["score"] - models[role]["score"], abs=1e-5
         )
-        assert gap["queries"] == 20
+        assert gap["overall"]["items"] == 20
+        assert gap["tasks"]["mine"]["items"] == 8
+    assert summary["tasks"]["mine"] == {
+        "category": "Retrieval",
+        "metric": "ndcg_at_10",
+        "revision": summary["tasks"]["mine"]["revision"],
+        "items": 8,
+    }
     assert json.loads(json.dumps(summary)) == summary
 
 
-def test_table_has_a_row_a_model_in_order(summary):
-    text = screen(summary)
-    rows = [line for line in text.splitlines() if line.startswith("│")]
-    assert [row.strip("│").split("│")[0].strip() for row in rows] == [
-        "base model",
-        "base model-2",
+def test_models_stand_in_the_order_of_the_table(summary):
+    assert list(summary["models"]) == [
+        "base",
+        "base-2",
         "student",
+        "student@16",
+        "student int8",
+        "student binary",
         "teacher",
     ]
-    assert "100.0%" in rows[-1]
-    for column in ("nDCG@10", "share of the teacher kept", "parameters", "dimensions", "texts/s"):
-        assert column in text
+
+
+def test_a_variant_has_the_students_speed_and_an_index_of_its_own(summary):
+    models = summary["models"]
+    student = models["student"]
+    for name, index in (("student@16", 64), ("student int8", 32), ("student binary", 4)):
+        variant = models[name]
+        assert variant["variant_of"] == "student"
+        for key in ("texts_per_second", "latency_ms", "parameters", "bytes"):
+            assert variant[key] == student[key]
+        assert variant["index_bytes_per_million"] == index * 1e6
+        gap = summary["differences"][f"{name} - student"]["overall"]
+        assert gap["difference"] == pytest.approx(variant["score"] - student["score"], abs=1e-5)
+    assert student["variant_of"] is None
+
+
+def test_values_of_items_are_those_of_the_scores(summary, out):
+    items = json.loads((out / "items.json").read_text())
+    assert items.keys() == {"SciFact", "mine"}
+    for task, of_task in items.items():
+        for role, model in summary["models"].items():
+            mean = sum(values[role] for values in of_task.values()) / len(of_task)
+            assert mean == pytest.approx(model["tasks"][task], abs=1e-5)
+
+
+def test_categories_are_averaged_as_mteb_does(contenders, tasks, tmp_path, summary, out):
+    two = {role: contenders[role] for role in ("student", "teacher")}
+    found = compare(two, tasks, out, speed_texts=4, rounds=1)
+    student = found["models"]["student"]
+    scores = student["tasks"]
+    retrieval = (scores["SciFact"] + scores["mine"]) / 2
+    assert student["by_category"] == pytest.approx(
+        {"Retrieval": retrieval, "STS": scores["pairs"]}, abs=1e-5
+    )
+    assert student["score"] == pytest.approx(sum(scores.values()) / 3, abs=1e-5)
+    assert scores["mine"] == summary["models"]["student"]["tasks"]["mine"]
+    of_pairs = found["differences"]["student - teacher"]["tasks"]["pairs"]
+    assert (found["tasks"]["pairs"]["items"], of_pairs["low"], of_pairs["wins"]) == (None,) * 3
+    assert found["differences"]["student - teacher"]["overall"]["low"] is None
 
 
 def test_a_student_without_teacher_keeps_nothing(contenders, tasks, out):
     two = {role: contenders[role] for role in ("base", "student")}
-    summary = compare(two, tasks, out, speed_texts=4, rounds=1)
-    assert summary["teacher"] is None
+    summary = compare(two, tasks[:2], out, speed_texts=4, rounds=1)
+    assert "teacher" not in summary["models"]
     assert summary["kept"] is None
-    assert "teacher" not in [
-        line.split()[1] for line in screen(summary).splitlines() if "│" in line
-    ]
-    assert "teacher" not in sentence(summary)
 
 
-def test_a_student_no_better_than_its_base_is_said_first(contenders, tasks, out):
-    same = {"student": contenders["base"], "base": contenders["base"]}
-    summary = compare(same, tasks, out, speed_texts=4, rounds=1)
-    assert sentence(summary).startswith("The student is NO better than the base model")
+def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(contenders):
+    alone = {"student": contenders["student"]}
+    with pytest.raises(UserError, match="no teacher"):
+        student_variants(alone, with_teacher=True)
+    with pytest.raises(UserError, match="dimensions"):
+        student_variants(contenders, with_teacher=True)
+    like = alone | {"teacher": contenders["base"]}
+    assert list(student_variants(like, with_teacher=True)) == [ASYMMETRIC]
 
 
 def test_nothing_to_compare_is_refused(contenders, tasks, out):

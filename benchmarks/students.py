@@ -1,0 +1,123 @@
+"""A student of three of all-MiniLM-L6-v2's six layers, trained on the texts of SciFact, vaswani,
+stackoverflow20 (titles) and docstrings, against its teacher: the share of nDCG@10 kept on SciFact,
+and on cacm and xquad/en, of which no text is trained on. Needs DISTILL_DATA. Prints one JSON line.
+
+    python benchmarks/students.py --run artifacts/students
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import yaml
+
+from distill.corpus.jsonl import read_lines
+from distill.run import read_json
+from distill.tables import PASSAGES, passage_text, read_rows
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+TASKS = {"SciFact": "mteb/SciFact", "cacm": "own/cacm", "xquad-en": "own/xquad/en"}
+TRAINED_ON = ("SciFact",)
+
+
+@click.command()
+@click.option(
+    "--run", "folder", default=Path("artifacts/students"), type=click.Path(path_type=Path)
+)
+@click.option("--set", "sets", multiple=True, help="Override a key of the recipe.")
+def main(folder: Path, sets: tuple[str, ...]) -> None:
+    data = Path(os.environ["DISTILL_DATA"])
+    _write_corpus(folder, data)
+    _link_tasks(folder, data)
+    recipe = folder / "students.yaml"
+    recipe.write_text(yaml.safe_dump(_recipe(folder), sort_keys=False))
+    run = folder / "run"
+    command = [sys.executable, "-m", "distill.cli", "run", str(recipe), "--run", str(run)]
+    words = [word for item in sets for word in ("--set", item)]
+    subprocess.run([*command, *words, "--overwrite", "stale"], check=True, stdout=sys.stderr)
+    print(json.dumps(_figures(read_json(run / "summary.json"))))
+
+
+def _write_corpus(folder: Path, data: Path) -> None:
+    corpus = folder / "corpus"
+    if corpus.exists():
+        return
+    part = folder / "corpus.part"
+    part.mkdir(parents=True, exist_ok=True)
+    for name in ("mteb/SciFact", "own/vaswani"):
+        rows = (row for _, row in read_lines(data / name / "corpus.jsonl"))
+        _write(
+            part, Path(name).name, (f"{r.get('title') or ''}\n{r['text']}".strip() for r in rows)
+        )
+    with (data / "own/stackoverflow20/data.tsv").open(newline="") as file:
+        titles = [row["text"] for row in csv.DictReader(file, delimiter="\t")]
+    _write(part, "stackoverflow20", iter(titles))
+    _write(part, "docstrings", _docstrings(folder / "docstrings"))
+    part.rename(corpus)
+
+
+def _docstrings(run: Path) -> Iterator[str]:
+    everything = ("corpus.limit=8000", "corpus.held_out=0", "evaluate.tasks=[]")
+    words = [word for item in everything for word in ("--set", item)]
+    demo = str(RECIPES / "demo.yaml")
+    command = [sys.executable, "-m", "distill.cli", "corpus", demo, "--run", str(run), *words]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return (passage_text(row) for row in read_rows(PASSAGES, run / "passages"))
+
+
+def _write(folder: Path, name: str, texts: Iterator[str]) -> None:
+    with (folder / f"{name}.jsonl").open("w") as file:
+        for number, text in enumerate(texts):
+            file.write(json.dumps({"_id": f"{name}-{number}", "text": text}) + "\n")
+
+
+def _link_tasks(folder: Path, data: Path) -> None:
+    (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    for name, place in TASKS.items():
+        link = folder / "tasks" / name
+        if not link.exists():
+            link.symlink_to(data / place)
+
+
+def _recipe(folder: Path) -> dict[str, object]:
+    """SciFact's recipe on the mixed corpus: alignment with all of its texts and with sentences."""
+    recipe = yaml.safe_load((RECIPES / "scifact.yaml").read_text())
+    corpus = str((folder / "corpus").resolve())
+    recipe["name"] = "students"
+    recipe["corpus"] = {"source": "jsonl", "path": corpus, "max_tokens": 100000, "min_words": 3}
+    recipe["generate"]["passages"] = 300
+    recipe["train"] |= {
+        "epochs": 3,
+        "widths": None,
+        "objective": {"align": 1.0},
+        "align": {"passages": 60000, "sentences": 40000, "batch_size": 32},
+    }
+    tasks = str((folder / "tasks").resolve())
+    recipe["evaluate"] = {"tasks": list(TASKS), "task_data": tasks}
+    return recipe
+
+
+def _figures(summary: dict) -> dict[str, object]:
+    student, teacher, base = (summary["models"][r] for r in ("student", "teacher", "base"))
+    kept = {task: round(s / teacher["tasks"][task], 4) for task, s in student["tasks"].items()}
+    return {
+        "name": "students",
+        "unit": "nDCG@10",
+        "ours": student["tasks"],
+        "peer": teacher["tasks"],
+        "ratio": kept,
+        "base": base["tasks"],
+        "trained_on": list(TRAINED_ON),
+        "parameters": student["parameters"],
+        "speed_ratio": round(student["texts_per_second"] / teacher["texts_per_second"], 2),
+        "peer_is": "the teacher",
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""A score of each item of a task (a query, a text, a set), for intervals and tests. An item's key
+is split/subset/id. They are kept where their mean is the task's score, and nowhere else: a
+correlation, an F1 or an area has no such parts."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from distill.errors import need
+
+TREC = {
+    "ndcg": "ndcg_cut",
+    "map": "map_cut",
+    "recall": "recall",
+    "precision": "P",
+    "hit_rate": "success",
+}
+"""mteb's names of measures -> trec_eval's, under which mteb hands out those of single queries."""
+
+
+@contextmanager
+def record_queries(task: Any) -> Iterator[dict[str, float]]:
+    """The main metric of each query, filled while the task is evaluated. mteb offers it to a
+    retrieval or reranking task in one place, the hook for scores of the task's own."""
+    by_item: dict[str, float] = {}
+    hook = getattr(task, "task_specific_scores", None)
+    measure, _, k = task.metadata.main_score.rpartition("_at_")
+    if hook is None or measure not in {*TREC, "mrr"}:
+        yield by_item
+        return
+
+    def record(
+        scores: dict[str, dict[str, float]],
+        qrels: Mapping[str, Mapping[str, int]],
+        results: Mapping[str, Mapping[str, float]],
+        hf_split: str,
+        hf_subset: str,
+    ) -> dict[str, float]:
+        if measure == "mrr":
+            of_query = _reciprocal_ranks(qrels, results, int(k))
+        else:
+            of_query = {query: values[f"{TREC[measure]}_{k}"] for query, values in scores.items()}
+        by_item.update({f"{hf_split}/{hf_subset}/{q}": score for q, score in of_query.items()})
+        own: dict[str, float] = hook(scores, qrels, results, hf_split, hf_subset)
+        return own
+
+    task.task_specific_scores = record
+    try:
+        yield by_item
+    finally:
+        del task.task_specific_scores
+
+
+def gives_predictions(task: Any) -> bool:
+    """Whether the mean of right and wrong predictions is the task's score: accuracy over the texts
+    of a split. (Cross-validation shuffles them, and several labels are right or wrong together.)"""
+    abstasks = need("mteb.abstasks", "eval")
+    return (
+        isinstance(task, abstasks.AbsTaskClassification)
+        and not isinstance(task, abstasks.AbsTaskMultilabelClassification)
+        and task.metadata.main_score == "accuracy"
+        and not task.is_cross_validation
+    )
+
+
+def of_texts(task: Any, folder: Path) -> dict[str, float]:
+    """The share of a classification's experiments that labelled each text rightly, by the text's
+    place in its split, from the predictions that mteb wrote into the folder."""
+    predictions = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
+    by_item: dict[str, float] = {}
+    for subset in task.hf_subsets:
+        of_subset = task.dataset.get(subset, task.dataset)
+        for split in task.eval_splits:
+            truth = of_subset[split][task.label_column_name]
+            runs = predictions[subset][split]
+            for i, (label, *given) in enumerate(zip(truth, *runs, strict=True)):
+                right = sum(one == label for one in given)
+                by_item[f"{split}/{subset}/{i}"] = right / len(given)
+    return by_item
+
+
+def of_sets(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """The V-measure of each set of mteb's first clustering tasks, from mteb's result."""
+    return {
+        f"{split}/{of_subset['hf_subset']}/{i}": value
+        for split, subsets in scores.items()
+        for of_subset in subsets
+        if isinstance(of_subset.get("v_measures"), list)
+        for i, value in enumerate(of_subset["v_measures"])
+    }
+
+
+def with_mean(by_item: Mapping[str, float], score: float) -> dict[str, float]:
+    """The items, if the mean over subsets of their means is the score to mteb's rounding."""
+    of_subset = [
+        [by_item[key] for key in keys]
+        for _, keys in groupby(sorted(by_item), lambda key: key.split("/", 2)[:2])
+    ]
+    if not of_subset:
+        return {}
+    mean = math.fsum(math.fsum(values) / len(values) for values in of_subset) / len(of_subset)
+    return dict(by_item) if math.isclose(mean, score, abs_tol=1e-4) else {}
+
+
+def _reciprocal_ranks(
+    qrels: Mapping[str, Mapping[str, int]], results: Mapping[str, Mapping[str, float]], k: int
+) -> dict[str, float]:
+    """As mteb has them, who gives only their mean away."""
+    metrics = need("mteb._evaluators.retrieval_metrics", "eval")
+    return dict(zip(results, metrics.mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))

@@ -1,0 +1,151 @@
+"""Reference results in mteb's format: a file of one task, or a folder of a model's or of many
+models' as mteb's ResultCache and its public collection have them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distill.errors import UserError, need
+from distill.evaluate.evaluate import TaskScore
+from distill.run import read_json
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+
+class Published(NamedTuple):
+    """What others have measured of a model. `mteb`: by which versions; what the results do not
+    say of the model is None."""
+
+    model: str
+    revision: str | None
+    licence: str | None
+    parameters: int | None
+    dimensions: int | None
+    mteb: str
+    scores: list[TaskScore]
+
+
+def read_published(
+    places: Sequence[Path], tasks: "Sequence[AbsTask]", accept_versions: bool = False
+) -> dict[str, Published]:
+    """The results on `tasks` in the places, by the name of a row: the model's name, or with its
+    revision where there are several.
+
+    Metric, dataset revision, splits and languages must be those of the tasks. Another version of
+    mteb may compute a metric otherwise: it is refused too, unless `accept_versions`, and told
+    beside the scores then. A model may lack some of the tasks.
+
+    Raises:
+        UserError: for a place without results on a task, and for results of other data.
+    """
+    by_name = {task.metadata.name: task for task in tasks}
+    found: dict[str, Published] = {}
+    for place in places:
+        for folder, files in _by_folder(place, list(by_name)).items():
+            results = [(file, _result(file, list(by_name))) for file in files]
+            scores = [
+                _score(file, result, by_name[result.task_name], accept_versions)
+                for file, result in results
+            ]
+            versions = sorted({str(result.mteb_version) for _, result in results})
+            model = _model(folder, ", ".join(versions), scores)
+            name = model.model if model.model not in found else f"{model.model}@{model.revision}"
+            if name in found:
+                raise UserError(str(folder), f"{name} is there twice", "name one of its folders")
+            found[name] = model
+    return found
+
+
+def _by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
+    """The files on the tasks; results of one model lie in one folder. mteb's cache has them in
+    `results`, among other files."""
+    within = place / "results" if (place / "results").is_dir() else place
+    files = [place] if place.is_file() else [f for n in names for f in within.rglob(f"{n}.json")]
+    if not files:
+        raise UserError(
+            str(place),
+            f"holds no result on {' or '.join(names)}",
+            "name a file of mteb's results, such as results/OWNER__MODEL/REVISION/TASK.json, or a "
+            "folder above it",
+        )
+    found: dict[Path, list[Path]] = {}
+    for file in sorted(files):
+        found.setdefault(file.parent.resolve(), []).append(file)
+    return found
+
+
+def _result(file: Path, names: list[str]) -> Any:
+    """mteb's TaskResult; it also reads what earlier versions have written."""
+    try:
+        result = need("mteb.results", "eval").TaskResult.from_disk(file)
+    except (ValueError, KeyError, TypeError) as fault:
+        what = " ".join(str(fault).split())[:200]
+        raise UserError(
+            str(file), f"is no result in mteb's format ({what})", "name a result of mteb"
+        ) from fault
+    if result.task_name not in names:
+        raise UserError(
+            str(file),
+            f"is of the task {result.task_name}, which is not compared",
+            f"add {result.task_name} to --tasks, or leave the file out",
+        )
+    return result
+
+
+def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> TaskScore:
+    metadata, ours = task.metadata, need("mteb", "eval").__version__
+    if result.dataset_revision != metadata.revision:
+        raise UserError(
+            str(file),
+            f"is of {metadata.name} at revision {result.dataset_revision}; compared is "
+            f"{metadata.revision}",
+            "name results of the same data; an offline copy counts as other data than the hub's: "
+            "leave it out of --task-data to compare with results on the hub's",
+        )
+    if result.mteb_version != ours and not accept_versions:
+        raise UserError(
+            str(file),
+            f"was measured by mteb {result.mteb_version}; compared is by mteb {ours}",
+            "--accept-versions compares them all the same, and says so in the table",
+        )
+    metric = metadata.main_score
+    whole = result.validate_and_filter_scores(task)
+    score = float(whole.get_score(getter=lambda scores: scores.get(metric, math.nan)))
+    if math.isnan(score):
+        raise UserError(
+            str(file),
+            f"has no {metric} of every split and language of {metadata.name}",
+            "name a result on the whole task",
+        )
+    return TaskScore(metadata.name, metadata.type, metric, round(score, 6), {})
+
+
+def _model(folder: Path, versions: str, scores: list[TaskScore]) -> Published:
+    """By `model_meta.json`; without one by the names of the folders, OWNER__MODEL/REVISION, or of
+    the folder alone."""
+    path = folder / "model_meta.json"
+    meta = read_json(path) if path.is_file() else _named(folder)
+    experiment = f" {folder.name}" if folder.parent.name == "experiments" else ""
+    return Published(
+        model=f"{meta['name']}{experiment}",
+        revision=meta.get("revision"),
+        licence=meta.get("license"),
+        parameters=meta.get("n_parameters"),
+        dimensions=_number(meta.get("embed_dim")),
+        mteb=versions,
+        scores=scores,
+    )
+
+
+def _named(folder: Path) -> dict[str, Any]:
+    owner, is_model, model = folder.parent.name.partition("__")
+    if is_model:
+        return {"name": f"{owner}/{model}", "revision": folder.name}
+    return {"name": folder.name}
+
+
+def _number(value: Any) -> int | None:
+    """A model of several widths is published with a list of them."""
+    return value if isinstance(value, int) else None

@@ -1,0 +1,158 @@
+"""What `summary.json` holds: every model's figures, and how sure their differences are."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean
+from typing import TypedDict
+
+from distill.errors import UserError
+from distill.run import read_json
+from distill.tables import commit_bytes
+
+SCHEMA = 2
+
+
+class TaskFigures(TypedDict):
+    """`items`: single items (queries, texts) whose values are kept; null where there are none."""
+
+    category: str
+    metric: str
+    revision: str
+    items: int | None
+
+
+class ModelFigures(TypedDict):
+    """What is not known is null: a server's size, the speed of published results, the overall
+    score of a model that lacks a task. `score` is the mean over tasks; `latency_ms` the median of
+    single texts; `mteb` the version that the scores are of."""
+
+    model: str
+    revision: str | None
+    licence: str | None
+    parameters: int | None
+    bytes: int | None
+    dimensions: int | None
+    texts_per_second: float | None
+    latency_ms: float | None
+    index_bytes_per_million: int | None
+    score: float | None
+    by_category: dict[str, float]
+    tasks: dict[str, float]
+    variant_of: str | None
+    published: bool
+    mteb: str
+
+
+class Difference(TypedDict):
+    """Null where there are no values of single items; `p_holm` and the counts of items won, tied
+    and lost are a task's alone."""
+
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    wins: int | None
+    ties: int | None
+    losses: int | None
+    items: int | None
+
+
+class Differences(TypedDict):
+    overall: Difference
+    tasks: dict[str, Difference]
+
+
+class Summary(TypedDict):
+    schema: int
+    mteb: str
+    tasks: dict[str, TaskFigures]
+    models: dict[str, ModelFigures]
+    kept: float | None
+    differences: dict[str, Differences]
+
+
+"""Models by role, in the order of a table: `base`, `base-2`, ..., `student`, its variants,
+`teacher`, published results by their models' names. Differences are called "student - teacher"."""
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """A JSON file in the summary's own order, which is that of its tables."""
+    commit_bytes(path, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_summary(path: Path) -> Summary:
+    """The summary in the file.
+
+    Raises:
+        UserError: if an earlier distill has written it.
+    """
+    found: Summary = read_json(path)
+    if found.get("schema") != SCHEMA:
+        raise UserError(
+            str(path),
+            "was written by another version of distill",
+            "evaluate again: distill run with --overwrite stale, or distill compare",
+        )
+    return found
+
+
+def pair(one: str, other: str) -> str:
+    """What the difference of two roles is called."""
+    return f"{one} - {other}"
+
+
+def mean_by_category(
+    tasks: Mapping[str, TaskFigures], scores: Mapping[str, float]
+) -> dict[str, float]:
+    """Each category's mean over its tasks; of those only that have a score on all of them, for a
+    mean over other tasks is another figure."""
+    found: dict[str, list[float | None]] = {}
+    for task, of in tasks.items():
+        found.setdefault(of["category"], []).append(scores.get(task))
+    whole = {c: [v for v in values if v is not None] for c, values in found.items()}
+    return {c: round(mean(whole[c]), 6) for c in found if len(whole[c]) == len(found[c])}
+
+
+def mean_over_categories(summary: Summary, role: str) -> float | None:
+    """What mteb calls "Mean (TaskType)": every category counts the same, however many its tasks."""
+    of = summary["models"][role]["by_category"]
+    return mean(of.values()) if of.keys() == set(categories(summary)) else None
+
+
+def categories(summary: Summary) -> list[str]:
+    return list(dict.fromkeys(of["category"] for of in summary["tasks"].values()))
+
+
+_LABELS = {
+    "ndcg_at_10": "nDCG@10",
+    "map_at_1000": "MAP@1000",
+    "cosine_spearman": "Spearman",
+    "max_ap": "max AP",
+    "v_measure": "V-measure",
+}
+
+
+def metric_label(name: str) -> str:
+    """mteb's name of a metric as the literature has it."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def metric_of(summary: Summary) -> str:
+    """What the overall score is: the metric that all tasks share, or else a mean of several."""
+    shared = {of["metric"] for of in summary["tasks"].values()}
+    return metric_label(shared.pop()) if len(shared) == 1 else "mean over tasks"
+
+
+def role_label(role: str) -> str:
+    """A role as a person says it: `base-2` is base model 2."""
+    return role.replace("base", "base model", 1).replace("-", " ", 1) if is_base(role) else role
+
+
+def is_base(role: str) -> bool:
+    return role == "base" or role.removeprefix("base-").isdigit()
+
+
+def bases(roles: Iterable[str]) -> list[str]:
+    return [role for role in roles if is_base(role)]

@@ -1,0 +1,41 @@
+"""What a category's file says of its layout in a folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+OWN_SPLITS = ("test", "validation", "dev")
+"""The splits on which a user's own task may be evaluated; the first that is there is."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a folder holds the tasks of one category of mteb."""
+
+    category: str
+    """mteb's word for it, `TaskMetadata.type`."""
+    base: str
+    """The class in mteb.abstasks of a user's own task."""
+    metric: str
+    """The main score of a user's own task; an official one has its own."""
+    says: str
+    """The files in a few words, for those who have others."""
+    evaluated: str
+    """The file of an evaluated split, relative to the folder; without `{split}` there is one."""
+    marks: Callable[[Path], bool]
+    """Whether a folder's files are of this layout."""
+    read: "Callable[[AbsTask, Path], Mapping[str, Any]]"
+    """Split -> data as mteb's classes of the category hold it."""
+    others: "Callable[[AbsTask], Sequence[str]]" = lambda task: ()
+    """Files beside those of the evaluated splits."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes of the class of a user's own task."""
+
+    def files(self, task: "AbsTask") -> list[str]:
+        """Every file that the task reads, relative to its folder."""
+        of_splits = (self.evaluated.format(split=split) for split in task.eval_splits)
+        return list(dict.fromkeys([*self.others(task), *of_splits]))

@@ -1,0 +1,71 @@
+"""The texts that a task's evaluation reads."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from distill.errors import need
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+
+def document_texts(task: "AbsTask", count: int) -> list[str]:
+    """Some `count` documents of a task whose data is loaded, evenly spread over its corpus: title
+    and text, as mteb's encoders read them. A task without a corpus gives its texts."""
+    corpus: Any = next(_corpora(task)) if _is_retrieval(task) else list(query_texts(task))
+    step = max(1, len(corpus) // count)
+    rows = [corpus[i] for i in range(0, len(corpus), step)][:count]
+    return [row if isinstance(row, str) else _document(row) for row in rows]
+
+
+def query_texts(task: "AbsTask") -> Iterator[str]:
+    """The queries of a task whose data is loaded, over all its subsets and splits. Where both
+    sides are alike, as in STS or classification, they are all of its texts."""
+    if _is_retrieval(task):
+        for part in _parts(task):
+            yield from (str(row["text"]) for row in part["queries"])
+        return
+    # mteb's word for the columns that hold what a model reads, which its own data filters use.
+    columns = list(task._get_content_columns())
+    for part in _parts(task):
+        for row in part:
+            for column in columns:
+                yield from _flat(row[column])
+
+
+def corpus_texts(task: "AbsTask") -> Iterator[str]:
+    """The documents of a retrieval or reranking task whose data is loaded, title and text; nothing
+    for tasks of other categories."""
+    if _is_retrieval(task):
+        for corpus in _corpora(task):
+            yield from (_document(row) for row in corpus)
+
+
+def _is_retrieval(task: "AbsTask") -> bool:
+    return isinstance(task, need("mteb.abstasks", "eval").AbsTaskRetrieval)
+
+
+def _corpora(task: "AbsTask") -> Iterator[Any]:
+    return (part["corpus"] for part in _parts(task))
+
+
+def _parts(task: "AbsTask") -> Iterator[Any]:
+    """The data of each evaluated subset and split; mteb leaves the subset out where it is one."""
+    dataset: Any = task.dataset
+    subsets = [dataset[name] for name in task.hf_subsets if name in dataset]
+    for subset in subsets or [dataset]:
+        for split in task.eval_splits:
+            yield subset[split]
+
+
+def _document(row: Mapping[str, Any]) -> str:
+    return f"{row.get('title') or ''} {row['text']}".strip()
+
+
+def _flat(value: Any) -> Iterator[str]:
+    """A text, or the texts of a set that is kept in one row."""
+    if isinstance(value, str):
+        yield value
+    else:
+        for one in value:
+            yield from _flat(one)

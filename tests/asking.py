@@ -1,0 +1,29 @@
+"""Asks an encoder as mteb does."""
+
+import datasets
+from torch.utils.data import DataLoader
+
+
+def ask(model, texts, task="SciFact", side=None):
+    """As mteb asks."""
+    import mteb
+    from mteb.types import PromptType
+
+    return model.encode(
+        DataLoader(datasets.Dataset.from_dict({"text": texts}), batch_size=5),
+        task_metadata=mteb.get_task(task).metadata,
+        hf_split="test",
+        hf_subset="default",
+        prompt_type=PromptType(side) if side else None,
+        batch_size=32,
+        show_progress_bar=False,
+    )
+
+
+def scores(model, task):
+    import mteb
+
+    result = mteb.evaluate(
+        model, task, cache=None, co2_tracker=False, show_progress_bar=False
+    ).task_results[0]
+    return result.scores

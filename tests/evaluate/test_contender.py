@@ -1,0 +1,72 @@
+"""What is known of a model that enters the comparison."""
+
+import json
+
+import pytest
+from tiny import tiny_encoder
+
+from distill.errors import UserError
+from distill.evaluate.contender import as_mteb_model, licence_of, open_contender
+
+pytest.importorskip("mteb")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny_encoder(tmp_path / "demo" / "student")
+
+
+def card(folder, head):
+    (folder / "README.md").write_text(f"---\n{head}\n---\n# A model\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("license: apache-2.0", "apache-2.0"),
+        ("license: other\nlicense_name: mine", "mine"),
+        ("tags: [x]", None),
+        ("license: [", None),
+    ],
+)
+def test_the_licence_is_the_model_cards(folder, head, expected):
+    card(folder, head)
+    assert licence_of(folder) == expected
+
+
+def test_mteb_is_told_all_that_is_known(folder):
+    card(folder, "license: apache-2.0")
+    contender = open_contender(folder, device="cpu")
+    meta = as_mteb_model(contender).mteb_model_meta
+    assert (meta.name, meta.revision) == ("distill/demo-student", contender.revision)
+    assert (meta.n_parameters, meta.embed_dim, meta.max_tokens) == (contender.parameters, 32, 64)
+    assert (meta.license, meta.experiment_kwargs, meta.framework[0]) == (
+        "apache-2.0",
+        None,
+        "Sentence Transformers",
+    )
+    assert 0 < meta.n_embedding_parameters < meta.n_parameters
+    # As mteb reads it back from a result.
+    stored = json.dumps(meta.to_dict())
+    assert type(meta).model_validate_json_resolved(
+        stored.replace('"is_cross_encoder": false, ', "")
+    )
+
+
+def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
+    card(folder, "license: other\nlicense_name: mine")
+    contender = open_contender(folder)
+    assert contender.licence == "mine"
+    assert as_mteb_model(contender).mteb_model_meta.license is None
+
+
+def test_what_departs_from_the_model_is_an_experiment(folder):
+    contender = open_contender(folder, 16, instruction_template="{instruction}: {query}")
+    assert contender.experiment.keys() == {"max_tokens", "prompts"}
+    assert open_contender(folder, 64).experiment == {}
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(UserError, match="does not load"):
+        open_contender(tmp_path)

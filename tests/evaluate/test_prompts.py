@@ -1,0 +1,122 @@
+"""Which prompt stands before a text, and that it is training's."""
+
+import json
+
+import pytest
+from tiny import tiny_encoder
+
+from distill.errors import UserError
+from distill.evaluate.contender import open_contender
+from distill.evaluate.prompts import Prompts, check_prompts
+
+mteb = pytest.importorskip("mteb")
+
+NAMED = {
+    "query": "q: ",
+    "document": "d: ",
+    "STS": "s: ",
+    "Retrieval-query": "rq: ",
+    "NFCorpus": "nf: ",
+    "ArguAna-document": "ad: ",
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "side", "expected"),
+    [
+        ("SciFact", "query", "rq: "),
+        ("SciFact", "document", "d: "),
+        ("NFCorpus", "query", "nf: "),
+        ("ArguAna", "document", "ad: "),
+        ("STSBenchmark", None, "s: "),
+        ("Banking77Classification", None, ""),
+        ("SprintDuplicateQuestions", None, ""),
+        ("AskUbuntuDupQuestions", "query", "q: "),
+    ],
+)
+def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected):
+    assert Prompts(NAMED).before(mteb.get_task(task).metadata, side) == expected
+
+
+def test_without_sides_only_a_named_default_is_taken():
+    task = mteb.get_task("Banking77Classification").metadata
+    assert Prompts({"query": "q: ", "cls": "c: "}, default="cls").before(task, None) == "c: "
+    assert Prompts({"query": "q: "}).before(task, None) == ""
+
+
+def test_a_documents_prompt_may_be_called_passage():
+    task = mteb.get_task("SciFact").metadata
+    assert Prompts({"passage": "p: "}).before(task, "document") == "p: "
+
+
+def test_an_instructed_model_is_told_the_task_but_not_for_documents():
+    prompts = Prompts({}, instruction_template="Instruct: {instruction}\nQuery: {query}")
+    scifact = mteb.get_task("SciFact").metadata
+    assert prompts.before(scifact, "document") == ""
+    assert prompts.before(scifact, "query") == (
+        "Instruct: Given a scientific claim, retrieve documents that support or refute the claim\n"
+        "Query: "
+    )
+    banking = mteb.get_task("Banking77Classification").metadata
+    assert "online banking query" in prompts.before(banking, None)
+    # A category's own words, where the task has none.
+    plain = mteb.get_task("SICK-R").metadata.model_copy(update={"prompt": None})
+    assert prompts.before(plain, None).startswith("Instruct: Retrieve semantically similar text")
+
+
+@pytest.mark.parametrize("template", ["Instruct: {query}", "{query}: {instruction}"])
+def test_a_template_without_its_places_is_refused(template):
+    with pytest.raises(UserError, match=r"\{instruction\}"):
+        Prompts(instruction_template=template)
+
+
+# --- the prompts of training ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny_encoder(tmp_path / "model", prompts={"query": "find: ", "document": ""})
+
+
+def trained_with(folder, **settings):
+    student = {"query_template": "find: {query}", "default_task": "x", "document_prompt": ""}
+    (folder / ".stage").mkdir()
+    manifest = {"settings": {"student": student | settings}}
+    (folder / ".stage" / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
+    contender = open_contender(folder)
+    assert check_prompts(contender, {}) == contender
+    check_prompts(contender, {"query": "find: "})
+    with pytest.raises(UserError, match=r"query prompt 'ask: '.*trained with 'find: '"):
+        check_prompts(contender, {"query": "ask: "})
+    with pytest.raises(UserError, match="document prompt"):
+        check_prompts(contender, {"document": "say: "})
+    forced = check_prompts(contender, {"query": "ask: "}, force=True)
+    task = mteb.get_task("SciFact").metadata
+    assert forced.prompts.before(task, "query") == "ask: "
+    assert forced.experiment.keys() == {"prompts"}, "its results stand apart"
+
+
+def test_a_configuration_changed_since_training_is_refused(folder):
+    trained_with(folder, query_template="{task} {query}", default_task="Find it.")
+    with pytest.raises(UserError, match=r"'find: '.*trained with 'Find it. '"):
+        check_prompts(open_contender(folder), {})
+    check_prompts(open_contender(folder), {}, force=True)
+
+
+def test_a_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
+    prompts = {"query": "find: books\n", "document": ""}
+    folder = tiny_encoder(tmp_path / "student", prompts=prompts)
+    trained_with(folder, query_template="find: {task}\n{query}", default_task="books")
+    check_prompts(open_contender(folder), {})
+    check_prompts(open_contender(folder, instruction_template="find: {instruction}\n{query}"), {})
+    other = open_contender(folder, instruction_template="Instruct: {instruction}\n{query}")
+    with pytest.raises(UserError, match="instruction template"):
+        check_prompts(other, {})
+
+
+def test_a_model_that_says_nothing_of_prompts_takes_any(tmp_path):
+    contender = open_contender(tiny_encoder(tmp_path / "model"))
+    assert check_prompts(contender, {"query": "query: "}).prompts.of_side("query") == "query: "

@@ -1,0 +1,128 @@
+"""Results of others, in mteb's format, beside our own."""
+
+import json
+
+import pytest
+
+from distill.errors import UserError
+from distill.evaluate.compare import compare
+from distill.evaluate.contender import open_contender
+from distill.evaluate.evaluate import score_tasks
+from distill.evaluate.published import read_published
+from distill.evaluate.render import render
+from distill.evaluate.tasks import load_task
+
+mteb = pytest.importorskip("mteb")
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory, make_beir):
+    folder = tmp_path_factory.mktemp("tasks")
+    make_beir(folder / "SciFact")
+    make_beir(folder / "mine", "dev")
+    return [load_task("SciFact", folder), load_task("mine", folder)]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, tasks, teacher_folder):
+    """A folder of mteb's results, and what they say."""
+    out = tmp_path_factory.mktemp("theirs")
+    return out, score_tasks(open_contender(teacher_folder), tasks, out)
+
+
+@pytest.fixture
+def copy(measured, tmp_path):
+    """A file OWNER__MODEL/REVISION/SciFact.json, changed as asked."""
+
+    def work(owner="some__model", revision="r1", **changes):
+        (path,) = (measured[0] / "results").rglob("SciFact.json")
+        result = json.loads(path.read_text()) | changes
+        target = tmp_path / "published" / owner / revision / "SciFact.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(result))
+        return target
+
+    return work
+
+
+def test_a_folder_of_results_is_read_back(measured, tasks, teacher_folder):
+    out, scores = measured
+    contender = open_contender(teacher_folder)
+    (found,) = read_published([out / "results"], tasks).values()
+    assert found.model == contender.name
+    assert found.revision == contender.revision
+    assert (found.parameters, found.dimensions) == (contender.parameters, contender.dimensions)
+    assert found.mteb == mteb.__version__
+    assert {s.task: s.score for s in found.scores} == {s.task: s.score for s in scores}
+    assert all(not score.by_item for score in found.scores)
+
+
+def test_a_file_is_named_by_its_folders(copy, tasks):
+    (name,) = read_published([copy()], tasks)
+    assert name == "some/model"
+
+
+def test_it_is_a_column_without_speed_or_interval(
+    copy, measured, tasks, tmp_path, prompted_folder, teacher_folder
+):
+    contenders = {
+        "student": open_contender(prompted_folder),
+        "teacher": open_contender(teacher_folder),
+    }
+    published = read_published([measured[0], copy()], tasks)
+    summary = compare(contenders, tasks, tmp_path / "out", None, published, speed_texts=2, rounds=1)
+    whole, part = [of for of in summary["models"].values() if of["published"]]
+    assert whole["tasks"] == pytest.approx(summary["models"]["teacher"]["tasks"])
+    assert (whole["texts_per_second"], whole["bytes"]) == (None, None)
+    gap = summary["differences"][f"student - {whole['model']}"]
+    ours = summary["differences"]["student - teacher"]["overall"]["difference"]
+    assert gap["overall"]["difference"] == pytest.approx(ours)
+    assert gap["overall"]["low"] is None
+    # The other has been measured on one task alone: there is no mean to compare.
+    assert part["score"] is None
+    assert part["by_category"] == {}
+    assert summary["differences"]["student - some/model"]["overall"]["difference"] is None
+    assert render(summary)
+
+
+def test_other_data_is_refused(copy, tasks):
+    with pytest.raises(UserError, match="at revision d56462d; compared is local-"):
+        read_published([copy(dataset_revision="d56462d")], tasks, accept_versions=True)
+
+
+def test_another_mteb_is_refused_unless_accepted(copy, tasks):
+    file = copy(mteb_version="1.12.48")
+    with pytest.raises(UserError, match=r"measured by mteb 1\.12\.48") as caught:
+        read_published([file], tasks)
+    assert "--accept-versions" in caught.value.remedy
+    (found,) = read_published([file], tasks, accept_versions=True).values()
+    assert found.mteb == "1.12.48"
+
+
+def test_another_metric_or_split_is_refused(copy, tasks):
+    scores = {"test": [{"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.5}]}
+    with pytest.raises(UserError, match="has no ndcg_at_10"):
+        read_published([copy(scores=scores)], tasks)
+    scores["train"] = [scores.pop("test")[0] | {"ndcg_at_10": 0.5}]
+    with pytest.raises(UserError, match="every split"):
+        read_published([copy(scores=scores)], tasks)
+
+
+def test_two_revisions_of_a_model_are_two_columns(copy, tasks, tmp_path):
+    copy(revision="r1")
+    copy(revision="r2")
+    assert list(read_published([tmp_path / "published"], tasks)) == ["some/model", "some/model@r2"]
+    with pytest.raises(UserError, match="is there twice"):
+        read_published([tmp_path / "published"] * 2, tasks)
+
+
+def test_what_is_no_result_is_refused(copy, tasks, tmp_path):
+    file = copy()
+    file.write_text('{"task_name": "SciFact"')
+    with pytest.raises(UserError, match="no result in mteb's format"):
+        read_published([file], tasks)
+    with pytest.raises(UserError, match="which is not compared"):
+        read_published([copy(task_name="NFCorpus")], tasks)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no result on SciFact or mine"):
+        read_published([tmp_path / "empty"], tasks)
