@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from distill import processes
 from distill.corpus.stage import make_held_out, make_passages
 from distill.generate.brainstorm import make_brainstorm
 from distill.generate.filters import make_queries
@@ -35,6 +36,14 @@ class Written(NamedTuple):
     examples: list[Stage]
 
 
+class Examples(NamedTuple):
+    """What is trained on. `labels` is None where nothing was relabelled."""
+
+    corpus: CorpusStages
+    stages: list[Stage]
+    labels: Stage | None
+
+
 class Job:
     """One recipe in one open run. Each method does what it needs of the stages before it, which
     costs nothing where they are complete."""
@@ -42,10 +51,11 @@ class Job:
     def __init__(self, run: Run, recipe: Recipe) -> None:
         self.run = run
         self.recipe = recipe
+        processes.connect(recipe.train.device)
         requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
         self.llm: Callable[[], LLM] = cache(lambda: load_llm(recipe.llm, requests))
-        if not (run.folder / "recipe.yaml").exists():
+        if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
 
     def corpus(self) -> CorpusStages:
@@ -68,35 +78,35 @@ class Job:
             examples.append(make_labelled(run, recipe, corpus.held_out))
         return Written(corpus, queries, examples)
 
-    def relabel(self) -> tuple[CorpusStages, list[Stage]]:
+    def relabel(self) -> Examples:
         """The corpus and all examples."""
-        corpus, queries, examples = self.generate()
+        with processes.main_first():
+            corpus, queries, examples = self.generate()
         if corpus.passages is None or queries is None:
-            return corpus, examples
+            return Examples(corpus, examples, None)
         passages, recipe = corpus.passages, self.recipe
         for number in range(1, recipe.relabel.rounds):
             recipe = self._after_round(number, recipe, passages, queries, examples)
-        chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
-        return corpus, [chosen, *examples]
+        with processes.main_first():
+            labels, chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
+        return Examples(corpus, [chosen, *examples], labels)
 
     def _after_round(
         self, number: int, recipe: Recipe, passages: Stage, queries: Stage, examples: list[Stage]
     ) -> Recipe:
         """Relabel and train in a run of its own inside this one, `round-N`; the recipe with the
         student that came of it as retriever. The student puts its own prompt before a query."""
-        from distill.student.build import build_base
-        from distill.student.train import train_student
-
         folder = self.run.folder / f"round-{number}"
-        folder.mkdir(exist_ok=True)
-        # The corpus' vectors are addressed by their content: one store serves all rounds.
-        if not (folder / "vectors").exists():
-            (self.run.folder / "vectors").mkdir(exist_ok=True)
-            (folder / "vectors").symlink_to(Path("..") / "vectors")
+        with processes.main_first():
+            folder.mkdir(exist_ok=True)
+            # The corpus' vectors are addressed by their content: one store serves all rounds.
+            if not (folder / "vectors").exists():
+                (self.run.folder / "vectors").mkdir(exist_ok=True)
+                (folder / "vectors").symlink_to(Path("..") / "vectors")
         with Run(folder, self.run.overwrite) as run:
-            chosen = relabel(run, recipe, passages, queries, self.llm, self.judged)
-            base = build_base(run, recipe)
-            train_student(run, recipe, passages, [chosen, *examples], base)
+            with processes.main_first():
+                labels, chosen = relabel(run, recipe, passages, queries, self.llm, self.judged)
+            _train(run, recipe, passages, [chosen, *examples], labels)
         student = {
             "model": str(folder / "student"),
             "query_template": "{query}",
@@ -112,21 +122,41 @@ class Job:
         """The teachers' scores of all examples."""
         from distill.teacher.scores import make_teacher_scores
 
-        _, examples = self.relabel()
-        return make_teacher_scores(self.run, self.recipe, examples)
+        return make_teacher_scores(self.run, self.recipe, self.relabel().stages)
 
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
-        """The corpus, the untrained base and the student."""
-        from distill.student.build import build_base
-        from distill.student.train import train_student
-
-        corpus, examples = self.relabel()
-        base = build_base(self.run, self.recipe)
-        student = train_student(self.run, self.recipe, corpus.passages, examples, base)
+        """The corpus, the untrained base and the student. Of several processes (`accelerate
+        launch`) the first makes what comes before the student, and all train it."""
+        corpus, examples, labels = self.relabel()
+        base, student = _train(self.run, self.recipe, corpus.passages, examples, labels)
         return corpus, base, student
 
     def evaluate(self) -> Stage:
         from distill.evaluate.stage import evaluate_run
 
         corpus, base, student = self.train_student()
-        return evaluate_run(self.run, self.recipe, base, student, corpus.held_out)
+        with processes.main_first():
+            return evaluate_run(self.run, self.recipe, base, student, corpus.held_out)
+
+
+def _train(
+    run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage], labels: Stage | None
+) -> tuple[Stage, Stage]:
+    """The base and the student."""
+    from distill.student.build import build_base
+    from distill.student.train import train_student
+
+    with processes.main_first():
+        base = build_base(run, recipe, passages)
+        scores = _teacher_scores(run, recipe, examples)
+    return base, train_student(run, recipe, passages, examples, base, labels, scores)
+
+
+def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
+    """A teacher's scores, where training asks for them."""
+    from distill.student.soft_labels import sources_of
+    from distill.teacher.scores import make_teacher_scores
+
+    if "teacher" not in sources_of(recipe.train):
+        return None
+    return make_teacher_scores(run, recipe, examples)

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from distill.errors import UserError
 from distill.interrupt import Interrupt
+from distill.processes import is_main
 from distill.progress import Progress, Tokens
 from distill.tables import DROPPED, Row, Table, commit_bytes, read_rows, write_shard
 
@@ -190,12 +191,16 @@ class Run:
 
     def __init__(self, folder: Path, overwrite: Overwrite = "never") -> None:
         self.folder = folder
-        self.overwrite = overwrite
+        # Of several processes the first one makes what the others then find.
+        self._first = is_main()
+        self.overwrite: Overwrite = overwrite if self._first else "never"
         self._lock = FileLock(folder / ".lock")
         self._renewed: set[str] = set()
 
     def __enter__(self) -> "Run":
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._first:
+            return self
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

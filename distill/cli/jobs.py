@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distill.errors import UserError
+from distill.processes import is_main
 from distill.recipe import Recipe
 from distill.run import Overwrite, Run, Stage
 
@@ -32,7 +33,8 @@ def open_job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Jo
     with Run(folder, overwrite) as run:
         yield Job(run, recipe)
         # Not before: a recipe that was refused must not take the place of the one that was run.
-        save_recipe(folder, recipe)
+        if is_main():
+            save_recipe(folder, recipe)
 
 
 def done(folder: Path, stage: Any) -> None:

@@ -115,8 +115,8 @@ def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     and examples; the examples open with any Parquet reader.
     """
     with open_job(recipe, folder, overwrite) as job:
-        _, examples = job.relabel()
-    for stage in examples:
+        examples = job.relabel()
+    for stage in examples.stages:
         done(folder, stage)
 
 

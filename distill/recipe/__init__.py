@@ -15,16 +15,17 @@ from distill.recipe.generate import (
 )
 from distill.recipe.llm import DType, Engine, LanguageModel
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
-from distill.recipe.objective import Align, InfoNCE, Objective
+from distill.recipe.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.retriever import Retriever, Source
-from distill.recipe.student import Student
+from distill.recipe.student import Latent, Lora, Student
 from distill.recipe.teacher import Teacher
 from distill.recipe.train import Train
 
 __all__ = [
     "ALL_TASK_TYPES",
     "JUDGES",
+    "KL",
     "Ablation",
     "Align",
     "Brainstorm",
@@ -41,6 +42,9 @@ __all__ = [
     "Judge",
     "LabelledSet",
     "LanguageModel",
+    "Latent",
+    "Lora",
+    "MarginMSE",
     "Method",
     "Objective",
     "Ranker",

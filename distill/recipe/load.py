@@ -53,8 +53,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _across_sections(self) -> "Recipe":
-        if self.train.objective.align > 0 and self.teacher.model is None:
-            raise ValueError("train.objective.align > 0 needs teacher.model")
+        objectives = [stage.objective for stage in self.train.in_stages().values()]
+        if self.teacher.model is None and any(o.needs_teacher_vectors for o in objectives):
+            raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if self.corpus.held_out and self.corpus.source != "docstrings":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.llm.protocol import LLM
 from distill.recipe import Judge, Recipe
@@ -14,6 +15,14 @@ from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.rankings import passes
 from distill.run import Run, Stage
 
+
+class Relabelled(NamedTuple):
+    """What became of the queries: every judged candidate, and the examples chosen among them."""
+
+    labels: Stage
+    examples: Stage
+
+
 Judgements = dict[str, tuple[Stage, Stage]]
 """By pass: its judgements, and the candidates that it judged."""
 
@@ -25,8 +34,8 @@ def relabel(
     queries: Stage,
     llm: Callable[[], LLM],
     judged: Path,
-) -> Stage:
-    """All stages, the last one's examples.
+) -> Relabelled:
+    """All stages of relabelling.
 
     Args:
         judged: the SQLite file of what was judged before.
@@ -51,4 +60,5 @@ def relabel(
         survivors = make_survivors(run, recipe, queries, candidates, first)
         judgements |= judge(survivors, later)
     labels = make_labels(run, recipe, candidates, judgements)
-    return make_examples(run, recipe, passages, queries, labels, candidates)
+    examples = make_examples(run, recipe, passages, queries, labels, candidates)
+    return Relabelled(labels, examples)

@@ -6,22 +6,13 @@ conversion that lives in the attention mask alone is lost in a batch without pad
 skipped (llm2vec, issue 74). So it is tried, not believed.
 """
 
-from collections.abc import Sequence
-
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
-from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from distill.attention import sees_later_tokens
 from distill.errors import UserError
-
-_TOKENS = 12
-_LONGER = 20
-_EARLY = 4
-_TOLERANCE = 1e-6
-"""Of the largest state. The states of a causal model do not move at all."""
 
 
 def check_bidirectional(
@@ -41,7 +32,7 @@ def check_bidirectional(
         return
     model.eval()
     for padded in (False, True):
-        if not _sees_later_tokens(transformer, tokenizer, padded):
+        if not sees_later_tokens(transformer, tokenizer, padded):
             raise UserError(
                 f"model {reference!r}",
                 "is declared bidirectional, but in a batch "
@@ -63,43 +54,3 @@ def declares_bidirectional(config: PretrainedConfig) -> bool:
     encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
     return encoder and not decodes
-
-
-@torch.inference_mode()
-def _sees_later_tokens(
-    transformer: Transformer, tokenizer: PreTrainedTokenizerBase, padded: bool
-) -> bool:
-    """Whether the states of the first tokens change when the last one is another."""
-    ids = _ordinary_ids(tokenizer)
-    text, longer = ids[:_TOKENS], [ids[:_LONGER]] if padded else []
-    before = _early_states(transformer, tokenizer, [text, *longer])
-    after = _early_states(transformer, tokenizer, [[*text[:-1], text[0]], *longer])
-    moved = (before - after).abs().max()
-    return bool(moved > _TOLERANCE * before.abs().max())
-
-
-def _ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids from all over the vocabulary, none of them special."""
-    special = set(tokenizer.all_special_ids)
-    ids = [i for i in range(len(tokenizer)) if i not in special]
-    return ids[:: max(1, len(ids) // _LONGER)]
-
-
-def _early_states(
-    transformer: Transformer, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]
-) -> Tensor:
-    """The last states of the first row's first tokens: (tokens, width)."""
-    width = max(map(len, rows))
-    padding = tokenizer.pad_token_id or 0
-    left = tokenizer.padding_side == "left"
-    ids = torch.full((len(rows), width), padding)
-    mask = torch.zeros_like(ids)
-    for place, row in enumerate(rows):
-        start = width - len(row) if left else 0
-        ids[place, start : start + len(row)] = torch.tensor(row)
-        mask[place, start : start + len(row)] = 1
-    device = transformer.model.device
-    features = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-    states: Tensor = transformer(features)["token_embeddings"]
-    first = width - len(rows[0]) if left else 0
-    return states[0, first : first + _EARLY].float()

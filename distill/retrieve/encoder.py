@@ -6,11 +6,11 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
 from distill.devices import DTYPES, best_device, torch_dtype
 from distill.models import resolve, revision
 from distill.retrieve.attention import check_bidirectional
+from distill.sentence_models import load_sentence_model
 
 CPU_BATCH_TOKENS = 1024
 """Larger batches fall out of a CPU's caches: 8,192 took twice as long on two cores."""
@@ -55,11 +55,8 @@ class SentenceTransformerEncoder:
         bidirectional: bool | None = None,
     ) -> None:
         self._dtype = computed_dtype(dtype, device)
-        self.model = SentenceTransformer(
-            str(resolve(reference)),
-            device=device,
-            trust_remote_code=False,
-            model_kwargs={"dtype": DTYPES[self._dtype]},
+        self.model = load_sentence_model(
+            resolve(reference), device, model_kwargs={"dtype": DTYPES[self._dtype]}
         )
         check_bidirectional(self.model, reference, bidirectional)
         self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)

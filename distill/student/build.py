@@ -1,65 +1,79 @@
-"""The untrained student: an encoder with all or some of its layers, mean pooling, unit length."""
+"""The untrained student: a transformer with all or some of its layers and tokens, pooling, unit
+length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import (
-    Dense,
-    Normalize,
-    Pooling,
-    Transformer,
-)
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Transformer
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
 
 from distill.errors import UserError
-from distill.models import resolve, revision
+from distill.models import revision
 from distill.recipe import Recipe, Student
-from distill.run import Run, Stage, read_json
+from distill.run import Run, Stage
+from distill.sentence_models import load_sentence_model
+from distill.student.bidirectional import check_attention, set_attention
+from distill.student.encoder import (
+    first_transformer,
+    load_transformer,
+    read_config,
+    text_tokenizer,
+)
 from distill.student.folder import move_into_place, write_beside
+from distill.student.layers import check_layers, resize_layers
+from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
+from distill.student.vocabulary import prune_vocabulary
+from distill.tables import PASSAGES, passage_text, read_rows
 
 _PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
 
 
-def build_base(run: Run, recipe: Recipe) -> Stage:
+def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage:
     """The stage `base`: the student before training, a sentence-transformers model.
 
+    Args:
+        passages: read where the vocabulary is cut down to the corpus.
+
     Raises:
-        UserError: if the encoder cannot be read, or does not have the layers asked for.
+        UserError: if the encoder cannot be read, does not have the layers asked for, cannot attend
+            as asked, or comes back from disk as another model.
     """
     student = recipe.student
-    check_layers(student.layers, count_layers(student.encoder))
-    settings = student.model_dump() | {"revision": revision(student.encoder), "seed": recipe.seed}
-    stage = run.stage("base", settings)
+    config = read_config(student.encoder)
+    check_layers(student.layers, config.num_hidden_layers)
+    corpus = _corpus(student, passages)
+    settings = student.model_dump(exclude={"lora"})
+    settings |= {"revision": revision(student.encoder), "seed": recipe.seed}
+    stage = run.stage("base", settings, corpus)
     if stage.complete:
         return stage
-    model = build_student(student, recipe.seed)
+    model = build_student(student, recipe.seed, _texts(student, corpus))
     part = write_beside(stage, model)
     _check_reloaded(model, part, student)
     move_into_place(stage, part)
-    stage.finish(
-        parameters=sum(weight.numel() for weight in model.parameters()),
-        dimensions=model.get_embedding_dimension(),
-        max_tokens=model.max_seq_length,
-    )
+    stage.finish(**_figures(model, student, config.vocab_size))
     return stage
 
 
-def build_student(student: Student, seed: int) -> SentenceTransformer:
-    """Encoder, mean pooling, a linear layer where `dimensions` asks for one, unit length.
+def build_student(
+    student: Student, seed: int, texts: Iterable[str] | None = None
+) -> SentenceTransformer:
+    """Transformer, pooling, a linear layer where `dimensions` asks for one, unit length.
 
     The same seed gives the same weights, also where the encoder's files lack some.
+
+    Args:
+        texts: whose tokens are kept; None: all tokens are.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        transformer = _load_encoder(student)
-        if student.layers is not None:
-            resize_layers(transformer.auto_model, student.layers)
+        transformer = make_transformer(student, texts)
         width = transformer.get_embedding_dimension()
-        modules: list[nn.Module] = [transformer, Pooling(width, pooling_mode="mean")]
+        modules: list[nn.Module] = [transformer, *make_pooling(student, width)]
         if student.dimensions is not None:
             # A bias would move all texts alike, which says nothing about any of them.
             modules.append(
@@ -67,11 +81,24 @@ def build_student(student: Student, seed: int) -> SentenceTransformer:
             )
         modules.append(Normalize())
     prompts = {"query": query_prompt(student), "document": student.document_prompt}
+    check_prompts(text_tokenizer(transformer), student, prompts.values())
     model = SentenceTransformer(
         modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu"
     )
     model.max_seq_length = min(model.max_seq_length or student.max_tokens, student.max_tokens)
     return model
+
+
+def make_transformer(student: Student, texts: Iterable[str] | None) -> Transformer:
+    """An encoder or a decoder, cut down and made to attend as asked."""
+    transformer = load_transformer(student.encoder)
+    if student.layers is not None:
+        resize_layers(transformer.auto_model, student.layers)
+    if texts is not None:
+        transformer = prune_vocabulary(transformer, texts)
+    prepare_tokenizer(text_tokenizer(transformer), student)
+    set_attention(transformer, student)
+    return transformer
 
 
 def query_prompt(student: Student, task: str | None = None) -> str:
@@ -80,96 +107,53 @@ def query_prompt(student: Student, task: str | None = None) -> str:
     return before.replace("{task}", student.default_task if task is None else task)
 
 
-def resize_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
-    """Keep only these of an encoder's layers, counted from 0, in place.
-
-    Raises:
-        UserError: if there is no such layer, or no list of layers to choose from.
-    """
-    config = encoder.config
-    check_layers(layers, config.num_hidden_layers)
-    name, stack = _find_layers(encoder)
-    kept = nn.ModuleList(stack[i] for i in layers)
-    encoder.set_submodule(name, kept)
-    for number, layer in enumerate(kept):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = number  # type: ignore[assignment]
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[i] for i in layers]
-    config.num_hidden_layers = len(layers)
-
-
-def check_layers(layers: Sequence[int] | None, count: int) -> None:
-    """Refuse a choice of layers that an encoder of `count` layers does not have."""
-    if layers is None:
-        return
-    remedy = f"choose from 0 to {count - 1}, in rising order, or null for all {count}"
-    if outside := [i for i in layers if not 0 <= i < count]:
+def _corpus(student: Student, passages: Stage | None) -> list[Stage]:
+    """What the base depends on beside the recipe."""
+    if student.vocabulary == "all":
+        return []
+    if passages is None:
         raise UserError(
-            "student.layers", f"no layer {outside[0]}: the encoder has {count} layers", remedy
+            "student.vocabulary 'corpus'",
+            "the recipe has no corpus whose tokens to keep",
+            "set student.vocabulary: all, or name a corpus",
         )
-    if not layers or list(layers) != sorted(set(layers)):
-        raise UserError("student.layers", f"{list(layers)} is not a rising choice", remedy)
+    return [passages]
 
 
-def count_layers(reference: str) -> int:
-    """How many layers an encoder has, from its configuration alone."""
-    folder = resolve(reference)
-    modules = folder / "modules.json"
-    first = read_json(modules)[0]["path"] if modules.exists() else ""
-    try:
-        config = AutoConfig.from_pretrained(folder / first, trust_remote_code=False)
-        return int(config.num_hidden_layers)
-    except (OSError, ValueError, AttributeError) as fault:
-        raise _no_encoder(reference, fault) from fault
+def _texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
+    """The corpus as the student reads it, and its prompts."""
+    if not corpus:
+        return None
+    rows = (row for stage in corpus for row in read_rows(PASSAGES, stage.folder))
+    documents = (student.document_prompt + passage_text(row) for row in rows)
+    return (text for some in ([query_prompt(student)], documents) for text in some)
 
 
-def _load_encoder(student: Student) -> Transformer:
-    folder = resolve(student.encoder)
-    try:
-        loaded = SentenceTransformer(
-            str(folder),
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
-    except (OSError, ValueError) as fault:
-        raise _no_encoder(student.encoder, fault) from fault
-    if not isinstance(loaded[0], Transformer):
-        raise _no_encoder(student.encoder, type(loaded[0]).__name__)
-    return loaded[0]
-
-
-def _no_encoder(reference: str, fault: object) -> UserError:
-    return UserError(
-        f"student.encoder {reference!r}",
-        f"is not a text encoder with layers, in safetensors ({fault})",
-        "name a BERT-like encoder or a sentence-transformers model made of one",
-    )
-
-
-def _find_layers(encoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The outermost list of as many modules as the configuration says there are layers."""
-    for name, module in encoder.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == encoder.config.num_hidden_layers:
-            return name, module
-    raise UserError(
-        "student.layers",
-        f"a {type(encoder).__name__} has no list of layers to choose from",
-        "set student.layers to null, or take a BERT-like encoder",
-    )
+def _figures(model: SentenceTransformer, student: Student, rows_before: int) -> dict[str, Any]:
+    embedding: Any = first_transformer(model).model.get_input_embeddings()
+    saved = (rows_before - embedding.num_embeddings) * embedding.embedding_dim
+    return {
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "dimensions": model.get_embedding_dimension(),
+        "max_tokens": model.max_seq_length,
+        "attention": student.attention,
+        "pooling": student.pooling,
+        "vocabulary": embedding.num_embeddings,
+        "vocabulary_before": rows_before,
+        "parameters_saved": saved,
+        "bytes_saved": saved * embedding.weight.element_size(),
+    }
 
 
 def _check_reloaded(model: SentenceTransformer, part: Path, student: Student) -> None:
     """Some encoders build a layer by its number (a first layer without a norm, a window every
     third layer), and would come back from disk as something else."""
-    reloaded = SentenceTransformer(str(part), device="cpu", local_files_only=True)
+    reloaded = load_sentence_model(part, device="cpu")
     before, after = (m.encode(_PROBE, show_progress_bar=False) for m in (model, reloaded))
     if not np.allclose(before, after, atol=1e-4):
         raise UserError(
-            f"student.layers {student.layers}",
-            f"{student.encoder!r} cannot be saved with these layers: it loads as another model",
+            f"student.encoder {student.encoder!r}",
+            f"cannot be saved with student.layers {student.layers}: it loads as another model",
             "keep layer 0 and an even pattern of layers, or all of them",
         )
+    check_attention(first_transformer(reloaded), student)

@@ -2,16 +2,21 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.errors import UserError
+from distill.processes import is_main
 from distill.progress import Progress
-from distill.student.losses import Objective
+from distill.student.kept import Kept
+from distill.student.objectives import Objective
+from distill.student.sight import Sight
 
 LOGGING_STEPS = 10
 
@@ -68,7 +73,7 @@ class Ticker(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Completes the trainer's checkpoints: it saves the model, but not the objective's projection.
+    """Completes the trainer's checkpoints: it saves the model, but not what is trained along.
 
     The marker is written last, so a checkpoint without it is one that a killed process left half
     written. None is saved at the last step, where the model itself is written next.
@@ -78,7 +83,7 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, folder: Path, objective: Objective) -> None:
         self.folder = folder
-        self.projection = objective.projection
+        self.along = objective.trained_along
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint; incomplete ones are deleted."""
@@ -91,9 +96,9 @@ class Checkpoints(TrainerCallback):
         return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def restore(self, checkpoint: Path) -> None:
-        """Load the projection; the trainer itself loads the rest."""
-        if self.projection.state_dict():
-            self.projection.load_state_dict(load_file(checkpoint / "projection.safetensors"))
+        """Load what is trained along; the trainer itself loads the rest."""
+        if self.along.state_dict():
+            self.along.load_state_dict(load_file(checkpoint / "trained_along.safetensors"))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -104,7 +109,47 @@ class Checkpoints(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        if not is_main():
+            return
         folder = self.folder / f"checkpoint-{state.global_step}"
-        if weights := self.projection.state_dict():
-            save_file(weights, folder / "projection.safetensors")
+        if weights := self.along.state_dict():
+            save_file(weights, folder / "trained_along.safetensors")
         (folder / self.MARKER).touch()
+
+
+class Looks(TrainerCallback):
+    """Looks at the student before the first step, every so many steps, and at the last; and keeps
+    its weights where they may be wanted.
+
+    What is seen goes through the trainer's log, so that a checkpoint holds it, and trackers do.
+    """
+
+    def __init__(
+        self, sight: Sight, every: int, kept: Kept | None, log: Callable[[dict[str, float]], None]
+    ) -> None:
+        self.sight = sight
+        self.every = every
+        self.kept = kept
+        self.log = log
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._look(state, kwargs["model"])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step % self.every == 0 or control.should_training_stop:
+            wanted = control.should_log
+            self._look(state, kwargs["model"])
+            control.should_log = wanted  # of the loss; our own line has unset it
+
+    def _look(self, state: TrainerState, model: SentenceTransformer) -> None:
+        if not is_main():
+            return
+        seen = self.sight.look(model)
+        self.log(seen)
+        if self.kept is not None and state.global_step:
+            self.kept.add(model, state.global_step, seen.get("ndcg@10"))

@@ -8,6 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 from distill.run import Stage
 
+_LAST = ("config.json", "adapter_config.json")
+
 
 def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
     """Save the model where nobody takes it for finished."""
@@ -22,8 +24,8 @@ def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
 
 
 def move_into_place(stage: Stage, part: Path) -> None:
-    """Rename entry after entry; `config.json`, without which no encoder loads, goes last."""
-    for path in sorted(part.iterdir(), key=lambda p: (p.name == "config.json", p.name)):
+    """Rename entry after entry; the configuration, without which no encoder loads, goes last."""
+    for path in sorted(part.iterdir(), key=lambda p: (p.name in _LAST, p.name)):
         target = stage.folder / path.name
         if target.is_dir():  # left by a run that was killed right here
             shutil.rmtree(target)

@@ -1,66 +1,117 @@
-"""What is trained on: examples, and plain texts to align, as datasets whose `label` column numbers
-the texts. The numbers say which texts are the same, and where the teacher's vectors lie."""
+"""What is trained on: examples, and plain texts to align, as datasets of numbers. A `label` column
+numbers the example and its texts: the numbers say which texts are the same, and where the
+teacher's vectors and the soft scores lie; the other columns number the texts as they are written
+for the student, prompts included."""
 
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 
+from distill.corpus.dedupe import normalised
 from distill.corpus.split import sentences
-from distill.recipe import Align, Recipe
+from distill.recipe import Align, Student, Train
 from distill.student.build import query_prompt
+from distill.student.soft_labels import Scored, SoftScores
+from distill.student.tokens import Written
 from distill.tables import Row, passage_text
 
 MIN_WORDS = 4
 """Shorter sentences are headings and debris of the splitting."""
+NO_EXAMPLE = -1
+"""The example's number in the label of a plain text."""
 
 
 @dataclass(frozen=True)
 class Mixture:
     """`datasets`: "examples-N" (columns query, positive, negative_1 to negative_N, label), a
-    dataset a number of negatives, and "texts" (text, label). `queries`, `passages` and `others`
-    are the texts by id as a teacher reads them, numbered from the first query to the last of the
-    others."""
+    dataset a number of negatives (and a type of task, where batches are homogeneous), and "texts"
+    (text, label).
+
+    A label is the example's number, then the numbers of its texts, counted through `queries`,
+    `passages` and `others`, the texts by id as a teacher reads them. Texts of one side that read
+    the same have one number. The other columns are numbers in `written`.
+    """
 
     datasets: dict[str, Dataset]
+    rows: Sequence[Scored]
     queries: dict[str, str]
     passages: dict[str, str]
     others: dict[str, str]
+    written: list[Written]
 
     @property
     def examples(self) -> int:
-        return sum(len(d) for name, d in self.datasets.items() if name != "texts")
+        return len(self.rows)
 
     @property
     def texts(self) -> int:
         return len(self.datasets["texts"]) if "texts" in self.datasets else 0
 
+    @property
+    def scores(self) -> SoftScores:
+        """Soft scores by an example's number."""
+        return SoftScores([scored.scores for scored in self.rows])
 
-def make_mixture(recipe: Recipe, examples: Sequence[Row], passages: Sequence[Row]) -> Mixture:
-    """The datasets of a recipe. The same text on the same side has one number."""
+    def in_batch(self, off: Iterable[str]) -> "InBatch | None":
+        """None where no type of task is excepted."""
+        excepted = set(off)
+        if not excepted:
+            return None
+        return InBatch([scored.row["task_type"] not in excepted for scored in self.rows])
+
+
+class InBatch:
+    """Whether other rows of the batch may be this example's negatives."""
+
+    def __init__(self, allowed: list[bool]) -> None:
+        self.allowed = torch.tensor(allowed)
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """(n,) example numbers to (n,) bool."""
+        return self.allowed[numbers.cpu()]
+
+
+def make_mixture(
+    student: Student, train: Train, seed: int, rows: Sequence[Scored], passages: Sequence[Row]
+) -> Mixture:
+    """The datasets of one training stage."""
     corpus = {row["passage_id"]: passage_text(row) for row in passages}
-    aligned = recipe.train.objective.align > 0
-    plain = draw_texts(recipe.train.align, recipe.seed, passages) if aligned else []
-    queries = list(dict.fromkeys(row["query"] for row in examples))
-    documents = [text for row in examples for text in (row["positive"], *row["negatives"])]
-    known = set(corpus.values())
-    others = [text for text in dict.fromkeys([*documents, *plain]) if text not in known]
-    query_number = {text: number for number, text in enumerate(queries)}
-    document_number: dict[str, int] = {}
-    for number, text in enumerate([*corpus.values(), *others], start=len(queries)):
-        document_number.setdefault(text, number)
-
-    datasets = _example_datasets(recipe, examples, query_number, document_number)
-    if plain:
-        datasets["texts"] = _text_dataset(recipe, plain, document_number)
+    aligned = train.objective.needs_teacher_vectors
+    texts = draw_texts(train.align, seed, passages) if aligned else []
+    examples = [scored.row for scored in rows]
+    queries = _distinct(row["query"] for row in examples)
+    documents = _distinct(
+        [*corpus.values(), *(text for row in examples for text in documents_of(row)), *texts]
+    )
+    known = {normalised(text) for text in corpus.values()}
+    others = [text for key, text in documents.items() if key not in known]
+    numbers = _Numbers(queries, corpus, others)
+    written = _Writing(student)
+    datasets = _example_datasets(train, examples, numbers, written)
+    if texts:
+        datasets["texts"] = Dataset.from_dict(
+            {
+                "text": [written.document(text) for text in texts],
+                "label": [[NO_EXAMPLE, numbers.document(text)] for text in texts],
+            }
+        )
     return Mixture(
         datasets,
-        {f"query-{i}": text for i, text in enumerate(queries)},
+        rows,
+        {f"query-{i}": text for i, text in enumerate(queries.values())},
         corpus,
         {f"text-{i}": text for i, text in enumerate(others)},
+        list(written.numbers),
     )
+
+
+def documents_of(row: Row) -> list[str]:
+    return [row["positive"], *row["negatives"]]
 
 
 def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
@@ -79,33 +130,76 @@ def _draw(texts: list[str], count: int, seed: str) -> list[str]:
     return random.Random(seed).sample(texts, min(count, len(texts)))
 
 
+def _distinct(texts: Iterable[str]) -> dict[str, str]:
+    """The first of the texts that read the same, by what they have in common."""
+    found: dict[str, str] = {}
+    for text in texts:
+        found.setdefault(normalised(text), text)
+    return found
+
+
+class _Numbers:
+    """Texts numbered as a teacher's rows: queries, the corpus in table order, other documents."""
+
+    def __init__(
+        self, queries: Iterable[str], corpus: dict[str, str], others: Sequence[str]
+    ) -> None:
+        self.queries = {key: number for number, key in enumerate(queries)}
+        self.documents: dict[str, int] = {}
+        for number, text in enumerate([*corpus.values(), *others], start=len(self.queries)):
+            self.documents.setdefault(normalised(text), number)
+
+    def query(self, text: str) -> int:
+        return self.queries[normalised(text)]
+
+    def document(self, text: str) -> int:
+        return self.documents[normalised(text)]
+
+
+class _Writing:
+    """Texts as they are written for the student, each once."""
+
+    def __init__(self, student: Student) -> None:
+        self.student = student
+        self.numbers: dict[Written, int] = {}
+
+    def query(self, row: Row) -> int:
+        return self._number(Written(query_prompt(self.student, row["task"]), row["query"]))
+
+    def document(self, text: str) -> int:
+        return self._number(Written(self.student.document_prompt, text))
+
+    def _number(self, text: Written) -> int:
+        return self.numbers.setdefault(text, len(self.numbers))
+
+
 def _example_datasets(
-    recipe: Recipe, examples: Iterable[Row], query_number: dict[str, int], number: dict[str, int]
+    train: Train, examples: Sequence[Row], numbers: _Numbers, written: _Writing
 ) -> dict[str, Dataset]:
     """Examples by their number of negatives, since a batch has as many of each column."""
-    groups: dict[int, list[Row]] = defaultdict(list)
-    for row in examples:
-        groups[len(row["negatives"])].append(row)
-    prompt = recipe.student.document_prompt
-    datasets = {}
-    for count, rows in sorted(groups.items()):
-        texts = [[row["positive"], *row["negatives"]] for row in rows]
-        columns: dict[str, list[str] | list[list[int]]] = {
-            "query": [query_prompt(recipe.student, row["task"]) + row["query"] for row in rows]
-        }
-        for place in range(count + 1):
-            name = f"negative_{place}" if place else "positive"
-            columns[name] = [prompt + of_row[place] for of_row in texts]
-        columns["label"] = [
-            [query_number[row["query"]], *(number[text] for text in of_row)]
-            for row, of_row in zip(rows, texts, strict=True)
-        ]
-        datasets[f"examples-{count}"] = Dataset.from_dict(columns)
-    return datasets
+    groups: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for number, row in enumerate(examples):
+        task_type = row["task_type"] if train.batches == "homogeneous" else ""
+        groups[len(row["negatives"]), task_type].append(number)
+    return {
+        f"examples-{count}" + (f"-{task_type}" if task_type else ""): _dataset(
+            count, [(number, examples[number]) for number in members], numbers, written
+        )
+        for (count, task_type), members in sorted(groups.items())
+    }
 
 
-def _text_dataset(recipe: Recipe, texts: list[str], number: dict[str, int]) -> Dataset:
-    prompt = recipe.student.document_prompt
-    return Dataset.from_dict(
-        {"text": [prompt + text for text in texts], "label": [[number[text]] for text in texts]}
-    )
+def _dataset(
+    count: int, members: Sequence[tuple[int, Row]], numbers: _Numbers, written: _Writing
+) -> Dataset:
+    names = ["query", "positive", *(f"negative_{n}" for n in range(1, count + 1))]
+    texts = [
+        [written.query(row), *(written.document(text) for text in documents_of(row))]
+        for _, row in members
+    ]
+    labels = [
+        [number, numbers.query(row["query"]), *map(numbers.document, documents_of(row))]
+        for number, row in members
+    ]
+    columns = dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))
+    return Dataset.from_dict({**columns, "label": labels})

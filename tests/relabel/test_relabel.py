@@ -37,7 +37,8 @@ def test_every_ranker_has_its_say_on_what_the_cascade_leaves(tmp_path, recipe):
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])
         judged = tmp_path / "judgements.sqlite"
-        examples = relabel(run, recipe, passages, queries, lambda: engine, judged).rows(EXAMPLES)
+        made = relabel(run, recipe, passages, queries, lambda: engine, judged)
+        examples = made.examples.rows(EXAMPLES)
     labels = open_stage(tmp_path / "run" / "labels").rows(LABELS)
     assert [row["query_id"] for row in examples] == ["q0", "q1", "q2"]
     assert all(row["cross_encoder"] is not None for row in labels)

@@ -13,7 +13,8 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from distill.errors import UserError
 from distill.run import Run
-from distill.student.build import build_base, resize_layers
+from distill.student.build import build_base
+from distill.student.layers import resize_layers
 
 
 def bert(layers: int = 4) -> BertModel:
@@ -91,6 +92,8 @@ def test_the_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_fold
     figures = stage.manifest["figures"]
     assert figures["dimensions"] == 8
     assert figures["parameters"] == sum(p.numel() for p in model.parameters())
+    assert (figures["attention"], figures["pooling"]) == ("bidirectional", "mean")
+    assert figures["vocabulary"] == figures["vocabulary_before"] == len(model.tokenizer)
 
 
 def test_all_layers_without_dimensions_is_the_encoder_itself(tmp_path, encoder_folder):

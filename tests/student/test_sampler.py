@@ -1,12 +1,17 @@
-"""Batches of similar length hold every text once, and little padding."""
+"""Batches hold every text once, and little padding; examples of one positive are kept apart."""
 
 import random
 
+import numpy as np
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sentence_transformers.base.sampler import DefaultBatchSampler
-from torch.utils.data import RandomSampler
+from torch.utils.data import ConcatDataset, RandomSampler
 
-from distill.student.sampler import SimilarLengths
+from distill.errors import UserError
+from distill.student.sampler import Blocks, NoSharedPositive, SimilarLengths
 
 DRAW = random.Random(0)
 LENGTHS = [DRAW.randrange(5, 200) for _ in range(1000)]
@@ -46,3 +51,82 @@ def test_lengths_come_in_no_order_and_the_generator_decides():
     assert longest not in (sorted(longest), sorted(longest, reverse=True))
     assert list(SimilarLengths(LENGTHS, 16, False, generator())) == batches
     assert list(SimilarLengths(LENGTHS, 16, False, generator(2))) != batches
+
+
+def dealt(positives, size, drop_last=False, seed=1, lengths=None):
+    return NoSharedPositive(positives, lengths, size, drop_last, generator(seed))
+
+
+POSITIVES = [DRAW.randrange(120) for _ in range(1000)]
+
+
+@given(
+    positives=st.lists(st.integers(0, 20), min_size=1, max_size=120),
+    size=st.integers(2, 16),
+    drop_last=st.booleans(),
+    by_length=st.booleans(),
+    seed=st.integers(0, 5),
+)
+@settings(deadline=None)
+def test_no_two_rows_of_a_batch_share_a_positive(positives, size, drop_last, by_length, seed):
+    lengths = np.array(LENGTHS[: len(positives)]) if by_length else None
+    sampler = dealt(positives, size, drop_last, seed, lengths)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    rows = [row for batch in batches for row in batch]
+    assert len(set(rows)) == len(rows)
+    for batch in batches:
+        assert len({positives[row] for row in batch}) == len(batch)
+    if drop_last:
+        assert {len(batch) for batch in batches} <= {size}
+    else:
+        assert sorted(rows) == list(range(len(positives)))
+        assert max(map(len, batches)) <= size
+        assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+def test_as_few_batches_as_the_commonest_positive_allows():
+    assert len(dealt(list(range(100)), 8)) == 13
+    assert len(dealt([7] * 20 + list(range(100, 130)), 8)) == 20
+    assert len(dealt([7] * 20 + list(range(100, 130)), 8, drop_last=True)) == 4
+
+
+def test_examples_by_length_have_less_padding_and_are_still_drawn_at_random():
+    shuffled = list(dealt(POSITIVES, 16))
+    sorted_ = list(dealt(POSITIVES, 16, lengths=np.array(LENGTHS)))
+    assert padded(sorted_) < 1.2 * sum(LENGTHS) < padded(shuffled)
+    again = list(dealt(POSITIVES, 16, seed=2, lengths=np.array(LENGTHS)))
+    neighbours = {frozenset(batch) for batch in sorted_}
+    assert not neighbours & {frozenset(batch) for batch in again}
+
+
+def blocks(sizes, processes, seed=3):
+    parts = ConcatDataset([list(range(size)) for size in sizes])
+    samplers = [dealt(list(range(size)), 4, processes > 1) for size in sizes]
+    return Blocks(parts, processes, batch_samplers=samplers, generator=generator(), seed=seed)
+
+
+def test_datasets_take_turns_at_random_until_all_is_seen():
+    sampler = blocks([17, 9], 1)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 5 + 3
+    assert sorted(row for batch in batches for row in batch) == list(range(26))
+    which = [batch[0] < 17 for batch in batches]
+    assert which not in (sorted(which), sorted(which, reverse=True))
+    assert list(blocks([17, 9], 1)) == batches
+    sampler.set_epoch(1)
+    assert list(sampler) != batches
+
+
+def test_processes_take_full_batches_of_one_dataset_at_each_step():
+    sampler = blocks([41, 23], 2)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 10 + 4
+    for first, second in zip(batches[::2], batches[1::2], strict=True):
+        assert len(first) == len(second) == 4
+        assert (first[0] < 41) == (second[0] < 41)
+
+
+def test_too_few_examples_for_the_processes_are_refused():
+    with pytest.raises(UserError, match=r"train\.batch_size"):
+        blocks([7, 7], 2)

@@ -186,7 +186,7 @@ def arrange_death(when: str, step: int, die: Callable[[], None], patch: pytest.M
             os.replace(path, stage.folder / path.name)
         die()
 
-    patch.setattr("distill.student.train.Checkpoints", Fatal)
+    patch.setattr("distill.student.trainer.Checkpoints", Fatal)
     if when == "move":
         patch.setattr("distill.student.train.move_into_place", move)
 
@@ -236,7 +236,7 @@ def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
 
 
 def test_killed_twice_it_goes_on_where_it_was(tmp_path, resumable, undisturbed):
-    checkpoints = tmp_path / "run" / "student" / ".stage" / "checkpoints"
+    checkpoints = tmp_path / "run" / "student" / ".stage" / "training" / "0-train"
     train_and_die(tmp_path / "run", resumable, "save", 9)
     assert (checkpoints / "checkpoint-6" / "complete").exists()
     assert not (checkpoints / "checkpoint-9" / "complete").exists()

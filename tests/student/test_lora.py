@@ -1,0 +1,145 @@
+"""Low-rank adaptation: nothing changes at first, little is trained, and what is saved loads."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from student.bases import load, make_base
+from tiny import TEXTS, tiny_encoder
+from tiny_architectures import tiny_decoder
+
+from distill.errors import UserError
+from distill.recipe.student import Lora
+from distill.student.lora import add_lora, finish_lora
+
+LORA = Lora(rank=4, alpha=8)
+
+
+@pytest.fixture
+def base(tmp_path):
+    tiny_decoder(tmp_path / "decoder")
+    return make_base(tmp_path / "run", tmp_path / "decoder", dimensions=8)
+
+
+def train(model: SentenceTransformer, folder, resume: str | None = None, steps: int = 6) -> None:
+    pairs = {"query": [text.split(" ")[0] for text in TEXTS], "positive": TEXTS}
+    args = SentenceTransformerTrainingArguments(
+        str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        lr_scheduler_type="constant",
+        save_steps=3,
+        report_to="none",
+        use_cpu=True,
+        seed=5,
+    )
+    trainer = SentenceTransformerTrainer(
+        model, args, Dataset.from_dict(pairs), loss=MultipleNegativesRankingLoss(model)
+    )
+    trainer.train(resume_from_checkpoint=resume)
+
+
+def test_it_changes_nothing_at_first_and_trains_little(base):
+    plain, adapted = load(base), load(base)
+    add_lora(adapted, LORA, seed=1)
+    assert np.allclose(plain.encode(TEXTS), adapted.encode(TEXTS), atol=1e-6)
+    trained = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
+    assert all("lora_" in name or name.startswith("2.linear") for name in trained)
+    assert "2.linear.weight" in trained
+    assert sum("lora_A" in name for name in trained) == 2 * 7  # layers x their linear layers
+
+
+def test_the_same_seed_gives_the_same_matrices(base):
+    models = [load(base) for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        add_lora(model, LORA, seed)
+    first, same, other = (
+        next(w for n, w in model.named_parameters() if "lora_A" in n) for model in models
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_merged_is_an_ordinary_model_with_the_trained_vectors(tmp_path, base):
+    model = load(base)
+    add_lora(model, LORA, seed=1)
+    train(model, tmp_path / "train")
+    trained = model.encode(TEXTS)
+    assert not np.allclose(trained, load(base).encode(TEXTS), atol=1e-2)
+    finish_lora(model, LORA)
+    assert np.allclose(model.encode(TEXTS), trained, atol=1e-5)
+    model.save_pretrained(str(tmp_path / "merged"))
+    assert not list((tmp_path / "merged").rglob("adapter*"))
+    again = SentenceTransformer(str(tmp_path / "merged"), device="cpu")
+    assert np.allclose(again.encode(TEXTS), trained, atol=1e-5)
+    assert {n for n, _ in again.named_parameters()} == {n for n, _ in load(base).named_parameters()}
+    assert again[0].model.config.is_causal is False
+
+
+def test_an_adapter_is_small_and_finds_its_base(tmp_path, base, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = SentenceTransformer("run/base", device="cpu")  # as a run's relative path gives it
+    add_lora(model, LORA, seed=1)
+    train(model, tmp_path / "train")
+    finish_lora(model, Lora(rank=4, alpha=8, save="adapter"))
+    model.save_pretrained(str(tmp_path / "adapter"))
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    monkeypatch.chdir("/")
+    again = SentenceTransformer(str(tmp_path / "adapter"), device="cpu")
+    assert np.allclose(again.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+
+
+def test_training_goes_on_from_a_checkpoint_to_the_same_weights(tmp_path, base):
+    undisturbed, killed, resumed = (load(base) for _ in range(3))
+    for model in (undisturbed, killed, resumed):
+        add_lora(model, LORA, seed=1)
+    train(undisturbed, tmp_path / "whole")
+    train(killed, tmp_path / "half", steps=3)
+    train(resumed, tmp_path / "half", resume=str(tmp_path / "half" / "checkpoint-3"))
+    expected = dict(undisturbed.named_parameters())
+    for name, weight in resumed.named_parameters():
+        assert torch.allclose(weight, expected[name], atol=1e-6), name
+
+
+def test_gradient_checkpointing_still_trains_the_matrices(base):
+    model = load(base).train()
+    add_lora(model, LORA, seed=1)
+    model[0].model.gradient_checkpointing_enable({"use_reentrant": False})
+    model(model.preprocess(TEXTS))["sentence_embedding"].sum().backward()
+    assert any(w.grad is not None for n, w in model.named_parameters() if "lora_B" in n)
+
+
+def test_an_encoders_own_head_is_left_alone(tmp_path):
+    tiny_encoder(tmp_path / "encoder")
+    model = load(make_base(tmp_path / "run", tmp_path / "encoder"))
+    add_lora(model, LORA, seed=1)
+    adapted = [name for name, _ in model.named_parameters() if "lora_A" in name]
+    assert adapted
+    assert not [name for name in adapted if "pooler" in name]
+
+
+def test_layers_by_name_and_one_that_is_not_there(base):
+    model = load(base)
+    add_lora(model, Lora(targets=["q_proj", "v_proj"]), seed=1)
+    adapted = {n.split(".")[-4] for n, _ in model.named_parameters() if "lora_A" in n}
+    assert adapted == {"q_proj", "v_proj"}
+    with pytest.raises(UserError, match=r"student\.lora\.targets \['nothing'\]"):
+        add_lora(load(base), Lora(targets=["nothing"]), seed=1)
+
+
+def test_bfloat16_autocast_gives_near_vectors(tmp_path):
+    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    model = load(make_base(tmp_path / "run", tmp_path / "decoder"))
+    add_lora(model, LORA, seed=1)
+    exact = model.encode(TEXTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model.encode(TEXTS, convert_to_tensor=True).float().numpy()
+    assert (exact * rough).sum(axis=1).min() > 0.99

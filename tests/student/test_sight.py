@@ -1,0 +1,77 @@
+"""What is seen of a student: against loops, and on vectors whose figures are known."""
+
+import math
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from student.byhand import example_rows, make_recipe
+from tiny import TEXTS
+from torch.nn.functional import normalize
+
+from distill.errors import UserError
+from distill.student.gates import loss_must_fall
+from distill.student.held_out import HeldOut
+from distill.student.sight import (
+    alignment,
+    draw_sample,
+    effective_rank,
+    embed_queries,
+    ndcg,
+    uniformity,
+)
+
+
+def test_uniformity_is_the_mean_potential_of_pairs():
+    vectors = normalize(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
+    pairs = [(i, j) for i in range(9) for j in range(i)]
+    potential = [math.exp(-2 * float((vectors[i] - vectors[j]).norm()) ** 2) for i, j in pairs]
+    assert uniformity(vectors) == pytest.approx(math.log(sum(potential) / len(pairs)), abs=1e-5)
+    assert uniformity(vectors[:1].expand(5, -1)) == pytest.approx(0, abs=1e-6)
+
+
+def test_effective_rank_counts_the_dimensions_in_use():
+    assert effective_rank(torch.eye(6)) == pytest.approx(6, rel=1e-4)
+    assert effective_rank(torch.eye(6)[:3]) == pytest.approx(3, rel=1e-4)
+    assert effective_rank(torch.ones(6, 4)) == pytest.approx(1, rel=1e-3)
+
+
+def test_alignment_is_the_mean_squared_distance():
+    assert alignment(torch.eye(2), torch.eye(2)) == 0
+    assert alignment(torch.eye(2), torch.eye(2).flip(0)) == pytest.approx(2)
+
+
+def test_ndcg_is_of_the_positives_rank(encoder_folder):
+    recipe = make_recipe(encoder_folder, student={"query_template": "ask: {task} {query}"})
+    model = SentenceTransformer(str(encoder_folder), device="cpu")
+    rows = example_rows()[:4]
+    documents = {f"p{i}": f"Text {i} {text}" for i, text in enumerate(TEXTS)}
+    held_out = HeldOut(frozenset(), frozenset(), frozenset(), rows, documents)
+    queries = model.encode([f"ask: {row['task']} {row['query']}" for row in rows])
+    assert torch.allclose(
+        embed_queries(recipe.student, model, rows), torch.from_numpy(queries), atol=1e-5
+    )
+    order = (-(queries @ model.encode(list(documents.values())).T)).argsort(axis=1).tolist()
+    ranks = [1 + order[n].index(n) for n in range(4)]
+    gains = [1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in ranks]
+    assert ndcg(recipe.student, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
+
+
+def test_the_sample_is_of_distinct_positives_and_the_seeds():
+    rows = example_rows() * 3
+    sample = draw_sample(rows, 1)
+    assert len(sample) == len({row["positive"] for row in rows})
+    assert draw_sample(rows, 1) == sample
+
+
+def curve(losses: list[float]) -> list[dict[str, float]]:
+    return [{"step": n, "loss": loss} for n, loss in enumerate(losses)]
+
+
+def test_a_loss_that_rises_is_refused_and_noise_is_not():
+    noise = [0.1 * (n % 3) for n in range(60)]
+    loss_must_fall(curve([1.0 + n for n in noise]), "one")
+    loss_must_fall(curve([2 - k / 60 for k in range(60)]), "one")
+    loss_must_fall(curve([float(k) for k in range(49)]), "too short to tell")
+    with pytest.raises(UserError, match=r"stage one: the loss rose"):
+        loss_must_fall(curve([1 + k / 60 + n for k, n in enumerate(noise)]), "one")

@@ -1,0 +1,105 @@
+"""Soft scores stand in the order of an example's columns, from labels or a teacher's table."""
+
+import math
+
+import pytest
+from student.byhand import example_rows, make_recipe
+
+from distill.errors import UserError
+from distill.run import Run, Shard, Stage
+from distill.student.soft_labels import check_scores, source_of, sources_of, with_scores
+from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
+
+
+def write(run: Run, table: Table, name: str, parts: list[list[Row]]) -> Stage:
+    stage = run.stage(name, {"rows": parts})
+    stage.map_shards(table, parts, Shard)
+    stage.finish()
+    return stage
+
+
+def label(query_id: str, passage_id: str, ql: float | None) -> Row:
+    return dict.fromkeys(LABELS.columns) | {
+        "query_id": query_id,
+        "passage_id": passage_id,
+        "similarity": 0.1,
+        "retriever_rank": 1,
+        "ql": ql,
+        "rrf": 0.5,
+    }
+
+
+def train_on(scores: str, **terms: float):
+    return make_recipe("x", train={"objective": terms, "kl": {"scores": scores}}).train
+
+
+def test_labels_are_found_by_query_and_passage(tmp_path):
+    rows = example_rows()
+    further = rows[0] | {"query_id": "q0+2", "positive_id": "p3"}
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [[rows[0], further, rows[1]], [rows[2]]])
+        first = [label("q0", "p0", -1.0), label("q0", "p3", -2.0), label("q1", "p6", -3.0)]
+        second = [label("q2", "p2", None), label("q2", "p7", -5.0), label("q1", "p1", -9.0)]
+        labels = write(run, LABELS, "labels", [first, second])
+        others = write(run, EXAMPLES, "examples-labelled", [[rows[3]]])
+        train = train_on("ql", kl=1.0)
+        found = [scored.scores for scored in with_scores(examples, train, labels, None)]
+        of_others = with_scores(others, train, labels, None)
+    assert found[:2] == [[-1.0], [-2.0]]
+    assert math.isnan(found[2][0])  # judged in another shard, which is another query's
+    assert found[2][1] == -3.0
+    assert math.isnan(found[3][0])
+    assert found[3][1] == -5.0
+    assert all(math.isnan(score) for score in of_others[0].scores)
+
+
+def test_a_teachers_scores_are_found_by_example(tmp_path):
+    rows = example_rows()[:3]
+    teacher = [
+        {
+            "query_id": row["query_id"],
+            "teacher": name,
+            "scale": "cosine",
+            "positive_score": n + offset,
+            "negative_scores": [n + offset + 0.5 for _ in row["negatives"]],
+        }
+        for n, row in enumerate(rows[:2])
+        for name, offset in (("big", 0.0), ("bigger", 100.0))
+    ]
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [rows])
+        scores = write(run, TEACHER_SCORES, "teacher-scores", [teacher])
+        found = with_scores(examples, train_on("teacher", kl=1.0), None, scores)
+    assert [scored.scores for scored in found[:2]] == [[0.0], [1.0, 1.5]]
+    assert all(math.isnan(score) for score in found[2].scores)
+
+
+def test_pairs_with_a_score_of_their_own_keep_it(tmp_path):
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [example_rows()[:2]])
+        train = make_recipe("x", train={"objective": {"cosent": 1.0}}).train
+        found = with_scores(examples, train, None, None)
+    assert [scored.scores for scored in found] == [
+        [pytest.approx(0.5)],
+        [pytest.approx(0.5), pytest.approx(0.1)],
+    ]
+
+
+def test_scores_that_are_not_there_are_refused():
+    for source in ("teacher", "ql"):
+        with pytest.raises(UserError, match=f"scores '{source}'.*no table"):
+            check_scores(train_on(source, kl=1.0), None, None)
+    check_scores(train_on("ql", infonce=1.0), None, None)
+
+
+def test_an_objective_has_one_source_of_scores():
+    two = make_recipe(
+        "x", train={"objective": {"kl": 1, "margin_mse": 1}, "kl": {"scores": "ql"}}
+    ).train
+    with pytest.raises(UserError, match=r"different scores \(ql, teacher\)"):
+        source_of(two)
+    stages = [
+        {"name": "one", "objective": {"kl": 1}, "kl": {"scores": "ql"}},
+        {"name": "two", "objective": {"margin_mse": 1}},
+    ]
+    assert sources_of(make_recipe("x", train={"stages": stages}).train) == {"ql", "teacher"}
