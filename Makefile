@@ -11,7 +11,7 @@ env: .venv/.ready
 .venv/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,eval,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,eval,export,dev]'
 	touch $@
 
 env-vllm: .venv-vllm/.ready

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from distill.recipe import load_recipe
+
 RECIPES = Path(__file__).parent.parent / "recipes"
 SMALL = {
     "corpus.limit": 120,
@@ -34,10 +36,65 @@ def run(recipe: str, folder: Path, **sets: object) -> dict:
 @pytest.mark.slow
 def test_demo(tmp_path):
     summary = run("demo.yaml", tmp_path / "demo")
-    assert summary["base"]["parameters"] == summary["student"]["parameters"]
-    assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
-    assert 0.5 < summary["base"]["ndcg_at_10"] < summary["teacher"]["ndcg_at_10"]
-    assert summary["student"]["ndcg_at_10"] > 0.5
-    student = SentenceTransformer(str(tmp_path / "demo" / "student"))
-    assert student.encode(["numpy"]).shape == (1, 384)
+    base, student, teacher = (summary["models"][r] for r in ("base", "student", "teacher"))
+    assert base["parameters"] == student["parameters"] < teacher["parameters"]
+    assert 0.5 < base["score"] < teacher["score"]
+    assert student["score"] > 0.5
+    loaded = SentenceTransformer(str(tmp_path / "demo" / "student"))
+    assert loaded.encode(["numpy"]).shape == (1, 384)
     assert "keeps" in (tmp_path / "demo" / "report.md").read_text()
+    assert "keeps" in (tmp_path / "demo" / "report.html").read_text()
+
+
+SYSTEMS = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
+TINY = {
+    "corpus.packages": "[numpy]",
+    "corpus.limit": 100,
+    "corpus.held_out": 0.04,
+    "train.epochs": 1,
+    "train.batch_size": 8,
+    "relabel.negative_count": 1,
+}
+BRAINSTORMED = {
+    "generate.brainstorm.groups": "[short-short, sts]",
+    "generate.brainstorm.examples": 16,
+    "generate.brainstorm.max_new_tokens": 128,
+    "evaluate.task_data": "TASKS",
+    "evaluate.tasks": "[mine]",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_tiny_recipe_of_a_system(system, tmp_path, recipe_file):
+    """It runs through with its real models, and its student loads by itself."""
+    folder = tmp_path / system
+    sets = {} if system == "e5-mistral" else dict(TINY)
+    if system == "e5-mistral":
+        sets |= BRAINSTORMED | {"evaluate.task_data": recipe_file.parent / "tasks"}
+        sets["generate.shots"] = 4
+    summary = run(f"{system}-tiny.yaml", folder, **sets)
+    assert summary["models"]["student"]["score"] > 0
+    query = "how do I sort an array"
+    command = [sys.executable, "-c", LOADED, str(folder / "student"), query]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    vector = json.loads(done.stdout)
+    student = SentenceTransformer(str(folder / "student"))
+    assert vector == pytest.approx(student.encode_query(query).tolist(), abs=1e-5)
+    if system == "gecko-256":
+        assert "student@256" in summary["models"]
+    if system == "leaf":
+        assert "student queries, teacher documents" in summary["models"]
+
+
+@pytest.mark.parametrize("system", [*SYSTEMS, *(f"{name}-tiny" for name in SYSTEMS)])
+def test_the_recipe_of_a_system_is_valid(system):
+    assert load_recipe(RECIPES / f"{system}.yaml").name == system
+
+
+LOADED = """
+import json, sys
+from sentence_transformers import SentenceTransformer
+print(json.dumps(SentenceTransformer(sys.argv[1]).encode_query(sys.argv[2]).tolist()))
+"""

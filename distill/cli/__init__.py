@@ -9,7 +9,9 @@ from rich.console import Console
 
 from distill import __version__
 from distill.cli.evaluation import compare, evaluate
+from distill.cli.report import report
 from distill.cli.runs import ablate, doctor, inspect, run
+from distill.cli.ship import export, search
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
 from distill.errors import UserError
 
@@ -39,6 +41,9 @@ for command in (
     compare,
     run,
     ablate,
+    report,
+    export,
+    search,
     inspect,
     doctor,
 ):

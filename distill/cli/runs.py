@@ -26,16 +26,17 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
         return
     from distill.evaluate.compare import render, sentence
     from distill.evaluate.report import write_report
-    from distill.run import read_json
+    from distill.evaluate.summary import read_summary
+    from distill.report.write import write_html
 
     with open_job(recipe, folder, overwrite) as job:
         job.evaluate()
-        report = write_report(folder)
-    summary = read_json(folder / "summary.json")
+        text, page = write_report(folder), write_html(folder)
+    summary = read_summary(folder / "summary.json")
     console = Console()
     console.print(render(summary))
-    console.print(sentence(summary))
-    click.echo(f"report: {report}\nstudent: {folder / 'student'}")
+    console.print(sentence(summary), markup=False, highlight=False)
+    click.echo(f"report: {page}\nthe same as text: {text}\nstudent: {folder / 'student'}")
 
 
 @click.command()

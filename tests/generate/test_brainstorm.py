@@ -241,7 +241,7 @@ def test_a_real_engine_held_to_the_form_behind_a_users_own_prompts(tmp_path, mak
 def test_the_tiny_recipe_with_its_real_llm(tmp_path):
     sets = ["calls=1", "tasks_per_call=4", "examples=10", "max_new_tokens=160"]
     recipe = load_recipe(
-        packaged_recipes() / "e5-tiny.yaml",
+        packaged_recipes() / "e5-mistral-tiny.yaml",
         ["evaluate.tasks=[]", *(f"generate.brainstorm.{one}" for one in sets)],
     )
     with Run(tmp_path / "run") as run:

@@ -1,0 +1,191 @@
+"""Serving: a student of three of all-MiniLM-L6-v2's six layers, exported to ONNX with weights of 8
+bits and run as its model card says, against its teacher in torch through sentence-transformers. The
+same documents of cacm, at most 128 tokens of each, two threads, turn and turn about.
+
+    python benchmarks/serve.py --student artifacts/demo/student
+    python benchmarks/serve.py --quick                 fewer texts, no evaluation
+
+Needs DISTILL_DATA. Without --student the student is the untrained base, whose speed is the same and
+whose nDCG@10 says nothing. `throughput`: all texts given at once; the teacher batches by 32, as
+sentence-transformers does by itself, the student by a budget of tokens; both sort by length.
+`batch_32`, `batch_1`: so many texts a call. A ratio is the teacher's time by the student's, the
+median over the turns; `cpu_ratio` the same of processor time, which other work on the machine
+moves less. Prints one JSON line.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import distill  # noqa: F401  (before torch: it settles how OpenMP waits)
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+import click
+import numpy as np
+import onnxruntime
+import torch
+from sentence_transformers import SentenceTransformer
+from tokenizers import Encoding, Tokenizer
+
+from distill.corpus.jsonl import read_lines
+from distill.evaluate.tasks import load_task
+from distill.export.graph import open_graph, quantise, write_graph
+from distill.export.parity import compare_vectors, with_scores
+from distill.models import resolve
+from distill.recipe import load_recipe
+from distill.sentence_models import load_sentence_model
+from distill.student.build import build_student
+from distill.tables import passage_text
+
+THREADS = 2
+MAX_TOKENS = 128
+BATCH_TOKENS = 1024
+DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+
+Encode = Callable[[list[str]], np.ndarray]
+
+
+class Served:
+    """An exported graph with its tokenizer, and nothing else."""
+
+    def __init__(self, graph: Path, tokenizer: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        # Threads that wait in a loop take the processor from whatever else the machine does.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(graph, options)
+        self.tokenizer = Tokenizer.from_file(str(tokenizer))
+        self.tokenizer.enable_truncation(MAX_TOKENS)
+        self.tokenizer.no_padding()
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        encoded = self.tokenizer.encode_batch(texts)
+        parts = [(batch, self._run([encoded[i] for i in batch])) for batch in _batches(encoded)]
+        vectors = np.empty((len(texts), parts[0][1].shape[1]), np.float32)
+        for batch, found in parts:
+            vectors[batch] = found
+        return vectors
+
+    def _run(self, batch: list[Encoding]) -> np.ndarray:
+        ids = np.zeros((len(batch), max(len(text.ids) for text in batch)), np.int64)
+        mask = np.zeros_like(ids)
+        for row, text in enumerate(batch):
+            ids[row, : len(text.ids)] = text.ids
+            mask[row, : len(text.ids)] = 1
+        return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def _batches(encoded: list[Encoding]) -> Iterator[list[int]]:
+    """Longest first, so that a batch wastes little padding, and small enough for the caches."""
+    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
+    while order:
+        size = max(1, BATCH_TOKENS // len(encoded[order[0]].ids))
+        yield order[:size]
+        order = order[size:]
+
+
+def in_calls(encode: Encode, size: int) -> Encode:
+    """The same, so many texts a call."""
+
+    def run(texts: list[str]) -> np.ndarray:
+        parts = [encode(texts[i : i + size]) for i in range(0, len(texts), size)]
+        return np.concatenate(parts)
+
+    return run
+
+
+def measure(ours: Encode, peer: Encode, texts: list[str], rounds: int) -> dict[str, float]:
+    """Turn and turn about; the first turn of each is not counted."""
+    taken: dict[str, list[tuple[float, float]]] = {"ours": [], "peer": []}
+    for turn in range(rounds + 1):
+        for name, encode in (("ours", ours), ("peer", peer)):
+            wall, cpu = time.perf_counter(), time.process_time()
+            encode(texts)
+            spent = (time.perf_counter() - wall, time.process_time() - cpu)
+            if turn:
+                taken[name].append(spent)
+    wall, cpu = (
+        {n: statistics.median(t[i] for t in ts) for n, ts in taken.items()} for i in (0, 1)
+    )
+    return {
+        "ours": round(len(texts) / wall["ours"], 1),
+        "peer": round(len(texts) / wall["peer"], 1),
+        "ratio": round(wall["peer"] / wall["ours"], 2),
+        "cpu_ratio": round(cpu["peer"] / cpu["ours"], 2),
+    }
+
+
+def documents(folder: Path, count: int) -> list[str]:
+    """Evenly spread over the corpus."""
+    rows = [row for _, row in read_lines(folder / "corpus.jsonl")]
+    step = max(1, len(rows) // count)
+    return [passage_text({"title": row.get("title") or "", **row}) for row in rows[::step]][:count]
+
+
+@click.command()
+@click.option("--student", type=click.Path(path_type=Path), help="A trained student's folder.")
+@click.option("--quick", is_flag=True, help="Fewer texts and turns, no evaluation.")
+def main(student: Path | None, quick: bool) -> None:
+    if "DISTILL_DATA" not in os.environ:
+        raise click.UsageError("set DISTILL_DATA to the folder of evaluation data")
+    data = Path(os.environ["DISTILL_DATA"]) / "own"
+    torch.set_num_threads(THREADS)
+    recipe = load_recipe(DEMO)
+    teacher = SentenceTransformer(str(resolve(str(recipe.teacher.model))), device="cpu")
+    model = load_sentence_model(student, "cpu") if student else build_student(recipe.student, 13)
+    for each in (teacher, model):
+        each.eval()
+        each.max_seq_length = MAX_TOKENS
+    texts = documents(data / "cacm", 64 if quick else 256)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_graph(model, folder / "float.onnx")
+        quantise(folder / "float.onnx", folder / "int8.onnx")
+        model.tokenizer.save_pretrained(folder)
+        served = Served(folder / "int8.onnx", folder / "tokenizer.json")
+        figures = _speed(served.encode, teacher, texts, rounds=3 if quick else 5)
+        graph = open_graph(folder / "int8.onnx", model, THREADS)
+        parity = compare_vectors(model, graph, {"document": texts[:64]})
+        if not quick:
+            parity = with_scores(parity, teacher, graph, load_task("cacm", data))
+        sizes = {path.stem: path.stat().st_size for path in folder.glob("*.onnx")}
+    line = {
+        "name": "serve",
+        "unit": "texts/s",
+        **figures.pop("throughput"),
+        **figures,
+        "peer_is": "all-MiniLM-L6-v2 in torch, through sentence-transformers",
+        "student": str(student) if student else "untrained: three layers of the teacher",
+        "texts": len(texts),
+        "threads": THREADS,
+        "omp_wait_policy": os.environ["OMP_WAIT_POLICY"],
+        "cosine_int8_to_float": round(parity.cosine_mean, 5),
+        "ndcg_at_10": None if quick else {"ours": parity.score, "peer": parity.score_of_model},
+        "bytes": sizes,
+        "quick": quick,
+    }
+    print(json.dumps(line))
+
+
+def _speed(
+    ours: Encode, teacher: SentenceTransformer, texts: list[str], rounds: int
+) -> dict[str, dict[str, float]]:
+    def peer(some: list[str]) -> np.ndarray:
+        return teacher.encode(some, batch_size=32, show_progress_bar=False)
+
+    few = texts[: len(texts) // 2]
+    found = {"throughput": measure(ours, peer, texts, rounds)}
+    for size in (32, 1):
+        print(f"measuring batches of {size}", file=sys.stderr)
+        found[f"batch_{size}"] = measure(in_calls(ours, size), in_calls(peer, size), few, rounds)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A trained student made ready for use elsewhere."""

@@ -1,0 +1,168 @@
+"""A run's student, or any sentence-transformers model, as files that others load."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError, need
+from distill.evaluate.tasks import load_task
+from distill.export.card import Card, File
+from distill.export.graph import check_exportable, open_graph, quantise, write_graph
+from distill.export.parity import (
+    Parity,
+    Texts,
+    compare_vectors,
+    int8_is_near,
+    refuse_float,
+    refuse_int8,
+    sample_texts,
+    with_scores,
+)
+from distill.export.source import Source, load_source, open_source
+from distill.sentence_models import load_sentence_model
+from distill.tables import commit_bytes
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+FORMS = ("sentence-transformers", "onnx", "int8")
+GRAPHS = {"onnx": "onnx/embedding.onnx", "int8": "onnx/embedding_int8.onnx"}
+"""Not `model.onnx`, where sentence-transformers looks for a transformer alone."""
+
+
+def export_model(
+    reference: str,
+    out: Path,
+    forms: Sequence[str] = FORMS,
+    task: str | None = None,
+    task_data: Path | None = None,
+    hub_name: str | None = None,
+) -> dict[str, File]:
+    """Write the model in these forms, with a model card, to the folder `out`.
+
+    Every form is loaded again and compared with the model itself, as `parity` says; where one is
+    not like it, nothing at all is left in `out`.
+
+    Args:
+        reference: a run, or a model.
+        task: the retrieval (or other) task of mteb, or folder of `task_data`, on which int8 may
+            lose a hundredth; by default the run's first, where it has one.
+        hub_name: the name that the card gives the model, where it is to be pushed.
+
+    Raises:
+        UserError: if there is no such model, `out` holds something, a library is missing, or a
+            form is not like the model.
+    """
+    _check(out, forms)
+    source = open_source(reference)
+    model = load_source(source)
+    if set(forms) & GRAPHS.keys():
+        check_exportable(model, source.reference)
+    asked = _task(source, task, task_data) if "int8" in forms else None
+    texts = sample_texts(source)
+    with _beside(out) as part:
+        files = {form: _write(form, model, part, texts, asked) for form in FORMS if form in forms}
+        if "sentence-transformers" not in forms:
+            model.tokenizer.save_pretrained(part)
+        name = hub_name or out.resolve().name
+        card = Card(name, hub_name is not None, source, model, files)
+        commit_bytes(part / "README.md", str(card).encode())
+    return files
+
+
+def _check(out: Path, forms: Sequence[str]) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(str(out), "is there already", "name a folder that is not, or delete it")
+    unknown = [form for form in forms if form not in FORMS]
+    if unknown or not forms:
+        raise UserError(
+            f"--format {','.join(forms)}",
+            f"{unknown[0]!r} is no format" if unknown else "names no format",
+            f"choose from {', '.join(FORMS)}",
+        )
+    if set(forms) & GRAPHS.keys():
+        need("onnx", "export")
+        need("onnxruntime", "export")
+
+
+def _task(source: Source, name: str | None, task_data: Path | None) -> "AbsTask | None":
+    """The task named, or the run's own first."""
+    if name is not None:
+        return load_task(name, task_data)
+    if source.run is None or source.recipe is None or not source.recipe.evaluate.tasks:
+        return None
+    first, data = source.recipe.evaluate.tasks[0], source.recipe.evaluate.task_data
+    if first == "held-out":
+        return load_task(first, source.run)
+    return load_task(first, Path(data) if data else None)
+
+
+def _write(
+    form: str,
+    model: SentenceTransformer,
+    folder: Path,
+    texts: Texts,
+    task: "AbsTask | None",
+) -> File:
+    """Write one form into the folder and hold it against the model.
+
+    Raises:
+        UserError: if it is not like the model.
+    """
+    if form == "sentence-transformers":
+        model.save_pretrained(str(folder), create_model_card=False)
+        path = folder / "model.safetensors"
+        other = load_sentence_model(folder, "cpu")
+        parity = compare_vectors(model, other, texts)
+        refuse_float(parity, form)
+        return File(path.name, path.stat().st_size, parity)
+    path = folder / GRAPHS[form]
+    path.parent.mkdir(exist_ok=True)
+    if form == "int8":
+        parity = _write_int8(model, path, texts, task)
+        refuse_int8(parity, form)
+    else:
+        write_graph(model, path)
+        parity = compare_vectors(model, open_graph(path, model), texts)
+        refuse_float(parity, form)
+    return File(GRAPHS[form], path.stat().st_size, parity)
+
+
+def _write_int8(
+    model: SentenceTransformer, path: Path, texts: Texts, task: "AbsTask | None"
+) -> Parity:
+    """Signed weights, the faster ones, where they are near enough, else unsigned ones."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / "float.onnx"
+        write_graph(model, whole)
+        for signed in (True, False):
+            quantise(whole, path, signed)
+            other = open_graph(path, model)
+            parity = compare_vectors(model, other, texts)
+            if task is not None:
+                parity = with_scores(parity, model, other, task)
+            if int8_is_near(parity):
+                break
+    return parity
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes `out` when all went well and is gone when not."""
+    out = out.resolve()
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if out.exists():
+            out.rmdir()
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""Whether an exported file gives the vectors, or ranks as well, as the model that it was made from:
+what does not is refused."""
+
+import warnings
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError, need
+from distill.evaluate.evaluate import load_data
+from distill.export.source import Source
+from distill.retrieve.encoder import Side, Vectors
+from distill.tables import PASSAGES, QUERIES, passage_text, read_rows
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+Texts = dict[Side, list[str]]
+
+FLOAT_COSINE = 0.999
+"""Of every text."""
+INT8_COSINE = 0.98
+"""On average, where there is no task to rank on."""
+INT8_LOSS = 0.01
+"""Of the task's score, relative to the float model's."""
+
+_OF_RUN = 48
+_OF_LENGTHS = [
+    "Yes.",
+    "How do bees tell others about flowers?",
+    "Bees dance to tell other bees where the flowers are: the angle says in which direction, the "
+    "length of the dance how far.",
+    "Tides follow the moon; the sea rises and falls twice a day. " * 12,
+    "Unlike prose, def f(x): return x ** 2 has few words; naïve café, Zürich, 東京 have others.",
+    "Longer than any limit. " * 400,
+]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Cosines to the model's own vectors over so many texts; a task's scores where it was asked."""
+
+    texts: int
+    cosine_mean: float
+    cosine_min: float
+    task: str | None = None
+    metric: str | None = None
+    score: float | None = None
+    score_of_model: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """The share of the model's score that is lost; below 0 where the file ranks better."""
+        if self.score is None or not self.score_of_model:
+            return 0.0
+        return 1 - self.score / self.score_of_model
+
+    def __str__(self) -> str:
+        cosine = f"cosine to the model over {self.texts} texts: mean {self.cosine_mean:.5f}, lowest"
+        cosine += f" {self.cosine_min:.5f}"
+        if self.score is None or self.score_of_model is None:
+            return cosine
+        return (
+            f"{cosine}; {self.task} {self.metric}: {self.score:.4f} against the model's "
+            f"{self.score_of_model:.4f}, loss {self.loss:.2%}"
+        )
+
+
+def sample_texts(source: Source) -> Texts:
+    """Texts by side: the first of the run's queries and passages, and sentences of all lengths,
+    also beyond what the model reads."""
+    queries, passages = list(_OF_LENGTHS), list(_OF_LENGTHS)
+    if source.run is not None:
+        asked = islice(read_rows(QUERIES, source.run / "queries"), _OF_RUN)
+        found = islice(read_rows(PASSAGES, source.run / "passages"), _OF_RUN)
+        queries += [row["query"] for row in asked]
+        passages += [passage_text(row) for row in found]
+    return {"query": queries, "document": passages}
+
+
+def compare_vectors(model: SentenceTransformer, other: SentenceTransformer, texts: Texts) -> Parity:
+    """Cosine of the two models' vectors of each text, in batches with padding."""
+    cosines = np.concatenate(
+        [
+            _cosines(_encode(model, side, some), _encode(other, side, some))
+            for side, some in texts.items()
+        ]
+    )
+    # A vector that holds NaN is no vector: its cosine must not pass any comparison.
+    cosines = np.nan_to_num(cosines, nan=-1.0)
+    return Parity(len(cosines), float(cosines.mean()), float(cosines.min()))
+
+
+def with_scores(
+    parity: Parity, model: SentenceTransformer, other: SentenceTransformer, task: "AbsTask"
+) -> Parity:
+    """The parity with both models' main scores on a task of mteb, each with all its texts."""
+    load_data(task)
+    scores = [_score(m, task) for m in (model, other)]
+    return Parity(
+        parity.texts,
+        parity.cosine_mean,
+        parity.cosine_min,
+        task.metadata.name,
+        task.metadata.main_score,
+        scores[1],
+        scores[0],
+    )
+
+
+def refuse_float(parity: Parity, what: str) -> None:
+    """
+    Raises:
+        UserError: if any text's vector is another than the model's.
+    """
+    if parity.cosine_min < FLOAT_COSINE:
+        raise _refused(what, parity, f"every text's cosine must be {FLOAT_COSINE} or more")
+
+
+def refuse_int8(parity: Parity, what: str) -> None:
+    """
+    Raises:
+        UserError: unless `int8_is_near`.
+    """
+    if not int8_is_near(parity):
+        rule = f"at most {INT8_LOSS:.0%} of the score may be lost"
+        if parity.task is None:
+            rule = f"the mean cosine must be {INT8_COSINE} or more"
+        raise _refused(what, parity, rule)
+
+
+def int8_is_near(parity: Parity) -> bool:
+    """Whether at most a hundredth of the task's score is lost; without a task, whether the vectors
+    are near the model's on average."""
+    if parity.task is None:
+        return parity.cosine_mean >= INT8_COSINE
+    return parity.loss <= INT8_LOSS
+
+
+def _refused(what: str, parity: Parity, rule: str) -> UserError:
+    return UserError(
+        what,
+        f"is not the model that it was made from, nothing is written: {parity}; {rule}",
+        "leave it out of --format, or use the sentence-transformers folder",
+    )
+
+
+def _encode(model: SentenceTransformer, side: Side, texts: list[str]) -> Vectors:
+    encode = model.encode_query if side == "query" else model.encode_document
+    return encode(texts, batch_size=16, normalize_embeddings=True, show_progress_bar=False)
+
+
+def _cosines(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
+    cosines: NDArray[np.float64] = (ours.astype(np.float64) * theirs).sum(axis=1)
+    return cosines
+
+
+def _score(model: SentenceTransformer, task: "AbsTask") -> float:
+    mteb = need("mteb", "eval")
+    quiet = {"show_progress_bar": False}
+    with warnings.catch_warnings():
+        # mteb calls a method of sentence-transformers by its former name.
+        warnings.simplefilter("ignore", FutureWarning)
+        found = mteb.evaluate(
+            model,
+            task,
+            cache=None,
+            co2_tracker=False,
+            encode_kwargs={"batch_size": 32} | quiet,
+            **quiet,
+        )
+    return float(found.task_results[0].get_score())

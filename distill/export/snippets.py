@@ -1,0 +1,142 @@
+"""How an exported model is used, as code that runs: with sentence-transformers, with transformers
+alone, and with onnxruntime. Each leaves the vectors of one query and two passages."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from torch import nn
+
+from distill.export.graph import OUTPUT
+
+_QUERIES = ["how do bees tell others about flowers"]
+_PASSAGES = [
+    "Bees dance to tell other bees where the flowers are.",
+    "A glacier is a slow river of ice that carves valleys as it moves.",
+]
+_POOLED = {
+    "mean": "(tokens * mask).sum(1) / mask.sum(1)",
+    "cls": "tokens[:, 0]",
+    "lasttoken": "tokens[torch.arange(len(texts)), mask.squeeze(2).sum(1).long() - 1]",
+}
+
+
+def with_sentence_transformers(model: SentenceTransformer, name: str) -> str:
+    foreign = any(not type(m).__module__.startswith("sentence_transformers.") for m in model)
+    trust = ", trust_remote_code=True" if foreign else ""
+    note = "# One module of this model is distill's own, which must be installed.\n"
+    return (
+        "from sentence_transformers import SentenceTransformer\n\n"
+        f'{note if foreign else ""}model = SentenceTransformer("{name}"{trust})\n'
+        f"queries = model.encode_query({_listed(_QUERIES)})\n"
+        f"passages = model.encode_document({_listed(_PASSAGES)})\n"
+        "print(queries @ passages.T)\n"
+    )
+
+
+def with_transformers(model: SentenceTransformer, name: str, on_hub: bool) -> str | None:
+    """None where the model has a module that is not written down in a line or two."""
+    first, *rest = model
+    poolings = [m for m in rest if isinstance(m, Pooling)]
+    denses = [m for m in rest if isinstance(m, Dense)]
+    plain = isinstance(first, Transformer) and len(poolings) == 1 and all(map(_is_plain, rest))
+    if not plain or not (poolings[0].include_prompt or not any(model.prompts.values())):
+        return None
+    paths = [f"{number}_Dense" for number, m in enumerate(model) if isinstance(m, Dense)]
+    return (
+        "import torch\n"
+        + _hub_import(on_hub)
+        + ("from safetensors.torch import load_file\n" if denses else "")
+        + "from transformers import AutoModel, AutoTokenizer\n\n"
+        + _folder(name, on_hub)
+        + "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        "model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()\n"
+        + "".join(f'dense_{p[0]} = load_file(f"{{folder}}/{p}/model.safetensors")\n' for p in paths)
+        + "\n\ndef encode(texts, prompt):\n"
+        "    texts = [prompt + text for text in texts]\n"
+        "    batch = tokenizer(texts, padding=True, truncation=True, "
+        f'max_length={max_tokens(model)}, return_tensors="pt")\n'
+        "    with torch.inference_mode():\n"
+        "        tokens = model(**batch).last_hidden_state\n"
+        '    mask = batch["attention_mask"].unsqueeze(2).float()\n'
+        f"    vectors = {_POOLED[str(poolings[0].pooling_mode)]}\n"
+        + "".join(map(_dense_line, denses, paths))
+        + "    return torch.nn.functional.normalize(vectors, dim=1)\n\n\n"
+        + _both(model)
+    )
+
+
+def with_onnxruntime(model: SentenceTransformer, name: str, on_hub: bool, graph: str) -> str:
+    tokenizer = model.tokenizer
+    side = ', direction="left"' if tokenizer.padding_side == "left" else ""
+    return (
+        "import numpy as np\nimport onnxruntime\n"
+        + _hub_import(on_hub)
+        + "from tokenizers import Tokenizer\n\n"
+        + _folder(name, on_hub)
+        + 'tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")\n'
+        f"tokenizer.enable_truncation({max_tokens(model)})\n"
+        f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, "
+        f'pad_token="{tokenizer.pad_token}"{side})\n'
+        f'session = onnxruntime.InferenceSession(f"{{folder}}/{graph}")\n\n\n'
+        "def encode(texts, prompt):\n"
+        "    batch = tokenizer.encode_batch([prompt + text for text in texts])\n"
+        "    ids = np.array([text.ids for text in batch])\n"
+        "    mask = np.array([text.attention_mask for text in batch])\n"
+        '    feed = {"input_ids": ids, "attention_mask": mask}\n'
+        f'    return session.run(["{OUTPUT}"], feed)[0]\n\n\n' + _both(model)
+    )
+
+
+def max_tokens(model: SentenceTransformer) -> int:
+    return int(model.max_seq_length or model.tokenizer.model_max_length)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    if isinstance(module, Pooling):
+        return module.pooling_mode in _POOLED
+    if isinstance(module, Dense):
+        activation = isinstance(module.activation_function, (nn.Identity, nn.Tanh))
+        between = {module.module_input_name, module.module_output_name} == {"sentence_embedding"}
+        return activation and between and not module.use_residual
+    return isinstance(module, Normalize)
+
+
+def _dense_line(dense: Any, path: str) -> str:
+    weights = f"dense_{path[0]}"
+    line = f'vectors @ {weights}["linear.weight"].T'
+    line += f' + {weights}["linear.bias"]' if dense.bias else ""
+    return f"    vectors = {f'torch.tanh({line})' if _is_tanh(dense) else line}\n"
+
+
+def _is_tanh(dense: Any) -> bool:
+    return isinstance(dense.activation_function, nn.Tanh)
+
+
+def _folder(name: str, on_hub: bool) -> str:
+    place = f"snapshot_download({json.dumps(name)})" if on_hub else json.dumps(name)
+    return f"folder = {place}\n"
+
+
+def _hub_import(on_hub: bool) -> str:
+    return "from huggingface_hub import snapshot_download\n" if on_hub else ""
+
+
+def _both(model: SentenceTransformer) -> str:
+    query, document = (
+        json.dumps(model.prompts.get(side) or "", ensure_ascii=False)
+        for side in ("query", "document")
+    )
+    return (
+        f"queries = encode({_listed(_QUERIES)}, prompt={query})\n"
+        f"passages = encode({_listed(_PASSAGES)}, prompt={document})\n"
+        "print(queries @ passages.T)\n"
+    )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    lines = "".join(f"    {json.dumps(text)},\n" for text in texts)
+    return f"[\n{lines}]" if len(texts) > 1 else f"[{json.dumps(texts[0])}]"

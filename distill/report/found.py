@@ -1,0 +1,63 @@
+"""What stands in a run's folder, as the report's sections read it."""
+
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill.errors import UserError
+from distill.evaluate.summary import Summary, read_summary
+from distill.run import open_stage
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """`stages`: manifests by name, each after its inputs. `summary` is None for a run that is not
+    evaluated; `recipe_text` is empty for one that was made stage by stage."""
+
+    folder: Path
+    stages: dict[str, Manifest]
+    recipe_text: str
+    recipe: dict[str, Any]
+    summary: Summary | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def complete(self) -> dict[str, Manifest]:
+        return {name: m for name, m in self.stages.items() if m["complete"]}
+
+
+def find(run_folder: Path) -> Found:
+    """Read a run's manifests, recipe and summary.
+
+    Raises:
+        UserError: if the folder holds no stage of a run, or a summary of another version.
+    """
+    stages = _in_order(_manifests(run_folder))
+    if not stages:
+        raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
+    path, verdict = run_folder / "recipe.yaml", run_folder / "summary.json"
+    text = path.read_text("utf-8") if path.is_file() else ""
+    summary = read_summary(verdict) if verdict.is_file() else None
+    return Found(run_folder, stages, text, yaml.safe_load(text) or {}, summary)
+
+
+def _manifests(run_folder: Path) -> dict[str, Manifest]:
+    found = sorted(run_folder.glob("*/.stage/manifest.json"))
+    folders = [path.parent.parent for path in found]
+    # A folder being made anew is hidden until it stands.
+    return {f.name: open_stage(f).manifest for f in folders if not f.name.startswith(".")}
+
+
+def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+    order = TopologicalSorter(
+        {name: sorted(m["inputs"].keys() & manifests.keys()) for name, m in manifests.items()}
+    ).static_order()
+    return {name: manifests[name] for name in order}

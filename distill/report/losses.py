@@ -1,0 +1,139 @@
+"""The queries on which the student loses most against its teacher, with both rankings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.errors import UserError
+from distill.evaluate.contender import open_contender
+from distill.evaluate.stage import HELD_OUT
+from distill.evaluate.summary import metric_label
+from distill.evaluate.tasks import load_task
+from distill.recipe import Recipe, load_recipe
+from distill.report.found import Found
+from distill.report.rankings import query_texts, rankings
+from distill.run import read_json, write_json
+
+QUERIES = 10
+_CATEGORIES = ("Retrieval", "Reranking")
+
+
+class Loss(NamedTuple):
+    task: str
+    item: str
+    student: float
+    teacher: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`why` says what hinders where `queries` is empty."""
+
+    queries: list[dict[str, Any]]
+    why: str
+
+
+def losses(found: Found) -> Losses:
+    """The section. Rankings are searched once and kept in `RUN/report/losses.json`: while the
+    evaluation is the same, no model is loaded again."""
+    hindrance = _hindrance(found)
+    if hindrance:
+        return Losses([], hindrance)
+    try:
+        return Losses(_told(found), "")
+    except UserError as fault:
+        return Losses([], f"The rankings cannot be had: {fault.where} {fault.what}.")
+
+
+def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[Loss]:
+    """The items that the teacher does better on, the largest difference first.
+
+    Args:
+        items: task -> item -> role -> value.
+    """
+    lost = [
+        Loss(task, item, values["student"], values["teacher"])
+        for task, by_item in items.items()
+        for item, values in by_item.items()
+        if values.get("teacher", 0.0) > values.get("student", 0.0)
+    ]
+    return sorted(lost, key=lambda one: (one.student - one.teacher, one.task, one.item))[:count]
+
+
+def _hindrance(found: Found) -> str:
+    if found.summary is None:
+        return "The run is not evaluated yet."
+    if "teacher" not in found.summary["models"]:
+        return "The run is evaluated without a teacher."
+    if not (_evaluation(found) / "items.json").is_file():
+        return "The evaluation kept no values of single queries."
+    inputs = found.stages["evaluation"]["inputs"]
+    if inputs.get("student") != found.stages.get("student", {}).get("fingerprint"):
+        return "The student was trained again since it was evaluated."
+    return ""
+
+
+def _evaluation(found: Found) -> Path:
+    return found.folder / "evaluation"
+
+
+def _told(found: Found) -> list[dict[str, Any]]:
+    mark = found.stages["evaluation"]["fingerprint"]
+    path = found.folder / "report" / "losses.json"
+    kept = read_json(path) if path.is_file() else {}
+    if kept.get("evaluation") != mark:
+        kept = {"evaluation": mark, "queries": _search(found)}
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, kept)
+    told: list[dict[str, Any]] = kept["queries"]
+    return told
+
+
+def _folders(found: Found, recipe: Recipe) -> dict[str, Path]:
+    """By task with rankings, the folder of tasks that its data lies in.
+
+    Raises:
+        UserError: if the data of none is on this machine.
+    """
+    assert found.summary is not None
+    ranked = [t for t, of in found.summary["tasks"].items() if of["category"] in _CATEGORIES]
+    data = recipe.evaluate.task_data
+    folders = {task: Path(data) for task in ranked if data is not None}
+    if HELD_OUT in ranked:
+        folders[HELD_OUT] = found.folder
+    here = {task: folder for task, folder in folders.items() if (folder / task).is_dir()}
+    if not here:
+        named = ", ".join(ranked) or "a task with rankings"
+        raise UserError(f"the data of {named}", "is not in a folder here", "evaluate.task_data")
+    return here
+
+
+def _search(found: Found) -> list[dict[str, Any]]:
+    assert found.summary is not None
+    recipe = load_recipe(found.folder / "recipe.yaml")
+    folders = _folders(found, recipe)
+    items = read_json(_evaluation(found) / "items.json")
+    lost = worst({task: of for task, of in items.items() if task in folders}, QUERIES)
+    if not lost:
+        return []
+    tasks = {name: load_task(name, folders[name]) for name in {one.task for one in lost}}
+    for name, task in tasks.items():
+        if task.metadata.revision != found.summary["tasks"][name]["revision"]:
+            raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
+    teacher = recipe.teacher
+    assert teacher.model is not None
+    contenders = {
+        "student": open_contender(found.folder / "student", device=recipe.train.device),
+        "teacher": open_contender(teacher.model, teacher.max_tokens, teacher.device),
+    }
+    vectors = _evaluation(found) / "vectors"
+    told = {}
+    for name, task in tasks.items():
+        keys = [one.item for one in lost if one.task == name]
+        by_role = {role: rankings(of, task, keys, vectors) for role, of in contenders.items()}
+        for item, text in query_texts(task, keys).items():
+            both = {role: of[item] for role, of in by_role.items()}
+            metric = metric_label(found.summary["tasks"][name]["metric"])
+            told[name, item] = {"text": text, "metric": metric, "rankings": both}
+    return [{**one._asdict(), **told[one.task, one.item]} for one in lost]

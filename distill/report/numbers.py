@@ -1,0 +1,76 @@
+"""Numbers as a person reads them; a dash for what is not known."""
+
+from distill.evaluate.summary import Difference
+
+NONE = "–"
+
+
+def score(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def signed(value: float | None) -> str:
+    """With a true minus, which is as wide as the plus."""
+    return NONE if value is None else f"{value:+.4f}".replace("-", "−")
+
+
+def interval(of: Difference) -> str:
+    """Of a difference; empty where the task has no values of single items."""
+    if of["low"] is None or of["high"] is None:
+        return ""
+    return f"{signed(of['low'])} to {signed(of['high'])}"
+
+
+def probability(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def share(value: float | None) -> str:
+    return NONE if value is None else f"{value:.1%}"
+
+
+def times(value: float | None) -> str:
+    """A ratio: 3.42×."""
+    return NONE if value is None else f"{value:.2f}×"
+
+
+def whole(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def tenths(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.1f}"
+
+
+def short(value: float | None) -> str:
+    """Parameters: 17.4M."""
+    if value is None:
+        return NONE
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f}{unit}"
+    return f"{value:.0f}"
+
+
+def size(value: float | None) -> str:
+    """Bytes, in decimal units."""
+    if value is None:
+        return NONE
+    for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= power:
+            return f"{value / power:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one is not None and other else None

@@ -1,0 +1,1 @@
+"""The report's plots: matplotlib draws, the page's style sheet colours."""

@@ -1,0 +1,50 @@
+"""The training's curve: the loss and each of its terms by step, each in a panel of its own, for
+their scales have nothing in common."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from distill.report.plots.svg import SERIES, columns_for, new_figure, style, to_svg
+
+_NOT_DRAWN = ("step", "epoch")
+
+
+def curves(curve: Sequence[Mapping[str, float]]) -> Markup | None:
+    """None where nothing is logged at two steps or more.
+
+    Args:
+        curve: the log's lines, each with `step` and whatever numbers were logged there.
+    """
+    series = {name: points for name, points in _series(curve).items() if len(points) > 1}
+    if not series:
+        return None
+    columns = columns_for(len(series))
+    lines = math.ceil(len(series) / columns)
+    with style("curves"):
+        figure = new_figure(3.4 * columns, 2.4 * lines)
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes, (name, points) in zip(panels, series.items(), strict=False):
+            mark = "o" if len(points) <= 30 else None
+            axes.plot(*zip(*points, strict=True), color=SERIES[0], marker=mark, markersize=3)
+            axes.set_title(name.replace("_", " "), loc="left")
+            axes.set_xlabel("step")
+        for axes in panels[len(series) :]:
+            axes.set_visible(False)
+        told = [_in_words(name, points) for name, points in series.items()]
+        return to_svg(figure, f"By step of training: {'; '.join(told)}.")
+
+
+def _series(curve: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
+    """The loss first, then what else there is in the order of its first line."""
+    series: dict[str, list[tuple[float, float]]] = {"loss": []}
+    for line in curve:
+        for name, value in line.items():
+            if name not in _NOT_DRAWN and isinstance(value, int | float):
+                series.setdefault(name, []).append((line["step"], value))
+    return series
+
+
+def _in_words(name: str, points: Sequence[tuple[float, float]]) -> str:
+    return f"{name.replace('_', ' ')} from {points[0][1]:.4g} to {points[-1][1]:.4g}"

@@ -1,0 +1,51 @@
+"""The student's difference from another model on each task, with its interval."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from distill.evaluate.summary import Difference, Differences
+from distill.report.plots.svg import MUTED, SERIES, new_figure, style, to_svg
+
+_MARKERS = "osD^v"
+
+
+def differences(pairs: Mapping[str, Differences]) -> Markup | None:
+    """A row a task and one for the mean of all, a mark a pair; None where nothing is known.
+
+    Args:
+        pairs: a summary's differences of the student, by the other model.
+    """
+    tasks = list(dict.fromkeys(task for pair in pairs.values() for task in pair["tasks"]))
+    if not tasks:
+        return None
+    rows = [*tasks, "mean of all tasks"] if len(tasks) > 1 else tasks
+    with style("differences"):
+        figure = new_figure(8.5, 1.3 + 0.3 * len(rows) * max(1.0, 0.55 * len(pairs)))
+        axes = figure.subplots()
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for number, (name, pair) in enumerate(pairs.items()):
+            values = [*pair["tasks"].values(), pair["overall"]] if len(tasks) > 1 else None
+            by_row = values or list(pair["tasks"].values())
+            shift = (number - (len(pairs) - 1) / 2) * 0.22
+            _draw(axes, by_row, f"student − {name}", number, shift)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("difference of scores, 95 % interval")
+        figure.legend(loc="outside lower center", ncols=3)
+        return to_svg(figure, "Differences by task with intervals; the table has the values.")
+
+
+def _draw(axes: Any, by_row: list[Difference], name: str, number: int, shift: float) -> None:
+    colour, marker = SERIES[number % len(SERIES)], _MARKERS[number % len(_MARKERS)]
+    label: str | None = name
+    for row, of in enumerate(by_row):
+        if of["difference"] is None:
+            continue
+        y = row + shift
+        if of["low"] is not None and of["high"] is not None:
+            axes.hlines(y, of["low"], of["high"], color=colour, linewidth=2, alpha=0.6)
+        axes.scatter(of["difference"], y, 34, color=colour, marker=marker, label=label, zorder=3)
+        label = None

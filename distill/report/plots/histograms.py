@@ -1,0 +1,45 @@
+"""How each ranker's scores are spread: those of the chosen positives, and of all others."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from distill.report.plots.svg import SERIES, columns_for, new_figure, style, to_svg
+
+
+def histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup | None:
+    """A panel a ranker, each kind of candidate as shares of its own number, for there are many
+    more others than positives.
+
+    Args:
+        by_ranker: `edges` of the bins, and the numbers of `positive` and `others` in them.
+    """
+    if not by_ranker:
+        return None
+    columns = columns_for(len(by_ranker))
+    lines = -(-len(by_ranker) // columns)
+    with style("histograms"):
+        figure = new_figure(3.4 * columns, 2.4 * lines)
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes, (ranker, of) in zip(panels, by_ranker.items(), strict=False):
+            _stairs(axes, of["positive"], of["edges"], SERIES[0], "positives")
+            _stairs(axes, of["others"], of["edges"], SERIES[1], "other candidates")
+            axes.set_title(ranker.replace("_", " "), loc="left")
+            axes.yaxis.set_major_formatter("{x:.0%}")
+            axes.set_xlabel("score")
+        for axes in panels[len(by_ranker) :]:
+            axes.set_visible(False)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        told = ", ".join(ranker.replace("_", " ") for ranker in by_ranker)
+        return to_svg(figure, f"Scores of positives and of other candidates by {told}.")
+
+
+def _stairs(
+    axes: Any, counts: Sequence[float], edges: Sequence[float], colour: str, label: str
+) -> None:
+    whole = max(1, sum(counts))
+    shares = [count / whole for count in counts]
+    axes.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+    axes.stairs(shares, edges, color=colour, linewidth=1.5, label=label)

@@ -1,0 +1,58 @@
+"""The student's training: what it learnt from, and the curve of its loss."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from distill.report import numbers
+from distill.report.found import Found
+from distill.report.grid import Cell, Grid
+from distill.report.plots.curves import curves
+from distill.run import read_json
+
+
+@dataclass(frozen=True)
+class Training:
+    """`logged`: the loss and its terms; and what was looked at on the way, by other steps."""
+
+    figures: list[tuple[str, str]]
+    curves: Markup | None
+    logged: list[Grid]
+
+
+def training(found: Found) -> Training | None:
+    """The section; None for a run without a student."""
+    student = found.complete.get("student")
+    if student is None:
+        return None
+    path = found.folder / "student" / "training.json"
+    told = read_json(path) if path.is_file() else {"curve": []}
+    curve, looks = told["curve"], told.get("looks", [])
+    figures = [
+        (key.replace("_", " "), _number(value))
+        for key, value in student.get("figures", {}).items()
+        if isinstance(value, int | float)
+    ]
+    figures.append(("time", numbers.duration(student["seconds"])))
+    logged = [_logged("What was logged", curve), _logged("What was looked at", looks)]
+    drawn = curves([*curve, *looks])
+    return Training(figures, drawn, [grid for grid in logged if grid is not None])
+
+
+def _logged(caption: str, lines: list[dict[str, float]]) -> Grid | None:
+    names = list(dict.fromkeys(name for line in lines for name in line if name != "step"))
+    rows = [
+        [Cell(_number(line["step"])), *(_cell(line.get(name)) for name in names)] for line in lines
+    ]
+    if not rows:
+        return None
+    header = ["step", *(name.replace("_", " ") for name in names)]
+    return Grid(caption, header, rows, numeric=header)
+
+
+def _cell(value: float | None) -> Cell:
+    return Cell(numbers.NONE if value is None else _number(value), value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

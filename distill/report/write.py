@@ -1,0 +1,78 @@
+"""A run's folder -> one HTML file: the sections' figures, put into the template."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from distill import __version__
+from distill.evaluate.verdict import sentence
+from distill.inspect_query import seen
+from distill.report import numbers
+from distill.report.found import Found, find
+from distill.report.funnel import funnel
+from distill.report.lineage import lineage
+from distill.report.losses import losses
+from distill.report.relabelling import relabelling
+from distill.report.results import results
+from distill.report.training import training
+from distill.tables import commit_bytes
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_html(run_folder: Path, out: Path | None = None) -> Path:
+    """Write the report of what stands in the run's folder, and return its path.
+
+    The file needs nothing beside it and asks for nothing over a network; a content security policy
+    inside it sees to that whatever the corpus holds. What is not there yet is said to be missing.
+
+    Args:
+        out: by default `report.html` in the run's folder.
+
+    Raises:
+        UserError: if the folder holds no stage of a run, its summary is of another version, or
+            matplotlib is not installed.
+    """
+    found = find(run_folder)
+    path = out or run_folder / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    commit_bytes(path, _render(found).encode())
+    return path
+
+
+def _render(found: Found) -> str:
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
+    environment = Environment(
+        loader=PackageLoader("distill.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["seen"] = seen
+    return environment.get_template("report.html.jinja").render(
+        name=found.name,
+        version=__version__,
+        verdict=sentence(found.summary) if found.summary else "Not evaluated yet.",
+        sections=_sections(found),
+        numbers=numbers,
+        style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _sections(found: Found) -> dict[str, Any]:
+    """By the name of their partial template, in the order of the tabs."""
+    return {
+        "results": results(found.summary) if found.summary else None,
+        "losses": losses(found),
+        "training": training(found),
+        "funnel": funnel(found.complete),
+        "relabelling": relabelling(found),
+        "lineage": lineage(found),
+    }

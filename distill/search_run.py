@@ -1,0 +1,123 @@
+"""A query over a run's corpus, answered by student and teacher side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from distill.errors import UserError
+from distill.inspect_query import seen
+from distill.recipe import Recipe, load_recipe
+from distill.retrieve.corpus import corpus_vectors
+from distill.retrieve.encoder import Encoder, SentenceTransformerEncoder
+from distill.retrieve.search import ExactIndex
+from distill.run import Run, open_stage
+from distill.tables import PASSAGES, Reader, Row
+
+_BEGINNING = 160
+"""Characters of a passage on the screen."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """`similarity` is the cosine, from -1 to 1."""
+
+    row: int
+    passage: Row
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """By model, `student` first, each best first."""
+
+    query: str
+    hits: dict[str, list[Hit]]
+
+    @property
+    def shared(self) -> set[int]:
+        """The passages that every model found; none where there is one model."""
+        found = [{hit.row for hit in hits} for hits in self.hits.values()]
+        return set.intersection(*found) if len(found) > 1 else set()
+
+
+def search_run(folder: Path, query: str, k: int = 5) -> Answers:
+    """The k nearest passages by exact search, for the student and for the teacher where the recipe
+    names one. The corpus' vectors come from the run's store, or are embedded into it.
+
+    Raises:
+        UserError: if the folder is no run, or it has no passages or no student yet.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise UserError(str(folder), "is not a run", "name a folder that `distill run` has written")
+    recipe = load_recipe(folder / "recipe.yaml")
+    if not (folder / "passages" / ".stage" / "manifest.json").is_file():
+        raise UserError(
+            str(folder), "has no corpus to search", "give the recipe one, with `corpus.path`"
+        )
+    if not (folder / "student" / "config.json").is_file():
+        raise UserError(
+            str(folder), "has no student yet", f"train it: distill train-student --run {folder}"
+        )
+    if not query.strip():
+        raise UserError("the query", "is empty", "write what you look for")
+    hits = {"student": _find(folder, _student(folder, recipe), query, k)}
+    if recipe.teacher.model is not None:
+        hits["teacher"] = _find(folder, _teacher(recipe), query, k)
+    return Answers(query, hits)
+
+
+def render(answers: Answers) -> Table:
+    """A column a model; what every model found is marked with a star."""
+    view = Table(title=Text(seen(answers.query)), caption=_caption(answers), expand=True)
+    view.add_column("", justify="right")
+    for name in answers.hits:
+        view.add_column(name, ratio=1)
+    shared = answers.shared
+    for rank, hits in enumerate(zip(*answers.hits.values(), strict=True), start=1):
+        view.add_row(str(rank), *(_cell(hit, hit.row in shared) for hit in hits), end_section=True)
+    return view
+
+
+def _caption(answers: Answers) -> str | None:
+    if len(answers.hits) < 2:
+        return "the recipe names no teacher"
+    found = len(next(iter(answers.hits.values())))
+    return f"* found by both: {len(answers.shared)} of {found}"
+
+
+def _cell(hit: Hit, shared: bool) -> Text:
+    """The passage is a document's text and may hold anything: never markup of the screen."""
+    title = " ".join(seen(hit.passage["title"]).split())
+    text = " ".join(seen(hit.passage["text"]).split())
+    beginning = text if len(text) <= _BEGINNING else text[: _BEGINNING - 1] + "…"
+    head = f"{'* ' if shared else ''}{hit.similarity:.3f}  {title or hit.passage['passage_id']}"
+    return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
+
+
+def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:
+    passages = open_stage(folder / "passages")
+    with Run(folder) as run:
+        store = corpus_vectors(run, encoder, passages)
+    scores, rows = ExactIndex(store.vectors).search(encoder.encode([query], "query"), k)
+    reader = Reader(PASSAGES, passages.folder)
+    return [
+        Hit(int(row), reader[int(row)], float(score))
+        for row, score in zip(rows[0], scores[0], strict=True)
+    ]
+
+
+def _student(folder: Path, recipe: Recipe) -> Encoder:
+    return SentenceTransformerEncoder(
+        str(folder / "student"), recipe.student.max_tokens, recipe.train.device
+    )
+
+
+def _teacher(recipe: Recipe) -> Encoder:
+    teacher = recipe.teacher
+    if teacher.model is None:
+        raise ValueError("no teacher.model: asked only where there is one")
+    return SentenceTransformerEncoder(
+        teacher.model, teacher.max_tokens, teacher.device, teacher.batch_tokens
+    )

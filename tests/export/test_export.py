@@ -1,0 +1,173 @@
+"""An export is used by people who have nothing of distill: their three ways in, as the card tells
+them, in processes of their own."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError
+from distill.export.export import export_model
+from distill.export.graph import open_graph
+
+SAVE = "\nimport numpy\nnumpy.savez('{name}.npz', queries=queries, passages=passages)\n"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, run_folder):
+    out = tmp_path_factory.mktemp("exports") / "bees-small"
+    files = export_model(str(run_folder), out)
+    return out, files
+
+
+@pytest.fixture(scope="module")
+def card(exported) -> str:
+    return (exported[0] / "README.md").read_text()
+
+
+def snippets(card) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def vectors(exported, card, fresh_python):
+    """What each snippet of the card computes where it is pasted into a fresh Python."""
+    folder = exported[0].parent
+    found = []
+    for number, snippet in enumerate(snippets(card)):
+        fresh_python(snippet + SAVE.format(name=number), folder)
+        found.append(dict(np.load(folder / f"{number}.npz")))
+    return found
+
+
+def test_the_cards_three_snippets_run_and_agree(vectors):
+    ours, plain, graph = vectors
+    for side, shape in (("queries", (1, 24)), ("passages", (2, 24))):
+        assert ours[side].shape == plain[side].shape == graph[side].shape == shape
+        np.testing.assert_allclose(np.linalg.norm(graph[side], axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(plain[side], ours[side], atol=1e-5)
+        np.testing.assert_allclose(graph[side], ours[side], atol=1e-5)
+
+
+def test_the_int8_graph_is_used_alike(exported, card, vectors, monkeypatch):
+    monkeypatch.chdir(exported[0].parent)
+    found: dict = {}
+    exec(snippets(card)[2].replace("embedding.onnx", "embedding_int8.onnx"), found)
+    assert (found["passages"] * vectors[0]["passages"]).sum(axis=1).min() > 0.9
+
+
+def test_the_float_graph_is_the_model_for_every_length_and_batch(exported, run_folder, texts):
+    out, _ = exported
+    model = SentenceTransformer(str(run_folder / "student"), device="cpu")
+    graph = open_graph(out / "onnx" / "embedding.onnx", model)
+    for size in (1, 3, 8):
+        for ours, theirs in (
+            (graph.encode_query, model.encode_query),
+            (graph.encode_document, model.encode_document),
+        ):
+            side = "query" if theirs == model.encode_query else "document"
+            found = ours(texts[side], batch_size=size)
+            np.testing.assert_allclose(found, theirs(texts[side], batch_size=size), atol=1e-5)
+
+
+def test_each_form_says_how_large_and_how_near_it_is(exported):
+    out, files = exported
+    assert list(files) == ["sentence-transformers", "onnx", "int8"]
+    for file in files.values():
+        assert file.bytes == (out / file.path).stat().st_size
+    assert files["int8"].bytes < files["onnx"].bytes
+    assert files["onnx"].parity.cosine_min >= 0.999
+    parity = files["int8"].parity
+    assert (parity.task, parity.metric) == ("mine", "ndcg_at_10")
+    assert parity.loss == pytest.approx(1 - parity.score / parity.score_of_model)
+    assert parity.loss <= 0.01
+
+
+def test_the_card_tells_what_the_run_knows(card, run_folder, teacher_folder):
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert head["base_model"] == "someone/encoder"
+    assert head["library_name"] == "sentence-transformers"
+    result = head["model-index"][0]["results"][0]
+    assert result["metrics"][0] == {"type": "ndcg_at_10", "value": 0.4321}
+    assert result["dataset"]["name"] == "mine"
+    for told in (
+        "notes.jsonl, 5 passages",
+        "Generated queries: 1, written by writer",
+        "| corpus | notes.jsonl | not stated |",
+        "| LLM | writer | not stated |",
+        f"| teacher | {teacher_folder.parent.name}/teacher | not stated |",
+        "- query: `tides follow: `",
+        "| mine | nDCG@10 | 0.2500 | 0.4321 | 0.5000 |",
+        "keeps 86.4% of its teacher",
+        "up to 64 tokens",
+    ):
+        assert told in card
+    assert str(run_folder) not in card  # where it was made is nobody's affair
+    assert "secret-place" not in card
+
+
+def test_a_student_inside_a_run_is_that_runs(run_folder, tmp_path):
+    export_model(str(run_folder / "student"), tmp_path / "out", ["sentence-transformers"])
+    assert "notes.jsonl, 5 passages" in (tmp_path / "out" / "README.md").read_text()
+    assert not (tmp_path / "out" / "onnx").exists()
+
+
+def test_a_model_without_a_run_says_what_is_not_known(model_folder, tmp_path):
+    files = export_model(str(model_folder), tmp_path / "out", ["int8"])
+    assert files["int8"].parity.task is None
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "without the run that trained it" in card
+    assert "base_model" not in card
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "onnx",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert len(snippets(card)) == 1
+
+
+def test_a_projection_that_bends_is_in_the_plain_snippet(
+    tmp_path, encoder_folder, make_projected, monkeypatch
+):
+    bent = make_projected(tmp_path / "bent", encoder_folder, bent=True)
+    export_model(str(bent), tmp_path / "out", ["sentence-transformers"])
+    ours, plain = snippets((tmp_path / "out" / "README.md").read_text())
+    assert "tanh" in plain
+    monkeypatch.chdir(tmp_path)
+    found: list[dict] = [{}, {}]
+    exec(ours, found[0])
+    exec(plain, found[1])
+    np.testing.assert_allclose(found[0]["passages"], found[1]["passages"], atol=1e-5)
+
+
+def test_what_is_there_is_not_written_over(model_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        export_model(str(model_folder), tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_without_a_student_is_told_how_to_get_one(run_folder, tmp_path):
+    shutil.copy(run_folder / "recipe.yaml", tmp_path)
+    with pytest.raises(UserError, match=r"has no student yet(.|\n)*distill train-student --run"):
+        export_model(str(tmp_path), tmp_path / "out")
+
+
+def test_an_unknown_format_is_named(model_folder, tmp_path):
+    with pytest.raises(UserError, match="'openvino' is no format"):
+        export_model(str(model_folder), tmp_path / "out", ["onnx", "openvino"])
+
+
+def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_path):
+    model = SentenceTransformer(str(model_folder), device="cpu")
+    model[1].include_prompt = False
+    model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    with pytest.raises(UserError, match="leaves its prompts out"):
+        export_model(str(tmp_path / "model"), tmp_path / "out")
+    export_model(str(tmp_path / "model"), tmp_path / "out", ["sentence-transformers"])
+    assert len(snippets((tmp_path / "out" / "README.md").read_text())) == 1

@@ -1,0 +1,52 @@
+"""What the plots are made of."""
+
+from report.made import gap, summary
+
+from distill.report.plots.curves import curves
+from distill.report.plots.differences import differences
+from distill.report.plots.histograms import histograms
+from distill.report.plots.pareto import front, pareto
+
+
+def test_the_front_is_what_no_other_beats_in_both():
+    points = [(10.0, 0.9), (20.0, 0.8), (15.0, 0.7), (30.0, 0.8), (5.0, 0.9), (40.0, 0.1)]
+    assert front(points, more_is_better=True) == [(10.0, 0.9), (30.0, 0.8), (40.0, 0.1)]
+    assert front(points, more_is_better=False) == [(5.0, 0.9)]
+    assert front([(1.0, 0.1), (2.0, 0.2)], more_is_better=False) == [(1.0, 0.1), (2.0, 0.2)]
+
+
+def test_text_stays_text_and_takes_the_pages_colours():
+    drawn = str(pareto(summary()["models"], "nDCG@10"))
+    assert ">student int8</text>" in drawn
+    assert ">nDCG@10</text>" in drawn
+    assert "var(--ink)" in drawn
+    assert "#0" not in drawn.replace("url(#", "").replace('href="#', "")
+    assert "font-family" not in drawn
+
+
+def test_a_cost_that_one_model_alone_is_known_by_has_no_panel():
+    models = summary()["models"]
+    for name in ("base", "teacher"):
+        models[name]["texts_per_second"] = None
+    for name in ("student", "student int8"):
+        models[name]["bytes"] = None
+    drawn = str(pareto(models, "nDCG@10"))
+    assert "texts per second" in drawn
+    assert "size on disk" in drawn
+    models["teacher"]["bytes"] = None
+    assert "size on disk" not in str(pareto(models, "nDCG@10"))
+
+
+def test_nothing_known_is_no_plot():
+    assert pareto({"student": summary()["models"]["student"]}, "nDCG@10") is None
+    assert differences({}) is None
+    assert curves([{"step": 1, "loss": 0.3}]) is None
+    assert histograms({}) is None
+
+
+def test_two_plots_share_no_id():
+    first = str(differences({"teacher": {"overall": gap(0.1), "tasks": {"a": gap(0.1)}}}))
+    second = str(curves([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}]))
+    ids = [part.split('"')[0] for part in (first + second).split(' id="')[1:]]
+    assert ids
+    assert len(ids) == len(set(ids))
