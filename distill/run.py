@@ -210,7 +210,8 @@ class Run:
                 "wait for it to end, or give this run another folder with --run",
             ) from None
         for stray in self.folder.rglob(".*.part"):
-            stray.unlink()
+            if stray.is_file():
+                stray.unlink()
         return self
 
     def __exit__(
