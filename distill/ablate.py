@@ -16,13 +16,13 @@ from rich.table import Table
 
 from distill.errors import UserError
 from distill.evaluate.contender import open_contender
-from distill.evaluate.evaluate import TaskScore, load_data, score_tasks
-from distill.evaluate.markdown import table
+from distill.evaluate.evaluate import TaskScore, load_data, score_tasks, task_mark
 from distill.evaluate.significance import differences
-from distill.evaluate.stage import tasks_of
+from distill.evaluate.stage import given_tasks, tasks_of
 from distill.evaluate.summary import SCHEMA, metric_label
 from distill.pipeline import Job
 from distill.recipe import Recipe, override
+from distill.report.markdown import table
 from distill.run import Run, fingerprint, read_json, write_json
 from distill.tables import commit_bytes
 
@@ -66,23 +66,25 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
             "name them: `ablation: {arms: {plain: {}, other: {relabel.positive: seed}}}`",
         )
     arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
+    # What is held out is made of the corpus, which the recipe names.
+    data = {task.metadata.name: task_mark(task) for task in given_tasks(recipe)}
     scores: dict[str, list[list[TaskScore]]] = {name: [] for name in arms}
     base: list[TaskScore] = []
     for name, of_arm in arms.items():
         for seed in recipe.ablation.seeds:
-            student, base = _student_and_base(folder, of_arm, seed)
+            student, base = _student_and_base(folder, of_arm, seed, data)
             scores[name].append(student)
     found = [Arm(name, of_arm) for name, of_arm in scores.items()]
     return [*found, Arm("base, untrained", [base])]
 
 
 def _student_and_base(
-    folder: Path, recipe: Recipe, seed: int
+    folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any]
 ) -> tuple[list[TaskScore], list[TaskScore]]:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
     settings = trained.model_dump(mode="json", exclude={"ablation"})
-    mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings}, {})
+    mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings, "tasks": data}, {})
     path = folder / "ablation" / f"{mark}.json"
     if path.exists():
         kept = read_json(path)

@@ -1,5 +1,6 @@
 """A query over a run's corpus, answered by student and teacher side by side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,10 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.errors import UserError
+from distill.evaluate.contender import Contender
+from distill.evaluate.contenders import open_contenders
 from distill.inspect_query import seen
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import load_recipe
 from distill.retrieve.corpus import corpus_vectors
-from distill.retrieve.encoder import Encoder, SentenceTransformerEncoder
+from distill.retrieve.encoder import Encoder, Side, Vectors, unit
 from distill.retrieve.search import ExactIndex
 from distill.run import Run, open_stage
 from distill.tables import PASSAGES, Reader, Row
@@ -62,10 +65,10 @@ def search_run(folder: Path, query: str, k: int = 5) -> Answers:
         )
     if not query.strip():
         raise UserError("the query", "is empty", "write what you look for")
-    hits = {"student": _find(folder, _student(folder, recipe), query, k)}
-    if recipe.teacher.model is not None:
-        hits["teacher"] = _find(folder, _teacher(recipe), query, k)
-    return Answers(query, hits)
+    task = recipe.student.default_task
+    contenders = open_contenders(recipe, {"student": folder / "student"})
+    found = {role: _find(folder, _Asked(of, task), query, k) for role, of in contenders.items()}
+    return Answers(query, found)
 
 
 def render(answers: Answers) -> Table:
@@ -96,6 +99,29 @@ def _cell(hit: Hit, shared: bool) -> Text:
     return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
 
 
+class _Asked:
+    """A model of the run as an index asks it. One that is instructed gets the student's default
+    task before a query: a search has no task of its own."""
+
+    def __init__(self, contender: Contender, task: str) -> None:
+        self.dimensions = contender.dimensions
+        # As the retriever's is, whose vectors of the passages serve where it is the same model.
+        self.identity: dict[str, str | int] = {
+            "model": contender.reference,
+            "revision": contender.revision,
+            "max_tokens": contender.max_tokens or "all",
+        }
+        self._embedder = contender.embedder
+        prompts = contender.prompts
+        self._prompts: dict[Side, str] = {
+            "query": prompts.instructed(task),
+            "document": prompts.of_side("document"),
+        }
+
+    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+        return unit(self._embedder.embed(texts, self._prompts[side], side))
+
+
 def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:
     passages = open_stage(folder / "passages")
     with Run(folder) as run:
@@ -106,18 +132,3 @@ def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:
         Hit(int(row), reader[int(row)], float(score))
         for row, score in zip(rows[0], scores[0], strict=True)
     ]
-
-
-def _student(folder: Path, recipe: Recipe) -> Encoder:
-    return SentenceTransformerEncoder(
-        str(folder / "student"), recipe.student.max_tokens, recipe.train.device
-    )
-
-
-def _teacher(recipe: Recipe) -> Encoder:
-    teacher = recipe.teacher
-    if teacher.model is None:
-        raise ValueError("no teacher.model: asked only where there is one")
-    return SentenceTransformerEncoder(
-        teacher.model, teacher.max_tokens, teacher.device, teacher.batch_tokens
-    )

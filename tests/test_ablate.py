@@ -34,6 +34,10 @@ def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_p
     monkeypatch.setattr(distill.ablate, "Job", None)
     again = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert again.stdout == done.stdout
+    # Not of other data.
+    monkeypatch.setattr(distill.ablate, "task_mark", lambda task: "another")
+    with pytest.raises(TypeError, match="not callable"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
 
 
 def test_an_arm_with_an_unknown_key_is_refused_by_name(recipe_file):

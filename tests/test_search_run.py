@@ -50,6 +50,17 @@ def test_each_model_ranks_by_its_own_cosine(run, encoder_folder, teacher_folder)
         assert all(hit.passage["text"] == TEXTS[hit.passage["passage_id"]] for hit in found)
 
 
+def test_an_instructed_teacher_gets_the_students_default_task(run, tmp_path, teacher_folder):
+    shutil.copytree(run, tmp_path / "run")
+    teacher = {"model": str(teacher_folder), "instruction_template": "Do {instruction}: {query}"}
+    write_recipe(tmp_path / "run", teacher=teacher, student={"default_task": "find bees"})
+    found = search_run(tmp_path / "run", QUERY, k=3).hits["teacher"]
+    model = SentenceTransformer(str(teacher_folder), device="cpu")
+    asked = model.encode([QUERY], prompt="Do find bees: ")
+    expected = sorted((asked @ model.encode_document([*TEXTS.values()]).T)[0].tolist())[::-1]
+    assert [hit.similarity for hit in found] == pytest.approx(expected[:3], abs=1e-5)
+
+
 def test_the_passages_that_both_found_are_marked(run):
     answers = search_run(run, QUERY, k=6)
     assert len(answers.shared) == 6

@@ -25,8 +25,8 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
         click.echo(dump_recipe(recipe), nl=False)
         return
     from distill.evaluate.compare import render, sentence
-    from distill.evaluate.report import write_report
     from distill.evaluate.summary import read_summary
+    from distill.report.text import write_report
     from distill.report.write import write_html
 
     with open_job(recipe, folder, overwrite) as job:

@@ -46,10 +46,10 @@ def compare(
     out: Path,
     variants: Mapping[str, Contender] | None = None,
     published: Mapping[str, Published] | None = None,
-    batch_size: int = 64,
     speed_texts: int = 256,
     rounds: int = 3,
     seed: int = 0,
+    evaluated: Path | None = None,
 ) -> Summary:
     """Evaluate every contender on every task, and measure their speed on the same documents.
 
@@ -57,15 +57,18 @@ def compare(
 
     Args:
         contenders: by role: `student`, and any of `teacher`, `base`, `base-2`, ...
-        out: mteb's results go to `out/results`, and are not computed again where they are there;
-            the values of single items to `out/items.json`, as {task: {item: {role: value}}}.
+        out: gets the values of single items, `items.json`, as {task: {item: {role: value}}}.
         variants: of the student, by the name of their row (`student_variants`); their speed is the
-            student's, whose vectors they are made of.
+            student's, whose vectors they are made of, or for documents that the teacher embeds
+            the teacher's.
         published: results of others (`read_published`).
         speed_texts: documents of the first task on which texts a second are measured.
+        evaluated: where mteb's results and the vectors are kept, and not computed again where they
+            are there; by default `out`.
 
     Raises:
-        UserError: without a task or a student, or where a task's data cannot be read.
+        UserError: without a task or a student, where a published model has the name of a role, or
+            where a task's data cannot be read.
     """
     if not tasks:
         raise UserError("compare", "no task is named", "name at least one, for example SciFact")
@@ -73,9 +76,11 @@ def compare(
         raise UserError("compare", "no student is named", "give the student's folder or hub id")
     variants, published = variants or {}, published or {}
     own = _in_order(contenders, variants)
+    _check_names(own, published)
+    of_folder = [task.data_loaded for task in tasks]
     load_data(tasks[0])
     texts = document_texts(tasks[0], speed_texts)
-    scores = _score_all(own, tasks, out, batch_size)
+    scores = _score_all(own, tasks, of_folder, evaluated or out)
     models = {role: c.model for role, c in own.items() if c.model and role not in variants}
     speed = measure_speed(models, texts, rounds)
     write_json(out / "items.json", _items(scores))
@@ -113,16 +118,27 @@ def _in_order(
     return found | ({"teacher": contenders["teacher"]} if "teacher" in contenders else {})
 
 
+def _check_names(own: Mapping[str, Contender], published: Mapping[str, Published]) -> None:
+    for name in own.keys() & published.keys():
+        raise UserError(
+            f"published results of {name!r}",
+            f"would stand in the place of this comparison's own {name}",
+            "give the folder above them a model's name, OWNER__MODEL/REVISION, or leave them out",
+        )
+
+
 def _score_all(
-    contenders: Mapping[str, Contender], tasks: "Sequence[AbsTask]", out: Path, batch_size: int
+    contenders: Mapping[str, Contender],
+    tasks: "Sequence[AbsTask]",
+    of_folder: Sequence[bool],
+    out: Path,
 ) -> Scores:
     """Task by task: the data of one is in memory at a time, but for what a folder has filled."""
     scores: Scores = {role: [] for role in contenders}
-    for task in tasks:
-        of_folder = task.data_loaded
+    for task, filled in zip(tasks, of_folder, strict=True):
         for role, contender in contenders.items():
-            scores[role] += score_tasks(contender, [task], out, batch_size)
-        if task.data_loaded and not of_folder:
+            scores[role] += score_tasks(contender, [task], out)
+        if task.data_loaded and not filled:
             task.unload_data()
     return scores
 
@@ -165,10 +181,11 @@ def _summary(
         for role, contender in own.items()
     }
     for role in variants:
-        parent = models["student"]
+        # Documents are what many are embedded of; a query is one.
+        documents = "student" if own[role].documents is None else "teacher"
         models[role]["variant_of"] = "student"
-        models[role]["texts_per_second"] = parent["texts_per_second"]
-        models[role]["latency_ms"] = parent["latency_ms"]
+        models[role]["texts_per_second"] = models[documents]["texts_per_second"]
+        models[role]["latency_ms"] = models["student"]["latency_ms"]
     models |= {name: _published_figures(of, tasks) for name, of in published.items()}
     everyone = scores | {name: of.scores for name, of in published.items()}
     return {

@@ -19,6 +19,10 @@ from distill.models import resolve, revision
 from distill.recipe import Retriever
 from distill.sentence_models import load_sentence_model
 
+_LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_COPIES = ("onnx", "openvino", "original")
+"""Folders in which repositories keep the same weights in other formats."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -56,16 +60,12 @@ class Contender:
 
     @property
     def bytes_on_disk(self) -> int | None:
-        """The model's files; hidden ones are bookkeeping and not counted. None where there are
-        none here."""
+        """The files that are loaded: no bookkeeping, which is hidden, and no copy of the weights
+        in another format. None where there are none here."""
         if self.folder is None:
             return None
-        files = (p for p in self.folder.rglob("*") if p.is_file())
-        return sum(
-            p.stat().st_size
-            for p in files
-            if not any(part.startswith(".") for part in p.relative_to(self.folder).parts)
-        )
+        files = (p for kind in _LOADED for p in self.folder.rglob(kind) if p.is_file())
+        return sum(p.stat().st_size for p in files if _of_model(p.relative_to(self.folder)))
 
     @property
     def experiment(self) -> dict[str, str | int]:
@@ -81,6 +81,10 @@ class Contender:
             "documents_prompts": other.prompts.mark if other else None,
         }
         return {key: value for key, value in departs.items() if value is not None}
+
+
+def _of_model(path: Path) -> bool:
+    return path.parts[0] not in _COPIES and not any(part.startswith(".") for part in path.parts)
 
 
 def open_contender(
@@ -149,10 +153,11 @@ def _load(reference: str, folder: Path, device: str | None) -> SentenceTransform
 
 def mteb_name(reference: str) -> str:
     """A name of mteb's form owner/model: a hub id is its own; a folder `demo/student` is
-    distill/demo-student; a model in a wheel is wheel/PACKAGE-FOLDER."""
+    distill/demo-student; a model in a wheel, which may hold several, is wheel/PACKAGE-PATH."""
     if reference.startswith("wheel:"):
         path = reference.removeprefix("wheel:").partition("#")[0].rstrip("/")
-        return f"wheel/{path.partition('==')[0]}-{path.rpartition('/')[2]}"
+        package, _, within = path.partition("==")
+        return f"wheel/{package}-{within.partition('/')[2].replace('/', '-')}"
     folder = Path(reference).expanduser()
     if folder.exists():
         folder = folder.resolve()

@@ -44,17 +44,14 @@ def evaluate_model(
     reference: str | Path,
     tasks: "Sequence[AbsTask]",
     out: Path,
-    batch_size: int = 64,
     max_tokens: int | None = None,
     device: str | None = None,
 ) -> list[TaskScore]:
     """`score_tasks` for a model by its reference; with `max_tokens` it reads no more of a text."""
-    return score_tasks(open_contender(reference, max_tokens, device), tasks, out, batch_size)
+    return score_tasks(open_contender(reference, max_tokens, device), tasks, out)
 
 
-def score_tasks(
-    contender: Contender, tasks: "Sequence[AbsTask]", out: Path, batch_size: int = 64
-) -> list[TaskScore]:
+def score_tasks(contender: Contender, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
     """The model's score on each task, in the order of `tasks`.
 
     Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in
@@ -71,7 +68,7 @@ def score_tasks(
         score = _stored(cache, task, model.mteb_model_meta)
         if score is None:
             begun = time.perf_counter()
-            _compute(cache, task, model, batch_size)
+            _compute(cache, task, model)
             score = _stored(cache, task, model.mteb_model_meta)
             if score is None:
                 raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
@@ -103,14 +100,14 @@ def load_data(task: "AbsTask") -> None:
         task.convert_v1_dataset_format_to_v2(num_proc=None)
 
 
-def _compute(cache: Any, task: Any, model: Any, batch_size: int) -> None:
+def _compute(cache: Any, task: Any, model: Any) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
     predicts = gives_predictions(task)
     with (
         record_queries(task) as by_item,
         TemporaryDirectory() as predictions,
-        _same_draws(task),
+        same_draws(task),
         _quiet(),
     ):
         # Whether a result may be kept is decided in `_stored`: mteb does not look at the data's
@@ -122,7 +119,7 @@ def _compute(cache: Any, task: Any, model: Any, batch_size: int) -> None:
             overwrite_strategy="always",
             prediction_folder=predictions if predicts else None,
             co2_tracker=False,
-            encode_kwargs={"batch_size": batch_size} | bars,
+            encode_kwargs=bars,
             **bars,
         )
         if predicts:
@@ -133,7 +130,7 @@ def _compute(cache: Any, task: Any, model: Any, batch_size: int) -> None:
     # The last file written: its presence says that mteb's is whole.
     path = _items_path(cache, task, model.mteb_model_meta)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _mark(task) | {"by_item": kept})
+    write_json(path, task_mark(task) | {"by_item": kept})
 
 
 def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
@@ -143,14 +140,14 @@ def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
     kept = read_json(path)
     by_item = kept.pop("by_item", None)
     result = cache.load_task_result(task.metadata.name, meta)
-    if kept != _mark(task) or result is None:
+    if kept != task_mark(task) or result is None:
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score
     return TaskScore(task.metadata.name, category, metric, score, by_item)
 
 
-def _mark(task: "AbsTask") -> dict[str, Any]:
+def task_mark(task: "AbsTask") -> dict[str, Any]:
     """What a result was computed of; a benchmark may choose splits and languages of a task."""
     return {
         "metric": task.metadata.main_score,
@@ -167,7 +164,7 @@ def _items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
 
 
 @contextmanager
-def _same_draws(task: Any) -> Iterator[None]:
+def same_draws(task: Any) -> Iterator[None]:
     """mteb draws samples (clustering's texts) from a generator that the task carries along: without
     this, the second model on a task would be measured on others than the first."""
     kept = task.rng_state, task.np_rng

@@ -61,14 +61,21 @@ class Prompts:
             return self.given[side]
         if self.instruction_template is not None and side != "document":
             instruction = instruction_of(task, side)
-            template = self.instruction_template.removesuffix("{query}")
-            return template.replace("{instruction}", instruction) if instruction else ""
+            return self.instructed(instruction) if instruction else ""
         rule = need("mteb.models.abs_encoder", "eval").get_prompt_name
         kind = need("mteb.types", "eval").PromptType
         name = rule(dict(self.named), task, kind(side) if side else None)
         if name is not None:
             return self.named[name]
         return self.of_side(side) if side else self.named.get(self.default or "", "")
+
+    def instructed(self, instruction: str) -> str:
+        """What stands before a query under an instruction; without a template the query's own
+        prompt."""
+        if self.instruction_template is None:
+            return self.of_side("query")
+        template = self.instruction_template.removesuffix("{query}")
+        return template.replace("{instruction}", instruction)
 
     def of_side(self, side: Side) -> str:
         """The prompt of a side, whatever the task."""

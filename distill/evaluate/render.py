@@ -48,7 +48,10 @@ def notes(summary: Summary) -> list[str]:
     found = []
     without = [task for task, of in summary["tasks"].items() if of["items"] is None]
     if without:
-        found.append(f"No values of single items, hence no interval: {', '.join(without)}.")
+        found.append(
+            "No values of single items, hence no interval there or of a mean over them: "
+            f"{', '.join(without)}."
+        )
     published = {r: m["mteb"] for r, m in summary["models"].items() if m["published"]}
     if published:
         told = ", ".join(f"{role} (mteb {version})" for role, version in published.items())

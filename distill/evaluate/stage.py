@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.errors import UserError, need
+from distill.errors import UserError
 from distill.evaluate.compare import compare, student_variants
-from distill.evaluate.contender import Contender, open_contender
-from distill.evaluate.prompts import check_prompts
+from distill.evaluate.contenders import open_contenders
+from distill.evaluate.evaluate import task_mark
 from distill.evaluate.published import Published, read_published
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.tasks import load_task, load_tasks
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 HELD_OUT = "held-out"
+EVALUATED = "evaluated"
+"""In a run: what evaluations have computed. It stays where the stage is set aside, for each result
+and vector there carries what it was computed of."""
 
 
 def evaluate_run(
@@ -27,8 +30,9 @@ def evaluate_run(
     """Compare base, student and teacher, and write the verdict to `evaluation/summary.json` and
     to `summary.json` in the run's folder.
 
-    mteb's results lie in `evaluation/results`, the values of single queries and texts in
-    `evaluation/items.json`. A model whose result on a task is there is not evaluated on it again.
+    mteb's results lie in `evaluated/results`, the vectors in `evaluated/vectors`, the values of
+    single queries and texts in `evaluation/items.json`. A model whose result on a task is there is
+    not evaluated on it again, and a text whose vector is there is not encoded again.
 
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
@@ -42,16 +46,16 @@ def evaluate_run(
     stage = run.stage("evaluation", _settings(recipe, tasks, published), inputs)
     if not stage.complete:
         begun = time.perf_counter()
-        contenders = _contenders(recipe, base, student)
+        contenders = open_contenders(recipe, {"base": base.folder, "student": student.folder})
         summary = compare(
             contenders,
             tasks,
             stage.folder,
             student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
             published,
-            batch_size=asked.batch_size,
             speed_texts=asked.speed_texts,
             seed=recipe.seed,
+            evaluated=run.folder / EVALUATED,
         )
         write_summary(stage.folder / "summary.json", summary)
         stage.finish(seconds=time.perf_counter() - begun, **_scalars(summary))
@@ -65,8 +69,7 @@ def _settings(
     asked, teacher = recipe.evaluate, recipe.teacher
     return {
         "schema": SCHEMA,
-        "tasks": {task.metadata.name: task.metadata.revision for task in tasks},
-        "mteb": need("mteb", "eval").__version__,
+        "tasks": {task.metadata.name: task_mark(task) for task in tasks},
         "speed_texts": asked.speed_texts,
         "teacher": teacher.model and [teacher.model, revision(teacher.model), teacher.max_tokens],
         "instruction_template": teacher.instruction_template,
@@ -90,9 +93,15 @@ def tasks_of(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
         raise UserError(
             f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
         )
-    data = Path(asked.task_data) if asked.task_data else None
     own = [_held_out(held_out)] if HELD_OUT in asked.tasks else []
-    return own + load_tasks([n for n in asked.tasks if n != HELD_OUT], asked.benchmarks, data)
+    return own + given_tasks(recipe)
+
+
+def given_tasks(recipe: Recipe) -> "list[AbsTask]":
+    """All but what the run itself holds out."""
+    asked = recipe.evaluate
+    data = Path(asked.task_data) if asked.task_data else None
+    return load_tasks([n for n in asked.tasks if n != HELD_OUT], asked.benchmarks, data)
 
 
 def _held_out(held_out: Stage | None) -> "AbsTask":
@@ -101,20 +110,6 @@ def _held_out(held_out: Stage | None) -> "AbsTask":
             f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
         )
     return load_task(held_out.folder.name, held_out.folder.parent)
-
-
-def _contenders(recipe: Recipe, base: Stage, student: Stage) -> dict[str, Contender]:
-    device = recipe.train.device
-    found = {
-        "base": open_contender(base.folder, device=device),
-        "student": check_prompts(open_contender(student.folder, device=device), {}),
-    }
-    teacher = recipe.teacher
-    if teacher.model is not None:
-        found["teacher"] = open_contender(
-            teacher.model, teacher.max_tokens, teacher.device, teacher.instruction_template
-        )
-    return found
 
 
 def _scalars(summary: Summary) -> dict[str, float]:

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import TypedDict
 
 from distill.errors import UserError
-from distill.run import read_json
+from distill.run import open_stage, read_json
 from distill.tables import commit_bytes
 
 SCHEMA = 2
@@ -96,6 +96,27 @@ def read_summary(path: Path) -> Summary:
             "evaluate again: distill run with --overwrite stale, or distill compare",
         )
     return found
+
+
+def current_summary(run_folder: Path) -> Summary | None:
+    """The verdict on a run as it stands; None where it is not evaluated to the end, or the student,
+    the base or what is held out has been made anew since.
+
+    Raises:
+        UserError: if an earlier distill has written it.
+    """
+    evaluation = run_folder / "evaluation"
+    if not (evaluation / ".stage" / "manifest.json").is_file():
+        return None
+    manifest = open_stage(evaluation).manifest
+    inputs = manifest["inputs"].items()
+    of_now = all(_mark_of(run_folder / name) == mark for name, mark in inputs)
+    return read_summary(evaluation / "summary.json") if manifest["complete"] and of_now else None
+
+
+def _mark_of(stage: Path) -> str | None:
+    standing = (stage / ".stage" / "manifest.json").is_file()
+    return open_stage(stage).fingerprint if standing else None
 
 
 def pair(one: str, other: str) -> str:

@@ -42,7 +42,6 @@ class Evaluate(Section):
     """mteb's benchmarks, such as MTEB(eng, v2): all their tasks."""
     task_data: str | None = None
     """A folder of offline copies, one sub-folder a task; absent: mteb reads the hub."""
-    batch_size: int = Field(64, gt=0)
     speed_texts: int = Field(256, gt=0)
     """Texts a second are measured on so many passages."""
     widths: list[int] = []

@@ -1,1 +1,1 @@
-"""A run's report as one HTML file that reads without a network."""
+"""A run's report: one HTML file that reads without a network, and the same as Markdown."""

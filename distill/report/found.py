@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from distill.errors import UserError
-from distill.evaluate.summary import Summary, read_summary
+from distill.evaluate.summary import Summary, current_summary
 from distill.run import open_stage
 
 Manifest = dict[str, Any]
@@ -17,7 +17,7 @@ Manifest = dict[str, Any]
 @dataclass(frozen=True)
 class Found:
     """`stages`: manifests by name, each after its inputs. `summary` is None for a run that is not
-    evaluated; `recipe_text` is empty for one that was made stage by stage."""
+    evaluated as it stands; `recipe_text` is empty for one that was made stage by stage."""
 
     folder: Path
     stages: dict[str, Manifest]
@@ -33,6 +33,13 @@ class Found:
     def complete(self) -> dict[str, Manifest]:
         return {name: m for name, m in self.stages.items() if m["complete"]}
 
+    @property
+    def not_evaluated(self) -> str:
+        """Why there is no summary."""
+        if self.stages.get("evaluation", {}).get("complete"):
+            return "The student was made anew since the run was evaluated."
+        return "The run is not evaluated yet."
+
 
 def find(run_folder: Path) -> Found:
     """Read a run's manifests, recipe and summary.
@@ -43,9 +50,9 @@ def find(run_folder: Path) -> Found:
     stages = _in_order(_manifests(run_folder))
     if not stages:
         raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
-    path, verdict = run_folder / "recipe.yaml", run_folder / "summary.json"
+    path = run_folder / "recipe.yaml"
     text = path.read_text("utf-8") if path.is_file() else ""
-    summary = read_summary(verdict) if verdict.is_file() else None
+    summary = current_summary(run_folder)
     return Found(run_folder, stages, text, yaml.safe_load(text) or {}, summary)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distill.report import numbers
+from distill.report.decontamination import decontamination
 from distill.report.found import Manifest
 from distill.report.grid import Cell, Grid, words
 from distill.tables import EXAMPLES, GENERATIONS, PARSED, PASSAGES, QUERIES, Table
@@ -25,11 +26,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Funnel:
-    """`decontamination` is empty where queries stand that no evaluation set was held against."""
-
     steps: list[Step]
     dropped: Grid | None
-    decontamination: dict[str, int | str] | None
+    decontamination: list[str]
 
 
 def funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
@@ -41,9 +40,7 @@ def funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
     steps = [_step(table, name, m) for name, m in stages.items() if (table := _table(name))]
     if not any(step.table != PASSAGES.name for step in steps):
         return None
-    queries = stages.get(QUERIES.name)
-    checked = {} if queries is None else queries.get("figures", {}).get("decontamination", {})
-    return Funnel(steps, _reasons(steps), None if queries is None else checked)
+    return Funnel(steps, _reasons(steps), decontamination(stages))
 
 
 def dropped(manifest: Manifest) -> dict[str, int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.errors import UserError
-from distill.evaluate.contender import open_contender
-from distill.evaluate.stage import HELD_OUT
+from distill.evaluate.contenders import open_contenders
+from distill.evaluate.stage import EVALUATED, HELD_OUT
 from distill.evaluate.summary import metric_label
 from distill.evaluate.tasks import load_task
 from distill.recipe import Recipe, load_recipe
@@ -63,14 +63,11 @@ def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) ->
 
 def _hindrance(found: Found) -> str:
     if found.summary is None:
-        return "The run is not evaluated yet."
+        return found.not_evaluated
     if "teacher" not in found.summary["models"]:
         return "The run is evaluated without a teacher."
     if not (_evaluation(found) / "items.json").is_file():
         return "The evaluation kept no values of single queries."
-    inputs = found.stages["evaluation"]["inputs"]
-    if inputs.get("student") != found.stages.get("student", {}).get("fingerprint"):
-        return "The student was trained again since it was evaluated."
     return ""
 
 
@@ -121,13 +118,8 @@ def _search(found: Found) -> list[dict[str, Any]]:
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
-    teacher = recipe.teacher
-    assert teacher.model is not None
-    contenders = {
-        "student": open_contender(found.folder / "student", device=recipe.train.device),
-        "teacher": open_contender(teacher.model, teacher.max_tokens, teacher.device),
-    }
-    vectors = _evaluation(found) / "vectors"
+    contenders = open_contenders(recipe, {"student": found.folder / "student"})
+    vectors = found.folder / EVALUATED / "vectors"
     told = {}
     for name, task in tasks.items():
         keys = [one.item for one in lost if one.task == name]

@@ -23,7 +23,8 @@ _SEED_COLUMNS = {
 
 @dataclass(frozen=True)
 class Relabelling:
-    """`changes`: as `examples` keeps them for reading, each with the passages' ranks in words."""
+    """`scores`: by ranker the `edges` of bins, and the numbers of `positive` and `others` in them.
+    `changes`: as `examples` keeps them for reading, each with the passages' ranks in words."""
 
     changed: str
     queries: str
@@ -31,10 +32,14 @@ class Relabelling:
     notes: list[tuple[str, str]]
     seed_rank: Grid | None
     agreement: Grid | None
-    scores: Markup | None
+    scores: dict[str, dict[str, list[float]]]
     judging: Grid | None
     changes: list[dict[str, Any]]
     changed_in_all: int
+
+    @property
+    def plot(self) -> Markup | None:
+        return histograms(self.scores)
 
 
 def relabelling(found: Found) -> Relabelling | None:
@@ -51,7 +56,7 @@ def relabelling(found: Found) -> Relabelling | None:
         notes=_notes(found.complete),
         seed_rank=_seed_rank(figures.get("seed_rank", {})),
         agreement=_agreement(figures.get("kendall_tau", {})),
-        scores=histograms(figures.get("scores", {})),
+        scores=figures.get("scores", {}),
         judging=_judging(found.complete),
         changes=[_change(one) for one in (read_json(path) if path.is_file() else [])],
         changed_in_all=counts.get("positive changed", 0),

@@ -57,7 +57,7 @@ def _render(found: Found) -> str:
     return environment.get_template("report.html.jinja").render(
         name=found.name,
         version=__version__,
-        verdict=sentence(found.summary) if found.summary else "Not evaluated yet.",
+        verdict=sentence(found.summary) if found.summary else found.not_evaluated,
         sections=_sections(found),
         numbers=numbers,
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),

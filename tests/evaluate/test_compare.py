@@ -1,5 +1,6 @@
 """The verdict on base models, student and teacher."""
 
+import copy
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from tiny import TEXTS
 from distill.errors import UserError
 from distill.evaluate.compare import compare, student_variants
 from distill.evaluate.contender import open_contender
+from distill.evaluate.published import Published
 from distill.evaluate.tasks import load_task
 from distill.evaluate.variants import ASYMMETRIC
 
@@ -142,6 +144,31 @@ def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(contenders):
         student_variants(contenders, with_teacher=True)
     like = alone | {"teacher": contenders["base"]}
     assert list(student_variants(like, with_teacher=True)) == [ASYMMETRIC]
+
+
+def test_over_the_teachers_documents_the_teachers_speed_counts(contenders, tasks, out):
+    two = {"student": contenders["student"], "teacher": contenders["base"]}
+    variants = student_variants(two, with_teacher=True)
+    models = compare(two, tasks[:1], out, variants, speed_texts=4, rounds=1)["models"]
+    both = models[ASYMMETRIC]
+    assert both["texts_per_second"] == models["teacher"]["texts_per_second"]
+    assert both["latency_ms"] == models["student"]["latency_ms"]
+
+
+def test_published_results_do_not_stand_in_for_a_role(contenders, tasks, out):
+    two = {role: contenders[role] for role in ("student", "teacher")}
+    theirs = {"teacher": Published("teacher", None, None, None, None, "2", [])}
+    with pytest.raises(UserError, match="this comparison's own teacher") as refused:
+        compare(two, tasks[:1], out, published=theirs)
+    assert "OWNER__MODEL" in refused.value.remedy
+
+
+def test_what_the_hub_gave_does_not_stay_in_memory(contenders, tasks, out, monkeypatch):
+    (task,) = [copy.copy(tasks[0])]
+    task.data_loaded = False
+    monkeypatch.setattr(task, "load_data", lambda: setattr(task, "data_loaded", True), False)
+    compare({"student": contenders["student"]}, [task], out, speed_texts=2, rounds=1)
+    assert not task.data_loaded
 
 
 def test_nothing_to_compare_is_refused(contenders, tasks, out):

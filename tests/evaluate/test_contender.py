@@ -6,7 +6,7 @@ import pytest
 from tiny import tiny_encoder
 
 from distill.errors import UserError
-from distill.evaluate.contender import as_mteb_model, licence_of, open_contender
+from distill.evaluate.contender import as_mteb_model, licence_of, mteb_name, open_contender
 
 pytest.importorskip("mteb")
 
@@ -70,3 +70,20 @@ def test_a_folder_that_is_no_model_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UserError, match="does not load"):
         open_contender(tmp_path)
+
+
+def test_what_is_not_loaded_does_not_count_as_size(folder):
+    before = open_contender(folder).bytes_on_disk
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(bytes(100))
+    card(folder, "license: apache-2.0")
+    assert open_contender(folder).bytes_on_disk == before
+    (folder / "chat_template.jinja").write_text("{{ x }}")
+    assert open_contender(folder).bytes_on_disk == before + 7
+
+
+def test_the_models_of_one_wheel_have_names_of_their_own():
+    one, other = (f"wheel:pack==1.0/{path}/model#sha256=00" for path in ("small", "large"))
+    assert mteb_name(one) == "wheel/pack-small-model"
+    assert mteb_name(one) != mteb_name(other)

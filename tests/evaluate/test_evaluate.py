@@ -228,7 +228,7 @@ def test_names_have_mtebs_form(tmp_path):
     folder.mkdir(parents=True)
     assert mteb_name(str(folder)) == "distill/demo-student"
     assert mteb_name("intfloat/e5-small-v2@abc") == "intfloat/e5-small-v2"
-    assert mteb_name("wheel:pack==1.0/inside/model#sha256=00") == "wheel/pack-model"
+    assert mteb_name("wheel:pack==1.0/inside/model#sha256=00") == "wheel/pack-inside-model"
 
 
 PUBLISHED = {

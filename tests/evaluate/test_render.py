@@ -132,7 +132,7 @@ def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained()
     assert "mean (task type)" in shown
     assert "mean (task)" in shown
     assert "Spearman" in shown
-    assert "No values of single items, hence no interval: STSBenchmark." in shown
+    assert "hence no interval there or of a mean over them: STSBenchmark." in shown
 
 
 def test_what_a_server_keeps_to_itself_is_left_out(plain):

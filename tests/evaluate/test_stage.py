@@ -9,9 +9,11 @@ from tiny import TEXTS
 
 from distill.errors import UserError
 from distill.evaluate import compare as compare_module
-from distill.evaluate.report import write_report
+from distill.evaluate.embedder import LocalEmbedder
 from distill.evaluate.stage import evaluate_run
+from distill.evaluate.tasks import load_task
 from distill.recipe import Recipe
+from distill.report.text import write_report
 from distill.run import Run
 
 mteb = pytest.importorskip("mteb")
@@ -73,7 +75,7 @@ def test_run_gets_summary_results_and_manifest(evaluated, recipe):
     items = json.loads((folder / "evaluation" / "items.json").read_text())
     assert len(items["held-out"]) == summary["tasks"]["held-out"]["items"] == 9
     assert next(iter(items["SciFact"].values())).keys() == {"base", "student", "teacher"}
-    loaded = mteb.ResultCache(folder / "evaluation").load_results(load_experiments="match_name")
+    loaded = mteb.ResultCache(folder / "evaluated").load_results(load_experiments="match_name")
     assert len(loaded.model_results) == 3
     manifest = json.loads((folder / "evaluation/.stage/manifest.json").read_text())
     assert manifest["complete"]
@@ -111,6 +113,31 @@ def test_stopped_before_its_end_it_keeps_the_scores(evaluated, recipe, monkeypat
     assert (evaluated(recipe) / "summary.json").exists()
 
 
+def test_other_splits_make_another_evaluation(evaluated, recipe, task_data, monkeypatch):
+    task = load_task("SciFact", task_data)
+    monkeypatch.setattr("distill.evaluate.stage.load_tasks", lambda *asked: [task])
+    evaluated(recipe)
+    task._eval_splits = ["train"]
+    with pytest.raises(UserError, match="changed: tasks"):
+        evaluated(recipe)
+
+
+def test_no_text_is_encoded_again_for_other_settings(evaluated, recipe, monkeypatch):
+    folder = evaluated(recipe)
+    before = json.loads((folder / "summary.json").read_text())
+
+    def refuse(*args):
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(LocalEmbedder, "embed", refuse)
+    recipe.evaluate.widths = [8]
+    after = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
+    assert "student@8" in after["models"]
+    for role, model in before["models"].items():
+        assert after["models"][role]["tasks"] == model["tasks"]
+    assert json.loads((folder / "evaluation" / "items.json").read_text())
+
+
 def test_other_data_make_another_evaluation(evaluated, recipe, task_data):
     evaluated(recipe)
     corpus = task_data / "SciFact" / "corpus.jsonl"
@@ -137,7 +164,7 @@ def test_a_recipe_without_tasks_is_refused(evaluated, recipe):
 
 def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path):
     evaluated(recipe)
-    (theirs,) = (tmp_path / "small" / "evaluation" / "results").glob("*-teacher")
+    (theirs,) = (tmp_path / "small" / "evaluated" / "results").glob("*-teacher")
     shutil.copytree(theirs, tmp_path / "published" / theirs.name)
     (name,) = (path.name for path in (tmp_path / "published").iterdir())
     recipe.evaluate.widths = [8]
@@ -184,23 +211,7 @@ def test_report_tells_verdict_stages_and_models(evaluated, recipe):
     assert rows[2:5] == ["base model", "student", "teacher"]
     assert rows.index("held-out") < rows.index("evaluation")
     assert "- student: loss end 0.5000" in text
-    assert "- LLM: `some/llm`" in text
-    assert f"`distill/small-student` at `{summary['models']['student']['revision']}`" in text
+    assert "| LLM | some/llm |" in text
+    revision = summary["models"]["student"]["revision"]
+    assert f"| student, as evaluated | distill/small-student ({revision}) |" in text
     assert "sentence-transformers" in text
-
-
-def test_report_of_a_run_that_is_under_way(tmp_path):
-    with Run(tmp_path / "run") as run:
-        passages = run.stage("passages", {})
-        passages.finish(rows=3, counts={"too short": 2})
-        run.stage("a-later-one", {}, [passages])
-    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
-    assert "Not evaluated yet." in text
-    assert "| passages | 3 | 0.0 | too short 2 |" in text
-    assert "| a-later-one |  | not complete |  |" in text
-    assert text.index("| passages") < text.index("| a-later-one")
-
-
-def test_report_on_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no stage"):
-        write_report(tmp_path)

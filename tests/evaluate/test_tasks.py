@@ -118,7 +118,7 @@ def test_unknown_benchmark_says_what_is_near():
 def test_without_mteb_the_package_imports_and_names_the_extra():
     code = (
         "import sys; sys.modules['mteb'] = None\n"
-        "import distill.evaluate.stage, distill.evaluate.report\n"
+        "import distill.evaluate.stage, distill.report.text\n"
         "from distill.errors import UserError\n"
         "from distill.evaluate.tasks import load_task\n"
         "try: load_task('SciFact')\n"

@@ -87,6 +87,8 @@ def summary() -> dict[str, Any]:
         }
         for role, difference in (("base", 0.1), ("teacher", -0.1))
     }
+    unsure = gap(-0.05, sure=False)
+    against["owner/known"] = {"overall": unsure, "tasks": {"mine": unsure, "pairs": unsure}}
     return {
         "schema": 2,
         "mteb": "2.26.24",
@@ -152,8 +154,8 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
         write_json(student.folder / "training.json", {"curve": curve, "looks": looks})
         student.finish(seconds=30.0, steps=20, loss_last=0.05)
         evaluation = run.stage("evaluation", {}, [base, student])
+        write_summary(evaluation.folder / "summary.json", summary())
         evaluation.finish(seconds=60.0)
-        write_summary(folder / "summary.json", summary())
     recipe = f"name: bees\nllm:\n  model: owner/llm\nteacher:\n  model: owner/teacher\n# {text!r}\n"
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     return folder

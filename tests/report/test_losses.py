@@ -48,7 +48,7 @@ def made(tmp_path_factory):
     told = summary()
     revision = load_task("mine", folder / "tasks").metadata.revision
     told["tasks"]["mine"]["revision"] = revision
-    write_summary(run_folder / "summary.json", told)
+    write_summary(run_folder / "evaluation" / "summary.json", told)
     items = {
         "mine": {
             f"test/default/q/{i}": {"student": i / 20, "teacher": 0.5, "base": 0.9}
@@ -109,9 +109,23 @@ def test_both_rankings_are_those_of_the_models(run_folder):
 
 def test_a_second_report_needs_neither_models_nor_data(run_folder, monkeypatch):
     first = losses(find(run_folder))
-    monkeypatch.delattr(module, "open_contender")
+    monkeypatch.delattr(module, "open_contenders")
     monkeypatch.delattr(module, "load_task")
     assert losses(find(run_folder)) == first
+
+
+def test_the_teacher_is_instructed_as_in_the_evaluation(run_folder):
+    plain = losses(find(run_folder)).queries
+    recipe = run_folder / "recipe.yaml"
+    told = yaml.safe_load(recipe.read_text())
+    template = "moon moon {instruction} chess: {query}"
+    told["teacher"]["instruction_template"] = template
+    recipe.write_text(yaml.safe_dump(told), encoding="utf-8")
+    (run_folder / "report" / "losses.json").unlink()
+    instructed = losses(find(run_folder)).queries
+    for one, other in zip(plain, instructed, strict=True):
+        assert one["rankings"]["student"] == other["rankings"]["student"]
+        assert one["rankings"]["teacher"] != other["rankings"]["teacher"]
 
 
 def test_another_evaluation_is_searched_anew(run_folder):
@@ -131,7 +145,7 @@ def test_data_that_is_not_here_leaves_the_section_out(run_folder):
 
 def test_data_that_has_changed_leaves_the_section_out(run_folder):
     told = summary()
-    write_summary(run_folder / "summary.json", told)
+    write_summary(run_folder / "evaluation" / "summary.json", told)
     assert "has changed since the evaluation" in losses(find(run_folder)).why
 
 
@@ -145,9 +159,9 @@ def test_a_teacher_that_is_gone_leaves_the_section_out(run_folder):
     ("change", "why"),
     [
         (lambda run: (run / "evaluation" / "items.json").unlink(), "no values of single queries"),
-        (lambda run: (run / "summary.json").unlink(), "not evaluated yet"),
+        (lambda run: shutil.rmtree(run / "evaluation"), "not evaluated yet"),
         (lambda run: _without_teacher(run), "without a teacher"),
-        (lambda run: _train_again(run), "trained again since"),
+        (lambda run: _train_again(run), "made anew since"),
     ],
 )
 def test_what_hinders_is_said(run_folder, change, why):
@@ -160,7 +174,7 @@ def test_what_hinders_is_said(run_folder, change, why):
 def _without_teacher(run_folder):
     told = summary()
     del told["models"]["teacher"]
-    write_summary(run_folder / "summary.json", told)
+    write_summary(run_folder / "evaluation" / "summary.json", told)
 
 
 def _train_again(run_folder):

@@ -111,9 +111,14 @@ def test_decontamination_is_told_in_words(tmp_path):
     }
     with Run(tmp_path) as run:
         run.stage("queries", {}).finish(rows=60, decontamination=found)
+        short = {key: n for key, n in found.items() if "seed" not in key}
+        run.stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
+        run.stage("examples-labelled", {}).finish(rows=3)
     told = page_of(write_html(tmp_path)).sections["funnel"]
     assert "312 evaluation queries of SciFact, held-out, by runs of 8 words" in told
-    assert "5 queries were dropped. Of 90 seed passages 3 hold words of an evaluation query" in told
+    assert "5 dropped. Of 90 seed passages 3 hold words of an evaluation query" in told
+    assert "Brainstormed examples were checked against 312 evaluation queries" in told
+    assert "Examples of labelled sets were not checked" in told
 
 
 def test_relabelling_is_told_with_all_changes(page):
@@ -186,7 +191,7 @@ def test_a_hostile_models_name_stays_text_in_the_plots(tmp_path):
     for of in changed["differences"].values():
         of["tasks"][HOSTILE] = of["tasks"]["mine"]
     changed["differences"][f"student - {HOSTILE}$x"] = changed["differences"]["student - base"]
-    write_summary(folder / "summary.json", changed)
+    write_summary(folder / "evaluation" / "summary.json", changed)
     tags = [tag for tag, _ in page_of(write_html(folder)).elements]
     assert tags.count("script") == 1
 
@@ -200,7 +205,7 @@ def test_what_is_not_there_is_said_to_be_missing(tmp_path):
     with Run(tmp_path) as run:
         run.stage("passages", {}).finish(rows=3, counts={"kept": 3})
     told = page_of(write_html(tmp_path)).sections
-    assert "Not evaluated yet." in told[""]
+    assert "The run is not evaluated yet." in told[""]
     assert "not evaluated yet" in told["results"]
     assert "not evaluated yet" in told["losses"]
     assert "No student has been trained" in told["training"]
@@ -219,6 +224,15 @@ def test_a_stage_that_is_not_complete_is_told_and_counts_for_nothing(tmp_path):
     assert "Nothing has been generated" in told["funnel"]
 
 
+def test_the_verdict_on_another_student_is_not_told(tmp_path):
+    folder = write_run(tmp_path / "bees")
+    with Run(folder, "stale") as run:
+        run.stage("student", {"seed": 1}).finish(seconds=1.0)
+    told = page_of(write_html(folder)).sections
+    assert "made anew since the run was evaluated" in told[""]
+    assert "0.4000" not in told["results"]
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no stage of a run"):
         write_html(tmp_path)
@@ -227,7 +241,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 def test_a_summary_of_another_version_is_refused(tmp_path):
     folder = write_run(tmp_path / "bees")
-    write_json(folder / "summary.json", {"student": {"ndcg_at_10": 0.4}})
+    write_json(folder / "evaluation" / "summary.json", {"student": {"ndcg_at_10": 0.4}})
     with pytest.raises(UserError, match="another version"):
         write_html(folder)
 

@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from report.made import write_run
 
-from distill.evaluate.markdown import table
-from distill.evaluate.report import write_report
+from distill.errors import UserError
+from distill.report.markdown import table
+from distill.report.text import write_report
 from distill.run import Run, write_json
 
 FOUND = {
@@ -133,7 +135,7 @@ def test_relabelling_is_told_in_words_and_counts(tmp_path):
     assert "another passage than the seed for 15.2% of 500 queries" in told
     assert "missed the seed of 3.0%" in told
     assert "- fewer negatives than asked: 9" in told
-    assert "- recall@20 of the approximate index against exact search: 0.9812" in told
+    assert "- recall@20 of the index against exact search: 0.9812" in told
     assert "Changes of positive" not in told
 
 
@@ -155,8 +157,8 @@ def test_scores_are_drawn_as_bars(tmp_path):
 
 def test_judgement_tells_its_speed_and_what_sharing_saved(tmp_path):
     lines = relabelling_of(tmp_path).splitlines()
-    assert "| judgements-ql | 1000 | 200 | 20.0 | 5000 | 80.0% |" in lines
-    assert "| judgements-cross_encoder | 1000 | 0 | 100.0 |  |  |" in lines
+    assert "| ql | 1,000 | 200 | 20.0 | 5,000 | 80.0% |" in lines
+    assert "| cross encoder | 1,000 | 0 | 100.0 | – | – |" in lines
 
 
 def test_changes_of_positive_can_be_read(tmp_path):
@@ -165,7 +167,7 @@ def test_changes_of_positive_can_be_read(tmp_path):
     lines = told.splitlines()
     at = lines.index("11. **why do bees dance** Find the answer. (q\\~11)")
     assert lines[at + 1 : at + 3] == [
-        "    - was p1 (fusion 3, ql 3, rc -, retriever 2): Bees dance.",
+        "    - was p1 (fusion 3, ql 3, rc –, retriever 2): Bees dance.",
         "    - is p2 (fusion 1, ql 1, rc 1, retriever 5): Better: Bees dance.",
     ]
 
@@ -207,3 +209,30 @@ def test_further_positives_are_not_counted_as_kept(tmp_path):
 )
 def test_a_cell_stays_a_cell(cell, written):
     assert table(["x"], [[cell]]).splitlines()[2] == f"| {written} |"
+
+
+def test_report_of_a_run_that_is_under_way(tmp_path):
+    with Run(tmp_path / "run") as run:
+        passages = run.stage("passages", {})
+        passages.finish(rows=3, counts={"too short": 2})
+        run.stage("a-later-one", {}, [passages])
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "The run is not evaluated yet." in text
+    assert re.search(r"\| passages \| 3 \| 0\.0 \|  \| \w{16} \|  \| too short 2 \|", text)
+    assert "| a-later-one (not complete) |" in text
+    assert text.index("| passages") < text.index("| a-later-one")
+
+
+def test_the_verdict_on_another_student_is_not_told(tmp_path):
+    folder = write_run(tmp_path / "bees")
+    assert "keeps 84.6% of its teacher" in write_report(folder).read_text(encoding="utf-8")
+    with Run(folder, "stale") as run:
+        run.stage("student", {"seed": 1}).finish(seconds=1.0)
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "made anew since the run was evaluated" in text
+    assert "84.6%" not in text
+
+
+def test_report_on_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no stage"):
+        write_report(tmp_path)

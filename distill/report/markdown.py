@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from distill.report.grid import Cell, Grid
+
 _MARKS = re.compile(r"[\\`*_\[\]|~$]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -27,6 +29,15 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     lines = [[_cell(cell) for cell in line] for line in (header, *cells)]
     lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def grid(of: Grid) -> str:
+    """A table of the report; what stands smaller on the page is in brackets here."""
+    return table(of.header, [[_with_note(cell) for cell in row] for row in of.rows])
+
+
+def _with_note(cell: Cell) -> str:
+    return f"{cell.text} ({cell.note})" if cell.note else cell.text
 
 
 def _cell(text: str) -> str:

@@ -1,0 +1,45 @@
+"""Whose verdict a run's summary is."""
+
+import pytest
+from report.made import summary
+
+from distill.evaluate.summary import current_summary, write_summary
+from distill.run import Run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run that is evaluated."""
+    make(tmp_path)
+    with Run(tmp_path) as run:
+        inputs = [run.stage("base", {}), run.stage("student", {"seed": 0})]
+        evaluation = run.stage("evaluation", {}, inputs)
+        write_summary(evaluation.folder / "summary.json", summary())
+        evaluation.finish()
+    return tmp_path
+
+
+def make(folder, seed=0, base=0):
+    with Run(folder, "stale") as run:
+        run.stage("base", {"layers": base} if base else {}).finish()
+        run.stage("student", {"seed": seed}).finish()
+
+
+def test_it_is_of_the_evaluation_that_stands(folder):
+    assert current_summary(folder) == summary()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"base": 2}])
+def test_another_student_or_base_has_none_until_it_is_back(folder, change):
+    make(folder, **change)
+    assert current_summary(folder) is None
+    make(folder)
+    assert current_summary(folder) == summary()
+
+
+def test_an_evaluation_under_way_has_none(folder, tmp_path):
+    with Run(folder, "stale") as run:
+        inputs = [run.stage("base", {}), run.stage("student", {"seed": 0})]
+        run.stage("evaluation", {"widths": [8]}, inputs)
+    assert current_summary(folder) is None
+    assert current_summary(tmp_path / "nowhere") is None
