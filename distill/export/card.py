@@ -1,15 +1,22 @@
 """The model card of an export: how it is used, what it was made from, what it is good for."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.evaluate.summary import Summary, metric_label, read_summary
-from distill.export.facts import NOT_STATED, hub_id, ingredients, licence, training
+from distill.evaluate.summary import Summary, current_summary, metric_label
+from distill.export.facts import (
+    hub_id,
+    ingredients,
+    licence,
+    licence_keys,
+    short,
+    training,
+)
 from distill.export.parity import Parity
 from distill.export.snippets import (
     max_tokens,
@@ -22,11 +29,13 @@ from distill.export.source import Source
 
 @dataclass(frozen=True)
 class File:
-    """An exported form of the model: its main file, and how near it is."""
+    """An exported form of the model: its main file, how near it is, and what was done to it where
+    that was a choice."""
 
     path: str
     bytes: int
     parity: Parity
+    made: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,13 @@ class Card:
 def _head(card: Card, summary: Summary | None) -> str:
     recipe = card.source.recipe
     origin = recipe.student.encoder if recipe else card.source.reference
-    stated = licence(origin)
+    stated = licence_keys(origin)
     results = list(_results(summary)) if summary else None
     data = ModelCardData(
         model_name=card.name.rpartition("/")[2],
         base_model=hub_id(origin),
-        license=None if stated == NOT_STATED else stated,
+        license=stated.get("license"),
+        license_name=stated.get("license_name"),
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "distill"],
@@ -132,7 +142,12 @@ def _prompts(model: SentenceTransformer) -> Iterator[str]:
     yield "What the model expects before a text; sentence-transformers puts it there by itself.\n"
     for side in ("query", "document"):
         prompt = model.prompts.get(side)
-        yield f"- {side}: {f'`{prompt}`' if prompt else 'none'}"
+        yield f"- {side}: {f'`{_quoted(prompt)}`' if prompt else 'none'}"
+
+
+def _quoted(prompt: str) -> str:
+    """On one line, with its spaces and line ends to be seen."""
+    return json.dumps(prompt, ensure_ascii=False)
 
 
 def _training(source: Source) -> Iterator[str]:
@@ -149,19 +164,17 @@ def _licences(source: Source) -> Iterator[str]:
     yield "As stated by what it was made from; whether they allow your use is yours to check."
     yield "\n| | | licence |\n|---|---|---|"
     if source.recipe is None:
-        yield f"| model | {source.reference.partition('#')[0]} | {licence(source.reference)} |"
+        yield f"| model | {short(source.reference)} | {licence(source.reference)} |"
         return
     for part in ingredients(source.recipe):
         yield f"| {part.role} | {part.name} | {part.licence} |"
 
 
 def _summary(source: Source) -> Summary | None:
-    """None where the run was not evaluated, or by a distill whose figures are not known here."""
-    path = source.run / "summary.json" if source.run else Path("summary.json")
-    if source.run is None or not path.is_file():
-        return None
+    """None where the student as it stands was not evaluated, or by a distill whose figures are not
+    known here."""
     try:
-        return read_summary(path)
+        return current_summary(source.run) if source.run else None
     except UserError:
         return None
 
@@ -186,7 +199,8 @@ def _files(files: Mapping[str, File]) -> Iterator[str]:
     yield "## Files\n"
     yield "| form | file | MB | against the model that was exported |\n|---|---|---:|---|"
     for form, file in files.items():
-        yield f"| {form} | `{file.path}` | {file.bytes / 1e6:.1f} | {file.parity} |"
+        named = f"{form}: {file.made}" if file.made else form
+        yield f"| {named} | `{file.path}` | {file.bytes / 1e6:.1f} | {file.parity} |"
 
 
 def _limits(card: Card) -> Iterator[str]:

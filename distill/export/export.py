@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +12,14 @@ from sentence_transformers import SentenceTransformer
 from distill.errors import UserError, need
 from distill.evaluate.tasks import load_task
 from distill.export.card import Card, File
-from distill.export.graph import check_exportable, open_graph, quantise, write_graph
+from distill.export.graph import check_exportable, open_graph, write_graph
+from distill.export.int8 import write_int8
 from distill.export.parity import (
-    Parity,
     Texts,
     compare_vectors,
-    int8_is_near,
     refuse_float,
     refuse_int8,
     sample_texts,
-    with_scores,
 )
 from distill.export.source import Source, load_source, open_source
 from distill.sentence_models import load_sentence_model
@@ -124,39 +121,24 @@ def _write(
         return File(path.name, path.stat().st_size, parity)
     path = folder / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
+    made = ""
     if form == "int8":
-        parity = _write_int8(model, path, texts, task)
+        chosen, parity = write_int8(model, path, texts, task)
         refuse_int8(parity, form)
+        made = str(chosen)
     else:
         write_graph(model, path)
         parity = compare_vectors(model, open_graph(path, model), texts)
         refuse_float(parity, form)
-    return File(GRAPHS[form], path.stat().st_size, parity)
-
-
-def _write_int8(
-    model: SentenceTransformer, path: Path, texts: Texts, task: "AbsTask | None"
-) -> Parity:
-    """Signed weights, the faster ones, where they are near enough, else unsigned ones."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / "float.onnx"
-        write_graph(model, whole)
-        for signed in (True, False):
-            quantise(whole, path, signed)
-            other = open_graph(path, model)
-            parity = compare_vectors(model, other, texts)
-            if task is not None:
-                parity = with_scores(parity, model, other, task)
-            if int8_is_near(parity):
-                break
-    return parity
+    return File(GRAPHS[form], path.stat().st_size, parity, made)
 
 
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when all went well and is gone when not."""
     out = out.resolve()
-    part = out.with_name(f".{out.name}.part")
+    # Not `.part`, which is a file that a run clears away where `out` lies inside it.
+    part = out.with_name(f".{out.name}.new")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     part.mkdir(parents=True)
     try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gguf import GGUFReader
+from huggingface_hub import metadata_load
 
 from distill.evaluate.contender import licence_of
 from distill.models import resolve
@@ -53,12 +54,12 @@ def corpus_name(recipe: Recipe) -> str:
 
 
 def short(reference: str) -> str:
-    """A model reference as a reader wants it: no checksum, no path of a machine."""
+    """A model reference as a reader wants it: no checksum, and of a path the last name alone, for
+    the folders above it tell of a machine and its people."""
     reference = reference.partition("#")[0]
-    path = Path(reference).expanduser()
-    if reference.startswith("wheel:") or not path.exists():
+    if reference.startswith("wheel:") or hub_id(reference):
         return reference
-    return f"{path.resolve().parent.name}/{path.name}"
+    return Path(reference).expanduser().resolve().name
 
 
 def hub_id(reference: str) -> str | None:
@@ -77,6 +78,18 @@ def licence(reference: str) -> str:
         return licence_of(path) or NOT_STATED
     field = GGUFReader(path).fields.get("general.license")
     return str(field.contents()) if field else NOT_STATED
+
+
+def licence_keys(reference: str) -> dict[str, str]:
+    """The licence as a card's front matter has it. The hub takes its own list's names alone as
+    `license`: any other is `other`, with the name beside it."""
+    stated = licence(reference)
+    if stated == NOT_STATED:
+        return {}
+    path = resolve(reference)
+    if path.is_dir() and "license_name" in (metadata_load(path / "README.md") or {}):
+        return {"license": "other", "license_name": stated}
+    return {"license": stated}
 
 
 def training(run: Path, recipe: Recipe) -> Iterator[str]:

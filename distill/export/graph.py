@@ -4,7 +4,6 @@ sentence-transformers' own ONNX export (through optimum) holds the transformer a
 projection and length would be left to whoever serves it.
 """
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,27 +81,6 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
         )
 
 
-def quantise(graph: Path, path: Path, signed: bool = True) -> None:
-    """The same graph with weights of 8 bits, a scale for each output channel; activations are
-    quantised as they come.
-
-    On x86 without VNNI two products are added in 16 bits, where full weights can overflow. Measured
-    there on all-MiniLM-L6-v2 over cacm (mean cosine to float, nDCG@10 of 0.4010, seconds): signed
-    weights of 8 bits 0.9921, 0.3992, 30; of 7 bits, which cannot overflow, 0.9920, 0.3872, 30;
-    unsigned, which cannot either, 0.9933, 0.4078, 39; one scale for a whole matrix 0.855. So what
-    overflows costs less than a bit does; where it costs too much, unsigned weights are slower
-    and safe.
-    """
-    quantization = need("onnxruntime.quantization", "export")
-    with _no_advice():
-        quantization.quantize_dynamic(
-            graph,
-            path,
-            per_channel=True,
-            weight_type=quantization.QuantType.QInt8 if signed else quantization.QuantType.QUInt8,
-        )
-
-
 def open_graph(
     path: Path, model: SentenceTransformer, threads: int | None = None
 ) -> SentenceTransformer:
@@ -171,15 +149,3 @@ def _eager_attention(model: SentenceTransformer) -> Iterator[None]:
         yield
     finally:
         transformer.set_attn_implementation(found)
-
-
-@contextmanager
-def _no_advice() -> Iterator[None]:
-    """The quantiser advises a step beforehand that this graph does not need."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

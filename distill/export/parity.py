@@ -2,7 +2,7 @@
 what does not is refused."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
-from distill.evaluate.evaluate import load_data
+from distill.evaluate.evaluate import load_data, same_draws
 from distill.export.source import Source
 from distill.retrieve.encoder import Side, Vectors
 from distill.tables import PASSAGES, QUERIES, passage_text, read_rows
@@ -55,7 +55,7 @@ class Parity:
     @property
     def loss(self) -> float:
         """The share of the model's score that is lost; below 0 where the file ranks better."""
-        if self.score is None or not self.score_of_model:
+        if self.score is None or self.score_of_model is None:
             return 0.0
         return 1 - self.score / self.score_of_model
 
@@ -95,20 +95,32 @@ def compare_vectors(model: SentenceTransformer, other: SentenceTransformer, text
     return Parity(len(cosines), float(cosines.mean()), float(cosines.min()))
 
 
-def with_scores(
-    parity: Parity, model: SentenceTransformer, other: SentenceTransformer, task: "AbsTask"
+def score_of_model(model: SentenceTransformer, task: "AbsTask") -> float:
+    """The model's main score on a task of mteb, of which a file may lose a share.
+
+    Raises:
+        UserError: if it is not above 0, and has no share to lose.
+    """
+    score = task_score(model, task)
+    if not score > 0:
+        raise UserError(
+            f"task {task.metadata.name}",
+            f"cannot tell what int8 loses: the model itself scores {score:.4f} on it",
+            "name another with --task, or leave int8 out of --format",
+        )
+    return score
+
+
+def with_score(
+    parity: Parity, other: SentenceTransformer, task: "AbsTask", score_of_model: float
 ) -> Parity:
-    """The parity with both models' main scores on a task of mteb, each with all its texts."""
-    load_data(task)
-    scores = [_score(m, task) for m in (model, other)]
-    return Parity(
-        parity.texts,
-        parity.cosine_mean,
-        parity.cosine_min,
-        task.metadata.name,
-        task.metadata.main_score,
-        scores[1],
-        scores[0],
+    """The parity with the file's main score on the task beside the model's."""
+    return replace(
+        parity,
+        task=task.metadata.name,
+        metric=task.metadata.main_score,
+        score=task_score(other, task),
+        score_of_model=score_of_model,
     )
 
 
@@ -159,10 +171,12 @@ def _cosines(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
     return cosines
 
 
-def _score(model: SentenceTransformer, task: "AbsTask") -> float:
+def task_score(model: SentenceTransformer, task: "AbsTask") -> float:
+    """The main score with all the task's texts, where it draws some the same for every model."""
     mteb = need("mteb", "eval")
     quiet = {"show_progress_bar": False}
-    with warnings.catch_warnings():
+    load_data(task)
+    with same_draws(task), warnings.catch_warnings():
         # mteb calls a method of sentence-transformers by its former name.
         warnings.simplefilter("ignore", FutureWarning)
         found = mteb.evaluate(

@@ -11,6 +11,8 @@ from distill.models import resolve
 from distill.recipe import Recipe, load_recipe
 from distill.sentence_models import load_sentence_model
 
+ADAPTER = "adapter_config.json"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -39,7 +41,7 @@ def open_source(reference: str) -> Source:
 def _of_run(run: Path) -> Source:
     student = run / "student"
     # What a run that was stopped leaves in this folder is bookkeeping and no model.
-    if not (student / "config.json").is_file():
+    if not any((student / name).is_file() for name in ("config.json", ADAPTER)):
         raise UserError(
             str(run), "has no student yet", f"train it: distill train-student --run {run}"
         )
@@ -52,11 +54,11 @@ def load_source(source: Source) -> SentenceTransformer:
     Raises:
         UserError: if it is no sentence-transformers model, or only an adapter of another.
     """
-    if (source.folder / "adapter_config.json").is_file():
+    if (source.folder / ADAPTER).is_file():
         raise UserError(
             f"model {source.reference!r}",
             "is an adapter, which needs its base beside it",
-            "train it with --set student.lora.save=merged",
+            "train it again with --set student.lora.save=merged",
         )
     try:
         return load_sentence_model(

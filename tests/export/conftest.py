@@ -61,6 +61,9 @@ def run_folder(tmp_path_factory, model_folder, teacher_folder) -> Path:
         prepared = prepare(run, [query("q")], [[label("a", 1.0, 1)]])
         student = run.stage("student", {}, [prepared.passages, prepared.queries])
         student.finish(texts=12)
+        evaluation = run.stage("evaluation", {}, [student])
+        write_json(evaluation.folder / "summary.json", _summary())
+        evaluation.finish()
     _copy(model_folder, folder / "student")
     write_task(folder / "tasks" / "mine")
     recipe = {
@@ -72,7 +75,6 @@ def run_folder(tmp_path_factory, model_folder, teacher_folder) -> Path:
         "evaluate": {"tasks": ["mine"], "task_data": str(folder / "tasks")},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    write_json(folder / "summary.json", _summary())
     return folder
 
 

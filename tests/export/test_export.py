@@ -10,8 +10,9 @@ import yaml
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.export.export import export_model
+from distill.export.export import _beside, export_model
 from distill.export.graph import open_graph
+from distill.run import Run, read_json, write_json
 
 SAVE = "\nimport numpy\nnumpy.savez('{name}.npz', queries=queries, passages=passages)\n"
 
@@ -86,7 +87,7 @@ def test_each_form_says_how_large_and_how_near_it_is(exported):
     assert parity.loss <= 0.01
 
 
-def test_the_card_tells_what_the_run_knows(card, run_folder, teacher_folder):
+def test_the_card_tells_what_the_run_knows(card, exported, run_folder):
     head = yaml.safe_load(card.split("---\n")[1])
     assert head["base_model"] == "someone/encoder"
     assert head["library_name"] == "sentence-transformers"
@@ -98,8 +99,9 @@ def test_the_card_tells_what_the_run_knows(card, run_folder, teacher_folder):
         "Generated queries: 1, written by writer",
         "| corpus | notes.jsonl | not stated |",
         "| LLM | writer | not stated |",
-        f"| teacher | {teacher_folder.parent.name}/teacher | not stated |",
-        "- query: `tides follow: `",
+        "| teacher | teacher | not stated |",
+        '- query: `"tides follow: "`',
+        f"| int8: {exported[1]['int8'].made} | `onnx/embedding_int8.onnx` |",
         "| mine | nDCG@10 | 0.2500 | 0.4321 | 0.5000 |",
         "keeps 86.4% of its teacher",
         "up to 64 tokens",
@@ -119,6 +121,8 @@ def test_a_model_without_a_run_says_what_is_not_known(model_folder, tmp_path):
     files = export_model(str(model_folder), tmp_path / "out", ["int8"])
     assert files["int8"].parity.task is None
     card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| model | {model_folder.name} | not stated |" in card
+    assert str(model_folder.parent) not in card
     assert "without the run that trained it" in card
     assert "base_model" not in card
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -156,6 +160,52 @@ def test_a_run_without_a_student_is_told_how_to_get_one(run_folder, tmp_path):
     shutil.copy(run_folder / "recipe.yaml", tmp_path)
     with pytest.raises(UserError, match=r"has no student yet(.|\n)*distill train-student --run"):
         export_model(str(tmp_path), tmp_path / "out")
+
+
+def test_a_run_with_an_adapter_is_told_to_merge_it(run_folder, tmp_path):
+    shutil.copy(run_folder / "recipe.yaml", tmp_path)
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is an adapter(.|\n)*student.lora.save=merged"):
+        export_model(str(tmp_path), tmp_path / "out")
+
+
+def test_scores_of_an_earlier_student_are_not_told(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    book = tmp_path / "run" / "student" / ".stage" / "manifest.json"
+    write_json(book, read_json(book) | {"fingerprint": "trained-again"})
+    export_model(str(tmp_path / "run"), tmp_path / "out", ["sentence-transformers"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "It was not evaluated." in card
+    assert "model-index" not in card
+
+
+def test_a_run_is_written_on_beside_a_killed_export_inside_it(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run")
+    with _beside(tmp_path / "run" / "export") as part:
+        (part / "README.md").write_text("half")
+        with Run(tmp_path / "run"):
+            assert part.is_dir()
+        assert not part.match(".*.part")
+
+
+def test_a_licence_with_a_name_of_its_own_is_other_to_the_hub(model_folder, tmp_path):
+    shutil.copytree(model_folder, tmp_path / "model")
+    head = "license: other\nlicense_name: own-1.0"
+    (tmp_path / "model" / "README.md").write_text(f"---\n{head}\n---\n")
+    export_model(str(tmp_path / "model"), tmp_path / "out", ["sentence-transformers"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert head in card.split("---\n")[1]
+    assert "| own-1.0 |" in card
+
+
+def test_a_prompt_of_two_lines_stays_in_its_line(model_folder, tmp_path):
+    model = SentenceTransformer(str(model_folder), device="cpu")
+    model.prompts = {"query": "Instruct: find bees\nQuery: ", "document": ""}
+    model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    export_model(str(tmp_path / "model"), tmp_path / "out", ["sentence-transformers"])
+    told = '- query: `"Instruct: find bees\\nQuery: "`\n- document: none'
+    assert told in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_unknown_format_is_named(model_folder, tmp_path):

@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tiny import TEXTS
 
 from distill.errors import UserError
-from distill.export import export
+from distill.evaluate.tasks import load_task
+from distill.export import export, int8, parity
+from distill.export.graph import write_graph
 from distill.export.parity import (
     Parity,
     compare_vectors,
     refuse_float,
     refuse_int8,
-    with_scores,
+    score_of_model,
+    task_score,
+    with_score,
 )
 
 
@@ -54,14 +59,37 @@ def test_int8_is_held_to_the_score_where_there_is_a_task(model, model_folder, ma
     other = spoilt(model_folder, 0.0)
     other[2].linear.weight.data[2:] = 0  # two dimensions for twelve texts
     other[2].linear.bias.data[:] = 0
-    found = with_scores(Parity(1, 0.99, 0.99), model, other, make_task())
+    task = make_task()
+    score = score_of_model(model, task)
+    found = with_score(Parity(1, 0.99, 0.99), other, task, score)
     assert found.metric == "ndcg_at_10"
     assert 0 < found.score < found.score_of_model <= 1
     with pytest.raises(UserError, match=r"loss \d+\.\d\d%; at most 1% of the score"):
         refuse_int8(found, "int8")
-    same = with_scores(Parity(1, 0.5, 0.5), model, model, make_task())
+    same = with_score(Parity(1, 0.5, 0.5), model, task, score)
     assert same.loss == 0
     refuse_int8(same, "int8")  # far vectors that rank alike are no loss
+
+
+@pytest.mark.parametrize("score", [0.0, -0.2, np.nan])
+def test_a_task_that_the_model_fails_on_cannot_say_what_is_lost(
+    model_folder, tmp_path, make_task, run_folder, monkeypatch, score
+):
+    monkeypatch.setattr(parity, "task_score", lambda *models: score)
+    with pytest.raises(UserError, match=r"itself scores(.|\n)*name another with --task"):
+        export.export_model(
+            str(model_folder), tmp_path / "out", ["int8"], "mine", run_folder / "tasks"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_are_scored_on_the_same_draws_of_a_task(model, tmp_path):
+    """A clustering's score is a mean over texts drawn anew."""
+    rows = "".join(f"{text}\t{i % 3}\n" for i, text in enumerate(TEXTS))
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "groups" / "data.tsv").write_text(f"text\tlabel\n{rows}")
+    task = load_task("groups", tmp_path)
+    assert task_score(model, task) == task_score(model, task)
 
 
 def test_int8_is_held_to_the_cosine_where_there_is_none():
@@ -73,28 +101,10 @@ def test_int8_is_held_to_the_cosine_where_there_is_none():
 def test_a_refused_form_leaves_nothing(model_folder, tmp_path, monkeypatch):
     """Also of the forms that were good."""
 
-    def broken(graph, path, signed):
-        export.write_graph(spoilt(model_folder, 2.0), path)
+    def broken(graph, path, form):
+        write_graph(spoilt(model_folder, 2.0), path)
 
-    monkeypatch.setattr(export, "quantise", broken)
+    monkeypatch.setattr(int8, "quantise", broken)
     with pytest.raises(UserError, match="nothing is written"):
         export.export_model(str(model_folder), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unsigned_weights_are_tried_where_signed_ones_are_too_far(
-    model_folder, tmp_path, monkeypatch
-):
-    quantise, tried = export.quantise, []
-
-    def overflowing(graph, path, signed):
-        tried.append(signed)
-        if signed:
-            export.write_graph(spoilt(model_folder, 2.0), path)
-        else:
-            quantise(graph, path, signed)
-
-    monkeypatch.setattr(export, "quantise", overflowing)
-    files = export.export_model(str(model_folder), tmp_path / "out", ["int8"])
-    assert tried == [True, False]
-    assert files["int8"].parity.cosine_mean >= 0.98
