@@ -67,6 +67,7 @@ class Job:
 
     def generate(self) -> Written:
         run, recipe, corpus = self.run, self.recipe, self.corpus()
+        _check_titles(recipe, corpus)
         queries, examples = None, []
         if corpus.passages is not None and recipe.generate.from_passages:
             generations = make_generations(run, recipe, corpus.passages, self.llm)
@@ -137,6 +138,14 @@ class Job:
         corpus, base, student = self.train_student()
         with processes.main_first():
             return evaluate_run(self.run, self.recipe, base, student, corpus.held_out)
+
+
+def _check_titles(recipe: Recipe, corpus: CorpusStages) -> None:
+    """Before anything is paid for."""
+    from distill.student.sources import check_titles
+
+    for train in recipe.train.in_stages().values():
+        check_titles(train, corpus.passages)
 
 
 def _train(

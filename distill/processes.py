@@ -4,6 +4,11 @@ and writes what the others then find; in a single process nothing here does anyt
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+
+_PATIENCE = timedelta(days=7)
+"""How long the others wait for what the first one makes: a corpus may take days to relabel, and
+torch's own limit is half an hour, or ten minutes between GPUs."""
 
 
 def count() -> int:
@@ -21,7 +26,7 @@ def connect(device: str | None) -> None:
 
         from distill.devices import best_device
 
-        PartialState(cpu=(device or best_device()) == "cpu")
+        PartialState(cpu=(device or best_device()) == "cpu", timeout=_PATIENCE)
 
 
 @contextmanager

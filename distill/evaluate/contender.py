@@ -17,6 +17,7 @@ from distill.evaluate.prompts import Prompts, prompts_of
 from distill.evaluate.stored import Form
 from distill.models import resolve, revision
 from distill.recipe import Retriever
+from distill.retrieve.attention import check_bidirectional
 from distill.sentence_models import load_sentence_model
 
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
@@ -142,13 +143,15 @@ def open_endpoint(retriever: Retriever, instruction_template: str | None = None)
 
 def _load(reference: str, folder: Path, device: str | None) -> SentenceTransformer:
     try:
-        return load_sentence_model(folder, device)
+        model = load_sentence_model(folder, device)
     except (OSError, ValueError) as fault:
         raise UserError(
             f"model {reference!r}",
             f"does not load as a sentence-transformers model ({fault})",
             "name a sentence-transformers model, or a text encoder with its tokenizer",
         ) from fault
+    check_bidirectional(model, reference)
+    return model
 
 
 def mteb_name(reference: str) -> str:

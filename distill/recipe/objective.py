@@ -27,7 +27,9 @@ class Objective(Section):
     relative_order: float = Field(0.0, ge=0)
     """Which of two pairs of texts the teacher finds more similar (Jasper)."""
     cosent: float = Field(0.0, ge=0)
-    """The order of pairs by their score, across the batch (STS)."""
+    """The order of pairs by their own score, across the batch (STS): of rows of task type sts or
+    sentence similarity with a positive_score and an empty seed_id. (Where a query was written from
+    a passage, the score is the retriever's.)"""
     gor: float = Field(0.0, ge=0)
     """Spread over the sphere (Zhang et al. 2017)."""
 
@@ -58,8 +60,8 @@ class InfoNCE(Section):
     hard_negatives: Literal["own", "shared"] = "own"
     """own: a query's hard negatives are its own alone; shared: everybody's."""
     margin: float | None = None
-    """What of the batch is more similar to the query than its positive by this margin is taken for
-    a false negative and left out (Qwen3 Embedding: 0.1); null: nothing is."""
+    """A negative, hard ones too, that is more similar to the query than its positive by this margin
+    is taken for a false one and left out (Qwen3 Embedding: 0.1); null: nothing is."""
     hardness: float = Field(0.0, ge=0)
     """Own hard negatives weigh exp(hardness x similarity) in the sum (EmbeddingGemma: 5)."""
     cross_device: bool = False

@@ -58,12 +58,14 @@ class Train(Section):
     """task_type: each type of task has as many rows in an epoch, repeated or left out."""
     batches: Literal["blended", "homogeneous"] = "blended"
     """homogeneous: all rows of a batch are of one type of task."""
-    group_by_length: bool = True
-    """Batches of examples of similar length: each is drawn at random, then the rows of 32 batches
-    are sorted among these."""
-    in_batch_off: list[str] = []
+    group_by_length: bool = False
+    """Batches of examples of similar length: each is drawn at random, then the rows of 32 batches,
+    or of a quarter of them where there are fewer, are sorted among these. Less padding, but rows of
+    one length meet again in every epoch, and have fewer in-batch negatives to learn from. (Plain
+    texts to align are always grouped, and a batch in mini-batches is sorted by length anyway.)"""
+    in_batch_off: list[str] | Literal["all"] = []
     """Types of task whose rows have no in-batch negatives: in a batch of classification, another
-    row's positive may be the very same class (NV-Embed)."""
+    row's positive may be the very same class. all: no row has any (NV-Embed, stage two)."""
     keep: Literal["last", "best"] = "last"
     """Which weights are the student: the last, or the best by validation's nDCG@10."""
     soup: int = Field(1, gt=0)

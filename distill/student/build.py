@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Transformer
@@ -23,13 +22,11 @@ from distill.student.encoder import (
     read_config,
     text_tokenizer,
 )
-from distill.student.folder import move_into_place, write_beside
+from distill.student.folder import alike, move_into_place, write_beside
 from distill.student.layers import check_layers, resize_layers
 from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
 from distill.student.vocabulary import prune_vocabulary
 from distill.tables import PASSAGES, passage_text, read_rows
-
-_PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
 
 
 def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage:
@@ -149,8 +146,7 @@ def _check_reloaded(model: SentenceTransformer, part: Path, student: Student) ->
     """Some encoders build a layer by its number (a first layer without a norm, a window every
     third layer), and would come back from disk as something else."""
     reloaded = load_sentence_model(part, device="cpu")
-    before, after = (m.encode(_PROBE, show_progress_bar=False) for m in (model, reloaded))
-    if not np.allclose(before, after, atol=1e-4):
+    if not alike(model, reloaded):
         raise UserError(
             f"student.encoder {student.encoder!r}",
             f"cannot be saved with student.layers {student.layers}: it loads as another model",

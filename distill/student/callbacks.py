@@ -12,10 +12,11 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.errors import UserError
-from distill.processes import is_main
+from distill.processes import is_main, wait
 from distill.progress import Progress
 from distill.student.kept import Kept
 from distill.student.objectives import Objective
+from distill.student.sampler import Blocks
 from distill.student.sight import Sight
 
 LOGGING_STEPS = 10
@@ -52,6 +53,19 @@ class Curve(TrainerCallback):
         for name, values in self.terms.items():
             line[name] = float(torch.stack(values).mean())
         self.terms.clear()
+
+
+class Epochs(TrainerCallback):
+    """Tells our sampler the epoch. The trainer reaches through one wrapper of accelerate's; where a
+    run of several processes resumes there are two, and it would shuffle as in another epoch."""
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        sampler = kwargs["train_dataloader"].batch_sampler
+        while not isinstance(sampler, Blocks):
+            sampler = sampler.batch_sampler
+        sampler.set_epoch(state.global_step // len(kwargs["train_dataloader"]))
 
 
 class Ticker(TrainerCallback):
@@ -109,6 +123,7 @@ class Checkpoints(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
+        wait()  # each process writes its own state of chance
         if not is_main():
             return
         folder = self.folder / f"checkpoint-{state.global_step}"

@@ -6,7 +6,7 @@ from distill.errors import UserError, need
 from distill.recipe import Recipe, Train
 from distill.run import Stage
 from distill.student.soft_labels import check_scores
-from distill.student.sources import Inputs
+from distill.student.sources import Inputs, check_titles
 
 
 def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) -> None:
@@ -20,6 +20,7 @@ def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) ->
     _check_device(train)
     for tracker in train.trackers:
         need(tracker, "track")
+    check_titles(train, inputs.passages)
     check_scores(train, inputs.labels, inputs.teacher_scores)
     if train.objective.needs_teacher_vectors:
         _check_teacher(recipe, train, inputs)

@@ -4,11 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from distill.run import Stage
 
 _LAST = ("config.json", "adapter_config.json")
+_PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
 
 
 def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
@@ -21,6 +23,12 @@ def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     return part
+
+
+def alike(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:
+    """Whether a model came back from disk as what it was; both on the same device."""
+    before, after = (m.encode(_PROBE, show_progress_bar=False) for m in (model, reloaded))
+    return np.allclose(before, after, atol=1e-4)
 
 
 def move_into_place(stage: Stage, part: Path) -> None:

@@ -57,12 +57,12 @@ class Mixture:
         """Soft scores by an example's number."""
         return SoftScores([scored.scores for scored in self.rows])
 
-    def in_batch(self, off: Iterable[str]) -> "InBatch | None":
-        """None where no type of task is excepted."""
-        excepted = set(off)
-        if not excepted:
+    def in_batch(self, off: Sequence[str]) -> "InBatch | None":
+        """None where no type of task is excepted; `all` excepts every one."""
+        if not off:
             return None
-        return InBatch([scored.row["task_type"] not in excepted for scored in self.rows])
+        types = [scored.row["task_type"] for scored in self.rows]
+        return InBatch([off != "all" and task_type not in off for task_type in types])
 
 
 class InBatch:

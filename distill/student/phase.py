@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,13 @@ class Phase:
                 f"training, stage {self.name}",
                 "no example is left to train on",
                 "lower train.validation.share, or widen the mixture",
+            )
+        if self.train.objective.cosent and all(isnan(scored.scores[0]) for scored in rows):
+            raise UserError(
+                f"training, stage {self.name}",
+                "train.objective.cosent has no pair with a score of its own to learn from",
+                "add a folder of pairs to train.mixture: task_type sts, a positive_score, and an "
+                "empty seed_id",
             )
         student, seed = self.recipe.student, self.recipe.seed
         return make_mixture(student, self.train, seed, rows, self.passages)

@@ -1,5 +1,5 @@
-"""Batches: of texts of similar length, so that little is computed on padding; of examples that do
-not share a positive; and of several datasets, one after the other."""
+"""Batches: of rows that do not share a positive, and are of similar length, so that little is
+computed on padding; and of several datasets, one after the other."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,37 +14,9 @@ from sentence_transformers.base.sampler import DefaultBatchSampler, MultiDataset
 from distill.errors import UserError
 
 _POOL = 32
-"""So many batches are sorted by length together; the more, the less padding and chance."""
-
-
-class SimilarLengths(DefaultBatchSampler):
-    """Each text once, in random order: pools of shuffled texts sorted by length and cut into
-    batches, and the batches shuffled. (transformers' LengthGroupedSampler leaves the batches in
-    falling order of length, so that training would end on the shortest.)"""
-
-    def __init__(
-        self,
-        lengths: Sequence[int] | NDArray[np.int64],
-        batch_size: int,
-        drop_last: bool,
-        generator: torch.Generator,
-        valid_label_columns: list[str] | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            range(len(lengths)), batch_size, drop_last, valid_label_columns, generator, seed
-        )
-        self.lengths = lengths
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = _shuffled(len(self.lengths), self.generator)
-        pools = _cut(order, _POOL * self.batch_size)
-        by_length = [sorted(pool, key=lambda text: -self.lengths[text]) for pool in pools]
-        batches = [batch for pool in by_length for batch in _cut(pool, self.batch_size)]
-        if self.drop_last and batches and len(batches[-1]) < self.batch_size:
-            batches.pop()
-        for number in _shuffled(len(batches), self.generator):
-            yield batches[number]
+"""So many batches at most are sorted by length together; the more, the less padding and chance,"""
+_SHARE = 4
+"""and at most one in so many of all: else a small set would have the same batches in each epoch."""
 
 
 class NoSharedPositive(DefaultBatchSampler):
@@ -53,8 +25,10 @@ class NoSharedPositive(DefaultBatchSampler):
 
     Rows are dealt like cards, those of one positive after each other, the positives in random
     order: with at least as many batches as a positive has rows, no batch gets two. Batches differ
-    by one row at most in size. With `lengths`, the rows of 32 batches at a time are then sorted by
-    length among these; which rows these are stays random.
+    by one row at most in size. With `lengths`, the rows of up to 32 batches at a time are then
+    sorted by length among these; which rows these are stays random. (transformers'
+    LengthGroupedSampler leaves the batches in falling order of length, so that training would end
+    on the shortest.)
 
     Args:
         positives: which one each row has.
@@ -95,8 +69,8 @@ class NoSharedPositive(DefaultBatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         batches = self._deal()
         if self.lengths is not None:
-            lengths = self.lengths
-            batches = [b for pool in _cut(batches, _POOL) for b in self._sorted(pool, lengths)]
+            lengths, pools = self.lengths, max(1, min(_POOL, len(batches) // _SHARE))
+            batches = [b for pool in _cut(batches, pools) for b in self._sorted(pool, lengths)]
         for number in _shuffled(len(batches), self.generator):
             yield batches[number]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from distill.recipe import Student
 from distill.student.build import query_prompt
 from distill.student.held_out import HeldOut
+from distill.student.objectives.align import alignment
 from distill.tables import Row
 
 _SAMPLE = 128
@@ -28,13 +29,14 @@ class Sight:
     held_out: HeldOut | None
 
     def look(self, model: SentenceTransformer) -> dict[str, float]:
-        """Figures of the student as it is: `uniformity`, `alignment` and `effective_rank` of the
+        """Figures of the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
+        Isola 2020, section 4.1.1: the mean squared distance of a query and its positive) of the
         sample, and `ndcg@10` of the held-out queries."""
         queries = embed_queries(self.student, model, self.sample)
         positives = embed_documents(self.student, model, [row["positive"] for row in self.sample])
         figures = {
             "uniformity": uniformity(positives),
-            "alignment": alignment(queries, positives),
+            "alignment": float(alignment(queries, positives, "l2")),
             "effective_rank": effective_rank(positives),
         }
         if self.held_out is not None:
@@ -54,11 +56,6 @@ def uniformity(vectors: Tensor) -> float:
     if len(vectors) < 2:
         return 0.0
     return float(torch.pdist(vectors).square().mul(-2).exp().mean().log())
-
-
-def alignment(queries: Tensor, positives: Tensor) -> float:
-    """Mean squared distance of a query and its positive (the same, section 4.1.1)."""
-    return float((queries - positives).square().sum(-1).mean())
 
 
 def effective_rank(vectors: Tensor) -> float:

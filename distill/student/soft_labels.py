@@ -17,6 +17,8 @@ OWN = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""
 JUDGED = ("ql", "rc", "rrf")
 """Those that are columns of the labels."""
+_PAIRS = ("sts", "sentence similarity")
+"""Types of task whose rows may be pairs with a score."""
 
 
 class Scored(NamedTuple):
@@ -31,7 +33,7 @@ def source_of(train: Train) -> str | None:
     """Whose scores an objective is trained on; None where it is on none.
 
     Raises:
-        UserError: if two of its terms ask for different ones.
+        UserError: if two of its terms ask for different ones; CoSENT asks for the examples' own.
     """
     named = {
         term: getattr(train, term).scores
@@ -44,8 +46,13 @@ def source_of(train: Train) -> str | None:
             f"name different scores ({', '.join(named.values())})",
             "name the same in both, or train on them in two of train.stages",
         )
-    own = OWN if train.objective.cosent else None
-    return next(iter(named.values()), own)
+    if train.objective.cosent and named:
+        raise UserError(
+            "train.objective.cosent",
+            f"learns the examples' own scores, and {', '.join(named)} those of somebody else",
+            "train on them in two of train.stages",
+        )
+    return OWN if train.objective.cosent else next(iter(named.values()), None)
 
 
 def sources_of(train: Train) -> set[str]:
@@ -127,6 +134,10 @@ def _matched(row: Row, scores: list[float] | None) -> Scored:
 
 
 def _own(row: Row) -> list[float]:
+    """A row that was written from a passage has the retriever's scores, whatever its task: no one's
+    judgement of a pair."""
+    if row["task_type"] not in _PAIRS or row["seed_id"]:
+        return _unknown(row)
     scores = [row["positive_score"], *row["negative_scores"]]
     return [*map(_number, scores)] if len(scores) == 1 + len(row["negatives"]) else _unknown(row)
 

@@ -40,11 +40,7 @@ def revisions(inputs: Inputs, train: Train) -> dict[str, str]:
 
 
 def read_mixture(inputs: Inputs, train: Train, seed: int) -> list[Scored]:
-    """The rows of an epoch, with their soft scores, in the order of the sources.
-
-    Raises:
-        UserError: if titles are asked for without a corpus that has any.
-    """
+    """The rows of an epoch, with their soft scores, in the order of the sources."""
     if not train.mixture:
         rows = [row for stage in inputs.examples for row in _of_stage(inputs, stage, train)]
     else:
@@ -87,11 +83,28 @@ def _mark(run: Path, path: str) -> str:
     return open_stage(folder).fingerprint if folder.parent == run else revision(str(folder))
 
 
+def check_titles(train: Train, passages: Stage | None) -> None:
+    """
+    Raises:
+        UserError: if titles are asked for without a corpus that has any.
+    """
+    if any(source.path == TITLES for source in train.mixture) and not _titled(passages):
+        raise UserError(
+            f"train.mixture {TITLES!r}",
+            "there is no passage that has a title",
+            f"take {TITLES} out of the mixture, or name a corpus with titles",
+        )
+
+
+def _titled(passages: Stage | None) -> list[Row]:
+    rows = [] if passages is None else passages.rows(PASSAGES)
+    return [row for row in rows if row["title"].strip() and row["text"].strip()]
+
+
 def _titles(passages: Stage | None) -> list[Row]:
     """Every passage that has a title, as what the title asks for: what pre-finetuning is on (Gecko,
     section 3.1; E5)."""
-    rows = [] if passages is None else passages.rows(PASSAGES)
-    found = [
+    return [
         {
             "query_id": f"title~{row['passage_id']}",
             "task": TITLES_TASK,
@@ -106,16 +119,8 @@ def _titles(passages: Stage | None) -> list[Row]:
             "negative_scores": [],
             "relabelled": False,
         }
-        for row in rows
-        if row["title"].strip() and row["text"].strip()
+        for row in _titled(passages)
     ]
-    if not found:
-        raise UserError(
-            f"train.mixture {TITLES!r}",
-            "there is no passage that has a title",
-            f"take {TITLES} out of the mixture, or name a corpus with titles",
-        )
-    return found
 
 
 def _repeated(rows: list[Scored], weight: float, draw: random.Random) -> list[Scored]:

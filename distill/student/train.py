@@ -9,19 +9,22 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from distill import processes
+from distill.errors import UserError
 from distill.models import revision
 from distill.recipe import Recipe, Train
 from distill.recipe.train import HOW_FAST
-from distill.run import Run, Stage, write_json
+from distill.run import Run, Stage, read_json, write_json
 from distill.sentence_models import load_sentence_model
+from distill.student.bidirectional import check_attention
 from distill.student.checks import check_training
-from distill.student.folder import move_into_place, write_beside
+from distill.student.encoder import first_transformer
+from distill.student.folder import alike, move_into_place, write_beside
 from distill.student.held_out import hold_out
 from distill.student.lora import add_lora, finish_lora
 from distill.student.phase import Phase
 from distill.student.pooling import leave_prompts_out
 from distill.student.sight import Sight, draw_sample
-from distill.student.soft_labels import sources_of
+from distill.student.soft_labels import JUDGED, sources_of
 from distill.student.sources import Inputs, revisions
 from distill.student.trainer import device_of
 from distill.tables import EXAMPLES, PASSAGES
@@ -51,7 +54,7 @@ def train_student(
     Raises:
         UserError: if there is no example, there is no corpus to draw texts to align from, the
             widths do not fit the base, the device is not to be had, scores are wanted that are not
-            there, or the loss rises or stops being a number.
+            there, another number of processes began, or the loss rises or stops being a number.
     """
     inputs = Inputs(run, passages, examples, labels, teacher_scores)
     for train in recipe.train.in_stages().values():
@@ -62,6 +65,8 @@ def train_student(
     work = stage.book / "training"
     if not stage.complete:
         begun = time.perf_counter()
+        with processes.main_first():
+            _as_many_processes(work)
         model = _open(recipe, base)
         told, figures = _train(recipe, inputs, model, stage)
         if processes.is_main():
@@ -103,8 +108,25 @@ def _train(
     return told, _figures(told, sight.look(model))
 
 
+def _as_many_processes(work: Path) -> None:
+    """`batch_size` is each process', so that with more or fewer of them other steps would be taken:
+    a training ends with as many as began it."""
+    path = work / "processes.json"
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(path, processes.count())
+    begun = read_json(path)
+    if begun != processes.count():
+        raise UserError(
+            str(work),
+            f"was begun by {begun} processes, and there are {processes.count()}",
+            f"start {begun}, or delete that folder to begin anew",
+        )
+
+
 def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
     model = load_sentence_model(base.folder, recipe.train.device)
+    check_attention(first_transformer(model), recipe.student)
     if recipe.student.lora is not None:
         add_lora(model, recipe.student.lora, recipe.seed)
     if not recipe.student.pool_prompt:
@@ -118,6 +140,13 @@ def _write(
     if recipe.student.lora is not None:
         finish_lora(model, recipe.student.lora)
     part = write_beside(stage, model)
+    if not alike(model.to("cpu"), load_sentence_model(part, device="cpu")):
+        raise UserError(
+            f"the trained student in {part}",
+            "loads as another model than was trained",
+            "update sentence-transformers, transformers and peft, and run again: what was trained "
+            "is kept",
+        )
     write_json(part / "training.json", _curves(told))
     move_into_place(stage, part)
 
@@ -166,7 +195,7 @@ def _read(recipe: Recipe, inputs: Inputs, base: Stage) -> list[Stage]:
     found = [inputs.passages, *inputs.examples, base]
     if "teacher" in wanted:
         found.append(inputs.teacher_scores)
-    if wanted & {"ql", "rc", "rrf"}:
+    if wanted & set(JUDGED):
         found.append(inputs.labels)
     return [stage for stage in found if stage is not None]
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from datasets import Dataset, DatasetDict
 from sentence_transformers import (
+    SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
@@ -22,11 +23,11 @@ from distill import processes
 from distill.devices import best_device, torch_dtype
 from distill.progress import Progress
 from distill.recipe import Train
-from distill.student.callbacks import LOGGING_STEPS, Checkpoints, Curve, Looks, Ticker
+from distill.student.callbacks import LOGGING_STEPS, Checkpoints, Curve, Epochs, Looks, Ticker
 from distill.student.kept import Kept
 from distill.student.mixture import Mixture
 from distill.student.objectives import Objective
-from distill.student.sampler import Blocks, NoSharedPositive, SimilarLengths
+from distill.student.sampler import Blocks, NoSharedPositive
 from distill.student.sight import Sight
 from distill.student.tokens import Tokens
 
@@ -63,7 +64,7 @@ def fit(
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
-            callbacks=[Curve(objective), checkpoints, Ticker(progress)],
+            callbacks=[Curve(objective), checkpoints, Epochs(), Ticker(progress)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(Looks(sight, train.validation.every, kept, trainer.log))
@@ -72,6 +73,7 @@ def fit(
         if newest is not None:
             checkpoints.restore(newest)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    _unwrap(model)
     if kept is not None and processes.is_main():
         kept.average(model)
     history = trainer.state.log_history
@@ -80,6 +82,13 @@ def fit(
         [line for line in history if "uniformity" in line],
         [] if kept is None else kept.steps(),
     )
+
+
+def _unwrap(model: SentenceTransformer) -> None:
+    """accelerate replaces `forward` by one that computes in half precision, and marks the model as
+    done. What is seen of it later would differ from what a run sees that resumed in between."""
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+        vars(model).pop(name, None)
 
 
 def _kept(train: Train, folder: Path) -> Kept | None:
@@ -145,16 +154,15 @@ def _batches(
     generator: torch.Generator,
     **rest: Any,
 ) -> DefaultBatchSampler:
-    """Plain texts have a batch size of their own."""
+    """Plain texts have a batch size of their own, and are grouped by length: each is learnt by
+    itself, whoever its neighbours are."""
     columns = [name for name in dataset.column_names if name != "label"]
     lengths = sum(tokens.lengths[dataset[name][:]] for name in columns)
-    if columns == ["text"]:
-        size = train.align.batch_size
-        return SimilarLengths(lengths, batch_size=size, generator=generator, **rest)
+    texts = columns == ["text"]
     return NoSharedPositive(
-        [label[2] for label in dataset["label"]],
-        lengths if train.group_by_length else None,
-        batch_size=batch_size,
+        range(len(dataset)) if texts else [label[2] for label in dataset["label"]],
+        lengths if texts or train.group_by_length else None,
+        batch_size=train.align.batch_size if texts else batch_size,
         generator=generator,
         **rest,
     )

@@ -1,8 +1,11 @@
 """What becomes of the token states: which tokens count, and where a text ends."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from conftest import SMOLLM2
 from pydantic import ValidationError
 from student.bases import load, make_base, student_recipe
 from tiny import TEXTS
@@ -10,8 +13,10 @@ from tiny_architectures import DECODERS, tiny_decoder
 from transformers import AutoTokenizer
 
 from distill.errors import UserError
-from distill.student.build import build_student
-from distill.student.pooling import leave_prompts_out, prompt_length
+from distill.models import resolve
+from distill.recipe import load_recipe
+from distill.student.build import build_student, query_prompt
+from distill.student.pooling import check_prompts, leave_prompts_out, prompt_length
 
 PROMPT = {"query_template": "Instruct: {task}\nQuery:\n{query}", "default_task": "Find it."}
 LATENT = {"pooling": "latent", "latent": {"latents": 6, "heads": 2}}
@@ -147,3 +152,11 @@ def test_a_prompt_that_shares_a_token_with_its_text_is_refused_where_it_is_left_
 def test_what_makes_no_sense_together_is_refused(student, fault):
     with pytest.raises(ValidationError, match=fault):
         student_recipe("encoder", **student)
+
+
+@pytest.mark.slow
+def test_the_prompt_of_nv_embed_is_left_out_whole():
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "nv-embed-tiny.yaml")
+    file = resolve(SMOLLM2)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    check_prompts(tokenizer, recipe.student, [query_prompt(recipe.student)])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,11 @@ from safetensors.torch import load_file
 from student.byhand import example_rows, make_recipe
 from tiny import tiny_encoder
 
+from distill.processes import connect
 from distill.recipe import Recipe
 
-pytestmark = pytest.mark.slow
-
 _PROGRAM = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[3]]
 from student.byhand import example_rows, write_inputs
@@ -29,6 +29,10 @@ from distill.student.train import train_student
 recipe = Recipe.model_validate_json(sys.argv[2])
 rows = [row for row in example_rows() if row["negatives"]][:4]
 run = Run(Path(sys.argv[1]))
+if len(sys.argv) > 4:
+    import pytest
+    from student.test_train import arrange_death
+    arrange_death("step", int(sys.argv[4]), lambda: os._exit(9), pytest.MonkeyPatch())
 processes.connect("cpu")
 with processes.main_first():
     run.folder.mkdir(exist_ok=True)
@@ -38,15 +42,16 @@ assert train_student(run, recipe, passages, [examples], base).complete
 """
 
 
-def start(folder: Path, recipe: Recipe, processes: int) -> None:
+def start(folder: Path, recipe: Recipe, processes: int, dies_at: int | None = None) -> None:
     program = folder.with_suffix(".py")
     program.write_text(_PROGRAM)
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     tests = str(Path(__file__).parents[1])
     command = [sys.executable, *launch, str(program), str(folder), recipe.model_dump_json(), tests]
+    command += [] if dies_at is None else [str(dies_at)]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.returncode == 0) == (dies_at is None), done.stderr[-3000:]
 
 
 def without_dropout(folder: Path) -> Path:
@@ -81,6 +86,15 @@ def trained(tmp_path_factory, teacher_folder) -> dict[int, Path]:
     return {processes: folder / str(processes) / "student" for processes in (1, 2)}
 
 
+def test_the_others_wait_for_days(monkeypatch):
+    given = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.PartialState", lambda **settings: given.update(settings))
+    connect("cpu")
+    assert given == {"cpu": True, "timeout": timedelta(days=7)}
+
+
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(trained):
     one, two = (load_file(trained[n] / "model.safetensors") for n in (1, 2))
     base = load_file(trained[1].parent / "base" / "model.safetensors")
@@ -89,6 +103,7 @@ def test_two_processes_give_the_weights_of_one(trained):
     assert any(not torch.allclose(one[name], base[name], atol=1e-3) for name in one)
 
 
+@pytest.mark.slow
 def test_they_take_as_many_steps_and_one_of_them_writes(trained):
     one, two = (json.loads((trained[n] / "training.json").read_text()) for n in (1, 2))
     assert one["stages"][0]["steps"] == two["stages"][0]["steps"] == 4
@@ -96,3 +111,19 @@ def test_they_take_as_many_steps_and_one_of_them_writes(trained):
     assert [line["step"] for line in two["looks"]] == [0, 1, 2, 3, 4]
     assert {path.name for path in trained[1].iterdir()} == {p.name for p in trained[2].iterdir()}
     assert [path.name for path in (trained[2] / ".stage").iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.slow
+def test_two_processes_resume_in_the_second_epoch_where_they_were(tmp_path, encoder_folder):
+    """Each example is seen twice in an epoch, which then has two steps."""
+    train = {"batch_size": 2, "epochs": 3, "learning_rate": 1e-3, "checkpoint_steps": 3}
+    train |= {"mixture": [{"path": "examples", "weight": 2}]}
+    recipe = make_recipe(encoder_folder, train=train)
+    start(tmp_path / "whole", recipe, 2)
+    start(tmp_path / "run", recipe, 2, dies_at=4)
+    checkpoints = tmp_path / "run" / "student" / ".stage" / "training" / "0-train"
+    assert (checkpoints / "checkpoint-3" / "complete").exists()
+    start(tmp_path / "run", recipe, 2)
+    whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
+    for name in ("model.safetensors", "training.json"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()

@@ -1,17 +1,17 @@
-"""Batches hold every text once, and little padding; examples of one positive are kept apart."""
+"""Batches hold every row once, and little padding; examples of one positive are kept apart."""
 
 import random
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_transformers.base.sampler import DefaultBatchSampler
-from torch.utils.data import ConcatDataset, RandomSampler
+from torch.utils.data import ConcatDataset
 
 from distill.errors import UserError
-from distill.student.sampler import Blocks, NoSharedPositive, SimilarLengths
+from distill.student.sampler import Blocks, NoSharedPositive
 
 DRAW = random.Random(0)
 LENGTHS = [DRAW.randrange(5, 200) for _ in range(1000)]
@@ -23,34 +23,6 @@ def generator(seed: int = 1) -> torch.Generator:
 
 def padded(batches) -> int:
     return sum(len(batch) * max(LENGTHS[text] for text in batch) for batch in batches)
-
-
-def test_every_text_is_in_one_batch_and_only_the_last_made_is_smaller():
-    sampler = SimilarLengths(LENGTHS, 16, False, generator())
-    batches = list(sampler)
-    assert sorted(text for batch in batches for text in batch) == list(range(1000))
-    assert len(batches) == len(sampler) == 63
-    assert sorted(map(len, batches))[:2] == [1000 % 16, 16]
-
-
-def test_a_smaller_batch_can_be_dropped():
-    sampler = SimilarLengths(LENGTHS, 16, True, generator())
-    assert {len(batch) for batch in sampler} == {16}
-    assert len(list(sampler)) == len(sampler) == 62
-
-
-def test_padding_is_less_than_at_random():
-    shuffled = DefaultBatchSampler(RandomSampler(LENGTHS, generator=generator()), 16, False)
-    ours = padded(SimilarLengths(LENGTHS, 16, False, generator()))
-    assert ours < 1.2 * sum(LENGTHS) < padded(shuffled)
-
-
-def test_lengths_come_in_no_order_and_the_generator_decides():
-    batches = list(SimilarLengths(LENGTHS, 16, False, generator()))
-    longest = [LENGTHS[batch[0]] for batch in batches]
-    assert longest not in (sorted(longest), sorted(longest, reverse=True))
-    assert list(SimilarLengths(LENGTHS, 16, False, generator())) == batches
-    assert list(SimilarLengths(LENGTHS, 16, False, generator(2))) != batches
 
 
 def dealt(positives, size, drop_last=False, seed=1, lengths=None):
@@ -91,13 +63,32 @@ def test_as_few_batches_as_the_commonest_positive_allows():
     assert len(dealt([7] * 20 + list(range(100, 130)), 8, drop_last=True)) == 4
 
 
-def test_examples_by_length_have_less_padding_and_are_still_drawn_at_random():
-    shuffled = list(dealt(POSITIVES, 16))
-    sorted_ = list(dealt(POSITIVES, 16, lengths=np.array(LENGTHS)))
-    assert padded(sorted_) < 1.2 * sum(LENGTHS) < padded(shuffled)
-    again = list(dealt(POSITIVES, 16, seed=2, lengths=np.array(LENGTHS)))
-    neighbours = {frozenset(batch) for batch in sorted_}
-    assert not neighbours & {frozenset(batch) for batch in again}
+def recurring(positives, size, lengths) -> float:
+    """The share of an epoch's pairs of rows in a batch that are in one again in the next."""
+    first, second = (
+        {pair for batch in dealt(positives, size, False, seed, lengths) for pair in pairs(batch)}
+        for seed in (1, 2)
+    )
+    return len(first & second) / len(first)
+
+
+def pairs(batch):
+    return combinations(sorted(batch), 2)
+
+
+def test_by_length_there_is_less_padding_and_the_batches_are_in_no_order():
+    lengths = np.array(LENGTHS)
+    shuffled, batches = list(dealt(POSITIVES, 16)), list(dealt(POSITIVES, 16, lengths=lengths))
+    assert padded(batches) < 1.25 * sum(LENGTHS) < padded(shuffled)
+    longest = [max(LENGTHS[row] for row in batch) for batch in batches]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+
+
+def test_rows_of_a_length_still_meet_others_in_the_next_epoch():
+    """Also where all batches of a small set could be sorted together."""
+    rows = list(range(500))
+    assert recurring(rows, 32, None) < 0.1
+    assert recurring(rows, 32, np.array(LENGTHS[:500])) < 0.3
 
 
 def blocks(sizes, processes, seed=3):

@@ -13,7 +13,6 @@ from distill.errors import UserError
 from distill.student.gates import loss_must_fall
 from distill.student.held_out import HeldOut
 from distill.student.sight import (
-    alignment,
     draw_sample,
     effective_rank,
     embed_queries,
@@ -34,11 +33,6 @@ def test_effective_rank_counts_the_dimensions_in_use():
     assert effective_rank(torch.eye(6)) == pytest.approx(6, rel=1e-4)
     assert effective_rank(torch.eye(6)[:3]) == pytest.approx(3, rel=1e-4)
     assert effective_rank(torch.ones(6, 4)) == pytest.approx(1, rel=1e-3)
-
-
-def test_alignment_is_the_mean_squared_distance():
-    assert alignment(torch.eye(2), torch.eye(2)) == 0
-    assert alignment(torch.eye(2), torch.eye(2).flip(0)) == pytest.approx(2)
 
 
 def test_ndcg_is_of_the_positives_rank(encoder_folder):

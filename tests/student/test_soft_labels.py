@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from student.byhand import example_rows, make_recipe
+from student.byhand import example_rows, make_recipe, train_in
 
 from distill.errors import UserError
 from distill.run import Run, Shard, Stage
@@ -74,15 +74,32 @@ def test_a_teachers_scores_are_found_by_example(tmp_path):
     assert all(math.isnan(score) for score in found[2].scores)
 
 
+COSENT = {"objective": {"cosent": 1.0}}
+
+
 def test_pairs_with_a_score_of_their_own_keep_it(tmp_path):
+    """A query that was written from a passage has the retriever's score, whatever its task."""
+    row = example_rows()[0] | {"task_type": "sentence similarity"}
+    rows = [row | {"seed_id": ""}, row, row | {"seed_id": "", "task_type": "search"}]
     with Run(tmp_path) as run:
-        examples = write(run, EXAMPLES, "examples", [example_rows()[:2]])
-        train = make_recipe("x", train={"objective": {"cosent": 1.0}}).train
-        found = with_scores(examples, train, None, None)
-    assert [scored.scores for scored in found] == [
-        [pytest.approx(0.5)],
-        [pytest.approx(0.5), pytest.approx(0.1)],
+        examples = write(run, EXAMPLES, "examples", [rows])
+        found = with_scores(examples, make_recipe("x", train=COSENT).train, None, None)
+    assert found[0].scores == [pytest.approx(0.5)]
+    assert all(math.isnan(scored.scores[0]) for scored in found[1:])
+
+
+def test_cosent_needs_pairs_and_a_stage_of_its_own(tmp_path, encoder_folder):
+    with pytest.raises(UserError, match=r"cosent has no pair with a score of its own"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder, train=COSENT))
+    both = make_recipe("x", train={"objective": {"cosent": 1.0, "margin_mse": 1.0}}).train
+    with pytest.raises(UserError, match=r"cosent: .*margin_mse those of somebody else"):
+        source_of(both)
+    rows = [
+        row | {"task_type": "sts", "seed_id": "", "positive_score": n / 9}
+        for n, row in enumerate(example_rows())
     ]
+    stage = train_in(tmp_path / "pairs", make_recipe(encoder_folder, train=COSENT), rows)
+    assert stage.manifest["figures"]["loss_first"] > 0
 
 
 def test_scores_that_are_not_there_are_refused():

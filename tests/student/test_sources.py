@@ -7,7 +7,7 @@ from student.byhand import example_rows, make_recipe, passage_rows, write_inputs
 
 from distill.errors import UserError
 from distill.run import Run, Shard
-from distill.student.sources import Inputs, read_mixture, revisions
+from distill.student.sources import Inputs, check_titles, read_mixture, revisions
 from distill.tables import EXAMPLES, PASSAGES, write_shard
 
 
@@ -48,12 +48,15 @@ def test_titles_ask_for_their_texts(inputs):
 
 def test_titles_need_a_corpus_with_titles(inputs):
     mixture = [{"path": "titles"}]
+    train = make_recipe("x", train={"mixture": mixture}).train
+    check_titles(train, inputs.passages)
     with pytest.raises(UserError, match="no passage that has a title"):
-        read(inputs._replace(passages=None), mixture=mixture)
+        check_titles(train, None)
     untitled = inputs.run.stage("untitled", {})
     untitled.map_shards(PASSAGES, [[row | {"title": " "} for row in passage_rows()]], Shard)
     with pytest.raises(UserError, match="no passage that has a title"):
-        read(inputs._replace(passages=untitled), mixture=mixture)
+        check_titles(train, untitled)
+    check_titles(make_recipe("x").train, untitled)
 
 
 def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):

@@ -1,6 +1,7 @@
 """Training stages one after the other, validation, and which weights are the student."""
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -112,6 +113,29 @@ def test_killed_in_any_stage_it_ends_with_the_undisturbed_bytes(
     assert files(train_in(tmp_path / "run", staged).folder) == whole[1]
 
 
+def test_in_bfloat16_too(tmp_path, encoder_folder, teacher_folder):
+    """What a stage ends with is looked at in float32, whether or not the run was interrupted."""
+    train = {"dtype": "bfloat16", "objective": {"align": 1.0}, "learning_rate": 1e-2}
+    train |= {"stages": [{"name": "one"}, {"name": "two"}]}
+    recipe = make_recipe(encoder_folder, teacher_folder, train=train)
+    whole = files(train_in(tmp_path / "whole", recipe).folder)
+    train_and_die(tmp_path / "run", recipe, "move", 0)
+    done = tmp_path / "run" / "student" / ".stage" / "training" / "1-two"
+    shutil.rmtree(done)
+    stage = train_in(tmp_path / "run", recipe)
+    assert files(stage.folder) == whole
+
+
+def test_titles_that_are_not_there_are_missed_before_the_first_stage(
+    tmp_path, encoder_folder, monkeypatch
+):
+    monkeypatch.setattr("distill.student.sources._titled", lambda passages: [])
+    monkeypatch.setattr("distill.student.train._train", None)
+    train = {"stages": [{"name": "one"}, {"name": "two", "mixture": [{"path": "titles"}]}]}
+    with pytest.raises(UserError, match="no passage that has a title"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))
+
+
 def test_a_stage_that_is_done_is_not_trained_again(tmp_path, staged, whole, monkeypatch):
     train_and_die(tmp_path / "run", staged, "move", 0)
     monkeypatch.setattr("distill.student.phase.fit", None)
@@ -172,10 +196,13 @@ def test_how_fast_it_trains_does_not_change_what_is_learnt(tmp_path, encoder_fol
         assert torch.allclose(weight, theirs[name], atol=2e-3), name
 
 
-def test_types_of_task_without_in_batch_negatives_have_their_own_alone(tmp_path, encoder_folder):
+@pytest.mark.parametrize("off", [["search"], "all"])
+def test_types_of_task_without_in_batch_negatives_have_their_own_alone(
+    tmp_path, encoder_folder, off
+):
     """A query without a hard negative then has nothing to be told from: its loss is 0."""
     rows = [row for row in example_rows() if not row["negatives"]]
-    train = {"in_batch_off": ["search"], "epochs": 1}
+    train = {"in_batch_off": off, "epochs": 1}
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, train=train), rows)
     assert curves(stage.folder)["curve"][0]["infonce"] == pytest.approx(0, abs=1e-6)
 

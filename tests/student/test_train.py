@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from conftest import MINILM
 from sentence_transformers import SentenceTransformer
 from student.byhand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
 from tiny import TEXTS
+from tiny_architectures import tiny_decoder
 
 from distill.errors import UserError
 from distill.generate.example import make_example
 from distill.models import resolve
 from distill.recipe import Recipe
 from distill.run import Run, Shard, Stage
+from distill.sentence_models import load_sentence_model
 from distill.student.build import build_base
 from distill.student.callbacks import Checkpoints
 from distill.student.train import train_student
@@ -276,6 +279,39 @@ def test_a_complete_student_is_not_trained_again(tmp_path, encoder_folder, monke
     faster.train.checkpoint_steps = 1
     monkeypatch.setattr("distill.student.train._train", None)
     assert files(train_in(tmp_path / "run", faster).folder) == before
+
+
+def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undisturbed, monkeypatch):
+    train_and_die(tmp_path / "run", resumable, "step", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.student.train.processes.count", lambda: 2)
+        patch.setattr("distill.student.train.processes.connect", lambda device: None)
+        patch.setattr("distill.student.train.processes.main_first", nullcontext)
+        with pytest.raises(UserError, match="begun by 1 processes, and there are 2"):
+            train_in(tmp_path / "run", resumable)
+    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+
+
+def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
+    recipe = make_recipe(tiny_decoder(tmp_path / "decoder"))
+    with Run(tmp_path / "run") as run:
+        config = build_base(run, recipe).folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"is_causal": True}))
+    with pytest.raises(UserError, match="do not see those behind them"):
+        train_in(tmp_path / "run", recipe)
+
+
+def test_a_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folder, monkeypatch):
+    def other(folder: Path, device: str | None = None) -> SentenceTransformer:
+        model = load_sentence_model(folder, device)
+        if folder.name == "model.part":
+            torch.nn.init.normal_(next(model.parameters()))
+        return model
+
+    monkeypatch.setattr("distill.student.train.load_sentence_model", other)
+    with pytest.raises(UserError, match="loads as another model"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder))
+    assert not (tmp_path / "run" / "student" / "config.json").exists()
 
 
 def test_nothing_asks_the_network(tmp_path, encoder_folder, teacher_folder, monkeypatch):

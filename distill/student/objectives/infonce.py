@@ -28,7 +28,8 @@ def infonce(
     query's denominator and does not know which texts are the same, hence this one.
 
     What is certainly no negative is masked: a text that is one of the query's own documents, the
-    same query, and another positive of the same query.
+    same query, and another positive of the same query. Beyond the `margin` so is every negative, a
+    hard one of the query's own too (Qwen3 Embedding, 2506.05176, equation 1).
 
     Args:
         vectors: one (batch, dimensions) of unit vectors a column: query, positive, and any number
@@ -48,11 +49,11 @@ def infonce(
     if in_batch is not None:
         expect("in_batch", in_batch, rows)
     columns = [column.float() for column in vectors]
-    own, own_masked = _own(columns, numbers)
+    own, own_masked = _own(columns, numbers, settings.margin)
     others = gather(columns, numbers, settings.cross_device)
     blocks = _others(columns[0], numbers, others, settings)
     closed = _closed(rows, others, in_batch)
-    ceiling = torch.inf if settings.margin is None else own[:, :1].detach() + settings.margin
+    ceiling = _ceiling(own, settings.margin)
     similarities = [own, *(block for block, _ in blocks)]
     masks = [own_masked, *(masked | closed | (block > ceiling) for block, masked in blocks)]
     logits = torch.cat(similarities, dim=1) / temperature
@@ -61,13 +62,18 @@ def infonce(
     return F.cross_entropy(logits.masked_fill(torch.cat(masks, dim=1), -torch.inf), target)
 
 
-def _own(columns: Sequence[Tensor], numbers: Tensor) -> Logits:
+def _own(columns: Sequence[Tensor], numbers: Tensor, margin: float | None) -> Logits:
     """The query with its positive, the first column, and with each hard negative."""
     query, *documents = columns
     similarities = torch.stack([(query * document).sum(-1) for document in documents], dim=1)
-    masked = numbers[:, 1:] == numbers[:, 1:2]
+    masked = (numbers[:, 1:] == numbers[:, 1:2]) | (similarities > _ceiling(similarities, margin))
     masked[:, 0] = False
     return similarities, masked
+
+
+def _ceiling(own: Tensor, margin: float | None) -> Tensor:
+    """(batch, 1): what is more similar to a query than this is taken for a false negative."""
+    return own[:, :1].detach() + (torch.inf if margin is None else margin)
 
 
 def _others(queries: Tensor, numbers: Tensor, others: Everybody, settings: InfoNCE) -> list[Logits]:

@@ -42,6 +42,8 @@ def infonce(vectors, numbers, settings: InfoNCE, in_batch=None) -> float:
         for place, negative in enumerate(documents[1:], start=2):
             if numbers[i][place] != numbers[i][1]:
                 similarity = dot(query, negative[i])
+                if too_near(similarity, positive, settings):
+                    continue
                 weight = settings.hardness * similarity
                 below.append(similarity / settings.temperature + weight)
         for j in range(len(queries)):
