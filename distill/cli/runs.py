@@ -31,7 +31,8 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
 
     with open_job(recipe, folder, overwrite) as job:
         job.evaluate()
-        text, page = write_report(folder), write_html(folder)
+    # The report reads the run's own recipe, which is this one from here on.
+    text, page = write_report(folder), write_html(folder)
     summary = read_summary(folder / "summary.json")
     console = Console()
     console.print(render(summary))
