@@ -37,7 +37,7 @@ _EXTRAS = {
 """An extra's modules, and what it is for."""
 
 _LIBRARIES = {
-    "engine http": ("httpx", "tenacity"),
+    "engine http": ("httpx",),
     "near-duplicate filter": ("datasketch",),
     "language filter": ("py3langid",),
     "structured replies": ("llguidance", "jsonschema"),
