@@ -31,7 +31,7 @@ def differences(pairs: Mapping[str, Differences]) -> Markup | None:
             shift = (number - (len(pairs) - 1) / 2) * 0.22
             _draw(axes, by_row, f"student − {name}", number, shift)
         axes.set_yticks(range(len(rows)), rows)
-        # From top to bottom, each row as high as the others: a single one would be cut to its marks.
+        # From top to bottom; without room around it a single row would be cut at its marks.
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("difference of scores, 95 % interval")
