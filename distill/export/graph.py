@@ -4,6 +4,7 @@ sentence-transformers' own ONNX export (through optimum) holds the transformer a
 projection and length would be left to whoever serves it.
 """
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,7 @@ class _Graph(InputModule):
 
     def __init__(self, path: Path, model: SentenceTransformer, threads: int | None) -> None:
         super().__init__()
+        self.path = path
         runtime = need("onnxruntime", "export")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
@@ -135,7 +137,7 @@ class _Graph(InputModule):
         return features
 
     def save(self, output_path: str, *args: Any, **options: Any) -> None:
-        raise NotImplementedError("a graph is a file already")
+        shutil.copy(self.path, output_path)
 
 
 @contextmanager
