@@ -99,11 +99,13 @@ def summary() -> dict[str, Any]:
     }
 
 
-def change(number: int, text: str = "Bees dance.") -> dict[str, Any]:
+def change(
+    number: int, query: str = "why do bees dance", text: str = "Bees dance."
+) -> dict[str, Any]:
     return {
         "query_id": f"q~{number}",
         "task": "Find the answer.",
-        "query": f"why do bees dance {number}",
+        "query": query,
         "seed_id": "p1",
         "positive_id": "p2",
         "seed": text,
@@ -143,7 +145,10 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
         examples = run.stage("examples", {}, [queries, judged])
         counts = {"kept": 60, "positive changed": 9, "fewer negatives than asked": 4}
         examples.finish(rows=60, counts=counts, **RELABELLED)
-        write_json(examples.book / "changes.json", [change(n, text) for n in range(9)])
+        write_json(
+            examples.book / "changes.json",
+            [change(n, f"why do bees dance {n}", text) for n in range(9)],
+        )
         base = run.stage("base", {})
         base.finish()
         student = run.stage("student", {}, [examples, base])
@@ -159,3 +164,15 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
     recipe = f"name: bees\nllm:\n  model: owner/llm\nteacher:\n  model: owner/teacher\n# {text!r}\n"
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     return folder
+
+
+DECONTAMINATION = {
+    "tasks": "SciFact, held-out",
+    "run of words": 8,
+    "evaluation queries": 312,
+    "evaluation queries too short to check": 1,
+    "queries dropped": 5,
+    "seed passages": 90,
+    "seed passages that hold an evaluation query": 3,
+    "seed passages that share words with an evaluation document": 88,
+}

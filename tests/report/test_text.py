@@ -3,23 +3,12 @@
 import re
 
 import pytest
-from report.made import write_run
+from report.made import DECONTAMINATION, change, write_run
 
 from distill.errors import UserError
 from distill.report.markdown import table
 from distill.report.text import write_report
 from distill.run import Run, write_json
-
-FOUND = {
-    "tasks": "SciFact, held-out",
-    "run of words": 8,
-    "evaluation queries": 312,
-    "evaluation queries too short to check": 1,
-    "queries dropped": 5,
-    "seed passages": 90,
-    "seed passages that hold an evaluation query": 3,
-    "seed passages that share words with an evaluation document": 88,
-}
 
 
 def report_of(folder, **queries) -> str:
@@ -51,7 +40,7 @@ def test_the_funnel_tells_what_each_step_dropped(tmp_path):
 
 
 def test_decontamination_is_told_in_words(tmp_path):
-    text = report_of(tmp_path, decontamination=FOUND)
+    text = report_of(tmp_path, decontamination=DECONTAMINATION)
     told = text.split("## Decontamination")[1].split("##")[0]
     assert "312 evaluation queries of SciFact, held-out, by runs of 8 words" in told
     assert "5 dropped. Of 90 seed passages 3 hold words of an evaluation query" in told
@@ -61,7 +50,7 @@ def test_decontamination_is_told_in_words(tmp_path):
 
 def test_decontamination_of_examples_without_a_corpus_is_told(tmp_path):
     with Run(tmp_path) as run:
-        short = {key: n for key, n in FOUND.items() if "seed" not in key}
+        short = {key: n for key, n in DECONTAMINATION.items() if "seed" not in key}
         run.stage("examples-brainstorm", {}).finish(rows=3, decontamination=short)
         run.stage("examples-labelled", {}).finish(rows=3)
     told = write_report(tmp_path).read_text(encoding="utf-8").split("## Decontamination")[1]
@@ -77,20 +66,6 @@ def test_a_run_that_was_not_checked_says_so(tmp_path):
 
 HOSTILE = "x | y\n\n# Not a heading\n```\n<script>alert(1)</script> [a](b) **bold** `code` \x1b[31m"
 """A passage that would break out of a table, a list, a line or an element."""
-
-
-def change(number, query="why do bees dance", text="Bees dance."):
-    return {
-        "query_id": f"q~{number}",
-        "task": "Find the answer.",
-        "query": query,
-        "seed_id": "p1",
-        "positive_id": "p2",
-        "seed": text,
-        "positive": f"Better: {text}",
-        "seed_ranks": {"ql": 3, "rc": None, "retriever": 2, "fusion": 3},
-        "positive_ranks": {"ql": 1, "rc": 1, "retriever": 5, "fusion": 1},
-    }
 
 
 RELABELLED = {

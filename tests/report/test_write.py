@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
-from report.made import HOSTILE, summary, write_run
+from report.made import DECONTAMINATION, HOSTILE, summary, write_run
 
 from distill.cli.report import report
 from distill.errors import UserError
@@ -99,16 +99,7 @@ def test_the_funnel_tells_what_each_step_dropped(page):
 
 
 def test_decontamination_is_told_in_words(tmp_path):
-    found = {
-        "tasks": "SciFact, held-out",
-        "run of words": 8,
-        "evaluation queries": 312,
-        "evaluation queries too short to check": 1,
-        "queries dropped": 5,
-        "seed passages": 90,
-        "seed passages that hold an evaluation query": 3,
-        "seed passages that share words with an evaluation document": 88,
-    }
+    found = DECONTAMINATION
     with Run(tmp_path) as run:
         run.stage("queries", {}).finish(rows=60, decontamination=found)
         short = {key: n for key, n in found.items() if "seed" not in key}
