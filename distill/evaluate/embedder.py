@@ -11,6 +11,7 @@ from sentence_transformers.base.modules import Router
 from transformers import PreTrainedTokenizerBase
 
 from distill.recipe import Retriever
+from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Side, Vectors
 from distill.retrieve.endpoint import EndpointEncoder
 
@@ -52,14 +53,9 @@ class LocalEmbedder:
 
     def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
         lengths = self._lengths([prompt + text for text in texts])
-        order = sorted(range(len(texts)), key=lambda i: (-lengths[i], i))
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        start = 0
-        while start < len(order):
-            size = max(1, self._batch_tokens // lengths[order[start]])
-            batch = order[start : start + size]
+        for batch in by_length(lengths, self._batch_tokens):
             vectors[batch] = self._encode([texts[i] for i in batch], prompt, side)
-            start += size
         return vectors
 
     def _encode(self, batch: list[str], prompt: str, side: Side | None) -> Vectors:

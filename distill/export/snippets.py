@@ -26,11 +26,17 @@ _POOLED = {
 
 def with_sentence_transformers(model: SentenceTransformer, name: str) -> str:
     foreign = any(not type(m).__module__.startswith("sentence_transformers.") for m in model)
-    trust = ", trust_remote_code=True" if foreign else ""
-    note = "# One module of this model is distill's own, which must be installed.\n"
+    # distill's own module is loaded by distill: no reader is asked to trust the code of a folder.
+    loaded = (
+        "from distill.models import resolve\n"
+        "from distill.sentence_models import load_sentence_model\n\n"
+        f'model = load_sentence_model(resolve("{name}"))\n'
+        if foreign
+        else "from sentence_transformers import SentenceTransformer\n\n"
+        f'model = SentenceTransformer("{name}")\n'
+    )
     return (
-        "from sentence_transformers import SentenceTransformer\n\n"
-        f'{note if foreign else ""}model = SentenceTransformer("{name}"{trust})\n'
+        f"{loaded}"
         f"queries = model.encode_query({_listed(_QUERIES)})\n"
         f"passages = model.encode_document({_listed(_PASSAGES)})\n"
         "print(queries @ passages.T)\n"

@@ -9,6 +9,7 @@ from sentence_transformers.base.modules import Transformer
 
 from distill.errors import UserError
 from distill.models import resolve, revision
+from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 
 Pair = tuple[str, str]
@@ -68,12 +69,7 @@ class CrossEncoderJudge:
             list(queries), list(passages), truncation=True, max_length=self._max_tokens
         )
         lengths = [len(ids) for ids in tokenized["input_ids"]]
-        order = sorted(range(len(pairs)), key=lambda i: (-lengths[i], i))
-        start = 0
-        while start < len(order):
-            size = max(1, self._batch_tokens // lengths[order[start]])
-            yield order[start : start + size]
-            start += size
+        yield from by_length(lengths, self._batch_tokens)
 
 
 def _load(reference: str, device: str | None) -> CrossEncoder:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distill.devices import DTYPES, best_device, torch_dtype
 from distill.models import resolve, revision
 from distill.retrieve.attention import check_bidirectional
+from distill.retrieve.batches import by_length
 from distill.sentence_models import load_sentence_model
 
 CPU_BATCH_TOKENS = 1024
@@ -77,19 +78,14 @@ class SentenceTransformerEncoder:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         lengths = self._lengths(texts)
-        order = sorted(range(len(texts)), key=lambda i: (-lengths[i], i))
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        start = 0
-        while start < len(order):
-            size = max(1, self._batch_tokens // lengths[order[start]])
-            batch = order[start : start + size]
+        for batch in by_length(lengths, self._batch_tokens):
             vectors[batch] = encode(
                 [texts[i] for i in batch],
                 batch_size=len(batch),
                 normalize_embeddings=True,
                 show_progress_bar=False,
             )
-            start += size
         # A vector normalised in bfloat16 is a unit vector to two digits only.
         return vectors if self._dtype == "float32" else unit(vectors)
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import yaml
 from sentence_transformers import SentenceTransformer
+from student.bases import make_base
+from tiny_architectures import tiny_decoder
 
 from distill.errors import UserError
 from distill.export.export import _beside, export_model
@@ -221,3 +223,21 @@ def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_pa
         export_model(str(tmp_path / "model"), tmp_path / "out")
     export_model(str(tmp_path / "model"), tmp_path / "out", ["sentence-transformers"])
     assert len(snippets((tmp_path / "out" / "README.md").read_text())) == 1
+
+
+def test_a_module_of_distills_is_used_without_trusting_any_code(tmp_path, fresh_python):
+    tiny_decoder(tmp_path / "decoder")
+    latent = {"pooling": "latent", "latent": {"latents": 6, "heads": 3}}
+    base = make_base(tmp_path / "run", tmp_path / "decoder", **latent).folder
+    export_model(str(base), tmp_path / "out", ["sentence-transformers"])
+    [snippet] = snippets((tmp_path / "out" / "README.md").read_text())
+    assert "trust_remote_code" not in snippet
+    fresh_python(snippet + SAVE.format(name="latent"), tmp_path)
+    assert np.load(tmp_path / "latent.npz")["passages"].shape == (2, 32)
+
+
+def test_an_opened_graph_saves_as_its_file(exported, model_folder, tmp_path):
+    graph = exported[0] / "onnx" / "embedding.onnx"
+    model = SentenceTransformer(str(model_folder), device="cpu")
+    open_graph(graph, model)[0].save(str(tmp_path / "copy.onnx"))
+    assert (tmp_path / "copy.onnx").read_bytes() == graph.read_bytes()
