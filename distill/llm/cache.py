@@ -4,6 +4,7 @@ transformers' dynamic cache copies everything that it holds for every new token;
 are written into room set aside, which on a CPU is much of what a step of generation costs.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,13 @@ from transformers.cache_utils import DynamicLayer
 
 Layer = tuple[torch.Tensor, torch.Tensor]
 """Keys and values, each (rows, heads, tokens, width)."""
+
+
+def as_argument(model: Any, cache: DynamicCache | None) -> dict[str, DynamicCache | None]:
+    """A cache as a model's forward pass takes it: transformers 5.24 has given it another name, and
+    vLLM's environment holds an earlier one."""
+    taken = inspect.signature(model.forward).parameters
+    return {"cache" if "cache" in taken else "past_key_values": cache}
 
 
 class SlotCache(DynamicCache):

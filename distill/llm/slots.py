@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from distill.llm.cache import SlotCache
+from distill.llm.cache import SlotCache, as_argument
 from distill.llm.masks import for_layers
 
 
@@ -38,8 +38,8 @@ class Slots:
             input_ids=input_ids,
             position_ids=positions,
             attention_mask=for_layers(self._model.config, before, positions, places[None]),
-            past_key_values=self.cache,
             use_cache=True,
+            **as_argument(self._model.base_model, self.cache),
         ).last_hidden_state
         ends: torch.Tensor = hidden[torch.arange(len(pieces), device=device), lengths - 1]
         return ends

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 
 from distill.devices import best_device, torch_dtype
 from distill.errors import UserError
-from distill.llm.cache import Layer, cache_behind
+from distill.llm.cache import Layer, as_argument, cache_behind
 from distill.llm.constrain import Constraint, constrainable, readable_tokens
 from distill.llm.encode import Encoder
 from distill.llm.headers import Headers, common_beginning
@@ -184,12 +184,13 @@ class TransformersEngine:
         self, rows: list[Packed], header: int, layers: list[Layer], scores: list[list[Score]]
     ) -> None:
         batch = collate(rows, header, self._pad_id)
+        cache = _cache_for(layers, len(rows), batch.input_ids.shape[1])
         hidden = self.model.base_model(
             input_ids=batch.input_ids.to(self.device),
             position_ids=batch.position_ids.to(self.device),
             attention_mask=self._mask(batch, header),
-            past_key_values=_cache_for(layers, len(rows), batch.input_ids.shape[1]),
             use_cache=bool(header),
+            **as_argument(self.model.base_model, cache),
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
         logprobs = self._logprobs(predictors, batch.token_ids.to(self.device))

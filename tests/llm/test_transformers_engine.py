@@ -1,5 +1,7 @@
 """The engine on a tiny Llama: sharing changes the cost, never the result."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -78,6 +80,17 @@ def test_scores_do_not_depend_on_the_token_budget(llm_folder):
     narrow = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens=40)
     for a, b in zip(wide.score(requests), narrow.score(requests), strict=True):
         assert [x.logprob for x in a] == pytest.approx([x.logprob for x in b], abs=1e-3)
+
+
+def test_no_argument_of_transformers_is_on_its_way_out(engine):
+    """A newcomer's first run would end in warnings, and a later release would refuse it."""
+    requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        engine.score(requests)
+        engine.generate(
+            [HEADER + passage for passage in PASSAGES], [1] * len(PASSAGES), Sampling(4)
+        )
 
 
 def test_requests_without_anything_in_common(engine):
