@@ -75,7 +75,7 @@ class Trained(NamedTuple):
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer pairs and rounds.")
 def main(quick: bool) -> None:
-    rounds, count = (1, 96) if quick else (3, 768)
+    rounds, count = (1, 96) if quick else (3, 256)
     rows = pairs()
     held_out, rows = rows[:HELD_OUT], rows[HELD_OUT:]
     sides = {"ours": ours, "peer": peer, "peer_by_tokens": partial(peer, tokens=MINI_BATCH_TOKENS)}

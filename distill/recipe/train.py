@@ -45,6 +45,9 @@ class Train(Section):
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Of the transformer's inner states; null: as its configuration says (0.1 in most encoders,
+    none in most decoders). A LoRA has its own."""
     widths: list[int] | None = None
     """Matryoshka widths, the full width included; null: the full width alone."""
     objective: Objective = Objective(infonce=1.0)

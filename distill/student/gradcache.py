@@ -1,39 +1,46 @@
 """Batches larger than memory: texts are embedded a mini-batch at a time, without keeping what the
 encoder computed, and again on the way back (GradCache, Gao et al. 2021, 2101.06983)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
+
+from distill.retrieve.batches import by_length
 
 Features = Mapping[str, Any]
 
 
-def embed_cached(model: nn.Module, features: Features, tokens: int) -> Tensor:
-    """The texts' vectors, (texts, dimensions), with the gradients that embedding them at once would
-    give. Peak memory is that of one mini-batch of at most so many tokens, padding included.
+def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> list[Tensor]:
+    """Each column's vectors, (texts, dimensions), with the gradients that embedding it at once
+    would give. Peak memory is that of one mini-batch of at most so many tokens, padding included,
+    of texts of any column.
 
-    This is GradCache as checkpointing of each mini-batch: the second pass replays the first's
-    dropout and precision, and the loss in between remains an ordinary graph, so that gradients
-    reach whatever else is trained, and other processes. sentence-transformers' CachedLossMixin
-    computes the loss's gradient inside the forward pass instead, out of reach of gradient
-    accumulation; and counts tokens without padding, of which a batch in random order is full.
+    This is GradCache as checkpointing of each mini-batch but the last: what the last one computed
+    may stay, for the way back begins with it. The second pass replays the first's dropout and
+    precision, and the loss in between remains an ordinary graph, so that gradients reach whatever
+    else is trained, and other processes. sentence-transformers' CachedLossMixin computes the loss's
+    gradient inside the forward pass instead, out of reach of gradient accumulation, embeds every
+    text twice, and counts tokens without padding, of which a batch in random order is full.
     """
-    lengths = features["attention_mask"].sum(1)
-    order = lengths.argsort(stable=True)
-    batches = order.split(_sizes(lengths[order].tolist(), tokens))
+    texts = [text for features in columns for text in _unpadded(features)]
+    batches = list(by_length([len(text["input_ids"]) for text in texts], tokens))
+    batches.reverse()  # the fullest is the last
     passes = _passes(model)
 
-    def embed(texts: Tensor) -> Tensor:
-        vectors: Tensor = next(passes)(_select(features, texts))["sentence_embedding"]
+    def embed(batch: list[int]) -> Tensor:
+        vectors: Tensor = next(passes)(_padded([texts[i] for i in batch]))["sentence_embedding"]
         return vectors
 
-    parts = [checkpoint(embed, texts, use_reentrant=False) for texts in batches]
-    return torch.cat(parts)[order.argsort()]
+    parts = [checkpoint(embed, batch, use_reentrant=False) for batch in batches[:-1]]
+    vectors = torch.cat([*parts, embed(batches[-1])])
+    places = torch.tensor(list(chain(*batches)), device=vectors.device).argsort()
+    return list(vectors[places].split([len(features["attention_mask"]) for features in columns]))
 
 
 def _passes(model: nn.Module) -> Iterator[nn.Module]:
@@ -45,28 +52,30 @@ def _passes(model: nn.Module) -> Iterator[nn.Module]:
     return repeat(model)
 
 
-def _select(features: Features, texts: Tensor) -> dict[str, Any]:
-    """A copy of these texts, without the columns that are padding to all of them, be it left or
-    right. Some poolings change the attention mask in place, hence a new copy for each pass."""
+def _unpadded(features: Features) -> Iterator[dict[str, Any]]:
+    """Each text by itself, be the padding left or right of it."""
     mask = features["attention_mask"]
-    used = mask[texts].any(0).nonzero().flatten()
-    columns = slice(int(used[0]), int(used[-1]) + 1)
-    selected = {}
-    for name, value in features.items():
-        if isinstance(value, Tensor) and value.ndim and len(value) == len(mask):
-            value = value[texts]
-            if value.ndim > 1 and value.shape[1] == mask.shape[1]:
-                value = value[:, columns].contiguous()
-        selected[name] = value
-    return selected
+    starts, lengths = mask.argmax(1).tolist(), mask.sum(1).clamp(min=1).tolist()
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        yield {
+            name: _of_row(value, mask, row, slice(start, start + length))
+            for name, value in features.items()
+        }
 
 
-def _sizes(lengths: list[int], tokens: int) -> list[int]:
-    """How many texts each mini-batch takes, of texts in rising order of length."""
-    sizes: list[int] = []
-    for length in lengths:
-        if sizes and (sizes[-1] + 1) * length <= tokens:
-            sizes[-1] += 1
+def _of_row(value: Any, mask: Tensor, row: int, columns: slice) -> Any:
+    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != len(mask):
+        return value
+    return value[row, columns] if value.shape[:2] == mask.shape else value[row]
+
+
+def _padded(texts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch of its own, as some poolings change the attention mask in place."""
+    batch: dict[str, Any] = {}
+    for name, first in texts[0].items():
+        values = [text[name] for text in texts]
+        if not isinstance(first, Tensor):
+            batch[name] = first
         else:
-            sizes.append(1)
-    return sizes
+            batch[name] = pad_sequence(values, True) if first.ndim else torch.stack(values)
+    return batch

@@ -17,6 +17,7 @@ from distill import processes
 from distill.errors import UserError
 from distill.recipe import Recipe, Train
 from distill.run import read_json, write_json
+from distill.student.dropout import dropout
 from distill.student.gates import loss_must_fall
 from distill.student.held_out import HeldOut
 from distill.student.kept import load_weights, save_weights
@@ -71,7 +72,8 @@ class Phase:
             tokens = Tokens(self.folder / "tokens", model, mixture.written)
         objective = self._objective(model, mixture, teacher)
         before = nearness(model, objective, mixture, teacher, recipe.seed)
-        lines = fit(train, self.seed, objective, mixture, tokens, self.sight, self.folder)
+        with dropout(model, train.dropout):
+            lines = fit(train, self.seed, objective, mixture, tokens, self.sight, self.folder)
         if processes.is_main():
             loss_must_fall(lines.curve, self.name)
             save_weights(model, self.folder / _WEIGHTS)

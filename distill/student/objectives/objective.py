@@ -78,7 +78,7 @@ class Objective(nn.Module):
         return self.trained_along.projection
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
-        vectors = [self._embed(features) for features in sentence_features]
+        vectors = self._embed(list(sentence_features))
         expect("labels", labels, len(vectors[0]), 1 + len(vectors))
         with torch.autocast(labels.device.type, enabled=False):
             return self._sum([column.float() for column in vectors], labels)
@@ -93,11 +93,10 @@ class Objective(nn.Module):
             self.terms[name if len(vectors) > 1 else f"{name}_texts"].append(term.detach())
         return total
 
-    def _embed(self, features: dict[str, Any]) -> Tensor:
+    def _embed(self, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         if self.settings.mini_batch_tokens is not None:
-            return embed_cached(self.model, features, self.settings.mini_batch_tokens)
-        vectors: Tensor = self.model(features)["sentence_embedding"]
-        return vectors
+            return embed_cached(self.model, columns, self.settings.mini_batch_tokens)
+        return [self.model(features)["sentence_embedding"] for features in columns]
 
     def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> Terms:
         """Every term with a weight that this batch knows enough for, by its name in the recipe."""
