@@ -1,7 +1,7 @@
 """A student of three of all-MiniLM-L6-v2's six layers, trained on the texts of SciFact, vaswani,
-stackoverflow20 (titles) and docstrings, against its teacher: the share of the score kept on SciFact,
-and on cacm, xquad/en and STSBenchmark, of which no text is trained on. The score is nDCG@10, and
-Spearman's correlation for STSBenchmark. Needs DISTILL_DATA. Prints one JSON line.
+stackoverflow20 (titles) and docstrings, against its teacher: the share of the score kept on
+SciFact, and on cacm, xquad/en and STSBenchmark, of which no text is trained on. The score is
+nDCG@10, and Spearman's correlation for STSBenchmark. Needs DISTILL_DATA. Prints one JSON line.
 
     python benchmarks/students.py --run artifacts/students
 """
