@@ -122,7 +122,8 @@ def _arguments(
         bf16=torch_dtype(train.dtype, device) == torch.bfloat16,
         use_cpu=device == "cpu",
         seed=seed,
-        activation_checkpointing=train.gradient_checkpointing,
+        # None where it is off: 5.23 has given the key another name, which 5.19 does not know.
+        gradient_checkpointing=train.gradient_checkpointing or None,
         batch_sampler=partial(_batches, train, tokens),
         multi_dataset_batch_sampler=partial(Blocks, processes=processes.count()),
         dataloader_drop_last=processes.count() > 1,
