@@ -36,9 +36,8 @@ check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Whole files at a time, each process on one core: half the time on two cores.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 test-vllm: env-vllm
 	DISTILL_NEED_VLLM=1 $(VLLM)/python -m pytest --confcutdir=tests/contract_vllm tests/contract_vllm
