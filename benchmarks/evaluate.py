@@ -6,7 +6,8 @@ SentenceTransformerEncoderWrapper), the same tasks, all-MiniLM-L6-v2, in one pro
 
 Both sides take turns, and the one that begins changes from round to round. `ours` begins without a
 single vector each time (`ratio` is its time by mteb's, the median over the rounds, at most 1.0 is
-wanted); `ours_warm` has lost its results but not its vectors, as after a change of the tasks or of
+wanted; `ratio_of_processor_time` is the same of all processors' time, which other programs disturb
+less); `ours_warm` has lost its results but not its vectors, as after a change of the tasks or of
 mteb. `score_difference` is the largest between both, over tasks and rounds. Prints one JSON line.
 """
 
@@ -20,6 +21,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 
@@ -41,19 +43,34 @@ QUICK = ["cacm", "STSBenchmark"]
 Scores = dict[str, float]
 
 
-def ours(contender: Contender, tasks: list, out: Path) -> tuple[float, Scores]:
-    begun = time.perf_counter()
+class Took(NamedTuple):
+    """Seconds, and those of all processors."""
+
+    wall: float
+    processor: float
+
+
+def now() -> Took:
+    return Took(time.perf_counter(), time.process_time())
+
+
+def since(begun: Took) -> Took:
+    return Took(*(end - start for end, start in zip(now(), begun, strict=True)))
+
+
+def ours(contender: Contender, tasks: list, out: Path) -> tuple[Took, Scores]:
+    begun = now()
     found = score_tasks(contender, tasks, out)
-    return time.perf_counter() - begun, {score.task: score.score for score in found}
+    return since(begun), {score.task: score.score for score in found}
 
 
-def mteb_alone(contender: Contender, tasks: list, out: Path) -> tuple[float, Scores]:
+def mteb_alone(contender: Contender, tasks: list, out: Path) -> tuple[Took, Scores]:
     import mteb
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = mteb.models.SentenceTransformerEncoderWrapper(contender.model)
-    begun = time.perf_counter()
+    begun = now()
     results = mteb.evaluate(
         model,
         tasks,
@@ -62,7 +79,7 @@ def mteb_alone(contender: Contender, tasks: list, out: Path) -> tuple[float, Sco
         encode_kwargs={"show_progress_bar": False},
         show_progress_bar=False,
     ).task_results
-    return time.perf_counter() - begun, {r.task_name: r.get_score() for r in results}
+    return since(begun), {r.task_name: r.get_score() for r in results}
 
 
 def measure_round(contender: Contender, tasks: list, number: int) -> dict[str, tuple]:
@@ -75,7 +92,7 @@ def measure_round(contender: Contender, tasks: list, number: int) -> dict[str, t
         for stale in ("results", "queries"):
             shutil.rmtree(Path(folder) / "ours" / stale)
         found["ours_warm"] = ours(contender, tasks, Path(folder) / "ours")
-    told = {side: round(seconds, 1) for side, (seconds, _) in found.items()}
+    told = {side: [round(part, 1) for part in took] for side, (took, _) in found.items()}
     print(f"round {number + 1}: {json.dumps(told)}", file=sys.stderr, flush=True)
     return found
 
@@ -109,10 +126,11 @@ def main() -> None:
     found = [measure_round(contender, tasks, number) for number in range(rounds)]
 
     def median(side: str) -> float:
-        return round(statistics.median(one[side][0] for one in found), 2)
+        return round(statistics.median(one[side][0].wall for one in found), 2)
 
-    def ratio(side: str) -> float:
-        return round(statistics.median(one[side][0] / one["mteb"][0] for one in found), 3)
+    def ratio(side: str, of: str = "wall") -> float:
+        parts = [[getattr(one[who][0], of) for who in (side, "mteb")] for one in found]
+        return round(statistics.median(mine / theirs for mine, theirs in parts), 3)
 
     print(
         json.dumps(
@@ -122,6 +140,7 @@ def main() -> None:
                 "ours": median("ours"),
                 "peer": median("mteb"),
                 "ratio": ratio("ours"),
+                "ratio_of_processor_time": ratio("ours", "processor"),
                 "ours_warm": median("ours_warm"),
                 "ratio_warm": ratio("ours_warm"),
                 "score_difference": largest_difference(found),
