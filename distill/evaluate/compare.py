@@ -175,7 +175,7 @@ def _summary(
     seed: int,
 ) -> Summary:
     for score in scores["student"]:
-        tasks[score.task]["items"] = len(score.by_item) or None
+        tasks[score.task]["items"] = score.items
     models = {
         role: _figures(contender, tasks, scores[role], speed.get(role))
         for role, contender in own.items()

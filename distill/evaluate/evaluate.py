@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,16 @@ from rich.console import Console
 from distill.errors import UserError, need
 from distill.evaluate.contender import Contender, as_mteb_model, open_contender
 from distill.evaluate.items import gives_predictions, of_sets, of_texts, record_queries, with_mean
+from distill.evaluate.pairs import of_predictions, statistic_of
+from distill.evaluate.resamples import of_clusterings
 from distill.run import read_json, write_json
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 SUPERSEDED = "is superseded by"
+_KEPT = 2
+"""What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,13 @@ class TaskScore:
     metric: str
     score: float
     by_item: dict[str, float]
+    pairs: dict[str, tuple[float, float]] = field(default_factory=dict)
+    resamples: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def items(self) -> int | None:
+        """Single items that the score is known of; None where none are kept."""
+        return len(self.by_item) or len(self.pairs) or len(self.resamples) or None
 
 
 def evaluate_model(
@@ -103,7 +114,8 @@ def load_data(task: "AbsTask") -> None:
 def _compute(cache: Any, task: Any, model: Any) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
-    predicts = gives_predictions(task)
+    texts = gives_predictions(task)
+    pairs = statistic_of(task.metadata.type, task.metadata.main_score) is not None
     with (
         record_queries(task) as by_item,
         TemporaryDirectory() as predictions,
@@ -117,20 +129,25 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
             task,
             cache=cache,
             overwrite_strategy="always",
-            prediction_folder=predictions if predicts else None,
+            prediction_folder=predictions if texts or pairs else None,
             co2_tracker=False,
             encode_kwargs=bars,
             **bars,
         )
-        if predicts:
+        result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+        score = result.get_score()
+        if texts:
             by_item.update(of_texts(task, Path(predictions)))
-    result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
-    by_item.update(of_sets(result.scores))
-    kept = with_mean(by_item, result.get_score())
+        by_item.update(of_sets(result.scores))
+        kept = {
+            "by_item": with_mean(by_item, score),
+            "pairs": of_predictions(task, Path(predictions), score) if pairs else {},
+            "resamples": with_mean(of_clusterings(task, result.scores), score),
+        }
     # The last file written: its presence says that mteb's is whole.
     path = _items_path(cache, task, model.mteb_model_meta)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, task_mark(task) | {"by_item": kept})
+    write_json(path, task_mark(task) | kept)
 
 
 def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
@@ -138,13 +155,14 @@ def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
     if not path.is_file():
         return None
     kept = read_json(path)
-    by_item = kept.pop("by_item", None)
+    by_item, resamples = kept.pop("by_item", {}), kept.pop("resamples", {})
+    pairs = {pair: (gold, predicted) for pair, (gold, predicted) in kept.pop("pairs", {}).items()}
     result = cache.load_task_result(task.metadata.name, meta)
     if kept != task_mark(task) or result is None:
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score
-    return TaskScore(task.metadata.name, category, metric, score, by_item)
+    return TaskScore(task.metadata.name, category, metric, score, by_item, pairs, resamples)
 
 
 def task_mark(task: "AbsTask") -> dict[str, Any]:
@@ -155,6 +173,7 @@ def task_mark(task: "AbsTask") -> dict[str, Any]:
         "splits": list(task.eval_splits),
         "subsets": list(task.hf_subsets),
         "mteb": need("mteb", "eval").__version__,
+        "kept": _KEPT,
     }
 
 

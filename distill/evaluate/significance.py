@@ -4,29 +4,18 @@ test over items (queries, texts), corrected for the number of tasks."""
 import zlib
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distill.errors import need
+from distill.evaluate import drawn
+from distill.evaluate.drawn import Drawn
 from distill.evaluate.evaluate import TaskScore
+from distill.evaluate.pairs import by_part, statistic_of
+from distill.evaluate.statistic import STATISTICS, Values
 from distill.evaluate.summary import Difference, Differences
 
-RESAMPLES = 5000
-FLIPS = 9999
 _SAME = 1e-9
 """Values of an item nearer than this are a tie: their last digits are of the machine."""
-
-Values = NDArray[np.float64]
-
-
-class Drawn(NamedTuple):
-    """A mean difference, as observed, with items drawn anew, and with signs drawn by chance."""
-
-    observed: float
-    bootstrap: Values
-    flipped: Values
 
 
 def differences(
@@ -34,31 +23,33 @@ def differences(
 ) -> Differences:
     """Ours - theirs on each task, and overall: the mean over tasks, as the table has it.
 
-    Items are paired, and drawn within their task, split and language. `low` and `high` are the
-    95 % interval of the percentile bootstrap; `p` is two-sided, from random flips of the
-    differences' signs (9,999: no smaller than 0.0001), and `p_holm` is corrected over the tasks
-    (Holm 1979). A task without values of single items has the difference alone, and so has the
-    overall mean that it is part of; without their score on some task there is neither.
+    Items (queries, texts, pairs of texts) are paired, and drawn within their task, split and
+    language. `low` and `high` are the 95 % interval of the percentile bootstrap; `p` is two-sided,
+    from random swaps of what the models made of an item (9,999, and 1,999 of pairs: no smaller than
+    0.0001 or 0.0005), and `p_holm` is corrected over the tasks (Holm 1979). Of clustering mteb has
+    drawn ten samples itself: both are of a t distribution there. A task of which nothing single is
+    kept has the difference alone, and so has the overall mean that it is part of; without their
+    score on some task there is neither.
     """
     other = {score.task: score for score in theirs}
     pairs = [(mine, other[mine.task]) for mine in ours if mine.task in other]
-    drawn = {mine.task: _draw(_paired(mine, their), mine.task, seed) for mine, their in pairs}
+    by_task = {mine.task: _draw(mine, their, seed) for mine, their in pairs}
     tasks = {mine.task: _difference(None, None) for mine in ours}
-    tasks |= {mine.task: _of_task(mine, their, drawn[mine.task]) for mine, their in pairs}
+    tasks |= {mine.task: _of_task(mine, their, by_task[mine.task]) for mine, their in pairs}
     corrected = holm({task: of["p"] for task, of in tasks.items() if of["p"] is not None})
     for task, p in corrected.items():
         tasks[task]["p_holm"] = p
-    return {"overall": _overall(tasks, [*drawn.values()]), "tasks": tasks}
+    return {"overall": _overall(tasks, [*by_task.values()]), "tasks": tasks}
 
 
-def _overall(tasks: Mapping[str, Difference], drawn: Sequence[Drawn | None]) -> Difference:
+def _overall(tasks: Mapping[str, Difference], by_task: Sequence[Drawn | None]) -> Difference:
     each = [of["difference"] for of in tasks.values() if of["difference"] is not None]
     if len(each) < len(tasks):
         return _difference(None, None)
-    known = [of for of in drawn if of is not None]
+    known = [of for of in by_task if of is not None]
     if len(known) < len(tasks):
         return _difference(mean(each), None)
-    found = _difference(mean(each), _mean(known))
+    found = _difference(mean(each), drawn.mean_of(known))
     found["items"] = sum(of["items"] or 0 for of in tasks.values())
     return found
 
@@ -72,62 +63,49 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def _paired(mine: TaskScore, their: TaskScore) -> list[Values]:
+def _paired(ours: Mapping[str, float], theirs: Mapping[str, float], task: str) -> list[Values]:
     """Differences of the items, an array for each split and language, each of which counts the
     same in a task's score. Empty without values of single items on either side."""
-    if not mine.by_item or not their.by_item:
+    if not ours or not theirs:
         return []
-    if mine.by_item.keys() != their.by_item.keys():
-        raise ValueError(f"not the same items of {mine.task}")
+    if ours.keys() != theirs.keys():
+        raise ValueError(f"not the same items of {task}")
     parts: dict[tuple[str, ...], list[float]] = {}
-    for item in sorted(mine.by_item):
-        of = parts.setdefault(tuple(item.split("/", 2)[:2]), [])
-        of.append(mine.by_item[item] - their.by_item[item])
+    for item in sorted(ours):
+        parts.setdefault(tuple(item.split("/", 2)[:2]), []).append(ours[item] - theirs[item])
     return [np.array(part) for part in parts.values()]
 
 
-def _draw(samples: list[Values], task: str, seed: int) -> Drawn | None:
+def _draw(mine: TaskScore, their: TaskScore, seed: int) -> Drawn | None:
+    # A task's figures do not depend on which other tasks there are.
+    rng = np.random.default_rng([seed, zlib.crc32(mine.task.encode())])
+    if mine.pairs and their.pairs:
+        return _drawn_of_pairs(mine, their, rng)
+    draw = drawn.of_resamples if mine.resamples and their.resamples else drawn.of_items
+    samples = _paired(mine.by_item or mine.resamples, their.by_item or their.resamples, mine.task)
     if not samples or any(len(sample) < 2 for sample in samples):
         return None
-    # A task's figures do not depend on which other tasks there are.
-    rng = np.random.default_rng([seed, zlib.crc32(task.encode())])
+    return drawn.mean_of([draw(sample, rng) for sample in samples])
+
+
+def _drawn_of_pairs(mine: TaskScore, their: TaskScore, rng: np.random.Generator) -> Drawn | None:
+    name = statistic_of(mine.category, mine.metric)
+    ours, theirs = by_part(mine.pairs), by_part(their.pairs)
+    if any(not np.array_equal(ours[part][0], theirs[part][0]) for part in ours | theirs):
+        raise ValueError(f"not the same pairs of {mine.task}")
+    if name is None or any(len(gold) < 2 for gold, _ in ours.values()):
+        return None
     each = [
-        Drawn(float(sample.mean()), _bootstrap(sample, rng), _flipped(sample, rng))
-        for sample in samples
+        drawn.of_pairs(STATISTICS[name], gold, predicted, theirs[part][1], rng)
+        for part, (gold, predicted) in ours.items()
     ]
-    return _mean(each)
+    return drawn.mean_of(each)
 
 
-def _mean(drawn: Sequence[Drawn]) -> Drawn:
-    """Of a mean of means: draws of independent parts, number by number."""
-    observed, bootstrap, flipped = zip(*drawn, strict=True)
-    return Drawn(mean(observed), np.mean(bootstrap, axis=0), np.mean(flipped, axis=0))
-
-
-def _bootstrap(sample: Values, rng: np.random.Generator) -> Values:
-    stats = need("scipy.stats", "eval")
-    found: Any = stats.bootstrap(
-        (sample,), np.mean, n_resamples=RESAMPLES, batch=100, method="percentile", rng=rng
-    )
-    drawn: Values = found.bootstrap_distribution
-    return drawn
-
-
-def _flipped(sample: Values, rng: np.random.Generator) -> Values:
-    """Means with each sign by chance, as if the models had swapped the item's values.
-    scipy.stats.permutation_test does the same thirty times slower."""
-    means = np.empty(FLIPS)
-    for start in range(0, FLIPS, 100):
-        block = means[start : start + 100]
-        signs = rng.integers(0, 2, (len(block), len(sample)), dtype=np.int8) * 2 - 1
-        block[:] = signs @ sample / len(sample)
-    return means
-
-
-def _of_task(mine: TaskScore, their: TaskScore, drawn: Drawn | None) -> Difference:
-    found = _difference(mine.score - their.score, drawn)
-    samples = _paired(mine, their)
-    if samples:
+def _of_task(mine: TaskScore, their: TaskScore, of: Drawn | None) -> Difference:
+    found = _difference(mine.score - their.score, of)
+    found["items"] = None if of is None else mine.items
+    if samples := _paired(mine.by_item, their.by_item, mine.task):
         values = np.concatenate(samples)
         wins, losses = int((values > _SAME).sum()), int((values < -_SAME).sum())
         found["wins"], found["losses"] = wins, losses
@@ -136,7 +114,7 @@ def _of_task(mine: TaskScore, their: TaskScore, drawn: Drawn | None) -> Differen
     return found
 
 
-def _difference(difference: float | None, drawn: Drawn | None) -> Difference:
+def _difference(difference: float | None, of: Drawn | None) -> Difference:
     found: Difference = {
         "difference": None if difference is None else round(difference, 6),
         "low": None,
@@ -148,10 +126,10 @@ def _difference(difference: float | None, drawn: Drawn | None) -> Difference:
         "losses": None,
         "items": None,
     }
-    if drawn is not None:
-        low, high = np.percentile(drawn.bootstrap, [2.5, 97.5])
+    if of is not None:
+        low, high = np.percentile(of.bootstrap, [2.5, 97.5])
         # A hair's breadth: sums in another order are not another difference.
-        extreme = int((np.abs(drawn.flipped) >= abs(drawn.observed) - 1e-12).sum())
+        extreme = int((np.abs(of.flipped) >= abs(of.observed) - 1e-12).sum())
         found["low"], found["high"] = round(float(low), 6), round(float(high), 6)
-        found["p"] = round((extreme + 1) / (FLIPS + 1), 6)
+        found["p"] = round((extreme + 1) / (len(of.flipped) + 1), 6)
     return found

@@ -125,8 +125,9 @@ def test_categories_are_averaged_as_mteb_does(contenders, tasks, tmp_path, summa
     assert student["score"] == pytest.approx(sum(scores.values()) / 3, abs=1e-5)
     assert scores["mine"] == summary["models"]["student"]["tasks"]["mine"]
     of_pairs = found["differences"]["student - teacher"]["tasks"]["pairs"]
-    assert (found["tasks"]["pairs"]["items"], of_pairs["low"], of_pairs["wins"]) == (None,) * 3
-    assert found["differences"]["student - teacher"]["overall"]["low"] is None
+    assert (found["tasks"]["pairs"]["items"], of_pairs["items"], of_pairs["wins"]) == (11, 11, None)
+    assert of_pairs["low"] < of_pairs["difference"] < of_pairs["high"]
+    assert found["differences"]["student - teacher"]["overall"]["low"] is not None
 
 
 def test_a_student_without_teacher_keeps_nothing(contenders, tasks, out):

@@ -1,0 +1,91 @@
+"""Scores that are no mean over items: a rank correlation, an average precision. They are computed
+of weighted items, many weightings at once: what a bootstrap draws (an item n times) and what a
+permutation swaps (an item or its double) are weights, and values are sorted once for all draws."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Weighted = Callable[[Values], Values]
+"""(n, draws) weights to (draws,) scores."""
+Statistic = Callable[[Values, Values], Weighted]
+"""Of (n,) gold and (n,) predicted values."""
+StatisticName = Literal["spearman", "average_precision"]
+
+_LEAST = 1e-12
+"""In the place of a zero that would divide: a draw of equal values has no correlation, and one
+without a positive no precision; both count as zero."""
+
+
+def spearman(gold: Values, predicted: Values) -> Weighted:
+    """Spearman's correlation."""
+    ranks_of_gold, ranks_of_predicted = _midranks(gold), _midranks(predicted)
+
+    def weighted(weights: Values) -> Values:
+        x, y, total = ranks_of_gold(weights), ranks_of_predicted(weights), weights.sum(axis=0)
+        weighted_x, weighted_y = weights * x, weights * y
+        mean_x, mean_y = weighted_x.sum(axis=0) / total, weighted_y.sum(axis=0) / total
+        covariance = np.einsum("nd,nd->d", weighted_x, y) / total - mean_x * mean_y
+        of_x = np.einsum("nd,nd->d", weighted_x, x) / total - mean_x**2
+        of_y = np.einsum("nd,nd->d", weighted_y, y) / total - mean_y**2
+        found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, _LEAST))
+        return found
+
+    return weighted
+
+
+def average_precision(gold: Values, predicted: Values) -> Weighted:
+    """Average precision of labels, 0 or 1, in the descending order of the predictions. Equal ones
+    are one step, as in scikit-learn."""
+    order, starts, _ = _groups(-predicted)
+    labels = gold[order, None]
+
+    def weighted(weights: Values) -> Values:
+        ordered = weights[order]
+        of_step, right = _sums(ordered, starts), _sums(ordered * labels, starts)
+        precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), _LEAST)
+        found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), _LEAST)
+        return found
+
+    return weighted
+
+
+STATISTICS: dict[StatisticName, Statistic] = {
+    "spearman": spearman,
+    "average_precision": average_precision,
+}
+
+
+def plain(statistic: Statistic, gold: Values, predicted: Values) -> float:
+    """With every item once."""
+    return float(statistic(gold, predicted)(np.ones((len(gold), 1)))[0])
+
+
+def _midranks(values: Values) -> Weighted:
+    """Of the items as often as they are weighted, counted from the middle: (n, draws)."""
+    order, starts, group = _groups(values)
+
+    def weighted(weights: Values) -> Values:
+        of_group = _sums(weights[order], starts)
+        ranks = of_group.cumsum(axis=0)
+        ranks -= of_group / 2
+        ranks -= ranks[-1] / 2  # small numbers, whose squares lose no digits
+        found: Values = ranks[group]
+        return found
+
+    return weighted
+
+
+def _groups(values: Values) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """The ascending order, where in it each group of equal values starts, and each item's group."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    return order, np.cumsum([0, *counts[:-1]]), group
+
+
+def _sums(ordered: Values, starts: NDArray[np.intp]) -> Values:
+    """Of each group."""
+    return ordered if len(starts) == len(ordered) else np.add.reduceat(ordered, starts, axis=0)
