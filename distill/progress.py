@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from distill.processes import is_main
+
 Tokens = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
 cached."""
@@ -26,7 +28,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Progress of one piece of work on stderr.
+    """Progress of one piece of work on stderr; of several processes the first one tells it.
 
     Args:
         done: what an earlier run already did.
@@ -55,7 +57,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._begun = self._advanced = self._printed = time.monotonic()
         self._before = dict(self._tokens()) if self._tokens else {}
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and is_main():
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -125,6 +127,8 @@ class Progress:
         return time.monotonic() - self._advanced
 
     def _print_line(self) -> None:
+        if not is_main():
+            return
         line = f"{self.label}: {self.done}/{self.total} {self.unit}"
         figures = self.figures if self._fresh else ""
         print(f"{line}, {figures}" if figures else line, file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from distill.cli.jobs import done, look, open_job, passages_of
 from distill.options import estimate_options, recipe_options
+from distill.processes import is_main
 from distill.recipe import Recipe
 from distill.run import Overwrite
 
@@ -147,4 +148,5 @@ def train_student(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """
     with open_job(recipe, folder, overwrite) as job:
         job.train_student()
-    click.echo(f"{folder / 'student'}: a sentence-transformers model")
+    if is_main():
+        click.echo(f"{folder / 'student'}: a sentence-transformers model")

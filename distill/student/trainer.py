@@ -135,6 +135,8 @@ def _arguments(
         logging_first_step=True,
         logging_nan_inf_filter=False,
         report_to=list(train.trackers) or "none",
+        project="distill",
+        run_name=f"{folder.parents[3].name}-{folder.name}",  # the run's folder, and the stage
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

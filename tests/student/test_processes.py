@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from student.byhand import example_rows, make_recipe
 from tiny import tiny_encoder
 
@@ -127,3 +128,25 @@ def test_two_processes_resume_in_the_second_epoch_where_they_were(tmp_path, enco
     whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
     for name in ("model.safetensors", "training.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_two_processes_and_the_first_one_speaks(tmp_path, recipe_file):
+    run = str(tmp_path / "run")
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+    def call(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *command, str(recipe_file), "--run", run],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+
+    call("distill.cli", "relabel")
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"]
+    told = call(*launch, "distill.cli", "train-student")
+    assert told.stdout.count("a sentence-transformers model") == 1
+    assert told.stderr.count("train: ") == 1
+    assert SentenceTransformer(f"{run}/student").encode("tides follow the moon").shape == (32,)
