@@ -19,6 +19,11 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def sharded() -> bool:
+    """Whether accelerate was told to spread the model over the processes (FSDP)."""
+    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def connect(device: str | None) -> None:
     """Let the processes find each other: before the first of them waits."""
     if count() > 1:

@@ -134,34 +134,41 @@ class Checkpoints(TrainerCallback):
 
 class Looks(TrainerCallback):
     """Looks at the student before the first step, every so many steps, and at the last; and keeps
-    its weights where they may be wanted.
+    its weights where they may be wanted. `whole` has the model, and is called in every process.
 
     What is seen goes through the trainer's log, so that a checkpoint holds it, and trackers do.
     """
 
     def __init__(
-        self, sight: Sight, every: int, kept: Kept | None, log: Callable[[dict[str, float]], None]
+        self,
+        sight: Sight,
+        every: int,
+        kept: Kept | None,
+        log: Callable[[dict[str, float]], None],
+        whole: Callable[[], SentenceTransformer],
     ) -> None:
         self.sight = sight
         self.every = every
         self.kept = kept
         self.log = log
+        self.whole = whole
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.global_step == 0:
-            self._look(state, kwargs["model"])
+            self._look(state)
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.global_step % self.every == 0 or control.should_training_stop:
             wanted = control.should_log
-            self._look(state, kwargs["model"])
+            self._look(state)
             control.should_log = wanted  # of the loss; our own line has unset it
 
-    def _look(self, state: TrainerState, model: SentenceTransformer) -> None:
+    def _look(self, state: TrainerState) -> None:
+        model = self.whole()
         if not is_main():
             return
         seen = self.sight.look(model)

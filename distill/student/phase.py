@@ -23,6 +23,7 @@ from distill.student.held_out import HeldOut
 from distill.student.kept import load_weights, save_weights
 from distill.student.mixture import Mixture, make_mixture
 from distill.student.objectives import Objective, alignment, make_projection
+from distill.student.sharded import check_sharded
 from distill.student.sight import Sight
 from distill.student.sources import Inputs, read_mixture
 from distill.student.tokens import Tokens
@@ -130,6 +131,7 @@ class Phase:
         width = int(model.get_embedding_dimension() or 0)
         dimensions = teacher.dimensions if teacher else width
         projection = make_projection(width, dimensions, self.recipe.seed)
+        check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
         in_batch = mixture.in_batch(self.train.in_batch_off)
         objective = Objective(

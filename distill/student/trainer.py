@@ -17,7 +17,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.data_collator import (
     SentenceTransformerDataCollator,
 )
-from transformers import PrinterCallback
+from transformers import PrinterCallback, Trainer
 
 from distill import processes
 from distill.devices import best_device, torch_dtype
@@ -28,6 +28,7 @@ from distill.student.kept import Kept
 from distill.student.mixture import Mixture
 from distill.student.objectives import Objective
 from distill.student.sampler import Blocks, NoSharedPositive
+from distill.student.sharded import copy_to_spread, gather
 from distill.student.sight import Sight
 from distill.student.tokens import Tokens
 
@@ -54,12 +55,14 @@ def fit(
 
     Where the recipe keeps other weights than the last, the model has these in the end.
     """
-    model = objective.model  # which the trainer may wrap
+    model = trained = objective.model  # which the trainer may wrap
+    if processes.sharded():
+        objective.model = trained = copy_to_spread(model)
     checkpoints = Checkpoints(folder, objective)
     kept = _kept(train, folder)
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
-            model=model,
+            model=trained,
             args=_arguments(train, seed, folder, tokens),
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
@@ -67,12 +70,14 @@ def fit(
             callbacks=[Curve(objective), checkpoints, Epochs(), Ticker(progress)],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(Looks(sight, train.validation.every, kept, trainer.log))
+        whole = partial(_whole, trained, model)
+        trainer.add_callback(Looks(sight, train.validation.every, kept, trainer.log, whole))
         with processes.main_first():
             newest = checkpoints.newest()
         if newest is not None:
             checkpoints.restore(newest)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    objective.model = whole()
     _unwrap(model)
     if kept is not None and processes.is_main():
         kept.average(model)
@@ -82,6 +87,13 @@ def fit(
         [line for line in history if "uniformity" in line],
         [] if kept is None else kept.steps(),
     )
+
+
+def _whole(trained: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
+    """The model with the weights as trained so far: in the first process, where it is spread."""
+    if trained is not model:
+        gather(trained, model)
+    return model
 
 
 def _unwrap(model: SentenceTransformer) -> None:
@@ -103,6 +115,14 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         pass
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
+        """sentence-transformers' own reads a whole model, and has no second argument, with which
+        transformers calls it where the model is spread."""
+        if model is None:
+            super()._load_from_checkpoint(checkpoint_path)
+        else:
+            Trainer._load_from_checkpoint(self, checkpoint_path, model)
 
 
 def _arguments(

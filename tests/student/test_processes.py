@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from student.byhand import example_rows, make_recipe
 from tiny import tiny_encoder
 
+from distill.errors import UserError
 from distill.processes import connect
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Train
+from distill.student.sharded import check_sharded
 
 _PROGRAM = """
 import os, sys
@@ -35,6 +38,13 @@ if len(sys.argv) > 4:
     from student.test_train import arrange_death
     arrange_death("step", int(sys.argv[4]), lambda: os._exit(9), pytest.MonkeyPatch())
 processes.connect("cpu")
+if processes.sharded():  # accelerate spreads a model over GPUs alone; torch does so on CPUs too
+    import accelerate.state
+    kinds = accelerate.state.DistributedType
+    class Kinds:
+        def __getattr__(self, name):
+            return kinds.MULTI_CPU if name == "MULTI_NEURON" else getattr(kinds, name)
+    accelerate.state.DistributedType = Kinds()
 with processes.main_first():
     run.folder.mkdir(exist_ok=True)
     passages, examples = write_inputs(run, rows)
@@ -43,7 +53,13 @@ assert train_student(run, recipe, passages, [examples], base).complete
 """
 
 
-def start(folder: Path, recipe: Recipe, processes: int, dies_at: int | None = None) -> None:
+def start(
+    folder: Path,
+    recipe: Recipe,
+    processes: int,
+    dies_at: int | None = None,
+    config: Path | None = None,
+) -> None:
     program = folder.with_suffix(".py")
     program.write_text(_PROGRAM)
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -51,8 +67,19 @@ def start(folder: Path, recipe: Recipe, processes: int, dies_at: int | None = No
     command = [sys.executable, *launch, str(program), str(folder), recipe.model_dump_json(), tests]
     command += [] if dies_at is None else [str(dies_at)]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment |= {} if config is None else asked_by(config)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode == 0) == (dies_at is None), done.stderr[-3000:]
+
+
+def asked_by(config: Path) -> dict[str, str]:
+    """The environment that `accelerate launch --config_file` would start the processes in."""
+    asked = yaml.safe_load(config.read_text())
+    assert asked["distributed_type"] == "FSDP"
+    return {"ACCELERATE_USE_FSDP": "true"} | {
+        key.upper(): str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in asked["fsdp_config"].items()
+    }
 
 
 def without_dropout(folder: Path) -> Path:
@@ -128,6 +155,56 @@ def test_two_processes_resume_in_the_second_epoch_where_they_were(tmp_path, enco
     whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
     for name in ("model.safetensors", "training.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+SPREAD = Path(__file__).parents[2] / "recipes" / "accelerate" / "fsdp.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["batches", "mini-batches", "lora"])
+def test_a_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of):
+    encoder = without_dropout(tiny_encoder(tmp_path / "encoder"))
+    train = {"epochs": 4, "learning_rate": 1e-3, "soup": 2, "validation": {"every": 1}}
+    train |= {"infonce": {"cross_device": True}, "checkpoint_steps": 2}
+    student = {"lora": {"rank": 4}} if of == "lora" else {}
+    weights = []
+    for processes, config in ((1, None), (2, SPREAD)):
+        settings = train | {"batch_size": 4 // processes}
+        if of == "mini-batches" and processes == 2:  # of which one process has more
+            settings["mini_batch_tokens"] = 30
+        recipe = make_recipe(encoder, train=settings, student=student)
+        start(tmp_path / str(processes), recipe, processes, config=config)
+        weights.append(load_file(tmp_path / str(processes) / "student" / "model.safetensors"))
+    base = load_file(tmp_path / "1" / "base" / "model.safetensors")
+    for name, weight in weights[0].items():
+        assert torch.allclose(weight, weights[1][name], atol=2e-5), name
+    assert any(not torch.allclose(weights[0][name], base[name], atol=1e-4) for name in base)
+
+
+@pytest.mark.slow
+def test_a_spread_model_resumes_where_it_was(tmp_path, encoder_folder):
+    train = {"batch_size": 2, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
+    recipe = make_recipe(encoder_folder, train=train)
+    start(tmp_path / "whole", recipe, 2, config=SPREAD)
+    start(tmp_path / "run", recipe, 2, dies_at=4, config=SPREAD)
+    checkpoint = tmp_path / "run" / "student/.stage/training/0-train/checkpoint-3"
+    assert (checkpoint / "complete").exists()
+    assert (checkpoint / "pytorch_model_fsdp_0").is_dir(), "a part of each process, no pickle"
+    start(tmp_path / "run", recipe, 2, config=SPREAD)
+    whole, resumed = (tmp_path / name / "student" for name in ("whole", "run"))
+    assert (whole / "training.json").read_bytes() == (resumed / "training.json").read_bytes()
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_trained_along_is_refused_where_the_model_is_spread(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="learn_temperature"):
+        check_sharded(Train(infonce={"learn_temperature": True}), with_projection=False)
+    with pytest.raises(UserError, match="projection"):
+        check_sharded(Train(objective={"align": 1.0}), with_projection=True)
+    check_sharded(Train(objective={"align": 1.0}), with_projection=False)
 
 
 @pytest.mark.slow
