@@ -7,9 +7,25 @@ from pydantic import Field, ValidationError, model_validator
 from distill.recipe.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.section import Section
 
-OF_THE_WHOLE = ("stages", "seed", "device", "dtype", "checkpoint_steps", "trackers", "validation")
+OF_THE_WHOLE = (
+    "stages",
+    "seed",
+    "device",
+    "dtype",
+    "kernel",
+    "checkpoint_steps",
+    "trackers",
+    "validation",
+)
 """What no training stage sets for itself."""
-HOW_FAST = {"device", "checkpoint_steps", "trackers", "mini_batch_tokens", "gradient_checkpointing"}
+HOW_FAST = {
+    "device",
+    "checkpoint_steps",
+    "trackers",
+    "mini_batch_tokens",
+    "gradient_checkpointing",
+    "kernel",
+}
 """What does not change what is learnt, and is no part of a fingerprint."""
 
 
@@ -89,12 +105,19 @@ class Train(Section):
     device: str | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the matrix products; weights stay in float32. auto: as for the LLM."""
+    kernel: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """What computes attention in training; null: what transformers takes by itself, sdpa mostly.
+    flash_attention_2 needs a GPU, the package flash-attn and half precision."""
 
     @model_validator(mode="after")
     def _stages_are_valid(self) -> "Train":
         names = list(self.in_stages())
         if len(names) < len(self.stages):
             raise ValueError(f"stages: each needs a name of its own, not {names}")
+        if self.kernel == "flash_attention_2" and self.dtype == "float32":
+            raise ValueError(
+                "kernel: flash_attention_2 computes in half precision: dtype: bfloat16"
+            )
         best = any(stage.keep == "best" for stage in self.in_stages().values())
         if best and self.validation.share == 0:
             raise ValueError("keep: best needs validation.share above 0")

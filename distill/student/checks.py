@@ -5,6 +5,7 @@ import torch
 from distill.errors import UserError, need
 from distill.recipe import Recipe, Train
 from distill.run import Stage
+from distill.student.kernel import check_kernel
 from distill.student.soft_labels import check_scores
 from distill.student.sources import Inputs, check_titles
 
@@ -18,6 +19,7 @@ def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) ->
     _check_examples(inputs)
     _check_widths(train, int(base.manifest["figures"]["dimensions"]))
     _check_device(train)
+    check_kernel(train.kernel)
     for tracker in train.trackers:
         need(tracker, "track")
     check_titles(train, inputs.passages)

@@ -25,6 +25,7 @@ from distill.progress import Progress
 from distill.recipe import Train
 from distill.student.callbacks import LOGGING_STEPS, Checkpoints, Curve, Epochs, Looks, Ticker
 from distill.student.kept import Kept
+from distill.student.kernel import attention_by
 from distill.student.mixture import Mixture
 from distill.student.objectives import Objective
 from distill.student.sampler import Blocks, NoSharedPositive
@@ -76,7 +77,8 @@ def fit(
             newest = checkpoints.newest()
         if newest is not None:
             checkpoints.restore(newest)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with attention_by(trained, train.kernel):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     objective.model = whole()
     _unwrap(model)
     if kept is not None and processes.is_main():
