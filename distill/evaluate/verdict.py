@@ -71,6 +71,8 @@ def _how_sure(summary: Summary, gap: Difference) -> str:
 
 def _items(summary: Summary) -> str:
     categories = {of["category"] for of in summary["tasks"].values()}
+    if categories <= {"STS", "PairClassification"}:
+        return "pairs of texts"
     return "queries" if categories <= {"Retrieval", "Reranking"} else "queries and texts"
 
 

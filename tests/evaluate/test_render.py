@@ -199,3 +199,18 @@ def test_a_summary_of_an_earlier_distill_is_refused(plain, tmp_path):
     write_json(path, old)
     with pytest.raises(UserError, match="another version of distill"):
         read_summary(path)
+
+
+@pytest.mark.parametrize(
+    ("categories", "items"),
+    [
+        (["Retrieval", "Reranking"], "60 queries,"),
+        (["STS", "PairClassification"], "60 pairs of texts,"),
+        (["Retrieval", "STS"], "60 queries and texts,"),
+    ],
+)
+def test_items_are_called_what_they_are(categories, items):
+    summary = summary_of({"student": {"a": 0.5, "b": 0.4}, "teacher": {"a": 0.6, "b": 0.5}})
+    for task, category in zip(summary["tasks"].values(), categories, strict=True):
+        task["category"] = category
+    assert items in sentence(summary)
