@@ -2,6 +2,7 @@
 environment and written nowhere, and how long it asks to be left alone."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -52,8 +53,11 @@ def key_of(variable: str) -> Key:
     return Key(secret)
 
 
-def checked_url(url: str, section: str) -> str:
-    """`url`, of a recipe's section, without a slash at its end.
+def checked_url(url: str, key: Callable[[str], str]) -> str:
+    """`url` without a slash at its end.
+
+    Args:
+        key: what the settings beside it are called, such as llm.base_url for base_url.
 
     Raises:
         UserError: if it is no http or https address, or holds a user, password, query or fragment.
@@ -61,13 +65,13 @@ def checked_url(url: str, section: str) -> str:
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise UserError(
-            f"{section}.base_url",
+            key("base_url"),
             "holds a user or password",
-            f"take it out: a key comes from the environment alone ({section}.api_key_variable)",
+            f"take it out: a key comes from the environment alone ({key('api_key_variable')})",
         )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise UserError(
-            f"{section}.base_url",
+            key("base_url"),
             f"is no address of a server: {parts.scheme}://{parts.netloc}{parts.path}",
             "write it like http://localhost:8000/v1",
         )

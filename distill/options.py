@@ -9,12 +9,14 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from distill.errors import UserError
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Recipe, Served, load_recipe
 from distill.run import Overwrite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 Side = Literal["query", "document"]
+_MOST_TOKENS = 8192
+"""Of a text that a server embeds."""
 _RUN_HELP = "The run's folder.  [default: artifacts/NAME, NAME from the recipe]"
 
 
@@ -121,6 +123,7 @@ class TaskOptions:
     instruction_template: str | None
     prompts: dict[Side, str]
     force_prompts: bool
+    served: Served | None
 
 
 def task_options(command: Command) -> Command:
@@ -159,6 +162,18 @@ def task_options(command: Command) -> Command:
     @click.option(
         "--force-prompts", is_flag=True, help="Allow prompts that are not those of training."
     )
+    @click.option(
+        "--base-url",
+        metavar="URL",
+        help="An OpenAI-compatible server that embeds (compare: as the teacher), such as "
+        "http://localhost:8000/v1; the model is then named as the server has it.",
+    )
+    @click.option(
+        "--api-key-variable",
+        default="OPENAI_API_KEY",
+        show_default=True,
+        help="The environment variable that holds the server's key.",
+    )
     @wraps(command)
     def resolved(
         tasks: str,
@@ -171,6 +186,8 @@ def task_options(command: Command) -> Command:
         max_tokens: int | None,
         device: str | None,
         force_prompts: bool,
+        base_url: str | None,
+        api_key_variable: str,
         **options: Any,
     ) -> Any:
         prompts: dict[Side, str | None] = {"query": query_prompt, "document": document_prompt}
@@ -184,6 +201,7 @@ def task_options(command: Command) -> Command:
             instruction_template=instruction_template and instruction_template.replace("\\n", "\n"),
             prompts={side: prompt for side, prompt in prompts.items() if prompt is not None},
             force_prompts=force_prompts,
+            served=None if base_url is None else _served(base_url, api_key_variable, max_tokens),
         )
         if not asked.tasks and not asked.benchmarks:
             raise UserError(
@@ -192,6 +210,13 @@ def task_options(command: Command) -> Command:
         return command(asked=asked, **options)
 
     return cast(Command, resolved)
+
+
+def _served(base_url: str, api_key_variable: str, max_tokens: int | None) -> Served:
+    """All that it can read is for the server to say: what is too long for it, it refuses."""
+    return Served(
+        base_url=base_url, api_key_variable=api_key_variable, max_tokens=max_tokens or _MOST_TOKENS
+    )
 
 
 def listed(words: str) -> list[str]:

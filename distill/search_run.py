@@ -105,18 +105,21 @@ class _Asked:
 
     def __init__(self, contender: Contender, task: str) -> None:
         self.dimensions = contender.dimensions
-        # As the retriever's is, whose vectors of the passages serve where it is the same model.
-        self.identity: dict[str, str | int] = {
-            "model": contender.reference,
-            "revision": contender.revision,
-            "max_tokens": contender.max_tokens or "all",
-        }
         self._embedder = contender.embedder
         prompts = contender.prompts
         self._prompts: dict[Side, str] = {
             "query": prompts.instructed(task),
             "document": prompts.of_side("document"),
         }
+        # As the retriever's is, whose vectors of the passages serve where it is the same model.
+        self.identity: dict[str, str | int] = {
+            "model": contender.reference,
+            "revision": contender.revision,
+            "max_tokens": contender.max_tokens or "all",
+        }
+        if contender.model is None:
+            # A template is not among them: it changes queries alone, and those are not kept.
+            self.identity |= {f"{side}_prompt": prompts.of_side(side) for side in self._prompts}
 
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
         return unit(self._embedder.embed(texts, self._prompts[side], side))

@@ -20,20 +20,19 @@ if TYPE_CHECKING:
 def evaluate(model: str, asked: TaskOptions) -> None:
     """Evaluate MODEL on tasks, with mteb's own classes and metrics.
 
-    MODEL is a hub id, a folder (RUN/student) or wheel:... Its own prompts are used.
+    MODEL is a hub id, a folder (RUN/student) or wheel:... Its own prompts are used. With --base-url
+    it is one that a server embeds with.
 
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
-    from distill.evaluate.contender import open_contender
     from distill.evaluate.evaluate import score_tasks
     from distill.evaluate.prompts import check_prompts
     from distill.evaluate.summary import metric_label
     from distill.evaluate.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
-    contender = open_contender(model, asked.max_tokens, asked.device, asked.instruction_template)
-    contender = check_prompts(contender, asked.prompts, asked.force_prompts)
+    contender = check_prompts(_instructed(model, asked), asked.prompts, asked.force_prompts)
     for score in score_tasks(contender, tasks, asked.out):
         metric = metric_label(score.metric)
         click.echo(f"{score.task}\t{score.category}\t{metric}\t{score.score:.4f}")
@@ -111,13 +110,20 @@ def _contenders(
             asked.prompts,
             asked.force_prompts,
         ),
-        "teacher": open_contender(
-            teacher, asked.max_tokens, asked.device, asked.instruction_template
-        ),
+        "teacher": _instructed(teacher, asked),
     }
     for role, reference in zip(roles, bases, strict=False):
         found[role] = open_contender(reference, asked.max_tokens, asked.device)
     return found
+
+
+def _instructed(model: str, asked: TaskOptions) -> "Contender":
+    """The model that may be told each task, and that a server may have."""
+    from distill.evaluate.contender import open_contender, open_endpoint
+
+    if asked.served is not None:
+        return open_endpoint(asked.served, model, asked.instruction_template)
+    return open_contender(model, asked.max_tokens, asked.device, asked.instruction_template)
 
 
 def _widths(words: str) -> list[int]:

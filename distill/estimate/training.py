@@ -42,9 +42,9 @@ def _teacher_line(given: Given, examples: Amount, others: Amount) -> Line:
 
 
 def teacher_seconds(given: Given) -> Amount:
-    """A text; unknown without a teacher."""
+    """A text; unknown without a teacher, and where a server embeds."""
     of = given.recipe.teacher
-    if of.model is None:
+    if of.model is None or of.base_url is not None:
         return UNKNOWN
     return given.embedding.seconds(of.model, of.max_tokens, of.device, of.batch_tokens)
 

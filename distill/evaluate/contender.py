@@ -16,7 +16,7 @@ from distill.evaluate.model_meta import model_meta
 from distill.evaluate.prompts import Prompts, prompts_of
 from distill.evaluate.stored import Form
 from distill.models import resolve, revision
-from distill.recipe import Retriever
+from distill.recipe import Served
 from distill.retrieve.attention import check_bidirectional
 from distill.sentence_models import load_sentence_model
 
@@ -120,24 +120,22 @@ def open_contender(
     )
 
 
-def open_endpoint(retriever: Retriever, instruction_template: str | None = None) -> Contender:
-    """A model that an OpenAI-compatible server embeds with, under the settings of the recipe's
-    section `retriever`: model, base_url, max_tokens, prompts, key, retries.
+def open_endpoint(served: Served, model: str, instruction_template: str | None = None) -> Contender:
+    """A model that an OpenAI-compatible server embeds with, under its name there.
 
     Raises:
         UserError: if the server cannot be asked, or the template is none.
     """
-    named = {"query": retriever.query_prompt, "document": retriever.document_prompt}
-    name = retriever.model if "/" in retriever.model else f"served/{retriever.model}"
+    named = {"query": served.query_prompt, "document": served.document_prompt}
     return Contender(
-        name=name,
-        reference=retriever.model,
+        name=model if "/" in model else f"served/{model}",
+        reference=model,
         revision="served",
         folder=None,
         model=None,
-        embedder=EndpointEmbedder(retriever),
+        embedder=EndpointEmbedder(served, model),
         prompts=Prompts(named, instruction_template=instruction_template),
-        max_tokens=retriever.max_tokens,
+        max_tokens=served.max_tokens,
     )
 
 

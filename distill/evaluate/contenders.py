@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill.evaluate.contender import Contender, open_contender
+from distill.evaluate.contender import Contender, open_contender, open_endpoint
 from distill.evaluate.prompts import check_prompts
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Teacher
 
 
 def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Contender]:
@@ -22,9 +22,12 @@ def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Co
     }
     if "student" in found:
         found["student"] = check_prompts(found["student"], {})
-    teacher = recipe.teacher
-    if teacher.model is not None:
-        found["teacher"] = open_contender(
-            teacher.model, teacher.max_tokens, teacher.device, teacher.instruction_template
-        )
+    if recipe.teacher.model is not None:
+        found["teacher"] = _open_teacher(recipe.teacher, recipe.teacher.model)
     return found
+
+
+def _open_teacher(teacher: Teacher, model: str) -> Contender:
+    if teacher.base_url is not None:
+        return open_endpoint(teacher, model, teacher.instruction_template)
+    return open_contender(model, teacher.max_tokens, teacher.device, teacher.instruction_template)

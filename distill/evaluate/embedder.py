@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from transformers import PreTrainedTokenizerBase
 
-from distill.recipe import Retriever
+from distill.recipe import Served
 from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Side, Vectors
 from distill.retrieve.endpoint import EndpointEncoder
@@ -89,14 +89,13 @@ class EndpointEmbedder:
         UserError: from the constructor and from `embed`, if the server refuses or stays silent.
     """
 
-    def __init__(self, retriever: Retriever) -> None:
-        bare = retriever.model_copy(update={"query_prompt": "", "document_prompt": ""})
-        self._encoder = EndpointEncoder(bare)
-        self._max_tokens = retriever.max_tokens
+    def __init__(self, served: Served, model: str) -> None:
+        self._encoder = EndpointEncoder(served, model)
+        self._max_tokens = served.max_tokens
         self.dimensions = self._encoder.dimensions
 
     def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
         return {"prompt": prompt, "max_tokens": self._max_tokens}
 
     def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
-        return self._encoder.encode([prompt + text for text in texts], side or "document")
+        return self._encoder.encode_under(prompt, texts)

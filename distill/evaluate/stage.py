@@ -11,9 +11,9 @@ from distill.evaluate.evaluate import task_mark
 from distill.evaluate.published import Published, read_published
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.tasks import load_task, load_tasks
-from distill.models import revision
 from distill.recipe import Recipe
 from distill.run import Run, Stage
+from distill.teacher.vectors import teacher_identity
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -71,7 +71,7 @@ def _settings(
         "schema": SCHEMA,
         "tasks": {task.metadata.name: task_mark(task) for task in tasks},
         "speed_texts": asked.speed_texts,
-        "teacher": teacher.model and [teacher.model, revision(teacher.model), teacher.max_tokens],
+        "teacher": teacher.model and [*teacher_identity(teacher, teacher.model).values()],
         "instruction_template": teacher.instruction_template,
         "widths": asked.widths,
         "precisions": asked.precisions,

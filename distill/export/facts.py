@@ -33,14 +33,18 @@ def ingredients(recipe: Recipe) -> list[Ingredient]:
         Ingredient("encoder", short(recipe.student.encoder), licence(recipe.student.encoder)),
     ]
     if recipe.teacher.model is not None:
-        teacher = recipe.teacher.model
-        found.append(Ingredient("teacher", short(teacher), licence(teacher)))
-    llm = recipe.llm
-    served = llm.base_url is not None
-    found.append(Ingredient("LLM", short(llm.model), NOT_STATED if served else licence(llm.model)))
+        found.append(_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
+    found.append(_model("LLM", recipe.llm.model, recipe.llm.base_url))
     if recipe.has_corpus:
         found.append(Ingredient("corpus", corpus_name(recipe), NOT_STATED))
     return found
+
+
+def _model(role: str, reference: str, base_url: str | None) -> Ingredient:
+    """Of what a server has the name alone is known."""
+    if base_url is not None:
+        return Ingredient(role, reference, NOT_STATED)
+    return Ingredient(role, short(reference), licence(reference))
 
 
 def corpus_name(recipe: Recipe) -> str:

@@ -73,7 +73,7 @@ class Client:
     """
 
     def __init__(self, settings: LanguageModel, first_wait: float = 1.0) -> None:
-        self.url = checked_url(settings.base_url or "", "llm")
+        self.url = checked_url(settings.base_url or "", "llm.{}".format)
         self.model = settings.model
         self.left_out: set[str] = set()
         self.failures = 0

@@ -18,6 +18,7 @@ from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
 from distill.recipe.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.retriever import Retriever, Source
+from distill.recipe.served import Served
 from distill.recipe.student import Latent, Lora, Student
 from distill.recipe.teacher import Teacher
 from distill.recipe.train import Train
@@ -51,6 +52,7 @@ __all__ = [
     "Recipe",
     "Relabel",
     "Retriever",
+    "Served",
     "Source",
     "Student",
     "TaskType",

@@ -1,15 +1,17 @@
 """The section `retriever`: which embedder finds candidates, and how they are looked for."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section
+from distill.recipe.served import Served
 
 Source = Literal["dense", "bm25"]
 
 
-class Retriever(Section):
+class Retriever(Served):
+    section: ClassVar[str | None] = "retriever"
+
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """A sentence-transformers model; with `base_url`, the name under which a server has it."""
     query_template: str = "{task} {query}"
@@ -18,10 +20,7 @@ class Retriever(Section):
     """What proposes candidates; several are fused by reciprocal ranks."""
     fusion_k: float = Field(60, ge=0)
     """The constant of that fusion (Cormack et al. 2009)."""
-    max_tokens: int = Field(256, gt=0)
     device: str | None = None
-    batch_tokens: int | None = Field(None, gt=0)
-    """Tokens computed at once, padding included; null: 1,024 on a CPU, 65,536 on a GPU."""
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the encoder's computation. auto: bfloat16 on a GPU that computes it natively."""
     vectors: Literal["float32", "float16"] = "float32"
@@ -44,17 +43,6 @@ class Retriever(Section):
     """Passages in one index at a time, for a corpus whose index is larger than memory; the parts'
     best are merged."""
 
-    base_url: str | None = None
-    """Where an OpenAI-compatible server embeds, such as http://localhost:8000/v1."""
-    api_key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds its key; the key itself is never written down."""
-    query_prompt: str = ""
-    document_prompt: str = ""
-    """Put before each text where a server embeds; a sentence-transformers model carries its own."""
-    concurrency: int = Field(8, gt=0)
-    timeout: float = Field(120.0, gt=0)
-    retries: int = Field(6, ge=0)
-
     @model_validator(mode="after")
     def _fits(self) -> "Retriever":
         if len(set(self.sources)) != len(self.sources):
@@ -62,11 +50,5 @@ class Retriever(Section):
         if self.index_device == "gpu" and self.index == "exact":
             raise ValueError(
                 "retriever.index_device gpu needs an index of FAISS, such as faiss-flat"
-            )
-        prompts = self.query_prompt or self.document_prompt
-        if prompts and self.base_url is None:
-            raise ValueError(
-                "retriever.query_prompt and document_prompt are for retriever.base_url: a "
-                "sentence-transformers model carries its own prompts"
             )
         return self

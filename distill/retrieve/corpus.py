@@ -62,7 +62,7 @@ def open_encoder(retriever: Retriever) -> Encoder:
             "cannot be checked of a model behind retriever.base_url",
             "take it out; check the model where it runs",
         )
-    return EndpointEncoder(retriever)
+    return EndpointEncoder(retriever, retriever.model)
 
 
 def corpus_vectors(

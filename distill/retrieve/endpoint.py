@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.recipe import Retriever
+from distill.recipe import Served
 from distill.retrieve.encoder import Side, Vectors
 from distill.retrieve.endpoint_client import EndpointClient, Malformed
 
@@ -31,26 +31,29 @@ class EndpointEncoder:
             answer in spite of all retries, or gives what are no vectors.
     """
 
-    def __init__(self, retriever: Retriever) -> None:
-        self._client = EndpointClient(retriever)
+    def __init__(self, served: Served, model: str) -> None:
+        self._client = EndpointClient(served, model)
         self._prompts: dict[Side, str] = {
-            "query": retriever.query_prompt,
-            "document": retriever.document_prompt,
+            "query": served.query_prompt,
+            "document": served.document_prompt,
         }
-        self._concurrency = retriever.concurrency
-        self._characters = retriever.max_tokens * _CHARACTERS
-        self._batch_characters = (retriever.batch_tokens or _BATCH_TOKENS) * _CHARACTERS
+        self._concurrency = served.concurrency
+        self._characters = served.max_tokens * _CHARACTERS
+        self._batch_characters = (served.batch_tokens or _BATCH_TOKENS) * _CHARACTERS
         self.dimensions = self._client.embed(["dimensions"], _vectors).shape[1]
         self.identity: dict[str, str | int] = {
-            "model": retriever.model,
+            "model": model,
             "revision": "served",
-            "max_tokens": retriever.max_tokens,
-            "query_prompt": retriever.query_prompt,
-            "document_prompt": retriever.document_prompt,
+            "max_tokens": served.max_tokens,
+            "query_prompt": served.query_prompt,
+            "document_prompt": served.document_prompt,
         }
 
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
-        prompt = self._prompts[side]
+        return self.encode_under(self._prompts[side], texts)
+
+    def encode_under(self, prompt: str, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of texts with the prompt before each."""
         sent = [prompt + text[: self._characters] for text in texts]
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         batches = self._batches(sent)

@@ -12,7 +12,7 @@ import httpx
 
 from distill.errors import UserError
 from distill.http_server import checked_url, key_of, retry_after
-from distill.recipe import Retriever
+from distill.recipe import Served
 
 _PASSING = {408, 409, 425, 429}
 _FIRST_WAIT = 0.5
@@ -43,19 +43,18 @@ class EndpointClient:
     """Safe to use from several threads.
 
     Raises:
-        UserError: if the recipe's address is none.
+        UserError: if the address is none.
     """
 
-    def __init__(self, retriever: Retriever) -> None:
-        self.url = checked_url(retriever.base_url or "", "retriever")
-        self.model = retriever.model
-        self._variable = retriever.api_key_variable
-        self._retries = retriever.retries
-        self._key = key_of(retriever.api_key_variable)
+    def __init__(self, served: Served, model: str) -> None:
+        self.url = checked_url(served.base_url or "", served.key)
+        self.model = model
+        self._settings = served
+        self._key = key_of(served.api_key_variable)
         self._http = httpx.Client(
             headers=self._key.header,
-            timeout=retriever.timeout,
-            limits=httpx.Limits(max_connections=retriever.concurrency),
+            timeout=served.timeout,
+            limits=httpx.Limits(max_connections=served.concurrency),
         )
         self._halt = threading.Event()
 
@@ -84,7 +83,7 @@ class EndpointClient:
             except _Passing as fault:
                 passing = fault
             longest = passing.wait is not None and passing.wait > _LONGEST_WAIT
-            if tries == self._retries or longest:
+            if tries == self._settings.retries or longest:
                 self._give_up(passing, tries)
             wait = min(_LONGEST_BACK_OFF, _FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
             self._sleep(max(wait, passing.wait or 0.0))
@@ -125,29 +124,30 @@ class EndpointClient:
         what = f"did not answer for model {self.model!r} in {tries + 1} tries ({fault.reason})"
         if asks:
             what = f"asks to be left alone for {fault.wait:.0f} s ({fault.reason})"
-        raise UserError(
-            self.url,
-            what,
-            "once the server is well, the same command continues; retriever.concurrency, "
-            "retriever.timeout and retriever.retries say how it is asked",
-        )
+        remedy = "once the server is well, the same command continues"
+        if section := self._settings.section:
+            keys = f"{section}.concurrency, {section}.timeout and {section}.retries"
+            remedy = f"{remedy}; {keys} say how it is asked"
+        raise UserError(self.url, what, remedy)
 
     def _refuse(self, reply: httpx.Response) -> NoReturn:
         said, status = self._said(reply), reply.status_code
+        key, variable = self._settings.key, self._settings.api_key_variable
         if status in (401, 403):
             given = "refuses the key in" if self._key else "wants a key, and there is none in"
-            what = f"{given} {self._variable}, for model {self.model!r} ({said})"
-            remedy = f"set {self._variable} to a key that may use it (retriever.api_key_variable)"
+            what = f"{given} {variable}, for model {self.model!r} ({said})"
+            remedy = f"set {variable} to a key that may use it ({key('api_key_variable')})"
         elif status == 404:
             what = f"does not embed with model {self.model!r} here ({said})"
-            remedy = "check retriever.model, and retriever.base_url, which mostly ends in /v1"
+            name = key("model") if self._settings.section else "its name"
+            remedy = f"check {name}, and {key('base_url')}, which mostly ends in /v1"
         elif reply.is_redirect:
             place = self._key.redact(reply.headers.get("location", "nowhere"))
             what = f"is not where model {self.model!r} is served: it redirects to {place}"
-            remedy = "set retriever.base_url to the address itself: redirects are not followed"
+            remedy = f"set {key('base_url')} to the address itself: redirects are not followed"
         else:
             what = f"refuses texts for model {self.model!r} ({said})"
             remedy = (
-                "mend what the server names: texts too long need a smaller retriever.max_tokens"
+                f"mend what the server names: texts too long need a smaller {key('max_tokens')}"
             )
         raise UserError(self.url, what, remedy)

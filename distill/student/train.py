@@ -10,7 +10,6 @@ from sentence_transformers import SentenceTransformer
 
 from distill import processes
 from distill.errors import UserError
-from distill.models import revision
 from distill.recipe import Recipe, Train
 from distill.recipe.train import HOW_FAST
 from distill.run import Run, Stage, read_json, write_json
@@ -28,6 +27,7 @@ from distill.student.soft_labels import JUDGED, sources_of
 from distill.student.sources import Inputs, revisions
 from distill.student.trainer import device_of
 from distill.tables import EXAMPLES, PASSAGES
+from distill.teacher.vectors import teacher_identity
 
 
 def train_student(
@@ -215,11 +215,7 @@ def _settings(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
         "seed": recipe.seed,
     }
     if _needs_teacher(recipe.train) and recipe.teacher.model is not None:
-        settings["teacher"] = {
-            "model": recipe.teacher.model,
-            "revision": revision(recipe.teacher.model),
-            "max_tokens": recipe.teacher.max_tokens,
-        }
+        settings["teacher"] = teacher_identity(recipe.teacher, recipe.teacher.model)
     return settings
 
 

@@ -9,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.models import revision
 from distill.recipe import Recipe
 from distill.retrieve.encoder import Side
 from distill.retrieve.vectors import embed
 from distill.run import Run, Shard, Stage
 from distill.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard, shards
 from distill.teacher.texts import SIDES, DistinctTexts, documents_of, queries_of, text_id
-from distill.teacher.vectors import TeacherRows, open_teacher
+from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
 
 SCALE = "cosine"
 """Inner product of unit vectors, from -1 to 1."""
@@ -51,8 +50,7 @@ def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> 
             "generate more queries, or filter fewer of them",
         )
     settings = {
-        "teachers": [[model, revision(model)] for model in models],
-        "max_tokens": recipe.teacher.max_tokens,
+        "teachers": [teacher_identity(recipe.teacher, model) for model in models],
         "combine": recipe.teacher.combine,
     }
     stage = run.stage("teacher-scores", settings, examples)

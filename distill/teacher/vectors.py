@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.models import revision
 from distill.recipe import Recipe, Teacher
-from distill.retrieve.encoder import SentenceTransformerEncoder, Side, Vectors
+from distill.retrieve.encoder import Encoder, SentenceTransformerEncoder, Side, Vectors
+from distill.retrieve.endpoint import EndpointEncoder
 from distill.retrieve.vectors import VectorStore, embed
 from distill.run import Run
 
@@ -37,8 +39,29 @@ def teacher_vectors(
     return TeacherRows([s.vectors for s in stores])
 
 
-def open_teacher(settings: Teacher, model: str) -> SentenceTransformerEncoder:
-    """One of the recipe's teachers."""
+def teacher_identity(settings: Teacher, model: str) -> dict[str, str | int]:
+    """What of a teacher changes its vectors: for fingerprints. Of a served one the name is known,
+    and the address is no part of it."""
+    served = settings.base_url is not None
+    found: dict[str, str | int] = {
+        "model": model,
+        "revision": "served" if served else revision(model),
+        "max_tokens": settings.max_tokens,
+    }
+    if served:
+        found["query_prompt"] = settings.query_prompt
+        found["document_prompt"] = settings.document_prompt
+    return found
+
+
+def open_teacher(settings: Teacher, model: str) -> Encoder:
+    """One of the recipe's teachers.
+
+    Raises:
+        UserError: if the model or the server cannot be had.
+    """
+    if settings.base_url is not None:
+        return EndpointEncoder(settings, model)
     return SentenceTransformerEncoder(
         model, settings.max_tokens, settings.device, settings.batch_tokens
     )

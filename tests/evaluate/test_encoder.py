@@ -161,7 +161,7 @@ def test_a_served_model_is_asked_under_its_prompts(tmp_path):
 
     with serving(embeds) as server:
         settings = {"model": MODEL, "base_url": server.url, "query_prompt": "ask: "}
-        served = open_endpoint(Retriever(**settings))
+        served = open_endpoint(Retriever(**settings), MODEL)
         model = as_mteb_model(served, tmp_path)
         found = ask(model, TEXTS, side="query")
         asked = len(server.seen)
