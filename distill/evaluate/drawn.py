@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistic import Statistic, Values, plain
+from distill.evaluate.f1 import Average, Told, f1
+from distill.evaluate.statistic import Statistic, Values, Weighted
 
 RESAMPLES = 5000
 FLIPS = 9999
@@ -60,9 +61,23 @@ def of_pairs(
     """Of a statistic of (n,) predictions with (n,) gold values. The models swap ranks, not
     predictions: cosines of different models have different scales, which no permutation may mix."""
     stats = need("scipy.stats", "eval")
-    count = len(gold)
+    ranks = np.concatenate([stats.rankdata(ours), stats.rankdata(theirs)])
+    of_both = statistic(np.concatenate([gold, gold]), ranks)
+    return _of_weighted(statistic(gold, ours), statistic(gold, theirs), of_both, len(gold), rng)
 
-    of_ours, of_theirs = statistic(gold, ours), statistic(gold, theirs)
+
+def of_labels(average: Average, ours: Told, theirs: Told, rng: np.random.Generator) -> Drawn:
+    """Of an F1 of the labels that two models' classifiers gave to the same texts; the models swap
+    all that they gave to a text."""
+    of_ours, of_theirs = f1(ours, average), f1(theirs, average)
+    of_both = f1(ours.and_then(theirs), average)
+    return _of_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
+
+
+def _of_weighted(
+    of_ours: Weighted, of_theirs: Weighted, of_both: Weighted, count: int, rng: np.random.Generator
+) -> Drawn:
+    """Of two models' statistics of weighted items, and that of both models' items, ours first."""
 
     def resampled(size: int) -> Values:
         drawn = rng.integers(0, count, (count, size)) * size + np.arange(size)
@@ -70,15 +85,13 @@ def of_pairs(
         weights = times.astype(np.float64)
         return of_ours(weights) - of_theirs(weights)
 
-    ranks = np.concatenate([stats.rankdata(ours), stats.rankdata(theirs)])
-    of_both = statistic(np.concatenate([gold, gold]), ranks)
-
     def swapped(size: int) -> Values:
         kept = rng.integers(0, 2, (count, size)).astype(np.float64)
         one, other = np.concatenate([kept, 1 - kept]), np.concatenate([1 - kept, kept])
         return of_both(one) - of_both(other)
 
-    observed = plain(statistic, gold, ours) - plain(statistic, gold, theirs)
+    once = np.ones((count, 1))
+    observed = float(of_ours(once)[0] - of_theirs(once)[0])
     return Drawn(observed, _drawn(resampled, OF_PAIRS, count), _drawn(swapped, OF_PAIRS, 2 * count))
 
 

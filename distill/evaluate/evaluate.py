@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +18,24 @@ from rich.console import Console
 from distill.errors import UserError, need
 from distill.evaluate.contender import Contender, as_mteb_model, open_contender
 from distill.evaluate.items import gives_predictions, of_sets, of_texts, record_queries, with_mean
+from distill.evaluate.labels import (
+    Labels,
+    average_of,
+    exact,
+    gives_labels,
+    labels_of,
+    with_score,
+)
 from distill.evaluate.pairs import of_predictions, statistic_of
 from distill.evaluate.resamples import of_clusterings
+from distill.evaluate.summaries import gives_summaries, of_summaries
 from distill.run import read_json, write_json
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 SUPERSEDED = "is superseded by"
-_KEPT = 2
+_KEPT = 3
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
 
@@ -43,12 +52,14 @@ class TaskScore:
     score: float
     by_item: dict[str, float]
     pairs: dict[str, tuple[float, float]] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
     resamples: dict[str, float] = field(default_factory=dict)
 
     @property
     def items(self) -> int | None:
         """Single items that the score is known of; None where none are kept."""
-        return len(self.by_item) or len(self.pairs) or len(self.resamples) or None
+        kept: list[Mapping[str, Any]] = [self.by_item, self.pairs, self.labels, self.resamples]
+        return next((len(values) for values in kept if values), None)
 
 
 def evaluate_model(
@@ -114,7 +125,7 @@ def load_data(task: "AbsTask") -> None:
 def _compute(cache: Any, task: Any, model: Any) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
-    texts = gives_predictions(task)
+    texts, summaries, labels = gives_predictions(task), gives_summaries(task), gives_labels(task)
     pairs = statistic_of(task.metadata.type, task.metadata.main_score) is not None
     with (
         record_queries(task) as by_item,
@@ -129,7 +140,7 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
             task,
             cache=cache,
             overwrite_strategy="always",
-            prediction_folder=predictions if texts or pairs else None,
+            prediction_folder=predictions if texts or summaries or labels or pairs else None,
             co2_tracker=False,
             encode_kwargs=bars,
             **bars,
@@ -138,10 +149,17 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
         score = result.get_score()
         if texts:
             by_item.update(of_texts(task, Path(predictions)))
+        if summaries:
+            by_item.update(of_summaries(task, Path(predictions)))
         by_item.update(of_sets(result.scores))
+        told = labels_of(task, Path(predictions)) if labels else {}
+        average = average_of(task.metadata.type, task.metadata.main_score)
+        if average is None:
+            by_item.update(exact(told))
         kept = {
             "by_item": with_mean(by_item, score),
             "pairs": of_predictions(task, Path(predictions), score) if pairs else {},
+            "labels": with_score(told, average, score) if average else {},
             "resamples": with_mean(of_clusterings(task, result.scores), score),
         }
     # The last file written: its presence says that mteb's is whole.
@@ -157,12 +175,14 @@ def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
     kept = read_json(path)
     by_item, resamples = kept.pop("by_item", {}), kept.pop("resamples", {})
     pairs = {pair: (gold, predicted) for pair, (gold, predicted) in kept.pop("pairs", {}).items()}
+    labels = {text: (gold, given) for text, (gold, given) in kept.pop("labels", {}).items()}
     result = cache.load_task_result(task.metadata.name, meta)
     if kept != task_mark(task) or result is None:
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score
-    return TaskScore(task.metadata.name, category, metric, score, by_item, pairs, resamples)
+    name = task.metadata.name
+    return TaskScore(name, category, metric, score, by_item, pairs, labels, resamples)
 
 
 def task_mark(task: "AbsTask") -> dict[str, Any]:

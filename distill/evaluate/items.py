@@ -20,6 +20,10 @@ TREC = {
     "hit_rate": "success",
 }
 """mteb's names of measures -> trec_eval's, under which mteb hands out those of single queries."""
+_MERGED = "max_over_subqueries_"
+"""Of queries that are asked in several ways, q_0 and q_1, and count as one (MindSmallReranking)."""
+Qrels = Mapping[str, Mapping[str, int]]
+Results = Mapping[str, Mapping[str, float]]
 
 
 @contextmanager
@@ -28,22 +32,19 @@ def record_queries(task: Any) -> Iterator[dict[str, float]]:
     retrieval or reranking task in one place, the hook for scores of the task's own."""
     by_item: dict[str, float] = {}
     hook = getattr(task, "task_specific_scores", None)
-    measure, _, k = task.metadata.main_score.rpartition("_at_")
+    measure = task.metadata.main_score.rpartition("_at_")[0].removeprefix(_MERGED)
     if hook is None or measure not in {*TREC, "mrr"}:
         yield by_item
         return
 
     def record(
         scores: dict[str, dict[str, float]],
-        qrels: Mapping[str, Mapping[str, int]],
-        results: Mapping[str, Mapping[str, float]],
+        qrels: Qrels,
+        results: Results,
         hf_split: str,
         hf_subset: str,
     ) -> dict[str, float]:
-        if measure == "mrr":
-            of_query = _reciprocal_ranks(qrels, results, int(k))
-        else:
-            of_query = {query: values[f"{TREC[measure]}_{k}"] for query, values in scores.items()}
+        of_query = _of_queries(task.metadata.main_score, scores, qrels, results)
         by_item.update({f"{hf_split}/{hf_subset}/{q}": score for q, score in of_query.items()})
         own: dict[str, float] = hook(scores, qrels, results, hf_split, hf_subset)
         return own
@@ -106,9 +107,36 @@ def with_mean(by_item: Mapping[str, float], score: float) -> dict[str, float]:
     return dict(by_item) if math.isclose(mean, score, abs_tol=1e-4) else {}
 
 
-def _reciprocal_ranks(
-    qrels: Mapping[str, Mapping[str, int]], results: Mapping[str, Mapping[str, float]], k: int
-) -> dict[str, float]:
+def _of_queries(metric: str, scores: Results, qrels: Qrels, results: Results) -> dict[str, float]:
+    """The metric of each query; `scores` are those that mteb has of single ones."""
+    name, _, k = metric.rpartition("_at_")
+    measure = name.removeprefix(_MERGED)
+    if measure != name:
+        qrels, results = _merged(qrels, results)
+        scores, *_ = _metrics().calculate_retrieval_scores(results, qrels, [int(k)])
+    if measure == "mrr":
+        return _reciprocal_ranks(qrels, results, int(k))
+    return {query: values[f"{TREC[measure]}_{k}"] for query, values in scores.items()}
+
+
+def _merged(qrels: Qrels, results: Results) -> tuple[Qrels, Results]:
+    """One query of each that is asked in several ways, and of each document its best score, as mteb
+    has them, who gives only their mean away."""
+    judged: dict[str, Mapping[str, int]] = {}
+    best: dict[str, dict[str, float]] = {}
+    for query, documents in qrels.items():
+        base = query.rpartition("_")[0]
+        judged[base] = documents
+        of_base = best.setdefault(base, {})
+        for document, score in results[query].items():
+            of_base[document] = max(score, of_base.get(document, score))
+    return judged, best
+
+
+def _metrics() -> Any:
+    return need("mteb._evaluators.retrieval_metrics", "eval")
+
+
+def _reciprocal_ranks(qrels: Qrels, results: Results, k: int) -> dict[str, float]:
     """As mteb has them, who gives only their mean away."""
-    metrics = need("mteb._evaluators.retrieval_metrics", "eval")
-    return dict(zip(results, metrics.mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))
+    return dict(zip(results, _metrics().mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))

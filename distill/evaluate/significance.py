@@ -7,9 +7,10 @@ from statistics import mean
 
 import numpy as np
 
-from distill.evaluate import drawn
+from distill.evaluate import drawn, labels
 from distill.evaluate.drawn import Drawn
 from distill.evaluate.evaluate import TaskScore
+from distill.evaluate.labels import average_of
 from distill.evaluate.pairs import by_part, statistic_of
 from distill.evaluate.statistic import STATISTICS, Values
 from distill.evaluate.summary import Difference, Differences
@@ -81,6 +82,8 @@ def _draw(mine: TaskScore, their: TaskScore, seed: int) -> Drawn | None:
     rng = np.random.default_rng([seed, zlib.crc32(mine.task.encode())])
     if mine.pairs and their.pairs:
         return _drawn_of_pairs(mine, their, rng)
+    if mine.labels and their.labels:
+        return _drawn_of_labels(mine, their, rng)
     draw = drawn.of_resamples if mine.resamples and their.resamples else drawn.of_items
     samples = _paired(mine.by_item or mine.resamples, their.by_item or their.resamples, mine.task)
     if not samples or any(len(sample) < 2 for sample in samples):
@@ -100,6 +103,20 @@ def _drawn_of_pairs(mine: TaskScore, their: TaskScore, rng: np.random.Generator)
         for part, (gold, predicted) in ours.items()
     ]
     return drawn.mean_of(each)
+
+
+def _drawn_of_labels(mine: TaskScore, their: TaskScore, rng: np.random.Generator) -> Drawn | None:
+    average = average_of(mine.category, mine.metric)
+    ours, theirs = labels.by_part(mine.labels), labels.by_part(their.labels)
+    if {part: told.gold for part, told in ours.items()} != {
+        part: told.gold for part, told in theirs.items()
+    }:
+        raise ValueError(f"not the same labels of {mine.task}")
+    if average is None or any(len(told.gold) < 2 for told in ours.values()):
+        return None
+    return drawn.mean_of(
+        [drawn.of_labels(average, told, theirs[part], rng) for part, told in ours.items()]
+    )
 
 
 def _of_task(mine: TaskScore, their: TaskScore, of: Drawn | None) -> Difference:

@@ -40,6 +40,25 @@ def test_queries_have_the_tasks_own_metric(kind, metric, with_metric, folder, tm
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-5)
 
 
+def test_a_query_that_is_asked_in_several_ways_counts_once(every_kind, folder, tmp_path):
+    plain = load_task("reranking", every_kind).dataset["default"]["test"]
+    task = mteb.get_task("MindSmallReranking")
+    of = {
+        query: f"q{number // 3}_{number % 3}" for number, query in enumerate(plain["queries"]["id"])
+    }
+    firsts = {
+        name: next(q for q in of if of[q] == name.rpartition("_")[0] + "_0") for name in of.values()
+    }
+    lists = {name: plain["top_ranked"][first] for name, first in firsts.items()}
+    judged = {name: plain["relevant_docs"][first] for name, first in firsts.items()}
+    asked = plain["queries"].map(lambda row: {"id": of[row["id"]]})
+    data = {**plain, "queries": asked, "top_ranked": lists, "relevant_docs": judged}
+    task.dataset, task.data_loaded = {"default": {"test": data}}, True
+    (score,) = evaluate_model(folder, [task], tmp_path)
+    assert [*score.by_item] == [f"test/default/q{number}" for number in range(4)]
+    assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-5)
+
+
 def test_a_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path):
     task = load_task("reranking", every_kind)
     (score,) = evaluate_model(folder, [task], tmp_path)
