@@ -1,6 +1,8 @@
 # Two commands: `make demo` and `make test`. Everything lives in .venv and artifacts/; what is tested
 # with real vLLM on a CPU (`make test-vllm`) in .venv-vllm, for vLLM wants versions of its own.
 PYTHON ?= python3
+# Processes of tests; each computes on one core.
+WORKERS ?= 2
 BIN := .venv/bin
 VLLM := .venv-vllm/bin
 
@@ -37,7 +39,7 @@ check: env
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-vllm: env-vllm
 	DISTILL_NEED_VLLM=1 $(VLLM)/python -m pytest --confcutdir=tests/contract_vllm tests/contract_vllm

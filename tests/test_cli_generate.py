@@ -1,23 +1,14 @@
 """`distill generate` and `distill estimate` as a user calls them."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh import distill
 from servers import MODEL, completion, serving, status
 
 from distill.tables import GENERATIONS, read_rows
 
 KEY = "sk-hush5hush5hush5"
-
-
-def distill(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "distill.cli", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
 
 
 @pytest.fixture

@@ -1,19 +1,13 @@
 """The main job on tiny models, as a user runs it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh import distill
 from sentence_transformers import SentenceTransformer
 
 from distill.tables import EXAMPLES, LABELS, PASSAGES, QUERIES, TEACHER_SCORES, read_rows
-
-
-def distill(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "distill.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ The whole job is killed over and over, each time after a few commits, before a c
 in turn, until it comes through: every stage is killed at several points.
 """
 
-import multiprocessing
 import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from fresh import CONTEXT
 
 LIFE = 1
 """Commits; a life that ends where the last one did is followed by a longer one, since some steps
@@ -63,11 +63,7 @@ def _live(recipe_file: Path, folder: Path, commits: int, after: bool) -> None:
 
 
 def _run(recipe_file: Path, folder: Path, commits: int, after: bool) -> int:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["distill.pipeline", "distill.student.train", "distill.evaluate.stage", "mteb"]
-    )
-    process = context.Process(target=_live, args=(recipe_file, folder, commits, after))
+    process = CONTEXT.Process(target=_live, args=(recipe_file, folder, commits, after))
     process.start()
     process.join()
     assert process.exitcode is not None

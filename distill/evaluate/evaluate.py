@@ -17,18 +17,9 @@ from rich.console import Console
 
 from distill.errors import UserError, need
 from distill.evaluate.contender import Contender, as_mteb_model, open_contender
-from distill.evaluate.items import gives_predictions, of_sets, of_texts, record_queries, with_mean
-from distill.evaluate.labels import (
-    Labels,
-    average_of,
-    exact,
-    gives_labels,
-    labels_of,
-    with_score,
-)
-from distill.evaluate.pairs import of_predictions, statistic_of
-from distill.evaluate.resamples import of_clusterings
-from distill.evaluate.summaries import gives_summaries, of_summaries
+from distill.evaluate.items import record_queries
+from distill.evaluate.kept import kept_of, needs_predictions
+from distill.evaluate.labels import Labels
 from distill.run import read_json, write_json
 
 if TYPE_CHECKING:
@@ -125,10 +116,8 @@ def load_data(task: "AbsTask") -> None:
 def _compute(cache: Any, task: Any, model: Any) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
-    texts, summaries, labels = gives_predictions(task), gives_summaries(task), gives_labels(task)
-    pairs = statistic_of(task.metadata.type, task.metadata.main_score) is not None
     with (
-        record_queries(task) as by_item,
+        record_queries(task) as by_query,
         TemporaryDirectory() as predictions,
         same_draws(task),
         _quiet(),
@@ -140,28 +129,13 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
             task,
             cache=cache,
             overwrite_strategy="always",
-            prediction_folder=predictions if texts or summaries or labels or pairs else None,
+            prediction_folder=predictions if needs_predictions(task) else None,
             co2_tracker=False,
             encode_kwargs=bars,
             **bars,
         )
         result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
-        score = result.get_score()
-        if texts:
-            by_item.update(of_texts(task, Path(predictions)))
-        if summaries:
-            by_item.update(of_summaries(task, Path(predictions)))
-        by_item.update(of_sets(result.scores))
-        told = labels_of(task, Path(predictions)) if labels else {}
-        average = average_of(task.metadata.type, task.metadata.main_score)
-        if average is None:
-            by_item.update(exact(told))
-        kept = {
-            "by_item": with_mean(by_item, score),
-            "pairs": of_predictions(task, Path(predictions), score) if pairs else {},
-            "labels": with_score(told, average, score) if average else {},
-            "resamples": with_mean(of_clusterings(task, result.scores), score),
-        }
+        kept = kept_of(task, result, Path(predictions), by_query)
     # The last file written: its presence says that mteb's is whole.
     path = _items_path(cache, task, model.mteb_model_meta)
     path.parent.mkdir(parents=True, exist_ok=True)

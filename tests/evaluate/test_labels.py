@@ -74,12 +74,12 @@ def test_the_interval_is_that_of_a_loop():
         return np.mean([f1_score(gold, run, average="macro") for run in runs])
 
     rng = np.random.default_rng(6)
-    samples = [rng.integers(0, 40, 40) for _ in range(1000)]
+    samples = [rng.integers(0, 40, 40) for _ in range(250)]
     loop = [score(ours, texts) - score(theirs, texts) for texts in samples]
     assert found.observed == pytest.approx(score(ours, range(40)) - score(theirs, range(40)))
-    assert found.bootstrap.std() == pytest.approx(np.std(loop), rel=0.1)
+    assert found.bootstrap.std() == pytest.approx(np.std(loop), rel=0.15)
     assert np.percentile(found.bootstrap, [2.5, 97.5]) == pytest.approx(
-        np.percentile(loop, [2.5, 97.5]), abs=0.02
+        np.percentile(loop, [2.5, 97.5]), abs=0.03
     )
     assert abs(found.flipped.mean()) < 0.02
 

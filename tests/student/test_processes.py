@@ -9,75 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from student.byhand import example_rows, make_recipe
+from student.launch import start
 from tiny import tiny_encoder
 
 from distill.errors import UserError
 from distill.processes import connect
-from distill.recipe import Recipe, Train
+from distill.recipe import Train
 from distill.student.sharded import check_sharded
-
-_PROGRAM = """
-import os, sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[3]]
-from student.byhand import example_rows, write_inputs
-from distill.recipe import Recipe
-from distill.run import Run
-from distill import processes
-from distill.student.build import build_base
-from distill.student.train import train_student
-recipe = Recipe.model_validate_json(sys.argv[2])
-rows = [row for row in example_rows() if row["negatives"]][:4]
-run = Run(Path(sys.argv[1]))
-if len(sys.argv) > 4:
-    import pytest
-    from student.test_train import arrange_death
-    arrange_death("step", int(sys.argv[4]), lambda: os._exit(9), pytest.MonkeyPatch())
-processes.connect("cpu")
-if processes.sharded():  # accelerate spreads a model over GPUs alone; torch does so on CPUs too
-    import accelerate.state
-    kinds = accelerate.state.DistributedType
-    class Kinds:
-        def __getattr__(self, name):
-            return kinds.MULTI_CPU if name == "MULTI_NEURON" else getattr(kinds, name)
-    accelerate.state.DistributedType = Kinds()
-with processes.main_first():
-    run.folder.mkdir(exist_ok=True)
-    passages, examples = write_inputs(run, rows)
-    base = build_base(run, recipe)
-assert train_student(run, recipe, passages, [examples], base).complete
-"""
-
-
-def start(
-    folder: Path,
-    recipe: Recipe,
-    processes: int,
-    dies_at: int | None = None,
-    config: Path | None = None,
-) -> None:
-    program = folder.with_suffix(".py")
-    program.write_text(_PROGRAM)
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    tests = str(Path(__file__).parents[1])
-    command = [sys.executable, *launch, str(program), str(folder), recipe.model_dump_json(), tests]
-    command += [] if dies_at is None else [str(dies_at)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    environment |= {} if config is None else asked_by(config)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert (done.returncode == 0) == (dies_at is None), done.stderr[-3000:]
-
-
-def asked_by(config: Path) -> dict[str, str]:
-    """The environment that `accelerate launch --config_file` starts the processes in."""
-    words = ["--config_file", str(config), "--num_processes", "2", "train.py"]
-    asked, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
-    return {key: value for key, value in prepare_multi_gpu_env(asked).items() if "FSDP" in key}
 
 
 def without_dropout(folder: Path) -> Path:
