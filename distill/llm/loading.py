@@ -1,6 +1,7 @@
 """A causal language model and its tokenizer from local files: safetensors or GGUF."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -15,29 +16,48 @@ from distill.errors import UserError
 
 
 def load_causal_lm(
-    path: Path, dtype: torch.dtype, device: str
+    folder: Path, dtype: torch.dtype, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in `dtype` on `device`, in evaluation mode, and its tokenizer.
-
-    `path` is a folder, or a GGUF file, whose weights become an ordinary dense model.
+    """The folder's model in `dtype` on `device`, in evaluation mode, and its tokenizer.
 
     Raises:
-        UserError: if `path` holds no causal language model.
+        UserError: if it holds no causal language model.
     """
-    folder, options = path, {}
-    if path.suffix == ".gguf":
-        folder, options = path.parent, {"gguf_file": path.name}
-    quantization = {"quantization_config": GgufConfig(dequantize=True)} if options else {}
+    model, tokenizer = _load(folder, folder, dtype)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    module: torch.nn.Module = model.eval()
+    module.to(device)
+    return model, tokenizer
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The file's weights as an ordinary dense model in `dtype` on the CPU, and its tokenizer.
+
+    Raises:
+        UserError: if it holds no causal language model.
+    """
+    dense = GgufConfig(dequantize=True)
+    return _load(path, path.parent, dtype, {"gguf_file": path.name}, quantization_config=dense)
+
+
+def _load(
+    path: Path,
+    folder: Path,
+    dtype: torch.dtype,
+    of_both: dict[str, Any] | None = None,
+    **of_model: Any,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    both: dict[str, Any] = {"trust_remote_code": False, **(of_both or {})}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **both)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation="sdpa",
-            trust_remote_code=False,
             use_safetensors=True,
-            **options,
-            **quantization,
+            **both,
+            **of_model,
         )
     except (OSError, ValueError, KeyError) as fault:
         raise UserError(
@@ -45,8 +65,4 @@ def load_causal_lm(
             f"is not a causal language model that transformers can load: {fault}",
             "name a folder with config.json and safetensors, or a .gguf file",
         ) from fault
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    module: torch.nn.Module = model.eval()
-    module.to(device)
     return model, tokenizer

@@ -26,7 +26,7 @@ from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
 from distill.llm.refill import Row, Writer
 from distill.llm.sampling import StopStrings, cut_at_stop, uniform_numbers
 from distill.llm.slots import Slots
-from distill.models import resolve
+from distill.safetensors_folder import model_folder
 
 _SHORTEST_HEADER = 16
 """Fewer shared tokens are not worth a cache."""
@@ -64,9 +64,9 @@ class TransformersEngine:
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.model: Any  # transformers does not type the head of its auto classes
         self.tokenizer: Any
-        self.model, self.tokenizer = load_causal_lm(
-            resolve(reference), torch_dtype(dtype, self.device), self.device
-        )
+        kind = torch_dtype(dtype, self.device)
+        folder = model_folder(reference, kind)
+        self.model, self.tokenizer = load_causal_lm(folder, kind, self.device)
         self._encoder = Encoder(self.tokenizer, reference)
         self.has_chat = self._encoder.has_chat
         self.can_force_regex = self.can_force_schema = constrainable(self.tokenizer)

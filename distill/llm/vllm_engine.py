@@ -15,9 +15,9 @@ from distill.devices import best_device, torch_dtype
 from distill.errors import UserError, install_command
 from distill.llm.encode import Encoder
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
-from distill.llm.vllm_files import model_folder
 from distill.llm.vllm_process import CopyProcess, stop_all, visible_gpus
 from distill.recipe import LanguageModel
+from distill.safetensors_folder import model_folder
 
 _CPU_CACHE_BYTES = 2 << 30
 """Room for keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE (GiB) overrides it."""

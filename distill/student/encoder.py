@@ -1,6 +1,5 @@
 """The transformer that a student is made from: a folder's encoder or decoder, or a GGUF decoder."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from transformers import (
     AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    GgufConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 
 from distill.errors import UserError
-from distill.models import resolve
 from distill.run import read_json
+from distill.safetensors_folder import model_folder
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
@@ -30,14 +26,11 @@ def read_config(reference: str) -> PretrainedConfig:
     Raises:
         UserError: if there is none, or none of a model with layers.
     """
-    folder = resolve(reference)
+    folder = model_folder(reference, torch.float32)
     try:
-        if folder.suffix == ".gguf":
-            config = AutoConfig.from_pretrained(folder.parent, gguf_file=folder.name, **_SAFE)
-        else:
-            modules = folder / "modules.json"
-            first = read_json(modules)[0]["path"] if modules.exists() else ""
-            config = AutoConfig.from_pretrained(folder / first, **_SAFE)
+        modules = folder / "modules.json"
+        first = read_json(modules)[0]["path"] if modules.exists() else ""
+        config = AutoConfig.from_pretrained(folder / first, **_SAFE)
         text: PretrainedConfig = config.get_text_config()
         int(text.num_hidden_layers)
     except (OSError, ValueError, AttributeError) as fault:
@@ -51,10 +44,8 @@ def load_transformer(reference: str) -> Transformer:
     Raises:
         UserError: if it cannot be read.
     """
-    path = resolve(reference)
+    path = model_folder(reference, torch.float32)
     try:
-        if path.suffix == ".gguf":
-            return _from_gguf(path)
         loaded = SentenceTransformer(str(path), device="cpu", model_kwargs=dict(_WEIGHTS), **_SAFE)
     except (OSError, ValueError, KeyError) as fault:
         raise _no_encoder(reference, fault) from fault
@@ -81,22 +72,6 @@ def text_tokenizer(transformer: Transformer) -> PreTrainedTokenizerBase:
     if transformer.tokenizer is None:
         raise _no_encoder(type(transformer.model).__name__, "it has no tokenizer")
     return transformer.tokenizer
-
-
-def _from_gguf(path: Path) -> Transformer:
-    """By way of a folder of safetensors, which is all that sentence-transformers reads."""
-    options = {"gguf_file": path.name, **_SAFE}
-    model = AutoModel.from_pretrained(
-        path.parent,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-        **options,
-    )
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, **options)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return reload_transformer(Path(folder))
 
 
 def _no_encoder(reference: str, fault: object) -> UserError:

@@ -34,7 +34,7 @@ SEEDS = [3, 1, 2]
 def server(tmp_path_factory):
     import torch
 
-    from distill.llm.vllm_files import model_folder
+    from distill.safetensors_folder import model_folder
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

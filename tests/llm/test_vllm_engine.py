@@ -6,8 +6,8 @@ from distill.errors import UserError
 from distill.llm import vllm_engine
 from distill.llm.load import load_llm
 from distill.llm.vllm_engine import _gpus, _options, _shares
-from distill.llm.vllm_files import model_folder
 from distill.recipe import LanguageModel
+from distill.safetensors_folder import model_folder
 
 
 def test_without_vllm_the_error_says_how_to_get_it(tmp_path, llm_folder):

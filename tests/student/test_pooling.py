@@ -13,8 +13,8 @@ from tiny_architectures import DECODERS, tiny_decoder
 from transformers import AutoTokenizer
 
 from distill.errors import UserError
-from distill.models import resolve
 from distill.recipe import load_recipe
+from distill.safetensors_folder import model_folder
 from distill.student.build import build_student, query_prompt
 from distill.student.pooling import check_prompts, leave_prompts_out, prompt_length
 
@@ -157,6 +157,5 @@ def test_what_makes_no_sense_together_is_refused(student, fault):
 @pytest.mark.slow
 def test_the_prompt_of_nv_embed_is_left_out_whole():
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "nv-embed-tiny.yaml")
-    file = resolve(SMOLLM2)
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2, torch.float32))
     check_prompts(tokenizer, recipe.student, [query_prompt(recipe.student)])

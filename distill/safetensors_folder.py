@@ -1,4 +1,6 @@
-"""A model reference -> a folder that vLLM loads: GGUF files are converted once and kept."""
+"""A language model as a folder of safetensors: a GGUF file is converted once and kept. Reading one
+takes the better part of a minute for 135M parameters, the folder a second, and a killed run or the
+next command reads it again; vLLM and sentence-transformers read no GGUF at all."""
 
 import hashlib
 import os
@@ -8,15 +10,17 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from distill.errors import UserError
 from distill.models import cache_folder, resolve, revision
 
 
 def model_folder(reference: str, dtype: torch.dtype) -> Path:
     """The folder with config, tokenizer and safetensors. What a GGUF file holds is written as such
-    into the cache, in `dtype`: vLLM itself reads no GGUF.
+    into the cache, in `dtype`, of two or four bytes a parameter.
 
     Raises:
-        UserError: if the reference cannot be had, or the GGUF file holds no causal model.
+        UserError: if the reference cannot be had, the GGUF file holds no causal model, or the cache
+            has no room.
     """
     path = resolve(reference)
     if path.suffix != ".gguf":
@@ -32,11 +36,18 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
 
 def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
     """Written beside and renamed, so that a folder which is there is whole."""
-    from distill.llm.loading import load_causal_lm
+    from distill.llm.loading import load_gguf
 
     beside = target.with_suffix(".part")
     shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
-    model, tokenizer = load_causal_lm(path, dtype, "cpu")
+    model, tokenizer = load_gguf(path, dtype)
+    need = sum(weight.nbytes for weight in model.parameters())
+    if need > shutil.disk_usage(target.parent).free:
+        raise UserError(
+            str(target.parent),
+            f"has no room for the weights of {path.name}: {need / 1e9:.1f} GB",
+            "free some, or set DISTILL_CACHE to a folder on a larger disk",
+        )
     model.save_pretrained(beside)
     tokenizer.save_pretrained(beside)
     os.replace(beside, target)
