@@ -239,7 +239,7 @@ def test_a_real_engine_held_to_the_form_behind_a_users_own_prompts(tmp_path, mak
 
 @pytest.mark.slow
 def test_the_tiny_recipe_with_its_real_llm(tmp_path):
-    sets = ["calls=1", "tasks_per_call=4", "examples=10", "max_new_tokens=160"]
+    sets = ["calls=1", "tasks_per_call=4", "examples=6", "max_new_tokens=160"]
     recipe = load_recipe(
         packaged_recipes() / "e5-mistral-tiny.yaml",
         ["evaluate.tasks=[]", *(f"generate.brainstorm.{one}" for one in sets)],
@@ -248,8 +248,8 @@ def test_the_tiny_recipe_with_its_real_llm(tmp_path):
         stage = make_brainstorm(run, recipe, lambda: load_llm(recipe.llm, tmp_path / "requests"))
     written = rows(stage, "brainstorm-generations", BRAINSTORM)
     formed = [read_reply(row, example_schema(row["task_type"], None)) for row in written]
-    assert sum(reply.reason is None for reply in formed) >= 9
-    assert stage.manifest["counts"]["kept"] >= 5
+    assert sum(reply.reason is None for reply in formed) >= 5
+    assert stage.manifest["counts"]["kept"] >= 3
     for row in stage.rows(EXAMPLES):
         assert row["query"].split()
         assert row["positive"] != row["query"]

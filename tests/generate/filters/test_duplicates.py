@@ -120,5 +120,5 @@ def _peak(file, count):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_queries(tmp_path):
-    few, many = _peak(tmp_path / "few", 4_000), _peak(tmp_path / "many", 40_000)
+    few, many = _peak(tmp_path / "few", 2_000), _peak(tmp_path / "many", 12_000)
     assert many < 1.5 * few
