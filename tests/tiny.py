@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import torch
@@ -108,12 +109,9 @@ def tiny_encoder(
 
 def _wordpiece() -> PreTrainedTokenizerFast:
     """BERT's kind of tokenizer, for a text or for two together."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(_wordpieces(), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=special)
-    tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -128,6 +126,16 @@ def _wordpiece() -> PreTrainedTokenizerFast:
         mask_token="[MASK]",
         model_max_length=64,
     )
+
+
+def _wordpieces() -> dict[str, int]:
+    """The words of TEXTS, and the letters of all others. No trainer: that of WordPiece numbers
+    letters by chance, and with them each process would have a model of its own."""
+    words = set(re.findall(r"\w+|[^\w\s]", " ".join(TEXTS).lower()))
+    letters = sorted({letter for word in words for letter in word})
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*letters, *(f"##{letter}" for letter in letters), *sorted(words - set(letters))]
+    return {piece: number for number, piece in enumerate([*special, *pieces])}
 
 
 def tiny_cross_encoder(folder: Path, seed: int = 0, labels: int = 1) -> Path:

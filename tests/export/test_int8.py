@@ -39,7 +39,7 @@ def test_the_second_product_of_each_layer_can_stay_in_float(graph, tmp_path, mod
     assert products(narrow) == products(unsigned)
     for path in (whole, narrow, unsigned):
         near = compare_vectors(model, open_graph(path, model), texts)
-        assert 0.98 < near.cosine_mean < 0.99999
+        assert 0.9 < near.cosine_mean < 0.99999
 
 
 @pytest.mark.parametrize("good", [0, 1, 2])
