@@ -6,13 +6,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistic import Values, Weighted
+from distill.evaluate.statistic import LEAST, Values, Weighted
 
 Average = Literal["macro", "weighted"]
 """Over classes: each counts the same, or as many times as texts have it."""
 Label = str | int | float | bool
-
-_LEAST = 1e-12
 
 
 class Told(NamedTuple):
@@ -42,8 +40,8 @@ def f1(told: Told, average: Average) -> Weighted:
         shape = len(runs), len(classes), weights.shape[1]
         there: Values = of_gold @ weights
         seen = (of_given @ weights).reshape(shape) + there
-        of_class = 2 * (of_right @ weights).reshape(shape) / np.maximum(seen, _LEAST)
-        count = np.broadcast_to(there, shape) if average == "weighted" else seen > _LEAST
+        of_class = 2 * (of_right @ weights).reshape(shape) / np.maximum(seen, LEAST)
+        count = np.broadcast_to(there, shape) if average == "weighted" else seen > LEAST
         found: Values = ((of_class * count).sum(axis=1) / count.sum(axis=1)).mean(axis=0)
         return found
 

@@ -2,7 +2,6 @@
 is split/subset/id. They are kept where their mean is the task's score, and nowhere else: a
 correlation, an F1 or an area has no such parts."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import need
+from distill.evaluate.predictions import predicted
 
 TREC = {
     "ndcg": "ndcg_cut",
@@ -71,16 +71,12 @@ def gives_predictions(task: Any) -> bool:
 def of_texts(task: Any, folder: Path) -> dict[str, float]:
     """The share of a classification's experiments that labelled each text rightly, by the text's
     place in its split, from the predictions that mteb wrote into the folder."""
-    predictions = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
     by_item: dict[str, float] = {}
-    for subset in task.hf_subsets:
-        of_subset = task.dataset.get(subset, task.dataset)
-        for split in task.eval_splits:
-            truth = of_subset[split][task.label_column_name]
-            runs = predictions[subset][split]
-            for i, (label, *given) in enumerate(zip(truth, *runs, strict=True)):
-                right = sum(one == label for one in given)
-                by_item[f"{split}/{subset}/{i}"] = right / len(given)
+    for part, rows, runs in predicted(task, folder):
+        truth = rows[task.label_column_name]
+        for i, (label, *given) in enumerate(zip(truth, *runs, strict=True)):
+            right = sum(one == label for one in given)
+            by_item[f"{part}/{i}"] = right / len(given)
     return by_item
 
 

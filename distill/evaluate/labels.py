@@ -1,7 +1,6 @@
 """What an F1 was computed of: each text's labels, and those that each of the task's classifiers
 gave it. An F1 has no values of single texts, but is drawn anew from these."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from distill.errors import need
 from distill.evaluate.f1 import Average, Label, Told, f1
+from distill.evaluate.predictions import predicted
 
 Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]
 """By split/subset/number: a text's labels, and those given to it in each experiment."""
@@ -38,17 +38,14 @@ def gives_labels(task: Any) -> bool:
 def labels_of(task: Any, folder: Path) -> Labels:
     """From the predictions that mteb wrote into the folder. Empty where it predicted a part of the
     split, of which it does not say which."""
-    written = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
     found = {}
-    for subset in task.hf_subsets:
-        of_subset = task.dataset.get(subset, task.dataset)
-        for split in task.eval_splits:
-            gold = [*map(_listed, of_subset[split][task.label_column_name])]
-            runs = [_given(task, run, gold) for run in written[subset][split]]
-            if any(len(run) != len(gold) for run in runs):
-                return {}
-            for i, (labels, *given) in enumerate(zip(gold, *runs, strict=True)):
-                found[f"{split}/{subset}/{i}"] = (labels, given)
+    for part, rows, runs in predicted(task, folder):
+        gold = [*map(_listed, rows[task.label_column_name])]
+        if any(len(run) != len(gold) for run in runs):
+            return {}
+        given = [_given(task, run, gold) for run in runs]
+        for i, (labels, *of_text) in enumerate(zip(gold, *given, strict=True)):
+            found[f"{part}/{i}"] = (labels, of_text)
     return found
 
 

@@ -2,8 +2,7 @@
 gave it. A correlation or an average precision has no values of single items, but is drawn anew from
 these."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from distill.errors import need
+from distill.evaluate.predictions import predicted
 from distill.evaluate.statistic import STATISTICS, StatisticName, Values, plain
 
 Pairs = Mapping[str, tuple[float, float]]
@@ -37,9 +37,9 @@ def of_predictions(task: Any, folder: Path, score: float) -> dict[str, tuple[flo
     name = statistic_of(task.metadata.type, task.metadata.main_score)
     if name is None:
         return {}
-    written = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
+    parts = [*predicted(task, folder)]
     for kind in (*_SIMILARITIES, *_DISTANCES):
-        found = _by(kind, task, written)
+        found = _by(kind, task, parts)
         means = [plain(STATISTICS[name], *part) for part in by_part(found).values()]
         if means and np.isclose(mean(means), score, rtol=0, atol=1e-4):
             return found
@@ -55,19 +55,17 @@ def by_part(pairs: Pairs) -> dict[str, tuple[Values, Values]]:
     return parts
 
 
-def _by(kind: str, task: Any, written: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def _by(
+    kind: str, task: Any, parts: Sequence[tuple[str, Any, Any]]
+) -> dict[str, tuple[float, float]]:
     """Distances that mteb has not turned around (it does for STS) fall with likeness."""
     sign = -1 if kind in _DISTANCES and task.metadata.type == "PairClassification" else 1
     found = {}
-    for subset in task.hf_subsets:
-        of_subset = task.dataset.get(subset, task.dataset)
-        for split in task.eval_splits:
-            predicted = written[subset][split].get(kind)
-            if predicted is None:
-                return {}
-            pairs = zip(_gold(task, of_subset[split]), predicted, strict=True)
-            for i, (gold, similar) in enumerate(pairs):
-                found[f"{split}/{subset}/{i}"] = (float(gold), sign * float(similar))
+    for part, rows, written in parts:
+        if written.get(kind) is None:
+            return {}
+        for i, (gold, similar) in enumerate(zip(_gold(task, rows), written[kind], strict=True)):
+            found[f"{part}/{i}"] = (float(gold), sign * float(similar))
     return found
 
 

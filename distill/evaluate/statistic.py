@@ -15,7 +15,7 @@ Statistic = Callable[[Values, Values], Weighted]
 """Of (n,) gold and (n,) predicted values."""
 StatisticName = Literal["spearman", "average_precision"]
 
-_LEAST = 1e-12
+LEAST = 1e-12
 """In the place of a zero that would divide: a draw of equal values has no correlation, and one
 without a positive no precision; both count as zero."""
 
@@ -31,7 +31,7 @@ def spearman(gold: Values, predicted: Values) -> Weighted:
         covariance = np.einsum("nd,nd->d", weighted_x, y) / total - mean_x * mean_y
         of_x = np.einsum("nd,nd->d", weighted_x, x) / total - mean_x**2
         of_y = np.einsum("nd,nd->d", weighted_y, y) / total - mean_y**2
-        found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, _LEAST))
+        found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, LEAST))
         return found
 
     return weighted
@@ -46,8 +46,8 @@ def average_precision(gold: Values, predicted: Values) -> Weighted:
     def weighted(weights: Values) -> Values:
         ordered = weights[order]
         of_step, right = _sums(ordered, starts), _sums(ordered * labels, starts)
-        precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), _LEAST)
-        found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), _LEAST)
+        precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), LEAST)
+        found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), LEAST)
         return found
 
     return weighted

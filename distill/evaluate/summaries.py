@@ -1,11 +1,11 @@
 """The score of each text whose summaries a model judges: the correlation of people's scores with
 the similarities that the model gives, which mteb averages over texts."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from distill.errors import need
+from distill.evaluate.predictions import predicted
 
 _CORRELATIONS = {"spearman": "spearmanr", "pearson": "pearsonr"}
 _PREDICTED = {"cosine": "cosine_scores", "dot": "dot_scores", "": "similarity_scores"}
@@ -26,17 +26,13 @@ def of_summaries(task: Any, folder: Path) -> dict[str, float]:
     text's summaries apart."""
     kind, _, correlation = task.metadata.main_score.rpartition("_")
     correlate = getattr(need("scipy.stats", "eval"), _CORRELATIONS[correlation])
-    written = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))
     found: dict[str, float] = {}
-    for subset in task.hf_subsets:
-        of_subset = task.dataset.get(subset, task.dataset)
-        for split in task.eval_splits:
-            people = of_subset[split][task.relevancy_column_name]
-            told = [i for i, scores in enumerate(people) if len(set(scores)) > 1]
-            of_split = written[subset][split]
-            pairs = [*zip(of_split["human_scores"], of_split[_PREDICTED[kind]], strict=True)]
-            if len(pairs) != len(told):
-                return {}
-            for i, (human, predicted) in zip(told, pairs, strict=True):
-                found[f"{split}/{subset}/{i}"] = float(correlate(human, predicted).statistic)
+    for part, rows, written in predicted(task, folder):
+        people = rows[task.relevancy_column_name]
+        told = [i for i, scores in enumerate(people) if len(set(scores)) > 1]
+        pairs = [*zip(written["human_scores"], written[_PREDICTED[kind]], strict=True)]
+        if len(pairs) != len(told):
+            return {}
+        for i, (human, of_model) in zip(told, pairs, strict=True):
+            found[f"{part}/{i}"] = float(correlate(human, of_model).statistic)
     return found
