@@ -1,5 +1,5 @@
 """A language model as a folder of safetensors: a GGUF file is converted once and kept. Reading one
-takes the better part of a minute for 135M parameters, the folder a second, and a killed run or the
+takes some twenty seconds for 135M parameters, the folder a second, and a killed run or the
 next command reads it again; vLLM and sentence-transformers read no GGUF at all."""
 
 import hashlib
