@@ -18,10 +18,11 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 
 from distill.errors import UserError
+from distill.files import read_json, write_json
 from distill.interrupt import Interrupt
 from distill.processes import is_main
 from distill.progress import Progress, Tokens
-from distill.tables import DROPPED, Row, Table, commit_bytes, read_rows, write_shard
+from distill.tables import DROPPED, Row, Table, read_rows, write_shard
 
 Overwrite = Literal["never", "stale", "always"]
 T = TypeVar("T")
@@ -36,16 +37,6 @@ def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, st
     """16 hex digits over everything that changes a stage's result."""
     body = json.dumps([stage, settings, inputs], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(body.encode()).hexdigest()[:16]
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file, there whole or not at all."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    commit_bytes(path, (text + "\n").encode())
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """The tables that pass between stages: their columns, declared once, and how shards are read and
 written. A shard is a Parquet file; a table is a folder of shards in the order of their names."""
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.errors import UserError
+from distill.files import commit_bytes
 
 Row = dict[str, Any]
 
@@ -232,16 +232,6 @@ def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
                 "every row needs a value there",
             )
     return arrow
-
-
-def commit_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all: beside, fsync, rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(beside, path)
 
 
 def write_shard(table: Table, path: Path, rows: Iterable[Row]) -> int:

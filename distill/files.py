@@ -1,0 +1,167 @@
+"""Files that are there whole or not at all, and what is said where a disk refuses them."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED: dict[int, tuple[str, str]] = {
+    errno.EROFS: (
+        "cannot be written: the disk is read-only",
+        "name a folder on a disk that can be written",
+    ),
+    errno.EACCES: (
+        "may not be read or written by this user",
+        "change its permissions (chmod, chown), or name another folder",
+    ),
+    errno.EPERM: (
+        "may not be changed by this user",
+        "change its permissions (chmod, chown), or name another folder",
+    ),
+    errno.ENAMETOOLONG: (
+        "has a name longer than the disk allows",
+        "take a shorter name (255 bytes a part on most disks)",
+    ),
+    errno.EISDIR: ("is a folder where a file is expected", "name a file, or move the folder away"),
+    errno.ENOTDIR: (
+        "is, or lies in, a file where a folder is expected",
+        "name a folder, or move the file away",
+    ),
+    errno.EEXIST: ("is in the way", "move it away, or name another folder"),
+    errno.ENOENT: ("does not exist", "check the path, and that its disk is mounted"),
+    errno.ELOOP: ("is a link that leads back to itself", "name the file itself"),
+    errno.EIO: ("cannot be read or written: the disk is faulty", "check the disk"),
+    errno.ESTALE: ("is on a network disk that has gone", "mount the disk again"),
+}
+_FULL_SAID = (
+    "no space left on device",
+    "os error 28",
+    "errno 28",
+    "disk quota exceeded",
+    "database or disk is full",
+    "file too large",
+    "os error 27",
+    "file write failed",  # torch's archive
+    "unexpected pos",  # the same, where the archive is closed
+)
+"""How libraries that raise no OSError (safetensors, torch, SQLite) say that a disk is full."""
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, there whole or not at all."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    commit_bytes(path, (text + "\n").encode())
+
+
+def commit_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all: beside, fsync, rename.
+
+    Raises:
+        UserError: where the disk is full or refuses the file; nothing is left beside it.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            with beside.open("wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(beside, path)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as fault:
+        raise explain_os_error(fault, path, len(data)) from fault
+
+
+def reserve_room(path: Path, size: int) -> None:
+    """Have the disk set aside all of a file's bytes. Before a file is mapped into memory: a full
+    disk found out by writing to the map ends the process with SIGBUS.
+
+    Raises:
+        UserError: if the disk has not so much room.
+    """
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as fault:
+            if fault.errno != errno.EOPNOTSUPP:
+                raise explain_os_error(fault, path, size) from fault
+
+
+def explain_os_error(
+    fault: OSError, path: Path | None = None, needed: int | None = None
+) -> UserError:
+    """What the system refused, as an error with place and remedy.
+
+    Args:
+        path: the file that was being written; by default the one that `fault` names.
+        needed: how many bytes were to be written.
+    """
+    named = path or (Path(os.fsdecode(fault.filename)) if _is_path(fault.filename) else None)
+    where = "the disk" if named is None else str(named)
+    if fault.errno in _FULL:
+        return no_room(named, needed)
+    what, remedy = _REFUSED.get(
+        fault.errno or 0, (fault.strerror or str(fault) or type(fault).__name__, "check the path")
+    )
+    return UserError(where, what, remedy)
+
+
+def explain_full_disk(fault: BaseException, path: Path | None = None) -> UserError | None:
+    """The error to show where a library's fault, or one that led to it, says that a disk is full;
+    None where none does.
+
+    Args:
+        path: what was being written, where the fault does not name it.
+    """
+    one: BaseException | None = fault
+    while one is not None:
+        said = str(one).lower()
+        if isinstance(one, OSError) and one.errno in _FULL:
+            return explain_os_error(one, Path(one.filename) if _is_path(one.filename) else path)
+        if not isinstance(one, UserError) and any(words in said for words in _FULL_SAID):
+            return no_room(path)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return None
+
+
+def no_room(path: Path | None, needed: int | None = None) -> UserError:
+    """The error for a disk without room."""
+    need = "" if needed is None else f" {format_bytes(needed)} are needed,"
+    return UserError(
+        "the disk" if path is None else str(path),
+        f"cannot be written: the disk is full,{need} {_free(path)} are free",
+        "free some room (or raise the quota or limit of file sizes), then the same command "
+        "continues; what is done is kept",
+    )
+
+
+def format_bytes(count: float) -> str:
+    """Such as `1.5 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _free(path: Path | None) -> str:
+    place = Path.cwd() if path is None else path.absolute()
+    for folder in (place, *place.parents):
+        if folder.exists():
+            return format_bytes(shutil.disk_usage(folder).free)
+    return "0 bytes"
+
+
+def _is_path(name: Any) -> bool:
+    return isinstance(name, str | bytes) and bool(name)
