@@ -1,8 +1,11 @@
-"""A bar with rates and time left: live in a terminal, a line now and then in a log."""
+"""A bar with rates and time left, of this work and of the whole run: live in a terminal; a line
+each half minute where the output is piped. The run's log has these lines too."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -19,12 +22,54 @@ from rich.progress import (
 from rich.text import Text
 
 from distill.processes import is_main
+from distill.runtime.run_log import log_event
+from distill.runtime.run_plan import RunPlan
 
 Tokens = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
 cached."""
 
-_SECONDS_BETWEEN_LINES = 15.0
+_SECONDS_BETWEEN_LINES = 30.0
+Measured = Callable[[dict[str, float]], None]
+
+
+class _Shown:
+    """What this process shows of progress: set once by the command, read by every bar."""
+
+    quiet = False
+    plan: RunPlan | None = None
+    keep_speeds: Measured | None = None
+
+
+def show_progress(quiet: bool) -> None:
+    """Show bars and lines of progress, or none (`--quiet`)."""
+    _Shown.quiet = quiet
+
+
+def follow_plan(plan: RunPlan | None, keep_speeds: Measured | None = None) -> None:
+    """Show from now on where the whole run is. `keep_speeds` is given each stage's seconds a unit
+    under its key, as soon as the stage is done."""
+    _Shown.plan, _Shown.keep_speeds = plan, keep_speeds
+
+
+@contextmanager
+def planned_stage(name: str) -> Iterator[None]:
+    """A stage that has several bars, or none, as one of the run's plan."""
+    if _Shown.plan is None:
+        yield
+        return
+    _Shown.plan.begin(name)
+    begun = time.monotonic()
+    yield
+    if amount := _Shown.plan.current_amount:
+        _keep_speed(name, (time.monotonic() - begun) / amount)
+
+
+def _keep_speed(label: str, seconds_a_unit: float) -> None:
+    if _Shown.plan is None or _Shown.keep_speeds is None:
+        return
+    if speeds := _Shown.plan.measure(label, seconds_a_unit):
+        _Shown.keep_speeds(speeds)
 
 
 class Progress:
@@ -48,16 +93,23 @@ class Progress:
         self.total = total
         self.unit = unit
         self.done = done
+        self._position = ""
+        self._whole_stage = False
         self._tokens = tokens
         self._before: Mapping[str, int] = {}
         self._fresh = 0
         self._begun = self._advanced = self._printed = time.monotonic()
         self._bar: Bar | None = None
+        self._ended = threading.Event()
 
     def __enter__(self) -> "Progress":
         self._begun = self._advanced = self._printed = time.monotonic()
         self._before = dict(self._tokens()) if self._tokens else {}
-        if sys.stderr.isatty() and is_main():
+        if _Shown.plan is not None:
+            self._whole_stage = _Shown.plan.begin(self.label)
+            self._position = _Shown.plan.position
+        threading.Thread(target=self._print_regularly, daemon=True).start()
+        if sys.stderr.isatty() and is_main() and not _Shown.quiet:
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -65,7 +117,8 @@ class Progress:
                 _Figures(self),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(self.label, total=self.total, completed=self.done)
+            label = self._position + self.label
+            self._task = self._bar.add_task(label, total=self.total, completed=self.done)
             self._bar.start()
         return self
 
@@ -76,7 +129,6 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, total=self.total)
         elif self._advanced - self._printed > _SECONDS_BETWEEN_LINES:
-            self._printed = self._advanced
             self._print_line()
 
     def __exit__(
@@ -85,10 +137,14 @@ class Progress:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
         if self._bar is not None:
             self._bar.stop()
         elif kind is None or kind is KeyboardInterrupt:
             self._print_line()
+        self._log()
+        if kind is None and self._fresh:
+            _keep_speed(self.label, 1 / self.rate)
 
     @property
     def rate(self) -> float:
@@ -101,10 +157,19 @@ class Progress:
         """Units and tokens a second, failures, time left; of what is known so far."""
         parts = [f"{self.rate:.1f} {self.unit}/s"] if self._fresh else []
         parts += self._token_figures()
-        if self._fresh:
-            left = (self.total - self.done) / self.rate
-            parts.append(f"{duration(max(0.0, left - self._since_advance()))} left")
+        left = self._seconds_left
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+            if _Shown.plan is not None:
+                parts.append(_Shown.plan.describe_time_left(left, self._whole_stage))
         return ", ".join(parts)
+
+    @property
+    def _seconds_left(self) -> float | None:
+        if not self._fresh:
+            return None
+        left = (self.total - self.done) / self.rate
+        return max(0.0, left - self._since_advance())
 
     def _token_figures(self) -> list[str]:
         """Live: an engine counts while a shard is still in flight."""
@@ -126,12 +191,34 @@ class Progress:
     def _since_advance(self) -> float:
         return time.monotonic() - self._advanced
 
+    def _print_regularly(self) -> None:
+        """A line each half minute, even while nothing ends: a log that stands still looks dead."""
+        while not self._ended.wait(_SECONDS_BETWEEN_LINES):
+            self._log()
+            if self._bar is None and time.monotonic() - self._printed >= _SECONDS_BETWEEN_LINES:
+                self._print_line()
+
     def _print_line(self) -> None:
+        self._printed = time.monotonic()
+        if not is_main() or _Shown.quiet:
+            return
+        line = f"{self._position}{self.label}: {self.done}/{self.total} {self.unit}"
+        figures = self.figures
+        print(f"{line}, {figures}" if figures else line, file=sys.stderr, flush=True)
+
+    def _log(self) -> None:
         if not is_main():
             return
-        line = f"{self.label}: {self.done}/{self.total} {self.unit}"
-        figures = self.figures if self._fresh else ""
-        print(f"{line}, {figures}" if figures else line, file=sys.stderr, flush=True)
+        seconds = round(time.monotonic() - self._begun, 3)
+        log_event(
+            "progress",
+            stage=self.label,
+            done=self.done,
+            total=self.total,
+            unit=self.unit,
+            seconds=seconds,
+            figures=self.figures,
+        )
 
 
 class _Figures(ProgressColumn):

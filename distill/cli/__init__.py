@@ -1,8 +1,8 @@
 """The commands: parse, call one function, print."""
 
-import logging
 import os
 import sys
+import traceback
 
 import click
 from rich.console import Console
@@ -13,6 +13,7 @@ from distill.cli.report import report
 from distill.cli.runs import ablate, doctor, inspect, run
 from distill.cli.ship import export, search
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
+from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
 from distill.errors import UserError
 
 
@@ -47,22 +48,24 @@ for command in (
     inspect,
     doctor,
 ):
+    add_verbosity_options(command)
     cli.add_command(command)
+add_verbosity_options(cli)
 
 
 def main() -> None:
     """Run the command line; bad input ends with exit code 2, without a traceback."""
     # Each stage shows its own progress; the libraries' bars for what takes a second would hide it.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    # What an engine found out about itself or its server; of the libraries, warnings alone.
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("distill").setLevel(logging.INFO)
+    configure_logging()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as fault:
         fault.show()
         sys.exit(2)
     except UserError as fault:
+        if Verbosity.verbose:
+            traceback.print_exc()
         Console(stderr=True, soft_wrap=True).print(f"Error: {fault}", markup=False, highlight=False)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):

@@ -1,7 +1,7 @@
 """What commands do around the stages: open a job, and tell what came of it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from distill.errors import UserError
 from distill.processes import is_main
 from distill.recipe import Recipe
 from distill.run import Overwrite, Run, Stage
+from distill.runtime.run_log import log_to
 
 if TYPE_CHECKING:
     from distill.pipeline import Job
@@ -30,11 +31,23 @@ def open_job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Jo
     from distill.pipeline import Job
     from distill.saved import save_recipe
 
-    with Run(folder, overwrite) as run:
+    with Run(folder, overwrite) as run, log_to(folder) if is_main() else nullcontext():
         yield Job(run, recipe)
         # Not before: a recipe that was refused must not take the place of the one that was run.
         if is_main():
             save_recipe(folder, recipe)
+
+
+def show_whole_run(job: "Job") -> None:
+    """Show beside each stage's progress where the whole run is and how long it still takes."""
+    from distill.estimate.plan import plan_run
+    from distill.models import cache_folder
+    from distill.progress import follow_plan
+    from distill.runtime.run_plan import add_speeds
+
+    if is_main():
+        plan = plan_run(job.run, job.recipe, job.llm)
+        follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds))
 
 
 def done(folder: Path, stage: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from distill.cli.jobs import open_job
+from distill.cli.jobs import open_job, show_whole_run
 from distill.options import PATH, recipe_options
 from distill.recipe import Recipe, dump_recipe
 from distill.run import Overwrite
@@ -30,6 +30,7 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
     from distill.report.write import write_html
 
     with open_job(recipe, folder, overwrite) as job:
+        show_whole_run(job)
         job.evaluate()
     # The report reads the run's own recipe, which is this one from here on.
     text, page = write_report(folder), write_html(folder)

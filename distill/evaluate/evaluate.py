@@ -13,8 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from distill.errors import UserError, need
 from distill.evaluate.contender import Contender, as_mteb_model, open_contender
 from distill.evaluate.items import record_queries
@@ -25,6 +23,7 @@ from distill.run import read_json, write_json
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
+_logger = logging.getLogger(__name__)
 SUPERSEDED = "is superseded by"
 _KEPT = 3
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
@@ -215,6 +214,4 @@ def _no_advice(record: logging.LogRecord) -> bool:
 
 
 def _say(what: str, score: TaskScore, seconds: float) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
-        f"evaluation: {what}: {score.metric} {score.score:.4f}, {seconds:.0f} s"
-    )
+    _logger.info("evaluation: %s: %s %.4f, %.0f s", what, score.metric, score.score, seconds)

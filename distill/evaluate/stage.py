@@ -11,6 +11,7 @@ from distill.evaluate.evaluate import task_mark
 from distill.evaluate.published import Published, read_published
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.tasks import load_task, load_tasks
+from distill.progress import planned_stage
 from distill.recipe import Recipe
 from distill.run import Run, Stage
 from distill.teacher.vectors import teacher_identity
@@ -47,16 +48,17 @@ def evaluate_run(
     if not stage.complete:
         begun = time.perf_counter()
         contenders = open_contenders(recipe, {"base": base.folder, "student": student.folder})
-        summary = compare(
-            contenders,
-            tasks,
-            stage.folder,
-            student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
-            published,
-            speed_texts=asked.speed_texts,
-            seed=recipe.seed,
-            evaluated=run.folder / EVALUATED,
-        )
+        with planned_stage("evaluation"):
+            summary = compare(
+                contenders,
+                tasks,
+                stage.folder,
+                student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
+                published,
+                speed_texts=asked.speed_texts,
+                seed=recipe.seed,
+                evaluated=run.folder / EVALUATED,
+            )
         write_summary(stage.folder / "summary.json", summary)
         stage.finish(seconds=time.perf_counter() - begun, **_scalars(summary))
     write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))

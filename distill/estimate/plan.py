@@ -1,0 +1,50 @@
+"""The stages that a run has before it and how much work each has at most, for its progress."""
+
+from collections.abc import Callable
+
+from distill.estimate.estimate import estimate
+from distill.estimate.figures import Line
+from distill.llm.protocol import LLM
+from distill.models import cache_folder
+from distill.recipe import Recipe
+from distill.run import Run
+from distill.runtime.run_plan import PlannedStage, RunPlan, read_speeds
+
+_LABELS = {"student": "train", "teacher vectors": "teacher's"}
+"""How the bars of these stages are called, or begin."""
+
+
+def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
+    """The stages behind the corpus, which is read for it; no model is loaded and no LLM asked.
+
+    Raises:
+        UserError: as `estimate` does: what would end the run later ends it here.
+    """
+    lines = [
+        line for line in estimate(run, recipe, llm, sample=0).lines if line.stage != "passages"
+    ]
+    models = _models(recipe)
+    stages = [PlannedStage(_label(line), line.amount.high, models) for line in lines]
+    return RunPlan(stages, read_speeds(cache_folder()))
+
+
+def _label(line: Line) -> str:
+    rounds, slash, stage = line.stage.rpartition("/")
+    return rounds + slash + _LABELS.get(stage, stage)
+
+
+def _models(recipe: Recipe) -> str:
+    """What any of the stages works with, and on which devices."""
+    parts = [
+        recipe.llm.engine,
+        recipe.llm.model,
+        recipe.llm.device,
+        recipe.retriever.model,
+        recipe.retriever.device,
+        recipe.teacher.model,
+        recipe.teacher.device,
+        recipe.student.encoder,
+        recipe.train.device,
+        recipe.train.batch_size,
+    ]
+    return "|".join(map(str, parts))

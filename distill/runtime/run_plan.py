@@ -1,0 +1,132 @@
+"""How long the whole run still takes: its stages in order, the amount of work in each, and the
+seconds a unit of work took when this machine last did it with the same models.
+
+A figure is given only for what is known. The speeds that a run measures are kept in the cache
+folder (`speeds.json`), so that the first run on a machine says which stages it cannot time yet, and
+later ones time them all.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SPEEDS_NAME = "speeds.json"
+_LONGEST_FILE = 1_000_000
+"""Bytes of `speeds.json` that are read: a larger one was not written here."""
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage and how many units of work it has at most; None where that is not known before."""
+
+    name: str
+    """As its bar of progress is called, or how that name begins."""
+    amount: float | None
+    models: str = ""
+    """What its speed depends on: the references of the models that work in it."""
+
+
+@dataclass
+class RunPlan:
+    """The stages of a run in order, and where the run is among them.
+
+    Args:
+        speeds: seconds a unit, by stage and models, as measured before.
+    """
+
+    stages: Sequence[PlannedStage]
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    _current: int | None = field(default=None, init=False)
+
+    def begin(self, label: str) -> bool:
+        """Note that work of this name has begun; whether it is a stage of the plan. Other work,
+        such as embedding the corpus, is part of the stage that was begun last.
+
+        Stages come in order, and a run of several rounds has some of them more than once: the
+        next one of that name is meant."""
+        for number in range(self._next, len(self.stages)):
+            if _is_named(self.stages[number], label):
+                self._current = number
+                return True
+        return False
+
+    @property
+    def position(self) -> str:
+        """Such as "[3/9] "; nothing before the first stage."""
+        return "" if self._current is None else f"[{self._current + 1}/{len(self.stages)}] "
+
+    def describe_time_left(self, seconds_of_this: float, whole_stage: bool) -> str:
+        """Time left of the whole run in words, given that of the work under way. Stages whose
+        speed or amount is not known are left out, and then it is "at least".
+
+        Args:
+            whole_stage: whether that work is all of its stage.
+        """
+        from distill.progress import duration
+
+        later = [self._seconds(stage) for stage in self.stages[self._next :]]
+        known = seconds_of_this + sum(seconds for seconds in later if seconds is not None)
+        all_known = whole_stage and None not in later
+        return f"run: {'' if all_known else 'at least '}{duration(known)} left"
+
+    def measure(self, label: str, seconds_a_unit: float) -> dict[str, float]:
+        """The speed of the stage under way, under its key; nothing if that is other work."""
+        if self._current is None or not _is_named(self.stages[self._current], label):
+            return {}
+        return {speed_key(self.stages[self._current]): seconds_a_unit}
+
+    @property
+    def current_amount(self) -> float | None:
+        return None if self._current is None else self.stages[self._current].amount
+
+    @property
+    def _next(self) -> int:
+        return 0 if self._current is None else self._current + 1
+
+    def _seconds(self, stage: PlannedStage) -> float | None:
+        speed = self.speeds.get(speed_key(stage))
+        return None if speed is None or stage.amount is None else speed * stage.amount
+
+
+def _is_named(stage: PlannedStage, label: str) -> bool:
+    return label.startswith(stage.name.rpartition("/")[2])
+
+
+def speed_key(stage: PlannedStage) -> str:
+    digest = hashlib.sha256(stage.models.encode()).hexdigest()[:12]
+    return f"{stage.name.rpartition('/')[2]}-{digest}"
+
+
+def read_speeds(cache: Path) -> dict[str, float]:
+    """The speeds measured before; none where there is no file, or one that was not written here:
+    they are a convenience, and a run does not depend on them."""
+    path = cache / SPEEDS_NAME
+    try:
+        if path.stat().st_size > _LONGEST_FILE:
+            return {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if _is_speed(value)}
+
+
+def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
+    """Add speeds to those measured before. A cache that cannot be written is left as it is."""
+    from distill.tables import commit_bytes
+
+    merged = read_speeds(cache) | speeds
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        commit_bytes(cache / SPEEDS_NAME, json.dumps(merged, sort_keys=True, indent=1).encode())
+    except OSError:
+        return
+
+
+def _is_speed(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < float("inf")
