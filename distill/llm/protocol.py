@@ -40,11 +40,15 @@ class ScoreRequest:
 class Score(NamedTuple):
     """A continuation's summed natural log-probability given its prefix, its token count, and each
     ending's summed log-probability given both. An engine that can only compare verdicts (see LLM)
-    gives endings that are comparable with one another alone, and nan for the continuation."""
+    gives endings that are comparable with one another alone, and nan for the continuation.
+
+    `fault` is why this text has no score (see `usable`); its numbers are nan, and the others of
+    the call stand."""
 
     logprob: float
     tokens: int
     endings: tuple[float, ...] = ()
+    fault: str | None = None
 
 
 class Written(NamedTuple):

@@ -93,12 +93,14 @@ def label(candidates: Sequence[Row], scores: Mapping[str, Scores], rule: Relabel
 
     A seed passage that retrieval missed ranks behind all that were retrieved. Equal scores rank in
     the retriever's order. What a cascade left unjudged ranks behind all that was judged, in the
-    order of the first fusion, and has neither score nor rank of the later rankers.
+    order of the first fusion, and has neither score nor rank of the later rankers; so does what a
+    ranker could not judge.
     """
     pairs = [(row["query_id"], row["passage_id"]) for row in candidates]
     retrieved = sum(row["rank"] is not None for row in candidates)
     by_retriever = [row["rank"] or retrieved + 1 for row in candidates]
-    values = {ranker: [of.get(pair) for pair in pairs] for ranker, of in scores.items()}
+    judges = dict.fromkeys((*scores, *(ranker for ranker in rule.rankers if ranker in JUDGES)))
+    values = {ranker: [scores.get(ranker, {}).get(pair) for pair in pairs] for ranker in judges}
     ranks = {ranker: _ranks(of, by_retriever) for ranker, of in values.items()}
     retriever = {"retriever": by_retriever}
     whole = retriever | {r: _behind(of, by_retriever) for r, of in ranks.items()}

@@ -4,11 +4,13 @@ The work is passage-major, a block of queries at a time, and what the run has ju
 whatever settings, is looked up and not judged again.
 """
 
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from distill.errors import UserError
 from distill.llm.protocol import LLM
 from distill.prompts import as_data
 from distill.recipe import Recipe
@@ -18,6 +20,10 @@ from distill.relabel.judges import Requests
 from distill.relabel.rankings import Name, Ranking, fingerprinted, open_ranking
 from distill.run import Run, Shard, Stage
 from distill.tables import JUDGEMENTS, Row
+
+_NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
+_SYSTEMATIC = 4
+"""So many pairs without a usable score, and none with one, are no accident."""
 
 
 def make_judgements(
@@ -72,7 +78,8 @@ def make_judgements(
 def _judge(
     ranking: Ranking, block: Block, pairs: list[Pair], known: JudgedPairs, max_words: int | None
 ) -> Shard:
-    """One shard: what is known of its pairs, and the rest judged and kept."""
+    """One shard: what is known of its pairs, and the rest judged and kept. A pair for which the
+    model has no usable score has no row; it ranks behind those that were judged."""
     texts = {id_: as_data(block.passages[id_], max_words) for id_ in {p.passage_id for p in pairs}}
     keys = {
         (ranker, pair): judgement_key(
@@ -91,15 +98,38 @@ def _judge(
             for (passage_id, query_ids), scores in zip(groups, judged, strict=True):
                 for query_id, score in zip(query_ids, scores, strict=True):
                     new[keys[ranker, Pair(query_id, passage_id)]] = score
+        _refuse_if_all_unusable(ranking, new)
+        new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
         known.keep(new)
+    scored = found | new
     rows = [
-        judgement_row(pair, ranker, *(found.get(key) or new[key]))
+        judgement_row(pair, ranker, *scored[key])
         for (ranker, pair), key in keys.items()
+        if key in scored
+    ]
+    left_out = [
+        {"item_id": f"{pair.query_id} {pair.passage_id}", "reason": ranker, "text": _NO_SCORE}
+        for (ranker, pair), key in keys.items()
+        if key not in scored
     ]
     counts = Counter(
         pairs=len(pairs), passages=len(texts), **{"judged before": len(pairs) - len(unknown)}
     )
-    return Shard(rows, counts)
+    if left_out:
+        counts["without a usable score"] = len(left_out)
+    return Shard(rows, counts, left_out)
+
+
+def _refuse_if_all_unusable(ranking: Ranking, new: Mapping[bytes, Judgement]) -> None:
+    """One pair's score may be unusable; of several that all are, the model is the cause."""
+    if len(new) < _SYSTEMATIC or any(math.isfinite(score) for score, _ in new.values()):
+        return
+    raise UserError(
+        f"ranker {' and '.join(ranking.rankers)}",
+        f"{_NO_SCORE}, for each of {len(new)} pairs",
+        "load the model in float32 or bfloat16 (llm.dtype; float16 overflows), choose another "
+        "engine, or relabel.rankers without this one",
+    )
 
 
 def judgement_row(pair: Pair, ranker: str, score: float, tokens: int) -> Row:

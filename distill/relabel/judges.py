@@ -26,7 +26,8 @@ GRADES = ("none", "low", "medium", "high")
 Requests = Sequence[tuple[str, Sequence[str]]]
 """Passages, each with its queries."""
 Judged = list[list[tuple[float, int]]]
-"""For each passage and its queries, a score and the number of tokens that it is of."""
+"""For each passage and its queries, a score and the number of tokens that it is of; nan and 0 where
+the engine has no usable score for a pair."""
 
 
 def judge_ql(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:

@@ -73,3 +73,12 @@ def test_what_a_cascade_left_ranks_behind_in_the_order_of_its_first_judgement():
     assert [row["rrf"] for row in rows] == pytest.approx(
         [1 / 4 + 1 / 4, 1 / 2 + 1, 1 / 3 + 1 / 3, 1 + 1 / 2]
     )
+
+
+def test_what_a_ranker_could_not_judge_ranks_behind_what_it_judged():
+    rows = labels([1, 2, 3], scores(ql=[None, -3.0, -2.0]), rankers=["ql"])
+    assert [row["ql_rank"] for row in rows] == [None, 2, 1]
+    assert sorted(range(3), key=lambda i: -rows[i]["rrf"]) == [2, 1, 0]
+    none_judged = labels([1, 2], {}, rankers=["ql"])
+    assert [row["ql"] for row in none_judged] == [None, None]
+    assert none_judged[0]["rrf"] > none_judged[1]["rrf"]

@@ -6,6 +6,7 @@ from tiny import TEXTS
 
 from distill.errors import UserError
 from distill.llm.transformers_engine import TransformersEngine
+from distill.llm.usable import unusable
 from distill.recipe import Recipe
 from distill.relabel.blocks import Blocks, Layout, by_passage
 from distill.relabel.judge import make_judgements
@@ -132,3 +133,43 @@ def test_likelihood_of_an_engine_without_any_is_refused_before_the_first_row(tmp
 
     with pytest.raises(UserError, match=r"'ql' needs.*(.|\n)*listwise"):
         judge(tmp_path, recipe(llm_folder), Mute())
+
+
+class Unsure:
+    """An engine that has no usable score for some queries."""
+
+    def __init__(self, engine, spoiled):
+        self.engine, self.spoiled = engine, spoiled
+        self.tokens, self.can_score, self.can_compare_verdicts = engine.tokens, True, True
+
+    def score(self, requests):
+        return [
+            [
+                unusable("a log-probability is NaN", len(request.endings))
+                if self.spoiled(request.prefix, text)
+                else score
+                for text, score in zip(request.continuations, of_request, strict=True)
+            ]
+            for request, of_request in zip(requests, self.engine.score(requests), strict=True)
+        ]
+
+
+@pytest.mark.parametrize("name", ["ql", "fused"])
+def test_a_pair_without_a_usable_score_is_left_out_and_the_job_goes_on(
+    tmp_path, llm_folder, engine, name
+):
+    whole = judge(tmp_path / "whole", recipe(llm_folder), engine, name)
+    unsure = Unsure(engine, lambda prefix, text: TEXTS[3] in prefix and "moves the sea" in text)
+    stage = judge(tmp_path / "part", recipe(llm_folder), unsure, name)
+    rest = {key: score for key, score in scores(whole).items() if key[1:] != ("q1", "p3")}
+    assert scores(stage) == pytest.approx(rest, abs=1e-3)
+    rankers = {"fused": ["ql", "rc"]}.get(name, [name])
+    assert stage.manifest["counts"]["without a usable score"] == len(rankers)
+    again = judge(tmp_path / "part", recipe(llm_folder, block=1), engine, name)
+    assert scores(again) == pytest.approx(scores(whole), abs=1e-3)
+
+
+def test_a_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engine):
+    unsure = Unsure(engine, lambda prefix, text: True)
+    with pytest.raises(UserError, match="no usable score"):
+        judge(tmp_path, recipe(llm_folder, shard_size=100), unsure)

@@ -1,0 +1,52 @@
+"""Whether log-probabilities are any: what every engine asks of its scores before it gives them.
+
+A log-probability is a number, and not above 0. A model that overflows in float16 gives NaN, and a
+server may give anything; one such text must neither rank first nor end a job of a million.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from distill.llm.protocol import Score
+
+_ROUNDING = 1e-3
+"""A token that is certain may come out so far above 0."""
+
+
+def is_logprob(value: Any) -> bool:
+    """Whether this is one token's log-probability, as JSON or a tensor gives it; None is none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and -math.inf < value <= _ROUNDING
+
+
+def fault_of(logprobs: Iterable[Any]) -> str | None:
+    """What is wrong with tokens' log-probabilities, in words; None where nothing is."""
+    for value in logprobs:
+        if not is_logprob(value):
+            return f"a log-probability is {_name(value)}"
+    return None
+
+
+def checked(score: Score) -> Score:
+    """The score, or one with a `fault` in the place of sums that are no log-probabilities. A score
+    that has endings alone (see `Score`) may have NaN for its continuation."""
+    compared = score.tokens == 0 and math.isnan(score.logprob) and bool(score.endings)
+    sums = score.endings if compared else (score.logprob, *score.endings)
+    fault = score.fault or fault_of(sums)
+    return unusable(fault, len(score.endings)) if fault else score
+
+
+def unusable(fault: str, endings: int = 0) -> Score:
+    """The score of a text that has none."""
+    return Score(math.nan, 0, (math.nan,) * endings, fault)
+
+
+def _name(value: Any) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "positive" if value > 0 else "minus infinity"
+    return "no number"
