@@ -1,6 +1,7 @@
 """One of a student's training stages: it begins where the one before it ended, and ends as weights
 on disk. Killed, it goes on at its newest checkpoint; done, it is not trained again."""
 
+import logging
 import random
 import shutil
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from distill.errors import UserError
 from distill.recipe import Recipe, Train
 from distill.run import read_json, write_json
 from distill.student.dropout import dropout
-from distill.student.gates import loss_must_fall
+from distill.student.gates import judge_curve
 from distill.student.held_out import HeldOut
 from distill.student.kept import load_weights, save_weights
 from distill.student.mixture import Mixture, make_mixture
@@ -34,6 +35,7 @@ from distill.teacher.vectors import TeacherRows, teacher_vectors
 _SAMPLE = 256
 """So many texts tell how near the student is to its teacher."""
 _WEIGHTS, _ALONG, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,33 @@ class Phase:
         """Train the model in place. Returns what there is to tell: curve, looks, figures.
 
         Raises:
-            UserError: if nothing is left to train on, or the loss rises, or is no number.
+            UserError: if nothing is left to train on, or the loss is no number; or if it rose: then
+                the weights are kept, and the next call goes on with them.
         """
         done = self.folder / _DONE
-        if not done.exists():
+        trained = not done.exists()
+        if trained:
             self._train(model)
-        load_weights(model, self.folder / _WEIGHTS)
         told: dict[str, Any] = read_json(done)
+        self._judge(told, trained)
+        load_weights(model, self.folder / _WEIGHTS)
         return told
+
+    def _judge(self, told: dict[str, Any], trained: bool) -> None:
+        """Whether the loss fell. What is refused was trained just now: a person who starts the run
+        again after that has seen it."""
+        verdict = judge_curve(told["curve"], told["looks"], self.train.keep == "best")
+        if verdict is None:
+            return
+        if verdict.refuse and trained:
+            raise UserError(
+                f"training, stage {self.name}",
+                verdict.what,
+                "lower train.learning_rate, or raise train.warmup; or run the same command again "
+                f"to go on with these weights as they are (they lie in {self.folder})",
+            )
+        if processes.is_main():
+            _log.warning("training, stage %s: %s", self.name, verdict.what)
 
     def _train(self, model: SentenceTransformer) -> None:
         recipe, train = self.recipe, self.train
@@ -73,10 +94,12 @@ class Phase:
             tokens = Tokens(self.folder / "tokens", model, mixture.written)
         objective = self._objective(model, mixture, teacher)
         before = nearness(model, objective, mixture, teacher, recipe.seed)
+        run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
         with dropout(model, train.dropout):
-            lines = fit(train, self.seed, objective, mixture, tokens, self.sight, self.folder)
+            lines = fit(
+                train, self.seed, objective, mixture, tokens, self.sight, self.folder, run_name
+            )
         if processes.is_main():
-            loss_must_fall(lines.curve, self.name)
             save_weights(model, self.folder / _WEIGHTS)
             if along := objective.trained_along.state_dict():
                 save_file(along, self.folder / _ALONG)

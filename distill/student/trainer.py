@@ -51,8 +51,12 @@ def fit(
     tokens: Tokens,
     sight: Sight,
     folder: Path,
+    run_name: str = "distill",
 ) -> Lines:
     """Train the objective's model in place, resuming at the newest checkpoint in the folder.
+
+    Args:
+        run_name: what trackers show the training as.
 
     Where the recipe keeps other weights than the last, the model has these in the end.
     """
@@ -64,7 +68,7 @@ def fit(
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
             model=trained,
-            args=_arguments(train, seed, folder, tokens),
+            args=_arguments(train, seed, folder, tokens, run_name),
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
@@ -128,11 +132,11 @@ class _Trainer(SentenceTransformerTrainer):
 
 
 def _arguments(
-    train: Train, seed: int, folder: Path, tokens: Tokens
+    train: Train, seed: int, folder: Path, tokens: Tokens, run_name: str
 ) -> SentenceTransformerTrainingArguments:
     device = device_of(train)
     if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
-        place = folder.parents[1] / "tensorboard" / folder.name
+        place = folder.parent.parent / "tensorboard" / folder.name
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
     args = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
@@ -158,7 +162,7 @@ def _arguments(
         logging_nan_inf_filter=False,
         report_to=list(train.trackers) or "none",
         project="distill",
-        run_name=f"{folder.parents[3].name}-{folder.name}",  # the run's folder, and the stage
+        run_name=run_name,
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )

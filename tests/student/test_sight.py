@@ -9,8 +9,6 @@ from student.byhand import example_rows, make_recipe
 from tiny import TEXTS
 from torch.nn.functional import normalize
 
-from distill.errors import UserError
-from distill.student.gates import loss_must_fall
 from distill.student.held_out import HeldOut
 from distill.student.sight import (
     draw_sample,
@@ -56,16 +54,3 @@ def test_the_sample_is_of_distinct_positives_and_the_seeds():
     sample = draw_sample(rows, 1)
     assert len(sample) == len({row["positive"] for row in rows})
     assert draw_sample(rows, 1) == sample
-
-
-def curve(losses: list[float]) -> list[dict[str, float]]:
-    return [{"step": n, "loss": loss} for n, loss in enumerate(losses)]
-
-
-def test_a_loss_that_rises_is_refused_and_noise_is_not():
-    noise = [0.1 * (n % 3) for n in range(60)]
-    loss_must_fall(curve([1.0 + n for n in noise]), "one")
-    loss_must_fall(curve([2 - k / 60 for k in range(60)]), "one")
-    loss_must_fall(curve([float(k) for k in range(49)]), "too short to tell")
-    with pytest.raises(UserError, match=r"stage one: the loss rose"):
-        loss_must_fall(curve([1 + k / 60 + n for k, n in enumerate(noise)]), "one")
