@@ -1,10 +1,12 @@
 """The section `student`: what is trained."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from distill.recipe.section import Section
+from distill.text_format import TextFormat
 
 
 class Latent(Section):
@@ -28,6 +30,8 @@ class Lora(Section):
 
 
 class Student(Section):
+    newer: ClassVar[frozenset[str]] = frozenset({"symmetric"})
+
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     """What it is made from: a BERT-like encoder or a decoder, also as GGUF."""
     layers: list[int] | None = None
@@ -49,11 +53,32 @@ class Student(Section):
     """A training query as text; must end in {query}. With `default_task` in the place of {task}
     what stands before {query} is saved in the model as its query prompt."""
     default_task: str = "Given a query, find the passages that answer it."
-    document_prompt: str = ""
-    """Before each document; saved in the model as its document prompt."""
+    document_template: str = "{text}"
+    """A document as text; must end in {text}. Where it holds {title}, the title stands there, or
+    "none" for a document without one (Gecko: "title: {title} | text: {text}"); else title and text
+    are joined by a blank. What stands before the text of a document without a title is saved in the
+    model as its document prompt. (`document_prompt: X` in older recipes is "X{text}".)"""
+    symmetric: list[str] = []
+    """Types of task whose two sides are alike, such as sts, nli, classification or sentence
+    similarity: their documents are written as queries of the same task (Gecko, section 4.1;
+    NV-Embed, section 4.2). E5-Mistral has none: it instructs queries alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_recipes(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "document_prompt" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key != "document_prompt"}
+        if rest.get("document_template", "{text}") != "{text}":
+            raise ValueError("document_prompt and document_template say the same: name the latter")
+        return rest | {"document_template": f"{values['document_prompt'] or ''}{{text}}"}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Student":
+        if not self.document_template.endswith("{text}"):
+            raise ValueError("document_template must end in {text}")
+        if self.document_template.count("{title}") > 1:
+            raise ValueError("document_template holds {title} more than once")
         if not self.query_template.endswith("{query}"):
             raise ValueError("query_template must end in {query}: a prompt is what precedes it")
         if not self.pool_prompt and self.pooling in ("last", "cls"):
@@ -61,3 +86,16 @@ class Student(Section):
         if self.attention == "causal" and self.pooling == "cls":
             raise ValueError("pooling cls: under causal attention the first token sees no other")
         return self
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How queries and documents are written for this student."""
+        return TextFormat(self.query_template, self.document_template)
+
+    def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """With the prompt of documents in the place of a template that says nothing else."""
+        found = super().fingerprinted(exclude)
+        found["document_prompt"] = self.text_format.document_prompt
+        if not self.text_format.has_title:
+            del found["document_template"]
+        return found

@@ -26,7 +26,7 @@ from distill.student.folder import alike, move_into_place, write_beside
 from distill.student.layers import check_layers, resize_layers
 from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
 from distill.student.vocabulary import prune_vocabulary
-from distill.tables import PASSAGES, passage_text, read_rows
+from distill.tables import PASSAGES, read_rows
 
 
 def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage:
@@ -43,7 +43,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     config = read_config(student.encoder)
     check_layers(student.layers, config.num_hidden_layers)
     corpus = _corpus(student, passages)
-    settings = student.model_dump(exclude={"lora"})
+    settings = student.fingerprinted(exclude={"lora", "symmetric"})
     settings |= {"revision": revision(student.encoder), "seed": recipe.seed}
     stage = run.stage("base", settings, corpus)
     if stage.complete:
@@ -77,8 +77,8 @@ def build_student(
                 Dense(width, student.dimensions, bias=False, activation_function=nn.Identity())
             )
         modules.append(Normalize())
-    prompts = {"query": query_prompt(student), "document": student.document_prompt}
-    check_prompts(text_tokenizer(transformer), student, prompts.values())
+    prompts = student.text_format.prompts(student.default_task)
+    check_prompts(text_tokenizer(transformer), student, prompts_before_texts(student))
     model = SentenceTransformer(
         modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu"
     )
@@ -98,10 +98,12 @@ def make_transformer(student: Student, texts: Iterable[str] | None) -> Transform
     return transformer
 
 
-def query_prompt(student: Student, task: str | None = None) -> str:
-    """What stands before a query of this task; by default, of the default task."""
-    before = student.query_template.removesuffix("{query}")
-    return before.replace("{task}", student.default_task if task is None else task)
+def prompts_before_texts(student: Student) -> list[str]:
+    """What stands before a query of the default task, and before a document with and without a
+    title."""
+    form = student.text_format
+    titled = form.document("", "title").prompt
+    return [form.query_prompt(student.default_task), form.document_prompt, titled]
 
 
 def _corpus(student: Student, passages: Stage | None) -> list[Stage]:
@@ -121,9 +123,10 @@ def _texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
     """The corpus as the student reads it, and its prompts."""
     if not corpus:
         return None
+    form = student.text_format
     rows = (row for stage in corpus for row in read_rows(PASSAGES, stage.folder))
-    documents = (student.document_prompt + passage_text(row) for row in rows)
-    return (text for some in ([query_prompt(student)], documents) for text in some)
+    documents = ("".join(form.document(row["text"], row["title"])) for row in rows)
+    return (text for some in (prompts_before_texts(student), documents) for text in some)
 
 
 def _figures(model: SentenceTransformer, student: Student, rows_before: int) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from torch import Tensor
 from distill.corpus.dedupe import normalised
 from distill.corpus.split import sentences
 from distill.recipe import Align, Student, Train
-from distill.student.build import query_prompt
 from distill.student.soft_labels import Scored, SoftScores
-from distill.student.tokens import Written
+from distill.student.writing import Writer
 from distill.tables import Row, passage_text
+from distill.text_format import Written
 
 MIN_WORDS = 4
 """Shorter sentences are headings and debris of the splitting."""
@@ -91,7 +91,7 @@ def make_mixture(
     known = {normalised(text) for text in corpus.values()}
     others = [text for key, text in documents.items() if key not in known]
     numbers = _Numbers(queries, corpus, others)
-    written = _Writing(student)
+    written = _Writing(Writer(student, passages))
     datasets = _example_datasets(train, examples, numbers, written)
     if texts:
         datasets["texts"] = Dataset.from_dict(
@@ -159,15 +159,15 @@ class _Numbers:
 class _Writing:
     """Texts as they are written for the student, each once."""
 
-    def __init__(self, student: Student) -> None:
-        self.student = student
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
         self.numbers: dict[Written, int] = {}
 
     def query(self, row: Row) -> int:
-        return self._number(Written(query_prompt(self.student, row["task"]), row["query"]))
+        return self._number(self.writer.query(row))
 
-    def document(self, text: str) -> int:
-        return self._number(Written(self.student.document_prompt, text))
+    def document(self, text: str, row: Row | None = None) -> int:
+        return self._number(self.writer.document(text, row))
 
     def _number(self, text: Written) -> int:
         return self.numbers.setdefault(text, len(self.numbers))
@@ -194,7 +194,7 @@ def _dataset(
 ) -> Dataset:
     names = ["query", "positive", *(f"negative_{n}" for n in range(1, count + 1))]
     texts = [
-        [written.query(row), *(written.document(text) for text in documents_of(row))]
+        [written.query(row), *(written.document(text, row) for text in documents_of(row))]
         for _, row in members
     ]
     labels = [

@@ -25,7 +25,7 @@ from distill.student.kept import load_weights, save_weights
 from distill.student.mixture import Mixture, make_mixture
 from distill.student.objectives import Objective, alignment, make_projection
 from distill.student.sharded import check_sharded
-from distill.student.sight import Sight
+from distill.student.sight import Sight, embed
 from distill.student.sources import Inputs, read_mixture
 from distill.student.tokens import Tokens
 from distill.student.trainer import fit
@@ -187,15 +187,10 @@ def nearness(
     dataset = texts or next(iter(mixture.datasets.values()))
     chosen = random.Random(seed).sample(range(len(dataset)), min(_SAMPLE, len(dataset)))
     rows = dataset.select(chosen)
-    written = [mixture.written[number] for number in rows[column]]
-    vectors = model.encode(
-        [text.text for text in written],
-        prompt=written[0].prompt,  # a document's, which is the same for all
-        convert_to_tensor=True,
-        show_progress_bar=False,
-    )
+    vectors = embed(model, [mixture.written[number] for number in rows[column]])
     numbers = torch.tensor([label[1 if column == "text" else 2] for label in rows["label"]])
     with torch.no_grad():
-        projected = objective.projection.to(vectors.device)(vectors)
-    distance = alignment(projected, teacher.take(numbers).to(vectors.device))
+        device = next(model.parameters()).device
+        projected = objective.projection.to(device)(vectors.to(device))
+    distance = alignment(projected, teacher.take(numbers).to(device))
     return round(1 - float(distance), 4)

@@ -10,11 +10,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from distill.recipe import Student
-from distill.student.build import query_prompt
 from distill.student.held_out import HeldOut
 from distill.student.objectives.align import alignment
+from distill.student.writing import Writer
 from distill.tables import Row
+from distill.text_format import Written
 
 _SAMPLE = 128
 """So many examples tell whether vectors collapse."""
@@ -24,7 +24,7 @@ _SAMPLE = 128
 class Sight:
     """A fixed sample of examples, and the held-out queries where there are any."""
 
-    student: Student
+    writer: Writer
     sample: Sequence[Row]
     held_out: HeldOut | None
 
@@ -32,15 +32,17 @@ class Sight:
         """Figures of the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
         Isola 2020, section 4.1.1: the mean squared distance of a query and its positive) of the
         sample, and `ndcg@10` of the held-out queries."""
-        queries = embed_queries(self.student, model, self.sample)
-        positives = embed_documents(self.student, model, [row["positive"] for row in self.sample])
+        queries = embed_queries(self.writer, model, self.sample)
+        positives = embed(
+            model, [self.writer.document(row["positive"], row) for row in self.sample]
+        )
         figures = {
             "uniformity": uniformity(positives),
             "alignment": float(alignment(queries, positives, "l2")),
             "effective_rank": effective_rank(positives),
         }
         if self.held_out is not None:
-            figures["ndcg@10"] = ndcg(self.student, model, self.held_out)
+            figures["ndcg@10"] = ndcg(self.writer, model, self.held_out)
         return {name: round(figure, 4) for name, figure in figures.items()}
 
 
@@ -66,36 +68,41 @@ def effective_rank(vectors: Tensor) -> float:
     return math.exp(float(-(shares * shares.clamp(min=1e-12).log()).sum()))
 
 
-def ndcg(student: Student, model: SentenceTransformer, held_out: HeldOut) -> float:
+def ndcg(writer: Writer, model: SentenceTransformer, held_out: HeldOut) -> float:
     """nDCG@10 of the held-out queries. Each has one relevant passage, its positive, so the gain is
     1 / log2(1 + rank) and the ideal one is 1."""
     place = {key: number for number, key in enumerate(held_out.documents)}
-    queries = embed_queries(student, model, held_out.queries)
-    scores = queries @ embed_documents(student, model, list(held_out.documents.values())).T
+    queries = embed_queries(writer, model, held_out.queries)
+    scores = queries @ embed_documents(writer, model, list(held_out.documents.values())).T
     relevant = torch.tensor([place[row["positive_id"]] for row in held_out.queries])
     own = scores.gather(1, relevant[:, None])
     ranks = 1 + (scores > own).sum(1)
     return float(torch.where(ranks <= 10, 1 / torch.log2(1.0 + ranks), 0.0).mean())
 
 
-def embed_queries(student: Student, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
-    """(rows, dimensions) float32 on the CPU, each query with its own task's prompt."""
+def embed_queries(writer: Writer, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
+    """(rows, dimensions), each query with its own task's prompt."""
+    return embed(model, [writer.query(row) for row in rows])
+
+
+def embed_documents(writer: Writer, model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
+    """(texts, dimensions)."""
+    return embed(model, [writer.document(text) for text in texts])
+
+
+def embed(model: SentenceTransformer, texts: Sequence[Written]) -> Tensor:
+    """(texts, dimensions) float32 on the CPU: those of one prompt together, as
+    sentence-transformers takes one for a whole call."""
     by_prompt: dict[str, list[int]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        by_prompt[query_prompt(student, row["task"])].append(number)
-    found = torch.empty(len(rows), int(model.get_embedding_dimension() or 0))
+    for number, text in enumerate(texts):
+        by_prompt[text.prompt].append(number)
+    found = torch.empty(len(texts), int(model.get_embedding_dimension() or 0))
     for prompt, numbers in by_prompt.items():
-        found[numbers] = _embed(model, [rows[i]["query"] for i in numbers], prompt)
+        vectors = model.encode(
+            [texts[i].text for i in numbers],
+            prompt=prompt,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        found[numbers] = vectors.float().cpu()
     return found
-
-
-def embed_documents(student: Student, model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
-    """(texts, dimensions) float32 on the CPU."""
-    return _embed(model, texts, student.document_prompt)
-
-
-def _embed(model: SentenceTransformer, texts: Sequence[str], prompt: str) -> Tensor:
-    vectors = model.encode(
-        list(texts), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
-    )
-    return vectors.float().cpu()

@@ -4,7 +4,7 @@ The datasets hold the texts' numbers, and a batch is padded from here."""
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +12,9 @@ from sentence_transformers import SentenceTransformer
 
 from distill.progress import Progress
 from distill.student.pooling import prompt_length
+from distill.text_format import Written
 
 _AT_ONCE = 1024
-
-
-class Written(NamedTuple):
-    """A text as it is written for the student."""
-
-    prompt: str
-    text: str
 
 
 class Tokens:

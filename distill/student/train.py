@@ -26,6 +26,7 @@ from distill.student.sight import Sight, draw_sample
 from distill.student.soft_labels import JUDGED, sources_of
 from distill.student.sources import Inputs, revisions
 from distill.student.trainer import device_of
+from distill.student.writing import Writer
 from distill.tables import EXAMPLES, PASSAGES
 from distill.teacher.vectors import teacher_identity
 
@@ -85,7 +86,8 @@ def _train(
     passages = [] if inputs.passages is None else inputs.passages.rows(PASSAGES)
     held_out = hold_out(recipe, inputs)
     rows = [row for part in inputs.examples for row in part.rows(EXAMPLES)]
-    sight = Sight(recipe.student, draw_sample(rows, recipe.seed), held_out)
+    writer = Writer(recipe.student, passages)
+    sight = Sight(writer, draw_sample(rows, recipe.seed), held_out)
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
     told: list[dict[str, Any]] = []
     folders: list[Path] = []
@@ -203,9 +205,10 @@ def _read(recipe: Recipe, inputs: Inputs, base: Stage) -> list[Stage]:
 def _settings(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     stages = recipe.train.in_stages()
     settings: dict[str, Any] = {
-        "student": recipe.student.model_dump(),
+        "student": recipe.student.fingerprinted(),
         "train": {
-            name: train.model_dump(exclude=HOW_FAST | {"stages"}) for name, train in stages.items()
+            name: train.fingerprinted(exclude=HOW_FAST | {"stages"})
+            for name, train in stages.items()
         },
         "sources": {
             path: mark

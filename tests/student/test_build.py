@@ -81,7 +81,11 @@ def test_the_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_fold
     }
     stage = base(tmp_path / "run", make_recipe(encoder_folder, student=student))
     model = SentenceTransformer(str(stage.folder))
-    assert model.prompts == {"query": "task: Find it. | query: ", "document": "text: "}
+    assert model.prompts == {
+        "query": "task: Find it. | query: ",
+        "document": "text: ",
+        "query_template": "task: {task} | query: {query}",
+    }
     assert model.max_seq_length == 24
     assert model[0].auto_model.config.num_hidden_layers == 2
     vectors = model.encode_query(TEXTS)

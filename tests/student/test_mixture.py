@@ -142,3 +142,33 @@ def test_texts_are_drawn_by_seed_each_once():
     assert sum(text.startswith("Text") for text in drawn) == 5
     assert draw_texts(align, 1, rows) == drawn
     assert draw_texts(align, 2, rows) != drawn
+
+
+FORMAT = {
+    "query_template": "task: {task} | query: {query}",
+    "document_template": "title: {title} | text: {text}",
+    "symmetric": ["sts"],
+}
+
+
+def test_documents_are_written_with_their_titles_and_symmetric_ones_as_queries(encoder_folder):
+    """Of nine examples one is a pair, and one has a text of another collection."""
+    rows = example_rows()
+    rows[1] |= {"task_type": "sts"}
+    rows[0] |= {"positive": "A text of another collection."}
+    passages = passage_rows()
+    made = mixture(encoder_folder, rows, passages, student=FORMAT)
+    found = {}
+    for dataset in made.datasets.values():
+        for row in dataset:
+            found[row["label"][0]] = [
+                written(made, row, column) for column in dataset.column_names if column != "label"
+            ]
+    assert found[0][1] == "title: none | text: A text of another collection."
+    task = rows[1]["task"]
+    assert found[1] == [
+        f"task: {task} | query: {text}"
+        for text in (rows[1]["query"], rows[1]["positive"], *rows[1]["negatives"])
+    ]
+    assert found[2][1] == f"title: Text 2 | text: {passages[2]['text']}"
+    assert found[2][2] == f"title: Text 7 | text: {passages[7]['text']}"

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from distill.errors import UserError
 from distill.recipe import load_recipe
 from distill.safetensors_folder import model_folder
-from distill.student.build import build_student, query_prompt
+from distill.student.build import build_student, prompts_before_texts
 from distill.student.pooling import check_prompts, leave_prompts_out, prompt_length
 
 PROMPT = {"query_template": "Instruct: {task}\nQuery:\n{query}", "default_task": "Find it."}
@@ -158,4 +158,4 @@ def test_what_makes_no_sense_together_is_refused(student, fault):
 def test_the_prompt_of_nv_embed_is_left_out_whole():
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "nv-embed-tiny.yaml")
     tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2, torch.float32))
-    check_prompts(tokenizer, recipe.student, [query_prompt(recipe.student)])
+    check_prompts(tokenizer, recipe.student, prompts_before_texts(recipe.student))

@@ -17,6 +17,7 @@ from distill.student.sight import (
     ndcg,
     uniformity,
 )
+from distill.student.writing import Writer
 
 
 def test_uniformity_is_the_mean_potential_of_pairs():
@@ -35,18 +36,17 @@ def test_effective_rank_counts_the_dimensions_in_use():
 
 def test_ndcg_is_of_the_positives_rank(encoder_folder):
     recipe = make_recipe(encoder_folder, student={"query_template": "ask: {task} {query}"})
+    writer = Writer(recipe.student)
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     rows = example_rows()[:4]
     documents = {f"p{i}": f"Text {i} {text}" for i, text in enumerate(TEXTS)}
     held_out = HeldOut(frozenset(), frozenset(), frozenset(), rows, documents)
     queries = model.encode([f"ask: {row['task']} {row['query']}" for row in rows])
-    assert torch.allclose(
-        embed_queries(recipe.student, model, rows), torch.from_numpy(queries), atol=1e-5
-    )
+    assert torch.allclose(embed_queries(writer, model, rows), torch.from_numpy(queries), atol=1e-5)
     order = (-(queries @ model.encode(list(documents.values())).T)).argsort(axis=1).tolist()
     ranks = [1 + order[n].index(n) for n in range(4)]
     gains = [1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in ranks]
-    assert ndcg(recipe.student, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
+    assert ndcg(writer, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
 
 
 def test_the_sample_is_of_distinct_positives_and_the_seeds():

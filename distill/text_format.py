@@ -1,0 +1,81 @@
+"""How a query and a document are written for a student: in training, in an evaluation, in a search.
+
+One module for all of them, because a model that is asked in another form than it was trained in is
+another model (Gecko, 2403.20327, table 4: 3 points). The templates are saved among the model's
+prompts, so that they are known wherever the model goes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+QUERY_TEMPLATE, DOCUMENT_TEMPLATE = "query_template", "document_template"
+"""The names of the templates among a saved model's prompts."""
+NO_TITLE = "none"
+"""What stands in the title's place for a document without one (as in EmbeddingGemma)."""
+
+
+class Written(NamedTuple):
+    """A text as a model reads it: the prompt, directly followed by the text."""
+
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """`query_template` ends in {query} and may hold {task}; `document_template` ends in {text} and
+    may hold {title}."""
+
+    query_template: str = "{query}"
+    document_template: str = "{text}"
+
+    @property
+    def has_task(self) -> bool:
+        return "{task}" in self.query_template
+
+    @property
+    def has_title(self) -> bool:
+        return "{title}" in self.document_template
+
+    def query_prompt(self, task: str) -> str:
+        """What stands before a query of this task."""
+        return self.query_template.removesuffix("{query}").replace("{task}", task)
+
+    @property
+    def document_prompt(self) -> str:
+        """What stands before a document without a title."""
+        return self.document_template.removesuffix("{text}").replace("{title}", NO_TITLE)
+
+    def query(self, query: str, task: str) -> Written:
+        return Written(self.query_prompt(task), query)
+
+    def document(self, text: str, title: str = "") -> Written:
+        """A title goes where the template has a place for it, else before the text. It is part of
+        the text and not of the prompt: it belongs to what a document says."""
+        title = title.strip()
+        if not self.has_title:
+            return Written(self.document_prompt, f"{title} {text}".strip())
+        if not title:
+            return Written(self.document_prompt, text)
+        before, behind = self.document_template.removesuffix("{text}").split("{title}", 1)
+        return Written(before, f"{title}{behind}{text}")
+
+    def prompts(self, default_task: str) -> dict[str, str]:
+        """A saved model's prompts: of both sides, which sentence-transformers puts before a text by
+        itself, and the templates where there is something to fill in."""
+        prompts = {"query": self.query_prompt(default_task), "document": self.document_prompt}
+        if self.has_task:
+            prompts[QUERY_TEMPLATE] = self.query_template
+        if self.has_title:
+            prompts[DOCUMENT_TEMPLATE] = self.document_template
+        return prompts
+
+
+def format_of_prompts(prompts: Mapping[str, str | None]) -> TextFormat:
+    """The format of a saved model, by the prompts in its configuration. Of a model that has no
+    templates, its own prompts are the same for every task and title."""
+    return TextFormat(
+        prompts.get(QUERY_TEMPLATE) or (prompts.get("query") or "") + "{query}",
+        prompts.get(DOCUMENT_TEMPLATE) or (prompts.get("document") or "") + "{text}",
+    )
