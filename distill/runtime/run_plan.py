@@ -118,7 +118,7 @@ def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
     """Add speeds to those measured before. A cache that cannot be written is left as it is."""
     from distill.tables import commit_bytes
 
-    merged = read_speeds(cache) | speeds
+    merged = {**read_speeds(cache), **speeds}
     try:
         cache.mkdir(parents=True, exist_ok=True)
         commit_bytes(cache / SPEEDS_NAME, json.dumps(merged, sort_keys=True, indent=1).encode())
