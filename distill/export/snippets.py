@@ -35,10 +35,11 @@ def with_sentence_transformers(model: SentenceTransformer, name: str) -> str:
         else "from sentence_transformers import SentenceTransformer\n\n"
         f'model = SentenceTransformer("{name}")\n'
     )
+    unit = "" if _gives_unit_vectors(model) else ", normalize_embeddings=True"
     return (
         f"{loaded}"
-        f"queries = model.encode_query({_listed(_QUERIES)})\n"
-        f"passages = model.encode_document({_listed(_PASSAGES)})\n"
+        f"queries = model.encode_query({_listed(_QUERIES)}{unit})\n"
+        f"passages = model.encode_document({_listed(_PASSAGES)}{unit})\n"
         "print(queries @ passages.T)\n"
     )
 
@@ -70,7 +71,7 @@ def with_transformers(model: SentenceTransformer, name: str, on_hub: bool) -> st
         '    mask = batch["attention_mask"].unsqueeze(2).float()\n'
         f"    vectors = {_POOLED[str(poolings[0].pooling_mode)]}\n"
         + "".join(map(_dense_line, denses, paths))
-        + "    return torch.nn.functional.normalize(vectors, dim=1)\n\n\n"
+        + f"    return torch.nn.functional.normalize(vectors{_cut(model)}, dim=1)\n\n\n"
         + _both(model)
     )
 
@@ -95,6 +96,14 @@ def with_onnxruntime(model: SentenceTransformer, name: str, on_hub: bool, graph:
         '    feed = {"input_ids": ids, "attention_mask": mask}\n'
         f'    return session.run(["{OUTPUT}"], feed)[0]\n\n\n' + _both(model)
     )
+
+
+def _gives_unit_vectors(model: SentenceTransformer) -> bool:
+    return model.truncate_dim is None and isinstance(model[-1], Normalize)
+
+
+def _cut(model: SentenceTransformer) -> str:
+    return "" if model.truncate_dim is None else f"[:, :{model.truncate_dim}]"
 
 
 def max_tokens(model: SentenceTransformer) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distill.evaluate import drawn
-from distill.evaluate.drawn import of_pairs, of_resamples
+from distill.evaluate.drawn import of_items, of_pairs, of_resamples
 from distill.evaluate.statistic import average_precision, plain, spearman
 
 stats = pytest.importorskip("scipy.stats")
@@ -79,3 +79,25 @@ def test_samples_of_one_set_are_draws_already():
     p = np.mean(np.abs(found.flipped) >= found.observed)
     expected = 2 * stats.t.sf(differences.mean() / differences.std(ddof=1), 9)
     assert p == pytest.approx(expected, abs=0.01)
+
+
+def test_the_interval_of_few_items_holds_the_truth_nearly_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+
+    def sample(size):
+        """Most queries are ties; of the rest one model wins more."""
+        kind = rng.random(size)
+        wins, losses = rng.beta(1, 2, size), -rng.beta(1, 3, size)
+        return np.where(kind < 0.6, 0.0, np.where(kind < 0.85, wins, losses))
+
+    truth, rounds = sample(1_000_000).mean(), 300
+    held, held_by_percentiles = 0, 0
+    for _ in range(rounds):
+        values = sample(20)
+        low, high = np.percentile(of_items(values, rng).bootstrap, [2.5, 97.5])
+        held += low <= truth <= high
+        plain = rng.choice(values, (1000, 20)).mean(axis=1)
+        low, high = np.percentile(plain, [2.5, 97.5])
+        held_by_percentiles += low <= truth <= high
+    assert held / rounds > 0.89
+    assert held - held_by_percentiles > 0.01 * rounds

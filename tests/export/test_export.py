@@ -241,3 +241,22 @@ def test_an_opened_graph_saves_as_its_file(exported, model_folder, tmp_path):
     model = SentenceTransformer(str(model_folder), device="cpu")
     open_graph(graph, model)[0].save(str(tmp_path / "copy.onnx"))
     assert (tmp_path / "copy.onnx").read_bytes() == graph.read_bytes()
+
+
+@pytest.mark.bad_input(
+    "models", "an export of a model saved with truncate_dim", "vectors of that width in every form"
+)
+def test_a_model_of_cut_vectors_is_exported_with_that_width(model_folder, tmp_path, monkeypatch):
+    model = SentenceTransformer(str(model_folder), device="cpu", truncate_dim=8)
+    model.save_pretrained(str(tmp_path / "cut"), create_model_card=False)
+    forms = ["sentence-transformers", "onnx"]
+    files = export_model(str(tmp_path / "cut"), tmp_path / "out", forms)
+    assert files["onnx"].parity.cosine_min > 0.999
+    monkeypatch.chdir(tmp_path)
+    found: list[dict] = []
+    for snippet in snippets((tmp_path / "out" / "README.md").read_text()):
+        found.append({})
+        exec(snippet, found[-1])
+    assert [one["passages"].shape for one in found] == [(2, 8)] * 3
+    for one in found[1:]:
+        np.testing.assert_allclose(one["passages"], found[0]["passages"], atol=1e-5)
