@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distill.errors import UserError
-
-_KEYS_A_SELECT = 500
-_SECONDS_LOCKED = 60.0
+from distill.sqlite_table import Row, Schema, SqliteTable
 
 
 def request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:
@@ -22,7 +18,8 @@ def request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:
 
 class RequestCache:
     """A SQLite file of replies. Several processes may use it at once; a reply is safe from a crash
-    of the process as soon as `keep` returns (the last ones may be lost if the power fails).
+    of the process as soon as `keep` returns (the last ones may be lost if the power fails). A reply
+    that is damaged is as if it had never come.
 
     Raises:
         UserError: if the file cannot be read or written.
@@ -30,47 +27,42 @@ class RequestCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=_SECONDS_LOCKED, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, reply TEXT NOT NULL)"
-            )
-        except (OSError, sqlite3.Error) as fault:
-            raise UserError(
-                str(path),
-                f"cannot be used to keep a server's replies ({fault})",
-                "make its folder writable; if the file is damaged, move it away: what it holds "
-                "is asked, and paid for, again",
-            ) from None
+        self._table = SqliteTable(path, _REPLIES)
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Any]:
         """The replies that are kept of these keys."""
-        wanted = list(dict.fromkeys(keys))
-        found = {}
-        for start in range(0, len(wanted), _KEYS_A_SELECT):
-            some = wanted[start : start + _KEYS_A_SELECT]
-            marks = ",".join("?" * len(some))
-            rows = self._db.execute(f"SELECT key, reply FROM replies WHERE key IN ({marks})", some)
-            found.update({key: json.loads(reply) for key, reply in rows})
-        return found
+        return {key: json.loads(row[1]) for key, row in self._table.find(keys).items()}
 
     def keep(self, key: bytes, reply: Any) -> None:
         """Keep a reply (of JSON's types). The first one for a key stays."""
-        try:
-            self._db.execute(
-                "INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, json.dumps(reply))
-            )
-        except sqlite3.Error as fault:
-            raise UserError(
-                str(self.path),
-                f"a reply could not be kept ({fault})",
-                "make room on its disk, or make it writable; the same command continues",
-            ) from None
+        text = json.dumps(reply)
+        self._table.add([(key, text, _checksum(key, text))])
 
     def close(self) -> None:
-        self._db.close()
+        self._table.close()
+
+
+def _is_whole(row: Row) -> bool:
+    """Rows of before have no checksum."""
+    key, text, checksum = row
+    if not isinstance(text, str) or (checksum is not None and checksum != _checksum(key, text)):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _checksum(key: bytes, text: str) -> bytes:
+    return hashlib.blake2b(key + text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+_REPLIES = Schema(
+    holds="replies",
+    again="asked for",
+    table="replies",
+    create="CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, reply TEXT NOT NULL)",
+    columns=("key", "reply", "checksum"),
+    is_whole=_is_whole,
+)

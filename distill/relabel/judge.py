@@ -15,7 +15,7 @@ from distill.llm.protocol import LLM
 from distill.prompts import as_data
 from distill.recipe import Recipe
 from distill.relabel.blocks import Block, Blocks, Layout, Pair, Piece, by_passage
-from distill.relabel.judged import JudgedPairs, Judgement, judgement_key
+from distill.relabel.judged import JudgedPairs, Judgement, Place, judgement_key
 from distill.relabel.judges import Requests
 from distill.relabel.rankings import Name, Ranking, fingerprinted, open_ranking
 from distill.run import Run, Shard, Stage
@@ -57,16 +57,18 @@ def make_judgements(
     blocks = Blocks(layout, queries, passages)
     max_words = None if engine is None else recipe.generate.max_passage_words
     with closing(JudgedPairs(judged)) as known:
+        turn = known.begin(stage)
 
-        def work(piece: Piece) -> Shard:
+        def work(numbered: tuple[int, Piece]) -> Shard:
+            number, piece = numbered
             block, pairs = blocks.pairs_of(piece)
-            return _judge(ranking, block, pairs, known, max_words)
+            return _judge(ranking, block, pairs, known, Place(turn, number), max_words)
 
         stage.map_shards(
             JUDGEMENTS,
-            layout.pieces(rule.shard_size),
+            list(enumerate(layout.pieces(rule.shard_size))),
             work,
-            size=lambda piece: piece.stop - piece.start,
+            size=lambda numbered: numbered[1].stop - numbered[1].start,
             unit="pairs",
             tokens=(lambda: engine.tokens) if engine else None,
         )
@@ -76,9 +78,15 @@ def make_judgements(
 
 
 def _judge(
-    ranking: Ranking, block: Block, pairs: list[Pair], known: JudgedPairs, max_words: int | None
+    ranking: Ranking,
+    block: Block,
+    pairs: list[Pair],
+    known: JudgedPairs,
+    place: Place,
+    max_words: int | None,
 ) -> Shard:
-    """One shard: what is known of its pairs, and the rest judged and kept. A pair for which the
+    """One shard: what was known of its pairs when the stage was begun, and the rest judged and
+    kept. A pair for which the
     model has no usable score has no row; it ranks behind those that were judged."""
     texts = {id_: as_data(block.passages[id_], max_words) for id_ in {p.passage_id for p in pairs}}
     keys = {
@@ -88,7 +96,7 @@ def _judge(
         for ranker in ranking.rankers
         for pair in pairs
     }
-    found = known.find(list(keys.values()))
+    found = known.find(list(keys.values()), place)
     unknown = [p for p in pairs if any(keys[r, p] not in found for r in ranking.rankers)]
     groups = by_passage(unknown)
     requests: Requests = [(texts[p], [block.queries[q] for q in of_it]) for p, of_it in groups]
@@ -100,7 +108,7 @@ def _judge(
                     new[keys[ranker, Pair(query_id, passage_id)]] = score
         _refuse_if_all_unusable(ranking, new)
         new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
-        known.keep(new)
+        known.keep(new, place)
     scored = found | new
     rows = [
         judgement_row(pair, ranker, *scored[key])

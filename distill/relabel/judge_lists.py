@@ -14,7 +14,7 @@ from distill.recipe import Recipe
 from distill.relabel.blocks import Pair, texts_of
 from distill.relabel.fuse import by_query
 from distill.relabel.judge import judgement_row
-from distill.relabel.judged import JudgedPairs, Judgement, judgement_key
+from distill.relabel.judged import JudgedPairs, Judgement, Place, judgement_key
 from distill.relabel.judges import Judged, Requests
 from distill.relabel.listwise import judge_listwise
 from distill.relabel.rankings import fingerprinted
@@ -43,6 +43,7 @@ def make_list_judgements(
     before = dict(engine.tokens)
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     with closing(JudgedPairs(judged)) as known:
+        turn = known.begin(stage)
 
         def work(number: int) -> Shard:
             first = number * rule.shard_size
@@ -52,6 +53,7 @@ def make_list_judgements(
             texts = texts_of(passages.folder, {row["passage_id"] for of in lists for row in of})
             cut = {id_: as_data(t, recipe.generate.max_passage_words) for id_, t in texts.items()}
             counts: Counter[str] = Counter()
+            place = Place(turn, number)
             judge = partial(
                 judge_listwise,
                 engine,
@@ -60,7 +62,7 @@ def make_list_judgements(
                 chat=chat,
                 counts=counts,
             )
-            return _judge(judge, counts, settings, lists, texts_of_queries, cut, known)
+            return _judge(judge, counts, settings, lists, texts_of_queries, cut, known, place)
 
         stage.map_shards(
             JUDGEMENTS, range(len(paths)), work, unit="shards", tokens=lambda: engine.tokens
@@ -77,15 +79,16 @@ def _judge(
     queries: dict[str, str],
     texts: dict[str, str],
     known: JudgedPairs,
+    place: Place,
 ) -> Shard:
     """A list is judged as a whole: it is known only with all its passages in their order."""
     keys: dict[Pair, bytes] = {}
     pairs_of = [[Pair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists]
     for pairs in pairs_of:
         listed = [texts[pair.passage_id] for pair in pairs]
-        for place, pair in enumerate(pairs):
-            keys[pair] = judgement_key(mark, str(place), queries[pair.query_id], *listed)
-    found = known.find(list(keys.values()))
+        for rank, pair in enumerate(pairs):
+            keys[pair] = judgement_key(mark, str(rank), queries[pair.query_id], *listed)
+    found = known.find(list(keys.values()), place)
     unknown = [pairs for pairs in pairs_of if any(keys[pair] not in found for pair in pairs)]
     requests = [
         (queries[pairs[0].query_id], [texts[pair.passage_id] for pair in pairs])
@@ -96,7 +99,7 @@ def _judge(
         for pairs, scores in zip(unknown, judge(requests), strict=True)
         for pair, score in zip(pairs, scores, strict=True)
     }
-    known.keep(new)
+    known.keep(new, place)
     rows = [
         judgement_row(pair, "listwise", *(found.get(key) or new[key])) for pair, key in keys.items()
     ]

@@ -82,12 +82,46 @@ def test_processes_write_at_once(tmp_path):
     assert len(RequestCache(file).find([b"%d" % i for i in range(200)])) == 200
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
+@pytest.mark.bad_input("damage", "requests.sqlite that is no database", "moved aside, said")
+def test_a_file_that_is_no_database_is_moved_aside_as_it_is(tmp_path, caplog):
     file = tmp_path / "requests.sqlite"
     file.write_text("these are my notes " * 100)
-    with pytest.raises(UserError, match=r"requests\.sqlite.*keep a server's replies"):
-        RequestCache(file)
-    assert file.read_text() == "these are my notes " * 100
+    cache = RequestCache(file)
+    cache.keep(b"k", 1)
+    assert cache.find([b"k"]) == {b"k": 1}
+    aside = tmp_path / "requests.sqlite.damaged-1"
+    assert aside.read_text() == "these are my notes " * 100
+    assert f"moved to {aside.name}, and 0 replies were read out of it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ['{"text": "a"', "null and void", b"\xff\xfe", '{"text": "another"}', "[" * 100_000],
+    ids=["cut", "no JSON", "no text", "another", "nested"],
+)
+@pytest.mark.bad_input("damage", "a reply in requests.sqlite that was changed", "asked for again")
+def test_a_reply_that_was_changed_is_none_and_can_be_kept_again(tmp_path, reply, caplog):
+    file = tmp_path / "requests.sqlite"
+    cache = RequestCache(file)
+    cache.keep(b"k", {"text": "a"})
+    cache.keep(b"l", {"text": "b"})
+    other = sqlite3.connect(file)
+    other.execute("UPDATE replies SET reply = ? WHERE key = ?", (reply, b"k"))
+    other.commit()
+    assert cache.find([b"k", b"l"]) == {b"l": {"text": "b"}}
+    assert "1 of its replies are damaged; they are asked for again" in caplog.text
+    cache.keep(b"k", {"text": "a"})
+    assert cache.find([b"k"]) == {b"k": {"text": "a"}}
+
+
+def test_replies_of_before_there_were_checksums_are_found(tmp_path):
+    file = tmp_path / "requests.sqlite"
+    old = sqlite3.connect(file)
+    old.execute("CREATE TABLE replies (key BLOB PRIMARY KEY, reply TEXT NOT NULL)")
+    old.execute("INSERT INTO replies VALUES (?, '[1, 2]')", (b"k",))
+    old.commit()
+    old.close()
+    assert RequestCache(file).find([b"k"]) == {b"k": [1, 2]}
 
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path):

@@ -5,6 +5,7 @@ from relabel.rows import prepare
 from tiny import TEXTS
 
 from distill.errors import UserError
+from distill.files import write_json
 from distill.llm.transformers_engine import TransformersEngine
 from distill.llm.usable import unusable
 from distill.recipe import Recipe
@@ -42,10 +43,10 @@ def scores(stage):
     }
 
 
-def judge(folder, settings, engine, name="ql", found=FOUND):
+def judge(folder, settings, engine, name="ql", found=FOUND, asked=ASKED):
     with Run(folder, "stale") as run:
         passages, queries, candidates = prepare(
-            run, PASSAGES, ASKED, found, settings.relabel.shard_size
+            run, PASSAGES, asked[: len(found)], found, settings.relabel.shard_size
         )
         judged = folder / "judgements.sqlite"
         make = make_list_judgements if name == "listwise" else make_judgements
@@ -173,3 +174,33 @@ def test_a_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, eng
     unsure = Unsure(engine, lambda prefix, text: True)
     with pytest.raises(UserError, match="no usable score"):
         judge(tmp_path, recipe(llm_folder, shard_size=100), unsure)
+
+
+def test_bytes_depend_neither_on_the_order_of_shards_nor_on_kills(tmp_path, llm_folder, engine):
+    """A cache that holds half the pairs; then shards whose neighbours' judgements are there too, as
+    after a kill, or where another worker was faster."""
+
+    def bytes_of(stage) -> dict[str, bytes]:
+        files = sorted(stage.folder.glob("part-*.parquet"))
+        return {path.name: path.read_bytes() for path in files}
+
+    settings = recipe(llm_folder, shard_size=3, block=4)
+    # q5 asks what q0 asks, of the same passage: the same judgement in two shards
+    asked, found = [*ASKED, ASKED[0]], [*FOUND, ["p3", "p8"]]
+
+    def relabelled(folder, missing=()):
+        judge(folder, settings, engine, found=[ids[:1] for ids in FOUND])
+        stage = judge(folder, settings, engine, found=found, asked=asked)
+        for number in missing:
+            (stage.folder / f"part-{number:05d}.parquet").unlink()
+        if missing:
+            write_json(stage.book / "manifest.json", stage.manifest | {"complete": False})
+            stage = judge(folder, settings, engine, found=found, asked=asked)
+        return stage
+
+    undisturbed = relabelled(tmp_path / "undisturbed")
+    assert 0 < undisturbed.manifest["counts"]["judged before"] < len(bytes_of(undisturbed)) * 3
+    for missing in ([0], [1, 3], [2, 0], range(len(bytes_of(undisturbed)))):
+        again = relabelled(tmp_path / f"{list(missing)}", missing)
+        assert bytes_of(again) == bytes_of(undisturbed)
+        assert again.manifest["counts"] == undisturbed.manifest["counts"]

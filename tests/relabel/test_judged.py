@@ -1,11 +1,11 @@
 """What was judged is kept, as a whole or not at all."""
 
+import sqlite3
 from contextlib import closing
 
 import pytest
 
-from distill.errors import UserError
-from distill.relabel.judged import JudgedPairs, judgement_key
+from distill.relabel.judged import JudgedPairs, Place, judgement_key
 
 MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 
@@ -40,7 +40,46 @@ def test_another_ranker_model_prompt_or_text_is_another_pair(mark, texts):
     assert judgement_key(mark, *texts) != judgement_key(MARK, "p", "q")
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path):
-    (tmp_path / "j.sqlite").write_text("mine, not yours" * 100)
-    with pytest.raises(UserError, match=r"j\.sqlite.*judgements(.|\n)*move it away"):
-        JudgedPairs(tmp_path / "j.sqlite")
+def test_a_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tmp_path):
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+        judged.keep({b"old": (1.0, 1)})
+        judged.keep({b"since": (2.0, 2)}, Place(1, 0))
+        assert judged.find([b"old", b"since"], Place(1, 4)) == {b"old": (1.0, 1)}
+        assert judged.find([b"old", b"since"], Place(2, 0)).keys() == {b"old", b"since"}
+
+
+@pytest.mark.parametrize("order", [(3, 5), (5, 3)])
+def test_of_two_shards_that_judged_the_same_the_first_one_stays_whichever_was_done_first(
+    tmp_path, order
+):
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+        for shard in order:
+            judged.keep({b"k": (float(shard), shard)}, Place(1, shard))
+        judged.keep({b"k": (0.0, 0)}, Place(2, 0))
+        assert judged.find([b"k"]) == {b"k": (3.0, 3)}
+
+
+def test_judgements_of_before_there_were_checksums_are_found(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as old:
+        old.execute(
+            "CREATE TABLE judged (key BLOB PRIMARY KEY, score REAL NOT NULL, "
+            "tokens INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        old.execute("INSERT INTO judged VALUES (?, -1.5, 3)", (b"k",))
+        old.commit()
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+        assert judged.find([b"k"], Place(1, 0)) == {b"k": (-1.5, 3)}
+
+
+@pytest.mark.bad_input("damage", "judgements.sqlite with another score", "judged again, said")
+def test_a_judgement_that_was_changed_is_none(tmp_path, caplog):
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+        judged.keep({b"a": (1.0, 1), b"b": (2.0, 2)})
+    with closing(sqlite3.connect(tmp_path / "j.sqlite")) as other:
+        other.execute("UPDATE judged SET score = 9 WHERE key = ?", (b"a",))
+        other.commit()
+    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+        assert judged.find([b"a", b"b"]) == {b"b": (2.0, 2)}
+        assert "j.sqlite: 1 of its judgements are damaged; they are judged again" in caplog.text
+        judged.keep({b"a": (1.0, 1)})
+        assert judged.find([b"a"]) == {b"a": (1.0, 1)}
