@@ -17,9 +17,12 @@ import yaml
 from distill.errors import UserError
 
 T = TypeVar("T")
+Steps = tuple[str | int, ...]
+"""Keys and numbers that lead to a value within others."""
 
 MOST_LEVELS = 100
 """Lists and mappings within each other."""
+_TOO_DEEP = f"is nested deeper than {MOST_LEVELS} levels"
 _MOST_ALIASED = 100_000
 """Nodes that the aliases of a YAML file may stand for, all together."""
 _MOST_DIGITS = 400
@@ -141,7 +144,7 @@ def parse_json(text: str, where: str, remedy: str, checked: bool = True) -> Any:
     except _KeyTwiceError as fault:
         raise UserError(where, str(fault), "keep one of them") from None
     except RecursionError:
-        raise _too_deep(where) from None
+        raise UserError(where, _TOO_DEEP, "flatten it") from None
     except ValueError:  # Python's own limit: 4,300 digits
         raise UserError(where, "holds a number of thousands of digits", remedy) from None
     # Each level is opened by a bracket: few brackets cannot be deep.
@@ -195,7 +198,11 @@ def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any
         raise UserError(
             where, f"is not YAML: {' '.join(str(fault).split())[:300]}", remedy
         ) from None
-    check_value(value, where, remedy)
+    meaningless = find_fault(value)
+    if meaningless is not None:
+        path, what = meaningless
+        written = find_in_yaml(text, path)
+        raise UserError(f"{where}, row {written.row}" if written else where, what, remedy)
     return value
 
 
@@ -330,19 +337,27 @@ def check_value(value: Any, where: str, remedy: str, contents: bool = True) -> N
     Raises:
         UserError: naming the path to it, such as models.a.input.
     """
-    left: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    fault = find_fault(value, contents)
+    if fault is not None:
+        raise UserError(where, fault[1], remedy)
+
+
+def find_fault(value: Any, contents: bool = True) -> tuple[Steps, str] | None:
+    """What `check_value` would refuse: the path of keys and numbers to it, and the fault."""
+    left: list[tuple[Steps, Any]] = [((), value)]
     while left:
         path, inner = left.pop()
         if len(path) > MOST_LEVELS:
-            raise _too_deep(where)
+            return path, _TOO_DEEP
         if isinstance(inner, dict):
-            left += [((*path, key), below) for key, below in inner.items()]
+            left += [((*path, key), below) for key, below in reversed(inner.items())]
             inner = "".join(inner)
         elif isinstance(inner, list):
-            left += [((*path, number), below) for number, below in enumerate(inner)]
+            left += [((*path, number), below) for number, below in enumerate(inner)][::-1]
         if contents and (what := _meaningless(inner)):
             named = ".".join(str(part) for part in path) or "it"
-            raise UserError(where, f"{_shown(named)} is {what}", remedy)
+            return path, f"{_shown(named)} is {what}"
+    return None
 
 
 def _meaningless(value: Any) -> str | None:
@@ -394,7 +409,3 @@ def describe(value: Any) -> str:
 
 def _shown(text: str) -> str:
     return text[:200].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-
-
-def _too_deep(where: str) -> UserError:
-    return UserError(where, f"is nested deeper than {MOST_LEVELS} levels", "flatten it")

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from distill.errors import UserError
+from distill.inputs import read_text
 
 CONTINUATION = "=== continuation ===\n"
 """The line that divides a scoring prompt."""
@@ -20,6 +21,18 @@ CONTINUATION = "=== continuation ===\n"
 _ENVIRONMENT = SandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 )
+
+
+_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a template's own expressions may raise, such as {{ 1 / 0 }}."""
 
 
 def packaged_recipes() -> Path:
@@ -61,10 +74,10 @@ class Prompt:
         """
         try:
             text = self.parts[part].render(values)
-        except TemplateError as fault:
+        except (TemplateError, *_FAULTS) as fault:
             raise UserError(
                 str(self.path),
-                f"cannot be rendered: {fault}",
+                f"cannot be rendered: {fault or type(fault).__name__}",
                 f"the names that it may use are: {', '.join(sorted(values))}",
             ) from fault
         return text.rstrip() if part == 0 else text.rstrip("\n")
@@ -85,7 +98,7 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
         UserError: if the file is missing, is no Jinja, or has another number of parts.
     """
     path = find_prompt(name, folder)
-    source = path.read_text(encoding="utf-8")
+    source = read_text(path)
     pieces = source.split(CONTINUATION)
     if len(pieces) != parts:
         raise UserError(
@@ -95,8 +108,24 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
         )
     try:
         return Prompt(path, source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
-    except TemplateError as fault:
+    except TemplateSyntaxError as fault:
+        raise UserError(
+            f"{path}, row {_row_of(pieces, source, fault.lineno)}",
+            f"is not a Jinja template: {fault.message}",
+            "mend the row",
+        ) from fault
+    except (TemplateError, *_FAULTS) as fault:
         raise UserError(str(path), f"is not a Jinja template: {fault}", "mend it") from fault
+
+
+def _row_of(pieces: list[str], source: str, row: int) -> int:
+    """The row in the file, where a fault lies in the `row`-th of its part."""
+    for piece in reversed(pieces):
+        try:
+            _ENVIRONMENT.parse(piece)
+        except TemplateSyntaxError:
+            return source[: source.rindex(piece)].count("\n") + row
+    return row
 
 
 # --- data inside prompts ------------------------------------------------------------------------

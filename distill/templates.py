@@ -1,10 +1,13 @@
 """Templates such as "{task} {query}" in recipes and on the command line: each knows a few names and
-nothing else. Braces that are meant as such are doubled, as in Python: {{ and }}.
+nothing else.
 
-`check_template` is for where a template is read, `fill_template` for where it is used. Python's
-own `str.format` would also look up attributes and items of what it is given.
+`check_template` is for where a template is read, `fill_template` for where it is used; braces that
+are meant as such are doubled, as in Python: {{ and }}. Python's own `str.format` would also look up
+attributes and items of what it is given. `check_plain_template` is for templates that are filled by
+replacing {name}, in which a brace can have no other meaning.
 """
 
+import re
 from collections.abc import Collection
 from string import Formatter
 
@@ -33,6 +36,25 @@ def check_template(template: str, names: Collection[str], key: str) -> None:
                 f"{key}: {{{shown[:80]}}} is not known; known: {known}; a brace that is meant as "
                 "such is written twice, {{ or }}"
             )
+
+
+def check_plain_template(template: str, names: Collection[str], key: str) -> None:
+    """Refuse a template that holds a brace beside its names, for one that is filled by plain
+    replacement (a model's prompts, which may be saved as they are).
+
+    Raises:
+        ValueError: naming the key, what stands there and the names that are known.
+    """
+    rest = template
+    for name in names:
+        rest = rest.replace(f"{{{name}}}", "")
+    stray = re.search(r"\{[^{}]{0,40}\}?|\}", rest)
+    if stray is not None:
+        known = " and ".join(f"{{{name}}}" for name in names)
+        raise ValueError(
+            f"{key}: {stray[0]} is not known in {template[:80]!r}; known: {known}, and no other "
+            "brace"
+        )
 
 
 def fill_template(template: str, **values: str) -> str:

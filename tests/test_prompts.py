@@ -101,3 +101,47 @@ def test_words_are_counted_and_endless_ones_cut():
     assert as_data("one  two\nthree four", 3) == "one two three"
     assert as_data("one two", 3) == "one two"
     assert len(as_data("長" * 10_000, 100)) == 1200
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        pytest.param(source, says, id=name, marks=pytest.mark.bad_input("prompt", name, outcome))
+        for name, source, says, outcome in [
+            ("an expression that fails: {{ 1 / 0 }}", "{{ 1 / 0 }}", "division", "refused"),
+            ("a text added to a number", "{{ a + 1 }}", "cannot be rendered", "refused"),
+            ("a loop of 10^9", "{% for i in range(10**9) %}x{% endfor %}", "Range", "refused"),
+            ("a name that is not given", "{{ b }}", "names that it may use are: a", "names told"),
+            ("an attribute of the interpreter", "{{ a.__class__.x }}", "unsafe|cannot", "refused"),
+        ]
+    ],
+)
+def test_a_template_that_fails_is_named(tmp_path, source, says):
+    (tmp_path / "p.jinja").write_text(source)
+    with pytest.raises(UserError, match=says) as fault:
+        load_prompt("p.jinja", tmp_path, 1).render(a="text")
+    assert str(tmp_path / "p.jinja") in fault.value.where
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(data, says, id=name, marks=pytest.mark.bad_input("prompt", name, says))
+        for name, data, says in [
+            ("a block that is not closed", b"a\nb\n{% if a %}\n", "row [34]: is not a Jinja"),
+            ("1,000 brackets", b"{{ " + b"(" * 5000 + b" }}", "is not a Jinja template"),
+            ("Latin-1", b"a\n\xe9", "row 2: is not UTF-8"),
+            ("UTF-16", "a".encode("utf-16"), "is UTF-16"),
+        ]
+    ],
+)
+def test_a_file_that_is_no_template_is_refused(tmp_path, data, says):
+    (tmp_path / "p.jinja").write_bytes(data)
+    with pytest.raises(UserError, match=says):
+        load_prompt("p.jinja", tmp_path, 1)
+
+
+def test_the_row_of_a_fault_in_the_second_part(tmp_path):
+    (tmp_path / "p.jinja").write_text("a\n=== continuation ===\nb\n{{ \n")
+    with pytest.raises(UserError, match="row 4"):
+        load_prompt("p.jinja", tmp_path, 2)

@@ -50,7 +50,7 @@ def test_what_is_wrong_is_said(tmp_path, text, said):
 
 
 def test_a_missing_recipe(tmp_path):
-    with pytest.raises(UserError, match="no such recipe"):
+    with pytest.raises(UserError, match="no such file"):
         load_recipe(tmp_path / "absent.yaml")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.templates import check_template, fill_template, names_in
+from distill.templates import check_plain_template, check_template, fill_template, names_in
 
 NAMES = ("task", "query")
 
@@ -45,3 +45,12 @@ def test_doubled_braces_are_braces():
 
 def test_names_in_a_template():
     assert names_in("{{x}} {task} {query}") == {"task", "query"}
+
+
+@pytest.mark.parametrize(
+    "template", ["{foo}{query}", "{{query}}", "{query", "}{query}", "{qu{query}"]
+)
+def test_a_plain_template_has_no_brace_beside_its_names(template):
+    with pytest.raises(ValueError, match=r"student\.query_template: .* is not known"):
+        check_plain_template(template, NAMES, "student.query_template")
+    check_plain_template("{task}: {query}", NAMES, "student.query_template")

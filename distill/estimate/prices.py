@@ -8,11 +8,12 @@ in.
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 
 from distill.errors import UserError
 from distill.estimate.figures import Amount
+from distill.inputs import parse_yaml, read_text
+from distill.recipe.explain import Written, explain_faults
 from distill.recipe.section import Section
 
 _FORM = "write `currency: USD` and, below `models:`, `MODEL: {input: 0.15, output: 0.60}`"
@@ -42,15 +43,12 @@ class Prices:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        if not file.is_file():
-            raise UserError(str(file), "no such file of prices", _FORM)
+        text = read_text(file, _FORM)
+        values = parse_yaml(text, str(file), _FORM)
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
             found = _File.model_validate(values)
-        except (yaml.YAMLError, UnicodeDecodeError) as fault:
-            raise UserError(str(file), f"is not YAML: {fault}", _FORM) from fault
         except ValidationError as fault:
-            raise UserError(str(file), _readable(fault), _FORM) from fault
+            raise UserError(*explain_faults(fault, Written(str(file), text)), _FORM) from fault
         self.currency = found.currency
         self._models = found.models
 
@@ -67,10 +65,3 @@ class Prices:
                 f"add `{model}: {{input: ..., output: ...}}` below models:, per million tokens",
             )
         return self._models[model]
-
-
-def _readable(fault: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in error['loc']) or 'the file'}: {error['msg']}"
-        for error in fault.errors()
-    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from distill.errors import UserError
+from distill.inputs import read_text
 from distill.prompts import as_data, find_prompt
 from distill.recipe import Generate, Recipe, TaskType
 
@@ -74,7 +75,7 @@ def load_personas(recipe: Recipe) -> list[str]:
     if name is None:
         return []
     path = find_prompt(name, recipe.folder)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     personas = [persona for line in lines if (persona := as_data(line, _MOST_PERSONA_WORDS))]
     if not personas:
         raise UserError(str(path), "holds no persona", "write one a line, such as 'a nurse'")

@@ -6,18 +6,18 @@ that does not fit the schema is left out with the reason.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
 
 from distill.errors import UserError
 from distill.generate.conditions import Conditions, language_names
 from distill.generate.parse import Parsed, checked
+from distill.generate.schema import make_validator, read_schema
+from distill.inputs import read_text
 from distill.llm.protocol import LLM, Sampling
 from distill.prompts import Prompt, as_data, find_prompt, load_prompt
 from distill.recipe import Recipe
@@ -99,8 +99,8 @@ def load_custom(recipe: Recipe) -> CustomMethod:
     """
     custom = recipe.generate.custom
     path = find_prompt(custom.json_schema, recipe.folder)
-    source = path.read_text(encoding="utf-8")
-    schema = _schema(path, source)
+    source = read_text(path)
+    schema = read_schema(path, source)
     for key in (custom.query, custom.task):
         if key is not None:
             _check_property(path, schema, key)
@@ -108,41 +108,9 @@ def load_custom(recipe: Recipe) -> CustomMethod:
         recipe,
         load_prompt(custom.prompt, recipe.folder, parts=1),
         source,
-        validator_for(schema)(schema),
+        make_validator(schema),
         language_names(recipe.generate.languages),
     )
-
-
-def _schema(path: Path, source: str) -> dict[str, Any]:
-    try:
-        schema = json.loads(source)
-    except ValueError as fault:
-        raise UserError(str(path), f"is not JSON: {fault}", "mend the line named") from fault
-    if not isinstance(schema, dict):
-        raise UserError(str(path), "is not a JSON schema of an object", "begin with a brace")
-    try:
-        validator_for(schema).check_schema(schema)
-    except jsonschema.SchemaError as fault:
-        raise UserError(
-            str(path), f"is not a JSON schema: {fault.json_path}: {fault.message}", "mend it"
-        ) from fault
-    for reference in _references(schema):
-        if not reference.startswith("#"):
-            raise UserError(
-                str(path),
-                f"refers to {reference!r}",
-                "put what it refers to into the same file, under $defs",
-            )
-    return schema
-
-
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        yield from (str(v) for k, v in schema.items() if k in ("$ref", "$dynamicRef"))
-    inner = schema.values() if isinstance(schema, dict) else schema
-    for value in inner:
-        if isinstance(value, dict | list):
-            yield from _references(value)
 
 
 def _check_property(path: Path, schema: dict[str, Any], key: str) -> None:

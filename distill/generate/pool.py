@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import yaml
-
 from distill.errors import UserError
 from distill.generate.parse import normalise
+from distill.inputs import expect, parse_yaml, read_text
 from distill.prompts import find_prompt
 from distill.recipe import Recipe, TaskType
 
@@ -60,31 +59,36 @@ def load_pool(recipe: Recipe) -> Pool:
     """
     settings = recipe.generate
     path = find_prompt(settings.examples, recipe.folder)
-    source = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(source)
-    except yaml.YAMLError as fault:
-        raise UserError(str(path), f"is not YAML: {fault}", "mend the line named") from fault
+    source = read_text(path)
+    values = parse_yaml(source, str(path))
     if not isinstance(values, dict) or not set(values) <= set(get_args(TaskType)):
         raise UserError(
             str(path),
             "is not a mapping of task types to examples",
             f"task types are {', '.join(get_args(TaskType))}",
         )
-    examples = {
-        kind: [_shot(path, kind, number, value) for number, value in enumerate(listed or [], 1)]
-        for kind, listed in values.items()
-    }
+    examples = {kind: _shots(path, kind, listed) for kind, listed in values.items()}
     pool = Pool(path, source, examples)
     _check_size(pool, settings.task_types, settings.shots)
     return pool
+
+
+def _shots(path: Path, kind: str, listed: object) -> list[Shot]:
+    if listed is None:
+        return []
+    remedy = f"write `- passage: ...` with {', '.join(_KEYS[1:])} below it, for each example"
+    shots = expect(listed, list, f"{path}, {kind}", remedy)
+    return [_shot(path, kind, number, value) for number, value in enumerate(shots, 1)]
 
 
 def _shot(path: Path, kind: str, number: int, value: object) -> Shot:
     where = f"{path}, {kind}, example {number}"
     if not isinstance(value, dict) or sorted(value) != sorted(_KEYS):
         raise UserError(where, f"does not have exactly {', '.join(_KEYS)}", "give it all three")
-    lines = {key: " ".join(str(value[key]).split()) for key in _KEYS}
+    lines = {
+        key: " ".join(expect(value[key], str, f"{where}, {key}", "quote it").split())
+        for key in _KEYS
+    }
     for key, line in lines.items():
         if not line:
             raise UserError(where, f"has an empty {key}", "write it, or leave the example out")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from distill.recipe.section import Section
+from distill.recipe.section import Section, Width, Word
 
 
 class Corpus(Section):
@@ -21,7 +21,7 @@ class Corpus(Section):
     """jsonl, parquet, dataset: the columns that hold the id (absent: numbered), title and text."""
     title_column: str = "title"
     text_column: str = "text"
-    packages: list[str] = ["numpy", "scipy", "sklearn", "torch", "pandas"]
+    packages: list[Word] = Field(["numpy", "scipy", "sklearn", "torch", "pandas"], min_length=1)
     """docstrings: installed packages whose public objects are read."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """docstrings: share of the objects kept out of the corpus, for evaluation."""
@@ -35,22 +35,22 @@ class Corpus(Section):
 
 
 class Evaluate(Section):
-    tasks: list[str] = []
+    tasks: list[Word] = []
     """mteb's names (SciFact), names of folders under `task_data`, or `held-out`: the docstrings
     that `corpus.held_out` keeps back."""
-    benchmarks: list[str] = []
+    benchmarks: list[Word] = []
     """mteb's benchmarks, such as MTEB(eng, v2): all their tasks."""
     task_data: str | None = None
     """A folder of offline copies, one sub-folder a task; absent: mteb reads the hub."""
     speed_texts: int = Field(256, gt=0)
     """Texts a second are measured on so many passages."""
-    widths: list[int] = []
+    widths: list[Width] = []
     """Matryoshka widths at which the student is evaluated too, beside its full width;"""
     precisions: list[Literal["int8", "binary"]] = []
     """forms in which its vectors are stored;"""
     asymmetric: bool = False
     """and its queries over documents that the teacher embeds."""
-    published: list[str] = []
+    published: list[Word] = []
     """Files or folders of results in mteb's format, each a column beside the run's models;"""
     accept_versions: bool = False
     """also where another version of mteb has written them."""

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section
+from distill.recipe.section import Section, Word
 
 Method = Literal["fret", "custom", "brainstorm", "labelled"]
 Group = Literal["short-long", "long-short", "short-short", "long-long", "sts", "bitext"]
@@ -27,7 +27,7 @@ class Filters(Section):
     max_words: int = Field(40, ge=1)
     refusals: bool = True
     """Refusals, boilerplate, and queries that point at "the passage"."""
-    languages: list[str] | None = None
+    languages: list[Word] | None = None
     """ISO 639-1 codes; a query detected as another language is dropped. A row written for a
     language of `generate.languages` is held to that one."""
     max_copied: float | None = Field(None, gt=0, le=1)
@@ -79,7 +79,7 @@ class Brainstorm(Section):
     """Examples written in all, spread evenly over groups and their tasks."""
     same_task: float = Field(0.9, gt=0, le=1)
     """Tasks whose embeddings (the recipe's retriever) are as similar as this count once."""
-    languages: list[str] = Field(["English"], min_length=1)
+    languages: list[Word] = Field(["English"], min_length=1)
     max_new_tokens: int = Field(512, gt=0)
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
@@ -119,11 +119,11 @@ class Generate(Section):
     """Each is written for equally often."""
     personas: str | None = None
     """A text file with one persona a line, relative to the recipe; one is drawn for each row."""
-    lengths: list[str] = []
+    lengths: list[Word] = []
     """Such as ["less than 5 words", "5 to 15 words"]; one is drawn for each row."""
-    difficulties: list[str] = []
+    difficulties: list[Word] = []
     """Such as ["high school", "college", "PhD"]; one is drawn for each row."""
-    languages: list[str] = []
+    languages: list[Word] = []
     """ISO 639-1 codes such as [en, de]; one is drawn for each row. Empty: the passage's own."""
     passages: int = Field(500, gt=0)
     """So many seed passages, drawn without replacement by the recipe's seed."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section
+from distill.recipe.section import Device, Section
 
 Engine = Literal["transformers", "vllm", "http"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -16,7 +16,7 @@ class LanguageModel(Section):
     """A hub id, a folder, a GGUF file, or `wheel:PACKAGE==VERSION/PATH#sha256=...`."""
     dtype: DType = "auto"
     """auto: bfloat16 where the device computes it natively, else float32."""
-    device: str | None = None
+    device: Device | None = None
     """cpu, cuda, cuda:1, ...; by default the best that is there."""
     batch_tokens: int = Field(4096, gt=0)
     """transformers: tokens computed at once; performance only."""
@@ -39,7 +39,7 @@ class LanguageModel(Section):
     """http: the environment variable that holds the key; the key itself is never written down."""
     concurrency: int = Field(32, gt=0)
     """http: at most so many requests in flight; fewer when the server is overloaded."""
-    timeout: float = Field(120.0, gt=0)
+    timeout: float = Field(120.0, gt=0, le=86_400)
     """http: seconds that one request may take."""
     retries: int = Field(6, ge=0)
     """http: so often is a request repeated that failed for a reason that may pass."""

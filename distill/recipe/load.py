@@ -1,24 +1,25 @@
 """A run as typed, validated YAML: defaults < file < `--set a.b=c`. Unknown keys are refused with
 the nearest known one named; `${NAME}` stands for an environment variable."""
 
-import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from distill.errors import UserError
+from distill.inputs import check_value, describe, parse_yaml, read_text
 from distill.recipe.ablation import Ablation
 from distill.recipe.data import Corpus, Evaluate
+from distill.recipe.explain import Written, explain_faults
 from distill.recipe.generate import Generate
 from distill.recipe.llm import LanguageModel
 from distill.recipe.relabel import Relabel
 from distill.recipe.retriever import Retriever
-from distill.recipe.section import Section
+from distill.recipe.section import Section, Seed
 from distill.recipe.student import Student
 from distill.recipe.teacher import Teacher
 from distill.recipe.train import Train
@@ -26,7 +27,7 @@ from distill.recipe.train import Train
 
 class Recipe(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    seed: int = 13
+    seed: Seed = 13
     corpus: Corpus = Corpus()
     llm: LanguageModel = LanguageModel()
     generate: Generate = Generate()
@@ -67,25 +68,25 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     """A recipe from its file and the overrides `a.b=value` (value as YAML).
 
     Raises:
-        UserError: naming the file and the key, for anything that is not a valid recipe.
+        UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
-    where = str(file) if file else "--set"
-    values = _read_yaml(file) if file else {}
+    written = Written(str(file) if file else "--set", _read(file) if file else "")
+    values = _mapping(written) if file else {}
     for item in sets:
-        _set(values, item)
-    _refuse_secrets(values, where)
-    return _validated(_with_environment(values), where, file.parent if file else Path("."))
+        written.sets[_set(values, item)] = item
+    _refuse_secrets(values, written.where)
+    values = _with_environment(values)
+    check_value(values, written.where, "mend the key, or the environment variable that it names")
+    return _validated(values, written, file.parent if file else Path("."))
 
 
-def _validated(values: dict[str, Any], where: str, folder: Path) -> Recipe:
+def _validated(values: dict[str, Any], written: Written, folder: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as fault:
-        raise UserError(
-            where,
-            "; ".join(_readable(error) for error in fault.errors()),
-            "`distill run --print-resolved RECIPE` shows every key with its value",
-        ) from fault
+        where, what = explain_faults(fault, written, _known_keys(Recipe))
+        remedy = "`distill run --print-resolved RECIPE` shows every key with its value"
+        raise UserError(where, what, remedy) from fault
     recipe._folder = folder
     return recipe
 
@@ -98,12 +99,9 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """
     values = recipe.model_dump(mode="json")
     for key, value in settings.items():
-        *sections, name = key.split(".")
-        inner = values
-        for section in sections:
-            inner = inner.setdefault(section, {})
-        inner[name] = value
-    return _validated(values, f"recipe {recipe.name}, {', '.join(settings)}", recipe.folder)
+        _put(values, key, value, f"recipe {recipe.name}, {key}")
+    where = f"recipe {recipe.name}, {', '.join(settings)}"
+    return _validated(values, Written(where, ""), recipe.folder)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -111,32 +109,39 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise UserError(str(file), "no such recipe", "give the path of a .yaml file")
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise UserError(str(file), f"is not YAML: {fault}", "mend the line named") from fault
+def _read(file: Path) -> str:
+    return read_text(file, "give the path of a recipe, a .yaml file")
+
+
+def _mapping(written: Written) -> dict[str, Any]:
+    values = parse_yaml(written.text, written.where)
     if not isinstance(values, dict):
-        raise UserError(str(file), "is not a mapping of keys", "begin with `name: my-run`")
+        raise UserError(
+            written.where,
+            f"is not a mapping of keys: it is {describe(values)}",
+            "begin with `name: my-run`",
+        )
     return values
 
 
-def _set(values: dict[str, Any], item: str) -> None:
-    path, sign, text = item.partition("=")
-    if not sign or not path:
-        raise UserError(f"--set {item}", "is not of the form a.b=value", "--set generate.samples=2")
-    *sections, key = path.split(".")
+def _set(values: dict[str, Any], item: str) -> str:
+    """Put a `--set` into the values; its key."""
+    key, sign, text = item.partition("=")
+    where = f"--set {item[:100]}"
+    if not sign or not all(key.split(".")):
+        raise UserError(where, "is not of the form a.b=value", "--set generate.samples=2")
+    _put(values, key, parse_yaml(text, where, "quote the value"), where)
+    return key
+
+
+def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
+    *sections, name = key.split(".")
     for section in sections:
         inner = values.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise UserError(f"--set {item}", f"{section!r} is not a section", "see the recipe")
+            raise UserError(where, f"{section!r} is not a section", "see the recipe")
         values = inner
-    try:
-        values[key] = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise UserError(f"--set {item}", f"value is not YAML: {fault}", "quote it") from fault
+    values[name] = value
 
 
 _VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
@@ -173,18 +178,11 @@ def _with_environment(value: Any) -> Any:
     return _VARIABLE.sub(lambda match: os.environ[match.group(1)], value)
 
 
-def _readable(error: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        return f"{path or 'recipe'}: {error['msg']}"
-    near = difflib.get_close_matches(path, _known_keys(Recipe), n=1, cutoff=0.0)
-    return f"unknown key {path!r}; the nearest known one is {near[0]!r}"
-
-
 def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, info in section.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys += _known_keys(info.annotation, f"{prefix}{name}.")
+        for inner in (info.annotation, *get_args(info.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                keys += _known_keys(inner, f"{prefix}{name}.")
     return keys

@@ -98,6 +98,8 @@ class Relabel(Section):
             raise ValueError(f"relabel.weights: {sorted(stray)[0]} is not among relabel.rankers")
         if any(weight < 0 for weight in self.weights.values()):
             raise ValueError("relabel.weights must not be negative")
+        if all(self.weights.get(ranker, 1.0) == 0 for ranker in self.rankers):
+            raise ValueError("relabel.weights: every ranker weighs 0, so nothing would be ranked")
         if stray := set(self.cascade.by) - set(self.rankers):
             raise ValueError(f"relabel.cascade.by: {sorted(stray)[0]} is not among relabel.rankers")
         if "cross_encoder" in self.rankers and self.cross_encoder is None:

@@ -4,7 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from distill.recipe.section import Device
 from distill.recipe.served import Served
+from distill.templates import check_template, names_in
 
 Source = Literal["dense", "bm25"]
 
@@ -20,7 +22,7 @@ class Retriever(Served):
     """What proposes candidates; several are fused by reciprocal ranks."""
     fusion_k: float = Field(60, ge=0)
     """The constant of that fusion (Cormack et al. 2009)."""
-    device: str | None = None
+    device: Device | None = None
     dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the encoder's computation. auto: bfloat16 on a GPU that computes it natively."""
     vectors: Literal["float32", "float16"] = "float32"
@@ -45,6 +47,9 @@ class Retriever(Served):
 
     @model_validator(mode="after")
     def _fits(self) -> "Retriever":
+        check_template(self.query_template, ("task", "query"), "query_template")
+        if "query" not in names_in(self.query_template):
+            raise ValueError("query_template must hold {query}")
         if len(set(self.sources)) != len(self.sources):
             raise ValueError("retriever.sources names one twice")
         if self.index_device == "gpu" and self.index == "exact":

@@ -1,13 +1,32 @@
-"""What every section of a recipe has in common."""
+"""What every section of a recipe has in common, and the kinds of values that several have."""
 
+import re
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?|mps")
+
+
+def _check_device(device: str) -> str:
+    if not _DEVICE.fullmatch(device):
+        raise ValueError(f"{device[:40]!r} is no device: write cpu, cuda, cuda:1 or mps")
+    return device
+
+
+Device = Annotated[str, AfterValidator(_check_device)]
+"""The form alone: whether the machine has it is for `devices.choose_device` to say."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy and torch both take."""
+Width = Annotated[int, Field(gt=0)]
+Word = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    """Numbers are finite and of 64 bits, and true is none: pydantic by itself takes it for 1."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     newer: ClassVar[frozenset[str]] = frozenset()
     """Keys that were added after there were runs. At its default such a key is no part of a
@@ -23,3 +42,35 @@ class Section(BaseModel):
                 continue
             found[name] = inner.fingerprinted() if isinstance(inner, Section) else value
         return found
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_values_as_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if _is_of_numbers(wanted) and any(isinstance(one, bool) for one in _scalars(value)):
+            raise ValueError("true or false stands where a number is expected")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _refuse_endless_numbers(cls, value: Any) -> Any:
+        if any(isinstance(one, int) and abs(one) >= 2**63 for one in _scalars(value)):
+            raise ValueError("a number beyond 64 bits")
+        return value
+
+
+def _is_of_numbers(annotation: Any) -> bool:
+    """Whether a field holds numbers, maybe in lists or mappings, and no truth values."""
+    if not get_args(annotation):
+        return annotation in (int, float)
+    return any(_is_of_numbers(part) for part in get_args(annotation)) and bool not in get_args(
+        annotation
+    )
+
+
+def _scalars(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [one for inner in value for one in _scalars(inner)]
+    return [value]

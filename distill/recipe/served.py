@@ -25,7 +25,7 @@ class Served(Section):
     document_prompt: str = ""
     """Put before each text where a server embeds; a sentence-transformers model carries its own."""
     concurrency: int = Field(8, gt=0)
-    timeout: float = Field(120.0, gt=0)
+    timeout: float = Field(120.0, gt=0, le=86_400)
     retries: int = Field(6, ge=0)
 
     @model_validator(mode="after")

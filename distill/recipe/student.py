@@ -1,11 +1,12 @@
 """The section `student`: what is trained."""
 
 from collections.abc import Collection
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section
+from distill.recipe.section import Section, Word
+from distill.templates import check_plain_template
 from distill.text_format import TextFormat
 
 
@@ -23,7 +24,7 @@ class Lora(Section):
     rank: int = Field(16, gt=0)
     alpha: int = Field(32, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
-    targets: list[str] | None = None
+    targets: list[Word] | None = Field(None, min_length=1)
     """The names of the linear layers adapted; null: all of them."""
     save: Literal["merged", "adapter"] = "merged"
     """adapter: the small matrices alone, which need the run's `base` beside them to load."""
@@ -34,7 +35,7 @@ class Student(Section):
 
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     """What it is made from: a BERT-like encoder or a decoder, also as GGUF."""
-    layers: list[int] | None = None
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """Which of the encoder's layers are kept, counted from 0; null: all."""
     vocabulary: Literal["all", "corpus"] = "all"
     """corpus: only the tokens of the corpus' passages, and every single character or byte."""
@@ -58,7 +59,7 @@ class Student(Section):
     "none" for a document without one (Gecko: "title: {title} | text: {text}"); else title and text
     are joined by a blank. What stands before the text of a document without a title is saved in the
     model as its document prompt. (`document_prompt: X` in older recipes is "X{text}".)"""
-    symmetric: list[str] = []
+    symmetric: list[Word] = []
     """Types of task whose two sides are alike, such as sts, nli, classification or sentence
     similarity: their documents are written as queries of the same task (Gecko, section 4.1;
     NV-Embed, section 4.2). E5-Mistral has none: it instructs queries alone."""
@@ -75,12 +76,18 @@ class Student(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Student":
+        check_plain_template(self.query_template, ("task", "query"), "query_template")
+        check_plain_template(self.document_template, ("title", "text"), "document_template")
         if not self.document_template.endswith("{text}"):
             raise ValueError("document_template must end in {text}")
         if self.document_template.count("{title}") > 1:
             raise ValueError("document_template holds {title} more than once")
         if not self.query_template.endswith("{query}"):
             raise ValueError("query_template must end in {query}: a prompt is what precedes it")
+        if self.document_template.count("{text}") > 1:
+            raise ValueError("document_template must hold {text} once, at its end")
+        if self.query_template.count("{query}") > 1:
+            raise ValueError("query_template must hold {query} once, at its end")
         if not self.pool_prompt and self.pooling in ("last", "cls"):
             raise ValueError(f"pool_prompt: pooling {self.pooling} is of one token, not of prompts")
         if self.attention == "causal" and self.pooling == "cls":

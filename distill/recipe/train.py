@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from distill.recipe.objective import KL, Align, InfoNCE, MarginMSE, Objective
-from distill.recipe.section import Section
+from distill.recipe.section import Device, Section, Seed, Width
 
 OF_THE_WHOLE = (
     "stages",
@@ -55,16 +55,16 @@ class Validation(Section):
 
 
 class Train(Section):
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0, le=10_000)
     batch_size: int = Field(32, gt=1)
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=10)
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     dropout: float | None = Field(None, ge=0, lt=1)
     """Of the transformer's inner states; null: as its configuration says (0.1 in most encoders,
     none in most decoders). A LoRA has its own."""
-    widths: list[int] | None = None
+    widths: list[Width] | None = Field(None, min_length=1)
     """Matryoshka widths, the full width included; null: the full width alone."""
     objective: Objective = Objective(infonce=1.0)
     infonce: InfoNCE = InfoNCE()
@@ -100,9 +100,9 @@ class Train(Section):
     checkpoint_steps: int = Field(100, gt=0)
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = []
     """Where the curve goes, besides training.json."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Of shuffling and dropout; null: the recipe's."""
-    device: str | None = None
+    device: Device | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the matrix products; weights stay in float32. auto: as for the LLM."""
     kernel: Literal["sdpa", "eager", "flash_attention_2"] | None = None
@@ -146,4 +146,5 @@ class Train(Section):
         except ValidationError as fault:
             first = fault.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"stages, {name}: {key or 'train'}: {first['msg']}") from fault
+            message = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"stages, {name}: {key or 'train'}: {message}") from fault

@@ -9,6 +9,7 @@ from distill.retrieve.encoder import Encoder
 from distill.retrieve.finder import Finder
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, QUERIES, Reader, Row
+from distill.templates import fill_template
 
 _SAMPLE = 256
 """Queries of the first shard on which an approximate index is compared with exact search."""
@@ -83,4 +84,6 @@ def _search(
 
 def _texts(asked: list[Row], retriever: Retriever) -> list[str]:
     """Task and query as one, as the encoder reads them."""
-    return [retriever.query_template.format(task=r["task"], query=r["query"]) for r in asked]
+    return [
+        fill_template(retriever.query_template, task=r["task"], query=r["query"]) for r in asked
+    ]

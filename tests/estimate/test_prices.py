@@ -47,5 +47,5 @@ def test_a_faulty_file_names_the_key(tmp_path, text, said):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(UserError, match="no such file of prices"):
+    with pytest.raises(UserError, match="no such file"):
         Prices(tmp_path / "absent.yaml")

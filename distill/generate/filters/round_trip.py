@@ -11,6 +11,7 @@ from distill.recipe import Retriever
 from distill.retrieve.corpus import dense_index, open_encoder
 from distill.retrieve.search import similarity
 from distill.run import Run, Stage
+from distill.templates import fill_template
 
 
 class SeedSearch:
@@ -29,7 +30,7 @@ class SeedSearch:
         """Set each draw's `retrieved`."""
         if not draws:
             return
-        texts = [self._template.format(task=d.row["task"], query=d.query) for d in draws]
+        texts = [fill_template(self._template, task=d.row["task"], query=d.query) for d in draws]
         queries = self._encoder.encode(texts, "query")
         _, found = self._index.search(queries, self._depth)
         for draw, query, numbers in zip(draws, queries, found, strict=True):

@@ -1,0 +1,108 @@
+"""What is wrong with a file's values, in words: with the row, the key, and what may have been
+meant."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from distill.inputs import find_in_yaml
+
+_MOST = 8
+"""Faults that are told at once."""
+_LONGEST = 120
+"""Letters of a key that are shown, and compared with the known ones."""
+
+
+@dataclass
+class Written:
+    """Where values come from: `where` in errors, the YAML text, and for each key that `--set` has
+    replaced what was written there."""
+
+    where: str
+    text: str
+    sets: dict[str, str] = field(default_factory=dict)
+
+
+def explain_faults(
+    fault: ValidationError, written: Written, known: Sequence[str] = ()
+) -> tuple[str, str]:
+    """Where and what: all that pydantic refused, each with its row, in the place where there is
+    but one.
+
+    Args:
+        known: every key, to name the nearest one in the place of one that is unknown.
+    """
+    errors = fault.errors()
+    told = [(_place(error["loc"], written), error) for error in errors[:_MOST]]
+    if len(errors) == 1:
+        (place, only) = told[0]
+        return place.within(written.where), _explain(only, place.source, known)
+    words = [f"{place.before}{_explain(error, place.source, known)}" for place, error in told]
+    more = len(errors) - len(told)
+    return written.where, "; ".join(words) + (f"; and {more} more" if more else "")
+
+
+class _Place(NamedTuple):
+    row: int | None = None
+    item: str | None = None
+    """The `--set`."""
+    source: str | None = None
+    """The scalar as it is written there."""
+
+    @property
+    def before(self) -> str:
+        if self.item is not None:
+            return f"--set {self.item[:_LONGEST]}: "
+        return "" if self.row is None else f"row {self.row}: "
+
+    def within(self, where: str) -> str:
+        if self.item is not None:
+            return f"--set {self.item[:_LONGEST]}"
+        return where if self.row is None else f"{where}, row {self.row}"
+
+
+def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str]) -> str:
+    path = ".".join(str(part) for part in error["loc"])[:_LONGEST]
+    if error["type"] != "extra_forbidden":
+        return f"{path or 'the file'}: {_message(error, source)}"
+    bare = re.sub(r"\.\d+(?=\.)", "", path)
+    near = difflib.get_close_matches(bare, known, n=1, cutoff=0.0)
+    return f"unknown key {path!r}" + (f"; the nearest known one is {near[0]!r}" if near else "")
+
+
+def _place(path: Sequence[str | int], written: Written) -> _Place:
+    dotted = ".".join(str(part) for part in path)
+    for key, item in written.sets.items():
+        if dotted == key or dotted.startswith(f"{key}."):
+            return _Place(item=item)
+    found = find_in_yaml(written.text, path) if path else None
+    return _Place(found.row, None, found.text) if found else _Place()
+
+
+def _message(error: Mapping[str, Any], source: str | None) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    value = error["input"]
+    if error["type"] == "string_type" and isinstance(value, bool | int | float | date):
+        text = source or _likely(value)
+        return f"YAML reads {text} as {_kind(value)}, and a text is expected; quote it: '{text}'"
+    if isinstance(value, str | int | float) and error["type"] != "value_error":
+        return f"{message}, not {str(value)[:40]!r}"
+    return message
+
+
+def _likely(value: bool | int | float | date) -> str:
+    """What may have been written: among two letters no is Norwegian."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _kind(value: bool | int | float | date) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "a date" if isinstance(value, date) else "a number"

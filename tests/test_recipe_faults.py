@@ -1,0 +1,154 @@
+"""Recipes that are wrong: refused as they are read, with the row and the key."""
+
+import pytest
+
+from distill.errors import UserError
+from distill.recipe import load_recipe, override
+
+
+def wrong(kind, text, says, name=None):
+    mark = pytest.mark.bad_input(kind, f"`{name or text}`", f"refused: {says}")
+    return pytest.param(text, says, id=name or text, marks=mark)
+
+
+NUMBER = "number in a recipe"
+SHAPE = "shape of a recipe"
+TEMPLATE = "template in a recipe"
+DEVICE = "device"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        wrong(NUMBER, "relabel: {weights: {ql: .inf}}", "no finite number"),
+        wrong(NUMBER, "generate: {temperature: .nan}", "no finite number"),
+        wrong(NUMBER, "generate: {temperature: 'nan'}", "finite number, not 'nan'"),
+        wrong(NUMBER, "train: {learning_rate: '1e999'}", "finite number"),
+        wrong(NUMBER, "train: {learning_rate: 1000}", "less than or equal to 10"),
+        wrong(NUMBER, "train: {epochs: -1}", "greater than 0"),
+        wrong(NUMBER, "train: {epochs: 1.0e+300}", "less than or equal"),
+        wrong(NUMBER, "llm: {timeout: 1.0e+300}", "less than or equal"),
+        wrong(NUMBER, "generate: {passages: true}", "true or false stands where a number"),
+        wrong(NUMBER, "train: {widths: [64, true]}", "true or false stands where a number"),
+        wrong(NUMBER, "relabel: {weights: {ql: true}}", "true or false stands where a number"),
+        wrong(NUMBER, "relabel: {min_relevance: false}", "true or false stands where a number"),
+        wrong(NUMBER, "train: {stages: [{name: a, epochs: true}]}", "stages, a: epochs: true or"),
+        wrong(NUMBER, "generate: {passages: 0}", "greater than 0"),
+        wrong(NUMBER, "generate: {passages: 1.5}", "valid integer"),
+        wrong(NUMBER, "generate: {passages: '²'}", "valid integer"),
+        wrong(NUMBER, "retriever: {index_rows: -1}", "greater than 0"),
+        wrong(NUMBER, "retriever: {index_rows: '1" + "0" * 30 + "'}", "beyond 64 bits", "10^30"),
+        wrong(NUMBER, "seed: -1", "greater than or equal to 0"),
+        wrong(NUMBER, "seed: 4294967296", "less than 4294967296"),
+        wrong(NUMBER, "ablation: {seeds: [-1]}", "ablation.seeds.0"),
+        wrong(NUMBER, "evaluate: {widths: [0]}", "evaluate.widths.0"),
+        wrong(NUMBER, "student: {layers: [-1]}", "student.layers.0"),
+        wrong(NUMBER, "relabel: {weights: {ql: 0, rc: 0}}", "every ranker weighs 0"),
+        wrong(SHAPE, "train: {widths: []}", "at least 1 item"),
+        wrong(SHAPE, "generate: {task_types: []}", "at least 1 item"),
+        wrong(SHAPE, "corpus: {packages: []}", "at least 1 item"),
+        wrong(SHAPE, "generate: {lengths: ['']}", "at least 1 character"),
+        wrong(SHAPE, "relabel: null", "relabel"),
+        wrong(SHAPE, "relabel: [1]", "relabel"),
+        wrong(SHAPE, "ablation: {arms: {a: 5}}", "ablation.arms.a"),
+        wrong(SHAPE, "generate: {languages: [en, no]}", "row 2.*reads no as false.*quote it: 'no'"),
+        wrong(SHAPE, "generate: {languages: [en, off]}", "quote it: 'off'"),
+        wrong(SHAPE, "corpus: {split: 2024-01-01}", "as a date.*quote it: '2024-01-01'"),
+        wrong(SHAPE, "corpus: {path: 5}", "as a number.*quote it: '5'"),
+        wrong(SHAPE, "student: {lora: {rnak: 3}}", "nearest known one is 'student.lora.rank'"),
+        wrong(
+            SHAPE,
+            "generate: {labelled: [{path: a, task: b, labelcolumn: c}]}",
+            "'generate.labelled.label_column'",
+        ),
+        wrong(SHAPE, "\n".join(f"k{i}: 1" for i in range(2000)), "and 1992 more", "2,000 keys"),
+        wrong(DEVICE, "llm: {device: toaster}", "'toaster' is no device"),
+        wrong(DEVICE, "train: {device: 'cuda:x'}", "'cuda:x' is no device"),
+        wrong(DEVICE, "retriever: {device: ''}", "is no device"),
+        wrong(TEMPLATE, "retriever: {query_template: '{query.__class__}'}", "is not known; known:"),
+        wrong(TEMPLATE, "retriever: {query_template: '{foo} {query}'}", "{foo} is not known"),
+        wrong(TEMPLATE, "retriever: {query_template: '{task'}", "a brace is not closed"),
+        wrong(TEMPLATE, "retriever: {query_template: '{task}'}", "must hold {query}"),
+        wrong(TEMPLATE, "student: {query_template: '{foo}{query}'}", "{foo} is not known"),
+        wrong(TEMPLATE, "student: {query_template: '{query}{query}'}", "once, at its end"),
+        wrong(TEMPLATE, "teacher: {instruction_template: '{x} {query}'}", "{x} is not known"),
+    ],
+)
+def test_a_recipe_that_is_refused(tmp_path, text, says):
+    file = tmp_path / "r.yaml"
+    file.write_text(f"name: mine\n{text}")
+    with pytest.raises(UserError, match=says.replace("{", r"\{")) as fault:
+        load_recipe(file)
+    assert "r.yaml" in fault.value.where
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        wrong("--set", "seed", "not of the form a.b=value"),
+        wrong("--set", "=1", "not of the form a.b=value"),
+        wrong("--set", "relabel..top_k=1", "not of the form a.b=value"),
+        wrong("--set", "seed=true", "true or false"),
+        wrong("--set", "relabel.top_k=.nan", "no finite number"),
+        wrong("--set", "relabel.top_k=[", "is not YAML"),
+        wrong("--set", "relabel.top_k=!!int x", "'x' is no int"),
+        wrong("--set", "name.x=1", "'name' is not a section"),
+        wrong("--set", "generate.languages=[no]", "quote it: 'no'"),
+        wrong("--set", "corpus.path=" + "[" * 1000, "deeper than", "1,000 brackets"),
+        wrong("--set", "corpus.path=\udcff", "special characters", "a byte that is no UTF-8"),
+        wrong("--set", "\udcff=1", "half a surrogate", "a key that is no UTF-8"),
+    ],
+)
+def test_a_setting_that_is_refused_is_named(item, says):
+    with pytest.raises(UserError, match=says) as fault:
+        load_recipe(None, ["name=mine", item])
+    assert "--set" in fault.value.where
+
+
+def test_the_row_of_the_only_fault_is_part_of_its_place(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\nrelabel:\n  top_k: many\n")
+    with pytest.raises(UserError) as fault:
+        load_recipe(file)
+    assert fault.value.where == f"{file}, row 3"
+
+
+def test_several_faults_are_told_at_once_with_their_rows(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\nrelabel:\n  top_k: many\ntrain: {epochs: 0}\n")
+    with pytest.raises(UserError, match=r"row 3: relabel\.top_k.*row 4: train\.epochs"):
+        load_recipe(file)
+
+
+def test_what_a_flag_has_replaced_is_not_looked_for_in_the_file(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\nseed: 5\n")
+    with pytest.raises(UserError) as fault:
+        load_recipe(file, ["seed=-1"])
+    assert fault.value.where == "--set seed=-1"
+
+
+@pytest.mark.bad_input(
+    "environment", "a path in a variable that is no UTF-8", "refused: half a surrogate pair"
+)
+def test_a_variable_that_no_text_can_hold(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", "/a\udcff")
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\ncorpus: {path: '${PLACE}'}")
+    with pytest.raises(UserError, match=r"corpus\.path is a text with half a surrogate"):
+        load_recipe(file)
+
+
+@pytest.mark.bad_input("ablation", "a key within one that is no section: seed.x", "refused by name")
+def test_an_arm_that_goes_into_a_number():
+    with pytest.raises(UserError, match="'seed' is not a section"):
+        override(load_recipe(None, ["name=mine"]), {"seed.x": 1})
+
+
+def test_numbers_as_texts_are_numbers_still(tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNT", "7")
+    file = tmp_path / "r.yaml"
+    file.write_text("name: mine\ngenerate: {passages: '${COUNT}'}\ntrain: {learning_rate: 2e-4}")
+    recipe = load_recipe(file)
+    assert recipe.generate.passages == 7
+    assert recipe.train.learning_rate == 2e-4
