@@ -2,6 +2,8 @@
 
 import torch
 
+from distill.errors import UserError
+
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -12,6 +14,30 @@ DTYPES = {
 def best_device() -> str:
     """The GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(device: str | None, key: str) -> None:
+    """Refuse a device that this machine has not, before anything is computed for it. None is
+    whatever is best here.
+
+    Args:
+        key: what the setting is called, such as llm.device.
+
+    Raises:
+        UserError: naming the devices that are there.
+    """
+    name, _, number = (device or "cpu").partition(":")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
+    there["mps"] = int(torch.backends.mps.is_available())
+    count = there.get(name, 0)
+    if (not number or number.isdecimal()) and int(number or 0) < count:
+        return
+    have = ["cpu", *(f"cuda:{n}" for n in range(there["cuda"])), *["mps"] * there["mps"]]
+    raise UserError(
+        f"{key} {device}",
+        "is not on this machine",
+        f"here there is {', '.join(have)}; leave {key} out for the best of them",
+    )
 
 
 def torch_dtype(name: str, device: str) -> torch.dtype:

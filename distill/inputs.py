@@ -9,12 +9,14 @@ numbers that are infinite, undefined or beyond 64 bits, and characters that no t
 import json
 import math
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from distill.errors import UserError
+from distill.files import explain_os_error
 
 T = TypeVar("T")
 Steps = tuple[str | int, ...]
@@ -57,12 +59,30 @@ def read_bytes(file: Path, remedy: str = "mend the path") -> bytes:
     try:
         if file.is_file():
             return file.read_bytes()
-        what = "is a folder, not a file" if file.is_dir() else "no such file"
+        what = "is a folder, not a file" if file.is_dir() else f"no such file{looked_for(file)}"
     except OSError as fault:
-        what = f"cannot be read ({fault.strerror or fault})"
+        raise explain_os_error(fault, Path(shown_path(file))) from fault
     except ValueError:  # a NUL in the path
         what = "is no path"
     raise UserError(shown_path(file), what, remedy)
+
+
+def looked_for(path: Path) -> str:
+    """Where a relative path was looked for, to be added to a message; empty for an absolute one."""
+    return "" if path.is_absolute() else f" in {Path.cwd()}, where the command runs"
+
+
+def user_path(path: str) -> Path:
+    """A path as a person writes it, ~ being their home.
+
+    Raises:
+        UserError: for the home of somebody who is not known here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        what = "begins with the home of a user who is not known here"
+        raise UserError(shown_path(path), what, "write the whole path") from None
 
 
 def shown_path(file: Path | str) -> str:
@@ -99,6 +119,38 @@ def decode(data: bytes, where: str) -> str:
         row = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{where}, row {row}", "holds a NUL byte: it is no text", _SAVE)
     return text
+
+
+def open_bytes(file: Path, text: bool = True) -> BufferedReader:
+    """A file to be read piece by piece.
+
+    Args:
+        text: refuse what is compressed or in another encoding than UTF-8.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        source = file.open("rb")
+        start = source.read(8) if text else b""
+        source.seek(0)
+    except OSError as fault:
+        raise explain_os_error(fault, Path(shown_path(file))) from fault
+    refuse_other_forms(start, shown_path(file))
+    return source
+
+
+def decode_row(line: bytes, where: str) -> str:
+    """One line of a file as text, without a byte order mark.
+
+    Raises:
+        UserError: if it is not UTF-8.
+    """
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        what = f"is not UTF-8 (byte 0x{line[fault.start]:02x})"
+        raise UserError(where, what, _SAVE) from None
 
 
 def refuse_other_forms(start: bytes, where: str) -> None:

@@ -32,6 +32,7 @@ from huggingface_hub.errors import (
 )
 
 from distill.errors import UserError
+from distill.inputs import user_path
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.gguf", "*.jinja", "README.md"]
 _HUB_COPIES = ["onnx/*", "openvino/*", "original/*"]
@@ -68,7 +69,7 @@ def resolve(reference: str) -> Path:
     """
     if reference.startswith("wheel:"):
         return _from_wheel(_parse_wheel(reference), reference)
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     if reference and path.exists():
         return _from_disk(path, reference)
     if "://" in reference:  # not repeated: it may hold a password
@@ -88,7 +89,7 @@ def revision(reference: str) -> str:
     if reference.startswith("wheel:"):
         return _parse_wheel(reference).sha256
     path = resolve(reference)
-    if Path(reference).expanduser().exists():
+    if user_path(reference).exists():
         files = _visible_files(path)
         stats = [(f, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
         return _content_hash(path, tuple(stats))
@@ -99,7 +100,7 @@ def cache_folder() -> Path:
     """Where fetched models lie: $DISTILL_CACHE, else $XDG_CACHE_HOME/distill, else
     ~/.cache/distill."""
     if own := os.environ.get("DISTILL_CACHE"):
-        return Path(own).expanduser()
+        return user_path(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "distill"
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from distill.errors import UserError
+from distill.inputs import is_text, shown_path
 from distill.recipe import Recipe, Served, load_recipe
 from distill.run import Overwrite
 
@@ -17,7 +18,30 @@ PATH = click.Path(path_type=Path)
 Side = Literal["query", "document"]
 _MOST_TOKENS = 8192
 """Of a text that a server embeds."""
+_FEWEST_TOKENS, _MOST_READ = 4, 10_000_000
+"""Of a text: one besides those that mark its begin and end; more than any model reads."""
 _RUN_HELP = "The run's folder.  [default: artifacts/NAME, NAME from the recipe]"
+
+
+class _Text(click.ParamType):
+    """Words that enter a model: bytes of the command line that are no UTF-8 are none."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_text(str(value)):
+            self.fail(f"{shown_path(str(value))!r} is not UTF-8.", param, ctx)
+        return str(value)
+
+
+TEXT = _Text()
+
+
+def _device(context: click.Context, option: click.Parameter, device: str | None) -> str | None:
+    from distill.devices import check_device
+
+    check_device(device, "--device")
+    return device
 
 
 def recipe_options(command: Command) -> Command:
@@ -95,6 +119,7 @@ def estimate_options(command: Command) -> Command:
         click.option(
             "--sample",
             default=8,
+            type=click.IntRange(0),
             show_default=True,
             help="So many prompts are asked to measure tokens and speed; 0: none, all is reckoned.",
         ),
@@ -149,16 +174,25 @@ def task_options(command: Command) -> Command:
         show_default=True,
         help="Where results go, in mteb's format; what is there is not computed again.",
     )
-    @click.option("--max-tokens", type=int, help="Read no more of a text; default: all it can.")
-    @click.option("--device", help="cpu, cuda, cuda:1; by default the best that is there.")
+    @click.option(
+        "--max-tokens",
+        type=click.IntRange(_FEWEST_TOKENS, _MOST_READ),
+        help="Read no more of a text; default: all it can.",
+    )
+    @click.option(
+        "--device", callback=_device, help="cpu, cuda, cuda:1; by default the best that is there."
+    )
     @click.option(
         "--instruction-template",
         metavar="TEXT",
+        type=TEXT,
         help="How an instruction-tuned model (compare: the teacher) is told each task, such as "
         "'Instruct: {instruction}\\nQuery: {query}'; \\n is a new line.",
     )
-    @click.option("--query-prompt", help="In place of the model's own (compare: the student's).")
-    @click.option("--document-prompt", help="The same for documents.")
+    @click.option(
+        "--query-prompt", type=TEXT, help="In place of the model's own (compare: the student's)."
+    )
+    @click.option("--document-prompt", type=TEXT, help="The same for documents.")
     @click.option(
         "--force-prompts", is_flag=True, help="Allow prompts that are not those of training."
     )

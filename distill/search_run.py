@@ -10,6 +10,7 @@ from rich.text import Text
 from distill.errors import UserError
 from distill.evaluate.contender import Contender
 from distill.evaluate.contenders import open_contenders
+from distill.inputs import is_text
 from distill.inspect_query import seen
 from distill.recipe import load_recipe
 from distill.retrieve.corpus import corpus_vectors
@@ -65,6 +66,8 @@ def search_run(folder: Path, query: str, k: int = 5) -> Answers:
         )
     if not query.strip():
         raise UserError("the query", "is empty", "write what you look for")
+    if not is_text(query):
+        raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
     contenders = open_contenders(recipe, {"student": folder / "student"})
     found = {role: _find(folder, _Asked(of, task), query, k) for role, of in contenders.items()}

@@ -1,5 +1,6 @@
 """The commands: parse, call one function, print."""
 
+import io
 import os
 import sys
 import traceback
@@ -57,6 +58,7 @@ def main() -> None:
     """Run the command line; bad input ends with exit code 2, without a traceback."""
     # Each stage shows its own progress; the libraries' bars for what takes a second would hide it.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    _show_any_letter()
     configure_logging()
     try:
         cli.main(standalone_mode=False)
@@ -71,3 +73,11 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nStopped. What is done is kept: the same command continues.", err=True)
         sys.exit(130)
+
+
+def _show_any_letter() -> None:
+    """What the terminal's encoding has no letter for is shown as its number: a passage in Chinese
+    must not end a command whose output is Latin-1, nor a path that is no UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,5 +1,6 @@
 """`distill evaluate` and `distill compare`."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ def _instructed(model: str, asked: TaskOptions) -> "Contender":
 
 
 def _widths(words: str) -> list[int]:
-    if not all(word.isdigit() for word in listed(words)):
+    if not all(re.fullmatch("0*[1-9][0-9]{0,5}", word) for word in listed(words)):
         raise UserError(f"--widths {words}", "is no list of widths", "give such as 256,128")
     return [int(word) for word in listed(words)]
 

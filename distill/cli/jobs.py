@@ -27,9 +27,15 @@ def look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
 
 
 @contextmanager
-def open_job(recipe: Recipe, folder: Path, overwrite: Overwrite) -> "Iterator[Job]":
+def open_job(
+    recipe: Recipe, folder: Path, overwrite: Overwrite, computes: bool = True
+) -> "Iterator[Job]":
+    """A job; with `computes`, one that needs the recipe's devices."""
     from distill.pipeline import Job
     from distill.saved import save_recipe
+
+    if computes:
+        check_devices(recipe)
 
     with Run(folder, overwrite) as run, log_to(folder) if is_main() else nullcontext():
         yield Job(run, recipe)
@@ -48,6 +54,24 @@ def show_whole_run(job: "Job") -> None:
     if is_main():
         plan = plan_run(job.run, job.recipe, job.llm)
         follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds))
+
+
+def check_devices(recipe: Recipe) -> None:
+    """Before an LLM is paid for: whether this machine has the devices that the recipe names.
+
+    Raises:
+        UserError: naming the key, and the devices that are there.
+    """
+    from distill.devices import check_device
+
+    llm, retriever, teacher = recipe.llm, recipe.retriever, recipe.teacher
+    if llm.engine != "http":
+        check_device(llm.device, "llm.device")
+    if retriever.base_url is None or recipe.relabel.cross_encoder is not None:
+        check_device(retriever.device, "retriever.device")
+    if teacher.model is not None and teacher.base_url is None:
+        check_device(teacher.device, "teacher.device")
+    check_device(recipe.train.device, "train.device")
 
 
 def done(folder: Path, stage: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from distill.cli.jobs import open_job, show_whole_run
+from distill.cli.jobs import check_devices, open_job, show_whole_run
 from distill.options import PATH, recipe_options
 from distill.recipe import Recipe, dump_recipe
 from distill.run import Overwrite
@@ -56,6 +56,7 @@ def ablate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     from distill.ablate import ablate as compare_arms
     from distill.ablate import render, write_ablation
 
+    check_devices(recipe)
     arms = compare_arms(folder, recipe)
     written = write_ablation(folder, arms)
     Console().print(render(arms))
@@ -66,8 +67,10 @@ def ablate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
 @click.argument("folder", metavar="RUN", type=PATH)
 @click.argument("table", required=False)
 @click.option("--query", "query_id", help="A query's id: shows it with all its candidates.")
-@click.option("--rows", default=3, show_default=True, help="How many rows.")
-@click.option("--skip", default=0, help="How many rows are passed over first.")
+@click.option("--rows", default=3, show_default=True, type=click.IntRange(0), help="How many rows.")
+@click.option(
+    "--skip", default=0, type=click.IntRange(0), help="How many rows are passed over first."
+)
 def inspect(folder: Path, table: str | None, query_id: str | None, rows: int, skip: int) -> None:
     """Look into a run: its stages, rows of a TABLE, or one query with its candidates.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from distill.options import PATH
+from distill.options import PATH, TEXT
 
 
 @click.command()
@@ -62,7 +62,7 @@ def export(
 
 @click.command()
 @click.argument("run", metavar="RUN", type=PATH)
-@click.argument("query")
+@click.argument("query", type=TEXT)
 @click.option(
     "--k", default=5, show_default=True, type=click.IntRange(1), help="How many passages."
 )

@@ -37,18 +37,20 @@ def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     \b
     Example:  distill corpus --run runs/mine --source jsonl --path docs.jsonl
     """
-    with open_job(recipe, folder, overwrite) as job:
+    with open_job(recipe, folder, overwrite, computes=False) as job:
         done(folder, passages_of(job))
 
 
 @click.command()
 @recipe_options
 @click.option("--llm", help="The LLM: a hub id, a folder, a GGUF file or wheel:...")
-@click.option("--passages", type=int, help="For how many passages queries are written.")
+@click.option(
+    "--passages", type=click.IntRange(1), help="For how many passages queries are written."
+)
 @click.option(
     "--show-prompt",
     "row",
-    type=int,
+    type=click.IntRange(0),
     metavar="ROW",
     help="Print the prompt of one row, counted from 0, as the LLM gets it; ask nothing.",
 )

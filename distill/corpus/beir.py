@@ -8,6 +8,10 @@ from typing import NamedTuple
 from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
 from distill.corpus.jsonl import read_lines, sha256
 from distill.errors import UserError
+from distill.inputs import looked_for, read_text
+
+_SCORE_NAMES = {"score", "relevance", "rel", "grade", "label", "judgement", "judgment", "rating"}
+"""What a header may call the last column of a file of judgements."""
 
 
 class Beir(NamedTuple):
@@ -52,7 +56,7 @@ def _file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise UserError(
             str(folder / name),
-            "no such file",
+            f"no such file{looked_for(folder)}",
             "a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv",
         )
     return folder / name
@@ -105,19 +109,17 @@ def _qrels(
 
 def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
     """Line numbers, query ids, document ids and relevances of a qrels file with a header row."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise UserError(str(file), "is not UTF-8", "save the file as UTF-8") from None
-    for number, line in enumerate(lines, 1):
+    # Not splitlines(), which breaks a line at characters that are no line's end here.
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         fields = line.split("\t")
-        is_header = number == 1 and fields[-1].strip() == "score"
+        is_header = number == 1 and fields[-1].strip().lower() in _SCORE_NAMES
         if is_header or not line.strip():
             continue
-        if len(fields) != 3 or not re.fullmatch(r"-?\d+", fields[2].strip()):
+        if len(fields) != 3 or not re.fullmatch(r"-?[0-9]{1,9}(\.0{1,9})?", fields[2].strip()):
+            taken = "" if number > 1 else ", nor a header of these three names"
             raise UserError(
                 f"{file}, row {number}",
-                "is not `query-id<TAB>corpus-id<TAB>score` with a whole number as score",
+                f"is not `query-id<TAB>corpus-id<TAB>score` with a whole number as score{taken}",
                 "mend the row",
             )
-        yield number, fields[0], fields[1], int(fields[2])
+        yield number, fields[0], fields[1], int(float(fields[2]))

@@ -7,7 +7,15 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetNotFoundError
 
-from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
+from distill.corpus.documents import (
+    Columns,
+    Document,
+    Place,
+    PlacedRow,
+    Source,
+    documents,
+    need_columns,
+)
 from distill.errors import UserError
 from distill.models import revision
 
@@ -22,12 +30,7 @@ def open_dataset(name: str, config: str | None, split: str, columns: Columns) ->
     where = f"dataset {name!r}" + (f", configuration {config!r}" if config else "")
     rows = _load(where, name, config, split)
     where += f", split {split!r}"
-    if columns.text not in rows.column_names:
-        raise UserError(
-            where,
-            f"has no column {columns.text!r}; its columns are {rows.column_names}",
-            "name the right one in corpus.text_column",
-        )
+    need_columns(where, rows.column_names, columns)
     local = Path(name).is_dir()
     identity: dict[str, Any] = {
         "dataset": Path(name).name if local else name,

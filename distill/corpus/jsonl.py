@@ -1,13 +1,14 @@
 """JSON Lines: a file, or a folder of *.jsonl files in the order of their names."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
 from distill.errors import UserError
+from distill.files import explain_os_error
+from distill.inputs import decode_row, describe, looked_for, open_bytes, parse_json, shown_path
 
 
 def open_jsonl(path: Path, columns: Columns) -> Source:
@@ -23,10 +24,17 @@ def open_jsonl(path: Path, columns: Columns) -> Source:
 
 def files(path: Path, suffix: str) -> list[Path]:
     """The file itself, or a folder's files with that suffix, by name."""
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(str(path), "no such file or folder", "mend corpus.path in the recipe")
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise UserError(
+                shown_path(path),
+                f"no such file or folder{looked_for(path)}",
+                "mend corpus.path in the recipe, or write the whole path",
+            )
+    except OSError as fault:
+        raise explain_os_error(fault, Path(shown_path(path))) from fault
     found = sorted(p for p in path.glob(f"*{suffix}") if not p.name.startswith("."))
     if not found:
         raise UserError(str(path), f"holds no {suffix} file", "mend corpus.path or corpus.source")
@@ -34,7 +42,7 @@ def files(path: Path, suffix: str) -> list[Path]:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as source:
+    with open_bytes(path, text=False) as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
@@ -42,25 +50,17 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers, counted from 1, and objects; empty lines are passed over.
 
     Raises:
-        UserError: naming the line that is no JSON object.
+        UserError: naming the line that is no JSON object, or what the file is instead of text.
     """
-    with path.open("rb") as source:
+    with open_bytes(path) as source:
         for number, line in enumerate(source, 1):
             if not line.strip():
                 continue
-            where = f"{path}, row {number}"
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                raise UserError(where, "is not UTF-8", "save the file as UTF-8") from None
-            except json.JSONDecodeError as fault:
-                raise UserError(
-                    where, f"is not JSON: {fault.msg} at column {fault.colno}", "mend the row"
-                ) from None
+            where = f"{shown_path(path)}, row {number}"
+            row = parse_json(decode_row(line, where), where, "mend the row", checked=False)
             if not isinstance(row, dict):
-                raise UserError(
-                    where, "is not a JSON object", 'one {"_id": ..., "text": ...} a row'
-                )
+                what = f"is not a JSON object but {describe(row)}"
+                raise UserError(where, what, 'one {"_id": ..., "text": ...} a row')
             yield number, row
 
 

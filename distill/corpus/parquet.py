@@ -1,12 +1,21 @@
 """Parquet: a file, or a folder of *.parquet files in the order of their names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
+from distill.corpus.documents import (
+    Columns,
+    Document,
+    Place,
+    PlacedRow,
+    Source,
+    documents,
+    need_columns,
+)
 from distill.corpus.jsonl import files, sha256
 from distill.errors import UserError
 
@@ -30,22 +39,49 @@ def _rows(file: Path, columns: Columns) -> Iterator[PlacedRow]:
     try:
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
-        _need_text(file, names, columns)
-        number = 0
-        for batch in parquet.iter_batches(columns=[c for c in columns if c in names]):
-            for row in batch.to_pylist():
+        need_columns(str(file), names, columns)
+    except (pa.ArrowException, OSError) as fault:
+        raise _unreadable(file, fault) from fault
+    for number, row in read_rows(file, [c for c in columns if c in names]):
+        yield Place(str(file), number), file.stem, row
+
+
+def read_rows(
+    file: Path, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Numbers, counted from 1, and these columns of every row; without them, all.
+
+    Raises:
+        UserError: naming the file, or the row of a value that Python cannot hold.
+    """
+    number = 0
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(columns=columns and list(columns)):
+            for row in _values(batch, file, number):
                 number += 1
-                yield Place(str(file), number), file.stem, row
-    except (pa.ArrowInvalid, OSError) as fault:
-        raise UserError(
-            str(file), f"is not a readable Parquet file ({fault})", "fetch or write it anew"
-        ) from fault
+                yield number, row
+    except (pa.ArrowException, OSError) as fault:
+        raise _unreadable(file, fault) from fault
 
 
-def _need_text(file: Path, names: list[str], columns: Columns) -> None:
-    if columns.text not in names:
-        raise UserError(
-            str(file),
-            f"has no column {columns.text!r}; its columns are {names}",
-            "name the right one in corpus.text_column",
-        )
+def _values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict[str, Any]]:
+    try:
+        return batch.to_pylist()
+    except (ValueError, ArithmeticError):
+        for number in range(batch.num_rows):
+            try:
+                batch.slice(number, 1).to_pylist()
+            except (ValueError, ArithmeticError) as fault:
+                raise UserError(
+                    f"{file}, row {before + number + 1}",
+                    f"cannot be read ({fault})",
+                    "write the file anew, texts as UTF-8",
+                ) from fault
+        raise
+
+
+def _unreadable(file: Path, fault: Exception) -> UserError:
+    what = " ".join(str(fault).split())[:300]
+    return UserError(
+        str(file), f"is not a readable Parquet file ({what})", "fetch or write it anew"
+    )

@@ -17,6 +17,7 @@ from distill.corpus.jsonl import open_jsonl
 from distill.corpus.parquet import open_parquet
 from distill.corpus.split import split
 from distill.errors import UserError
+from distill.inputs import user_path
 from distill.recipe import Corpus, Recipe
 from distill.run import Run, Shard, Stage, fingerprint
 from distill.tables import PASSAGES, Row, commit_bytes
@@ -113,7 +114,7 @@ def open_source(recipe: Recipe) -> Source:
             f"corpus.source is {corpus.source}, but {key} is not set",
             f"set {key}; a path with a variable such as ${{DISTILL_DATA}} needs the variable",
         )
-    path = Path(corpus.path).expanduser()
+    path = user_path(corpus.path)
     if corpus.source == "beir":
         return open_beir(path)
     return open_jsonl(path, columns) if corpus.source == "jsonl" else open_parquet(path, columns)

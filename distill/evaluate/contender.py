@@ -15,6 +15,7 @@ from distill.evaluate.encoder import MtebEncoder
 from distill.evaluate.model_meta import model_meta
 from distill.evaluate.prompts import Prompts, prompts_of
 from distill.evaluate.stored import Form
+from distill.inputs import user_path
 from distill.models import resolve, revision
 from distill.recipe import Served
 from distill.retrieve.attention import check_bidirectional
@@ -159,7 +160,7 @@ def mteb_name(reference: str) -> str:
         path = reference.removeprefix("wheel:").partition("#")[0].rstrip("/")
         package, _, within = path.partition("==")
         return f"wheel/{package}-{within.partition('/')[2].replace('/', '-')}"
-    folder = Path(reference).expanduser()
+    folder = user_path(reference)
     if folder.exists():
         folder = folder.resolve()
         return f"distill/{folder.parent.name}-{folder.name}"

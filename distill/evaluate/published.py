@@ -1,6 +1,7 @@
 """Reference results in mteb's format: a file of one task, or a folder of a model's or of many
 models' as mteb's ResultCache and its public collection have them."""
 
+import glob
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.errors import UserError, need
 from distill.evaluate.evaluate import TaskScore
-from distill.run import read_json
+from distill.inputs import describe, expect, parse_json, read_json_file, read_text
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
+
+
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What mteb's reader raises for JSON of another shape, depending on where it differs."""
 
 
 class Published(NamedTuple):
@@ -62,7 +67,11 @@ def _by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
     """The files on the tasks; results of one model lie in one folder. mteb's cache has them in
     `results`, among other files."""
     within = place / "results" if (place / "results").is_dir() else place
-    files = [place] if place.is_file() else [f for n in names for f in within.rglob(f"{n}.json")]
+    files = (
+        [place]
+        if place.is_file()
+        else [f for n in names for f in within.rglob(f"{glob.escape(n)}.json")]
+    )
     if not files:
         raise UserError(
             str(place),
@@ -78,13 +87,17 @@ def _by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
 
 def _result(file: Path, names: list[str]) -> Any:
     """mteb's TaskResult; it also reads what earlier versions have written."""
+    remedy = "name a result of mteb"
+    text = read_text(file, remedy)
+    try:
+        # mteb writes NaN for what it could not measure: only the form is held to here.
+        expect(parse_json(text, str(file), remedy, checked=False), dict, str(file), remedy)
+    except UserError as fault:
+        raise _no_result(file, fault.what) from fault
     try:
         result = need("mteb.results", "eval").TaskResult.from_disk(file)
-    except (ValueError, KeyError, TypeError) as fault:
-        what = " ".join(str(fault).split())[:200]
-        raise UserError(
-            str(file), f"is no result in mteb's format ({what})", "name a result of mteb"
-        ) from fault
+    except _FAULTS as fault:
+        raise _no_result(file, str(fault)) from fault
     if result.task_name not in names:
         raise UserError(
             str(file),
@@ -92,6 +105,11 @@ def _result(file: Path, names: list[str]) -> Any:
             f"add {result.task_name} to --tasks, or leave the file out",
         )
     return result
+
+
+def _no_result(file: Path, what: str) -> UserError:
+    what = " ".join(what.split())[:200]
+    return UserError(str(file), f"is no result in mteb's format ({what})", "name a result of mteb")
 
 
 def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> TaskScore:
@@ -111,9 +129,12 @@ def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> T
             "--accept-versions compares them all the same, and says so in the table",
         )
     metric = metadata.main_score
-    whole = result.validate_and_filter_scores(task)
-    score = float(whole.get_score(getter=lambda scores: scores.get(metric, math.nan)))
-    if math.isnan(score):
+    try:
+        whole = result.validate_and_filter_scores(task)
+        score = float(whole.get_score(getter=lambda scores: scores.get(metric, math.nan)))
+    except _FAULTS as fault:
+        raise _no_result(file, str(fault)) from fault
+    if not math.isfinite(score):
         raise UserError(
             str(file),
             f"has no {metric} of every split and language of {metadata.name}",
@@ -126,17 +147,25 @@ def _model(folder: Path, versions: str, scores: list[TaskScore]) -> Published:
     """By `model_meta.json`; without one by the names of the folders, OWNER__MODEL/REVISION, or of
     the folder alone."""
     path = folder / "model_meta.json"
-    meta = read_json(path) if path.is_file() else _named(folder)
+    meta = _meta(path) if path.is_file() else _named(folder)
     experiment = f" {folder.name}" if folder.parent.name == "experiments" else ""
     return Published(
         model=f"{meta['name']}{experiment}",
-        revision=meta.get("revision"),
-        licence=meta.get("license"),
-        parameters=meta.get("n_parameters"),
+        revision=_text(meta.get("revision")),
+        licence=_text(meta.get("license")),
+        parameters=_number(meta.get("n_parameters")),
         dimensions=_number(meta.get("embed_dim")),
         mteb=versions,
         scores=scores,
     )
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    remedy = "fetch it anew, or leave it out: the folder's name is then the model's"
+    meta = expect(read_json_file(path, remedy), dict, str(path), remedy)
+    if not isinstance(meta.get("name"), str):
+        raise UserError(str(path), f"has no name but {describe(meta.get('name'))}", remedy)
+    return meta
 
 
 def _named(folder: Path) -> dict[str, Any]:
@@ -148,4 +177,8 @@ def _named(folder: Path) -> dict[str, Any]:
 
 def _number(value: Any) -> int | None:
     """A model of several widths is published with a list of them."""
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

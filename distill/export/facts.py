@@ -9,6 +9,7 @@ from gguf import GGUFReader
 from huggingface_hub import metadata_load
 
 from distill.evaluate.contender import licence_of
+from distill.inputs import user_path
 from distill.models import resolve
 from distill.recipe import Recipe
 from distill.run import open_stage
@@ -63,19 +64,19 @@ def short(reference: str) -> str:
     reference = reference.partition("#")[0]
     if reference.startswith("wheel:") or hub_id(reference):
         return reference
-    return Path(reference).expanduser().resolve().name
+    return user_path(reference).resolve().name
 
 
 def hub_id(reference: str) -> str | None:
     """The reference's repository on the hub, where it is one."""
     name = reference.partition("@")[0]
-    there = Path(reference).expanduser().exists()
+    there = user_path(reference).exists()
     return name if _HUB.fullmatch(name) and not there else None
 
 
 def licence(reference: str) -> str:
     """What the model's card, or the GGUF file itself, gives as its licence."""
-    if not reference.startswith("wheel:") and not Path(reference).expanduser().exists():
+    if not reference.startswith("wheel:") and not user_path(reference).exists():
         return NOT_STATED
     path = resolve(reference)
     if path.is_dir():

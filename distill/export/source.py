@@ -7,6 +7,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
+from distill.inputs import user_path
 from distill.models import resolve
 from distill.recipe import Recipe, load_recipe
 from distill.sentence_models import load_sentence_model
@@ -30,7 +31,7 @@ def open_source(reference: str) -> Source:
     Raises:
         UserError: if the run has no student yet, or there is no such model.
     """
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     if (path / "recipe.yaml").is_file():
         return _of_run(path)
     if path.is_dir() and path.name == "student" and (path.parent / "recipe.yaml").is_file():

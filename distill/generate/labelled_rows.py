@@ -1,15 +1,15 @@
 """The rows of a labelled set's file, checked: .tsv and .csv with a header, .jsonl, .parquet."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from distill.corpus.jsonl import read_lines
+from distill.corpus.parquet import read_rows
 from distill.errors import UserError
+from distill.inputs import is_text, looked_for, open_bytes, read_text
 from distill.prompts import as_data
 
 Numbered = tuple[int, Mapping[str, Any]]
@@ -29,7 +29,8 @@ def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, lis
             str(file), f"is none of {', '.join(_READERS)}", "save the labelled set as one of them"
         )
     if not file.is_file():
-        raise UserError(str(file), "no such file", "mend generate.labelled.path in the recipe")
+        what = f"no such file{looked_for(file)}"
+        raise UserError(str(file), what, "mend generate.labelled.path in the recipe")
     for number, row in reader(file):
         yield number, [_text(f"{file}, row {number}", row, column) for column in columns]
 
@@ -48,6 +49,9 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
             f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}",
             "a text or a whole number is expected there",
         )
+    if isinstance(value, str) and not is_text(value):
+        what = f"column {column!r} holds half a surrogate pair or a NUL"
+        raise UserError(where, what, "mend the row's text")
     text = as_data(str(value))
     if not text:
         raise UserError(where, f"column {column!r} is empty", "fill or delete the row")
@@ -55,10 +59,12 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
 
 
 def _csv(file: Path, delimiter: str) -> Iterator[Numbered]:
+    open_bytes(file).close()
     with file.open(encoding="utf-8-sig", newline="") as source:
         # Strict: else a quote that is never closed would swallow all rows that follow it.
         rows = csv.DictReader(source, delimiter=delimiter, strict=True, restkey="")
         try:
+            _check_header(file, rows.fieldnames or ())
             for row in rows:
                 if "" in row or None in row.values():
                     raise UserError(
@@ -74,25 +80,21 @@ def _csv(file: Path, delimiter: str) -> Iterator[Numbered]:
                 "quote a field that holds a quote or a line break, and double the quotes in it",
             ) from None
         except UnicodeDecodeError:
-            raise UserError(str(file), "is not UTF-8", "save the file as UTF-8") from None
+            read_text(file)  # says in which row
+            raise
 
 
-def _parquet(file: Path) -> Iterator[Numbered]:
-    try:
-        number = 0
-        for batch in pq.ParquetFile(file).iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except (pa.ArrowInvalid, OSError) as fault:
+def _check_header(file: Path, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
         raise UserError(
-            str(file), f"is not a readable Parquet file ({fault})", "fetch or write it anew"
-        ) from fault
+            f"{file}, row 1", f"names the column {twice[0]!r} twice", "name each column once"
+        )
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Numbered]]] = {
     ".tsv": lambda file: _csv(file, "\t"),
     ".csv": lambda file: _csv(file, ","),
     ".jsonl": read_lines,
-    ".parquet": _parquet,
+    ".parquet": read_rows,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.errors import UserError
+from distill.inputs import user_path
 from distill.models import revision
 from distill.recipe import Train
 from distill.run import Run, Stage, open_stage
@@ -69,7 +70,7 @@ def _of_stage(inputs: Inputs, stage: Stage, train: Train) -> list[Scored]:
 
 def _folder(run: Path, path: str) -> Path:
     """A stage of the run by its name, or else any folder."""
-    return run / path if (run / path).is_dir() else Path(path).expanduser()
+    return run / path if (run / path).is_dir() else user_path(path)
 
 
 def _mark(run: Path, path: str) -> str:

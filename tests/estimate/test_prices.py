@@ -49,3 +49,33 @@ def test_a_faulty_file_names_the_key(tmp_path, text, said):
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         Prices(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(
+            text, says, id=name, marks=pytest.mark.bad_input("prices", name, f"refused: {says}")
+        )
+        for name, text, says in [
+            ("nothing", "", "valid dictionary"),
+            ("a price of .inf", "models: {m: {input: .inf, output: 1}}", "no finite number"),
+            ("a price of .nan", "models: {m: {input: .nan, output: 1}}", "no finite number"),
+            ("a price that is true", "models: {m: {input: true, output: 1}}", "true or false"),
+            (
+                "a price of 5,000 digits",
+                f"models: {{m: {{input: {'9' * 5000}}}}}",
+                "5000 characters",
+            ),
+            ("a number as model", "models: {4: {input: 1, output: 1}}", "the key '4' is no text"),
+            ("a model twice", "models: {m: {}, m: {}}", "stands in row 1 already"),
+            ("a list of models", "currency: USD\nmodels: [1]", "row 2.*models"),
+            ("a date as currency", "currency: 2024-01-01\nmodels: {}", "quote it: '2024-01-01'"),
+            ("a date that is none", "currency: 2024-13-01\nmodels: {}", "is no timestamp"),
+        ]
+    ],
+)
+def test_prices_that_are_refused(tmp_path, text, says):
+    with pytest.raises(UserError, match=says) as fault:
+        prices(tmp_path, text)
+    assert "prices.yaml" in fault.value.where

@@ -126,3 +126,64 @@ def test_what_is_no_result_is_refused(copy, tasks, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no result on SciFact or mine"):
         read_published([tmp_path / "empty"], tasks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param(
+            changes, says, id=name, marks=pytest.mark.bad_input("published results", name, says)
+        )
+        for name, changes, says in [
+            ("scores that are a list", {"scores": []}, "no result in mteb's format|has no ndcg"),
+            ("a split that is a number", {"scores": {"test": 5}}, "no result in mteb's format"),
+            ("a split of numbers", {"scores": {"test": [5]}}, "no result in mteb's format"),
+            ("scores that are null", {"scores": None}, "no result in mteb's format"),
+            ("a task that is a number", {"task_name": 5}, "no result|which is not compared"),
+        ]
+    ],
+)
+def test_results_of_another_shape_are_refused(copy, tasks, changes, says):
+    with pytest.raises(UserError, match=says) as fault:
+        read_published([copy(**changes)], tasks)
+    assert fault.value.where.endswith("SciFact.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(
+            data, says, id=name, marks=pytest.mark.bad_input("published results", name, says)
+        )
+        for name, data, says in [
+            ("a list", b"[]", "a list, not a mapping"),
+            ("null", b"null", "is empty, not a mapping"),
+            ("1,000 brackets", b"[" * 1000, "deeper than 100 levels"),
+            ("an integer of 5,000 digits", b'{"a": ' + b"9" * 5000 + b"}", "thousands of digits"),
+            ("Latin-1", b'{"a": "\xe9"}', "is not UTF-8"),
+        ]
+    ],
+)
+def test_files_that_are_no_results_are_refused(copy, tasks, data, says):
+    file = copy()
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=says) as fault:
+        read_published([file], tasks)
+    assert str(file) in fault.value.where
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        pytest.param(
+            meta,
+            marks=pytest.mark.bad_input("published results", f"model_meta.json: {meta}", "refused"),
+        )
+        for meta in ("[]", "{}", '{"name": 5}', "{", "null")
+    ],
+)
+def test_a_description_of_the_model_that_is_none(copy, tasks, meta):
+    file = copy()
+    (file.parent / "model_meta.json").write_text(meta)
+    with pytest.raises(UserError, match=r"model_meta\.json"):
+        read_published([file], tasks)

@@ -248,7 +248,7 @@ def test_a_faulty_set_is_refused_by_file_and_row_and_nothing_is_written(tmp_path
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "x.tsv").write_bytes(b"text\tlabel\n\xff\xfe\tb\n")
-    with pytest.raises(UserError, match=r"x\.tsv: is not UTF-8"):
+    with pytest.raises(UserError, match=r"x\.tsv, row 2: is not UTF-8"):
         labelled(tmp_path, {"path": "x.tsv"})
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distill.errors import UserError
+from distill.inputs import read_text
 
 
 def read_table(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -48,10 +49,7 @@ def has_header(file: Path, columns: Sequence[str]) -> bool:
 
 def _lines(file: Path) -> list[str]:
     # Not splitlines(), which breaks a text at characters that are no line's end here.
-    try:
-        return file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise UserError(str(file), "is not UTF-8", "save the file as UTF-8") from None
+    return read_text(file).split("\n")
 
 
 def _fields(line: str) -> list[str]:
