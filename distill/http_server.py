@@ -1,81 +1,117 @@
-"""What every client of a server needs: its address, the key to it, which is taken from the
-environment and written nowhere, and how long it asks to be left alone."""
+"""A server's address, and how long it asks to be left alone."""
 
-import os
+import ipaddress
+import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from typing import NoReturn
+from urllib.parse import parse_qsl, urlsplit
 
 from distill.errors import UserError
 
-_MASK = "[key]"
-_SHORTEST_SECRET = 8
-"""Local servers take any word as a key, and a word may stand in what an LLM writes."""
+_LIKE = "write it like http://localhost:8000/v1"
+_SECRET = re.compile(r"key|token|secret|sig|pass|auth|code|cred|jwt", re.IGNORECASE)
+"""Names of query fields that may hold a key."""
+_EVER = 1e9
+"""Seconds; a server that asks for more means the same."""
 
 
 @dataclass(frozen=True)
-class Key:
-    """An API key, or none. Its repr does not hold it."""
+class Address:
+    """Where a server listens. `base` is what errors show: without the query, and without a slash
+    at its end."""
 
-    _secret: str = field(repr=False)
+    base: str
+    query: str
+    scheme: str
+    host: str
 
-    def __bool__(self) -> bool:
-        return bool(self._secret)
+    def at(self, path: str) -> str:
+        """The address of an endpoint below the base, such as /embeddings."""
+        return f"{self.base}{path}?{self.query}" if self.query else self.base + path
 
     @property
-    def header(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
-
-    def redact(self, text: str) -> str:
-        """`text`, a server's error, without the key."""
-        return text.replace(self._secret, _MASK) if self._secret else text
-
-    def redact_written(self, text: str) -> str:
-        """`text`, a server's reply, without the key if that is long enough to be a secret."""
-        return self.redact(text) if len(self._secret) >= _SHORTEST_SECRET else text
-
-
-def key_of(variable: str) -> Key:
-    """The key that an environment variable holds.
-
-    Raises:
-        UserError: if it cannot be sent in a header. The message does not hold it.
-    """
-    secret = os.environ.get(variable, "").strip()
-    if not (secret.isascii() and secret.isprintable()) or " " in secret:
-        raise UserError(
-            variable,
-            "holds something that cannot be an API key: a blank or a character beyond ASCII",
-            f"set {variable} to the key alone, on one line",
-        )
-    return Key(secret)
+    def is_local(self) -> bool:
+        """Whether this machine is meant, which no proxy leads to."""
+        name = self.host.rstrip(".").lower()
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(name.partition("%")[0])
+        except ValueError:
+            return False
+        return address.is_loopback or address.is_unspecified
 
 
-def checked_url(url: str, key: Callable[[str], str]) -> str:
-    """`url` without a slash at its end.
+def checked_address(url: str, key: Callable[[str], str]) -> Address:
+    """The parts of `url`.
 
     Args:
         key: what the settings beside it are called, such as llm.base_url for base_url.
 
     Raises:
-        UserError: if it is no http or https address, or holds a user, password, query or fragment.
+        UserError: if it is no http or https address, or holds a user, a password, a fragment, or a
+            query that may be a key. What might be secret of it is not shown.
     """
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
-        raise UserError(
-            key("base_url"),
+    where, url = key("base_url"), url.strip()
+    if "@" in url:
+        _refuse(
+            where,
             "holds a user or password",
             f"take it out: a key comes from the environment alone ({key('api_key_variable')})",
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UserError(
-            key("base_url"),
-            f"is no address of a server: {parts.scheme}://{parts.netloc}{parts.path}",
-            "write it like http://localhost:8000/v1",
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = parts.hostname or ""
+    except ValueError as fault:
+        _refuse(where, f"is no address of a server: {fault}", _LIKE)
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        _refuse(where, f"is no address of a server: {_short(shown)}", _LIKE)
+    if parts.fragment:
+        _refuse(where, f"holds a fragment (#...): {_short(shown)}", "take it out")
+    _check_query(where, parts.query, shown, key)
+    _check_host(where, url, host, shown)
+    base = shown.rstrip("/")
+    return Address(base, parts.query, parts.scheme, host)
+
+
+def _check_query(where: str, query: str, shown: str, key: Callable[[str], str]) -> None:
+    """Fields such as Azure's api-version are sent along; a key among them would be written into
+    the run with the recipe."""
+    named = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    if query and (not named or any(map(_SECRET.search, named))):
+        _refuse(
+            where,
+            f"holds a query that may be a key: {_short(shown)}?...",
+            f"take it out: a key comes from the environment alone ({key('api_key_variable')}), in "
+            f"the header that {key('api_key_header')} names",
         )
-    return url.rstrip("/")
+
+
+def _check_host(where: str, url: str, host: str, shown: str) -> None:
+    """As the resolver and the client will read it."""
+    import httpx
+
+    try:
+        host.encode("idna")
+        httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError) as fault:
+        reason = str(fault).splitlines()[0]
+        _refuse(where, f"is no address of a server: {_short(shown)} ({_short(reason)})", _LIKE)
+
+
+def _refuse(where: str, what: str, remedy: str) -> NoReturn:
+    raise UserError(where, what, remedy) from None
+
+
+def _short(text: str) -> str:
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def retry_after(value: str | None) -> float | None:
@@ -86,11 +122,16 @@ def retry_after(value: str | None) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
+        seconds = _seconds_until(value)
+    return None if math.isnan(seconds) else min(max(0.0, seconds), _EVER)
+
+
+def _seconds_until(date: str) -> float:
+    """NaN for what is no date."""
+    try:
+        moment = parsedate_to_datetime(date)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if seconds == seconds else None
+        return (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return math.nan

@@ -1,6 +1,7 @@
 """Texts under a prompt -> vectors as the model gives them: by a model in this process, or by a
 server."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -95,7 +96,9 @@ class EndpointEmbedder:
         self.dimensions = self._encoder.dimensions
 
     def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
-        return {"prompt": prompt, "max_tokens": self._max_tokens}
+        fields = self._encoder.fields(side)
+        sent = {"fields": json.dumps(fields, sort_keys=True)} if fields else {}
+        return {"prompt": prompt, "max_tokens": self._max_tokens, **sent}
 
     def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
-        return self._encoder.encode_under(prompt, texts)
+        return self._encoder.encode_under(prompt, texts, side)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from distill.recipe import LanguageModel
 Body = dict[str, Any]
 Read = Callable[[int, Reply, int], Any]
 """(the number of a body, its reply, the number of a choice in it) -> what is kept of that choice,
-in JSON's types."""
+in JSON's types. It raises nothing: of what it cannot read it gives a `fault` in words, with the
+choice as it came."""
 Draws = list[int]
 """The numbers of bodies that differ in their seed alone, and so can be one request."""
 
@@ -24,6 +26,8 @@ _SETTLED_BY_RECIPE = {
 }  # fmt: skip
 _SYSTEMATIC = 4
 """So many prompts refused, and none answered, are no accident."""
+_MOST_TOKENS = 2**53
+_UNUSABLE = b" unusable"
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +55,7 @@ class Answers:
                 "set it there (llm.model, generate.temperature, ...) and take it out here",
             )
         self.settings = settings
-        self.client = Client(settings, first_wait)
+        self.client = Client(settings, settings.model, first_wait)
         self.cache = RequestCache(cache)
         self.tokens = dict.fromkeys(("prompt", "shared", "new", "cached", "failures"), 0)
         self._answered = False
@@ -77,7 +81,9 @@ class Answers:
         """
         marked = zip(bodies, marks, strict=True) if marks else ((body, None) for body in bodies)
         keys = [request_key(path, body, mark) for body, mark in marked]
-        known: dict[bytes, Any] = self.cache.find(keys)
+        # Earlier versions kept nothing, as a reply, of one that had not what was read for.
+        found = self.cache.find(keys).items()
+        known: dict[bytes, Any] = {key: one for key, one in found if one not in (None, {}, [])}
         self.tokens["cached"] += sum(key in known for key in keys)
         self._answered = self._answered or bool(known)
         for several in (True, False) if self._several else (False,):
@@ -99,26 +105,32 @@ class Answers:
         def arrived(place: int, reply: Reply) -> None:
             draws = asked[place]
             self._answered = True
-            self._count(reply)
             choices = min(len(draws), len(reply["choices"]))
             for choice, number in enumerate(draws[:choices]):
                 known[keys[number]] = read(number, reply, choice)
-                self.cache.keep(keys[number], known[keys[number]])
+                self._keep(keys[number], known[keys[number]])
+            self._count(reply)
             if choices < len(draws) and self._several:
                 self._several = False
                 _log.warning("%s returns one choice a request: n is not used", self.client.url)
 
-        def refused(place: int, reason: str) -> None:
+        def refused(place: int, fault: Refused) -> None:
             # Of several draws together it may be their number that is refused: they go alone.
             if len(asked[place]) == 1:
-                known[keys[asked[place][0]]] = Refused(reason)
+                known[keys[asked[place][0]]] = fault
 
-        asks = [Ask(path, together(bodies[draws[0]], len(draws))) for draws in asked]
+        asks = [Ask(path, together(bodies[draws[0]], len(draws)), form=path) for draws in asked]
         before = self.client.failures
         try:
             self.client.ask_all(asks, arrived, refused)
         finally:
             self.tokens["failures"] += self.client.failures - before
+
+    def _keep(self, key: bytes, reply: Any) -> None:
+        """Keep what was paid for. What cannot be used is kept beside, so that a later run asks
+        again."""
+        unusable = isinstance(reply, dict) and "fault" in reply
+        self.cache.keep(sha256(key + _UNUSABLE).digest() if unusable else key, reply)
 
     def first(self, path: str, ways: dict[str, Body], holds: Callable[[Reply], bool]) -> str | None:
         """The first of several ways to ask for the same that this server answers with a reply for
@@ -138,18 +150,19 @@ class Answers:
 
     def _probe(self, path: str, body: Body) -> Reply | None:
         replies: list[Reply] = []
-        probe = Ask(path, body, probe=True)
-        self.client.ask_all([probe], lambda _, reply: replies.append(reply), lambda _, reason: None)
+        probe = Ask(path, body, probe=True, form=path)
+        self.client.ask_all([probe], lambda _, reply: replies.append(reply), lambda _, fault: None)
         for reply in replies:
             self._count(reply)
         return replies[0] if replies else None
 
     def _count(self, reply: Reply) -> None:
-        usage = reply.get("usage") or {}
-        details = usage.get("prompt_tokens_details") or {}
-        self.tokens["prompt"] += int(usage.get("prompt_tokens") or 0)
-        self.tokens["new"] += int(usage.get("completion_tokens") or 0)
-        self.tokens["shared"] += int(details.get("cached_tokens") or 0)
+        usage = usage_of(reply)
+        self.tokens["prompt"] += as_count(usage.get("prompt_tokens"))
+        self.tokens["new"] += as_count(usage.get("completion_tokens"))
+        details = usage.get("prompt_tokens_details")
+        if isinstance(details, dict):
+            self.tokens["shared"] += as_count(details.get("cached_tokens"))
 
     def _not_all_refused(self, refused: Sequence[Refused]) -> None:
         if self._answered or len(refused) < _SYSTEMATIC:
@@ -178,6 +191,18 @@ def unknown(
         else:
             asked.append([number])
     return asked
+
+
+def usage_of(reply: Reply) -> dict[str, Any]:
+    """What the server says that a reply took; nothing where that is no object."""
+    usage = reply.get("usage")
+    return usage if isinstance(usage, dict) else {}
+
+
+def as_count(value: Any) -> int:
+    """A number of tokens; 0 for what is none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if number and 0 <= value < _MOST_TOKENS else 0
 
 
 def together(body: Body, draws: int) -> Body:

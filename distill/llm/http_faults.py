@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from distill.http_reply import BadBody, beginning, parse_json
 from distill.http_server import retry_after
 
 OPTIONAL_FIELDS = (
@@ -21,6 +22,7 @@ OPTIONAL_FIELDS = (
     "logprobs",
     "top_logprobs",
     "max_tokens",
+    "encoding_format",
 )
 """Fields that a server may not know. `max_tokens` is not left out but renamed."""
 
@@ -34,12 +36,20 @@ _NO_SUCH_FIELD = re.compile(
     r"|only the default|must be (set to )?1\b",
     re.IGNORECASE,
 )
-_TOO_LONG = re.compile(r"context (length|window|size)|too (long|large|many tokens)", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context[ _](length|window|size)|too (long|large|many tokens)|exceed|token limit"
+    r"|(less|fewer|more|longer|greater|larger) than|at most|max(imum|imal)?\b.{0,40}\b"
+    r"(length|tokens|inputs?|sequence|characters|size)\b",
+    re.IGNORECASE,
+)
+_ABOUT_LENGTH = re.compile(
+    r"context (length|window|size)|too (long|large|many tokens)", re.IGNORECASE
+)
+_WORD = re.compile(r"[a-z_]+")
 _NO_SUCH_MODEL = re.compile(
     r"does not exist|not found|not available|(unknown|invalid|no such) model|not a valid model",
     re.IGNORECASE,
 )
-_LONGEST_MESSAGE = 300
 
 
 class Passing(Exception):
@@ -60,12 +70,32 @@ class Passing(Exception):
         self.wait = wait
 
 
-class Refused(Exception):
-    """This prompt is refused, and would be again."""
+class Malformed(Passing):
+    """A reply of status 200 that does not hold what was asked for: an accident, or the server's
+    way.
 
-    def __init__(self, reason: str) -> None:
+    Args:
+        whole: it is a whole reply in a form of its own, such as another numbering, and no wreck.
+    """
+
+    def __init__(self, reason: str, whole: bool = False) -> None:
+        super().__init__(reason, 200)
+        self.whole = whole
+
+
+class Refused(Exception):
+    """This prompt is refused, and would be again. `status` is None for a probe's that is not one of
+    a prompt."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.status = status
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it is about length: of a text, or of all texts of the request."""
+        return self.status == 413 or bool(_TOO_LONG.search(self.reason))
 
 
 class UnknownField(Exception):
@@ -96,16 +126,30 @@ class Said(NamedTuple):
 
 
 def read_error(body: str) -> Said:
-    """What the body of an error says, in any of the forms that servers use."""
+    """What the body of an error says, in any of the forms that servers use; the beginning of one
+    that is in none of them."""
     try:
-        parsed = json.loads(body)
-    except ValueError:
-        return Said(_shortened(body), "", "")
+        return _said(parse_json(body))
+    except (BadBody, RecursionError, ValueError):
+        return Said(beginning(body), "", "")
+
+
+def _said(parsed: Any) -> Said:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
         return Said(_shortened(error), "", "")
     message = error.get("message") or error.get("detail") or error
-    return Said(_shortened(message), str(error.get("code", "")), str(error.get("param") or ""))
+    code, param = error.get("code"), error.get("param")
+    return Said(_shortened(message), _word(code), _word(param))
+
+
+def error_within(parsed: Any) -> int | None:
+    """The status that a reply of status 200 gives in its body, as some gateways do, if it is an
+    error's."""
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    is_status = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
+    return code if is_status else None
 
 
 def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Exception:
@@ -127,13 +171,16 @@ def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Excep
     if status not in _ABOUT_THE_PROMPT:
         return Fatal(status, reason)
     field = unknown_field(said, sent)
-    return UnknownField(field, reason) if field else Refused(reason)
+    return UnknownField(field, reason) if field else Refused(reason, status)
 
 
 def unknown_field(said: Said, sent: Collection[str]) -> str | None:
     """The optional field among those sent that the error is about, if it is about one."""
+    # No text is refused for the way in which its vector is to be written.
+    if "encoding_format" in {said.param, *_WORD.findall(said.message)} & {*sent}:
+        return "encoding_format"
     about_it = _NO_SUCH_FIELD.search(said.message)
-    if not about_it or _TOO_LONG.search(said.message):
+    if not about_it or _ABOUT_LENGTH.search(said.message):
         return None
     there = [field for field in OPTIONAL_FIELDS if field in sent]
     for field in there:
@@ -154,6 +201,8 @@ def names_no_model(said: Said, model: str) -> bool:
 
 
 def _shortened(message: Any) -> str:
-    text = message if isinstance(message, str) else json.dumps(message)
-    text = " ".join(text.encode(errors="replace").decode().split())
-    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 3] + "..."
+    return beginning(message if isinstance(message, str) else json.dumps(message))
+
+
+def _word(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""

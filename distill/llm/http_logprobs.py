@@ -1,33 +1,32 @@
 """Log-probabilities in a server's replies: of a prompt's own tokens, and of a first new one."""
 
 from collections.abc import Sequence
-from math import exp, isfinite, log
+from math import exp, log
 from typing import Any
 
+from distill.llm.http_answers import as_count, usage_of
 from distill.llm.http_client import Reply
-from distill.llm.protocol import Score
+from distill.llm.usable import fault_of, is_logprob
 
 
-def prompt_logprobs(reply: Reply) -> list[tuple[str, float | None]] | None:
-    """Each token of the prompt and its log-probability (None for the first), or None where the
-    reply holds none."""
+def prompt_logprobs(reply: Reply) -> list[tuple[str, Any]] | None:
+    """Each token of the prompt and its log-probability as it was given (None for the first), or
+    None where the reply holds none."""
     chosen = reply["choices"][0]
-    if chosen.get("prompt_logprobs"):
-        firsts: list[dict[str, Any]] = [
-            next(iter((ranked or {}).values()), {}) for ranked in chosen["prompt_logprobs"]
-        ]
-        return [(one.get("decoded_token") or "", one.get("logprob")) for one in firsts]
-    given = chosen.get("logprobs") or {}
-    tokens, logprobs = given.get("tokens"), given.get("token_logprobs")
-    if not tokens or not logprobs or len(tokens) != len(logprobs):
+    if ranked := _list(chosen.get("prompt_logprobs")):
+        firsts = [_dict(next(iter(_dict(of_token).values()), None)) for of_token in ranked]
+        return [(_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
+    given = _dict(chosen.get("logprobs"))
+    tokens, logprobs = _list(given.get("tokens")), _list(given.get("token_logprobs"))
+    if not tokens or len(tokens) != len(logprobs):
         return None
     count = counted(reply) or len(tokens)
-    return list(zip(tokens, logprobs, strict=True))[:count]
+    return list(zip(map(_text, tokens), logprobs, strict=True))[:count]
 
 
-def tail_score(tokens: Sequence[tuple[str, float | None]], continuation: str) -> Score | None:
-    """The score of the tokens that spell `continuation` at the end of the prompt; None where their
-    texts do not. A token that begins before the continuation counts whole.
+def tail(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | None:
+    """The log-probabilities of the tokens that spell `continuation` at the end of the prompt; None
+    where their texts do not. A token that begins before the continuation counts whole.
 
     Counted from the end, for the offsets that servers return go astray at special tokens."""
     at, length = len(tokens), 0
@@ -35,27 +34,32 @@ def tail_score(tokens: Sequence[tuple[str, float | None]], continuation: str) ->
         at -= 1
         length += len(tokens[at][0])
     spelled = "".join(text for text, _ in tokens[at:])
-    logprobs = [logprob for _, logprob in tokens[at:] if logprob is not None]
-    if not spelled.endswith(continuation) or len(logprobs) < len(tokens) - at:
+    first_is_in_it = at == 0 and bool(tokens) and tokens[0][1] is None
+    if not spelled.endswith(continuation) or first_is_in_it:
         return None
-    return Score(sum(logprobs), len(logprobs))
+    return [logprob for _, logprob in tokens[at:]]
 
 
 def read_score(reply: Reply, continuation: str) -> dict[str, Any]:
     """What is kept of a scored prompt: the continuation's score, or all log-probabilities where
-    the tokens do not spell it; empty where there are none."""
+    the tokens do not spell it; where there are none, or what are none, a `fault` and the choice as
+    it came."""
     tokens = prompt_logprobs(reply)
     if tokens is None:
-        return {}
-    score = tail_score(tokens, continuation)
-    return score._asdict() if score else {"all": [logprob for _, logprob in tokens]}
+        return {"fault": "there are no log-probabilities", "raw": reply["choices"][0]}
+    logprobs = tail(tokens, continuation)
+    if logprobs is None:
+        return {"all": [logprob for _, logprob in tokens]}
+    if fault := fault_of(logprobs):
+        return {"fault": fault, "raw": reply["choices"][0]}
+    return {"logprob": sum(logprobs), "tokens": len(logprobs)}
 
 
 def scores_prompt(reply: Reply, continuation: str) -> bool:
     """Whether a probe's reply has a log-probability for each token of the prompt but the first:
     the prompt's, for a server that ignores `echo` gives those of what it wrote."""
     tokens = prompt_logprobs(reply)
-    if tokens is None or not all(_is_logprob(logprob) for _, logprob in tokens[1:]):
+    if tokens is None or not all(is_logprob(logprob) for _, logprob in tokens[1:]):
         return False
     spelled = "".join(text for text, _ in tokens)
     return "".join(spelled.split()).endswith("".join(continuation.split()))
@@ -63,23 +67,20 @@ def scores_prompt(reply: Reply, continuation: str) -> bool:
 
 def read_top(reply: Reply) -> list[tuple[str, float]]:
     """The likeliest first tokens and their log-probabilities, in either of the forms in which
-    servers write them; empty where there are none."""
-    given = reply["choices"][0].get("logprobs") or {}
-    if content := given.get("content"):
-        listed = content[0].get("top_logprobs") or content[:1]
-        pairs = [(one.get("token"), one.get("logprob")) for one in listed]
+    servers write them; empty where there are none. What is no log-probability is passed over."""
+    given = _dict(reply["choices"][0].get("logprobs"))
+    pairs: list[tuple[Any, Any]]
+    if content := _list(given.get("content")):
+        listed = _list(_dict(content[0]).get("top_logprobs")) or content[:1]
+        pairs = [(_dict(one).get("token"), _dict(one).get("logprob")) for one in listed]
     else:
-        pairs = list(((given.get("top_logprobs") or [None])[0] or {}).items())
-    return [(t, logprob) for t, logprob in pairs if isinstance(t, str) and _is_logprob(logprob)]
-
-
-def _is_logprob(value: Any) -> bool:
-    return isinstance(value, int | float) and isfinite(value)
+        pairs = list(_dict(next(iter(_list(given.get("top_logprobs"))), None)).items())
+    return [(t, float(lp)) for t, lp in pairs if isinstance(t, str) and is_logprob(lp)]
 
 
 def counted(reply: Reply) -> int | None:
     """The prompt's tokens, as the server counts them."""
-    return (reply.get("usage") or {}).get("prompt_tokens")
+    return as_count(usage_of(reply).get("prompt_tokens")) or None
 
 
 def word_logprob(
@@ -98,3 +99,15 @@ def word_logprob(
 def least(top: Sequence[tuple[str, float]]) -> float:
     """The log-probability of the least likely of these tokens: what is not among them has less."""
     return min(logprob for _, logprob in top)
+
+
+def _dict(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

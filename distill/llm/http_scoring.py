@@ -14,6 +14,7 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.llm.http_answers import Answers, Body
+from distill.llm.http_client import Reply
 from distill.llm.http_faults import Refused
 from distill.llm.http_logprobs import (
     counted,
@@ -25,6 +26,7 @@ from distill.llm.http_logprobs import (
 )
 from distill.llm.http_writing import COMPLETION, path_of, prompt_fields
 from distill.llm.protocol import Score, ScoreRequest
+from distill.llm.usable import checked, fault_of, unusable
 
 _PROBE = ("The river rose in the night and", " flooded the field.")
 _WAYS: dict[str, Body] = {
@@ -46,6 +48,7 @@ class Scorer:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self._said = False
 
     @cached_property
     def way(self) -> str | None:
@@ -69,8 +72,11 @@ class Scorer:
         first token given all before it, see `first_token_odds`, and a continuation has none: good
         for comparing endings, which is what relevance classification takes, and for nothing else.
 
+        A text that the server refuses, or for which it gives what is no log-probability, has a
+        score with a fault.
+
         Raises:
-            UserError: if the server can do neither, or refuses a text.
+            UserError: if the server can do neither.
         """
         for request in requests:
             if not all(request.continuations) or not all(request.endings):
@@ -89,13 +95,16 @@ class Scorer:
             lambda number, reply, _: read_score(reply, pairs[number][1]),
             marks=[continuation for _, continuation in pairs],
         )
-        for one in kept:
-            if isinstance(one, Refused):
-                raise self._no(f"refuses a text ({one.reason})")
-            if not one:
-                raise self._no(f"gave a probe's log-probabilities by {self.way}, now none")
-        scores = iter(self._with_counts(pairs, kept))
-        return [[_one(scores, request) for _ in request.continuations] for request in requests]
+        scores = self._with_counts(pairs, [_fault_or(one) for one in kept])
+        self._say_unusable(scores)
+        found = iter(scores)
+        return [[_one(found, request) for _ in request.continuations] for request in requests]
+
+    def _say_unusable(self, scores: Sequence[Score]) -> None:
+        faults = [score.fault for score in scores if score.fault]
+        if faults and not self._said:
+            self._said = True
+            _log.warning("%s: some texts have no score (%s)", self._answers.client.url, faults[0])
 
     def _with_counts(
         self, pairs: Sequence[tuple[str, str]], kept: Sequence[dict[str, Any]]
@@ -108,21 +117,21 @@ class Scorer:
         counts = dict(zip(odd, self._prompt_tokens(list(odd)), strict=True))
         scores = []
         for (prefix, _), one in zip(pairs, kept, strict=True):
-            if "all" not in one:
-                scores.append(Score(one["logprob"], one["tokens"]))
-                continue
-            tail = one["all"][counts[prefix] :]
-            if not tail or None in tail:
-                raise self._no("gives log-probabilities that do not match the prompt's tokens")
-            scores.append(Score(sum(tail), len(tail)))
+            if "fault" in one:
+                scores.append(unusable(one["fault"]))
+            elif "all" in one:
+                scores.append(_behind(one["all"], counts[prefix]))
+            else:
+                scores.append(checked(Score(one["logprob"], one["tokens"])))
         return scores
 
-    def _prompt_tokens(self, prefixes: Sequence[str]) -> list[int]:
+    def _prompt_tokens(self, prefixes: Sequence[str]) -> list[int | None]:
+        """None for a prefix whose tokens the server does not count."""
         bodies = [self._answers.body(prompt=p, max_tokens=1, temperature=0.0) for p in prefixes]
         counts = self._answers.of(COMPLETION, bodies, lambda _, reply, __: counted(reply))
-        if not all(isinstance(count, int) for count in counts):
+        if counts and not any(isinstance(count, int) for count in counts):
             raise self._no("does not count the tokens of a prompt")
-        return counts
+        return [count if isinstance(count, int) else None for count in counts]
 
     # --- endings alone ------------------------------------------------------------------------
 
@@ -141,6 +150,8 @@ class Scorer:
         stems = dict.fromkeys(r.prefix + c for r in requests for c in r.continuations)
         tops = first_tokens(self._answers, list(stems), way)
         top_of = dict(zip(stems, tops, strict=True))
+        if tops and not any(tops):
+            raise self._no("refuses all texts, or gave no first tokens for them")
         return [
             [self._compared(top_of[r.prefix + c], r.endings) for c in r.continuations]
             for r in requests
@@ -148,7 +159,7 @@ class Scorer:
 
     def _compared(self, top: list[tuple[str, float]] | None, endings: Sequence[str]) -> Score:
         if top is None:
-            raise self._no("refuses a text, or gave no first tokens for it")
+            return unusable("the text is refused, or has no first tokens", len(endings))
         words = [ending.strip() for ending in endings]
         found = [word_logprob(top, word, {*words} - {word}) for word in words]
         unseen = least(top)
@@ -181,8 +192,8 @@ def first_tokens(
 ) -> list[list[tuple[str, float]] | None]:
     """The likeliest first tokens behind each prompt; None where the server gives none."""
     bodies = [_first_token_body(answers, prompt, way) for prompt in prompts]
-    tops = answers.of(path_of(way == "chat"), bodies, lambda _, reply, __: read_top(reply))
-    return [None if isinstance(top, Refused) or not top else top for top in tops]
+    tops = answers.of(path_of(way == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply))
+    return [top if isinstance(top, list) else None for top in tops]
 
 
 def first_token_odds(
@@ -225,13 +236,36 @@ def graded_answer(text: str, highest: float = 10) -> float | None:
     return grade if grade <= highest else None
 
 
+def _top_or_fault(reply: Reply) -> Any:
+    return read_top(reply) or {"fault": "there are no first tokens", "raw": reply["choices"][0]}
+
+
 def _first_token_body(answers: Answers, prompt: str, way: str) -> Body:
     asked = {**prompt_fields(prompt, way == "chat"), "max_tokens": 1, "temperature": 0.0}
     return answers.body(**asked, **_FIRST_TOKENS[way])
 
 
+def _fault_or(kept: Any) -> dict[str, Any]:
+    """What was kept of a text, or why there is nothing. Earlier versions kept nothing of a reply
+    without log-probabilities."""
+    if isinstance(kept, Refused):
+        return {"fault": f"the server refuses the text ({kept.reason})"}
+    return kept or {"fault": "there are no log-probabilities"}
+
+
+def _behind(logprobs: Sequence[Any], prefix: int | None) -> Score:
+    """The score of what follows the first `prefix` tokens."""
+    rest = logprobs[prefix:] if prefix is not None else []
+    if not rest:
+        return unusable("its log-probabilities do not match the prompt's tokens")
+    fault = fault_of(rest)
+    return unusable(fault) if fault else Score(sum(rest), len(rest))
+
+
 def _one(scores: Iterator[Score], request: ScoreRequest) -> Score:
     """The next continuation's score, out of its own and those with each ending behind it."""
-    alone = next(scores)
-    behind = tuple(next(scores).logprob - alone.logprob for _ in request.endings)
-    return Score(alone.logprob, alone.tokens, behind)
+    alone, *behind = [next(scores) for _ in ("", *request.endings)]
+    fault = next((score.fault for score in (alone, *behind) if score.fault), None)
+    if fault:
+        return unusable(fault, len(behind))
+    return Score(alone.logprob, alone.tokens, tuple(b.logprob - alone.logprob for b in behind))

@@ -5,6 +5,7 @@ from typing import Any
 
 from distill.llm.http_answers import Answers, Body
 from distill.llm.http_client import Reply
+from distill.llm.http_content import Content, content_of, is_plain
 from distill.llm.protocol import Sampling, Written
 
 CHAT = "/chat/completions"
@@ -66,20 +67,30 @@ def is_strict(schema: Any) -> bool:
 
 
 def read_choice(reply: Reply, choice: int) -> dict[str, Any]:
-    """What is kept of a choice: the text word for word, and why it ended. Half a character, which
-    a limit of tokens may leave at the end, cannot be written to a file and becomes U+FFFD."""
+    """What is kept of a choice: the text word for word, and why it ended; of a choice whose content
+    is no text, or that has thoughts alone, all that the server gave too, in `raw`. Half a
+    character, which a limit of tokens may leave at the end, cannot be written to a file and becomes
+    U+FFFD."""
     chosen = reply["choices"][choice]
-    message = chosen.get("message")
-    text = (message.get("content") or message.get("refusal")) if message else chosen.get("text")
-    whole = _HALF.sub("\ufffd", text) if isinstance(text, str) else ""
-    return {"text": whole, "end": chosen.get("finish_reason")}
+    end = chosen.get("finish_reason")
+    kept = {"text": _whole(content_of(chosen).text), "end": end if isinstance(end, str) else None}
+    return kept if is_plain(chosen) else {**kept, "raw": chosen}
 
 
 def written(kept: dict[str, Any], stop: tuple[str, ...]) -> Written:
-    """The text before the first stop string, should the server not have heeded them all."""
-    ends = [at for at in map(kept["text"].find, stop) if at >= 0]
-    text = kept["text"][: min(ends, default=None)]
+    """The text before the first stop string, should the server not have heeded them all. What was
+    kept as it came is read anew: another version may read what this one cannot."""
+    content = content_of(kept["raw"]) if "raw" in kept else Content(kept["text"])
+    whole = _whole(content.text)
+    ends = [at for at in map(whole.find, stop) if at >= 0]
+    text = whole[: min(ends, default=None)]
     stopped = bool(ends)
     if kept["end"] == "content_filter" and not text:
         return Written("", False, fault="the server's content filter")
+    if content.fault:
+        return Written("", False, fault=content.fault)
     return Written(text, stopped or kept["end"] not in _CUT_SHORT)
+
+
+def _whole(text: str) -> str:
+    return _HALF.sub("\ufffd", text)

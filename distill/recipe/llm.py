@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from distill.recipe.section import Device, Section
+from distill.recipe.server import check_fields, check_server
 
 Engine = Literal["transformers", "vllm", "http"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -34,9 +35,12 @@ class LanguageModel(Section):
     gpu_memory: float = Field(0.9, gt=0, le=1)
     """vllm: the share of a GPU's memory that it may take."""
     base_url: str | None = None
-    """http: where an OpenAI-compatible server listens, such as http://localhost:8000/v1."""
+    """http: where an OpenAI-compatible server listens, such as http://localhost:8000/v1. A query
+    that is no key, such as Azure's ?api-version=..., goes with each request."""
     api_key_variable: str = "OPENAI_API_KEY"
     """http: the environment variable that holds the key; the key itself is never written down."""
+    api_key_header: str = "Authorization"
+    """http: the header that the key is sent in; in any other than this without the word Bearer."""
     concurrency: int = Field(32, gt=0)
     """http: at most so many requests in flight; fewer when the server is overloaded."""
     timeout: float = Field(120.0, gt=0, le=86_400)
@@ -50,4 +54,11 @@ class LanguageModel(Section):
     def _server_named(self) -> "LanguageModel":
         if self.engine == "http" and not self.base_url:
             raise ValueError("llm.engine http needs llm.base_url, such as http://localhost:8000/v1")
+        check_server(self)
+        check_fields({"extra_body": self.extra_body}, set(), self.key)
         return self
+
+    @classmethod
+    def key(cls, name: str) -> str:
+        """What errors call a setting."""
+        return f"llm.{name}"

@@ -159,7 +159,7 @@ def _refuse_secrets(values: Any, where: str, path: str = "") -> None:
         if path.endswith(".api_key_variable"):
             remedy = f"write the name alone, without ${{}}: {_VARIABLE.findall(values)[0]}"
             raise UserError(where, f"{path} holds the key in place of a variable's name", remedy)
-        if ".extra_body" in path:
+        if "extra_body." in f"{path}.":
             remedy = "give the key by api_key_variable: what stands here is written into the run"
             raise UserError(where, f"{path} reads an environment variable", remedy)
 

@@ -1,11 +1,16 @@
 """An embedder that a server may have: what the sections `retriever` and `teacher` share, and what
 the commands ask that take a served model."""
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from distill.recipe.section import Section
+from distill.recipe.server import check_fields, check_server
+
+_FLAGS = {"base_url", "api_key_variable", "max_tokens", "device", "dtype"}
+"""Settings that have an option of their own in commands."""
 
 
 class Served(Section):
@@ -18,9 +23,20 @@ class Served(Section):
     """Tokens computed at once, padding included; null: 1,024 on a CPU, 65,536 on a GPU."""
 
     base_url: str | None = None
-    """Where an OpenAI-compatible server embeds, such as http://localhost:8000/v1."""
+    """Where an OpenAI-compatible server embeds, such as http://localhost:8000/v1. A query that is
+    no key, such as Azure's ?api-version=..., goes with each request."""
     api_key_variable: str = "OPENAI_API_KEY"
     """The environment variable that holds its key; the key itself is never written down."""
+    api_key_header: str = "Authorization"
+    """The header that the key is sent in; in any other than this without the word Bearer."""
+    extra_body: dict[str, Any] = {}
+    """Further fields of each request, such as {"dimensions": 256}."""
+    query_extra_body: dict[str, Any] = {}
+    document_extra_body: dict[str, Any] = {}
+    """The same of each side's requests alone, such as {"input_type": "query"}. A text that is of no
+    side goes with the documents' fields, unless `extra_body` holds others of the same name."""
+    batch_texts: int | None = Field(None, gt=0)
+    """Texts in one request; null: 32, and fewer where the server takes no more."""
     query_prompt: str = ""
     document_prompt: str = ""
     """Put before each text where a server embeds; a sentence-transformers model carries its own."""
@@ -38,7 +54,29 @@ class Served(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _asked_as_servers_are(self) -> "Served":
+        check_server(self)
+        check_fields(self.extra_fields, {"model", "input"}, self.key)
+        return self
+
+    @property
+    def extra_fields(self) -> dict[str, dict[str, Any]]:
+        """The fields beyond OpenAI's that change vectors, by setting; those that are set alone."""
+        names = ("extra_body", "query_extra_body", "document_extra_body")
+        return {name: of for name in names if (of := getattr(self, name))}
+
+    @property
+    def fields_identity(self) -> dict[str, str]:
+        """The same as JSON, for fingerprints; nothing where none is set."""
+        return {name: json.dumps(of, sort_keys=True) for name, of in self.extra_fields.items()}
+
     @classmethod
     def key(cls, name: str) -> str:
-        """What errors call a setting: retriever.base_url, or --base-url."""
-        return f"{cls.section}.{name}" if cls.section else "--" + name.replace("_", "-")
+        """What errors call a setting: retriever.base_url; of a command, --base-url or --embedder
+        batch_texts."""
+        if cls.section:
+            return f"{cls.section}.{name}"
+        if name == "model":
+            return "the model's name"
+        return "--" + name.replace("_", "-") if name in _FLAGS else f"--embedder {name}"

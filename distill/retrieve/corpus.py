@@ -27,6 +27,7 @@ def identity(retriever: Retriever) -> dict[str, object]:
     and the address is no part of it."""
     settings = retriever.model_dump(include=_ALWAYS)
     settings |= retriever.model_dump(include=_WHERE_CHANGED, exclude_defaults=True)
+    settings |= retriever.fields_identity
     served = retriever.base_url is not None
     settings["revision"] = "served" if served else revision(retriever.model)
     dtype = "float32" if served else computed_dtype(retriever.dtype, retriever.device)

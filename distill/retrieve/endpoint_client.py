@@ -1,153 +1,271 @@
-"""Asks an `/embeddings` endpoint, again where a fault may pass. The key goes into the header of a
-request and nowhere else: not into errors, even where the server repeats it."""
+"""Asks an `/embeddings` endpoint for vectors, in requests that the server takes.
 
-import json
-import random
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+How many texts and how long a text it takes, no server says beforehand: what it refuses is divided,
+and one text that is too long by itself is cut, until it is taken. A text's cut depends on the text
+and the server alone, never on what was asked beside it, so that its vector does not either.
+"""
 
-import httpx
+import logging
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.http_server import checked_url, key_of, retry_after
+from distill.llm.http_client import Ask, Client
+from distill.llm.http_faults import Refused
 from distill.recipe import Served
+from distill.retrieve.endpoint_reply import read_vectors
 
-_PASSING = {408, 409, 425, 429}
-_FIRST_WAIT = 0.5
-_LONGEST_BACK_OFF = 60.0
-_LONGEST_WAIT = 600.0
-"""Seconds for which a server may ask to be left alone; beyond that the job ends."""
-T = TypeVar("T")
+Arrived = Callable[[list[int], NDArray[np.float64]], None]
+"""(numbers of texts, their vectors (texts, dimensions))"""
+
+_FIRST_WAIT = 1.0
+_REPLY_BYTES = 16 << 20
+_REPLY_BYTES_A_TEXT = 512 << 10
+"""16,384 numbers of 32 characters."""
+_MOST_CUTS = 40
+_SHARE = 0.7
+"""Of a text that is too long, where the server does not say how much too long it is."""
+_SAFETY = 0.95
+_SHORTEST = 32
+"""Bytes; a server that refuses so short a text does not refuse its length."""
+_STATUS = len("400:")
+_NUMBERS = re.compile(r"(?<![\w.])\d{1,7}(?![\d.]*\w)")
+_THINGS = r"(text|input|item|request|document|sentence|string|element)s?"
+_TOO_MANY = re.compile(
+    rf"batch.?size|array|too many {_THINGS}|number of {_THINGS}|{_THINGS} per"
+    rf"|(at most|up to|more than|maximum of|limit of) \d+ (\w+ )?{_THINGS}|larger than \d+",
+    re.IGNORECASE,
+)
+_log = logging.getLogger(__name__)
 
 
-class Malformed(Exception):
-    """A reply of status 200 that does not hold what was asked for."""
+@dataclass
+class _Batch:
+    """Numbers of texts.
 
+    Args:
+        of: the refused batch that this is a half of.
+        refused: why it was.
+        taken: so many of its halves were.
+    """
 
-class _Passing(Exception):
-    """A fault that may pass; `wait` are the seconds for which the server asks to be left alone."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wait = wait
-
-
-class _Halted(Exception):
-    """Another request of the same job has failed for good."""
+    numbers: list[int]
+    of: "_Batch | None" = None
+    refused: str = ""
+    taken: int = 0
 
 
 class EndpointClient:
-    """Safe to use from several threads.
+    """A server that embeds.
 
     Raises:
         UserError: if the address is none.
     """
 
     def __init__(self, served: Served, model: str) -> None:
-        self.url = checked_url(served.base_url or "", served.key)
+        self.http = Client(served, model, _FIRST_WAIT)
+        self.url = self.http.url
         self.model = model
         self._settings = served
-        self._key = key_of(served.api_key_variable)
-        self._http = httpx.Client(
-            headers=self._key.header,
-            timeout=served.timeout,
-            limits=httpx.Limits(max_connections=served.concurrency),
-        )
-        self._halt = threading.Event()
+        self._most_texts = sys.maxsize
+        self._most_bytes = sys.maxsize
+        self._said: set[str] = set()
 
-    @contextmanager
-    def job(self) -> Iterator[None]:
-        """Requests of one job: when it ends, by a fault or Ctrl-C, none of them is asked again."""
-        self._halt.clear()
-        try:
-            yield
-        finally:
-            self._halt.set()
+    def embed(
+        self,
+        texts: Sequence[str],
+        batches: Sequence[list[int]],
+        fields: dict[str, Any],
+        arrived: Arrived,
+    ) -> None:
+        """Ask for the vectors of all texts.
 
-    def embed(self, texts: list[str], read: Callable[[Any, int], T]) -> T:
-        """What `read` makes of the reply for these texts, given it and their number.
+        Args:
+            batches: the numbers of the texts that may be sent together.
+            fields: of each request, beside the model and its texts.
+            arrived: called with a request's vectors the moment they are there.
 
         Raises:
-            UserError: if the server refuses, or does not answer in spite of all retries. No key is
-                in it.
+            UserError: if the server refuses, does not answer in spite of all retries, or gives what
+                are no vectors. No key is in it.
         """
-        tries = 0
-        while True:
-            try:
-                return read(self._ask(texts), len(texts))
-            except Malformed as fault:
-                passing = _Passing(self._key.redact(str(fault)))
-            except _Passing as fault:
-                passing = fault
-            longest = passing.wait is not None and passing.wait > _LONGEST_WAIT
-            if tries == self._settings.retries or longest:
-                self._give_up(passing, tries)
-            wait = min(_LONGEST_BACK_OFF, _FIRST_WAIT * 2**tries) * random.uniform(0.5, 1.0)
-            self._sleep(max(wait, passing.wait or 0.0))
-            tries += 1
+        _Job(self, self.http, list(texts), batches, fields, arrived).run()
 
-    def _ask(self, texts: list[str]) -> Any:
-        """The parsed reply to one request, sent once."""
-        body = {"model": self.model, "input": texts, "encoding_format": "float"}
-        try:
-            reply = self._http.post(f"{self.url}/embeddings", json=body)
-        except httpx.TimeoutException as fault:
-            raise _Passing(f"no answer in time ({type(fault).__name__})") from None
-        except httpx.RequestError as fault:
-            raise _Passing(self._key.redact(f"{type(fault).__name__}: {fault}")) from None
-        if reply.status_code in _PASSING or reply.status_code >= 500:
-            wait = retry_after(reply.headers.get("retry-after"))
-            raise _Passing(self._said(reply), wait)
-        if reply.status_code != 200:
-            self._refuse(reply)
-        try:
-            return json.loads(reply.text)
-        except (ValueError, RecursionError):
-            raise _Passing(f"invalid JSON: {self._key.redact(reply.text[:80])!r}") from None
+    def first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
+        """The vector of one text, of shape (1, dimensions): finds out how the server is asked."""
+        found: list[NDArray[np.float64]] = []
+        refused: list[Refused] = []
+        for _ in range(2):
+            ask = self.ask([text], fields)
+            self.http.ask_all([ask], lambda _, v: found.append(v), lambda _, r: refused.append(r))
+            if found:
+                return found[0]
+            # Some servers do not say which field it is that they do not take.
+            if "encoding_format" in self.http.left_out:
+                break
+            self.http.left_out.add("encoding_format")
+        raise self.refused(refused[0], text)
 
-    def _sleep(self, seconds: float) -> None:
-        if self._halt.wait(seconds):
-            raise _Halted
+    def ask(self, texts: list[str], fields: dict[str, Any]) -> Ask:
+        count = len(texts)
+        return Ask(
+            "/embeddings",
+            {"model": self.model, "input": texts, "encoding_format": "float", **fields},
+            read=lambda reply: read_vectors(reply, count),
+            form="several" if count > 1 else "one",
+            most_bytes=_REPLY_BYTES + count * _REPLY_BYTES_A_TEXT,
+            keeps_words=False,
+        )
 
-    def _said(self, reply: httpx.Response) -> str:
-        """An error's status and the beginning of what the server says of it."""
-        text = " ".join(self._key.redact(reply.text).split())
-        return f"{reply.status_code}: {text[:300]}"
+    def takes(self, texts: Sequence[str]) -> int:
+        """How many of these, from the first on, the server may take in one request, as far as it
+        has shown; at least one."""
+        most = min(len(texts), self._most_texts)
+        room = self._most_bytes
+        for count, text in enumerate(texts[:most]):
+            room -= len(text.encode(errors="replace"))
+            if room < 0:
+                return max(1, count)
+        return most
 
-    # --- the end ------------------------------------------------------------------------------
+    def learn(self, texts: Sequence[str], reason: str, most: int | None = None) -> None:
+        """A refused request was too large: in texts where the server names how many it takes, in
+        length where it speaks of tokens, and else in texts."""
+        key = self._settings.key
+        if most is None and "token" in reason:
+            half = sum(len(text.encode(errors="replace")) for text in texts) // 2
+            self._most_bytes = min(self._most_bytes, half)
+            self.say("length", f"takes shorter requests ({reason}); so does {key('batch_tokens')}")
+            return
+        self._most_texts = min(self._most_texts, most or (len(texts) + 1) // 2)
+        self.say("texts", f"takes fewer texts in a request ({reason}): see {key('batch_texts')}")
 
-    def _give_up(self, fault: _Passing, tries: int) -> NoReturn:
-        asks = fault.wait is not None and fault.wait > _LONGEST_WAIT
-        what = f"did not answer for model {self.model!r} in {tries + 1} tries ({fault.reason})"
-        if asks:
-            what = f"asks to be left alone for {fault.wait:.0f} s ({fault.reason})"
-        remedy = "once the server is well, the same command continues"
-        if section := self._settings.section:
-            keys = f"{section}.concurrency, {section}.timeout and {section}.retries"
-            remedy = f"{remedy}; {keys} say how it is asked"
-        raise UserError(self.url, what, remedy)
+    def say(self, subject: str, what: str) -> None:
+        """Once a subject."""
+        if subject not in self._said:
+            self._said.add(subject)
+            _log.warning("%s %s", self.url, what)
 
-    def _refuse(self, reply: httpx.Response) -> NoReturn:
-        said, status = self._said(reply), reply.status_code
-        key, variable = self._settings.key, self._settings.api_key_variable
-        if status in (401, 403):
-            given = "refuses the key in" if self._key else "wants a key, and there is none in"
-            what = f"{given} {variable}, for model {self.model!r} ({said})"
-            remedy = f"set {variable} to a key that may use it ({key('api_key_variable')})"
-        elif status == 404:
-            what = f"does not embed with model {self.model!r} here ({said})"
-            name = key("model") if self._settings.section else "its name"
-            remedy = f"check {name}, and {key('base_url')}, which mostly ends in /v1"
-        elif reply.is_redirect:
-            place = self._key.redact(reply.headers.get("location", "nowhere"))
-            what = f"is not where model {self.model!r} is served: it redirects to {place}"
-            remedy = f"set {key('base_url')} to the address itself: redirects are not followed"
-        else:
-            what = f"refuses texts for model {self.model!r} ({said})"
-            remedy = (
-                f"mend what the server names: texts too long need a smaller {key('max_tokens')}"
-            )
-        raise UserError(self.url, what, remedy)
+    def say_cut(self, reason: str) -> None:
+        key = self._settings.key("max_tokens")
+        self.say(
+            "cut",
+            f"refuses texts that are too long ({reason}): each is cut to what it takes; a smaller "
+            f"{key} saves the refused requests",
+        )
+
+    def refused(self, fault: Refused, text: str) -> UserError:
+        """Of a text that the server takes at no length."""
+        key = self._settings.key
+        return UserError(
+            self.url,
+            f"refuses a text for model {self.model!r} ({fault.reason}): {text[:80]!r}",
+            f"mend what the server names: a field that it wants goes into {key('extra_body')}, or "
+            f"{key('query_extra_body')} and {key('document_extra_body')} where it is not the same "
+            "for both; or take the text out",
+        )
+
+
+class _Job:
+    """One call of `embed`: what is still to be sent, and what was divided."""
+
+    def __init__(
+        self,
+        client: EndpointClient,
+        http: Client,
+        texts: list[str],
+        batches: Sequence[list[int]],
+        fields: dict[str, Any],
+        arrived: Arrived,
+    ) -> None:
+        self._client = client
+        self._http = http
+        self._texts = texts
+        self._fields = fields
+        self._arrived = arrived
+        self._waiting = deque(_Batch(numbers) for numbers in batches)
+        self._sent: list[_Batch] = []
+        self._cuts: dict[int, int] = {}
+
+    def run(self) -> None:
+        while self._waiting:  # what was refused last comes back when the others have ended
+            self._sent = []
+            self._http.ask_all(self._asks(), self._came, self._refused)
+
+    def _asks(self) -> Iterator[Ask]:
+        while self._waiting:
+            batch = self._waiting.popleft()
+            texts = self._texts_of(batch)
+            most = self._client.takes(texts)
+            if most < len(texts):
+                self._waiting.appendleft(_Batch(batch.numbers[most:]))
+                batch = _Batch(batch.numbers[:most])
+            self._sent.append(batch)
+            yield self._client.ask(self._texts_of(batch), self._fields)
+
+    def _texts_of(self, batch: _Batch) -> list[str]:
+        return [self._texts[number] for number in batch.numbers]
+
+    def _came(self, place: int, vectors: NDArray[np.float64]) -> None:
+        batch = self._sent[place]
+        self._arrived(batch.numbers, vectors)
+        if (whole := batch.of) is not None:
+            whole.taken += 1
+            if whole.taken == 2:  # both halves as they were: together they were too much
+                self._client.learn(self._texts_of(whole), whole.refused)
+
+    def _refused(self, place: int, fault: Refused) -> None:
+        batch = self._sent[place]
+        if len(batch.numbers) > 1:
+            self._divide(batch, fault)
+            return
+        [number] = batch.numbers
+        text = self._texts[number]
+        cuts = self._cuts.get(number, 0)
+        size = len(text.encode(errors="replace"))
+        if not fault.too_long or cuts == _MOST_CUTS or size <= _SHORTEST:
+            raise self._client.refused(fault, text)
+        self._client.say_cut(fault.reason)
+        self._cuts[number] = cuts + 1
+        self._texts[number] = cut(text, int(size * share_that_fits(fault.reason, size)))
+        self._waiting.append(batch)
+
+    def _divide(self, batch: _Batch, fault: Refused) -> None:
+        if most := most_named(fault.reason, len(batch.numbers)):
+            self._client.learn(self._texts_of(batch), fault.reason, most)
+            self._waiting.appendleft(batch)
+            return
+        batch.refused = fault.reason
+        middle = (len(batch.numbers) + 1) // 2
+        parts = (batch.numbers[:middle], batch.numbers[middle:])
+        self._waiting.extend(_Batch(numbers, of=batch) for numbers in parts)
+
+
+def most_named(reason: str, sent: int) -> int | None:
+    """The most texts in a request that a refusal names; None where it is not about their number."""
+    if not _TOO_MANY.search(reason):
+        return None
+    numbers = [int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])]
+    return max((number for number in numbers if 0 < number < sent), default=None)
+
+
+def share_that_fits(reason: str, size: int) -> float:
+    """Of a text of `size` bytes that is too long: by the two numbers of tokens that the server
+    names, its own and the most, with some to spare; `_SHARE` where it names none."""
+    numbers = sorted({int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])})
+    given = [number for number in numbers if size / 20 <= number <= size + 8]
+    limits = [number for number in numbers if given and 16 <= number < given[-1]]
+    return max(0.05, _SAFETY * limits[-1] / given[-1]) if limits else _SHARE
+
+
+def cut(text: str, size: int) -> str:
+    """The beginning of a text, of at most so many bytes of UTF-8: a token of Chinese has as many
+    bytes as one of English, and far fewer characters."""
+    return text.encode(errors="replace")[: max(1, size)].decode(errors="ignore") or text[:1]

@@ -51,6 +51,7 @@ def teacher_identity(settings: Teacher, model: str) -> dict[str, str | int]:
     if served:
         found["query_prompt"] = settings.query_prompt
         found["document_prompt"] = settings.document_prompt
+        found |= settings.fields_identity
     return found
 
 

@@ -9,9 +9,8 @@ from servers import MODEL, TinyModel, body_is, completion, says, serving, status
 from distill.errors import UserError
 from distill.llm import ScoreRequest
 from distill.llm.http_engine import HTTPEngine
-from distill.llm.http_logprobs import prompt_logprobs, read_top, tail_score, word_logprob
+from distill.llm.http_logprobs import prompt_logprobs, read_top, tail, word_logprob
 from distill.llm.http_scoring import first_token_odds, graded_answer
-from distill.llm.protocol import Score
 from distill.llm.transformers_engine import TransformersEngine
 from distill.recipe import LanguageModel
 
@@ -226,15 +225,19 @@ def test_a_server_without_any_log_probabilities_says_so(make):
         make(server.url).score([VERDICTS])
 
 
-def test_a_text_that_the_server_refuses_ends_scoring(make, model):
+def test_a_text_that_the_server_refuses_has_a_fault_and_the_others_their_scores(make, model):
     with serving(model) as server:
         engine = make(server.url)
         assert engine.can_score
         server.rule = lambda body: (
             status(400, "context length") if "moon" in body["prompt"] else None
         )
-        with pytest.raises(UserError, match="refuses a text"):
-            engine.score(REQUESTS)
+        [[bees, moon], [tides]] = engine.score(REQUESTS)
+    assert "context length" in moon.fault
+    assert "context length" in tides.fault
+    assert math.isnan(moon.logprob)
+    assert bees.logprob < 0
+    assert bees.fault is None
 
 
 def test_an_empty_continuation_is_refused(make):
@@ -255,17 +258,17 @@ def test_a_malformed_reply_of_a_scoring_server_is_asked_again(make, model):
 
 def test_tokens_that_spell_a_character_together_all_count():
     tokens = [("<s>", None), ("q", -1.0), (" ", -2.0), ("", -3.0), ("é", -4.0), ("t", -5.0)]
-    assert tail_score(tokens, "ét") == Score(-12.0, 3)
-    assert tail_score(tokens, " ét") == Score(-14.0, 4)
-    assert tail_score(tokens, " xy") is None
+    assert tail(tokens, "ét") == [-3.0, -4.0, -5.0]
+    assert tail(tokens, " ét") == [-2.0, -3.0, -4.0, -5.0]
+    assert tail(tokens, " xy") is None
 
 
 def test_a_token_over_the_border_counts_whole():
-    assert tail_score([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == Score(-3.0, 2)
+    assert tail([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == [-1.0, -2.0]
 
 
 def test_the_first_token_has_no_probability():
-    assert tail_score([("Ab", None), ("c", -2.0)], "bc") is None
+    assert tail([("Ab", None), ("c", -2.0)], "bc") is None
 
 
 def test_prompt_logprobs_as_vllm_writes_them():

@@ -1,0 +1,135 @@
+"""The key to a server: taken from the environment, sent in one header, and written nowhere.
+
+A server that repeats the key in an error does so as it likes: as JSON writes it, as an address
+writes it, within HTML, in base64. Whatever is shown or kept goes through `Key.redact` first.
+"""
+
+import base64
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from distill.errors import UserError
+
+_MASK = "[key]"
+_SHORTEST_SECRET = 8
+"""Local servers take any word as a key, and a word may stand in what an LLM writes."""
+_BEARER = "authorization"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TAKEN = {"host", "content-length", "content-type", "transfer-encoding", "connection", "cookie"}
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key, or none. Its repr does not hold it.
+
+    Args:
+        name: of the header that it is sent in; behind the word Bearer in `Authorization`, alone in
+            any other (Azure's is `api-key`).
+    """
+
+    _secret: str = field(repr=False)
+    name: str = "Authorization"
+
+    def __bool__(self) -> bool:
+        return bool(self._secret)
+
+    @property
+    def header(self) -> dict[str, str]:
+        if not self._secret:
+            return {}
+        bearer = "Bearer " if self.name.lower() == _BEARER else ""
+        return {self.name: bearer + self._secret}
+
+    def redact(self, text: str) -> str:
+        """`text`, a server's error, without the key, however it is spelt there."""
+        return self._pattern.sub(_MASK, text) if self._secret else text
+
+    def redact_written(self, text: str) -> str:
+        """`text`, a server's reply, without the key if that is long enough to be a secret."""
+        return self.redact(text) if len(self._secret) >= _SHORTEST_SECRET else text
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        forms = [self._secret]
+        if len(self._secret) >= _SHORTEST_SECRET:
+            forms += [*_in_base64(self._secret), self._secret.encode().hex()]
+        return re.compile("|".join("".join(map(_spelt, form)) for form in forms))
+
+
+def key_of(variable: str, name: str = "Authorization") -> Key:
+    """The key that an environment variable holds, for the header `name`.
+
+    Raises:
+        UserError: if it cannot be sent in a header. The message does not hold it.
+    """
+    secret = os.environ.get(variable, "").strip()
+    if not (secret.isascii() and secret.isprintable()) or " " in secret:
+        raise UserError(
+            variable,
+            "holds something that cannot be an API key: a blank or a character beyond ASCII",
+            f"set {variable} to the key alone, on one line",
+        )
+    return Key(secret, name)
+
+
+def check_variable(variable: str, where: str) -> str:
+    """`variable`, which is a name.
+
+    Raises:
+        UserError: if it is none, as where the key itself is given in its place. It is not shown.
+    """
+    if not _NAME.fullmatch(variable):
+        raise UserError(
+            where,
+            "is no name of an environment variable (it may be the key itself)",
+            "put the key into the environment and here its variable's name, such as OPENAI_API_KEY",
+        )
+    return variable
+
+
+def check_header(name: str, where: str) -> str:
+    """`name`, which a key can be sent under.
+
+    Raises:
+        UserError: if it is no name of a header, or of one that means something else.
+    """
+    if not _HEADER.fullmatch(name) or name.lower() in _TAKEN:
+        raise UserError(
+            where,
+            f"{name[:40]!r} is no header that a key can be sent in",
+            "give its name alone, such as api-key or X-API-Key; the key is read from the "
+            "environment",
+        )
+    return name
+
+
+def _in_base64(secret: str) -> list[str]:
+    """What base64 makes of the secret wherever it begins within the encoded bytes, short of the
+    characters that depend on its neighbours too."""
+    found = []
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + secret.encode()).decode()
+        whole = encoded[(before * 8 + 5) // 6 : (before + len(secret)) * 8 // 6]
+        found += [whole, whole.translate(str.maketrans("+/", "-_"))]
+    return list(dict.fromkeys(found))
+
+
+def _spelt(character: str) -> str:
+    """A pattern of the ways to write a character: as it is, behind backslashes, by its number in
+    JSON, an address or HTML."""
+    code = f"{ord(character):02x}"
+    ways = [
+        rf"\\*{re.escape(character)}",
+        rf"\\+(?i:u00{code})",
+        rf"\\+(?i:x{code})",
+        rf"%(?:25)*(?i:{code})",
+        rf"&(?:amp;)*#(?i:x0*{code});",
+        rf"&(?:amp;)*#0*{ord(character)};",
+    ]
+    if character in _ENTITIES:
+        ways.append(f"&(?:amp;)*{_ENTITIES[character]};")
+    return f"(?:{'|'.join(ways)})"

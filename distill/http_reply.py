@@ -1,0 +1,127 @@
+"""What a server sends back: read within limits, and never trusted.
+
+A reply may be endless, a bomb of gzip, nested a hundred thousand deep, or hold escapes that write
+to the terminal of whoever reads an error.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+
+_PIECE = 1 << 20
+_UNSUSPICIOUS = 4 << 20
+"""Bytes up to which a reply may be packed as tightly as it likes."""
+_MOST_RATIO = 100
+"""Of bytes unpacked to bytes sent; JSON of numbers or prose has 2 to 10."""
+_LONGEST = 300
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, the cursor, the screen
+    r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC and others: titles, links
+    r"|\x9b[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Controls, and marks that turn the direction of writing."""
+
+
+class BadBody(Exception):
+    """A body that cannot be what was asked for."""
+
+
+class HalfBody(Exception):
+    """A packed body that broke off or is damaged."""
+
+
+async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
+    """The body of a streamed reply, unpacked.
+
+    Raises:
+        BadBody: if it is longer than `most_bytes`, packed in a way that was not asked for, or a
+            bomb. No more than that is read.
+        HalfBody: if it cannot be unpacked.
+    """
+    if int(_digits(response.headers.get("content-length"))) > most_bytes:
+        raise BadBody(f"a reply of more than {_megabytes(most_bytes)}")
+    unpack = _unpacker(response.headers.get("content-encoding", "").strip().lower())
+    parts: list[bytes] = []
+    sent = size = 0
+    async for chunk in response.aiter_raw():
+        sent += len(chunk)
+        for part in unpack(chunk):
+            size += len(part)
+            if size > most_bytes:
+                raise BadBody(f"a reply of more than {_megabytes(most_bytes)}")
+            if size > max(_UNSUSPICIOUS, _MOST_RATIO * sent):
+                raise BadBody(f"a reply that unpacks to over {_MOST_RATIO} times its length")
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
+    """Unpacks chunk after chunk, in pieces, so that a bomb is seen before it goes off."""
+    if encoding in ("", "identity"):
+        return lambda chunk: iter((chunk,))
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise BadBody(f"a reply packed as {plain(encoding)[:40]!r}, which was not asked for")
+    state: list[Any] = []
+
+    def unpack(chunk: bytes) -> Iterator[bytes]:
+        if not state:
+            state.append(zlib.decompressobj(_window(encoding, chunk)))
+        try:
+            while chunk and not state[0].eof:
+                yield state[0].decompress(chunk, _PIECE)
+                chunk = state[0].unconsumed_tail
+        except zlib.error as fault:
+            raise HalfBody(f"a reply whose {encoding} is damaged ({fault})") from None
+
+    return unpack
+
+
+def _window(encoding: str, chunk: bytes) -> int:
+    """zlib's number for a format; deflate comes with zlib's header or, against the rule, bare."""
+    if encoding != "deflate":
+        return 16 + zlib.MAX_WBITS
+    return zlib.MAX_WBITS if chunk[0] & 0x0F == 8 else -zlib.MAX_WBITS
+
+
+def text_of(body: bytes) -> str:
+    """A body as text, whatever of Unicode's encodings it is in."""
+    return body.decode(json.detect_encoding(body), "replace")
+
+
+def parse_json(text: str) -> Any:
+    """
+    Raises:
+        BadBody: if it is no JSON, or JSON beyond any use (nested too deep, endless digits).
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise BadBody("JSON that is nested too deep") from None
+    except ValueError:
+        raise BadBody("no JSON") from None
+
+
+def plain(text: str) -> str:
+    """`text` on one line, without what a terminal would obey."""
+    bare = _UNSEEN.sub("", _ESCAPES.sub("", text.encode(errors="replace").decode()))
+    return " ".join(bare.split())
+
+
+def beginning(text: str, longest: int = _LONGEST) -> str:
+    """The beginning of a text, plain; of a long one no more is looked at than is needed."""
+    said = plain(text[: 20 * longest])
+    return said if len(said) <= longest else said[: longest - 3] + "..."
+
+
+def _digits(value: str | None) -> str:
+    return value if value and value.isascii() and value.isdigit() and len(value) < 20 else "0"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size >> 20} MiB"

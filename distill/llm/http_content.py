@@ -1,0 +1,75 @@
+"""What a model wrote, in whichever of the forms that servers give a choice's content.
+
+A text is most common. Mistral gives a list of chunks, reasoning models thoughts beside the answer
+or, where the tokens ran out, in its place.
+"""
+
+from typing import Any, NamedTuple
+
+_TEXTS = ("text", "output_text")
+_THOUGHTS = ("thinking", "reasoning", "redacted_thinking", "reasoning_text")
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_THINKS = (
+    "raise the number of new tokens (generate.max_new_tokens), or switch thinking off by "
+    'llm.extra_body, such as {"chat_template_kwargs": {"enable_thinking": false}} or '
+    '{"reasoning_effort": "none"}'
+)
+
+
+class Content(NamedTuple):
+    """`fault` says, in words, why there is no text."""
+
+    text: str
+    fault: str | None = None
+
+
+def content_of(choice: dict[str, Any]) -> Content:
+    """The text of a choice as a server gave it, of either endpoint."""
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        given = message if "message" in choice else choice.get("text")
+        return _read(given)
+    found = _read(message.get("content"))
+    if found.text or (found.fault and message.get("content") is not None):
+        return found
+    refused = message.get("refusal")
+    if isinstance(refused, str) and refused:
+        return Content(refused)
+    if any(message.get(field) for field in _THOUGHT_FIELDS):
+        cut = choice.get("finish_reason") == "length"
+        how = "thought until its tokens ran out" if cut else "thought"
+        return Content("", f"the model {how} and wrote no answer: {_THINKS}")
+    if message.get("tool_calls"):
+        return Content("", "the model called a tool and wrote no answer")
+    return Content("") if choice.get("finish_reason") == "content_filter" else found
+
+
+def is_plain(choice: dict[str, Any]) -> bool:
+    """Whether the choice's text is all that there is to keep of it."""
+    message = choice.get("message")
+    given = choice.get("text")
+    if isinstance(message, dict):
+        content = message.get("content")
+        given = message.get("refusal") if content is None else content
+    return isinstance(given, str) and content_of(choice).fault is None
+
+
+def _read(content: Any) -> Content:
+    if isinstance(content, str):
+        return Content(content)
+    if content is None:
+        return Content("", "the server gave null in the place of a text")
+    chunks = content if isinstance(content, list) else [content]
+    texts: list[str] = []
+    for chunk in chunks:
+        kind = chunk.get("type") if isinstance(chunk, dict) else None
+        if isinstance(chunk, str):
+            texts.append(chunk)
+        elif kind in _TEXTS and isinstance(chunk.get("text"), str):
+            texts.append(chunk["text"])
+        elif kind not in _THOUGHTS:
+            named = f"a chunk of type {str(kind)[:40]!r}" if kind else "a chunk without a type"
+            return Content("", f"the server's content holds {named}, which is no text")
+    if chunks and not texts:
+        return Content("", f"the model thought and wrote no answer: {_THINKS}")
+    return Content("".join(texts))
