@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from types import ModuleType
+from typing import Any
 
 
 def install_command(extra: str) -> str:
@@ -10,7 +11,23 @@ def install_command(extra: str) -> str:
     return f"in distill's checkout: pip install -e '.[{extra}]'"
 
 
-class UserError(Exception):
+class DistillError(Exception):
+    """What every exception of distill's own is: one that crosses the border of a process whole,
+    with its message and its fields, whatever its constructor takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(
+    kind: type[DistillError], arguments: tuple[Any, ...], fields: dict[str, Any]
+) -> DistillError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(fields)
+    return error
+
+
+class UserError(DistillError):
     """Bad input. `where` names the file and row, `what` the fault, `remedy` the way out.
 
     The command line prints the three and exits with code 2, without a traceback.

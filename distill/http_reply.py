@@ -28,11 +28,11 @@ _UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 """Controls, and marks that turn the direction of writing."""
 
 
-class BadBody(Exception):
+class BadBody(DistillError):
     """A body that cannot be what was asked for."""
 
 
-class HalfBody(Exception):
+class HalfBody(DistillError):
     """A packed body that broke off or is damaged."""
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from distill.errors import UserError
+from distill.errors import DistillError, UserError
 from distill.files import explain_os_error
 
 T = TypeVar("T")
@@ -205,7 +205,7 @@ def parse_json(text: str, where: str, remedy: str, checked: bool = True) -> Any:
     return value
 
 
-class _KeyTwiceError(Exception):
+class _KeyTwiceError(DistillError):
     pass
 
 

@@ -136,12 +136,12 @@ def _is_of(example_id: str, query_id: str) -> bool:
 
 
 def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console) -> None:
-    from distill.tables import DROPPED, read_shard
+    from distill.tables import DROPPED, read_shard, shard_number
 
     pattern = "*/.stage/dropped-*.parquet" if stage == "dropped" else f"{stage}/.stage/dropped-*"
     dropped = (
         (path.parent.parent.name, row)
-        for path in sorted(run.glob(pattern))
+        for path in sorted(run.glob(pattern), key=lambda p: (p.parent.parent.name, shard_number(p)))
         for row in read_shard(DROPPED, path)
     )
     for name, row in islice(dropped, skip, skip + rows):

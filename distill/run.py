@@ -4,6 +4,7 @@ and a manifest. Killed at any moment, the same command continues and ends with t
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shutil
@@ -22,11 +23,21 @@ from distill.files import read_json, write_json
 from distill.interrupt import Interrupt
 from distill.processes import is_main
 from distill.progress import Progress, Tokens
-from distill.tables import DROPPED, Row, Table, read_rows, write_shard
+from distill.tables import (
+    DROPPED,
+    Row,
+    Table,
+    read_rows,
+    shard_name,
+    shard_number,
+    shards,
+    write_shard,
+)
 
 Overwrite = Literal["never", "stale", "always"]
 T = TypeVar("T")
-
+_LOG = logging.getLogger(__name__)
+_MANY_SHARDS = 20_000
 _VERSIONED = (
     "torch transformers sentence-transformers faiss-cpu faiss-gpu-cu12 bm25s datasets mteb numpy "
     "pyarrow"
@@ -74,10 +85,8 @@ class Stage:
         """Add the shards' figures up into the manifest and mark the stage complete."""
         manifest = self.manifest
         seconds, rows, counts = 0.0, 0, Counter[str]()
-        for name in sorted(os.listdir(self.book)):
-            if not name.startswith("part-"):
-                continue
-            shard = read_json(self.book / name)
+        for path in self.books():
+            shard = read_json(path)
             seconds += shard["seconds"]
             rows += shard["rows"]
             counts.update(shard["counts"])
@@ -99,10 +108,11 @@ class Stage:
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
         tokens: Tokens | None = None,
+        key: str | None = None,
     ) -> None:
         """Do `work` on every item whose shard is not there yet, and commit each as it is done. See
         `map_together`."""
-        self.map_together(table, items, lambda some: [*map(work, some)], 1, size, unit, tokens)
+        self.map_together(table, items, lambda some: [*map(work, some)], 1, size, unit, tokens, key)
 
     def map_together(
         self,
@@ -113,6 +123,7 @@ class Stage:
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
         tokens: Tokens | None = None,
+        key: str | None = None,
     ) -> None:
         """Do `work` on all items whose shards are not there yet, so many of them together, for an
         engine that is busier with more at once, and commit their shards.
@@ -128,13 +139,24 @@ class Stage:
             work: gives a shard for each item.
             size: how many `unit`s an item is; asked of every item before the first is worked on.
             tokens: an engine's counters, for the progress bar.
+            key: of the recipe, which makes the shards larger: named where they are too many.
 
         Raises:
             KeyboardInterrupt: after SIGINT or SIGTERM.
         """
-        missing = [i for i in range(len(items)) if not self._path(i).exists()]
+        paths = self._paths(len(items))
+        missing = [i for i, path in enumerate(paths) if not path.exists()]
         if self.complete and not missing:
             return
+        if key is not None and len(items) > _MANY_SHARDS:
+            _LOG.warning(
+                "%s: %d shards, more than %d: files so many are slow to list and to open; raise "
+                "%s for larger ones",
+                self.folder,
+                len(items),
+                _MANY_SHARDS,
+                key,
+            )
         total = sum(size(item) for item in items)
         done = total - sum(size(items[i]) for i in missing)
         with Interrupt() as interrupt, Progress(self.name, total, unit, done, tokens) as progress:
@@ -144,12 +166,15 @@ class Stage:
                 shards = work([items[i] for i in some])
                 seconds = (time.perf_counter() - begun) / len(some)
                 for i, shard in zip(some, shards, strict=True):
-                    self._commit(table, self._path(i), shard, seconds)
+                    self._commit(table, paths[i], shard, seconds)
                     progress.advance(size(items[i]))
                 interrupt.stop_if_asked()
 
-    def _path(self, shard: int) -> Path:
-        return self.folder / f"part-{shard:05d}.parquet"
+    def _paths(self, count: int) -> list[Path]:
+        """Of so many shards. What has a shorter name, as names used to be, keeps it."""
+        named = {shard_number(path): path.stem for path in [*self.books(), *shards(self.folder)]}
+        stems = (named.get(number, shard_name(number, count)) for number in range(count))
+        return [self.folder / f"{stem}.parquet" for stem in stems]
 
     def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
         write_shard(DROPPED, self.book / f"dropped-{path.name}", shard.dropped)
@@ -161,10 +186,14 @@ class Stage:
         write_json(self.book / f"{path.stem}.json", figures)
         write_shard(table, path, shard.rows)
 
+    def books(self) -> list[Path]:
+        """Where the figures of the shards are kept, in the shards' order."""
+        return sorted(self.book.glob("part-*.json"), key=shard_number)
+
     def counts(self) -> Counter[str]:
         """What the shards that stand have counted."""
         counts: Counter[str] = Counter()
-        for path in sorted(self.book.glob("part-*.json")):
+        for path in self.books():
             counts.update(read_json(path)["counts"])
         return counts
 

@@ -55,6 +55,44 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(tmp_path):
     assert read_json(tmp_path / "cut/words/.stage/manifest.json")["counts"] == {"kept": 3}
 
 
+def narrow_names(folder: Path) -> None:
+    """Rename a stage's shards as if names had one digit: beyond nine they do not sort as text."""
+    for path in [*folder.glob("*.parquet"), *folder.glob(".stage/*part-*")]:
+        before, _, number = path.stem.rpartition("-")
+        path.rename(path.with_name(f"{before}-{int(number)}{path.suffix}"))
+
+
+def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
+    items, done = [f"word {n}" for n in range(25)], []
+
+    def work(item: str) -> Shard:
+        done.append(item)
+        return shard_of(item)
+
+    for _ in range(2):
+        with Run(tmp_path) as run:
+            stage = run.stage("words", {})
+            stage.map_shards(DROPPED, items, work)
+            stage.finish()
+        narrow_names(stage.folder)
+        (stage.folder / "part-11.parquet").unlink()
+    assert done == [*items, items[11]]
+    with Run(tmp_path) as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, items, work)
+        stage.finish()
+    assert [row["item_id"] for row in stage.rows(DROPPED)] == items
+    assert stage.manifest["rows"] == 25
+
+
+def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("distill.run._MANY_SHARDS", 2)
+    with Run(tmp_path) as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, ITEMS, shard_of, key="generate.shard_size")
+    assert [r.getMessage() for r in caplog.records if "generate.shard_size" in r.getMessage()]
+
+
 def test_shards_done_together_are_those_done_one_by_one(tmp_path):
     calls = []
 

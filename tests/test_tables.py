@@ -3,7 +3,15 @@
 import pytest
 
 from distill.errors import UserError
-from distill.tables import DROPPED, PASSAGES, read_shard, write_shard
+from distill.tables import (
+    DROPPED,
+    PASSAGES,
+    Reader,
+    read_rows,
+    read_shard,
+    shard_name,
+    write_shard,
+)
 
 ROW = {"passage_id": "1", "title": "", "text": "Bees dance.", "source": "here"}
 
@@ -37,3 +45,21 @@ def test_a_table_of_another_kind_and_a_broken_file_are_named(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match=r"broken\.parquet"):
         read_shard(DROPPED, tmp_path / "broken.parquet")
+
+
+def test_shards_are_in_the_order_of_their_numbers_whatever_the_width_of_their_names(tmp_path):
+    numbers = [99_999, 100_000, 100_001, 1_000_000, 7, 20]
+    for number in numbers:
+        name = tmp_path / f"part-{number:05d}.parquet"
+        write_shard(PASSAGES, name, [ROW | {"passage_id": str(number)}])
+    expected = [str(number) for number in sorted(numbers)]
+    assert [row["passage_id"] for row in read_rows(PASSAGES, tmp_path)] == expected
+    reader = Reader(PASSAGES, tmp_path)
+    assert [reader[i]["passage_id"] for i in range(len(reader))] == expected
+
+
+def test_all_names_of_a_table_are_as_wide_as_its_last_and_five_digits_at_least():
+    assert shard_name(7, 100) == "part-00007"
+    assert shard_name(7, 100_000) == "part-00007"
+    assert shard_name(7, 100_001) == "part-000007"
+    assert shard_name(100_000, 100_001) == "part-100000"

@@ -258,6 +258,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
         size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
         unit="prompts",
         tokens=lambda: engine.tokens,
+        key="generate.shard_size",
     )
     stage.finish(tokens={key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens})
     return stage

@@ -17,7 +17,7 @@ from distill.generate.fret import (
 from distill.prompts import Prompt
 from distill.recipe import Recipe
 from distill.run import Run, Stage, fingerprint, open_stage
-from distill.tables import GENERATIONS, Row, read_shard
+from distill.tables import GENERATIONS, Row, read_shard, shard_number, shards
 
 
 def show_prompt(
@@ -100,8 +100,8 @@ def _replies(
         return []
     place, sample = divmod(row, recipe.generate.samples)
     number = place // len(plan.shards()[0])
-    path = folder / f"part-{number:05d}.parquet"
-    if not path.exists():
+    path = {shard_number(path): path for path in shards(folder)}.get(number)
+    if path is None:
         return []
     passage_id = plan[row].passage["passage_id"]
     return [

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import httpx
 
-from distill.errors import UserError
+from distill.errors import DistillError, UserError
 from distill.http_connect import Connections
 from distill.http_key import Key, key_of
 from distill.http_reply import BadBody, HalfBody, beginning, parse_json, read_body, text_of
@@ -79,7 +79,7 @@ class Ask(NamedTuple):
     """Whether what `read` takes may hold what the server wrote, and so the key."""
 
 
-class _Halted(Exception):
+class _Halted(DistillError):
     """Given up because the job has ended in the meantime."""
 
 

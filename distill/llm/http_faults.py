@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from distill.errors import DistillError
 from distill.http_reply import BadBody, beginning, parse_json
 from distill.http_server import retry_after
 
@@ -52,7 +53,7 @@ _NO_SUCH_MODEL = re.compile(
 )
 
 
-class Passing(Exception):
+class Passing(DistillError):
     """A fault that may pass. `status` is None where there was no whole reply; `wait` are the
     seconds for which the server asks to be left alone."""
 
@@ -83,7 +84,7 @@ class Malformed(Passing):
         self.whole = whole
 
 
-class Refused(Exception):
+class Refused(DistillError):
     """This prompt is refused, and would be again. `status` is None for a probe's that is not one of
     a prompt."""
 
@@ -98,7 +99,7 @@ class Refused(Exception):
         return self.status == 413 or bool(_TOO_LONG.search(self.reason))
 
 
-class UnknownField(Exception):
+class UnknownField(DistillError):
     """The server does not take this optional field."""
 
     def __init__(self, field: str, reason: str) -> None:
@@ -107,7 +108,7 @@ class UnknownField(Exception):
         self.reason = reason
 
 
-class Fatal(Exception):
+class Fatal(DistillError):
     """Nothing that is asked of this server will be answered."""
 
     def __init__(self, status: int, reason: str, no_such_model: bool = False) -> None:

@@ -44,7 +44,7 @@ def make_candidates(
         return _search([asked[i] for i in numbers], finder, retriever, ids, row_of, top_k)
 
     items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
-    stage.map_shards(CANDIDATES, items, work, size=len, unit="queries")
+    stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
     sample = [asked[i] for i in range(min(len(asked), size, _SAMPLE))]
     recall = finder.recall(_texts(sample, retriever), top_k)
     stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))

@@ -18,7 +18,7 @@ from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.figures import Judged, Tally, score_edges
 from distill.relabel.fuse import by_query
 from distill.relabel.negatives import draw_negatives, negative_pool, relevance_column
-from distill.run import Run, Shard, Stage, read_json, write_json
+from distill.run import Run, Shard, Stage, write_json
 from distill.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard, shards
 
 CHANGES_FILE = "changes.json"
@@ -230,8 +230,7 @@ def _judged(
 
 def _counted(stage: Stage, name: str) -> int:
     """A count over all shards of a stage that is not finished yet."""
-    books = stage.book.glob("part-*.json")
-    return sum(read_json(path)["counts"].get(name, 0) for path in books)
+    return stage.counts()[name]
 
 
 def _write_changes(stage: Stage, tally: Tally, passages: Stage) -> None:

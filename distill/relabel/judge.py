@@ -71,6 +71,7 @@ def make_judgements(
             size=lambda numbered: numbered[1].stop - numbered[1].start,
             unit="pairs",
             tokens=(lambda: engine.tokens) if engine else None,
+            key="relabel.shard_size",
         )
     spent = {k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens} if engine else {}
     stage.finish(**({"tokens": spent} if spent else {}))

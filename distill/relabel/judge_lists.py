@@ -65,7 +65,12 @@ def make_list_judgements(
             return _judge(judge, counts, settings, lists, texts_of_queries, cut, known, place)
 
         stage.map_shards(
-            JUDGEMENTS, range(len(paths)), work, unit="shards", tokens=lambda: engine.tokens
+            JUDGEMENTS,
+            range(len(paths)),
+            work,
+            unit="shards",
+            tokens=lambda: engine.tokens,
+            key="relabel.shard_size",
         )
     stage.finish(tokens={k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens})
     return stage

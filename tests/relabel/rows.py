@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from distill.run import Run, Stage
-from distill.tables import CANDIDATES, PASSAGES, QUERIES, Row, Table, write_shard
+from distill.run import Run, Shard, Stage
+from distill.tables import CANDIDATES, PASSAGES, QUERIES, Row, Table
 
 
 def prepare(
@@ -57,7 +57,6 @@ def _stage(run: Run, table: Table, shards: Sequence[list[Row]], *inputs: Stage) 
     content: dict[str, Any] = {"rows": [list(map(list, map(dict.items, s))) for s in shards]}
     stage = run.stage(table.name, content, inputs)
     if not stage.complete:
-        for number, rows in enumerate(shards):
-            write_shard(table, stage.folder / f"part-{number:05d}.parquet", rows)
-        stage.finish(rows=sum(map(len, shards)))
+        stage.map_shards(table, shards, Shard)
+        stage.finish()
     return stage

@@ -1,10 +1,12 @@
 """Ranks and their fusion."""
 
 import pytest
-from relabel.rows import candidate
+from relabel.rows import candidate, prepare
 
-from distill.recipe import Relabel
-from distill.relabel.fuse import label
+from distill.recipe import Recipe, Relabel
+from distill.relabel.fuse import label, make_labels
+from distill.run import Run, Shard
+from distill.tables import JUDGEMENTS, LABELS
 
 
 def candidates(ranks):
@@ -82,3 +84,36 @@ def test_what_a_ranker_could_not_judge_ranks_behind_what_it_judged():
     none_judged = labels([1, 2], {}, rankers=["ql"])
     assert [row["ql"] for row in none_judged] == [None, None]
     assert none_judged[0]["rrf"] > none_judged[1]["rrf"]
+
+
+def test_every_label_has_its_score_where_shards_are_more_than_their_names_are_wide(tmp_path):
+    asked = [("why", f"p{n}") for n in range(24)]
+    recipe = Recipe(name="r", relabel={"rankers": ["ql"], "shard_size": 1, "block": 4})
+
+    def made(folder, wide):
+        with Run(folder) as run:
+            texts = {seed: seed for _, seed in asked}
+            found = [[seed] for _, seed in asked]
+            candidates = prepare(run, texts, asked, found, shard_size=1)[-1]
+            judgements = run.stage("judgements-ql", {}, [candidates])
+            rows = [
+                {
+                    "query_id": f"q{n}",
+                    "passage_id": f"p{n}",
+                    "ranker": "ql",
+                    "score": -float(n),
+                    "tokens": 1,
+                }
+                for n in range(len(asked))
+            ]
+            judgements.map_shards(JUDGEMENTS, rows, lambda row: Shard([row]))
+            judgements.finish()
+            for stage in () if wide else (candidates, judgements):
+                for path in stage.folder.glob("*.parquet"):
+                    path.rename(path.with_name(f"part-{int(path.stem[5:])}.parquet"))
+            labels = make_labels(run, recipe, candidates, {"ql": (judgements, candidates)})
+            return labels.rows(LABELS)
+
+    narrow = made(tmp_path / "narrow", wide=False)
+    assert narrow == made(tmp_path / "wide", wide=True)
+    assert [row["ql"] for row in narrow] == [-float(n) for n in range(24)]

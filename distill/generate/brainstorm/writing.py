@@ -86,6 +86,7 @@ def write(
         size=len,
         unit="prompts",
         tokens=lambda: engine.tokens,
+        key="generate.brainstorm.shard_size",
     )
     stage.finish(tokens={name: n - before.get(name, 0) for name, n in engine.tokens.items()})
 

@@ -30,7 +30,7 @@ from distill.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 from distill.retrieve.corpus import identity as retriever_identity
 from distill.run import Run, Shard, Stage, fingerprint
-from distill.tables import PARSED, QUERIES, count_rows, read_shard, shards
+from distill.tables import PARSED, QUERIES, count_rows, read_shard, shard_number, shards
 
 _NAME = "queries"
 
@@ -114,9 +114,8 @@ def _make(
 def _recall(stage: Stage, seen: Seen) -> None:
     """Remember what the shards that stand already hold."""
     for path in shards(stage.folder):
-        number = int(path.stem.removeprefix("part-"))
         for place, row in enumerate(read_shard(QUERIES, path)):
-            seen.add(row["query"], ordinal(number, place))
+            seen.add(row["query"], ordinal(shard_number(path), place))
         seen.flush()
 
 
