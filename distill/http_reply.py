@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from distill.errors import DistillError
+
 _PIECE = 1 << 20
 _UNSUSPICIOUS = 4 << 20
 """Bytes up to which a reply may be packed as tightly as it likes."""
