@@ -135,6 +135,7 @@ def test_what_is_not_made_yet_is_left_out(tmp_path):
     assert "order by ql: b > a" in text
 
 
+@pytest.mark.bad_input("command line", "inspect --query of a query that is not there", "refused")
 def test_an_unknown_query_is_named(run):
     with pytest.raises(UserError, match="no query 'absent'"):
         shown(run, "absent")

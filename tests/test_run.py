@@ -121,6 +121,9 @@ def test_the_manifest_tells_settings_versions_rows_and_seconds(tmp_path):
     assert {"python", "torch", "distill"} <= manifest["versions"].keys()
 
 
+@pytest.mark.bad_input(
+    "run", "other settings than the run was made with", "refused, the keys named"
+)
 def test_other_settings_are_refused_and_named(tmp_path):
     before = fill(tmp_path, {"size": 3, "seed": 1})
     kept = content(before.folder)
@@ -151,6 +154,7 @@ def test_always_redoes_what_is_there(tmp_path):
     assert len(calls) == 6
 
 
+@pytest.mark.bad_input("run", "a folder that is no stage in the way", "refused, not written over")
 def test_a_folder_that_is_no_stage_is_not_written_over(tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "mine.txt").write_text("keep me")
@@ -165,6 +169,7 @@ def _hold(folder: Path, held, release) -> None:
         release.wait(30)
 
 
+@pytest.mark.bad_input("run", "a second process in the same run", "refused")
 def test_a_second_writer_is_refused(tmp_path):
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()

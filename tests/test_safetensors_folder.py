@@ -85,6 +85,9 @@ def test_a_conversion_that_was_killed_is_begun_again(file, monkeypatch):
     assert not list(folder.parent.glob("*.part"))
 
 
+@pytest.mark.bad_input(
+    "disk", "too little room for a converted model", "refused before anything is written"
+)
 def test_a_full_disk_is_said_before_anything_is_written(file, monkeypatch):
     path, _ = file
     full = shutil.disk_usage("/")._replace(free=1000)

@@ -95,6 +95,9 @@ def test_without_a_teacher_the_student_answers_alone(run, tmp_path):
     assert "names no teacher" in shown(answers)
 
 
+@pytest.mark.bad_input(
+    "command line", "search of a run without student, corpus or query", "refused"
+)
 def test_what_is_missing_is_named_with_the_remedy(run, tmp_path):
     with pytest.raises(UserError, match="is not a run"):
         search_run(tmp_path, QUERY)

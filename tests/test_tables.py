@@ -23,6 +23,7 @@ def test_rows_come_back_and_equal_rows_give_equal_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.bad_input("damage", "a row that does not fit its table", "refused, nothing left")
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -38,6 +39,7 @@ def test_a_wrong_row_is_refused_and_leaves_nothing(tmp_path, row, said):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.bad_input("damage", "a broken shard, or a table of another kind", "refused by name")
 def test_a_table_of_another_kind_and_a_broken_file_are_named(tmp_path):
     write_shard(PASSAGES, tmp_path / "part.parquet", [ROW])
     with pytest.raises(UserError, match=r"part\.parquet.*other columns"):

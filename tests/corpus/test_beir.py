@@ -44,6 +44,9 @@ def test_only_judged_queries_are_read(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.bad_input(
+    "BEIR folder", "corpus, queries or judgements are missing", "refused, the file named"
+)
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
 def test_missing_file(tmp_path: Path, name: str) -> None:
     folder = write_beir(tmp_path / "x")
@@ -53,6 +56,7 @@ def test_missing_file(tmp_path: Path, name: str) -> None:
     assert fault.value.where == str(folder / name)
 
 
+@pytest.mark.bad_input("BEIR folder", "an empty corpus", "refused")
 def test_empty_corpus(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "x")
     (folder / "corpus.jsonl").write_text("\n")

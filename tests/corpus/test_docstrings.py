@@ -50,6 +50,7 @@ def test_nothing_is_imported_or_printed_here(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.bad_input("corpus", "a package that is not installed", "refused by name")
 def test_package_that_is_not_installed() -> None:
     with pytest.raises(UserError, match="'no_such_package' is not installed"):
         public_objects(("no_such_package",))

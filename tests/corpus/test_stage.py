@@ -147,6 +147,7 @@ def test_bad_row_leaves_the_run_as_it_was(tmp_path: Path, row: dict[str, Any], w
     assert passages(tmp_path / "run", recipe(path=str(file)))[0].complete
 
 
+@pytest.mark.bad_input("corpus", "every text is too short", "refused with the counts")
 def test_nothing_left_names_the_counts(tmp_path: Path) -> None:
     file = jsonl(tmp_path)
     with pytest.raises(
@@ -159,6 +160,9 @@ def test_nothing_left_names_the_counts(tmp_path: Path) -> None:
         passages(tmp_path / "run", recipe(path=str(file)))
 
 
+@pytest.mark.bad_input(
+    "corpus", "no path, no dataset, a hub out of reach", "refused, the key named"
+)
 @pytest.mark.parametrize(
     ("corpus", "what"),
     [
@@ -176,12 +180,16 @@ def test_corpus_that_is_not_there(tmp_path: Path, corpus: dict[str, Any], what: 
         passages(tmp_path / "run", recipe(**corpus))
 
 
+@pytest.mark.bad_input("corpus", "a folder without a file of the kind", "refused")
 def test_folder_without_a_file_of_the_kind(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no \.parquet file"):
         passages(tmp_path / "run", recipe(source="parquet", path=str(tmp_path / "empty")))
 
 
+@pytest.mark.bad_input(
+    "columns", "Parquet or a dataset without the text column", "refused, columns listed"
+)
 def test_parquet_and_dataset_without_the_text_column(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     pq.write_table(pa.table({"_id": ["a"], "body": ["x"]}), tmp_path / "p" / "0.parquet")
@@ -199,6 +207,7 @@ def test_parquet_that_is_none(tmp_path: Path) -> None:
         passages(tmp_path / "run", recipe(source="parquet", path=str(tmp_path / "x.parquet")))
 
 
+@pytest.mark.bad_input("corpus", "a dataset without the split", "refused, corpus.split named")
 def test_dataset_without_the_split(tmp_path: Path) -> None:
     jsonl(tmp_path / "data")
     with pytest.raises(UserError, match="split") as fault:
@@ -206,6 +215,9 @@ def test_dataset_without_the_split(tmp_path: Path) -> None:
     assert "corpus.split" in fault.value.remedy
 
 
+@pytest.mark.bad_input(
+    "corpus", "a file that changed under a run", "refused until --overwrite says what to do"
+)
 def test_changed_file_is_another_fingerprint(tmp_path: Path) -> None:
     file = jsonl(tmp_path)
     passages(tmp_path / "run", recipe(path=str(file)))
@@ -214,6 +226,7 @@ def test_changed_file_is_another_fingerprint(tmp_path: Path) -> None:
         passages(tmp_path / "run", recipe(path=str(file)))
 
 
+@pytest.mark.bad_input("corpus", "an id such as d#0, which a piece of d has", "refused, both named")
 def test_id_that_a_piece_of_another_has(tmp_path: Path) -> None:
     clash = {"_id": "d#0", "text": "Some other text of this name."}
     with pytest.raises(UserError, match="'d#0' belongs to a document and to a piece"):
@@ -297,6 +310,7 @@ def test_held_out_folder_is_beir(tmp_path: Path, tinydocs: str) -> None:
     assert made.manifest["rows"] == 1
 
 
+@pytest.mark.bad_input("corpus", "nothing is left to hold out", "refused, nothing written")
 def test_held_out_without_pairs(tmp_path: Path, tinydocs: str) -> None:
     docstrings.docstrings.cache_clear()
     wanted = recipe(

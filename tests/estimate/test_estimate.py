@@ -169,6 +169,7 @@ def test_brainstormed_and_labelled_examples_are_bounded(recipe_file, tmp_path):
     assert not [line for line in found.lines if line.stage in ("generations", "candidates")]
 
 
+@pytest.mark.bad_input("command line", "a negative sample", "refused")
 def test_a_negative_sample_is_refused(recipe_file, tmp_path):
     with pytest.raises(UserError, match="--sample"):
         estimated(load_recipe(recipe_file), tmp_path, -1)

@@ -19,6 +19,7 @@ def test_prices_are_for_a_million_tokens(tmp_path):
     assert found.currency == "USD"
 
 
+@pytest.mark.bad_input("prices", "no price of the recipe's LLM", "refused, the key named")
 def test_an_unknown_model_names_file_and_key(tmp_path):
     found = prices(tmp_path, "currency: USD\nmodels: {small: {input: 0.5, output: 2}}")
     with pytest.raises(UserError) as fault:

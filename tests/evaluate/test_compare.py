@@ -137,6 +137,7 @@ def test_a_student_without_teacher_keeps_nothing(contenders, tasks, out):
     assert summary["kept"] is None
 
 
+@pytest.mark.bad_input("evaluation", "asymmetric with a teacher of another width", "refused")
 def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(contenders):
     alone = {"student": contenders["student"]}
     with pytest.raises(UserError, match="no teacher"):
@@ -172,6 +173,7 @@ def test_what_the_hub_gave_does_not_stay_in_memory(contenders, tasks, out, monke
     assert not task.data_loaded
 
 
+@pytest.mark.bad_input("evaluation", "nothing to compare", "refused")
 def test_nothing_to_compare_is_refused(contenders, tasks, out):
     with pytest.raises(UserError, match="no task"):
         compare(contenders, [], out)

@@ -66,6 +66,7 @@ def test_what_departs_from_the_model_is_an_experiment(folder):
     assert open_contender(folder, 64).experiment == {}
 
 
+@pytest.mark.bad_input("models", "a folder that is no model", "refused by name")
 def test_a_folder_that_is_no_model_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UserError, match="does not load"):

@@ -211,6 +211,9 @@ def test_a_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd):
     assert "student on SciFact: ndcg_at_10 0." in lines[0]
 
 
+@pytest.mark.bad_input(
+    "hub", "a task whose data the hub cannot give", "refused, the way without it told"
+)
 def test_the_hub_out_of_reach_names_the_way_without(monkeypatch):
     from distill.errors import UserError
 

@@ -64,6 +64,7 @@ def test_an_instructed_model_is_told_the_task_but_not_for_documents():
     assert prompts.before(plain, None).startswith("Instruct: Retrieve semantically similar text")
 
 
+@pytest.mark.bad_input("template", "an instruction template without its places", "refused")
 @pytest.mark.parametrize("template", ["Instruct: {query}", "{query}: {instruction}"])
 def test_a_template_without_its_places_is_refused(template):
     with pytest.raises(UserError, match=r"\{instruction\}"):
@@ -85,6 +86,7 @@ def trained_with(folder, **settings):
     (folder / ".stage" / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.bad_input("prompt", "other prompts than in training", "refused unless forced")
 def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
     contender = open_contender(folder)
     assert check_prompts(contender, {}) == contender
@@ -99,6 +101,7 @@ def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
     assert forced.experiment.keys() == {"prompts"}, "its results stand apart"
 
 
+@pytest.mark.bad_input("models", "a student whose configuration was changed", "refused")
 def test_a_configuration_changed_since_training_is_refused(folder):
     trained_with(folder, query_template="{task} {query}", default_task="Find it.")
     with pytest.raises(UserError, match=r"'find: '.*trained with 'Find it. '"):

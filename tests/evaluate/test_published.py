@@ -85,11 +85,15 @@ def test_it_is_a_column_without_speed_or_interval(
     assert render(summary)
 
 
+@pytest.mark.bad_input(
+    "published results", "results on another revision of the data", "refused, both named"
+)
 def test_other_data_is_refused(copy, tasks):
     with pytest.raises(UserError, match="at revision d56462d; compared is local-"):
         read_published([copy(dataset_revision="d56462d")], tasks, accept_versions=True)
 
 
+@pytest.mark.bad_input("published results", "results of another mteb", "refused unless accepted")
 def test_another_mteb_is_refused_unless_accepted(copy, tasks):
     file = copy(mteb_version="1.12.48")
     with pytest.raises(UserError, match=r"measured by mteb 1\.12\.48") as caught:
@@ -99,6 +103,7 @@ def test_another_mteb_is_refused_unless_accepted(copy, tasks):
     assert found.mteb == "1.12.48"
 
 
+@pytest.mark.bad_input("published results", "another metric or split", "refused")
 def test_another_metric_or_split_is_refused(copy, tasks):
     scores = {"test": [{"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.5}]}
     with pytest.raises(UserError, match="has no ndcg_at_10"):
@@ -116,6 +121,7 @@ def test_two_revisions_of_a_model_are_two_columns(copy, tasks, tmp_path):
         read_published([tmp_path / "published"] * 2, tasks)
 
 
+@pytest.mark.bad_input("published results", "broken JSON, another task, an empty folder", "refused")
 def test_what_is_no_result_is_refused(copy, tasks, tmp_path):
     file = copy()
     file.write_text('{"task_name": "SciFact"')

@@ -190,6 +190,9 @@ def test_on_a_screen_of_eighty_columns_no_number_is_cut(plain):
     assert ["SciFact", *told.split()] in rows
 
 
+@pytest.mark.bad_input(
+    "damage", "a summary of an earlier version", "refused, with the command that makes it anew"
+)
 def test_a_summary_of_an_earlier_distill_is_refused(plain, tmp_path):
     path = tmp_path / "summary.json"
     write_json(path, plain)

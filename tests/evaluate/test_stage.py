@@ -156,6 +156,7 @@ def test_without_a_teacher(evaluated, recipe):
     assert "| student |" in write_report(folder).read_text()
 
 
+@pytest.mark.bad_input("evaluation", "a recipe without tasks", "refused")
 def test_a_recipe_without_tasks_is_refused(evaluated, recipe):
     recipe.evaluate.tasks = []
     with pytest.raises(UserError, match=r"evaluate\.tasks is empty"):

@@ -57,6 +57,7 @@ def test_revision_follows_the_files(task_data):
     assert mteb.get_task("SciFact").metadata.revision != before
 
 
+@pytest.mark.bad_input("evaluation", "judgements of another split", "refused")
 def test_judgments_of_another_split_do_not_stand_in(task_data):
     qrels = task_data / "SciFact" / "qrels"
     (qrels / "test.tsv").rename(qrels / "train.tsv")
@@ -64,12 +65,14 @@ def test_judgments_of_another_split_do_not_stand_in(task_data):
         load_task("SciFact", task_data)
 
 
+@pytest.mark.bad_input("evaluation", "a task of one's own without judgements", "refused")
 def test_own_folder_without_judgments_is_refused(task_data):
     (task_data / "mine" / "qrels" / "dev.tsv").unlink()
     with pytest.raises(UserError, match=r"none of qrels/test\.tsv, qrels/validation\.tsv, "):
         load_task("mine", task_data)
 
 
+@pytest.mark.bad_input("evaluation", "a task that is not known", "refused, the nearest named")
 def test_unknown_name_says_what_there_is_and_what_is_near(task_data):
     with pytest.raises(UserError) as fault:
         load_task("SciFat", task_data)
@@ -81,6 +84,7 @@ def test_unknown_name_says_what_there_is_and_what_is_near(task_data):
         load_task("SciFat", task_data / "nowhere")
 
 
+@pytest.mark.bad_input("evaluation", "a task with images", "refused")
 def test_a_task_over_more_than_text_is_refused():
     with pytest.raises(UserError, match=r"is a task over .*image"):
         load_task("CIFAR10Clustering")
@@ -110,11 +114,13 @@ def test_a_benchmark_brings_its_tasks_in_its_languages_each_once(task_data, ever
     assert not any(task.data_loaded for task in official.tasks)
 
 
+@pytest.mark.bad_input("evaluation", "a benchmark that is not known", "refused, the nearest named")
 def test_unknown_benchmark_says_what_is_near():
     with pytest.raises(UserError, match=r"did you mean MTEB\(eng, v"):
         load_tasks([], ["MTEB(eng, v3)"])
 
 
+@pytest.mark.bad_input("installation", "mteb is not installed", "refused, the extra named")
 def test_without_mteb_the_package_imports_and_names_the_extra():
     code = (
         "import sys; sys.modules['mteb'] = None\n"

@@ -111,6 +111,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.bad_input("task folder", "a row that is broken", "refused with the row")
 @pytest.mark.parametrize(("kind", "name", "right", "wrong", "message"), FAULTS)
 def test_a_faulty_row_is_named(kind, name, right, wrong, message, every_kind):
     file = every_kind / kind / name
@@ -121,6 +122,7 @@ def test_a_faulty_row_is_named(kind, name, right, wrong, message, every_kind):
     assert "remedy: " in str(fault.value)
 
 
+@pytest.mark.bad_input("task folder", "all scores or labels alike", "refused")
 def test_scores_and_labels_that_order_nothing_are_refused(every_kind):
     header = "sentence1\tsentence2\tscore\n"
     (every_kind / "sts" / "test.tsv").write_text(header + "a\tb\t1\nc\td\t1\n")
@@ -134,6 +136,7 @@ def test_scores_and_labels_that_order_nothing_are_refused(every_kind):
         load_task("clustering", every_kind)
 
 
+@pytest.mark.bad_input("task folder", "a file is missing", "refused by name")
 def test_missing_files_are_named(every_kind):
     (every_kind / "classification" / "train.tsv").unlink()
     with pytest.raises(UserError, match=r"has no train\.tsv, which classification reads"):
@@ -143,6 +146,9 @@ def test_missing_files_are_named(every_kind):
         load_task("Banking77Classification", every_kind)
 
 
+@pytest.mark.bad_input(
+    "task folder", "files of no kind of task, or of two", "refused, kinds listed"
+)
 def test_a_folder_of_no_kind_or_of_two_is_refused(every_kind):
     (every_kind / "empty").mkdir()
     with pytest.raises(UserError, match=r"no kind of task\n.*data\.tsv \(text, label\)"):
@@ -152,6 +158,7 @@ def test_a_folder_of_no_kind_or_of_two_is_refused(every_kind):
         load_task("sts", every_kind)
 
 
+@pytest.mark.bad_input("task folder", "a copy of a task that no folder can hold", "refused")
 @pytest.mark.parametrize("name", ["SummEvalSummarization.v2", "STS22"])
 def test_what_no_folder_can_hold_is_refused(name, every_kind):
     (every_kind / name).mkdir()
@@ -172,6 +179,7 @@ def test_mtebs_first_clustering_tasks_need_their_sets(every_kind):
     assert data["sentences"][1][:2] == [TEXTS[1], TEXTS[3]]
 
 
+@pytest.mark.bad_input("task folder", "a copy that is too small", "refused")
 def test_a_copy_too_small_for_the_share_that_mteb_reads_is_refused(every_kind):
     (every_kind / "clustering").rename(every_kind / "RedditClustering.v2")
     with pytest.raises(

@@ -45,6 +45,7 @@ def test_their_names_widths_and_bytes(student, variants):
     assert Form(precision="binary").bytes_per_vector(12) == 2, "whole bytes"
 
 
+@pytest.mark.bad_input("evaluation", "a width beyond the model's", "refused")
 @pytest.mark.parametrize("width", [0, 32, 64])
 def test_a_width_that_is_none_is_refused(student, width):
     with pytest.raises(UserError, match="from 1 to 31"):
@@ -153,6 +154,7 @@ def test_the_students_queries_over_the_teachers_documents(student, teacher, tmp_
     assert ASYMMETRIC == "student queries, teacher documents"
 
 
+@pytest.mark.bad_input("evaluation", "student and teacher of unequal widths", "refused")
 def test_unequal_widths_are_refused_with_the_remedy(student, teacher_folder):
     with pytest.raises(UserError, match=r"32 dimensions.*48") as refused:
         asymmetric(student, open_contender(teacher_folder))

@@ -32,6 +32,7 @@ def test_nothing_is_pushed_unless_asked(model_folder, tmp_path, uploads):
     assert uploads == []
 
 
+@pytest.mark.bad_input("hub", "a push without a token", "refused before any work")
 def test_a_push_without_a_token_ends_before_any_work(model_folder, tmp_path, uploads, monkeypatch):
     monkeypatch.setattr(hub, "get_token", lambda: None)
     done = run(str(model_folder), "--out", str(tmp_path / "out"), "--push", "me/bees")
@@ -53,6 +54,7 @@ def test_a_push_uploads_the_folder_under_its_name(model_folder, tmp_path, upload
     assert 'SentenceTransformer("me/bees")' in (out / "README.md").read_text()
 
 
+@pytest.mark.bad_input("hub", "a hub that refuses", "refused, no secret shown")
 def test_a_hub_that_refuses_is_told_without_its_own_words(tmp_path, monkeypatch):
     def refuse(self, *words, **options):
         raise OSError("Authorization: Bearer hf_secret")

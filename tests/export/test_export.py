@@ -150,6 +150,7 @@ def test_a_projection_that_bends_is_in_the_plain_snippet(
     np.testing.assert_allclose(found[0]["passages"], found[1]["passages"], atol=1e-5)
 
 
+@pytest.mark.bad_input("path", "an export into a folder that is there", "refused, nothing written")
 def test_what_is_there_is_not_written_over(model_folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
@@ -158,6 +159,7 @@ def test_what_is_there_is_not_written_over(model_folder, tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.bad_input("models", "export of a run without a student", "refused, the command told")
 def test_a_run_without_a_student_is_told_how_to_get_one(run_folder, tmp_path):
     shutil.copy(run_folder / "recipe.yaml", tmp_path)
     with pytest.raises(UserError, match=r"has no student yet(.|\n)*distill train-student --run"):
@@ -210,6 +212,7 @@ def test_a_prompt_of_two_lines_stays_in_its_line(model_folder, tmp_path):
     assert told in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.bad_input("command line", "an export format that is not known", "refused")
 def test_an_unknown_format_is_named(model_folder, tmp_path):
     with pytest.raises(UserError, match="'openvino' is no format"):
         export_model(str(model_folder), tmp_path / "out", ["onnx", "openvino"])

@@ -41,6 +41,9 @@ def test_a_model_is_like_itself(model, texts):
     assert parity.cosine_min == pytest.approx(1)
 
 
+@pytest.mark.bad_input(
+    "models", "an ONNX graph that differs on one text", "refused, nothing written"
+)
 def test_one_text_that_differs_is_enough_to_refuse_a_float_graph(model, model_folder, texts):
     parity = compare_vectors(model, spoilt(model_folder, 0.05), texts)
     assert 0.5 < parity.cosine_min < 0.999
@@ -48,6 +51,7 @@ def test_one_text_that_differs_is_enough_to_refuse_a_float_graph(model, model_fo
         refuse_float(parity, "onnx")
 
 
+@pytest.mark.bad_input("models", "a graph whose vectors are NaN", "refused")
 def test_a_vector_that_is_no_number_is_refused(model, model_folder, texts):
     other = spoilt(model_folder, 0.0)
     other[2].linear.bias.data[0] = np.nan
@@ -55,6 +59,7 @@ def test_a_vector_that_is_no_number_is_refused(model, model_folder, texts):
         refuse_float(compare_vectors(model, other, texts), "onnx")
 
 
+@pytest.mark.bad_input("models", "int8 that loses too much score", "refused")
 def test_int8_is_held_to_the_score_where_there_is_a_task(model, model_folder, make_task):
     other = spoilt(model_folder, 0.0)
     other[2].linear.weight.data[2:] = 0  # two dimensions for twelve texts
@@ -98,6 +103,7 @@ def test_int8_is_held_to_the_cosine_where_there_is_none():
         refuse_int8(Parity(9, 0.979, 0.9), "int8")
 
 
+@pytest.mark.bad_input("models", "an export that fails half way", "nothing is left")
 def test_a_refused_form_leaves_nothing(model_folder, tmp_path, monkeypatch):
     """Also of the forms that were good."""
 

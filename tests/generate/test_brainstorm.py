@@ -354,6 +354,11 @@ def example(query: str, positive: str, negative: str) -> str:
 STS = {"groups": ["sts"], "examples": 13}
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM",
+    "brainstormed replies that are no example",
+    "dropped with the reason, kept word for word",
+)
 def test_what_is_no_example_is_dropped_with_its_reason_and_kept_word_for_word(tmp_path, make):
     replies = [
         "no JSON at all",
@@ -420,6 +425,9 @@ def test_the_refusal_filter_can_be_off(tmp_path, make):
     assert len(stage.rows(EXAMPLES)) == 13
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM", "no brainstormed example is usable", "refused with the counts"
+)
 def test_no_usable_example_is_told_with_the_counts(tmp_path, make):
     with pytest.raises(UserError, match=r"no example is left.*no JSON.*13"):
         brainstorm(tmp_path / "run", make(brainstorm=STS), Scripted(lambda *_: "nothing"))
@@ -443,6 +451,7 @@ def test_examples_that_hold_an_evaluation_query_are_dropped(tmp_path, make):
     assert len(stage.rows(EXAMPLES)) == 11
 
 
+@pytest.mark.bad_input("evaluation", "a task that is not there", "refused before the LLM is asked")
 def test_an_evaluation_task_that_is_not_there_stops_it_before_the_first_prompt(tmp_path, make):
     llm = Scripted()
     recipe = make(evaluate={"tasks": ["absent"], "task_data": str(tmp_path)})
@@ -451,6 +460,7 @@ def test_an_evaluation_task_that_is_not_there_stops_it_before_the_first_prompt(t
     assert llm.asked == []
 
 
+@pytest.mark.bad_input("shape of a recipe", "translations into one language", "refused")
 def test_translations_need_two_languages(tmp_path, make):
     llm = Scripted()
     with pytest.raises(UserError, match=r"generate\.brainstorm\.languages.*\n?.*bitext"):
@@ -546,6 +556,9 @@ def reply_of(output: str, finished: bool = True, fault: str | None = None):
     return read_reply(row, tasks_schema(None, None))
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM", "JSON in prose, cut short, of another form", "dropped with the reason"
+)
 def test_a_reply_is_read_strictly():
     good = '{"tasks": ["a"]}'
     assert reply_of(f"\n{good} ").value == {"tasks": ["a"]}

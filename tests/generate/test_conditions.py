@@ -82,6 +82,9 @@ def test_an_empty_file_of_personas_is_refused(tmp_path):
         load_personas(recipe_in(tmp_path, personas="who.txt"))
 
 
+@pytest.mark.bad_input(
+    "shape of a recipe", "a language code that is not known", "refused, some known ones told"
+)
 def test_languages_are_told_by_name_and_unknown_codes_refused():
     assert language_names(["en", "de"]) == {"en": "English", "de": "German"}
     with pytest.raises(UserError, match="'english' is not a known ISO 639-1 code"):
@@ -127,6 +130,7 @@ def test_hands_differ(tmp_path):
     assert len(hands) == 8
 
 
+@pytest.mark.bad_input("few-shot pool", "too few examples, unknown types", "refused")
 @pytest.mark.parametrize(
     ("source", "said"),
     [

@@ -65,6 +65,9 @@ def test_the_task_is_read_where_a_property_is_named(tmp_path):
     assert method.parse('{"q": "how swifts sleep"}', True).reason == "no text in 't'"
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM", "not JSON, NaN, 100,000 brackets, another form", "dropped with the reason"
+)
 @pytest.mark.parametrize(
     ("output", "finished", "reason"),
     [
@@ -86,6 +89,7 @@ def test_a_reply_that_does_not_fit_has_its_reason(tmp_path, output, finished, re
     assert method.parse(output, finished).reason == reason
 
 
+@pytest.mark.bad_input("schema of replies", "no property for the query, other files", "refused")
 @pytest.mark.parametrize(
     ("schema", "said"),
     [

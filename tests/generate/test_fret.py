@@ -128,6 +128,9 @@ def test_stopped_and_continued_it_is_the_same_to_the_byte(recipe, engine, tmp_pa
     assert tables(tmp_path / "cut") == tables(tmp_path / "whole")
 
 
+@pytest.mark.bad_input(
+    "engines", "chat form of a model without a template", "refused before the first row"
+)
 def test_chat_form_is_refused_before_the_first_row(recipe, engine, tmp_path):
     assert not engine.has_chat
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="has no chat template"):
@@ -263,6 +266,7 @@ def test_the_naive_prompt_says_the_task_itself(recipe, tmp_path):
     assert {row["task"] for row in rows} == {"Given a query, find the passages that answer it."}
 
 
+@pytest.mark.bad_input("prompt", "an order that is none", "refused")
 def test_a_prompt_that_says_nonsense_of_its_order_is_refused(recipe, tmp_path):
     (tmp_path / "short.jinja").write_text('{% set first = "answer" %}\n{{ passage }}')
     with pytest.raises(UserError, match="sets first to 'answer'"):

@@ -234,6 +234,9 @@ CASES: dict[str, tuple[str, str, str]] = {
 }
 
 
+@pytest.mark.bad_input(
+    "labelled set", "faulty rows of each kind", "refused with the row, nothing written"
+)
 @pytest.mark.parametrize("case", CASES)
 def test_a_faulty_set_is_refused_by_file_and_row_and_nothing_is_written(tmp_path, case):
     name, content, said = CASES[case]
@@ -252,6 +255,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
         labelled(tmp_path, {"path": "x.tsv"})
 
 
+@pytest.mark.bad_input("labelled set", "a verdict of NLI that is not known", "refused with the row")
 def test_an_unknown_verdict_names_its_row(tmp_path):
     rows = nli_rows()
     rows[3]["label"] = "maybe"
@@ -260,6 +264,7 @@ def test_an_unknown_verdict_names_its_row(tmp_path):
         labelled(tmp_path, {"path": "nli.tsv", **NLI})
 
 
+@pytest.mark.bad_input("labelled set", "no premise with both verdicts", "refused")
 def test_no_premise_with_both_is_refused(tmp_path):
     write_jsonl(tmp_path / "x.jsonl", [row for row in nli_rows() if row["label"] != "neutral"][:2])
     with pytest.raises(UserError, match=r"x\.jsonl: no premise has both"):

@@ -16,6 +16,9 @@ def test_task_and_query_are_taken_with_or_without_the_label(before):
     assert parsed.reason is None
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM", "labels missing, lines missing, copies", "dropped with the reason"
+)
 @pytest.mark.parametrize(
     ("output", "finished", "reason"),
     [

@@ -42,6 +42,9 @@ class Scripted(StandIn):
         return [self.REPLIES[i % 4] for i in range(len(prompts))]
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM", "replies that cannot be read", "kept aside with the reason"
+)
 def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, recipe(), passages_of(run), Scripted)
@@ -86,6 +89,7 @@ def test_draws_have_ids_of_their_own(recipe, tmp_path):
     assert len({row["query_id"] for row in rows}) == 30
 
 
+@pytest.mark.bad_input("replies of the LLM", "no reply can be read", "refused with the counts")
 def test_nothing_readable_is_an_error_each_time(recipe, tmp_path):
     class Mute(StandIn):
         def generate(self, prompts, seeds, sampling):

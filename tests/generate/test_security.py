@@ -88,6 +88,9 @@ def test_jinja_in_a_passage_is_words(text):
     assert "1337" not in prompt.replace(as_data(text), "")
 
 
+@pytest.mark.bad_input(
+    "attack", "a passage that tells the LLM what to write", "one query on one line at most"
+)
 @pytest.mark.parametrize("name", METHODS)
 @given(text=TEXTS, before=st.sampled_from(["", "Query: ", " x\nTask: ", '{"query": "']))
 @settings(max_examples=60, deadline=None)

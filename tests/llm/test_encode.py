@@ -74,6 +74,7 @@ def test_a_model_without_a_template_has_no_chat(llm_folder, tokenizer):
     assert Encoder(tokenizer, "tiny").has_chat
 
 
+@pytest.mark.bad_input("models", "a chat template that fails", "refused with its words")
 def test_a_template_that_fails_is_reported(tokenizer):
     broken = copy.deepcopy(tokenizer)
     broken.chat_template = "{{ raise_exception('no user here') }}"

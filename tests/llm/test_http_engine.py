@@ -306,6 +306,7 @@ def test_a_server_that_forces_schemas_alone_is_sent_the_stops_of_a_form_that_it_
 # --- the key, and the address ---------------------------------------------------------------------
 
 
+@pytest.mark.bad_input("secrets", "a key in use", "is nowhere on disk or in the log")
 def test_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     with serving(says(f"the key is {KEY}, I was told")) as server:
@@ -329,6 +330,7 @@ def test_a_word_as_key_does_not_spoil_texts(make, server, monkeypatch):
     assert written == TEXTS[0]
 
 
+@pytest.mark.bad_input("secrets", "a key that cannot be a header", "refused, not shown")
 def test_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-one\nsk-two")
     with pytest.raises(UserError) as caught:
@@ -336,6 +338,9 @@ def test_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
     assert "sk-" not in str(caught.value)
 
 
+@pytest.mark.bad_input(
+    "address", "an address that is none, or with a password", "refused, no secret shown"
+)
 @pytest.mark.parametrize(
     "url",
     ["http://me:hush@host/v1", "host:8000/v1", "ftp://host", "http://", "http://h/v1?key=hush"],
@@ -346,6 +351,7 @@ def test_an_address_that_is_none_is_refused_without_its_secrets(make, url):
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.bad_input("shape of a recipe", "extra_body that overrules the recipe", "refused")
 def test_extra_fields_cannot_overrule_the_recipe(make):
     with pytest.raises(UserError, match="temperature"):
         make("http://127.0.0.1:9/v1", extra_body={"temperature": 2, "min_p": 0.1})

@@ -104,6 +104,7 @@ def test_rate_limits_cost_no_try_while_the_server_answers_others(make, server):
 # --- the end --------------------------------------------------------------------------------------
 
 
+@pytest.mark.bad_input("server", "errors until retries end", "what arrived is kept")
 def test_when_retries_are_exhausted_what_arrived_is_kept(make, server):
     def rule(body):
         return status(500, "out of memory") if body["prompt"] == PROMPTS[3] else None
@@ -123,11 +124,13 @@ def test_when_retries_are_exhausted_what_arrived_is_kept(make, server):
     assert {s.body["prompt"] for s in server.seen[before:]} == set(PROMPTS) - answered
 
 
+@pytest.mark.bad_input("server", "nobody listens", "refused with the address")
 def test_a_server_that_is_not_there(make):
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9/v1: did not answer.*Connect"):
         make("http://127.0.0.1:9/v1", retries=1).generate(PROMPTS, SEEDS, SAMPLED)
 
 
+@pytest.mark.bad_input("server", "a model that the server has not", "refused, the right one named")
 def test_a_wrong_model_name_ends_the_job_and_names_the_right_one(make, server):
     with pytest.raises(UserError) as caught:
         make(server.url, model="gpt-0", concurrency=1).generate(PROMPTS, SEEDS, SAMPLED)
@@ -137,6 +140,7 @@ def test_a_wrong_model_name_ends_the_job_and_names_the_right_one(make, server):
     assert len(server.seen) == 1
 
 
+@pytest.mark.bad_input("secrets", "a key that is refused", "refused, not shown")
 @pytest.mark.parametrize("code", [401, 403])
 def test_a_refused_key_ends_the_job_and_is_not_shown(make, server, code):
     server.rule = lambda body: status(code, f"Incorrect API key provided: {KEY}.")
@@ -147,6 +151,7 @@ def test_a_refused_key_ends_the_job_and_is_not_shown(make, server, code):
     assert len(server.seen) == 1
 
 
+@pytest.mark.bad_input("secrets", "a key that is missing", "refused, the variable named")
 def test_a_missing_key_is_asked_for(make, server, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     server.rule = lambda body: status(401, "no key")
@@ -155,6 +160,7 @@ def test_a_missing_key_is_asked_for(make, server, monkeypatch):
     assert "Authorization" not in server.seen[0].headers
 
 
+@pytest.mark.bad_input("server", "an account without money", "ends at once")
 def test_an_empty_account_is_not_asked_again(make, server):
     broke = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
     server.rule = lambda body: lambda handler, _: handler.reply(429, broke)
@@ -163,6 +169,7 @@ def test_an_empty_account_is_not_asked_again(make, server):
     assert len(server.seen) == 1
 
 
+@pytest.mark.bad_input("attack", "a server that redirects", "refused, the key stays")
 def test_redirects_are_not_followed(make, server):
     with serving() as other:
         place = f"{other.url}/completions"
@@ -196,6 +203,7 @@ def test_a_filtered_text_is_a_fault_of_its_row(make):
     assert "content filter" in written.fault
 
 
+@pytest.mark.bad_input("server", "every prompt is refused", "the job ends")
 def test_a_server_that_refuses_every_prompt_ends_the_job(make, server):
     server.rule = lambda body: status(400, "no chat template is defined")
     with pytest.raises(UserError, match=r"refuses every prompt.*no chat template"):

@@ -133,6 +133,7 @@ def test_endings_are_those_of_the_engine_in_this_process(make, model, local):
 # --- servers that give less -----------------------------------------------------------------------
 
 
+@pytest.mark.bad_input("server", "scores of a server without echo", "refused")
 def test_a_server_that_ignores_echo_cannot_score(make, llm_folder):
     with serving(TinyModel(llm_folder, echo=False)) as server:
         engine = make(server.url)
@@ -220,6 +221,7 @@ def top_of(pairs):
     return {"content": [{**listed[0], "top_logprobs": listed}]}
 
 
+@pytest.mark.bad_input("server", "no log-probabilities at all", "refused")
 def test_a_server_without_any_log_probabilities_says_so(make):
     with serving() as server, pytest.raises(UserError, match="no log-probabilities at all"):
         make(server.url).score([VERDICTS])

@@ -141,6 +141,7 @@ def test_retry_after_as_a_date():
     ]  # fmt: skip
 
 
+@pytest.mark.bad_input("server", "Retry-After of an hour", "the job ends at once")
 def test_a_server_that_asks_for_an_hour_ends_the_job_at_once(make, server):
     server.rule = lambda body: status(429, "daily limit", retry_after="3600")
     with pytest.raises(UserError, match=r"60 minutes.*daily limit[\s\S]*same command continues"):

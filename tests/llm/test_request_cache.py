@@ -124,6 +124,7 @@ def test_replies_of_before_there_were_checksums_are_found(tmp_path):
     assert RequestCache(file).find([b"k"]) == {b"k": [1, 2]}
 
 
+@pytest.mark.bad_input("disk", "a cache that cannot be written", "refused with the path")
 def test_a_cache_that_cannot_be_written_says_so(tmp_path):
     cache = RequestCache(tmp_path / "requests.sqlite")
     other = sqlite3.connect(tmp_path / "requests.sqlite")

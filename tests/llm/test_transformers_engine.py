@@ -121,6 +121,7 @@ def test_what_a_verdict_saves_is_counted(llm_folder):
     assert engine.tokens["shared"] == 5 * prefix + own
 
 
+@pytest.mark.bad_input("engines", "a continuation of nothing", "refused")
 @pytest.mark.parametrize("request_", [ScoreRequest("A", ("",)), ScoreRequest("A", ("b",), ("",))])
 def test_an_empty_continuation_is_refused(engine, request_):
     with pytest.raises(UserError, match="empty continuation"):
@@ -174,6 +175,7 @@ def test_a_long_stop_string_is_found_across_many_tokens(engine):
     assert engine.tokens["new"] - before < 40
 
 
+@pytest.mark.bad_input("models", "a folder without a model", "refused")
 def test_a_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")

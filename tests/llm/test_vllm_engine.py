@@ -10,6 +10,7 @@ from distill.recipe import LanguageModel
 from distill.safetensors_folder import model_folder
 
 
+@pytest.mark.bad_input("installation", "vLLM is not installed", "refused, with the command")
 def test_without_vllm_the_error_says_how_to_get_it(tmp_path, llm_folder):
     settings = LanguageModel(engine="vllm", model=str(llm_folder))
     with pytest.raises(UserError, match="not installed") as fault:
@@ -41,6 +42,7 @@ def test_each_copy_has_gpus_of_its_own(monkeypatch):
     assert _gpus(settings.model_copy(update={"device": "cuda:1"})) == [["5", "6"], ["7", "1"]]
 
 
+@pytest.mark.bad_input("device", "more GPUs than there are", "refused before anything is loaded")
 def test_too_few_gpus_are_said_before_anything_is_loaded(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     settings = LanguageModel(engine="vllm", device="cuda", tensor_parallel=2, data_parallel=2)

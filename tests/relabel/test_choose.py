@@ -271,6 +271,7 @@ def test_a_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
     assert len(files["whole"]) == 3
 
 
+@pytest.mark.bad_input("replies of the LLM", "no example is left", "refused with the counts")
 def test_nothing_left_is_an_error_each_time(tmp_path):
     with Run(tmp_path / "run") as run:
         prepared = prepare(run, three_queries(), two_shards_of_labels())

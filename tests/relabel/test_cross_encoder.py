@@ -68,6 +68,7 @@ def test_a_long_pair_loses_the_end_of_its_passage(folder):
     assert CrossEncoderJudge(str(folder), 512, "cpu").identity["max_tokens"] == 64
 
 
+@pytest.mark.bad_input("models", "a cross-encoder of several scores", "refused")
 def test_models_that_give_a_pair_no_single_score_are_refused(tmp_path, encoder_folder):
     several = tiny_cross_encoder(tmp_path / "three", labels=3)
     with pytest.raises(UserError, match="3 labels"):

@@ -128,6 +128,9 @@ def test_what_fused_judged_is_not_taken_for_what_two_prompts_judge(tmp_path, llm
     assert alone.manifest["counts"]["judged before"] == 0
 
 
+@pytest.mark.bad_input(
+    "engines", "likelihood of an engine without any", "refused before the first row"
+)
 def test_likelihood_of_an_engine_without_any_is_refused_before_the_first_row(tmp_path, llm_folder):
     class Mute(Unasked):
         can_score = can_compare_verdicts = False

@@ -83,6 +83,7 @@ def test_one_fused_pass_gives_what_two_give(engine):
             assert score == pytest.approx(engine.score([request])[0][0].logprob, abs=1e-3)
 
 
+@pytest.mark.bad_input("prompt", "a verdict that is not the prompt's end", "refused")
 @pytest.mark.parametrize("ending", [" {{ query }} or not", " {{ verdict }}: {{ query }}"])
 def test_a_prompt_whose_verdict_is_not_its_end_is_refused(engine, tmp_path, ending):
     (tmp_path / "mine.jinja").write_text(f"{{{{ passage }}}}\n{CONTINUATION}{ending}\n")

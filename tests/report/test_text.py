@@ -208,6 +208,7 @@ def test_the_verdict_on_another_student_is_not_told(tmp_path):
     assert "84.6%" not in text
 
 
+@pytest.mark.bad_input("path", "a report on a folder that is no run", "refused")
 def test_report_on_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no stage"):
         write_report(tmp_path)

@@ -230,6 +230,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.bad_input("damage", "a summary of another version", "refused")
 def test_a_summary_of_another_version_is_refused(tmp_path):
     folder = write_run(tmp_path / "bees")
     write_json(folder / "evaluation" / "summary.json", {"student": {"ndcg_at_10": 0.4}})

@@ -39,6 +39,7 @@ def test_what_does_as_it_says_is_taken(saved, config, declared):
     SentenceTransformerEncoder(saved(**config), 32, "cpu", bidirectional=declared)
 
 
+@pytest.mark.bad_input("models", "declared bidirectional, and causal", "refused")
 @pytest.mark.parametrize(
     ("config", "declared"),
     [
@@ -54,6 +55,7 @@ def test_what_is_declared_bidirectional_and_runs_causally_is_refused(saved, conf
     assert "is_causal" in caught.value.remedy
 
 
+@pytest.mark.bad_input("models", "a conversion that the mask alone makes", "refused")
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_a_conversion_by_the_mask_alone_is_refused(saved, attention):
     """llm2vec, issue 74: with padding it sees both ways, without padding it does not."""

@@ -35,6 +35,11 @@ def test_they_are_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
     assert len(list((tmp_path / "run" / "vectors").iterdir())) == 1
 
 
+@pytest.mark.bad_input(
+    "shape of a recipe",
+    "an index that FAISS does not know",
+    "refused before the corpus is embedded",
+)
 def test_an_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(tmp_path, encoder):
     pytest.importorskip("faiss")
     settings = recipe(retriever={"model": "m", "index": "IVF999,Flat"}).retriever

@@ -102,6 +102,7 @@ def test_retry_after_is_honoured(server, as_date):
     assert time.monotonic() - begun >= 0.5
 
 
+@pytest.mark.bad_input("server", "an embeddings server that asks for an hour", "the job ends")
 def test_a_server_that_asks_for_too_much_patience_ends_the_job(server):
     encoder = open_encoder(retriever(server))
     server.faults.append(status(429, retry_after="86400"))
@@ -109,6 +110,7 @@ def test_a_server_that_asks_for_too_much_patience_ends_the_job(server):
         encoder.encode(["one"], "query")
 
 
+@pytest.mark.bad_input("server", "an embeddings server that fails for ever", "the job ends")
 def test_retries_end(server):
     encoder = open_encoder(retriever(server, retries=2))
     server.rule = lambda body: status(500, "out of order")
@@ -124,6 +126,7 @@ def echoes(code: int):
     return fault
 
 
+@pytest.mark.bad_input("secrets", "an embeddings server that refuses", "refused, the key not shown")
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [(401, "SOME_KEY"), (403, "SOME_KEY"), (404, "retriever.model"), (400, "extra_body")],
@@ -150,6 +153,7 @@ def test_the_key_is_not_in_what_passes_either(server, fault):
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.bad_input("server", "vectors of zeros or NaN", "refused")
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf, 1e300])
 def test_vectors_of_zeros_or_nan_are_refused(server, value):
     encoder = open_encoder(retriever(server))
@@ -158,6 +162,7 @@ def test_vectors_of_zeros_or_nan_are_refused(server, value):
         encoder.encode(["one"], "query")
 
 
+@pytest.mark.bad_input("server", "vectors of another width", "refused")
 def test_another_width_is_refused(server):
     encoder = open_encoder(retriever(server))
     server.faults.append(body_is({"data": [{"index": 0, "embedding": [1.0] * 6}]}))
@@ -180,6 +185,7 @@ def test_where_and_how_it_is_asked_is_no_part_of_its_identity(server, tmp_path):
     assert open_encoder(plain).identity != open_encoder(prompted).identity
 
 
+@pytest.mark.bad_input("address", "settings of a server that cannot be", "refused, the key named")
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

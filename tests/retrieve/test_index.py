@@ -74,6 +74,9 @@ def test_an_index_is_made_once_and_read_again(tmp_path, monkeypatch):
     assert np.array_equal(first[1], again[1])
 
 
+@pytest.mark.bad_input(
+    "shape of a recipe", "an index that cannot be made", "refused before anything is embedded"
+)
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -92,6 +95,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is_embedded(settings, na
         check_index(Retriever(**settings), 32, 3000)
 
 
+@pytest.mark.bad_input("shape of a recipe", "an index with too few vectors to train on", "refused")
 def test_too_few_vectors_to_train_on_are_refused(tmp_path):
     index = make_index(Retriever(index="PQ8"), store_of(tmp_path, VECTORS[:100]))
     with pytest.raises(UserError, match=r"retriever\.index: PQ8"):

@@ -11,6 +11,7 @@ def test_speeds_are_kept_and_added_to(tmp_path):
     assert read_speeds(tmp_path / "cache") == {"a": 1.0, "b": 2.0}
 
 
+@pytest.mark.bad_input("damage", "the file of measured speeds", "passed over")
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", '{"a": "fast", "b": true, "c": -1, "d": 1e999}', "[" * 100_000]
 )

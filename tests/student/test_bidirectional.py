@@ -85,6 +85,7 @@ def test_an_encoder_cannot_be_causal(tmp_path, encoder_folder):
     assert not (tmp_path / "run" / "base" / "config.json").exists()
 
 
+@pytest.mark.bad_input("models", "a decoder that stays causal", "refused")
 def test_a_decoder_that_stays_causal_is_refused(tmp_path, monkeypatch):
     """As with a transformers that does not know `is_causal`, or a family that does not heed it."""
     tiny_decoder(tmp_path / "decoder")

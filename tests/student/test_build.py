@@ -57,6 +57,7 @@ def test_another_architectures_layers_are_found_too():
     assert len(encoder.transformer.layer) == encoder.config.num_hidden_layers == 1
 
 
+@pytest.mark.bad_input("student", "layers or widths that the encoder has not", "refused by name")
 @pytest.mark.parametrize("layers", [[0, 4], [-1], [1, 0], [0, 0], []])
 def test_a_choice_that_is_not_there_is_refused_by_name(layers):
     with pytest.raises(UserError, match=r"student\.layers.*") as caught:
@@ -137,6 +138,7 @@ def test_a_layer_that_is_not_there_leaves_no_stage_behind(tmp_path, encoder_fold
     assert not (tmp_path / "run" / "base").exists()
 
 
+@pytest.mark.bad_input("models", "a student from what is no encoder", "refused")
 def test_what_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")

@@ -77,6 +77,7 @@ def test_nothing_is_held_out_unless_asked_for(tmp_path):
         assert hold_out(make_recipe("x"), Inputs(run, passages, [examples], None, None)) is None
 
 
+@pytest.mark.bad_input("student", "a validation share that leaves nothing", "refused")
 def test_a_share_that_leaves_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"train\.validation\.share"):
         held(tmp_path, recipe_of(share=0.99), example_rows())

@@ -31,6 +31,7 @@ def test_a_kernel_is_one_for_a_while(encoder_folder):
     assert model[0].model.config._attn_implementation == found
 
 
+@pytest.mark.bad_input("student", "a kernel of attention that sees other tokens", "refused")
 def test_a_kernel_that_sees_other_tokens_is_refused(encoder_folder):
     def causal(module, query, key, value, attention_mask, **rest):
         rest["is_causal"] = True
@@ -47,6 +48,7 @@ def test_a_kernel_that_sees_other_tokens_is_refused(encoder_folder):
     assert model[0].model.config._attn_implementation == "sdpa"
 
 
+@pytest.mark.bad_input("installation", "flash attention where it is not", "refused")
 def test_flash_attention_is_refused_where_it_is_not(tmp_path, encoder_folder):
     recipe = make_recipe(encoder_folder, train={"kernel": "flash_attention_2", "dtype": "bfloat16"})
     with pytest.raises(UserError, match="flash-attn"):

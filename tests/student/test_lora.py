@@ -126,6 +126,7 @@ def test_an_encoders_own_head_is_left_alone(tmp_path):
     assert not [name for name in adapted if "pooler" in name]
 
 
+@pytest.mark.bad_input("student", "a LoRA target that is not there", "refused by name")
 def test_layers_by_name_and_one_that_is_not_there(base):
     model = load(base)
     add_lora(model, Lora(targets=["q_proj", "v_proj"]), seed=1)

@@ -80,6 +80,7 @@ def test_a_decoder_gets_padding_without_giving_a_row_up(tmp_path, decoder):
     assert model[0].model.get_input_embeddings().padding_idx is None
 
 
+@pytest.mark.bad_input("models", "pooling of the last token without an end token", "refused")
 def test_no_end_of_sequence_is_refused(tmp_path, decoder):
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     tokenizer.eos_token = None

@@ -118,6 +118,7 @@ def test_processes_take_full_batches_of_one_dataset_at_each_step():
         assert (first[0] < 41) == (second[0] < 41)
 
 
+@pytest.mark.bad_input("student", "fewer examples than processes", "refused")
 def test_too_few_examples_for_the_processes_are_refused():
     with pytest.raises(UserError, match=r"train\.batch_size"):
         blocks([7, 7], 2)

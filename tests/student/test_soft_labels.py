@@ -102,6 +102,7 @@ def test_cosent_needs_pairs_and_a_stage_of_its_own(tmp_path, encoder_folder):
     assert stage.manifest["figures"]["loss_first"] > 0
 
 
+@pytest.mark.bad_input("student", "soft labels that nobody scored", "refused")
 def test_scores_that_are_not_there_are_refused():
     for source in ("teacher", "ql"):
         with pytest.raises(UserError, match=f"scores '{source}'.*no table"):

@@ -46,6 +46,7 @@ def test_titles_ask_for_their_texts(inputs):
     assert rows[3]["positive_id"] == rows[3]["seed_id"] == "p3"
 
 
+@pytest.mark.bad_input("student", "training on titles without titles", "refused")
 def test_titles_need_a_corpus_with_titles(inputs):
     mixture = [{"path": "titles"}]
     train = make_recipe("x", train={"mixture": mixture}).train
@@ -75,6 +76,7 @@ def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
     assert revisions(inputs, train) != before
 
 
+@pytest.mark.bad_input("student", "a source of examples that is not there", "refused")
 def test_a_source_that_is_not_there_is_refused(inputs):
     train = make_recipe("x", train={"mixture": [{"path": "exmaples"}]}).train
     with pytest.raises(UserError, match=r"'exmaples'.*neither a stage"):

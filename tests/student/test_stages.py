@@ -226,6 +226,9 @@ def test_an_adapter_is_trained_resumed_and_saved(tmp_path, encoder_folder, save)
     assert abs(model.encode(texts) - base.encode(texts)).max() > 1e-3
 
 
+@pytest.mark.bad_input(
+    "installation", "a tracker that is not installed", "refused, the extra named"
+)
 @pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
 def test_a_tracker_that_is_not_installed_is_named(tmp_path, encoder_folder):
     recipe = make_recipe(encoder_folder, train={"trackers": ["wandb"]})

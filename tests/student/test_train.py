@@ -281,6 +281,7 @@ def test_a_complete_student_is_not_trained_again(tmp_path, encoder_folder, monke
     assert files(train_in(tmp_path / "run", faster).folder) == before
 
 
+@pytest.mark.bad_input("student", "a run that goes on with other processes", "refused")
 def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undisturbed, monkeypatch):
     train_and_die(tmp_path / "run", resumable, "step", 5)
     with monkeypatch.context() as patch:
@@ -292,6 +293,7 @@ def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undistu
     assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
 
 
+@pytest.mark.bad_input("damage", "a base that has become causal", "refused")
 def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
     recipe = make_recipe(tiny_decoder(tmp_path / "decoder"))
     with Run(tmp_path / "run") as run:
@@ -301,6 +303,7 @@ def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
         train_in(tmp_path / "run", recipe)
 
 
+@pytest.mark.bad_input("models", "a student that loads as another model", "refused, not finished")
 def test_a_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folder, monkeypatch):
     def other(folder: Path, device: str | None = None) -> SentenceTransformer:
         model = load_sentence_model(folder, device)
@@ -330,6 +333,7 @@ def test_nothing_asks_the_network(tmp_path, encoder_folder, teacher_folder, monk
     assert asked == []
 
 
+@pytest.mark.bad_input("student", "Matryoshka widths that do not fit", "refused")
 @pytest.mark.parametrize("widths", [[64, 32], [8], [32, 0], []])
 def test_widths_that_do_not_fit_are_refused(tmp_path, encoder_folder, widths):
     with pytest.raises(UserError, match=r"train\.widths.*\n?.*32 dimensions"):
@@ -337,12 +341,14 @@ def test_widths_that_do_not_fit_are_refused(tmp_path, encoder_folder, widths):
     assert not (tmp_path / "run" / "student").exists()
 
 
+@pytest.mark.bad_input("student", "no examples", "refused")
 def test_no_examples_are_refused(tmp_path, encoder_folder):
     with pytest.raises(UserError, match="no example to train on"):
         train_in(tmp_path / "run", make_recipe(encoder_folder), [])
     assert not (tmp_path / "run" / "student").exists()
 
 
+@pytest.mark.bad_input("student", "a loss that is no number", "the run ends, nothing saved of it")
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder):
     train = {"learning_rate": 1e30, "epochs": 20, "warmup": 0}
     with pytest.raises(UserError, match=r"lower train\.learning_rate"):

@@ -101,6 +101,7 @@ def test_a_recipe_without_a_corpus_is_refused(tmp_path, encoder_folder):
         build_base(run, student_recipe(encoder_folder, vocabulary="corpus"))
 
 
+@pytest.mark.bad_input("models", "a tokenizer of whole words, to be cut", "refused")
 def test_a_tokenizer_of_whole_words_is_refused(tmp_path):
     tiny_modernbert(tmp_path / "encoder", "wordpiece")
     words = {"[UNK]": 0, "[PAD]": 1, **{f"w{i}": i for i in range(2, 40)}}

@@ -181,6 +181,7 @@ def test_what_changes_scores_changes_the_fingerprint(tmp_path, prompted, teacher
     assert mark(batch_tokens=64) == plain
 
 
+@pytest.mark.bad_input("shape of a recipe", "scores without a teacher", "refused")
 def test_a_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
     with Run(tmp_path) as run:
         with pytest.raises(UserError, match=r"set teacher\.model"):

@@ -149,6 +149,7 @@ def test_compare_takes_it_from_the_command_line(server, teacher, encoder_folder,
     assert (found["model"], found["parameters"]) == (f"served/{MODEL}", None)
 
 
+@pytest.mark.bad_input("secrets", "a teacher's key that is refused", "the variable named alone")
 def test_a_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatch):
     monkeypatch.setenv("TEACHERS_KEY", "sk-not-for-anyone")
     server.faults.append(status(401, "no such key: sk-not-for-anyone"))

@@ -70,6 +70,7 @@ def test_equal_draws_keep_their_order(tmp_path, engine):
     assert likeliest_first(engine, prompt, recipe())([group]) == [group]
 
 
+@pytest.mark.bad_input("engines", "best_by ql without log-probabilities", "refused")
 def test_an_engine_without_log_probabilities_is_refused(tmp_path):
     class Mute:
         can_score = False

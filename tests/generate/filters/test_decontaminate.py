@@ -139,6 +139,7 @@ def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.bad_input("evaluation", "decontamination by a task that is not known", "refused")
 def test_an_unknown_task_is_refused_with_the_way_round(tmp_path):
     pytest.importorskip("mteb")
     with pytest.raises(UserError) as fault:

@@ -36,6 +36,7 @@ def test_a_row_is_held_to_the_language_it_was_written_for():
     assert languages(None)(draw(GERMAN, language="rmw")) is None
 
 
+@pytest.mark.bad_input("shape of a recipe", "a filter for a language that is not known", "refused")
 def test_an_unknown_language_is_refused():
     with pytest.raises(UserError, match=r"generate\.filters\.languages: english: cannot"):
         languages(["en", "english"])

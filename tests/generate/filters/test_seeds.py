@@ -28,6 +28,7 @@ def test_each_row_gets_its_passage(folder):
     assert draws_of([], corpus) == []
 
 
+@pytest.mark.bad_input("damage", "a passage that is no longer there", "refused by id")
 def test_a_passage_that_is_not_there_is_named(folder):
     with pytest.raises(UserError, match="has no passage 'gone'"):
         draws_of([parsed("a", "how high"), parsed("gone", "how high")], Corpus(folder))

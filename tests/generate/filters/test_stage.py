@@ -312,6 +312,9 @@ def test_other_evaluation_queries_make_other_queries(make, tmp_path):
     assert "figures" not in stage.manifest
 
 
+@pytest.mark.bad_input(
+    "replies of the LLM", "no query passes the filters", "refused with the reasons counted"
+)
 def test_if_nothing_is_left_it_says_why_each_time(make):
     for _ in range(2):
         with pytest.raises(UserError) as fault:
@@ -320,6 +323,9 @@ def test_if_nothing_is_left_it_says_why_each_time(make):
         assert "--overwrite stale" in fault.value.remedy
 
 
+@pytest.mark.bad_input(
+    "shape of a recipe", "a filter that cannot be", "refused, no stage left behind"
+)
 def test_a_fault_in_the_recipe_leaves_no_stage_behind(make, tmp_path):
     with pytest.raises(UserError, match="cannot be detected"):
         make(MIXED, recipe(generate={"filters": {"languages": ["english"]}}))
