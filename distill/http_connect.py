@@ -86,7 +86,7 @@ def _checked(variable: str, url: str, host: str) -> str:
         place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         httpx.Proxy(url)
         (parts.hostname or "").encode("idna")
-        good = parts.scheme in _SCHEMES and bool(parts.hostname)
+        good = parts.scheme in _SCHEMES and bool(parts.hostname) and not set(url) & {*" \t\n"}
     except (ValueError, httpx.InvalidURL):  # UnicodeError too
         good = False
     if not good:

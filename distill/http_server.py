@@ -57,6 +57,8 @@ def checked_address(url: str, key: Callable[[str], str]) -> Address:
             query that may be a key. What might be secret of it is not shown.
     """
     where, url = key("base_url"), url.strip()
+    if any(c.isspace() or not c.isprintable() for c in url) and "@" not in url:
+        _refuse(where, f"is no address of a server: {_short(url.partition('?')[0])}", _LIKE)
     if "@" in url:
         _refuse(
             where,
@@ -83,8 +85,8 @@ def checked_address(url: str, key: Callable[[str], str]) -> Address:
 def _check_query(where: str, query: str, shown: str, key: Callable[[str], str]) -> None:
     """Fields such as Azure's api-version are sent along; a key among them would be written into
     the run with the recipe."""
-    named = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
-    if query and (not named or any(map(_SECRET.search, named))):
+    fields = parse_qsl(query, keep_blank_values=True)
+    if query and not (fields and all(of and not _SECRET.search(name) for name, of in fields)):
         _refuse(
             where,
             f"holds a query that may be a key: {_short(shown)}?...",
@@ -99,7 +101,7 @@ def _check_host(where: str, url: str, host: str, shown: str) -> None:
 
     try:
         host.encode("idna")
-        httpx.URL(url)
+        _ = httpx.URL(url).host
     except (httpx.InvalidURL, UnicodeError) as fault:
         reason = str(fault).splitlines()[0]
         _refuse(where, f"is no address of a server: {_short(shown)} ({_short(reason)})", _LIKE)

@@ -73,8 +73,8 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 256
 
-    def __init__(self, answer: Writer) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, answer: Writer, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.answer = answer
         self.seen: list[Seen] = []
         self.faults: deque[Fault | None] = deque()
@@ -271,6 +271,25 @@ def trickles(seconds: float) -> Fault:
             time.sleep(seconds / len(payload))
 
     return fault
+
+
+def packed(content: bytes, encoding: str = "gzip") -> Fault:
+    """A reply of status 200, packed in a way that a client may take or not."""
+    return lambda handler, body: handler.reply(200, content, {"Content-Encoding": encoding})
+
+
+def endless(handler: Handler, body: Body) -> None:
+    """A reply that goes on for as long as it is read."""
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b" " * (1 << 20))
+
+
+def nested(levels: int, code: int = 200) -> Fault:
+    """Lists in lists, in a body of any status."""
+    return lambda handler, body: handler.reply(code, b"[" * levels + b"]" * levels)
 
 
 def at_random(*faults: Fault, share: float = 0.3, seed: int = 0) -> Callable[[Body], Fault | None]:

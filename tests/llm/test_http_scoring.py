@@ -328,3 +328,34 @@ def test_beginnings_of_a_word_count_unless_another_shares_them():
 )
 def test_graded_answers(text, grade):
     assert graded_answer(text) == grade
+
+
+@pytest.mark.parametrize("value", [math.nan, 3.0, None, "gone"])
+@pytest.mark.bad_input(
+    "server", "one text's log-probabilities are NaN, positive or gone", "that pair is left out"
+)
+def test_one_spoiled_text_costs_no_other_and_is_asked_again_by_the_next_run(make, model, value):
+    def answer(path, body):
+        reply = model(path, body)
+        given = reply["choices"][0]["logprobs"]
+        if spoiled and "moon" in body["prompt"] and "Bees" in body["prompt"]:
+            if value == "gone":
+                reply["choices"][0]["logprobs"] = None
+            else:
+                given["token_logprobs"][-1] = value
+        return reply
+
+    spoiled = [True]
+    with serving(answer) as server:
+        [[bees, moon], [tides]] = make(server.url).score(REQUESTS)
+        assert moon.fault
+        assert math.isnan(moon.logprob)
+        assert bees.fault is None
+        assert tides.fault is None
+        sent = len(server.seen)
+        spoiled.clear()
+        [[again, mended], _] = make(server.url).score(REQUESTS)
+        assert len(server.seen) == sent + 1
+    assert again == bees
+    assert mended.fault is None
+    assert mended.logprob < 0
