@@ -30,9 +30,10 @@ _BASE = (
 _EXTRAS = {
     "cpu": (("faiss",), "FAISS index on the CPU"),
     "gpu": (("faiss", "vllm"), "FAISS index and vLLM on CUDA"),
-    "eval": (("mteb",), "evaluation on MTEB tasks"),
+    "eval": (("matplotlib", "mteb"), "evaluation on MTEB tasks, and its figures"),
     "ray": (("ray",), "many machines (nothing uses it yet)"),
-    "export": (("onnx", "onnxruntime", "optimum"), "ONNX export (nothing uses it yet)"),
+    "track": (("tensorboard", "trackio", "wandb"), "training's curves in a tracker"),
+    "export": (("onnx", "onnxruntime"), "ONNX export"),
 }
 """An extra's modules, and what it is for."""
 

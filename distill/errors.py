@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,19 @@ from typing import Any
 def install_command(extra: str) -> str:
     """How an extra is installed: from the checkout, for a registry may hold another `distill`."""
     return f"in distill's checkout: pip install -e '.[{extra}]'"
+
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, but for tab and line break
+    "\u202a-\u202e\u2066-\u2069"  # what turns the direction of a text
+    "\ud800-\udfff]"  # halves of surrogate pairs: bytes of a path that is no UTF-8
+)
+
+
+def printable(text: str) -> str:
+    """`text` with an escape such as \\x1b in the place of what a terminal would take for a command,
+    or what cannot be written as UTF-8."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class DistillError(Exception):
@@ -30,14 +44,13 @@ def _rebuild(
 class UserError(DistillError):
     """Bad input. `where` names the file and row, `what` the fault, `remedy` the way out.
 
-    The command line prints the three and exits with code 2, without a traceback.
+    The command line prints the three and exits with code 2, without a traceback. They can be
+    written to any terminal and log, whatever was quoted in them.
     """
 
     def __init__(self, where: str, what: str, remedy: str) -> None:
-        super().__init__(f"{where}: {what}\n  remedy: {remedy}")
-        self.where = where
-        self.what = what
-        self.remedy = remedy
+        self.where, self.what, self.remedy = map(printable, (where, what, remedy))
+        super().__init__(f"{self.where}: {self.what}\n  remedy: {self.remedy}")
 
 
 def need(module: str, extra: str) -> ModuleType:

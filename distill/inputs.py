@@ -61,10 +61,10 @@ def read_bytes(file: Path, remedy: str = "mend the path") -> bytes:
             return file.read_bytes()
         what = "is a folder, not a file" if file.is_dir() else f"no such file{looked_for(file)}"
     except OSError as fault:
-        raise explain_os_error(fault, Path(shown_path(file))) from fault
+        raise explain_os_error(fault, file) from fault
     except ValueError:  # a NUL in the path
         what = "is no path"
-    raise UserError(shown_path(file), what, remedy)
+    raise UserError(str(file), what, remedy)
 
 
 def looked_for(path: Path) -> str:
@@ -82,12 +82,7 @@ def user_path(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         what = "begins with the home of a user who is not known here"
-        raise UserError(shown_path(path), what, "write the whole path") from None
-
-
-def shown_path(file: Path | str) -> str:
-    """A path that any terminal shows, however it is written."""
-    return str(file).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+        raise UserError(path, what, "write the whole path") from None
 
 
 def read_text(file: Path, remedy: str = "mend the path") -> str:
@@ -96,7 +91,7 @@ def read_text(file: Path, remedy: str = "mend the path") -> str:
     Raises:
         UserError: if there is no such file, or it is compressed, UTF-16 or otherwise no UTF-8.
     """
-    return decode(read_bytes(file, remedy), shown_path(file))
+    return decode(read_bytes(file, remedy), str(file))
 
 
 def decode(data: bytes, where: str) -> str:
@@ -135,8 +130,8 @@ def open_bytes(file: Path, text: bool = True) -> BufferedReader:
         start = source.read(8) if text else b""
         source.seek(0)
     except OSError as fault:
-        raise explain_os_error(fault, Path(shown_path(file))) from fault
-    refuse_other_forms(start, shown_path(file))
+        raise explain_os_error(fault, file) from fault
+    refuse_other_forms(start, str(file))
     return source
 
 
@@ -173,7 +168,7 @@ def read_json_file(file: Path, remedy: str) -> Any:
     Raises:
         UserError: naming file, row and remedy, for anything else.
     """
-    return parse_json(read_text(file, remedy), shown_path(file), remedy)
+    return parse_json(read_text(file, remedy), str(file), remedy)
 
 
 def parse_json(text: str, where: str, remedy: str, checked: bool = True) -> Any:
@@ -227,7 +222,7 @@ def read_yaml_file(file: Path, remedy: str) -> Any:
     Raises:
         UserError: naming file, row and remedy, for anything else.
     """
-    return parse_yaml(read_text(file, remedy), shown_path(file), remedy)
+    return parse_yaml(read_text(file, remedy), str(file), remedy)
 
 
 def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any:
@@ -408,7 +403,7 @@ def find_fault(value: Any, contents: bool = True) -> tuple[Steps, str] | None:
             left += [((*path, number), below) for number, below in enumerate(inner)][::-1]
         if contents and (what := _meaningless(inner)):
             named = ".".join(str(part) for part in path) or "it"
-            return path, f"{_shown(named)} is {what}"
+            return path, f"{named[:200]} is {what}"
     return None
 
 
@@ -456,8 +451,4 @@ def describe(value: Any) -> str:
     word = _KINDS.get(type(value), f"a {type(value).__name__}")
     if isinstance(value, dict | list) or value is None:
         return word
-    return f"{word} ({_shown(str(value))[:40]})"
-
-
-def _shown(text: str) -> str:
-    return text[:200].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return f"{word} ({str(value)[:40]})"

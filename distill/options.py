@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from distill.errors import UserError
-from distill.inputs import is_text, shown_path
+from distill.inputs import is_text
 from distill.recipe import Recipe, Served, load_recipe
 from distill.run import Overwrite
 
@@ -30,7 +30,7 @@ class _Text(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not is_text(str(value)):
-            self.fail(f"{shown_path(str(value))!r} is not UTF-8.", param, ctx)
+            self.fail(f"{str(value)!r} is not UTF-8.", param, ctx)
         return str(value)
 
 

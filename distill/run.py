@@ -39,8 +39,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _MANY_SHARDS = 20_000
 _VERSIONED = (
-    "torch transformers sentence-transformers faiss-cpu faiss-gpu-cu12 bm25s datasets mteb numpy "
-    "pyarrow"
+    "torch transformers sentence-transformers faiss-cpu faiss-gpu bm25s datasets mteb numpy pyarrow"
 )
 
 

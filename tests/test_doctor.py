@@ -1,6 +1,8 @@
 """What `distill doctor` tells."""
 
 import importlib.metadata
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,20 @@ def test_an_api_key_is_said_to_be_set_and_never_shown(monkeypatch) -> None:
     assert not any("sk-secret" in part for found in report() for part in found)
     monkeypatch.delenv("OPENAI_API_KEY")
     assert line("API key").state == "off"
+
+
+def test_its_extras_are_those_of_the_package() -> None:
+    """All but `dev`, which is for working on distill."""
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    modules = {"faiss-cpu": "faiss", "faiss-gpu": "faiss"}
+    declared = {
+        extra: {
+            modules.get(name, name.replace("-", "_"))
+            for requirement in requirements
+            if (name := re.split(r"[\[<>=;~! ]", requirement)[0])
+        }
+        for extra, requirements in extras.items()
+        if extra != "dev"
+    }
+    assert {extra: set(names) for extra, (names, _) in doctor._EXTRAS.items()} == declared

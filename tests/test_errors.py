@@ -63,3 +63,16 @@ def test_a_user_error_of_another_process_has_place_and_remedy():
     assert caught.value.where == "corpus.jsonl, row 3"
     assert caught.value.what == "has no text"
     assert caught.value.remedy == "give it one"
+
+
+@pytest.mark.bad_input(
+    "terminal", "escapes, bells and turned text in what an error quotes", "shown as \\x1b"
+)
+def test_an_error_is_printable_whatever_it_quotes():
+    error = UserError("a\x1b[2Jb", "says \x07 and \u202eabc\r\nnext", "\udcff\0")
+    assert error.where == "a\\x1b[2Jb"
+    assert error.what == "says \\x07 and \\u202eabc\\r\nnext"
+    assert error.remedy == "\\udcff\\x00"
+    str(error).encode()
+    assert not set("\x1b\x07\u202e\r\0") & set(str(error))
+    assert UserError("文档", "é\tü", "x").what == "é\tü"

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from distill.errors import UserError, need
 
-EXTRAS = ["faiss", "mteb", "vllm", "ray", "onnx", "onnxruntime", "optimum"]
+EXTRAS = ["faiss", "mteb", "vllm", "ray", "onnx", "onnxruntime"]
 
 INSIDE_VLLM = ["distill.llm.vllm_model", "distill.llm.vllm_scoring"]
 """What runs in vLLM's child process alone; nothing else imports it."""
@@ -37,3 +39,11 @@ def test_every_module_imports_without_the_extras():
 def test_a_missing_extra_is_named():
     with pytest.raises(UserError, match=r"absent_module(.|\n)*pip install -e '\.\[gpu\]'"):
         need("absent_module", "gpu")
+
+
+def test_what_a_source_distribution_includes_is_there():
+    root = Path(__file__).parent.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    for name in settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]:
+        assert (root / name).exists()
+        assert (root / name).is_file() or any((root / name).iterdir())

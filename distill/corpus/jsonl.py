@@ -8,7 +8,7 @@ from typing import Any
 from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
 from distill.errors import UserError
 from distill.files import explain_os_error
-from distill.inputs import decode_row, describe, looked_for, open_bytes, parse_json, shown_path
+from distill.inputs import decode_row, describe, looked_for, open_bytes, parse_json
 
 
 def open_jsonl(path: Path, columns: Columns) -> Source:
@@ -29,12 +29,12 @@ def files(path: Path, suffix: str) -> list[Path]:
             return [path]
         if not path.is_dir():
             raise UserError(
-                shown_path(path),
+                str(path),
                 f"no such file or folder{looked_for(path)}",
                 "mend corpus.path in the recipe, or write the whole path",
             )
     except OSError as fault:
-        raise explain_os_error(fault, Path(shown_path(path))) from fault
+        raise explain_os_error(fault, path) from fault
     found = sorted(p for p in path.glob(f"*{suffix}") if not p.name.startswith("."))
     if not found:
         raise UserError(str(path), f"holds no {suffix} file", "mend corpus.path or corpus.source")
@@ -56,7 +56,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(source, 1):
             if not line.strip():
                 continue
-            where = f"{shown_path(path)}, row {number}"
+            where = f"{path}, row {number}"
             row = parse_json(decode_row(line, where), where, "mend the row", checked=False)
             if not isinstance(row, dict):
                 what = f"is not a JSON object but {describe(row)}"

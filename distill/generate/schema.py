@@ -18,7 +18,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from distill.errors import UserError
-from distill.inputs import parse_json, shown_path
+from distill.inputs import parse_json
 
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 """Keywords whose schemas are of the same value: a reference through them alone never ends."""
@@ -31,7 +31,7 @@ def read_schema(path: Path, source: str) -> dict[str, Any]:
         UserError: if it is no schema of an object, refers to other files, to what is not there or
             to itself alone, or has a pattern that cannot be matched in bounded time.
     """
-    where = shown_path(path)
+    where = str(path)
     schema = parse_json(source, where, "mend the row named")
     if not isinstance(schema, dict):
         raise UserError(where, "is not a JSON schema of an object", "begin with a brace")

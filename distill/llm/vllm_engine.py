@@ -117,7 +117,7 @@ class VLLMEngine:
             raise UserError(
                 where,
                 f"has {longest} tokens with its continuation, the model takes {self._longest}",
-                "shorten relabel.max_passage_words, or raise llm.max_model_tokens",
+                "shorten generate.max_passage_words, or raise llm.max_model_tokens",
             )
         return prefix, several
 

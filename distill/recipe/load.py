@@ -84,7 +84,7 @@ def _validated(values: dict[str, Any], written: Written, folder: Path) -> Recipe
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as fault:
-        where, what = explain_faults(fault, written, _known_keys(Recipe))
+        where, what = explain_faults(fault, written, known_keys(Recipe))
         remedy = "`distill run --print-resolved RECIPE` shows every key with its value"
         raise UserError(where, what, remedy) from fault
     recipe._folder = folder
@@ -178,11 +178,11 @@ def _with_environment(value: Any) -> Any:
     return _VARIABLE.sub(lambda match: os.environ[match.group(1)], value)
 
 
-def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, info in section.model_fields.items():
         keys.append(prefix + name)
         for inner in (info.annotation, *get_args(info.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                keys += _known_keys(inner, f"{prefix}{name}.")
+                keys += known_keys(inner, f"{prefix}{name}.")
     return keys
