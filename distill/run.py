@@ -19,7 +19,15 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 
 from distill.errors import UserError
-from distill.files import read_json, write_json
+from distill.files import commit_bytes, read_json, write_json
+from distill.integrity import (
+    differs_from_before,
+    measure_shard,
+    note_verified,
+    read_manifest,
+    record_files,
+    repair_stage,
+)
 from distill.interrupt import Interrupt
 from distill.processes import is_main
 from distill.progress import Progress, Tokens
@@ -27,6 +35,7 @@ from distill.tables import (
     DROPPED,
     Row,
     Table,
+    encode_shard,
     read_rows,
     shard_name,
     shard_number,
@@ -73,16 +82,24 @@ class Stage:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = read_json(self.book / "manifest.json")
-        return manifest
+        return read_manifest(self.book / "manifest.json")
 
     @property
     def complete(self) -> bool:
         return bool(self.manifest["complete"])
 
     def finish(self, **figures: Any) -> None:
-        """Add the shards' figures up into the manifest and mark the stage complete."""
+        """Add the shards' figures up into the manifest, record the checksums of all files, and mark
+        the stage complete. What was made from shards that now have other bytes is set aside."""
         manifest = self.manifest
+        files = record_files(self)
+        for name in differs_from_before(self, files):
+            _LOG.warning(
+                "%s was made again with other bytes than before: what was made from it is set "
+                "aside and made again",
+                self.folder / name,
+            )
+            _set_dependants_aside(self)
         seconds, rows, counts = 0.0, 0, Counter[str]()
         for path in self.books():
             shard = read_json(path)
@@ -93,11 +110,13 @@ class Stage:
             "seconds": round(figures.pop("seconds", seconds), 3),
             "rows": figures.pop("rows", rows),
             "counts": dict(sorted(counts.items())) | figures.pop("counts", {}),
+            "files": files,
             "complete": True,
         }
         if figures:
             manifest["figures"] = figures
         write_json(self.book / "manifest.json", manifest)
+        note_verified(self)
 
     def map_shards(
         self,
@@ -177,13 +196,15 @@ class Stage:
 
     def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
         write_shard(DROPPED, self.book / f"dropped-{path.name}", shard.dropped)
+        data = encode_shard(table, shard.rows)
         figures = {
             "seconds": round(seconds, 3),
             "rows": len(shard.rows),
             "counts": dict(sorted(shard.counts.items())),
+            "file": measure_shard(data, len(shard.rows)),
         }
         write_json(self.book / f"{path.stem}.json", figures)
-        write_shard(table, path, shard.rows)
+        commit_bytes(path, data)
 
     def books(self) -> list[Path]:
         """Where the figures of the shards are kept, in the shards' order."""
@@ -253,6 +274,8 @@ class Run:
         found = self._found(stage)
         renew = self.overwrite == "always" and name not in self._renewed
         if found == mark and not renew:
+            if self._first:
+                repair_stage(stage)
             return stage
         if found is not None:
             if self.overwrite == "never":
@@ -262,6 +285,7 @@ class Run:
         kept = self._superseded(name, mark)
         if kept.exists() and not renew:
             os.replace(kept, stage.folder)
+            repair_stage(stage)
             return stage
         self._begin(stage, settings, marks)
         return stage
@@ -270,11 +294,11 @@ class Run:
         path = stage.book / "manifest.json"
         if not path.exists():
             return "" if stage.folder.exists() and any(stage.folder.iterdir()) else None
-        return str(read_json(path)["fingerprint"])
+        return str(read_manifest(path)["fingerprint"])
 
     def _refuse(self, stage: Stage, settings: Mapping[str, Any], marks: Mapping[str, str]) -> None:
         path = stage.book / "manifest.json"
-        before = read_json(path) if path.exists() else {"settings": {}, "inputs": {}}
+        before = read_manifest(path) if path.exists() else {"settings": {}, "inputs": {}}
         after = {"settings": json.loads(json.dumps(settings)), "inputs": dict(marks)}
         changed = [
             key
@@ -325,7 +349,23 @@ def open_stage(folder: Path) -> Stage:
         raise UserError(
             str(folder), "is not a stage of a run", "name a stage's folder inside a run's folder"
         )
-    return Stage(folder.name, folder, str(read_json(path)["fingerprint"]))
+    return Stage(folder.name, folder, str(read_manifest(path)["fingerprint"]))
+
+
+def _set_dependants_aside(stage: Stage) -> None:
+    """Move the stages that were made from this one, and those made from them, to `superseded/`,
+    under names from which they do not come back by themselves."""
+    run = stage.folder.parent
+    for path in sorted(run.glob("*/.stage/manifest.json")):
+        folder = path.parent.parent
+        if not path.exists() or stage.name not in read_manifest(path)["inputs"]:
+            continue
+        _set_dependants_aside(open_stage(folder))
+        target = run / "superseded" / f"{folder.name}-outdated"
+        while target.exists():
+            target = target.with_name(target.name + "-again")
+        target.parent.mkdir(exist_ok=True)
+        os.replace(folder, target)
 
 
 def versions() -> dict[str, str]:

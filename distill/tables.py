@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.errors import UserError
-from distill.files import commit_bytes
+from distill.files import commit_bytes, read_json
 
 Row = dict[str, Any]
 
@@ -236,13 +236,18 @@ def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
     return arrow
 
 
-def write_shard(table: Table, path: Path, rows: Iterable[Row]) -> int:
-    """Write one shard atomically; the same rows give the same bytes. Returns the row count."""
-    arrow = to_arrow(table, rows)
+def encode_shard(table: Table, rows: Iterable[Row]) -> bytes:
+    """The bytes of a shard; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(arrow, sink, compression="zstd", use_dictionary=True)
-    commit_bytes(path, sink.getvalue().to_pybytes())
-    return arrow.num_rows
+    pq.write_table(to_arrow(table, rows), sink, compression="zstd", use_dictionary=True)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def write_shard(table: Table, path: Path, rows: Sequence[Row]) -> int:
+    """Write one shard atomically. Returns the row count."""
+    commit_bytes(path, encode_shard(table, rows))
+    return len(rows)
 
 
 def shards(folder: Path) -> list[Path]:
@@ -269,6 +274,14 @@ def count_rows(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
+def _count_rows_of(folder: Path, paths: Sequence[Path]) -> list[int]:
+    """The rows of each shard: from a stage's manifest, where it has them, else from the shards."""
+    manifest = folder / ".stage" / "manifest.json"
+    recorded = read_json(manifest).get("files", {}) if manifest.is_file() else {}
+    counts = [recorded.get(path.name, {}).get("rows") for path in paths]
+    return [count_rows(path) if n is None else n for n, path in zip(counts, paths, strict=True)]
+
+
 def read_shard(table: Table, path: Path) -> list[Row]:
     """The rows of one shard.
 
@@ -279,7 +292,10 @@ def read_shard(table: Table, path: Path) -> list[Row]:
         arrow = pq.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, OSError) as fault:
         raise UserError(
-            str(path), f"is not a readable Parquet file ({fault})", "delete it and run again"
+            str(path),
+            f"is not a readable Parquet file ({fault})",
+            "make or fetch it again; in a run's folder the same `distill run` finds it and makes "
+            "it again",
         ) from fault
     if not arrow.schema.equals(table.schema, check_metadata=False):
         raise UserError(
@@ -302,7 +318,7 @@ class Reader:
     def __init__(self, table: Table, folder: Path) -> None:
         self._table = table
         self._paths = shards(folder)
-        self._ends = list(accumulate(map(count_rows, self._paths)))
+        self._ends = list(accumulate(_count_rows_of(folder, self._paths)))
         self._held = -1
         self._rows: list[Row] = []
 

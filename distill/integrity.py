@@ -1,0 +1,186 @@
+"""Whether a stage's files are those that were written: what is missing, cut short or changed is
+found when the stage is opened, said, set aside and made again; it is never used.
+
+The figures of each shard, written before the shard itself, hold its length and checksum. When a
+stage is finished its manifest takes over those of all its files, also of a model's. They are
+compared once a process.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.checksums import digest_bytes, find_damage, list_files, measure_file
+from distill.errors import UserError
+from distill.files import read_json, write_json
+from distill.tables import shard_number, shards
+
+if TYPE_CHECKING:
+    from distill.run import Stage
+
+_LOG = logging.getLogger(__name__)
+_verified: set[tuple[str, int]] = set()
+"""Manifests (path, modified at in nanoseconds) whose files this process has compared."""
+Recorded = dict[str, dict[str, Any]]
+"""By name in the stage's folder: `bytes` and `sha256`."""
+
+
+def measure_shard(data: bytes, rows: int) -> dict[str, Any]:
+    """What the figures of a shard hold of its bytes, and its rows: a table is then opened without
+    reading every shard's footer."""
+    return {"bytes": len(data), "sha256": digest_bytes(data), "rows": rows}
+
+
+def record_files(stage: "Stage") -> Recorded:
+    """Length and checksum of every file of a finished stage: of shards as they were recorded when
+    they were made, of the others from the disk."""
+    known = {path.stem: read_json(path) for path in stage.books()}
+    recorded = {}
+    for name in list_files(stage.folder):
+        file = known.get(Path(name).stem, {}).get("file") if name.endswith(".parquet") else None
+        recorded[name] = file or measure_file(stage.folder / name)
+    return recorded
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A stage's manifest.
+
+    Raises:
+        UserError: if it is torn, no JSON, or of another shape.
+    """
+    try:
+        manifest = read_json(path)
+        if not isinstance(manifest["fingerprint"], str) or not isinstance(manifest["inputs"], dict):
+            raise TypeError("its keys hold other things")
+        manifest["complete"], manifest["settings"].keys()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise UserError(
+            str(path),
+            f"cannot be read as the manifest of a stage ({type(fault).__name__}: {fault})",
+            f"move {path.parent.parent} out of the run and run the same command again: the stage "
+            "is made anew (replies of a server are kept in requests.sqlite)",
+        ) from fault
+    return dict(manifest)
+
+
+def repair_stage(stage: "Stage") -> None:
+    """Compare a stage's files with what was recorded. Damaged ones are set aside in
+    `.stage/damaged/`, and the stage becomes incomplete, so that what is missing is made again.
+
+    A stage of before, of which nothing was recorded, is recorded as it stands.
+    """
+    path = stage.book / "manifest.json"
+    if _is_verified(path):
+        return
+    damage = find_stage_damage(stage)
+    for name, what in damage.items():
+        _LOG.warning("%s %s: it is made again", stage.folder / name, what)
+        _set_aside(stage, name)
+    manifest = read_manifest(path)
+    if damage and manifest["complete"]:
+        write_json(path, manifest | {"complete": False})
+    elif manifest["complete"] and "files" not in manifest:
+        write_json(path, manifest | {"files": record_files(stage)})
+    note_verified(stage)
+
+
+def check_stage(stage: "Stage") -> None:
+    """Refuse a stage with damaged files, for commands that read a run and make nothing.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    path = stage.book / "manifest.json"
+    if _is_verified(path):
+        return
+    for name, what in find_stage_damage(stage).items():
+        raise UserError(
+            str(stage.folder / name),
+            what,
+            f"`distill run RECIPE --run {stage.folder.parent}` finds and makes it again",
+        )
+    note_verified(stage)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a model that a stage of a run made and that has changed since; say nothing of any
+    other folder.
+
+    Raises:
+        UserError: naming the file and the remedy.
+    """
+    path = folder / ".stage" / "manifest.json"
+    if not path.is_file():
+        return
+    try:
+        manifest = read_manifest(path)
+    except UserError:  # the folder has checksums of nothing: the run itself says so
+        return
+    if manifest["complete"]:
+        from distill.run import Stage
+
+        check_stage(Stage(folder.name, folder, manifest["fingerprint"]))
+
+
+def find_stage_damage(stage: "Stage") -> dict[str, str]:
+    """Files of a stage that are missing or changed, each with what is wrong with it."""
+    manifest = read_manifest(stage.book / "manifest.json")
+    recorded: Recorded = manifest.get("files", {}) if manifest["complete"] else {}
+    damage, of_books = _read_books(stage)
+    standing = {path.name for path in shards(stage.folder)}
+    for name, file in of_books.items():
+        # A stage in progress may have been stopped between a shard's figures and the shard.
+        if name not in recorded and (manifest["complete"] or name in standing):
+            recorded = {**recorded, name: file}
+    found = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
+    return damage | {name: what for name, what in found.items() if what is not None}
+
+
+def differs_from_before(stage: "Stage", files: Recorded) -> list[str]:
+    """Shards that were made again with other bytes than the ones they stand for."""
+    before = read_manifest(stage.book / "manifest.json").get("files", {})
+    return [name for name, file in files.items() if name in before and before[name] != file]
+
+
+def _read_books(stage: "Stage") -> tuple[dict[str, str], Recorded]:
+    """The shards whose own figures cannot be read, and what the figures of the others hold."""
+    damage: dict[str, str] = {}
+    recorded: Recorded = {}
+    for path in stage.books():
+        name = f"{path.stem}.parquet"
+        try:
+            figures = read_json(path)
+            figures["rows"] + 0, figures["seconds"] + 0, figures["counts"].items()
+            recorded[name] = dict(figures.get("file") or {})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            damage[name] = "has figures that cannot be read"
+    return damage, recorded
+
+
+def _compare(path: Path, recorded: dict[str, Any]) -> str | None:
+    """Of a shard made before checksums were taken it is known only that it was there."""
+    if not recorded:
+        return None if path.is_file() else "is missing"
+    return find_damage(path, recorded)
+
+
+def _set_aside(stage: "Stage", name: str) -> None:
+    """Out of the table, but not away: it may hold what an LLM was paid for."""
+    place = stage.book / "damaged"
+    place.mkdir(exist_ok=True)
+    path = stage.folder / name
+    if path.is_file():
+        os.replace(path, place / name.replace("/", "-"))
+    if shard_number(path) >= 0:
+        (stage.book / f"{path.stem}.json").unlink(missing_ok=True)
+
+
+def _is_verified(path: Path) -> bool:
+    return path.is_file() and (str(path.absolute()), path.stat().st_mtime_ns) in _verified
+
+
+def note_verified(stage: "Stage") -> None:
+    """The stage's files are those of its manifest: this process has made or compared them."""
+    path = stage.book / "manifest.json"
+    _verified.add((str(path.absolute()), path.stat().st_mtime_ns))

@@ -1,0 +1,178 @@
+"""Files of a stage that were lost or damaged are found, named, and made again or refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_run import ITEMS, content, fill, shard_of
+
+from distill import integrity
+from distill.errors import UserError
+from distill.run import Run, Stage, open_stage
+from distill.tables import DROPPED, Reader
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = [
+    pytest.param(how, marks=pytest.mark.bad_input("damage", f"a shard {what}", "made again"))
+    for how, what in ((delete, "deleted"), (truncate, "cut short"), (flip, "with one bit flipped"))
+]
+
+
+@pytest.fixture(autouse=True)
+def another_process():
+    """Files are compared once a process: each test is one."""
+    integrity._verified.clear()
+    yield
+    integrity._verified.clear()
+
+
+def made_again(folder: Path) -> list[str]:
+    """What is worked on where the stage is run once more."""
+    done: list[str] = []
+    integrity._verified.clear()
+    fill(folder, {}, work=lambda item: (done.append(item), shard_of(item))[1])
+    return done
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+def test_a_damaged_shard_of_a_complete_stage_is_made_again(
+    tmp_path, caplog, harm: Callable[[Path], None]
+):
+    stage = fill(tmp_path / "run", {})
+    before = content(stage.folder)
+    harm(stage.folder / "part-00001.parquet")
+    assert made_again(tmp_path / "run") == [ITEMS[1]]
+    assert "part-00001.parquet" in caplog.text
+    assert content(stage.folder) == before
+    assert stage.complete
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+def test_a_damaged_shard_of_a_stopped_stage_is_made_again(tmp_path, harm):
+    whole = content(fill(tmp_path / "whole", {}).folder)
+    with Run(tmp_path / "run") as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, ITEMS[:2], shard_of)
+    harm(stage.folder / "part-00000.parquet")
+    assert made_again(tmp_path / "run") == [ITEMS[0], ITEMS[2]]
+    assert content(stage.folder) == whole
+
+
+@pytest.mark.bad_input("damage", "a deleted shard of a run of before", "made again")
+def test_a_run_of_before_without_checksums_goes_on(tmp_path):
+    stage = fill(tmp_path / "run", {})
+    _forget_checksums(stage)
+    assert made_again(tmp_path / "run") == []
+    assert "files" in stage.manifest, "its checksums are taken when it is opened"
+    _forget_checksums(stage)
+    (stage.folder / "part-00002.parquet").unlink()
+    assert made_again(tmp_path / "run") == [ITEMS[2]]
+
+
+def _forget_checksums(stage: Stage) -> None:
+    for path in [stage.book / "manifest.json", *stage.book.glob("part-*.json")]:
+        recorded = json.loads(path.read_text())
+        recorded.pop("files", None)
+        recorded.pop("file", None)
+        path.write_text(json.dumps(recorded))
+
+
+@pytest.mark.bad_input("damage", "figures of a shard that are torn", "the shard is made again")
+def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
+    stage = fill(tmp_path / "run", {})
+    (stage.book / "part-00001.json").write_text('{"rows": 1')
+    assert made_again(tmp_path / "run") == [ITEMS[1]]
+    assert stage.manifest["counts"] == {"kept": 3}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(text, marks=pytest.mark.bad_input("damage", f"a manifest: {what}", "refused"))
+        for text, what in (
+            ("", "empty"),
+            ('{"fingerprint": "ab', "torn"),
+            ("[1, 2]", "a list"),
+            ('{"fingerprint": 3, "inputs": {}, "settings": {}, "complete": true}', "other types"),
+            ('{"complete": true}', "keys missing"),
+        )
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, content):
+    stage = fill(tmp_path / "run", {})
+    (stage.book / "manifest.json").write_text(content)
+    with pytest.raises(UserError) as refused:
+        fill(tmp_path / "run", {})
+    assert refused.value.where.endswith("words/.stage/manifest.json")
+    assert str(stage.folder) in refused.value.remedy
+    stage.folder.rename(tmp_path / "away")
+    assert fill(tmp_path / "run", {}).complete
+
+
+def test_what_was_made_from_other_bytes_is_made_again(tmp_path):
+    def two_stages(word: str) -> list[str]:
+        done: list[str] = []
+        integrity._verified.clear()
+        with Run(tmp_path / "run") as run:
+            first = run.stage("first", {})
+            if not first.complete:
+                first.map_shards(DROPPED, ITEMS, lambda item: shard_of(f"{item} {word}"))
+                first.finish()
+            second = run.stage("second", {}, [first])
+            if not second.complete:
+                second.map_shards(
+                    DROPPED, ITEMS, lambda item: (done.append(item), shard_of(item))[1]
+                )
+                second.finish()
+        return done
+
+    assert two_stages("one") == ITEMS
+    assert two_stages("one") == []
+    (tmp_path / "run/first/part-00000.parquet").unlink()
+    assert two_stages("one") == [], "made again with the same bytes"
+    (tmp_path / "run/first/part-00000.parquet").unlink()
+    assert two_stages("other") == ITEMS
+    assert (tmp_path / "run/superseded/second-outdated").is_dir()
+
+
+@pytest.mark.bad_input("damage", "a file of a model that a stage made", "refused, or made again")
+def test_any_file_of_a_stage_is_compared(tmp_path):
+    def train(run: Run) -> Stage:
+        stage = run.stage("student", {})
+        if not stage.complete:
+            (stage.folder / "model.safetensors").write_bytes(b"weights")
+            stage.finish()
+        return stage
+
+    with Run(tmp_path) as run:
+        stage = train(run)
+    (stage.folder / "model.safetensors").write_bytes(b"weighta")
+    integrity._verified.clear()
+    with pytest.raises(UserError, match="distill run"):
+        integrity.check_model_folder(stage.folder)
+    with Run(tmp_path) as run:
+        train(run)
+    integrity.check_model_folder(stage.folder)
+    assert (stage.folder / "model.safetensors").read_bytes() == b"weights"
+    assert (stage.book / "damaged" / "model.safetensors").read_bytes() == b"weighta"
+
+
+def test_a_table_is_opened_by_its_manifest_alone(tmp_path, monkeypatch):
+    stage = fill(tmp_path, {})
+    monkeypatch.setattr("distill.tables.count_rows", None)
+    assert len(Reader(DROPPED, open_stage(stage.folder).folder)) == 3
