@@ -109,6 +109,8 @@ def largest_difference(rounds: list[dict[str, tuple]]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="cacm and STSBenchmark, one round")
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--tasks", help="names with commas between them, in place of all")
     parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
     given = parser.parse_args()
     if "DISTILL_DATA" not in os.environ:
@@ -116,10 +118,12 @@ def main() -> None:
     datasets.disable_progress_bars()
     data = Path(os.environ["DISTILL_DATA"])
     names = QUICK if given.quick else list(TASKS)
+    if given.tasks:
+        names = given.tasks.split(",")
     tasks = [load_task(name, data / TASKS[name]) for name in names]
     for task in tasks:
         load_data(task)
-    contender = open_contender(MODEL, device="cpu")
+    contender = open_contender(given.model, device="cpu")
     contender.model.encode(["the first batch pays for what later ones find ready"] * 32)
 
     rounds = given.rounds or (1 if given.quick else 3)

@@ -15,9 +15,10 @@ import click
 @click.command()
 @click.option("--engine", type=click.Choice(["transformers", "vllm", "http"]), required=True)
 @click.option("--quick", is_flag=True, help="Fewer prompts and rounds.")
-def main(engine: str, quick: bool) -> None:
+@click.option("--smoke", is_flag=True, help="The smallest size: its figures mean nothing.")
+def main(engine: str, quick: bool, smoke: bool) -> None:
     compared = importlib.import_module(f"engines.{engine}")
-    print(json.dumps(compared.compare(quick)))
+    print(json.dumps(compared.compare(quick, smoke)))
 
 
 if __name__ == "__main__":

@@ -41,31 +41,32 @@ ARMS: dict[str, list[str]] = {
 }
 
 
-def recipe_of(corpus: str, arm: str, passages: int, seed: int) -> Recipe:
+def recipe_of(corpus: str, arm: str, passages: int, seed: int, sets: list[str]) -> Recipe:
     path, data, task = CORPORA[corpus]
-    sets = [
+    given = [
         f"corpus.path={path}",
         f"evaluate.task_data={data}",
         f"evaluate.tasks=[{task}]",
         f"generate.passages={passages}",
         f"generate.brainstorm.examples={passages}",
         *ARMS[arm],
+        *sets,
     ]
-    recipe = load_recipe(RECIPE, sets)
+    recipe = load_recipe(RECIPE, given)
     # The seed of training alone: the queries of all seeds are the same.
     recipe.train.seed = seed
     return recipe
 
 
 def measure(
-    corpus: str, arm: str, passages: int, seeds: list[int], root: Path
+    corpus: str, arm: str, passages: int, seeds: list[int], root: Path, sets: list[str]
 ) -> dict[str, object]:
     # One run for all arms: what they have in common is made once, and what an arm does not share is
     # set aside and comes back.
     folder = root / corpus / "run"
     students, base = [], 0.0
     for seed in seeds:
-        recipe = recipe_of(corpus, arm, passages, seed)
+        recipe = recipe_of(corpus, arm, passages, seed, sets)
         task = load_task(recipe.evaluate.tasks[0], Path(recipe.evaluate.task_data or ""))
         with Run(folder, "stale") as run:
             _, untrained, student = Job(run, recipe).train_student()
@@ -77,7 +78,7 @@ def measure(
     return {
         "corpus": corpus,
         "arm": arm,
-        **_generated(folder, recipe_of(corpus, arm, passages, seeds[0])),
+        **_generated(folder, recipe_of(corpus, arm, passages, seeds[0], sets)),
         "base": round(base, 4),
         "students": [round(s, 4) for s in students],
         "mean": round(mean(students), 4),
@@ -117,13 +118,15 @@ def main() -> None:
     parser.add_argument("--arms", default="naive,fret,filters,brainstorm")
     parser.add_argument("--passages", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], dest="sets", metavar="KEY=VALUE")
     parser.add_argument("--root", type=Path, default=Path("artifacts/generation"))
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
         parser.error("set DISTILL_DATA to the folder of offline data")
     for arm in given.arms.split(","):
         seeds = list(range(given.seeds))
-        print(json.dumps(measure(given.corpus, arm, given.passages, seeds, given.root)), flush=True)
+        line = measure(given.corpus, arm, given.passages, seeds, given.root, given.sets)
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from distill.student.sight import Sight
 from distill.student.soft_labels import unjudged
 from distill.student.tokens import Tokens
 from distill.student.trainer import fit
+from distill.student.writing import Writer
 from distill.tables import Row
 
 STEPS = 2
@@ -74,7 +75,15 @@ def measure(batch: int) -> dict[str, float]:
         tokens = Tokens(Path(folder) / "tokens", model, mixture.written)
         before = peak()
         objective = Objective(model, train, None, torch.nn.Identity())
-        fit(train, 1, objective, mixture, tokens, Sight(student, rows[:2], None), Path(folder))
+        fit(
+            train,
+            1,
+            objective,
+            mixture,
+            tokens,
+            Sight(Writer(student, []), rows[:2], None),
+            Path(folder),
+        )
     return {"peak_mib": round(peak()), "beyond_model_mib": round(peak() - before)}
 
 
@@ -89,12 +98,15 @@ def in_a_process(batch: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="batches of 32 and 256")
+    parser.add_argument("--batches", help="a small and a large batch, with a comma between them")
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.batch:
         print(json.dumps(measure(given.batch)))
         return
     small, large = (32, 256) if given.quick else (128, 2048)
+    if given.batches:
+        small, large = map(int, given.batches.split(","))
     of_small, of_large = in_a_process(small), in_a_process(large)
 
     def ratio(of: str) -> float:

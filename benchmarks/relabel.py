@@ -158,10 +158,15 @@ def ranks(scores: Scores, ranker: str, query_id: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="Fewer passages: under five minutes.")
+    parser.add_argument(
+        "--smoke", action="store_true", help="The smallest size: seconds; its figures mean nothing."
+    )
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
         parser.error("set DISTILL_DATA to the folder of offline data")
     rounds, passages, sampled = (2, 32, 1) if given.quick else (3, 96, 3)
+    if given.smoke:
+        rounds, passages, sampled = 1, 4, 1
     recipe = load_recipe(packaged_recipes() / "demo.yaml", ["relabel.shard_size=256"])
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu", recipe.llm.batch_tokens)
     encoder = SentenceTransformerEncoder(recipe.retriever.model, 256, "cpu")

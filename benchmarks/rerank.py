@@ -195,15 +195,18 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300, help="At most so many.")
     parser.add_argument("--words", type=int, default=120, help="Passages are cut to so many.")
     parser.add_argument("--passes", default="ql,rc,graded,fused")
+    parser.add_argument("--llm", help="In place of the demo's.")
+    parser.add_argument("--retriever", help="In place of the demo's.")
     parser.add_argument("--keep", type=Path, default=Path("artifacts/rerank"))
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
         parser.error("set DISTILL_DATA to the folder of offline data")
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
     collection = Collection(Path(os.environ["DISTILL_DATA"], CORPORA[given.corpus]), given.queries)
-    encoder = SentenceTransformerEncoder(recipe.retriever.model, max_tokens=256, device="cpu")
+    retriever = given.retriever or recipe.retriever.model
+    encoder = SentenceTransformerEncoder(retriever, max_tokens=256, device="cpu")
     candidates = collection.retrieve(encoder)
-    engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
+    engine = TransformersEngine(given.llm or recipe.llm.model, dtype="float32", device="cpu")
     scores, speed = judge_all(engine, collection, candidates, given)
     print(
         json.dumps(

@@ -161,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="10^5 vectors alone")
     parser.add_argument("--sizes", help="numbers of vectors, with commas between them")
+    parser.add_argument("--turns", type=int, help="3, or 2 where there are 10^6 vectors")
     parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--vectors", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -169,7 +170,7 @@ def main() -> None:
         return
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
     sizes = sizes[:1] if given.quick else sizes
-    found = [measure(size, turns=3 if size < 10**6 else 2) for size in sizes]
+    found = [measure(size, given.turns or (3 if size < 10**6 else 2)) for size in sizes]
     print(
         json.dumps(
             {

@@ -133,7 +133,8 @@ def documents(folder: Path, count: int) -> list[str]:
 @click.command()
 @click.option("--student", type=click.Path(path_type=Path), help="A trained student's folder.")
 @click.option("--quick", is_flag=True, help="Fewer texts, no evaluation.")
-def main(student: Path | None, quick: bool) -> None:
+@click.option("--smoke", is_flag=True, help="The smallest size: its figures mean nothing.")
+def main(student: Path | None, quick: bool, smoke: bool) -> None:
     if "DISTILL_DATA" not in os.environ:
         raise click.UsageError("set DISTILL_DATA to the folder of evaluation data")
     data = Path(os.environ["DISTILL_DATA"]) / "own"
@@ -144,7 +145,8 @@ def main(student: Path | None, quick: bool) -> None:
     for each in (teacher, model):
         each.eval()
         each.max_seq_length = MAX_TOKENS
-    texts = documents(data / "cacm", 64 if quick else 128)
+    quick = quick or smoke
+    texts = documents(data / "cacm", 8 if smoke else 64 if quick else 128)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         task = None if quick else load_task("cacm", data)

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -36,10 +37,11 @@ TRAINED_ON = ("SciFact",)
 @click.option(
     "--run", "folder", default=Path("artifacts/students"), type=click.Path(path_type=Path)
 )
+@click.option("--rows", type=int, help="At most so many of each source, and no docstrings.")
 @click.option("--set", "sets", multiple=True, help="Override a key of the recipe.")
-def main(folder: Path, sets: tuple[str, ...]) -> None:
+def main(folder: Path, rows: int | None, sets: tuple[str, ...]) -> None:
     data = Path(os.environ["DISTILL_DATA"])
-    _write_corpus(folder, data)
+    _write_corpus(folder, data, rows)
     _link_tasks(folder, data)
     recipe = folder / "students.yaml"
     recipe.write_text(yaml.safe_dump(_recipe(folder), sort_keys=False))
@@ -50,7 +52,7 @@ def main(folder: Path, sets: tuple[str, ...]) -> None:
     print(json.dumps(_figures(read_json(run / "summary.json"))))
 
 
-def _write_corpus(folder: Path, data: Path) -> None:
+def _write_corpus(folder: Path, data: Path, limit: int | None) -> None:
     corpus = folder / "corpus"
     if corpus.exists():
         return
@@ -58,13 +60,13 @@ def _write_corpus(folder: Path, data: Path) -> None:
     part.mkdir(parents=True, exist_ok=True)
     for name in ("mteb/SciFact", "own/vaswani"):
         rows = (row for _, row in read_lines(data / name / "corpus.jsonl"))
-        _write(
-            part, Path(name).name, (f"{r.get('title') or ''}\n{r['text']}".strip() for r in rows)
-        )
+        texts = (f"{r.get('title') or ''}\n{r['text']}".strip() for r in rows)
+        _write(part, Path(name).name, islice(texts, limit))
     with (data / "own/stackoverflow20/data.tsv").open(newline="") as file:
         titles = [row["text"] for row in csv.DictReader(file, delimiter="\t")]
-    _write(part, "stackoverflow20", iter(titles))
-    _write(part, "docstrings", _docstrings(folder / "docstrings"))
+    _write(part, "stackoverflow20", iter(titles[:limit]))
+    if limit is None:
+        _write(part, "docstrings", _docstrings(folder / "docstrings"))
     part.rename(corpus)
 
 

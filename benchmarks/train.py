@@ -41,6 +41,7 @@ from distill.student.sight import Sight
 from distill.student.soft_labels import unjudged
 from distill.student.tokens import Tokens
 from distill.student.trainer import fit
+from distill.student.writing import Writer
 from distill.tables import Row
 
 MINILM = (
@@ -74,9 +75,12 @@ class Trained(NamedTuple):
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer pairs and rounds.")
-def main(quick: bool) -> None:
+@click.option("--smoke", is_flag=True, help="The smallest size: its figures mean nothing.")
+def main(quick: bool, smoke: bool) -> None:
     rounds, count = (1, 96) if quick else (3, 256)
     rows = pairs()
+    if smoke:
+        rounds, count = 1, TRAIN.batch_size
     held_out, rows = rows[:HELD_OUT], rows[HELD_OUT:]
     sides = {"ours": ours, "peer": peer, "peer_by_tokens": partial(peer, tokens=MINI_BATCH_TOKENS)}
     took: dict[str, list[Trained]] = {side: [] for side in sides}
@@ -151,7 +155,7 @@ def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
     mixture = make_mixture(STUDENT, TRAIN, 1, [unjudged(row, TRAIN) for row in rows], [])
     tokens = Tokens(folder / "tokens", model, mixture.written)
     objective = Objective(model, TRAIN, None, torch.nn.Identity())
-    fit(TRAIN, 1, objective, mixture, tokens, Sight(STUDENT, rows[:2], None), folder)
+    fit(TRAIN, 1, objective, mixture, tokens, Sight(Writer(STUDENT, []), rows[:2], None), folder)
 
 
 class Peer(SentenceTransformerTrainer):

@@ -64,9 +64,11 @@ def ours(url: str, prompts: list[str], seeds: list[int]) -> list[str]:
         return texts
 
 
-def compare(quick: bool) -> dict[str, object]:
+def compare(quick: bool, smoke: bool = False) -> dict[str, object]:
     """Prompts a second of both, medians over rounds in which they take turns at going first."""
     rounds, count = (5, 640) if quick else (9, 1600)
+    if smoke:
+        rounds, count = 1, 64
     words = " ".join(f"word{i}" for i in range(PROMPT_WORDS))
     prompts = [f"Passage {i}: {words}\nTask:" for i in range(count)]
     seeds = list(range(count))

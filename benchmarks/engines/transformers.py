@@ -28,7 +28,7 @@ from distill.recipe import load_recipe
 MODULES = (asyncio, logging, pathlib, statistics, subprocess, zipfile)
 
 
-def compare(quick: bool) -> dict[str, Any]:
+def compare(quick: bool, smoke: bool = False) -> dict[str, Any]:
     """Medians over the rounds of prompts a second; `first_ratio` is the first round's, in which
     the engine meets every header for the first time."""
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
@@ -36,6 +36,8 @@ def compare(quick: bool) -> dict[str, Any]:
     sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, ("\n\n",))
     engine = TransformersEngine(recipe.llm.model, recipe.llm.dtype, "cpu", recipe.llm.batch_tokens)
     rounds, count = (3, 24) if quick else (5, 64)
+    if smoke:
+        rounds, count = 1, 4
     written = prompts(rounds * count + 2)
     longest = max(len(engine._ids(text, first=True)) for text in written)
     batch = _HELD * engine.batch_tokens // (longest + sampling.max_new_tokens)

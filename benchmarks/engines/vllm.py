@@ -29,7 +29,7 @@ NEW_TOKENS = 48
 QUERIES_A_PASSAGE = 20
 
 
-def compare(quick: bool) -> dict[str, Any]:
+def compare(quick: bool, smoke: bool = False) -> dict[str, Any]:
     """Ratios of the medians over the rounds; a round's rate is prompts (or pairs) a second."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -39,6 +39,8 @@ def compare(quick: bool) -> dict[str, Any]:
     peer = _plain(settings)
     ours = VLLMEngine(settings)
     rounds, prompts, passages = (3, 24, 1) if quick else (5, 96, 8)
+    if smoke:
+        rounds, prompts, passages = 1, 4, 1
     writing = _turns(
         [_prompts(prompts, start=n * prompts) for n in range(rounds + 1)],
         lambda texts: [w.text for w in ours.generate(texts, range(len(texts)), _SAMPLING)],

@@ -1,0 +1,135 @@
+"""Each script of benchmarks/ runs, as a user would call it, at its smallest size: the commands that
+stand beside the figures of benchmarks/RESULTS.md keep working."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIGURES = {"name", "unit", "ours", "peer", "ratio"}
+
+
+def run_script(script: str, *words: str) -> dict:
+    """The figures that a script prints: one line of JSON."""
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}.py", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = done.stdout.splitlines()
+    figures: dict = json.loads(line)
+    return figures
+
+
+@pytest.fixture(scope="session")
+def tiny_sets(recipe_file, writer_folder, encoder_folder, teacher_folder) -> list[str]:
+    """The tiny models in the place of a recipe's."""
+    settings = [
+        f"llm.model={writer_folder}",
+        f"generate.prompt={recipe_file.parent / 'short.jinja'}",
+        "generate.filters.round_trip=null",
+        f"retriever.model={encoder_folder}",
+        "retriever.max_tokens=32",
+        f"student.encoder={encoder_folder}",
+        "student.layers=[0,2]",
+        "student.max_tokens=32",
+    ]
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_script_has_a_smoke_run():
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert {name for name in scripts if name not in Path(__file__).read_text()} == set()
+
+
+def test_score(llm_folder):
+    assert run_script("score", "--quick", "--model", str(llm_folder)).keys() >= FIGURES
+
+
+def test_relabel(data_folder):
+    figures = run_script("relabel", "--smoke")
+    assert figures["largest_difference"] < 0.01
+    assert figures.keys() >= {"ours", "peer", "fused", "ratio", "same_ranking"}
+
+
+def test_search():
+    figures = run_script("search", "--sizes", "2000", "--turns", "1")
+    assert figures.keys() >= FIGURES
+    assert figures["by_size"][0]["same_as_peer"]["exact"] == 1.0
+
+
+def test_serve(data_folder):
+    figures = run_script("serve", "--smoke")
+    assert figures.keys() >= FIGURES | {"cosine_int8_to_float", "batch_1"}
+
+
+def test_evaluate(data_folder, encoder_folder):
+    figures = run_script(
+        "evaluate", "--rounds", "1", "--tasks", "cacm", "--model", str(encoder_folder)
+    )
+    assert figures.keys() >= FIGURES
+    assert figures["score_difference"] < 1e-5
+
+
+def test_memory():
+    assert run_script("memory", "--sizes", "600").keys() >= {"peak_mib", "ratio_of_peaks"}
+
+
+def test_memory_relabel():
+    figures = run_script("memory_relabel", "--sizes", "520")
+    assert figures.keys() >= {"peak_mib", "ratio_of_time_a_pair"}
+
+
+def test_memory_train(data_folder):
+    assert run_script("memory_train", "--batches", "4,8").keys() >= FIGURES
+
+
+def test_train(data_folder):
+    assert run_script("train", "--smoke").keys() >= FIGURES | {"held_out_loss"}
+
+
+def test_rerank(data_folder, llm_folder, encoder_folder, tmp_path):
+    models = ("--llm", str(llm_folder), "--retriever", str(encoder_folder))
+    few = ("--queries", "2", "--words", "20", "--keep", str(tmp_path))
+    figures = run_script("rerank", *models, *few)
+    assert figures.keys() >= {"ndcg_at_10", "pairs_per_second"}
+
+
+def test_generation(data_folder, tiny_sets, tmp_path):
+    few = ("--corpus", "cacm", "--passages", "24", "--root", str(tmp_path), "--arms", "fret")
+    figures = run_script("generation", *few, *tiny_sets)
+    assert figures.keys() >= {"arm", "base", "students", "well_formed"}
+
+
+def test_students(data_folder, tiny_sets, teacher_folder, tmp_path):
+    more = [
+        f"teacher.model={teacher_folder}",
+        "teacher.max_tokens=32",
+        "corpus.limit=60",
+        "generate.passages=24",
+        "generate.max_new_tokens=40",
+        "evaluate.tasks=[STSBenchmark]",
+    ]
+    words = [word for setting in more for word in ("--set", setting)]
+    figures = run_script("students", "--run", str(tmp_path), "--rows", "30", *tiny_sets, *words)
+    assert figures.keys() >= FIGURES
+
+
+def test_recipe(recipe_file, tmp_path):
+    assert run_script("recipe", str(recipe_file), "--run", str(tmp_path)).keys() >= FIGURES
+
+
+@pytest.mark.parametrize("engine", ["transformers", "http"])
+def test_generate(engine):
+    assert run_script("generate", "--engine", engine, "--smoke").keys() >= FIGURES
