@@ -31,6 +31,7 @@ from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judge import make_judgements
 from distill.retrieve.encoder import Side, Vectors
+from distill.retrieve.wording import PLAIN
 from distill.run import Run, Shard, Stage
 from distill.tables import QUERIES
 
@@ -45,9 +46,15 @@ class StandInEncoder:
     """A random direction for each text."""
 
     dimensions = DIMENSIONS
+    wording = PLAIN
     identity: dict[str, str | int] = {"model": "stand-in"}  # noqa: RUF012
 
-    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
+    ) -> Vectors:
+        return self.encode_written(self.wording.write(texts, side, tasks), side)
+
+    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
         seeds = [zlib.crc32(text.encode()) for text in texts]
         rows = [np.random.default_rng(s).standard_normal(DIMENSIONS) for s in seeds]
         vectors = np.asarray(rows, np.float32)

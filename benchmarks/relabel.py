@@ -21,7 +21,7 @@ import torch
 
 from distill.llm.transformers_engine import TransformersEngine
 from distill.prompts import Prompt, as_data, load_prompt, packaged_recipes
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import Embedder, Recipe, load_recipe
 from distill.relabel.judge import make_judgements
 from distill.relabel.judges import VERDICTS
 from distill.retrieve.encoder import SentenceTransformerEncoder
@@ -169,7 +169,9 @@ def main() -> None:
         rounds, passages, sampled = 1, 4, 1
     recipe = load_recipe(packaged_recipes() / "demo.yaml", ["relabel.shard_size=256"])
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu", recipe.llm.batch_tokens)
-    encoder = SentenceTransformerEncoder(recipe.retriever.model, 256, "cpu")
+    encoder = SentenceTransformerEncoder(
+        recipe.retriever.model, Embedder(max_tokens=256, device="cpu")
+    )
     prompts = {n: load_prompt(f"prompts/{n}.jinja", packaged_recipes(), 2) for n in ("ql", "rc")}
     every = texts(rounds * passages)
     figures: dict[str, list[float]] = {"ours": [], "fused": [], "peer": []}

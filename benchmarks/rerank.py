@@ -23,7 +23,7 @@ import pytrec_eval
 
 from distill.llm.transformers_engine import TransformersEngine
 from distill.prompts import as_data, load_prompt, packaged_recipes
-from distill.recipe import Relabel, load_recipe
+from distill.recipe import Embedder, Relabel, load_recipe
 from distill.relabel.fuse import label
 from distill.relabel.judges import judge_fused, judge_graded, judge_ql, judge_rc
 from distill.retrieve.encoder import SentenceTransformerEncoder
@@ -204,7 +204,7 @@ def main() -> None:
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
     collection = Collection(Path(os.environ["DISTILL_DATA"], CORPORA[given.corpus]), given.queries)
     retriever = given.retriever or recipe.retriever.model
-    encoder = SentenceTransformerEncoder(retriever, max_tokens=256, device="cpu")
+    encoder = SentenceTransformerEncoder(retriever, Embedder(max_tokens=256, device="cpu"))
     candidates = collection.retrieve(encoder)
     engine = TransformersEngine(given.llm or recipe.llm.model, dtype="float32", device="cpu")
     scores, speed = judge_all(engine, collection, candidates, given)

@@ -1,16 +1,17 @@
 """What several commands ask on the command line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import click
+from pydantic import ValidationError
 
 from distill.errors import UserError
-from distill.inputs import is_text
-from distill.recipe import Recipe, Served, load_recipe
+from distill.inputs import is_text, parse_yaml
+from distill.recipe import ALL_TOKENS, Dtype, Embedder, Recipe, load_recipe
 from distill.run import Overwrite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -137,18 +138,18 @@ def estimate_options(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What `task_options` asks; lists have no commas any more."""
+    """What `task_options` asks; lists have no commas any more. `embedder` is of the model that is
+    evaluated, or of the teacher in a comparison; `of_others` of student and bases there."""
 
     tasks: list[str]
     benchmarks: list[str]
     task_data: Path | None
     out: Path
-    max_tokens: int | None
-    device: str | None
-    instruction_template: str | None
+    embedder: Embedder
+    of_others: Embedder
+    instructions: bool
     prompts: dict[Side, str]
     force_prompts: bool
-    served: Served | None
 
 
 def task_options(command: Command) -> Command:
@@ -183,11 +184,33 @@ def task_options(command: Command) -> Command:
         "--device", callback=_device, help="cpu, cuda, cuda:1; by default the best that is there."
     )
     @click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Of weights and computation; auto: bfloat16 on a GPU that computes it natively.",
+    )
+    @click.option(
+        "--embedder",
+        "settings",
+        multiple=True,
+        type=TEXT,
+        metavar="KEY=VALUE",
+        help="A setting of the model (compare: of the teacher), as in a recipe's section teacher: "
+        "query_template, query_prompt, document_prompt, bidirectional, append_eos, known_as, "
+        "batch_tokens; of a served one batch_texts, extra_body and others.  [repeatable]",
+    )
+    @click.option(
         "--instruction-template",
         metavar="TEXT",
         type=TEXT,
-        help="How an instruction-tuned model (compare: the teacher) is told each task, such as "
-        "'Instruct: {instruction}\\nQuery: {query}'; \\n is a new line.",
+        help="Short for --embedder query_template=TEXT: how an instruction-tuned model is told "
+        "each task, such as 'Instruct: {task}\\nQuery: {query}'; \\n is a new line.",
+    )
+    @click.option(
+        "--no-instructions",
+        is_flag=True,
+        help="Tell no model the task, also those that were trained or published with one.",
     )
     @click.option(
         "--query-prompt", type=TEXT, help="In place of the model's own (compare: the student's)."
@@ -213,6 +236,9 @@ def task_options(command: Command) -> Command:
         tasks: str,
         benchmarks: tuple[str, ...],
         instruction_template: str | None,
+        settings: tuple[str, ...],
+        dtype: Dtype,
+        no_instructions: bool,
         query_prompt: str | None,
         document_prompt: str | None,
         task_data: Path | None,
@@ -230,12 +256,20 @@ def task_options(command: Command) -> Command:
             benchmarks=list(benchmarks),
             task_data=task_data,
             out=out,
-            max_tokens=max_tokens,
-            device=device,
-            instruction_template=instruction_template and instruction_template.replace("\\n", "\n"),
+            embedder=_embedder(
+                {
+                    "max_tokens": max_tokens or (ALL_TOKENS if base_url is None else _MOST_TOKENS),
+                    "device": device,
+                    "dtype": dtype,
+                    "base_url": base_url,
+                    "api_key_variable": api_key_variable,
+                },
+                [*_instruction(instruction_template), *settings],
+            ),
+            of_others=Embedder(max_tokens=max_tokens or ALL_TOKENS, device=device, dtype=dtype),
+            instructions=not no_instructions,
             prompts={side: prompt for side, prompt in prompts.items() if prompt is not None},
             force_prompts=force_prompts,
-            served=None if base_url is None else _served(base_url, api_key_variable, max_tokens),
         )
         if not asked.tasks and not asked.benchmarks:
             raise UserError(
@@ -246,11 +280,50 @@ def task_options(command: Command) -> Command:
     return cast(Command, resolved)
 
 
-def _served(base_url: str, api_key_variable: str, max_tokens: int | None) -> Served:
-    """All that it can read is for the server to say: what is too long for it, it refuses."""
-    return Served(
-        base_url=base_url, api_key_variable=api_key_variable, max_tokens=max_tokens or _MOST_TOKENS
-    )
+def _embedder(given: dict[str, Any], settings: Sequence[str]) -> Embedder:
+    """A section of settings from flags and KEY=VALUE, whose value is YAML.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    for item in settings:
+        key, sign, value = item.partition("=")
+        if not sign or key not in Embedder.model_fields:
+            known = ", ".join(Embedder.model_fields)
+            raise UserError(f"--embedder {item}", "is not KEY=VALUE of an embedder", known)
+        given[key] = _setting(key, value)
+    try:
+        return Embedder.model_validate(given)
+    except ValidationError as fault:
+        said = "; ".join(
+            ": ".join([*map(str, error["loc"]), error["msg"].removeprefix("Value error, ")])
+            for error in fault.errors()
+        )
+        raise UserError("--embedder", said, "see the section teacher of a recipe") from fault
+
+
+def _instruction(template: str | None) -> list[str]:
+    """--instruction-template as a setting; one that tells no task is refused."""
+    if template is None:
+        return []
+    if not any(name in template for name in ("{task}", "{instruction}")):
+        raise UserError(
+            f"--instruction-template {template!r}",
+            "does not hold {task}",
+            "give one such as 'Instruct: {task}\\nQuery: {query}'",
+        )
+    return [f"query_template={template}"]
+
+
+_TEXTS = {"query_template", "query_prompt", "document_prompt", "base_url", "known_as", "device"}
+
+
+def _setting(key: str, value: str) -> Any:
+    """Texts are taken as they are, but for \\n, which is a new line; {instruction} is {task}."""
+    if key in _TEXTS:
+        text = value.replace("\\n", "\n")
+        return text.replace("{instruction}", "{task}") if key == "query_template" else text
+    return parse_yaml(value, f"--embedder {key}", "give such as true, or 64")
 
 
 def listed(words: str) -> list[str]:

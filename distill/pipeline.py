@@ -115,6 +115,9 @@ class Job:
             "base_url": None,
             "query_prompt": "",
             "document_prompt": "",
+            "bidirectional": None,
+            "append_eos": None,
+            "known_as": None,
         }
         retriever = recipe.retriever.model_copy(update=student)
         return recipe.model_copy(update={"retriever": retriever})

@@ -1,5 +1,6 @@
 """A query over a run's corpus, answered by student and teacher side by side."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,29 +104,45 @@ def _cell(hit: Hit, shared: bool) -> Text:
 
 
 class _Asked:
-    """A model of the run as an index asks it. One that is instructed gets the student's default
+    """A model of the run as an index asks it. One that is told tasks gets the student's default
     task before a query: a search has no task of its own."""
 
     def __init__(self, contender: Contender, task: str) -> None:
         self.dimensions = contender.dimensions
         self._embedder = contender.embedder
         prompts = contender.prompts
-        self._prompts: dict[Side, str] = {
-            "query": prompts.instructed(task),
-            "document": prompts.of_side("document"),
-        }
+        self._query = prompts.instructed(task)
+        served = contender.model is None
+        # A server's prompts are part of its identity, and no part of the texts that are kept.
+        self._document = prompts.of_side("document") if served else ""
+        before = "" if served else prompts.wording.document
+        self.wording = dataclasses.replace(prompts.wording, document=before)
         # As the retriever's is, whose vectors of the passages serve where it is the same model.
         self.identity: dict[str, str | int] = {
             "model": contender.reference,
             "revision": contender.revision,
             "max_tokens": contender.max_tokens or "all",
+            **contender.departures,
         }
-        if contender.model is None:
+        if served:
             # A template is not among them: it changes queries alone, and those are not kept.
-            self.identity |= {f"{side}_prompt": prompts.of_side(side) for side in self._prompts}
+            self.identity |= {
+                f"{side}_prompt": prompts.named.get(side, "") for side in ("query", "document")
+            }
 
-    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
-        return unit(self._embedder.embed(texts, self._prompts[side], side))
+    def encode(
+        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
+    ) -> Vectors:
+        if side == "query":
+            return unit(self._embedder.embed(texts, self._query, side))
+        return self.encode_written(self.wording.write(texts, side), side)
+
+    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
+        prompt, whole = self._document, list(texts)
+        if side == "document" and not self._document:
+            prompt = self.wording.before_documents
+            whole = [text[len(prompt) :] for text in whole]
+        return unit(self._embedder.embed(whole, prompt, side))
 
 
 def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:

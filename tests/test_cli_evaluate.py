@@ -120,7 +120,7 @@ def test_a_template_instructs_the_model(encoder_folder, task_data, tmp_path):
     own = call("evaluate", encoder_folder, *words)
     assert call("evaluate", encoder_folder, *words, "--instruction-template", template) != own
     fault = call("evaluate", encoder_folder, *words, "--instruction-template", "x", refused=True)
-    assert "{instruction}" in str(fault)
+    assert "{task}" in str(fault)
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,15 @@ def evaluate(model: str, asked: TaskOptions) -> None:
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
+    from distill.evaluate.contender import open_any
     from distill.evaluate.evaluate import score_tasks
     from distill.evaluate.prompts import check_prompts
     from distill.evaluate.summary import metric_label
     from distill.evaluate.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
-    contender = check_prompts(_instructed(model, asked), asked.prompts, asked.force_prompts)
+    contender = open_any(asked.embedder, model, asked.instructions)
+    contender = check_prompts(contender, asked.prompts, asked.force_prompts)
     for score in score_tasks(contender, tasks, asked.out):
         metric = metric_label(score.metric)
         click.echo(f"{score.task}\t{score.category}\t{metric}\t{score.score:.4f}")
@@ -101,30 +103,20 @@ def compare(
 def _contenders(
     student: str, teacher: str, bases: tuple[str, ...], asked: TaskOptions
 ) -> "dict[str, Contender]":
-    from distill.evaluate.contender import open_contender
+    from distill.evaluate.contender import open_any
     from distill.evaluate.prompts import check_prompts
 
     roles = ["base", *(f"base-{n}" for n in range(2, len(bases) + 1))]
+    others, told = asked.of_others, asked.instructions
     found = {
         "student": check_prompts(
-            open_contender(student, asked.max_tokens, asked.device),
-            asked.prompts,
-            asked.force_prompts,
+            open_any(others, student, told), asked.prompts, asked.force_prompts
         ),
-        "teacher": _instructed(teacher, asked),
+        "teacher": open_any(asked.embedder, teacher, told),
     }
     for role, reference in zip(roles, bases, strict=False):
-        found[role] = open_contender(reference, asked.max_tokens, asked.device)
+        found[role] = open_any(others, reference, told)
     return found
-
-
-def _instructed(model: str, asked: TaskOptions) -> "Contender":
-    """The model that may be told each task, and that a server may have."""
-    from distill.evaluate.contender import open_contender, open_endpoint
-
-    if asked.served is not None:
-        return open_endpoint(asked.served, model, asked.instruction_template)
-    return open_contender(model, asked.max_tokens, asked.device, asked.instruction_template)
 
 
 def _widths(words: str) -> list[int]:

@@ -12,7 +12,7 @@ from distill.estimate.figures import NOTHING, UNKNOWN, Amount, exactly
 from distill.generate.fret import Asked, Method, Plan, draw_seed
 from distill.llm.form import in_chat_form
 from distill.llm.protocol import LLM, Written
-from distill.recipe import Recipe
+from distill.recipe import Embedder, Recipe
 from distill.retrieve.encoder import SentenceTransformerEncoder
 
 T = TypeVar("T")
@@ -110,7 +110,8 @@ class Embedding:
         self, model: str, max_tokens: int, device: str | None, batch_tokens: int | None
     ) -> Amount:
         try:
-            encoder = SentenceTransformerEncoder(model, max_tokens, device, batch_tokens)
+            settings = Embedder(max_tokens=max_tokens, device=device, batch_tokens=batch_tokens)
+            encoder = SentenceTransformerEncoder(model, settings)
         except UserError as fault:
             self.faults.append(f"{model} {fault.what}")
             return UNKNOWN

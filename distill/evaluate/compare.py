@@ -81,7 +81,7 @@ def compare(
     load_data(tasks[0])
     texts = document_texts(tasks[0], speed_texts)
     scores = _score_all(own, tasks, of_folder, evaluated or out)
-    models = {role: c.model for role, c in own.items() if c.model and role not in variants}
+    models = {role: c.encode for role, c in own.items() if c.model and role not in variants}
     speed = measure_speed(models, texts, rounds)
     write_json(out / "items.json", _items(scores))
     return _summary(own, variants, published, scores, speed, _task_figures(tasks), seed)

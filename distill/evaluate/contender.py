@@ -1,6 +1,6 @@
 """A model that enters the comparison: loaded, and named so that mteb's results load back."""
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,20 @@ import yaml
 from huggingface_hub import metadata_load
 from sentence_transformers import SentenceTransformer
 
-from distill.errors import UserError
-from distill.evaluate.embedder import Embedder, EndpointEmbedder, LocalEmbedder, most_tokens
+from distill.evaluate.embedder import Embedder as TextEmbedder
+from distill.evaluate.embedder import EndpointEmbedder
 from distill.evaluate.encoder import MtebEncoder
 from distill.evaluate.model_meta import model_meta
-from distill.evaluate.prompts import Prompts, prompts_of
+from distill.evaluate.prompts import Prompts, fixed_wording, prompts_of
 from distill.evaluate.stored import Form
 from distill.inputs import user_path
-from distill.models import resolve, revision
-from distill.recipe import Served
-from distill.retrieve.attention import check_bidirectional
-from distill.sentence_models import load_sentence_model
+from distill.recipe import ALL_TOKENS, Embedder
+from distill.retrieve.embedders import check_served
+from distill.retrieve.encoder import Side, Vectors
+from distill.retrieve.local import LocalEmbedder
+from distill.retrieve.open_model import open_model
+from distill.retrieve.published import NOTHING
+from distill.retrieve.wording import wording_of
 
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 _COPIES = ("onnx", "openvino", "original")
@@ -29,18 +32,20 @@ _COPIES = ("onnx", "openvino", "original")
 @dataclass(frozen=True)
 class Contender:
     """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
-    are read than the model itself would. `documents` embeds the documents in its place."""
+    are read than the model itself would; `departures` say what else computes other vectors than its
+    files do by themselves. `documents` embeds the documents in its place."""
 
     name: str
     reference: str
     revision: str
     folder: Path | None
     model: SentenceTransformer | None
-    embedder: Embedder
+    embedder: TextEmbedder
     prompts: Prompts
     max_tokens: int | None
     shortened_to: int | None = None
     licence: str | None = None
+    departures: Mapping[str, str | int] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
     documents: "Contender | None" = None
 
@@ -82,7 +87,12 @@ class Contender:
             "documents_max_tokens": other.shortened_to if other else None,
             "documents_prompts": other.prompts.mark if other else None,
         }
-        return {key: value for key, value in departs.items() if value is not None}
+        set_so = {key: value for key, value in departs.items() if value is not None}
+        return {**self.departures, **set_so}
+
+    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+        """(texts, dimensions), under the side's own prompt."""
+        return self.embedder.embed(texts, self.prompts.of_side(side), side)
 
 
 def _of_model(path: Path) -> bool:
@@ -93,64 +103,66 @@ def open_contender(
     reference: str | Path,
     max_tokens: int | None = None,
     device: str | None = None,
-    instruction_template: str | None = None,
+    settings: Embedder | None = None,
+    instructions: bool = True,
 ) -> Contender:
-    """Load a model by its reference. With `max_tokens` it reads no more of a text than that; with a
-    template such as "Instruct: {instruction}\\nQuery: {query}" it is told each task.
+    """Load a model by its reference.
+
+    Args:
+        max_tokens: it reads no more of a text than that; None: all it can.
+        settings: all of an embedder's; None: the two before.
+        instructions: whether a model that was trained or published with them is told each task.
 
     Raises:
-        UserError: if the reference does not resolve, or the template is none.
+        UserError: if the reference does not resolve, or the model does not do as it was published
+            to.
     """
-    reference = str(reference)
-    folder = resolve(reference)
-    model = _load(reference, folder, device)
-    shortened = max_tokens is not None and max_tokens < (model.max_seq_length or math.inf)
-    if shortened:
-        model.max_seq_length = max_tokens
+    settings = settings or Embedder(max_tokens=max_tokens or ALL_TOKENS, device=device)
+    opened = open_model(str(reference), settings)
+    whole, read = opened.all_tokens, opened.max_tokens
     return Contender(
-        name=mteb_name(reference),
-        reference=reference,
-        revision=revision(reference),
-        folder=folder,
-        model=model,
-        embedder=LocalEmbedder(model),
-        prompts=prompts_of(model, instruction_template),
-        max_tokens=most_tokens(model),
-        shortened_to=max_tokens if shortened else None,
-        licence=licence_of(folder),
+        name=mteb_name(str(reference)),
+        reference=str(reference),
+        revision=opened.revision,
+        folder=opened.folder,
+        model=opened.model,
+        embedder=LocalEmbedder(opened, settings.batch_tokens),
+        prompts=prompts_of(opened, settings, instructions),
+        max_tokens=read,
+        shortened_to=read if read != whole else None,
+        licence=licence_of(opened.folder),
+        departures=opened.departures,
     )
 
 
-def open_endpoint(served: Served, model: str, instruction_template: str | None = None) -> Contender:
+def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> Contender:
     """A model that an OpenAI-compatible server embeds with, under its name there.
 
     Raises:
-        UserError: if the server cannot be asked, or the template is none.
+        UserError: if the server cannot be asked, or the settings are none of a served model.
     """
-    named = {"query": served.query_prompt, "document": served.document_prompt}
+    check_served(settings)
+    named = {"query": settings.query_prompt, "document": settings.document_prompt}
+    wording = wording_of(settings, model, {}, NOTHING)
+    if not instructions:
+        wording = fixed_wording(wording, None)
     return Contender(
         name=model if "/" in model else f"served/{model}",
         reference=model,
         revision="served",
         folder=None,
         model=None,
-        embedder=EndpointEmbedder(served, model),
-        prompts=Prompts(named, instruction_template=instruction_template),
-        max_tokens=served.max_tokens,
+        embedder=EndpointEmbedder(settings, model),
+        prompts=Prompts(named, wording=wording),
+        max_tokens=settings.max_tokens,
     )
 
 
-def _load(reference: str, folder: Path, device: str | None) -> SentenceTransformer:
-    try:
-        model = load_sentence_model(folder, device)
-    except (OSError, ValueError) as fault:
-        raise UserError(
-            f"model {reference!r}",
-            f"does not load as a sentence-transformers model ({fault})",
-            "name a sentence-transformers model, or a text encoder with its tokenizer",
-        ) from fault
-    check_bidirectional(model, reference)
-    return model
+def open_any(settings: Embedder, model: str, instructions: bool = True) -> Contender:
+    """A model in this process, or the server's where the settings name one."""
+    if settings.base_url is not None:
+        return open_endpoint(settings, model, instructions)
+    return open_contender(model, settings=settings, instructions=instructions)
 
 
 def mteb_name(reference: str) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill.evaluate.contender import Contender, open_contender, open_endpoint
+from distill.evaluate.contender import Contender, open_any, open_contender
 from distill.evaluate.prompts import check_prompts
-from distill.recipe import Recipe, Teacher
+from distill.recipe import ALL_TOKENS, Embedder, Recipe
 
 
 def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Contender]:
@@ -17,17 +17,14 @@ def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Co
     Raises:
         UserError: if a model does not load, or the student's prompts are not those of its training.
     """
+    told = recipe.evaluate.instructions
+    settings = Embedder(max_tokens=ALL_TOKENS, device=recipe.train.device)
     found = {
-        role: open_contender(folder, device=recipe.train.device) for role, folder in folders.items()
+        role: open_contender(folder, settings=settings, instructions=told)
+        for role, folder in folders.items()
     }
     if "student" in found:
         found["student"] = check_prompts(found["student"], {})
     if recipe.teacher.model is not None:
-        found["teacher"] = _open_teacher(recipe.teacher, recipe.teacher.model)
+        found["teacher"] = open_any(recipe.teacher, recipe.teacher.model, told)
     return found
-
-
-def _open_teacher(teacher: Teacher, model: str) -> Contender:
-    if teacher.base_url is not None:
-        return open_endpoint(teacher, model, teacher.instruction_template)
-    return open_contender(model, teacher.max_tokens, teacher.device, teacher.instruction_template)

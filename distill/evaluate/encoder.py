@@ -1,7 +1,7 @@
 """A contender as mteb asks it: an object of mteb's EncoderProtocol that encodes each text once,
 keeps the vectors on disk, and gives them in the contender's form."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mteb.types import PromptType
 
     from distill.evaluate.contender import Contender
+    from distill.evaluate.prompts import Prompts
 
 
 class CachedTexts:
@@ -88,9 +89,11 @@ class MtebEncoder:
         made of a document's title and text, or of a query and its own instruction."""
         side: Side | None = prompt_type.value if prompt_type else None
         source = self._documents if side == "document" else self._texts
-        prompt = source.contender.prompts.before(task_metadata, side)
+        prompts = source.contender.prompts
+        prompt = prompts.before(task_metadata, side)
         label = f"{source.contender.name}, {task_metadata.name}"
-        vectors = source.vectors(_told(inputs, label), prompt, side)
+        batches = _told(inputs, label, prompts if side == "document" else None)
+        vectors = source.vectors(batches, prompt, side)
         return self._storage.stored(vectors, side, f"{task_metadata.name}/{hf_subset}")
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
@@ -116,13 +119,28 @@ def _blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
         yield block
 
 
-def _told(inputs: Any, label: str) -> Iterator[list[str]]:
-    """The batches' texts, with progress where they are many."""
+def _told(inputs: Any, label: str, documents: "Prompts | None") -> Iterator[list[str]]:
+    """The batches' texts, with progress where they are many.
+
+    Args:
+        documents: how they are written, of documents.
+    """
     total = len(inputs.dataset)
     if total <= CHUNK:
-        yield from (batch["text"] for batch in inputs)
+        yield from (_texts(batch, documents) for batch in inputs)
         return
     with Progress(label, total, "texts") as progress:
         for batch in inputs:
-            yield batch["text"]
+            yield _texts(batch, documents)
             progress.advance(len(batch["text"]))
+
+
+def _texts(batch: Mapping[str, list[Any]], documents: "Prompts | None") -> list[str]:
+    """mteb's texts, which are title and text joined; or title and text as the model was trained to
+    read them."""
+    texts: list[str] = batch["text"]
+    if documents is None or not documents.writes_titles:
+        return texts
+    titles = batch.get("title", [""] * len(texts))
+    pairs = zip(batch.get("body", texts), titles, strict=True)
+    return [documents.document(body, title or "") for body, title in pairs]

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any, get_args
 
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Transformer
 
 from distill.errors import need
+from distill.sentence_models import text_transformer
 
 if TYPE_CHECKING:
     from mteb.models import ModelMeta
@@ -28,7 +28,7 @@ def model_meta(contender: "Contender") -> "ModelMeta":
         "embed_dim": contender.dimensions,
         # mteb reads back none but those of its list.
         "license": licence if licence in licences else None,
-        "use_instructions": bool(contender.prompts.instruction_template)
+        "use_instructions": contender.prompts.wording.tells_task
         or any(contender.prompts.named.values()),
         "experiment_kwargs": contender.experiment or None,
         "similarity_fn_name": _similarity(contender),
@@ -43,8 +43,9 @@ def model_meta(contender: "Contender") -> "ModelMeta":
 
 def _of_weights(model: SentenceTransformer) -> dict[str, Any]:
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    transformer = next((m for m in model.modules() if isinstance(m, Transformer)), None)
-    words = transformer and transformer.auto_model.get_input_embeddings().weight.numel()
+    transformer = text_transformer(model)
+    embedding: Any = transformer and transformer.auto_model.get_input_embeddings()
+    words = embedding and embedding.weight.numel()
     return {
         "framework": ["Sentence Transformers", "PyTorch"],
         "open_weights": True,

@@ -8,104 +8,178 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.retrieve.encoder import Side
+from distill.recipe.embedder import OWN_WORDS, Embedder
+from distill.retrieve.open_model import OpenModel, carried_prompts
+from distill.retrieve.wording import (
+    PLAIN,
+    PROMPT_NAMES,
+    Side,
+    Wording,
+    carried_template,
+    escaped,
+)
 from distill.run import fingerprint, read_json
+from distill.text_format import QUERY_TEMPLATE
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
-    from sentence_transformers import SentenceTransformer
 
     from distill.evaluate.contender import Contender
-
-_SIDES: dict[Side, tuple[str, ...]] = {
-    "query": ("query",),
-    "document": ("document", "passage", "corpus"),
-}
-"""The names under which sentence-transformers looks for a side's prompt."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """`named` and `default` are the model's own. `given` replaces them on its side;
-    `instruction_template` holds {instruction} and ends in {query}.
+    """How an evaluation writes texts for a model.
 
-    Raises:
-        UserError: from the constructor, for a template that is none.
+    Args:
+        wording: of queries and documents; where its template holds {task}, the model is told each
+            task, and texts without a side are written as queries are.
+        named: the model's own prompts, or those that it was published with, by name.
+        default: the name of the one for texts of no other.
+        given: what a person puts in the place of a side's.
+        instructions: what the model is told, by a task's name, category or side, where that is
+            other than mteb's words.
+        default_task: what a student is told of a search that no task describes.
+        own: whether all of it is what the model's files carry.
     """
 
     named: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None
     given: Mapping[Side, str] = field(default_factory=dict)
-    instruction_template: str | None = None
-
-    def __post_init__(self) -> None:
-        template = self.instruction_template
-        if template is None or ("{instruction}" in template and template.endswith("{query}")):
-            return
-        raise UserError(
-            f"instruction template {template!r}",
-            "does not hold {instruction}, or does not end in {query}",
-            "give one such as 'Instruct: {instruction}\\nQuery: {query}'",
-        )
+    wording: Wording = PLAIN
+    instructions: Mapping[str, Any] = field(default_factory=dict)
+    default_task: str | None = None
+    own: bool = True
 
     def before(self, task: "TaskMetadata", side: Side | None) -> str:
         """The prompt of a task's texts; `side` is None where the task has no sides (STS,
-        classification, clustering, pairs), as mteb has it.
+        classification, clustering, pairs, bitext), as mteb has it.
 
         What is given for the side comes first. Then, but for documents, the task's instruction
-        where there is a template. Then mteb's rule over the model's prompts: the task's name and
-        side, its name, its category and side, its category, the side. Texts without a side have no
-        other prompt, unless the model's configuration names one as its default.
+        where the model is told tasks. Then mteb's rule over the model's prompts: the task's name
+        and side, its name, its category and side, its category, the side. Texts without a side have
+        no other prompt, unless the model's configuration names one as its default.
         """
         if side is not None and side in self.given:
             return self.given[side]
-        if self.instruction_template is not None and side != "document":
-            instruction = instruction_of(task, side)
-            return self.instructed(instruction) if instruction else ""
+        if side == "document" and self.wording.titled is not None:
+            return self.wording.before_documents
+        if self.wording.tells_task and side != "document":
+            return self.wording.query_prompt(self.instruction_of(task, side))
         rule = need("mteb.models.abs_encoder", "eval").get_prompt_name
         kind = need("mteb.types", "eval").PromptType
         name = rule(dict(self.named), task, kind(side) if side else None)
-        if name is not None:
+        particular = name is not None and name not in _PLAIN_NAMES
+        if particular:
             return self.named[name]
         return self.of_side(side) if side else self.named.get(self.default or "", "")
 
+    def instruction_of(self, task: "TaskMetadata", side: Side | None) -> str:
+        """What an instructed model is told of a task: its own words, mteb's for the task, those
+        of its training for a search of one's own, mteb's for the category."""
+        for name in (task.name, task.type, side):
+            if name == task.type and task.prompt:
+                break
+            if name is not None and name in self.instructions:
+                return _of_side(self.instructions[name], side)
+        if task.prompt:
+            return _of_side(task.prompt, side)
+        if side == "query" and self.default_task is not None:
+            return self.default_task
+        return str(need("mteb.abstasks.abstask", "eval").get_abstask_prompt(task.name))
+
     def instructed(self, instruction: str) -> str:
-        """What stands before a query under an instruction; without a template the query's own
-        prompt."""
-        if self.instruction_template is None:
+        """What stands before a query under an instruction; of a model that is told none, the
+        query's own prompt."""
+        if "query" in self.given or not self.wording.tells_task:
             return self.of_side("query")
-        template = self.instruction_template.removesuffix("{query}")
-        return template.replace("{instruction}", instruction)
+        return self.wording.query_prompt(instruction)
 
     def of_side(self, side: Side) -> str:
         """The prompt of a side, whatever the task."""
         if side in self.given:
             return self.given[side]
-        return next((self.named[name] for name in _SIDES[side] if name in self.named), "")
+        if side == "document":
+            return self.wording.document
+        return self.wording.query_prompt(self.default_task)
+
+    @property
+    def writes_titles(self) -> bool:
+        """Whether the model has a way of its own to write a document's title."""
+        return self.wording.titled is not None and "document" not in self.given
+
+    def document(self, text: str, title: str) -> str:
+        """Such a document, behind the prompt that `before` gives."""
+        return self.wording.write_document(text, title)[len(self.wording.before_documents) :]
 
     @property
     def mark(self) -> str | None:
-        """Changes with what departs from the model's own prompts; None where nothing does."""
-        if not self.given and self.instruction_template is None:
+        """Changes with what departs from the prompts that the model's files carry; None where
+        nothing does."""
+        instructed = self.wording.template if self.wording.tells_task else None
+        if not self.given and self.own and instructed is None and self.wording.titled is None:
             return None
-        departs = {"given": dict(self.given), "template": self.instruction_template}
+        departs = {
+            "given": dict(self.given),
+            "template": instructed,
+            "named": None if self.own else dict(self.named),
+            "query": None if self.own else self.wording.template,
+            "document": None if self.own else self.wording.document,
+            "instructions": fingerprint("instructions", dict(self.instructions), {}),
+            "titled": self.wording.titled and self.wording.titled.document_template,
+        }
         return fingerprint("prompts", departs, {})[:8]
 
 
-def prompts_of(model: "SentenceTransformer", instruction_template: str | None = None) -> Prompts:
-    """The prompts that a sentence-transformers model carries in its configuration."""
-    named = {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
-    return Prompts(named, model.default_prompt_name, instruction_template=instruction_template)
+_PLAIN_NAMES = {name for names in PROMPT_NAMES.values() for name in names}
+"""The prompts that `Wording` knows."""
 
 
-def instruction_of(task: "TaskMetadata", side: Side | None) -> str:
-    """mteb's instruction for a task, in the task's words or in those of its category; empty where
-    it has none for this side."""
-    prompt: Any = task.prompt
-    if isinstance(prompt, dict):
-        # Tasks without sides are instructed as queries are.
-        return str(prompt.get(side or "query") or "")
-    return str(prompt or need("mteb.abstasks.abstask", "eval").get_abstask_prompt(task.name))
+def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True) -> Prompts:
+    """How a model that was opened is asked: told each task where it was trained or published so,
+    unless `instructions` is off; then one task stands for all, a student's default."""
+    model, published, wording = opened.model, opened.published, opened.wording
+    carried = carried_prompts(model)
+    student = _student_of(opened.folder)
+    default_task = None if student is None else str(student["default_task"])
+    if student is not None and settings.query_template == OWN_WORDS and not settings.query_prompt:
+        wording = _as_trained(wording, student)
+    if not instructions:
+        wording = fixed_wording(wording, default_task)
+    set_apart = settings.query_template != OWN_WORDS or settings.query_prompt
+    return Prompts(
+        named=published.prompts or carried,
+        default=model.default_prompt_name,
+        wording=wording,
+        instructions=published.instructions,
+        default_task=default_task,
+        own=not (published.mark or published.prompts or set_apart or settings.document_prompt),
+    )
+
+
+def fixed_wording(wording: Wording, task: str | None) -> Wording:
+    """The same, told one task for all."""
+    template = escaped(wording.query_prompt(task)) + OWN_WORDS
+    return dataclasses.replace(wording, template=template)
+
+
+def _as_trained(wording: Wording, student: Mapping[str, Any]) -> Wording:
+    """A student whose configuration holds one task's prompt alone is told every task, as long as
+    that prompt is the one of its training."""
+    template = carried_template({QUERY_TEMPLATE: str(student["query_template"])})
+    if template is None or wording.tells_task:
+        return wording
+    trained = dataclasses.replace(wording, template=template)
+    alike = trained.query_prompt(str(student["default_task"])) == wording.query_prompt()
+    return trained if alike else wording
+
+
+def _of_side(words: Any, side: Side | None) -> str:
+    """An instruction that may be of one side alone; what has no sides is instructed as queries
+    are."""
+    if isinstance(words, dict):
+        return str(words.get(side or "query") or "")
+    return str(words)
 
 
 def check_prompts(
@@ -137,7 +211,7 @@ def trained_prompts(contender: "Contender") -> dict[Side, str]:
         query = query.replace("{task}", str(student["default_task"]))
         return {"query": query, "document": str(student["document_prompt"])}
     own = dataclasses.replace(contender.prompts, given={})
-    known: dict[Side, str] = {side: own.of_side(side) for side in _SIDES}
+    known: dict[Side, str] = {side: own.of_side(side) for side in PROMPT_NAMES}
     # sentence-transformers gives every model two empty ones.
     return known if any(known.values()) else {}
 
@@ -145,21 +219,22 @@ def trained_prompts(contender: "Contender") -> dict[Side, str]:
 def _check_instructions(contender: "Contender") -> None:
     """A student is instructed as it was in training, or not at all."""
     student = _student_of(contender.folder)
-    template = contender.prompts.instruction_template
-    if student is None or template is None:
+    wording = contender.prompts.wording
+    if student is None or not wording.tells_task:
         return
-    trained = str(student["query_template"]).replace("{task}", "{instruction}")
-    if template != trained:
-        raise _differs(contender, "instruction template", template, trained)
+    trained = str(student["query_template"])
+    if wording.template != carried_template({QUERY_TEMPLATE: trained}):
+        raise _differs(contender, "query template", wording.template, trained)
 
 
 def _student_of(folder: Path | None) -> dict[str, Any] | None:
-    """The section `student` under which a stage of a run trained the model; None for others."""
+    """The section `student` under which a stage of a run built or trained the model; None for
+    others."""
     manifest = None if folder is None else folder / ".stage" / "manifest.json"
     if manifest is None or not manifest.is_file():
         return None
     settings: dict[str, Any] = read_json(manifest)["settings"]
-    return settings.get("student")
+    return settings.get("student") or (settings if "query_template" in settings else None)
 
 
 def _differs(contender: "Contender", what: str, given: str, trained: str) -> UserError:

@@ -5,9 +5,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sentence_transformers import SentenceTransformer
+from distill.retrieve.encoder import Side
 
 SINGLE_TEXTS = 64
+_WARM_TEXTS = 32
+
+Encode = Callable[[Sequence[str], Side], Any]
+"""Texts of a side -> vectors in memory, hence a device has finished when it returns. The texts are
+batched as in an evaluation, by a budget of tokens: a GPU waits for its orders where batches are
+small."""
 
 
 class Speed(NamedTuple):
@@ -19,31 +25,28 @@ class Speed(NamedTuple):
 
 
 def measure_speed(
-    models: Mapping[str, SentenceTransformer],
-    texts: Sequence[str],
-    rounds: int = 3,
-    batch_size: int = 32,
+    models: Mapping[str, Encode], texts: Sequence[str], rounds: int = 3
 ) -> dict[str, Speed]:
     """The speed of each model, tokenisation included; texts a second are the median over `rounds`.
 
     In each round every model encodes all the texts, one model after the other; then every model
     encodes the first `SINGLE_TEXTS` of them one at a time, one model after the other on each text.
-    So what else the machine does meets them alike. One batch before that is not counted: the first
-    pays for what later ones find ready.
+    So what else the machine does meets them alike. A few texts before that are not counted: the
+    first pay for what later ones find ready.
     """
     texts = list(texts)
     singles = texts[:SINGLE_TEXTS]
-    for model in models.values():
-        _seconds(model.encode_document, texts[:batch_size], batch_size)
-        _seconds(model.encode_query, texts[:1], 1)
+    for encode in models.values():
+        _seconds(encode, texts[:_WARM_TEXTS], "document")
+        _seconds(encode, texts[:1], "query")
     together: dict[str, list[float]] = {name: [] for name in models}
     alone: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
-        for name, model in models.items():
-            together[name].append(_seconds(model.encode_document, texts, batch_size))
+        for name, encode in models.items():
+            together[name].append(_seconds(encode, texts, "document"))
     for text in singles:
-        for name, model in models.items():
-            alone[name].append(_seconds(model.encode_query, [text], 1))
+        for name, encode in models.items():
+            alone[name].append(_seconds(encode, [text], "query"))
     return {
         name: Speed(
             len(texts) / statistics.median(together[name]), 1000 * statistics.median(alone[name])
@@ -52,8 +55,7 @@ def measure_speed(
     }
 
 
-def _seconds(encode: Callable[..., Any], texts: list[str], batch_size: int) -> float:
+def _seconds(encode: Encode, texts: Sequence[str], side: Side) -> float:
     begun = time.perf_counter()
-    # To numpy, hence the device has finished when this returns.
-    encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
+    encode(texts, side)
     return time.perf_counter() - begun

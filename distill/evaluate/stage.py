@@ -74,7 +74,7 @@ def _settings(
         "tasks": {task.metadata.name: task_mark(task) for task in tasks},
         "speed_texts": asked.speed_texts,
         "teacher": teacher.model and [*teacher_identity(teacher, teacher.model).values()],
-        "instruction_template": teacher.instruction_template,
+        "instructions": asked.instructions,
         "widths": asked.widths,
         "precisions": asked.precisions,
         "asymmetric": asked.asymmetric,

@@ -2,6 +2,7 @@
 
 from distill.recipe.ablation import Ablation
 from distill.recipe.data import Corpus, Evaluate
+from distill.recipe.embedder import ALL_TOKENS, Dtype, Embedder
 from distill.recipe.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
@@ -25,6 +26,7 @@ from distill.recipe.train import Train
 
 __all__ = [
     "ALL_TASK_TYPES",
+    "ALL_TOKENS",
     "JUDGES",
     "KL",
     "Ablation",
@@ -34,6 +36,8 @@ __all__ = [
     "Corpus",
     "Custom",
     "DType",
+    "Dtype",
+    "Embedder",
     "Engine",
     "Evaluate",
     "Filters",

@@ -42,6 +42,9 @@ class Evaluate(Section):
     """mteb's benchmarks, such as MTEB(eng, v2): all their tasks."""
     task_data: str | None = None
     """A folder of offline copies, one sub-folder a task; absent: mteb reads the hub."""
+    instructions: bool = True
+    """Whether models that were trained with instructions, or published so, are told each task; a
+    text of a task without sides is then written as a query. Off: one task stands for all."""
     speed_texts: int = Field(256, gt=0)
     """Texts a second are measured on so many passages."""
     widths: list[Width] = []

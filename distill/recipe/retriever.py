@@ -4,33 +4,22 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Device
-from distill.recipe.served import Served
-from distill.templates import check_template, names_in
+from distill.recipe.embedder import Embedder
 
 Source = Literal["dense", "bm25"]
 
 
-class Retriever(Served):
+class Retriever(Embedder):
     section: ClassVar[str | None] = "retriever"
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """A sentence-transformers model; with `base_url`, the name under which a server has it."""
-    query_template: str = "{task} {query}"
-    """How task and query are embedded together (Gecko 3.2)."""
     sources: list[Source] = Field(["dense"], min_length=1)
     """What proposes candidates; several are fused by reciprocal ranks."""
     fusion_k: float = Field(60, ge=0)
     """The constant of that fusion (Cormack et al. 2009)."""
-    device: Device | None = None
-    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of the encoder's computation. auto: bfloat16 on a GPU that computes it natively."""
     vectors: Literal["float32", "float16"] = "float32"
     """Of the vectors on disk."""
-    bidirectional: bool | None = None
-    """Whether every token must see those behind it; null: what the model's configuration declares.
-    An encoder that is declared so and is causal all the same is refused."""
-
     index: str = "exact"
     """exact; or faiss-flat; or a FAISS factory string, such as IVF1024,Flat or IVF1024,PQ48 or
     HNSW32, whose recall against exact search is measured and reported."""
@@ -47,9 +36,6 @@ class Retriever(Served):
 
     @model_validator(mode="after")
     def _fits(self) -> "Retriever":
-        check_template(self.query_template, ("task", "query"), "query_template")
-        if "query" not in names_in(self.query_template):
-            raise ValueError("query_template must hold {query}")
         if len(set(self.sources)) != len(self.sources):
             raise ValueError("retriever.sources names one twice")
         if self.index_device == "gpu" and self.index == "exact":

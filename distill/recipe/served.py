@@ -39,20 +39,10 @@ class Served(Section):
     """Texts in one request; null: 32, and fewer where the server takes no more."""
     query_prompt: str = ""
     document_prompt: str = ""
-    """Put before each text where a server embeds; a sentence-transformers model carries its own."""
+    """Put before each text; empty: what a model in this process carries or was published with."""
     concurrency: int = Field(8, gt=0)
     timeout: float = Field(120.0, gt=0, le=86_400)
     retries: int = Field(6, ge=0)
-
-    @model_validator(mode="after")
-    def _prompts_fit(self) -> "Served":
-        prompts = self.query_prompt or self.document_prompt
-        if prompts and self.base_url is None:
-            raise ValueError(
-                f"{self.key('query_prompt')} and document_prompt are for {self.key('base_url')}: "
-                "a sentence-transformers model carries its own prompts"
-            )
-        return self
 
     @model_validator(mode="after")
     def _asked_as_servers_are(self) -> "Served":

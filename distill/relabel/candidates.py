@@ -1,15 +1,15 @@
-"""Candidates: the nearest passages of each generated query, task and query embedded together
-(Gecko, section 3.2), and the seed passage even where retrieval missed it."""
+"""Candidates: the nearest passages of each generated query, task and query embedded together where
+the retriever is told tasks (Gecko, section 3.2), and the seed passage even where retrieval missed
+it."""
 
 from collections import Counter
 
-from distill.recipe import Recipe, Retriever
+from distill.recipe import Recipe
 from distill.retrieve.corpus import identity, passage_ids
 from distill.retrieve.encoder import Encoder
 from distill.retrieve.finder import Finder
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, QUERIES, Reader, Row
-from distill.templates import fill_template
 
 _SAMPLE = 256
 """Queries of the first shard on which an approximate index is compared with exact search."""
@@ -41,12 +41,12 @@ def make_candidates(
     asked = Reader(QUERIES, queries.folder)
 
     def work(numbers: range) -> Shard:
-        return _search([asked[i] for i in numbers], finder, retriever, ids, row_of, top_k)
+        return _search([asked[i] for i in numbers], finder, ids, row_of, top_k)
 
     items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
     stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
     sample = [asked[i] for i in range(min(len(asked), size, _SAMPLE))]
-    recall = finder.recall(_texts(sample, retriever), top_k)
+    recall = finder.recall(*_queries(sample), top_k)
     stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))
     return stage
 
@@ -54,13 +54,12 @@ def make_candidates(
 def _search(
     asked: list[Row],
     finder: Finder,
-    retriever: Retriever,
     ids: list[str],
     row_of: dict[str, int],
     top_k: int,
 ) -> Shard:
     shard = Shard([], Counter())
-    found = finder.find(_texts(asked, retriever), [row["query"] for row in asked], top_k)
+    found = finder.find(*_queries(asked), top_k)
     for place, (query, rows) in enumerate(zip(asked, found.rows, strict=True)):
         ranks: list[int | None] = list(range(1, len(rows) + 1))
         seed = row_of[query["seed_id"]]
@@ -82,8 +81,6 @@ def _search(
     return shard
 
 
-def _texts(asked: list[Row], retriever: Retriever) -> list[str]:
-    """Task and query as one, as the encoder reads them."""
-    return [
-        fill_template(retriever.query_template, task=r["task"], query=r["query"]) for r in asked
-    ]
+def _queries(asked: list[Row]) -> tuple[list[str], list[str]]:
+    """The queries, and their tasks."""
+    return [row["query"] for row in asked], [row["task"] for row in asked]

@@ -1,10 +1,12 @@
-"""Whether an encoder that is declared bidirectional is so.
+"""Whether an encoder that is declared bidirectional is so, and a decoder made so.
 
 A decoder turned encoder runs causally where what turns it is not loaded: gte-Qwen2 without its
 remote code, EmbeddingGemma on an old transformers. Nothing fails, the vectors are only worse. And a
 conversion that lives in the attention mask alone is lost in a batch without padding, whose mask is
 skipped (llm2vec, issue 74). So it is tried, not believed.
 """
+
+from typing import NamedTuple
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -13,10 +15,83 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from distill.attention import sees_later_tokens
 from distill.errors import UserError
+from distill.recipe.embedder import Embedder
+from distill.sentence_models import text_transformer
+
+
+class NativeClass(NamedTuple):
+    """What transformers' own class lacks beside the code that a model names."""
+
+    bidirectional: bool
+    append_eos: bool
+
+
+CODE = {"modeling_qwen.Qwen2Model": NativeClass(bidirectional=True, append_eos=True)}
+"""By the class that a configuration's auto_map names, which is never run: gte-Qwen2, gte-Qwen1.5
+and stella_en_1.5B_v5. Their class lets all tokens see each other, their tokenizer appends the end
+of sequence."""
+
+
+def remote_class(auto_map: object) -> str | None:
+    """The class that a configuration's auto_map names for the model, as module.Class; None where it
+    names none."""
+    named = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
+    return str(named).rpartition("--")[2] if named else None
+
+
+def set_attention(model: SentenceTransformer, reference: str, settings: Embedder) -> bool:
+    """Let a decoder's tokens see as the settings, or the code that it names, say, in place; then
+    try it. Returns whether it was made bidirectional here.
+
+    Raises:
+        UserError: if it does not come to that, or if the model names code that was not run and
+            nobody says whether the class in its place attends as that does.
+    """
+    transformer = text_transformer(model)
+    if transformer is None:
+        return False
+    wanted, remote = (
+        settings.bidirectional,
+        remote_class(getattr(transformer.config, "auto_map", None)),
+    )
+    if wanted is None and remote is not None:
+        code = CODE.get(remote)
+        wanted = None if code is None else code.bidirectional
+        if code is None and not _is_ported(transformer, remote):
+            raise _unknown_code(transformer, reference, remote, settings)
+    config = transformer.config.get_text_config()
+    known = getattr(config, "is_causal", None) is False
+    made = bool(wanted) and not is_encoder(config) and not known
+    if made:
+        config.is_causal = False
+    check_bidirectional(model, reference, wanted, settings.key("bidirectional"))
+    return made
+
+
+def _is_ported(transformer: Transformer, remote: str) -> bool:
+    """Whether the encoder that ran has the name of the one that was not: transformers took it
+    over. A decoder's name says nothing: gte-Qwen2's class is called as Qwen2's is."""
+    native = type(transformer.model).__name__
+    return remote.rpartition(".")[2] == native and is_encoder(transformer.config.get_text_config())
+
+
+def _unknown_code(
+    transformer: Transformer, reference: str, remote: str, settings: Embedder
+) -> UserError:
+    return UserError(
+        f"model {reference!r}",
+        f"was trained with code of its own ({remote}), which is never run; what ran in its place, "
+        f"{type(transformer.model).__name__} of transformers, may compute other vectors",
+        f"look in its model card whether its tokens see those behind them, and set "
+        f"{settings.key('bidirectional')} to true or false; or serve it and set base_url",
+    )
 
 
 def check_bidirectional(
-    model: SentenceTransformer, reference: str, declared: bool | None = None
+    model: SentenceTransformer,
+    reference: str,
+    declared: bool | None = None,
+    key: str = "retriever.bidirectional",
 ) -> None:
     """Refuse an encoder whose early tokens do not see the later ones, if it is to be bidirectional:
     because `declared` says so, or where that is None because its configuration does.
@@ -24,7 +99,7 @@ def check_bidirectional(
     Raises:
         UserError: naming the model, and whether a batch with or without padding is causal.
     """
-    transformer = next((m for m in model.modules() if isinstance(m, Transformer)), None)
+    transformer = text_transformer(model)
     tokenizer = None if transformer is None else transformer.tokenizer
     if transformer is None or tokenizer is None or declared is False:
         return
@@ -38,9 +113,9 @@ def check_bidirectional(
                 "is declared bidirectional, but in a batch "
                 f"{'with' if padded else 'without'} padding its tokens do not see those behind "
                 "them: it runs causally",
-                "install a transformers that implements its attention, or set `is_causal` to false "
-                "in its config.json; if it is meant to be causal, take the declaration out of "
-                "its config.json, or set retriever.bidirectional: false",
+                f"set {key} to true, which makes a decoder so (`is_causal` false in its "
+                "configuration), or install a transformers that implements its attention; if it "
+                "is meant to be causal, set it to false",
             )
 
 
@@ -51,6 +126,10 @@ def declares_bidirectional(config: PretrainedConfig) -> bool:
         return True
     if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
         return True
-    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return is_encoder(config)
+
+
+def is_encoder(config: PretrainedConfig) -> bool:
+    """Whether models of this type are trained to fill in masked words."""
     decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
-    return encoder and not decodes
+    return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.errors import UserError
-from distill.recipe import Served
+from distill.recipe import Embedder
 from distill.retrieve.encoder import Side, Vectors
 from distill.retrieve.endpoint_client import EndpointClient
+from distill.retrieve.wording import Wording, has_words
 
 _CHARACTERS = 4
 """A token's, by rule of thumb: the server alone has the tokenizer."""
@@ -31,11 +32,12 @@ class EndpointEncoder:
             answer in spite of all retries, or gives what are no vectors.
     """
 
-    def __init__(self, served: Served, model: str) -> None:
+    def __init__(self, served: Embedder, model: str) -> None:
         self._client = EndpointClient(served, model)
         self._served = served
+        self.wording = Wording(served.query_template)
         self._prompts: dict[Side, str] = {
-            "query": served.query_prompt,
+            "query": "" if has_words(served.query_template) else served.query_prompt,
             "document": served.document_prompt,
         }
         self._characters = served.max_tokens * _CHARACTERS
@@ -59,7 +61,13 @@ class EndpointEncoder:
         of_side = served.query_extra_body if side == "query" else served.document_extra_body
         return {**served.extra_body, **of_side}
 
-    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+    def encode(
+        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
+    ) -> Vectors:
+        return self.encode_written(self.wording.write(texts, side, tasks), side)
+
+    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
+        """The prompts are part of the identity, and are put before the texts here."""
         return self.encode_under(self._prompts[side], texts, side)
 
     def encode_under(self, prompt: str, texts: Sequence[str], side: Side | None) -> Vectors:

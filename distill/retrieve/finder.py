@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 class _Source(Protocol):
-    def find(self, texts: Sequence[str], queries: Sequence[str], k: int) -> Found: ...
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found: ...
 
 
 class Finder:
@@ -46,27 +46,26 @@ class Finder:
             sources["bm25"] = _BM25(run, passages)
         self._sources = {name: sources[name] for name in retriever.sources}
 
-    def find(self, texts: Sequence[str], queries: Sequence[str], k: int) -> Found:
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
         """The k best passages of each query. Their similarity is the cosine where `dense` is a
         source, else the BM25 score.
 
         Args:
-            texts: task and query as the encoder reads them.
-            queries: the queries alone, whose words BM25 looks for.
+            tasks: of the queries, one each, for an encoder that is told them.
         """
         depth = k if len(self._sources) == 1 else DEPTH * k
-        found = {name: of.find(texts, queries, depth) for name, of in self._sources.items()}
+        found = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
         lists = zip(*(of.rows for of in found.values()), strict=True)
         constant = self._retriever.fusion_k
         fused = [reciprocal_rank_fusion(of_query, constant, k) for of_query in lists]
         measure = found["dense" if "dense" in found else "bm25"]
         return Found(fused, measure.similarity)
 
-    def recall(self, texts: Sequence[str], k: int) -> float | None:
+    def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
         """The share of the exact k nearest that the index finds; None where it is exact itself."""
-        if self._dense is None or is_exact(self._retriever) or not texts:
+        if self._dense is None or is_exact(self._retriever) or not queries:
             return None
-        return self._dense.recall(texts, k)
+        return self._dense.recall(queries, tasks, k)
 
 
 class _Dense:
@@ -75,8 +74,8 @@ class _Dense:
         store, self._index = dense_index(run, retriever, encoder, passages)
         self._vectors = store.vectors
 
-    def find(self, texts: Sequence[str], queries: Sequence[str], k: int) -> Found:
-        asked = self._encoder.encode(texts, "query")
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+        asked = self._encoder.encode(queries, "query", tasks)
         _, rows = self._index.search(asked, k)
 
         def cosines(place: int, numbers: Sequence[int]) -> list[float]:
@@ -85,15 +84,16 @@ class _Dense:
 
         return Found(_lists(rows), cosines)
 
-    def recall(self, texts: Sequence[str], k: int) -> float:
-        return recall(self._index, self._vectors, self._encoder.encode(texts, "query"), k)
+    def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
+        asked = self._encoder.encode(queries, "query", tasks)
+        return recall(self._index, self._vectors, asked, k)
 
 
 class _BM25:
     def __init__(self, run: Run, passages: Stage) -> None:
         self._index = open_bm25(run, passages)
 
-    def find(self, texts: Sequence[str], queries: Sequence[str], k: int) -> Found:
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
         _, rows = self._index.search(queries, k)
 
         def scores(place: int, numbers: Sequence[int]) -> list[float]:

@@ -46,7 +46,8 @@ def embed(
     label: str,
     precision: Precision = "float32",
 ) -> VectorStore:
-    """The texts' unit vectors, from the store under `root` or computed into it.
+    """The unit vectors of whole texts, prompts included (`Wording.write`), from the store under
+    `root` or computed into it.
 
     Resumable: after each chunk the file is flushed to disk and the row count committed.
     """
@@ -93,7 +94,7 @@ def _fill(
     with Progress(label, len(texts), "texts", done) as progress:
         for start in range(done, len(texts), CHUNK):
             chunk = texts[start : start + CHUNK]
-            vectors[start : start + len(chunk)] = encoder.encode(chunk, side)
+            vectors[start : start + len(chunk)] = encoder.encode_written(chunk, side)
             vectors.flush()
             write_json(folder / "done.json", {"rows": start + len(chunk)})
             progress.advance(len(chunk))

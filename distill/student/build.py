@@ -18,12 +18,13 @@ from distill.sentence_models import load_sentence_model
 from distill.student.bidirectional import check_attention, set_attention
 from distill.student.encoder import (
     first_transformer,
-    load_transformer,
+    load_encoder,
     read_config,
     text_tokenizer,
 )
 from distill.student.folder import alike, move_into_place, write_beside
 from distill.student.layers import check_layers, resize_layers
+from distill.student.left_out import say_what_is_left_out
 from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
 from distill.student.vocabulary import prune_vocabulary
 from distill.tables import PASSAGES, read_rows
@@ -88,7 +89,9 @@ def build_student(
 
 def make_transformer(student: Student, texts: Iterable[str] | None) -> Transformer:
     """An encoder or a decoder, cut down and made to attend as asked."""
-    transformer = load_transformer(student.encoder)
+    encoder = load_encoder(student.encoder)
+    say_what_is_left_out(encoder, student)
+    transformer = first_transformer(encoder)
     if student.layers is not None:
         resize_layers(transformer.auto_model, student.layers)
     if texts is not None:

@@ -13,8 +13,10 @@ from transformers import (
 )
 
 from distill.errors import UserError
+from distill.retrieve.attention import remote_class
 from distill.run import read_json
 from distill.safetensors_folder import model_folder
+from distill.sentence_models import knows_words, load_sentence_model
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
@@ -38,20 +40,28 @@ def read_config(reference: str) -> PretrainedConfig:
     return text
 
 
-def load_transformer(reference: str) -> Transformer:
-    """Weights in float32, on the CPU; a decoder without the head that predicts tokens.
+def load_encoder(reference: str) -> SentenceTransformer:
+    """What a student is made from, whole, its first module a transformer: weights in float32, on
+    the CPU; a decoder without the head that predicts tokens.
 
     Raises:
-        UserError: if it cannot be read.
+        UserError: if it cannot be read, or was trained with code of its own that is not run.
     """
     path = model_folder(reference, torch.float32)
     try:
-        loaded = SentenceTransformer(str(path), device="cpu", model_kwargs=dict(_WEIGHTS), **_SAFE)
-    except (OSError, ValueError, KeyError) as fault:
-        raise _no_encoder(reference, fault) from fault
+        loaded = load_sentence_model(path, "cpu", model_kwargs={"dtype": torch.float32})
+    except Exception as fault:  # libraries raise anything for a damaged file
+        raise _no_encoder(reference, " ".join(str(fault).split())[:300]) from fault
     if not isinstance(loaded[0], Transformer):
         raise _no_encoder(reference, type(loaded[0]).__name__)
-    return loaded[0]
+    transformer = loaded[0]
+    if not knows_words(text_tokenizer(transformer)):
+        raise _no_encoder(reference, "its folder has no tokenizer")
+    remote = remote_class(getattr(transformer.config, "auto_map", None))
+    native = type(transformer.model).__name__
+    if remote and remote.rpartition(".")[2] != native:
+        raise _no_encoder(reference, f"it needs code of its own, {remote}, which is never run")
+    return loaded
 
 
 def reload_transformer(folder: Path) -> Transformer:

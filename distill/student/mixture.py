@@ -33,13 +33,15 @@ class Mixture:
     (text, label).
 
     A label is the example's number, then the numbers of its texts, counted through `queries`,
-    `passages` and `others`, the texts by id as a teacher reads them. Texts of one side that read
-    the same have one number. The other columns are numbers in `written`.
+    `passages` and `others`, the texts by id as a teacher reads them; `tasks` are the queries', by
+    the same ids. Texts of one side that read the same have one number; so do queries, under one
+    task where the teacher is told it. The other columns are numbers in `written`.
     """
 
     datasets: dict[str, Dataset]
     rows: Sequence[Scored]
     queries: dict[str, str]
+    tasks: dict[str, str]
     passages: dict[str, str]
     others: dict[str, str]
     written: list[Written]
@@ -77,20 +79,31 @@ class InBatch:
 
 
 def make_mixture(
-    student: Student, train: Train, seed: int, rows: Sequence[Scored], passages: Sequence[Row]
+    student: Student,
+    train: Train,
+    seed: int,
+    rows: Sequence[Scored],
+    passages: Sequence[Row],
+    told_tasks: bool = False,
 ) -> Mixture:
-    """The datasets of one training stage."""
+    """The datasets of one training stage.
+
+    Args:
+        told_tasks: whether the teacher embeds a query otherwise under another task.
+    """
     corpus = {row["passage_id"]: passage_text(row) for row in passages}
     aligned = train.objective.needs_teacher_vectors
     texts = draw_texts(train.align, seed, passages) if aligned else []
     examples = [scored.row for scored in rows]
-    queries = _distinct(row["query"] for row in examples)
+    queries: dict[str, Row] = {}
+    for row in examples:
+        queries.setdefault(_query_key(row, told_tasks), row)
     documents = _distinct(
         [*corpus.values(), *(text for row in examples for text in documents_of(row)), *texts]
     )
     known = {normalised(text) for text in corpus.values()}
     others = [text for key, text in documents.items() if key not in known]
-    numbers = _Numbers(queries, corpus, others)
+    numbers = _Numbers(queries, corpus, others, told_tasks)
     written = _Writing(Writer(student, passages))
     datasets = _example_datasets(train, examples, numbers, written)
     if texts:
@@ -103,7 +116,8 @@ def make_mixture(
     return Mixture(
         datasets,
         rows,
-        {f"query-{i}": text for i, text in enumerate(queries.values())},
+        {f"query-{i}": row["query"] for i, row in enumerate(queries.values())},
+        {f"query-{i}": row["task"] for i, row in enumerate(queries.values())},
         corpus,
         {f"text-{i}": text for i, text in enumerate(others)},
         list(written.numbers),
@@ -138,19 +152,29 @@ def _distinct(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _query_key(row: Row, told_tasks: bool) -> str:
+    """What two queries have in common that have one number."""
+    return (f"{row['task']}\n" if told_tasks else "") + normalised(row["query"])
+
+
 class _Numbers:
     """Texts numbered as a teacher's rows: queries, the corpus in table order, other documents."""
 
     def __init__(
-        self, queries: Iterable[str], corpus: dict[str, str], others: Sequence[str]
+        self,
+        queries: Iterable[str],
+        corpus: dict[str, str],
+        others: Sequence[str],
+        told_tasks: bool,
     ) -> None:
+        self.told_tasks = told_tasks
         self.queries = {key: number for number, key in enumerate(queries)}
         self.documents: dict[str, int] = {}
         for number, text in enumerate([*corpus.values(), *others], start=len(self.queries)):
             self.documents.setdefault(normalised(text), number)
 
-    def query(self, text: str) -> int:
-        return self.queries[normalised(text)]
+    def query(self, row: Row) -> int:
+        return self.queries[_query_key(row, self.told_tasks)]
 
     def document(self, text: str) -> int:
         return self.documents[normalised(text)]
@@ -198,7 +222,7 @@ def _dataset(
         for _, row in members
     ]
     labels = [
-        [number, numbers.query(row["query"]), *map(numbers.document, documents_of(row))]
+        [number, numbers.query(row), *map(numbers.document, documents_of(row))]
         for number, row in members
     ]
     columns = dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))

@@ -30,7 +30,7 @@ from distill.student.sources import Inputs, read_mixture
 from distill.student.tokens import Tokens
 from distill.student.trainer import fit
 from distill.tables import Row
-from distill.teacher.vectors import TeacherRows, teacher_vectors
+from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
 
 _SAMPLE = 256
 """So many texts tell how near the student is to its teacher."""
@@ -138,14 +138,15 @@ class Phase:
                 "empty seed_id",
             )
         student, seed = self.recipe.student, self.recipe.seed
-        return make_mixture(student, self.train, seed, rows, self.passages)
+        told = is_told_tasks(self.recipe.teacher)
+        return make_mixture(student, self.train, seed, rows, self.passages, told)
 
     def _teacher(self, mixture: Mixture) -> TeacherRows | None:
         if not self.train.objective.needs_teacher_vectors:
             return None
         run, texts = self.inputs.run, (mixture.queries, mixture.passages, mixture.others)
         with processes.main_first():
-            return teacher_vectors(run, self.recipe, *texts)
+            return teacher_vectors(run, self.recipe, *texts, tasks=mixture.tasks)
 
     def _objective(
         self, model: SentenceTransformer, mixture: Mixture, teacher: TeacherRows | None

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedTokenizerBase
 
+from distill.end_of_sequence import append_eos
 from distill.errors import UserError
 from distill.recipe import Student
 from distill.student.latent_attention import LatentAttention
@@ -41,19 +41,12 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, student: Student) -> N
 
 
 def _append_end(tokenizer: PreTrainedTokenizerBase, student: Student) -> None:
-    """Let every text end in the end of sequence, also a truncated one, and begin as before. The
-    post-processor is saved with the tokenizer."""
+    """Let every text end in the end of sequence, unless it ends in a special token anyway."""
     special = set(tokenizer.all_special_ids)
     if tokenizer("text")["input_ids"][-1] in special:
         return
-    end = _end_of_sequence(tokenizer, student)
-    numbers = [number for number in tokenizer("")["input_ids"] if number in special]
-    begin = tokenizer.convert_ids_to_tokens(numbers)
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=[*begin, "$A", end],
-        pair=[*begin, "$A", end, "$B:1", f"{end}:1"],
-        special_tokens=[(end, tokenizer.eos_token_id), *zip(begin, numbers, strict=True)],
-    )
+    _end_of_sequence(tokenizer, student)
+    append_eos(tokenizer)
 
 
 def _end_of_sequence(tokenizer: PreTrainedTokenizerBase, student: Student) -> str:

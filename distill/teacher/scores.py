@@ -2,6 +2,7 @@
 its positive and with every negative."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,22 +15,30 @@ from distill.retrieve.encoder import Side
 from distill.retrieve.vectors import embed
 from distill.run import Run, Shard, Stage
 from distill.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard, shards
-from distill.teacher.texts import SIDES, DistinctTexts, documents_of, queries_of, text_id
+from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
 from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
 
 SCALE = "cosine"
 """Inner product of unit vectors, from -1 to 1."""
 
-Texts = Mapping[Side, DistinctTexts]
-Embedded = Mapping[Side, TeacherRows]
-"""One teacher's vectors of all texts."""
+
+class Embedded(NamedTuple):
+    """The distinct texts of one side as a teacher reads them, and its vectors of them."""
+
+    texts: DistinctTexts
+    rows: TeacherRows
+
+    def vectors(self, examples: Sequence[Row]) -> NDArray[np.float64]:
+        """(texts, dimensions) of these examples' texts."""
+        numbers = self.texts.numbers_of(examples)
+        return self.rows.take(torch.from_numpy(numbers)).numpy().astype(np.float64)
 
 
 class Scorer(NamedTuple):
     """One model, or several whose vectors are concatenated, under the name it has in the table."""
 
     name: str
-    members: list[Embedded]
+    members: list[Mapping[Side, Embedded]]
 
 
 def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> Stage:
@@ -57,12 +66,12 @@ def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> 
     if stage.complete:
         return stage
     paths = [path for folder in examples for path in shards(folder.folder)]
-    texts = {side: DistinctTexts(paths, texts_of) for side, texts_of in SIDES.items()}
-    scorers = _scorers(run, recipe, models, texts)
+    scorers = _scorers(run, recipe, models, paths)
     stage.map_shards(
-        TEACHER_SCORES, paths, lambda path: _score(read_shard(EXAMPLES, path), texts, scorers)
+        TEACHER_SCORES, paths, lambda path: _score(read_shard(EXAMPLES, path), scorers)
     )
-    stage.finish(queries=len(texts["query"]), documents=len(texts["document"]))
+    texts = {side: len(of.texts) for side, of in scorers[0].members[0].items()}
+    stage.finish(queries=texts["query"], documents=texts["document"])
     return stage
 
 
@@ -81,37 +90,48 @@ def _models(recipe: Recipe) -> list[str]:
     return models
 
 
-def _scorers(run: Run, recipe: Recipe, models: Sequence[str], texts: Texts) -> list[Scorer]:
-    embedded = [_embed(run, recipe, model, texts) for model in models]
+def _scorers(
+    run: Run, recipe: Recipe, models: Sequence[str], paths: Sequence[Path]
+) -> list[Scorer]:
+    embedded = [_embed(run, recipe, model, paths) for model in models]
     if recipe.teacher.combine == "concatenate":
         return [Scorer(" + ".join(models), embedded)]
     return [Scorer(model, [of]) for model, of in zip(models, embedded, strict=True)]
 
 
-def _embed(run: Run, recipe: Recipe, model: str, texts: Texts) -> Embedded:
-    """Texts go in as they are: the teacher puts its own prompts before them."""
+def _embed(run: Run, recipe: Recipe, model: str, paths: Sequence[Path]) -> Mapping[Side, Embedded]:
+    """Each distinct text once a side, with what the teacher reads before it."""
     encoder = open_teacher(recipe.teacher, model)
     root = run.folder / "vectors"
+    wording = encoder.wording
 
-    def rows(side: Side) -> TeacherRows:
-        parts = (part for part in texts[side].parts() if part)
+    def queries(rows: Sequence[Row]) -> list[str]:
+        return wording.write(queries_of(rows), "query", [row["task"] for row in rows])
+
+    def documents(rows: Sequence[Row]) -> list[str]:
+        return wording.write(documents_of(rows), "document")
+
+    def embedded(side: Side, texts_of: TextsOf) -> Embedded:
+        texts = DistinctTexts(paths, texts_of)
         label = f"{side} vectors of {model.partition('#')[0]}"
-        return TeacherRows(
-            [
-                embed(root, encoder, side, [text_id(text) for text in part], part, label).vectors
-                for part in parts
-            ]
+        parts = (part for part in texts.parts() if part)
+        return Embedded(
+            texts,
+            TeacherRows(
+                [
+                    embed(root, encoder, side, [text_id(t) for t in part], part, label).vectors
+                    for part in parts
+                ]
+            ),
         )
 
-    return {side: rows(side) for side in SIDES}
+    return {"query": embedded("query", queries), "document": embedded("document", documents)}
 
 
-def _score(examples: list[Row], texts: Texts, scorers: Sequence[Scorer]) -> Shard:
+def _score(examples: list[Row], scorers: Sequence[Scorer]) -> Shard:
     """One shard's rows: an example's follow each other, in the teachers' order."""
-    queries = texts["query"].numbers(queries_of(examples))
-    documents = texts["document"].numbers(documents_of(examples))
-    of_document = np.repeat(queries, [1 + len(row["negatives"]) for row in examples])
-    scores = [iter(_products(scorer, of_document, documents)) for scorer in scorers]
+    counts = [1 + len(row["negatives"]) for row in examples]
+    scores = [iter(_products(scorer, examples, counts)) for scorer in scorers]
     return Shard(
         [
             {
@@ -127,18 +147,15 @@ def _score(examples: list[Row], texts: Texts, scorers: Sequence[Scorer]) -> Shar
     )
 
 
-def _products(
-    scorer: Scorer, queries: NDArray[np.int64], documents: NDArray[np.int64]
-) -> list[float]:
-    """The similarities of texts by number, pair by pair."""
-    products = _vectors(scorer, "query", queries) * _vectors(scorer, "document", documents)
-    similarities: list[float] = products.sum(axis=1).tolist()
+def _products(scorer: Scorer, examples: Sequence[Row], counts: Sequence[int]) -> list[float]:
+    """The similarity of each query with each of its documents, of which it has so many."""
+    queries = np.repeat(_vectors(scorer, "query", examples), counts, axis=0)
+    similarities: list[float] = (queries * _vectors(scorer, "document", examples)).sum(1).tolist()
     return similarities
 
 
-def _vectors(scorer: Scorer, side: Side, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+def _vectors(scorer: Scorer, side: Side, examples: Sequence[Row]) -> NDArray[np.float64]:
     """(texts, dimensions). Several teachers' unit vectors stand side by side, and are a unit vector
     again (Jasper, Zhang et al. 2024)."""
-    rows = torch.from_numpy(numbers)
-    members = [of[side].take(rows).numpy().astype(np.float64) for of in scorer.members]
+    members = [of[side].vectors(examples) for of in scorer.members]
     return np.concatenate(members, axis=1) / np.sqrt(len(members))

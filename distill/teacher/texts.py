@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.retrieve.encoder import Side
 from distill.tables import EXAMPLES, Row, read_shard
 
 Digests = NDArray[np.uint64]
@@ -27,10 +26,6 @@ def queries_of(examples: Sequence[Row]) -> list[str]:
 def documents_of(examples: Sequence[Row]) -> list[str]:
     """Positives and negatives."""
     return [text for row in examples for text in (row["positive"], *row["negatives"])]
-
-
-SIDES: dict[Side, TextsOf] = {"query": queries_of, "document": documents_of}
-"""What a teacher reads of examples, and as what."""
 
 
 class DistinctTexts:
@@ -54,6 +49,10 @@ class DistinctTexts:
 
     def __len__(self) -> int:
         return len(self._sorted)
+
+    def numbers_of(self, examples: Sequence[Row]) -> NDArray[np.int64]:
+        """The numbers of these examples' texts, in their order."""
+        return self.numbers(self._texts_of(examples))
 
     def numbers(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The numbers of texts that are among them."""

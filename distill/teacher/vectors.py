@@ -6,22 +6,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.models import revision
+from distill.models import resolve
 from distill.recipe import Recipe, Teacher
-from distill.retrieve.encoder import Encoder, SentenceTransformerEncoder, Side, Vectors
-from distill.retrieve.endpoint import EndpointEncoder
+from distill.recipe.embedder import OWN_WORDS
+from distill.retrieve.embedders import embedder_identity, open_embedder
+from distill.retrieve.encoder import Encoder, Side, Vectors
+from distill.retrieve.published import published_as
 from distill.retrieve.vectors import VectorStore, embed
+from distill.retrieve.wording import Wording, carried_template
 from distill.run import Run
+from distill.sentence_models import read_prompts
 
 
 def teacher_vectors(
-    run: Run, recipe: Recipe, queries: Mapping[str, str], *documents: Mapping[str, str]
+    run: Run,
+    recipe: Recipe,
+    queries: Mapping[str, str],
+    *documents: Mapping[str, str],
+    tasks: Mapping[str, str] | None = None,
 ) -> "TeacherRows":
     """The recipe's teacher's vectors of texts by id, from the run's vector stores or computed
     into them. Each mapping has a store of its own: where the retriever is the teacher too, the
     corpus in table order is there already.
 
-    Texts go in as they are: the teacher puts its own prompts before them, not the student's.
+    The teacher has its own words before a text, not the student's.
+
+    Args:
+        tasks: of the queries by their ids, for a teacher that is told them.
 
     Returns:
         Rows in the order given: queries first, then each mapping of documents.
@@ -33,26 +44,42 @@ def teacher_vectors(
 
     def store(side: Side, texts: Mapping[str, str]) -> VectorStore:
         ids, label = list(texts), f"teacher's {side} vectors"
-        return embed(run.folder / "vectors", encoder, side, ids, list(texts.values()), label)
+        told = None if tasks is None or side == "document" else [tasks[id_] for id_ in ids]
+        whole = encoder.wording.write(list(texts.values()), side, told)
+        return embed(run.folder / "vectors", encoder, side, ids, whole, label)
 
     stores = [store("query", queries), *(store("document", texts) for texts in documents if texts)]
     return TeacherRows([s.vectors for s in stores])
 
 
-def teacher_identity(settings: Teacher, model: str) -> dict[str, str | int]:
-    """What of a teacher changes its vectors: for fingerprints. Of a served one the name is known,
-    and the address is no part of it."""
-    served = settings.base_url is not None
-    found: dict[str, str | int] = {
-        "model": model,
-        "revision": "served" if served else revision(model),
-        "max_tokens": settings.max_tokens,
-    }
-    if served:
+def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:
+    """What of a teacher changes its vectors: for fingerprints."""
+    found = embedder_identity(settings, model)
+    if settings.base_url is not None:
         found["query_prompt"] = settings.query_prompt
         found["document_prompt"] = settings.document_prompt
         found |= settings.fields_identity
     return found
+
+
+def is_told_tasks(settings: Teacher) -> bool:
+    """Whether the teacher embeds a query otherwise under another task, as far as the settings and
+    what was published of it say. (What its files carry is known once it is open.)"""
+    if settings.model is None:
+        return False
+    if settings.query_template != OWN_WORDS or settings.query_prompt:
+        return Wording(settings.query_template).tells_task
+    if settings.base_url is not None:
+        return False
+    published = published_as(settings.model, settings)
+    return published.template is not None or _carries_template(settings.model)
+
+
+def _carries_template(model: str) -> bool:
+    """Whether it is a student of distill that was trained with instructions."""
+    carried = read_prompts(resolve(model))
+    template = carried_template(carried)
+    return template is not None and Wording(template).tells_task
 
 
 def open_teacher(settings: Teacher, model: str) -> Encoder:
@@ -61,11 +88,7 @@ def open_teacher(settings: Teacher, model: str) -> Encoder:
     Raises:
         UserError: if the model or the server cannot be had.
     """
-    if settings.base_url is not None:
-        return EndpointEncoder(settings, model)
-    return SentenceTransformerEncoder(
-        model, settings.max_tokens, settings.device, settings.batch_tokens
-    )
+    return open_embedder(settings, model)
 
 
 class TeacherRows:

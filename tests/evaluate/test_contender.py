@@ -7,6 +7,7 @@ from tiny import tiny_encoder
 
 from distill.errors import UserError
 from distill.evaluate.contender import as_mteb_model, licence_of, mteb_name, open_contender
+from distill.recipe import Embedder
 
 pytest.importorskip("mteb")
 
@@ -61,7 +62,9 @@ def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
 
 
 def test_what_departs_from_the_model_is_an_experiment(folder):
-    contender = open_contender(folder, 16, instruction_template="{instruction}: {query}")
+    contender = open_contender(
+        folder, settings=Embedder(max_tokens=16, query_template="{task}: {query}")
+    )
     assert contender.experiment.keys() == {"max_tokens", "prompts"}
     assert open_contender(folder, 64).experiment == {}
 

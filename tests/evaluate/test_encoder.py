@@ -11,9 +11,9 @@ from tiny import TEXTS, tiny_encoder
 
 from distill.evaluate import encoder
 from distill.evaluate.contender import as_mteb_model, open_contender, open_endpoint
-from distill.evaluate.embedder import LocalEmbedder
 from distill.evaluate.tasks import load_task
 from distill.recipe import Retriever
+from distill.retrieve.local import LocalEmbedder
 
 mteb = pytest.importorskip("mteb")
 
@@ -129,7 +129,7 @@ def test_killed_in_a_corpus_it_goes_on_at_its_block(contender, tmp_path, monkeyp
 
 
 def test_batches_keep_to_their_tokens_longest_first(contender, monkeypatch):
-    embedder = LocalEmbedder(contender.model)
+    embedder = contender.embedder
     embedder._batch_tokens = 40
     sizes = []
     encode = SentenceTransformer.encode

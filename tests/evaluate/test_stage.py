@@ -9,11 +9,12 @@ from tiny import TEXTS
 
 from distill.errors import UserError
 from distill.evaluate import compare as compare_module
-from distill.evaluate.embedder import LocalEmbedder
+from distill.evaluate.speed import Speed
 from distill.evaluate.stage import evaluate_run
 from distill.evaluate.tasks import load_task
 from distill.recipe import Recipe
 from distill.report.text import write_report
+from distill.retrieve.local import LocalEmbedder
 from distill.run import Run
 
 mteb = pytest.importorskip("mteb")
@@ -130,6 +131,9 @@ def test_no_text_is_encoded_again_for_other_settings(evaluated, recipe, monkeypa
         raise AssertionError("encoded again")
 
     monkeypatch.setattr(LocalEmbedder, "embed", refuse)
+    monkeypatch.setattr(
+        compare_module, "measure_speed", lambda models, *rest: dict.fromkeys(models, Speed(1, 1))
+    )
     recipe.evaluate.widths = [8]
     after = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
     assert "student@8" in after["models"]
@@ -183,7 +187,7 @@ def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path
 
 def test_the_teacher_is_instructed(evaluated, recipe):
     plain = json.loads((evaluated(recipe) / "summary.json").read_text())
-    recipe.teacher.instruction_template = "moon moon {instruction} chess: {query}"
+    recipe.teacher.query_template = "moon moon {task} chess: {query}"
     told = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
     of = [summary["models"] for summary in (plain, told)]
     assert of[0]["teacher"]["tasks"] != of[1]["teacher"]["tasks"]

@@ -8,11 +8,11 @@ from tiny import TEXTS, tiny_encoder
 
 from distill.errors import UserError
 from distill.evaluate.contender import as_mteb_model, open_contender
-from distill.evaluate.embedder import LocalEmbedder
 from distill.evaluate.evaluate import score_tasks
 from distill.evaluate.stored import Form, Storage
 from distill.evaluate.tasks import load_task
 from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
+from distill.retrieve.local import LocalEmbedder
 
 mteb = pytest.importorskip("mteb")
 

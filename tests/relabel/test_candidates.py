@@ -6,6 +6,7 @@ from generate.filters.rows import recipe
 from standin import passages_of
 from tiny import TEXTS
 
+from distill.recipe import Embedder
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus import open_encoder
 from distill.retrieve.encoder import SentenceTransformerEncoder
@@ -36,6 +37,7 @@ def make(tmp_path, encoder_folder):
 
     def work(top_k=3, shard_size=5, name="run", asked=ASKED, encoder=None, **settings):
         given = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32} | settings
+        given.setdefault("query_template", "{task} {query}")
         made = recipe(retriever=given, relabel={"top_k": top_k, "shard_size": shard_size})
         with Run(tmp_path / name) as run:
             passages = passages_of(run, len(TEXTS))
@@ -165,7 +167,8 @@ def test_fused_candidates_have_cosines_and_come_from_both(make, products):
 
 
 def test_another_encoder_takes_the_retrievers_place(make, teacher_folder):
-    encoder = SentenceTransformerEncoder(str(teacher_folder), 32, "cpu")
+    settings = Embedder(max_tokens=32, device="cpu", query_template="{task} {query}")
+    encoder = SentenceTransformerEncoder(str(teacher_folder), settings)
     plain, student = make(), make(name="student", encoder=encoder)
     assert plain.fingerprint != student.fingerprint
     assert by_query(plain) != by_query(student)

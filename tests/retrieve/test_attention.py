@@ -6,6 +6,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
 from distill.errors import UserError
+from distill.recipe import Embedder
 from distill.retrieve.attention import check_bidirectional
 from distill.retrieve.encoder import SentenceTransformerEncoder
 
@@ -32,18 +33,22 @@ def saved(llm_folder, tmp_path):
         ({}, False),
         ({"is_causal": False}, None),
         ({"is_causal": False}, True),
+        # A decoder is made so.
+        ({}, True),
+        ({"use_bidirectional_attention": True}, True),
         ({"use_bidirectional_attention": True}, False),
     ],
 )
 def test_what_does_as_it_says_is_taken(saved, config, declared):
-    SentenceTransformerEncoder(saved(**config), 32, "cpu", bidirectional=declared)
+    SentenceTransformerEncoder(
+        saved(**config), Embedder(max_tokens=32, device="cpu", bidirectional=declared)
+    )
 
 
 @pytest.mark.bad_input("models", "declared bidirectional, and causal", "refused")
 @pytest.mark.parametrize(
     ("config", "declared"),
     [
-        ({}, True),
         # Llama knows no such setting, and stays causal.
         ({"use_bidirectional_attention": True}, None),
         ({"use_bidirectional_attention": "all"}, None),
@@ -51,7 +56,9 @@ def test_what_does_as_it_says_is_taken(saved, config, declared):
 )
 def test_what_is_declared_bidirectional_and_runs_causally_is_refused(saved, config, declared):
     with pytest.raises(UserError, match=r"without padding .* runs causally") as caught:
-        SentenceTransformerEncoder(saved(**config), 32, "cpu", bidirectional=declared)
+        SentenceTransformerEncoder(
+            saved(**config), Embedder(max_tokens=32, device="cpu", bidirectional=declared)
+        )
     assert "is_causal" in caught.value.remedy
 
 

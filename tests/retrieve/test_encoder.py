@@ -5,12 +5,15 @@ import pytest
 import torch
 from tiny import TEXTS
 
+from distill.recipe import Embedder
 from distill.retrieve.encoder import SentenceTransformerEncoder, computed_dtype
 
 
 def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder):
-    exact = SentenceTransformerEncoder(str(encoder_folder), 32, "cpu")
-    half = SentenceTransformerEncoder(str(encoder_folder), 32, "cpu", dtype="bfloat16")
+    exact = SentenceTransformerEncoder(str(encoder_folder), Embedder(max_tokens=32, device="cpu"))
+    half = SentenceTransformerEncoder(
+        str(encoder_folder), Embedder(max_tokens=32, device="cpu", dtype="bfloat16")
+    )
     assert exact.model.dtype == torch.float32
     assert half.model.dtype == torch.bfloat16
     assert exact.identity != half.identity

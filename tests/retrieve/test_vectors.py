@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distill.recipe import Embedder
 from distill.retrieve import vectors as store
 from distill.retrieve.encoder import SentenceTransformerEncoder
 from distill.retrieve.vectors import embed
@@ -14,7 +15,9 @@ IDS = [f"p{n}" for n in range(10)]
 @pytest.fixture
 def encoder(encoder_folder, monkeypatch) -> SentenceTransformerEncoder:
     monkeypatch.setattr(store, "CHUNK", 4)
-    return SentenceTransformerEncoder(str(encoder_folder), 32, "cpu", batch_tokens=64)
+    return SentenceTransformerEncoder(
+        str(encoder_folder), Embedder(max_tokens=32, device="cpu", batch_tokens=64)
+    )
 
 
 class Dies:
@@ -22,13 +25,14 @@ class Dies:
 
     def __init__(self, encoder: SentenceTransformerEncoder, chunks: int) -> None:
         self.identity, self.dimensions = encoder.identity, encoder.dimensions
+        self.wording = encoder.wording
         self._encoder, self._left = encoder, chunks
 
-    def encode(self, texts, side):
+    def encode_written(self, texts, side):
         if not self._left:
             raise KeyboardInterrupt
         self._left -= 1
-        return self._encoder.encode(texts, side)
+        return self._encoder.encode_written(texts, side)
 
 
 def test_resumed_equals_undisturbed(tmp_path, encoder):

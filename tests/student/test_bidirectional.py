@@ -14,7 +14,7 @@ from tiny_architectures import DECODERS, tiny_decoder
 from distill.attention import sees_later_tokens
 from distill.errors import UserError
 from distill.student.build import build_student
-from distill.student.encoder import load_transformer
+from distill.student.encoder import load_encoder
 
 
 def base(folder: Path, encoder: Path | str, **student: object) -> SentenceTransformer:
@@ -89,10 +89,10 @@ def test_an_encoder_cannot_be_causal(tmp_path, encoder_folder):
 def test_a_decoder_that_stays_causal_is_refused(tmp_path, monkeypatch):
     """As with a transformers that does not know `is_causal`, or a family that does not heed it."""
     tiny_decoder(tmp_path / "decoder")
-    transformer = load_transformer(str(tmp_path / "decoder"))
-    plain = transformer.model.forward
-    transformer.model.forward = lambda **features: plain(**features | {"is_causal": True})
-    monkeypatch.setattr("distill.student.build.load_transformer", lambda reference: transformer)
+    encoder = load_encoder(str(tmp_path / "decoder"))
+    plain = encoder[0].model.forward
+    encoder[0].model.forward = lambda **features: plain(**features | {"is_causal": True})
+    monkeypatch.setattr("distill.student.build.load_encoder", lambda reference: encoder)
     with pytest.raises(UserError, match=r"without padding under eager attention .* do not see"):
         base(tmp_path / "run", tmp_path / "decoder")
 

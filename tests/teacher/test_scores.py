@@ -100,10 +100,10 @@ def test_scores_are_the_cosines_of_sentence_transformers(tmp_path, prompted):
 
 def test_each_text_is_embedded_once_a_side(tmp_path, prompted, monkeypatch):
     asked = Counter()
-    encode = SentenceTransformerEncoder.encode
+    encode = SentenceTransformerEncoder.encode_written
     monkeypatch.setattr(
         SentenceTransformerEncoder,
-        "encode",
+        "encode_written",
         lambda self, texts, side: (
             asked.update((side, text) for text in texts) or encode(self, texts, side)
         ),
@@ -145,7 +145,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
     with Run(tmp_path / "whole") as run:
         whole = make_teacher_scores(run, recipe(prompted), examples_of(run))
 
-    encode, calls = SentenceTransformerEncoder.encode, iter(range(3))
+    encode, calls = SentenceTransformerEncoder.encode_written, iter(range(3))
 
     def mortal(self, texts, side):
         if next(calls, None) is None:
@@ -153,10 +153,10 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
         return encode(self, texts, side)
 
     with Run(tmp_path / "killed") as run:
-        monkeypatch.setattr(SentenceTransformerEncoder, "encode", mortal)
+        monkeypatch.setattr(SentenceTransformerEncoder, "encode_written", mortal)
         with pytest.raises(KeyboardInterrupt):
             make_teacher_scores(run, recipe(prompted), examples_of(run))
-        monkeypatch.setattr(SentenceTransformerEncoder, "encode", encode)
+        monkeypatch.setattr(SentenceTransformerEncoder, "encode_written", encode)
         stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
         # And once more with a shard lost behind its back.
         shards(stage.folder)[2].unlink()

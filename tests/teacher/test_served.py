@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from pydantic import ValidationError
 from relabel.labelled import OF_TEXTS, label, prepare, query
 from sentence_transformers import SentenceTransformer
 from servers import MODEL, serving, status
@@ -156,11 +155,6 @@ def test_a_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatc
     with pytest.raises(UserError, match=r"TEACHERS_KEY.*teacher\.api_key_variable") as caught:
         open_teacher(Teacher(**served(server, api_key_variable="TEACHERS_KEY")), MODEL)
     assert "sk-not" not in str(caught.value)
-
-
-def test_prompts_without_a_server_are_refused():
-    with pytest.raises(ValidationError, match=r"teacher\.query_prompt .* carries its own"):
-        Teacher(model="someone/model", query_prompt="ask: ")
 
 
 def test_its_licence_is_not_known(server):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import TEXTS, tiny_encoder
 
-from distill.recipe import Recipe
+from distill.recipe import Embedder, Recipe
 from distill.retrieve.encoder import SentenceTransformerEncoder
 from distill.retrieve.vectors import embed
 from distill.run import Run
@@ -32,7 +32,7 @@ OTHERS = {"t0": "An owl can turn its head."}
 def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
     with Run(tmp_path) as run:
         rows = teacher_vectors(run, recipe(prompted), QUERIES, PASSAGES, OTHERS)
-    encoder = SentenceTransformerEncoder(str(prompted), 32, "cpu")
+    encoder = SentenceTransformerEncoder(str(prompted), Embedder(max_tokens=32, device="cpu"))
     expected = np.concatenate(
         [
             encoder.encode(list(QUERIES.values()), "query"),
@@ -47,19 +47,20 @@ def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
 
 
 def test_what_the_retriever_embedded_is_not_embedded_again(tmp_path, prompted, monkeypatch):
-    encoder = SentenceTransformerEncoder(str(prompted), 32, "cpu")
+    encoder = SentenceTransformerEncoder(str(prompted), Embedder(max_tokens=32, device="cpu"))
     with Run(tmp_path) as run:
         root = run.folder / "vectors"
-        embed(root, encoder, "document", list(PASSAGES), list(PASSAGES.values()), "retriever")
+        whole = encoder.wording.write(list(PASSAGES.values()), "document")
+        embed(root, encoder, "document", list(PASSAGES), whole, "retriever")
         asked = []
-        encode = SentenceTransformerEncoder.encode
+        encode = SentenceTransformerEncoder.encode_written
         monkeypatch.setattr(
             SentenceTransformerEncoder,
-            "encode",
+            "encode_written",
             lambda self, texts, side: asked.extend(texts) or encode(self, texts, side),
         )
         teacher_vectors(run, recipe(prompted), QUERIES, PASSAGES)
-        assert asked == list(QUERIES.values())
+        assert asked == [f"the sea: {text}" for text in QUERIES.values()]
         asked.clear()
         teacher_vectors(run, recipe(prompted), QUERIES, PASSAGES)
         assert asked == []

@@ -150,7 +150,8 @@ def _of_group(
     shard = Shard([])
     tasks = _read([row for row in written if row["task_type"] == group], shard)
     ids, texts = list(tasks), list(tasks.values())
-    store = embed(run.folder / "vectors", encoder, "query", ids, texts, f"embed {group} tasks")
+    whole = encoder.wording.write(texts, "query")
+    store = embed(run.folder / "vectors", encoder, "query", ids, whole, f"embed {group} tasks")
     for task_id, text, same in zip(
         ids, texts, distinct(store.vectors, settings.same_task), strict=True
     ):

@@ -11,27 +11,24 @@ from distill.recipe import Retriever
 from distill.retrieve.corpus import dense_index, open_encoder
 from distill.retrieve.search import similarity
 from distill.run import Run, Stage
-from distill.templates import fill_template
 
 
 class SeedSearch:
     """Looks for the seed passages of queries among their first `depth` passages by the dense index,
-    whatever other sources the retriever has. Task and query are embedded together, as relabelling
-    does."""
+    whatever other sources the retriever has. Queries are embedded as relabelling does."""
 
     def __init__(self, run: Run, retriever: Retriever, passages: Stage, depth: int) -> None:
         self._encoder = open_encoder(retriever)
         store, self._index = dense_index(run, retriever, self._encoder, passages)
         self._vectors = store.vectors
-        self._template = retriever.query_template
         self._depth = depth
 
     def look(self, draws: Sequence[Draw]) -> None:
         """Set each draw's `retrieved`."""
         if not draws:
             return
-        texts = [fill_template(self._template, task=d.row["task"], query=d.query) for d in draws]
-        queries = self._encoder.encode(texts, "query")
+        tasks = [draw.row["task"] for draw in draws]
+        queries = self._encoder.encode([draw.query for draw in draws], "query", tasks)
         _, found = self._index.search(queries, self._depth)
         for draw, query, numbers in zip(draws, queries, found, strict=True):
             at = np.flatnonzero(numbers == draw.number)

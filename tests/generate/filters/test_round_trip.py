@@ -16,14 +16,16 @@ ASKED = [parsed(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(T
 @pytest.fixture
 def looked(tmp_path, encoder_folder):
     """The draws after a search of depth 4, and the true (queries, passages) inner products."""
-    retriever = recipe(retriever={"model": str(encoder_folder), "device": "cpu"}).retriever
+    settings = {"model": str(encoder_folder), "device": "cpu", "query_template": "{task} {query}"}
+    retriever = recipe(retriever=settings).retriever
     rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [rows[:5], rows[5:]], [ASKED])
         draws = draws_of(ASKED, Corpus(passages.folder))
         SeedSearch(run, retriever, passages, 4).look(draws)
     encoder = open_encoder(retriever)
-    queries = encoder.encode([f"{row['task']} {row['query']}" for row in ASKED], "query")
+    whole = [f"{row['task']} {row['query']}" for row in ASKED]
+    queries = encoder.encode_written(whole, "query")
     return draws, queries @ encoder.encode(TEXTS, "document").T
 
 
