@@ -1,12 +1,13 @@
 """Exact duplicates, up to what a reader would not see."""
 
 import hashlib
-import unicodedata
+
+from distill.text.compare import folded
 
 
 def normalised(text: str) -> str:
-    """NFKC, case folded, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Without differences of case, width and composition, white space collapsed."""
+    return " ".join(folded(text).split())
 
 
 class Seen:

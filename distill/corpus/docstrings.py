@@ -11,8 +11,10 @@ from distill.corpus.dedupe import normalised
 from distill.corpus.documents import Document, Source
 from distill.corpus.introspect import package_versions, public_objects
 from distill.corpus.prose import paragraphs
-from distill.corpus.split import sentences, split
+from distill.corpus.split import split
 from distill.recipe import Recipe
+from distill.text.sentences import sentences
+from distill.text.words import count_words
 
 _MIN_QUERY_WORDS = 4
 _MIN_ANSWER_WORDS = 20
@@ -51,7 +53,13 @@ def open_docstrings(recipe: Recipe) -> Source:
         UserError: if a package is not installed or cannot be read.
     """
     where = f"docstrings of {', '.join(recipe.corpus.packages)}"
-    return Source(where, identity(recipe), lambda: _read(recipe), lambda: _counts(recipe))
+    return Source(
+        where,
+        identity(recipe),
+        lambda: _read(recipe),
+        lambda: _counts(recipe),
+        titles_are_prose=False,
+    )
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:
@@ -78,7 +86,7 @@ def held_out_pairs(recipe: Recipe) -> tuple[list[Pair], Counter[str]]:
             continue
         counts["held out"] += 1
         answer = split(thing.rest, recipe.corpus.max_tokens)[0]
-        if len(thing.summary.split()) < _MIN_QUERY_WORDS or len(answer.split()) < least:
+        if count_words(thing.summary) < _MIN_QUERY_WORDS or count_words(answer) < least:
             counts["dropped short"] += 1
         elif normalised(thing.summary) in queries or normalised(answer) in answers:
             counts["dropped duplicate"] += 1

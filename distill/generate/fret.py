@@ -30,6 +30,7 @@ from distill.prompts import Prompt, as_data, load_prompt
 from distill.recipe import Recipe, TaskType
 from distill.run import Run, Shard, Stage
 from distill.tables import GENERATIONS, PASSAGES, Reader, Row, passage_text, read_rows
+from distill.text.words import count_words
 
 _STOP = ("\n\n", "\nPassage:", "\nType:")
 _LINES = {"Task": r"[^\s][^\n]{7,119}", "Query": r"[^\s][^\n]{2,159}"}
@@ -210,7 +211,7 @@ def telling_rows(passages: Stage, words: int) -> np.ndarray:
     if words == 0:
         return np.arange(len(Reader(PASSAGES, passages.folder)))
     rows = enumerate(read_rows(PASSAGES, passages.folder))
-    telling = (number for number, row in rows if len(passage_text(row).split()) >= words)
+    telling = (number for number, row in rows if count_words(passage_text(row)) >= words)
     found = np.fromiter(telling, dtype=np.int64)
     if not found.size:
         raise UserError(

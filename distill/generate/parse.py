@@ -2,11 +2,11 @@
 nothing is repaired, for a repaired query is one that nobody wrote."""
 
 import re
-import unicodedata
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from distill.prompts import as_data
+from distill.text.compare import folded_words
 
 Order = Literal["task, query", "query, task", "query"]
 """The lines of a reply; in the last it is the prompt's file that says the task."""
@@ -40,8 +40,7 @@ class Parsed(NamedTuple):
 
 def normalise(text: str) -> str:
     """For comparing texts: NFKC, case folded, words alone."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(re.findall(r"\w+", folded))
+    return " ".join(folded_words(text))
 
 
 def parse(

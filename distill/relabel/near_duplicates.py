@@ -2,12 +2,10 @@
 little differently or with another heading, and none of them may be taught as wrong where one of
 them is right."""
 
-import re
 from collections.abc import Iterable
 
-_WITHOUT_SPACES = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-"""Kana and Han: each character counts as a word."""
-_WORD = re.compile(f"[{_WITHOUT_SPACES}]|[^\\W{_WITHOUT_SPACES}]+")
+from distill.text.compare import folded_words
+
 _RUN = 3
 
 Shingles = frozenset[tuple[str, ...]]
@@ -37,8 +35,8 @@ class Originals:
 
 def shingles(text: str) -> Shingles:
     """The runs of three words, whatever their case and the punctuation between them; of a shorter
-    text its words."""
-    words = _WORD.findall(text.lower())
+    text its words. A letter of a script without spaces counts as a word."""
+    words = folded_words(text)
     size = _RUN if len(words) >= _RUN else 1
     return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
 

@@ -13,11 +13,12 @@ from datasets import Dataset
 from torch import Tensor
 
 from distill.corpus.dedupe import normalised
-from distill.corpus.split import sentences
 from distill.recipe import Align, Student, Train
 from distill.student.soft_labels import Scored, SoftScores
 from distill.student.writing import Writer
 from distill.tables import Row, passage_text
+from distill.text.sentences import sentences
+from distill.text.words import count_words
 from distill.text_format import Written
 
 MIN_WORDS = 4
@@ -133,7 +134,7 @@ def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
     whole = list(dict.fromkeys(passage_text(row) for row in passages))
     taken = set(whole)
     found = dict.fromkeys(s for row in passages for s in sentences(row["text"]))
-    parts = [s for s in found if len(s.split()) >= MIN_WORDS and s not in taken]
+    parts = [s for s in found if count_words(s) >= MIN_WORDS and s not in taken]
     return [
         *_draw(whole, align.passages, f"{seed}|passages to align"),
         *_draw(parts, align.sentences, f"{seed}|sentences to align"),

@@ -1,31 +1,16 @@
-"""Sentences, token estimates and passages of whole sentences."""
+"""Token estimates and passages of whole sentences, in every script."""
 
+import base64
+import json
 import random
 import re
+from pathlib import Path
 
 import pytest
+import regex
 
-from distill.corpus.split import sentences, split, tokens
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", []),
-        ("One sentence", ["One sentence"]),
-        ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
-        ("See Fig. 3, Dr. Who, e.g. Here.  Next.", ["See Fig. 3, Dr. Who, e.g. Here.", "Next."]),
-        ("J. R. Smith et al. Found it. Good.", ["J. R. Smith et al. Found it.", "Good."]),
-        ("It is 3.5 m. 2 are left.", ["It is 3.5 m.", "2 are left."]),
-        ("Use numpy.sum. default is None.", ["Use numpy.sum. default is None."]),
-        ('He said "no." Then (later.) He left.', ['He said "no."', "Then (later.)", "He left."]),
-        ("A title\n\nA text\nin lines. Über all.", ["A title", "A text\nin lines.", "Über all."]),
-        ("これは本です。あれも本です。", ["これは本です。", "あれも本です。"]),
-        ("Really?! Yes... No", ["Really?!", "Yes...", "No"]),
-    ],
-)  # fmt: skip
-def test_sentences(text: str, expected: list[str]) -> None:
-    assert sentences(text) == expected
+from distill.corpus.split import split, tokens
+from distill.text.words import count_words
 
 
 def test_tokens_are_four_thirds_of_words_and_marks() -> None:
@@ -60,3 +45,80 @@ def test_nothing_is_lost_and_no_passage_is_over_budget(seed: int) -> None:
     passages = split(text, budget)
     assert "".join(re.sub(r"\s", "", p) for p in passages) == re.sub(r"\s", "", text)
     assert max(map(tokens, passages)) <= max(budget, 2)
+
+
+def of_script(sentence: str, times: int) -> str:
+    return sentence * times
+
+
+LONG = {
+    "Chinese": of_script("黑豹队的防守只丢了三百分，在联赛中排名第六。", 60),
+    "Japanese": of_script("氷河はゆっくりと谷を下り、「谷を削る。」と言われる。", 60),
+    "Thai without a space": of_script("ธารน้ำแข็งเคลื่อนที่ช้าๆลงจากหุบเขา", 80),
+    "Lao without a space": of_script("ນ້ຳກ້ອນໄຫຼລົງຈາກຮ່ອມພູຢ່າງຊ້າໆ", 80),
+    "Khmer": of_script("ផ្ទាំងទឹកកកផ្លាស់ទីយឺតៗចុះពីជ្រលងភ្នំ។", 60),
+    "Burmese": of_script("ရေခဲမြစ်သည်တောင်ကြားမှဖြည်းညှင်းစွာစီးဆင်းသည်။", 60),
+    "Tibetan": of_script("འཁྱགས་རོམ་ནི་ལུང་གཤོངས་ནས་ག་ལེར་རྒྱུག་གི་ཡོད། ", 80),
+    "base64": base64.b64encode(random.Random(1).randbytes(6000)).decode(),
+    "a genome": "".join(random.Random(2).choices("ACGT", k=8000)),
+    "emoji of several characters": "👩‍👩‍👧‍👦🇩🇪" * 300,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.bad_input(
+                "text", f"a long text without spaces: {name}", "cut to what the student reads"
+            ),
+        )
+        for name in LONG
+    ],
+)
+def test_text_without_spaces_is_cut_to_what_is_read(name: str) -> None:
+    text = LONG[name]
+    passages = split(text, 64)
+    assert len(passages) > 3
+    assert max(map(tokens, passages)) <= 64
+    assert "".join(passages).replace(" ", "") == text.replace(" ", "")
+    clusters = regex.findall(r"\X", re.sub(r"\s", "", text))
+    assert [c for p in passages for c in regex.findall(r"\X", re.sub(r"\s", "", p))] == clusters
+
+
+def test_no_space_is_put_between_chinese_sentences() -> None:
+    passages = split("雪很冷。冰更冷。火很热。" * 20, 32)
+    assert not any(" " in passage for passage in passages)
+    assert all(passage.endswith("。") for passage in passages)
+
+
+def test_a_long_chinese_sentence_is_cut_at_its_pauses() -> None:
+    passages = split("他们在比赛的最后三分钟，" * 30, 32)
+    assert all(passage.endswith("，") for passage in passages)
+
+
+def test_vowel_signs_belong_to_their_letter() -> None:
+    assert tokens("हिमनद धीरे बहता है।") == tokens("glaciers flow slowly downhill.")
+
+
+def test_ideographs_and_thai_letters_are_a_token_each() -> None:
+    assert tokens("冰川在流动") == 5
+    assert tokens("น้ำแข็ง") == 4
+
+
+@pytest.mark.parametrize("language", ["zh", "th", "hi", "ar"])
+def test_passages_of_translations_are_split_and_kept(data_folder: Path, language: str) -> None:
+    """XQuAD's paragraphs are translations of each other."""
+    texts = paragraphs(data_folder, language)
+    passages = [passage for text in texts for passage in split(text, 64)]
+    assert max(map(tokens, passages)) <= 64
+    assert min(map(count_words, texts)) >= 20
+    english = sum(map(count_words, paragraphs(data_folder, "en")))
+    assert english / 1.5 < sum(map(count_words, texts)) < english * 1.5
+    assert sum(count_words(passage) >= 5 for passage in passages) > 0.96 * len(passages)
+
+
+def paragraphs(data_folder: Path, language: str) -> list[str]:
+    file = data_folder / "own" / "xquad" / language / "corpus.jsonl"
+    return [json.loads(line)["text"] for line in file.read_text().splitlines()]

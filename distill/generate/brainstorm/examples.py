@@ -26,6 +26,7 @@ from distill.prompts import Prompt, as_data
 from distill.recipe import Group, Recipe
 from distill.run import Run, Shard, Stage
 from distill.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard, shards
+from distill.text.words import count_words
 
 Tasks = Mapping[Group, Sequence[str]]
 
@@ -169,7 +170,7 @@ def _reason(example: Row, prompt: str, known: Decontaminator | None, refusals: b
 def _copied(example: Row, prompt: str) -> str | None:
     """Small models repeat the prompt: its examples, or what it says of the texts to write."""
     texts = (normalise(example["query"]), normalise(example["positive"]))
-    copied = any(len(text.split()) >= _COPIED_WORDS and text in prompt for text in texts)
+    copied = any(count_words(text) >= _COPIED_WORDS and text in prompt for text in texts)
     return "copies the prompt" if copied else None
 
 

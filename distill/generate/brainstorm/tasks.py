@@ -22,6 +22,7 @@ from distill.retrieve.encoder import Encoder, Vectors
 from distill.retrieve.vectors import embed
 from distill.run import Run, Shard, Stage
 from distill.tables import BRAINSTORM, TASKS, Row
+from distill.text.words import count_words
 
 _TOKENS_PER_TASK = 40
 _FEWEST_WORDS = 3
@@ -177,7 +178,7 @@ def _read(rows: Sequence[Row], shard: Shard) -> dict[str, str]:
             continue
         for number, text in enumerate(map(as_data, reply.value["tasks"])):
             task_id = f"{row['item_id']}~{number}"
-            if len(text.split()) < _FEWEST_WORDS or not text[0].isalpha():
+            if count_words(text) < _FEWEST_WORDS or not text[0].isalpha():
                 _drop(shard, task_id, "no sentence", text)
             elif normalised(text) in seen:
                 _drop(shard, task_id, "same words", text)

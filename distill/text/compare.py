@@ -1,0 +1,40 @@
+"""Texts made alike for comparison, never for keeping: what a reader would not tell apart is the
+same."""
+
+import unicodedata
+
+from distill.text.words import words
+
+_ZERO_WIDTH_SPACE = "\u200b"
+_TATWEEL = "\u0640"
+"""Stretches an Arabic word, and is no part of it."""
+
+
+class _Invisible(dict[int, str | int]):
+    """For `str.translate`: characters without a look of their own (joiners, soft hyphens,
+    directions) vanish; the zero width space parts words."""
+
+    def __missing__(self, code: int) -> str | int:
+        character = chr(code)
+        gone = character == _TATWEEL or unicodedata.category(character) == "Cf"
+        kept = "" if gone else code
+        self[code] = " " if character == _ZERO_WIDTH_SPACE else kept
+        return self[code]
+
+
+_INVISIBLE = _Invisible()
+
+
+def folded(text: str) -> str:
+    """A text without differences of case, width, ligature, composition and invisible characters
+    (NFKC and case folding, Unicode Standard, section 3.13)."""
+    if text.isascii():
+        return text.casefold()
+    case = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", case).translate(_INVISIBLE)
+
+
+def folded_words(text: str) -> list[str]:
+    """The words of a text whatever their case and the punctuation between them; a letter of a
+    script without spaces is one by itself."""
+    return words(folded(text))

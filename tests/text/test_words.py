@@ -1,0 +1,73 @@
+"""What a word is, and how many there are, in scripts with and without spaces."""
+
+import pytest
+
+from distill.text.compare import folded, folded_words
+from distill.text.words import amount, count_words, words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("np.sum(a_b, 3.5)", ["np", "sum", "a_b", "3", "5"]),
+        ("Über naïve cafe\u0301s", ["Über", "naïve", "cafe\u0301s"]),
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),
+        ("می\u200cرود", ["می\u200cرود"]),
+        ("ශ්\u200dරී ලංකාව", ["ශ්\u200dරී", "ලංකාව"]),
+        ("冰川ab和カー", ["冰", "川", "ab", "和", "カ", "ー"]),
+        ("น้ำแข็ง", ["น้ำ", "แ", "ข็", "ง"]),
+        ("བོད་ཡིག", ["བོད", "ཡིག"]),
+        ("한국어 단어", ["한국어", "단어"]),
+        ("ＡＢ", ["ＡＢ"]),
+        ("(!?) …", []),
+    ],
+)
+def test_words(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 0),
+        ("one, two - three", 4),
+        ("naïve café – déjà", 4),
+        ("冰川沿着山谷缓慢流动", 5),
+        ("NFL中的四次拦截", 4),
+        ("ธารน้ำแข็งเคลื่อนที่ช้า", 4),
+        ("བོད་ཡིག་ནི", 3),
+        ("ሰላም፡ለዓለም", 2),
+        ("हिमनद धीरे बहता है", 4),
+    ],
+)
+def test_count(text: str, count: int) -> None:
+    assert count_words(text) == count
+
+
+def test_amounts_are_rounded_up() -> None:
+    assert amount(["黑", "洞"]) == 1
+    assert amount(["黑", "洞", "a"]) == 2
+    assert amount(["ก", "ข", "ค"]) == 1
+    assert amount([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ｆｕｌｌ ＷＩＤＴＨ", "full width"),
+        ("cafe\u0301", "CAFÉ"),
+        ("ﬁnal", "final"),
+        ("ｶﾞｷﾞ", "ガギ"),
+        ("محـــمد", "محمد"),
+        ("می\u200cرود", "میرود"),
+        ("co\u00adoperate", "cooperate"),
+        ("ខ្មែរ\u200bភាសា", "ខ្មែរ ភាសា"),
+    ],
+)
+def test_what_looks_alike_is_alike(one: str, other: str) -> None:
+    assert folded(one) == folded(other)
+    assert folded_words(one) == folded_words(other)
+
+
+def test_vowel_signs_tell_words_apart() -> None:
+    assert folded_words("कि") != folded_words("का")
