@@ -1,15 +1,28 @@
 """BEIR folders (Thakur et al. 2021): corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv."""
 
+import logging
 import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
+from distill.corpus.documents import (
+    NO_TEXT,
+    Columns,
+    Document,
+    LeftOut,
+    Place,
+    Source,
+    documents,
+)
+from distill.corpus.faults import Faults
 from distill.corpus.jsonl import read_lines, sha256
 from distill.errors import UserError
 from distill.inputs import looked_for, read_text
 
+_log = logging.getLogger(__name__)
+_NAMED = 3
+"""Unknown ids that a warning names."""
 _SCORE_NAMES = {"score", "relevance", "rel", "grade", "label", "judgement", "judgment", "rating"}
 """What a header may call the last column of a file of judgements."""
 
@@ -35,19 +48,20 @@ def open_beir(folder: Path) -> Source:
 
 
 def read_beir(folder: Path, split: str = "test") -> Beir:
-    """A whole BEIR folder, checked.
+    """A whole BEIR folder, as mteb reads one: texts may be empty, and of judgements that name what
+    does not exist those of a query are passed over, those of a document stay, as not retrieved.
+    Both are said.
 
     Raises:
-        UserError: naming file and row, for a missing file, an empty corpus, a row without text,
-            an id used twice, a malformed row, or a judgement that names what does not exist.
+        UserError: naming file and row, for a missing file, an empty corpus, an id with two texts,
+            a malformed row; or if the judgements name no query or no document that there is.
     """
     corpus_file, queries_file = _file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl")
     qrels_file = _file(folder, f"qrels/{split}.tsv")
-    found = _documents(corpus_file, folder.name)
-    corpus = {d.id: {"title": d.title, "text": d.text} for d in found}
+    corpus = {d.id: {"title": d.title, "text": d.text} for d in _of_task(corpus_file)}
     if not corpus:
         raise UserError(str(corpus_file), "is empty", "write one document a row")
-    asked = {d.id: d.text for d in _queries(queries_file)}
+    asked = {d.id: d.text for d in _of_task(queries_file)}
     qrels = _qrels(qrels_file, corpus.keys(), asked.keys())
     return Beir(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
 
@@ -62,52 +76,82 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _documents(file: Path, source: str) -> Iterator[Document]:
-    return documents(_placed(file, source), Columns())
+def _documents(file: Path, source: str) -> Iterator[Document | LeftOut]:
+    faults = Faults()
+    rows = ((Place(str(file), number), source, row) for number, row in read_lines(file, faults))
+    return documents(rows, Columns(), faults, may_be_numbered=False)
 
 
-def _queries(file: Path) -> Iterator[Document]:
-    return documents(_placed(file, file.stem), Columns())
-
-
-def _placed(file: Path, source: str) -> Iterator[PlacedRow]:
-    for number, row in read_lines(file):
-        if "_id" not in row:
-            raise UserError(f"{file}, row {number}", "has no '_id'", "give every row an '_id'")
-        yield Place(str(file), number), source, row
+def _of_task(file: Path) -> Iterator[Document]:
+    """The rows of a task's corpus or queries. Empty ones stay: the task has them."""
+    for found in _documents(file, file.stem):
+        if isinstance(found, Document):
+            yield found
+        elif found.reason == NO_TEXT:
+            yield Document(found.id, "", "", file.stem)
 
 
 def _qrels(
     file: Path, corpus: Container[str], queries: Container[str]
 ) -> dict[str, dict[str, int]]:
+    """What the rows say of queries that there are. The last row of a pair holds, as for mteb."""
+    faults, judged, no_query, no_document = Faults(), 0, _Unknown(), _Unknown()
     qrels: dict[str, dict[str, int]] = {}
-    rows: dict[tuple[str, str], int] = {}
-    for number, query, document, relevance in _judgements(file):
-        where = f"{file}, row {number}"
-        if query not in queries:
-            raise UserError(
-                where,
-                f"names the unknown query {query!r}",
-                "add it to queries.jsonl or delete the row",
-            )
+    for number, query, document, relevance in _judgements(file, faults):
+        judged += 1
         if document not in corpus:
-            raise UserError(
-                where,
-                f"names the unknown document {document!r}",
-                "add it to corpus.jsonl or delete the row",
-            )
-        if (query, document) in rows:
-            raise UserError(
-                where, f"judges the pair of row {rows[query, document]} again", "keep one of them"
-            )
-        rows[query, document] = number
-        qrels.setdefault(query, {})[document] = relevance
-    if not qrels:
+            no_document.add(number, document)
+        if query not in queries:
+            no_query.add(number, query)
+        else:
+            qrels.setdefault(query, {})[document] = relevance
+    faults.raise_any()
+    if not judged:
         raise UserError(str(file), "holds no judgement", "one row a judgement, below the header")
+    no_query.tell(file, judged, "query", "queries.jsonl", "passed over")
+    no_document.tell(file, judged, "document", "corpus.jsonl", "counted as not retrieved")
     return qrels
 
 
-def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
+class _Unknown:
+    """Judgements that name what does not exist."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: list[str] = []
+
+    def add(self, row: int, id_: str) -> None:
+        self._count += 1
+        if len(self._first) < _NAMED:
+            self._first.append(f"{id_!r} in row {row}")
+
+    def tell(self, file: Path, judged: int, kind: str, other: str, treated: str) -> None:
+        """
+        Raises:
+            UserError: if all judgements do.
+        """
+        if not self._count:
+            return
+        first = ", ".join(self._first) + (", ..." if self._count > _NAMED else "")
+        if self._count == judged:
+            raise UserError(
+                str(file),
+                f"names no {kind} of {other}, but {first}",
+                f"give the {kind} the same id in both files",
+            )
+        _log.warning(
+            "%s: %d of %d judgements name a %s that %s does not hold (%s): %s, as mteb does",
+            file,
+            self._count,
+            judged,
+            kind,
+            other,
+            first,
+            treated,
+        )
+
+
+def _judgements(file: Path, faults: Faults) -> Iterator[tuple[int, str, str, int]]:
     """Line numbers, query ids, document ids and relevances of a qrels file with a header row."""
     # Not splitlines(), which breaks a line at characters that are no line's end here.
     for number, line in enumerate(read_text(file).split("\n"), 1):
@@ -117,9 +161,7 @@ def _judgements(file: Path) -> Iterator[tuple[int, str, str, int]]:
             continue
         if len(fields) != 3 or not re.fullmatch(r"-?[0-9]{1,9}(\.0{1,9})?", fields[2].strip()):
             taken = "" if number > 1 else ", nor a header of these three names"
-            raise UserError(
-                f"{file}, row {number}",
-                f"is not `query-id<TAB>corpus-id<TAB>score` with a whole number as score{taken}",
-                "mend the row",
-            )
+            what = "is not `query-id<TAB>corpus-id<TAB>score` with a whole number as score"
+            faults.add(UserError(f"{file}, row {number}", what + taken, "mend the row"))
+            continue
         yield number, fields[0], fields[1], int(float(fields[2]))

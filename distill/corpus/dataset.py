@@ -10,6 +10,7 @@ from datasets.exceptions import DatasetNotFoundError
 from distill.corpus.documents import (
     Columns,
     Document,
+    LeftOut,
     Place,
     PlacedRow,
     Source,
@@ -64,7 +65,9 @@ def _load(where: str, name: str, config: str | None, split: str) -> datasets.Dat
         ) from fault
 
 
-def _read(rows: datasets.Dataset, where: str, source: str, columns: Columns) -> Iterator[Document]:
+def _read(
+    rows: datasets.Dataset, where: str, source: str, columns: Columns
+) -> Iterator[Document | LeftOut]:
     chosen = rows.select_columns([c for c in columns if c in rows.column_names])
     placed: Iterator[PlacedRow] = (
         (Place(where, number), source, row) for number, row in enumerate(chosen, 1)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distill.corpus.documents import Columns, Document, Place, PlacedRow, Source, documents
+from distill.corpus.documents import Columns, Document, LeftOut, Place, PlacedRow, Source, documents
+from distill.corpus.faults import Faults
 from distill.errors import UserError
 from distill.files import explain_os_error
 from distill.inputs import decode_row, describe, looked_for, open_bytes, parse_json
@@ -46,8 +47,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers, counted from 1, and objects; empty lines are passed over.
+
+    Args:
+        faults: collects the faults of lines, which are then passed over.
 
     Raises:
         UserError: naming the line that is no JSON object, or what the file is instead of text.
@@ -56,18 +60,28 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(source, 1):
             if not line.strip():
                 continue
-            where = f"{path}, row {number}"
-            row = parse_json(decode_row(line, where), where, "mend the row", checked=False)
-            if not isinstance(row, dict):
-                what = f"is not a JSON object but {describe(row)}"
-                raise UserError(where, what, 'one {"_id": ..., "text": ...} a row')
-            yield number, row
+            try:
+                yield number, _object(line, f"{path}, row {number}")
+            except UserError as fault:
+                if faults is None:
+                    raise
+                faults.add(fault)
 
 
-def _read(found: list[Path], columns: Columns) -> Iterator[Document]:
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    row = parse_json(decode_row(line, where), where, "mend the row", checked=False)
+    if not isinstance(row, dict):
+        what = f"is not a JSON object but {describe(row)}"
+        raise UserError(where, what, 'one {"_id": ..., "text": ...} a row')
+    return row
+
+
+def _read(found: list[Path], columns: Columns) -> Iterator[Document | LeftOut]:
+    faults = Faults()
+
     def rows() -> Iterator[PlacedRow]:
         for file in found:
-            for number, row in read_lines(file):
+            for number, row in read_lines(file, faults):
                 yield Place(str(file), number), file.stem, row
 
-    return documents(rows(), columns)
+    return documents(rows(), columns, faults)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from distill.corpus.documents import (
     Columns,
     Document,
+    LeftOut,
     Place,
     PlacedRow,
     Source,
@@ -31,7 +32,7 @@ def open_parquet(path: Path, columns: Columns) -> Source:
     return Source(str(path), identity, lambda: _read(found, columns))
 
 
-def _read(found: list[Path], columns: Columns) -> Iterator[Document]:
+def _read(found: list[Path], columns: Columns) -> Iterator[Document | LeftOut]:
     return documents((row for file in found for row in _rows(file, columns)), columns)
 
 

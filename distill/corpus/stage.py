@@ -1,5 +1,6 @@
 """The stages that bring text in: the `passages` table, and the held-out retrieval task."""
 
+import functools
 import json
 import random
 from collections import Counter
@@ -12,15 +13,17 @@ from distill.corpus import docstrings
 from distill.corpus.beir import open_beir
 from distill.corpus.dataset import open_dataset
 from distill.corpus.dedupe import Seen
-from distill.corpus.documents import Columns, Document, Source
+from distill.corpus.documents import NO_TEXT, REPEATED, Columns, Document, LeftOut, Source
 from distill.corpus.jsonl import open_jsonl
+from distill.corpus.left_out import LeftOutRows
 from distill.corpus.parquet import open_parquet
 from distill.corpus.split import split
 from distill.errors import UserError
 from distill.inputs import user_path
 from distill.recipe import Corpus, Recipe
 from distill.run import Run, Shard, Stage, fingerprint
-from distill.tables import PASSAGES, Row, commit_bytes
+from distill.tables import PASSAGES, Row, commit_bytes, passage_text
+from distill.text.words import count_words
 
 T = TypeVar("T")
 
@@ -28,11 +31,31 @@ _SHARD = 10_000
 """Passages a shard."""
 
 
+_RULES = 2
+"""Raised whenever other passages are made of the same text. 2: words and sentences of all scripts,
+titles count as words."""
+
+_REMEDIES = {
+    "short": "short: fewer words than corpus.min_words, title and text together, where letters of "
+    "Chinese, Japanese, Thai and their like count as parts of words; lower it (0 keeps all)",
+    NO_TEXT: "no text: the columns of text and title are empty; name others in corpus.text_column "
+    "and corpus.title_column",
+    REPEATED: "repeated: the rows have one id and one text",
+    "duplicate": "duplicate: the same title and text under several ids",
+}
+"""What to do where nothing is left, for each reason why passages are dropped."""
+
+
 @dataclass
 class _Passages:
     kept: list[Row] = field(default_factory=list)
     dropped: list[Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    left_out: LeftOutRows = field(default_factory=LeftOutRows)
+
+    def drop(self, id_: str, reason: str, text: str) -> None:
+        self.counts[f"dropped {reason}"] += 1
+        self.dropped.append({"item_id": id_, "reason": reason, "text": text})
 
 
 def make_passages(run: Run, recipe: Recipe) -> Stage:
@@ -47,6 +70,7 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
             the run's folder is then as it was.
     """
     source = open_source(recipe)
+    prepare = functools.cache(lambda: _passages(source, recipe.corpus, recipe.seed))
     settings: dict[str, Any] = {
         "source": source.identity,
         "max_tokens": recipe.corpus.max_tokens,
@@ -54,9 +78,9 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
     }
     if recipe.corpus.limit is not None:
         settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
-    stage, passages = _prepared(
-        run, "passages", settings, lambda: _passages(source, recipe.corpus, recipe.seed)
-    )
+    if source.titles_are_prose and not _made_alike(run, settings, prepare):
+        settings["rules"] = _RULES
+    stage, passages = _prepared(run, "passages", settings, prepare)
     if passages is None:
         return stage
     chunks = list(range(0, len(passages.kept), _SHARD))
@@ -140,24 +164,33 @@ def _is_made(run: Run, name: str, settings: Mapping[str, Any]) -> bool:
     return bool(manifest["fingerprint"] == stage.fingerprint and manifest["complete"])
 
 
+def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Passages]) -> bool:
+    """Whether passages stand here from before there were these rules, and are the same by them, as
+    those of most English corpora are: then what was made of them is still right."""
+    if not _is_made(run, "passages", settings):
+        return False
+    stage = Stage("passages", run.folder / "passages", "")
+    return stage.rows(PASSAGES) == prepare().kept
+
+
 def _passages(source: Source, corpus: Corpus, seed: int) -> _Passages:
     found = _Passages()
     seen = Seen()
-    for document in _counted(source.read(), found.counts):
+    for document in _documents(source, found):
         for id_, text in _pieces(document, corpus.max_tokens, found.counts):
-            if len(text.split()) < corpus.min_words:
-                reason = "short"
+            row = {"passage_id": id_, "title": document.title, "text": text}
+            row["source"] = document.source
+            read = passage_text(row) if source.titles_are_prose else text
+            if count_words(read) < corpus.min_words:
+                found.drop(id_, "short", text)
             elif not seen.is_new(document.title, text):
-                reason = "duplicate"
+                found.drop(id_, "duplicate", text)
             else:
-                row = {"passage_id": id_, "title": document.title, "text": text}
-                found.kept.append(row | {"source": document.source})
-                continue
-            found.counts[f"dropped {reason}"] += 1
-            found.dropped.append({"item_id": id_, "reason": reason, "text": text})
+                found.kept.append(row)
     found.counts.update(source.counts())
     _need_some(source, found)
     _need_distinct(source, found.kept)
+    found.left_out.warn(source.where)
     if corpus.limit is not None and corpus.limit < len(found.kept):
         found.counts["over limit"] = len(found.kept) - corpus.limit
         drawn = random.Random(seed).sample(range(len(found.kept)), corpus.limit)
@@ -166,9 +199,17 @@ def _passages(source: Source, corpus: Corpus, seed: int) -> _Passages:
     return found
 
 
-def _counted(documents: Iterable[Document], counts: Counter[str]) -> Iterator[Document]:
-    for document in documents:
-        counts["read"] += 1
+def _documents(source: Source, found: _Passages) -> Iterator[Document]:
+    """The source's documents; what is left out of it is counted."""
+    for document in source.read():
+        found.counts["read"] += 1
+        if isinstance(document, LeftOut):
+            found.drop(document.id, document.reason, "")
+            found.left_out.add(document.reason, document.place)
+            continue
+        if document.is_mended:
+            found.counts["half surrogates replaced"] += 1
+            found.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
         yield document
 
 
@@ -186,10 +227,11 @@ def _need_some(source: Source, found: _Passages) -> None:
     if found.kept:
         return
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()))
+    reasons = [reason for reason in _REMEDIES if found.counts[f"dropped {reason}"]]
     raise UserError(
         source.where,
         f"gives no passage ({counts or 'it is empty'})",
-        "give a corpus with text, or lower corpus.min_words",
+        "; ".join(_REMEDIES[reason] for reason in reasons) or "give a corpus with text",
     )
 
 

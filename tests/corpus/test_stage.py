@@ -17,7 +17,7 @@ from distill.corpus.beir import read_beir
 from distill.corpus.stage import make_held_out, make_passages
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.run import Run, Stage
+from distill.run import Run, Shard, Stage
 from distill.tables import DROPPED, PASSAGES, Row, read_shard
 
 ROWS = [
@@ -133,7 +133,6 @@ def test_columns_by_other_names_and_numbered_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        ({"_id": "e"}, r"row 5: has no text in column 'text'"),
         ({"_id": "a", "text": "Again."}, r"row 5: the id 'a' was used in .*texts\.jsonl, row 1"),
         ({"text": "No id."}, r"row 5: has no id"),
     ],
@@ -148,6 +147,120 @@ def test_bad_row_leaves_the_run_as_it_was(tmp_path: Path, row: dict[str, Any], w
 
 
 @pytest.mark.bad_input("corpus", "every text is too short", "refused with the counts")
+def bad_row(what: str, outcome: str) -> pytest.MarkDecorator:
+    return pytest.mark.bad_input("corpus row", what, outcome)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        pytest.param({"_id": "e"}, "no text", marks=bad_row("no text", "left out, counted, named")),
+        pytest.param({"_id": "e", "text": None}, "no text", marks=bad_row("text null", "the same")),
+        pytest.param({"_id": "e", "title": "", "text": " "}, "no text"),
+        pytest.param(
+            ROWS[0], "repeated", marks=bad_row("an id twice with one text", "left out, counted")
+        ),
+    ],
+)
+def test_rows_that_say_nothing_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, row: dict[str, Any], reason: str
+) -> None:
+    file = jsonl(tmp_path, [*ROWS, row])
+    made, rows = passages(tmp_path / "run", recipe(path=str(file)))
+    assert rows == passages(tmp_path / "other", recipe(path=str(jsonl(tmp_path))))[1]
+    assert made.manifest["counts"][f"dropped {reason}"] == 1
+    assert f"1 row, {reason}: row 5" in caplog.text
+    dropped = read_shard(DROPPED, made.book / "dropped-part-00000.parquet")
+    assert {"item_id": row["_id"], "reason": reason, "text": ""} in dropped
+
+
+@bad_row("half a surrogate pair", "replaced by the sign for a lost character, counted")
+def test_half_a_surrogate_pair_is_replaced(tmp_path: Path, caplog) -> None:
+    row = {"_id": "e", "text": "Lava is \ud83d hot and it glows."}
+    made, rows = passages(tmp_path / "run", recipe(path=str(jsonl(tmp_path, [*ROWS, row]))))
+    assert rows[-1]["text"] == "Lava is \ufffd hot and it glows."
+    assert made.manifest["counts"]["half surrogates replaced"] == 1
+    assert "replaced: id 'e'" in caplog.text
+
+
+@bad_row("several bad rows", "named all at once, up to five")
+def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
+    bad = [{"text": "No id."}, {"_id": "a", "text": "Again."}, {"_id": "f", "text": [1]}]
+    file = jsonl(tmp_path, [*ROWS, *bad])
+    file.write_text(file.read_text() + "no JSON\n" * 5)
+    with pytest.raises(
+        UserError,
+        match=r"(?s)row 5: has no id.*row 6: the id 'a' was used in .*"
+        r"row 1 already.*row 7: column 'text' holds list.*and 3 more",
+    ) as fault:
+        passages(tmp_path / "run", recipe(path=str(file)))
+    assert "give each row an id of its own" in fault.value.remedy
+
+
+@bad_row("a title without a text", "the title is a passage")
+@pytest.mark.parametrize("text", ["", None])
+def test_a_title_alone_is_a_passage(tmp_path: Path, text: str | None) -> None:
+    row = {"_id": "e", "title": "The slow movement of ice in valleys", "text": text}
+    _, rows = passages(tmp_path / "run", recipe(path=str(jsonl(tmp_path, [*ROWS, row]))))
+    assert (rows[-1]["title"], rows[-1]["text"]) == (row["title"], "")
+
+
+SPACELESS = {
+    "Chinese": "冰川沿着山谷缓慢地流动。",
+    "Japanese": "氷河は谷をゆっくりと流れる。",
+    "Thai": "ธารน้ำแข็งเคลื่อนที่ช้าๆลงจากหุบเขา",
+    "Khmer": "ផ្ទាំងទឹកកកផ្លាស់ទីយឺតៗចុះពីជ្រលងភ្នំ។",
+    "Burmese": "ရေခဲမြစ်သည်တောင်ကြားမှဖြည်းညှင်းစွာစီးဆင်းသည်။",
+    "Tibetan": "འཁྱགས་རོམ་ནི་ལུང་གཤོངས་ནས་རྒྱུག",
+}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(s, marks=pytest.mark.bad_input("text", f"a corpus in {s}", "kept"))
+        for s in SPACELESS
+    ],
+)
+def test_text_without_spaces_is_kept_by_default(tmp_path: Path, script: str) -> None:
+    rows = [{"_id": str(i), "text": f"{SPACELESS[script]}{i}"} for i in range(3)]
+    wanted = Recipe.model_validate({"name": "x", "corpus": {"path": str(jsonl(tmp_path, rows))}})
+    made, kept = passages(tmp_path / "run", wanted)
+    assert len(kept) == 3
+    assert made.manifest["counts"] == {"read": 3, "kept": 3}
+
+
+def as_before(folder: Path, wanted: Recipe, kept: list[Row]) -> None:
+    """Passages as a version without `rules` wrote them."""
+    settings = {
+        "source": stage.open_source(wanted).identity,
+        "max_tokens": wanted.corpus.max_tokens,
+        "min_words": wanted.corpus.min_words,
+    }
+    with Run(folder) as run:
+        made = run.stage("passages", settings)
+        made.map_shards(PASSAGES, [0], lambda _: Shard(kept))
+        made.finish()
+
+
+def test_passages_from_before_stand_where_they_are_the_same(tmp_path: Path) -> None:
+    wanted = recipe(path=str(jsonl(tmp_path)))
+    _, rows = passages(tmp_path / "fresh", wanted)
+    as_before(tmp_path / "old", wanted, rows)
+    assert passages(tmp_path / "old", wanted)[1] == rows
+    as_before(tmp_path / "other", wanted, rows[:1])
+    with pytest.raises(UserError, match="another fingerprint; changed: rules"):
+        passages(tmp_path / "other", wanted)
+
+
+def test_nothing_left_says_what_to_set_for_each_reason(tmp_path: Path) -> None:
+    rows = [{"_id": "a", "text": "Short."}, {"_id": "b", "text": None}]
+    with pytest.raises(UserError, match="1 dropped no text, 1 dropped short, 2 read") as fault:
+        passages(tmp_path / "run", recipe(path=str(jsonl(tmp_path, rows))))
+    assert "corpus.min_words" in fault.value.remedy
+    assert "corpus.text_column" in fault.value.remedy
+
+
 def test_nothing_left_names_the_counts(tmp_path: Path) -> None:
     file = jsonl(tmp_path)
     with pytest.raises(
@@ -243,7 +356,7 @@ import os, signal, sys
 from pathlib import Path
 from distill.corpus import stage
 from distill.recipe import Recipe
-from distill.run import Run, Stage
+from distill.run import Run, Shard, Stage
 stage._SHARD = 10
 commit = Stage._commit
 def killing(self, table, path, shard, seconds):
