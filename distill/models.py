@@ -114,8 +114,20 @@ def _from_disk(path: Path, reference: str) -> Path:
         raise UserError(f"model {reference!r}", "is a file, but not a .gguf file", _FORMS)
     if path.is_dir() and not _visible_files(path):
         raise UserError(f"model {reference!r}", "is an empty folder", _FORMS)
+    _refuse_pickles(path, reference)
     check_model_folder(path)
     return path
+
+
+def _refuse_pickles(path: Path, reference: str) -> None:
+    """Whatever would load the folder, it would take a pickle where there is nothing else."""
+    if not any(path.glob("pytorch_model*.bin")) or any(path.rglob("*.safetensors")):
+        return
+    raise UserError(
+        f"model {reference!r}",
+        "holds pickled weights alone, which are never read",
+        "convert them to safetensors where you trust them, and name that folder",
+    )
 
 
 def _visible_files(path: Path) -> list[Path]:

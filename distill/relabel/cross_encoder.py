@@ -81,7 +81,7 @@ def _load(reference: str, device: str | None) -> CrossEncoder:
             device=device,
             local_files_only=True,
             trust_remote_code=False,
-            model_kwargs={"dtype": torch.float32},
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     except (OSError, ValueError) as fault:
         raise UserError(

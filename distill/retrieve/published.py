@@ -100,8 +100,7 @@ def _templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
     query, document = (_asked(given, kind) for kind in (kinds.query, kinds.document))
     if not known.get("apply_instruction_to_passages", True):
         document = ""
-    if "{task}" in document:
-        _logger.warning("%s: its documents were instructed too, which is not done here", name)
+    if "{task}" in document:  # mteb's tasks have no instruction for documents
         document = ""
     template = query + "{query}"
     return (template if _is_template(template) else None), document
