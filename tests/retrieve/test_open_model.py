@@ -176,8 +176,7 @@ def test_a_model_of_word_vectors_has_every_role(tmp_path, opened):
     assert encoder.encode(TEXTS, "document").shape == (len(TEXTS), 16)
 
 
-@pytest.fixture
-def roberta(tmp_path):
+def save_roberta(tmp_path):
     """Of 34 positions, two of which are never a token's, as a tokenizer does not know."""
     tokenizer = _wordpiece()
     tokenizer.model_max_length = int(1e30)
@@ -195,6 +194,11 @@ def roberta(tmp_path):
     modules = [Transformer(str(tmp_path / "bare")), Pooling(32, pooling_mode="mean")]
     SentenceTransformer(modules=modules).save_pretrained(str(tmp_path / "roberta"))
     return tmp_path / "roberta"
+
+
+@pytest.fixture
+def roberta(tmp_path):
+    return save_roberta(tmp_path)
 
 
 @pytest.mark.bad_input("model", "a RoBERTa, and texts longer than its positions", "texts are cut")

@@ -1,0 +1,165 @@
+"""Students, bases and teachers are told each task, each by its own template; titles are written as
+they were in training."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import TEXTS, tiny_encoder
+
+from distill.evaluate.contender import as_mteb_model, open_any, open_contender
+from distill.evaluate.contenders import open_contenders
+from distill.evaluate.prompts import check_prompts
+from distill.evaluate.tasks import load_task
+from distill.recipe import Embedder, Recipe
+from distill.run import Run
+from distill.search_run import _Asked
+from distill.student.build import build_base
+
+mteb = pytest.importorskip("mteb")
+
+TEMPLATE = "Instruct: {task}\nQuery: {query}"
+SCIENTIFIC = (
+    "Instruct: Given a scientific claim, retrieve documents that support or refute the claim\n"
+    "Query: "
+)
+
+
+def recipe_of(encoder, **sections) -> Recipe:
+    student = {
+        "encoder": str(encoder),
+        "query_template": TEMPLATE,
+        "document_template": "title: {title} | text: {text}",
+        "default_task": "Find bees.",
+    }
+    return Recipe.model_validate(
+        {"name": "told", "student": student, "train": {"device": "cpu"}, **sections}
+    )
+
+
+@pytest.fixture
+def base(tmp_path, encoder_folder):
+    with Run(tmp_path / "run") as run:
+        return build_base(run, recipe_of(encoder_folder)).folder
+
+
+def before(contender, task, side):
+    return contender.prompts.before(mteb.get_task(task).metadata, side)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("STSBenchmark", "semantically similar"),
+        ("Banking77Classification", "online banking query"),
+        ("SprintDuplicateQuestions", "duplicate questions"),
+        ("TwentyNewsgroupsClustering.v2", "topic"),
+    ],
+)
+def test_a_student_is_told_each_task_and_both_sides_are_queries(base, task, words):
+    told = before(open_contender(base, device="cpu"), task, None)
+    assert told.startswith("Instruct: ")
+    assert words in told
+    assert told.endswith("\nQuery: ")
+
+
+def test_searches_have_the_tasks_words_or_those_of_training(base, task_data):
+    contender = open_contender(base, device="cpu")
+    assert before(contender, "SciFact", "query") == SCIENTIFIC
+    mine = load_task("mine", task_data)
+    assert contender.prompts.before(mine.metadata, "query") == "Instruct: Find bees.\nQuery: "
+    assert contender.experiment.keys() == {"prompts"}, "earlier results were without instruction"
+
+
+def test_switched_off_one_task_stands_for_all(base):
+    contender = open_contender(base, device="cpu", instructions=False)
+    assert before(contender, "SciFact", "query") == "Instruct: Find bees.\nQuery: "
+    assert before(contender, "STSBenchmark", None) == ""
+
+
+def test_a_student_of_before_is_told_by_its_manifest(tmp_path):
+    """Its configuration holds the prompt of one task alone."""
+    query = "Instruct: Find bees.\nQuery: "
+    folder = tiny_encoder(tmp_path / "student", prompts={"query": query, "document": ""})
+    student = {"query_template": TEMPLATE, "default_task": "Find bees.", "document_prompt": ""}
+    (folder / ".stage").mkdir()
+    manifest = folder / ".stage" / "manifest.json"
+    manifest.write_text(json.dumps({"settings": {"student": student}}))
+    contender = check_prompts(open_contender(folder, device="cpu"), {})
+    assert before(contender, "SciFact", "query") == SCIENTIFIC
+    assert before(open_contender(folder, device="cpu", instructions=False), "SciFact", "query") == (
+        query
+    )
+    # The base's manifest has the settings themselves.
+    manifest.write_text(json.dumps({"settings": student}))
+    assert before(open_contender(folder, device="cpu"), "SciFact", "query") == SCIENTIFIC
+
+
+def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
+    base, teacher_folder, encoder_folder
+):
+    teacher = {"model": str(teacher_folder), "query_template": "do {task}: {query}"}
+
+    def told(**evaluate):
+        recipe = recipe_of(encoder_folder, teacher=teacher, evaluate=evaluate)
+        found = open_contenders(recipe, {"base": base, "student": base})
+        return {role: before(of, "SciFact", "query") for role, of in found.items()}
+
+    claim = SCIENTIFIC.removeprefix("Instruct: ").removesuffix("\nQuery: ")
+    assert told() == {"base": SCIENTIFIC, "student": SCIENTIFIC, "teacher": f"do {claim}: "}
+    off = told(instructions=False)
+    assert off["student"] == off["base"] == "Instruct: Find bees.\nQuery: "
+    assert claim not in off["teacher"]
+
+
+def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
+    folder = tmp_path / "data" / "mine"
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": "a", "title": "Bees", "text": TEXTS[3]}, {"_id": "b", "text": TEXTS[0]}]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "bees"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
+    contender = open_contender(base, device="cpu")
+    seen: list[str] = []
+    embed = contender.embedder.embed
+
+    def watched(texts, prompt, side):
+        seen.extend(prompt + text for text in texts)
+        return embed(texts, prompt, side)
+
+    contender.embedder.embed = watched
+    task = load_task("mine", tmp_path / "data")
+    mteb.evaluate(as_mteb_model(contender), task, cache=None, overwrite_strategy="always")
+    assert set(seen) == {
+        f"title: Bees | text: {TEXTS[3]}",
+        f"title: none | text: {TEXTS[0]}",
+        "Instruct: Find bees.\nQuery: bees",
+    }
+
+
+def test_search_writes_them_so_too(base):
+    contender = open_contender(base, device="cpu")
+    asked = _Asked(contender, "Find flies.")
+    whole = asked.wording.write_document("They dance.", "Bees")
+    assert whole == "title: Bees | text: They dance."
+    plain = open_contender(base, device="cpu").embedder
+    found = asked.encode_written([whole], "document")
+    assert np.allclose(found, plain.embed([whole], "", "document"), atol=1e-6)
+    found = asked.encode(["bees"], "query")
+    expected = plain.embed(["Instruct: Find flies.\nQuery: bees"], "", "query")
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, teacher_folder):
+    settings = Embedder(device="cpu", max_tokens=32, query_template="do {task}: {query}")
+    from distill.retrieve.embedders import open_embedder
+
+    trained = open_embedder(settings, str(teacher_folder))
+    contender = open_any(settings, str(teacher_folder))
+    [of_training] = trained.encode(["bees"], "query", ["Find flies."])
+    [of_evaluation] = contender.embedder.embed(
+        ["bees"], contender.prompts.instructed("Find flies."), "query"
+    )
+    [of_search] = _Asked(contender, "Find flies.").encode(["bees"], "query")
+    assert np.allclose(of_training, of_evaluation, atol=1e-6)
+    assert np.allclose(of_training, of_search, atol=1e-6)
