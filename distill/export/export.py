@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
@@ -135,16 +136,40 @@ def _write(
 
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes `out` when all went well and is gone when not."""
+    """A folder to write to, which becomes `out` when all went well and is gone when not.
+
+    Raises:
+        UserError: if another process is writing the same folder.
+    """
     out = out.resolve()
     # Not `.part`, which is a file that a run clears away where `out` lies inside it.
     part = out.with_name(f".{out.name}.new")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-    part.mkdir(parents=True)
+    with _alone(out):
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        part.mkdir(parents=True)
+        try:
+            yield part
+            if out.exists():
+                out.rmdir()
+            os.replace(part, out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        yield part
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            str(out),
+            "another process is writing it",
+            "wait for it to end, or name another folder with --out",
+        ) from None
+    try:
+        yield
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

@@ -34,14 +34,18 @@ class Losses:
     why: str
 
 
-def losses(found: Found) -> Losses:
+def losses(found: Found, may_write: bool = True) -> Losses:
     """The section. Rankings are searched once and kept in `RUN/report/losses.json`: while the
-    evaluation is the same, no model is loaded again."""
+    evaluation is the same, no model is loaded again.
+
+    Args:
+        may_write: into the run's folder; else what is not kept there is said to be missing.
+    """
     hindrance = _hindrance(found)
     if hindrance:
         return Losses([], hindrance)
     try:
-        return Losses(_told(found), "")
+        return Losses(_told(found, may_write), "")
     except UserError as fault:
         return Losses([], f"The rankings cannot be had: {fault.where} {fault.what}.")
 
@@ -75,16 +79,31 @@ def _evaluation(found: Found) -> Path:
     return found.folder / "evaluation"
 
 
-def _told(found: Found) -> list[dict[str, Any]]:
+def _told(found: Found, may_write: bool) -> list[dict[str, Any]]:
     mark = found.stages["evaluation"]["fingerprint"]
     path = found.folder / "report" / "losses.json"
-    kept = read_json(path) if path.is_file() else {}
+    kept = _read_kept(path)
     if kept.get("evaluation") != mark:
+        if not may_write:
+            raise UserError(
+                str(path),
+                "does not hold them, and the run cannot be written now",
+                "make the report again when no other process writes the run",
+            )
         kept = {"evaluation": mark, "queries": _search(found)}
         path.parent.mkdir(exist_ok=True)
         write_json(path, kept)
     told: list[dict[str, Any]] = kept["queries"]
     return told
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    """Nothing where the file is damaged: it is made again."""
+    try:
+        kept = read_json(path) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return kept if isinstance(kept, dict) and isinstance(kept.get("queries"), list) else {}
 
 
 def _folders(found: Found, recipe: Recipe) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from distill.report.lineage import Lineage, lineage
 from distill.report.markdown import grid, table
 from distill.report.relabelling import relabelling
 from distill.report.text_relabelling import relabelling_as_text
+from distill.run import Run
 from distill.tables import commit_bytes
 
 
@@ -21,7 +22,8 @@ def write_report(run_folder: Path) -> Path:
     What is not there is left out: a run without an evaluation gives a report of its stages.
 
     Raises:
-        UserError: if the folder holds no stage of a run, or a summary of another version.
+        UserError: if the folder holds no stage of a run, a summary of another version, or
+            another process writes the run.
     """
     found = find(run_folder)
     parts = [
@@ -32,7 +34,8 @@ def write_report(run_folder: Path) -> Path:
         *_lineage(lineage(found)),
     ]
     path = run_folder / "report.md"
-    commit_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    with Run(run_folder):
+        commit_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
     return path
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from distill import __version__
+from distill.errors import UserError
 from distill.evaluate.verdict import sentence
 from distill.inspect_query import seen
 from distill.report import numbers
@@ -19,6 +21,7 @@ from distill.report.losses import losses
 from distill.report.relabelling import relabelling
 from distill.report.results import results
 from distill.report.training import training
+from distill.run import Run
 from distill.tables import commit_bytes
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -33,18 +36,29 @@ def write_html(run_folder: Path, out: Path | None = None) -> Path:
     Args:
         out: by default `report.html` in the run's folder.
 
+    Beside a process that writes the run, and of a run that cannot be written, `out` must name
+    another place: into the run's folder then nothing is written.
+
     Raises:
-        UserError: if the folder holds no stage of a run, its summary is of another version, or
-            matplotlib is not installed.
+        UserError: if the folder holds no stage of a run, its summary is of another version, another
+            process writes the run, or matplotlib is not installed.
     """
     found = find(run_folder)
     path = out or run_folder / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    commit_bytes(path, _render(found).encode())
+    with ExitStack() as opened:
+        may_write = True
+        try:
+            opened.enter_context(Run(run_folder))
+        except (OSError, UserError):
+            if out is None:
+                raise
+            may_write = False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(path, _render(found, may_write).encode())
     return path
 
 
-def _render(found: Found) -> str:
+def _render(found: Found, may_write: bool) -> str:
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     environment = Environment(
         loader=PackageLoader("distill.report"),
@@ -58,7 +72,7 @@ def _render(found: Found) -> str:
         name=found.name,
         version=__version__,
         verdict=sentence(found.summary) if found.summary else found.not_evaluated,
-        sections=_sections(found),
+        sections=_sections(found, may_write),
         numbers=numbers,
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
         script=Markup(script),
@@ -66,11 +80,11 @@ def _render(found: Found) -> str:
     )
 
 
-def _sections(found: Found) -> dict[str, Any]:
+def _sections(found: Found, may_write: bool) -> dict[str, Any]:
     """By the name of their partial template, in the order of the tabs."""
     return {
         "results": results(found.summary) if found.summary else None,
-        "losses": losses(found),
+        "losses": losses(found, may_write),
         "training": training(found),
         "funnel": funnel(found.complete),
         "relabelling": relabelling(found),

@@ -159,6 +159,17 @@ def test_what_is_there_is_not_written_over(model_folder, tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.bad_input("two writers", "two exports into one folder", "the second is refused")
+def test_a_second_export_into_the_same_folder_is_refused(tmp_path):
+    with _beside(tmp_path / "out") as part:
+        (part / "README.md").write_text("of the first")
+        refused = pytest.raises(UserError, match="another process is writing it")
+        with refused, _beside(tmp_path / "out"):
+            pass
+    assert (tmp_path / "out" / "README.md").read_text() == "of the first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.bad_input("models", "export of a run without a student", "refused, the command told")
 def test_a_run_without_a_student_is_told_how_to_get_one(run_folder, tmp_path):
     shutil.copy(run_folder / "recipe.yaml", tmp_path)

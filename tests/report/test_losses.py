@@ -135,6 +135,20 @@ def test_another_evaluation_is_searched_anew(run_folder):
     assert len(losses(find(run_folder)).queries) == 10
 
 
+@pytest.mark.parametrize("content", ['{"evaluation": "', "[]", '{"evaluation": "x"}', "\x00"])
+def test_damaged_rankings_are_searched_again(run_folder, content):
+    first = losses(find(run_folder))
+    (run_folder / "report" / "losses.json").write_text(content, encoding="utf-8")
+    assert losses(find(run_folder)) == first
+
+
+def test_a_run_that_may_not_be_written_shows_what_it_keeps_and_nothing_else(run_folder):
+    assert "cannot be written now" in losses(find(run_folder), may_write=False).why
+    assert not (run_folder / "report").exists()
+    first = losses(find(run_folder))
+    assert losses(find(run_folder), may_write=False) == first
+
+
 def test_data_that_is_not_here_leaves_the_section_out(run_folder):
     recipe = run_folder / "recipe.yaml"
     recipe.write_text(re.sub("task_data: .*", "task_data: null", recipe.read_text()))

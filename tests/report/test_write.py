@@ -5,11 +5,13 @@ from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
+from fresh import CONTEXT
 from report.made import DECONTAMINATION, HOSTILE, summary, write_run
 
 from distill.cli.report import report
 from distill.errors import UserError
 from distill.evaluate.summary import write_summary
+from distill.report.text import write_report
 from distill.report.write import write_html
 from distill.run import Run, write_json
 
@@ -222,6 +224,36 @@ def test_the_verdict_on_another_student_is_not_told(tmp_path):
     told = page_of(write_html(folder)).sections
     assert "made anew since the run was evaluated" in told[""]
     assert "0.4000" not in told["results"]
+
+
+def _hold(folder, held, release) -> None:
+    with Run(folder):
+        held.set()
+        release.wait(120)
+
+
+@pytest.fixture
+def written_run(tmp_path):
+    """A run's folder that another process is writing."""
+    folder = write_run(tmp_path / "bees")
+    held, release = CONTEXT.Event(), CONTEXT.Event()
+    process = CONTEXT.Process(target=_hold, args=(folder, held, release))
+    process.start()
+    assert held.wait(120)
+    yield folder
+    release.set()
+    process.join()
+
+
+@pytest.mark.bad_input("two writers", "a report into a run that is being written", "refused")
+def test_beside_a_process_that_writes_the_run_the_page_goes_elsewhere(written_run, tmp_path):
+    before = sorted(written_run.rglob("*"))
+    with pytest.raises(UserError, match="another process is writing this run"):
+        write_html(written_run)
+    with pytest.raises(UserError, match="another process is writing this run"):
+        write_report(written_run)
+    assert page_of(write_html(written_run, tmp_path / "page.html")).sections["results"]
+    assert sorted(written_run.rglob("*")) == before
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
