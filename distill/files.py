@@ -53,7 +53,19 @@ _FULL_SAID = (
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value of a file that distill or one of its libraries wrote.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as fault:
+        raise UserError(
+            str(path),
+            f"is damaged: it is no JSON ({fault})",
+            "restore it, or move the folder it lies in away: the same command makes that anew",
+        ) from fault
 
 
 def write_json(path: Path, value: Any) -> None:

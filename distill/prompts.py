@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from distill.errors import UserError
 from distill.inputs import read_text
@@ -18,7 +19,25 @@ from distill.inputs import read_text
 CONTINUATION = "=== continuation ===\n"
 """The line that divides a scoring prompt."""
 
-_ENVIRONMENT = SandboxedEnvironment(
+_MOST_COPIES = 10_000
+"""Of a text or list that a template may repeat by `*`."""
+
+
+class _Environment(SandboxedEnvironment):
+    """Without the operators by which a few letters of a template fill a machine's memory."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        counts = [side for side in (left, right) if isinstance(side, int)]
+        copies = operator == "*" and not numbers and any(n > _MOST_COPIES for n in counts)
+        if copies or (operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) < 10)):
+            raise SecurityError(f"{operator} is not for so much")
+        return super().call_binop(context, operator, left, right)
+
+
+_ENVIRONMENT = _Environment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 )
 

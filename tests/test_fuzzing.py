@@ -20,8 +20,8 @@ from distill.generate.brainstorm.read import read_reply
 from distill.generate.labelled_rows import read_labelled
 from distill.generate.parse import parse
 from distill.generate.pool import load_pool
-from distill.generate.schema import make_validator, read_schema
 from distill.inputs import decode, parse_json, parse_yaml
+from distill.json_schema import make_validator, read_schema
 from distill.llm.http_scoring import graded_answer
 from distill.prompts import as_data, load_prompt
 from distill.recipe import Recipe, load_recipe

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import metadata_load
 from sentence_transformers import SentenceTransformer
 
 from distill.evaluate.embedder import Embedder as TextEmbedder
@@ -16,6 +14,7 @@ from distill.evaluate.model_meta import model_meta
 from distill.evaluate.prompts import Prompts, fixed_wording, prompts_of
 from distill.evaluate.stored import Form
 from distill.inputs import user_path
+from distill.model_card import read_card
 from distill.recipe import ALL_TOKENS, Embedder
 from distill.retrieve.embedders import check_served
 from distill.retrieve.encoder import Side, Vectors
@@ -181,13 +180,7 @@ def mteb_name(reference: str) -> str:
 
 def licence_of(folder: Path) -> str | None:
     """What a model's card gives as its licence; None where there is no card, or none to be read."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    try:
-        head = metadata_load(card) or {}
-    except (ValueError, yaml.YAMLError):
-        return None
+    head = read_card(folder)
     licence = head.get("license")
     return None if licence is None else str(head.get("license_name", licence))
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gguf import GGUFReader
-from huggingface_hub import metadata_load
 
 from distill.evaluate.contender import licence_of
 from distill.inputs import user_path
+from distill.model_card import read_card
 from distill.models import resolve
 from distill.recipe import Recipe
 from distill.run import open_stage
@@ -92,7 +92,7 @@ def licence_keys(reference: str) -> dict[str, str]:
     if stated == NOT_STATED:
         return {}
     path = resolve(reference)
-    if path.is_dir() and "license_name" in (metadata_load(path / "README.md") or {}):
+    if path.is_dir() and "license_name" in read_card(path):
         return {"license": "other", "license_name": stated}
     return {"license": stated}
 

@@ -16,8 +16,8 @@ from jsonschema.protocols import Validator
 from distill.errors import UserError
 from distill.generate.conditions import Conditions, language_names
 from distill.generate.parse import Parsed, checked
-from distill.generate.schema import make_validator, read_schema
 from distill.inputs import read_text
+from distill.json_schema import make_validator, read_schema
 from distill.llm.protocol import LLM, Sampling
 from distill.prompts import Prompt, as_data, find_prompt, load_prompt
 from distill.recipe import Recipe
@@ -77,9 +77,9 @@ class CustomMethod:
             return Parsed(reason="unfinished")
         try:
             reply = json.loads(output, parse_constant=_refuse)
+            fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
         except (ValueError, RecursionError):
             return Parsed(reason="not JSON")
-        fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
         if fault is not None:
             return Parsed(reason=f"does not fit the schema: {fault.json_path}, {fault.validator}")
         query, task = reply.get(custom.query), reply.get(custom.task) if custom.task else None

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import jsonschema
-
+from distill.json_schema import make_validator
 from distill.llm.http_answers import Answers, Body
 from distill.llm.http_writing import path_of, prompt_fields, read_choice, schema_field
 from distill.llm.protocol import Sampling
@@ -77,12 +76,12 @@ class Forms:
 
 def fits_schema(schema: dict[str, Any]) -> Callable[[str], bool]:
     """Whether a text is JSON that `schema` allows."""
-    validator = jsonschema.validators.validator_for(schema)(schema)
+    validator = make_validator(schema)
 
     def fits(text: str) -> bool:
         try:
             return bool(validator.is_valid(json.loads(text)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
     return fits

@@ -5,10 +5,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distill.errors import UserError
 from distill.evaluate.summary import Summary, current_summary
+from distill.inputs import parse_yaml
 from distill.run import open_stage
 
 Manifest = dict[str, Any]
@@ -53,7 +52,7 @@ def find(run_folder: Path) -> Found:
     path = run_folder / "recipe.yaml"
     text = path.read_text("utf-8") if path.is_file() else ""
     summary = current_summary(run_folder)
-    return Found(run_folder, stages, text, yaml.safe_load(text) or {}, summary)
+    return Found(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
 
 
 def _manifests(run_folder: Path) -> dict[str, Manifest]:

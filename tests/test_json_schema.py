@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
-from distill.generate.schema import make_validator, read_schema
+from distill.json_schema import make_validator, read_schema
 
 FILE = Path("mine.json")
 
