@@ -67,7 +67,7 @@ class Job:
 
     def generate(self) -> Written:
         run, recipe, corpus = self.run, self.recipe, self.corpus()
-        _check_titles(recipe, corpus)
+        _check_sources(run, recipe, corpus)
         queries, examples = None, []
         if corpus.passages is not None and recipe.generate.from_passages:
             generations = make_generations(run, recipe, corpus.passages, self.llm)
@@ -143,12 +143,10 @@ class Job:
             return evaluate_run(self.run, self.recipe, base, student, corpus.held_out)
 
 
-def _check_titles(recipe: Recipe, corpus: CorpusStages) -> None:
-    """Before anything is paid for."""
-    from distill.student.sources import check_titles
+def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
+    from distill.student.sources import check_sources
 
-    for train in recipe.train.in_stages().values():
-        check_titles(train, corpus.passages)
+    check_sources(run.folder, recipe, corpus.passages)
 
 
 def _train(

@@ -170,3 +170,13 @@ class Generate(Section):
     def from_passages(self) -> bool:
         """Whether queries are written for passages, and so there is something to relabel."""
         return "fret" in self.methods or "custom" in self.methods
+
+    @property
+    def example_stages(self) -> list[str]:
+        """The stages of examples that a run makes, in the order in which they are trained on."""
+        named = {
+            "examples": self.from_passages,
+            "examples-brainstorm": "brainstorm" in self.methods,
+            "examples-labelled": "labelled" in self.methods,
+        }
+        return [name for name, made in named.items() if made]

@@ -57,11 +57,32 @@ class Recipe(Section):
         objectives = [stage.objective for stage in self.train.in_stages().values()]
         if self.teacher.model is None and any(o.needs_teacher_vectors for o in objectives):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
+        self._check_soft_labels()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if self.corpus.held_out and self.corpus.source != "docstrings":
             raise ValueError("corpus.held_out: only the docstrings source can hold objects out")
         return self
+
+    def _check_soft_labels(self) -> None:
+        """Temperatures are of scores on a known scale: which likelihood the labels hold, and which
+        one a stage of training names, must be the same."""
+        for train in self.train.in_stages().values():
+            for term in ("kl", "margin_mse"):
+                scores = getattr(train, term).scores
+                if not getattr(train.objective, term) or scores not in ("ql", "ql_sum"):
+                    continue
+                if (scores == "ql") != self.relabel.ql_per_token:
+                    raise ValueError(
+                        f"train.{term}.scores {scores}: relabel.ql_per_token must be "
+                        f"{str(scores == 'ql').lower()} (ql is a token's mean log-likelihood, "
+                        "ql_sum that of a whole query)"
+                    )
+            if train.objective.kl and train.kl.candidates == "all" and train.kl.scores == "teacher":
+                raise ValueError(
+                    "train.kl.candidates all: a teacher scores the chosen ones alone: name "
+                    "scores of the labels (ql, rc, rrf)"
+                )
 
 
 def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:

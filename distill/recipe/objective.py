@@ -1,14 +1,16 @@
 """What is trained on: `train.objective`, and a section for each term that has settings."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from distill.recipe.section import Section
 
-SoftScores = Literal["teacher", "ql", "rc", "rrf"]
+SoftScores = Literal["teacher", "ql", "ql_sum", "rc", "rrf"]
 """Whose opinion of a candidate is learnt: a teacher embedder's similarity, or a ranker's of the
-labels (query likelihood, relevance classification, both fused)."""
+labels: ql, the query's log-likelihood a token (needs relabel.ql_per_token); ql_sum, over the whole
+query, so that a list's distribution is nearly always one candidate's; rc, relevance classification;
+rrf, all rankers fused."""
 
 
 class Objective(Section):
@@ -78,13 +80,20 @@ class Align(Section):
     sentences: int = Field(0, ge=0)
     """and so many sentences drawn from them."""
     batch_size: int = Field(64, gt=0)
+    """Plain texts a step; of all processes together."""
 
 
 class KL(Section):
     """Kullback-Leibler divergence from the soft scores' distribution over a query's candidates to
     the student's."""
 
+    newer: ClassVar[frozenset[str]] = frozenset({"candidates"})
+
     scores: SoftScores = "teacher"
+    candidates: Literal["chosen", "all"] = "chosen"
+    """Whose distribution: of the positive and the chosen negatives, or of all candidates that were
+    judged, the seed passage among them (of scores of the labels alone). The contrast has the chosen
+    ones in either case."""
     standardise: bool = False
     """Each list to mean 0 and deviation 1 first: scores of any scale and offset then compare."""
     temperature: float = Field(0.05, gt=0)

@@ -65,12 +65,16 @@ class Relabel(Section):
     where `graded` is among the rankers and rc is not."""
     more_positives: float | None = None
     """Candidates whose relevance reaches this become positives of examples of their own (RLHN)."""
-    negatives: Literal["lowest", "sampled", "range"] = "lowest"
-    """lowest: the last by fusion (Gecko's p_N); sampled: drawn from all but the positive; range:
-    drawn from the ranks in `negative_range`."""
+    negatives: Literal["lowest", "hardest", "sampled", "range"] = "lowest"
+    """Which of the candidates that may be negatives: lowest: the last (Gecko's p_N); hardest: the
+    first (with max_negative_share 0.95 the TopK-PercPos of NV-Retriever and NV-Embed); sampled:
+    drawn from all of them; range: drawn from the ranks in `negative_range`."""
+    negatives_by: Literal["fusion", "retriever"] = "fusion"
+    """In which order: of the fused ranks, or of the retriever's similarity."""
     negative_count: int = Field(1, ge=0)
     negative_range: tuple[int, int] = (11, 20)
-    """First and last rank by fusion, counted from 1."""
+    """First and last rank, counted from 1 among the candidates that may be negatives: the positive,
+    the seed passage and what is too similar have been left out before."""
     max_negative_share: float | None = Field(None, gt=0)
     """Similarity of a negative at most so many times the positive's: 0.95 in NV-Retriever. Where
     the positive's similarity is negative, its size times the rest is subtracted."""

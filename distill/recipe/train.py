@@ -57,6 +57,7 @@ class Validation(Section):
 class Train(Section):
     epochs: float = Field(1.0, gt=0, le=10_000)
     batch_size: int = Field(32, gt=1)
+    """Rows a step; several processes have it between them, and take the steps that one takes."""
     learning_rate: float = Field(2e-4, gt=0, le=10)
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps."""

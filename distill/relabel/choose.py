@@ -161,8 +161,11 @@ def _fingerprinted(recipe: Recipe) -> dict[str, Any]:
         settings["positive_margin"] = rule.positive_margin
     if rule.negatives == "range":
         settings["negative_range"] = rule.negative_range
-    if rule.negatives != "lowest":
+        settings["ranks"] = "of what may be a negative"
+    if rule.negatives in ("sampled", "range"):
         settings["seed"] = recipe.seed
+    if rule.negatives_by != "fusion":
+        settings["negatives_by"] = rule.negatives_by
     if rule.max_negative_share is not None or rule.negative_margin is not None:
         settings["confirmed_exempt"] = rule.confirmed_exempt
     return settings

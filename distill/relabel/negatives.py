@@ -22,20 +22,20 @@ def negative_pool(
     texts: Mapping[str, str],
     rule: Relabel,
 ) -> tuple[list[Row], Counter[str]]:
-    """What may be a negative, best first, and how many may not, by the first reason.
+    """What may be a negative, best first by fusion or by similarity (`negatives_by`), and how many
+    may not, by the first reason. A range of ranks is counted after these have left.
 
     Args:
         ordered: the query's labels, best first by fusion.
         positives: the query's own first: limits on similarity are measured from it.
         texts: of all candidates.
     """
-    first, last = rule.negative_range if rule.negatives == "range" else (1, len(ordered))
     taken = {row["passage_id"] for row in (seed, *positives)}
     seeds = Originals([texts[seed["passage_id"]]], rule.near_duplicates)
     others = Originals([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
     pool: list[Row] = []
     counts: Counter[str] = Counter()
-    for row in ordered[first - 1 : last]:
+    for row in _in_order(ordered, rule):
         text = texts[row["passage_id"]]
         if row["passage_id"] in taken:
             continue
@@ -50,14 +50,25 @@ def negative_pool(
             pool.append(row)
         else:
             counts[reason] += 1
+    if rule.negatives == "range":
+        first, last = rule.negative_range
+        pool = pool[first - 1 : last]
     return pool, counts
 
 
 def draw_negatives(pool: list[Row], rule: Relabel, draw: random.Random) -> list[Row]:
-    """At most `negative_count`: the worst first, or as drawn."""
+    """At most `negative_count`: the worst or the best first, or as drawn."""
     if rule.negatives == "lowest":
         return pool[::-1][: rule.negative_count]
+    if rule.negatives == "hardest":
+        return pool[: rule.negative_count]
     return draw.sample(pool, min(rule.negative_count, len(pool)))
+
+
+def _in_order(ordered: list[Row], rule: Relabel) -> list[Row]:
+    if rule.negatives_by == "fusion":
+        return ordered
+    return sorted(ordered, key=lambda row: (-row["similarity"], row["retriever_rank"]))
 
 
 def relevance_column(rule: Relabel) -> str:

@@ -1,6 +1,8 @@
 """The student's training: what it learnt from, and the curve of its loss."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -33,10 +35,24 @@ def training(found: Found) -> Training | None:
         for key, value in student.get("figures", {}).items()
         if isinstance(value, int | float)
     ]
+    figures += _steps(told.get("stages", []))
     figures.append(("time", numbers.duration(student["seconds"])))
     logged = [_logged("What was logged", curve), _logged("What was looked at", looks)]
     drawn = curves([*curve, *looks])
     return Training(figures, drawn, [grid for grid in logged if grid is not None])
+
+
+def _steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """How many of its steps each stage of training spent on what, and how soft its labels were."""
+    found = []
+    for stage in stages:
+        behind = f", {stage['name']}" if len(stages) > 1 else ""
+        for source, steps in stage.get("steps_by_source", {}).items():
+            found.append((f"steps on {source}{behind}", _number(steps)))
+        if soft := stage.get("soft_labels"):
+            top = _number(soft["top_probability"])
+            found.append((f"soft labels: probability of the first{behind}", top))
+    return found
 
 
 def _logged(caption: str, lines: list[dict[str, float]]) -> Grid | None:

@@ -2,6 +2,7 @@
 
 import torch
 
+from distill import processes
 from distill.errors import UserError, need
 from distill.recipe import Recipe, Train
 from distill.run import Stage
@@ -19,6 +20,7 @@ def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) ->
     _check_examples(inputs)
     _check_widths(train, int(base.manifest["figures"]["dimensions"]))
     _check_device(train)
+    _check_processes(train)
     check_kernel(train.kernel)
     for tracker in train.trackers:
         need(tracker, "track")
@@ -56,6 +58,16 @@ def _check_device(train: Train) -> None:
         )
     if train.device == "cuda" and not torch.cuda.is_available():
         raise UserError("train.device 'cuda'", "torch sees no CUDA device", "train.device: cpu")
+
+
+def _check_processes(train: Train) -> None:
+    for key, size in (("", train.batch_size), ("align.", train.align.batch_size)):
+        if size < processes.count():
+            raise UserError(
+                f"train.{key}batch_size {size}",
+                f"is of all processes together, and there are {processes.count()}",
+                "raise it, or start fewer processes",
+            )
 
 
 def _check_teacher(recipe: Recipe, train: Train, inputs: Inputs) -> None:

@@ -5,8 +5,9 @@ for the student, prompts included."""
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from datasets import Dataset
@@ -31,7 +32,8 @@ NO_EXAMPLE = -1
 class Mixture:
     """`datasets`: "examples-N" (columns query, positive, negative_1 to negative_N, label), a
     dataset a number of negatives (and a type of task, where batches are homogeneous), and "texts"
-    (text, label).
+    (text, label). Where soft labels are learnt of all candidates, "examples-N+M" have M columns
+    other_1 to other_M too.
 
     A label is the example's number, then the numbers of its texts, counted through `queries`,
     `passages` and `others`, the texts by id as a teacher reads them; `tasks` are the queries', by
@@ -60,6 +62,13 @@ class Mixture:
         """Soft scores by an example's number."""
         return SoftScores([scored.scores for scored in self.rows])
 
+    @property
+    def contrasted(self) -> "Contrasted | None":
+        """None where every column is."""
+        if not any(scored.others for scored in self.rows):
+            return None
+        return Contrasted([2 + len(scored.row["negatives"]) for scored in self.rows])
+
     def in_batch(self, off: Sequence[str]) -> "InBatch | None":
         """None where no type of task is excepted; `all` excepts every one."""
         if not off:
@@ -79,6 +88,17 @@ class InBatch:
         return self.allowed[numbers.cpu()]
 
 
+class Contrasted:
+    """How many of an example's columns the contrast has: query, positive and negatives."""
+
+    def __init__(self, columns: list[int]) -> None:
+        self.columns = torch.tensor(columns)
+
+    def take(self, numbers: Tensor) -> Tensor:
+        """(n,) example numbers to (n,) columns."""
+        return self.columns[numbers.cpu()]
+
+
 def make_mixture(
     student: Student,
     train: Train,
@@ -95,12 +115,12 @@ def make_mixture(
     corpus = {row["passage_id"]: passage_text(row) for row in passages}
     aligned = train.objective.needs_teacher_vectors
     texts = draw_texts(train.align, seed, passages) if aligned else []
-    examples = [scored.row for scored in rows]
+    examples = [_Columns(scored.row, _documents_of(scored, corpus)) for scored in rows]
     queries: dict[str, Row] = {}
-    for row in examples:
-        queries.setdefault(_query_key(row, told_tasks), row)
+    for example in examples:
+        queries.setdefault(_query_key(example.row, told_tasks), example.row)
     documents = _distinct(
-        [*corpus.values(), *(text for row in examples for text in documents_of(row)), *texts]
+        [*corpus.values(), *(text for one in examples for text in one.documents), *texts]
     )
     known = {normalised(text) for text in corpus.values()}
     others = [text for key, text in documents.items() if key not in known]
@@ -125,8 +145,17 @@ def make_mixture(
     )
 
 
-def documents_of(row: Row) -> list[str]:
-    return [row["positive"], *row["negatives"]]
+class _Columns(NamedTuple):
+    """An example and the texts of its columns behind the query."""
+
+    row: Row
+    documents: list[str]
+
+
+def _documents_of(scored: Scored, corpus: Mapping[str, str]) -> list[str]:
+    """The positive, the negatives, and further candidates, which are passages of the corpus."""
+    row = scored.row
+    return [row["positive"], *row["negatives"], *(corpus[id_] for id_ in scored.others)]
 
 
 def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
@@ -199,32 +228,44 @@ class _Writing:
 
 
 def _example_datasets(
-    train: Train, examples: Sequence[Row], numbers: _Numbers, written: _Writing
+    train: Train, examples: Sequence[_Columns], numbers: _Numbers, written: _Writing
 ) -> dict[str, Dataset]:
-    """Examples by their number of negatives, since a batch has as many of each column."""
-    groups: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for number, row in enumerate(examples):
+    """Examples by their numbers of negatives and of other candidates, since a batch has as many of
+    each column."""
+    groups: dict[tuple[int, int, str], list[int]] = defaultdict(list)
+    for number, (row, documents) in enumerate(examples):
         task_type = row["task_type"] if train.batches == "homogeneous" else ""
-        groups[len(row["negatives"]), task_type].append(number)
+        count = len(row["negatives"])
+        groups[count, len(documents) - 1 - count, task_type].append(number)
     return {
-        f"examples-{count}" + (f"-{task_type}" if task_type else ""): _dataset(
-            count, [(number, examples[number]) for number in members], numbers, written
+        _name(count, more, task_type): _dataset(
+            count, more, [(number, examples[number]) for number in members], numbers, written
         )
-        for (count, task_type), members in sorted(groups.items())
+        for (count, more, task_type), members in sorted(groups.items())
     }
 
 
+def _name(count: int, more: int, task_type: str) -> str:
+    others, of_type = f"+{more}" if more else "", f"-{task_type}" if task_type else ""
+    return f"examples-{count}{others}{of_type}"
+
+
 def _dataset(
-    count: int, members: Sequence[tuple[int, Row]], numbers: _Numbers, written: _Writing
+    count: int,
+    more: int,
+    members: Sequence[tuple[int, _Columns]],
+    numbers: _Numbers,
+    written: _Writing,
 ) -> Dataset:
-    names = ["query", "positive", *(f"negative_{n}" for n in range(1, count + 1))]
+    negatives = [f"negative_{n}" for n in range(1, count + 1)]
+    names = ["query", "positive", *negatives, *(f"other_{n}" for n in range(1, more + 1))]
     texts = [
-        [written.query(row), *(written.document(text, row) for text in documents_of(row))]
-        for _, row in members
+        [written.query(row), *(written.document(text, row) for text in documents)]
+        for _, (row, documents) in members
     ]
     labels = [
-        [number, numbers.query(row), *map(numbers.document, documents_of(row))]
-        for number, row in members
+        [number, numbers.query(row), *map(numbers.document, documents)]
+        for number, (row, documents) in members
     ]
     columns = dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))
     return Dataset.from_dict({**columns, "label": labels})

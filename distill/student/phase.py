@@ -19,11 +19,13 @@ from distill.errors import UserError
 from distill.recipe import Recipe, Train
 from distill.run import read_json, write_json
 from distill.student.dropout import dropout
+from distill.student.exposure import steps_by_source
 from distill.student.gates import judge_curve
 from distill.student.held_out import HeldOut
 from distill.student.kept import load_weights, save_weights
 from distill.student.mixture import Mixture, make_mixture
 from distill.student.objectives import Objective, alignment, make_projection
+from distill.student.objectives.kl import Softness, softness
 from distill.student.sharded import check_sharded
 from distill.student.sight import Sight, embed
 from distill.student.sources import Inputs, read_mixture
@@ -32,6 +34,7 @@ from distill.student.trainer import fit
 from distill.tables import Row
 from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
 
+_HARD = 0.95
 _SAMPLE = 256
 """So many texts tell how near the student is to its teacher."""
 _WEIGHTS, _ALONG, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
@@ -94,6 +97,7 @@ class Phase:
             tokens = Tokens(self.folder / "tokens", model, mixture.written)
         objective = self._objective(model, mixture, teacher)
         before = nearness(model, objective, mixture, teacher, recipe.seed)
+        soft = self._soft_labels(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
         with dropout(model, train.dropout):
             lines = fit(
@@ -107,6 +111,8 @@ class Phase:
                 "name": self.name,
                 "examples": mixture.examples,
                 "texts": mixture.texts,
+                "steps_by_source": steps_by_source(mixture, train, lines.curve),
+                "soft_labels": None if soft is None else soft._asdict(),
                 "curve": lines.curve,
                 "looks": lines.looks,
                 "kept_steps": lines.kept,
@@ -119,6 +125,21 @@ class Phase:
             for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
                 shutil.rmtree(path, ignore_errors=True)
         processes.wait()
+
+    def _soft_labels(self, mixture: Mixture) -> Softness | None:
+        """How soft the distributions are that are learnt; hard ones are warned of."""
+        if not self.train.objective.kl:
+            return None
+        soft = softness([scored.scores for scored in mixture.rows], self.train.kl)
+        if soft is not None and soft.top_probability > _HARD and processes.is_main():
+            _log.warning(
+                "training, stage %s: the soft labels are hard ones: on average %.3f of a list's "
+                "distribution is its first candidate's. Raise train.kl.temperature to learn more "
+                "than which one is first",
+                self.name,
+                soft.top_probability,
+            )
+        return soft
 
     def _mixture(self) -> Mixture:
         rows = read_mixture(self.inputs, self.train, self.recipe.seed)
@@ -157,7 +178,7 @@ class Phase:
         projection = make_projection(width, dimensions, self.recipe.seed)
         check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
-        in_batch = mixture.in_batch(self.train.in_batch_off)
+        in_batch, contrasted = mixture.in_batch(self.train.in_batch_off), mixture.contrasted
         objective = Objective(
             model,
             self.train,
@@ -165,6 +186,7 @@ class Phase:
             projection,
             scores.take if scores else None,
             in_batch.take if in_batch else None,
+            contrasted.take if contrasted else None,
         )
         for folder in self.before:
             if (folder / _ALONG).exists():

@@ -93,15 +93,17 @@ def prompt_length(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
 def leave_prompts_out(model: SentenceTransformer) -> RemovableHandle:
     """Let pooling leave out each row's own prompt, for training: `prompt_length` is then an integer
     tensor (batch,). sentence-transformers takes one length for a whole batch, which is what
-    encoding has, but a batch of examples has many tasks. Nothing of it is saved."""
+    encoding has, and leaves out by itself; a batch of examples has many tasks. Nothing of it is
+    saved."""
     pooling = next(module for module in model.modules() if isinstance(module, Pooling))
     return pooling.register_forward_pre_hook(_mask_prompts)
 
 
 def _mask_prompts(module: nn.Module, inputs: tuple[dict[str, Any]]) -> tuple[dict[str, Any]]:
     features = dict(inputs[0])
-    lengths = features.pop("prompt_length", None)
+    lengths = features.get("prompt_length")
     if isinstance(lengths, Tensor):
+        del features["prompt_length"]
         mask = features["attention_mask"]
         seen = mask.cumsum(dim=1)  # of real tokens, whichever side is padded
         features["attention_mask"] = torch.where(seen > lengths.to(mask)[:, None], mask, 0)

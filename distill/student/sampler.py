@@ -3,7 +3,7 @@ computed on padding; and of several datasets, one after the other."""
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,20 +20,23 @@ _SHARE = 4
 
 
 class NoSharedPositive(DefaultBatchSampler):
-    """Each example once, and no two of a batch with the same positive: the one would be a false
-    negative of the other, and is masked, so its place would be wasted.
+    """Each example once, and as far as can be no two of a batch with the same positive: the one
+    would be a false negative of the other, and is masked, so its place would be wasted.
 
     Rows are dealt like cards, those of one positive after each other, the positives in random
-    order: with at least as many batches as a positive has rows, no batch gets two. Batches differ
-    by one row at most in size. With `lengths`, the rows of up to 32 batches at a time are then
-    sorted by length among these; which rows these are stays random. (transformers'
-    LengthGroupedSampler leaves the batches in falling order of length, so that training would end
-    on the shortest.)
+    order. So a positive that has no more rows than there are batches is in each of them once at
+    most, and one that has more is spread evenly over all: a label that many texts have does not
+    make the batches smaller. Batches differ in size by one row at most, or by one for each process.
+    With `lengths`, the rows of up to 32 batches at a time are then sorted by length among these;
+    which rows these are stays random. (transformers' LengthGroupedSampler leaves the batches in
+    falling order of length, so that training would end on the shortest.)
 
     Args:
         positives: which one each row has.
         lengths: tokens of each row; None: nothing is sorted.
-        drop_last: full batches alone; rows that are over are left out of the epoch.
+        batch_size: of all processes together.
+        processes: each batch has as many rows for each of them; fewer rows than processes are left
+            out of an epoch.
     """
 
     def __init__(
@@ -41,27 +44,18 @@ class NoSharedPositive(DefaultBatchSampler):
         positives: Sequence[int],
         lengths: NDArray[np.int64] | None,
         batch_size: int,
-        drop_last: bool,
+        processes: int,
         generator: torch.Generator,
         valid_label_columns: list[str] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            range(len(positives)), batch_size, drop_last, valid_label_columns, generator, seed
-        )
+        rows = range(len(positives))
+        super().__init__(rows, batch_size, False, valid_label_columns, generator, seed)
         self.positives = positives
         self.lengths = lengths
-        self.batches = self._count(list(Counter(positives).values()))
-
-    def _count(self, frequencies: list[int]) -> int:
-        """So many batches that each row has a place; or, of full ones, the most there can be."""
-        if not self.drop_last:
-            full = math.ceil(len(self.positives) / self.batch_size)
-            return max(full, *frequencies, 0)
-        full = len(self.positives) // self.batch_size
-        while sum(min(full, n) for n in frequencies) < full * self.batch_size:
-            full -= 1
-        return full
+        self.processes = processes
+        full = math.ceil(len(positives) / batch_size)
+        self.batches = min(full, len(positives) // processes)
 
     def __len__(self) -> int:
         return self.batches
@@ -75,47 +69,64 @@ class NoSharedPositive(DefaultBatchSampler):
             yield batches[number]
 
     def _deal(self) -> list[list[int]]:
+        """Round after round a row for every batch; the last rounds are of some batches alone."""
         groups: dict[int, list[int]] = defaultdict(list)
         for row in _shuffled(len(self.positives), self.generator):
             groups[self.positives[row]].append(row)
-        rows = [row for group in groups.values() for row in group[: self.batches]]
-        if self.drop_last:
-            rows = rows[: self.batches * self.batch_size]
-        return [rows[start :: self.batches] for start in range(self.batches)]
+        rows = [row for group in groups.values() for row in group]
+        if not self.batches:
+            return []
+        each, more = divmod(len(rows) // self.processes, self.batches)
+        whole = each * self.processes * self.batches
+        last = rows[whole : whole + more * self.processes]
+        batches = [rows[start : whole : self.batches] for start in range(self.batches)]
+        return [
+            batch + (last[number::more] if number < more else [])
+            for number, batch in enumerate(batches)
+        ]
 
     def _sorted(self, pool: list[list[int]], lengths: NDArray[np.int64]) -> list[list[int]]:
-        """The rows of a pool in batches of the same sizes, the longest rows first. Where as many
-        rows of a positive are left as batches, the next batch must take one: then none is left
-        without a place."""
+        """The rows of a pool in batches of the same sizes, the longest rows first. A positive's
+        rows stay evenly spread: no batch has more of them than their share, rounded up, and each
+        takes what the later ones could not."""
         rest = sorted((row for batch in pool for row in batch), key=lambda row: -lengths[row])
         left = Counter(self.positives[row] for row in rest)
+        most = {positive: math.ceil(rows / len(pool)) for positive, rows in left.items()}
         sizes = sorted(map(len, pool), reverse=True)
         batches = []
         for number, size in enumerate(sizes):
-            due = {positive for positive, rows in left.items() if rows == len(sizes) - number}
-            batch, rest = self._longest(rest, size, due)
+            later = len(sizes) - number - 1
+            due = Counter({p: rows - most[p] * later for p, rows in left.items()})
+            batch, rest = self._longest(rest, size, most, +due)
             left.subtract(self.positives[row] for row in batch)
             batches.append(batch)
         return batches
 
-    def _longest(self, rows: list[int], size: int, due: set[int]) -> tuple[list[int], list[int]]:
-        """The first rows with positives of their own, those that are due among them; the rest."""
-        room = size - len(due)
-        batch: dict[int, int] = {}
-        rest = []
+    def _longest(
+        self, rows: list[int], size: int, most: Mapping[int, int], due: Counter[int]
+    ) -> tuple[list[int], list[int]]:
+        """The first rows, of a positive as many as may be and at least as many as are due; and the
+        rest."""
+        room = size - due.total()
+        taken: Counter[int] = Counter()
+        batch, rest = [], []
         for row in rows:
             positive = self.positives[row]
-            if positive in batch or (positive not in due and room == 0):
+            is_due = taken[positive] < due[positive]
+            if taken[positive] < most[positive] and (is_due or room > 0):
+                batch.append(row)
+                taken[positive] += 1
+                room -= not is_due
+            else:
                 rest.append(row)
-                continue
-            batch[positive] = row
-            room -= positive not in due
-        return list(batch.values()), rest
+        # Of several processes' batches one may be larger than the others' shares add up to.
+        missing = size - len(batch)
+        return batch + rest[:missing], rest[missing:]
 
 
 class Blocks(MultiDatasetDefaultBatchSampler):
-    """All batches of several datasets, in random order; those that several processes take at one
-    step are of one dataset, and each process has as many: what does not fill a block is left out.
+    """All batches of several datasets, in random order; each in as many parts as there are
+    processes, which take them at one step.
 
     sentence-transformers' ProportionalBatchSampler, but for the processes.
 
@@ -131,27 +142,28 @@ class Blocks(MultiDatasetDefaultBatchSampler):
             self.batch_size = None  # type: ignore[assignment]
         if not len(self):
             raise UserError(
-                f"train.batch_size, {processes} processes",
-                f"{len(self.dataset)} rows do not fill a batch for each of them",
-                "lower train.batch_size, or start fewer processes",
+                f"{processes} processes",
+                f"{len(self.dataset)} rows are not one for each of them",
+                "start fewer processes, or train on more examples",
             )
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.generator is not None:
             self.generator.manual_seed(self.seed + self.epoch)
         offsets = [0, *self.dataset.cumulative_sizes]
-        turns = [n for n, count in enumerate(self._blocks()) for _ in range(count)]
+        turns = [n for n, count in enumerate(self.counts()) for _ in range(count)]
         batches = [iter(sampler) for sampler in self.batch_samplers]
         for turn in _shuffled(len(turns), self.generator):
             part = turns[turn]
-            for _ in range(self.processes):
-                yield [offsets[part] + row for row in next(batches[part])]
+            rows = [offsets[part] + row for row in next(batches[part])]
+            yield from _cut(rows, len(rows) // self.processes)
 
     def __len__(self) -> int:
-        return sum(self._blocks()) * self.processes
+        return sum(self.counts()) * self.processes
 
-    def _blocks(self) -> list[int]:
-        return [len(sampler) // self.processes for sampler in self.batch_samplers]
+    def counts(self) -> list[int]:
+        """The batches of each dataset."""
+        return [len(sampler) for sampler in self.batch_samplers]
 
 
 def _shuffled(count: int, generator: torch.Generator | None) -> list[int]:

@@ -1,6 +1,7 @@
 """Soft labels: what a teacher, or the LLM, says of an example's positive and of each negative."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,18 +16,21 @@ from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, rea
 
 OWN = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""
-JUDGED = ("ql", "rc", "rrf")
-"""Those that are columns of the labels."""
+JUDGED = {"ql": "ql", "ql_sum": "ql", "rc": "rc", "rrf": "rrf"}
+"""Those that are in the labels, and in which column."""
 _PAIRS = ("sts", "sentence similarity")
 """Types of task whose rows may be pairs with a score."""
 
 
 class Scored(NamedTuple):
-    """An example, and the soft scores of its positive and negatives in their order; NaN where one
-    is not known."""
+    """An example, and the soft scores of its positive, its negatives and its `others` in their
+    order; NaN where one is not known. `others` are the ids of further candidates, which soft labels
+    alone are learnt from; `source` is where the example comes from, as a mixture names it."""
 
     row: Row
     scores: list[float]
+    others: tuple[str, ...] = ()
+    source: str = ""
 
 
 def source_of(train: Train) -> str | None:
@@ -75,7 +79,8 @@ def with_scores(
         by_id = _of_teacher(teacher_scores)
         return [_matched(row, by_id.get(row["query_id"])) for row in stage.rows(EXAMPLES)]
     if source in JUDGED and labels is not None:
-        return list(_labelled(stage, labels, source))
+        everything = bool(train.objective.kl) and train.kl.candidates == "all"
+        return list(_labelled(stage, labels, JUDGED[source], everything))
     return [unjudged(row, train) for row in stage.rows(EXAMPLES)]
 
 
@@ -95,8 +100,9 @@ def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | Non
         )
 
 
-def _labelled(stage: Stage, labels: Stage, source: str) -> Iterator[Scored]:
-    """Labels have the shards of the examples that were chosen from them; examples of another stage
+def _labelled(stage: Stage, labels: Stage, column: str, everything: bool) -> Iterator[Scored]:
+    """Each with the scores of its own documents, or of `everything` that was judged for its query.
+    Labels have the shards of the examples that were chosen from them; examples of another stage
     have none."""
     for path in shards(stage.folder):
         rows = read_shard(EXAMPLES, path)
@@ -104,14 +110,15 @@ def _labelled(stage: Stage, labels: Stage, source: str) -> Iterator[Scored]:
         if stage.name != EXAMPLES.name or not of_shard.exists():
             yield from (Scored(row, _unknown(row)) for row in rows)
             continue
-        score = {
-            (label["query_id"], label["passage_id"]): label[source]
-            for label in read_shard(LABELS, of_shard)
-        }
+        scores: dict[str, dict[str, float | None]] = defaultdict(dict)
+        for label in read_shard(LABELS, of_shard):
+            scores[label["query_id"]][label["passage_id"]] = label[column]
         for row in rows:
-            query = _query_of(row["query_id"])
-            passages = [row["positive_id"], *row["negative_ids"]]
-            yield Scored(row, [_number(score.get((query, passage))) for passage in passages])
+            of_query = scores[_query_of(row["query_id"])]
+            own = [row["positive_id"], *row["negative_ids"]]
+            others = tuple(id_ for id_ in of_query if everything and id_ not in own)
+            found = [_number(of_query.get(passage)) for passage in (*own, *others)]
+            yield Scored(row, found, others)
 
 
 def _query_of(example_id: str) -> str:

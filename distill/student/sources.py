@@ -1,6 +1,7 @@
 """What examples are trained on, and how often each is seen: several sets of them, with weights, or
 balanced by type of task."""
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,10 +11,12 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.inputs import user_path
 from distill.models import revision
-from distill.recipe import Train
+from distill.recipe import Recipe, Train
 from distill.run import Run, Stage, open_stage
 from distill.student.soft_labels import Scored, unjudged, with_scores
 from distill.tables import EXAMPLES, PASSAGES, Row, read_rows, shards
+
+_logger = logging.getLogger(__name__)
 
 TITLES = "titles"
 TITLES_TASK = "Given a title, find the text that it stands above."
@@ -48,7 +51,11 @@ def read_mixture(inputs: Inputs, train: Train, seed: int) -> list[Scored]:
         rows = []
         for source in train.mixture:
             draw = random.Random(f"{seed}|{source.path}")
-            rows += _repeated(_rows_of(inputs, source.path, train), source.weight, draw)
+            found = [
+                scored._replace(source=source.path)
+                for scored in _rows_of(inputs, source.path, train)
+            ]
+            rows += _repeated(found, source.weight, draw)
     if train.balance == "task_type":
         rows = _balanced(rows, random.Random(f"{seed}|balance"))
     return rows
@@ -65,7 +72,8 @@ def _rows_of(inputs: Inputs, path: str, train: Train) -> list[Scored]:
 
 
 def _of_stage(inputs: Inputs, stage: Stage, train: Train) -> list[Scored]:
-    return with_scores(stage, train, inputs.labels, inputs.teacher_scores)
+    found = with_scores(stage, train, inputs.labels, inputs.teacher_scores)
+    return [scored._replace(source=stage.name) for scored in found]
 
 
 def _folder(run: Path, path: str) -> Path:
@@ -82,6 +90,37 @@ def _mark(run: Path, path: str) -> str:
             f"name a stage, such as examples, a folder of .parquet shards, or {TITLES}",
         )
     return open_stage(folder).fingerprint if folder.parent == run else revision(str(folder))
+
+
+def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
+    """Before anything is paid for: whether what the mixtures name will be there to train on. What
+    is made and in no mixture is warned of.
+
+    Raises:
+        UserError: for a name that nothing has, or titles of a corpus without any.
+    """
+    made = recipe.generate.example_stages
+    for train in recipe.train.in_stages().values():
+        check_titles(train, passages)
+        for source in train.mixture:
+            if source.path not in {TITLES, *made}:
+                _mark(run, source.path)
+    for name in untrained(recipe):
+        _logger.warning(
+            "%s: is made by generate.methods, and no train.mixture has it: nothing is learnt from "
+            "it. Add {path: %s} to a mixture, or leave mixture out for all examples",
+            name,
+            name,
+        )
+
+
+def untrained(recipe: Recipe) -> list[str]:
+    """The stages of examples that the recipe makes and trains on in no stage of training."""
+    stages = list(recipe.train.in_stages().values())
+    if any(not train.mixture for train in stages):
+        return []
+    named = {source.path for train in stages for source in train.mixture}
+    return [name for name in recipe.generate.example_stages if name not in named]
 
 
 def check_titles(train: Train, passages: Stage | None) -> None:

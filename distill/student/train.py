@@ -111,8 +111,8 @@ def _train(
 
 
 def _as_many_processes(work: Path) -> None:
-    """`batch_size` is each process', so that with more or fewer of them other steps would be taken:
-    a training ends with as many as began it."""
+    """Each process has its part of a batch, and its own state of chance in a checkpoint: a training
+    ends with as many as began it."""
     path = work / "processes.json"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)

@@ -141,7 +141,7 @@ def _arguments(
     args = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
-        per_device_train_batch_size=train.batch_size,
+        per_device_train_batch_size=max(1, train.batch_size // processes.count()),
         learning_rate=train.learning_rate,
         warmup_steps=train.warmup,  # below 1: a share of the steps
         lr_scheduler_type=train.schedule,
@@ -179,9 +179,10 @@ def _batches(
     train: Train,
     tokens: Tokens,
     dataset: Dataset,
-    batch_size: int,
     generator: torch.Generator,
-    **rest: Any,
+    valid_label_columns: list[str] | None = None,
+    seed: int = 0,
+    **_: Any,
 ) -> DefaultBatchSampler:
     """Plain texts have a batch size of their own, and are grouped by length: each is learnt by
     itself, whoever its neighbours are."""
@@ -191,7 +192,9 @@ def _batches(
     return NoSharedPositive(
         range(len(dataset)) if texts else [label[2] for label in dataset["label"]],
         lengths if texts or train.group_by_length else None,
-        batch_size=train.align.batch_size if texts else batch_size,
+        batch_size=train.align.batch_size if texts else train.batch_size,
+        processes=processes.count(),
         generator=generator,
-        **rest,
+        valid_label_columns=valid_label_columns,
+        seed=seed,
     )

@@ -59,9 +59,35 @@ def test_the_seed_is_never_a_negative():
 
 
 def test_a_range_of_ranks():
-    positive, negatives = chosen(negatives="range", negative_range=(3, 4), negative_count=5)
+    positive, negatives = chosen(negatives="range", negative_range=(2, 3), negative_count=5)
     assert positive == "b"
-    assert sorted(negatives) == ["a", "d"]
+    assert sorted(negatives) == ["c", "d"]
+
+
+SIMILAR = {"seed": 0.9, "a": 0.99, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5}
+MINING = {"negatives_by": "retriever", "max_negative_share": 0.95, "positive": "seed"}
+
+
+def mined(**rule):
+    """By fusion, the order is the reverse of that by similarity."""
+    rows = [
+        label(id_, rank / 10, rank) | {"similarity": similarity}
+        for rank, (id_, similarity) in enumerate(SIMILAR.items(), start=1)
+    ]
+    return chosen(rows, dict.fromkeys(SIMILAR, "") | {i: i * 3 for i in SIMILAR}, **rule)
+
+
+def test_the_hardest_that_are_not_too_similar_are_negatives():
+    """TopK-PercPos: the first so many below 0.95 of the positive's similarity, all of them found
+    however many were rejected before them."""
+    assert mined(**MINING, negatives="hardest", negative_count=3) == ("seed", ["b", "c", "d"])
+    by_fusion = MINING | {"negatives_by": "fusion"}
+    assert mined(**by_fusion, negatives="hardest", negative_count=2) == ("seed", ["e", "d"])
+
+
+def test_a_range_is_counted_after_the_rejections():
+    found = mined(**MINING, negatives="range", negative_range=(1, 2), negative_count=2)
+    assert (found[0], sorted(found[1])) == ("seed", ["b", "c"])
 
 
 def test_sampled_negatives_depend_on_the_seed_alone():

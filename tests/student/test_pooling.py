@@ -119,6 +119,7 @@ def test_in_training_each_row_leaves_its_own_prompt_out(decoder):
     model = build_student(student_recipe(decoder, **PROMPT, pool_prompt=False).student, seed=1)
     prompts = ["Instruct: Find it.\nQuery:\n", "", "Another, a longer one.\nQuery:\n"]
     expected = [model.encode(TEXTS[i], prompt=prompts[i]) for i in range(3)]
+    encoded = {prompt: model.encode(TEXTS, prompt=prompt) for prompt in prompts}
     hook = leave_prompts_out(model)
     for side in ("right", "left"):
         model.tokenizer.padding_side = side
@@ -131,6 +132,9 @@ def test_in_training_each_row_leaves_its_own_prompt_out(decoder):
             found = model(features)["sentence_embedding"]
         assert np.allclose(found.numpy(), np.stack(expected), atol=1e-5)
         assert all(torch.equal(features[name], value) for name, value in before.items())
+    for prompt in prompts:  # and encoding on the way, as validation does, is what it was
+        again = model.encode(TEXTS, prompt=prompt)
+        assert np.allclose(again, encoded[prompt], atol=1e-6)
     hook.remove()
 
 

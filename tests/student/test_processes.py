@@ -47,8 +47,7 @@ def trained(tmp_path_factory, teacher_folder) -> dict[int, Path]:
         "validation": {"every": 1},
     }
     for processes in (1, 2):
-        settings = train | {"batch_size": 4 // processes}
-        recipe = make_recipe(encoder, teacher_folder, train=settings)
+        recipe = make_recipe(encoder, teacher_folder, train=train | {"batch_size": 4})
         start(folder / str(processes), recipe, processes)
     return {processes: folder / str(processes) / "student" for processes in (1, 2)}
 
@@ -83,7 +82,7 @@ def test_they_take_as_many_steps_and_one_of_them_writes(trained):
 @pytest.mark.slow
 def test_two_processes_resume_in_the_second_epoch_where_they_were(tmp_path, encoder_folder):
     """Each example is seen twice in an epoch, which then has two steps."""
-    train = {"batch_size": 2, "epochs": 3, "learning_rate": 1e-3, "checkpoint_steps": 3}
+    train = {"batch_size": 4, "epochs": 3, "learning_rate": 1e-3, "checkpoint_steps": 3}
     train |= {"mixture": [{"path": "examples", "weight": 2}]}
     recipe = make_recipe(encoder_folder, train=train)
     start(tmp_path / "whole", recipe, 2)
@@ -108,7 +107,7 @@ def test_a_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of
     student = {"lora": {"rank": 4}} if of == "lora" else {}
     weights = []
     for processes, config in ((1, None), (2, SPREAD)):
-        settings = train | {"batch_size": 4 // processes}
+        settings = train | {"batch_size": 4}
         if of == "mini-batches" and processes == 2:  # of which one process has more
             settings["mini_batch_tokens"] = 30
         recipe = make_recipe(encoder, train=settings, student=student)
@@ -122,7 +121,7 @@ def test_a_model_spread_over_two_processes_gives_the_weights_of_one(tmp_path, of
 
 @pytest.mark.slow
 def test_a_spread_model_resumes_where_it_was(tmp_path, encoder_folder):
-    train = {"batch_size": 2, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
+    train = {"batch_size": 4, "epochs": 6, "learning_rate": 1e-3, "checkpoint_steps": 3}
     recipe = make_recipe(encoder_folder, train=train)
     start(tmp_path / "whole", recipe, 2, config=SPREAD)
     start(tmp_path / "run", recipe, 2, dies_at=4, config=SPREAD)

@@ -3,10 +3,13 @@
 import math
 
 import pytest
+from pydantic import ValidationError
 from student.byhand import example_rows, make_recipe, train_in
 
 from distill.errors import UserError
+from distill.recipe import KL, Train
 from distill.run import Run, Shard, Stage
+from distill.student.objectives.kl import softness
 from distill.student.soft_labels import check_scores, source_of, sources_of, with_scores
 from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
 
@@ -30,7 +33,11 @@ def label(query_id: str, passage_id: str, ql: float | None) -> Row:
 
 
 def train_on(scores: str, **terms: float):
-    return make_recipe("x", train={"objective": terms, "kl": {"scores": scores}}).train
+    return judged({"objective": terms, "kl": {"scores": scores}})
+
+
+def judged(train: dict) -> Train:
+    return make_recipe("x", relabel={"ql_per_token": True}, train=train).train
 
 
 def test_labels_are_found_by_query_and_passage(tmp_path):
@@ -111,13 +118,56 @@ def test_scores_that_are_not_there_are_refused():
 
 
 def test_an_objective_has_one_source_of_scores():
-    two = make_recipe(
-        "x", train={"objective": {"kl": 1, "margin_mse": 1}, "kl": {"scores": "ql"}}
-    ).train
+    two = judged({"objective": {"kl": 1, "margin_mse": 1}, "kl": {"scores": "ql"}})
     with pytest.raises(UserError, match=r"different scores \(ql, teacher\)"):
         source_of(two)
     stages = [
         {"name": "one", "objective": {"kl": 1}, "kl": {"scores": "ql"}},
         {"name": "two", "objective": {"margin_mse": 1}},
     ]
-    assert sources_of(make_recipe("x", train={"stages": stages}).train) == {"ql", "teacher"}
+    assert sources_of(judged({"stages": stages})) == {"ql", "teacher"}
+
+
+def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
+    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # which lost its place
+    train = judged({"objective": {"kl": 1}, "kl": {"scores": "ql", "candidates": "all"}})
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [[row]])
+        scores = {"p1": -1.0, "p3": -2.0, "p6": -3.0, "p8": None}
+        rows = [label("q1", passage, score) for passage, score in scores.items()]
+        labels = write(run, LABELS, "labels", [rows])
+        (found,) = with_scores(examples, train, labels, None)
+    assert found.others == ("p1", "p8")
+    assert found.scores[:3] == [-2.0, -3.0, -1.0]
+    assert math.isnan(found.scores[3])
+
+
+def test_how_soft_labels_are():
+    flat = softness([[1.0, 1.0], [2.0, 2.0], [5.0]], KL())
+    assert (flat.lists, flat.top_probability) == (2, 0.5)
+    assert flat.entropy == pytest.approx(math.log(2), abs=1e-4)
+    hard = softness([[0.0, -9.0, math.nan]], KL(temperature=0.25))
+    assert hard.top_probability > 0.99
+    assert hard.entropy < 0.01
+    assert softness([[1.0], [math.nan, 1.0]], KL()) is None
+
+
+@pytest.mark.bad_input(
+    "recipe", "soft labels on another scale than the labels'", "refused, naming both keys"
+)
+@pytest.mark.parametrize(
+    ("kl", "per_token", "fault"),
+    [
+        ({"scores": "ql"}, False, "ql_per_token must be true"),
+        ({"scores": "ql_sum"}, True, "ql_per_token must be false"),
+        ({"scores": "teacher", "candidates": "all"}, True, "candidates all"),
+    ],
+)
+def test_soft_labels_that_do_not_fit_the_labels_are_refused(kl, per_token, fault):
+    with pytest.raises(ValidationError, match=fault):
+        make_recipe(
+            "x",
+            "teacher",
+            relabel={"ql_per_token": per_token},
+            train={"objective": {"kl": 1.0}, "kl": kl},
+        )

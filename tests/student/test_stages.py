@@ -18,7 +18,7 @@ from distill.recipe import Recipe
 from distill.run import Run
 from distill.student.build import build_base
 from distill.student.train import train_student
-from distill.tables import LABELS
+from distill.tables import LABELS, PASSAGES, passage_text
 
 STAGES = [
     {"name": "titles", "mixture": [{"path": "titles"}], "epochs": 1, "batch_size": 6},
@@ -155,7 +155,7 @@ def test_a_soup_of_the_last_is_their_mean(tmp_path, encoder_folder):
     assert any(not torch.equal(runs[1][name], runs[2][name]) for name in runs[1])
 
 
-def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder):
+def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
     """The hard negative is the better one, says the LLM."""
     rows = [row for row in example_rows() if row["negatives"]]
     labels = [
@@ -169,7 +169,7 @@ def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder):
         "epochs": 30,
         "learning_rate": 1e-3,
     }
-    recipe = make_recipe(encoder_folder, train=train)
+    recipe = make_recipe(encoder_folder, train=train, relabel={"ql_per_token": True})
     with Run(tmp_path / "run") as run:
         passages, examples = write_inputs(run, rows)
         judged = write(run, LABELS, "labels", [labels])
@@ -183,6 +183,59 @@ def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder):
     good = model.encode_document([row["negatives"][0] for row in rows])
     bad = model.encode_document([row["positive"] for row in rows])
     assert ((queries * good).sum(1) > (queries * bad).sum(1)).all()
+    (told,) = curves(stage.folder)["stages"]
+    assert told["soft_labels"]["lists"] == len(rows)
+    assert told["soft_labels"]["top_probability"] > 0.99
+    assert "the soft labels are hard ones" in caplog.text
+    assert told["steps_by_source"] == {"examples": told["steps"]}
+
+
+def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_path, encoder_folder):
+    """Beside a contrast in which the third candidate has no part, it becomes the nearest."""
+    rows = [row for row in example_rows() if row["negatives"]]
+    third = {row["query_id"]: f"p{(n + 9) % 12}" for n, row in enumerate(rows)}
+    labels = [
+        label(row["query_id"], passage, score)
+        for row in rows
+        for passage, score in (
+            (row["positive_id"], -3.0),
+            (row["negative_ids"][0], -3.0),
+            (third[row["query_id"]], -1.0),
+        )
+    ]
+    train = {
+        "objective": {"kl": 1.0, "infonce": 0.01},
+        "kl": {"scores": "ql", "temperature": 0.3, "candidates": "all"},
+        "epochs": 40,
+        "learning_rate": 1e-3,
+    }
+    recipe = make_recipe(encoder_folder, train=train, relabel={"ql_per_token": True})
+    with Run(tmp_path / "run") as run:
+        passages, examples = write_inputs(run, rows)
+        judged = write(run, LABELS, "labels", [labels])
+        base = build_base(run, recipe)
+        stage = train_student(run, recipe, passages, [examples], base, judged)
+    model = SentenceTransformer(str(stage.folder))
+    texts = {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)}
+    queries = model.encode_query([row["query"] for row in rows])
+    wanted = model.encode_document([texts[third[row["query_id"]]] for row in rows])
+    positives = model.encode_document([row["positive"] for row in rows])
+    assert ((queries * wanted).sum(1) > (queries * positives).sum(1)).all()
+
+
+def test_steps_are_told_by_source(tmp_path, encoder_folder, teacher_folder):
+    train = {
+        "objective": {"infonce": 1.0, "align": 1.0},
+        "align": {"passages": 8, "batch_size": 4},
+        "mixture": [{"path": "examples"}, {"path": "titles"}],
+        "epochs": 2,
+    }
+    stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=train))
+    (told,) = curves(stage.folder)["stages"]
+    steps = told["steps_by_source"]
+    assert steps["texts to align"] == 2 * 2
+    assert sum(steps.values()) == pytest.approx(told["steps"], abs=0.2)
+    assert set(steps) == {"examples", "titles", "texts to align"}
 
 
 def test_how_fast_it_trains_does_not_change_what_is_learnt(tmp_path, encoder_folder):

@@ -28,12 +28,13 @@ Lookup = Callable[[Tensor], Tensor]
 class Known(NamedTuple):
     """What is known of a batch besides its texts: `numbers`, (batch, columns); the teacher's
     `vectors`, column after column, (columns x batch, teacher dimensions); `scores`, (batch,
-    columns - 1); and `in_batch`, (batch,)."""
+    columns - 1); `in_batch`, (batch,); and of how many columns the contrast is."""
 
     numbers: Tensor
     vectors: Tensor | None
     scores: Tensor | None
     in_batch: Tensor | None
+    contrasted: int
 
 
 class Objective(nn.Module):
@@ -42,8 +43,9 @@ class Objective(nn.Module):
 
     `labels`, (batch, 1 + columns), holds an example's number and its texts' numbers. What is known
     of them is looked up on the CPU: the teacher's vectors by text, (n,) to (n, teacher dimensions);
-    soft scores by example, (n,) to (n, columns - 1), NaN where unknown; and whether others of the
-    batch may be an example's negatives, (n,) to (n,).
+    soft scores by example, (n,) to (n, columns - 1), NaN where unknown; whether others of the batch
+    may be an example's negatives, (n,) to (n,); and how many of an example's columns the contrast
+    and the margins are of, where soft labels are learnt of more, (n,) to (n,).
 
     Every term but the alignment is the mean over the Matryoshka widths: the teacher's space has the
     student's full width (or the projection does), and a shortened vector no place in it.
@@ -60,6 +62,7 @@ class Objective(nn.Module):
         projection: nn.Module,
         scores: Lookup | None = None,
         in_batch: Lookup | None = None,
+        contrasted: Lookup | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -68,6 +71,7 @@ class Objective(nn.Module):
         self.teacher = teacher
         self.scores = scores
         self.in_batch = in_batch
+        self.contrasted = contrasted
         contrast = settings.infonce
         learned = settings.objective.infonce > 0 and contrast.learn_temperature
         self.trained_along = TrainedAlong(projection, contrast.temperature if learned else None)
@@ -115,12 +119,15 @@ class Objective(nn.Module):
 
         vectors = ask(self.teacher, numbers.T.flatten()) if weights.needs_teacher_vectors else None
         if numbers.shape[1] == 1:
-            return Known(numbers, vectors, None, None)
+            return Known(numbers, vectors, None, None, 1)
         scores = ask(self.scores, labels[:, 0]) if weights.needs_scores else None
-        return Known(numbers, vectors, scores, ask(self.in_batch, labels[:, 0]))
+        contrasted = ask(self.contrasted, labels[:1, 0])
+        columns = numbers.shape[1] if contrasted is None else int(contrasted)
+        return Known(numbers, vectors, scores, ask(self.in_batch, labels[:, 0]), columns)
 
     def _at_width(self, vectors: Sequence[Tensor], known: Known) -> Terms:
         weights, settings, terms = self.settings.objective, self.settings, Terms()
+        chosen = vectors[: known.contrasted]
         if weights.gor:
             terms["gor"] = gor(vectors)
         if known.vectors is not None and weights.similarity_matrix:
@@ -130,13 +137,15 @@ class Objective(nn.Module):
             texts = torch.cat(list(vectors))
             terms["relative_order"] = relative_order(texts, known.vectors, seed)
         if len(vectors) > 1 and weights.infonce:
+            numbers = known.numbers[:, : known.contrasted]
             terms["infonce"] = infonce(
-                vectors, known.numbers, settings.infonce, self._temperature, known.in_batch
+                chosen, numbers, settings.infonce, self._temperature, known.in_batch
             )
         if known.scores is not None and weights.kl:
             terms["kl"] = kl(vectors, known.scores, settings.kl)
         if known.scores is not None and weights.margin_mse:
-            terms["margin_mse"] = margin_mse(vectors, known.scores, settings.margin_mse)
+            scores = known.scores[:, : known.contrasted - 1]
+            terms["margin_mse"] = margin_mse(chosen, scores, settings.margin_mse)
         if known.scores is not None and weights.cosent:
             terms["cosent"] = cosent(vectors, known.scores[:, 0])
         return terms
