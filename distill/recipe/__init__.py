@@ -1,6 +1,7 @@
 """A run as typed, validated YAML: one file a group of sections, `load` puts them together."""
 
 from distill.recipe.ablation import Ablation
+from distill.recipe.bm25 import BM25
 from distill.recipe.data import Corpus, Evaluate
 from distill.recipe.embedder import ALL_TOKENS, Dtype, Embedder
 from distill.recipe.generate import (
@@ -27,6 +28,7 @@ from distill.recipe.train import Train
 __all__ = [
     "ALL_TASK_TYPES",
     "ALL_TOKENS",
+    "BM25",
     "JUDGES",
     "KL",
     "Ablation",

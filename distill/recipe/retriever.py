@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from distill.recipe.bm25 import BM25
 from distill.recipe.embedder import Embedder
 
 Source = Literal["dense", "bm25"]
@@ -18,6 +19,7 @@ class Retriever(Embedder):
     """What proposes candidates; several are fused by reciprocal ranks."""
     fusion_k: float = Field(60, ge=0)
     """The constant of that fusion (Cormack et al. 2009)."""
+    bm25: BM25 = BM25()
     vectors: Literal["float32", "float16"] = "float32"
     """Of the vectors on disk."""
     index: str = "exact"

@@ -2,15 +2,19 @@
 the retriever is told tasks (Gecko, section 3.2), and the seed passage even where retrieval missed
 it."""
 
+import logging
 from collections import Counter
 
 from distill.recipe import Recipe
 from distill.retrieve.corpus import identity, passage_ids
 from distill.retrieve.encoder import Encoder
 from distill.retrieve.finder import Finder
+from distill.retrieve.terms import terms_in
 from distill.run import Run, Shard, Stage
 from distill.tables import CANDIDATES, QUERIES, Reader, Row
 
+_log = logging.getLogger(__name__)
+_NOTHING = "nothing retrieved"
 _SAMPLE = 256
 """Queries of the first shard on which an approximate index is compared with exact search."""
 
@@ -32,6 +36,8 @@ def make_candidates(
         "top_k": top_k,
         "shard_size": size,
     }
+    if "bm25" in retriever.sources:
+        terms_in(retriever.bm25.language)  # what cannot be stemmed is refused before all else
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
@@ -45,10 +51,21 @@ def make_candidates(
 
     items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
     stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
+    _warn_of_nothing(stage.counts()[_NOTHING], len(asked))
     sample = [asked[i] for i in range(min(len(asked), size, _SAMPLE))]
     recall = finder.recall(*_queries(sample), top_k)
     stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))
     return stage
+
+
+def _warn_of_nothing(count: int, queries: int) -> None:
+    if count:
+        _log.warning(
+            "candidates: %d of %d queries share no word with any passage, so that BM25 finds them "
+            "nothing but their seed; add the source `dense`, or set retriever.bm25.language",
+            count,
+            queries,
+        )
 
 
 def _search(
@@ -61,6 +78,8 @@ def _search(
     shard = Shard([], Counter())
     found = finder.find(*_queries(asked), top_k)
     for place, (query, rows) in enumerate(zip(asked, found.rows, strict=True)):
+        if not rows:
+            shard.counts[_NOTHING] += 1
         ranks: list[int | None] = list(range(1, len(rows) + 1))
         seed = row_of[query["seed_id"]]
         if seed in rows:

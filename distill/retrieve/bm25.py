@@ -2,7 +2,6 @@
 meaning. bm25s computes every word's scores once, when the index is made."""
 
 import os
-import re
 import shutil
 from array import array
 from collections.abc import Sequence
@@ -12,24 +11,27 @@ import bm25s
 import numpy as np
 
 from distill.progress import Progress
+from distill.recipe import BM25
 from distill.retrieve.corpus import Texts
 from distill.retrieve.encoder import Vectors
 from distill.retrieve.search import NOTHING, Rows
+from distill.retrieve.terms import Terms, terms_in
 from distill.run import Run, Stage, fingerprint
 
-_WORDS = re.compile(r"\w+")
-_SETTINGS = {"method": "lucene", "k1": 1.5, "b": 0.75}
+_TERMS = 2
+"""Raised whenever other terms are made of the same text, so that no index of others is opened."""
 
 
 class BM25Index:
     """An index that `open_bm25` made. Its arrays are memory-mapped; the vocabulary is not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, terms: Terms) -> None:
         self._bm25 = bm25s.BM25.load(folder, mmap=True)
+        self._terms = terms
 
     def scores(self, query: str) -> Vectors:
         """The BM25 score of every passage: (passages,) float32, 0 where no word is shared."""
-        ids = self._bm25.get_tokens_ids(words(query))
+        ids = self._bm25.get_tokens_ids(self._terms(query))
         scores: Vectors = self._bm25.get_scores_from_ids(ids)
         return scores
 
@@ -44,33 +46,33 @@ class BM25Index:
         return scores, rows
 
 
-def open_bm25(run: Run, passages: Stage) -> BM25Index:
-    """The index of a run's passages, from the run's folder or made into it."""
-    mark = fingerprint("bm25", _SETTINGS, {passages.name: passages.fingerprint})
+def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
+    """The index of a run's passages, from the run's folder or made into it.
+
+    Raises:
+        UserError: if the stemmer of the settings' language is not installed.
+    """
+    terms = terms_in(settings.language)
+    marked = settings.model_dump() | {"terms": _TERMS}
+    mark = fingerprint("bm25", marked, {passages.name: passages.fingerprint})
     folder = run.folder / "bm25" / mark
     if not folder.exists():
         fresh = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        _make(Texts(passages.folder)).save(fresh)
+        _make(Texts(passages.folder), settings, terms).save(fresh)
         os.replace(fresh, folder)
-    return BM25Index(folder)
+    return BM25Index(folder, terms)
 
 
-def words(text: str) -> list[str]:
-    """The words that are compared. None is left out or stemmed, for a corpus may be in any
-    language; frequent ones weigh next to nothing anyway."""
-    return _WORDS.findall(text.lower())
-
-
-def _make(texts: Sequence[str]) -> bm25s.BM25:
+def _make(texts: Sequence[str], settings: BM25, terms: Terms) -> bm25s.BM25:
     vocabulary: dict[str, int] = {}
-    corpus: list[array[int]] = []  # four bytes a word
+    corpus: list[array[int]] = []  # four bytes a term
     with Progress("index passages' words", len(texts), "passages") as progress:
         for text in texts:
-            ids = (vocabulary.setdefault(word, len(vocabulary)) for word in words(text))
+            ids = (vocabulary.setdefault(term, len(vocabulary)) for term in terms(text))
             corpus.append(array("i", ids))
             progress.advance()
-        index = bm25s.BM25(**_SETTINGS)
+        index = bm25s.BM25(method="lucene", k1=settings.k1, b=settings.b)
         index.index((corpus, vocabulary or {"": 0}), show_progress=False)
     return index
 

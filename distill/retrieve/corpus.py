@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-from distill.recipe import Retriever
+from distill.recipe import BM25, Retriever
 from distill.retrieve.embedders import embedder_identity, open_embedder
 from distill.retrieve.encoder import Encoder
 from distill.retrieve.index import check_index, is_exact, make_index
@@ -16,17 +16,26 @@ from distill.run import Run, Stage
 from distill.tables import PASSAGES, Reader, passage_text, read_rows
 
 
-def identity(retriever: Retriever) -> dict[str, object]:
+def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
     """What of a retriever changes results: for fingerprints. Exact indexes all give the same, so
-    only another one is named."""
-    settings = embedder_identity(retriever, retriever.model)
-    settings["query_template"] = retriever.query_template
-    settings |= retriever.model_dump(include={"vectors"}, exclude_defaults=True)
+    only another one is named. The embedder is asked for only where it is used.
+
+    Args:
+        embeds: whether texts are embedded, whatever the sources are.
+    """
+    settings: dict[str, object] = {}
+    dense = embeds or "dense" in retriever.sources
+    if dense:
+        settings |= embedder_identity(retriever, retriever.model)
+        settings["query_template"] = retriever.query_template
+        settings |= retriever.model_dump(include={"vectors"}, exclude_defaults=True)
+    if "bm25" in retriever.sources and retriever.bm25 != BM25():
+        settings["bm25"] = retriever.bm25.model_dump()
     if retriever.sources != ["dense"]:
         settings["sources"] = list(retriever.sources)
     if len(retriever.sources) > 1:
         settings["fusion_k"] = retriever.fusion_k
-    if not is_exact(retriever):
+    if dense and not is_exact(retriever):
         settings |= retriever.model_dump(include={"index", "effort", "index_rows"})
     return settings
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from distill.recipe import Retriever
+from distill.recipe import BM25, Retriever
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus import dense_index, open_encoder
 from distill.retrieve.encoder import Encoder
@@ -43,7 +43,7 @@ class Finder:
             encoder = encoder or open_encoder(retriever)
             sources["dense"] = self._dense = _Dense(run, retriever, encoder, passages)
         if "bm25" in retriever.sources:
-            sources["bm25"] = _BM25(run, passages)
+            sources["bm25"] = _BM25(run, retriever.bm25, passages)
         self._sources = {name: sources[name] for name in retriever.sources}
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
@@ -90,8 +90,8 @@ class _Dense:
 
 
 class _BM25:
-    def __init__(self, run: Run, passages: Stage) -> None:
-        self._index = open_bm25(run, passages)
+    def __init__(self, run: Run, settings: BM25, passages: Stage) -> None:
+        self._index = open_bm25(run, passages, settings)
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
         _, rows = self._index.search(queries, k)

@@ -15,9 +15,9 @@ from functools import lru_cache
 import regex
 
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)
-_IDEOGRAPH = r"[[[\p{lb=ID}\p{lb=CJ}\p{lb=NS}]&&[\p{L}\p{Nl}]]--\p{Latin}]"
-_SYLLABLE = r"[[\p{lb=SA}\p{lb=AK}\p{lb=AS}\p{lb=AP}]&&\p{L}]"
-SPACELESS = rf"[{_IDEOGRAPH}{_SYLLABLE}]"
+IDEOGRAPH = r"[[[\p{lb=ID}\p{lb=CJ}\p{lb=NS}]&&[\p{L}\p{Nl}]]--\p{Latin}]"
+SYLLABLE = r"[[\p{lb=SA}\p{lb=AK}\p{lb=AS}\p{lb=AP}]&&\p{L}]"
+SPACELESS = rf"[{IDEOGRAPH}{SYLLABLE}]"
 """A letter of a script without spaces, as a set of `regex` (version 1)."""
 RUN = rf"[[\p{{L}}\p{{N}}_]--{SPACELESS}][[\p{{L}}\p{{N}}\p{{M}}_\u200c\u200d]--{SPACELESS}]*+"
 """Letters, digits and underscores with what is upon and between them: Persian and Sinhala words
@@ -26,7 +26,7 @@ WORD = rf"(?={SPACELESS})\X|{RUN}"
 
 _WORD = regex.compile(WORD, regex.V1)
 _HAS_SPACELESS = regex.compile(SPACELESS, regex.V1)
-_IS_IDEOGRAPH = regex.compile(_IDEOGRAPH, regex.V1)
+_IS_IDEOGRAPH = regex.compile(IDEOGRAPH, regex.V1)
 _GAP = regex.compile(r"[\s\u200b\u0f0b\u0f0c\u1361]+")
 """White space, the zero width space (Khmer, Thai), Tibetan's mark between syllables, Ethiopic's
 between words."""

@@ -173,3 +173,17 @@ def test_another_encoder_takes_the_retrievers_place(make, teacher_folder):
     assert plain.fingerprint != student.fingerprint
     assert by_query(plain) != by_query(student)
     assert by_query(make(name="named", model=str(teacher_folder))) == by_query(student)
+
+
+@pytest.mark.bad_input("text", "queries of which BM25 finds nothing", "said, with how many")
+def test_queries_that_find_nothing_are_told(make, caplog):
+    asked = [*ASKED[:1], ("p1", "zebra")]
+    stage = make(asked=asked, sources=["bm25"])
+    assert stage.manifest["counts"]["nothing retrieved"] == 1
+    assert "1 of 2 queries share no word" in caplog.text
+
+
+def test_without_embeddings_no_embedder_is_asked_for(make):
+    stage = make(sources=["bm25"], model="nobody/no-such-model")
+    assert stage.manifest["settings"]["sources"] == ["bm25"]
+    assert "model" not in stage.manifest["settings"]

@@ -6,9 +6,12 @@ import pytest
 from standin import passages_of
 from tiny import TEXTS
 
+from distill.errors import UserError
+from distill.recipe import BM25
 from distill.retrieve import bm25
-from distill.retrieve.bm25 import open_bm25, words
+from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.search import NOTHING
+from distill.retrieve.terms import terms
 from distill.run import Run
 
 QUERIES = ["the sea and the moon", "Copper wires", "of the", "zebra", "", "moon, MOON"]
@@ -22,13 +25,13 @@ def run(tmp_path):
 
 def expected(texts: list[str], query: str) -> np.ndarray:
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-    index.index([words(text) for text in texts], show_progress=False)
-    known = [word for word in words(query) if word in index.vocab_dict]
+    index.index([terms(text) for text in texts], show_progress=False)
+    known = [term for term in terms(query) if term in index.vocab_dict]
     return index.get_scores(known) if known else np.zeros(len(texts), np.float32)
 
 
 def test_order_and_scores_are_bm25s_own(run):
-    index = open_bm25(run, passages_of(run))  # each text twice: every score has its tie
+    index = open_bm25(run, passages_of(run), BM25())  # each text twice: every score has its tie
     texts = [TEXTS[i % len(TEXTS)] for i in range(24)]
     scores, rows = index.search(QUERIES, 7)
     for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
@@ -42,17 +45,79 @@ def test_order_and_scores_are_bm25s_own(run):
 
 def test_an_index_is_made_once(run, monkeypatch):
     passages = passages_of(run)
-    first = open_bm25(run, passages).search(QUERIES, 5)
+    first = open_bm25(run, passages, BM25()).search(QUERIES, 5)
     monkeypatch.setattr(bm25, "_make", None)
-    again = open_bm25(run, passages).search(QUERIES, 5)
+    again = open_bm25(run, passages, BM25()).search(QUERIES, 5)
     assert np.array_equal(first[1], again[1])
 
 
 def test_passages_without_words_are_never_found(run):
-    index = open_bm25(run, passages_of(run, 3, text=lambda i: ["...", "!", "moon"][i]))
+    index = open_bm25(run, passages_of(run, 3, text=lambda i: ["...", "!", "moon"][i]), BM25())
     assert index.search(["moon"], 3)[1].tolist() == [[2, NOTHING, NOTHING]]
 
 
 def test_a_corpus_without_any_words_has_nothing_to_find(run):
-    index = open_bm25(run, passages_of(run, 2, text=lambda i: "..."))
+    index = open_bm25(run, passages_of(run, 2, text=lambda i: "..."), BM25())
     assert index.search(["moon"], 2)[1].tolist() == [[NOTHING, NOTHING]]
+
+
+ASKED = {
+    "Chinese": ("冰川沿着山谷缓慢流动。", "火山喷出炽热的熔岩。", "冰川流动"),
+    "Japanese": ("氷河は谷をゆっくりと流れる。", "火山は熱い溶岩を噴き出す。", "氷河の流れ"),
+    "Thai": ("ธารน้ำแข็งเคลื่อนที่ช้าๆ", "ภูเขาไฟพ่นลาวาร้อน", "ธารน้ำแข็งคืออะไร"),
+    "Khmer": ("ផ្ទាំងទឹកកកផ្លាស់ទីយឺតៗ", "ភ្នំភ្លើងបញ្ចេញកម្អែ", "ទឹកកកផ្លាស់ទី"),
+    "Hindi": ("हिमनद धीरे बहता है", "ज्वालामुखी से लावा निकलता है", "हिमनद क्या है"),
+    "Persian": ("یخچال می\u200cرود", "آتشفشان می\u200cسوزد", "کجا میرود"),
+    "half width": ("ガラスの板", "木の板", "ｶﾞﾗｽ"),
+}
+
+
+@pytest.mark.parametrize(
+    "language",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.bad_input("text", f"BM25 over {name}", "finds what shares words"),
+        )
+        for name in ASKED
+    ],
+)
+def test_words_are_found_in_every_script(run, language):
+    first, second, query = ASKED[language]
+    index = open_bm25(run, passages_of(run, 2, text=lambda i: [second, first][i]), BM25())
+    assert index.search([query], 2)[1][0, 0] == 1
+
+
+def test_hindi_words_are_not_their_consonants(run):
+    index = open_bm25(run, passages_of(run, 1, text=lambda i: "कि"), BM25())
+    assert index.search(["का"], 1)[1].tolist() == [[NOTHING]]
+
+
+TEXTS_OF_STEMS = ["The glaciers were flowing.", "A volcano, and the sea", "Lava is hot"]
+
+
+def test_stems_are_compared_where_a_language_is_set(run):
+    passages = passages_of(run, 3, text=lambda i: TEXTS_OF_STEMS[i])
+    asked = ["glacier flows", "the"]
+    plain = open_bm25(run, passages, BM25()).search(asked, 1)[1]
+    assert plain.tolist()[0] == [NOTHING]
+    stemmed = open_bm25(run, passages, BM25(language="english")).search(asked, 1)[1]
+    assert stemmed.tolist() == [[0], [NOTHING]]
+
+
+def test_k1_and_b_are_the_recipes(run):
+    passages = passages_of(run, 2, text=lambda i: ["moon " * 9 + "sea sand ice", "moon"][i])
+    for settings in (BM25(k1=0), BM25(b=0), BM25(k1=0.9, b=0.4)):
+        theirs = bm25s.BM25(method="lucene", k1=settings.k1, b=settings.b)
+        texts = [terms("moon " * 9 + "sea sand ice"), terms("moon")]
+        theirs.index(texts, show_progress=False)
+        own = open_bm25(run, passages, settings).scores("moon")
+        np.testing.assert_allclose(own, theirs.get_scores(["moon"]), rtol=1e-6)
+
+
+def test_a_stemmer_that_is_not_installed(run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs PyStemmer") as fault:
+        open_bm25(run, passages_of(run), BM25(language="english"))
+    assert "pip install" in fault.value.remedy
+    assert not (run.folder / "bm25").exists()

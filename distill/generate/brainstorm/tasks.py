@@ -82,7 +82,8 @@ def keep_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
         "symmetric": [FORMS[group].task for group in settings.groups],
     }
     if asymmetric:
-        mark |= {"same_task": settings.same_task, "retriever": retriever_identity(recipe.retriever)}
+        embedder = retriever_identity(recipe.retriever, embeds=True)
+        mark |= {"same_task": settings.same_task, "retriever": embedder}
     stage = run.stage("tasks", mark, [lists])
     if not stage.complete:
         encoder = open_encoder(recipe.retriever) if asymmetric else None

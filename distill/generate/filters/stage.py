@@ -161,7 +161,10 @@ def _fingerprinted(
             "max_passage_words": recipe.generate.max_passage_words,
         }
     if _retrieves(recipe):
-        settings["retriever"] = {**retriever_identity(recipe.retriever), "depth": _depth(recipe)}
+        settings["retriever"] = {
+            **retriever_identity(recipe.retriever, embeds=True),
+            "depth": _depth(recipe),
+        }
     return settings
 
 

@@ -1,0 +1,76 @@
+"""The terms of a text that BM25 compares, in every script."""
+
+import importlib.util
+from collections.abc import Callable
+
+import regex
+from bm25s import stopwords
+
+from distill.errors import UserError
+from distill.text.compare import folded
+from distill.text.words import IDEOGRAPH, RUN, SYLLABLE
+
+Terms = Callable[[str], list[str]]
+
+_TERM = regex.compile(
+    rf"(?P<ideographs>(?:(?={IDEOGRAPH})\X)+)|(?P<syllables>(?:(?={SYLLABLE})\X)+)|{RUN}",
+    regex.V1,
+)
+_LETTER = regex.compile(r"\X")
+_IN_IDEOGRAPHS, _IN_SYLLABLES = 2, 3
+"""Letters of a term. On XQuAD nDCG@10 is for Chinese 0.953 by single letters, 0.961 by two, 0.880
+by three; for Thai 0.852, 0.964 and 0.967."""
+
+
+def terms(text: str) -> list[str]:
+    """The words of a text, whatever their case, width and invisible joiners; of a run of letters
+    without spaces the overlapping pairs (Chinese, Japanese), or triples (Thai, Khmer, Burmese).
+    None is left out or stemmed; frequent ones weigh next to nothing anyway."""
+    found: list[str] = []
+    for term in _TERM.finditer(folded(text)):
+        if term["ideographs"]:
+            found += _grams(term[0], _IN_IDEOGRAPHS)
+        elif term["syllables"]:
+            found += _grams(term[0], _IN_SYLLABLES)
+        else:
+            found.append(term[0])
+    return found
+
+
+def terms_in(language: str | None) -> Terms:
+    """`terms`, of a language the stems without its stop words.
+
+    Raises:
+        UserError: if the stemmer is not installed.
+    """
+    if language is None:
+        return terms
+    stem, left_out = _stemmer(language), _stop_words(language)
+
+    def stemmed(text: str) -> list[str]:
+        return stem([term for term in terms(text) if term not in left_out])
+
+    return stemmed
+
+
+def _grams(run: str, size: int) -> list[str]:
+    letters = _LETTER.findall(run)
+    return ["".join(letters[i : i + size]) for i in range(max(1, len(letters) - size + 1))]
+
+
+def _stemmer(language: str) -> Callable[[list[str]], list[str]]:
+    if importlib.util.find_spec("Stemmer") is None:
+        raise UserError(
+            "retriever.bm25.language",
+            "needs PyStemmer, which is not installed in this environment",
+            "pip install 'PyStemmer>=3.1', or take the language out",
+        )
+    import Stemmer
+
+    stem: Callable[[list[str]], list[str]] = Stemmer.Stemmer(language).stemWords
+    return stem
+
+
+def _stop_words(language: str) -> frozenset[str]:
+    name = "EN" if language == "english" else language.upper()
+    return frozenset(map(folded, getattr(stopwords, f"STOPWORDS_{name}", ())))
