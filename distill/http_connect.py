@@ -110,10 +110,10 @@ def _variable(scheme: str) -> str:
     return lower if os.environ.get(lower) else lower.upper()
 
 
-def _tls(address: Address) -> ssl.SSLContext | bool:
+def _tls(address: Address) -> ssl.SSLContext:
     """Whom to trust; nothing is looked up for an address without TLS."""
     if address.scheme != "https":
-        return False
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and costs nothing
     try:
         return httpx.create_ssl_context()
     except OSError as fault:  # ssl.SSLError too

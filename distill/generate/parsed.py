@@ -8,7 +8,7 @@ from distill.generate.fret import Method, open_method
 from distill.generate.parse import Parsed
 from distill.recipe import Recipe
 from distill.run import Run, Shard, Stage
-from distill.tables import GENERATIONS, PARSED, Row, read_shard, shards
+from distill.tables import GENERATIONS, PARSED, Row, read_rows, read_shard, shards
 
 
 def make_parsed(run: Run, recipe: Recipe, generations: Stage) -> Stage:
@@ -26,12 +26,27 @@ def make_parsed(run: Run, recipe: Recipe, generations: Stage) -> Stage:
         )
         stage.finish()
     if not stage.manifest["rows"]:
-        raise UserError(
-            str(stage.folder),
-            f"no generated query was well formed: {stage.manifest['counts']}",
-            "read `distill inspect RUN generations`; then change llm.model or generate.prompt",
-        )
+        raise _nothing_read(stage, generations)
     return stage
+
+
+def _nothing_read(stage: Stage, generations: Stage) -> UserError:
+    """With what helps a server's rows, which the LLM's words say nothing of."""
+    counts = stage.manifest["counts"]
+    faults = (row["fault"] for row in read_rows(GENERATIONS, generations.folder) if row["fault"])
+    fault = next(faults, None)
+    first = f"; the first refusal: {fault}" if fault else ""
+    unfinished = any("unfinished" in reason for reason in counts)
+    raised = (
+        "raise generate.max_new_tokens, or switch a reasoning model's thinking off by "
+        "llm.extra_body; else "
+    )
+    return UserError(
+        str(stage.folder),
+        f"no generated query was well formed: {counts}{first}",
+        f"read `distill inspect RUN generations`; then {raised if unfinished else ''}change "
+        "llm.model or generate.prompt",
+    )
 
 
 def _fingerprinted(recipe: Recipe, method: Method) -> dict[str, object]:

@@ -126,6 +126,7 @@ class Client:
         asks: Iterable[Ask],
         arrived: Callable[[int, Any], None],
         refused: Callable[[int, Refused], None],
+        at_once: int | None = None,
     ) -> None:
         """Ask everything, in order as far as there is room.
 
@@ -134,6 +135,7 @@ class Client:
             arrived: called with an ask's number and what `read` takes of its reply, the moment it
                 is there.
             refused: called with an ask's number and the fault, where the server refuses it.
+            at_once: so many are worth a connection of their own; by default as many as there are.
 
         Raises:
             UserError: if the server refuses the job, or does not answer in spite of all retries:
@@ -142,20 +144,21 @@ class Client:
         if isinstance(asks, Sequence) and not asks:
             return
         with self._turn:
-            _run(self._ask_all, asks, arrived, refused)
+            _run(self._ask_all, asks, arrived, refused, at_once)
 
     async def _ask_all(
         self,
         asks: Iterable[Ask],
         arrived: Callable[[int, Any], None],
         refused: Callable[[int, Refused], None],
+        at_once: int | None,
     ) -> None:
         self.limit.reset()
         self._halt = asyncio.Event()
         self._fault: UserError | None = None
         waiting = iter(enumerate(asks))
         most = len(asks) if isinstance(asks, Sequence) else self.limit.highest
-        workers = min(most, self.limit.highest)
+        workers = min(at_once or most, self.limit.highest)
         tasks = [asyncio.create_task(self._work(waiting, arrived, refused)) for _ in range(workers)]
         try:
             await asyncio.wait(tasks)

@@ -197,7 +197,8 @@ class _Job:
     def run(self) -> None:
         while self._waiting:  # what was refused last comes back when the others have ended
             self._sent = []
-            self._http.ask_all(self._asks(), self._came, self._refused)
+            some = len(self._waiting)
+            self._http.ask_all(self._asks(), self._came, self._refused, at_once=some)
 
     def _asks(self) -> Iterator[Ask]:
         while self._waiting:

@@ -64,7 +64,7 @@ def _vector(given: Any) -> NDArray[np.float64]:
         return _decoded(given)
     if not isinstance(given, list) or not given:
         raise Malformed("an embedding that is no list of numbers", whole=True)
-    kinds = {type(value) for value in given}
+    kinds = set(map(type, given))
     if list in kinds:
         raise Malformed(
             "embeddings that are lists of lists: a vector for each token, not one for each text",

@@ -1,5 +1,6 @@
 """What is read from the generations, and what is left aside."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -87,6 +88,27 @@ def test_draws_have_ids_of_their_own(recipe, tmp_path):
         f"{row['seed_id']}~{row['sample']}.{row['draw']}" for row in rows
     ]
     assert len({row["query_id"] for row in rows}) == 30
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "remedy"),
+    [
+        (Written("", False, fault="401 of a kind"), "first refusal: 401 of a kind", "llm.model"),
+        (Written("Let me think", False), "unfinished", "generate.max_new_tokens.*llm.extra_body"),
+    ],
+)
+def test_nothing_readable_says_what_the_server_said_and_what_helps(
+    recipe, tmp_path, written, said, remedy
+):
+    class Refusing(StandIn):
+        def generate(self, prompts, seeds, sampling):
+            return [written for _ in prompts]
+
+    with Run(tmp_path / "run") as run:
+        generations = make_generations(run, recipe(), passages_of(run), Refusing)
+        with pytest.raises(UserError, match=said) as caught:
+            make_parsed(run, recipe(), generations)
+    assert re.search(remedy, caught.value.remedy)
 
 
 @pytest.mark.bad_input("replies of the LLM", "no reply can be read", "refused with the counts")
