@@ -2,6 +2,8 @@
 lose bytes, a copy may end early, a person may delete a file."""
 
 import hashlib
+import logging
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 from distill.errors import UserError
 from distill.files import read_json, write_json
 
+_LOG = logging.getLogger(__name__)
+_compared: set[Path] = set()
 CHECKSUMS_FILE = ".checksums.json"
 """In a folder: {name of a file in it: {"bytes": its length, "sha256": hex}}."""
 
@@ -74,6 +78,20 @@ def find_damaged_files(folder: Path) -> dict[str, str]:
 def has_checksums(folder: Path) -> bool:
     """Folders made before checksums were taken have none."""
     return (folder / CHECKSUMS_FILE).is_file()
+
+
+def discard_if_damaged(folder: Path) -> None:
+    """Remove a folder of derived files, such as an index, where one is missing or changed: whoever
+    wants it makes it again. Compared once a process; folders without checksums are left."""
+    if folder in _compared or not has_checksums(folder):
+        return
+    damaged = find_damaged_files(folder)
+    for name, what in damaged.items():
+        _LOG.warning("%s %s: its folder is made again", folder / name, what)
+    if damaged:
+        shutil.rmtree(folder)
+    else:
+        _compared.add(folder)
 
 
 def list_files(folder: Path) -> list[str]:

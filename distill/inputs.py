@@ -76,8 +76,18 @@ def user_path(path: str) -> Path:
     """A path as a person writes it, ~ being their home.
 
     Raises:
-        UserError: for the home of somebody who is not known here.
+        UserError: for none at all, an address such as s3://bucket/name, or the home of somebody who
+            is not known here.
     """
+    if not path.strip():
+        raise UserError("a path", "is empty", "write the path of a file or folder")
+    scheme, colon, _ = path.partition("://")
+    if colon and scheme.isalnum():  # the rest is not repeated: it may hold a password
+        raise UserError(
+            f"{scheme}://...",
+            "is an address, and a file or folder of this machine is needed",
+            "copy or mount it, and write the path where it then is",
+        )
     try:
         return Path(path).expanduser()
     except RuntimeError:

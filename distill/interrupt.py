@@ -1,4 +1,6 @@
-"""Ctrl-C with nothing lost: the first one lets the work in flight end, the second does not wait."""
+"""Ctrl-C with nothing lost: the first one lets the work in flight end, the second does not wait.
+SIGTERM, with which clusters and spot instances take a machine back, does not wait for long either.
+"""
 
 import os
 import signal
@@ -7,7 +9,35 @@ from types import FrameType, TracebackType
 from typing import Any
 
 _NOTICE = b"\nfinishing the rows in flight; Ctrl-C again stops at once\n"
+_ABANDONED = b"\nStopped: the rows in flight took too long. The same command continues.\n"
 _STDERR = 2
+_TERMINATED = 128 + signal.SIGTERM
+SECONDS_AFTER_SIGTERM = 8.0
+"""In which work in flight may end and be committed; then the process ends as if it were killed,
+which loses that work and nothing else."""
+
+
+def end_soon_after_sigterm() -> None:
+    """From now on SIGTERM stops this process where it is, or at the latest after some seconds,
+    also where a library holds the interpreter up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _end_later()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _end_later() -> None:
+    timer = threading.Timer(SECONDS_AFTER_SIGTERM, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    os.write(_STDERR, _ABANDONED)
+    os._exit(_TERMINATED)
 
 
 class Interrupt:
@@ -54,5 +84,7 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if number == signal.SIGTERM:
+            _end_later()
         # Not print(): the signal may have come in the middle of one.
         os.write(_STDERR, _NOTICE)

@@ -70,11 +70,10 @@ def resolve(reference: str) -> Path:
     """
     if reference.startswith("wheel:"):
         return _from_wheel(_parse_wheel(reference), reference)
-    path = user_path(reference)
-    if reference and path.exists():
-        return _from_disk(path, reference)
     if "://" in reference:  # not repeated: it may hold a password
         raise UserError("model", "is an address", _FORMS)
+    if reference and user_path(reference).exists():
+        return _from_disk(user_path(reference), reference)
     match = _HUB.fullmatch(reference)
     if match is None or reference.startswith(("./", "../")) or reference.endswith(".gguf"):
         raise UserError(f"model {reference!r}", "no such file or folder, and no hub id", _FORMS)

@@ -10,12 +10,23 @@ import click
 from pydantic import ValidationError
 
 from distill.errors import UserError
-from distill.inputs import is_text, parse_yaml
+from distill.inputs import is_text, parse_yaml, user_path
 from distill.recipe import ALL_TOKENS, Dtype, Embedder, Recipe, load_recipe
 from distill.run import Overwrite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+
+
+class LocalPath(click.ParamType):
+    """A path on this machine; ~ is the home of whoever calls."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return value if isinstance(value, Path) else user_path(str(value))
+
+
+PATH = LocalPath()
 Side = Literal["query", "document"]
 _MOST_TOKENS = 8192
 """Of a text that a server embeds."""

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 
 from distill.errors import UserError
-from distill.files import commit_bytes, read_json, write_json
+from distill.files import commit_bytes, explain_os_error, read_json, write_json
 from distill.integrity import (
     differs_from_before,
     measure_shard,
@@ -29,6 +29,7 @@ from distill.integrity import (
     repair_stage,
 )
 from distill.interrupt import Interrupt
+from distill.local_name import with_paths
 from distill.processes import is_main
 from distill.progress import Progress, Tokens
 from distill.tables import (
@@ -238,10 +239,10 @@ class Run:
         self._renewed: set[str] = set()
 
     def __enter__(self) -> "Run":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._first:
-            return self
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._first:
+                return self
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
@@ -249,6 +250,8 @@ class Run:
                 "another process is writing this run",
                 "wait for it to end, or give this run another folder with --run",
             ) from None
+        except OSError as fault:
+            raise explain_os_error(fault, self.folder) from fault
         for stray in self.folder.rglob(".*.part"):
             if stray.is_file():
                 stray.unlink()
@@ -270,8 +273,10 @@ class Run:
         """
         marks = {stage.name: stage.fingerprint for stage in inputs}
         mark = fingerprint(name, settings, marks)
+        found = self._found(Stage(name, self.folder / name, mark))
+        if found == (before := fingerprint(name, with_paths(settings), marks)):
+            mark = before
         stage = Stage(name, self.folder / name, mark)
-        found = self._found(stage)
         renew = self.overwrite == "always" and name not in self._renewed
         if found == mark and not renew:
             if self._first:

@@ -13,6 +13,7 @@ from distill.evaluate.contender import Contender
 from distill.evaluate.contenders import open_contenders
 from distill.inputs import is_text
 from distill.inspect_query import seen
+from distill.local_name import name_model
 from distill.recipe import load_recipe
 from distill.retrieve.corpus import corpus_vectors
 from distill.retrieve.encoder import Encoder, Side, Vectors, unit
@@ -119,7 +120,7 @@ class _Asked:
         self.wording = dataclasses.replace(prompts.wording, document=before)
         # As the retriever's is, whose vectors of the passages serve where it is the same model.
         self.identity: dict[str, str | int] = {
-            "model": contender.reference,
+            "model": name_model(contender.reference),
             "revision": contender.revision,
             "max_tokens": contender.max_tokens or "all",
             **contender.departures,

@@ -1,7 +1,12 @@
 """Two rounds: the first one's student retrieves for the second."""
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
+from distill.models import revision
 from distill.pipeline import Job
 from distill.recipe import load_recipe
 from distill.run import Run, open_stage, read_json
@@ -25,9 +30,9 @@ def manifest(folder, stage):
 
 def test_the_first_rounds_student_retrieves_for_the_second(run):
     assert manifest(run, "round-1/student")["complete"]
-    assert manifest(run, "candidates")["settings"]["model"] == str(run / "round-1" / "student")
-    first = manifest(run, "round-1/candidates")["settings"]["model"]
-    assert first != manifest(run, "candidates")["settings"]["model"]
+    student = revision(str(run / "round-1" / "student"))
+    assert manifest(run, "candidates")["settings"]["revision"] == student
+    assert manifest(run, "round-1/candidates")["settings"]["revision"] != student
     assert open_stage(run / "examples").complete
 
 
@@ -41,3 +46,17 @@ def test_a_run_of_rounds_continues_where_it_was(run, recipe_file):
     with Run(run) as again:
         Job(again, recipe(recipe_file)).relabel()
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
+
+
+@pytest.mark.bad_input("runs", "a complete run that was moved or is named relatively", "continues")
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_run_of_rounds_that_was_moved_continues(run, recipe_file, tmp_path, relative):
+    shutil.copytree(run, tmp_path / "moved", symlinks=True)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "moved").rglob("*.parquet")}
+    folder = tmp_path / "moved"
+    if relative:
+        folder = Path(os.path.relpath(folder))
+    with Run(folder) as again:
+        Job(again, recipe(recipe_file)).relabel()
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "moved").rglob("*.parquet")}
+    assert after == before

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
+from distill.local_name import name_model
 from distill.run import Run, Shard, read_json
 from distill.tables import DROPPED, read_rows
 
@@ -354,3 +355,48 @@ def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
     with Run(tmp_path) as run:
         run.stage("words", {}).map_shards(DROPPED, items, work)
     assert most <= 2
+
+
+def test_a_local_model_is_known_by_its_content_and_runs_of_before_by_its_path(tmp_path):
+    def settings(path: str) -> dict:
+        return {"model": name_model(path), "revision": "abc", "also": [{"m": name_model(path)}]}
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    first = fill(tmp_path / "run", settings(str(tmp_path / "model")))
+    moved = fill(tmp_path / "run", settings(str(tmp_path / "elsewhere")))
+    assert moved.fingerprint == first.fingerprint
+    path = str(tmp_path / "model")
+    before = fill(tmp_path / "old", {"model": path, "revision": "abc", "also": [{"m": path}]})
+    assert fill(tmp_path / "old", settings(path)).fingerprint == before.fingerprint
+    assert name_model("owner/model") == "owner/model"
+
+
+@pytest.mark.bad_input("paths", "a file where a run's folder is expected", "named, exit code 2")
+def test_a_file_in_the_place_of_a_run_is_named(tmp_path):
+    (tmp_path / "run").write_text("notes")
+    with pytest.raises(UserError, match=r"in the way|a folder is expected"), Run(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.bad_input("paths", "a run's name of 300 letters", "named, exit code 2")
+def test_a_name_too_long_for_the_disk_is_named(tmp_path):
+    with pytest.raises(UserError, match="longer than the disk allows"), Run(tmp_path / ("r" * 300)):
+        pass
+
+
+@pytest.mark.bad_input("kills", "SIGTERM while a shard takes long", "exits within ten seconds")
+def test_sigterm_does_not_wait_long_for_work_in_flight(tmp_path):
+    with Child(tmp_path / "cut") as cut:
+        cut.wait_for_beginning("one")
+        begun = time.monotonic()
+        cut.signal_and_see(signal.SIGTERM)
+        code, said = cut.ending()
+        assert time.monotonic() - begun < 10.5
+        assert code == 143
+        assert "same command continues" in said
+        assert not content(cut.shards)
+    with Child(tmp_path / "cut") as again:
+        again.end(*ITEMS)
+        assert again.ending()[0] == 0
+        assert len(content(again.shards)) == 3

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -16,6 +17,8 @@ from distill.cli.ship import export, search
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
 from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
 from distill.errors import UserError
+from distill.files import explain_full_disk, explain_os_error
+from distill.interrupt import end_soon_after_sigterm
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,19 +63,34 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     _show_any_letter()
     configure_logging()
+    end_soon_after_sigterm()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as fault:
         fault.show()
         sys.exit(2)
     except UserError as fault:
-        if Verbosity.verbose:
-            traceback.print_exc()
-        Console(stderr=True, soft_wrap=True).print(f"Error: {fault}", markup=False, highlight=False)
-        sys.exit(2)
+        _end(fault)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nStopped. What is done is kept: the same command continues.", err=True)
         sys.exit(130)
+    except BrokenPipeError:  # of `distill inspect ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as fault:
+        explained = explain_full_disk(fault)
+        if explained is None and isinstance(fault, OSError) and fault.filename:
+            explained = explain_os_error(fault)
+        if explained is None:
+            raise
+        _end(explained)
+
+
+def _end(fault: UserError) -> NoReturn:
+    if Verbosity.verbose:
+        traceback.print_exc()
+    Console(stderr=True, soft_wrap=True).print(f"Error: {fault}", markup=False, highlight=False)
+    sys.exit(2)
 
 
 def _show_any_letter() -> None:

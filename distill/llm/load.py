@@ -4,6 +4,7 @@ from pathlib import Path
 
 from distill.devices import best_device
 from distill.llm.protocol import LLM
+from distill.local_name import name_model
 from distill.models import revision
 from distill.recipe import LanguageModel
 
@@ -13,7 +14,7 @@ def identity(settings: LanguageModel) -> dict[str, str]:
     that only the name is known, and the address is no part of it."""
     served = settings.engine == "http"
     known = {
-        "model": settings.model,
+        "model": settings.model if served else name_model(settings.model),
         "revision": "served" if served else revision(settings.model),
         "engine": settings.engine,
         "dtype": settings.dtype,

@@ -10,6 +10,7 @@ from pathlib import Path
 import bm25s
 import numpy as np
 
+from distill.checksums import discard_if_damaged, write_checksums
 from distill.progress import Progress
 from distill.recipe import BM25
 from distill.retrieve.corpus import Texts
@@ -56,10 +57,12 @@ def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
     marked = settings.model_dump() | {"terms": _TERMS}
     mark = fingerprint("bm25", marked, {passages.name: passages.fingerprint})
     folder = run.folder / "bm25" / mark
+    discard_if_damaged(folder)
     if not folder.exists():
         fresh = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         _make(Texts(passages.folder), settings, terms).save(fresh)
+        write_checksums(fresh)
         os.replace(fresh, folder)
     return BM25Index(folder, terms)
 

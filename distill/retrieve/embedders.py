@@ -3,6 +3,7 @@
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from distill.errors import UserError
+from distill.local_name import name_model
 from distill.models import resolve, revision
 from distill.recipe.embedder import OWN_WORDS, Embedder
 from distill.retrieve.attention import CODE, remote_class
@@ -44,7 +45,7 @@ def embedder_identity(settings: Embedder, model: str) -> dict[str, object]:
     address is no part of it."""
     served = settings.base_url is not None
     found: dict[str, object] = {
-        "model": model,
+        "model": model if served else name_model(model),
         "revision": "served" if served else revision(model),
         "max_tokens": settings.max_tokens,
     }

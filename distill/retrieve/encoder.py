@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from distill.local_name import name_model
 from distill.recipe.embedder import Embedder
 from distill.retrieve.local import (
     CPU_BATCH_TOKENS,
@@ -64,7 +65,7 @@ class SentenceTransformerEncoder:
         self._embedder = LocalEmbedder(opened, settings.batch_tokens)
         self.dimensions = self._embedder.dimensions
         self.identity: dict[str, str | int] = {
-            "model": reference,
+            "model": name_model(reference),
             "revision": opened.revision,
             "max_tokens": opened.max_tokens or "all",
         }

@@ -1,6 +1,7 @@
 """FAISS' indexes (the extras `cpu` or `gpu`): flat ones, which are exact, and those by factory
 string, which are not."""
 
+import logging
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from distill.checksums import find_damage, measure_file
 from distill.errors import UserError, need
+from distill.files import read_json, write_json
 from distill.recipe import Retriever
 from distill.retrieve.encoder import Vectors
 from distill.retrieve.search import (
@@ -29,6 +32,7 @@ _CODES = 256
 """Centroids of a product quantiser, which are trained too."""
 _REFINED = 4
 """So many times k are proposed and scored again: compressed vectors alone rank badly."""
+_LOG = logging.getLogger(__name__)
 _MOST_ON_GPU = 2048
 """FAISS finds no more for a query on a GPU."""
 
@@ -113,6 +117,7 @@ class Parts:
         mark = fingerprint("index", {"factory": factory, "parts": len(self._bounds)}, {})
         self._folder = folder / f"index-{mark}"
         self._held: tuple[int, Any] | None = None
+        self._compared: set[Path] = set()
 
     def propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
         """Each part's scores and rows, (queries, parts * count) at most, `NOTHING` among them."""
@@ -145,11 +150,19 @@ class Parts:
     def _kept(self, part: int) -> Path:
         """The part's index on disk, made if it is not there yet."""
         path = self._folder / f"part-{part:05d}.faiss"
+        recorded = path.with_suffix(".json")
+        if path.exists() and recorded.exists() and path not in self._compared:
+            what = find_damage(path, read_json(recorded))
+            if what is not None:
+                _LOG.warning("%s %s: it is made again", path, what)
+                path.unlink()
         if not path.exists():
             self._folder.mkdir(exist_ok=True)
             beside = path.with_name(f".{path.name}.{os.getpid()}.part")
             need("faiss", "cpu").write_index(self._made(part), str(beside))
+            write_json(recorded, measure_file(beside))
             os.replace(beside, path)
+        self._compared.add(path)
         return path
 
     def _made(self, part: int) -> Any:

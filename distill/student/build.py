@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import nn
 
 from distill.errors import UserError
+from distill.local_name import name_model
 from distill.models import revision
 from distill.recipe import Recipe, Student
 from distill.run import Run, Stage
@@ -45,7 +46,8 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     check_layers(student.layers, config.num_hidden_layers)
     corpus = _corpus(student, passages)
     settings = student.fingerprinted(exclude={"lora", "symmetric"})
-    settings |= {"revision": revision(student.encoder), "seed": recipe.seed}
+    settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
+    settings["seed"] = recipe.seed
     stage = run.stage("base", settings, corpus)
     if stage.complete:
         return stage

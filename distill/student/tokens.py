@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from distill.checksums import discard_if_damaged, write_checksums
 from distill.progress import Progress
 from distill.student.pooling import prompt_length
 from distill.text_format import Written
@@ -26,6 +27,7 @@ class Tokens:
     """
 
     def __init__(self, folder: Path, model: SentenceTransformer, texts: Sequence[Written]) -> None:
+        discard_if_damaged(folder)
         if not folder.exists():
             _write(folder, model, texts)
         self.flat = np.memmap(folder / "tokens.int32", np.int32, "r")
@@ -77,4 +79,5 @@ def _write(folder: Path, model: SentenceTransformer, texts: Sequence[Written]) -
         prompt: prompt_length(model.tokenizer, prompt) for prompt in {text.prompt for text in texts}
     }
     np.save(part / "prompts.npy", np.array([of_prompt[text.prompt] for text in texts], np.int64))
+    write_checksums(part)
     part.rename(folder)

@@ -64,7 +64,7 @@ def known(encoder_folder):
 
 def test_the_identity_of_a_plain_retriever_is_plain(known, encoder_folder):
     assert known() == {
-        "model": str(encoder_folder),
+        "model": "a local model",
         "revision": revision(str(encoder_folder)),
         "query_template": "{query}",
         "max_tokens": 256,

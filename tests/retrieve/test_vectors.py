@@ -71,3 +71,52 @@ def test_vectors_are_the_models_own(tmp_path, encoder):
     vectors = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors
     expected = encoder.model.encode_document(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def _spoil(folder, how):
+    path = next(folder.glob("*/vectors.npy"))
+    data = bytearray(path.read_bytes())
+    if how == "zeros":
+        data[-4 * 32 * 4 :] = bytes(4 * 32 * 4)
+    elif how == "a flipped bit":
+        data[-5] ^= 4
+    elif how == "a truncated end":
+        data = data[:-100]
+    elif how == "a damaged head":
+        data[3] ^= 255
+    path.write_bytes(data)
+    store._verified.clear()
+
+
+HOWS = ["zeros", "a flipped bit", "a truncated end", "a damaged head"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(
+            how, marks=pytest.mark.bad_input("damage", f"vectors: {how}", "computed again")
+        )
+        for how in HOWS
+    ],
+)
+def test_damaged_vectors_are_computed_again_and_never_used(tmp_path, encoder, how, caplog):
+    whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
+    _spoil(tmp_path, how)
+    again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, whole)
+    assert "computed again" in caplog.text
+    store._verified.clear()
+    embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+
+
+def test_vectors_of_before_get_checksums_and_are_held_to_sense(tmp_path, encoder):
+    whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
+    next(tmp_path.glob("*/checksums.txt")).unlink()
+    store._verified.clear()
+    embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    assert next(tmp_path.glob("*/checksums.txt")).exists()
+    next(tmp_path.glob("*/checksums.txt")).unlink()
+    _spoil(tmp_path, "zeros")
+    again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, whole)
