@@ -43,6 +43,7 @@ class Address:
             address = ipaddress.ip_address(name.partition("%")[0])
         except ValueError:
             return False
+        address = getattr(address, "ipv4_mapped", None) or address
         return address.is_loopback or address.is_unspecified
 
 

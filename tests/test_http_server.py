@@ -122,6 +122,8 @@ def test_fields_that_cannot_be_sent_are_refused(fields):
 def test_this_machine(url):
     assert address(url).is_local
     assert address("http://[::1]:8000").is_local
+    assert address("http://[::ffff:127.0.0.1]:8000").is_local
+    assert address("http://LOCALHOST.:8000").is_local
     assert not address("http://10.0.0.1").is_local
     assert not address("http://localhost.example").is_local
 

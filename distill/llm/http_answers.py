@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.llm.http_client import Ask, Client, Reply
-from distill.llm.http_faults import Refused
+from distill.llm.http_client import Ask, Client, Reply, read_completion
+from distill.llm.http_faults import Malformed, Refused
 from distill.llm.request_cache import RequestCache, request_key
 from distill.recipe import LanguageModel
 
@@ -119,12 +120,30 @@ class Answers:
             if len(asked[place]) == 1:
                 known[keys[asked[place][0]]] = fault
 
-        asks = [Ask(path, together(bodies[draws[0]], len(draws)), form=path) for draws in asked]
+        asks = [
+            Ask(
+                path,
+                together(bodies[draws[0]], len(draws)),
+                read=partial(self._read, keys[draws[0]]),
+                form=path,
+            )
+            for draws in asked
+        ]
         before = self.client.failures
         try:
             self.client.ask_all(asks, arrived, refused)
         finally:
             self.tokens["failures"] += self.client.failures - before
+
+    def _read(self, key: bytes, reply: Any) -> Reply:
+        """A reply, kept as it came where it is in no form that is known: it may have been paid for
+        all the same."""
+        try:
+            return read_completion(reply)
+        except Malformed:
+            if isinstance(reply, dict) and "error" not in reply:
+                self._keep(key, {"fault": "it is in no known form", "raw": reply})
+            raise
 
     def _keep(self, key: bytes, reply: Any) -> None:
         """Keep what was paid for. What cannot be used is kept beside, so that a later run asks

@@ -111,7 +111,7 @@ class EndpointClient:
             if "encoding_format" in self.http.left_out:
                 break
             self.http.left_out.add("encoding_format")
-        raise self.refused(refused[0], text)
+        raise self.refused(refused[0], None)
 
     def ask(self, texts: list[str], fields: dict[str, Any]) -> Ask:
         count = len(texts)
@@ -161,12 +161,15 @@ class EndpointClient:
             f"{key} saves the refused requests",
         )
 
-    def refused(self, fault: Refused, text: str) -> UserError:
-        """Of a text that the server takes at no length."""
+    def refused(self, fault: Refused, text: str | None) -> UserError:
+        """Of a text that the server takes at no length; None: it takes not even a word."""
         key = self._settings.key
+        what = f"does not embed with model {self.model!r} as it is asked ({fault.reason})"
+        if text is not None:
+            what = f"refuses a text for model {self.model!r} ({fault.reason}): {text[:80]!r}"
         return UserError(
             self.url,
-            f"refuses a text for model {self.model!r} ({fault.reason}): {text[:80]!r}",
+            what,
             f"mend what the server names: a field that it wants goes into {key('extra_body')}, or "
             f"{key('query_extra_body')} and {key('document_extra_body')} where it is not the same "
             "for both; or take the text out",

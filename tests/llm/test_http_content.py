@@ -170,6 +170,16 @@ def test_a_server_that_gives_no_replies_is_told_so_after_a_few_tries(make, serve
     assert len(server.seen) == 4
 
 
+def test_a_reply_in_no_known_form_is_kept_as_it_came(make, tmp_path, server_of):
+    server = server_of(body_is({"output": [{"text": "paid for"}]}))
+    with pytest.raises(UserError, match="no usable reply"):
+        make(server.url).generate(["q"], [1], PLAIN)
+    [kept] = sqlite3.connect(tmp_path / "requests.sqlite").execute("SELECT reply FROM replies")
+    assert "paid for" in kept[0]
+    server.rule = lambda body: None
+    assert make(server.url).generate(["q"], [1], PLAIN)[0].finished
+
+
 @pytest.fixture
 def server_of():
     with serving() as server:

@@ -250,6 +250,15 @@ def test_a_server_that_takes_few_texts_is_sent_few(server, caplog, message, code
     assert caplog.text.count("retriever.batch_texts") == 1
 
 
+def test_a_server_that_takes_one_text_is_sent_one(server):
+    server.rule = takes(1, "only a text, no list of several")
+    encoder = opened(server, concurrency=1)
+    check(encoder)
+    before = len(server.seen)
+    check(encoder)
+    assert len(server.seen) - before == len(TEXTS)
+
+
 def test_batch_texts_is_heeded(server):
     check(opened(server, batch_texts=7))
     assert max(len(seen.body["input"]) for seen in server.seen) == 7
