@@ -95,8 +95,9 @@ def _student_and_base(
         for task in tasks:
             load_data(task)
         device, out = trained.train.device, folder / "ablation"
+        told = trained.evaluate.instructions
         found = [
-            score_tasks(open_contender(of.folder, device=device), tasks, out)
+            score_tasks(open_contender(of.folder, device=device, instructions=told), tasks, out)
             for of in (student, base)
         ]
     path.parent.mkdir(exist_ok=True)

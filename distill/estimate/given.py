@@ -67,4 +67,4 @@ class Given:
         of = self.recipe.retriever
         if of.base_url is not None:
             return UNKNOWN
-        return self.embedding.seconds(of.model, of.max_tokens, of.device, of.batch_tokens)
+        return self.embedding.seconds(of.model, of)

@@ -86,6 +86,10 @@ class Clock:
         )
 
 
+_OF_SPEED = {"max_tokens", "device", "batch_tokens", "dtype", "bidirectional", "append_eos"}
+"""The settings of an embedder that its speed depends on, or whether it can be had."""
+
+
 @dataclass
 class Embedding:
     """Seconds a text, of each embedder of the recipe, measured once on some passages.
@@ -97,20 +101,15 @@ class Embedding:
     faults: list[str] = field(default_factory=list)
     _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
 
-    def seconds(
-        self, model: str, max_tokens: int, device: str | None, batch_tokens: int | None
-    ) -> Amount:
+    def seconds(self, model: str, settings: Embedder) -> Amount:
         """Unknown where there is no text to measure on, or the model cannot be had."""
-        settings = (model, max_tokens, device, batch_tokens)
-        if settings not in self._known:
-            self._known[settings] = self._measured(*settings) if self.texts else UNKNOWN
-        return self._known[settings]
+        known = (model, settings.model_dump_json(include=_OF_SPEED))
+        if known not in self._known:
+            self._known[known] = self._measured(model, settings) if self.texts else UNKNOWN
+        return self._known[known]
 
-    def _measured(
-        self, model: str, max_tokens: int, device: str | None, batch_tokens: int | None
-    ) -> Amount:
+    def _measured(self, model: str, settings: Embedder) -> Amount:
         try:
-            settings = Embedder(max_tokens=max_tokens, device=device, batch_tokens=batch_tokens)
             encoder = SentenceTransformerEncoder(model, settings)
         except UserError as fault:
             self.faults.append(f"{model} {fault.what}")

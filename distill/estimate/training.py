@@ -46,7 +46,7 @@ def teacher_seconds(given: Given) -> Amount:
     of = given.recipe.teacher
     if of.model is None or of.base_url is not None:
         return UNKNOWN
-    return given.embedding.seconds(of.model, of.max_tokens, of.device, of.batch_tokens)
+    return given.embedding.seconds(of.model, of)
 
 
 def _plain(train: Train) -> int:

@@ -40,6 +40,8 @@ class Prompts:
         instructions: what the model is told, by a task's name, category or side, where that is
             other than mteb's words.
         default_task: what a student is told of a search that no task describes.
+        symmetric: whether it was trained on pairs of two alike sides, both written as queries, as
+            texts without a side then are.
         own: whether all of it is what the model's files carry.
     """
 
@@ -49,6 +51,7 @@ class Prompts:
     wording: Wording = PLAIN
     instructions: Mapping[str, Any] = field(default_factory=dict)
     default_task: str | None = None
+    symmetric: bool = False
     own: bool = True
 
     def before(self, task: "TaskMetadata", side: Side | None) -> str:
@@ -72,7 +75,9 @@ class Prompts:
         particular = name is not None and name not in _PLAIN_NAMES
         if particular:
             return self.named[name]
-        return self.of_side(side) if side else self.named.get(self.default or "", "")
+        if side is None and not self.symmetric:
+            return self.named.get(self.default or "", "")
+        return self.of_side(side or "query")
 
     def instruction_of(self, task: "TaskMetadata", side: Side | None) -> str:
         """What an instructed model is told of a task: its own words, mteb's for the task, those
@@ -117,7 +122,8 @@ class Prompts:
         """Changes with what departs from the prompts that the model's files carry; None where
         nothing does."""
         instructed = self.wording.template if self.wording.tells_task else None
-        if not self.given and self.own and instructed is None and self.wording.titled is None:
+        plain = instructed is None and self.wording.titled is None and not self.symmetric
+        if not self.given and self.own and plain:
             return None
         departs = {
             "given": dict(self.given),
@@ -126,6 +132,7 @@ class Prompts:
             "query": None if self.own else self.wording.template,
             "document": None if self.own else self.wording.document,
             "instructions": fingerprint("instructions", dict(self.instructions), {}),
+            "symmetric": self.symmetric,
             "titled": self.wording.titled and self.wording.titled.document_template,
         }
         return fingerprint("prompts", departs, {})[:8]
@@ -153,6 +160,7 @@ def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True)
         wording=wording,
         instructions=published.instructions,
         default_task=default_task,
+        symmetric=instructions and bool((student or {}).get("symmetric")),
         own=not (published.mark or published.prompts or set_apart or settings.document_prompt),
     )
 

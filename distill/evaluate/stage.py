@@ -14,7 +14,7 @@ from distill.evaluate.tasks import load_task, load_tasks
 from distill.progress import planned_stage
 from distill.recipe import Recipe
 from distill.run import Run, Stage
-from distill.teacher.vectors import teacher_identity
+from distill.teacher.vectors import is_told_tasks, teacher_identity
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -74,7 +74,8 @@ def _settings(
         "tasks": {task.metadata.name: task_mark(task) for task in tasks},
         "speed_texts": asked.speed_texts,
         "teacher": teacher.model and [*teacher_identity(teacher, teacher.model).values()],
-        "instructions": asked.instructions,
+        # Null as it was before models were told tasks, for a run in which none is.
+        "instruction_template": "each model's own" if _told_tasks(recipe) else None,
         "widths": asked.widths,
         "precisions": asked.precisions,
         "asymmetric": asked.asymmetric,
@@ -82,6 +83,12 @@ def _settings(
             name: {score.task: score.score for score in of.scores} for name, of in published.items()
         },
     }
+
+
+def _told_tasks(recipe: Recipe) -> bool:
+    form = recipe.student.text_format
+    told = form.has_task or bool(recipe.student.symmetric) or is_told_tasks(recipe.teacher)
+    return (told and recipe.evaluate.instructions) or form.has_title
 
 
 def tasks_of(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":

@@ -100,6 +100,8 @@ def _convert(reference: str, folder: Path, target: Path) -> None:
             "name nvidia/NV-Embed-v2 with its safetensors and its tokenizer, or serve it and set "
             "base_url",
         ) from fault
+    if (folder / "README.md").is_file():  # with its licence
+        shutil.copyfile(folder / "README.md", target / "README.md")
     config.save_pretrained(target)
     tokenizer.save_pretrained(target)
     _write_modules(target, attention, config.hidden_size)

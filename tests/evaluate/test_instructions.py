@@ -95,6 +95,19 @@ def test_a_student_of_before_is_told_by_its_manifest(tmp_path):
     assert before(open_contender(folder, device="cpu"), "SciFact", "query") == SCIENTIFIC
 
 
+def test_a_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
+    folder = tiny_encoder(tmp_path / "student", prompts={"query": "find: ", "document": ""})
+    student = {"query_template": "find: {query}", "default_task": "x", "document_prompt": ""}
+    (folder / ".stage").mkdir()
+    manifest = folder / ".stage" / "manifest.json"
+    for symmetric, expected in ((["sts"], "find: "), ([], "")):
+        of = {"settings": {"student": student | {"symmetric": symmetric}}}
+        manifest.write_text(json.dumps(of))
+        contender = check_prompts(open_contender(folder, device="cpu"), {})
+        assert before(contender, "STSBenchmark", None) == expected
+        assert ("prompts" in contender.experiment) == bool(symmetric)
+
+
 def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
     base, teacher_folder, encoder_folder
 ):

@@ -54,6 +54,7 @@ def test_vectors_are_those_of_the_released_code(released):
 
 def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     folder, _ = released
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
     converted = convert_nv_embed(str(folder), folder)
     before = {path: path.stat().st_mtime_ns for path in converted.rglob("*")}
     contender = open_contender(folder, settings=Embedder(device="cpu", query_template=TEMPLATE))
@@ -66,6 +67,7 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     one = contender.embedder.embed(["bees dance"], prompt, "query")
     assert np.allclose(one, encoder.encode(["bees dance"], "query", ["Find bees."]), atol=1e-6)
     assert contender.dimensions == WIDTH
+    assert contender.licence == "cc-by-nc-4.0"
 
 
 @pytest.mark.bad_input("model", "an NV-Embed with other weights than are known", "refused")
