@@ -6,15 +6,37 @@ WORKERS ?= 2
 BIN := .venv/bin
 VLLM := .venv-vllm/bin
 
-.PHONY: env env-vllm demo test test-fast test-vllm check clean
+.PHONY: env env-vllm lock audit demo test test-fast test-vllm check clean
 
 env: .venv/.ready
 
-.venv/.ready: pyproject.toml
+# LOCKED=1 takes exactly the files of requirements.lock, by their hashes: what CI tests with. torch
+# is not among them, for a CPU build and the registry's own are different files.
+.venv/.ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
+ifdef LOCKED
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+else
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,eval,export,dev]'
+endif
 	touch $@
+
+# What torch brings along on a GPU is left out, as torch is.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet pip-tools
+	.venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-options --unsafe-package torch \
+	  --extra cpu --extra eval --extra export --extra dev --output-file .venv-lock/all pyproject.toml
+	awk '/^[^ #]/{skip=($$0 ~ /^(nvidia-|triton|cuda-)/)} /^#/{next} !skip' .venv-lock/all > requirements.lock
+
+# Known vulnerabilities of what is locked.
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock
 
 env-vllm: .venv-vllm/.ready
 
@@ -48,4 +70,4 @@ test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
 
 clean:
-	rm -rf .venv .venv-vllm build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-vllm .venv-lock .venv-audit build dist .mypy_cache .ruff_cache .pytest_cache
