@@ -5,6 +5,7 @@ SIGTERM, with which clusters and spot instances take a machine back, does not wa
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,20 +20,36 @@ which loses that work and nothing else."""
 
 def end_soon_after_sigterm() -> None:
     """From now on SIGTERM stops this process where it is, or at the latest after some seconds,
-    also where a library holds the interpreter up."""
+    also where a library computes without coming back to Python. Changes nothing outside the main
+    thread, and where this process was started to ignore SIGTERM."""
+    outside = threading.current_thread() is not threading.main_thread()
+    if outside or signal.getsignal(signal.SIGTERM) in (signal.SIG_IGN, None):
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    # Python runs handlers between two steps of its own; into a pipe a signal is written at once.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=_forget_sigterm)
+    threading.Thread(target=_end_after_sigterm, args=(reading,), daemon=True).start()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        _end_later()
-        raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
-def _end_later() -> None:
-    timer = threading.Timer(SECONDS_AFTER_SIGTERM, _end_now)
-    timer.daemon = True
-    timer.start()
+def _forget_sigterm() -> None:
+    """A forked process, such as one that reads a library's data, would write the signals that it
+    gets into its parent's pipe."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_after_sigterm(reading: int) -> None:
+    while signal.SIGTERM not in os.read(reading, 64):
+        continue
+    time.sleep(SECONDS_AFTER_SIGTERM)
+    _end_now()
 
 
 def _end_now() -> None:
@@ -84,7 +101,5 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        if number == signal.SIGTERM:
-            _end_later()
         # Not print(): the signal may have come in the middle of one.
         os.write(_STDERR, _NOTICE)

@@ -228,14 +228,15 @@ cli.main()
 class Child:
     """The command line in a process of its own, on three shards that end when they are told to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, script: str = CHILD) -> None:
         self.folder = folder
+        self.script = script
         self.shards = folder / "run" / "words"
         folder.mkdir(exist_ok=True)
 
     def __enter__(self) -> "Child":
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(self.folder), "words"],
+            [sys.executable, "-c", self.script, str(self.folder), "words"],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -398,5 +399,39 @@ def test_sigterm_does_not_wait_long_for_work_in_flight(tmp_path):
         assert not content(cut.shards)
     with Child(tmp_path / "cut") as again:
         again.end(*ITEMS)
+        assert again.ending()[0] == 0
+        assert len(content(again.shards)) == 3
+
+
+IN_C = """
+import hashlib
+from distill import interrupt
+
+interrupt.SECONDS_AFTER_SIGTERM = 1.0
+
+def work(item):
+    (folder / f"began-{item}").touch()
+    if item == "two" and not (folder / "end-two").exists():
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+    return Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+
+cli.main()
+"""
+
+
+@pytest.mark.bad_input("kills", "SIGTERM while a library computes", "exits within ten seconds")
+def test_sigterm_ends_a_process_whose_library_does_not_look_at_signals(tmp_path):
+    script = CHILD.replace("cli.main()\n", "") + IN_C
+    with Child(tmp_path, script) as cut:
+        cut.wait_for_beginning("two")
+        cut.process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        code, said = cut.ending()
+        assert time.monotonic() - begun < 10
+        assert code == 143
+        assert "same command continues" in said
+        assert list(content(cut.shards)) == ["part-00000.parquet"]
+    with Child(tmp_path, script) as again:
+        again.end("two")
         assert again.ending()[0] == 0
         assert len(content(again.shards)) == 3
