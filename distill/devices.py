@@ -1,4 +1,6 @@
-"""Which device computes, and in which precision it computes natively."""
+"""Which device computes, in which precision it computes natively, and its memory."""
+
+import gc
 
 import torch
 
@@ -38,6 +40,14 @@ def check_device(device: str | None, key: str) -> None:
         "is not on this machine",
         f"here there is {', '.join(have)}; leave {key} out for the best of them",
     )
+
+
+def free_memory() -> None:
+    """Give back the memory of models that nothing uses any more: torch keeps what it has reserved
+    on a GPU, where an engine in another process could not have it."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def torch_dtype(name: str, device: str) -> torch.dtype:

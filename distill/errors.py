@@ -53,6 +53,18 @@ class UserError(DistillError):
         super().__init__(f"{self.where}: {self.what}\n  remedy: {self.remedy}")
 
 
+class EngineFailure(DistillError):
+    """An engine that cannot compute any more: its process ended, or its GPU failed. The input is
+    not to blame: what is done is kept, and the same command continues in a new process.
+
+    The command line prints the three and exits with code 3, without a traceback.
+    """
+
+    def __init__(self, where: str, what: str, remedy: str) -> None:
+        self.where, self.what, self.remedy = map(printable, (where, what, remedy))
+        super().__init__(f"{self.where}: {self.what}\n  remedy: {self.remedy}")
+
+
 def need(module: str, extra: str) -> ModuleType:
     """Import an optional dependency, or name the extra that brings it.
 

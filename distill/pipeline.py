@@ -1,20 +1,19 @@
 """The whole path from a corpus to an evaluated student. No stage calls another: this is the one
 place that knows their order. Each stage reads the tables of earlier ones and writes its own."""
 
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from distill import processes
 from distill.corpus.stage import make_held_out, make_passages
+from distill.devices import free_memory
 from distill.generate.brainstorm import make_brainstorm
 from distill.generate.filters import make_queries
 from distill.generate.fret import make_generations
 from distill.generate.labelled import make_labelled
 from distill.generate.parsed import make_parsed
+from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
-from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.relabel.relabel import relabel
 from distill.run import Run, Stage
@@ -46,7 +45,10 @@ class Examples(NamedTuple):
 
 class Job:
     """One recipe in one open run. Each method does what it needs of the stages before it, which
-    costs nothing where they are complete."""
+    costs nothing where they are complete.
+
+    The LLM is opened by the first stage that asks it something, closed where an encoder needs its
+    memory, and closed for good before anything is trained."""
 
     def __init__(self, run: Run, recipe: Recipe) -> None:
         self.run = run
@@ -54,7 +56,8 @@ class Job:
         processes.connect(recipe.train.device)
         requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
-        self.llm: Callable[[], LLM] = cache(lambda: load_llm(recipe.llm, requests))
+        served = recipe.llm.engine == "http"
+        self.llm = LazyLLM(lambda: load_llm(recipe.llm, requests), served)
         if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
 
@@ -84,12 +87,14 @@ class Job:
         with processes.main_first():
             corpus, queries, examples = self.generate()
         if corpus.passages is None or queries is None:
+            self.llm.close()
             return Examples(corpus, examples, None)
         passages, recipe = corpus.passages, self.recipe
         for number in range(1, recipe.relabel.rounds):
             recipe = self._after_round(number, recipe, passages, queries, examples)
         with processes.main_first():
             labels, chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
+        self.llm.close()
         return Examples(corpus, [chosen, *examples], labels)
 
     def _after_round(
@@ -107,6 +112,7 @@ class Job:
         with Run(folder, self.run.overwrite) as run:
             with processes.main_first():
                 labels, chosen = relabel(run, recipe, passages, queries, self.llm, self.judged)
+            self.llm.close()
             _train(run, recipe, passages, [chosen, *examples], labels)
         student = {
             "model": str(folder / "student"),
@@ -159,6 +165,7 @@ def _train(
     with processes.main_first():
         base = build_base(run, recipe, passages)
         scores = _teacher_scores(run, recipe, examples)
+    free_memory()
     return base, train_student(run, recipe, passages, examples, base, labels, scores)
 
 

@@ -16,7 +16,7 @@ from distill.cli.runs import ablate, doctor, inspect, run
 from distill.cli.ship import export, search
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
 from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
-from distill.errors import UserError
+from distill.errors import EngineFailure, UserError
 from distill.files import explain_full_disk, explain_os_error
 from distill.interrupt import end_soon_after_sigterm
 
@@ -58,7 +58,8 @@ add_verbosity_options(cli)
 
 
 def main() -> None:
-    """Run the command line; bad input ends with exit code 2, without a traceback."""
+    """Run the command line; bad input ends with exit code 2 and an engine that failed with 3, both
+    without a traceback."""
     # Each stage shows its own progress; the libraries' bars for what takes a second would hide it.
     os.environ.setdefault("TQDM_DISABLE", "1")
     _show_any_letter()
@@ -71,6 +72,12 @@ def main() -> None:
         sys.exit(2)
     except UserError as fault:
         _end(fault)
+    except EngineFailure as fault:
+        if Verbosity.verbose:
+            traceback.print_exc()
+        said = f"Stopped: {fault}\nWhat is done is kept: the same command continues."
+        Console(stderr=True, soft_wrap=True).print(said, markup=False, highlight=False)
+        sys.exit(3)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nStopped. What is done is kept: the same command continues.", err=True)
         sys.exit(130)

@@ -87,6 +87,10 @@ class HTTPEngine:
         """See `Scorer.score`."""
         return self.scorer.score(requests)
 
+    def close(self) -> None:
+        """Let go of the file of replies; connections last no longer than a call."""
+        self.answers.cache.close()
+
     def _count_formless(self, texts: Sequence[Written], sampling: Sampling) -> None:
         """A server may take a schema and ignore it: the reader drops such rows, and here they are
         seen to be the server's doing."""

@@ -62,9 +62,12 @@ class Written(NamedTuple):
 
 
 class LLM(Protocol):
-    """An engine. `can_score` says whether it has log-probabilities, `can_force_regex` and
-    `can_force_schema` which forms it forces on what it writes, `has_chat` whether the model has a
-    chat template; `tokens` counts what it computed so far: prompt tokens, those saved by sharing,
+    """An engine. `close` gives back what it holds (weights, a process, connections), after which
+    it is not used any more; `LazyLLM` opens another.
+
+    `can_score` says whether it has log-probabilities, `can_force_regex` and `can_force_schema`
+    which forms it forces on what it writes, `has_chat` whether the model has a chat template;
+    `tokens` counts what it computed so far: prompt tokens, those saved by sharing,
     new tokens."""
 
     name: str
@@ -96,3 +99,5 @@ class LLM(Protocol):
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         """The scores of each request's continuations, in order."""
         ...
+
+    def close(self) -> None: ...

@@ -13,10 +13,11 @@ import torch
 from llguidance import LLTokenizer
 from transformers import DynamicCache
 
-from distill.devices import best_device, torch_dtype
+from distill.devices import best_device, free_memory, torch_dtype
 from distill.errors import UserError
 from distill.llm.cache import Layer, as_argument, cache_behind
 from distill.llm.constrain import Constraint, constrainable, readable_tokens
+from distill.llm.device_faults import device_faults
 from distill.llm.encode import Encoder
 from distill.llm.headers import Headers, common_beginning
 from distill.llm.loading import load_causal_lm
@@ -90,7 +91,8 @@ class TransformersEngine:
         most = self._most_tokens - sampling.max_new_tokens
         fitting = [number for number, row in enumerate(ids) if len(row) <= most]
         rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
-        self._write(rows, sampling)
+        with device_faults(f"model {self.name!r}"):
+            self._write(rows, sampling)
         results = [Written("", False, _TOO_LONG)] * len(prompts)
         for number, row in zip(fitting, rows, strict=True):
             results[number] = self._written(row, sampling)
@@ -175,8 +177,9 @@ class TransformersEngine:
         rest = [prefix[header:] for prefix in prefixes]
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         packed = pack(rest, continuations, endings, self.batch_tokens)
-        for rows in batches(packed, self.batch_tokens):
-            self._score_rows(rows, header, layers, scores)
+        with device_faults(f"model {self.name!r}"):
+            for rows in batches(packed, self.batch_tokens):
+                self._score_rows(rows, header, layers, scores)
         self._count(prefixes, continuations, endings, header)
         return scores
 
@@ -241,6 +244,11 @@ class TransformersEngine:
             self.tokens["shared"] += header * pairs * prompts + repeated
 
     # --- what both share ----------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the weights and of what was computed with them."""
+        del self.model, self._headers, self._score_headers
+        free_memory()
 
     @property
     def _pad_id(self) -> int:

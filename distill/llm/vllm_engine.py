@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from distill.devices import best_device, torch_dtype
-from distill.errors import UserError, install_command
+from distill.errors import EngineFailure, UserError, install_command
 from distill.llm.encode import Encoder
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
 from distill.llm.vllm_process import CopyProcess, stop_all, visible_gpus
@@ -61,7 +61,7 @@ class VLLMEngine:
         self.has_chat = self._encoder.has_chat
         options = _options(settings, str(folder))
         self._copies = [CopyProcess(self.name, options, own) for own in gpus]
-        self.close = weakref.finalize(self, stop_all, self._copies)
+        self._stop = weakref.finalize(self, stop_all, self._copies)
         self._longest: int = min(copy.answer() for copy in self._copies)
         self._way = ""
 
@@ -129,6 +129,10 @@ class VLLMEngine:
 
     # --- what both share ----------------------------------------------------------------------
 
+    def close(self) -> None:
+        """End the processes, which gives their GPUs' memory back."""
+        self._stop()
+
     def _ask(
         self, method: str, jobs: Sequence[Any], weights: Sequence[int], *arguments: Any
     ) -> list[Any]:
@@ -137,11 +141,12 @@ class VLLMEngine:
         busy = [(copy, share) for copy, share in shares if share]
         for copy, share in busy:
             copy.ask(method, share, *arguments)
-        faults, answers = [], []
+        faults: list[UserError | EngineFailure] = []
+        answers: list[Any] = []
         for copy, _ in busy:  # every copy answers before any fault is raised
             try:
                 answers += copy.answer()
-            except UserError as fault:
+            except (UserError, EngineFailure) as fault:
                 faults.append(fault)
         if faults:
             raise faults[0]

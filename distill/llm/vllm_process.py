@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from distill.errors import UserError
+from distill.errors import EngineFailure, UserError
 
 _SECONDS_TO_STOP = 20.0
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -40,29 +40,43 @@ class CopyProcess:
             start_new_session=True,
         )
         theirs.close()
-        self._connection.send(options)
+        self._send(options)
 
     def ask(self, method: str, *arguments: Any) -> None:
-        self._connection.send((method, *arguments))
+        """
+        Raises:
+            EngineFailure: if the process has ended.
+        """
+        self._send((method, *arguments))
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise self._ended() from None
 
     def answer(self) -> Any:
         """What the copy answers to the question asked last.
 
         Raises:
-            UserError: if vLLM refuses it, or its process ended.
+            UserError: if vLLM refuses it.
+            EngineFailure: if its process ended.
         """
         try:
             fault, result = self._connection.recv()
-        except (EOFError, ConnectionError):
-            raise UserError(
-                f"model {self._name!r}",
-                "vLLM's process ended",
-                "its own messages above say why; a smaller llm.max_model_tokens or llm.gpu_memory "
-                "helps against a lack of memory",
-            ) from None
+        except (EOFError, OSError):
+            raise self._ended() from None
         if fault:
             raise UserError(f"model {self._name!r}", f"vLLM refuses: {fault}", "mend the recipe")
         return result
+
+    def _ended(self) -> EngineFailure:
+        return EngineFailure(
+            f"model {self._name!r}",
+            "vLLM's process ended",
+            "its own messages above say why; a smaller llm.max_model_tokens or llm.gpu_memory "
+            "helps against a lack of memory",
+        )
 
     def stop(self) -> None:
         """End the child and all that vLLM started in it."""

@@ -8,6 +8,7 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Transformer
 
 from distill.errors import UserError
+from distill.llm.device_faults import device_faults
 from distill.models import resolve, revision
 from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
@@ -50,12 +51,13 @@ class CrossEncoderJudge:
     def _scores(self, pairs: Sequence[Pair]) -> list[float]:
         scores = [0.0] * len(pairs)
         for batch in self._batches(pairs):
-            logits = self.model.predict(
-                [pairs[i] for i in batch],
-                batch_size=len(batch),
-                activation_fn=torch.nn.Identity(),
-                show_progress_bar=False,
-            )
+            with device_faults(f"model {self.identity['model']!r}"):
+                logits = self.model.predict(
+                    [pairs[i] for i in batch],
+                    batch_size=len(batch),
+                    activation_fn=torch.nn.Identity(),
+                    show_progress_bar=False,
+                )
             for i, logit in zip(batch, logits, strict=True):
                 scores[i] = float(logit)
         return scores

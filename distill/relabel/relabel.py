@@ -1,10 +1,9 @@
 """Relabelling from queries to examples: candidates, judgements, fusion, choice."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.llm.protocol import LLM
+from distill.llm.lazy import LazyLLM
 from distill.recipe import Judge, Recipe
 from distill.relabel.candidates import make_candidates
 from distill.relabel.cascade import make_survivors
@@ -32,20 +31,25 @@ def relabel(
     recipe: Recipe,
     passages: Stage,
     queries: Stage,
-    llm: Callable[[], LLM],
+    llm: LazyLLM,
     judged: Path,
 ) -> Relabelled:
-    """All stages of relabelling.
+    """All stages of relabelling. Of encoder, cross-encoder and LLM one at a time is in memory.
 
     Args:
         judged: the SQLite file of what was judged before.
     """
     rule = recipe.relabel
+    if "dense" in recipe.retriever.sources:
+        llm.make_room_for(recipe.retriever)
     candidates = make_candidates(run, recipe, passages, queries)
 
     def judge(of: Stage, judges: list[Judge]) -> Judgements:
         found: Judgements = {}
-        for name in passes(recipe, judges):
+        # The cross-encoder first, where nothing else has to go for it.
+        for name in sorted(passes(recipe, judges), key=lambda name: name != "cross_encoder"):
+            if name == "cross_encoder":
+                llm.make_room()
             if name == "listwise":
                 made = make_list_judgements(run, recipe, passages, queries, of, llm, judged)
             else:

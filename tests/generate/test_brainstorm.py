@@ -20,6 +20,7 @@ from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.read import read_reply
 from distill.generate.brainstorm.tasks import distinct
 from distill.generate.brainstorm.writing import Request, load_prompts, render
+from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Sampling, Written
 from distill.llm.transformers_engine import TransformersEngine
@@ -108,7 +109,7 @@ def make(encoder_folder, llm_folder) -> Callable[..., Recipe]:
 
 def brainstorm(folder: Path, recipe: Recipe, llm: LLM) -> Stage:
     with Run(folder) as run:
-        return make_brainstorm(run, recipe, lambda: llm)
+        return make_brainstorm(run, recipe, LazyLLM(lambda: llm, served=True))
 
 
 def rows(stage: Stage, name: str, table: Any) -> list[Row]:
@@ -245,7 +246,9 @@ def test_the_tiny_recipe_with_its_real_llm(tmp_path):
         ["evaluate.tasks=[]", *(f"generate.brainstorm.{one}" for one in sets)],
     )
     with Run(tmp_path / "run") as run:
-        stage = make_brainstorm(run, recipe, lambda: load_llm(recipe.llm, tmp_path / "requests"))
+        stage = make_brainstorm(
+            run, recipe, LazyLLM(lambda: load_llm(recipe.llm, tmp_path / "requests"))
+        )
     written = rows(stage, "brainstorm-generations", BRAINSTORM)
     formed = [read_reply(row, example_schema(row["task_type"], None)) for row in written]
     assert sum(reply.reason is None for reply in formed) >= 5
@@ -297,11 +300,11 @@ def test_killed_between_any_two_commits_it_ends_with_the_same_bytes(tmp_path, ma
 def test_what_is_written_is_not_written_again(tmp_path, make):
     brainstorm(tmp_path / "run", make(), Scripted())
     with Run(tmp_path / "run") as run:
-        make_brainstorm(run, make(), lambda: pytest.fail("the LLM was loaded"))
+        make_brainstorm(run, make(), LazyLLM(lambda: pytest.fail("the LLM was loaded")))
     with Run(tmp_path / "run", overwrite="stale") as run:
         # Another threshold is another choice of tasks, but the lists stay as they are.
         llm = Scripted()
-        make_brainstorm(run, make(brainstorm={"same_task": 0.5}), lambda: llm)
+        make_brainstorm(run, make(brainstorm={"same_task": 0.5}), LazyLLM(lambda: llm, served=True))
     assert all("tasks" not in sampling.json_schema for _, sampling in llm.asked)
 
 

@@ -4,6 +4,7 @@ import pytest
 from relabel.rows import prepare
 from tiny import TEXTS, tiny_cross_encoder
 
+from distill.llm.lazy import LazyLLM
 from distill.llm.transformers_engine import TransformersEngine
 from distill.recipe import JUDGES, Recipe
 from distill.relabel.relabel import relabel
@@ -37,7 +38,7 @@ def test_every_ranker_has_its_say_on_what_the_cascade_leaves(tmp_path, recipe):
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])
         judged = tmp_path / "judgements.sqlite"
-        made = relabel(run, recipe, passages, queries, lambda: engine, judged)
+        made = relabel(run, recipe, passages, queries, LazyLLM(lambda: engine, served=True), judged)
         examples = made.examples.rows(EXAMPLES)
     labels = open_stage(tmp_path / "run" / "labels").rows(LABELS)
     assert [row["query_id"] for row in examples] == ["q0", "q1", "q2"]

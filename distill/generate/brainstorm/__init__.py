@@ -1,22 +1,18 @@
 """Examples without a corpus: tasks first, then an example of each (E5-Mistral, section 3.1)."""
 
-from collections.abc import Callable
-
 from distill.generate.brainstorm.examples import keep_examples, write_examples
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.tasks import keep_tasks, write_tasks
 from distill.generate.brainstorm.writing import brainstorm_prompts
 from distill.generate.filters.decontaminate import evaluation_sets
-from distill.llm.protocol import LLM
+from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
 from distill.run import Run, Stage
 
 __all__ = ["brainstorm_prompts", "make_brainstorm"]
 
 
-def make_brainstorm(
-    run: Run, recipe: Recipe, llm: Callable[[], LLM], held_out: Stage | None = None
-) -> Stage:
+def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | None = None) -> Stage:
     """The stage `examples-brainstorm`, by way of `brainstorm-tasks` (lists of tasks, as written),
     `tasks` (each meaning once) and `brainstorm-generations` (an example of each, as written).
     `llm` is called only if something is left to write.
@@ -31,6 +27,7 @@ def make_brainstorm(
     check_languages(recipe.generate.brainstorm)
     sets = evaluation_sets(recipe, held_out)
     lists = write_tasks(run, recipe, llm)
+    llm.make_room_for(recipe.retriever)
     tasks = keep_tasks(run, recipe, lists)
     written = write_examples(run, recipe, tasks, llm)
     return keep_examples(run, recipe, written, sets)

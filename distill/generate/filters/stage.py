@@ -1,7 +1,6 @@
 """The stage `queries`: of what was parsed, the queries that pass the recipe's filters, the best
 draw of each."""
 
-from collections.abc import Callable
 from typing import Any
 
 from distill.errors import UserError
@@ -24,8 +23,8 @@ from distill.generate.filters.screen import (
     filters_of_rows,
 )
 from distill.generate.filters.seeds import Corpus, draws_of
+from distill.llm.lazy import LazyLLM
 from distill.llm.load import identity as llm_identity
-from distill.llm.protocol import LLM
 from distill.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 from distill.retrieve.corpus import identity as retriever_identity
@@ -40,7 +39,7 @@ def make_queries(
     recipe: Recipe,
     passages: Stage,
     parsed: Stage,
-    llm: Callable[[], LLM],
+    llm: LazyLLM,
     held_out: Stage | None,
 ) -> Stage:
     """Filter the parsed queries, shard by shard. What is left out is counted by its reason and kept
@@ -69,11 +68,13 @@ def _make(
     inputs: list[Stage],
     sets: list[EvaluationSet],
     prompt: Prompt | None,
-    llm: Callable[[], LLM],
+    llm: LazyLLM,
 ) -> Stage:
     passages, parsed = inputs
     filters = recipe.generate.filters
     known = Decontaminator(sets, filters.decontaminate_words) if sets else None
+    if prompt is None and _retrieves(recipe):
+        llm.make_room_for(recipe.retriever)
     engine = llm() if prompt is not None else None
     before = dict(engine.tokens) if engine else {}
     retriever, depth = recipe.retriever, _depth(recipe)

@@ -11,6 +11,7 @@ from tiny import TEXTS
 
 from distill.errors import UserError
 from distill.generate.filters import make_queries
+from distill.llm.lazy import LazyLLM
 from distill.llm.transformers_engine import TransformersEngine
 from distill.prompts import CONTINUATION
 from distill.relabel.candidates import make_candidates
@@ -27,7 +28,7 @@ def make(tmp_path):
     def work(rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never") -> Stage:
         with Run(tmp_path / name, overwrite) as run:
             stages = prepare(run, [PASSAGES[:5], PASSAGES[5:]], rows)
-            return make_queries(run, settings, *stages, llm, held_out)
+            return make_queries(run, settings, *stages, LazyLLM(llm, served=True), held_out)
 
     return work
 
@@ -147,7 +148,7 @@ def _live(folder, deaths):
     Stage._commit = deadly
     with Run(folder) as run:
         stages = prepare(run, [PASSAGES], many())
-        make_queries(run, recipe(generate={"filters": BOTH}), *stages, no_llm, None)
+        make_queries(run, recipe(generate={"filters": BOTH}), *stages, LazyLLM(no_llm), None)
 
 
 @pytest.mark.slow
@@ -167,7 +168,9 @@ def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
     assert codes == [-signal.SIGKILL] * 6 + [0]
     with Run(tmp_path / "cut") as run:
         stages = prepare(run, [PASSAGES], many())
-        stage = make_queries(run, recipe(generate={"filters": BOTH}), *stages, no_llm, None)
+        stage = make_queries(
+            run, recipe(generate={"filters": BOTH}), *stages, LazyLLM(no_llm), None
+        )
     assert tables(stage) == whole
 
 

@@ -1,0 +1,31 @@
+"""What a person sees whose engine ended, and not the input."""
+
+import pickle
+
+import pytest
+
+from distill import cli
+from distill.errors import EngineFailure
+
+FAILURE = EngineFailure("model 'm'", "vLLM's process ended", "a smaller llm.gpu_memory helps")
+
+
+def test_an_engine_that_failed_is_told_in_plain_words(monkeypatch, capsys):
+    def fail(**settings):
+        raise FAILURE
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    told = capsys.readouterr().err
+    assert "model 'm': vLLM's process ended" in told
+    assert "a smaller llm.gpu_memory helps" in told
+    assert "the same command continues" in told
+    assert "Traceback" not in told
+
+
+def test_it_crosses_a_process_border_whole():
+    again = pickle.loads(pickle.dumps(FAILURE))  # noqa: S301 (our own bytes)
+    assert (again.where, again.what, again.remedy) == (FAILURE.where, FAILURE.what, FAILURE.remedy)
+    assert str(again) == str(FAILURE)
