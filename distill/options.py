@@ -15,18 +15,6 @@ from distill.recipe import ALL_TOKENS, Dtype, Embedder, Recipe, load_recipe
 from distill.run import Overwrite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class LocalPath(click.ParamType):
-    """A path on this machine; ~ is the home of whoever calls."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return value if isinstance(value, Path) else user_path(str(value))
-
-
-PATH = LocalPath()
 Side = Literal["query", "document"]
 _MOST_TOKENS = 8192
 """Of a text that a server embeds."""
@@ -46,7 +34,21 @@ class _Text(click.ParamType):
         return str(value)
 
 
+class _LocalPath(click.ParamType):
+    """A file or folder of this machine, ~ being one's home."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not str(value).strip():
+            self.fail("is empty: name a file or folder.", param, ctx)
+        if "://" in str(value):
+            self.fail(f"{value} is an address: name a file or folder of this machine.", param, ctx)
+        return user_path(str(value))
+
+
 TEXT = _Text()
+PATH = _LocalPath()
 
 
 def _device(context: click.Context, option: click.Parameter, device: str | None) -> str | None:

@@ -107,3 +107,45 @@ def test_an_error_reaches_any_terminal(tmp_path):
     )
     assert done.returncode == 2, done.stderr
     assert b"\\u6ca1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(
+            arguments,
+            says,
+            id=name,
+            marks=pytest.mark.bad_input("path", name, f"exit code 2: {says}"),
+        )
+        for name, arguments, says in [
+            ("corpus --run FILE", ["corpus", "--run", "file"], "file: is in the way"),
+            ("corpus --run FILE/x", ["corpus", "--run", "file/x"], "a folder is expected"),
+            ("corpus --run '300 letters'", ["corpus", "--run", "n" * 300], "longer than the disk"),
+            ("corpus --run ''", ["corpus", "--run", ""], "is empty"),
+            ("corpus --run s3://b/x", ["corpus", "--run", "s3://b/x"], "is an address"),
+            ("corpus --run ~nobody/x", ["corpus", "--run", "~nobody-here/x"], "not known here"),
+            ("report '300 letters'", ["report", "n" * 300], "longer than the disk"),
+            ("run FOLDER", ["run", "folder"], "is a folder, not a file"),
+        ]
+    ],
+)
+def test_a_path_that_cannot_be_ends_with_exit_code_2(
+    tmp_path, monkeypatch, capsys, arguments, says
+):
+    import distill.cli
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "docs.jsonl").write_text('{"text": "one two three four five six"}\n')
+    if arguments[0] == "corpus":
+        arguments = [*arguments, "--path", "docs.jsonl"]
+    monkeypatch.setattr(sys, "argv", ["distill", *arguments])
+    monkeypatch.setattr(distill.cli, "configure_logging", lambda: None)
+    monkeypatch.setattr(distill.cli, "end_soon_after_sigterm", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        distill.cli.main()
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs.jsonl", "file", "folder"]

@@ -56,8 +56,17 @@ def _load(where: str, name: str, config: str | None, split: str) -> datasets.Dat
             "the hub cannot be reached and the dataset is not in its cache",
             "connect to the hub once, or set corpus.path to a local copy",
         ) from None
-    except (ValueError, FileNotFoundError, datasets.exceptions.DatasetGenerationError) as fault:
-        said = str(fault).strip().splitlines()[0] if "://" not in str(fault) else ""
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        TypeError,
+        ValueError,
+        datasets.exceptions.DatasetGenerationError,
+    ) as fault:
+        lines = str(fault).strip().splitlines() or [""]
+        said = lines[0][:300] if "://" not in str(fault) else ""
         raise UserError(
             where,
             f"cannot be loaded: {said or type(fault).__name__}",

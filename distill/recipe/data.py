@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from distill.recipe.section import Section, Width, Word
+from distill.recipe.section import LocalPath, Section, Width, Word
 
 
 class Corpus(Section):
     source: Literal["beir", "jsonl", "parquet", "dataset", "docstrings"] = "jsonl"
-    path: str | None = None
+    path: LocalPath | None = None
     """beir: a folder with corpus.jsonl; jsonl, parquet: a file or a folder of files."""
-    dataset: str | None = None
+    dataset: Word | None = None
     """A Hugging Face dataset, `owner/name`, read where `path` is not given."""
     config: str | None = None
     """The dataset's configuration."""
@@ -40,7 +40,7 @@ class Evaluate(Section):
     that `corpus.held_out` keeps back."""
     benchmarks: list[Word] = []
     """mteb's benchmarks, such as MTEB(eng, v2): all their tasks."""
-    task_data: str | None = None
+    task_data: LocalPath | None = None
     """A folder of offline copies, one sub-folder a task; absent: mteb reads the hub."""
     instructions: bool = True
     """Whether models that were trained with instructions, or published so, are told each task; a
@@ -53,7 +53,7 @@ class Evaluate(Section):
     """forms in which its vectors are stored;"""
     asymmetric: bool = False
     """and its queries over documents that the teacher embeds."""
-    published: list[Word] = []
+    published: list[LocalPath] = []
     """Files or folders of results in mteb's format, each a column beside the run's models;"""
     accept_versions: bool = False
     """also where another version of mteb has written them."""

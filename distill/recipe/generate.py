@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section, Word
+from distill.recipe.section import LocalPath, Section, Word
 
 Method = Literal["fret", "custom", "brainstorm", "labelled"]
 Group = Literal["short-long", "long-short", "short-short", "long-long", "sts", "bitext"]
@@ -89,7 +89,7 @@ class Brainstorm(Section):
 class LabelledSet(Section):
     """A labelled set whose rows become triples of the same and another label (Gecko, section 4)."""
 
-    path: str
+    path: LocalPath
     """A .tsv, .csv, .jsonl or .parquet file, relative to the recipe."""
     kind: Literal["classification", "nli"] = "classification"
     text_column: str = "text"

@@ -26,7 +26,7 @@ from distill.recipe.train import Train
 
 
 class Recipe(Section):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)
     seed: Seed = 13
     corpus: Corpus = Corpus()
     llm: LanguageModel = LanguageModel()

@@ -17,6 +17,15 @@ def _check_device(device: str) -> str:
 
 Device = Annotated[str, AfterValidator(_check_device)]
 """The form alone: whether the machine has it is for `devices.choose_device` to say."""
+
+
+def _check_local(path: str) -> str:
+    if "://" in path:
+        raise ValueError(f"{path[:80]!r} is an address: name a file or folder of this machine")
+    return path
+
+
+LocalPath = Annotated[str, AfterValidator(_check_local)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What numpy and torch both take."""
 Width = Annotated[int, Field(gt=0)]
