@@ -2,13 +2,17 @@
 kill in the middle of a corpus.
 
 mteb's own cache has a folder for each task, keeps all in memory and writes its index when a whole
-corpus is done; `distill.retrieve.vectors` is addressed by a list of texts, not by one. Hence two
-files that only grow: `vectors.bin`, rows of float32, and `digests.bin`, 64 bits of each row's text.
-A row is there once its digest is, which is written last; what a kill left beyond that is cut off
-before the next row is added.
+corpus is done; `distill.retrieve.vectors` is addressed by a list of texts, not by one. Hence three
+files that only grow: `vectors.bin`, rows of float32, `sums.bin`, a checksum of each row and its
+digest, and `digests.bin`, 64 bits of each row's text. A row is there once its digest is, which is
+written last; what a kill left beyond that is cut off before the next row is added.
+
+Rows are compared with their checksums once, when a process first sees them. One that differs is
+given up, for good, and its text is encoded again.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +21,17 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from distill.files import explain_os_error
 from distill.retrieve.encoder import Vectors
 from distill.run import fingerprint, write_json
 
 Digests = NDArray[np.uint64]
+
+_NO_SUM = 0
+"""In the place of a checksum: of a row that was added before there were any."""
+_GIVEN_UP = 2**64 - 1
+_ROWS_AT_ONCE = 4096
+_log = logging.getLogger(__name__)
 
 
 class VectorCache:
@@ -58,10 +69,16 @@ class VectorCache:
         return first[~self._have(digests[first])]
 
     def add(self, digests: Digests, vectors: Vectors) -> None:
-        """Commit a block of rows: (n,) digests, each once, and (n, dimensions) vectors."""
+        """Commit a block of rows: (n,) digests, each once, and (n, dimensions) vectors.
+
+        Raises:
+            UserError: if the disk is full or refuses them.
+        """
         with self._lock:
-            rows = self._whole_rows()
-            self._append("vectors.bin", rows * self._row_bytes, vectors.astype("<f4").tobytes())
+            rows, stored = self._whole_rows(), vectors.astype("<f4")
+            self._append("vectors.bin", rows * self._row_bytes, stored.tobytes())
+            sums = _sums(digests, stored)
+            self._append("sums.bin", rows * 8, sums.astype("<u8").tobytes())
             self._append("digests.bin", rows * 8, digests.astype("<u8").tobytes())
         self._refresh()
 
@@ -96,16 +113,63 @@ class VectorCache:
         rows = self._whole_rows()
         if rows == self._seen:
             return
-        added = np.fromfile(
-            self.folder / "digests.bin", "<u8", rows - self._seen, offset=8 * self._seen
-        ).astype(np.uint64)
-        digests, first = np.unique(added, return_index=True)
+        added = self._numbers("digests.bin", self._seen, rows)
+        whole = np.flatnonzero(self._are_whole(added, self._seen))
+        digests, first = np.unique(added[whole], return_index=True)
         new = ~self._have(digests)
-        digests, first = digests[new], first[new]
+        digests, first = digests[new], whole[first[new]]
         places = np.searchsorted(self._digests, digests)
         self._digests = np.insert(self._digests, places, digests)
         self._rows = np.insert(self._rows, places, first + self._seen)
         self._seen = rows
+
+    def _are_whole(self, digests: Digests, start: int) -> NDArray[np.bool_]:
+        """Which of the rows from `start` on are as they were written."""
+        whole = np.ones(len(digests), bool)
+        before = self._numbers("sums.bin", start, start + len(digests))
+        sums = before.copy()
+        for first in range(0, len(digests), _ROWS_AT_ONCE):
+            place = slice(first, min(first + _ROWS_AT_ONCE, len(digests)))
+            vectors = self._vectors(start + place.start, start + place.stop)
+            computed = _sums(digests[place], vectors)
+            unknown = sums[place] == _NO_SUM
+            usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+            whole[place] = np.where(unknown, usable, sums[place] == computed)
+            sums[place] = np.where(unknown & usable, computed, sums[place])
+        damaged = ~whole & (sums != _GIVEN_UP)
+        sums[damaged] = _GIVEN_UP
+        if damaged.any():
+            _log.warning(
+                "%s: %d of its %d vectors are damaged, and are computed again",
+                self.folder,
+                damaged.sum(),
+                len(digests),
+            )
+        if not np.array_equal(sums, before):
+            self._note(start, sums)
+        return whole
+
+    def _note(self, start: int, sums: Digests) -> None:
+        """Write down the checksums of rows that had none, and which rows are given up."""
+        path = self.folder / "sums.bin"
+        with self._lock, path.open("r+b" if path.exists() else "w+b") as file:
+            file.seek(8 * start)
+            file.write(sums.astype("<u8").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _numbers(self, name: str, start: int, end: int) -> Digests:
+        """Numbers of rows; 0 for those beyond the end of the file."""
+        found = np.zeros(end - start, np.uint64)
+        if self._size(name) > 8 * start:
+            read = np.fromfile(self.folder / name, "<u8", end - start, offset=8 * start)
+            found[: len(read)] = read
+        return found
+
+    def _vectors(self, start: int, end: int) -> Vectors:
+        file, count = self.folder / "vectors.bin", (end - start) * self.dimensions
+        flat = np.fromfile(file, "<f4", count, offset=start * self._row_bytes)
+        return flat.reshape(end - start, self.dimensions)
 
     def _whole_rows(self) -> int:
         return min(self._size("digests.bin") // 8, self._size("vectors.bin") // self._row_bytes)
@@ -115,14 +179,27 @@ class VectorCache:
         return path.stat().st_size if path.exists() else 0
 
     def _append(self, name: str, start: int, data: bytes) -> None:
-        with (self.folder / name).open("ab") as file:
-            file.truncate(start)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        path = self.folder / name
+        try:
+            with path.open("ab") as file:
+                file.truncate(start)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as fault:
+            raise explain_os_error(fault, path, start + len(data)) from fault
 
 
 def digests_of(texts: Sequence[str]) -> Digests:
     """64 bits of each text."""
     each = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(each), "<u8").astype(np.uint64)
+
+
+def _sums(digests: Digests, vectors: Vectors) -> Digests:
+    """64 bits of each row and its digest; never one of the two numbers that mean something else."""
+    hashes = b"".join(
+        hashlib.blake2b(digest.tobytes() + vector.tobytes(), digest_size=8).digest()
+        for digest, vector in zip(digests.astype("<u8"), vectors.astype("<f4"), strict=True)
+    )
+    return np.frombuffer(hashes, "<u8").astype(np.uint64).clip(1, _GIVEN_UP - 1)

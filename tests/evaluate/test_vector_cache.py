@@ -73,3 +73,51 @@ def test_another_prompt_is_another_cache(cache):
     other = VectorCache(cache.folder.parent, IDENTITY | {"prompt": ""}, 3)
     assert len(other) == 0
     assert other.folder != cache.folder
+
+
+def overwrite(file, place: int, data: bytes) -> None:
+    changed = bytearray(file.read_bytes())
+    changed[place : place + len(data)] = data
+    file.write_bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "data", "lost"),
+    [
+        ("vectors.bin", 3 * 12, b"\xff", [3]),
+        ("vectors.bin", 5 * 12, bytes(24), [5, 6]),
+        ("digests.bin", 7 * 8, bytes(8), [7]),
+        ("sums.bin", 9 * 8, b"\x01" * 8, [9]),
+    ],
+    ids=["flipped", "zeros", "digest", "checksum"],
+)
+@pytest.mark.bad_input("damage", "an evaluation's vectors changed", "computed again, said")
+def test_a_row_that_was_changed_is_absent_and_added_again(cache, name, place, data, lost, caplog):
+    overwrite(cache.folder / name, place, data)
+    after = reopened(cache)
+    assert after.absent(DIGESTS[:12]).tolist() == lost
+    assert f"{len(lost)} of its 12 vectors are damaged" in caplog.text
+    after.add(DIGESTS[lost], VECTORS[lost])
+    caplog.clear()
+    again = reopened(cache)
+    assert np.array_equal(again.take(DIGESTS[:12]), VECTORS[:12])
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["vectors.bin", "sums.bin", "digests.bin"])
+def test_a_file_that_was_cut_loses_the_rows_beyond(cache, name):
+    file = cache.folder / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 + 1])
+    after = reopened(cache)
+    absent = after.absent(DIGESTS)
+    after.add(DIGESTS[absent], VECTORS[absent])
+    assert np.array_equal(reopened(cache).take(DIGESTS), VECTORS)
+
+
+def test_rows_of_before_there_were_checksums_go_on_unless_they_can_be_no_vectors(cache, caplog):
+    (cache.folder / "sums.bin").unlink()
+    overwrite(cache.folder / "vectors.bin", 2 * 12, bytes(12))
+    overwrite(cache.folder / "vectors.bin", 4 * 12, np.float32(np.nan).tobytes())
+    assert reopened(cache).absent(DIGESTS[:12]).tolist() == [2, 4]
+    overwrite(cache.folder / "vectors.bin", 6 * 12, b"\x01")  # by now it has a checksum
+    assert reopened(cache).absent(DIGESTS[:12]).tolist() == [2, 4, 6]
