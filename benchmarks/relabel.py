@@ -182,7 +182,7 @@ def main() -> None:
             *stages, found = prepare(run, recipe, own, encoder)
             asked = {row["query_id"]: row["query"] for row in stages[1].rows(QUERIES)}
             some = sorted(asked)[:sampled]
-            words = recipe.generate.max_passage_words
+            words = recipe.relabel.max_passage_words
             pairs = [
                 (
                     r["query_id"],

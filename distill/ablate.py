@@ -17,7 +17,7 @@ from rich.table import Table
 from distill.errors import UserError
 from distill.evaluate.contender import open_contender
 from distill.evaluate.evaluate import TaskScore, load_data, score_tasks, task_mark
-from distill.evaluate.significance import differences
+from distill.evaluate.significance import seed_differences
 from distill.evaluate.stage import given_tasks, tasks_of
 from distill.evaluate.summary import SCHEMA, metric_label
 from distill.pipeline import Job
@@ -38,19 +38,6 @@ class Arm(NamedTuple):
     @property
     def by_seed(self) -> list[float]:
         return [mean(task.score for task in of_seed) for of_seed in self.scores]
-
-    def mean_scores(self) -> list[TaskScore]:
-        """Each item's mean over the seeds."""
-        return [_mean(of_task) for of_task in zip(*self.scores, strict=True)]
-
-
-def _mean(of_task: Sequence[TaskScore]) -> TaskScore:
-    one = of_task[0]
-    score = mean(of.score for of in of_task)
-    # Of some metrics there are no values of single items: then with no seed.
-    items = one.by_item if all(of.by_item for of in of_task) else {}
-    by_item = {item: mean(of.by_item[item] for of in of_task) for item in items}
-    return TaskScore(one.task, one.category, one.metric, score, by_item)
 
 
 def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
@@ -107,12 +94,12 @@ def _student_and_base(
 
 def cells(arms: Sequence[Arm]) -> list[list[str]]:
     """A row an arm: mean over seeds, each seed, their standard deviation, and the difference from
-    the first arm over items (queries, texts), each the mean of its seeds, by the paired bootstrap
-    and permutation test. Where a task has no values of single items there is no interval."""
-    first = arms[0].mean_scores()
+    the first arm, with an interval over items (queries, texts, pairs of texts) and seeds. Where
+    a task has no values of single items there is no interval."""
+    first = arms[0].scores
     rows = []
     for number, arm in enumerate(arms):
-        gap = differences(arm.mean_scores(), first)["overall"] if number else None
+        gap = seed_differences(arm.scores, first) if number else None
         sure = gap is not None and gap["low"] is not None
         seeds = arm.by_seed
         rows.append(

@@ -101,8 +101,12 @@ class Job:
         self, number: int, recipe: Recipe, passages: Stage, queries: Stage, examples: list[Stage]
     ) -> Recipe:
         """Relabel and train in a run of its own inside this one, `round-N`; the recipe with the
-        student that came of it as retriever. The student puts its own prompt before a query."""
+        student that came of it as retriever, which is told each query's task as it was in
+        training."""
         folder = self.run.folder / f"round-{number}"
+        of_seeds = number == 1 and recipe.relabel.first_round == "seed"
+        rule = recipe.relabel.of_seeds() if of_seeds else recipe.relabel
+        here = recipe.model_copy(update={"relabel": rule})
         with processes.main_first():
             folder.mkdir(exist_ok=True)
             # The corpus' vectors are addressed by their content: one store serves all rounds.
@@ -111,9 +115,9 @@ class Job:
                 (folder / "vectors").symlink_to(Path("..") / "vectors")
         with Run(folder, self.run.overwrite) as run:
             with processes.main_first():
-                labels, chosen = relabel(run, recipe, passages, queries, self.llm, self.judged)
+                labels, chosen = relabel(run, here, passages, queries, self.llm, self.judged)
             self.llm.close()
-            _train(run, recipe, passages, [chosen, *examples], labels)
+            _train(run, here, passages, [chosen, *examples], labels)
         student = {
             "model": str(folder / "student"),
             "query_template": "{query}",

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from distill.errors import UserError
 from distill.models import revision
 from distill.pipeline import Job
 from distill.recipe import load_recipe
 from distill.run import Run, open_stage, read_json
+from distill.tables import EXAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +62,27 @@ def test_a_run_of_rounds_that_was_moved_continues(run, recipe_file, tmp_path, re
         Job(again, recipe(recipe_file)).relabel()
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "moved").rglob("*.parquet")}
     assert after == before
+
+
+def test_a_first_round_of_seeds_judges_nothing(recipe_file, tmp_path):
+    """Gecko's initial embedder learns each query with the passage that it was written from."""
+    options = ["relabel.rounds=2", "relabel.first_round=seed", "relabel.rankers=[ql, retriever]"]
+    options.append("student.query_template='task: {task} | query: {query}'")
+    with Run(tmp_path / "run") as run:
+        Job(run, load_recipe(recipe_file, options)).relabel()
+    first = tmp_path / "run" / "round-1"
+    assert not list(first.glob("judgements-*"))
+    rows = open_stage(first / "examples").rows(EXAMPLES)
+    assert all(row["positive_id"] == row["seed_id"] and not row["negatives"] for row in rows)
+    assert manifest(tmp_path / "run", "judgements-ql")["complete"]
+
+
+@pytest.mark.bad_input(
+    "recipe", "a first round of seeds without a second", "refused, naming the key"
+)
+def test_a_first_round_needs_a_second(recipe_file):
+    with pytest.raises(UserError, match=r"relabel\.rounds: 2"):
+        load_recipe(recipe_file, ["relabel.first_round=seed"])
+    soft = ["relabel.first_round=seed", "relabel.rounds=2", "train.objective={kl: 1.0}"]
+    with pytest.raises(UserError, match="judges nothing"):
+        load_recipe(recipe_file, [*soft, "train.kl={scores: rrf}"])

@@ -91,7 +91,7 @@ def listed(given: Given, sample: Sample, size: int) -> Each:
 
 def _texts(given: Given, sample: Sample) -> tuple[list[str], list[str]]:
     """The sample's passages as they are judged, and its queries."""
-    words = given.recipe.generate.max_passage_words
+    words = given.recipe.relabel.max_passage_words
     passages = [as_data(passage_text(one.passage), words) for one in sample.asked]
     queries = _queries(given, sample) or [as_data(text, _FIRST_WORDS) for text in passages]
     return passages, queries

@@ -34,10 +34,12 @@ def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
 def earlier_rounds(given: Given, lines: list[Line]) -> list[Line]:
     """The lines of the rounds before the last, each a relabelling and a training of its own. The
     student that retrieves in a later round embeds the corpus anew."""
+    of_seeds = given.recipe.relabel.first_round == "seed"
     return [
         replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
         for number in range(1, given.recipe.relabel.rounds)
         for line in lines
+        if number > 1 or not (of_seeds and line.stage.startswith("judgements"))
     ]
 
 

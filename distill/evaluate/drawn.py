@@ -38,6 +38,20 @@ def mean_of(drawn: Sequence[Drawn]) -> Drawn:
     return Drawn(mean(observed), _mean_by_number(bootstrap), _mean_by_number(flipped))
 
 
+def of_seeds(drawn: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
+    """Of a mean over seeds whose items were drawn alike: each number of the bootstrap is of as many
+    seeds, drawn with replacement."""
+    observed, bootstrap, flipped = zip(*drawn, strict=True)
+    count = min(map(len, bootstrap))
+    values = np.stack([draws[:count] for draws in bootstrap])
+    chosen = rng.integers(0, len(drawn), values.shape)
+    return Drawn(
+        mean(observed),
+        np.take_along_axis(values, chosen, axis=0).mean(axis=0),
+        _mean_by_number(flipped),
+    )
+
+
 def _mean_by_number(drawn: Sequence[Values]) -> Values:
     count = min(map(len, drawn))
     found: Values = np.mean([values[:count] for values in drawn], axis=0)

@@ -43,6 +43,37 @@ def differences(
     return {"overall": _overall(tasks, [*by_task.values()]), "tasks": tasks}
 
 
+def seed_differences(
+    ours: Sequence[Sequence[TaskScore]], theirs: Sequence[Sequence[TaskScore]], seed: int = 0
+) -> Difference:
+    """Ours - theirs, the mean over tasks and over the seeds that both were trained with, a list of
+    scores each; the n-th of ours is beside the n-th of theirs, or beside their only one.
+
+    The interval is of a bootstrap that draws items and seeds: items within their task as
+    `differences` does, the same ones for all seeds, and as many seeds as there are, with
+    replacement. With one seed it is that of items alone. `p` is of swaps of items, in all seeds
+    together: that the seeds happened to fall so is not in it. Without values of single items on
+    some task there is the difference alone.
+    """
+    count = max(len(ours), len(theirs))
+    pairs = [
+        (mine, their)
+        for n in range(count)
+        for mine, their in [(ours[n % len(ours)], {s.task: s for s in theirs[n % len(theirs)]})]
+    ]
+    rng = np.random.default_rng([seed, count])
+    each, by_task = [], []
+    for number, task in enumerate(score.task for score in ours[0]):
+        of_task = [(mine[number], their[task]) for mine, their in pairs]
+        each.append(mean(mine.score - their.score for mine, their in of_task))
+        draws = [_draw(mine, their, seed) for mine, their in of_task]
+        known = [draw for draw in draws if draw is not None]
+        if len(known) == count:
+            by_task.append(drawn.of_seeds(known, rng))
+    whole = len(by_task) == len(each)
+    return _difference(mean(each), drawn.mean_of(by_task) if whole else None)
+
+
 def _overall(tasks: Mapping[str, Difference], by_task: Sequence[Drawn | None]) -> Difference:
     each = [of["difference"] for of in tasks.values() if of["difference"] is not None]
     if len(each) < len(tasks):

@@ -117,7 +117,8 @@ class VLLMEngine:
             raise UserError(
                 where,
                 f"has {longest} tokens with its continuation, the model takes {self._longest}",
-                "shorten generate.max_passage_words, or raise llm.max_model_tokens",
+                "lower generate.max_passage_words and relabel.max_passage_words, or raise "
+                "llm.max_model_tokens",
             )
         return prefix, several
 

@@ -1,6 +1,6 @@
 """The `generate` section: methods, prompts, few-shot examples and filters."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -62,6 +62,9 @@ class Custom(Section):
     default_task: str = "Given a query, find the passages that answer it."
 
 
+Share = Annotated[float, Field(gt=0)]
+
+
 class Brainstorm(Section):
     """Two-step synthesis without a corpus (E5-Mistral, section 3.1)."""
 
@@ -76,7 +79,11 @@ class Brainstorm(Section):
     tasks_per_call: int = Field(20, gt=0)
     """and the tasks that each asks for."""
     examples: int = Field(500, gt=0)
-    """Examples written in all, spread evenly over groups and their tasks."""
+    """Examples written in all, spread over the groups by `shares` and evenly over a group's
+    tasks."""
+    shares: dict[Group, Share] = {}
+    """How many examples a group has beside the others, 1 where it is not named (E5-Mistral:
+    short-long 167, long-short 122, sts 99, bitext 89, long-long 17, short-short 13)."""
     same_task: float = Field(0.9, gt=0, le=1)
     """Tasks whose embeddings (the recipe's retriever) are as similar as this count once."""
     languages: list[Word] = Field(["English"], min_length=1)

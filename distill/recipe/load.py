@@ -58,11 +58,25 @@ class Recipe(Section):
         if self.teacher.model is None and any(o.needs_teacher_vectors for o in objectives):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         self._check_soft_labels()
+        self._check_first_round()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if self.corpus.held_out and self.corpus.source != "docstrings":
             raise ValueError("corpus.held_out: only the docstrings source can hold objects out")
         return self
+
+    def _check_first_round(self) -> None:
+        if self.relabel.first_round == "relabelled":
+            return
+        if self.relabel.rounds == 1:
+            raise ValueError("relabel.first_round seed: there is one round; set relabel.rounds: 2")
+        for train in self.train.in_stages().values():
+            for term in ("kl", "margin_mse"):
+                if getattr(train.objective, term) and getattr(train, term).scores != "teacher":
+                    raise ValueError(
+                        f"relabel.first_round seed judges nothing, and train.objective.{term} "
+                        "learns what was judged"
+                    )
 
     def _check_soft_labels(self) -> None:
         """Temperatures are of scores on a known scale: which likelihood the labels hold, and which

@@ -29,6 +29,9 @@ class Relabel(Section):
     prompt_grade: str = "prompts/grade.jinja"
     """In the place of prompt_rc and prompt_graded where a server gives no log-probabilities: a
     grade in words."""
+    max_passage_words: int = Field(300, gt=0)
+    """So much of a passage the LLM judges by, at most. More than it need read to write a query: the
+    answer may stand further down."""
     fused: bool = False
     """ql and rc in one pass: both are read off prompt_rc, which ends in query and verdict."""
     top_k: int = Field(20, ge=2)
@@ -54,6 +57,10 @@ class Relabel(Section):
     rounds: int = Field(1, ge=1)
     """In each round but the last a student is trained on the examples, and retrieves for the next
     (Gecko: retrieval by the embedder itself)."""
+    first_round: Literal["relabelled", "seed"] = "relabelled"
+    """What the first of several rounds trains on: relabelled: examples as in the last round; seed:
+    each query with the passage that it was written from and no hard negative, which needs no judge
+    (Gecko's initial embedder, section 3.2)."""
 
     positive: Literal["first", "margin", "seed"] = "first"
     """first: the first by fusion (Gecko); margin: the first, unless it leads the seed by less than
@@ -117,6 +124,11 @@ class Relabel(Section):
                 "graded"
             )
         return self
+
+    def of_seeds(self) -> "Relabel":
+        """The settings of a round that judges nothing."""
+        kept = {key: getattr(self, key) for key in ("top_k", "shard_size", "block")}
+        return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **kept)
 
     @property
     def judges(self) -> list[Judge]:

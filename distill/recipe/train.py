@@ -1,6 +1,6 @@
 """The section `train`: how it is trained."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,6 +12,7 @@ OF_THE_WHOLE = (
     "seed",
     "device",
     "dtype",
+    "base_dtype",
     "kernel",
     "checkpoint_steps",
     "trackers",
@@ -55,10 +56,14 @@ class Validation(Section):
 
 
 class Train(Section):
+    newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype"})
+
     epochs: float = Field(1.0, gt=0, le=10_000)
     batch_size: int = Field(32, gt=1)
     """Rows a step; several processes have it between them, and take the steps that one takes."""
     learning_rate: float = Field(2e-4, gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0)
+    """Of AdamW, for all weights but biases and norms (E5-Mistral: 0.1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
@@ -106,6 +111,10 @@ class Train(Section):
     device: Device | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the matrix products; weights stay in float32. auto: as for the LLM."""
+    base_dtype: Literal["float32", "auto"] = "float32"
+    """Of the frozen weights under a student.lora. auto: bfloat16 where the matrix products are
+    computed in it, which halves what a large model takes; what is trained, and the student that is
+    saved, are float32 in either case."""
     kernel: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """What computes attention in training; null: what transformers takes by itself, sdpa mostly.
     flash_attention_2 needs a GPU, the package flash-attn and half precision."""

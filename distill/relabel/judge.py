@@ -55,7 +55,7 @@ def make_judgements(
     before = dict(engine.tokens) if engine else {}
     layout = Layout(candidates, rule.block, rule.shard_size)
     blocks = Blocks(layout, queries, passages)
-    max_words = None if engine is None else recipe.generate.max_passage_words
+    max_words = None if engine is None else rule.max_passage_words
     with closing(JudgedPairs(judged)) as known:
         turn = known.begin(stage)
 

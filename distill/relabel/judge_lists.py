@@ -51,7 +51,7 @@ def make_list_judgements(
             texts_of_queries = {asked[i]["query_id"]: asked[i]["query"] for i in places}
             lists = by_query(read_shard(CANDIDATES, paths[number]))
             texts = texts_of(passages.folder, {row["passage_id"] for of in lists for row in of})
-            cut = {id_: as_data(t, recipe.generate.max_passage_words) for id_, t in texts.items()}
+            cut = {id_: as_data(t, rule.max_passage_words) for id_, t in texts.items()}
             counts: Counter[str] = Counter()
             place = Place(turn, number)
             judge = partial(

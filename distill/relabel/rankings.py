@@ -55,7 +55,7 @@ def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
     settings: dict[str, object] = {
         "llm": identity(recipe.llm),
         "prompt": _prompt(name, recipe).source,
-        "max_passage_words": recipe.generate.max_passage_words,
+        "max_passage_words": rule.max_passage_words,
         "version": 2,
     }
     if name == "listwise":

@@ -1,21 +1,29 @@
 """Low-rank adaptation (arXiv 2106.09685) of the transformer, by peft."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from distill.errors import UserError
 from distill.recipe.student import Lora
 from distill.student.encoder import first_transformer
 
 
-def add_lora(model: SentenceTransformer, lora: Lora, seed: int) -> None:
+def add_lora(
+    model: SentenceTransformer, lora: Lora, seed: int, base: torch.dtype = torch.float32
+) -> None:
     """Freeze the transformer and put trained matrices beside its linear layers, in place. What
     comes after it (a dense layer, latent attention) is trained as ever. The vectors stay what they
     were.
+
+    Args:
+        base: of the frozen weights. What is trained is float32, and so is what the transformer
+            gives to the modules behind it.
 
     Raises:
         UserError: if the transformer has none of the layers named.
@@ -39,16 +47,25 @@ def add_lora(model: SentenceTransformer, lora: Lora, seed: int) -> None:
                 f"cannot be adapted in a {type(transformer).__name__}: {fault}",
                 "name linear layers, such as q_proj and v_proj, or null for all",
             ) from fault
+    if base != torch.float32:
+        for weight in transformer.parameters():
+            if not weight.requires_grad:
+                weight.data = weight.data.to(base)
+        first_transformer(model).register_forward_hook(_in_float32)
     # An adapter's file names the model that it is for.
     config.base_model_name_or_path = str(Path(str(transformer.name_or_path)).resolve())
+
+
+def _in_float32(_: nn.Module, __: Any, features: dict[str, Any]) -> dict[str, Any]:
+    return features | {"token_embeddings": features["token_embeddings"].float()}
 
 
 def finish_lora(model: SentenceTransformer, lora: Lora) -> None:
     """After training: make `merged` matrices part of the layers, in place, so that the model is an
     ordinary one. An adapter stays what it is, and saves as such."""
+    transformer = first_transformer(model).model.float()
     if lora.save == "adapter":
         return
-    transformer = first_transformer(model).model
     for name, module in list(transformer.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)

@@ -24,6 +24,12 @@ def check_sharded(train: Train, with_projection: bool) -> None:
     """
     if not processes.sharded():
         return
+    if train.base_dtype != "float32":
+        raise UserError(
+            f"train.base_dtype {train.base_dtype}",
+            "keeps frozen weights apart from trained ones, which FSDP spreads together",
+            "set it to float32: each process has its part of the weights alone",
+        )
     if train.infonce.learn_temperature and train.objective.infonce:
         raise _along("train.infonce.learn_temperature", "set it to false")
     if train.objective.align and with_projection:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
 
 from distill import processes
+from distill.devices import torch_dtype
 from distill.errors import UserError
 from distill.recipe import Recipe, Train
 from distill.recipe.train import HOW_FAST
@@ -127,13 +129,26 @@ def _as_many_processes(work: Path) -> None:
 
 
 def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
-    model = load_sentence_model(base.folder, recipe.train.device)
+    frozen = _dtype_of_base(recipe)
+    # Frozen weights that are to be halved are never whole on a GPU.
+    model = load_sentence_model(
+        base.folder, recipe.train.device if frozen == torch.float32 else "cpu"
+    )
     check_attention(first_transformer(model), recipe.student)
     if recipe.student.lora is not None:
-        add_lora(model, recipe.student.lora, recipe.seed)
+        add_lora(model, recipe.student.lora, recipe.seed, frozen)
+        model.to(device_of(recipe.train))
     if not recipe.student.pool_prompt:
         leave_prompts_out(model)
     return model
+
+
+def _dtype_of_base(recipe: Recipe) -> torch.dtype:
+    """Of the weights that stay as they are under a LoRA."""
+    train = recipe.train
+    if recipe.student.lora is None or train.base_dtype == "float32":
+        return torch.float32
+    return torch_dtype(train.dtype, device_of(train))
 
 
 def _write(

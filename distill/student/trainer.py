@@ -143,6 +143,7 @@ def _arguments(
         num_train_epochs=train.epochs,
         per_device_train_batch_size=max(1, train.batch_size // processes.count()),
         learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
         warmup_steps=train.warmup,  # below 1: a share of the steps
         lr_scheduler_type=train.schedule,
         bf16=torch_dtype(train.dtype, device) == torch.bfloat16,

@@ -543,6 +543,17 @@ def test_examples_are_spread_evenly_over_groups_and_tasks(make):
     assert len({request.item_id for request in requests}) == 64
 
 
+def test_examples_are_spread_by_the_groups_shares(make):
+    tasks = {group: [f"{group} {n}" for n in range(4)] for group in GROUPS}
+    shares = {"short-long": 3, "sts": 0.5}
+    requests = spread(tasks, make(brainstorm={"examples": 65, "shares": shares}))
+    by_group = Counter(request.group for request in requests)
+    assert by_group.total() == 65
+    rest = len(GROUPS) - 2
+    assert by_group["short-long"] == pytest.approx(65 * 3 / (3.5 + rest), abs=1)
+    assert by_group["sts"] == pytest.approx(65 * 0.5 / (3.5 + rest), abs=1)
+
+
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("tokens", [16, 64, 512, 2048])
 def test_schemas_are_schemas_whose_longest_text_fits_the_room(group, tokens):

@@ -11,6 +11,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from student.bases import load, make_base
+from student.byhand import make_recipe, train_in
 from tiny import TEXTS, tiny_encoder
 from tiny_architectures import tiny_decoder
 
@@ -144,3 +145,30 @@ def test_bfloat16_autocast_gives_near_vectors(tmp_path):
     with torch.autocast("cpu", torch.bfloat16):
         rough = model.encode(TEXTS, convert_to_tensor=True).float().numpy()
     assert (exact * rough).sum(axis=1).min() > 0.99
+
+
+def test_frozen_weights_can_be_half_as_large(tmp_path):
+    """What is trained stays float32, what comes of it is near, and the saved model is float32."""
+    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    base = make_base(tmp_path / "run", tmp_path / "decoder", dimensions=8)
+    exact, model = load(base), load(base)
+    add_lora(model, LORA, seed=1, base=torch.bfloat16)
+    kinds = {weight.requires_grad: weight.dtype for weight in model[0].parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+    near = model.encode(TEXTS)
+    assert (near * exact.encode(TEXTS)).sum(axis=1).min() > 0.99
+    finish_lora(model, LORA)
+    model.save(str(tmp_path / "model"))
+    saved = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert {weight.dtype for weight in saved.parameters()} == {torch.float32}
+    assert (saved.encode(TEXTS) * near).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize("pooling", ["mean", "latent"])
+def test_a_student_is_trained_over_frozen_bfloat16(tmp_path, pooling):
+    tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
+    student = {"lora": {"rank": 4}, "pooling": pooling, "latent": {"latents": 4, "heads": 2}}
+    train = {"dtype": "bfloat16", "base_dtype": "auto", "epochs": 2, "weight_decay": 0.1}
+    recipe = make_recipe(tmp_path / "decoder", student=student, train=train)
+    stage = train_in(tmp_path / "trained", recipe)
+    assert stage.manifest["figures"]["loss_last"] > 0

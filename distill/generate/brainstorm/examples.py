@@ -1,6 +1,7 @@
 """Step two of the brainstorm: one example a task, in a context of its own, and what of it becomes a
 training example (E5-Mistral, section 3.1)."""
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from distill.generate.parse import normalise
 from distill.llm.load import identity
 from distill.llm.protocol import LLM, Sampling
 from distill.prompts import Prompt, as_data
-from distill.recipe import Group, Recipe
+from distill.recipe import Brainstorm, Group, Recipe
 from distill.run import Run, Shard, Stage
 from distill.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard, shards
 from distill.text.words import count_words
@@ -44,6 +45,7 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
         "brainstorm-generations",
         {
             **settings.model_dump(include=named | {"shard_size"}),
+            **({"shares": settings.shares} if settings.shares else {}),
             "prompts": {group: prompt.source for group, prompt in prompts.items()},
             "schemas": {group: sampling.json_schema for group, sampling in samplings.items()},
             "llm": identity(recipe.llm),
@@ -62,13 +64,12 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
 
 
 def spread(tasks: Tasks, recipe: Recipe) -> list[Request]:
-    """The examples to write, group after group: evenly over the groups that have a task, and
-    within a group evenly over its tasks, in an order drawn by the recipe's seed."""
+    """The examples to write, group after group: by their shares over the groups that have a task,
+    and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
     settings = recipe.generate.brainstorm
     groups = [group for group in settings.groups if tasks[group]]
     requests: list[Request] = []
-    for number, group in enumerate(groups):
-        share = settings.examples // len(groups) + (number < settings.examples % len(groups))
+    for group, share in _divided(groups, settings).items():
         order = list(tasks[group])
         random.Random(f"{recipe.seed}|{group}").shuffle(order)
         for place in range(share):
@@ -76,6 +77,18 @@ def spread(tasks: Tasks, recipe: Recipe) -> list[Request]:
             placeholders = draw_placeholders(group, settings, recipe.seed, item_id)
             requests.append(Request(item_id, group, order[place % len(order)], placeholders))
     return requests
+
+
+def _divided(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
+    """So many examples for each group: its share rounded down, and one more for those that lost
+    most by it, the first of equals."""
+    shares = [settings.shares.get(group, 1.0) for group in groups]
+    exact = [settings.examples * share / sum(shares) for share in shares]
+    counts = [math.floor(count) for count in exact]
+    lost = sorted(range(len(groups)), key=lambda i: (counts[i] - exact[i], i))
+    for i in lost[: settings.examples - sum(counts)]:
+        counts[i] += 1
+    return dict(zip(groups, counts, strict=True))
 
 
 def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[EvaluationSet]) -> Stage:

@@ -1,0 +1,58 @@
+"""Variants trained with several seeds: their differences have an interval in every metric."""
+
+import random
+
+import pytest
+
+from distill.evaluate.evaluate import TaskScore
+from distill.evaluate.significance import differences, seed_differences
+
+DRAW = random.Random(4)
+GOLD = [DRAW.random() for _ in range(80)]
+
+
+def retrieval(shift: float, seed: int = 0) -> TaskScore:
+    draw = random.Random(seed)
+    items = {f"test/default/q{n}": min(1.0, draw.random() * 0.5 + shift) for n in range(60)}
+    return TaskScore("r", "Retrieval", "ndcg_at_10", sum(items.values()) / 60, items)
+
+
+def sts(noise: float, seed: int) -> TaskScore:
+    draw = random.Random(seed)
+    pairs = {
+        f"test/default/{n}": (gold, gold + draw.gauss(0, noise)) for n, gold in enumerate(GOLD)
+    }
+    return TaskScore("s", "STS", "cosine_spearman", 1 - noise, {}, pairs)
+
+
+def width(found) -> float:
+    return found["high"] - found["low"]
+
+
+def test_one_seed_has_the_interval_of_its_items():
+    ours, theirs = [retrieval(0.3, 1)], [retrieval(0.25, 2)]
+    found, known = seed_differences([ours], [theirs]), differences(ours, theirs)["overall"]
+    for key in ("difference", "low", "high", "p"):
+        assert found[key] == pytest.approx(known[key], abs=1e-9), key
+
+
+def test_seeds_that_differ_widen_the_interval():
+    theirs = [[retrieval(0.2, 1)] for _ in range(3)]
+    alike = seed_differences([[retrieval(0.3, 1)] for _ in range(3)], theirs)
+    unlike = seed_differences([[retrieval(shift, 1)] for shift in (0.1, 0.3, 0.5)], theirs)
+    assert alike["difference"] == pytest.approx(0.1, abs=0.01)
+    assert unlike["difference"] == pytest.approx(0.1, abs=0.01)
+    assert width(alike) < 0.02
+    assert unlike["low"] < 0 < unlike["high"]
+
+
+def test_pairs_of_texts_keep_their_interval_over_seeds():
+    ours, theirs = ([[sts(noise, s)] for s in (1, 2, 3)] for noise in (0.1, 0.6))
+    found = seed_differences(ours, theirs)
+    assert found["low"] > 0
+    assert found["p"] < 0.05
+
+
+def test_a_single_base_is_beside_every_seed():
+    found = seed_differences([[retrieval(0.2, 1)]], [[retrieval(0.3, 1)] for _ in range(3)])
+    assert found["difference"] == pytest.approx(-0.1, abs=0.01)
