@@ -53,9 +53,9 @@ def make_queries(
     sets = evaluation_sets(recipe, held_out)
     prompt = _prompt(recipe)
     settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, parsed]
-    if _is_made(run, settings, inputs):
-        stage = run.stage(_NAME, settings, inputs)
-    else:
+    stage = run.stage(_NAME, settings, inputs) if _is_made(run, settings, inputs) else None
+    # Opened, a stage whose files are damaged is complete no more.
+    if stage is None or not stage.complete:
         stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
     _need_some(stage)
     return stage
