@@ -312,7 +312,9 @@ def _embedder(given: dict[str, Any], settings: Sequence[str]) -> Embedder:
             ": ".join([*map(str, error["loc"]), error["msg"].removeprefix("Value error, ")])
             for error in fault.errors()
         )
-        raise UserError("--embedder", said, "see the section teacher of a recipe") from fault
+        raise UserError(
+            "the options of the embedder", said, "see the section teacher of a recipe"
+        ) from fault
 
 
 def _instruction(template: str | None) -> list[str]:

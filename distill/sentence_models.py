@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from distill.errors import UserError
+from distill.missing_weights import missing_weights
 from distill.nv_embed.pooling import NvEmbedPooling
 from distill.student.latent_attention import LatentAttention
 
@@ -74,6 +75,8 @@ def open_sentence_model(
         tokenizer = None if transformer is None else transformer.tokenizer
         if tokenizer is not None and not knows_words(tokenizer):
             raise ValueError("its folder has no tokenizer")
+        if transformer is not None:
+            refuse_missing_weights(transformer, folder)
         vector = _embed_one(model)
     except torch.OutOfMemoryError:
         raise
@@ -146,8 +149,18 @@ def _embed_one(model: SentenceTransformer) -> torch.Tensor:
 
 def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether it is more than the empty one that transformers makes where a folder has none."""
-    ids = tokenizer("a text of words")["input_ids"]
-    return any(number not in tokenizer.all_special_ids for number in ids)
+    return len(tokenizer) > len(set(tokenizer.all_special_ids))
+
+
+def refuse_missing_weights(transformer: Transformer, folder: Path) -> None:
+    """
+    Raises:
+        ValueError: naming the first of the weights that the folder lacks.
+    """
+    missing = missing_weights(transformer, transformer_folder(folder))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"its files lack the weights {missing[0]}{more}")
 
 
 def _refuse_pickles(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from sentence_transformers import SentenceTransformer
 
-from distill.devices import DTYPES, best_device, torch_dtype
+from distill.devices import DTYPES, best_device, check_device, torch_dtype
 from distill.models import resolve, revision
 from distill.nv_embed.convert import convert_nv_embed, is_nv_embed
 from distill.recipe.embedder import Embedder
@@ -45,6 +45,7 @@ def open_model(reference: str, settings: Embedder) -> OpenModel:
     Raises:
         UserError: if it cannot be had, is no embedder, or does not do as it was published to.
     """
+    check_device(settings.device, settings.key("device"))
     folder = resolve(reference)
     if folder.is_dir() and is_nv_embed(read_settings(folder, "config.json")):
         folder = convert_nv_embed(reference, folder)

@@ -16,7 +16,7 @@ from distill.errors import UserError
 from distill.retrieve.attention import remote_class
 from distill.run import read_json
 from distill.safetensors_folder import model_folder
-from distill.sentence_models import knows_words, load_sentence_model
+from distill.sentence_models import knows_words, load_sentence_model, refuse_missing_weights
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
@@ -55,6 +55,10 @@ def load_encoder(reference: str) -> SentenceTransformer:
     if not isinstance(loaded[0], Transformer):
         raise _no_encoder(reference, type(loaded[0]).__name__)
     transformer = loaded[0]
+    try:
+        refuse_missing_weights(transformer, path)
+    except ValueError as fault:
+        raise _no_encoder(reference, fault) from fault
     if not knows_words(text_tokenizer(transformer)):
         raise _no_encoder(reference, "its folder has no tokenizer")
     remote = remote_class(getattr(transformer.config, "auto_map", None))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from published import e5_mistral, edit_json, gte_qwen2
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
     Normalize,
@@ -244,7 +245,26 @@ def garbage_tokenizer(folder):
     (folder / "tokenizer.json").write_text("{not json")
 
 
-BREAKS = [pickled, without_tokenizer, remote_module, cut_weights, other_shapes, other_kind]
+def lacking_a_weight(folder):
+    drop_weight(folder, "encoder.layer.1.output.LayerNorm.weight")
+
+
+def drop_weight(folder, name):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    del weights[name]
+    save_file(weights, path, {"format": "pt"})
+
+
+BREAKS = [
+    lacking_a_weight,
+    pickled,
+    without_tokenizer,
+    remote_module,
+    cut_weights,
+    other_shapes,
+    other_kind,
+]
 BREAKS.append(garbage_tokenizer)
 
 
@@ -295,10 +315,20 @@ def test_no_module_is_read_from_a_pickle(tmp_path, opened):
         opened(tmp_path / "dense")
 
 
+def test_a_head_that_nobody_reads_may_be_missing(tmp_path, opened):
+    folder = tiny_encoder(tmp_path / "model")
+    drop_weight(folder, "pooler.dense.weight")
+    opened(folder)
+
+
+@pytest.mark.bad_input("model", "a device that is not here", "refused, those that are named")
+def test_a_device_that_is_not_here_is_named(encoder_folder):
+    with pytest.raises(UserError, match="is not on this machine"):
+        open_model(str(encoder_folder), Embedder(device="cuda:99"))
+
+
 def test_a_vector_that_is_not_finite_names_the_way_out(tmp_path):
     folder = gte_qwen2(tmp_path / "gte")
-    from safetensors.torch import load_file, save_file
-
     path = folder / "model.safetensors"
     weights = load_file(path)
     weights["embed_tokens.weight"] = weights["embed_tokens.weight"] * 1e30

@@ -73,6 +73,17 @@ def test_a_student_reads_no_more_than_it_has_positions_for(tmp_path):
     assert model.encode(["bees " * 70]).shape == (1, 32)
 
 
+@pytest.mark.bad_input("student", "an encoder whose files lack a weight", "refused, named")
+def test_an_encoder_that_lacks_weights_is_refused(tmp_path):
+    from retrieve.test_open_model import lacking_a_weight
+
+    folder = tiny_encoder(tmp_path / "torn")
+    lacking_a_weight(folder)
+    recipe = make_recipe(folder, folder, student={"encoder": str(folder)})
+    with pytest.raises(UserError, match=r"lack the weights encoder\.layer\.1"):
+        build_student(recipe.student, 1)
+
+
 @pytest.mark.bad_input("student", "an encoder with code of its own", "refused, never run")
 def test_an_encoder_with_code_of_its_own_is_refused(tmp_path):
     from published import edit_json

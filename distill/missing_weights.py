@@ -1,0 +1,48 @@
+"""Weights that a model's files lack: transformers draws them at random and goes on."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from sentence_transformers.sentence_transformer.modules import Transformer
+
+_NOT_POOLED = "pooler."
+"""BERT's own head, which many files leave out and no sentence embedding reads."""
+
+
+def missing_weights(transformer: Transformer, folder: Path) -> list[str]:
+    """The names of the transformer's weights that no file of its folder holds.
+
+    Names are compared first; where one is not found as it stands, transformers is asked, which
+    knows the old names of some.
+    """
+    if not any(folder.glob("*.safetensors")) or (folder / "adapter_config.json").exists():
+        return []
+    endings = _endings(folder)
+    unlike = [name for name, _ in transformer.model.named_parameters() if name not in endings]
+    if not _read_by_pooling(unlike):
+        return []
+    kind: Any = type(transformer.model)
+    _, told = kind.from_pretrained(
+        str(folder),
+        output_loading_info=True,
+        use_safetensors=True,
+        local_files_only=True,
+        dtype=transformer.model.dtype,
+    )
+    return _read_by_pooling(sorted(told["missing_keys"]))
+
+
+def _read_by_pooling(names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith(_NOT_POOLED)]
+
+
+def _endings(folder: Path) -> set[str]:
+    """The names in the files, with and without what stands before a model's own."""
+    found: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 (a file is no mapping)
+                parts = key.split(".")
+                found.update(".".join(parts[start:]) for start in range(len(parts)))
+    return found
