@@ -14,7 +14,7 @@ from distill.corpus.dedupe import normalised
 from distill.corpus.jsonl import sha256
 from distill.errors import UserError
 from distill.generate.example import contaminated, decontamination, degenerate, make_example
-from distill.generate.filters.decontaminate import Decontaminator, evaluation_sets
+from distill.generate.filters.decontaminate import RULE, Decontaminator, evaluation_sets
 from distill.generate.labelled_rows import read_labelled
 from distill.recipe import LabelledSet, Recipe
 from distill.run import Run, Shard, Stage
@@ -81,6 +81,8 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
         "decontaminate_words": filters.decontaminate_words if evaluated else None,
         "seed": recipe.seed,
     }
+    if evaluated:
+        settings["decontaminate_rule"] = RULE
     stage = run.stage("examples-labelled", settings)
     if not stage.complete:
         known = Decontaminator(evaluated, filters.decontaminate_words) if evaluated else None

@@ -52,6 +52,11 @@ def is_spaceless(word: str) -> bool:
     return quarters(word) != WHOLE
 
 
+def is_syllable(word: str) -> bool:
+    """Whether one of `words` is a letter of Thai, Lao, Khmer, Burmese or their like."""
+    return quarters(word) == _IN_SYLLABLE
+
+
 def has_spaceless(text: str) -> bool:
     """Whether a text holds a letter of a script without spaces."""
     return not text.isascii() and _HAS_SPACELESS.search(text) is not None

@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from distill.corpus.dedupe import Seen
 from distill.errors import UserError
@@ -19,7 +20,7 @@ from distill.generate.example import (
     make_example,
     refused,
 )
-from distill.generate.filters.decontaminate import Decontaminator, EvaluationSet
+from distill.generate.filters.decontaminate import RULE, Decontaminator, EvaluationSet
 from distill.generate.parse import normalise
 from distill.llm.load import identity
 from distill.llm.protocol import LLM, Sampling
@@ -102,12 +103,14 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
         UserError: if no example is left.
     """
     filters = recipe.generate.filters
-    settings = {
+    settings: dict[str, Any] = {
         "version": 1,
         "refusals": filters.refusals,
         "decontaminate": {known.name: known.revision for known in sets},
         "decontaminate_words": filters.decontaminate_words if sets else None,
     }
+    if sets:
+        settings["decontaminate_rule"] = RULE
     stage = run.stage("examples-brainstorm", settings, [written])
     if not stage.complete:
         prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)

@@ -13,12 +13,15 @@ from distill.generate.filters.runs import SHORTEST, Runs
 from distill.generate.filters.words import words
 from distill.recipe import Recipe
 from distill.run import Stage
+from distill.text.words import amount
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 HELD_OUT = "held-out"
 REASONS = ("holds an evaluation query", "passage holds an evaluation query")
+RULE = 2
+"""Raised whenever other texts overlap by it. 2: parts of short queries, scripts without spaces."""
 _OFF = "generate.filters.decontaminate: false"
 
 
@@ -34,18 +37,19 @@ class EvaluationSet:
 
 class Decontaminator:
     """Knows the runs of `length` words of the evaluation sets' queries (those of 3 words up to
-    that count whole), and of their documents."""
+    that count whole, and their parts too), and of their documents."""
 
     def __init__(self, sets: Sequence[EvaluationSet], length: int) -> None:
         self.sets = [known.name for known in sets]
         queries = [query for known in sets for query in known.queries()]
         self.query_count = len(queries)
-        self.too_short = sum(len(words(query)) < SHORTEST for query in queries)
-        self._queries = Runs(queries, length)
+        self.too_short = sum(amount(words(query)) < SHORTEST for query in queries)
+        self._queries = Runs(queries, length, parts=True)
         self._documents = Runs((text for known in sets for text in known.documents()), length)
 
     def overlaps(self, text: str) -> bool:
-        """Whether a text shares a run of words with an evaluation query."""
+        """Whether a text shares a run of words with an evaluation query, or is part of one, both
+        shorter than that: `sort arrays in numpy` of `how to sort arrays in numpy`."""
         return self._queries.meet(text)
 
     def overlaps_document(self, text: str) -> bool:

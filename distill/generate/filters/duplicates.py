@@ -12,6 +12,7 @@ before it. So a shard that is done again, after a kill or a retry, is not its ow
 import hashlib
 import sqlite3
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,7 @@ import numpy as np
 from datasketch import MinHash
 
 from distill.generate.filters.words import words
+from distill.text.words import is_syllable
 
 PERMUTATIONS = 128
 _SHINGLE = 3
@@ -39,8 +41,11 @@ def ordinal(shard: int, place: int) -> int:
 
 
 def normalised(query: str) -> str:
-    """The query's words, joined by single spaces."""
-    return " ".join(words(query))
+    """The query's words, joined by single spaces; letters of Thai and their like by none, since by
+    single ones and pairs all queries would be alike."""
+    found = words(query)
+    gaps = ("" if is_syllable(a) and is_syllable(b) else " " for a, b in pairwise(found))
+    return "".join(part for pair in zip(["", *gaps], found, strict=False) for part in pair)
 
 
 def shingles(text: str) -> frozenset[str]:

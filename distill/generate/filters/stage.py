@@ -7,6 +7,7 @@ from distill.errors import UserError
 from distill.generate.filters.best import likeliest_first, nearest_first
 from distill.generate.filters.decontaminate import (
     REASONS,
+    RULE,
     Decontaminator,
     EvaluationSet,
     evaluation_sets,
@@ -155,6 +156,7 @@ def _fingerprinted(
     if sets:
         settings["decontaminate"] = {known.name: known.revision for known in sets}
         settings["decontaminate_words"] = filters.decontaminate_words
+        settings["decontaminate_rule"] = RULE
     if prompt is not None:
         settings["ql"] = {
             "prompt": prompt.source,

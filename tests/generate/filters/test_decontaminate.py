@@ -73,6 +73,41 @@ def test_query_and_seed_passage_are_told_apart():
     assert evaluation_query(tainted, checks) == "passage holds an evaluation query"
 
 
+@pytest.mark.parametrize(
+    ("query", "is_caught"),
+    [
+        ("sort arrays in numpy", True),
+        ("Sort arrays, in NumPy!", True),
+        ("sort arrays in scipy", False),
+        ("in numpy", False),  # two words would be found everywhere
+        ("arrays in numpy that are large and of many dimensions", False),
+    ],
+)
+def test_part_of_a_short_evaluation_query_is_caught(query, is_caught):
+    assert known("how to sort arrays in numpy").overlaps(query) is is_caught
+
+
+def test_part_of_a_long_evaluation_query_is_not():
+    asked = known("how to sort arrays in numpy by their second axis")
+    assert not asked.overlaps("sort arrays in numpy")
+
+
+ASKED = {
+    "zh": "冰川沿着山谷缓慢流动的原因是什么以及它有多快",
+    "th": "ทำไมธารน้ำแข็งจึงเคลื่อนที่ช้าๆลงจากหุบเขาและเร็วแค่ไหน",
+}
+
+
+@pytest.mark.parametrize("language", ASKED)
+def test_in_scripts_without_spaces_letters_are_parts_of_words(language):
+    query = ASKED[language]
+    checks = known(query)
+    assert checks.overlaps(f"请问{query}？")
+    assert not checks.overlaps(query[:8])  # a few words alone, as others use them too
+    assert checks.too_short == 0
+    assert known(query[:3]).too_short == 1
+
+
 def test_shorter_evaluation_queries_count_whole():
     checks = known("swift flight height", "swifts fly")
     assert checks.overlaps("the Swift: flight, height and sleep")

@@ -122,3 +122,10 @@ def _peak(file, count):
 def test_memory_does_not_grow_with_the_queries(tmp_path):
     few, many = _peak(tmp_path / "few", 2_000), _peak(tmp_path / "many", 12_000)
     assert many < 1.5 * few
+
+
+def test_thai_is_compared_by_runs_of_letters_and_chinese_by_single_ones():
+    assert normalised("ธารน้ำแข็ง Ice!") == normalised("ธารน้ำแข็ง  ICE")
+    assert " " not in normalised("ธารน้ำแข็ง")
+    assert normalised("冰川 is") == "冰 川 is"
+    assert normalised("") == ""
