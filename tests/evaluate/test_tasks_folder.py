@@ -102,7 +102,6 @@ FAULTS = [
     ("sts", "test.tsv", "\t4.75", "", r"row 3: has 2 fields where the header has 3"),
     ("classification", "test.tsv", "\tanimal", "\t ", r"row 5: has no label"),
     ("classification", "train.tsv", TEXTS[0], "a\tb", r"row 2: has 3 fields"),
-    ("clustering", "data.tsv", TEXTS[1], "", r"row 3: has no text"),
     ("pairs", "pairs.tsv", "\t1", "\tyes", r"row 2: has 'yes' as label"),
     ("pairs", "pairs.tsv", "\t0", "\t1", r"labels all pairs 1"),
     ("reranking", "test.jsonl", '"query": ', '"question": ', r"row 1: has no text as 'query'"),

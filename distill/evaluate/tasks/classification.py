@@ -42,7 +42,8 @@ def _read(task: Any, folder: Path) -> Any:
 
 
 def _rows(file: Path) -> list[tuple[str, str]]:
-    return [(text, label.strip()) for _, (text, label) in read_table(file, COLUMNS)]
+    rows = read_table(file, COLUMNS, texts=("text",))
+    return [(text, label.strip()) for _, (text, label) in rows]
 
 
 def _ids(labels: Iterable[str]) -> dict[str, int]:

@@ -17,7 +17,7 @@ def _read(task: Any, folder: Path) -> dict[str, Any]:
 
 
 def _texts(task: Any, file: Path) -> Any:
-    rows = [fields for _, fields in read_table(file, ("text", "label"))]
+    rows = [fields for _, fields in read_table(file, ("text", "label"), texts=("text",))]
     share = task.max_fraction_of_documents_to_embed
     if share is not None and int(share * len(rows)) < 1:
         raise UserError(
@@ -43,7 +43,7 @@ def _sets(task: Any, file: Path) -> Any:
         )
     texts: dict[str, list[str]] = {}
     labels: dict[str, list[str]] = {}
-    for _, (text, label, name) in read_table(file, ("text", "label", "set")):
+    for _, (text, label, name) in read_table(file, ("text", "label", "set"), texts=("text",)):
         texts.setdefault(name, []).append(text)
         labels.setdefault(name, []).append(label)
     return need("datasets", "eval").Dataset.from_dict(

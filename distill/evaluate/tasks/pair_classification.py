@@ -11,7 +11,7 @@ FILE = "pairs.tsv"
 
 
 def _read(task: Any, folder: Path) -> dict[str, Any]:
-    rows = list(read_table(folder / FILE, ("sent1", "sent2", "label")))
+    rows = list(read_table(folder / FILE, ("sent1", "sent2", "label"), texts=("sent1", "sent2")))
     labels = [_label(where, fields[2]) for where, fields in rows]
     if len(set(labels)) < 2:
         raise UserError(

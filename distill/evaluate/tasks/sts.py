@@ -20,7 +20,7 @@ def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
 
 def _split(task: Any, file: Path) -> Any:
     first, second = task.column_names
-    rows = list(read_table(file, COLUMNS))
+    rows = list(read_table(file, COLUMNS, texts=COLUMNS[:2]))
     scores = [_score(where, fields[2]) for where, fields in rows]
     if len(set(scores)) < 2:
         raise UserError(
