@@ -142,10 +142,12 @@ class EndpointClient:
         if most is None and "token" in reason:
             half = sum(len(text.encode(errors="replace")) for text in texts) // 2
             self._most_bytes = min(self._most_bytes, half)
-            self.say("length", f"takes shorter requests ({reason}); so does {key('batch_tokens')}")
+            smaller = f"a smaller {key('batch_tokens')} saves the refused ones"
+            self.say("length", f"takes shorter requests ({reason}): {smaller}")
             return
         self._most_texts = min(self._most_texts, most or (len(texts) + 1) // 2)
-        self.say("texts", f"takes fewer texts in a request ({reason}): see {key('batch_texts')}")
+        smaller = f"{key('batch_texts')} saves the refused ones"
+        self.say("texts", f"takes fewer texts in a request ({reason}): {smaller}")
 
     def say(self, subject: str, what: str) -> None:
         """Once a subject."""
@@ -239,7 +241,8 @@ class _Job:
         self._client.say_cut(fault.reason)
         self._cuts[number] = cuts + 1
         self._texts[number] = cut(text, int(size * share_that_fits(fault.reason, size)))
-        self._waiting.append(batch)
+        # On its own: what was cut says nothing of the batch that it was part of.
+        self._waiting.append(_Batch([number]))
 
     def _divide(self, batch: _Batch, fault: Refused) -> None:
         if most := most_named(fault.reason, len(batch.numbers)):

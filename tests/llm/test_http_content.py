@@ -265,6 +265,26 @@ def test_a_key_in_a_header_of_its_own_and_a_query(make, monkeypatch):
     assert "Authorization" not in seen.headers
 
 
+@pytest.mark.parametrize(
+    "spelt", ["sk-a\\/long+key", "sk-a\\u002flong\\u002bkey", "sk-a%2Flong%2Bkey"]
+)
+@pytest.mark.bad_input(
+    "server", "a reply that repeats the key in an escaped form", "[key], on disk too"
+)
+def test_the_key_is_in_no_reply_that_is_kept(make, monkeypatch, tmp_path, spelt):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a/long+key")
+    message = f'{{"content": [{{"type": "audio", "name": "{spelt}"}}], "note": "{spelt}"}}'
+    reply = f'{{"choices": [{{"message": {message}}}], "id": "{spelt}"}}'.encode()
+    with serving() as server:
+        server.rule = lambda body: body_is(reply)
+        engine = make(server.url)
+        [written] = engine.generate(["q"], [1], CHAT)
+    assert "audio" in written.fault
+    [kept] = sqlite3.connect(tmp_path / "requests.sqlite").execute("SELECT reply FROM replies")
+    assert "[key]" in kept[0]
+    assert "long" not in kept[0]
+
+
 # --- log-probabilities ----------------------------------------------------------------------------
 
 

@@ -335,6 +335,21 @@ def test_a_text_that_is_too_long_is_cut_to_what_the_server_takes(server, caplog,
         np.testing.assert_array_equal(alone.encode([text], "document")[0], vector)
 
 
+def test_one_text_that_is_too_long_costs_no_other_its_batch(server):
+    def rule(body):
+        n = max(map(tokens, body["input"]))
+        return status(400, f"{n} tokens, and at most 512 fit") if n > 512 else None
+
+    server.rule = rule
+    encoder = opened(server, concurrency=1, max_tokens=2048)
+    found = encoder.encode(["long " * 800, *TEXTS], "document")
+    np.testing.assert_allclose(found[1:], expected(TEXTS), atol=1e-6)
+    before = len(server.seen)
+    assert before < 20
+    check(encoder)
+    assert len(server.seen) == before + 2  # batches of 32
+
+
 @pytest.mark.bad_input("server", "a text that the server refuses at any length", "named")
 def test_a_text_that_is_refused_for_another_reason_is_named(server):
     server.rule = lambda body: (
