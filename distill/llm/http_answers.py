@@ -186,11 +186,13 @@ class Answers:
     def _not_all_refused(self, refused: Sequence[Refused]) -> None:
         if self._answered or len(refused) < _SYSTEMATIC:
             return
+        fields = ", ".join(self.settings.extra_body)
+        own = f", llm.extra_body without a field that it does not know ({fields})" if fields else ""
         raise UserError(
             self.client.url,
             f"refuses every prompt for model {self.settings.model!r} ({refused[0].reason})",
             "mend what the server names: llm.form: completion where the model has no chat "
-            "template, a lower generate.max_passage_words where the prompts are too long",
+            "template, a lower generate.max_passage_words where the prompts are too long" + own,
         )
 
 

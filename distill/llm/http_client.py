@@ -339,7 +339,7 @@ class Client:
         if fault.wait is not None and fault.wait > LONGEST_WAIT:
             self._give_up(fault, tries)
         wait = min(_LONGEST_BACK_OFF, self._first_wait * 2**tries) * random.uniform(0.5, 1.0)
-        if fault.wait is not None:
+        if fault.wait:
             # The server means whoever holds the key, not this one request.
             self._open_at = max(self._open_at, monotonic() + fault.wait)
             wait = min(wait, 1.0)

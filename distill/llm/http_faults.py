@@ -47,6 +47,7 @@ _ABOUT_LENGTH = re.compile(
     r"context (length|window|size)|too (long|large|many tokens)", re.IGNORECASE
 )
 _WORD = re.compile(r"[a-z_]+")
+_ERROR_STATUS = re.compile(r"[45][0-9]{2}")
 _NO_SUCH_MODEL = re.compile(
     r"does not exist|not found|not available|(unknown|invalid|no such) model|not a valid model",
     re.IGNORECASE,
@@ -148,9 +149,8 @@ def error_within(parsed: Any) -> int | None:
     """The status that a reply of status 200 gives in its body, as some gateways do, if it is an
     error's."""
     error = parsed.get("error") if isinstance(parsed, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    is_status = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
-    return code if is_status else None
+    code = _word(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if _ERROR_STATUS.fullmatch(code) else None
 
 
 def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Exception:

@@ -231,7 +231,7 @@ def test_an_error_within_a_body_of_status_200_counts_as_one(make):
         return body_is({"error": {"message": message, "code": code}})
 
     with serving() as server:
-        server.faults.extend([error(429, "slow down"), error(502, "upstream")])
+        server.faults.extend([error(429, "slow down"), error("502", "upstream")])
         server.rule = lambda body: error(400, "too long") if body["prompt"] == "bad" else None
         good, bad = make(server.url, concurrency=1).generate(["good", "bad"], [1, 2], PLAIN)
         assert good.finished

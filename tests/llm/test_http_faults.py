@@ -210,6 +210,14 @@ def test_a_server_that_refuses_every_prompt_ends_the_job(make, server):
         make(server.url).generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True))
 
 
+def test_a_field_of_ones_own_that_is_refused_is_named_in_the_remedy(make, server):
+    server.rule = lambda body: status(400, "Unknown parameter: 'effort'")
+    with pytest.raises(UserError, match="Unknown parameter") as caught:
+        make(server.url, extra_body={"effort": "low"}).generate(PROMPTS, SEEDS, SAMPLED)
+    assert "llm.extra_body" in caught.value.remedy
+    assert "effort" in caught.value.remedy
+
+
 def test_a_field_that_the_server_does_not_know_is_left_out(make, server, caplog):
     def rule(body):
         if "response_format" in body:

@@ -63,6 +63,17 @@ def test_each_wait_is_twice_the_last_up_to_a_minute(make, server, waits, monkeyp
     assert waits == [share * seconds for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
 
 
+@pytest.mark.parametrize("named", ["0", "-5", "Thu, 01 Jan 1970 00:00:00 GMT", "soon"])
+def test_a_server_that_names_no_time_is_left_alone_for_longer_each_time(
+    make, server, waits, monkeypatch, named
+):
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    server.faults.extend([status(429, retry_after=named)] * 4)
+    engine = make(server.url, first_wait=1.0, retries=4)
+    assert engine.generate(PROMPTS[:1], SEEDS[:1], SAMPLED) == TEXTS[:1]
+    assert waits == [1, 2, 4, 8]
+
+
 def test_requests_that_failed_together_are_not_repeated_together(make, server, waits):
     failed = set()
 
