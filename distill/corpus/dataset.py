@@ -61,6 +61,7 @@ def _load(where: str, name: str, config: str | None, split: str) -> datasets.Dat
         AttributeError,
         LookupError,
         OSError,
+        RuntimeError,  # datasets that are scripts
         TypeError,
         ValueError,
         datasets.exceptions.DatasetGenerationError,

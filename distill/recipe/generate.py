@@ -87,8 +87,8 @@ class Brainstorm(Section):
     same_task: float = Field(0.9, gt=0, le=1)
     """Tasks whose embeddings (the recipe's retriever) are as similar as this count once."""
     languages: list[Word] = Field(["English"], min_length=1)
-    max_new_tokens: int = Field(512, gt=0)
-    temperature: float = Field(1.0, ge=0)
+    max_new_tokens: int = Field(512, gt=0, le=1_000_000)
+    temperature: float = Field(1.0, ge=0, le=100)
     top_p: float = Field(1.0, gt=0, le=1)
     shard_size: int = Field(64, gt=0)
 
@@ -143,8 +143,8 @@ class Generate(Section):
     its passage among the retrieved (ties: similarity)."""
     constrain: bool = True
     """Force the form of the reply where the engine can."""
-    max_new_tokens: int = Field(64, gt=0)
-    temperature: float = Field(0.7, ge=0)
+    max_new_tokens: int = Field(64, gt=0, le=1_000_000)
+    temperature: float = Field(0.7, ge=0, le=100)
     """0: greedy."""
     top_p: float = Field(0.95, gt=0, le=1)
     min_passage_words: int = Field(0, ge=0)

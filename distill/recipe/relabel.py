@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from distill.recipe.section import Section
+from distill.recipe.section import Section, Word
 
 Judge = Literal["ql", "rc", "graded", "listwise", "cross_encoder"]
 Ranker = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "retriever"]
@@ -34,7 +34,7 @@ class Relabel(Section):
     answer may stand further down."""
     fused: bool = False
     """ql and rc in one pass: both are read off prompt_rc, which ends in query and verdict."""
-    top_k: int = Field(20, ge=2)
+    top_k: int = Field(20, ge=2, le=100_000)
     """Candidates retrieved for each query (Gecko: 20)."""
     rankers: list[Ranker] = Field(["ql", "rc"], min_length=1)
     """What the reciprocal rank fusion fuses; the first named breaks ties. ql: likelihood of the
@@ -47,14 +47,14 @@ class Relabel(Section):
     ql_per_token: bool = False
     """Divide a query's log-likelihood by its tokens. Ranks within a query stay the same; thresholds
     and scores of different queries become comparable."""
-    listwise_window: int = Field(10, ge=2)
+    listwise_window: int = Field(10, ge=2, le=1000)
     """Passages that one listwise prompt sorts; the window slides from the last to the first by half
     of its size (Sun et al. 2023)."""
-    cross_encoder: str | None = None
+    cross_encoder: Word | None = None
     """A sentence-transformers CrossEncoder."""
     cross_encoder_tokens: int = Field(512, gt=0)
     cascade: Cascade = Cascade()
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, le=100)
     """In each round but the last a student is trained on the examples, and retrieves for the next
     (Gecko: retrieval by the embedder itself)."""
     first_round: Literal["relabelled", "seed"] = "relabelled"

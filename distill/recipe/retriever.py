@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from distill.recipe.bm25 import BM25
 from distill.recipe.embedder import Embedder
+from distill.recipe.section import Word
 
 Source = Literal["dense", "bm25"]
 
@@ -13,7 +14,7 @@ Source = Literal["dense", "bm25"]
 class Retriever(Embedder):
     section: ClassVar[str | None] = "retriever"
 
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    model: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """A sentence-transformers model; with `base_url`, the name under which a server has it."""
     sources: list[Source] = Field(["dense"], min_length=1)
     """What proposes candidates; several are fused by reciprocal ranks."""

@@ -17,7 +17,7 @@ class Served(Section):
     section: ClassVar[str | None] = None
     """The recipe's; None: these are options of a command."""
 
-    max_tokens: int = Field(256, gt=0)
+    max_tokens: int = Field(256, gt=0, le=10_000_000)
     """Of a text; more are not read."""
     batch_tokens: int | None = Field(None, gt=0)
     """Tokens computed at once, padding included; null: 1,024 on a CPU, 65,536 on a GPU."""
@@ -40,9 +40,9 @@ class Served(Section):
     query_prompt: str = ""
     document_prompt: str = ""
     """Put before each text; empty: what a model in this process carries or was published with."""
-    concurrency: int = Field(8, gt=0)
+    concurrency: int = Field(8, gt=0, le=10_000)
     timeout: float = Field(120.0, gt=0, le=86_400)
-    retries: int = Field(6, ge=0)
+    retries: int = Field(6, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _asked_as_servers_are(self) -> "Served":

@@ -13,16 +13,16 @@ from distill.text_format import TextFormat
 class Latent(Section):
     """Latent attention (NV-Embed, sec. 3.1)."""
 
-    latents: int = Field(512, gt=0)
-    heads: int = Field(8, gt=0)
+    latents: int = Field(512, gt=0, le=65_536)
+    heads: int = Field(8, gt=0, le=1024)
     """Each as wide as the model, as in the released one."""
 
 
 class Lora(Section):
     """Low-rank adaptation: the transformer stays as it is, and small matrices beside it learn."""
 
-    rank: int = Field(16, gt=0)
-    alpha: int = Field(32, gt=0)
+    rank: int = Field(16, gt=0, le=65_536)
+    alpha: int = Field(32, gt=0, le=1_000_000)
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: list[Word] | None = Field(None, min_length=1)
     """The names of the linear layers adapted; null: all of them."""
@@ -33,7 +33,7 @@ class Lora(Section):
 class Student(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"symmetric"})
 
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """What it is made from: a BERT-like encoder or a decoder, also as GGUF."""
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """Which of the encoder's layers are kept, counted from 0; null: all."""
@@ -46,10 +46,10 @@ class Student(Section):
     pool_prompt: bool = True
     """Whether the vector is made of the prompt's tokens too (mean, latent)."""
     latent: Latent = Latent()
-    dimensions: int | None = Field(None, gt=0)
+    dimensions: int | None = Field(None, gt=0, le=65_536)
     """Output width, through a linear layer on the pooled vector; null: the encoder's own."""
     lora: Lora | None = None
-    max_tokens: int = Field(256, gt=0)
+    max_tokens: int = Field(256, gt=0, le=10_000_000)
     query_template: str = "{query}"
     """A training query as text; must end in {query}. With `default_task` in the place of {task}
     what stands before {query} is saved in the model as its query prompt."""

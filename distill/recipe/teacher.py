@@ -11,7 +11,7 @@ from distill.recipe.section import Word
 class Teacher(Embedder):
     section: ClassVar[str | None] = "teacher"
 
-    model: str | None = None
+    model: Word | None = None
     """The large embedder: aligned with in training, compared with in evaluation; with `base_url`,
     the name under which a server has it. One whose `query_template` holds {task} is told the task
     of each query, in training and in evaluation."""

@@ -59,7 +59,7 @@ class Train(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype"})
 
     epochs: float = Field(1.0, gt=0, le=10_000)
-    batch_size: int = Field(32, gt=1)
+    batch_size: int = Field(32, gt=1, le=1_000_000)
     """Rows a step; several processes have it between them, and take the steps that one takes."""
     learning_rate: float = Field(2e-4, gt=0, le=10)
     weight_decay: float = Field(0.0, ge=0)

@@ -21,7 +21,7 @@ def wrong(kind, name, value, says, outcome=None):
 
 
 def read(source, path, **columns):
-    values = {"source": source, "path": str(path), **columns}
+    values = {"source": source, "path": path and str(path), **columns}
     recipe = Recipe.model_validate({"name": "x", "corpus": values})
     return list(open_source(recipe).read())
 
@@ -212,3 +212,13 @@ def test_whole_grades_may_be_written_as_floats(tmp_path):
 def test_judgements_that_are_refused(tmp_path, qrels, says):
     with pytest.raises(UserError, match=says):
         read_beir(beir(tmp_path, qrels))
+
+
+@pytest.mark.bad_input("attack", "a dataset that is a script", "refused, never run")
+def test_a_dataset_that_is_a_script_is_not_run(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        read("dataset", None, dataset=str(folder))
+    assert not (tmp_path / "ran").exists()
