@@ -67,7 +67,7 @@ def find_damaged_files(folder: Path) -> dict[str, str]:
             str(name): {"bytes": int(one["bytes"]), "sha256": str(one["sha256"])}
             for name, one in read_json(path).items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+    except (OSError, UserError, ValueError, TypeError, KeyError, AttributeError) as fault:
         raise UserError(
             str(path), f"cannot be read ({fault})", f"delete {folder} and run again"
         ) from fault

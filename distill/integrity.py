@@ -19,6 +19,8 @@ from distill.tables import shard_number, shards
 if TYPE_CHECKING:
     from distill.run import Stage
 
+FORMAT = 1
+"""Of manifests; raised where an older distill could not continue a run."""
 _LOG = logging.getLogger(__name__)
 _verified: set[tuple[str, int]] = set()
 """Manifests (path, modified at in nanoseconds) whose files this process has compared."""
@@ -47,20 +49,27 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A stage's manifest.
 
     Raises:
-        UserError: if it is torn, no JSON, or of another shape.
+        UserError: if it is torn, no JSON, of another shape, or of a newer distill.
     """
     try:
         manifest = read_json(path)
         if not isinstance(manifest["fingerprint"], str) or not isinstance(manifest["inputs"], dict):
             raise TypeError("its keys hold other things")
         manifest["complete"], manifest["settings"].keys()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        format_ = int(manifest.get("format", 1))
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise UserError(
             str(path),
-            f"cannot be read as the manifest of a stage ({type(fault).__name__}: {fault})",
+            f"cannot be read as the manifest of a stage ({getattr(fault, 'what', repr(fault))})",
             f"move {path.parent.parent} out of the run and run the same command again: the stage "
             "is made anew (replies of a server are kept in requests.sqlite)",
         ) from fault
+    if format_ > FORMAT:
+        raise UserError(
+            str(path),
+            f"was written by a newer distill: format {format_}, and this one reads {FORMAT}",
+            "update distill, or give this run another folder with --run",
+        )
     return dict(manifest)
 
 
@@ -153,7 +162,7 @@ def _read_books(stage: "Stage") -> tuple[dict[str, str], Recorded]:
             figures = read_json(path)
             figures["rows"] + 0, figures["seconds"] + 0, figures["counts"].items()
             recorded[name] = dict(figures.get("file") or {})
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (UserError, KeyError, TypeError, AttributeError):
             damage[name] = "has figures that cannot be read"
     return damage, recorded
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from distill.errors import UserError
 from distill.files import commit_bytes, explain_os_error, read_json, write_json
 from distill.integrity import (
+    FORMAT,
     differs_from_before,
     measure_shard,
     note_verified,
@@ -330,6 +331,7 @@ class Run:
 
     def _begin(self, stage: Stage, settings: Mapping[str, Any], marks: Mapping[str, str]) -> None:
         manifest = {
+            "format": FORMAT,
             "stage": stage.name,
             "fingerprint": stage.fingerprint,
             "settings": settings,
@@ -361,12 +363,14 @@ def _set_dependants_aside(stage: Stage) -> None:
     """Move the stages that were made from this one, and those made from them, to `superseded/`,
     under names from which they do not come back by themselves."""
     run = stage.folder.parent
-    for path in sorted(run.glob("*/.stage/manifest.json")):
+    # Rounds are runs inside the run, made from its stages.
+    of_rounds = run.glob("round-*/*/.stage/manifest.json")
+    for path in sorted([*run.glob("*/.stage/manifest.json"), *of_rounds]):
         folder = path.parent.parent
         if not path.exists() or stage.name not in read_manifest(path)["inputs"]:
             continue
         _set_dependants_aside(open_stage(folder))
-        target = run / "superseded" / f"{folder.name}-outdated"
+        target = folder.parent / "superseded" / f"{folder.name}-outdated"
         while target.exists():
             target = target.with_name(target.name + "-again")
         target.parent.mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from fresh import distill
 
 TABLES = ("passages", "generations", "parsed", "queries", "candidates", "judgements-ql")
@@ -78,3 +79,22 @@ def test_one_damaged_table_leaves_the_student_as_it_is(whole_run, recipe_file, t
     assert shard.read_bytes() == whole
     assert (folder / "student" / "model.safetensors").stat().st_mtime_ns == before
     assert not (folder / "superseded").exists()
+
+
+@pytest.mark.slow
+def test_models_that_were_moved_leave_a_run_as_it_is(whole_run, recipe_file, tmp_path):
+    folder = shutil.copytree(whole_run, tmp_path / "run", symlinks=True)
+    before = (folder / "student" / "model.safetensors").stat().st_mtime_ns
+    recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+    moved = []
+    for section, key in (
+        ("llm", "model"),
+        ("retriever", "model"),
+        ("student", "encoder"),
+        ("teacher", "model"),
+    ):
+        other = shutil.copytree(recipe[section][key], tmp_path / section)
+        moved += ["--set", f"{section}.{key}={other}"]
+    again = distill("run", str(recipe_file), "--run", str(folder), *moved)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "student" / "model.safetensors").stat().st_mtime_ns == before

@@ -9,6 +9,7 @@ from test_run import ITEMS, content, fill, shard_of
 
 from distill import integrity
 from distill.errors import UserError
+from distill.files import read_json, write_json
 from distill.run import Run, Stage, open_stage
 from distill.tables import DROPPED, Reader
 
@@ -122,6 +123,15 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, cont
     assert str(stage.folder) in refused.value.remedy
     stage.folder.rename(tmp_path / "away")
     assert fill(tmp_path / "run", {}).complete
+
+
+@pytest.mark.bad_input("damage", "a manifest of a newer distill", "refused, the update named")
+def test_a_manifest_of_a_newer_distill_is_refused(tmp_path):
+    with Run(tmp_path) as run:
+        path = run.stage("words", {}).book / "manifest.json"
+        write_json(path, read_json(path) | {"format": 2})
+        with pytest.raises(UserError, match="newer distill"):
+            run.stage("words", {})
 
 
 def test_what_was_made_from_other_bytes_is_made_again(tmp_path):

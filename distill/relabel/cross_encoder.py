@@ -9,6 +9,7 @@ from sentence_transformers.base.modules import Transformer
 
 from distill.errors import UserError
 from distill.llm.device_faults import device_faults
+from distill.local_name import name_model
 from distill.models import resolve, revision
 from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
@@ -34,7 +35,7 @@ class CrossEncoderJudge:
         self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)
         self.model.max_seq_length = self._max_tokens
         self.identity: dict[str, object] = {
-            "model": reference,
+            "model": name_model(reference),
             "revision": revision(reference),
             "max_tokens": self._max_tokens,
         }

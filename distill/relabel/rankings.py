@@ -8,6 +8,7 @@ from distill.errors import UserError
 from distill.llm.form import in_chat_form
 from distill.llm.load import identity
 from distill.llm.protocol import LLM
+from distill.local_name import name_model
 from distill.models import revision
 from distill.prompts import Prompt, load_prompt
 from distill.recipe import Judge, Recipe
@@ -47,7 +48,7 @@ def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
     if name == "cross_encoder":
         model = rule.cross_encoder or ""
         return {
-            "model": model,
+            "model": name_model(model),
             "revision": revision(model),
             "max_tokens": rule.cross_encoder_tokens,
             "version": 1,

@@ -101,7 +101,7 @@ def _read_kept(path: Path) -> dict[str, Any]:
     """Nothing where the file is damaged: it is made again."""
     try:
         kept = read_json(path) if path.is_file() else {}
-    except ValueError:
+    except UserError:
         return {}
     return kept if isinstance(kept, dict) and isinstance(kept.get("queries"), list) else {}
 

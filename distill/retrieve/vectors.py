@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from distill.errors import UserError
 from distill.files import reserve_room
 from distill.local_name import with_paths
 from distill.progress import Progress
@@ -96,7 +97,7 @@ def _can_be_read(folder: Path, shape: tuple[int, int], precision: Precision) -> 
     try:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
         done = read_json(folder / "done.json")["rows"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, UserError, ValueError, KeyError, TypeError):
         return False
     whole = vectors.shape == shape and vectors.dtype == np.dtype(precision)
     return whole and isinstance(done, int) and 0 <= done <= shape[0]

@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from distill import processes
 from distill.devices import torch_dtype
 from distill.errors import UserError
+from distill.local_name import name_model
 from distill.recipe import Recipe, Train
 from distill.recipe.train import HOW_FAST
 from distill.run import Run, Stage, read_json, write_json
@@ -220,7 +221,10 @@ def _read(recipe: Recipe, inputs: Inputs, base: Stage) -> list[Stage]:
 def _settings(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     stages = recipe.train.in_stages()
     settings: dict[str, Any] = {
-        "student": recipe.student.fingerprinted(),
+        "student": {
+            **recipe.student.fingerprinted(),
+            "encoder": name_model(recipe.student.encoder),
+        },
         "train": {
             name: train.fingerprinted(exclude=HOW_FAST | {"stages"})
             for name, train in stages.items()
