@@ -150,7 +150,9 @@ class Job:
 
         corpus, base, student = self.train_student()
         with processes.main_first():
-            return evaluate_run(self.run, self.recipe, base, student, corpus.held_out)
+            return evaluate_run(
+                self.run, self.recipe, base, student, corpus.held_out, corpus.passages
+            )
 
 
 def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:

@@ -11,6 +11,7 @@ from distill.evaluate.evaluate import task_mark
 from distill.evaluate.published import Published, read_published
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.tasks import load_task, load_tasks
+from distill.generate.filters.unlabelled import unlabelled_overlap
 from distill.progress import planned_stage
 from distill.recipe import Recipe
 from distill.run import Run, Stage
@@ -26,7 +27,12 @@ and vector there carries what it was computed of."""
 
 
 def evaluate_run(
-    run: Run, recipe: Recipe, base: Stage, student: Stage, held_out: Stage | None = None
+    run: Run,
+    recipe: Recipe,
+    base: Stage,
+    student: Stage,
+    held_out: Stage | None = None,
+    passages: Stage | None = None,
 ) -> Stage:
     """Compare base, student and teacher, and write the verdict to `evaluation/summary.json` and
     to `summary.json` in the run's folder.
@@ -34,6 +40,10 @@ def evaluate_run(
     mteb's results lie in `evaluated/results`, the vectors in `evaluated/vectors`, the values of
     single queries and texts in `evaluation/items.json`. A model whose result on a task is there is
     not evaluated on it again, and a text whose vector is there is not encoded again.
+
+    Args:
+        passages: what the student may have been aligned on; how many of them overlap with the
+            tasks is counted.
 
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
@@ -47,6 +57,7 @@ def evaluate_run(
     stage = run.stage("evaluation", _settings(recipe, tasks, published), inputs)
     if not stage.complete:
         begun = time.perf_counter()
+        overlap = unlabelled_overlap(recipe, passages, tasks)
         contenders = open_contenders(recipe, {"base": base.folder, "student": student.folder})
         with planned_stage("evaluation"):
             summary = compare(
@@ -60,7 +71,8 @@ def evaluate_run(
                 evaluated=run.folder / EVALUATED,
             )
         write_summary(stage.folder / "summary.json", summary)
-        stage.finish(seconds=time.perf_counter() - begun, **_scalars(summary))
+        figures = _scalars(summary) | ({"unlabelled": overlap} if overlap else {})
+        stage.finish(seconds=time.perf_counter() - begun, **figures)
     write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))
     return stage
 
@@ -121,7 +133,7 @@ def _held_out(held_out: Stage | None) -> "AbsTask":
     return load_task(held_out.folder.name, held_out.folder.parent)
 
 
-def _scalars(summary: Summary) -> dict[str, float]:
+def _scalars(summary: Summary) -> dict[str, Any]:
     models = {role: summary["models"].get(role) for role in ("base", "student", "teacher")}
     figures = {f"score_{role}": of["score"] for role, of in models.items() if of and of["score"]}
     return figures | ({} if summary["kept"] is None else {"kept": summary["kept"]})

@@ -1,6 +1,7 @@
 """What the overlap of what was generated with evaluation sets came to, in words."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from distill.report.found import Manifest
 
@@ -17,7 +18,9 @@ def decontamination(stages: Mapping[str, Manifest]) -> list[str]:
     Args:
         stages: manifests of complete stages.
     """
-    return [_overlap(_GENERATED[name], m) for name, m in stages.items() if name in _GENERATED]
+    told = [_overlap(_GENERATED[name], m) for name, m in stages.items() if name in _GENERATED]
+    evaluation = stages.get("evaluation", {}).get("figures", {})
+    return told + ([_unlabelled(evaluation["unlabelled"])] if "unlabelled" in evaluation else [])
 
 
 def _overlap(what: str, manifest: Manifest) -> str:
@@ -37,4 +40,15 @@ def _overlap(what: str, manifest: Manifest) -> str:
         f"{found['seed passages that hold an evaluation query']} hold words of an evaluation "
         f"query; {found['seed passages that share words with an evaluation document']} share "
         "words with an evaluation document, which is told and not held against them."
+    )
+
+
+def _unlabelled(found: Mapping[str, Any]) -> str:
+    uses = " and ".join(found["learnt from by"])
+    return (
+        f"Passages that the student learns from without a query ({uses}) are not held against the "
+        f"evaluation. Of the corpus' {found['passages']} passages "
+        f"{found['that hold an evaluation query']} hold words of an evaluation query, and "
+        f"{found['that share words with an evaluation document']} share a run of "
+        f"{found['run of words']} words with an evaluation document."
     )

@@ -117,7 +117,7 @@ def _versions(stages: Mapping[str, Manifest]) -> Grid:
 
 
 _OF_RELABELLING = ("seed_rank", "kendall_tau", "scores", "recall_at_k", "k")
-_TOLD_ELSEWHERE = ("decontamination", "tokens", *_OF_RELABELLING)
+_TOLD_ELSEWHERE = ("decontamination", "unlabelled", "tokens", *_OF_RELABELLING)
 
 
 def _figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:

@@ -93,7 +93,7 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
 
     folder = Path(rule.task_data) if rule.task_data else None
     tasks = _with_remedy(lambda: load_tasks(others, rule.benchmarks, folder))
-    return sets + [_task(task) for task in tasks]
+    return sets + [set_of_task(task) for task in tasks]
 
 
 def evaluation_query(draw: Draw, known: Decontaminator) -> str | None:
@@ -129,7 +129,7 @@ def _held_out(held_out: Stage | None) -> EvaluationSet:
     )
 
 
-def _task(task: "AbsTask") -> EvaluationSet:
+def set_of_task(task: "AbsTask") -> EvaluationSet:
     from distill.evaluate.tasks import corpus_texts, query_texts
 
     return EvaluationSet(

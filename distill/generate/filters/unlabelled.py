@@ -1,0 +1,46 @@
+"""Overlap of the evaluation with the passages that a student learns from without generated queries:
+aligned with the teacher's vectors, or as what their titles ask for. It is counted, and nothing is
+dropped: to learn from the unlabelled passages of a corpus that is evaluated on is the purpose."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill.generate.filters.decontaminate import Decontaminator, set_of_task
+from distill.recipe import Recipe
+from distill.run import Stage
+from distill.student.sources import TITLES
+from distill.tables import PASSAGES, passage_text, read_rows
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+
+def unlabelled_overlap(
+    recipe: Recipe, passages: Stage | None, tasks: "Sequence[AbsTask]"
+) -> dict[str, Any] | None:
+    """How many of the corpus' passages hold words of an evaluation query or document; None where
+    none is learnt from in this way, or `generate.filters.decontaminate` is false."""
+    filters, uses = recipe.generate.filters, _uses(recipe)
+    if passages is None or not uses or filters.decontaminate is False:
+        return None
+    known = Decontaminator([set_of_task(task) for task in tasks], filters.decontaminate_words)
+    count, queries, documents = 0, 0, 0
+    for row in read_rows(PASSAGES, passages.folder):
+        text = passage_text(row)
+        count += 1
+        queries += known.overlaps(text)
+        documents += known.overlaps_document(text)
+    return {
+        "learnt from by": uses,
+        "passages": count,
+        "run of words": filters.decontaminate_words,
+        "that hold an evaluation query": queries,
+        "that share words with an evaluation document": documents,
+    }
+
+
+def _uses(recipe: Recipe) -> list[str]:
+    stages = recipe.train.in_stages().values()
+    aligned = any(stage.objective.needs_teacher_vectors for stage in stages)
+    titled = any(source.path == TITLES for stage in stages for source in stage.mixture)
+    return ["align"] * aligned + [TITLES] * titled

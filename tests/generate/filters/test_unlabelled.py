@@ -1,0 +1,56 @@
+"""Passages that are learnt from without queries, counted where they overlap with the evaluation."""
+
+import pytest
+from evaluate.conftest import write_beir
+from standin import passages_of
+from tiny import TEXTS
+
+from distill.evaluate.tasks import load_task
+from distill.generate.filters.unlabelled import unlabelled_overlap
+from distill.recipe import Recipe
+from distill.run import Run
+
+pytest.importorskip("mteb")
+
+
+@pytest.fixture
+def counted(tmp_path):
+    """The overlap of four passages with a task of the first two of them."""
+    write_beir(tmp_path / "tasks" / "mine", "test", TEXTS[:2])
+
+    def work(**values):
+        recipe = Recipe.model_validate(
+            {
+                "name": "x",
+                "teacher": {"model": "t"},
+                "evaluate": {"tasks": ["mine"], "task_data": str(tmp_path / "tasks")},
+            }
+            | values
+        )
+        with Run(tmp_path / "run") as run:
+            passages = passages_of(run, 4)
+            return unlabelled_overlap(recipe, passages, [load_task("mine", tmp_path / "tasks")])
+
+    return work
+
+
+def test_overlap_is_counted_where_passages_are_aligned(counted):
+    found = counted(train={"objective": {"align": 1.0}})
+    assert found == {
+        "learnt from by": ["align"],
+        "passages": 4,
+        "run of words": 8,
+        "that hold an evaluation query": 2,
+        "that share words with an evaluation document": 2,
+    }
+
+
+def test_titles_are_learnt_from_too(counted):
+    found = counted(train={"mixture": [{"path": "titles"}, {"path": "examples"}]})
+    assert found["learnt from by"] == ["titles"]
+
+
+def test_nothing_is_counted_without_a_use_or_where_it_is_off(counted):
+    assert counted() is None
+    off = {"filters": {"decontaminate": False}}
+    assert counted(train={"objective": {"align": 1.0}}, generate=off) is None
