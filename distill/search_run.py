@@ -1,9 +1,12 @@
 """A query over a run's corpus, answered by student and teacher side by side."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.table import Table
 from rich.text import Text
@@ -146,9 +149,25 @@ class _Asked:
         return unit(self._embedder.embed(whole, prompt, side))
 
 
+@contextmanager
+def _open_run(folder: Path) -> Iterator[Run]:
+    """The run; of one that cannot be written, a passing folder that has its vectors and takes up
+    what is not among them."""
+    if os.access(folder, os.W_OK):
+        with Run(folder) as run:
+            yield run
+        return
+    with TemporaryDirectory() as passing, Run(Path(passing)) as run:
+        vectors = run.folder / "vectors"
+        vectors.mkdir()
+        for store in folder.glob("vectors/*"):
+            (vectors / store.name).symlink_to(store.resolve())
+        yield run
+
+
 def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:
     passages = open_stage(folder / "passages")
-    with Run(folder) as run:
+    with _open_run(folder) as run:
         store = corpus_vectors(run, encoder, passages)
     scores, rows = ExactIndex(store.vectors).search(encoder.encode([query], "query"), k)
     reader = Reader(PASSAGES, passages.folder)
