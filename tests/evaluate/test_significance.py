@@ -95,8 +95,8 @@ def test_items_won_tied_and_lost_are_counted():
 
 
 def test_every_language_of_a_task_counts_the_same():
-    german = score("a", [0.9, 0.7], "test/de").by_item
-    english = score("a", [0.1, 0.2, 0.3, 0.2], "test/en").by_item
+    german = score("a", [0.9, 0.7] * 5, "test/de").by_item
+    english = score("a", [0.1, 0.2, 0.3, 0.2] * 5, "test/en").by_item
     ours = TaskScore("a", "Retrieval", "ndcg_at_10", 0.5, german | english)
     theirs = TaskScore("a", "Retrieval", "ndcg_at_10", 0.0, dict.fromkeys(german | english, 0.0))
     gap = differences([ours], [theirs])["overall"]
