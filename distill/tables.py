@@ -28,15 +28,23 @@ class Table:
     name: str
     one_row: str
     schema: pa.Schema
+    former: frozenset[str] = frozenset()
+    """Columns that an older table has, and that are passed over where it is read."""
 
     @property
     def columns(self) -> list[str]:
         return list(self.schema.names)
 
 
-def _table(name: str, one_row: str, nullable: Sequence[str] = (), **columns: pa.DataType) -> Table:
+def _table(
+    name: str,
+    one_row: str,
+    nullable: Sequence[str] = (),
+    former: Sequence[str] = (),
+    **columns: pa.DataType,
+) -> Table:
     fields = [pa.field(c, t, nullable=c in nullable) for c, t in columns.items()]
-    return Table(name, one_row, pa.schema(fields))
+    return Table(name, one_row, pa.schema(fields), frozenset(former))
 
 
 PASSAGES = _table(
@@ -140,7 +148,8 @@ _JUDGES = ("ql", "rc", "graded", "listwise", "cross_encoder")
 LABELS = _table(
     "labels",
     "a judged candidate; the scores and ranks of rankers that did not judge it are null",
-    nullable=[*_JUDGES, *(f"{judge}_rank" for judge in _JUDGES), "teacher"],
+    nullable=[*_JUDGES, *(f"{judge}_rank" for judge in _JUDGES)],
+    former=["teacher"],
     query_id=_text,
     passage_id=_text,
     similarity=_float,
@@ -148,7 +157,6 @@ LABELS = _table(
     retriever_rank=_int,
     **{f"{judge}_rank": _int for judge in _JUDGES},
     rrf=_float,
-    teacher=_float,
 )
 EXAMPLES = _table(
     "examples",
@@ -297,6 +305,7 @@ def read_shard(table: Table, path: Path) -> list[Row]:
             "make or fetch it again; in a run's folder the same `distill run` finds it and makes "
             "it again",
         ) from fault
+    arrow = arrow.drop_columns([name for name in arrow.column_names if name in table.former])
     if not arrow.schema.equals(table.schema, check_metadata=False):
         raise UserError(
             str(path),

@@ -1,10 +1,13 @@
 """Tables: declared columns, and faults that name their place."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from distill.errors import UserError
 from distill.tables import (
     DROPPED,
+    LABELS,
     PASSAGES,
     Reader,
     read_rows,
@@ -65,3 +68,18 @@ def test_all_names_of_a_table_are_as_wide_as_its_last_and_five_digits_at_least()
     assert shard_name(7, 100_000) == "part-00007"
     assert shard_name(7, 100_001) == "part-000007"
     assert shard_name(100_000, 100_001) == "part-100000"
+
+
+def test_a_column_that_a_table_no_longer_has_is_passed_over_where_an_older_one_has_it(tmp_path):
+    row = dict.fromkeys(LABELS.columns) | {
+        "query_id": "q",
+        "passage_id": "p",
+        "similarity": 0.5,
+        "retriever_rank": 1,
+        "rrf": 1.0,
+    }
+    write_shard(LABELS, tmp_path / "part-00000.parquet", [row])
+    older = pq.read_table(tmp_path / "part-00000.parquet")
+    older = older.append_column(pa.field("teacher", pa.float32()), pa.nulls(1, pa.float32()))
+    pq.write_table(older, tmp_path / "older.parquet")
+    assert read_shard(LABELS, tmp_path / "older.parquet") == [row]

@@ -118,7 +118,6 @@ def label(candidates: Sequence[Row], scores: Mapping[str, Scores], rule: Relabel
             "retriever_rank": by_retriever[i],
             **{f"{judge}_rank": ranks[judge][i] if judge in ranks else None for judge in JUDGES},
             "rrf": final[i],
-            "teacher": None,
         }
         for i, row in enumerate(candidates)
     ]

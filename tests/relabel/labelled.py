@@ -37,7 +37,6 @@ def label(passage_id: str, rrf: float, rank: int, query_id: str = "q", **columns
         "retriever_rank": rank,
         **{f"{judge}_rank": None for judge in JUDGES},
         "rrf": rrf,
-        "teacher": None,
         **columns,
     }
 
