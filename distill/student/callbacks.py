@@ -1,5 +1,6 @@
 """What the trainer does besides training: its curve, its progress, its checkpoints."""
 
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -18,8 +19,11 @@ from distill.student.kept import Kept
 from distill.student.objectives import Objective
 from distill.student.sampler import Blocks
 from distill.student.sight import Sight
+from distill.student.whole_checkpoint import MARKER, find_fault, mark_complete
 
 LOGGING_STEPS = 10
+_ALONG = "trained_along.safetensors"
+_log = logging.getLogger(__name__)
 
 
 class Curve(TrainerCallback):
@@ -93,26 +97,37 @@ class Checkpoints(TrainerCallback):
     written. None is saved at the last step, where the model itself is written next.
     """
 
-    MARKER = "complete"
+    MARKER = MARKER
 
     def __init__(self, folder: Path, objective: Objective) -> None:
         self.folder = folder
         self.along = objective.trained_along
 
-    def newest(self) -> Path | None:
-        """The newest complete checkpoint; incomplete ones are deleted."""
-        complete = []
-        for path in self.folder.glob("checkpoint-*"):
-            if (path / self.MARKER).exists():
-                complete.append(path)
-            else:
+    def newest(self, before: int | None = None) -> Path | None:
+        """The newest complete checkpoint that is what was written; the others are deleted, and
+        damaged ones said.
+
+        Args:
+            before: those of this step and of later ones are deleted too.
+        """
+        whole = []
+        for path in sorted(self.folder.glob("checkpoint-*"), key=_step_of, reverse=True):
+            too_late = before is not None and _step_of(path) >= before
+            if too_late or not (path / self.MARKER).exists():
                 shutil.rmtree(path)
-        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+            elif whole:
+                continue
+            elif fault := find_fault(path, [_ALONG] if self.along.state_dict() else []):
+                _log.warning("%s is damaged: %s. It is not used", path, fault)
+                shutil.rmtree(path)
+            else:
+                whole.append(path)
+        return whole[0] if whole else None
 
     def restore(self, checkpoint: Path) -> None:
         """Load what is trained along; the trainer itself loads the rest."""
         if self.along.state_dict():
-            self.along.load_state_dict(load_file(checkpoint / "trained_along.safetensors"))
+            self.along.load_state_dict(load_file(checkpoint / _ALONG))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -128,8 +143,12 @@ class Checkpoints(TrainerCallback):
             return
         folder = self.folder / f"checkpoint-{state.global_step}"
         if weights := self.along.state_dict():
-            save_file(weights, folder / "trained_along.safetensors")
-        (folder / self.MARKER).touch()
+            save_file(weights, folder / _ALONG)
+        mark_complete(folder)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 class Looks(TrainerCallback):

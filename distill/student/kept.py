@@ -1,16 +1,22 @@
 """Weights on disk: those of the student as it is looked at, of which the last or the best are kept,
 and their mean (Wortsman et al. 2022, a uniform soup)."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
+from distill.checksums import find_damage, measure_file
+from distill.errors import UserError
+from distill.files import read_json, write_json
+
 _VALUE = "value"
+_log = logging.getLogger(__name__)
 
 
 def save_weights(model: nn.Module, path: Path, value: float | None = None) -> None:
@@ -18,7 +24,22 @@ def save_weights(model: nn.Module, path: Path, value: float | None = None) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     save_model(model, str(part), {} if value is None else {_VALUE: repr(value)})
+    write_json(path.with_suffix(".json"), measure_file(part))
     os.replace(part, path)
+
+
+def weights_fault(path: Path) -> str | None:
+    """How a file of weights differs from what was written, in words that follow its name. One made
+    before there were checksums is to have a whole header and length."""
+    recorded = path.with_suffix(".json")
+    try:
+        if recorded.exists():
+            return find_damage(path, read_json(recorded))
+        with safe_open(path, "pt") as file:
+            file.keys()
+    except (OSError, UserError, SafetensorError, KeyError, TypeError) as fault:
+        return f"cannot be read ({fault})"
+    return None
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -45,7 +66,18 @@ class Kept:
         """
         save_weights(model, self._path(step), value)
         for surplus in self._in_order()[self.count :]:
-            self._path(surplus).unlink()
+            self._delete(surplus)
+
+    def drop_damaged(self) -> int | None:
+        """Delete weights that are not what was written, and say so; the first of their steps. A
+        training that goes on before it adds them again."""
+        damaged = []
+        for step in sorted(int(path.stem) for path in self.folder.glob("*.safetensors")):
+            if fault := weights_fault(self._path(step)):
+                _log.warning("%s %s: it is trained again", self._path(step), fault)
+                self._delete(step)
+                damaged.append(step)
+        return min(damaged, default=None)
 
     def steps(self) -> list[int]:
         return sorted(self._in_order())
@@ -71,6 +103,10 @@ class Kept:
     def _value(self, step: int) -> float:
         with safe_open(self._path(step), "pt") as file:
             return float((file.metadata() or {})[_VALUE])
+
+    def _delete(self, step: int) -> None:
+        self._path(step).unlink()
+        self._path(step).with_suffix(".json").unlink(missing_ok=True)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{step:08d}.safetensors"

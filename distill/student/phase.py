@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from distill import processes
+from distill.checksums import CHECKSUMS_FILE, find_damaged_files, has_checksums, write_checksums
 from distill.errors import UserError
 from distill.recipe import Recipe, Train
 from distill.run import read_json, write_json
@@ -22,7 +23,7 @@ from distill.student.dropout import dropout
 from distill.student.exposure import steps_by_source
 from distill.student.gates import judge_curve
 from distill.student.held_out import HeldOut
-from distill.student.kept import load_weights, save_weights
+from distill.student.kept import load_weights, save_weights, weights_fault
 from distill.student.mixture import Mixture, make_mixture
 from distill.student.objectives import Objective, alignment, make_projection
 from distill.student.objectives.kl import Softness, softness
@@ -64,14 +65,29 @@ class Phase:
             UserError: if nothing is left to train on, or the loss is no number; or if it rose: then
                 the weights are kept, and the next call goes on with them.
         """
-        done = self.folder / _DONE
-        trained = not done.exists()
+        with processes.main_first():
+            trained = not self._is_done()
         if trained:
             self._train(model)
-        told: dict[str, Any] = read_json(done)
+        told: dict[str, Any] = read_json(self.folder / _DONE)
         self._judge(told, trained)
         load_weights(model, self.folder / _WEIGHTS)
         return told
+
+    def _is_done(self) -> bool:
+        """Whether it was trained, and its files are what was written; else it is trained anew."""
+        done = self.folder / _DONE
+        if not done.exists():
+            return False
+        damage = find_damaged_files(self.folder) if has_checksums(self.folder) else {}
+        if not damage and (fault := weights_fault(self.folder / _WEIGHTS)):
+            damage = {_WEIGHTS: fault}
+        for name, what in damage.items():
+            _log.warning("%s %s: the stage is trained again", self.folder / name, what)
+        if damage:
+            done.unlink(missing_ok=True)
+            (self.folder / CHECKSUMS_FILE).unlink(missing_ok=True)
+        return not damage
 
     def _judge(self, told: dict[str, Any], trained: bool) -> None:
         """Whether the loss fell. What is refused was trained just now: a person who starts the run
@@ -122,6 +138,8 @@ class Phase:
                 ),
             }
             write_json(self.folder / _DONE, told)
+            names = (_WEIGHTS, _ALONG, _DONE)
+            write_checksums(self.folder, [n for n in names if (self.folder / n).exists()])
             for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
                 shutil.rmtree(path, ignore_errors=True)
         processes.wait()

@@ -78,7 +78,8 @@ def fit(
         whole = partial(_whole, trained, model)
         trainer.add_callback(Looks(sight, train.validation.every, kept, trainer.log, whole))
         with processes.main_first():
-            newest = checkpoints.newest()
+            damaged = None if kept is None else kept.drop_damaged()
+            newest = checkpoints.newest(before=damaged)
         if newest is not None:
             checkpoints.restore(newest)
         with attention_by(trained, train.kernel):
