@@ -110,7 +110,7 @@ class Checkpoints(TrainerCallback):
         Args:
             before: those of this step and of later ones are deleted too.
         """
-        whole = []
+        whole: list[Path] = []
         for path in sorted(self.folder.glob("checkpoint-*"), key=_step_of, reverse=True):
             too_late = before is not None and _step_of(path) >= before
             if too_late or not (path / self.MARKER).exists():
