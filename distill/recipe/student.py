@@ -38,7 +38,9 @@ class Student(Section):
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """Which of the encoder's layers are kept, counted from 0; null: all."""
     vocabulary: Literal["all", "corpus"] = "all"
-    """corpus: only the tokens of the corpus' passages, and every single character or byte."""
+    """corpus: only the tokens of the corpus' passages, and every single character or byte.
+    Generated queries and tasks are not read, so that the base is the same whatever is generated; a
+    word that they alone have is written in more pieces (docstrings: one query in eight)."""
     attention: Literal["bidirectional", "causal"] = "bidirectional"
     """Of a decoder. An encoder is bidirectional."""
     pooling: Literal["mean", "last", "cls", "latent"] = "mean"

@@ -71,7 +71,9 @@ class Train(Section):
     """Of the transformer's inner states; null: as its configuration says (0.1 in most encoders,
     none in most decoders). A LoRA has its own."""
     widths: list[Width] | None = Field(None, min_length=1)
-    """Matryoshka widths, the full width included; null: the full width alone."""
+    """Matryoshka widths, the full width included; null: the full width alone. Alignment is of the
+    full width, for a teacher's vectors are not known to be cut; `similarity_matrix` gives what the
+    teacher knows to the others."""
     objective: Objective = Objective(infonce=1.0)
     infonce: InfoNCE = InfoNCE()
     align: Align = Align()
