@@ -1,5 +1,6 @@
 """The section `retriever`: which embedder finds candidates, and how they are looked for."""
 
+import re
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -41,6 +42,8 @@ class Retriever(Embedder):
     def _fits(self) -> "Retriever":
         if len(set(self.sources)) != len(self.sources):
             raise ValueError("retriever.sources names one twice")
+        if re.search(r"[A-Z]0+(?![0-9])", self.index):
+            raise ValueError(f"retriever.index {self.index!r} has a part of size 0")
         if self.index_device == "gpu" and self.index == "exact":
             raise ValueError(
                 "retriever.index_device gpu needs an index of FAISS, such as faiss-flat"

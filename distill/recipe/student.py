@@ -71,6 +71,8 @@ class Student(Section):
     def _from_older_recipes(cls, values: Any) -> Any:
         if not isinstance(values, dict) or "document_prompt" not in values:
             return values
+        if not isinstance(values["document_prompt"], str | None):
+            raise ValueError("document_prompt: a text is expected; quote it")
         rest = {key: value for key, value in values.items() if key != "document_prompt"}
         if rest.get("document_template", "{text}") != "{text}":
             raise ValueError("document_prompt and document_template say the same: name the latter")
