@@ -70,6 +70,15 @@ def test_it_is_converted_once_for_each_kind_of_number(file):
     assert model_folder(str(path), torch.float32) != folders[0]
 
 
+def test_what_is_there_is_read_from_a_cache_that_cannot_be_written(file):
+    path, _ = file
+    folder = model_folder(str(path), torch.float32)
+    for lock in folder.parent.glob("*.lock"):
+        lock.unlink()
+    assert model_folder(str(path), torch.float32) == folder
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_conversion_that_was_killed_is_begun_again(file, monkeypatch):
     path, loads = file
     with monkeypatch.context() as patched:

@@ -61,6 +61,8 @@ def convert_nv_embed(reference: str, folder: Path) -> Path:
     """
     key = hashlib.sha256(f"nv-embed 1 {revision(reference)}".encode()).hexdigest()[:32]
     target = cache_folder() / "safetensors" / key
+    if target.exists():  # also in a cache that cannot be written
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():

@@ -116,13 +116,14 @@ def read_speeds(cache: Path) -> dict[str, float]:
 
 def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
     """Add speeds to those measured before. A cache that cannot be written is left as it is."""
+    from distill.errors import UserError
     from distill.tables import commit_bytes
 
     merged = {**read_speeds(cache), **speeds}
     try:
         cache.mkdir(parents=True, exist_ok=True)
         commit_bytes(cache / SPEEDS_NAME, json.dumps(merged, sort_keys=True, indent=1).encode())
-    except OSError:
+    except (OSError, UserError):
         return
 
 

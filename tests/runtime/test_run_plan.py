@@ -11,6 +11,14 @@ def test_speeds_are_kept_and_added_to(tmp_path):
     assert read_speeds(tmp_path / "cache") == {"a": 1.0, "b": 2.0}
 
 
+@pytest.mark.bad_input("disk", "a cache that cannot be written", "speeds are not kept, a run ends")
+def test_speeds_that_cannot_be_kept_stop_nothing(tmp_path):
+    (tmp_path / "speeds.json").mkdir()
+    add_speeds(tmp_path, {"a": 1.5})
+    (tmp_path / "file").touch()
+    add_speeds(tmp_path / "file", {"a": 1.5})
+
+
 @pytest.mark.bad_input("damage", "the file of measured speeds", "passed over")
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", '{"a": "fast", "b": true, "c": -1, "d": 1e999}', "[" * 100_000]
