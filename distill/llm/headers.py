@@ -10,73 +10,56 @@ from distill.llm.slots import Slots
 
 _WORTH = 64
 """Tokens that a header must save to be worth a forward pass of its own."""
-_SHORTEST = 16
-"""Tokens by which it must at least be longer than the header that it begins with."""
 _KEPT_BYTES = 2 << 30
 """Keys and values of headers that are kept."""
-_REMEMBERED = 256
-"""Prompts of earlier calls that new ones are compared with."""
+_STEP = 16
+"""Lengths of headers are multiples of this, so that those of different calls are alike although a
+few more tokens happen to be shared in one of them."""
 
 
 class Headers:
     """The headers of a model's prompts; `computed` counts the tokens computed for them.
 
+    Which headers a prompt has follows from the prompts of its own call alone, and each header is
+    computed by itself from its first token on. So what was kept of earlier calls saves time and
+    changes no digit: a run ends with the same bytes wherever it was killed, in whatever order its
+    shards are made, and in however many processes.
+
     Args:
-        alone: compute each header from its first token on, and keep the last one only. Behind
-            another header the last digits would depend on what was computed before, and so on
-            where an earlier process was killed; likelihoods are kept to the last digit.
+        most_bytes: keys and values to keep, of the headers used last; one is kept in any case.
     """
 
-    def __init__(self, model: Any, alone: bool = False) -> None:
+    def __init__(self, model: Any, most_bytes: int = _KEPT_BYTES) -> None:
         self.computed = 0
         self._model = model
-        self._alone = alone
+        self._most_bytes = most_bytes
         self._kept: OrderedDict[tuple[int, ...], list[Layer]] = OrderedDict()
-        self._earlier: list[list[int]] = []
 
-    def chains(self, prompts: Sequence[list[int]]) -> list[tuple[int, ...]]:
-        """For each prompt the lengths of the headers that it begins with, shortest first. A
-        beginning is a header where it saves enough tokens over these prompts and the latest ones
-        before them: several task types and draws of examples each have their own."""
-        distinct = sorted({tuple(ids) for ids in (*self._earlier, *prompts)})
-        found: dict[tuple[int, ...], tuple[int, ...]] = {}
-        _divide(distinct, (), found)
-        self._earlier = [*self._earlier, *prompts][-_REMEMBERED:]
+    def lengths(self, prompts: Sequence[list[int]]) -> list[int]:
+        """The length of the header that each prompt begins with, 0 for none. A beginning is a
+        header where it saves enough tokens over these prompts: several task types and draws of
+        examples each have their own."""
+        found: dict[tuple[int, ...], int] = {}
+        if prompts:
+            _divide(sorted({tuple(ids) for ids in prompts}), 0, found)
         return [found[tuple(ids)] for ids in prompts]
 
-    def get(self, ids: Sequence[int], chain: Sequence[int]) -> list[Layer]:
-        """The layers (of one row) of the last header in a prompt's chain; none for no chain."""
-        layers: list[Layer] = []
-        for length in chain:
-            layers = self._one(tuple(ids[:length]))
-        return layers
-
-    def keep(self, ids: Sequence[int], layers: list[Layer]) -> None:
-        """Keep a text's layers in place of those that were not used for longest. Whole prompts may
-        be kept too: a later one may begin alike."""
-        self._kept[tuple(ids)] = layers
-        self._kept.move_to_end(tuple(ids))
-        most = 0 if self._alone else _KEPT_BYTES
-        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > most:
+    def get(self, ids: Sequence[int], length: int) -> list[Layer]:
+        """The layers (of one row) of a prompt's header; none for no header."""
+        if not length:
+            return []
+        key = tuple(ids[:length])
+        if key not in self._kept:
+            self._kept[key] = self._compute(key)
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._most_bytes:
             self._kept.popitem(last=False)
-
-    def _one(self, ids: tuple[int, ...]) -> list[Layer]:
-        layers = self._kept[ids] if ids in self._kept else self._compute(ids)
-        self.keep(ids, layers)
-        return layers
+        return self._kept[key]
 
     def _compute(self, ids: tuple[int, ...]) -> list[Layer]:
-        """Behind as much of it as another header holds already, unless each is computed alone."""
-        alike = {} if self._alone else {key: _alike(ids, key) for key in self._kept}
-        nearest: tuple[int, ...] = max(alike, key=alike.__getitem__, default=())
-        start = alike.get(nearest, 0)
         slots = Slots(self._model, slots=1, width=len(ids))
-        if start:
-            shared = [(k[:, :, :start], v[:, :, :start]) for k, v in self._kept[nearest]]
-            slots.cache.begin(0, 1, shared)
-        if start < len(ids):
-            slots.forward(0, [ids[start:]], [start])
-        self.computed += len(ids) - start
+        slots.forward(0, [ids], [0])
+        self.computed += len(ids)
         return slots.cache.copied(0, len(ids))
 
 
@@ -92,30 +75,24 @@ def common_beginning(prompts: Sequence[list[int]] | Sequence[tuple[int, ...]]) -
     return shared
 
 
-def _divide(
-    prompts: list[tuple[int, ...]],
-    chain: tuple[int, ...],
-    found: dict[tuple[int, ...], tuple[int, ...]],
-) -> None:
-    """Note the chain of each of these prompts, which are sorted, distinct and begin alike."""
+def _divide(prompts: list[tuple[int, ...]], header: int, found: dict[tuple[int, ...], int]) -> None:
+    """Note the header of each of these prompts, which are sorted, distinct and begin alike.
+
+    Args:
+        header: the length of the one that they have unless a longer one is worth computing.
+    """
     shared = common_beginning(prompts)
-    longer = shared - (chain[-1] if chain else 0)
-    if longer >= _SHORTEST and longer * (len(prompts) - 1) >= _WORTH:
-        chain = (*chain, shared)
+    length = shared - shared % _STEP
+    if (length - header) * len(prompts) - length >= _WORTH:
+        header = length
     branches: dict[int, list[tuple[int, ...]]] = {}
     for prompt in prompts:
         if len(prompts) == 1 or len(prompt) - 1 == shared:
-            found[prompt] = chain
+            found[prompt] = header
         else:
             branches.setdefault(prompt[shared], []).append(prompt)
     for branch in branches.values():
-        _divide(branch, chain, found)
-
-
-def _alike(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """The number of tokens that both begin with."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((place for place, (x, y) in pairs if x != y), min(len(a), len(b)))
+        _divide(branch, header, found)
 
 
 def _bytes(header: list[Layer]) -> int:

@@ -31,8 +31,8 @@ class Row:
     """One prompt and what was written for it."""
 
     ids: list[int]
-    chain: tuple[int, ...]
-    """The lengths of the headers that it begins with, shortest first."""
+    header: int
+    """The length of the header that it begins with, 0 for none."""
     uniform: list[float]
     """A random number for each token."""
     matcher: LLMatcher | None
@@ -42,10 +42,6 @@ class Row:
     """The tokens computed, with the one that ends the text."""
     finished: bool = False
     fault: str | None = None
-
-    @property
-    def header(self) -> int:
-        return self.chain[-1] if self.chain else 0
 
     @property
     def own(self) -> int:
@@ -102,7 +98,6 @@ class Writer:
         pieces = [row.ids[row.header :] for row in distinct.values()]
         hidden = slots.forward(first, pieces, [row.header for row in distinct.values()])
         self.computed += sum(map(len, pieces))
-        self._keep_new_beginnings(slots, list(distinct.values()), first)
         places = {ids: place for place, ids in enumerate(distinct)}
         twins = [row for row in rows if distinct[tuple(row.ids)] is not row]
         for slot, row in enumerate(twins, start=first + len(distinct)):
@@ -114,15 +109,9 @@ class Writer:
     def _place_headers(self, slots: Slots, rows: list[Row], first: int) -> None:
         for _, neighbours in groupby(rows, key=lambda row: row.ids[: row.header]):
             alike = list(neighbours)
-            header = self.headers.get(alike[0].ids, alike[0].chain)
+            header = self.headers.get(alike[0].ids, alike[0].header)
             slots.cache.begin(first, first + len(alike), header)
             first += len(alike)
-
-    def _keep_new_beginnings(self, slots: Slots, rows: list[Row], first: int) -> None:
-        """A prompt that is mostly its own may be the first of several that begin alike."""
-        for slot, row in enumerate(rows, start=first):
-            if row.own > row.header:
-                self.headers.keep(row.ids, slots.cache.copied(slot, len(row.ids)))
 
     def _step(self, slots: Slots, running: list[Row]) -> None:
         newest = [row.new[-1:] for row in running]

@@ -72,7 +72,7 @@ class TransformersEngine:
         self.has_chat = self._encoder.has_chat
         self.can_force_regex = self.can_force_schema = constrainable(self.tokenizer)
         self._headers = Headers(self.model)
-        self._score_headers = Headers(self.model, alone=True)
+        self._score_headers = Headers(self.model, most_bytes=0)
         self._probe()
 
     # --- generation ---------------------------------------------------------------------------
@@ -100,15 +100,15 @@ class TransformersEngine:
 
     def _rows(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Row]:
         constraint = self._constraint(sampling)
-        chains = self._headers.chains(ids)
+        headers = self._headers.lengths(ids)
         return [
             Row(
                 row,
-                chain,
+                header,
                 uniform_numbers(seed, sampling),
                 constraint.matcher() if constraint else None,
             )
-            for row, chain, seed in zip(ids, chains, seeds, strict=True)
+            for row, header, seed in zip(ids, headers, seeds, strict=True)
         ]
 
     def _write(self, rows: list[Row], sampling: Sampling) -> None:
@@ -173,7 +173,7 @@ class TransformersEngine:
             if not all(several) or not all(ends):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         header = self._shared_header(prefixes)
-        layers = self._score_headers.get(prefixes[0], [header]) if header else []
+        layers = self._score_headers.get(prefixes[0], header)
         rest = [prefix[header:] for prefix in prefixes]
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         packed = pack(rest, continuations, endings, self.batch_tokens)
