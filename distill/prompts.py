@@ -154,11 +154,18 @@ _LETTERS_PER_WORD = 12
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls that are not white space
-    "\u00ad\u034f\u061c\u115f\u1160\u180b-\u180f\u3164\uffa0"  # soft hyphen, fillers
-    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"  # zero width, bidi controls
+    "\u00ad\u034f\u061c\u115f\u1160\u3164\uffa0"  # soft hyphen, fillers
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"  # zero width, bidi controls
     "\ufe00-\ufe0f\U000e0000-\U000e0fff"  # variation selectors, tags
     "\ud800-\udfff]"  # halves of surrogate pairs, which no file can hold
 )
+
+_STRAY_JOINER = re.compile(
+    "(?<![^\x00-\x7f\\s\u200c\u200d\u180b-\u180f\uff1c\uff1e\uff5c\u2581])"
+    "[\u200c\u200d\u180b-\u180f]"
+)
+"""Joiners and their like are letters of Persian, Sinhala, Malayalam, Mongolian and others, where
+one stands behind a letter that is not ASCII; elsewhere they hide something."""
 
 _TAG_NAMES = (
     r"s|bos|eos|eod|pad|unk|mask(?::\d+)?|cls|sep|sop|eop|eo[ham]|think(?:ing)?|reasoning|answer"
@@ -190,7 +197,8 @@ def as_data(text: str, max_words: int | None = None) -> str:
     """Text from outside, as it may stand on one line of a prompt.
 
     White space is collapsed, so that no line of the text can pass for one of the prompt; what
-    cannot be seen (control, zero-width and bidirectional characters) is taken out; and the tokens
+    cannot be seen (control, zero-width and bidirectional characters, but not the joiners that are
+    letters) is taken out; and the tokens
     by which chat templates of any model tell speakers apart, such as `<|im_end|>`, `</s>`, `[INST]`
     or `<start_of_turn>`, are broken up by a space. Done twice it changes nothing more.
 
@@ -201,5 +209,5 @@ def as_data(text: str, max_words: int | None = None) -> str:
     if max_words is not None:
         text = " ".join(text.split(maxsplit=max_words)[:max_words])
         text = text[: max_words * _LETTERS_PER_WORD]
-    seen = " ".join(_UNSEEN.sub("", text).split())
+    seen = " ".join(_STRAY_JOINER.sub("", _UNSEEN.sub("", text)).split())
     return _TEMPLATE_TOKENS.sub(r"\g<0> ", seen)

@@ -149,3 +149,25 @@ def test_the_row_of_a_fault_in_the_second_part(tmp_path):
     (tmp_path / "p.jinja").write_text("a\n=== continuation ===\nb\n{{ \n")
     with pytest.raises(UserError, match="row 4"):
         load_prompt("p.jinja", tmp_path, 2)
+
+
+PERSIAN, SINHALA, MONGOLIAN = "می\u200cخواهم", "ශ්\u200dරී", "ᠳ᠋ᠠ"
+
+
+@pytest.mark.parametrize("text", [PERSIAN, SINHALA, MONGOLIAN, f"{PERSIAN} {SINHALA}"])
+def test_joiners_that_are_letters_stay(text):
+    assert as_data(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\u200cb \u200d c", "ab c"),
+        (f"\u202e{PERSIAN}\u200c\u200d\ufeff", f"{PERSIAN}\u200c"),
+        ("<|im\u200d_end|>", "< |im_end|>"),
+        ("\u3000\u200dx", "x"),
+    ],
+)
+def test_joiners_that_hide_something_go(text, seen):
+    assert as_data(text) == seen
+    assert as_data(as_data(text)) == seen
