@@ -8,8 +8,8 @@ from distill.relabel.blocks import texts_of
 
 
 class CandidateTexts:
-    """The texts of all candidates in a shard of labels. The corpus is read once for some shards on
-    end, whose candidates' texts are in memory together.
+    """The texts of all candidates in a shard of candidates or labels. The corpus is read
+    once for some shards on end, whose candidates' texts are in memory together.
 
     Args:
         labels: the shards.

@@ -11,7 +11,8 @@ from distill.llm.form import in_chat_form
 from distill.llm.protocol import LLM
 from distill.prompts import as_data, load_prompt
 from distill.recipe import Recipe
-from distill.relabel.blocks import Pair, texts_of
+from distill.relabel.blocks import Pair
+from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import by_query
 from distill.relabel.judge import judgement_row
 from distill.relabel.judged import JudgedPairs, Judgement, Place, judgement_key
@@ -42,6 +43,7 @@ def make_list_judgements(
     chat = in_chat_form(recipe, engine)
     before = dict(engine.tokens)
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    corpus = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
     with closing(JudgedPairs(judged)) as known:
         turn = known.begin(stage)
 
@@ -50,8 +52,8 @@ def make_list_judgements(
             places = range(first, min(first + rule.shard_size, len(asked)))
             texts_of_queries = {asked[i]["query_id"]: asked[i]["query"] for i in places}
             lists = by_query(read_shard(CANDIDATES, paths[number]))
-            texts = texts_of(passages.folder, {row["passage_id"] for of in lists for row in of})
-            cut = {id_: as_data(t, rule.max_passage_words) for id_, t in texts.items()}
+            texts, own = corpus.of_shard(number), {row["passage_id"] for of in lists for row in of}
+            cut = {id_: as_data(texts[id_], rule.max_passage_words) for id_ in own}
             counts: Counter[str] = Counter()
             place = Place(turn, number)
             judge = partial(
