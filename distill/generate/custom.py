@@ -19,6 +19,7 @@ from distill.generate.parse import Parsed, checked
 from distill.inputs import read_text
 from distill.json_schema import make_validator, read_schema
 from distill.llm.protocol import LLM, Sampling
+from distill.llm.thoughts import without_thoughts
 from distill.prompts import Prompt, as_data, find_prompt, load_prompt
 from distill.recipe import Recipe
 from distill.tables import Row, passage_text
@@ -73,10 +74,11 @@ class CustomMethod:
 
     def parse(self, output: str, finished: bool) -> Parsed:
         custom = self.recipe.generate.custom
-        if not finished:
+        text = without_thoughts(output)
+        if not finished or text is None:
             return Parsed(reason="unfinished")
         try:
-            reply = json.loads(output, parse_constant=_refuse)
+            reply = json.loads(text, parse_constant=_refuse)
             fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
         except (ValueError, RecursionError):
             return Parsed(reason="not JSON")

@@ -104,7 +104,8 @@ class Fret:
             settings.max_new_tokens,
             settings.temperature,
             settings.top_p,
-            stop=() if constrain else _STOP,
+            # A chat model ends by itself, and may think in paragraphs before it answers.
+            stop=() if constrain or chat else _STOP,
             chat=chat,
             regex=reply_form(self.order, chat) if constrain else None,
         )

@@ -5,21 +5,28 @@ import re
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
+from distill.llm.thoughts import without_thoughts
 from distill.prompts import as_data
 from distill.text.compare import folded_words
 
 Order = Literal["task, query", "query, task", "query"]
 """The lines of a reply; in the last it is the prompt's file that says the task."""
 
-_LINE = r"(?!Task:|Query:)\S[^\n]*"
+_LABEL = r"[ \t]*(?:[-*+>#]+[ \t]+)?[*_`]{{0,3}}{name}[*_`]{{0,3}}[ \t]*[:\uff1a][*_`]{{0,3}}[ \t]*"
+"""A label as a line begins with it, plain or in Markdown: `**Query:**`, `- *Query*:`, `### Query:`.
+"""
+_LINE = r"(?![*_`]{0,3}(?:Task|Query)[*_`]{0,3}:)\S[^\n]*"
+_EMPTY_LINES = r"(?:[ \t]*\n)+"
 
 
 def _form(first: str, second: str = "") -> re.Pattern[str]:
-    """The first line's label may be missing: in a text that is continued the prompt ends in it."""
-    form = rf"\A\s*(?:{first}:[ \t]*)?(?P<{first}>{_LINE})"
+    """The first line's label may be missing: in a text that is continued the prompt ends in it.
+    What a chat model adds behind an empty line is not part of its reply."""
+    form = rf"\A\s*(?:{_LABEL.format(name=first)})?(?P<{first}>{_LINE})"
     if second:
-        form += rf"\n[ \t]*{second}:[ \t]*(?P<{second}>{_LINE})"
-    return re.compile(rf"{form}\s*\Z")
+        label = _LABEL.format(name=second)
+        form += rf"{_EMPTY_LINES}{label}(?P<{second}>{_LINE})"
+    return re.compile(rf"{form}(?:\s*\Z|(?P<rest>[ \t]*\n[ \t]*\n.*))", re.DOTALL)
 
 
 _FORMS: dict[Order, re.Pattern[str]] = {
@@ -49,18 +56,28 @@ def parse(
     example_queries: Collection[str],
     order: Order = "task, query",
 ) -> Parsed:
-    """Read the lines `Task: ...` and `Query: ...` in the prompt's order, or a query alone.
+    """Read the lines `Task: ...` and `Query: ...` in the prompt's order, or a query alone, behind
+    the thoughts of a model that thinks.
 
     Args:
         example_queries: the few-shot examples' own, normalised: small models copy them.
     """
-    if not finished:
+    reply = without_thoughts(output)
+    if reply is None:
         return Parsed(reason="unfinished")
-    match = _FORMS[order].match(output)
+    match = _FORMS[order].match(reply)
+    if not finished and (match is None or match["rest"] is None):
+        return Parsed(reason="unfinished")
     if match is None:
         return Parsed(reason="malformed")
     found = match.groupdict()
-    return checked(found.get("Task"), found["Query"], example_queries)
+    task = found.get("Task")
+    return checked(task and _plain(task), _plain(found["Query"]), example_queries)
+
+
+def _plain(line: str) -> str:
+    """A line without the Markdown emphasis around the whole of it."""
+    return re.sub(r"\A([*_`]{1,3})(?=\S)(.*\S)\1\Z", r"\2", line.strip())
 
 
 def checked(task: str | None, query: str, example_queries: Collection[str]) -> Parsed:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from distill.llm.http_scoring import graded_answer
 from distill.llm.protocol import LLM, Sampling
+from distill.llm.thoughts import without_thoughts
 from distill.prompts import Prompt
 
 HIGHEST = 10.0
@@ -19,5 +20,9 @@ def judge_by_grade(
     pairs = [(passage, query) for passage, queries in requests for query in queries]
     asked = [prompt.render(passage=passage, query=query) for passage, query in pairs]
     written = llm.generate(asked, [0] * len(asked), _CHAT if chat else _SAMPLING)
-    grades = iter(graded_answer(text, HIGHEST) or 0.0 for text, _, _ in written)
+    grades = iter(_grade(reply.text) for reply in written)
     return [[(next(grades), 0) for _ in queries] for _, queries in requests]
+
+
+def _grade(reply: str) -> float:
+    return graded_answer(without_thoughts(reply) or "", HIGHEST) or 0.0

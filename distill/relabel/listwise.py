@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from distill.llm.protocol import LLM, Sampling
+from distill.llm.thoughts import without_thoughts
 from distill.prompts import Prompt, as_data
 
 _TOKENS_PER_PASSAGE = 8
@@ -48,7 +49,7 @@ def judge_listwise(
         sampling = _sampling([len(places) for _, places in now], llm.can_force_regex, chat)
         written = llm.generate(asked, [0] * len(asked), sampling)
         for (i, places), reply in zip(now, written, strict=True):
-            orders[i], readable = _sorted(orders[i], places, reply.text)
+            orders[i], readable = _sorted(orders[i], places, without_thoughts(reply.text) or "")
             counts["windows"] += 1
             counts["unreadable replies"] += not readable
     return [_scores(order) for order in orders]

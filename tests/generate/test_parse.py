@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.generate.parse import normalise, parse
+from distill.generate.parse import Parsed, normalise, parse
 
 TASK = " Given a question, find the passage that answers it.\n"
 EXAMPLES = frozenset({"why do otters hold hands when they sleep"})
@@ -76,3 +76,29 @@ def test_a_query_is_plain_text():
 
 def test_normalise_looks_at_words_alone():
     assert normalise("  The SWIFT’s ﬂight—how high?") == normalise("the swift s flight how high")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>\n\nOf bees.\n\n</think>\n\nTask: Find it.\nQuery: why do bees dance",
+        "**Task:** Find it.\n**Query:** why do bees dance",
+        "**Task**: Find it.\n\n**Query**: **why do bees dance**",
+        "Task: Find it.\n\n\nQuery: why do bees dance\n",
+        "- Task: Find it.\n- Query: why do bees dance",
+        "### Task: Find it.\n### Query: why do bees dance",
+        "Task: Find it.\nQuery: why do bees dance\n\nNote: I hope that this helps.",
+    ],
+)
+def test_replies_of_chat_models_are_read(reply):
+    assert parse(reply, True, ()) == Parsed("Find it.", "why do bees dance")
+
+
+def test_thoughts_that_did_not_end_are_unfinished():
+    assert parse("<think>\nThe passage", True, ()).reason == "unfinished"
+
+
+def test_a_reply_is_whole_although_what_follows_it_was_cut():
+    reply = "Task: Find it.\nQuery: why do bees dance\n\nNote: I ho"
+    assert parse(reply, False, ()) == Parsed("Find it.", "why do bees dance")
+    assert parse(reply[:35], False, ()).reason == "unfinished"

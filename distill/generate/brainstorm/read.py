@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
 
+from distill.llm.thoughts import without_thoughts
 from distill.tables import Row
 
 _FENCE = "```"
@@ -22,10 +23,11 @@ def read_reply(row: Row, schema: Mapping[str, Any]) -> Reply:
     """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
     if row["fault"] is not None:
         return Reply({}, "not written")
-    if not row["finished"]:
+    reply = without_thoughts(row["output"])
+    if not row["finished"] or reply is None:
         return Reply({}, "unfinished")
     try:
-        value = json.loads(_within_fence(row["output"]))
+        value = json.loads(_within_fence(reply))
     except (ValueError, RecursionError):
         return Reply({}, "no JSON")
     if not Draft202012Validator(schema).is_valid(value):

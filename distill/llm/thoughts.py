@@ -1,0 +1,47 @@
+"""Replies of models that think aloud before they answer, behind servers and engines that leave the
+thoughts in the text."""
+
+import re
+
+_NAMES = r"(?:seed:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis)"
+_OPENING = re.compile(
+    rf"\s*(?:<{_NAMES}>|\[{_NAMES}\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>"
+    r"|<\|channel\|>(?:analysis|commentary)\s*<\|message\|>)",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    rf"<[/／]{_NAMES}>|\[/{_NAMES}\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>"
+    r"|<\|channel\|>final\s*<\|message\|>",
+    re.IGNORECASE,
+)
+_WRAPPING = re.compile(
+    r"\A\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<answer>|<response>)?(.*?)"
+    r"(?:<\|(?:end_of_solution|END_RESPONSE|return|end)\|>|</answer>|</response>)?\s*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def end_of_thoughts(text: str) -> int | None:
+    """Where the reply begins behind the thoughts before it, 0 where there are none, and None while
+    the thoughts have not ended. Thoughts may lack their opening tag, which many chat templates
+    write themselves, be empty, or be several in a row."""
+    end = 0
+    while True:
+        opened = _OPENING.match(text, end)
+        if opened is None and end:
+            return end
+        closed = _CLOSING.search(text, opened.end() if opened else 0)
+        if closed is None:
+            return None if opened else end
+        end = closed.end()
+
+
+def without_thoughts(text: str) -> str | None:
+    """The reply alone; None where it was never begun."""
+    end = end_of_thoughts(text)
+    if end is None:
+        return None
+    if end == 0:
+        return text
+    wrapped = _WRAPPING.match(text[end:])
+    return wrapped[1] if wrapped else text[end:]

@@ -1,0 +1,44 @@
+"""What of a reply is thoughts."""
+
+import pytest
+
+from distill.llm.thoughts import without_thoughts
+
+REPLY = "Task: Find it.\nQuery: why do bees dance"
+
+
+@pytest.mark.parametrize(
+    "thoughts",
+    [
+        "",
+        "<think>\nThe passage is of bees.\n\nSo: bees.\n</think>\n\n",
+        "<think></think>",
+        "\n<think>\n\n</think>\n",
+        "The passage is of bees.\n</think>\n",
+        "<think>a</think>\n<think>b</think>",
+        "<THINKING>bees</THINKING>",
+        "<thought>Query: no</thought>",
+        "<reasoning>bees</reasoning> ",
+        "[THINK]bees[/THINK]",
+        "◁think▷bees◁/think▷",
+        "<seed:think>bees</seed:think>",
+        "<|START_THINKING|>bees<|END_THINKING|>",
+        "<|channel|>analysis<|message|>bees<|end|><|start|>assistant<|channel|>final<|message|>",
+    ],
+)
+def test_the_reply_is_what_stands_behind_them(thoughts):
+    assert without_thoughts(thoughts + REPLY).strip() == REPLY
+
+
+def test_an_answer_may_be_wrapped():
+    assert without_thoughts("<think>a</think>\n<answer>\n7\n</answer>").strip() == "7"
+
+
+@pytest.mark.parametrize("text", ["<think>", "<think>the passage is", "[THINK] bees\n\nbees"])
+def test_thoughts_without_an_end_hold_no_reply(text):
+    assert without_thoughts(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "how to close <b> tags", "what does <think> do in a prompt"])
+def test_a_reply_that_speaks_of_tags_is_a_reply(text):
+    assert without_thoughts(text) == text
