@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -13,6 +14,10 @@ from transformers import (
 )
 
 from distill.errors import UserError
+
+_MOST_SAID = 300
+"""Characters of a library's message."""
+_MOST_NAMES = 5
 
 
 def load_causal_lm(
@@ -51,18 +56,35 @@ def _load(
     both: dict[str, Any] = {"trust_remote_code": False, **(of_both or {})}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **both)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=dtype,
             attn_implementation="sdpa",
             use_safetensors=True,
             **both,
             **of_model,
         )
-    except (OSError, ValueError, KeyError) as fault:
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as fault:
+        if isinstance(fault, torch.OutOfMemoryError):
+            raise
         raise UserError(
             str(path),
-            f"is not a causal language model that transformers can load: {fault}",
+            "is not a causal language model that transformers can load: "
+            f"{' '.join(str(fault).split())[:_MOST_SAID]}",
             "name a folder with config.json and safetensors, or a .gguf file",
         ) from fault
+    _refuse_missing(path, sorted(loaded["missing_keys"]))
     return model, tokenizer
+
+
+def _refuse_missing(path: Path, names: list[str]) -> None:
+    """transformers draws weights that the files lack at random and goes on."""
+    if not names:
+        return
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    raise UserError(
+        str(path),
+        f"lacks weights, which would be random: {', '.join(names[:_MOST_NAMES])}{more}",
+        "fetch or copy the model again; all files that its index names are needed",
+    )

@@ -118,15 +118,16 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
         return []
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     starts = range(0, done, CHUNK)
-    recorded = path.read_text(encoding="ascii").split() if path.exists() else []
+    recorded = _recorded(path)
     damaged = []
     for number, start in enumerate(starts):
         rows = vectors[start : min(start + CHUNK, done)]
-        if number < len(recorded):
+        if number in recorded:
             whole = _digest(rows) == recorded[number]
         else:
             whole = bool(np.isfinite(rows).all() and rows.any(axis=1).all())
-            _record(folder, start, rows)
+            if whole:
+                _record(folder, start, rows)
         if not whole:
             damaged.append(start)
     for start in damaged:
@@ -142,6 +143,17 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
 
 def _digest(rows: Vectors) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+
+
+def _recorded(path: Path) -> dict[int, str]:
+    """The checksums by the number of their chunk; of damaged ones there may be none yet."""
+    data = path.read_bytes() if path.exists() else b""
+    lines = (data[start : start + 64] for start in range(0, len(data), 65))
+    return {
+        number: line.decode("ascii", "replace")
+        for number, line in enumerate(lines)
+        if line.strip(b"\0")
+    }
 
 
 def _record(folder: Path, start: int, rows: Vectors) -> None:
@@ -163,8 +175,12 @@ def _create(
     fresh.mkdir(parents=True)
     shape = (rows, encoder.dimensions)
     path = fresh / "vectors.npy"
-    np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
-    reserve_room(path, path.stat().st_size)
+    try:
+        np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
+        reserve_room(path, path.stat().st_size)
+    except (OSError, UserError):
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     write_json(fresh / "ids.json", list(ids))
     write_json(fresh / "encoder.json", encoder.identity)
     write_json(fresh / "done.json", {"rows": 0})

@@ -120,3 +120,18 @@ def test_vectors_of_before_get_checksums_and_are_held_to_sense(tmp_path, encoder
     _spoil(tmp_path, "zeros")
     again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
     assert np.array_equal(again.vectors, whole)
+
+
+def test_damaged_vectors_of_before_stay_damaged_until_they_are_computed_again(tmp_path, encoder):
+    """Where the process that found them is killed before it has computed any."""
+    whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
+    (file,) = tmp_path.glob("*/vectors.npy")
+    (file.parent / "checksums.txt").unlink()
+    data = file.read_bytes()
+    file.write_bytes(data[:128] + bytes(200) + data[328:])
+    store._verified.clear()
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    store._verified.clear()
+    again = embed(tmp_path, Dies(encoder, 1), "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, whole)
