@@ -16,7 +16,8 @@ _UNIT = regex.compile(rf"(?P<word>{WORD})|(?!\s)\X", regex.V1)
 _CLUSTER = regex.compile(r"\X")
 _LONGEST_WORD = 64
 """Letters. What is longer (base64, a genome) is no word to a tokenizer."""
-_ENDLESS = regex.compile(rf"[\p{{L}}\p{{N}}\p{{M}}_\u200c\u200d]{{{_LONGEST_WORD + 1}}}")
+_ENDLESS = regex.compile(rf"[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]{{{_LONGEST_WORD + 1}}}")
+"""Without underscores: what they join are words."""
 
 _THIRDS = 3
 """Sizes are in thirds of a token."""
@@ -84,7 +85,7 @@ def _units(text: str) -> Iterator[_Unit]:
             yield _Unit(start, end, _WORD * (end - start), not _opens(found[0]))
         elif is_spaceless(word):
             yield _Unit(start, end, _LETTER, False)
-        elif end - start <= _LONGEST_WORD:
+        elif end - start <= _LONGEST_WORD or not _ENDLESS.search(word):
             yield _Unit(start, end, _WORD, False)
         else:
             for letter in _CLUSTER.finditer(text, start, end):

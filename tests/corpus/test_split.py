@@ -122,3 +122,8 @@ def test_passages_of_translations_are_split_and_kept(data_folder: Path, language
 def paragraphs(data_folder: Path, language: str) -> list[str]:
     file = data_folder / "own" / "xquad" / language / "corpus.jsonl"
     return [json.loads(line)["text"] for line in file.read_text().splitlines()]
+
+
+def test_a_long_name_of_words_is_one_word() -> None:
+    assert tokens("plot_of_a_" + "long_name_" * 9) == 2
+    assert tokens("x" * 65) == 65
