@@ -54,9 +54,12 @@ def _load(
     **of_model: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     both: dict[str, Any] = {"trust_remote_code": False, **(of_both or {})}
+    model: Any
+    loaded: dict[str, Any]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **both)
-        model, loaded = AutoModelForCausalLM.from_pretrained(
+        load: Any = AutoModelForCausalLM.from_pretrained
+        model, loaded = load(
             folder,
             output_loading_info=True,
             dtype=dtype,
