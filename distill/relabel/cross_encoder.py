@@ -13,6 +13,7 @@ from distill.local_name import name_model
 from distill.models import resolve, revision
 from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+from distill.sentence_models import refuse_missing_weights
 
 Pair = tuple[str, str]
 _CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
@@ -32,6 +33,7 @@ class CrossEncoderJudge:
     def __init__(self, reference: str, max_tokens: int, device: str | None = None) -> None:
         self.model = _load(reference, device)
         _check(self.model, reference)
+        _check_weights(self.model, reference)
         self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)
         self.model.max_seq_length = self._max_tokens
         self.identity: dict[str, object] = {
@@ -110,3 +112,13 @@ def _check(model: CrossEncoder, reference: str) -> None:
             f"was not trained to score pairs: it is a {', '.join(architectures) or 'bare model'}",
             _CHOOSE,
         )
+
+
+def _check_weights(model: CrossEncoder, reference: str) -> None:
+    """Weights that the files lack would be random ones."""
+    for module in model:
+        if isinstance(module, Transformer):
+            try:
+                refuse_missing_weights(module, resolve(reference))
+            except ValueError as fault:
+                raise UserError(f"model {reference!r}", str(fault), "fetch it anew") from fault

@@ -1,7 +1,10 @@
 """A cross-encoder's scores: raw, its own for each pair, and refused where they mean nothing."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import TEXTS, tiny_cross_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -80,3 +83,13 @@ def test_models_that_give_a_pair_no_single_score_are_refused(tmp_path, encoder_f
     (tmp_path / "nothing" / "notes.txt").write_text("no model")
     with pytest.raises(UserError, match="cannot be loaded"):
         CrossEncoderJudge(str(tmp_path / "nothing"), 64, "cpu")
+
+
+@pytest.mark.bad_input("models", "a cross-encoder whose files lack its last layer", "refused")
+def test_a_cross_encoder_without_its_last_layer_is_refused(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "cut")
+    file = tmp_path / "cut" / "model.safetensors"
+    weights = load_file(file)
+    save_file({k: v for k, v in weights.items() if not k.startswith("classifier")}, file)
+    with pytest.raises(UserError, match="classifier"):
+        CrossEncoderJudge(str(tmp_path / "cut"), 64, "cpu")
