@@ -5,27 +5,45 @@ What comes from a corpus is data, never part of a prompt's form: it goes through
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from distill.errors import UserError
 from distill.inputs import read_text
+from distill.trial import find_excess
 
 CONTINUATION = "=== continuation ===\n"
 """The line that divides a scoring prompt."""
 
 _MOST_COPIES = 10_000
 """Of a text or list that a template may repeat by `*`."""
+_MOST_CHARACTERS = 1_000_000
+"""Of a prompt: no model reads as many."""
+
+
+class _NothingComputed(CodeGenerator):
+    """Compiles without computing what depends on no value: that waits until it is rendered, where
+    time and memory are limited."""
+
+    def _output_child_to_const(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> str:
+        if isinstance(node, nodes.TemplateData):
+            return super()._output_child_to_const(node, frame, finalize)
+        raise nodes.Impossible
 
 
 class _Environment(SandboxedEnvironment):
     """Without the operators by which a few letters of a template fill a machine's memory."""
 
+    code_generator_class = _NothingComputed
     intercepted_binops = frozenset(["*", "**"])
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -38,7 +56,11 @@ class _Environment(SandboxedEnvironment):
 
 
 _ENVIRONMENT = _Environment(
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    optimized=False,  # see _NothingComputed
 )
 
 
@@ -78,21 +100,28 @@ def find_prompt(name: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt's file, its source (part of fingerprints) and its one or two parts."""
+    """A prompt's file, its source (part of fingerprints) and its one or two parts.
+
+    Before a part is rendered, that is tried with limits of time and memory (see `trial`), and tried
+    again whenever values come that are twice as large as those before."""
 
     path: Path
     source: str
     parts: tuple[Template, ...]
+    tried: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    """Part -> the size of the largest values that it was tried with."""
 
     def render(self, part: int = 0, **values: Any) -> str:
         """One part with its values; a prompt ends without white space, as its answer begins with
         it.
 
         Raises:
-            UserError: if the template uses a name that it is not given, or fails otherwise.
+            UserError: if the template uses a name that it is not given, fails otherwise, or takes
+                too much time, memory or room.
         """
+        self._try(part, values)
         try:
-            text = self.parts[part].render(values)
+            text = _render(self.parts[part], values)
         except (TemplateError, *_FAULTS) as fault:
             raise UserError(
                 str(self.path),
@@ -100,6 +129,12 @@ class Prompt:
                 f"the names that it may use are: {', '.join(sorted(values))}",
             ) from fault
         return text.rstrip() if part == 0 else text.rstrip("\n")
+
+    def _try(self, part: int, values: Mapping[str, Any]) -> None:
+        size = _size(values)
+        if part not in self.tried or size > 2 * self.tried[part]:
+            _refuse_excess(self.path, lambda: _render(self.parts[part], values))
+            self.tried[part] = size
 
     def constant(self, name: str) -> str | None:
         """The text of the file's `{% set name = "..." %}`, None where it has none."""
@@ -135,6 +170,39 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
         ) from fault
     except (TemplateError, *_FAULTS) as fault:
         raise UserError(str(path), f"is not a Jinja template: {fault}", "mend it") from fault
+
+
+def _render(template: Template, values: Mapping[str, Any]) -> str:
+    """Raises ValueError where it becomes longer than any prompt."""
+    pieces, length = list[str](), 0
+    for piece in template.generate(values):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _MOST_CHARACTERS:
+            raise ValueError(f"it becomes longer than {_MOST_CHARACTERS:,} characters")
+    return "".join(pieces)
+
+
+def _refuse_excess(path: Path, work: Callable[[], object]) -> None:
+    """Refuse the prompt where `work` takes more than any prompt needs."""
+    excess = find_excess(work)
+    if excess is not None:
+        raise UserError(
+            str(path),
+            f"cannot be rendered: it {excess}",
+            "take out its nested loops, and what repeats, pads or multiplies a text",
+        )
+
+
+def _size(value: object) -> int:
+    """Characters of all texts within, and one for every other value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return 1
 
 
 def _row_of(pieces: list[str], source: str, row: int) -> int:

@@ -127,6 +127,52 @@ def test_a_template_that_fails_is_named(tmp_path, source, says):
     assert str(tmp_path / "p.jinja") in fault.value.where
 
 
+_TOO_MUCH = {
+    "nested loops over ranges": "{% for i in range(99999) %}{% for j in range(99999) %}{% if i > "
+    "99998 %}x{% endif %}{% endfor %}{% endfor %}",
+    "a text doubled by ~ in a loop": "{% set n = namespace(t=a) %}{% for i in range(60) %}"
+    "{% set n.t = n.t ~ n.t %}{% endfor %}",
+    "a text doubled in a set block": "{% set n = namespace(t=a) %}{% for i in range(60) %}"
+    "{% set u %}{{ n.t }}{{ n.t }}{% endset %}{% set n.t = u %}{% endfor %}",
+    "a filter's width of 10^10": "{{ a | center(10000000000) }}",
+    "a width of 10^10, without a value": "{{ 'a' | center(10000000000) }}",
+    "a format's width of 10^9": "{{ '%0999999999d' | format(1) }}",
+    "a width behind %": "{{ '%0999999999d' % 1 }}",
+    "a method's width": "{{ a.zfill(9999999999) }}",
+    "a replacement that multiplies": "{% set b = a * 9999 %}{% set c = b | replace('t', b) %}"
+    "{{ c | replace('t', b) | length }}",
+    "copies of copies": "{{ (a * 9999 * 9999 * 9999) | length }}",
+    "a number squared in a loop": "{% set n = namespace(t=7) %}{% for i in range(60) %}"
+    "{% set n.t = n.t * n.t %}{% endfor %}",
+    "lipsum of 10^6 paragraphs": "{{ lipsum(1000000) }}",
+    "a macro that calls itself twice": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}"
+    "{% endif %}{% endmacro %}{{ m(50) }}",
+    "a loop that writes 10^8 letters": "{% for i in range(99999) %}{{ a * 1000 }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(source, id=name, marks=pytest.mark.bad_input("prompt", name, "refused"))
+        for name, source in _TOO_MUCH.items()
+    ],
+)
+def test_a_template_that_takes_too_much_is_refused(tmp_path, source):
+    (tmp_path / "p.jinja").write_text(source)
+    with pytest.raises(UserError, match=r"it takes more than|it becomes longer") as fault:
+        load_prompt("p.jinja", tmp_path, 1).render(a="text")
+    assert fault.value.where == str(tmp_path / "p.jinja")
+
+
+def test_a_template_that_outgrows_its_first_values_is_refused(tmp_path):
+    source = "{% for i in a %}{% for j in a %}{% for k in a %}{% endfor %}{% endfor %}{% endfor %}b"
+    prompt = write(tmp_path, source)
+    assert prompt.render(a="a few letters") == "b"
+    with pytest.raises(UserError, match="it takes more than 2 seconds"):
+        prompt.render(a="x" * 2000)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [

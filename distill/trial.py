@@ -1,0 +1,85 @@
+"""Work of unknown size, tried in a process that may use little time and memory.
+
+A few letters of a template, such as nested loops or a text doubled many times, would take hours or
+all of a machine's memory, in a single step of the interpreter that nothing can interrupt. So it is
+done once where the system itself sets the limits, before it is done here.
+"""
+
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+_SECONDS = 2
+"""Of computing: a busy machine changes nothing."""
+_LATEST = 30.0
+"""Seconds on the clock."""
+_MEMORY = 512 << 20
+"""Bytes more than this process has."""
+_WELL, _MEMORY_SPENT = b"w", b"m"
+
+
+def find_excess(work: Callable[[], object]) -> str | None:
+    """What `work` takes too much of, in words; None where it stays within the limits, also where it
+    fails by an exception of its own, which it will raise again when it is done in earnest.
+
+    It is done in a fork of this process, so whatever it changes is lost.
+    """
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        _try_and_end(work, writing)
+    os.close(writing)
+    try:
+        ready, _, _ = select.select([reading], [], [], _LATEST)
+        verdict = os.read(reading, 1) if ready else b""
+    finally:
+        os.close(reading)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if verdict == _WELL:
+        return None
+    if verdict == _MEMORY_SPENT:
+        return f"takes more than {_MEMORY >> 20} MiB of memory"
+    return f"takes more than {_SECONDS} seconds"
+
+
+def _try_and_end(work: Callable[[], object], writing: int) -> None:
+    """In the fork: never returns, and runs nothing that this process has planned for its end."""
+    verdict = _WELL
+    try:
+        gc.disable()  # objects of the parent are not to be finalized here
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        _limit(resource.RLIMIT_CORE, 0)
+        _limit(resource.RLIMIT_CPU, _SECONDS)
+        held = _address_space()
+        if held:
+            _limit(resource.RLIMIT_AS, held + _MEMORY)
+        work()
+    except MemoryError:
+        verdict = _MEMORY_SPENT
+    finally:  # whatever else was raised is raised again in the parent
+        os.write(writing, verdict)
+        os._exit(0)
+
+
+def _limit(kind: int, most: int) -> None:
+    """Lower a limit, both the soft and the hard one; one that is lower already stays."""
+    _, hard = resource.getrlimit(kind)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (most, most))
+
+
+def _address_space() -> int:
+    """Bytes of addresses that this process has; 0 where the system does not say (not Linux)."""
+    sizes = Path("/proc/self/statm")
+    if not sizes.exists():
+        return 0
+    return int(sizes.read_text().split()[0]) * resource.getpagesize()
