@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.inputs import parse_yaml, read_text
+from distill.inputs import read_text
+from distill.yaml_inputs import parse_yaml
 
 _HEAD = re.compile(r"\A\s*---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 

@@ -10,9 +10,10 @@ import click
 from pydantic import ValidationError
 
 from distill.errors import UserError
-from distill.inputs import is_text, parse_yaml, user_path
+from distill.inputs import is_text, user_path
 from distill.recipe import ALL_TOKENS, Dtype, Embedder, Recipe, load_recipe
 from distill.run import Overwrite
+from distill.yaml_inputs import parse_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Side = Literal["query", "document"]

@@ -20,13 +20,14 @@ from distill.generate.brainstorm.read import read_reply
 from distill.generate.labelled_rows import read_labelled
 from distill.generate.parse import parse
 from distill.generate.pool import load_pool
-from distill.inputs import decode, parse_json, parse_yaml
+from distill.inputs import decode, parse_json
 from distill.json_schema import make_validator, read_schema
 from distill.llm.http_scoring import graded_answer
 from distill.prompts import as_data, load_prompt
 from distill.recipe import Recipe, load_recipe
 from distill.relabel.listwise import read_order
 from distill.templates import check_template, fill_template
+from distill.yaml_inputs import parse_yaml
 
 EXAMPLES = settings(
     max_examples=200,

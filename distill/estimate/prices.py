@@ -12,9 +12,10 @@ from pydantic import Field, ValidationError
 
 from distill.errors import UserError
 from distill.estimate.figures import Amount
-from distill.inputs import parse_yaml, read_text
+from distill.inputs import read_text
 from distill.recipe.explain import Written, explain_faults
 from distill.recipe.section import Section
+from distill.yaml_inputs import parse_yaml
 
 _FORM = "write `currency: USD` and, below `models:`, `MODEL: {input: 0.15, output: 0.60}`"
 

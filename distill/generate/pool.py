@@ -11,9 +11,10 @@ from typing import get_args
 
 from distill.errors import UserError
 from distill.generate.parse import normalise
-from distill.inputs import expect, parse_yaml, read_text
+from distill.inputs import expect, read_text
 from distill.prompts import find_prompt
 from distill.recipe import Recipe, TaskType
+from distill.yaml_inputs import parse_yaml
 
 _KEYS = ("passage", "task", "query")
 

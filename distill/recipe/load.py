@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from distill.errors import UserError
-from distill.inputs import check_value, describe, parse_yaml, read_text
+from distill.inputs import check_value, describe, read_text
 from distill.recipe.ablation import Ablation
 from distill.recipe.data import Corpus, Evaluate
 from distill.recipe.explain import Written, explain_faults
@@ -23,6 +23,7 @@ from distill.recipe.section import Section, Seed
 from distill.recipe.student import Student
 from distill.recipe.teacher import Teacher
 from distill.recipe.train import Train
+from distill.yaml_inputs import parse_yaml
 
 
 class Recipe(Section):

@@ -7,8 +7,8 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.evaluate.summary import Summary, current_summary
-from distill.inputs import parse_yaml
 from distill.run import open_stage
+from distill.yaml_inputs import parse_yaml
 
 Manifest = dict[str, Any]
 
