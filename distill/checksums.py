@@ -81,11 +81,15 @@ def has_checksums(folder: Path) -> bool:
 
 
 def discard_if_damaged(folder: Path) -> None:
-    """Remove a folder of derived files, such as an index, where one is missing or changed: whoever
-    wants it makes it again. Compared once a process; folders without checksums are left."""
+    """Remove a folder of derived files, such as an index, where one is missing or changed, or
+    their checksums cannot be read: whoever wants it makes it again. Compared once a process;
+    folders without checksums are left."""
     if folder in _compared or not has_checksums(folder):
         return
-    damaged = find_damaged_files(folder)
+    try:
+        damaged = find_damaged_files(folder)
+    except UserError as fault:
+        damaged = {CHECKSUMS_FILE: fault.what}
     for name, what in damaged.items():
         _LOG.warning("%s %s: its folder is made again", folder / name, what)
     if damaged:

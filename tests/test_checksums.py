@@ -2,7 +2,12 @@
 
 import pytest
 
-from distill.checksums import find_damaged_files, has_checksums, write_checksums
+from distill.checksums import (
+    discard_if_damaged,
+    find_damaged_files,
+    has_checksums,
+    write_checksums,
+)
 from distill.errors import UserError
 
 
@@ -38,3 +43,9 @@ def test_torn_checksums_are_an_error_with_a_remedy(folder, content):
     (folder / ".checksums.json").write_text(content)
     with pytest.raises(UserError, match=r"checksums\.json(.|\n)*remedy: delete"):
         find_damaged_files(folder)
+
+
+def test_a_derived_folder_with_torn_checksums_is_made_again(folder):
+    (folder / ".checksums.json").write_text("{")
+    discard_if_damaged(folder)
+    assert not folder.exists()

@@ -139,3 +139,11 @@ def test_what_is_not_made_yet_is_left_out(tmp_path):
 def test_an_unknown_query_is_named(run):
     with pytest.raises(UserError, match="no query 'absent'"):
         shown(run, "absent")
+
+
+def test_a_run_with_a_damaged_manifest_names_it(tmp_path):
+    book = tmp_path / "passages" / ".stage"
+    book.mkdir(parents=True)
+    (book / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="cannot be read as the manifest of a stage"):
+        show_run(tmp_path, Console(file=StringIO()))

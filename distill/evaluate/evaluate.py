@@ -145,7 +145,11 @@ def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
     path = _items_path(cache, task, meta)
     if not path.is_file():
         return None
-    kept = read_json(path)
+    try:
+        kept = dict(read_json(path))
+    except (UserError, TypeError, ValueError):
+        _logger.warning("%s is damaged: the task is evaluated again", path)
+        return None
     by_item, resamples = kept.pop("by_item", {}), kept.pop("resamples", {})
     pairs = {pair: (gold, predicted) for pair, (gold, predicted) in kept.pop("pairs", {}).items()}
     labels = {text: (gold, given) for text, (gold, given) in kept.pop("labels", {}).items()}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import __version__
-from distill.errors import UserError
+from distill.errors import EngineFailure, UserError
 
 _logger = logging.getLogger("distill.run")
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
@@ -122,7 +122,7 @@ def mask_secrets(text: str) -> str:
 
 def _log_end(fault: BaseException, seconds: float) -> None:
     fields: dict[str, Any] = {"seconds": round(seconds, 3), "error": type(fault).__name__}
-    if isinstance(fault, UserError):
+    if isinstance(fault, UserError | EngineFailure):
         fields |= {"where": fault.where, "what": fault.what, "remedy": fault.remedy}
     elif not isinstance(fault, KeyboardInterrupt):
         fields["traceback"] = "".join(traceback.format_exception(fault))

@@ -14,9 +14,13 @@ from transformers import (
 
 from distill.errors import UserError
 from distill.retrieve.attention import remote_class
-from distill.run import read_json
 from distill.safetensors_folder import model_folder
-from distill.sentence_models import knows_words, load_sentence_model, refuse_missing_weights
+from distill.sentence_models import (
+    knows_words,
+    load_sentence_model,
+    refuse_missing_weights,
+    transformer_folder,
+)
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
@@ -30,9 +34,7 @@ def read_config(reference: str) -> PretrainedConfig:
     """
     folder = model_folder(reference, torch.float32)
     try:
-        modules = folder / "modules.json"
-        first = read_json(modules)[0]["path"] if modules.exists() else ""
-        config = AutoConfig.from_pretrained(folder / first, **_SAFE)
+        config = AutoConfig.from_pretrained(transformer_folder(folder), **_SAFE)
         text: PretrainedConfig = config.get_text_config()
         int(text.num_hidden_layers)
     except (OSError, ValueError, AttributeError) as fault:

@@ -100,6 +100,14 @@ def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_pa
     assert by_task["mine"].dataset_revision == tasks[1].metadata.revision
 
 
+def test_damaged_scores_of_single_queries_are_made_again(prompted_folder, tasks, tmp_path, caplog):
+    scores = evaluate_model(prompted_folder, tasks, tmp_path)
+    damaged, *_ = (tmp_path / "queries").rglob("*.json")
+    damaged.write_text(damaged.read_text()[:40])
+    assert evaluate_model(prompted_folder, tasks, tmp_path) == scores
+    assert f"{damaged} is damaged" in caplog.text
+
+
 @pytest.mark.parametrize(
     "kind", ["retrieval", "reranking", "sts", "classification", "clustering", "pairs"]
 )

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from distill.errors import UserError
+from distill.errors import EngineFailure, UserError
 from distill.runtime.run_log import LOG_NAME, log_event, log_to
 
 
@@ -42,6 +42,14 @@ def test_bad_input_is_logged_with_its_place_and_remedy(tmp_path):
     last = _lines(tmp_path)[-1]
     assert last["message"] == "command failed"
     assert (last["where"], last["remedy"]) == ("docs.jsonl, row 3", "fix the row")
+    assert "traceback" not in last
+
+
+def test_an_engine_that_failed_is_logged_with_its_place_and_remedy(tmp_path):
+    with pytest.raises(EngineFailure), log_to(tmp_path):
+        raise EngineFailure("llm.engine vllm", "its process ended", "lower llm.gpu_memory")
+    last = _lines(tmp_path)[-1]
+    assert (last["error"], last["remedy"]) == ("EngineFailure", "lower llm.gpu_memory")
     assert "traceback" not in last
 
 

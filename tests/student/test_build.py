@@ -144,3 +144,15 @@ def test_what_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"student\.encoder"):
         base(tmp_path / "run", make_recipe(tmp_path / "model"))
+
+
+@pytest.mark.bad_input(
+    "model", "modules.json is a list of nothing, a mapping or torn", "refused by name"
+)
+@pytest.mark.parametrize("content", ["[]", "{}", "[1]", "[{", "[" * 10_000])
+def test_an_encoder_whose_list_of_modules_is_none_is_refused(tmp_path, content):
+    folder = tiny_encoder(tmp_path / "encoder")
+    (folder / "modules.json").write_text(content)
+    recipe = make_recipe(folder)
+    with Run(tmp_path / "run") as run, pytest.raises(UserError, match="is not a text encoder"):
+        build_base(run, recipe)
