@@ -13,6 +13,10 @@ from functools import cached_property
 from distill.errors import UserError
 
 _MASK = "[key]"
+_LONGEST = 8192
+"""Characters of a key; servers take no longer header."""
+_BEGINNING = 12
+"""Characters by which a text is looked through first: a pattern of a whole token takes seconds."""
 _SHORTEST_SECRET = 8
 """Local servers take any word as a key, and a word may stand in what an LLM writes."""
 _BEARER = "authorization"
@@ -46,18 +50,27 @@ class Key:
 
     def redact(self, text: str) -> str:
         """`text`, a server's error, without the key, however it is spelt there."""
-        return self._pattern.sub(_MASK, text) if self._secret else text
+        if not self._secret or not self._beginning.search(text):
+            return text
+        return self._pattern.sub(_MASK, text)
 
     def redact_written(self, text: str) -> str:
         """`text`, a server's reply, without the key if that is long enough to be a secret."""
         return self.redact(text) if len(self._secret) >= _SHORTEST_SECRET else text
 
     @cached_property
+    def _beginning(self) -> re.Pattern[str]:
+        return _spellings([form[:_BEGINNING] for form in self._forms])
+
+    @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        forms = [self._secret]
-        if len(self._secret) >= _SHORTEST_SECRET:
-            forms += [*_in_base64(self._secret), self._secret.encode().hex()]
-        return re.compile("|".join("".join(map(_spelt, form)) for form in forms))
+        return _spellings(self._forms)
+
+    @property
+    def _forms(self) -> list[str]:
+        if len(self._secret) < _SHORTEST_SECRET:
+            return [self._secret]
+        return [self._secret, *_in_base64(self._secret), self._secret.encode().hex()]
 
 
 def key_of(variable: str, name: str = "Authorization") -> Key:
@@ -72,6 +85,12 @@ def key_of(variable: str, name: str = "Authorization") -> Key:
             variable,
             "holds something that cannot be an API key: a blank or a character beyond ASCII",
             f"set {variable} to the key alone, on one line",
+        )
+    if len(secret) > _LONGEST:
+        raise UserError(
+            variable,
+            f"holds {len(secret):,} characters, and no server takes a key of over {_LONGEST:,}",
+            f"set {variable} to the key alone",
         )
     return Key(secret, name)
 
@@ -116,6 +135,10 @@ def _in_base64(secret: str) -> list[str]:
         whole = encoded[(before * 8 + 5) // 6 : (before + len(secret)) * 8 // 6]
         found += [whole, whole.translate(str.maketrans("+/", "-_"))]
     return list(dict.fromkeys(found))
+
+
+def _spellings(forms: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join("".join(map(_spelt, form)) for form in forms))
 
 
 def _spelt(character: str) -> str:

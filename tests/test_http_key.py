@@ -89,3 +89,20 @@ def test_a_key_in_the_place_of_a_name_is_not_shown(name):
     with pytest.raises(UserError, match="no name of an environment variable") as caught:
         check_variable(name, "llm.api_key_variable")
     assert not name or name not in str(caught.value)
+
+
+def test_a_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_is_not(monkeypatch):
+    token = base64.urlsafe_b64encode(bytes(range(256)) * 5).decode()
+    key = Key(token)
+    begun = time.perf_counter()
+    assert key.redact("the server says nothing of it") == "the server says nothing of it"
+    assert time.perf_counter() - begun < 0.5
+    assert key.redact(f"<{token}>") == "<[key]>"
+
+
+@pytest.mark.bad_input("server", "a key of 100,000 characters", "refused, not shown")
+def test_what_is_too_long_for_a_header_is_no_key(monkeypatch):
+    monkeypatch.setenv("LONG_KEY", "secret" * 20_000)
+    with pytest.raises(UserError, match="LONG_KEY: holds 120,000 characters") as fault:
+        key_of("LONG_KEY")
+    assert "secret" not in str(fault.value)

@@ -189,12 +189,17 @@ class _Reader:
 
 
 def need_columns(where: str, names: Sequence[str], columns: Columns) -> None:
-    """Of a table whose columns are known: the text, and what is named otherwise than by default.
+    """Of a table whose columns are known: the text, and what is named otherwise than by default;
+    each once.
 
     Raises:
         UserError: listing the columns that are there.
     """
     for part, name, usual in zip(Columns._fields, columns, Columns(), strict=True):
+        if names.count(name) > 1:
+            raise UserError(
+                where, f"has the column {name!r} {names.count(name)} times", "rename all but one"
+            )
         if name not in names and (part == "text" or name != usual):
             raise UserError(
                 where,

@@ -1,6 +1,7 @@
 """JSON Lines: a file, or a folder of *.jsonl files in the order of their names."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,37 @@ def files(path: Path, suffix: str) -> list[Path]:
             )
     except OSError as fault:
         raise explain_os_error(fault, path) from fault
-    found = sorted(p for p in path.glob(f"*{suffix}") if not p.name.startswith("."))
+    there = sorted(p for p in path.glob("*") if not p.name.startswith("."))
+    found = [p for p in there if p.name.endswith(suffix)]
+    _refuse_others(path, suffix, [p for p in there if p not in found])
     if not found:
         raise UserError(str(path), f"holds no {suffix} file", "mend corpus.path or corpus.source")
     return found
 
 
+def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
+    """
+    Raises:
+        UserError: if there are files of the kind that would not be read, compressed or with a
+            suffix in capitals: the corpus would lack their part without a word.
+    """
+    kind = re.compile(rf"{re.escape(suffix)}(\.(gz|bz2|xz|zst|zip|lz4))?$", re.IGNORECASE)
+    unread = [p.name for p in others if kind.search(p.name) and p.is_file()]
+    if unread:
+        names = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")
+        raise UserError(
+            str(path),
+            f"holds {names}, and only files named *{suffix} are read",
+            "unpack and rename them, or move them elsewhere",
+        )
+
+
 def sha256(path: Path) -> str:
-    with open_bytes(path, text=False) as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+    try:
+        with open_bytes(path, text=False) as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as fault:
+        raise explain_os_error(fault, path) from fault
 
 
 def read_lines(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import regex
 
 from distill.text.sentences import sentence_spans
-from distill.text.words import RUN, WORD, has_spaceless, is_spaceless
+from distill.text.words import RUN, SPACELESS, WORD, has_spaceless, is_spaceless
 
 _ASCII_MARK = re.compile(r"\w+|[^\w\s]")
 _MARK = regex.compile(rf"{RUN}|\S", regex.V1)
@@ -16,8 +16,14 @@ _UNIT = regex.compile(rf"(?P<word>{WORD})|(?!\s)\X", regex.V1)
 _CLUSTER = regex.compile(r"\X")
 _LONGEST_WORD = 64
 """Letters. What is longer (base64, a genome) is no word to a tokenizer."""
-_ENDLESS = regex.compile(rf"[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]{{{_LONGEST_WORD + 1}}}")
-"""Without underscores: what they join are words."""
+_LONGEST_NAME = 256
+"""Letters of words that underscores join."""
+_ENDLESS = regex.compile(
+    rf"[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]{{{_LONGEST_WORD + 1}}}"
+    rf"|[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d_]{{{_LONGEST_NAME + 1}}}"
+)
+_ENCODED = regex.compile(rf"[^\s{SPACELESS}]{{{_LONGEST_WORD + 1},}}", regex.V1)
+"""What may hold such a word: its other parts, between the signs of base64, are none either."""
 
 _THIRDS = 3
 """Sizes are in thirds of a token."""
@@ -79,13 +85,16 @@ def _has_endless(text: str) -> bool:
 
 
 def _units(text: str) -> Iterator[_Unit]:
+    endless = [e.span() for e in _ENCODED.finditer(text) if _ENDLESS.search(e[0])]
     for found in _UNIT.finditer(text):
         word, (start, end) = found["word"], found.span()
+        while endless and endless[0][1] <= start:
+            del endless[0]
         if word is None:
             yield _Unit(start, end, _WORD * (end - start), not _opens(found[0]))
         elif is_spaceless(word):
             yield _Unit(start, end, _LETTER, False)
-        elif end - start <= _LONGEST_WORD or not _ENDLESS.search(word):
+        elif not endless or start < endless[0][0]:
             yield _Unit(start, end, _WORD, False)
         else:
             for letter in _CLUSTER.finditer(text, start, end):

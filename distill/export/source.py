@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.inputs import user_path
+from distill.integrity import check_model_folder
 from distill.models import resolve
 from distill.recipe import Recipe, load_recipe
 from distill.sentence_models import load_sentence_model
@@ -29,7 +30,7 @@ def open_source(reference: str) -> Source:
     """A run's folder stands for its student; a student's folder inside a run is that run's.
 
     Raises:
-        UserError: if the run has no student yet, or there is no such model.
+        UserError: if the run has no student yet, it has changed since, or there is no such model.
     """
     path = user_path(reference)
     if (path / "recipe.yaml").is_file():
@@ -46,6 +47,7 @@ def _of_run(run: Path) -> Source:
         raise UserError(
             str(run), "has no student yet", f"train it: distill train-student --run {run}"
         )
+    check_model_folder(student)
     return Source(str(student), student, run, load_recipe(run / "recipe.yaml"))
 
 

@@ -15,6 +15,7 @@ from jsonschema.protocols import Validator
 
 from distill.errors import UserError
 from distill.generate.conditions import Conditions, language_names
+from distill.generate.fence import within_fence
 from distill.generate.parse import Parsed, checked
 from distill.inputs import read_text
 from distill.json_schema import make_validator, read_schema
@@ -78,7 +79,7 @@ class CustomMethod:
         if not finished or text is None:
             return Parsed(reason="unfinished")
         try:
-            reply = json.loads(text, parse_constant=_refuse)
+            reply = json.loads(within_fence(text), parse_constant=_refuse)
             fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
         except (ValueError, RecursionError):
             return Parsed(reason="not JSON")

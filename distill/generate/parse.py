@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
+from distill.generate.fence import within_fence
 from distill.llm.thoughts import without_thoughts
 from distill.prompts import as_data
 from distill.text.compare import folded_words
@@ -12,7 +13,12 @@ from distill.text.compare import folded_words
 Order = Literal["task, query", "query, task", "query"]
 """The lines of a reply; in the last it is the prompt's file that says the task."""
 
-_LABEL = r"[ \t]*(?:[-*+>#]+[ \t]+)?[*_`]{{0,3}}{name}[*_`]{{0,3}}[ \t]*[:\uff1a][*_`]{{0,3}}[ \t]*"
+_GAP = r"[ \t\u00a0\u202f\u3000]*"
+"""Of any width: what breaks no line, and is typed by models of French and Chinese."""
+_LABEL = (
+    rf"{_GAP}(?:[-*+>#]+[ \t]+)?[*_`]{{{{0,3}}}}{{name}}[*_`]{{{{0,3}}}}"
+    rf"{_GAP}[:\uff1a][*_`]{{{{0,3}}}}{_GAP}"
+)
 """A label as a line begins with it, plain or in Markdown: `**Query:**`, `- *Query*:`, `### Query:`.
 """
 _LINE = r"(?![*_`]{0,3}(?:Task|Query)[*_`]{0,3}:)\S[^\n]*"
@@ -65,7 +71,7 @@ def parse(
     reply = without_thoughts(output)
     if reply is None:
         return Parsed(reason="unfinished")
-    match = _FORMS[order].match(reply)
+    match = _FORMS[order].match(within_fence(reply))
     if not finished and (match is None or match["rest"] is None):
         return Parsed(reason="unfinished")
     if match is None:

@@ -1,5 +1,6 @@
 """Rows of a corpus that are wrong, whatever the file: refused with file, row and remedy."""
 
+import errno
 import gzip
 import json
 import logging
@@ -222,3 +223,44 @@ def test_a_dataset_that_is_a_script_is_not_run(tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
         read("dataset", None, dataset=str(folder))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.bad_input("Parquet", "the text column twice", "refused")
+def test_a_column_that_is_there_twice(tmp_path):
+    arrays = [pa.array(["a"]), pa.array(["one"]), pa.array(["another"])]
+    table = pa.Table.from_arrays(arrays, names=["_id", "text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="has the column 'text' 2 times"):
+        read("parquet", tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.bad_input(
+                "corpus", f"{name} in a folder beside *.jsonl", "refused, for it would not be read"
+            ),
+        )
+        for name in ("b.jsonl.gz", "b.JSONL", "b.jsonl.zst")
+    ],
+)
+def test_a_folder_of_which_a_part_would_not_be_read(tmp_path, name):
+    (tmp_path / "a.jsonl").write_text('{"_id": "a", "text": "b"}\n')
+    (tmp_path / "README.md").write_text("of no corpus")
+    assert len(read("jsonl", tmp_path)) == 1
+    (tmp_path / name).write_bytes(gzip.compress(b'{"_id": "b", "text": "c"}'))
+    with pytest.raises(UserError, match=f"holds {name}, and only files named"):
+        read("jsonl", tmp_path)
+
+
+def test_a_file_that_the_system_cannot_read_on(monkeypatch, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"_id": "a", "text": "b"}\n')
+
+    def breaks(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", breaks)
+    with pytest.raises(UserError, match=r"a\.jsonl"):
+        read("jsonl", tmp_path)

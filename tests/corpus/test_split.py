@@ -127,3 +127,19 @@ def paragraphs(data_folder: Path, language: str) -> list[str]:
 def test_a_long_name_of_words_is_one_word() -> None:
     assert tokens("plot_of_a_" + "long_name_" * 9) == 2
     assert tokens("x" * 65) == 65
+
+
+ENCODED = {
+    "base64": base64.b64encode(random.Random(3).randbytes(3000)).decode(),
+    "base64 for addresses": base64.urlsafe_b64encode(random.Random(4).randbytes(3000)).decode(),
+    "numbers joined by underscores": "_".join(
+        random.Random(5).randbytes(30).hex() for _ in "x" * 99
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_all_of_an_encoded_text_is_within_what_is_read(name: str) -> None:
+    passages = split(ENCODED[name], 64)
+    assert "".join(passages) == ENCODED[name]
+    assert max(map(len, passages)) <= 64

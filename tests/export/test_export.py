@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from student.bases import make_base
 from tiny_architectures import tiny_decoder
 
+from distill import integrity
 from distill.errors import UserError
 from distill.export.export import _beside, export_model
 from distill.export.graph import open_graph
@@ -274,3 +275,21 @@ def test_a_model_of_cut_vectors_is_exported_with_that_width(model_folder, tmp_pa
     assert [one["passages"].shape for one in found] == [(2, 8)] * 3
     for one in found[1:]:
         np.testing.assert_allclose(one["passages"], found[0]["passages"], atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["changed", "cut short"])
+@pytest.mark.bad_input("damage", "an export of a student that was changed or cut short", "refused")
+def test_a_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monkeypatch, cut):
+    with Run(tmp_path / "run") as run:
+        student = run.stage("student", {})
+        shutil.copytree(model_folder, student.folder, dirs_exist_ok=True)
+        student.finish()
+    (tmp_path / "run" / "recipe.yaml").write_text("name: bees\n")
+    weights = tmp_path / "run" / "student" / "model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[: len(data) // 2] if cut else data[:-1] + b"?")
+    monkeypatch.setattr(integrity, "_verified", set())  # as in the next process
+    weights_named = r"model\.safetensors(.|\n)*finds and makes it again"
+    with pytest.raises(UserError, match=weights_named):
+        export_model(str(tmp_path / "run"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -49,6 +49,7 @@ def test_the_schema_reaches_engines_that_constrain(tmp_path):
     ("output", "query"),
     [
         ('{"q": "how swifts sleep"}', "how swifts sleep"),
+        ('```json\n{"q": "how swifts sleep"}\n```', "how swifts sleep"),
         (' {"q":\n"how\\nswifts <|im_end|>"}\n', "how swifts < |im_end|>"),
         ('{"q": "half a pair \\ud83d"}', "half a pair"),
     ],
@@ -73,7 +74,6 @@ def test_the_task_is_read_where_a_property_is_named(tmp_path):
     [
         ('{"q": "how swifts sleep"}', False, "unfinished"),
         ('Here it is: {"q": "how swifts sleep"}', True, "not JSON"),
-        ('```json\n{"q": "how swifts sleep"}\n```', True, "not JSON"),
         ('{"q": NaN}', True, "not JSON"),
         ("[" * 100_000, True, "not JSON"),
         ("9" * 10_000, True, "not JSON"),

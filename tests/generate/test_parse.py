@@ -102,3 +102,20 @@ def test_a_reply_is_whole_although_what_follows_it_was_cut():
     reply = "Task: Find it.\nQuery: why do bees dance\n\nNote: I ho"
     assert parse(reply, False, ()) == Parsed("Find it.", "why do bees dance")
     assert parse(reply[:35], False, ()).reason == "unfinished"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```\nTask: Find it.\nQuery: how high do swifts fly\n```",
+        "\n```text\nTask: Find it.\nQuery: how high do swifts fly\n```\n",
+        "Task:\u00a0Find it.\nQuery\u202f:\u00a0how high do swifts fly",
+    ],
+)
+def test_a_code_block_around_the_reply_and_wide_spaces_are_no_part_of_it(reply):
+    assert parse(reply, True, EXAMPLES) == ("Find it.", "how high do swifts fly", None)
+
+
+def test_two_code_blocks_are_not_taken_for_one():
+    reply = "```\nTask: Find it.\n```\nQuery: how high\n```\nx\n```"
+    assert parse(reply, True, EXAMPLES).reason == "malformed"

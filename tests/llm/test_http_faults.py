@@ -252,3 +252,11 @@ def test_a_message_about_length_is_not_about_a_field():
     assert unknown_field(long, {"max_tokens": 8}) is None
     assert unknown_field(Said("seed is not supported", "", ""), {"seed": 1}) == "seed"
     assert unknown_field(Said("seed is not supported", "", ""), {"prompt": ""}) is None
+
+
+def test_a_reply_of_any_status_of_success_is_read(make, server):
+    """Some frameworks answer every POST with 201, and what was written is paid for."""
+    server.rule = lambda body: (
+        lambda handler, sent: handler.reply(201, handler.server.answer(handler.path, sent))
+    )
+    assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS

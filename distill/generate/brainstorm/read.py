@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
 
+from distill.generate.fence import within_fence
 from distill.llm.thoughts import without_thoughts
 from distill.tables import Row
-
-_FENCE = "```"
 
 
 class Reply(NamedTuple):
@@ -27,18 +26,9 @@ def read_reply(row: Row, schema: Mapping[str, Any]) -> Reply:
     if not row["finished"] or reply is None:
         return Reply({}, "unfinished")
     try:
-        value = json.loads(_within_fence(reply))
+        value = json.loads(within_fence(reply))
     except (ValueError, RecursionError):
         return Reply({}, "no JSON")
     if not Draft202012Validator(schema).is_valid(value):
         return Reply({}, "another form of JSON")
     return Reply(value)
-
-
-def _within_fence(text: str) -> str:
-    """A chat model that cannot be constrained likes to put JSON into a code block."""
-    text = text.strip()
-    if not (text.startswith(_FENCE) and text.endswith(_FENCE)):
-        return text
-    first, _, rest = text.partition("\n")
-    return rest[: -len(_FENCE)] if first in (_FENCE, f"{_FENCE}json") else text
