@@ -46,6 +46,15 @@ def find_damage(path: Path, recorded: Mapping[str, Any]) -> str | None:
     return None
 
 
+def find_damage_beside(path: Path, recorded: Path) -> str | None:
+    """`find_damage` by what was recorded in a JSON file; a file whose record cannot be read counts
+    as damaged."""
+    try:
+        return find_damage(path, read_json(recorded))
+    except (OSError, UserError, KeyError, TypeError) as fault:
+        return f"has a checksum that cannot be read ({fault})"
+
+
 def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
     """Record the files of a folder in its `.checksums.json`: all, hidden ones left out, or those
     named (relative to the folder)."""

@@ -4,6 +4,7 @@ import pytest
 
 from distill.checksums import (
     discard_if_damaged,
+    find_damage_beside,
     find_damaged_files,
     has_checksums,
     write_checksums,
@@ -49,3 +50,9 @@ def test_a_derived_folder_with_torn_checksums_is_made_again(folder):
     (folder / ".checksums.json").write_text("{")
     discard_if_damaged(folder)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"bytes": 300}'])
+def test_a_file_whose_record_is_torn_counts_as_damaged(folder, content):
+    (folder / "one.json").write_text(content)
+    assert "checksum" in find_damage_beside(folder / "one", folder / "one.json")

@@ -16,11 +16,8 @@ from distill.recipe import BM25
 from distill.retrieve.corpus import Texts
 from distill.retrieve.encoder import Vectors
 from distill.retrieve.search import NOTHING, Rows
-from distill.retrieve.terms import Terms, terms_in
+from distill.retrieve.terms import TERMS_RULE, Terms, terms_in
 from distill.run import Run, Stage, fingerprint
-
-_TERMS = 2
-"""Raised whenever other terms are made of the same text, so that no index of others is opened."""
 
 
 class BM25Index:
@@ -54,7 +51,7 @@ def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
         UserError: if the stemmer of the settings' language is not installed.
     """
     terms = terms_in(settings.language)
-    marked = settings.model_dump() | {"terms": _TERMS}
+    marked = settings.model_dump() | {"terms": TERMS_RULE}
     mark = fingerprint("bm25", marked, {passages.name: passages.fingerprint})
     folder = run.folder / "bm25" / mark
     discard_if_damaged(folder)

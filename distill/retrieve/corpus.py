@@ -10,6 +10,7 @@ from distill.retrieve.embedders import embedder_identity, open_embedder
 from distill.retrieve.encoder import Encoder
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.search import Index
+from distill.retrieve.terms import TERMS_RULE
 from distill.retrieve.vectors import Precision, VectorStore, embed
 from distill.retrieve.wording import PLAIN, Wording
 from distill.run import Run, Stage
@@ -29,6 +30,8 @@ def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
         settings |= embedder_identity(retriever, retriever.model)
         settings["query_template"] = retriever.query_template
         settings |= retriever.model_dump(include={"vectors"}, exclude_defaults=True)
+    if "bm25" in retriever.sources and not embeds:
+        settings["bm25_terms"] = TERMS_RULE
     if "bm25" in retriever.sources and retriever.bm25 != BM25():
         settings["bm25"] = retriever.bm25.model_dump()
     if retriever.sources != ["dense"]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from distill.checksums import find_damage, measure_file
+from distill.checksums import find_damage_beside, measure_file
 from distill.errors import UserError, need
-from distill.files import read_json, write_json
+from distill.files import write_json
 from distill.recipe import Retriever
 from distill.retrieve.encoder import Vectors
 from distill.retrieve.search import (
@@ -152,7 +152,7 @@ class Parts:
         path = self._folder / f"part-{part:05d}.faiss"
         recorded = path.with_suffix(".json")
         if path.exists() and recorded.exists() and path not in self._compared:
-            what = find_damage(path, read_json(recorded))
+            what = find_damage_beside(path, recorded)
             if what is not None:
                 _LOG.warning("%s %s: it is made again", path, what)
                 path.unlink()

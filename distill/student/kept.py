@@ -11,9 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
-from distill.checksums import find_damage, measure_file
-from distill.errors import UserError
-from distill.files import read_json, write_json
+from distill.checksums import find_damage_beside, measure_file
+from distill.files import write_json
 
 _VALUE = "value"
 _log = logging.getLogger(__name__)
@@ -34,10 +33,10 @@ def weights_fault(path: Path) -> str | None:
     recorded = path.with_suffix(".json")
     try:
         if recorded.exists():
-            return find_damage(path, read_json(recorded))
+            return find_damage_beside(path, recorded)
         with safe_open(path, "pt") as file:
             file.keys()
-    except (OSError, UserError, SafetensorError, KeyError, TypeError) as fault:
+    except (OSError, SafetensorError) as fault:
         return f"cannot be read ({fault})"
     return None
 

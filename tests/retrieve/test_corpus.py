@@ -8,6 +8,7 @@ from tiny import TEXTS
 
 from distill.errors import UserError
 from distill.models import revision
+from distill.recipe import Retriever
 from distill.retrieve import vectors as store
 from distill.retrieve.corpus import corpus_vectors, dense_index, identity, open_encoder
 from distill.retrieve.vectors import embed
@@ -108,3 +109,13 @@ def test_what_changes_results_is(known):
     ]
     found = [str(known(**settings)) for settings in changes]
     assert len(set(found)) == len(changes)
+
+
+def test_what_other_terms_found_is_not_taken_for_what_these_find(monkeypatch, encoder_folder):
+    settings = {"model": str(encoder_folder), "device": "cpu"}
+    fused = Retriever.model_validate(settings | {"sources": ["dense", "bm25"]})
+    dense = Retriever.model_validate(settings)
+    before = [identity(fused), identity(dense)]
+    monkeypatch.setattr("distill.retrieve.corpus.TERMS_RULE", 99)
+    assert identity(fused) != before[0]
+    assert identity(dense) == before[1]
