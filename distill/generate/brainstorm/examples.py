@@ -130,8 +130,9 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
         raise UserError(
             str(stage.folder),
             f"no example is left: {stage.manifest['counts']}",
-            "read `distill inspect RUN brainstorm-generations`; then change llm.model, or raise "
-            "generate.brainstorm.max_new_tokens",
+            "read `distill inspect RUN brainstorm-generations`; then raise "
+            "generate.brainstorm.max_new_tokens, or switch a reasoning model's thinking off by "
+            "llm.extra_body; else change llm.model",
         )
     return stage
 

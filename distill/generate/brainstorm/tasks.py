@@ -99,8 +99,9 @@ def keep_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
         raise UserError(
             str(stage.folder),
             f"no task was written well: {stage.manifest['counts']}",
-            "read `distill inspect RUN brainstorm-tasks`; then change llm.model, or set "
-            "generate.constrain with an engine that can force a form",
+            "read `distill inspect RUN brainstorm-tasks`; then switch a reasoning model's "
+            "thinking off by llm.extra_body, or set generate.constrain with an engine that can "
+            "force a form; else change llm.model",
         )
     return stage
 
