@@ -1,6 +1,7 @@
 """Prompts -> token ids. What a prompt says never becomes a token that steers the model: a passage
 that spells out `<|im_end|>` is read as those ten characters."""
 
+import re
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,8 @@ from distill.errors import UserError
 
 _CONTENT = "\ue000content\ue000"
 """Stands for the message while the template around it is looked at (private use characters)."""
+
+_LAST_WORD = re.compile(r"\S{1,40}\s*\Z")
 
 
 class Encoder:
@@ -30,6 +33,43 @@ class Encoder:
         """Only what begins a prompt takes the model's own beginning (a BOS token)."""
         ids = self._tokenizer(text, add_special_tokens=first, split_special_tokens=True)
         return list(ids["input_ids"])
+
+    def behind(self, prefix: str, continuation: str) -> list[int]:
+        """The ids of a continuation as it is read behind the end of a prefix.
+
+        Raises:
+            UserError: if the two meet within one token.
+        """
+        if not self.adds_a_blank(continuation[:1]):
+            return self.text(continuation, first=False)
+        last = _LAST_WORD.search(prefix)
+        ids = self._joined(last[0] if last else "", continuation)
+        if ids is None:
+            raise UserError(
+                f"the prompt that ends in {prefix[-60:]!r}",
+                f"is read as one token with what follows it, {continuation[:60]!r}",
+                "begin the prompt's second part, and its verdict, with a blank",
+            )
+        return ids
+
+    def adds_a_blank(self, start: str) -> bool:
+        """Whether a text that begins with `start` (a character) is other tokens alone than behind
+        a text: tokenizers of Llama 2's kind put a blank before every text, and some of them, such
+        as Mistral 7B's, also where there is one already."""
+        return self._adds_to_blank if start == " " else self._adds_to_others
+
+    @cached_property
+    def _adds_to_blank(self) -> bool:
+        return self._joined("x", " a") not in (None, self.text(" a", first=False))
+
+    @cached_property
+    def _adds_to_others(self) -> bool:
+        return self._joined("x", "\na") not in (None, self.text("\na", first=False))
+
+    def _joined(self, before: str, text: str) -> list[int] | None:
+        """The ids of the text behind another one; None where no token begins with it."""
+        alone, both = self.text(before, first=False), self.text(before + text, first=False)
+        return both[len(alone) :] if both[: len(alone)] == alone else None
 
     def chat(self, content: str) -> list[int]:
         """`content` as the one message of a user, up to where the model's answer begins."""

@@ -46,6 +46,25 @@ def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     return _load(path, path.parent, dtype, {"gguf_file": path.name}, quantization_config=dense)
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer alone.
+
+    Raises:
+        UserError: if it holds none.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
+        return tokenizer
+    except (OSError, ValueError, KeyError) as fault:
+        raise UserError(
+            str(folder),
+            f"has no tokenizer that transformers can load: {fault}",
+            "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
+        ) from fault
+
+
 def _load(
     path: Path,
     folder: Path,

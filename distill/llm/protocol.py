@@ -26,11 +26,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """One prefix and the continuations to score behind it. Prefix and continuation are tokenised
-    apart, so a continuation should begin where a token does (with a space or a line break).
+    """One prefix and the continuations to score behind it. A continuation should begin where a
+    token does (with a space or a line break): its tokens are those behind the prefix' last word.
 
     Each of the `endings`, such as verdicts, is scored behind each continuation, which is computed
-    once for all of them; they too are tokenised apart."""
+    once for all of them; they too should begin where a token does."""
 
     prefix: str
     continuations: tuple[str, ...]

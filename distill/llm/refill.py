@@ -53,6 +53,15 @@ class Row:
         """Tokens that its slot holds: the newest is computed by the next step."""
         return len(self.ids) + len(self.new) - 1
 
+    def is_over(self, max_new_tokens: int) -> bool:
+        return self.finished or bool(self.fault) or self.steps == max_new_tokens
+
+    def begin_again(self) -> None:
+        """As if nothing had been written; the same will be."""
+        self.new, self.steps = [], 0
+        if self.matcher is not None:
+            self.matcher.reset()
+
     def begins_like(self, other: "Row") -> bool:
         return self.ids[: self.header] == other.ids[: other.header]
 
@@ -139,14 +148,11 @@ class Writer:
                 row.matcher is not None and row.matcher.is_stopped()
             )
 
-    def _over(self, row: Row) -> bool:
-        return row.finished or bool(row.fault) or row.steps == self.sampling.max_new_tokens
-
     def _retire(self, slots: Slots, running: list[Row]) -> None:
         """Close the gaps that finished rows leave with rows from the end."""
         for slot in reversed(range(len(running))):
             gone = running[slot]
-            if not self._over(gone):
+            if not gone.is_over(self.sampling.max_new_tokens):
                 continue
             last = running.pop()
             if last is not gone:

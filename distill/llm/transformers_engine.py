@@ -6,7 +6,7 @@ a token budget.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -27,6 +27,12 @@ from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
 from distill.llm.refill import Row, Writer
 from distill.llm.sampling import StopStrings, cut_at_stop, uniform_numbers
 from distill.llm.slots import Slots
+from distill.out_of_memory import (
+    does_not_fit,
+    halve_on_out_of_memory,
+    has_run_out,
+    say_halved,
+)
 from distill.safetensors_folder import model_folder
 
 _SHORTEST_HEADER = 16
@@ -61,7 +67,7 @@ class TransformersEngine:
     ) -> None:
         self.name = reference
         self.device = device or best_device()
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = self._tokens_written_at_once = batch_tokens
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.model: Any  # transformers does not type the head of its auto classes
         self.tokenizer: Any
@@ -92,7 +98,7 @@ class TransformersEngine:
         fitting = [number for number, row in enumerate(ids) if len(row) <= most]
         rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
         with device_faults(f"model {self.name!r}"):
-            self._write(rows, sampling)
+            self._write_all(rows, sampling)
         results = [Written("", False, _TOO_LONG)] * len(prompts)
         for number, row in zip(fitting, rows, strict=True):
             results[number] = self._written(row, sampling)
@@ -111,12 +117,24 @@ class TransformersEngine:
             for row, header, seed in zip(ids, headers, seeds, strict=True)
         ]
 
+    def _write_all(self, rows: list[Row], sampling: Sampling) -> None:
+        """Where memory does not suffice, rows that were finished stay, and the others are begun
+        again, from now on with half as many at once."""
+        where, left = f"model {self.name!r}", rows
+        while left and has_run_out(partial(self._write, left, sampling)):
+            if self._tokens_written_at_once == 1:
+                raise does_not_fit(where, "llm.batch_tokens")
+            say_halved(where, "llm.batch_tokens")
+            self._tokens_written_at_once //= 2
+            left = [row for row in left if not row.is_over(sampling.max_new_tokens)]
+            for row in left:
+                row.begin_again()
+
     def _write(self, rows: list[Row], sampling: Sampling) -> None:
-        if not rows:
-            return
         stops = StopStrings(self.tokenizer, sampling.stop)
         ends = frozenset(self._end_ids)
-        writer = Writer(self.model, self._headers, stops, ends, sampling, self.batch_tokens)
+        at_once = self._tokens_written_at_once
+        writer = Writer(self.model, self._headers, stops, ends, sampling, at_once)
         before = self._headers.computed
         writer.write(rows)
         prompt = sum(len(row.ids) for row in rows)
@@ -142,6 +160,13 @@ class TransformersEngine:
 
     @cached_property
     def _readable_tokens(self) -> LLTokenizer:
+        if not self._end_ids:
+            raise UserError(
+                f"model {self.name!r}",
+                "names no token that ends a text, so its text cannot be held to a form; an encoder "
+                "such as BERT has none",
+                "choose a model that writes, or set generate.constrain: false",
+            )
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         return readable_tokens(self.tokenizer, vocabulary, self._end_ids)
 
@@ -163,11 +188,12 @@ class TransformersEngine:
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         prefixes = [self._ids(request.prefix, first=True) for request in requests]
-        continuations = [
-            [self._ids(text, first=False) for text in request.continuations] for request in requests
-        ]
+        behind = self._encoder.behind
+        continuations = [[behind(r.prefix, text) for text in r.continuations] for r in requests]
+        # All continuations end alike, in what stands before the verdict.
         endings = [
-            [self._ids(text, first=False) for text in request.endings] for request in requests
+            [behind(request.continuations[0], text) for text in request.endings]
+            for request in requests
         ]
         for request, several, ends in zip(requests, continuations, endings, strict=True):
             if not all(several) or not all(ends):
@@ -178,13 +204,18 @@ class TransformersEngine:
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         packed = pack(rest, continuations, endings, self.batch_tokens)
         with device_faults(f"model {self.name!r}"):
-            for rows in batches(packed, self.batch_tokens):
-                self._score_rows(rows, header, layers, scores)
+            for batch in batches(packed, self.batch_tokens):
+                halve_on_out_of_memory(
+                    lambda rows: self._score_rows(rows, header, layers, scores),
+                    batch,
+                    f"model {self.name!r}",
+                    "llm.batch_tokens",
+                )
         self._count(prefixes, continuations, endings, header)
         return scores
 
     def _score_rows(
-        self, rows: list[Packed], header: int, layers: list[Layer], scores: list[list[Score]]
+        self, rows: Sequence[Packed], header: int, layers: list[Layer], scores: list[list[Score]]
     ) -> None:
         batch = collate(rows, header, self._pad_id)
         cache = _cache_for(layers, len(rows), batch.input_ids.shape[1])
@@ -266,7 +297,7 @@ class TransformersEngine:
         packed = self.score([ScoreRequest(prefix, continuations)])[0]
         start = self._ids(prefix, first=True)
         for text, score in zip(continuations, packed, strict=True):
-            end = self._ids(text, first=False)
+            end = self._encoder.behind(prefix, text)
             logits = self.model(input_ids=torch.tensor([start + end], device=self.device)).logits
             logprobs = logits[0, len(start) - 1 : -1].float().log_softmax(-1)
             plain = float(logprobs[range(len(end)), end].sum())

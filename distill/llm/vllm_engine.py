@@ -5,15 +5,14 @@ import importlib.util
 import logging
 import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from distill.devices import best_device, torch_dtype
 from distill.errors import EngineFailure, UserError, install_command
 from distill.llm.encode import Encoder
+from distill.llm.loading import load_tokenizer
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
 from distill.llm.vllm_process import CopyProcess, stop_all, visible_gpus
 from distill.recipe import LanguageModel
@@ -57,7 +56,7 @@ class VLLMEngine:
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         gpus = _gpus(settings)
         folder = model_folder(settings.model, _torch_dtype(settings))
-        self._encoder = Encoder(_load_tokenizer(folder), self.name)
+        self._encoder = Encoder(load_tokenizer(folder), self.name)
         self.has_chat = self._encoder.has_chat
         options = _options(settings, str(folder))
         self._copies = [CopyProcess(self.name, options, own) for own in gpus]
@@ -106,8 +105,10 @@ class VLLMEngine:
         """The ids of the prefix, and of each continuation, alone and then with each ending: the
         prefix cache, and siblings that begin alike, make up for the repetition."""
         prefix = self._encoder.text(request.prefix, first=True)
-        bare = [self._encoder.text(text, first=False) for text in request.continuations]
-        endings = [self._encoder.text(text, first=False) for text in request.endings]
+        behind = self._encoder.behind
+        bare = [behind(request.prefix, text) for text in request.continuations]
+        # All continuations end alike, in what stands before the verdict.
+        endings = [behind(request.continuations[0], text) for text in request.endings]
         several = [ids + ending for ids in bare for ending in ([], *endings)]
         where = f"the prompt that ends in {request.prefix[-60:]!r}"
         if not prefix or not all(bare) or not all(endings):
@@ -169,17 +170,6 @@ def _scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -
         )
         for start in range(0, len(sums), each)
     ]
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as fault:
-        raise UserError(
-            str(folder),
-            f"has no tokenizer that transformers can load: {fault}",
-            "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
-        ) from fault
 
 
 def _shares(jobs: Sequence[Any], weights: Sequence[int], count: int) -> list[list[Any]]:

@@ -11,6 +11,7 @@ from distill.errors import UserError
 from distill.llm.device_faults import device_faults
 from distill.local_name import name_model
 from distill.models import resolve, revision
+from distill.out_of_memory import halve_on_out_of_memory
 from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from distill.sentence_models import refuse_missing_weights
@@ -53,16 +54,21 @@ class CrossEncoderJudge:
 
     def _scores(self, pairs: Sequence[Pair]) -> list[float]:
         scores = [0.0] * len(pairs)
-        for batch in self._batches(pairs):
-            with device_faults(f"model {self.identity['model']!r}"):
-                logits = self.model.predict(
-                    [pairs[i] for i in batch],
-                    batch_size=len(batch),
-                    activation_fn=torch.nn.Identity(),
-                    show_progress_bar=False,
-                )
+        where = f"model {self.identity['model']!r}"
+
+        def score(batch: Sequence[int]) -> None:
+            logits = self.model.predict(
+                [pairs[i] for i in batch],
+                batch_size=len(batch),
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
             for i, logit in zip(batch, logits, strict=True):
                 scores[i] = float(logit)
+
+        with device_faults(where):
+            for batch in self._batches(pairs):
+                halve_on_out_of_memory(score, batch, where, "relabel.cross_encoder_tokens")
         return scores
 
     def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from distill.errors import UserError
 from distill.llm.form import in_chat_form
+from distill.llm.joined import joined_if_needed
 from distill.llm.load import identity
 from distill.llm.protocol import LLM
 from distill.local_name import name_model
@@ -53,14 +54,17 @@ def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
             "max_tokens": rule.cross_encoder_tokens,
             "version": 1,
         }
+    prompt = _prompt(name, recipe)
     settings: dict[str, object] = {
         "llm": identity(recipe.llm),
-        "prompt": _prompt(name, recipe).source,
+        "prompt": prompt.source,
         "max_passage_words": rule.max_passage_words,
         "version": 2,
     }
     if name == "listwise":
         settings["window"] = rule.listwise_window
+    else:
+        settings |= joined_if_needed(recipe.llm, prompt)
     if name in ("rc", "graded") and recipe.llm.engine == "http":
         settings["prompt_grade"] = _grade_prompt(recipe).source
     return settings

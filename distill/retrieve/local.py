@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import PreTrainedTokenizerBase
 
 from distill.errors import UserError
+from distill.out_of_memory import halve_on_out_of_memory
 from distill.retrieve.batches import by_length
 from distill.retrieve.open_model import OpenModel, most_tokens
 from distill.retrieve.wording import Side
@@ -65,8 +66,12 @@ class LocalEmbedder:
         """
         lengths = self._lengths([prompt + text for text in texts])
         vectors = np.empty((len(texts), self.dimensions), np.float32)
-        for batch in by_length(lengths, self._batch_tokens):
+
+        def encode(batch: Sequence[int]) -> None:
             vectors[batch] = self._encode([texts[i] for i in batch], prompt, side)
+
+        for batch in by_length(lengths, self._batch_tokens):
+            halve_on_out_of_memory(encode, batch, f"model {self._reference!r}", "batch_tokens")
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise UserError(

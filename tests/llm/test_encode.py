@@ -5,8 +5,9 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from distill.errors import UserError
 from distill.llm.encode import Encoder
@@ -80,3 +81,53 @@ def test_a_template_that_fails_is_reported(tokenizer):
     broken.chat_template = "{{ raise_exception('no user here') }}"
     with pytest.raises(UserError, match="no user here"):
         Encoder(broken, "tiny").chat("hello")
+
+
+# --- what continues a prompt --------------------------------------------------------------------
+
+PREPENDED = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+KINDS = {  # normalizer, pre-tokenizer
+    "Mistral 7B, Mixtral, Phi-3": (PREPENDED, None),
+    "Llama 2": (None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
+    "T5": (None, pre_tokenizers.Metaspace(prepend_scheme="always", split=False)),
+    "Gemma": (normalizers.Replace(" ", "▁"), None),
+    "GPT-2": (None, pre_tokenizers.ByteLevel(add_prefix_space=False)),
+}
+
+
+def encoder_of(kind):
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    normalizer, pre_tokenizer = KINDS[kind]
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    texts = ["Query:", "how", "do", "bees", "dance", "yes", "a", "x", "\n", "Relevant:"]
+    letters = sorted({letter for text in texts for letter in text} | {"▁"})
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "GPT-2" else letters
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=["<unk>", "</s>"], initial_alphabet=alphabet
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
+    return Encoder(fast, "tiny")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", [" how do bees dance", " yes", "\nyes"])
+def test_what_continues_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
+    encoder, prefix = encoder_of(kind), "Relevant: a\nQuery:"
+    both = encoder.text(prefix + text, first=True)
+    assert encoder.text(prefix, first=True) + encoder.behind(prefix, text) == both
+
+
+def test_only_tokenizers_that_add_a_blank_to_one_have_to_judge_again():
+    adding = [kind for kind in KINDS if encoder_of(kind).adds_a_blank(" ")]
+    assert adding == ["Mistral 7B, Mixtral, Phi-3"]
+
+
+@pytest.mark.bad_input("prompt", "its two parts meet within a token", "refused where it is read")
+def test_a_text_that_meets_the_prompt_within_a_token_is_refused():
+    with pytest.raises(UserError, match="read as one token") as fault:
+        encoder_of("Mistral 7B, Mixtral, Phi-3").behind("Query: ho", "w")
+    assert "blank" in fault.value.remedy

@@ -4,6 +4,8 @@ import warnings
 
 import pytest
 import torch
+from tiny import tiny_encoder
+from transformers import AutoConfig, BertForMaskedLM
 
 from distill.errors import UserError
 from distill.llm import Sampling, ScoreRequest
@@ -181,3 +183,24 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="not a causal language model"):
         TransformersEngine(str(tmp_path / "model"))
+
+
+@pytest.mark.bad_input("models", "an encoder in the place of the LLM", "refused")
+def test_an_encoder_is_refused(tmp_path):
+    tiny_encoder(tmp_path / "encoder")
+    plain = tmp_path / "encoder-plain"
+    model = BertForMaskedLM(AutoConfig.from_pretrained(plain))
+    model.save_pretrained(plain)
+    with pytest.raises(UserError, match=r"names no token that ends a text|when packed|cannot load"):
+        TransformersEngine(str(plain), "float32", "cpu").generate(
+            ["The river"], [1], Sampling(4, regex="[a-z]+")
+        )
+
+
+@pytest.mark.bad_input("models", "an LLM without an end token, to write in a form", "refused")
+def test_a_model_without_an_end_cannot_be_held_to_a_form(llm_folder):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    engine.tokenizer.eos_token = None
+    engine.model.generation_config.eos_token_id = None
+    with pytest.raises(UserError, match="names no token that ends a text"):
+        engine.generate(["The river"], [1], Sampling(4, regex="[a-z]+"))

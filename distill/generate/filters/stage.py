@@ -24,6 +24,7 @@ from distill.generate.filters.screen import (
     filters_of_rows,
 )
 from distill.generate.filters.seeds import Corpus, draws_of
+from distill.llm.joined import joined_if_needed
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identity as llm_identity
 from distill.prompts import Prompt, load_prompt
@@ -162,6 +163,7 @@ def _fingerprinted(
             "prompt": prompt.source,
             "llm": llm_identity(recipe.llm),
             "max_passage_words": recipe.generate.max_passage_words,
+            **joined_if_needed(recipe.llm, prompt),
         }
     if _retrieves(recipe):
         settings["retriever"] = {
