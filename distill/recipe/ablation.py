@@ -9,7 +9,7 @@ from distill.recipe.section import Section, Seed
 
 class Ablation(Section):
     arms: dict[str, dict[str, Any]] = {}
-    """By name, the keys in which an arm differs, such as {relabel.positive: seed}. The first arm is
-    what the others are compared with."""
+    """The variants to compare, by name: for each, the keys in which it differs, such as
+    {relabel.positive: seed}. The first variant is the baseline of the comparison."""
     seeds: list[Seed] = Field([0, 1, 2], min_length=1)
-    """Of training: each arm's student is trained once with each."""
+    """Training seeds; every variant's student is trained once with each of them."""

@@ -47,11 +47,13 @@ Language = Literal[
 
 class BM25(Section):
     language: Language | None = None
-    """Compare words by their stems in this language (Snowball), without its stop words where
-    bm25s lists them; null: as they are written, in any language. On vaswani English stems raise
-    nDCG@10 from 0.352 to 0.428, on cacm from 0.461 to 0.512, on XQuAD Arabic ones from 0.885 to
-    0.934."""
+    """Language whose words are compared by their Snowball stems, without its stop words where bm25s
+    lists them; null: words are compared as they are written, in any language. On vaswani English
+    stems raise nDCG@10 from 0.352 to 0.428, on cacm from 0.461 to 0.512, on XQuAD Arabic ones from
+    0.885 to 0.934."""
     k1: float = Field(1.5, ge=0)
-    """How much a word counts that stands several times: 0, no more than once."""
+    """BM25's term-frequency saturation: how much a word counts that occurs several times; at 0 it
+    counts no more than once."""
     b: float = Field(0.75, ge=0, le=1)
-    """How much less a word counts in a longer passage."""
+    """BM25's length normalisation, from 0 (none) to 1 (full): how much less a word counts in a
+    longer passage."""

@@ -9,51 +9,64 @@ from distill.recipe.section import LocalPath, Section, Width, Word
 
 class Corpus(Section):
     source: Literal["beir", "jsonl", "parquet", "dataset", "docstrings"] = "jsonl"
+    """Format of the corpus: beir, jsonl, parquet, dataset (Hugging Face), or docstrings of
+    installed Python packages."""
     path: LocalPath | None = None
-    """beir: a folder with corpus.jsonl; jsonl, parquet: a file or a folder of files."""
+    """Where the corpus lies. For beir a folder with corpus.jsonl; for jsonl and parquet a file or a
+    folder of files; null: not read from a path."""
     dataset: Word | None = None
-    """A Hugging Face dataset, `owner/name`, read where `path` is not given."""
+    """A Hugging Face dataset, `owner/name`, read where `path` is not given; null: none."""
     config: str | None = None
-    """The dataset's configuration."""
+    """Configuration of the Hugging Face dataset; null: its default one."""
     split: str = "train"
-    """The dataset's split."""
+    """Split of the Hugging Face dataset to read."""
     id_column: str = "_id"
-    """jsonl, parquet, dataset: the columns that hold the id (absent: numbered), title and text."""
+    """Column of a jsonl, parquet or dataset corpus that holds the passage's id; where it is absent,
+    passages are numbered."""
     title_column: str = "title"
+    """Column of a jsonl, parquet or dataset corpus that holds the passage's title."""
     text_column: str = "text"
+    """Column of a jsonl, parquet or dataset corpus that holds the passage's text."""
     packages: list[Word] = Field(["numpy", "scipy", "sklearn", "torch", "pandas"], min_length=1)
-    """docstrings: installed packages whose public objects are read."""
+    """Installed Python packages whose public objects' docstrings are the corpus; for the docstrings
+    source alone."""
     held_out: float = Field(0.0, ge=0, lt=1)
-    """docstrings: share of the objects kept out of the corpus, for evaluation."""
+    """Share of the documented objects held out of the corpus for evaluation, from 0 to below 1; for
+    the docstrings source alone."""
     max_tokens: int = Field(256, gt=0)
-    """Longer texts are split by sentence into passages of at most so many tokens (words and
-    punctuation marks, each counted as one and a third)."""
+    """Longest passage in estimated tokens; longer texts are split by sentence. A word or
+    punctuation mark is counted as one and a third tokens."""
     min_words: int = Field(5, ge=0)
-    """Shorter texts are dropped and counted."""
+    """Fewest words of a passage; shorter ones are dropped and counted."""
     limit: int | None = Field(None, gt=0)
-    """At most so many passages, drawn by the recipe's seed."""
+    """Largest number of passages, drawn by the recipe's seed; null: all of them."""
 
 
 class Evaluate(Section):
     tasks: list[Word] = []
-    """mteb's names (SciFact), names of folders under `task_data`, or `held-out`: the docstrings
-    that `corpus.held_out` keeps back."""
+    """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, or
+    `held-out`, the docstrings that `corpus.held_out` holds back."""
     benchmarks: list[Word] = []
-    """mteb's benchmarks, such as MTEB(eng, v2): all their tasks."""
+    """Benchmarks of mteb, such as MTEB(eng, v2), all of whose tasks are evaluated."""
     task_data: LocalPath | None = None
-    """A folder of offline copies, one sub-folder a task; absent: mteb reads the hub."""
+    """A folder with offline copies of the tasks' data, one sub-folder per task; null: mteb reads
+    the Hugging Face hub."""
     instructions: bool = True
-    """Whether models that were trained with instructions, or published so, are told each task; a
-    text of a task without sides is then written as a query. Off: one task stands for all."""
+    """Give each task's instruction to models that were trained or published with instructions. A
+    text of a task without queries and documents is then written as a query. When off, one embedding
+    of a text serves all tasks."""
     speed_texts: int = Field(256, gt=0)
-    """Texts a second are measured on so many passages."""
+    """Number of documents on which the models' speed, in texts per second, is measured."""
     widths: list[Width] = []
-    """Matryoshka widths at which the student is evaluated too, beside its full width;"""
+    """Matryoshka widths (dimensions, arXiv 2205.13147) at which the student is evaluated in
+    addition to its full width."""
     precisions: list[Literal["int8", "binary"]] = []
-    """forms in which its vectors are stored;"""
+    """Quantized forms of the student's vectors that are evaluated in addition to float32: int8,
+    binary, or both."""
     asymmetric: bool = False
-    """and its queries over documents that the teacher embeds."""
+    """Evaluate the student's queries against documents embedded by the teacher as well."""
     published: list[LocalPath] = []
-    """Files or folders of results in mteb's format, each a column beside the run's models;"""
+    """Files or folders with results in mteb's format; each becomes a column beside the run's
+    models."""
     accept_versions: bool = False
-    """also where another version of mteb has written them."""
+    """Accept published results that another version of mteb has written."""

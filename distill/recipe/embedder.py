@@ -19,23 +19,23 @@ ALL_TOKENS = 10_000_000
 
 class Embedder(Served):
     query_template: str = OWN_WORDS
-    """What is embedded of a query, where it is to be more than the model's own query prompt and the
-    query: {task} stands for what is asked for, {query} ends it, as in
-    "Instruct: {task}\\nQuery: {query}". A template with words of its own stands in the place of a
-    query prompt; behind one without, such as "{task} {query}", the prompt stays."""
+    """Text that is embedded for a query: {task} stands for the task's instruction, and {query} must
+    end it, as in "Instruct: {task}\\nQuery: {query}". A template with words of its own replaces the
+    model's query prompt; one without, such as "{task} {query}", is put behind that prompt."""
     device: Device | None = None
+    """Device to run the model on: cpu, cuda, cuda:1 or mps; null: the best one available."""
     dtype: Dtype = "auto"
-    """Of weights and computation. auto: bfloat16 on a GPU that computes it natively, float32
-    elsewhere."""
+    """Number type of weights and computation. auto: bfloat16 on a GPU that computes it natively,
+    float32 elsewhere."""
     bidirectional: bool | None = None
-    """Whether every token must see those behind it; true makes a decoder so; null: what the model's
-    configuration declares, or is known of the code that it names."""
+    """Whether every token attends to those after it; true makes a decoder bidirectional. null: what
+    the model's configuration declares, or what is known of the model code that it names."""
     append_eos: bool | None = None
-    """Whether each text must end in the end of sequence; null: what its tokenizer_config.json
-    declares, or is known of the model."""
+    """Whether each text must end in the end-of-sequence token; null: what its tokenizer_config.json
+    declares, or what is known of the model."""
     known_as: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
-    """The hub id under which a model in a folder or a wheel was published, whose prompts are
-    mteb's."""
+    """The hub id, `owner/name`, under which a model loaded from a folder or wheel was published;
+    its prompts are then taken from mteb. null: not known."""
 
     @model_validator(mode="after")
     def _words_fit(self) -> "Embedder":

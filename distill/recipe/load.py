@@ -28,17 +28,30 @@ from distill.yaml_inputs import parse_yaml
 
 class Recipe(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)
+    """Name of the run: lower-case letters, digits and . _ -; its results go to artifacts/NAME by
+    default."""
     seed: Seed = 13
+    """Seed of all random choices; training may have its own in `train.seed`."""
     corpus: Corpus = Corpus()
+    """The passages to make an embedding model for: where they are read and how they are split."""
     llm: LanguageModel = LanguageModel()
+    """The language model that writes queries and judges passages, and the engine that runs it."""
     generate: Generate = Generate()
+    """How training queries are written: methods, prompts, few-shot examples and filters."""
     retriever: Retriever = Retriever()
+    """The embedding model and index that find candidate passages for each query."""
     relabel: Relabel = Relabel()
+    """How candidates are judged, and which become positives and negatives."""
     teacher: Teacher = Teacher()
+    """The large embedding model that the student learns from and is compared with."""
     student: Student = Student()
+    """The model that is trained: its encoder, size, pooling and prompts."""
     train: Train = Train()
+    """How the student is trained: data, objective, schedule and hardware."""
     evaluate: Evaluate = Evaluate()
+    """Tasks that the student and its teacher are measured on."""
     ablation: Ablation = Ablation()
+    """Variants of the recipe that `distill ablate` compares."""
 
     _folder: Path = PrivateAttr(Path("."))
 

@@ -17,23 +17,30 @@ class Objective(Section):
     """The weights of the sum that is trained on; a term that is not named, or 0, is left out."""
 
     infonce: float = Field(0.0, ge=0)
-    """Contrast with the batch and with hard negatives (Gecko, equation 3)."""
+    """Weight of the contrastive loss against in-batch and hard negatives (Gecko, arXiv 2403.20327,
+    equation 3)."""
     align: float = Field(0.0, ge=0)
-    """Nearness to the teacher's vectors (LEAF, jina-v5)."""
+    """Weight of the distance between the student's and the teacher's vectors (LEAF, arXiv
+    2509.12539; jina-v5, arXiv 2602.15547)."""
     kl: float = Field(0.0, ge=0)
-    """The whole ranking of each query's candidates, as a distribution."""
+    """Weight of the divergence between the soft scores' and the student's distribution over a
+    query's candidates."""
     margin_mse: float = Field(0.0, ge=0)
-    """The same as distances between the positive's score and each negative's (2010.02666)."""
+    """Weight of the squared error of the score margins between the positive and each negative
+    (arXiv 2010.02666)."""
     similarity_matrix: float = Field(0.0, ge=0)
-    """The teacher's similarity of every two texts of a batch (Jasper)."""
+    """Weight of the error in reproducing the teacher's similarity of every two texts of a batch
+    (Jasper, arXiv 2412.19048)."""
     relative_order: float = Field(0.0, ge=0)
-    """Which of two pairs of texts the teacher finds more similar (Jasper)."""
+    """Weight of the ranking loss on which of two pairs of texts the teacher finds more similar
+    (Jasper, arXiv 2412.19048)."""
     cosent: float = Field(0.0, ge=0)
-    """The order of pairs by their own score, across the batch (STS): of rows of task type sts or
-    sentence similarity with a positive_score and an empty seed_id. (Where a query was written from
-    a passage, the score is the retriever's.)"""
+    """Weight of the CoSENT loss, which orders scored pairs across the batch. It uses rows of task
+    type sts or sentence similarity with a positive_score and an empty seed_id; where a query was
+    written from a passage, the score is the retriever's."""
     gor: float = Field(0.0, ge=0)
-    """Spread over the sphere (Zhang et al. 2017)."""
+    """Weight of global orthogonal regularisation, which spreads vectors over the sphere (Zhang et
+    al. 2017, arXiv 1708.06320)."""
 
     @model_validator(mode="after")
     def _something(self) -> "Objective":
@@ -55,32 +62,40 @@ class InfoNCE(Section):
     """Gecko, equation 3."""
 
     temperature: float = Field(0.05, gt=0)
+    """Temperature by which cosine similarities are divided; the initial one with
+    `learn_temperature`."""
     learn_temperature: bool = False
-    """From `temperature` on, trained with the student (as in CLIP)."""
+    """Train the temperature together with the student (as in CLIP, arXiv 2103.00020), from
+    `temperature` on."""
     same_tower: bool = True
-    """Other queries of the batch as negatives."""
+    """Use the other queries of the batch as negatives too (Gecko, arXiv 2403.20327)."""
     hard_negatives: Literal["own", "shared"] = "own"
-    """own: a query's hard negatives are its own alone; shared: everybody's."""
+    """Whose hard negatives a query is compared with. own: its own alone; shared: those of the whole
+    batch."""
     margin: float | None = None
-    """A negative, hard ones too, that is more similar to the query than its positive by this margin
-    is taken for a false one and left out (Qwen3 Embedding: 0.1); null: nothing is."""
+    """Leave out a negative, hard ones too, whose similarity to the query exceeds the positive's by
+    this margin, as a likely false negative (Qwen3 Embedding, arXiv 2506.05176: 0.1); null: none is
+    left out."""
     hardness: float = Field(0.0, ge=0)
-    """Own hard negatives weigh exp(hardness x similarity) in the sum (EmbeddingGemma: 5)."""
+    """Strength of weighting a query's own hard negatives by exp(hardness x similarity)
+    (EmbeddingGemma, arXiv 2509.20354: 5); 0: no weighting."""
     cross_device: bool = False
-    """Under several processes, the texts of all of them are one batch."""
+    """Use the texts of all processes as one batch, where training runs in several."""
 
 
 class Align(Section):
     """Nearness to the teacher's vectors (LEAF, jina-v5)."""
 
     distance: Literal["cosine", "l2"] = "cosine"
-    """cosine: 1 - cos; l2: squared Euclidean distance, as in LEAF."""
+    """Distance between student and teacher vectors. cosine: 1 - cos; l2: squared Euclidean
+    distance, as in LEAF (arXiv 2509.12539)."""
     passages: int = Field(0, ge=0)
-    """Plain texts besides the examples: so many corpus passages, drawn by seed,"""
+    """Number of corpus passages, drawn by seed, that are aligned in addition to the examples."""
     sentences: int = Field(0, ge=0)
-    """and so many sentences drawn from them."""
+    """Number of sentences of the corpus, drawn by seed, that are aligned in addition to the
+    examples."""
     batch_size: int = Field(64, gt=0, le=1_000_000)
-    """Plain texts a step; of all processes together."""
+    """Plain texts per training step, summed over all processes."""
 
 
 class KL(Section):
@@ -90,23 +105,32 @@ class KL(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"candidates"})
 
     scores: SoftScores = "teacher"
+    """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
+    needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
+    classification) or rrf (all rankers fused)."""
     candidates: Literal["chosen", "all"] = "chosen"
-    """Whose distribution: of the positive and the chosen negatives, or of all candidates that were
-    judged, the seed passage among them (of scores of the labels alone). The contrast has the chosen
-    ones in either case."""
+    """Candidates whose distribution is learnt. chosen: the positive and the chosen negatives; all:
+    every judged candidate, the seed passage among them (for scores of the labels alone). The
+    contrastive loss uses the chosen ones in either case."""
     standardise: bool = False
-    """Each list to mean 0 and deviation 1 first: scores of any scale and offset then compare."""
+    """Scale each list of soft scores to mean 0 and deviation 1 first, so that scores of any scale
+    and offset compare."""
     temperature: float = Field(0.05, gt=0)
-    """Of the soft scores. 0.05 suits cosines; about 0.25 mean log-probabilities per token; about 1
-    standardised scores."""
+    """Temperature of the soft scores. 0.05 suits cosines; about 0.25 mean log-probabilities per
+    token; about 1 standardised scores."""
     student_temperature: float = Field(0.05, gt=0)
+    """Temperature of the student's cosine similarities."""
 
 
 class MarginMSE(Section):
     """Squared error of the margins between a positive and its negatives."""
 
     scores: SoftScores = "teacher"
+    """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
+    needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
+    classification) or rrf (all rankers fused)."""
     standardise: bool = False
-    """Each list to mean 0 and deviation 1 first."""
+    """Scale each list of soft scores to mean 0 and deviation 1 first."""
     scale: float = Field(1.0, gt=0)
-    """Soft scores are multiplied by it, so that their margins are cosines' margins."""
+    """Factor by which soft scores are multiplied, so that their margins have the size of cosine
+    margins."""

@@ -16,87 +16,113 @@ class Cascade(Section):
     """A cheap first judgement of all candidates, and the others of its survivors alone."""
 
     by: list[Ranker] = []
-    """The rankers that judge first, fused; empty: no cascade, every ranker judges everything."""
+    """Rankers that judge all candidates first, their ranks fused; the other rankers judge the
+    survivors alone. Empty: no cascade, every ranker judges everything."""
     keep: int = Field(8, ge=2)
-    """So many candidates of each query survive; the seed passage always does."""
+    """Number of candidates per query that survive the first judgement; the seed passage always
+    survives."""
 
 
 class Relabel(Section):
     prompt_ql: str = "prompts/ql.jinja"
+    """Prompt of the ranker ql (query likelihood), a Jinja file relative to the recipe."""
     prompt_rc: str = "prompts/rc.jinja"
+    """Prompt of the ranker rc (relevance classification), a Jinja file relative to the recipe."""
     prompt_graded: str = "prompts/graded.jinja"
+    """Prompt of the ranker graded (four grades of relevance), a Jinja file relative to the
+    recipe."""
     prompt_listwise: str = "prompts/listwise.jinja"
+    """Prompt of the ranker listwise (sorting several passages), a Jinja file relative to the
+    recipe."""
     prompt_grade: str = "prompts/grade.jinja"
-    """In the place of prompt_rc and prompt_graded where a server gives no log-probabilities: a
-    grade in words."""
+    """Prompt that asks for a grade in words, a Jinja file relative to the recipe. It replaces
+    prompt_rc and prompt_graded where a server gives no log-probabilities."""
     max_passage_words: int = Field(300, gt=0)
-    """So much of a passage the LLM judges by, at most. More than it need read to write a query: the
-    answer may stand further down."""
+    """Longest passage inside a judging prompt, in words. It is longer than for generation, since
+    the answer may stand further down."""
     fused: bool = False
-    """ql and rc in one pass: both are read off prompt_rc, which ends in query and verdict."""
+    """Compute the rankers ql and rc in one pass: both are read off prompt_rc, which ends in query
+    and verdict."""
     top_k: int = Field(20, ge=2, le=100_000)
-    """Candidates retrieved for each query (Gecko: 20)."""
+    """Number of candidates retrieved for each query (Gecko, arXiv 2403.20327: 20)."""
     rankers: list[Ranker] = Field(["ql", "rc"], min_length=1)
-    """What the reciprocal rank fusion fuses; the first named breaks ties. ql: likelihood of the
-    query; rc: odds of yes against no; graded: expected grade of four; listwise: the LLM sorts, for
-    engines without log-probabilities; cross_encoder: the model below; retriever: its own rank."""
+    """Rankers whose ranks are fused; the first named breaks ties. ql: likelihood of the query; rc:
+    odds of yes against no; graded: expected grade of four; listwise: the language model sorts, for
+    engines without log-probabilities; cross_encoder: the model in `cross_encoder`; retriever: its
+    own rank."""
     weights: dict[Ranker, float] = {}
-    """Of a ranker's reciprocal rank, where it is not 1."""
+    """Weight of each ranker's reciprocal rank in the fusion; 1 for a ranker that is not named."""
     rrf_k: float = Field(0, ge=0)
-    """The constant of reciprocal rank fusion; Gecko uses none."""
+    """Constant k of the reciprocal rank fusion of the rankers; Gecko (arXiv 2403.20327) uses none,
+    that is 0."""
     ql_per_token: bool = False
-    """Divide a query's log-likelihood by its tokens. Ranks within a query stay the same; thresholds
-    and scores of different queries become comparable."""
+    """Divide a query's log-likelihood by its number of tokens. Ranks within a query stay the same;
+    thresholds and scores of different queries become comparable."""
     listwise_window: int = Field(10, ge=2, le=1000)
-    """Passages that one listwise prompt sorts; the window slides from the last to the first by half
-    of its size (Sun et al. 2023)."""
+    """Number of passages that one listwise prompt sorts; the window slides from the last to the
+    first by half of its size (Sun et al. 2023, arXiv 2304.09542)."""
     cross_encoder: Word | None = None
-    """A sentence-transformers CrossEncoder."""
+    """The sentence-transformers CrossEncoder of the ranker cross_encoder: a hub id or a folder;
+    null: none."""
     cross_encoder_tokens: int = Field(512, gt=0)
+    """Longest pair of query and passage that the cross-encoder reads, in tokens."""
     cascade: Cascade = Cascade()
+    """Settings of cascaded judging: a cheap ranker judges all candidates, the others its
+    survivors."""
     rounds: int = Field(1, ge=1, le=100)
-    """In each round but the last a student is trained on the examples, and retrieves for the next
-    (Gecko: retrieval by the embedder itself)."""
+    """Number of rounds of retrieval and relabelling. In each round but the last a student is
+    trained on the examples and retrieves for the next round (Gecko, arXiv 2403.20327: retrieval by
+    the embedder itself)."""
     first_round: Literal["relabelled", "seed"] = "relabelled"
-    """What the first of several rounds trains on: relabelled: examples as in the last round; seed:
+    """What the first of several rounds trains on. relabelled: examples as in the last round; seed:
     each query with the passage that it was written from and no hard negative, which needs no judge
-    (Gecko's initial embedder, section 3.2)."""
+    (Gecko's initial embedder, arXiv 2403.20327, section 3.2)."""
 
     positive: Literal["first", "margin", "seed"] = "first"
-    """first: the first by fusion (Gecko); margin: the first, unless it leads the seed by less than
-    `positive_margin`; seed: the passage that the query was written for."""
+    """Which candidate becomes the positive. first: the first by fusion (Gecko, arXiv 2403.20327);
+    margin: the first, unless it leads the seed passage by less than `positive_margin`; seed: the
+    passage that the query was written for."""
     positive_margin: float = Field(0.5, ge=0)
-    """In the fusion's units: of two rankers without a constant the best possible value is 2."""
+    """Least lead over the seed passage for `positive: margin`, in units of the fused score: with
+    two rankers and no constant the best possible score is 2."""
     min_relevance: float | None = None
-    """A query is dropped if no candidate's relevance reaches this: rc's log-odds, or the grade
-    where `graded` is among the rankers and rc is not."""
+    """Drop a query if no candidate's relevance reaches this: the log-odds of rc, or the grade where
+    graded is among the rankers and rc is not. null: off."""
     more_positives: float | None = None
-    """Candidates whose relevance reaches this become positives of examples of their own (RLHN)."""
+    """Relevance from which further candidates become positives of examples of their own (RLHN,
+    arXiv 2505.16967), on the scale of `min_relevance`; null: off."""
     negatives: Literal["lowest", "hardest", "sampled", "range"] = "lowest"
-    """Which of the candidates that may be negatives: lowest: the last (Gecko's p_N); hardest: the
-    first (with max_negative_share 0.95 the TopK-PercPos of NV-Retriever and NV-Embed); sampled:
-    drawn from all of them; range: drawn from the ranks in `negative_range`."""
+    """Which of the eligible candidates become hard negatives. lowest: the last ones (Gecko's p_N,
+    arXiv 2403.20327); hardest: the first ones (with max_negative_share 0.95 the TopK-PercPos of
+    NV-Retriever, arXiv 2407.15831, and NV-Embed); sampled: drawn from all of them; range: drawn
+    from the ranks in `negative_range`."""
     negatives_by: Literal["fusion", "retriever"] = "fusion"
-    """In which order: of the fused ranks, or of the retriever's similarity."""
+    """Order in which eligible negatives are ranked: by the fused ranks, or by the retriever's
+    similarity."""
     negative_count: int = Field(1, ge=0)
+    """Number of hard negatives for each query."""
     negative_range: tuple[int, int] = (11, 20)
-    """First and last rank, counted from 1 among the candidates that may be negatives: the positive,
-    the seed passage and what is too similar have been left out before."""
+    """First and last rank for `negatives: range`, counted from 1 among the candidates that may be
+    negatives; the positive, the seed passage and what is too similar are left out before
+    counting."""
     max_negative_share: float | None = Field(None, gt=0)
-    """Similarity of a negative at most so many times the positive's: 0.95 in NV-Retriever. Where
-    the positive's similarity is negative, its size times the rest is subtracted."""
+    """Highest similarity of a negative as a multiple of the positive's (NV-Retriever, arXiv
+    2407.15831: 0.95); null: no limit. Where the positive's similarity is negative, its size times
+    the rest is subtracted."""
     negative_margin: float | None = Field(None, ge=0)
-    """Similarity of a negative at least so far below the positive's."""
+    """Least distance, in cosine similarity, of a negative below its positive; null: no limit."""
     confirmed_exempt: bool = False
-    """A negative that the LLM confirms (rc below 0, or grade below 1) need not obey these two."""
+    """Exempt negatives that the language model confirms (rc below 0, or grade below 1) from
+    max_negative_share and negative_margin."""
     near_duplicates: float | None = Field(0.8, gt=0, le=1)
-    """Passages that share so much of their word triples (Jaccard) with the seed or the positive are
-    the same passage, and no negatives; null: only the passages themselves."""
+    """Jaccard similarity of word triples from which a passage counts as the same as the seed or the
+    positive, and so is no negative; null: only the passages themselves."""
     shard_size: int = Field(256, gt=0)
-    """Queries (candidates, labels, examples) or judged pairs a shard."""
+    """Queries (candidates, labels, examples) or judged pairs per shard: the most that is lost when
+    the process is killed."""
     block: int = Field(4096, gt=0)
-    """Queries whose candidates are brought together by passage: more share more, and take more
-    memory."""
+    """Number of queries whose candidates are grouped by passage before judging; more of them share
+    more computation and take more memory."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Relabel":

@@ -16,27 +16,31 @@ class Retriever(Embedder):
     section: ClassVar[str | None] = "retriever"
 
     model: Word = "sentence-transformers/all-MiniLM-L6-v2"
-    """A sentence-transformers model; with `base_url`, the name under which a server has it."""
+    """The embedding model that retrieves candidates: a sentence-transformers model, or with
+    `base_url` its name on the server."""
     sources: list[Source] = Field(["dense"], min_length=1)
-    """What proposes candidates; several are fused by reciprocal ranks."""
+    """Which searches propose candidates: dense, bm25 or both; the results of both are merged by
+    reciprocal rank fusion."""
     fusion_k: float = Field(60, ge=0)
-    """The constant of that fusion (Cormack et al. 2009)."""
+    """Constant k of the reciprocal rank fusion of several sources (Cormack et al. 2009)."""
     bm25: BM25 = BM25()
+    """Settings of the BM25 search: language and weights of words."""
     vectors: Literal["float32", "float16"] = "float32"
-    """Of the vectors on disk."""
+    """Number type of the passage vectors stored on disk."""
     index: str = "exact"
-    """exact; or faiss-flat; or a FAISS factory string, such as IVF1024,Flat or IVF1024,PQ48 or
-    HNSW32, whose recall against exact search is measured and reported."""
+    """Search index: exact, faiss-flat, or a FAISS factory string such as IVF1024,Flat or
+    IVF1024,PQ48 or HNSW32. Its recall against exact search is measured and reported."""
     effort: int | None = Field(None, gt=0)
-    """FAISS: the lists that an IVF index probes, or HNSW's efSearch; null: a sixteenth of the
-    lists, or 128."""
+    """Search effort of a FAISS index: the number of lists that an IVF index probes, or HNSW's
+    efSearch; null: a sixteenth of the lists, or 128."""
     index_device: Literal["cpu", "gpu"] = "cpu"
-    """FAISS: gpu uses all GPUs,"""
+    """Where a FAISS index is searched; gpu uses all GPUs of the machine."""
     index_gpus: Literal["replicas", "shards"] = "replicas"
-    """each with the whole index, or with a part of it."""
+    """How a FAISS index is laid out on several GPUs: replicas, each holds the whole index; shards,
+    each holds a part of it."""
     index_rows: int | None = Field(None, gt=0)
-    """Passages in one index at a time, for a corpus whose index is larger than memory; the parts'
-    best are merged."""
+    """Largest number of passages in one index at a time, for a corpus whose index exceeds memory;
+    the best results of the parts are merged. null: all passages in one index."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Retriever":

@@ -35,7 +35,12 @@ Word = Annotated[str, Field(min_length=1)]
 class Section(BaseModel):
     """Numbers are finite and of 64 bits, and true is none: pydantic by itself takes it for 1."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
     newer: ClassVar[frozenset[str]] = frozenset()
     """Keys that were added after there were runs. At its default such a key is no part of a

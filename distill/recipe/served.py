@@ -18,31 +18,44 @@ class Served(Section):
     """The recipe's; None: these are options of a command."""
 
     max_tokens: int = Field(256, gt=0, le=10_000_000)
-    """Of a text; more are not read."""
+    """Longest text in tokens; what exceeds it is cut off."""
     batch_tokens: int | None = Field(None, gt=0)
-    """Tokens computed at once, padding included; null: 1,024 on a CPU, 65,536 on a GPU."""
+    """Tokens computed at once in this process, padding included; null: 1,024 on a CPU, 65,536 on a
+    GPU."""
 
     base_url: str | None = None
-    """Where an OpenAI-compatible server embeds, such as http://localhost:8000/v1. A query that is
-    no key, such as Azure's ?api-version=..., goes with each request."""
+    """Address of an OpenAI-compatible embedding server, such as http://localhost:8000/v1; null: the
+    model runs in this process. A query that holds no secret, such as Azure's ?api-version=..., is
+    sent with each request."""
     api_key_variable: str = "OPENAI_API_KEY"
-    """The environment variable that holds its key; the key itself is never written down."""
+    """Environment variable that holds the server's API key; the key itself is never written
+    down."""
     api_key_header: str = "Authorization"
-    """The header that the key is sent in; in any other than this without the word Bearer."""
+    """HTTP header in which the API key is sent; in any header but Authorization it is sent without
+    the word Bearer."""
     extra_body: dict[str, Any] = {}
-    """Further fields of each request, such as {"dimensions": 256}."""
+    """Further JSON fields of each embedding request, such as {"dimensions": 256}."""
     query_extra_body: dict[str, Any] = {}
+    """Further JSON fields of the requests that embed queries, such as {"input_type": "query"}."""
     document_extra_body: dict[str, Any] = {}
-    """The same of each side's requests alone, such as {"input_type": "query"}. A text that is of no
-    side goes with the documents' fields, unless `extra_body` holds others of the same name."""
+    """Further JSON fields of the requests that embed documents, such as {"input_type": "document"}.
+    They also go with texts that are neither queries nor documents, unless `extra_body` holds fields
+    of the same name."""
     batch_texts: int | None = Field(None, gt=0)
-    """Texts in one request; null: 32, and fewer where the server takes no more."""
+    """Texts per request to the server; null: 32, and fewer where the server does not accept as
+    many."""
     query_prompt: str = ""
+    """Text put before each query; empty: the prompt that the model carries or was published with,
+    for a model in this process."""
     document_prompt: str = ""
-    """Put before each text; empty: what a model in this process carries or was published with."""
+    """Text put before each document; empty: the prompt that the model carries or was published
+    with, for a model in this process."""
     concurrency: int = Field(8, gt=0, le=10_000)
+    """Largest number of requests to the server at the same time."""
     timeout: float = Field(120.0, gt=0, le=86_400)
+    """Longest time for one request to the server, in seconds."""
     retries: int = Field(6, ge=0, le=1000)
+    """How many times a request is repeated after a failure that may be temporary."""
 
     @model_validator(mode="after")
     def _asked_as_servers_are(self) -> "Served":

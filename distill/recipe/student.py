@@ -14,57 +14,78 @@ class Latent(Section):
     """Latent attention (NV-Embed, sec. 3.1)."""
 
     latents: int = Field(512, gt=0, le=65_536)
+    """Number of latent vectors, the trained keys and values of the latent attention (NV-Embed,
+    arXiv 2405.17428: 512)."""
     heads: int = Field(8, gt=0, le=1024)
-    """Each as wide as the model, as in the released one."""
+    """Number of attention heads, each as wide as the model, as in the released NV-Embed."""
 
 
 class Lora(Section):
     """Low-rank adaptation: the transformer stays as it is, and small matrices beside it learn."""
 
     rank: int = Field(16, gt=0, le=65_536)
+    """Rank of the low-rank matrices (LoRA, arXiv 2106.09685)."""
     alpha: int = Field(32, gt=0, le=1_000_000)
+    """Scale of the low-rank update, which is multiplied by alpha / rank (LoRA, arXiv
+    2106.09685)."""
     dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout probability on the input of the low-rank matrices."""
     targets: list[Word] | None = Field(None, min_length=1)
-    """The names of the linear layers adapted; null: all of them."""
+    """Names of the linear layers that are adapted; null: all of them."""
     save: Literal["merged", "adapter"] = "merged"
-    """adapter: the small matrices alone, which need the run's `base` beside them to load."""
+    """What is saved. merged: a whole model with the update added to its weights; adapter: the small
+    matrices alone, which need the run's `base` beside them to load."""
 
 
 class Student(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"symmetric"})
 
     encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
-    """What it is made from: a BERT-like encoder or a decoder, also as GGUF."""
+    """The model that the student is made from: a BERT-like encoder or a decoder, as a hub id, a
+    folder or a GGUF file."""
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
-    """Which of the encoder's layers are kept, counted from 0; null: all."""
+    """The encoder's layers that the student takes over, counted from 0; null: all."""
     vocabulary: Literal["all", "corpus"] = "all"
-    """corpus: only the tokens of the corpus' passages, and every single character or byte.
-    Generated queries and tasks are not read, so that the base is the same whatever is generated; a
-    word that they alone have is written in more pieces (docstrings: one query in eight)."""
+    """Tokens that the student can read. all: the encoder's; corpus: those of the corpus' passages,
+    and every single character or byte. Generated queries and tasks are not read, so that the base
+    is the same whatever is generated; a word that only they have is split into more pieces
+    (docstrings: one query in eight)."""
     attention: Literal["bidirectional", "causal"] = "bidirectional"
-    """Of a decoder. An encoder is bidirectional."""
+    """Attention of a decoder: bidirectional or causal. An encoder is always bidirectional."""
     pooling: Literal["mean", "last", "cls", "latent"] = "mean"
-    """last: an end-of-sequence token is appended to each text."""
+    """How token states become one vector. mean: their average; last: the end-of-sequence token,
+    which is appended to each text; cls: the first token; latent: latent attention (NV-Embed, arXiv
+    2405.17428)."""
     pool_prompt: bool = True
-    """Whether the vector is made of the prompt's tokens too (mean, latent)."""
+    """Whether the prompt's tokens count in the vector too, for the poolings mean and latent."""
     latent: Latent = Latent()
+    """Settings of the pooling latent: size of the latent attention."""
     dimensions: int | None = Field(None, gt=0, le=65_536)
-    """Output width, through a linear layer on the pooled vector; null: the encoder's own."""
+    """Width of the student's vectors, reached by a linear layer on the pooled vector; null: the
+    encoder's own."""
     lora: Lora | None = None
+    """Settings of low-rank adaptation (LoRA, arXiv 2106.09685), which trains small matrices beside
+    frozen weights; null: all weights are trained."""
     max_tokens: int = Field(256, gt=0, le=10_000_000)
+    """Longest text that the student reads, in tokens; what exceeds it is cut off."""
     query_template: str = "{query}"
-    """A training query as text; must end in {query}. With `default_task` in the place of {task}
-    what stands before {query} is saved in the model as its query prompt."""
+    """Text of a training query; must end in {query}, and {task} stands for the task's instruction.
+    With `default_task` in the place of {task}, what precedes {query} is saved in the model as its
+    query prompt."""
     default_task: str = "Given a query, find the passages that answer it."
+    """Task instruction that replaces {task} in the query prompt saved in the model, and for
+    evaluation tasks without a description."""
     document_template: str = "{text}"
-    """A document as text; must end in {text}. Where it holds {title}, the title stands there, or
-    "none" for a document without one (Gecko: "title: {title} | text: {text}"); else title and text
-    are joined by a blank. What stands before the text of a document without a title is saved in the
-    model as its document prompt. (`document_prompt: X` in older recipes is "X{text}".)"""
+    """Text of a document; must end in {text}. {title} stands for the title, or "none" for a
+    document without one (Gecko, arXiv 2403.20327: "title: {title} | text: {text}"); without {title}
+    a document's title and text are joined by a blank. What precedes the text of a document without
+    a title is saved in the model as its document prompt. A `document_prompt: X` of an older recipe
+    is "X{text}" here."""
     symmetric: list[Word] = []
-    """Types of task whose two sides are alike, such as sts, nli, classification or sentence
-    similarity: their documents are written as queries of the same task (Gecko, section 4.1;
-    NV-Embed, section 4.2). E5-Mistral has none: it instructs queries alone."""
+    """Task types whose two sides are alike, such as sts, nli, classification or sentence
+    similarity: their documents are written as queries of the same task (Gecko, arXiv 2403.20327,
+    section 4.1; NV-Embed, arXiv 2405.17428, section 4.2). Empty: instructions on queries alone, as
+    in E5-Mistral."""
 
     @model_validator(mode="before")
     @classmethod

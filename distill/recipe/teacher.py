@@ -12,13 +12,15 @@ class Teacher(Embedder):
     section: ClassVar[str | None] = "teacher"
 
     model: Word | None = None
-    """The large embedder: aligned with in training, compared with in evaluation; with `base_url`,
-    the name under which a server has it. One whose `query_template` holds {task} is told the task
-    of each query, in training and in evaluation."""
+    """The large embedding model that the student learns from and is compared with: a hub id, a
+    folder, or with `base_url` its name on the server; null: no teacher. If its `query_template`
+    holds {task}, each query is embedded with its task's instruction, in training and in
+    evaluation."""
     also: list[Word] = []
-    """Further teachers, for `distill score-teacher`, served as the first one is,"""
+    """Further teacher models for `distill score-teacher`, with the same settings as `model`."""
     combine: Literal["apart", "concatenate"] = "apart"
-    """whose scores are kept apart; or whose vectors are concatenated and normalised (Jasper)."""
+    """How several teachers are used. apart: each one's scores are stored separately; concatenate:
+    their vectors are concatenated and normalised (Jasper, arXiv 2412.19048)."""
 
     @model_validator(mode="before")
     @classmethod

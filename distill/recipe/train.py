@@ -34,10 +34,11 @@ class Source(Section):
     """One set of examples in the mixture."""
 
     path: str
-    """The name of a stage of the run, such as examples; a folder of Parquet shards with the
-    columns of examples; or titles: every passage as what its title asks for."""
+    """What is trained on: the name of a stage of the run, such as examples; a folder of Parquet
+    shards with the columns of examples; or titles, which trains every passage as the answer to its
+    title."""
     weight: float = Field(1.0, gt=0)
-    """How often each row is seen in an epoch: 2 is twice; of 0.5, every second row, drawn by
+    """How often each row is seen in an epoch: 2 is twice; 0.5 is every second row, drawn by
     seed."""
 
 
@@ -45,80 +46,107 @@ class Validation(Section):
     """Queries that are not trained on, to choose a checkpoint by."""
 
     share: float = Field(0.0, ge=0, lt=1)
-    """Of the positive passages, held out with all their queries; 0: none."""
+    """Share of the positive passages that is held out of training with all their queries; 0:
+    none."""
     every: int = Field(100, gt=0)
-    """So many steps apart the student is looked at: nDCG@10 where queries are held out, and signs
-    of collapse. What is looked at may be kept."""
+    """Run validation every N steps: nDCG@10 where queries are held out, and signs of collapse. A
+    validated checkpoint may be chosen by `keep` and `soup`."""
     queries: int = Field(500, gt=0)
-    """At most so many, drawn by seed,"""
+    """Largest number of held-out queries to validate on, drawn by seed."""
     passages: int = Field(10_000, gt=0)
-    """against at most so many passages, their positives among them."""
+    """Largest number of passages that validation searches, the positives of its queries among
+    them."""
 
 
 class Train(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype"})
 
     epochs: float = Field(1.0, gt=0, le=10_000)
+    """Number of passes over the mixture; fractions are allowed."""
     batch_size: int = Field(32, gt=1, le=1_000_000)
-    """Rows a step; several processes have it between them, and take the steps that one takes."""
+    """Rows per training step, summed over all processes, so that the number of steps does not
+    depend on them."""
     learning_rate: float = Field(2e-4, gt=0, le=10)
+    """Peak learning rate of AdamW."""
     weight_decay: float = Field(0.0, ge=0)
-    """Of AdamW, for all weights but biases and norms (E5-Mistral: 0.1)."""
+    """Weight decay of AdamW, for all weights but biases and norms (E5-Mistral, arXiv 2401.00368:
+    0.1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps."""
+    """Share of the steps in which the learning rate rises from 0 to its peak."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    """Course of the learning rate after the warmup."""
     dropout: float | None = Field(None, ge=0, lt=1)
-    """Of the transformer's inner states; null: as its configuration says (0.1 in most encoders,
-    none in most decoders). A LoRA has its own."""
+    """Dropout probability of the transformer's hidden states; null: what its configuration says
+    (0.1 in most encoders, none in most decoders). A LoRA has its own."""
     widths: list[Width] | None = Field(None, min_length=1)
-    """Matryoshka widths, the full width included; null: the full width alone. Alignment is of the
-    full width, for a teacher's vectors are not known to be cut; `similarity_matrix` gives what the
-    teacher knows to the others."""
+    """Matryoshka widths to train at (dimensions, arXiv 2205.13147), the full width included; null:
+    the full width alone. Alignment is computed at full width only, since a teacher's vectors are
+    not known to be cuttable; `similarity_matrix` passes the teacher's knowledge to the other
+    widths."""
     objective: Objective = Objective(infonce=1.0)
+    """Weights of the loss terms that are summed; a term that is not named is left out."""
     infonce: InfoNCE = InfoNCE()
+    """Settings of the contrastive loss (Gecko, arXiv 2403.20327, equation 3)."""
     align: Align = Align()
+    """Settings of the alignment with the teacher's vectors (LEAF, arXiv 2509.12539; jina-v5, arXiv
+    2602.15547)."""
     kl: KL = KL()
+    """Settings of the divergence from soft scores over a query's candidates."""
     margin_mse: MarginMSE = MarginMSE()
+    """Settings of the squared error of score margins (arXiv 2010.02666)."""
     mixture: list[Source] = []
-    """What is trained on; empty: every example of the run once an epoch."""
+    """Sets of examples to train on, each with its weight; empty: every example of the run once per
+    epoch."""
     balance: Literal["rows", "task_type"] = "rows"
-    """task_type: each type of task has as many rows in an epoch, repeated or left out."""
+    """How task types are balanced. rows: as they come; task_type: every type has as many rows per
+    epoch, repeated or left out."""
     batches: Literal["blended", "homogeneous"] = "blended"
-    """homogeneous: all rows of a batch are of one type of task."""
+    """How batches are composed. blended: rows of all task types together; homogeneous: all rows of
+    a batch are of one task type."""
     group_by_length: bool = False
-    """Batches of examples of similar length: each is drawn at random, then the rows of 32 batches,
-    or of a quarter of them where there are fewer, are sorted among these. Less padding, but rows of
-    one length meet again in every epoch, and have fewer in-batch negatives to learn from. (Plain
-    texts to align are always grouped, and a batch in mini-batches is sorted by length anyway.)"""
+    """Batch examples of similar length: batches are drawn at random, then the rows of 32 batches,
+    or of a quarter of them where there are fewer, are sorted among these. This saves padding, but
+    rows of one length meet again in every epoch and have fewer in-batch negatives to learn from.
+    Plain texts to align are always grouped, and a batch in mini-batches is sorted by length
+    anyway."""
     in_batch_off: list[str] | Literal["all"] = []
-    """Types of task whose rows have no in-batch negatives: in a batch of classification, another
-    row's positive may be the very same class. all: no row has any (NV-Embed, stage two)."""
+    """Task types whose rows have no in-batch negatives, since for example in classification another
+    row's positive may be of the same class. all: no row has any (NV-Embed, arXiv 2405.17428, stage
+    two)."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are the student: the last, or the best by validation's nDCG@10."""
+    """Which weights become the student. last: those at the end; best: those with the best nDCG@10
+    in validation."""
     soup: int = Field(1, gt=0)
-    """The mean of so many of the last, or best, weights (Wortsman et al. 2022)."""
+    """Number of checkpoints, the last or the best by `keep`, whose weights are averaged into the
+    student (model soups, Wortsman et al. 2022, arXiv 2203.05482); 1: no averaging."""
     validation: Validation = Validation()
+    """Settings of validation: queries that are not trained on, to choose a checkpoint by."""
     stages: list[dict[str, Any]] = []
-    """Trained one after the other, each on from the last: `name`, and the keys of `train` that it
-    sets differently. Empty: one stage, by the keys of `train` itself."""
+    """Training stages, run one after the other, each from the weights of the one before. Each has a
+    `name` and the keys of `train` that it sets differently. Empty: one stage, with the keys of
+    `train` itself."""
     mini_batch_tokens: int | None = Field(None, gt=0)
-    """So many tokens are in memory at once, whatever the batch (GradCache); null: the batch is."""
+    """Tokens per mini-batch held in memory at once, whatever the batch size (GradCache, arXiv
+    2101.06983); null: the whole batch at once."""
     gradient_checkpointing: bool = False
-    """Activations are computed again in place of being kept: a third more time, less memory."""
+    """Compute activations again instead of storing them: a third more time, less memory."""
     checkpoint_steps: int = Field(100, gt=0)
+    """Save a checkpoint to resume from every N steps."""
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = []
-    """Where the curve goes, besides training.json."""
+    """Where training curves are sent in addition to training.json."""
     seed: Seed | None = None
-    """Of shuffling and dropout; null: the recipe's."""
+    """Seed of shuffling and dropout; null: the recipe's."""
     device: Device | None = None
+    """Device to train on: cpu, cuda, cuda:1 or mps; null: the best one available."""
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Of the matrix products; weights stay in float32. auto: as for the LLM."""
+    """Number type of the matrix products; weights stay in float32. auto: bfloat16 where the device
+    computes it natively, else float32."""
     base_dtype: Literal["float32", "auto"] = "float32"
-    """Of the frozen weights under a student.lora. auto: bfloat16 where the matrix products are
-    computed in it, which halves what a large model takes; what is trained, and the student that is
-    saved, are float32 in either case."""
+    """Number type of the frozen weights under a student.lora. auto: bfloat16 where the matrix
+    products are computed in it, which halves the memory of a large model. The trained weights and
+    the saved student are float32 in either case."""
     kernel: Literal["sdpa", "eager", "flash_attention_2"] | None = None
-    """What computes attention in training; null: what transformers takes by itself, sdpa mostly.
+    """Implementation of attention in training; null: the default of transformers, mostly sdpa.
     flash_attention_2 needs a GPU, the package flash-attn and half precision."""
 
     @model_validator(mode="after")

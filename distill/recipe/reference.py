@@ -1,0 +1,149 @@
+"""What each key of a recipe means, as text: all of it read from the JSON schema of the recipe."""
+
+import difflib
+import json
+import textwrap
+from functools import cache
+from typing import Any
+
+from distill.errors import UserError
+from distill.recipe.load import Recipe, known_keys
+
+Schema = dict[str, Any]
+"""A JSON schema, or a part of one."""
+
+_WIDTH = 96
+"""Characters per line."""
+_TYPES = {
+    "boolean": "true or false",
+    "integer": "integer",
+    "null": "null",
+    "number": "number",
+    "string": "text",
+}
+_BOUNDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "pattern": "must match {}",
+    "minItems": "items: at least {}",
+    "maxItems": "items: at most {}",
+}
+
+
+def explain_key(key: str) -> str:
+    """Type, default, allowed values and description of a key such as train.soup, and the keys of a
+    section such as train; of an empty name, all sections.
+
+    Raises:
+        UserError: if the recipe has no such key; the nearest one is named.
+    """
+    found = find_key(key)
+    parts = [_describe(key, found)] if key else []
+    section = _section_in(found)
+    if section is not None:
+        prefix = f"{key}." if key else ""
+        parts += [_describe(prefix + name, one) for name, one in section["properties"].items()]
+    return "\n\n".join(parts)
+
+
+def find_key(key: str) -> Schema:
+    """The schema of a key.
+
+    Raises:
+        UserError: if the recipe has no such key; the nearest one is named.
+    """
+    found = _recipe_schema()
+    for name in key.split(".") if key else ():
+        section = _section_in(found)
+        if section is None or name not in section["properties"]:
+            raise UserError(
+                f"key {key[:100]}",
+                f"is not a key of the recipe; the nearest one is {_nearest(key)}",
+                "`distill explain` lists the sections, `distill explain SECTION` its keys",
+            )
+        found = section["properties"][name]
+    return found
+
+
+@cache
+def _recipe_schema() -> Schema:
+    return Recipe.model_json_schema()
+
+
+def _nearest(key: str) -> str:
+    """A key whose last part is `key` itself, else the one spelt most like it."""
+    keys = known_keys(Recipe)
+    same = [one for one in keys if one.rpartition(".")[2] == key]
+    return (same or difflib.get_close_matches(key[:100], keys, n=1, cutoff=0.0))[0]
+
+
+def _section_in(schema: Schema) -> Schema | None:
+    """The section that a key is, may be (or null), or is a list of."""
+    if "properties" in schema:
+        return schema
+    if "$ref" in schema:
+        return dict(_recipe_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+    for inner in (*schema.get("anyOf", []), schema.get("items")):
+        if inner and (section := _section_in(inner)) is not None:
+            return section
+    return None
+
+
+def _describe(key: str, schema: Schema) -> str:
+    facts = [f"type: {_type(schema)}"]
+    if "$ref" not in schema:
+        facts.append(f"default: {_default(schema)}")
+    if allowed := _allowed(schema):
+        facts.append(f"allowed: {allowed}")
+    lines = [_fill(fact, "    ", "        ") for fact in facts]
+    description = " ".join(schema["description"].split())
+    return "\n".join([key, *lines, _fill(description, "  ", "  ")])
+
+
+def _fill(text: str, first: str, rest: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _type(schema: Schema) -> str:
+    if "$ref" in schema:
+        return "section"
+    if "anyOf" in schema:
+        return ", or ".join(_type(one) for one in schema["anyOf"])
+    if "prefixItems" in schema:
+        return "list of " + ", ".join(_type(one) for one in schema["prefixItems"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    if schema.get("type") == "object":
+        values = schema.get("additionalProperties")
+        return f"mapping of names to {_type(values) if isinstance(values, dict) else 'any value'}"
+    if "const" in schema:
+        return f"the word {schema['const']}"
+    return _TYPES[schema["type"]] if "type" in schema else "any value"
+
+
+def _default(schema: Schema) -> str:
+    if "default" not in schema:
+        return "none, it must be given"
+    return json.dumps(schema["default"], ensure_ascii=False)
+
+
+def _allowed(schema: Schema) -> str:
+    """The values or the limits of a key, also of the items or names that it holds."""
+    own = [", ".join(schema["enum"])] if "enum" in schema else []
+    own += [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema]
+    inner = [*schema.get("anyOf", []), schema.get("items"), schema.get("propertyNames")]
+    values_of = schema.get("additionalProperties")
+    inner.append(values_of if isinstance(values_of, dict) else None)
+    own += [allowed for one in inner if one and (allowed := _allowed(one))]
+    return "; ".join(own)

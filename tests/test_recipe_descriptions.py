@@ -1,0 +1,34 @@
+"""Every key of the recipe has a description that can be read alone."""
+
+import pytest
+
+from distill.recipe import Recipe, dump_recipe
+from distill.recipe.load import known_keys
+from distill.recipe.reference import find_key
+
+
+@pytest.mark.parametrize("key", known_keys(Recipe))
+def test_a_description_stands_alone(key):
+    text = find_key(key).get("description", "")
+    assert len(text.split()) >= 3, text
+    assert text.endswith(".")
+    assert text[0].isupper()
+    assert text.split()[0] not in {"Of", "And", "Such", "So", "By", "With", "Against"}
+
+
+def test_the_json_schema_holds_every_key_of_every_section():
+    schema = Recipe.model_json_schema()
+    described = [
+        name
+        for section in (schema, *schema["$defs"].values())
+        for name, key in section["properties"].items()
+        if "description" in key
+    ]
+    assert {key.rpartition(".")[2] for key in known_keys(Recipe)} == set(described)
+
+
+def test_descriptions_are_no_part_of_what_a_run_stores():
+    recipe = Recipe(name="mine")
+    text = find_key("train.soup")["description"]
+    assert text not in dump_recipe(recipe)
+    assert text not in str(recipe.train.fingerprinted())
