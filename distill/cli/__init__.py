@@ -11,6 +11,7 @@ from rich.console import Console
 
 from distill import __version__
 from distill.cli.evaluation import compare, evaluate
+from distill.cli.recipes import copy, explain, recipes
 from distill.cli.report import report
 from distill.cli.runs import ablate, doctor, inspect, run
 from distill.cli.ship import export, search
@@ -50,11 +51,14 @@ for command in (
     export,
     search,
     inspect,
+    explain,
+    recipes,
     doctor,
 ):
     add_verbosity_options(command)
     cli.add_command(command)
 add_verbosity_options(cli)
+add_verbosity_options(copy)
 
 
 def main() -> None:
