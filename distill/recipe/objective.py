@@ -36,8 +36,8 @@ class Objective(Section):
     (Jasper, arXiv 2412.19048)."""
     cosent: float = Field(0.0, ge=0)
     """Weight of the CoSENT loss, which orders scored pairs across the batch. It uses rows of task
-    type sts or sentence similarity with a positive_score and an empty seed_id; where a query was
-    written from a passage, the score is the retriever's."""
+    type sts or sentence similarity with a positive_score and an empty seed_id: rows with a seed_id
+    were written from a passage, and their score is only the retriever's."""
     gor: float = Field(0.0, ge=0)
     """Weight of global orthogonal regularisation, which spreads vectors over the sphere (Zhang et
     al. 2017, arXiv 1708.06320)."""

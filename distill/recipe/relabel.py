@@ -106,9 +106,9 @@ class Relabel(Section):
     negatives; the positive, the seed passage and what is too similar are left out before
     counting."""
     max_negative_share: float | None = Field(None, gt=0)
-    """Highest similarity of a negative as a multiple of the positive's (NV-Retriever, arXiv
-    2407.15831: 0.95); null: no limit. Where the positive's similarity is negative, its size times
-    the rest is subtracted."""
+    """Limit for a negative's similarity, as a share of the positive's (NV-Retriever, arXiv
+    2407.15831: 0.95); null: no limit. For a positive of negative similarity s the limit is
+    s - |s| (1 - share), so that it lies below the positive."""
     negative_margin: float | None = Field(None, ge=0)
     """Least distance, in cosine similarity, of a negative below its positive; null: no limit."""
     confirmed_exempt: bool = False
