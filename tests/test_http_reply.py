@@ -61,7 +61,9 @@ def test_what_is_packed_in_another_way_is_refused():
         read(b"\x0b\x02\x80", "br")
 
 
-@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(TEXT)[:10] + b"\xff" * 40])
+@pytest.mark.parametrize(
+    "content", [b"no gzip at all", gzip.compress(TEXT, mtime=0)[:10] + b"\xff" * 40]
+)
 def test_what_cannot_be_unpacked_says_so(content):
     with pytest.raises(HalfBody, match="gzip is damaged"):
         read(content, "gzip")

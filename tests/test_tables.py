@@ -5,16 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.errors import UserError
-from distill.tables import (
-    DROPPED,
-    LABELS,
-    PASSAGES,
-    Reader,
-    read_rows,
-    read_shard,
-    shard_name,
-    write_shard,
-)
+from distill.shards import shard_name
+from distill.tables import DROPPED, LABELS, PASSAGES, Reader, read_rows, read_shard, write_shard
 
 ROW = {"passage_id": "1", "title": "", "text": "Bees dance.", "source": "here"}
 

@@ -8,7 +8,8 @@ from distill.generate.fret import Method, open_method
 from distill.generate.parse import Parsed
 from distill.recipe import Recipe
 from distill.run import Run, Shard, Stage
-from distill.tables import GENERATIONS, PARSED, Row, read_rows, read_shard, shards
+from distill.shards import shards
+from distill.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
 
 
 def make_parsed(run: Run, recipe: Recipe, generations: Stage) -> Stage:

@@ -17,7 +17,8 @@ from distill.generate.fret import (
 from distill.prompts import Prompt
 from distill.recipe import Recipe
 from distill.run import Run, Stage, fingerprint, open_stage
-from distill.tables import GENERATIONS, Row, read_shard, shard_number, shards
+from distill.shards import shard_number, shards
+from distill.tables import GENERATIONS, Row, read_shard
 
 
 def show_prompt(

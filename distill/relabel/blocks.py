@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from distill.run import Stage
+from distill.shards import shards
 from distill.tables import (
     CANDIDATES,
     PASSAGES,
@@ -25,7 +26,6 @@ from distill.tables import (
     passage_text,
     read_rows,
     read_shard,
-    shards,
 )
 
 

@@ -6,7 +6,8 @@ from distill.recipe import Recipe
 from distill.relabel.blocks import Layout
 from distill.relabel.fuse import JudgementsOfShard, by_query, label
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, QUERIES, Reader, read_shard, shards
+from distill.shards import shards
+from distill.tables import CANDIDATES, QUERIES, Reader, read_shard
 
 
 def make_survivors(

@@ -19,7 +19,8 @@ from distill.relabel.figures import Judged, Tally, score_edges
 from distill.relabel.fuse import by_query
 from distill.relabel.negatives import draw_negatives, negative_pool, relevance_column
 from distill.run import Run, Shard, Stage, write_json
-from distill.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard, shards
+from distill.shards import shards
+from distill.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
 
 CHANGES_FILE = "changes.json"
 """In the stage's bookkeeping: some changes of positive, for the report."""

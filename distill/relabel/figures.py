@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from distill.tables import Row, shards
+from distill.shards import shards
+from distill.tables import Row
 
 BINS = 10
 CHANGES = 20

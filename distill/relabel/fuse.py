@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from distill.recipe import JUDGES, Ranker, Recipe, Relabel
 from distill.relabel.blocks import Layout
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard, shards
+from distill.shards import shards
+from distill.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
 
 Scores = dict[tuple[str, str], float]
 """Of (query id, passage id)."""

@@ -20,7 +20,8 @@ from distill.relabel.judges import Judged, Requests
 from distill.relabel.listwise import judge_listwise
 from distill.relabel.rankings import fingerprinted
 from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard, shards
+from distill.shards import shards
+from distill.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 
 
 def make_list_judgements(

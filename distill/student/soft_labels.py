@@ -12,7 +12,8 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.recipe import Train
 from distill.run import Stage
-from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard, shards
+from distill.shards import shards
+from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
 
 OWN = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""

@@ -13,8 +13,9 @@ from distill.inputs import user_path
 from distill.models import revision
 from distill.recipe import Recipe, Train
 from distill.run import Run, Stage, open_stage
+from distill.shards import shards
 from distill.student.soft_labels import Scored, unjudged, with_scores
-from distill.tables import EXAMPLES, PASSAGES, Row, read_rows, shards
+from distill.tables import EXAMPLES, PASSAGES, Row, read_rows
 
 _logger = logging.getLogger(__name__)
 

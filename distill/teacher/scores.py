@@ -14,7 +14,8 @@ from distill.recipe import Recipe
 from distill.retrieve.encoder import Side
 from distill.retrieve.vectors import embed
 from distill.run import Run, Shard, Stage
-from distill.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard, shards
+from distill.shards import shards
+from distill.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
 from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
 from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
 

@@ -11,7 +11,8 @@ from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus import open_encoder
 from distill.retrieve.encoder import SentenceTransformerEncoder
 from distill.run import Run, Shard
-from distill.tables import CANDIDATES, QUERIES, read_shard, shards
+from distill.shards import shards
+from distill.tables import CANDIDATES, QUERIES, read_shard
 
 TASK = "Find the passage."
 ASKED = [(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]

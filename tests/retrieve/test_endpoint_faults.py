@@ -83,8 +83,10 @@ def test_a_storm_of_429_is_outlasted(server, wait):
     check(encoder)
 
 
-@pytest.mark.parametrize("wait", ["3600", "1e999", formatdate(time.time() + 7200, usegmt=True)])
+@pytest.mark.parametrize("wait", ["3600", "1e999", "a date"])
 def test_a_server_that_asks_for_an_hour_ends_the_job(server, wait):
+    if wait == "a date":
+        wait = formatdate(time.time() + 7200, usegmt=True)
     encoder = opened(server)
     server.rule = lambda body: status(429, "daily limit", retry_after=wait)
     with pytest.raises(UserError, match=r"asks to be left alone for \d+ minutes .*daily limit"):

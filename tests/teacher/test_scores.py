@@ -15,7 +15,8 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.retrieve.encoder import SentenceTransformerEncoder
 from distill.run import Run, Shard
-from distill.tables import EXAMPLES, TEACHER_SCORES, read_shard, shards
+from distill.shards import shards
+from distill.tables import EXAMPLES, TEACHER_SCORES, read_shard
 from distill.teacher import texts as distinct
 from distill.teacher.scores import make_teacher_scores
 from distill.teacher.texts import DistinctTexts, documents_of, queries_of

@@ -27,7 +27,8 @@ from distill.llm.protocol import LLM, Sampling
 from distill.prompts import Prompt, as_data
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.run import Run, Shard, Stage
-from distill.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard, shards
+from distill.shards import shards
+from distill.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.text.words import count_words
 
 Tasks = Mapping[Group, Sequence[str]]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.generate.filters.draw import Draw
-from distill.tables import PASSAGES, Row, read_shard, shards
+from distill.shards import shards
+from distill.tables import PASSAGES, Row, read_shard
 
 
 class Corpus:

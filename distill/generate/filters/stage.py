@@ -31,7 +31,8 @@ from distill.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 from distill.retrieve.corpus import identity as retriever_identity
 from distill.run import Run, Shard, Stage, fingerprint
-from distill.tables import PARSED, QUERIES, count_rows, read_shard, shard_number, shards
+from distill.shards import shard_number, shards
+from distill.tables import PARSED, QUERIES, count_rows, read_shard
 
 _NAME = "queries"
 
