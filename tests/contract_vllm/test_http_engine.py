@@ -143,7 +143,7 @@ def test_verdicts_by_first_tokens_are_in_the_order_of_the_transformers_engine(
     spellings of a verdict together, and so near those of the one spelling, not the same."""
 
     def odds(scores):
-        return [yes - no for several in scores for _, _, (yes, no) in several]
+        return [yes - no for several in scores for yes, no in (score.endings for score in several)]
 
     engine = open_engine(server, tmp_path / "requests.sqlite")
     engine.scorer.way = None
