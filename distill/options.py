@@ -43,8 +43,11 @@ class _LocalPath(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if not str(value).strip():
             self.fail("is empty: name a file or folder.", param, ctx)
-        if "://" in str(value):
-            self.fail(f"{value} is an address: name a file or folder of this machine.", param, ctx)
+        scheme, address, _ = str(value).partition("://")
+        if address:  # the rest is not repeated: it may hold a password
+            self.fail(
+                f"{scheme}://... is an address: name a file or folder of this machine.", param, ctx
+            )
         return user_path(str(value))
 
 

@@ -19,7 +19,11 @@ from fresh import distill
                 ("corpus", "--run", "r", "--source", "jsonl", "--path", "gs://bucket/x"),
                 "is an address",
             ),
-            ("--out on https://", ("report", "r", "--out", "https://host/x"), "is an address"),
+            (
+                "--out on https://",
+                ("report", "r", "--out", "https://me:sesame@host/x"),
+                "is an address",
+            ),
         )
     ],
 )
@@ -30,4 +34,5 @@ def test_what_is_no_path_of_this_machine_is_refused(tmp_path, monkeypatch, words
     assert said in told.stderr
     assert "remedy" in told.stderr or "name a file or folder" in told.stderr
     assert "Traceback" not in told.stderr
+    assert "sesame" not in told.stderr
     assert not [path for path in tmp_path.iterdir() if path.name != "r"]
