@@ -173,6 +173,8 @@ def main() -> None:
         sizes = sizes[:2]
     found = [measure(size) for size in sizes]
     peaks = [max(one["peaks"].values()) for one in found]
+    # A small run may stay within what the warm-up took: then there is no ratio.
+    ratio_of_peaks = round(peaks[-1] / peaks[0], 2) if peaks[0] > 0 else None
     seconds = [round(sum(one["seconds"].values()), 2) for one in found]
     cpu_seconds = [round(sum(one["cpu_seconds"].values()), 2) for one in found]
     a_row = [total / size for total, size in zip(seconds, sizes, strict=True)]
@@ -190,7 +192,7 @@ def main() -> None:
                 "cpu_seconds": cpu_seconds,
                 "microseconds_a_row": [round(1e6 * one, 1) for one in a_row],
                 "cpu_microseconds_a_row": [round(1e6 * one, 1) for one in cpu_a_row],
-                "ratio_of_peaks": round(peaks[-1] / peaks[0], 2),
+                "ratio_of_peaks": ratio_of_peaks,
                 "ratio_of_time_a_row": round(a_row[-1] / a_row[0], 2),
                 "ratio_of_cpu_time_a_row": round(cpu_a_row[-1] / cpu_a_row[0], 2),
                 "quick": given.quick,
