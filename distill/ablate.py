@@ -70,7 +70,7 @@ def _student_and_base(
 ) -> tuple[list[TaskScore], list[TaskScore]]:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-    settings = trained.model_dump(mode="json", exclude={"ablation"})
+    settings = trained.fingerprinted(exclude={"ablation"})
     mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings, "tasks": data}, {})
     path = folder / "ablation" / f"{mark}.json"
     if path.exists():

@@ -29,6 +29,9 @@ class Table:
     schema: pa.Schema
     former: frozenset[str] = frozenset()
     """Columns that an older table has, and that are passed over where it is read."""
+    newer: frozenset[str] = frozenset()
+    """Columns that an older table lacks, and that are read as null. They are written only where
+    they hold something, so that rows without them have the bytes that they always had."""
 
     @property
     def columns(self) -> list[str]:
@@ -40,10 +43,11 @@ def _table(
     one_row: str,
     nullable: Sequence[str] = (),
     former: Sequence[str] = (),
+    newer: Sequence[str] = (),
     **columns: pa.DataType,
 ) -> Table:
     fields = [pa.field(c, t, nullable=c in nullable) for c, t in columns.items()]
-    return Table(name, one_row, pa.schema(fields), frozenset(former))
+    return Table(name, one_row, pa.schema(fields), frozenset(former), frozenset(newer))
 
 
 PASSAGES = _table(
@@ -143,12 +147,13 @@ JUDGEMENTS = _table(
     score=_float,
     tokens=_int,
 )
-_JUDGES = ("ql", "rc", "graded", "listwise", "cross_encoder")
+_JUDGES = ("ql", "rc", "graded", "listwise", "cross_encoder", "bm25")
 LABELS = _table(
     "labels",
     "a judged candidate; the scores and ranks of rankers that did not judge it are null",
     nullable=[*_JUDGES, *(f"{judge}_rank" for judge in _JUDGES)],
     former=["teacher"],
+    newer=["bm25", "bm25_rank"],
     query_id=_text,
     passage_id=_text,
     similarity=_float,
@@ -246,7 +251,9 @@ def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
 def encode_shard(table: Table, rows: Iterable[Row]) -> bytes:
     """The bytes of a shard; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(to_arrow(table, rows), sink, compression="zstd", use_dictionary=True)
+    arrow = to_arrow(table, rows)
+    empty = [name for name in table.newer if arrow[name].null_count == len(arrow)]
+    pq.write_table(arrow.drop_columns(empty), sink, compression="zstd", use_dictionary=True)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
@@ -286,6 +293,7 @@ def read_shard(table: Table, path: Path) -> list[Row]:
             "it again",
         ) from fault
     arrow = arrow.drop_columns([name for name in arrow.column_names if name in table.former])
+    arrow = _with_newer_columns(table, arrow)
     if not arrow.schema.equals(table.schema, check_metadata=False):
         raise UserError(
             str(path),
@@ -293,6 +301,15 @@ def read_shard(table: Table, path: Path) -> list[Row]:
             f"expected:\n{table.schema}",
         )
     return arrow.to_pylist()
+
+
+def _with_newer_columns(table: Table, arrow: pa.Table) -> pa.Table:
+    missing = [name for name in table.columns if name in table.newer - set(arrow.column_names)]
+    for name in missing:
+        field = table.schema.field(name)
+        arrow = arrow.append_column(field, pa.nulls(len(arrow), field.type))
+    whole = set(arrow.column_names) == set(table.columns)
+    return arrow.select(table.columns) if missing and whole else arrow
 
 
 def read_rows(table: Table, folder: Path) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 import distill.ablate
 from distill.cli import cli
 from distill.errors import UserError
+from distill.prompts import packaged_recipes
 from distill.recipe import load_recipe, override
 
 
@@ -51,3 +52,12 @@ def test_a_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
     done = CliRunner().invoke(cli, ["ablate", str(recipe_file), "--run", str(tmp_path)])
     assert isinstance(done.exception, UserError)
     assert "ablation: {arms:" in done.exception.remedy
+
+
+@pytest.mark.parametrize(
+    "file", sorted((packaged_recipes() / "ablations").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_arm_of_the_packaged_ablations_is_a_valid_recipe(file):
+    recipe = load_recipe(file)
+    for keys in recipe.ablation.arms.values():
+        override(recipe, keys)

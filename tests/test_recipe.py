@@ -35,7 +35,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
     ("text", "said"),
     [
         ("name: mine\nrelabel: {top_k: many}", "relabel.top_k"),
-        ("name: mine\nrelabel: {rankers: [bm25]}", "relabel.rankers"),
+        ("name: mine\nrelabel: {rankers: [bm52]}", "relabel.rankers"),
         ("relabel: {}", "name"),
         ("name: mine\nstudent: {query_template: '{query}?'}", "must end in"),
         ("name: mine\ntrain: {objective: {align: 1}}", "teacher.model"),

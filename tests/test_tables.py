@@ -75,3 +75,20 @@ def test_a_column_that_a_table_no_longer_has_is_passed_over_where_an_older_one_h
     older = older.append_column(pa.field("teacher", pa.float32()), pa.nulls(1, pa.float32()))
     pq.write_table(older, tmp_path / "older.parquet")
     assert read_shard(LABELS, tmp_path / "older.parquet") == [row]
+
+
+def test_a_newer_column_is_written_where_it_holds_something_and_else_read_as_null(tmp_path):
+    row = dict.fromkeys(LABELS.columns) | {
+        "query_id": "q",
+        "passage_id": "p",
+        "similarity": 0.5,
+        "retriever_rank": 1,
+        "rrf": 1.0,
+    }
+    older, newer = tmp_path / "part-00000.parquet", tmp_path / "part-00001.parquet"
+    write_shard(LABELS, older, [row])
+    write_shard(LABELS, newer, [row | {"bm25": 2.0, "bm25_rank": 1}])
+    assert not {"bm25", "bm25_rank"} & set(pq.read_schema(older).names)
+    assert set(pq.read_schema(newer).names) == set(LABELS.columns)
+    assert [shard["bm25"] for shard in read_rows(LABELS, tmp_path)] == [None, 2.0]
+    assert read_shard(LABELS, older) == [row]

@@ -46,6 +46,8 @@ def earlier_rounds(given: Given, lines: list[Line]) -> list[Line]:
 def _judging(given: Given, name: Name, sample: Sample, queries: float, size: int) -> Line:
     """One pass over the lists of so many queries, `size` passages each."""
     stage, pairs = f"judgements-{name}", at_most(queries * size)
+    if name == "bm25":
+        return Line(stage, pairs, "pairs", note="no LLM")
     if name == "cross_encoder":
         each_pair = cross_encoded(given, sample)
         seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)

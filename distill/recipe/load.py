@@ -17,6 +17,7 @@ from distill.recipe.data import Corpus, Evaluate
 from distill.recipe.explain import Written, explain_faults
 from distill.recipe.generate import Generate
 from distill.recipe.llm import LanguageModel
+from distill.recipe.objective import RANKER_OF, SoftScores
 from distill.recipe.relabel import Relabel
 from distill.recipe.retriever import Retriever
 from distill.recipe.section import Section, Seed
@@ -93,24 +94,35 @@ class Recipe(Section):
                     )
 
     def _check_soft_labels(self) -> None:
-        """Temperatures are of scores on a known scale: which likelihood the labels hold, and which
-        one a stage of training names, must be the same."""
         for train in self.train.in_stages().values():
             for term in ("kl", "margin_mse"):
-                scores = getattr(train, term).scores
-                if not getattr(train.objective, term) or scores not in ("ql", "ql_sum"):
-                    continue
-                if (scores == "ql") != self.relabel.ql_per_token:
-                    raise ValueError(
-                        f"train.{term}.scores {scores}: relabel.ql_per_token must be "
-                        f"{str(scores == 'ql').lower()} (ql is a token's mean log-likelihood, "
-                        "ql_sum that of a whole query)"
-                    )
+                if getattr(train.objective, term):
+                    self._check_scores(f"train.{term}.scores", getattr(train, term).scores)
             if train.objective.kl and train.kl.candidates == "all" and train.kl.scores == "teacher":
                 raise ValueError(
                     "train.kl.candidates all: a teacher scores the chosen ones alone: name "
-                    "scores of the labels (ql, rc, rrf)"
+                    "scores of the labels (ql, rc, rrf, bm25, hybrid)"
                 )
+
+    def _check_scores(self, key: str, scores: SoftScores) -> None:
+        """Whether the labels will hold these soft scores, and on the scale that they are named for:
+        temperatures are of scores on a known scale."""
+        if scores in ("ql", "ql_sum") and (scores == "ql") != self.relabel.ql_per_token:
+            raise ValueError(
+                f"{key} {scores}: relabel.ql_per_token must be {str(scores == 'ql').lower()} (ql "
+                "is a token's mean log-likelihood, ql_sum that of a whole query)"
+            )
+        ranker = RANKER_OF.get(scores)
+        if ranker is not None and ranker not in self.relabel.rankers:
+            raise ValueError(
+                f"{key} {scores}: no ranker gives such scores: add {ranker} to relabel.rankers "
+                f"(relabel.weights: {{{ranker}: 0}} leaves it out of the fusion)"
+            )
+        if scores == "hybrid" and "dense" not in self.retriever.sources:
+            raise ValueError(
+                f"{key} hybrid: without dense among retriever.sources there is no similarity to "
+                "add: name it, or learn from bm25 alone"
+            )
 
 
 def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:

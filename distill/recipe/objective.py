@@ -1,16 +1,27 @@
 """What is trained on: `train.objective`, and a section for each term that has settings."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from distill.recipe.relabel import Ranker
 from distill.recipe.section import Section
 
-SoftScores = Literal["teacher", "ql", "ql_sum", "rc", "rrf"]
+SoftScores = Literal["teacher", "ql", "ql_sum", "rc", "rrf", "bm25", "hybrid"]
 """Whose opinion of a candidate is learnt: a teacher embedder's similarity, or a ranker's of the
 labels: ql, the query's log-likelihood a token (needs relabel.ql_per_token); ql_sum, over the whole
 query, so that a list's distribution is nearly always one candidate's; rc, relevance classification;
-rrf, all rankers fused."""
+rrf, all rankers fused; bm25, words in common; hybrid, those and the retriever's similarity."""
+
+RANKER_OF: Mapping[str, Ranker] = {
+    "ql": "ql",
+    "ql_sum": "ql",
+    "rc": "rc",
+    "bm25": "bm25",
+    "hybrid": "bm25",
+}
+"""The ranker that soft scores of the labels need."""
 
 
 class Objective(Section):
@@ -107,7 +118,9 @@ class KL(Section):
     scores: SoftScores = "teacher"
     """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
     needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
-    classification) or rrf (all rankers fused)."""
+    classification), rrf (all rankers fused), bm25 (words in common) or hybrid (the retriever's
+    similarity and bm25, each scaled to mean 0 and deviation 1 over a query's candidates and added
+    by train.bm25_share)."""
     candidates: Literal["chosen", "all"] = "chosen"
     """Candidates whose distribution is learnt. chosen: the positive and the chosen negatives; all:
     every judged candidate, the seed passage among them (for scores of the labels alone). The
@@ -117,7 +130,7 @@ class KL(Section):
     and offset compare."""
     temperature: float = Field(0.05, gt=0)
     """Temperature of the soft scores. 0.05 suits cosines; about 0.25 mean log-probabilities per
-    token; about 1 standardised scores."""
+    token; 0.5 to 1 hybrid and standardised scores."""
     student_temperature: float = Field(0.05, gt=0)
     """Temperature of the student's cosine similarities."""
 
@@ -128,7 +141,9 @@ class MarginMSE(Section):
     scores: SoftScores = "teacher"
     """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
     needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
-    classification) or rrf (all rankers fused)."""
+    classification), rrf (all rankers fused), bm25 (words in common) or hybrid (the retriever's
+    similarity and bm25, each scaled to mean 0 and deviation 1 over a query's candidates and added
+    by train.bm25_share)."""
     standardise: bool = False
     """Scale each list of soft scores to mean 0 and deviation 1 first."""
     scale: float = Field(1.0, gt=0)

@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from distill.recipe.section import Section, Word
 
-Judge = Literal["ql", "rc", "graded", "listwise", "cross_encoder"]
-Ranker = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "retriever"]
+Judge = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25"]
+Ranker = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "retriever"]
 JUDGES: tuple[Judge, ...] = get_args(Judge)
 """All rankers that judge, in the order of the tables' columns; the retriever has ranked already."""
 
@@ -48,8 +48,8 @@ class Relabel(Section):
     rankers: list[Ranker] = Field(["ql", "rc"], min_length=1)
     """Rankers whose ranks are fused; the first named breaks ties. ql: likelihood of the query; rc:
     odds of yes against no; graded: expected grade of four; listwise: the language model sorts, for
-    engines without log-probabilities; cross_encoder: the model in `cross_encoder`; retriever: its
-    own rank."""
+    engines without log-probabilities; cross_encoder: the model in `cross_encoder`; bm25: words in
+    common, by the settings of `retriever.bm25`; retriever: its own rank."""
     weights: dict[Ranker, float] = {}
     """Weight of each ranker's reciprocal rank in the fusion; 1 for a ranker that is not named."""
     rrf_k: float = Field(0, ge=0)

@@ -59,7 +59,7 @@ class Validation(Section):
 
 
 class Train(Section):
-    newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype"})
+    newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype", "bm25_share"})
 
     epochs: float = Field(1.0, gt=0, le=10_000)
     """Number of passes over the mixture; fractions are allowed."""
@@ -94,6 +94,9 @@ class Train(Section):
     """Settings of the divergence from soft scores over a query's candidates."""
     margin_mse: MarginMSE = MarginMSE()
     """Settings of the squared error of score margins (arXiv 2010.02666)."""
+    bm25_share: float = Field(0.5, ge=0, le=1)
+    """Weight of BM25 in the soft scores `hybrid`; the retriever's similarity has the rest. 0.5:
+    both weigh the same; 0.33: the similarity weighs twice as much."""
     mixture: list[Source] = []
     """Sets of examples to train on, each with its weight; empty: every example of the run once per
     epoch."""

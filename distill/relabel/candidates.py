@@ -30,14 +30,14 @@ def make_candidates(
     """
     retriever, top_k = recipe.retriever, recipe.relabel.top_k
     size = recipe.relabel.shard_size
+    if "bm25" in (*retriever.sources, *recipe.relabel.rankers):
+        terms_in(retriever.bm25.language)  # what cannot be stemmed is refused before all else
     settings = {
         **identity(retriever),
         **(encoder.identity if encoder else {}),
         "top_k": top_k,
         "shard_size": size,
     }
-    if "bm25" in retriever.sources:
-        terms_in(retriever.bm25.language)  # what cannot be stemmed is refused before all else
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage

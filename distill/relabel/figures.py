@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill.shards import shards
-from distill.tables import Row
+from distill.tables import LABELS, Row
 
 BINS = 10
 CHANGES = 20
@@ -171,7 +171,9 @@ def score_edges(labels: Path, rankers: Sequence[str]) -> Edges:
     for ranker in rankers:
         column = score_column(ranker)
         ends = [
-            pc.min_max(pq.read_table(path, columns=[column], partitioning=None)[column]).as_py()
+            pc.min_max(
+                pq.read_table(path, columns=[column], partitioning=None, schema=LABELS.schema)[0]
+            ).as_py()
             for path in shards(labels)
         ]
         found = [end for limits in ends for end in limits.values() if end is not None]

@@ -11,6 +11,8 @@ from distill.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
 
 Scores = dict[tuple[str, str], float]
 """Of (query id, passage id)."""
+_BY_QUERY = ("-listwise", "-bm25")
+"""Ends of the names of stages whose shards follow the candidates', with whole queries in them."""
 
 
 def make_labels(
@@ -65,7 +67,7 @@ class JudgementsOfShard:
         self._per_token = rule.ql_per_token
         self._paths: dict[int, list[int]] = {}
         self._shards = shards(judgements.folder)
-        of_lists = judgements.name.endswith("-listwise")  # those follow the candidates' shards
+        of_lists = judgements.name.endswith(_BY_QUERY)
         pieces = [] if of_lists else layout.pieces(rule.shard_size)
         for number in range(len(self._shards)):
             block = layout.block_of(number) if of_lists else pieces[number].block

@@ -22,8 +22,9 @@ from distill.relabel.judges import (
     judge_ql,
     judge_rc,
 )
+from distill.retrieve.terms import TERMS_RULE
 
-Name = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "fused"]
+Name = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
 """A pass over the candidates: that of one judge, or `fused` for ql and rc together."""
 
 
@@ -54,6 +55,8 @@ def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
             "max_tokens": rule.cross_encoder_tokens,
             "version": 1,
         }
+    if name == "bm25":
+        return {**recipe.retriever.bm25.model_dump(), "terms": TERMS_RULE, "version": 1}
     prompt = _prompt(name, recipe)
     settings: dict[str, object] = {
         "llm": identity(recipe.llm),
@@ -71,7 +74,8 @@ def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
 
 
 def open_ranking(name: Name, recipe: Recipe, llm: Callable[[], LLM]) -> Ranking:
-    """A pass over pairs, ready to judge; `llm` is called for those of an LLM alone.
+    """A pass over pairs, ready to judge; `llm` is called for those of an LLM alone. `listwise` and
+    `bm25` are none: they have stages of their own.
 
     Raises:
         UserError: before the first pair, if the engine does not give what it takes.

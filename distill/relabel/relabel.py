@@ -10,6 +10,7 @@ from distill.relabel.cascade import make_survivors
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judge import make_judgements
+from distill.relabel.judge_bm25 import make_bm25_judgements
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.rankings import passes
 from distill.run import Run, Stage
@@ -50,7 +51,9 @@ def relabel(
         for name in sorted(passes(recipe, judges), key=lambda name: name != "cross_encoder"):
             if name == "cross_encoder":
                 llm.make_room()
-            if name == "listwise":
+            if name == "bm25":
+                made = make_bm25_judgements(run, recipe, passages, queries, of)
+            elif name == "listwise":
                 made = make_list_judgements(run, recipe, passages, queries, of, llm, judged)
             else:
                 made = make_judgements(run, recipe, name, passages, queries, of, llm, judged)

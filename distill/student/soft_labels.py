@@ -11,14 +11,17 @@ from torch import Tensor
 
 from distill.errors import UserError
 from distill.recipe import Train
+from distill.recipe.objective import RANKER_OF
 from distill.run import Stage
 from distill.shards import shards
+from distill.student.objectives.soft_lists import standardised
 from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
 
 OWN = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""
-JUDGED = {"ql": "ql", "ql_sum": "ql", "rc": "rc", "rrf": "rrf"}
-"""Those that are in the labels, and in which column."""
+HYBRID = "hybrid"
+JUDGED = ("ql", "ql_sum", "rc", "rrf", "bm25", HYBRID)
+"""Those that are read from the labels."""
 _PAIRS = ("sts", "sentence similarity")
 """Types of task whose rows may be pairs with a score."""
 
@@ -74,14 +77,20 @@ def unjudged(row: Row, train: Train) -> Scored:
 def with_scores(
     stage: Stage, train: Train, labels: Stage | None, teacher_scores: Stage | None
 ) -> list[Scored]:
-    """All examples of a stage with their soft scores."""
+    """All examples of a stage with their soft scores.
+
+    Raises:
+        UserError: if they are to come from labels that hold none of them.
+    """
     source = source_of(train)
     if source == "teacher" and teacher_scores is not None:
         by_id = _of_teacher(teacher_scores)
         return [_matched(row, by_id.get(row["query_id"])) for row in stage.rows(EXAMPLES)]
     if source in JUDGED and labels is not None:
-        everything = bool(train.objective.kl) and train.kl.candidates == "all"
-        return list(_labelled(stage, labels, JUDGED[source], everything))
+        found = list(_labelled(stage, labels, source, train))
+        if stage.name == EXAMPLES.name and found:
+            _refuse_if_all_unknown(found, labels, source)
+        return found
     return [unjudged(row, train) for row in stage.rows(EXAMPLES)]
 
 
@@ -101,25 +110,58 @@ def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | Non
         )
 
 
-def _labelled(stage: Stage, labels: Stage, column: str, everything: bool) -> Iterator[Scored]:
-    """Each with the scores of its own documents, or of `everything` that was judged for its query.
+def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterator[Scored]:
+    """Each with the scores of its own documents, or of everything that was judged for its query.
     Labels have the shards of the examples that were chosen from them; examples of another stage
     have none."""
+    everything = bool(train.objective.kl) and train.kl.candidates == "all"
     for path in shards(stage.folder):
         rows = read_shard(EXAMPLES, path)
         of_shard = labels.folder / path.name
         if stage.name != EXAMPLES.name or not of_shard.exists():
             yield from (Scored(row, _unknown(row)) for row in rows)
             continue
-        scores: dict[str, dict[str, float | None]] = defaultdict(dict)
+        judged: dict[str, list[Row]] = defaultdict(list)
         for label in read_shard(LABELS, of_shard):
-            scores[label["query_id"]][label["passage_id"]] = label[column]
+            judged[label["query_id"]].append(label)
+        scores = {query: _scores_of(of_it, source, train) for query, of_it in judged.items()}
         for row in rows:
-            of_query = scores[_query_of(row["query_id"])]
+            of_query = scores.get(_query_of(row["query_id"]), {})
             own = [row["positive_id"], *row["negative_ids"]]
             others = tuple(id_ for id_ in of_query if everything and id_ not in own)
-            found = [_number(of_query.get(passage)) for passage in (*own, *others)]
+            found = [of_query.get(passage, math.nan) for passage in (*own, *others)]
             yield Scored(row, found, others)
+
+
+def _scores_of(labels: Sequence[Row], source: str, train: Train) -> dict[str, float]:
+    """By passage, of one query's labels; NaN where a candidate has no score."""
+    ids = [label["passage_id"] for label in labels]
+    if source == HYBRID:
+        return dict(zip(ids, hybrid_scores(labels, train.bm25_share), strict=True))
+    column = "ql" if source == "ql_sum" else source
+    return dict(zip(ids, (_number(label[column]) for label in labels), strict=True))
+
+
+def hybrid_scores(labels: Sequence[Row], bm25_share: float) -> list[float]:
+    """The retriever's similarity and BM25, each with mean 0 and deviation 1 over all of a query's
+    candidates that have both, and added by weight; NaN for a candidate that has not both. On a
+    list whose candidates all have the same score, that score says nothing and counts 0."""
+    columns = [[_number(label[name]) for label in labels] for name in ("similarity", "bm25")]
+    scores = torch.tensor(columns, dtype=torch.float64)
+    scores[:, scores.isnan().any(0)] = math.nan
+    similarity, bm25 = standardised(scores)
+    found: list[float] = ((1 - bm25_share) * similarity + bm25_share * bm25).tolist()
+    return found
+
+
+def _refuse_if_all_unknown(found: Sequence[Scored], labels: Stage, source: str) -> None:
+    if all(math.isnan(score) for scored in found for score in scored.scores):
+        ranker = RANKER_OF.get(source)
+        raise UserError(
+            str(labels.folder),
+            f"holds no scores {source!r} of any example",
+            "relabel anew" + (f", with {ranker} among relabel.rankers" if ranker else ""),
+        )
 
 
 def _query_of(example_id: str) -> str:

@@ -258,6 +258,13 @@ def test_lists_are_counted_where_nothing_is_measured(recipe_file, tmp_path):
     assert line.prompt_tokens.high > line.amount.high > 0
 
 
+def test_bm25_judges_without_the_llm(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file, ["relabel.rankers=[bm25, retriever]"])
+    line = of(estimated(recipe, tmp_path, 0), "judgements-bm25")
+    assert line.amount.high > 0
+    assert (line.prompt_tokens, line.cost, line.note) == (None, None, "no LLM")
+
+
 def test_every_round_is_in_the_estimate(recipe_file, tmp_path):
     once = estimated(load_recipe(recipe_file), tmp_path / "once", 0)
     recipe = load_recipe(recipe_file, ["relabel.rounds=2"])

@@ -10,7 +10,13 @@ from distill.errors import UserError
 from distill.recipe import KL, Train
 from distill.run import Run, Shard, Stage
 from distill.student.objectives.kl import softness
-from distill.student.soft_labels import check_scores, source_of, sources_of, with_scores
+from distill.student.soft_labels import (
+    check_scores,
+    hybrid_scores,
+    source_of,
+    sources_of,
+    with_scores,
+)
 from distill.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
 
 
@@ -37,7 +43,8 @@ def train_on(scores: str, **terms: float):
 
 
 def judged(train: dict) -> Train:
-    return make_recipe("x", relabel={"ql_per_token": True}, train=train).train
+    rule = {"ql_per_token": True, "rankers": ["ql", "bm25"]}
+    return make_recipe("x", relabel=rule, train=train).train
 
 
 def test_labels_are_found_by_query_and_passage(tmp_path):
@@ -140,6 +147,102 @@ def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
     assert found.others == ("p1", "p8")
     assert found.scores[:3] == [-2.0, -3.0, -1.0]
     assert math.isnan(found.scores[3])
+
+
+def worth(passage_id: str, similarity: float, bm25: float | None) -> Row:
+    return label("q1", passage_id, None) | {"similarity": similarity, "bm25": bm25}
+
+
+def test_a_hybrid_adds_similarity_and_bm25_on_one_scale():
+    rows = [worth("p1", 0.1, 0.0), worth("p3", 0.3, 8.0)]
+    assert hybrid_scores(rows, 0.5) == pytest.approx([-1.0, 1.0])
+    turned = [worth("p1", 0.1, 9.0), worth("p3", 0.3, 8.0)]
+    assert hybrid_scores(turned, 0.5) == pytest.approx([0.0, 0.0])
+    assert hybrid_scores(turned, 0.25) == pytest.approx([-0.5, 0.5])
+    assert hybrid_scores(turned, 1.0) == pytest.approx([1.0, -1.0])
+
+
+def test_the_parts_of_a_hybrid_have_mean_0_and_deviation_1_over_all_candidates():
+    rows = [worth(f"p{n}", n / 7, n**2) for n in range(5)]
+    for share in (0.0, 1.0):
+        scores = hybrid_scores(rows, share)
+        assert sum(scores) == pytest.approx(0, abs=1e-9)
+        assert sum(score**2 for score in scores) / 5 == pytest.approx(1)
+
+
+def test_a_score_that_all_candidates_share_says_nothing():
+    rows = [worth("p1", 0.1, 0.0), worth("p3", 0.3, 0.0)]
+    assert hybrid_scores(rows, 0.5) == pytest.approx([-0.5, 0.5])
+    assert hybrid_scores(rows[:1], 0.5) == [0.0]
+
+
+def test_a_candidate_without_bm25_has_no_hybrid_and_no_part_in_the_others():
+    rows = [worth("p1", 0.1, 0.0), worth("p2", 0.9, None), worth("p3", 0.3, 8.0)]
+    first, unknown, last = hybrid_scores(rows, 0.5)
+    assert math.isnan(unknown)
+    assert [first, last] == pytest.approx([-1.0, 1.0])
+
+
+def test_a_query_is_scored_among_all_its_candidates(tmp_path):
+    """Not among the two that were chosen, each of which would be 1 or -1."""
+    row = example_rows()[1]  # of p1, against p6
+    rows = [worth("p6", 0.5, 5.0), worth("p2", 0.2, 0.0), worth("p1", 0.4, 8.0)]
+
+    def learnt(scores: str) -> list[float]:
+        train = judged({"objective": {"margin_mse": 1}, "margin_mse": {"scores": scores}})
+        return with_scores(examples, train, labels, None)[0].scores
+
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [[row]])
+        labels = write(run, LABELS, "labels", [rows])
+        assert learnt("bm25") == [8.0, 5.0]
+        p6, _, p1 = hybrid_scores(rows, 0.5)
+        assert learnt("hybrid") == pytest.approx([p1, p6])
+    assert min(p1, p6) > 0
+
+
+@pytest.mark.bad_input("student", "labels of a run that BM25 did not rank", "refused")
+@pytest.mark.parametrize("scores", ["bm25", "hybrid"])
+def test_labels_without_the_scores_that_are_to_be_learnt_are_refused(tmp_path, scores):
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [example_rows()[:1]])
+        labels = write(run, LABELS, "labels", [[label("q0", "p0", -1.0)]])
+        with pytest.raises(UserError, match=f"no scores '{scores}'") as refused:
+            with_scores(examples, train_on(scores, kl=1.0), labels, None)
+    assert "bm25 among relabel.rankers" in refused.value.remedy
+
+
+def test_the_share_of_bm25_changes_a_fingerprint_only_where_it_is_set():
+    assert "bm25_share" not in Train().fingerprinted()
+    assert Train(bm25_share=0.3).fingerprinted()["bm25_share"] == 0.3
+
+
+@pytest.mark.bad_input("recipe", "soft labels that no ranker gives", "refused, with the ranker")
+@pytest.mark.parametrize("term", ["kl", "margin_mse"])
+@pytest.mark.parametrize(
+    ("scores", "rankers", "sources", "fault"),
+    [
+        ("bm25", ["ql", "retriever"], ["dense"], "add bm25 to relabel.rankers"),
+        ("hybrid", ["ql", "retriever"], ["dense", "bm25"], "add bm25 to relabel.rankers"),
+        ("rc", ["ql", "retriever"], ["dense"], "add rc to relabel.rankers"),
+        ("ql_sum", ["rc"], ["dense"], "add ql to relabel.rankers"),
+        ("hybrid", ["bm25"], ["bm25"], "without dense among retriever.sources"),
+    ],
+)
+def test_soft_labels_that_no_ranker_gives_are_refused(term, scores, rankers, sources, fault):
+    settings = {
+        "relabel": {"rankers": rankers},
+        "retriever": {"sources": sources},
+        "train": {"objective": {term: 1.0}, term: {"scores": scores}},
+    }
+    with pytest.raises(ValidationError, match=rf"train\.{term}\.scores {scores}: .*{fault}"):
+        make_recipe("x", **settings)
+
+
+def test_bm25_may_teach_without_a_part_in_the_fusion():
+    rule = {"rankers": ["retriever", "bm25"], "weights": {"bm25": 0}}
+    train = {"objective": {"kl": 1.0}, "kl": {"scores": "hybrid"}}
+    assert make_recipe("x", relabel=rule, train=train).relabel.judges == ["bm25"]
 
 
 def test_how_soft_labels_are():
