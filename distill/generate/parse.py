@@ -2,7 +2,7 @@
 nothing is repaired, for a repaired query is one that nobody wrote."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 from distill.generate.fence import within_fence
@@ -16,8 +16,8 @@ Order = Literal["task, query", "query, task", "query"]
 _GAP = r"[ \t\u00a0\u202f\u3000]*"
 """Of any width: what breaks no line, and is typed by models of French and Chinese."""
 _LABEL = (
-    rf"{_GAP}(?:[-*+>#]+[ \t]+)?[*_`]{{{{0,3}}}}{{name}}[*_`]{{{{0,3}}}}"
-    rf"{_GAP}[:\uff1a][*_`]{{{{0,3}}}}{_GAP}"
+    rf"{_GAP}(?:[-*+>#]+[ \t]+)?(?P<{{name}}_opens>[*_`]{{{{0,3}}}}){{name}}"
+    rf"(?P<{{name}}_closes>[*_`]{{{{0,3}}}}{_GAP}[:\uff1a][*_`]{{{{0,3}}}}){_GAP}"
 )
 """A label as a line begins with it, plain or in Markdown: `**Query:**`, `- *Query*:`, `### Query:`.
 """
@@ -77,8 +77,17 @@ def parse(
     if match is None:
         return Parsed(reason="malformed")
     found = match.groupdict()
-    task = found.get("Task")
-    return checked(task and _plain(task), _plain(found["Query"]), example_queries)
+    task = _line(found, "Task") if "Task" in found else None
+    return checked(task, _line(found, "Query"), example_queries)
+
+
+def _line(found: Mapping[str, str | None], name: str) -> str:
+    """What stands behind a label. Emphasis that begins before the label may end behind the line:
+    `**Query: how high do swifts fly**`."""
+    line, opens = (found[name] or "").strip(), found[f"{name}_opens"]
+    if opens and not set(opens) & set(found[f"{name}_closes"] or ""):
+        line = line.removesuffix(opens)
+    return _plain(line)
 
 
 def _plain(line: str) -> str:

@@ -53,7 +53,7 @@ def _nothing_read(stage: Stage, generations: Stage) -> UserError:
 def _fingerprinted(recipe: Recipe, method: Method) -> dict[str, object]:
     custom = recipe.generate.custom.model_dump(include={"query", "task", "default_task"})
     reading = {"custom": custom} if "custom" in recipe.generate.methods else {}
-    return {"parser": 4, **method.source, **reading}
+    return {"parser": 5, **method.source, **reading}
 
 
 def _parse_shard(path: Path, method: Method, several: bool) -> Shard:

@@ -84,6 +84,8 @@ def test_normalise_looks_at_words_alone():
         "<think>\n\nOf bees.\n\n</think>\n\nTask: Find it.\nQuery: why do bees dance",
         "**Task:** Find it.\n**Query:** why do bees dance",
         "**Task**: Find it.\n\n**Query**: **why do bees dance**",
+        "**Task: Find it.**\n**Query: why do bees dance**",
+        "- *Task: Find it.*\n- __Query: why do bees dance__",
         "Task: Find it.\n\n\nQuery: why do bees dance\n",
         "- Task: Find it.\n- Query: why do bees dance",
         "### Task: Find it.\n### Query: why do bees dance",
@@ -92,6 +94,11 @@ def test_normalise_looks_at_words_alone():
 )
 def test_replies_of_chat_models_are_read(reply):
     assert parse(reply, True, ()) == Parsed("Find it.", "why do bees dance")
+
+
+def test_a_star_that_no_emphasis_began_with_is_part_of_the_query():
+    assert parse("**Query:** what is an int*", True, (), "query").query == "what is an int*"
+    assert parse("Query: what is an int*", True, (), "query").query == "what is an int*"
 
 
 def test_thoughts_that_did_not_end_are_unfinished():
