@@ -187,6 +187,8 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        if not requests:
+            return []
         prefixes = [self._ids(request.prefix, first=True) for request in requests]
         behind = self._encoder.behind
         continuations = [[behind(r.prefix, text) for text in r.continuations] for r in requests]

@@ -37,6 +37,13 @@ def test_nearest_is_by_rank_then_similarity_then_draw():
     assert [d.row["draw"] for d in order] == [2, 3, 1, 4, 0, 5]
 
 
+def test_queries_of_one_draw_each_are_compared_with_nothing(tmp_path, engine):
+    (tmp_path / "ql.jinja").write_text(PROMPT)
+    prompt = load_prompt("ql.jinja", tmp_path, parts=2)
+    groups = [[drawn(0, 1, "alone")], [drawn(1, 0, "alone too")]]
+    assert likeliest_first(engine, prompt, recipe())(groups) == groups
+
+
 @pytest.fixture(scope="module")
 def engine(llm_folder):
     return TransformersEngine(str(llm_folder), "float32", "cpu", 512)
