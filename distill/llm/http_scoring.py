@@ -162,6 +162,8 @@ class Scorer:
             return unusable("the text is refused, or has no first tokens", len(endings))
         words = [ending.strip() for ending in endings]
         found = [word_logprob(top, word, {*words} - {word}) for word in words]
+        if found == [None] * len(words):  # equal scores would be a verdict that nobody gave
+            return unusable(f"none of {', '.join(words)} is among its first tokens", len(words))
         unseen = least(top)
         return Score(math.nan, 0, tuple(unseen if one is None else one for one in found))
 

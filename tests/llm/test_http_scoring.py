@@ -156,7 +156,7 @@ def test_a_wrong_model_is_not_taken_for_a_server_that_cannot_score(make):
         _ = make(server.url, model="gpt-0").can_score
 
 
-def test_verdicts_are_scored_by_their_first_token(make, llm_folder):
+def test_verdicts_are_asked_for_by_their_first_token(make, llm_folder):
     with serving(TinyModel(llm_folder, echo=False)) as server:
         engine = make(server.url)
         [scores] = engine.score([VERDICTS])
@@ -166,7 +166,7 @@ def test_verdicts_are_scored_by_their_first_token(make, llm_folder):
         "Passage: Bees dance.\nQuery: moon\nRelevant:",
     }
     assert all(math.isnan(score.logprob) for score in scores)
-    assert all(logprob < 0 for score in scores for logprob in score.endings)
+    assert all("none of yes, no is among" in score.fault for score in scores)  # of 20 tokens
 
 
 def test_a_server_that_lists_five_tokens_is_asked_for_five(make, model):
@@ -214,6 +214,24 @@ def test_odds_where_a_verdict_is_not_among_the_likeliest(make):
         assert first_token_odds(make(server.url).answers, ["b"]) == [None]
     with serving(says("yes")) as server:
         assert first_token_odds(make(server.url).answers, ["c"]) == [None]
+
+
+@pytest.mark.bad_input("server", "first tokens without any of the verdicts", "no score, said")
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_text_without_a_verdict_among_its_likeliest_tokens_has_no_score(make, chat):
+    def reply(path, body):
+        if ("messages" in body) is not chat:
+            return completion(path, ["x"])
+        text = body["messages"][-1]["content"] if chat else body["prompt"]
+        top = [("**" if "bees" in text else "Yes", -0.1), ("The", -3.0)]
+        given = top_of(top) if chat else {"top_logprobs": [dict(top)]}
+        return completion(path, [top[0][0]], logprobs=[given])
+
+    with serving(reply) as server:
+        [[of_bees, of_moon]] = make(server.url).score([VERDICTS])
+    assert "none of yes, no is among" in of_bees.fault
+    assert of_moon.fault is None
+    assert of_moon.endings == pytest.approx((-0.1, -3.0))
 
 
 def top_of(pairs):
