@@ -41,6 +41,9 @@ def unlabelled_overlap(
 
 def _uses(recipe: Recipe) -> list[str]:
     stages = recipe.train.in_stages().values()
-    aligned = any(stage.objective.needs_teacher_vectors for stage in stages)
+    aligned = any(
+        stage.objective.needs_teacher_vectors and stage.align.passages + stage.align.sentences
+        for stage in stages
+    )
     titled = any(source.path == TITLES for stage in stages for source in stage.mixture)
     return ["align"] * aligned + [TITLES] * titled

@@ -13,6 +13,9 @@ from distill.run import Run
 pytest.importorskip("mteb")
 
 
+ALIGNED = {"objective": {"align": 1.0}, "align": {"sentences": 4}}
+
+
 @pytest.fixture
 def counted(tmp_path):
     """The overlap of four passages with a task of the first two of them."""
@@ -35,7 +38,7 @@ def counted(tmp_path):
 
 
 def test_overlap_is_counted_where_passages_are_aligned(counted):
-    found = counted(train={"objective": {"align": 1.0}})
+    found = counted(train=ALIGNED)
     assert found == {
         "learnt from by": ["align"],
         "passages": 4,
@@ -53,4 +56,8 @@ def test_titles_are_learnt_from_too(counted):
 def test_nothing_is_counted_without_a_use_or_where_it_is_off(counted):
     assert counted() is None
     off = {"filters": {"decontaminate": False}}
-    assert counted(train={"objective": {"align": 1.0}}, generate=off) is None
+    assert counted(train=ALIGNED, generate=off) is None
+
+
+def test_alignment_of_the_examples_alone_learns_from_no_passage_besides(counted):
+    assert counted(train={"objective": {"infonce": 1.0, "align": 1.0}}) is None
