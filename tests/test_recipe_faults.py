@@ -95,6 +95,18 @@ def test_a_recipe_that_is_refused(tmp_path, text, says):
     assert "r.yaml" in fault.value.where
 
 
+@pytest.mark.bad_input(SHAPE, "a path that is an address with a password", "not repeated")
+def test_an_address_in_the_place_of_a_path_is_not_repeated(tmp_path):
+    address = "https://me:hunter2@example.org/docs.jsonl?sig=hunter2"
+    (tmp_path / "r.yaml").write_text(f"name: mine\ncorpus: {{path: '{address}'}}")
+    with pytest.raises(UserError, match=r"row 2.*is an address") as written:
+        load_recipe(tmp_path / "r.yaml")
+    with pytest.raises(UserError, match="is an address") as given:
+        load_recipe(None, ["name=mine", f"corpus.path={address}"])
+    assert "hunter2" not in f"{written.value} {given.value}"
+    assert given.value.where == "--set corpus.path=https://..."
+
+
 @pytest.mark.parametrize(
     ("item", "says"),
     [

@@ -57,13 +57,18 @@ class _Place(NamedTuple):
     @property
     def before(self) -> str:
         if self.item is not None:
-            return f"--set {self.item[:_LONGEST]}: "
+            return f"{_shown(self.item)}: "
         return "" if self.row is None else f"row {self.row}: "
 
     def within(self, where: str) -> str:
         if self.item is not None:
-            return f"--set {self.item[:_LONGEST]}"
+            return _shown(self.item)
         return where if self.row is None else f"{where}, row {self.row}"
+
+
+def _shown(item: str) -> str:
+    """A `--set` without what is behind the scheme of an address: it may hold a password."""
+    return f"--set {re.sub('://.*', '://...', item, flags=re.DOTALL)[:_LONGEST]}"
 
 
 def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str]) -> str:

@@ -20,8 +20,11 @@ Device = Annotated[str, AfterValidator(_check_device)]
 
 
 def _check_local(path: str) -> str:
-    if "://" in path:
-        raise ValueError(f"{path[:80]!r} is an address: name a file or folder of this machine")
+    scheme, colon, _ = path.partition("://")
+    if colon:  # the rest is not repeated: it may hold a password
+        raise ValueError(
+            f"{scheme[:20]}://... is an address: name a file or folder of this machine"
+        )
     return path
 
 
