@@ -16,12 +16,14 @@ from distill.evaluate.stored import Form
 from distill.inputs import user_path
 from distill.model_card import read_card
 from distill.recipe import ALL_TOKENS, Embedder
+from distill.recipe.embedder import OWN_WORDS
 from distill.retrieve.embedders import check_served
 from distill.retrieve.encoder import Side, Vectors
 from distill.retrieve.local import LocalEmbedder
 from distill.retrieve.open_model import open_model
 from distill.retrieve.published import NOTHING
 from distill.retrieve.wording import wording_of
+from distill.run import fingerprint
 
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 _COPIES = ("onnx", "openvino", "original")
@@ -32,7 +34,8 @@ _COPIES = ("onnx", "openvino", "original")
 class Contender:
     """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
     are read than the model itself would; `departures` say what else computes other vectors than its
-    files do by themselves. `documents` embeds the documents in its place."""
+    files do by themselves. `fields` are those of requests to a server, as JSON, that change its
+    vectors. `documents` embeds the documents in its place."""
 
     name: str
     reference: str
@@ -45,6 +48,7 @@ class Contender:
     shortened_to: int | None = None
     licence: str | None = None
     departures: Mapping[str, str | int] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
     documents: "Contender | None" = None
 
@@ -79,12 +83,14 @@ class Contender:
         other = self.documents
         departs: dict[str, str | int | None] = {
             "max_tokens": self.shortened_to,
+            "fields": _mark(self.fields),
             "prompts": self.prompts.mark,
             "embed_dim": self.form.width,
             "output_dtypes": None if self.form.precision == "float32" else self.form.precision,
             "documents": f"{other.name}@{other.revision[:12]}" if other else None,
             "documents_max_tokens": other.shortened_to if other else None,
             "documents_prompts": other.prompts.mark if other else None,
+            "documents_setup": _mark({**other.departures, **other.fields}) if other else None,
         }
         set_so = {key: value for key, value in departs.items() if value is not None}
         return {**self.departures, **set_so}
@@ -92,6 +98,11 @@ class Contender:
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
         """(texts, dimensions), under the side's own prompt."""
         return self.embedder.embed(texts, self.prompts.of_side(side), side)
+
+
+def _mark(settings: Mapping[str, str | int]) -> str | None:
+    """Short enough for a folder's name; None of no settings."""
+    return fingerprint("setup", settings, {})[:8] if settings else None
 
 
 def _of_model(path: Path) -> bool:
@@ -135,7 +146,8 @@ def open_contender(
 
 
 def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> Contender:
-    """A model that an OpenAI-compatible server embeds with, under its name there.
+    """A model that an OpenAI-compatible server embeds with, under its name there. How it is asked
+    is no part of that name, so all of it makes results of their own.
 
     Raises:
         UserError: if the server cannot be asked, or the settings are none of a served model.
@@ -143,6 +155,7 @@ def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> 
     check_served(settings)
     named = {"query": settings.query_prompt, "document": settings.document_prompt}
     wording = wording_of(settings, model, {}, NOTHING)
+    set_apart = any(named.values()) or settings.query_template != OWN_WORDS
     if not instructions:
         wording = fixed_wording(wording, None)
     return Contender(
@@ -152,8 +165,10 @@ def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> 
         folder=None,
         model=None,
         embedder=EndpointEmbedder(settings, model),
-        prompts=Prompts(named, wording=wording),
+        prompts=Prompts(named, wording=wording, own=not set_apart),
         max_tokens=settings.max_tokens,
+        shortened_to=settings.max_tokens,
+        fields=settings.fields_identity,
     )
 
 

@@ -40,11 +40,12 @@ def mean_of(drawn: Sequence[Drawn]) -> Drawn:
 
 def of_seeds(drawn: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
     """Of a mean over seeds whose items were drawn alike: each number of the bootstrap is of as many
-    seeds, drawn with replacement."""
+    seeds, drawn with replacement. From a generator in the same state the n-th number is of the same
+    seeds, however many numbers there are."""
     observed, bootstrap, flipped = zip(*drawn, strict=True)
     count = min(map(len, bootstrap))
     values = np.stack([draws[:count] for draws in bootstrap])
-    chosen = rng.integers(0, len(drawn), values.shape)
+    chosen = rng.integers(0, len(drawn), values.T.shape).T
     return Drawn(
         mean(observed),
         np.take_along_axis(values, chosen, axis=0).mean(axis=0),

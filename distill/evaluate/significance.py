@@ -51,9 +51,10 @@ def seed_differences(
 
     The interval is of a bootstrap that draws items and seeds: items within their task as
     `differences` does, the same ones for all seeds, and as many seeds as there are, with
-    replacement. With one seed it is that of items alone. `p` is of swaps of items, in all seeds
-    together: that the seeds happened to fall so is not in it. Without values of single items on
-    some task there is the difference alone.
+    replacement, the same ones for all tasks: a student that fell well did so on each. With one seed
+    it is that of items alone. `p` is of swaps of items, in all seeds together: that the seeds
+    happened to fall so is not in it. Without values of single items on some task there is the
+    difference alone.
     """
     count = max(len(ours), len(theirs))
     pairs = [
@@ -61,7 +62,6 @@ def seed_differences(
         for n in range(count)
         for mine, their in [(ours[n % len(ours)], {s.task: s for s in theirs[n % len(theirs)]})]
     ]
-    rng = np.random.default_rng([seed, count])
     each, by_task = [], []
     for number, task in enumerate(score.task for score in ours[0]):
         of_task = [(mine[number], their[task]) for mine, their in pairs]
@@ -69,7 +69,7 @@ def seed_differences(
         draws = [_draw(mine, their, seed) for mine, their in of_task]
         known = [draw for draw in draws if draw is not None]
         if len(known) == count:
-            by_task.append(drawn.of_seeds(known, rng))
+            by_task.append(drawn.of_seeds(known, np.random.default_rng([seed, count])))
     whole = len(by_task) == len(each)
     return _difference(mean(each), drawn.mean_of(by_task) if whole else None)
 

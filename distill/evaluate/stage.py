@@ -13,7 +13,7 @@ from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summar
 from distill.evaluate.tasks import load_task, load_tasks
 from distill.generate.filters.unlabelled import unlabelled_overlap
 from distill.progress import planned_stage
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Teacher
 from distill.run import Run, Stage
 from distill.teacher.vectors import is_told_tasks, teacher_identity
 
@@ -85,7 +85,7 @@ def _settings(
         "schema": SCHEMA,
         "tasks": {task.metadata.name: task_mark(task) for task in tasks},
         "speed_texts": asked.speed_texts,
-        "teacher": teacher.model and [*teacher_identity(teacher, teacher.model).values()],
+        "teacher": teacher.model and _teacher_mark(teacher, teacher.model),
         # Null as it was before models were told tasks, for a run in which none is.
         "instruction_template": "each model's own" if _told_tasks(recipe) else None,
         "widths": asked.widths,
@@ -95,6 +95,16 @@ def _settings(
             name: {score.task: score.score for score in of.scores} for name, of in published.items()
         },
     }
+
+
+def _teacher_mark(teacher: Teacher, model: str) -> list[object]:
+    """What of it changes its vectors: values alone where each has its own place, as runs of before
+    have them, and the others by name, for a prompt of queries is none of documents."""
+    named = teacher_identity(teacher, model)
+    placed = ["model", "revision", "max_tokens"]
+    placed += ["query_prompt", "document_prompt"] if teacher.base_url is not None else []
+    values = [named.pop(key) for key in (*placed, "dtype", "published") if key in named]
+    return [*values, named] if named else values
 
 
 def _told_tasks(recipe: Recipe) -> bool:

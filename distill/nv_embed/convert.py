@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
@@ -50,6 +50,16 @@ _NAMES = {
 """The latent attention's weights, as they are released and here."""
 _OF_THE_CODE = ("model_type", "architectures", "auto_map", "_name_or_path", "is_causal")
 """Settings that belong to the released classes."""
+_FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
+"""What files of another form, or damaged ones, come to."""
 
 
 def convert_nv_embed(reference: str, folder: Path) -> Path:
@@ -95,7 +105,7 @@ def _convert(reference: str, folder: Path, target: Path) -> None:
         # On the meta device nothing is held: the tensors take the places of the empty ones.
         attention.load_state_dict(tensors.latent, strict=True, assign=True)
         tokenizer = _read_tokenizer(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as fault:
+    except _FAULTS as fault:
         raise UserError(
             f"model {reference!r}",
             f"is not NV-Embed as it is known here ({' '.join(str(fault).split())[:300]})",

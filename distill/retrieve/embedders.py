@@ -73,6 +73,8 @@ def _made_good(model: str, settings: Embedder) -> dict[str, object]:
     code = remote_class(config.get("auto_map"))
     if code in CODE:
         found["code"] = code
+        if settings.bidirectional is False:  # not as that code does
+            found["bidirectional"] = False
     if read_settings(folder, "tokenizer_config.json").get("add_eos_token") is True:
         found["add_eos_token"] = True
     if published.mark:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from distill.errors import UserError
 from distill.local_name import name_model
 from distill.recipe.embedder import Embedder
 from distill.retrieve.local import (
@@ -62,6 +63,7 @@ class SentenceTransformerEncoder:
         opened = open_model(reference, settings)
         self.model = opened.model
         self.wording = opened.wording
+        self._reference, self._key = reference, settings.key("query_template")
         self._embedder = LocalEmbedder(opened, settings.batch_tokens)
         self.dimensions = self._embedder.dimensions
         self.identity: dict[str, str | int] = {
@@ -74,17 +76,38 @@ class SentenceTransformerEncoder:
     def encode(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
     ) -> Vectors:
-        return self.encode_written(self.wording.write(texts, side, tasks), side)
+        written = self.wording.write(texts, side, tasks)
+        if side == "document" or self._embedder.pools_prompts:
+            return self.encode_written(written, side)
+        ends = [len(whole) - len(text) for whole, text in zip(written, texts, strict=True)]
+        split = [(whole[:end], whole[end:]) for whole, end in zip(written, ends, strict=True)]
+        return self._encode_split(split, side)
 
     def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
+        """
+        Raises:
+            UserError: if the model leaves its prompts out of its vectors, and a whole query does
+                not show where its prompt ends.
+        """
         if self._embedder.pools_prompts:
             return unit(self._embedder.embed(texts, "", side))
-        # The model leaves its prompt's tokens out, and counts them for a batch of one prompt.
+        if side == "query" and not self.wording.shows_query:
+            raise UserError(
+                f"model {self._reference!r}",
+                f"leaves a query's prompt out of its vector, and {self.wording.template!r} does "
+                "not show where the task ends and the query begins",
+                f"set {self._key} to a template with words or a line break between {{task}} and "
+                "{query}; a student must have been trained with it as student.query_template",
+            )
+        return self._encode_split([self.wording.split(text, side) for text in texts], side)
+
+    def _encode_split(self, split: Sequence[tuple[str, str]], side: Side) -> Vectors:
+        """Of prompts and what follows them. The model leaves its prompt's tokens out, and counts
+        them for a batch of one prompt."""
         by_prompt: dict[str, list[int]] = defaultdict(list)
-        split = [self.wording.split(text, side) for text in texts]
         for number, (prompt, _) in enumerate(split):
             by_prompt[prompt].append(number)
-        vectors = np.empty((len(texts), self.dimensions), np.float32)
+        vectors = np.empty((len(split), self.dimensions), np.float32)
         for prompt, numbers in by_prompt.items():
             vectors[numbers] = self._embedder.embed([split[i][1] for i in numbers], prompt, side)
         return unit(vectors)

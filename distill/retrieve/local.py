@@ -104,6 +104,7 @@ class LocalEmbedder:
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Each row divided by its length, which is summed in float64."""
+    """Each row divided by its length, which is summed in float64. A row of zeros stays one: models
+    of word vectors give it to a text of which they know no word, and it is like no other."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / lengths).astype(np.float32)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

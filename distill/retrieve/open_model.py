@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from distill.devices import DTYPES, best_device, check_device, torch_dtype
 from distill.models import resolve, revision
 from distill.nv_embed.convert import convert_nv_embed, is_nv_embed
-from distill.recipe.embedder import Embedder
+from distill.recipe.embedder import ALL_TOKENS, Embedder
 from distill.retrieve.attention import set_attention
 from distill.retrieve.last_token import set_end_of_sequence
 from distill.retrieve.published import Published, published_as
@@ -62,8 +62,8 @@ def open_model(reference: str, settings: Embedder) -> OpenModel:
         departures["append_eos"] = 1
     all_tokens = most_tokens(model)
     max_tokens = all_tokens
-    if text_transformer(model) is not None:
-        max_tokens = min(all_tokens or settings.max_tokens, settings.max_tokens)
+    if text_transformer(model) is not None and settings.max_tokens < (all_tokens or ALL_TOKENS):
+        max_tokens = settings.max_tokens
         model.max_seq_length = max_tokens
     return OpenModel(
         reference,

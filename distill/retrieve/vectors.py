@@ -137,7 +137,8 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
             start,
             min(start + CHUNK, done) - 1,
         )
-    _verified.add(path)
+    if not damaged:  # else once they are computed again
+        _verified.add(path)
     return damaged
 
 

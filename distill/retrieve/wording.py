@@ -38,6 +38,18 @@ class Wording:
         """Whether a query is embedded otherwise under another task."""
         return "task" in names_in(self.template)
 
+    @property
+    def shows_query(self) -> bool:
+        """Whether something between the task and the query shows where the one ends and the other
+        begins: a blank stands between the words of a task, too."""
+        between = self._before_query
+        return not self.tells_task or bool(between.strip()) or "\n" in between
+
+    @property
+    def _before_query(self) -> str:
+        """What stands between the task and the query; without a task, all before the query."""
+        return fill_template(self.template.removesuffix("{query}").rpartition("{task}")[2])
+
     def query_prompt(self, task: str | None = None) -> str:
         """What precedes a query of this task."""
         before = self.template.removesuffix("{query}")
@@ -75,9 +87,8 @@ class Wording:
         """A whole text as its prompt and what follows it."""
         if side == "document":
             return self.before_documents, written[len(self.before_documents) :]
-        before = self.template.removesuffix("{query}")
-        # What stands between the task and the query, which no task of one line holds.
-        end = fill_template(before.rpartition("{task}")[2])
+        # No task of one line holds it, where it shows.
+        end = self._before_query
         start = written.index(end) + len(end) if end and end in written else 0
         return written[:start], written[start:]
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from tiny import tiny_encoder
+from transformers import T5Config, T5EncoderModel
 
 from distill.errors import UserError
 from distill.evaluate.contender import as_mteb_model, licence_of, mteb_name, open_contender
@@ -15,6 +16,13 @@ pytest.importorskip("mteb")
 @pytest.fixture
 def folder(tmp_path):
     return tiny_encoder(tmp_path / "demo" / "student")
+
+
+def save_t5(folder):
+    """The transformer's place is taken by one that computes its positions."""
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    words = json.loads((folder / "config.json").read_text())["vocab_size"]
+    T5EncoderModel(T5Config(vocab_size=words, **sizes)).save_pretrained(folder)
 
 
 def card(folder, head):
@@ -91,3 +99,14 @@ def test_the_models_of_one_wheel_have_names_of_their_own():
     one, other = (f"wheel:pack==1.0/{path}/model#sha256=00" for path in ("small", "large"))
     assert mteb_name(one) == "wheel/pack-small-model"
     assert mteb_name(one) != mteb_name(other)
+
+
+def test_a_model_without_a_limit_departs_from_nothing(folder):
+    config = folder / "sentence_bert_config.json"
+    config.unlink(missing_ok=True)
+    tokenizer = folder / "tokenizer_config.json"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"model_max_length": 1e30}))
+    save_t5(folder)
+    contender = open_contender(folder)
+    assert (contender.max_tokens, contender.experiment) == (None, {})
+    assert open_contender(folder, 16).experiment == {"max_tokens": 16}

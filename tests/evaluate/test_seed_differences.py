@@ -1,5 +1,6 @@
 """Variants trained with several seeds: their differences have an interval in every metric."""
 
+import dataclasses
 import random
 
 import pytest
@@ -56,3 +57,15 @@ def test_pairs_of_texts_keep_their_interval_over_seeds():
 def test_a_single_base_is_beside_every_seed():
     found = seed_differences([[retrieval(0.2, 1)]], [[retrieval(0.3, 1)] for _ in range(3)])
     assert found["difference"] == pytest.approx(-0.1, abs=0.01)
+
+
+def test_a_seed_is_drawn_for_all_tasks_together():
+    """Two tasks on which the same seeds did well are no surer than one of them."""
+
+    def alike(shift):
+        return [retrieval(shift, 1), dataclasses.replace(retrieval(shift, 1), task="other")]
+
+    shifts, theirs = (0.1, 0.3, 0.5), [retrieval(0.2, 1)]
+    one = seed_differences([[retrieval(shift, 1)] for shift in shifts], [theirs])
+    both = seed_differences([alike(shift) for shift in shifts], [alike(0.2)])
+    assert width(both) == pytest.approx(width(one), rel=0.05)

@@ -220,3 +220,17 @@ def test_report_tells_verdict_stages_and_models(evaluated, recipe):
     revision = summary["models"]["student"]["revision"]
     assert f"| student, as evaluated | distill/small-student ({revision}) |" in text
     assert "sentence-transformers" in text
+
+
+def test_a_teachers_prompt_of_queries_is_none_of_documents(evaluated, recipe):
+    def stage_under(**settings):
+        teacher = recipe.teacher.model_copy(update=settings)
+        folder = evaluated(recipe.model_copy(update={"teacher": teacher}), "stale")
+        return json.loads((folder / "evaluation" / ".stage" / "manifest.json").read_text())
+
+    plain = stage_under()["settings"]["teacher"]
+    assert len(plain) == 3  # as in runs of before
+    marks = {
+        stage_under(**{key: "x: "})["fingerprint"] for key in ("query_prompt", "document_prompt")
+    }
+    assert len(marks) == 2

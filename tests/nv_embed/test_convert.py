@@ -70,6 +70,15 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     assert contender.licence == "cc-by-nc-4.0"
 
 
+@pytest.mark.bad_input("model", "an NV-Embed whose file is cut off", "refused by name")
+def test_a_damaged_file_is_refused(released):
+    folder, _ = released
+    path = folder / "model-00001-of-00002.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
+        SentenceTransformerEncoder(str(folder), Embedder(device="cpu"))
+
+
 @pytest.mark.bad_input("model", "an NV-Embed with other weights than are known", "refused")
 @pytest.mark.parametrize("other", ["one more", "one less", "another shape", "other sizes"])
 def test_other_weights_than_are_known_are_refused(released, other):

@@ -113,6 +113,14 @@ def test_what_is_made_good_is_part_of_fingerprints_and_stores(tmp_path):
     assert open_contender(folder, device="cpu").experiment["attention"] == "bidirectional"
 
 
+def test_a_decoder_kept_causal_has_another_fingerprint(tmp_path):
+    folder = gte_qwen2(tmp_path / "gte")
+    as_its_code, causal = (
+        Retriever(model=str(folder), device="cpu", bidirectional=of) for of in (None, False)
+    )
+    assert identity(as_its_code) != identity(causal)
+
+
 def test_in_float16_as_in_float32_nearly(tmp_path, opened):
     folder = e5_mistral(tmp_path / "e5")
     half, whole = opened(folder, dtype="bfloat16"), opened(folder)

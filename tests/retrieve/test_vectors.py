@@ -135,3 +135,16 @@ def test_damaged_vectors_of_before_stay_damaged_until_they_are_computed_again(tm
     store._verified.clear()
     again = embed(tmp_path, Dies(encoder, 1), "document", IDS, TEXTS, "embed")
     assert np.array_equal(again.vectors, whole)
+
+
+def test_damage_that_could_not_be_mended_is_seen_again(tmp_path, encoder):
+    whole = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    expected = np.array(whole.vectors)
+    vectors = np.load(whole.folder / "vectors.npy", mmap_mode="r+")
+    vectors[5] = 0
+    vectors.flush()
+    store._verified.clear()
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, expected)

@@ -15,9 +15,11 @@ from tiny import TEXTS, tiny_encoder
 
 from distill.cli import cli
 from distill.errors import UserError
+from distill.evaluate.contender import as_mteb_model, open_contender, open_endpoint
 from distill.evaluate.contenders import open_contenders
+from distill.evaluate.variants import asymmetric
 from distill.export.facts import NOT_STATED, ingredients
-from distill.recipe import Recipe, Teacher
+from distill.recipe import Embedder, Recipe, Teacher
 from distill.run import Run
 from distill.search_run import search_run
 from distill.teacher.vectors import open_teacher, teacher_identity, teacher_vectors
@@ -49,6 +51,10 @@ def server(teacher):
 def served(server, **more) -> dict:
     prompts = {f"{side}_prompt": prompt for side, prompt in PROMPTS.items()}
     return {"model": MODEL, "base_url": server.url, "max_tokens": 64, **prompts, **more}
+
+
+def embedder(server, **more) -> Embedder:
+    return Embedder(**{key: of for key, of in served(server, **more).items() if key != "model"})
 
 
 def recipe(**teacher) -> Recipe:
@@ -160,3 +166,43 @@ def test_a_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatc
 def test_its_licence_is_not_known(server):
     found = {of.role: of for of in ingredients(recipe(**served(server)))}
     assert (found["teacher"].name, found["teacher"].licence) == (MODEL, NOT_STATED)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"max_tokens": 3},
+        {"query_prompt": "the moon: "},
+        {"query_template": "a bee: {query}"},
+        {"document_extra_body": {"input_type": "passage"}},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_asked_otherwise_its_results_are_others(server, teacher, other):
+    def results(**more):
+        return as_mteb_model(open_endpoint(embedder(server, **more), MODEL))
+
+    first, second = (of.mteb_model_meta.experiment_name for of in (results(), results(**other)))
+    assert first != second
+    assert len(second) < 200
+    student = open_contender(teacher)
+
+    def over(**more):
+        documents = open_endpoint(embedder(server, **more), MODEL)
+        return asymmetric(student, documents).experiment
+
+    assert over() != over(**other)
+
+
+def test_search_heeds_the_fields_of_requests(server, encoder_folder, tmp_path):
+    folder = tmp_path / "bees"
+    fields = {"document_extra_body": {"input_type": "passage"}}
+    of = {"name": "bees", "teacher": served(server, **fields), "train": {"device": "cpu"}}
+    with Run(folder) as run:
+        prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
+        teacher_vectors(run, Recipe.model_validate(of), QUERIES, OF_TEXTS)
+    shutil.copytree(encoder_folder, folder / "student")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(of))
+    asked = len(server.seen)
+    search_run(folder, "bees dance", k=3)
+    assert len(server.seen) == asked + 2  # the dimensions and the query
