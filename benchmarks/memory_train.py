@@ -27,6 +27,7 @@ from train import MINILM, open_model
 
 from distill.corpus.jsonl import read_lines
 from distill.generate.example import make_example
+from distill.interrupt import Interrupt
 from distill.recipe import Student, Train
 from distill.student.mixture import make_mixture
 from distill.student.objectives import Objective
@@ -83,6 +84,7 @@ def measure(batch: int) -> dict[str, float]:
             tokens,
             Sight(Writer(student, []), rows[:2], None),
             Path(folder),
+            Interrupt(),
         )
     return {"peak_mib": round(peak()), "beyond_model_mib": round(peak() - before)}
 

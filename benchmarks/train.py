@@ -32,6 +32,7 @@ from transformers import PrinterCallback
 
 from distill.corpus.jsonl import read_lines
 from distill.generate.example import make_example
+from distill.interrupt import Interrupt
 from distill.models import resolve
 from distill.recipe import Student, Train
 from distill.student.mixture import make_mixture
@@ -155,7 +156,8 @@ def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
     mixture = make_mixture(STUDENT, TRAIN, 1, [unjudged(row, TRAIN) for row in rows], [])
     tokens = Tokens(folder / "tokens", model, mixture.written)
     objective = Objective(model, TRAIN, None, torch.nn.Identity())
-    fit(TRAIN, 1, objective, mixture, tokens, Sight(Writer(STUDENT, []), rows[:2], None), folder)
+    sight = Sight(Writer(STUDENT, []), rows[:2], None)
+    fit(TRAIN, 1, objective, mixture, tokens, sight, folder, Interrupt())
 
 
 class Peer(SentenceTransformerTrainer):

@@ -9,8 +9,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-_NOTICE = b"\nfinishing the rows in flight; Ctrl-C again stops at once\n"
-_ABANDONED = b"\nStopped: the rows in flight took too long. The same command continues.\n"
+_ABANDONED = b"\nStopped: what was in flight took too long. The same command continues.\n"
 _STDERR = 2
 _TERMINATED = 128 + signal.SIGTERM
 SECONDS_AFTER_SIGTERM = 8.0
@@ -63,10 +62,14 @@ class Interrupt:
 
     Outside the main thread, and for a signal that this process was started to ignore (nohup, a
     job in the background), nothing is changed. The old handlers come back at the end.
+
+    Args:
+        unit: what is in flight, as the person is told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "rows") -> None:
         self.asked = False
+        self._notice = f"\nfinishing the {unit} in flight; Ctrl-C again stops at once\n".encode()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -102,4 +105,4 @@ class Interrupt:
             raise KeyboardInterrupt
         self.asked = True
         # Not print(): the signal may have come in the middle of one.
-        os.write(_STDERR, _NOTICE)
+        os.write(_STDERR, self._notice)

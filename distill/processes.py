@@ -46,6 +46,18 @@ def main_first() -> Iterator[None]:
         yield
 
 
+def any_of_all(flag: bool) -> bool:
+    """Whether it is so in any of the processes: each of them must call this."""
+    if count() == 1:
+        return flag
+    import torch
+    from accelerate import PartialState
+
+    most = torch.tensor(int(flag), device=PartialState().device)
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    return bool(most)
+
+
 def wait() -> None:
     """Until every process is here."""
     if count() > 1:

@@ -35,6 +35,14 @@ class Fresh:
         )
         self._process.start()
 
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def said(self) -> str:
+        """What it has printed so far as errors and progress."""
+        return (self.folder / "err").read_text()
+
     def done(self) -> CompletedProcess[str]:
         """Wait for its end."""
         self._process.join()

@@ -1,5 +1,6 @@
 """One of a student's training stages: it begins where the one before it ended, and ends as weights
-on disk. Killed, it goes on at its newest checkpoint; done, it is not trained again."""
+on disk. Killed, it goes on at its newest checkpoint, and stopped by a signal behind the step that
+was in flight; done, it is not trained again."""
 
 import logging
 import random
@@ -17,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 from distill import processes
 from distill.checksums import CHECKSUMS_FILE, find_damaged_files, has_checksums, write_checksums
 from distill.errors import UserError
+from distill.interrupt import Interrupt
 from distill.recipe import Recipe, Train
 from distill.run import read_json, write_json
 from distill.student.dropout import dropout
@@ -62,15 +64,17 @@ class Phase:
         """Train the model in place. Returns what there is to tell: curve, looks, figures.
 
         Raises:
+            KeyboardInterrupt: after SIGINT or SIGTERM, with every finished step on disk.
             UserError: if nothing is left to train on, or the loss is no number; or if it rose: then
                 the weights are kept, and the next call goes on with them.
         """
         with processes.main_first():
             trained = not self._is_done()
-        if trained:
-            self._train(model)
+        stop = trained and self._train(model)
         told: dict[str, Any] = read_json(self.folder / _DONE)
         self._judge(told, trained)
+        if stop:
+            raise KeyboardInterrupt
         load_weights(model, self.folder / _WEIGHTS)
         return told
 
@@ -105,7 +109,8 @@ class Phase:
         if processes.is_main():
             _log.warning("training, stage %s: %s", self.name, verdict.what)
 
-    def _train(self, model: SentenceTransformer) -> None:
+    def _train(self, model: SentenceTransformer) -> bool:
+        """Whether a signal came too late to stop before the last step."""
         recipe, train = self.recipe, self.train
         mixture = self._mixture()
         teacher = self._teacher(mixture)
@@ -115,34 +120,50 @@ class Phase:
         before = nearness(model, objective, mixture, teacher, recipe.seed)
         soft = self._soft_labels(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
-        with dropout(model, train.dropout):
-            lines = fit(
-                train, self.seed, objective, mixture, tokens, self.sight, self.folder, run_name
-            )
-        if processes.is_main():
-            save_weights(model, self.folder / _WEIGHTS)
-            if along := objective.trained_along.state_dict():
-                save_file(along, self.folder / _ALONG)
-            told = {
-                "name": self.name,
-                "examples": mixture.examples,
-                "texts": mixture.texts,
-                "steps_by_source": steps_by_source(mixture, train, lines.curve),
-                "soft_labels": None if soft is None else soft._asdict(),
-                "curve": lines.curve,
-                "looks": lines.looks,
-                "kept_steps": lines.kept,
-                "cosine_to_teacher_before": before,
-                "cosine_to_teacher_after": nearness(
-                    model, objective, mixture, teacher, recipe.seed
-                ),
-            }
-            write_json(self.folder / _DONE, told)
-            names = (_WEIGHTS, _ALONG, _DONE)
-            write_checksums(self.folder, [n for n in names if (self.folder / n).exists()])
-            for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
-                shutil.rmtree(path, ignore_errors=True)
-        processes.wait()
+        with Interrupt("step") as interrupt:
+            with dropout(model, train.dropout):
+                lines = fit(
+                    train,
+                    self.seed,
+                    objective,
+                    mixture,
+                    tokens,
+                    self.sight,
+                    self.folder,
+                    interrupt,
+                    run_name,
+                )
+            if processes.is_main():
+                told = {
+                    "name": self.name,
+                    "examples": mixture.examples,
+                    "texts": mixture.texts,
+                    "steps_by_source": steps_by_source(mixture, train, lines.curve),
+                    "soft_labels": None if soft is None else soft._asdict(),
+                    "curve": lines.curve,
+                    "looks": lines.looks,
+                    "kept_steps": lines.kept,
+                    "cosine_to_teacher_before": before,
+                    "cosine_to_teacher_after": nearness(
+                        model, objective, mixture, teacher, recipe.seed
+                    ),
+                }
+                self._write(model, objective, told)
+            processes.wait()
+            return processes.any_of_all(interrupt.asked)
+
+    def _write(
+        self, model: SentenceTransformer, objective: Objective, told: dict[str, Any]
+    ) -> None:
+        """What the stage ends with; its checkpoints go."""
+        save_weights(model, self.folder / _WEIGHTS)
+        if along := objective.trained_along.state_dict():
+            save_file(along, self.folder / _ALONG)
+        write_json(self.folder / _DONE, told)
+        names = (_WEIGHTS, _ALONG, _DONE)
+        write_checksums(self.folder, [n for n in names if (self.folder / n).exists()])
+        for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _soft_labels(self, mixture: Mixture) -> Softness | None:
         """How soft the distributions are that are learnt; hard ones are warned of."""

@@ -21,6 +21,7 @@ from transformers import PrinterCallback, Trainer
 
 from distill import processes
 from distill.devices import best_device, torch_dtype
+from distill.interrupt import Interrupt
 from distill.progress import Progress
 from distill.recipe import Train
 from distill.student.callbacks import LOGGING_STEPS, Checkpoints, Curve, Epochs, Looks, Ticker
@@ -31,6 +32,7 @@ from distill.student.objectives import Objective
 from distill.student.sampler import Blocks, NoSharedPositive
 from distill.student.sharded import copy_to_spread, gather
 from distill.student.sight import Sight
+from distill.student.stopping import StopWhenAsked, UnloggedSums
 from distill.student.tokens import Tokens
 
 
@@ -51,19 +53,25 @@ def fit(
     tokens: Tokens,
     sight: Sight,
     folder: Path,
+    interrupt: Interrupt,
     run_name: str = "distill",
 ) -> Lines:
     """Train the objective's model in place, resuming at the newest checkpoint in the folder.
 
     Args:
+        interrupt: asks it to stop behind the step in flight.
         run_name: what trackers show the training as.
 
     Where the recipe keeps other weights than the last, the model has these in the end.
+
+    Raises:
+        KeyboardInterrupt: if it stopped before its last step; a checkpoint has all that was done.
     """
     model = trained = objective.model  # which the trainer may wrap
     if processes.sharded():
         objective.model = trained = copy_to_spread(model)
     checkpoints = Checkpoints(folder, objective)
+    stop = StopWhenAsked(interrupt)
     kept = _kept(train, folder)
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
@@ -72,18 +80,24 @@ def fit(
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
-            callbacks=[Curve(objective), checkpoints, Epochs(), Ticker(progress)],
+            callbacks=[Curve(objective), Epochs(), Ticker(progress)],
         )
         trainer.remove_callback(PrinterCallback)
         whole = partial(_whole, trained, model)
-        trainer.add_callback(Looks(sight, train.validation.every, kept, trainer.log, whole))
         with processes.main_first():
             damaged = None if kept is None else kept.drop_damaged()
             newest = checkpoints.newest(before=damaged)
         if newest is not None:
             checkpoints.restore(newest)
+        looks = Looks(sight, train.validation.every, kept, trainer.log, whole)
+        for callback in (UnloggedSums(trainer, objective.terms, newest), checkpoints, stop, looks):
+            trainer.add_callback(callback)
         with attention_by(trained, train.kernel):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        if stop.stopping:
+            # A launcher ends all processes when one ends: the first is to have written its marker.
+            processes.wait()
+            raise KeyboardInterrupt
     objective.model = whole()
     _unwrap(model)
     if kept is not None and processes.is_main():

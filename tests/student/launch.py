@@ -18,8 +18,10 @@ def start(
     processes: int,
     dies_at: int | None = None,
     config: Path | None = None,
+    stops_at: int | None = None,
 ) -> None:
-    """Until the student is trained; or, in all processes, until the step at which they die."""
+    """Until the student is trained; or, in all processes, until the step at which they die, or at
+    which the last of them gets SIGTERM."""
     shared = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _port()}
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     shared |= {} if config is None else asked_by(config)
@@ -30,12 +32,14 @@ def start(
             folder,
             recipe.model_dump_json(),
             dies_at,
+            stops_at if rank == processes - 1 else None,
             environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(processes)
     ]
     for done in [process.done() for process in started]:
-        assert (done.returncode == 0) == (dies_at is None), done.stderr[-3000:]
+        assert (done.returncode == 0) == (dies_at is stops_at is None), done.stderr[-3000:]
+        assert ("KeyboardInterrupt" in done.stderr) == (stops_at is not None)
 
 
 def asked_by(config: Path) -> dict[str, str]:
@@ -45,7 +49,7 @@ def asked_by(config: Path) -> dict[str, str]:
     return {key: value for key, value in prepare_multi_gpu_env(asked).items() if "FSDP" in key}
 
 
-def train(folder: Path, recipe_json: str, dies_at: int | None) -> None:
+def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | None) -> None:
     """In one of the processes."""
     from student.byhand import example_rows, write_inputs
 
@@ -63,6 +67,11 @@ def train(folder: Path, recipe_json: str, dies_at: int | None) -> None:
         from student.test_train import arrange_death
 
         arrange_death("step", dies_at, lambda: os._exit(9), pytest.MonkeyPatch())
+    if stops_at is not None:
+        import pytest
+        from student.test_stopping import arrange_signals
+
+        arrange_signals(stops_at, 1, pytest.MonkeyPatch())
     processes.connect("cpu")
     if processes.sharded():
         _spread_over_cpus()
