@@ -132,7 +132,7 @@ class _Asked:
             # A template is not among them: it changes queries alone, and those are not kept.
             self.identity |= {
                 f"{side}_prompt": prompts.named.get(side, "") for side in ("query", "document")
-            } | contender.fields
+            } | dict(contender.fields)
 
     def encode(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None

@@ -43,6 +43,7 @@ class Prompts:
         symmetric: whether it was trained on pairs of two alike sides, both written as queries, as
             texts without a side then are.
         own: whether all of it is what the model's files carry.
+        set_sides: the sides whose words the settings say: no prompt of a task is in their place.
     """
 
     named: Mapping[str, str] = field(default_factory=dict)
@@ -53,15 +54,17 @@ class Prompts:
     default_task: str | None = None
     symmetric: bool = False
     own: bool = True
+    set_sides: frozenset[Side] = frozenset()
 
     def before(self, task: "TaskMetadata", side: Side | None) -> str:
         """The prompt of a task's texts; `side` is None where the task has no sides (STS,
         classification, clustering, pairs, bitext), as mteb has it.
 
         What is given for the side comes first. Then, but for documents, the task's instruction
-        where the model is told tasks. Then mteb's rule over the model's prompts: the task's name
-        and side, its name, its category and side, its category, the side. Texts without a side have
-        no other prompt, unless the model's configuration names one as its default.
+        where the model is told tasks, and what the settings say of the side. Then mteb's rule over
+        the model's prompts: the task's name and side, its name, its category and side, its
+        category, the side. Texts without a side have no other prompt, unless the model's
+        configuration names one as its default.
         """
         if side is not None and side in self.given:
             return self.given[side]
@@ -69,6 +72,8 @@ class Prompts:
             return self.wording.before_documents
         if self.wording.tells_task and side != "document":
             return self.wording.query_prompt(self.instruction_of(task, side))
+        if side is not None and side in self.set_sides:
+            return self.of_side(side)
         rule = need("mteb.models.abs_encoder", "eval").get_prompt_name
         kind = need("mteb.types", "eval").PromptType
         name = rule(dict(self.named), task, kind(side) if side else None)
@@ -125,7 +130,7 @@ class Prompts:
         plain = instructed is None and self.wording.titled is None and not self.symmetric
         if not self.given and self.own and plain:
             return None
-        departs = {
+        departs: dict[str, object] = {
             "given": dict(self.given),
             "template": instructed,
             "named": None if self.own else dict(self.named),
@@ -135,6 +140,8 @@ class Prompts:
             "symmetric": self.symmetric,
             "titled": self.wording.titled and self.wording.titled.document_template,
         }
+        if self.set_sides and any(name not in _PLAIN_NAMES for name in self.named):
+            departs["set_sides"] = sorted(self.set_sides)
         return fingerprint("prompts", departs, {})[:8]
 
 
@@ -153,7 +160,11 @@ def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True)
         wording = _as_trained(wording, student)
     if not instructions:
         wording = fixed_wording(wording, default_task)
-    set_apart = settings.query_template != OWN_WORDS or settings.query_prompt
+    of_sides: dict[Side, bool] = {
+        "query": settings.query_template != OWN_WORDS or bool(settings.query_prompt),
+        "document": bool(settings.document_prompt),
+    }
+    set_sides = frozenset(side for side, is_set in of_sides.items() if is_set)
     return Prompts(
         named=published.prompts or carried,
         default=model.default_prompt_name,
@@ -161,7 +172,8 @@ def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True)
         instructions=published.instructions,
         default_task=default_task,
         symmetric=instructions and bool((student or {}).get("symmetric")),
-        own=not (published.mark or published.prompts or set_apart or settings.document_prompt),
+        own=not (published.mark or published.prompts or set_sides),
+        set_sides=set_sides,
     )
 
 

@@ -10,7 +10,7 @@ from distill.errors import UserError
 from distill.evaluate.contender import as_mteb_model, licence_of, mteb_name, open_contender
 from distill.recipe import Embedder
 
-pytest.importorskip("mteb")
+mteb = pytest.importorskip("mteb")
 
 
 @pytest.fixture
@@ -110,3 +110,21 @@ def test_a_model_without_a_limit_departs_from_nothing(folder):
     contender = open_contender(folder)
     assert (contender.max_tokens, contender.experiment) == (None, {})
     assert open_contender(folder, 16).experiment == {"max_tokens": 16}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"query": "for search: ", "document": "a page: "}),
+        ({"query_prompt": "mine: "}, {"query": "mine: ", "document": "a page: "}),
+        ({"query_template": "mine: {query}"}, {"query": "mine: ", "document": "a page: "}),
+        ({"document_prompt": "ours: "}, {"query": "for search: ", "document": "ours: "}),
+    ],
+)
+def test_what_is_set_stands_before_the_models_prompts_for_tasks(tmp_path, settings, expected):
+    """As in training and search, which know no tasks."""
+    carried = {"query": "q: ", "Retrieval-query": "for search: ", "Retrieval-document": "a page: "}
+    folder = tiny_encoder(tmp_path / "tasks", prompts=carried)
+    prompts = open_contender(folder, settings=Embedder(device="cpu", **settings)).prompts
+    task = mteb.get_task("SciFact").metadata
+    assert {side: prompts.before(task, side) for side in expected} == expected
