@@ -13,12 +13,13 @@ from rich.text import Text
 
 from distill.errors import UserError
 from distill.inspect_query import Told, candidates_table, choice, chosen_passages, orders, seen
-from distill.integrity import read_manifest
+from distill.integrity import check_files, read_manifest
 from distill.relabel.choose import ranked
 from distill.run import open_stage
-from distill.shards import shards
+from distill.shards import shard_number, shards
 from distill.tables import (
     CANDIDATES,
+    DROPPED,
     EXAMPLES,
     LABELS,
     PASSAGES,
@@ -28,7 +29,7 @@ from distill.tables import (
     Row,
     Table,
     passage_text,
-    read_rows,
+    read_shard,
 )
 
 
@@ -74,7 +75,9 @@ def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> N
             str(folder), "is not a table of this run", f"this run has: {', '.join(tables)}"
         )
     console.print(f"One row of {name} is {tables[name].one_row}.")
-    for number, row in enumerate(islice(read_rows(tables[name], folder), skip, skip + rows), skip):
+    for number, row in enumerate(
+        islice(_checked_rows(tables[name], folder), skip, skip + rows), skip
+    ):
         console.print(_panel(f"{name} {number}", row))
 
 
@@ -137,13 +140,12 @@ def _is_of(example_id: str, query_id: str) -> bool:
 
 
 def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console) -> None:
-    from distill.shards import shard_number
-    from distill.tables import DROPPED, read_shard
-
-    pattern = "*/.stage/dropped-*.parquet" if stage == "dropped" else f"{stage}/.stage/dropped-*"
+    pattern = "*/.stage/manifest.json" if stage == "dropped" else f"{stage}/.stage/manifest.json"
+    stages = [open_stage(path.parent.parent) for path in sorted(run.glob(pattern))]
     dropped = (
-        (path.parent.parent.name, row)
-        for path in sorted(run.glob(pattern), key=lambda p: (p.parent.parent.name, shard_number(p)))
+        (of.name, row)
+        for of in stages
+        for path in check_files(of, sorted(of.book.glob("dropped-*.parquet"), key=shard_number))
         for row in read_shard(DROPPED, path)
     )
     for name, row in islice(dropped, skip, skip + rows):
@@ -159,7 +161,16 @@ def _of_query(run: Path, table: Table, query_id: str) -> list[Row]:
 
 
 def _rows(run: Path, table: Table) -> Iterator[Row]:
-    return read_rows(table, run / table.name)
+    return _checked_rows(table, run / table.name)
+
+
+def _checked_rows(table: Table, folder: Path) -> Iterator[Row]:
+    """Every row of a stage's table, of which each shard is compared with its checksum first; none
+    where the stage is not there yet."""
+    if not folder.exists():
+        return
+    for path in check_files(open_stage(folder), shards(folder)):
+        yield from read_shard(table, path)
 
 
 def _texts(run: Path, wanted: set[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from distill.local_name import with_paths
 from distill.processes import is_main
 from distill.progress import Progress, Tokens
 from distill.shards import shard_name, shard_number, shards
-from distill.tables import DROPPED, Row, Table, encode_shard, read_rows, write_shard
+from distill.tables import DROPPED, Row, Table, encode_shard, read_rows
 
 Overwrite = Literal["never", "stale", "always"]
 T = TypeVar("T")
@@ -81,11 +81,15 @@ class Stage:
     def complete(self) -> bool:
         return bool(self.manifest["complete"])
 
-    def finish(self, **figures: Any) -> None:
+    def finish(self, beside: Sequence[str] = (), /, **figures: Any) -> None:
         """Add the shards' figures up into the manifest, record the checksums of all files, and mark
-        the stage complete. What was made from shards that now have other bytes is set aside."""
+        the stage complete. What was made from shards that now have other bytes is set aside.
+
+        Args:
+            beside: names of files in the bookkeeping that are to be recorded, too.
+        """
         manifest = self.manifest
-        files = record_files(self)
+        files = record_files(self, beside)
         for name in differs_from_before(self, files):
             _LOG.warning(
                 "%s was made again with other bytes than before: what was made from it is set "
@@ -188,16 +192,28 @@ class Stage:
         return [self.folder / f"{stem}.parquet" for stem in stems]
 
     def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
-        write_shard(DROPPED, self.book / f"dropped-{path.name}", shard.dropped)
+        dropped = self._commit_dropped(path.name, shard.dropped)
         data = encode_shard(table, shard.rows)
         figures = {
             "seconds": round(seconds, 3),
             "rows": len(shard.rows),
             "counts": dict(sorted(shard.counts.items())),
             "file": measure_shard(data, len(shard.rows)),
+            **dropped,
         }
         write_json(self.book / f"{path.stem}.json", figures)
         commit_bytes(path, data)
+
+    def _commit_dropped(self, name: str, rows: list[Row]) -> dict[str, Any]:
+        """A shard's dropped rows as a table beside it, where there are any, and what the shard's
+        figures hold of that."""
+        path = self.book / f"dropped-{name}"
+        if not rows:
+            path.unlink(missing_ok=True)  # of an earlier try
+            return {}
+        data = encode_shard(DROPPED, rows)
+        commit_bytes(path, data)
+        return {"dropped": measure_shard(data, len(rows))}
 
     def books(self) -> list[Path]:
         """Where the figures of the shards are kept, in the shards' order."""

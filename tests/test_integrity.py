@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from test_run import ITEMS, content, fill, shard_of
 from distill import integrity
 from distill.errors import UserError
 from distill.files import read_json, write_json
-from distill.run import Run, Stage, open_stage
+from distill.run import Run, Shard, Stage, open_stage
 from distill.tables import DROPPED, Reader
 
 
@@ -42,11 +43,11 @@ def another_process():
     integrity._verified.clear()
 
 
-def made_again(folder: Path) -> list[str]:
+def made_again(folder: Path, work: Callable[[str], Shard] = shard_of) -> list[str]:
     """What is worked on where the stage is run once more."""
     done: list[str] = []
     integrity._verified.clear()
-    fill(folder, {}, work=lambda item: (done.append(item), shard_of(item))[1])
+    fill(folder, {}, work=lambda item: (done.append(item), work(item))[1])
     return done
 
 
@@ -90,10 +91,104 @@ def _forget_checksums(stage: Stage) -> None:
         recorded = json.loads(path.read_text())
         recorded.pop("files", None)
         recorded.pop("file", None)
+        recorded.pop("dropped", None)
         path.write_text(json.dumps(recorded))
 
 
 @pytest.mark.bad_input("damage", "figures of a shard that are torn", "the shard is made again")
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(how, marks=pytest.mark.bad_input("damage", f"dropped rows, {what}", said))
+        for how, what, said in (
+            (delete, "deleted", "made again with their shard"),
+            (truncate, "cut short", "made again with their shard"),
+            (flip, "one bit flipped", "made again with their shard"),
+        )
+    ],
+)
+@pytest.mark.parametrize("complete", [True, False])
+def test_damaged_dropped_rows_are_made_again(tmp_path, caplog, harm, complete):
+    stage = fill(tmp_path / "run", {}, work=drops_a_row)
+    if not complete:
+        write_json(stage.book / "manifest.json", _unfinished(stage))
+    before = dropped_tables(stage)
+    harm(stage.book / "dropped-part-00001.parquet")
+    assert made_again(tmp_path / "run", drops_a_row) == [ITEMS[1]]
+    assert "dropped-part-00001.parquet" in caplog.text
+    assert dropped_tables(stage) == before
+    assert stage.complete
+    assert made_again(tmp_path / "run", drops_a_row) == []
+
+
+def drops_a_row(item: str) -> Shard:
+    row = {"item_id": item, "reason": "short", "text": item * 30}
+    return replace(shard_of(item), dropped=[row])
+
+
+def dropped_tables(stage: Stage) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(stage.book.glob("*.parquet"))}
+
+
+def _unfinished(stage: Stage) -> dict[str, object]:
+    manifest = stage.manifest | {"complete": False}
+    del manifest["files"]
+    return manifest
+
+
+def test_a_shard_that_drops_nothing_has_no_table_of_it(tmp_path):
+    stage = fill(tmp_path / "run", {}, work=drops_a_row)
+    (stage.folder / "part-00001.parquet").unlink()
+    made_again(tmp_path / "run")
+    assert [*dropped_tables(stage)] == [f"dropped-part-{n:05d}.parquet" for n in (0, 2)]
+
+
+def test_other_dropped_rows_leave_what_was_made_from_the_stage(tmp_path):
+    def run(work: Callable[[str], Shard]) -> None:
+        integrity._verified.clear()
+        fill(tmp_path / "run", {}, work=work)
+        with Run(tmp_path / "run") as opened:
+            first = opened.stage("words", {})
+            opened.stage("second", {}, [first])
+
+    run(drops_a_row)
+    (tmp_path / "run/words/.stage/dropped-part-00000.parquet").unlink()
+    run(lambda item: replace(drops_a_row(item), dropped=drops_a_row(item).dropped * 2))
+    assert not (tmp_path / "run/superseded").exists()
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+def test_a_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm):
+    def finish() -> Stage:
+        integrity._verified.clear()
+        with Run(tmp_path) as run:
+            stage = run.stage("words", {})
+            if not stage.complete:
+                write_json(stage.book / "changes.json", ["a change"] * 20)
+                stage.finish(["changes.json"])
+        return stage
+
+    path = finish().book / "changes.json"
+    before = path.read_bytes()
+    harm(path)
+    finish()
+    assert "changes.json" in caplog.text
+    assert path.read_bytes() == before
+
+
+@pytest.mark.bad_input("damage", "a shard or dropped rows, for a command that reads", "refused")
+@pytest.mark.parametrize("harm", [delete, truncate, flip])
+@pytest.mark.parametrize("name", ["part-00001.parquet", ".stage/dropped-part-00001.parquet"])
+def test_a_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
+    stage = fill(tmp_path / "run", {}, work=drops_a_row)
+    paths = sorted([*stage.folder.glob("*.parquet"), *stage.book.glob("*.parquet")])
+    assert [*integrity.check_files(stage, paths)] == paths
+    harm(stage.folder / name)
+    with pytest.raises(UserError, match="distill run RECIPE") as refused:
+        list(integrity.check_files(stage, paths))
+    assert refused.value.where == str(stage.folder / name)
+
+
 def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
     stage = fill(tmp_path / "run", {})
     (stage.book / "part-00001.json").write_text('{"rows": 1')

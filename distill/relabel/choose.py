@@ -91,7 +91,8 @@ def _make(
         tally.add(_judged(queries_of(number), labelled, read_shard(EXAMPLES, path), rule))
     _write_changes(stage, tally, passages)
     missed = candidates.manifest["counts"].get("seed not retrieved", 0)
-    stage.finish(**tally.figures(), share_seed_not_retrieved=round(missed / max(1, len(asked)), 4))
+    share_missed = round(missed / max(1, len(asked)), 4)
+    stage.finish([CHANGES_FILE], **tally.figures(), share_seed_not_retrieved=share_missed)
 
 
 def choose(

@@ -3,16 +3,19 @@ judging cost, and some changes to read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from distill.integrity import check_files
+from distill.relabel.choose import CHANGES_FILE
 from distill.relabel.figures import FUSION
 from distill.report import numbers
 from distill.report.found import Found, Manifest
 from distill.report.grid import Cell, Grid
 from distill.report.plots.histograms import histograms
-from distill.run import read_json
+from distill.run import open_stage, read_json
 
 _SEED_COLUMNS = {
     "share_first": "first",
@@ -48,7 +51,6 @@ def relabelling(found: Found) -> Relabelling | None:
     if examples is None:
         return None
     figures, counts = examples.get("figures", {}), examples["counts"]
-    path = found.folder / "examples" / ".stage" / "changes.json"
     return Relabelling(
         changed=numbers.share(figures.get("share_relabelled")),
         queries=numbers.whole(counts.get("kept", examples["rows"])),
@@ -58,9 +60,16 @@ def relabelling(found: Found) -> Relabelling | None:
         agreement=_agreement(figures.get("kendall_tau", {})),
         scores=figures.get("scores", {}),
         judging=_judging(found.complete),
-        changes=[_change(one) for one in (read_json(path) if path.is_file() else [])],
+        changes=[_change(one) for one in _changes(found.folder / "examples")],
         changed_in_all=counts.get("positive changed", 0),
     )
+
+
+def _changes(folder: Path) -> list[dict[str, Any]]:
+    """As the stage kept them; none of a run of before, which kept none."""
+    stage = open_stage(folder)
+    (path,) = check_files(stage, [stage.book / CHANGES_FILE])
+    return list(read_json(path)) if path.is_file() else []
 
 
 def _notes(stages: Mapping[str, Manifest]) -> list[tuple[str, str]]:

@@ -5,9 +5,11 @@ import random
 import pytest
 from relabel.labelled import OF_TEXTS, label, prepare, query, recipe
 
+from distill import integrity
 from distill.errors import UserError
 from distill.recipe import Relabel
 from distill.relabel.choose import choose, make_examples
+from distill.report.text import write_report
 from distill.run import Run, read_json, write_json
 from distill.tables import DROPPED, EXAMPLES, read_shard
 
@@ -271,6 +273,25 @@ def test_examples_have_texts_scores_and_an_id_for_each_positive(tmp_path):
     (change,) = read_json(stage.book / "changes.json")
     assert change["query_id"] == "q1"
     assert (change["seed"], change["positive"]) == (OF_TEXTS["seed"], OF_TEXTS["b"])
+
+
+@pytest.mark.bad_input("damage", "the changes kept for the report", "made again, or refused")
+def test_damaged_changes_are_refused_by_the_report_and_made_again(tmp_path):
+    with Run(tmp_path / "run") as run:
+        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        stage = examples_of(tmp_path, prepared, run)
+    path = stage.book / "changes.json"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"q1", b"q7"))
+    with pytest.raises(UserError, match="other bytes than were written") as refused:
+        write_report(tmp_path / "run")
+    assert refused.value.where == str(path)
+    integrity._verified.clear()
+    with Run(tmp_path / "run") as run:
+        prepared = prepare(run, three_queries(), two_shards_of_labels())
+        examples_of(tmp_path, prepared, run)
+    assert path.read_bytes() == before
+    assert "q1" in write_report(tmp_path / "run").read_text("utf-8")
 
 
 def test_fewer_negatives_than_asked_are_counted(tmp_path):
