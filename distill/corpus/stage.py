@@ -20,9 +20,11 @@ from distill.corpus.parquet import open_parquet
 from distill.corpus.split import split
 from distill.errors import UserError
 from distill.inputs import user_path
+from distill.integrity import find_stage_damage
 from distill.recipe import Corpus, Recipe
 from distill.run import Run, Shard, Stage, fingerprint
-from distill.tables import PASSAGES, Row, commit_bytes, passage_text
+from distill.shards import shard_number, shards
+from distill.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
 from distill.text.words import count_words
 
 T = TypeVar("T")
@@ -158,19 +160,36 @@ def _prepared(
 
 def _is_made(run: Run, name: str, settings: Mapping[str, Any]) -> bool:
     stage = Stage(name, run.folder / name, fingerprint(name, settings, {}))
-    if not (stage.book / "manifest.json").exists():
-        return False
-    manifest = stage.manifest
-    return bool(manifest["fingerprint"] == stage.fingerprint and manifest["complete"])
+    return _is_begun(stage) and stage.complete
+
+
+def _is_begun(stage: Stage) -> bool:
+    """Whether it stands in its folder, under its fingerprint."""
+    there = (stage.book / "manifest.json").exists()
+    return there and bool(stage.manifest["fingerprint"] == stage.fingerprint)
 
 
 def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Passages]) -> bool:
     """Whether passages stand here from before there were these rules, and are the same by them, as
-    those of most English corpora are: then what was made of them is still right."""
-    if not _is_made(run, "passages", settings):
+    those of most English corpora are: then what was made of them is still right.
+
+    Shards that are damaged or missing say nothing: they are made again, and where that gives other
+    bytes the stage sets aside what was made from them.
+    """
+    stage = Stage("passages", run.folder / "passages", fingerprint("passages", settings, {}))
+    if not _is_begun(stage):
         return False
-    stage = Stage("passages", run.folder / "passages", "")
-    return stage.rows(PASSAGES) == prepare().kept
+    kept, damage = prepare().kept, find_stage_damage(stage)
+    starts = range(0, len(kept), _SHARD)
+    whole = {shard_number(p): p for p in shards(stage.folder) if p.name not in damage}
+    damaged = {shard_number(Path(name)) for name in damage}
+    if stage.complete and (whole.keys() | damaged) - {-1} != set(range(len(starts))):
+        return False
+    return all(
+        number < len(starts)
+        and read_shard(PASSAGES, path) == kept[starts[number] : starts[number] + _SHARD]
+        for number, path in whole.items()
+    )
 
 
 def _passages(source: Source, corpus: Corpus, seed: int) -> _Passages:

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distill import integrity
 from distill.corpus import docstrings, stage
 from distill.corpus.beir import read_beir
 from distill.corpus.stage import make_held_out, make_passages
 from distill.errors import UserError
+from distill.files import read_json
 from distill.recipe import Recipe
 from distill.run import Run, Shard, Stage
 from distill.tables import DROPPED, PASSAGES, Row, read_shard
@@ -239,7 +241,8 @@ def as_before(folder: Path, wanted: Recipe, kept: list[Row]) -> None:
     }
     with Run(folder) as run:
         made = run.stage("passages", settings)
-        made.map_shards(PASSAGES, [0], lambda _: Shard(kept))
+        starts = range(0, len(kept), stage._SHARD)
+        made.map_shards(PASSAGES, starts, lambda at: Shard(kept[at : at + stage._SHARD]))
         made.finish()
 
 
@@ -251,6 +254,37 @@ def test_passages_from_before_stand_where_they_are_the_same(tmp_path: Path) -> N
     as_before(tmp_path / "other", wanted, rows[:1])
     with pytest.raises(UserError, match="another fingerprint; changed: rules"):
         passages(tmp_path / "other", wanted)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.bad_input("damage", "a shard of passages of an older version", "made again")
+@pytest.mark.parametrize("harm", [Path.unlink, flip, truncate])
+@pytest.mark.parametrize("repaired", [False, True])
+def test_damaged_passages_from_before_are_made_again(
+    tmp_path: Path, harm: Any, repaired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_SHARD", 1)
+    wanted = recipe(path=str(jsonl(tmp_path)))
+    made, rows = passages(tmp_path / "fresh", wanted)
+    as_before(tmp_path / "old", wanted, rows)
+    old = tmp_path / "old" / "passages"
+    mark = read_json(old / ".stage" / "manifest.json")["fingerprint"]
+    harm(old / "part-00001.parquet")
+    integrity._verified.clear()
+    if repaired:  # and killed before it was made again
+        integrity.repair_stage(Stage("passages", old, mark))
+    again, found = passages(tmp_path / "old", wanted)
+    assert found == rows
+    assert again.fingerprint == mark != made.fingerprint
 
 
 def test_nothing_left_says_what_to_set_for_each_reason(tmp_path: Path) -> None:
@@ -393,7 +427,7 @@ def test_killed_and_continued_ends_with_the_same_bytes(
     )
     assert killed.returncode == -signal.SIGKILL
     resumed, _ = passages(tmp_path / "killed", wanted)
-    assert len(table_bytes(whole.folder)) == 10
+    assert len(table_bytes(whole.folder)) == 5 + 1, "the first shard alone drops rows"
     assert table_bytes(resumed.folder) == table_bytes(whole.folder)
     assert resumed.manifest["counts"] == whole.manifest["counts"]
 
