@@ -7,6 +7,9 @@ kept the moment they are there: a run that was killed goes on with the next.
 """
 
 import dataclasses
+import json
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,6 +17,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from distill.checksums import digest_bytes
 from distill.errors import UserError
 from distill.evaluate.contender import open_contender
 from distill.evaluate.evaluate import TaskScore, load_data, score_tasks, task_mark
@@ -26,6 +30,7 @@ from distill.report.markdown import table
 from distill.run import Run, fingerprint, read_json, write_json
 from distill.tables import commit_bytes
 
+_LOG = logging.getLogger(__name__)
 COLUMNS = ("arm", "{metric}", "by seed", "sd", "difference from {first}", "95 % interval", "p")
 
 
@@ -73,9 +78,8 @@ def _student_and_base(
     settings = trained.fingerprinted(exclude={"ablation"})
     mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings, "tasks": data}, {})
     path = folder / "ablation" / f"{mark}.json"
-    if path.exists():
-        kept = read_json(path)
-        return _read(kept["student"]), _read(kept["base"])
+    if (scores := _read_scores(path)) is not None:
+        return scores
     with Run(folder, "stale") as run:
         corpus, base, student = Job(run, trained).train_student()
         tasks = tasks_of(trained, corpus.held_out)
@@ -87,9 +91,45 @@ def _student_and_base(
             score_tasks(open_contender(of.folder, device=device, instructions=told), tasks, out)
             for of in (student, base)
         ]
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, {"fingerprint": mark, "student": _plain(found[0]), "base": _plain(found[1])})
+    _keep_scores(path, mark, found[0], found[1])
     return found[0], found[1]
+
+
+def _keep_scores(
+    path: Path, mark: str, student: Sequence[TaskScore], base: Sequence[TaskScore]
+) -> None:
+    path.parent.mkdir(exist_ok=True)
+    # As it will be read: the checksum is taken of that.
+    of_both = json.loads(json.dumps({"student": _plain(student), "base": _plain(base)}))
+    write_json(path, {"fingerprint": mark, **of_both, "sha256": _digest(of_both)})
+
+
+def _read_scores(path: Path) -> tuple[list[TaskScore], list[TaskScore]] | None:
+    """The scores of a student and its base that were kept; None where there are none. A file that
+    is damaged is said and set aside: its scores are computed again."""
+    if not path.exists():
+        return None
+    try:
+        kept = read_json(path)
+        of_both = {"student": kept["student"], "base": kept["base"]}
+        # Files of before have no checksum.
+        if kept.get("sha256", _digest(of_both)) != _digest(of_both):
+            raise ValueError("its checksum differs")
+        return _read(of_both["student"]), _read(of_both["base"])
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        _LOG.warning("%s is damaged (%s): its scores are computed again", path, _say(fault))
+    place = path.parent / "damaged"
+    place.mkdir(exist_ok=True)
+    os.replace(path, place / path.name)
+    return None
+
+
+def _say(fault: Exception) -> str:
+    return fault.what if isinstance(fault, UserError) else repr(fault)
+
+
+def _digest(value: Any) -> str:
+    return digest_bytes(json.dumps(value, sort_keys=True).encode())
 
 
 def cells(arms: Sequence[Arm]) -> list[list[str]]:

@@ -1,5 +1,7 @@
 """Variants of a recipe side by side, on tiny models."""
 
+import json
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -7,6 +9,7 @@ from click.testing import CliRunner
 import distill.ablate
 from distill.cli import cli
 from distill.errors import UserError
+from distill.evaluate.evaluate import TaskScore
 from distill.prompts import packaged_recipes
 from distill.recipe import load_recipe, override
 
@@ -61,3 +64,41 @@ def test_every_arm_of_the_packaged_ablations_is_a_valid_recipe(file):
     recipe = load_recipe(file)
     for keys in recipe.ablation.arms.values():
         override(recipe, keys)
+
+
+def score_of(value: float) -> TaskScore:
+    return TaskScore("task", "Retrieval", "ndcg_at_10", value, {"test/default/q1": value})
+
+
+@pytest.mark.bad_input("damage", "an arm's scores: torn, a digit changed", "computed again")
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("0.5", "0.9", 1),
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: '{"student": [{"score": 1}], "base": []}',
+        lambda text: '{"student": 3, "base": null}',
+        lambda text: "\x00" * 40,
+    ],
+)
+def test_damaged_scores_of_an_arm_are_set_aside(tmp_path, caplog, harm):
+    path = tmp_path / "ablation" / "mark.json"
+    both = [score_of(0.5)], [score_of(0.25)]
+    distill.ablate._keep_scores(path, "mark", *both)
+    assert distill.ablate._read_scores(path) == both
+    path.write_text(harm(path.read_text()))
+    assert distill.ablate._read_scores(path) is None
+    assert "mark.json is damaged" in caplog.text
+    assert not path.exists()
+    assert (tmp_path / "ablation" / "damaged" / "mark.json").is_file()
+
+
+def test_scores_of_an_arm_from_before_have_no_checksum(tmp_path):
+    path = tmp_path / "mark.json"
+    distill.ablate._keep_scores(path, "mark", [score_of(0.5)], [])
+    kept = json.loads(path.read_text())
+    del kept["sha256"]
+    path.write_text(json.dumps(kept))
+    assert distill.ablate._read_scores(path) == ([score_of(0.5)], [])
