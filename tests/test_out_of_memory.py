@@ -84,6 +84,47 @@ def test_the_engine_scores_the_same(llm_folder):
                 assert a.endings == pytest.approx(b.endings, abs=1e-3)
 
 
+def limit_header(engine, most):
+    """From now on memory suffices for no single row of more tokens, but for one of the batch."""
+
+    def refuse(_, ids):
+        if len(ids[0]) == 1 and ids[0].shape[1] > most:
+            raise FAULTS[0]
+
+    return engine.model.get_input_embeddings().register_forward_pre_hook(refuse)
+
+
+@pytest.mark.bad_input("device", "a shared beginning that does not fit", "scored without sharing")
+def test_prompts_are_scored_without_sharing_where_that_does_not_fit(llm_folder, caplog):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    header = " ".join(TEXTS)[:200]
+    requests = [ScoreRequest(f"{header} {text}", (" why", " how")) for text in TEXTS]
+    expected = engine.score(requests)
+    engine._forget_headers()
+    with limit_header(engine, 20):
+        for several, alike in zip(engine.score(requests), expected, strict=True):
+            assert [a.logprob for a in several] == pytest.approx(
+                [b.logprob for b in alike], abs=1e-3
+            )
+    assert "they are computed for each" in caplog.text
+
+
+def test_headers_that_are_kept_make_room(llm_folder, caplog):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    shared = [f"{' '.join(TEXTS)[:200]} {text}" for text in TEXTS]
+    engine.generate(shared, [1] * len(shared), Sampling(2))
+    assert engine._headers._kept
+
+    def refuse(_, ids):
+        if engine._headers._kept:
+            raise FAULTS[0]
+
+    with engine.model.get_input_embeddings().register_forward_pre_hook(refuse):
+        engine.score([ScoreRequest(text, (" why",)) for text in shared])
+    assert engine.tokens["shared"] > 0
+    assert "computed for each" not in caplog.text
+
+
 @pytest.mark.bad_input("device", "a single text that does not fit into memory", "refused")
 def test_a_single_text_that_does_not_fit_is_refused(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")

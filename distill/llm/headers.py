@@ -56,6 +56,10 @@ class Headers:
             self._kept.popitem(last=False)
         return self._kept[key]
 
+    def forget(self) -> None:
+        """Let go of what is kept, where memory does not suffice: it is computed again."""
+        self._kept.clear()
+
     def _compute(self, ids: tuple[int, ...]) -> list[Layer]:
         slots = Slots(self._model, slots=1, width=len(ids))
         slots.forward(0, [ids], [0])

@@ -5,6 +5,7 @@ Each row has its own request and seed; what arrives is kept at once, and never a
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from distill.llm.http_forms import Forms, fits_schema
 from distill.llm.http_scoring import Scorer, first_token_way
 from distill.llm.http_writing import path_of, read_choice, writing_body, written
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.thoughts import is_cut_within
 from distill.recipe import LanguageModel
 
 
@@ -65,23 +67,41 @@ class HTTPEngine:
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Written]:
         """One continuation for each prompt, in order. Neighbouring equal prompts are draws of one
-        request where the server allows it; a greedy one is asked for once."""
+        request where the server allows it; a greedy one is asked for once.
+
+        A reply that a stop string ended in its thoughts is asked for again without stop strings,
+        which are then applied here."""
+        texts = self._write(prompts, seeds, sampling, sampling.stop)
+        cut = [n for n, t in enumerate(texts) if is_cut_within(t.text, t.finished, sampling.stop)]
+        if cut:
+            again = self._write([prompts[n] for n in cut], [seeds[n] for n in cut], sampling, ())
+            for number, text in zip(cut, again, strict=True):
+                texts[number] = text
+        self._count_formless(texts, sampling)
+        return texts
+
+    def _write(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        sent: tuple[str, ...],
+    ) -> list[Written]:
+        """One continuation for each prompt. `sent`: the stop strings that the server is told."""
         form = self.forms.fields(sampling)
         bodies = [
-            writing_body(self.answers, prompt, seed, sampling, form)
+            writing_body(self.answers, prompt, seed, replace(sampling, stop=sent), form)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         kept = self.answers.of(
             path_of(sampling.chat), bodies, lambda _, reply, choice: read_choice(reply, choice)
         )
-        texts = [
+        return [
             Written("", False, fault=one.reason)
             if isinstance(one, Refused)
             else written(one, sampling.stop)
             for one in kept
         ]
-        self._count_formless(texts, sampling)
-        return texts
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         """See `Scorer.score`."""

@@ -7,6 +7,7 @@ from distill.llm.http_answers import Answers, Body
 from distill.llm.http_client import Reply
 from distill.llm.http_content import Content, content_of, is_plain
 from distill.llm.protocol import Sampling, Written
+from distill.llm.thoughts import cut_at_stop
 
 CHAT = "/chat/completions"
 COMPLETION = "/completions"
@@ -82,9 +83,8 @@ def written(kept: dict[str, Any], stop: tuple[str, ...]) -> Written:
     kept as it came is read anew: another version may read what this one cannot."""
     content = content_of(kept["raw"]) if "raw" in kept else Content(kept["text"])
     whole = _whole(content.text)
-    ends = [at for at in map(whole.find, stop) if at >= 0]
-    text = whole[: min(ends, default=None)]
-    stopped = bool(ends)
+    text = cut_at_stop(whole, stop)
+    stopped = len(text) < len(whole)
     if kept["end"] == "content_filter" and not text:
         return Written("", False, fault="the server's content filter")
     if content.fault:

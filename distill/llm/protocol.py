@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a continuation is drawn. temperature 0 is greedy; generation ends before any of `stop`,
-    at the model's end token, or after `max_new_tokens`.
+    """How a continuation is drawn. temperature 0 is greedy; generation ends before any of `stop`
+    (of those behind the thoughts, where a model thinks aloud first), at the model's end token, or
+    after `max_new_tokens`.
 
     `chat`: prompts are user messages for the model's chat template, not texts to be continued.
     `regex` (of the whole text) or `json_schema` (as JSON text): the form that an engine which

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from distill.llm.protocol import Sampling
+from distill.llm.thoughts import cut_at_stop
 
 _LIKELIEST = (64, 1024)
 """Tokens that nucleus sampling looks at: the second number only where the first does not make up
@@ -62,14 +63,12 @@ class StopStrings:
         self._tail = max((len(s.encode()) for s in stop), default=0)
 
     def end(self, tokens: Sequence[int]) -> bool:
-        """Whether the newest token completed one of them."""
+        """Whether the newest token completed one of them, behind the thoughts of a model that
+        thinks."""
         if not self._stop:
             return False
         tail = self._tokenizer.decode(tokens[-self._tail :], skip_special_tokens=True)
-        return any(s in tail for s in self._stop)
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the earliest stop string."""
-    ends = [at for at in (text.find(s) for s in stop) if at >= 0]
-    return text[: min(ends)] if ends else text
+        if not any(s in tail for s in self._stop):
+            return False
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return len(cut_at_stop(text, self._stop)) < len(text)

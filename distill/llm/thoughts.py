@@ -2,6 +2,7 @@
 thoughts in the text."""
 
 import re
+from collections.abc import Sequence
 
 _NAMES = r"(?:seed:)?(?:think|thinking|thought|thoughts|reasoning|reflection|analysis)"
 _OPENING = re.compile(
@@ -13,6 +14,9 @@ _CLOSING = re.compile(
     rf"<[/／]{_NAMES}>|\[/{_NAMES}\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>"
     r"|<\|channel\|>final\s*<\|message\|>",
     re.IGNORECASE,
+)
+_BEGINNING = re.compile(
+    r"\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<answer>|<response>)?\s*", re.IGNORECASE
 )
 _WRAPPING = re.compile(
     r"\A\s*(?:<\|(?:begin_of_solution|START_RESPONSE)\|>|<answer>|<response>)?(.*?)"
@@ -34,6 +38,24 @@ def end_of_thoughts(text: str) -> int | None:
         if closed is None:
             return None if opened else end
         end = closed.end()
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """The text before the earliest stop string. One within the thoughts, or between them and the
+    reply's first word, ends nothing: stop strings are of the reply."""
+    end = end_of_thoughts(text)
+    if end is None:
+        return text
+    begin = _BEGINNING.match(text, end) if end else None
+    start = begin.end() if begin else 0
+    ends = [at for at in (text.find(one, start) for one in stop) if at >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def is_cut_within(text: str, finished: bool, stop: Sequence[str]) -> bool:
+    """Whether a text came to an end in its thoughts, which a stop string that another program
+    applied may have ended: without stop strings the reply may still follow."""
+    return bool(stop) and finished and end_of_thoughts(text) is None
 
 
 def without_thoughts(text: str) -> str | None:

@@ -5,6 +5,7 @@ and kept for the next call. Generation refills finished rows; scoring sorts by l
 a token budget.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -25,8 +26,9 @@ from distill.llm.masks import Mask, for_layers
 from distill.llm.packing import Batch, Packed, batches, collate, pack
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
 from distill.llm.refill import Row, Writer
-from distill.llm.sampling import StopStrings, cut_at_stop, uniform_numbers
+from distill.llm.sampling import StopStrings, uniform_numbers
 from distill.llm.slots import Slots
+from distill.llm.thoughts import cut_at_stop
 from distill.out_of_memory import (
     does_not_fit,
     halve_on_out_of_memory,
@@ -35,6 +37,7 @@ from distill.out_of_memory import (
 )
 from distill.safetensors_folder import model_folder
 
+_log = logging.getLogger(__name__)
 _SHORTEST_HEADER = 16
 """Fewer shared tokens are not worth a cache."""
 _LOGIT_ROWS = 2048
@@ -126,6 +129,7 @@ class TransformersEngine:
                 raise does_not_fit(where, "llm.batch_tokens")
             say_halved(where, "llm.batch_tokens")
             self._tokens_written_at_once //= 2
+            self._forget_headers()
             left = [row for row in left if not row.is_over(sampling.max_new_tokens)]
             for row in left:
                 row.begin_again()
@@ -200,12 +204,11 @@ class TransformersEngine:
         for request, several, ends in zip(requests, continuations, endings, strict=True):
             if not all(several) or not all(ends):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
-        header = self._shared_header(prefixes)
-        layers = self._score_headers.get(prefixes[0], header)
-        rest = [prefix[header:] for prefix in prefixes]
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
-        packed = pack(rest, continuations, endings, self.batch_tokens)
         with device_faults(f"model {self.name!r}"):
+            header, layers = self._computed_header(prefixes)
+            rest = [prefix[header:] for prefix in prefixes]
+            packed = pack(rest, continuations, endings, self.batch_tokens)
             for batch in batches(packed, self.batch_tokens):
                 halve_on_out_of_memory(
                     lambda rows: self._score_rows(rows, header, layers, scores),
@@ -259,6 +262,33 @@ class TransformersEngine:
         """The number of tokens that all prefixes begin with, if they are worth a cache."""
         shared = common_beginning(prefixes) if len(prefixes) > 1 else 0
         return shared if shared >= _SHORTEST_HEADER else 0
+
+    def _computed_header(self, prefixes: list[list[int]]) -> tuple[int, list[Layer]]:
+        """The length of what all prefixes begin with, and its layers. Where memory does not suffice
+        for them, also not without the headers that are kept, nothing is shared."""
+        header = self._shared_header(prefixes)
+        layers: list[Layer] = []
+
+        def compute() -> None:
+            layers.extend(self._score_headers.get(prefixes[0], header))
+
+        if not has_run_out(compute):
+            return header, layers
+        self._forget_headers()
+        if not has_run_out(compute):
+            return header, layers
+        _log.warning(
+            "model %r: memory does not suffice to keep the %d tokens that these prompts begin "
+            "with: they are computed for each",
+            self.name,
+            header,
+        )
+        return 0, []
+
+    def _forget_headers(self) -> None:
+        self._headers.forget()
+        self._score_headers.forget()
+        free_memory()
 
     def _count(
         self,

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from distill.errors import EngineFailure, UserError, install_command
 from distill.llm.encode import Encoder
 from distill.llm.loading import load_tokenizer
 from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.thoughts import cut_at_stop, is_cut_within
 from distill.llm.vllm_process import CopyProcess, stop_all, visible_gpus
 from distill.recipe import LanguageModel
 from distill.safetensors_folder import model_folder
@@ -77,13 +79,31 @@ class VLLMEngine:
             for row in ids
         ]
         fitting = [i for i in range(len(ids)) if len(ids[i]) < self._longest]
-        order = sorted(fitting, key=lambda i: ids[i])
+        self._write(fitting, ids, seeds, sampling, written)
+        cut = [i for i in fitting if is_cut_within(*written[i][:2], sampling.stop)]
+        # vLLM's stop strings ended them in their thoughts: those are applied here.
+        if cut:
+            self._write(cut, ids, seeds, replace(sampling, stop=()), written)
+        for i in cut:
+            text = cut_at_stop(written[i].text, sampling.stop)
+            written[i] = Written(text, written[i].finished or text != written[i].text)
+        return written
+
+    def _write(
+        self,
+        some: Sequence[int],
+        ids: Sequence[list[int]],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        written: list[Written],
+    ) -> None:
+        """Fill in the prompts of these numbers, which are asked in the order of their tokens."""
+        order = sorted(some, key=lambda i: ids[i])
         jobs = [(ids[i], seeds[i]) for i in order]
         answers = self._ask("write", jobs, [len(ids[i]) for i in order], sampling)
         for i, (text, finished, shared, new) in zip(order, answers, strict=True):
             written[i] = Written(text, finished)
             self._count(prompt=len(ids[i]), shared=shared, new=new)
-        return written
 
     # --- scoring ------------------------------------------------------------------------------
 

@@ -132,6 +132,37 @@ def test_texts_end_before_a_stop_string_that_the_server_does_not_heed(make):
     assert written == Written("one", True)
 
 
+THOUGHT = "<think>\nA passage of bees.\n\nSo: bees.\n</think>\n\n"
+
+
+def heeds_stop_strings(text):
+    """A server that ends the text before a stop string, wherever that stands."""
+
+    def answer(path, body):
+        ends = [at for at in map(text.find, body.get("stop", ())) if at >= 0]
+        return servers.completion(path, [text[: min(ends, default=None)]])
+
+    return answer
+
+
+def test_a_stop_string_in_the_thoughts_costs_no_reply(make):
+    stop = Sampling(200, stop=("\n\n",))
+    with serving(heeds_stop_strings(f"{THOUGHT}Query: bees\n\nmore")) as server:
+        expected = [Written(f"{THOUGHT}Query: bees", True)] * 2
+        assert make(server.url).generate(["a", "b"], [1, 2], stop) == expected
+        sent = [seen.body.get("stop") for seen in server.seen]
+        assert sorted(map(str, sent)) == ["None", "None", "['\\n\\n']", "['\\n\\n']"]
+        assert make(server.url).generate(["a", "b"], [1, 2], stop) == expected
+        assert len(server.seen) == 4, "both are kept"
+
+
+def test_thoughts_that_never_end_are_asked_for_once(make):
+    with serving(says("<think>\nhm", end="length")) as server:
+        [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
+        assert written == Written("<think>\nhm", False)
+        assert len(server.seen) == 1
+
+
 def test_a_text_cut_short_is_not_finished(make):
     with serving(says("and then", end="length")) as server:
         assert make(server.url).generate(["a"], [1], SAMPLED) == [Written("and then", False)]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from distill.llm import Sampling
-from distill.llm.sampling import choose, cut_at_stop, uniform_numbers
+from distill.llm.sampling import choose, uniform_numbers
+from distill.llm.thoughts import cut_at_stop
 
 EVENLY = [(n + 0.5) / 2000 for n in range(2000)]
 

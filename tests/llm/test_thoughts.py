@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.llm.thoughts import without_thoughts
+from distill.llm.thoughts import cut_at_stop, without_thoughts
 
 REPLY = "Task: Find it.\nQuery: why do bees dance"
 
@@ -42,3 +42,18 @@ def test_thoughts_without_an_end_hold_no_reply(text):
 @pytest.mark.parametrize("text", ["", "how to close <b> tags", "what does <think> do in a prompt"])
 def test_a_reply_that_speaks_of_tags_is_a_reply(text):
     assert without_thoughts(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("7\nmore", "7"),
+        ("<think>\nIs it?\n", "<think>\nIs it?\n"),
+        ("<think>\nIs it?\n</think>\n\n", "<think>\nIs it?\n</think>\n\n"),
+        ("<think>\nIs it?\n</think>\n\n7\nmore", "<think>\nIs it?\n</think>\n\n7"),
+        ("<think>a</think>\n<think>b\n</think>\n7\n", "<think>a</think>\n<think>b\n</think>\n7"),
+        ("<think>\n</think>\n<answer>\n7\n</answer>", "<think>\n</think>\n<answer>\n7"),
+    ],
+)
+def test_a_stop_string_ends_the_reply_and_not_the_thoughts(text, cut):
+    assert cut_at_stop(text, ("\n",)) == cut

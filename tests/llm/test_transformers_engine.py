@@ -8,7 +8,7 @@ from tiny import tiny_encoder
 from transformers import AutoConfig, BertForMaskedLM
 
 from distill.errors import UserError
-from distill.llm import Sampling, ScoreRequest
+from distill.llm import Sampling, ScoreRequest, Written, refill
 from distill.llm.packing import pack
 from distill.llm.transformers_engine import TransformersEngine
 
@@ -204,3 +204,13 @@ def test_a_model_without_an_end_cannot_be_held_to_a_form(llm_folder):
     engine.model.generation_config.eos_token_id = None
     with pytest.raises(UserError, match="names no token that ends a text"):
         engine.generate(["The river"], [1], Sampling(4, regex="[a-z]+"))
+
+
+def test_a_stop_string_ends_the_reply_and_not_the_thoughts(llm_folder, monkeypatch):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    thought = "<think>\nA passage of bees.\n</think>\n\n"
+    ids = iter(engine.tokenizer(f"{thought}7\nmore", add_special_tokens=False)["input_ids"])
+    monkeypatch.setattr(refill, "choose", lambda *_: torch.tensor([next(ids)]))
+    [written] = engine.generate(["Grade:"], [1], Sampling(200, stop=("\n",)))
+    assert written == Written(f"{thought}7", True)
+    assert engine.tokenizer.decode(list(ids)), "nothing was written behind the stop string"

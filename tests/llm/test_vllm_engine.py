@@ -1,11 +1,13 @@
 """What of the vLLM engine needs no vLLM; the rest is tested with it, by `make test-vllm`."""
 
 import pytest
+from transformers import AutoTokenizer
 
 from distill.errors import UserError
-from distill.llm import vllm_engine
+from distill.llm import Sampling, Written, vllm_engine
+from distill.llm.encode import Encoder
 from distill.llm.load import load_llm
-from distill.llm.vllm_engine import _gpus, _options, _shares
+from distill.llm.vllm_engine import VLLMEngine, _gpus, _options, _shares
 from distill.recipe import LanguageModel
 from distill.safetensors_folder import model_folder
 
@@ -69,3 +71,34 @@ def test_a_folder_is_served_as_it_is(llm_folder):
     import torch
 
     assert model_folder(str(llm_folder), torch.float32) == llm_folder
+
+
+class Heeds(VLLMEngine):
+    """Copies of the model that write the same, and end it before a stop string anywhere."""
+
+    def __init__(self, text: str, tokenizer) -> None:
+        self.text, self.name, self._longest = text, "m", 100
+        self.tokens = {"prompt": 0, "shared": 0, "new": 0}
+        self._encoder = Encoder(tokenizer, "m")
+        self.asked: list[tuple[int, tuple[str, ...]]] = []
+
+    def _ask(self, method, jobs, weights, *arguments):
+        [sampling] = arguments
+        self.asked.append((len(jobs), sampling.stop))
+        ends = [at for at in map(self.text.find, sampling.stop) if at >= 0]
+        return [(self.text[: min(ends, default=None)], True, 0, 5) for _ in jobs]
+
+
+def test_a_stop_string_in_the_thoughts_costs_no_reply(llm_folder):
+    tokenizer = AutoTokenizer.from_pretrained(llm_folder)
+    thought = "<think>\nbees\n</think>\n"
+    engine = Heeds(f"{thought}7\nmore", tokenizer)
+    written = engine.generate(["a", "b"], [1, 2], Sampling(50, stop=("\n",)))
+    assert written == [Written(f"{thought}7", True)] * 2
+    assert engine.asked == [(2, ("\n",)), (2, ())]
+
+
+def test_a_reply_without_thoughts_is_asked_for_once(llm_folder):
+    engine = Heeds("7\nmore", AutoTokenizer.from_pretrained(llm_folder))
+    assert engine.generate(["a"], [1], Sampling(50, stop=("\n",))) == [Written("7", True)]
+    assert engine.asked == [(1, ("\n",))]
