@@ -27,6 +27,7 @@ from distill.recipe import Train
 from distill.student.callbacks import LOGGING_STEPS, Checkpoints, Curve, Epochs, Looks, Ticker
 from distill.student.kept import Kept
 from distill.student.kernel import attention_by
+from distill.student.memory import explain_out_of_memory
 from distill.student.mixture import Mixture
 from distill.student.objectives import Objective
 from distill.student.sampler import Blocks, NoSharedPositive
@@ -92,7 +93,8 @@ def fit(
         looks = Looks(sight, train.validation.every, kept, trainer.log, whole)
         for callback in (UnloggedSums(trainer, objective.terms, newest), checkpoints, stop, looks):
             trainer.add_callback(callback)
-        with attention_by(trained, train.kernel):
+        longest = int(tokens.lengths.max(initial=1))
+        with attention_by(trained, train.kernel), explain_out_of_memory(train, longest):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         if stop.stopping:
             # A launcher ends all processes when one ends: the first is to have written its marker.
