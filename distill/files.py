@@ -152,7 +152,7 @@ def no_room(path: Path | None, needed: int | None = None) -> UserError:
     need = "" if needed is None else f" {format_bytes(needed)} are needed,"
     return UserError(
         "the disk" if path is None else str(path),
-        f"cannot be written: the disk is full,{need} {_free(path)} are free",
+        f"cannot be written: the disk is full,{need}{_free(path)}",
         "free some room (or raise the quota or limit of file sizes), then the same command "
         "continues; what is done is kept",
     )
@@ -168,11 +168,14 @@ def format_bytes(count: float) -> str:
 
 
 def _free(path: Path | None) -> str:
-    place = Path.cwd() if path is None else path.absolute()
+    """Nothing where it is not known which disk is full: the working folder's may have room."""
+    if path is None:
+        return " and the library that wrote to it does not say where"
+    place = path.absolute()
     for folder in (place, *place.parents):
         if folder.exists():
-            return format_bytes(shutil.disk_usage(folder).free)
-    return "0 bytes"
+            return f" {format_bytes(shutil.disk_usage(folder).free)} are free"
+    return " 0 bytes are free"
 
 
 def _is_path(name: Any) -> bool:

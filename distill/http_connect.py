@@ -17,7 +17,7 @@ import httpx
 
 import distill
 from distill.errors import UserError
-from distill.http_server import Address
+from distill.http_server import Address, checked_address
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -58,6 +58,17 @@ class Connections:
             limits=httpx.Limits(max_connections=1),
             trust_env=False,
         )
+
+
+def check_environment(url: str) -> None:
+    """What a library that opens its own connections to `url` would fall over.
+
+    Raises:
+        UserError: if the environment names a proxy or certificates that cannot be used.
+    """
+    address = checked_address(url, "the address of {}".format)
+    proxy_of(address)
+    _tls(address)
 
 
 def proxy_of(address: Address) -> Proxy | None:

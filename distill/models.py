@@ -24,10 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from filelock import FileLock
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -37,7 +36,8 @@ from huggingface_hub.errors import (
 from distill.checksums import digest_file, discard_if_damaged, write_checksums
 from distill.errors import UserError
 from distill.files import explain_os_error, format_bytes, no_room
-from distill.inputs import user_path
+from distill.http_connect import check_environment
+from distill.inputs import looked_for, user_path
 from distill.integrity import check_model_folder
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.gguf", "*.jinja", "README.md"]
@@ -84,7 +84,9 @@ def resolve(reference: str) -> Path:
         return _from_disk(user_path(reference), reference)
     match = _HUB.fullmatch(reference)
     if match is None or reference.startswith(("./", "../")) or reference.endswith(".gguf"):
-        raise UserError(f"model {reference!r}", "no such file or folder, and no hub id", _FORMS)
+        looked = looked_for(user_path(reference)) if reference else ""
+        what = f"no such file or folder{looked}, and no hub id"
+        raise UserError(f"model {reference!r}", what, _FORMS)
     return _from_hub(match["repo"], match["revision"])
 
 
@@ -207,7 +209,8 @@ def _from_hub(repo: str, commit: str | None) -> Path:
         raise UserError(
             where, "the hub cannot be reached and the model is not in its cache", offline
         ) from None
-    except (HfHubHTTPError, OSError) as fault:
+    except Exception as fault:  # noqa: BLE001 (a proxy that is none raises anything)
+        check_environment(constants.ENDPOINT)
         kind = type(fault).__name__
         raise UserError(where, f"could not be fetched from the hub ({kind})", offline) from None
     if not any(Path(folder).rglob("*.safetensors")) and not any(Path(folder).rglob("*.gguf")):

@@ -18,6 +18,7 @@ from distill.errors import UserError
 from distill.files import read_json
 from distill.missing_weights import missing_weights
 from distill.nv_embed.pooling import NvEmbedPooling
+from distill.remote_code import code_needed
 from distill.student.latent_attention import LatentAttention
 
 _OURS = {
@@ -43,7 +44,7 @@ def load_sentence_model(
         OSError, ValueError and others: if it is no such folder; `open_sentence_model` says what a
             person can do.
     """
-    _refuse_pickles(folder)
+    refuse_pickles(folder)
     model_kwargs = {"use_safetensors": True, **options.pop("model_kwargs", {})}
     model = SentenceTransformer._load_with_module_classes(
         str(folder),
@@ -166,8 +167,11 @@ def refuse_missing_weights(transformer: Transformer, folder: Path) -> None:
         raise ValueError(f"its files lack the weights {missing[0]}{more}")
 
 
-def _refuse_pickles(folder: Path) -> None:
-    """A module other than the transformer would be read from one where there is nothing else."""
+def refuse_pickles(folder: Path) -> None:
+    """
+    Raises:
+        ValueError: naming a file that a module other than the transformer would be read from.
+    """
     for path in folder.rglob("pytorch_model*.bin"):
         if not any(path.parent.glob("*.safetensors")):
             raise ValueError(f"{path.relative_to(folder)} is a pickle, which is never read")
@@ -204,11 +208,10 @@ def _check_kind(where: str, folder: Path) -> None:
 
 def _no_model(where: str, folder: Path, fault: Exception) -> UserError:
     said = " ".join(str(fault).split())
-    if "trust_remote_code" in said or "custom code" in said:
-        kind = read_settings(folder, "config.json").get("model_type")
+    if code := code_needed(transformer_folder(folder), fault):
         return UserError(
             where,
-            f"needs code that came with it ({kind or 'modules.json'}), which is never run",
+            code,
             "name a model that sentence-transformers and transformers know themselves, or serve "
             "this one and set base_url",
         )

@@ -75,3 +75,9 @@ def test_a_fault_behind_a_fault_is_understood_and_others_are_not(tmp_path):
 
 def test_an_error_of_the_system_that_is_not_foreseen_keeps_its_words():
     assert "Too many open files" in str(explain_os_error(OSError(24, "Too many open files", "/a")))
+
+
+def test_a_disk_that_is_not_known_has_no_room_told_of_another():
+    told = str(explain_full_disk(RuntimeError("No space left on device (os error 28)")))
+    assert "the disk is full" in told
+    assert "are free" not in told

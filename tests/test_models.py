@@ -4,6 +4,8 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,8 @@ from conftest import MINILM
 from distill import checksums
 from distill.errors import UserError
 from distill.models import resolve, revision
+
+ROOT = Path(__file__).parents[1]
 
 
 def build_wheel(folder: Path, name: str = "tiny_model", extra: dict[str, str] | None = None) -> str:
@@ -248,6 +252,45 @@ def test_hub_model_that_cannot_be_reached() -> None:
         resolve("nobody/no-such-model@v1")
     assert "cannot be reached" in fault.value.what
     assert "folder" in fault.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://me:hush@proxy.example:1080"),
+        ("ALL_PROXY", "socks://proxy.example:1080"),
+        ("HTTPS_PROXY", "http://[::1"),
+        ("SSL_CERT_FILE", "/nowhere/hush.pem"),
+    ],
+)
+@pytest.mark.bad_input("hub", "a proxy or certificates that cannot be used", "refused by variable")
+def test_the_hub_by_a_way_that_is_none(tmp_path: Path, name: str, value: str) -> None:
+    """In a process of its own: the hub's client and the variables are read once."""
+    variables = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+    left_out = {*variables, *map(str.lower, variables), "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}
+    bare = {key: of for key, of in os.environ.items() if key not in left_out}
+    model = ("evaluate", "nobody/no-such-model", "--tasks", "SciFact", "--out", "out")
+    data = ("corpus", "--set", "corpus.source=dataset", "--set", "corpus.dataset=nobody/nothing")
+    for command in (model, data):
+        done = subprocess.run(
+            [sys.executable, "-m", "distill.cli", *command],
+            cwd=tmp_path,
+            env=bare | {name: value, "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert f"Error: {name}" in done.stderr
+        assert "me:hush" not in done.stderr
+
+
+def test_a_model_by_a_relative_path_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"no such file or folder in {tmp_path}, where"):
+        resolve("./encoder")
 
 
 def _cached_snapshot(monkeypatch: pytest.MonkeyPatch, cache: Path, weights: str) -> Path:

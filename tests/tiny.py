@@ -107,6 +107,20 @@ def tiny_encoder(
     return folder
 
 
+def make_code_of_its_own(folder: Path, module: bool) -> str:
+    """Let a model's folder name code in itself, by a module or by the transformer's configuration,
+    which fails where it is run. The name that an error should show."""
+    (folder / "mine.py").write_text("raise SystemExit('code of a model was run')\n")
+    file = folder / ("modules.json" if module else "config.json")
+    settings = json.loads(file.read_text())
+    if module:
+        settings[0]["type"] = "mine.Transformer"
+    else:
+        settings |= {"model_type": "mine-bert", "auto_map": {"AutoConfig": "mine.Config"}}
+    file.write_text(json.dumps(settings))
+    return "mine.Transformer" if module else "mine-bert"
+
+
 def _wordpiece() -> PreTrainedTokenizerFast:
     """BERT's kind of tokenizer, for a text or for two together."""
     tokenizer = Tokenizer(models.WordPiece(_wordpieces(), unk_token="[UNK]"))

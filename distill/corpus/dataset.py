@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import constants
 
 from distill.corpus.documents import (
     Columns,
@@ -18,6 +19,7 @@ from distill.corpus.documents import (
     need_columns,
 )
 from distill.errors import UserError
+from distill.http_connect import check_environment
 from distill.models import revision
 
 
@@ -56,16 +58,9 @@ def _load(where: str, name: str, config: str | None, split: str) -> datasets.Dat
             "the hub cannot be reached and the dataset is not in its cache",
             "connect to the hub once, or set corpus.path to a local copy",
         ) from None
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        OSError,
-        RuntimeError,  # datasets that are scripts
-        TypeError,
-        ValueError,
-        datasets.exceptions.DatasetGenerationError,
-    ) as fault:
+    except Exception as fault:  # damaged files, scripts, proxies: libraries raise anything
+        if not Path(name).exists():
+            check_environment(constants.ENDPOINT)
         lines = str(fault).strip().splitlines() or [""]
         said = lines[0][:300] if "://" not in str(fault) else ""
         raise UserError(

@@ -13,11 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import constants
+
 from distill.errors import UserError, need
 from distill.evaluate.contender import Contender, as_mteb_model, open_contender
 from distill.evaluate.items import record_queries
 from distill.evaluate.kept import kept_of, needs_predictions
 from distill.evaluate.labels import Labels
+from distill.http_connect import check_environment
 from distill.run import read_json, write_json
 
 if TYPE_CHECKING:
@@ -97,11 +100,11 @@ def load_data(task: "AbsTask") -> None:
     """
     if task.data_loaded:
         return
-    not_found = need("datasets.exceptions", "eval").DatasetNotFoundError
     try:
         with _quiet():
             task.load_data()
-    except (OSError, not_found) as fault:
+    except Exception as fault:  # a proxy or certificates that cannot be used raise anything
+        check_environment(constants.ENDPOINT)
         raise UserError(
             f"task {task.metadata.name}",
             f"its data cannot be read from the hub ({type(fault).__name__})",

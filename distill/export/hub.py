@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-import httpx
-from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import HfApi, constants, get_token
 
 from distill.errors import UserError
+from distill.http_connect import check_environment
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
@@ -40,7 +39,8 @@ def push(folder: Path, name: str) -> str:
     try:
         api.create_repo(name, private=True, exist_ok=True)
         return str(api.upload_folder(repo_id=name, folder_path=folder))
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as fault:
+    except Exception as fault:  # noqa: BLE001 (a proxy that is none raises anything)
+        check_environment(constants.ENDPOINT)
         raise UserError(
             f"--push {name}",
             f"could not be uploaded ({type(fault).__name__}); {folder} is complete",

@@ -11,7 +11,7 @@ from distill.inputs import user_path
 from distill.integrity import check_model_folder
 from distill.models import resolve
 from distill.recipe import Recipe, load_recipe
-from distill.sentence_models import load_sentence_model
+from distill.sentence_models import open_sentence_model
 
 ADAPTER = "adapter_config.json"
 
@@ -63,15 +63,6 @@ def load_source(source: Source) -> SentenceTransformer:
             "is an adapter, which needs its base beside it",
             "train it again with --set student.lora.save=merged",
         )
-    try:
-        return load_sentence_model(
-            source.folder,
-            "cpu",
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        ).eval()
-    except (OSError, ValueError) as fault:
-        raise UserError(
-            f"model {source.reference!r}",
-            f"does not load with sentence-transformers ({fault})",
-            "name a run, or a sentence-transformers model in safetensors",
-        ) from fault
+    return open_sentence_model(
+        source.reference, source.folder, "cpu", model_kwargs={"dtype": torch.float32}
+    )

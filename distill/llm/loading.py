@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from distill.errors import UserError
+from distill.remote_code import code_needed
 
 _MOST_SAID = 300
 """Characters of a library's message."""
@@ -58,9 +59,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
         return tokenizer
     except (OSError, ValueError, KeyError) as fault:
+        said = " ".join(str(fault).split())[:_MOST_SAID]
         raise UserError(
             str(folder),
-            f"has no tokenizer that transformers can load: {fault}",
+            code_needed(folder, fault) or f"has no tokenizer that transformers can load: {said}",
             "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
         ) from fault
 
@@ -92,7 +94,8 @@ def _load(
             raise
         raise UserError(
             str(path),
-            "is not a causal language model that transformers can load: "
+            code_needed(folder, fault)
+            or "is not a causal language model that transformers can load: "
             f"{' '.join(str(fault).split())[:_MOST_SAID]}",
             "name a folder with config.json and safetensors, or a .gguf file",
         ) from fault

@@ -12,12 +12,15 @@ from distill.llm.device_faults import device_faults
 from distill.local_name import name_model
 from distill.models import resolve, revision
 from distill.out_of_memory import halve_on_out_of_memory
+from distill.remote_code import code_needed
 from distill.retrieve.batches import by_length
 from distill.retrieve.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
-from distill.sentence_models import refuse_missing_weights
+from distill.sentence_models import refuse_missing_weights, refuse_pickles
 
 Pair = tuple[str, str]
 _CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+_MOST_SAID = 300
+"""Characters of a library's message."""
 
 
 class CrossEncoderJudge:
@@ -86,6 +89,7 @@ class CrossEncoderJudge:
 def _load(reference: str, device: str | None) -> CrossEncoder:
     folder = resolve(reference)
     try:
+        refuse_pickles(folder)
         # In half precision a score would depend on the batch that its pair is in.
         return CrossEncoder(
             str(folder),
@@ -94,10 +98,14 @@ def _load(reference: str, device: str | None) -> CrossEncoder:
             trust_remote_code=False,
             model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
-    except (OSError, ValueError) as fault:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as fault:  # libraries raise anything for a damaged file
+        said = " ".join(str(fault).split())[:_MOST_SAID]
+        code = code_needed(folder, fault)
         raise UserError(
             f"model {reference!r}",
-            f"cannot be loaded as a cross-encoder: {fault}",
+            code or f"cannot be loaded as a cross-encoder: {said}",
             _CHOOSE,
         ) from fault
 

@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from distill.errors import UserError
+from distill.remote_code import code_needed
 from distill.retrieve.attention import remote_class
 from distill.safetensors_folder import model_folder
 from distill.sentence_models import (
@@ -24,6 +25,8 @@ from distill.sentence_models import (
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _WEIGHTS: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+_MOST_SAID = 300
+"""Characters of a library's message."""
 
 
 def read_config(reference: str) -> PretrainedConfig:
@@ -38,7 +41,7 @@ def read_config(reference: str) -> PretrainedConfig:
         text: PretrainedConfig = config.get_text_config()
         int(text.num_hidden_layers)
     except (OSError, ValueError, AttributeError) as fault:
-        raise _no_encoder(reference, fault) from fault
+        raise _refusal(reference, folder, fault) from fault
     return text
 
 
@@ -53,7 +56,7 @@ def load_encoder(reference: str) -> SentenceTransformer:
     try:
         loaded = load_sentence_model(path, "cpu", model_kwargs={"dtype": torch.float32})
     except Exception as fault:  # libraries raise anything for a damaged file
-        raise _no_encoder(reference, " ".join(str(fault).split())[:300]) from fault
+        raise _refusal(reference, path, fault) from fault
     if not isinstance(loaded[0], Transformer):
         raise _no_encoder(reference, type(loaded[0]).__name__)
     transformer = loaded[0]
@@ -88,6 +91,15 @@ def text_tokenizer(transformer: Transformer) -> PreTrainedTokenizerBase:
     if transformer.tokenizer is None:
         raise _no_encoder(type(transformer.model).__name__, "it has no tokenizer")
     return transformer.tokenizer
+
+
+def _refusal(reference: str, folder: Path, fault: Exception) -> UserError:
+    """What a library's fault means for a person."""
+    if code := code_needed(transformer_folder(folder), fault):
+        return UserError(
+            f"student.encoder {reference!r}", code, "name an encoder that transformers knows itself"
+        )
+    return _no_encoder(reference, " ".join(str(fault).split())[:_MOST_SAID])
 
 
 def _no_encoder(reference: str, fault: object) -> UserError:

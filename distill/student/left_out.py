@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
+from distill.models import resolve
 from distill.recipe import Student
 from distill.student.latent_attention import LatentAttention
 
@@ -18,8 +19,8 @@ _POOLINGS = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 
 def say_what_is_left_out(encoder: SentenceTransformer, student: Student) -> None:
     """Warn of each module and prompt that the student has not, with the setting that keeps it."""
-    if len(encoder) < 3:  # sentence-transformers puts a pooling on a bare transformer
-        return
+    if not (resolve(student.encoder) / "modules.json").is_file():
+        return  # a bare transformer, on which sentence-transformers puts a pooling
     for line in differences(encoder, student):
         _logger.warning("student.encoder %s: %s", student.encoder, line)
 

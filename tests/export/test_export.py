@@ -9,6 +9,7 @@ import pytest
 import yaml
 from sentence_transformers import SentenceTransformer
 from student.bases import make_base
+from tiny import make_code_of_its_own, tiny_encoder
 from tiny_architectures import tiny_decoder
 
 from distill import integrity
@@ -292,4 +293,16 @@ def test_a_student_that_was_damaged_is_not_exported(model_folder, tmp_path, monk
     weights_named = r"model\.safetensors(.|\n)*finds and makes it again"
     with pytest.raises(UserError, match=weights_named):
         export_model(str(tmp_path / "run"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("module", [True, False])
+@pytest.mark.bad_input("model", "export of a model with code of its own", "refused, never run")
+def test_a_model_with_code_of_its_own_is_not_exported(tmp_path, module):
+    folder = tiny_encoder(tmp_path / "coded")
+    name = make_code_of_its_own(folder, module)
+    with pytest.raises(UserError, match="which is never run") as caught:
+        export_model(str(folder), tmp_path / "out")
+    assert name in str(caught.value)
+    assert "trust_remote_code" not in str(caught.value)
     assert not (tmp_path / "out").exists()

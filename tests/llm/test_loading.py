@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import make_code_of_its_own
 
 from distill.errors import UserError
 from distill.llm.loading import load_causal_lm
@@ -45,3 +46,12 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path, llm_folder, data):
 
 def test_a_whole_model_loads(llm_folder):
     load_causal_lm(llm_folder, torch.float32, "cpu")
+
+
+@pytest.mark.bad_input("models", "an LLM with code of its own", "refused, never run")
+def test_code_of_an_llm_is_not_run(tmp_path, llm_folder):
+    folder = shutil.copytree(llm_folder, tmp_path / "llm")
+    make_code_of_its_own(folder, module=False)
+    with pytest.raises(UserError, match="needs code that came with it") as caught:
+        load_causal_lm(folder, torch.float32, "cpu")
+    assert "trust_remote_code" not in str(caught.value)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import TEXTS, tiny_cross_encoder
+from tiny import TEXTS, make_code_of_its_own, tiny_cross_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distill.errors import UserError
@@ -93,3 +93,20 @@ def test_a_cross_encoder_without_its_last_layer_is_refused(tmp_path, folder):
     save_file({k: v for k, v in weights.items() if not k.startswith("classifier")}, file)
     with pytest.raises(UserError, match="classifier"):
         CrossEncoderJudge(str(tmp_path / "cut"), 64, "cpu")
+
+
+@pytest.mark.bad_input("models", "a cross-encoder with code of its own", "refused, never run")
+def test_code_of_a_cross_encoder_is_not_run(folder, tmp_path):
+    coded = shutil.copytree(folder, tmp_path / "coded")
+    make_code_of_its_own(coded, module=False)
+    with pytest.raises(UserError, match="needs code that came with it") as caught:
+        CrossEncoderJudge(str(coded), 64, "cpu")
+    assert "trust_remote_code" not in str(caught.value)
+
+
+@pytest.mark.bad_input("models", "a cross-encoder whose weights are cut short", "refused by name")
+def test_a_cross_encoder_that_is_cut_short_is_refused(folder, tmp_path):
+    torn = shutil.copytree(folder, tmp_path / "torn") / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cannot be loaded as a cross-encoder"):
+        CrossEncoderJudge(str(torn.parent), 64, "cpu")

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Transformer,
 )
 from student.byhand import make_recipe
-from tiny import tiny_encoder
+from tiny import make_code_of_its_own, tiny_encoder
 
 from distill.errors import UserError
 from distill.run import Run
@@ -93,3 +93,28 @@ def test_an_encoder_with_code_of_its_own_is_refused(tmp_path):
     recipe = make_recipe(folder, folder, student={"encoder": str(folder)})
     with pytest.raises(UserError, match=r"JinaBertModel, which is never run"):
         build_student(recipe.student, 1)
+
+
+@pytest.mark.parametrize("module", [True, False])
+@pytest.mark.bad_input(
+    "student", "an encoder with code of its own to load it", "refused, never run"
+)
+def test_the_advice_to_trust_code_is_not_passed_on(tmp_path, module):
+    folder = tiny_encoder(tmp_path / "coded")
+    name = make_code_of_its_own(folder, module)
+    recipe = make_recipe(folder, folder, student={"encoder": str(folder)})
+    with pytest.raises(UserError, match="which is never run") as caught:
+        build_student(recipe.student, 1)
+    assert name in str(caught.value)
+    assert "trust_remote_code" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "prompts"), [("cls", {}), ("lasttoken", {}), ("mean", {"query": "query: "})]
+)
+def test_what_a_model_of_two_modules_has_of_its_own_is_named(said, tmp_path, mode, prompts):
+    transformer = Transformer(str(tiny_encoder(tmp_path / "m").with_name("m-plain")))
+    modules = [transformer, Pooling(32, pooling_mode=mode)]
+    SentenceTransformer(modules=modules, prompts=prompts).save_pretrained(str(tmp_path / "two"))
+    (line,) = said(tmp_path / "two", pooling="mean")
+    assert ("'query: '" if prompts else mode.removesuffix("token")) in line

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
 from distill.evaluate.tasks.folder import LAYOUTS, fill, own_task
+from distill.inputs import looked_for
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -132,7 +133,7 @@ def _unknown(name: str, official: list[str], task_data: Path | None) -> UserErro
     if task_data is None:
         there = "no folder of tasks was given"
     elif not task_data.is_dir():
-        there = f"{task_data} does not exist"
+        there = f"{task_data} does not exist{looked_for(task_data)}"
     else:
         there = f"{task_data} holds {', '.join(folders) or 'no folder'}"
     layouts = "; ".join(layout.says for layout in LAYOUTS.values())

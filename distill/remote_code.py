@@ -1,0 +1,31 @@
+"""A model that needs code which came with it: such code is never run, and the libraries' advice to
+trust it leads nowhere here."""
+
+import json
+import re
+from pathlib import Path
+
+_ABOUT_CODE = ("trust_remote_code", "custom code")
+_CLASS = re.compile(r"module class '([\w.]+)'")
+
+
+def code_needed(folder: Path, fault: Exception) -> str | None:
+    """What to say of a library's fault that asks for a model's code to be trusted, with the class
+    or the kind of model; None for any other fault.
+
+    Args:
+        folder: where the transformer's config.json lies.
+    """
+    said = str(fault)
+    if not any(words in said for words in _ABOUT_CODE):
+        return None
+    named = _CLASS.search(said)
+    kind = named[1] if named else _model_type(folder)
+    return f"needs code that came with it ({kind}), which is never run"
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "config.json"
