@@ -254,6 +254,7 @@ def test_hub_model_that_cannot_be_reached() -> None:
     assert "folder" in fault.value.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -270,7 +271,15 @@ def test_the_hub_by_a_way_that_is_none(tmp_path: Path, name: str, value: str) ->
     left_out = {*variables, *map(str.lower, variables), "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}
     bare = {key: of for key, of in os.environ.items() if key not in left_out}
     model = ("evaluate", "nobody/no-such-model", "--tasks", "SciFact", "--out", "out")
-    data = ("corpus", "--set", "corpus.source=dataset", "--set", "corpus.dataset=nobody/nothing")
+    data = (
+        "corpus",
+        "--run",
+        "run",
+        "--set",
+        "corpus.source=dataset",
+        "--set",
+        "corpus.dataset=nobody/nothing",
+    )
     for command in (model, data):
         done = subprocess.run(
             [sys.executable, "-m", "distill.cli", *command],
