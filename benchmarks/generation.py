@@ -13,15 +13,15 @@ import os
 from pathlib import Path
 from statistics import mean
 
-from distill.evaluate.contender import open_contender
-from distill.evaluate.evaluate import score_tasks
-from distill.evaluate.tasks import load_task
+from distill.evaluate.model import open_contender
+from distill.evaluate.score import score_tasks
 from distill.generate.filters.round_trip import SeedSearch
-from distill.generate.filters.seeds import Corpus, draws_of
-from distill.pipeline import Job
+from distill.generate.filters.seed_passages import Corpus, draws_of
+from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
-from distill.run import Run, open_stage, read_json
-from distill.tables import PARSED
+from distill.store.run import Run, open_stage, read_json
+from distill.store.tables import PARSED
+from distill.tasks import load_task
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "ablations" / "generation.yaml"
 

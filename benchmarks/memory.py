@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.generate.filters import make_queries
-from distill.generate.fret import make_generations
-from distill.generate.parsed import make_parsed
+from distill.generate.passages.fret import make_generations
+from distill.generate.passages.parsed import make_parsed
 from distill.llm.protocol import LLM, Sampling, Score, ScoreRequest, Written
 from distill.recipe import Recipe
-from distill.run import Run, Shard, Stage
-from distill.tables import PASSAGES
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import PASSAGES
 
 SIZES = [10**4, 10**5, 10**6]
 WARM_UP = 512

@@ -24,16 +24,16 @@ from pathlib import Path
 import numpy as np
 from memory import WORDS, write_passages
 
+from distill.embed.encoder import Side, Vectors
+from distill.embed.wording import PLAIN
 from distill.llm.protocol import Score, ScoreRequest
 from distill.recipe import Recipe
 from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
-from distill.relabel.judge import make_judgements
-from distill.retrieve.encoder import Side, Vectors
-from distill.retrieve.wording import PLAIN
-from distill.run import Run, Shard, Stage
-from distill.tables import QUERIES
+from distill.relabel.judgements import make_judgements
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import QUERIES
 
 SIZES = [2_000, 8_000, 32_000]
 WARM_UP = 512

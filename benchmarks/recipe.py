@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from distill.recipe import load_recipe
-from distill.run import read_json
+from distill.store.run import read_json
 
 
 @click.command()

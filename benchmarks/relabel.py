@@ -19,15 +19,15 @@ from typing import Any
 
 import torch
 
-from distill.llm.transformers_engine import TransformersEngine
-from distill.prompts import Prompt, as_data, load_prompt, packaged_recipes
+from distill.embed.encoder import SentenceTransformerEncoder
+from distill.llm.judge import VERDICTS
+from distill.llm.prompts import Prompt, as_data, load_prompt, packaged_recipes
+from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Embedder, Recipe, load_recipe
-from distill.relabel.judge import make_judgements
-from distill.relabel.judges import VERDICTS
-from distill.retrieve.encoder import SentenceTransformerEncoder
-from distill.retrieve.search import ExactIndex
-from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, Table
+from distill.relabel.judgements import make_judgements
+from distill.retrieve.exact import ExactIndex
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, Table
 
 TOP_K = 20
 QUERY_WORDS = 9

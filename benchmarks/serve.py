@@ -34,15 +34,15 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import Encoding, Tokenizer
 
-from distill.corpus.jsonl import read_lines
-from distill.evaluate.tasks import load_task
+from distill.corpus.readers.jsonl import read_lines
 from distill.export.int8 import write_int8
 from distill.export.parity import refuse_int8, task_score
-from distill.models import resolve
+from distill.models.reference import resolve
+from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import load_recipe
-from distill.sentence_models import load_sentence_model
+from distill.store.tables import passage_text
 from distill.student.build import build_student
-from distill.tables import passage_text
+from distill.tasks import load_task
 
 THREADS = 2
 MAX_TOKENS = 64

@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 import yaml
 
-from distill.corpus.jsonl import read_lines
-from distill.run import read_json
-from distill.tables import PASSAGES, passage_text, read_rows
+from distill.corpus.readers.jsonl import read_lines
+from distill.store.run import read_json
+from distill.store.tables import PASSAGES, passage_text, read_rows
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TASKS = {

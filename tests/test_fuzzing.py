@@ -10,24 +10,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from distill.corpus.beir import read_beir
-from distill.corpus.documents import Columns
-from distill.corpus.jsonl import open_jsonl
+from distill.corpus.readers.beir import read_beir
+from distill.corpus.readers.jsonl import open_jsonl
+from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.estimate import Prices
-from distill.generate.brainstorm.forms import example_schema
+from distill.files.json_schema import make_validator, read_schema
+from distill.files.read import decode, parse_json
+from distill.files.read_yaml import parse_yaml
 from distill.generate.brainstorm.read import read_reply
-from distill.generate.labelled_rows import read_labelled
-from distill.generate.parse import parse
-from distill.generate.pool import load_pool
-from distill.inputs import decode, parse_json
-from distill.json_schema import make_validator, read_schema
-from distill.llm.http_scoring import graded_answer
-from distill.prompts import as_data, load_prompt
+from distill.generate.brainstorm.schemas import example_schema
+from distill.generate.labelled.rows import read_labelled
+from distill.generate.passages.few_shot import load_pool
+from distill.generate.passages.parse import parse
+from distill.llm.http.scoring import graded_answer
+from distill.llm.prompts import as_data, load_prompt
 from distill.recipe import Recipe, load_recipe
-from distill.relabel.listwise import read_order
-from distill.templates import check_template, fill_template
-from distill.yaml_inputs import parse_yaml
+from distill.relabel.rankers.listwise import read_order
+from distill.text.templates import check_template, fill_template
 
 EXAMPLES = settings(
     max_examples=200,

@@ -11,7 +11,7 @@ from distill.errors import UserError, need
 
 EXTRAS = ["faiss", "mteb", "vllm", "ray", "onnx", "onnxruntime"]
 
-INSIDE_VLLM = ["distill.llm.vllm_model", "distill.llm.vllm_scoring"]
+INSIDE_VLLM = ["distill.llm.vllm.worker", "distill.llm.vllm.scoring"]
 """What runs in vLLM's child process alone; nothing else imports it."""
 
 IMPORT_ALL = f"""

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from distill.llm import Sampling
-from distill.llm.http_engine import HTTPEngine
+from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
 
 MODEL = "stand-in"

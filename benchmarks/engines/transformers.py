@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from transformers import GenerationConfig
 
-from distill.generate.conditions import Conditions
-from distill.generate.fret import open_method
+from distill.generate.passages.conditions import Conditions
+from distill.generate.passages.fret import open_method
 from distill.llm import Sampling
-from distill.llm.refill import _HELD
-from distill.llm.transformers_engine import TransformersEngine
-from distill.prompts import packaged_recipes
+from distill.llm.prompts import packaged_recipes
+from distill.llm.transformers.continuous_batching import _HELD
+from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import load_recipe
 
 MODULES = (asyncio, logging, pathlib, statistics, subprocess, zipfile)

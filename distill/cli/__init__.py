@@ -18,8 +18,8 @@ from distill.cli.ship import export, search
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
 from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
 from distill.errors import EngineFailure, UserError
-from distill.files import explain_full_disk, explain_os_error
-from distill.interrupt import end_soon_after_sigterm
+from distill.files.atomic import explain_full_disk, explain_os_error
+from distill.runtime.interrupt import end_soon_after_sigterm
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from distill.cli.options import TaskOptions, listed, task_options
 from distill.errors import UserError
-from distill.options import TaskOptions, listed, task_options
 
 if TYPE_CHECKING:
-    from distill.evaluate.contender import Contender
-    from distill.evaluate.stored import Precision
+    from distill.evaluate.model import Contender
+    from distill.evaluate.quantize import Precision
 
 
 @click.command()
@@ -27,11 +27,11 @@ def evaluate(model: str, asked: TaskOptions) -> None:
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
-    from distill.evaluate.contender import open_any
-    from distill.evaluate.evaluate import score_tasks
+    from distill.evaluate.model import open_any
     from distill.evaluate.prompts import check_prompts
+    from distill.evaluate.score import score_tasks
     from distill.evaluate.summary import metric_label
-    from distill.evaluate.tasks import load_tasks
+    from distill.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
     contender = open_any(asked.embedder, model, asked.instructions)
@@ -86,7 +86,7 @@ def compare(
     from distill.evaluate.compare import render, sentence, student_variants
     from distill.evaluate.published import read_published
     from distill.evaluate.summary import write_summary
-    from distill.evaluate.tasks import load_tasks
+    from distill.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
     reference = read_published(published, tasks, accept_versions)
@@ -103,7 +103,7 @@ def compare(
 def _contenders(
     student: str, teacher: str, bases: tuple[str, ...], asked: TaskOptions
 ) -> "dict[str, Contender]":
-    from distill.evaluate.contender import open_any
+    from distill.evaluate.model import open_any
     from distill.evaluate.prompts import check_prompts
 
     roles = ["base", *(f"base-{n}" for n in range(2, len(bases) + 1))]

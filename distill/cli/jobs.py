@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from distill.errors import UserError
-from distill.processes import is_main
 from distill.recipe import Recipe
-from distill.run import Overwrite, Run, Stage
+from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_to
+from distill.store.run import Overwrite, Run, Stage
 
 if TYPE_CHECKING:
-    from distill.pipeline import Job
+    from distill.pipeline.job import Job
 
 
 @contextmanager
 def look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
     """A job that makes nothing anew and leaves the run's own recipe as it is."""
-    from distill.pipeline import Job
+    from distill.pipeline.job import Job
 
     with Run(folder) as run:
         yield Job(run, recipe)
@@ -31,8 +31,8 @@ def open_job(
     recipe: Recipe, folder: Path, overwrite: Overwrite, computes: bool = True
 ) -> "Iterator[Job]":
     """A job; with `computes`, one that needs the recipe's devices."""
-    from distill.pipeline import Job
-    from distill.saved import save_recipe
+    from distill.pipeline.job import Job
+    from distill.pipeline.recipe_copy import save_recipe
 
     if computes:
         check_devices(recipe)
@@ -47,8 +47,8 @@ def open_job(
 def show_whole_run(job: "Job") -> None:
     """Show beside each stage's progress where the whole run is and how long it still takes."""
     from distill.estimate.plan import plan_run
-    from distill.models import cache_folder
-    from distill.progress import follow_plan
+    from distill.models.reference import cache_folder
+    from distill.runtime.progress import follow_plan
     from distill.runtime.run_plan import add_speeds
 
     if is_main():
@@ -62,7 +62,7 @@ def check_devices(recipe: Recipe) -> None:
     Raises:
         UserError: naming the key, and the devices that are there.
     """
-    from distill.devices import check_device
+    from distill.runtime.devices import check_device
 
     llm, retriever, teacher = recipe.llm, recipe.retriever, recipe.teacher
     if llm.engine != "http":

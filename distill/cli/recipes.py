@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from distill.options import PATH
+from distill.cli.options import PATH
 
 
 @click.command()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from distill.options import PATH
+from distill.cli.options import PATH
 
 
 @click.command()
@@ -18,6 +18,6 @@ def report(folder: Path, out: Path | None) -> None:
     \b
     Example:  distill report artifacts/demo
     """
-    from distill.report.write import write_html
+    from distill.report.html import write_html
 
     click.echo(f"report: {write_html(folder, out)}")

@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 
 from distill.cli.jobs import check_devices, open_job, show_whole_run
-from distill.options import PATH, recipe_options
+from distill.cli.options import PATH, recipe_options
 from distill.recipe import Recipe, dump_recipe
-from distill.run import Overwrite
+from distill.store.run import Overwrite
 
 
 @click.command()
@@ -26,8 +26,8 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
         return
     from distill.evaluate.compare import render, sentence
     from distill.evaluate.summary import read_summary
-    from distill.report.text import write_report
-    from distill.report.write import write_html
+    from distill.report.html import write_html
+    from distill.report.markdown.report import write_report
 
     with open_job(recipe, folder, overwrite) as job:
         show_whole_run(job)
@@ -53,8 +53,8 @@ def ablate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     \b
     Example:  distill ablate recipes/ablations/table3.yaml
     """
-    from distill.ablate import ablate as compare_arms
-    from distill.ablate import render, write_ablation
+    from distill.pipeline.ablation import ablate as compare_arms
+    from distill.pipeline.ablation import render, write_ablation
 
     check_devices(recipe)
     arms = compare_arms(folder, recipe)
@@ -80,7 +80,7 @@ def inspect(folder: Path, table: str | None, query_id: str | None, rows: int, sk
     distill inspect artifacts/demo queries/dropped      what a stage left out, and why
     distill inspect artifacts/demo --query ID           candidates, scores, what was chosen
     """
-    from distill.inspect import show_query, show_rows, show_run
+    from distill.inspect.tables import show_query, show_rows, show_run
 
     console = Console()
     if query_id is not None:
@@ -94,6 +94,6 @@ def inspect(folder: Path, table: str | None, query_id: str | None, rows: int, sk
 @click.command()
 def doctor() -> None:
     """Say what is installed, which engines and devices can be used, and what to install."""
-    from distill.doctor import render, report
+    from distill.inspect.doctor import render, report
 
     Console().print(render(report()))

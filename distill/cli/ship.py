@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from distill.options import PATH, TEXT
+from distill.cli.options import PATH, TEXT
 
 
 @click.command()
@@ -74,6 +74,6 @@ def search(run: Path, query: str, k: int) -> None:
     \b
     Example:  distill search artifacts/demo "how do I transpose a matrix"
     """
-    from distill.search_run import render, search_run
+    from distill.inspect.search import render, search_run
 
     Console().print(render(search_run(run, query, k)))

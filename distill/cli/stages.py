@@ -7,10 +7,10 @@ import click
 from rich.console import Console
 
 from distill.cli.jobs import done, look, open_job, passages_of
-from distill.options import estimate_options, recipe_options
-from distill.processes import is_main
+from distill.cli.options import estimate_options, recipe_options
 from distill.recipe import Recipe
-from distill.run import Overwrite
+from distill.runtime.processes import is_main
+from distill.store.run import Overwrite
 
 
 def _print_estimate(
@@ -75,7 +75,7 @@ def generate(
         _print_estimate(recipe, folder, sample, prices_file)
         return
     if row is not None:
-        from distill.generate.show import show_prompt
+        from distill.generate.show_prompt import show_prompt
 
         with look(recipe, folder) as job:
             show_prompt(job.run, recipe, job.corpus().passages, row, Console())

@@ -4,7 +4,7 @@ import logging
 
 import click
 
-from distill.progress import show_progress
+from distill.runtime.progress import show_progress
 from distill.runtime.run_log import show_in_terminal
 
 

@@ -1,7 +1,7 @@
 """What a recipe will take of tokens, time and money: `distill estimate`."""
 
+from distill.estimate.amounts import Amount, Estimate, Line
 from distill.estimate.estimate import estimate
-from distill.estimate.figures import Amount, Estimate, Line
 from distill.estimate.prices import Prices
 from distill.estimate.render import as_json, render
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 
-from distill.corpus.stage import make_held_out, make_passages
+from distill.corpus.passages import make_held_out, make_passages
 from distill.errors import UserError
-from distill.estimate.figures import Estimate
-from distill.estimate.generation import example_lines, passage_lines, query_lines
-from distill.estimate.given import Given
+from distill.estimate.amounts import Estimate
+from distill.estimate.context import Given
+from distill.estimate.generate import example_lines, passage_lines, query_lines
 from distill.estimate.measure import Embedding, spread, texts_to_embed
 from distill.estimate.prices import Prices
-from distill.estimate.relabelling import earlier_rounds, relabelling_lines
-from distill.estimate.training import evaluation_lines, training_lines
+from distill.estimate.relabel import earlier_rounds, relabelling_lines
+from distill.estimate.train import evaluation_lines, training_lines
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.run import Run, Stage
-from distill.tables import PASSAGES, Reader, passage_text
+from distill.store.run import Run, Stage
+from distill.store.tables import PASSAGES, Reader, passage_text
 
 
 def estimate(

@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 
 from distill.errors import UserError
-from distill.estimate.figures import NOTHING, Amount, exactly
-from distill.estimate.given import Given
+from distill.estimate.amounts import NOTHING, Amount, exactly
+from distill.estimate.context import Given
 from distill.estimate.measure import Clock, Each, Sample, counted
-from distill.generate.fret import open_method
+from distill.generate.passages.fret import open_method
 from distill.llm.form import in_chat_form
-from distill.prompts import as_data, load_prompt
-from distill.relabel.judges import GRADES, VERDICTS
-from distill.relabel.listwise import judge_listwise, windows
-from distill.relabel.rankings import Name, open_ranking
-from distill.tables import passage_text
+from distill.llm.judge import GRADES, VERDICTS
+from distill.llm.prompts import as_data, load_prompt
+from distill.relabel.rankers.listwise import judge_listwise, windows
+from distill.relabel.rankers.open import Name, open_ranking
+from distill.store.tables import passage_text
 
 _FIRST_WORDS = 10
 """Of a passage, in the place of a query where none was written."""

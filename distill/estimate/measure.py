@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from distill.corpus.split import tokens as count_tokens
+from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
-from distill.estimate.figures import NOTHING, UNKNOWN, Amount, exactly
-from distill.generate.fret import Asked, Method, Plan, draw_seed
+from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, exactly
+from distill.generate.passages.fret import Asked, Method, Plan, draw_seed
 from distill.llm.form import in_chat_form
 from distill.llm.protocol import LLM, Written
 from distill.recipe import Embedder, Recipe
-from distill.retrieve.encoder import SentenceTransformerEncoder
 
 T = TypeVar("T")
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
+from distill.estimate.amounts import Line
 from distill.estimate.estimate import estimate
-from distill.estimate.figures import Line
 from distill.llm.protocol import LLM
-from distill.models import cache_folder
+from distill.models.reference import cache_folder
 from distill.recipe import Recipe
-from distill.run import Run
 from distill.runtime.run_plan import PlannedStage, RunPlan, read_speeds
+from distill.store.run import Run
 
 _LABELS = {"student": "train", "teacher vectors": "teacher's"}
 """How the bars of these stages are called, or begin."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from distill.errors import UserError
-from distill.estimate.figures import Amount
-from distill.inputs import read_text
+from distill.estimate.amounts import Amount
+from distill.files.read import read_text
+from distill.files.read_yaml import parse_yaml
 from distill.recipe.explain import Written, explain_faults
-from distill.recipe.section import Section
-from distill.yaml_inputs import parse_yaml
+from distill.recipe.sections.section import Section
 
 _FORM = "write `currency: USD` and, below `models:`, `MODEL: {input: 0.15, output: 0.60}`"
 

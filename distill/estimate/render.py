@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from distill.estimate.figures import NOTHING, Amount, Estimate, Line, count, say
-from distill.progress import duration
+from distill.estimate.amounts import NOTHING, Amount, Estimate, Line, count, say
+from distill.runtime.progress import duration
 
 
 def render(estimate: Estimate) -> RenderableType:

@@ -6,12 +6,11 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError, need
-from distill.evaluate.contender import Contender
-from distill.evaluate.evaluate import TaskScore, load_data, score_tasks
+from distill.evaluate.model import Contender
 from distill.evaluate.published import Published
-from distill.evaluate.render import render
-from distill.evaluate.significance import differences
+from distill.evaluate.score import TaskScore, load_data, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
+from distill.evaluate.statistics.significance import differences
 from distill.evaluate.summary import (
     SCHEMA,
     Differences,
@@ -22,15 +21,16 @@ from distill.evaluate.summary import (
     mean_by_category,
     pair,
 )
-from distill.evaluate.tasks import document_texts
 from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
-from distill.evaluate.verdict import sentence
-from distill.run import write_json
+from distill.report.score_tables import render
+from distill.report.verdict import sentence
+from distill.store.run import write_json
+from distill.tasks import document_texts
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-    from distill.evaluate.stored import Precision
+    from distill.evaluate.quantize import Precision
 
 __all__ = ["compare", "render", "sentence", "student_variants"]
 

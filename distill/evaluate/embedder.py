@@ -5,13 +5,13 @@ import json
 from collections.abc import Sequence
 from typing import Protocol
 
+from distill.embed.encoder import Side, Vectors
+from distill.embed.endpoint import EndpointEncoder
 from distill.recipe import Embedder as Settings
-from distill.retrieve.encoder import Side, Vectors
-from distill.retrieve.endpoint import EndpointEncoder
 
 
 class Embedder(Protocol):
-    """`distill.retrieve.local.LocalEmbedder` is one."""
+    """`distill.embed.local.LocalEmbedder` is one."""
 
     dimensions: int
 

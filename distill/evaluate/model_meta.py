@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import need
-from distill.sentence_models import text_transformer
+from distill.models.sentence_transformer import text_transformer
 
 if TYPE_CHECKING:
     from mteb.models import ModelMeta
 
-    from distill.evaluate.contender import Contender
+    from distill.evaluate.model import Contender
 
 
 def model_meta(contender: "Contender") -> "ModelMeta":

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.errors import UserError, need
-from distill.recipe.embedder import OWN_WORDS, Embedder
-from distill.retrieve.open_model import OpenModel, carried_prompts
-from distill.retrieve.wording import (
+from distill.embed.open_model import OpenModel, carried_prompts
+from distill.embed.wording import (
     PLAIN,
     PROMPT_NAMES,
     Side,
@@ -18,13 +16,15 @@ from distill.retrieve.wording import (
     carried_template,
     escaped,
 )
-from distill.run import fingerprint, read_json
-from distill.text_format import QUERY_TEMPLATE
+from distill.errors import UserError, need
+from distill.recipe.sections.embedder import OWN_WORDS, Embedder
+from distill.store.run import fingerprint, read_json
+from distill.text.format import QUERY_TEMPLATE
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    from distill.evaluate.contender import Contender
+    from distill.evaluate.model import Contender
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.errors import UserError, need
-from distill.evaluate.evaluate import TaskScore
-from distill.inputs import describe, expect, parse_json, read_json_file, read_text
+from distill.evaluate.score import TaskScore
+from distill.files.read import describe, expect, parse_json, read_json_file, read_text
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare, student_variants
-from distill.evaluate.contenders import open_contenders
-from distill.evaluate.evaluate import task_mark
 from distill.evaluate.published import Published, read_published
+from distill.evaluate.run_models import open_contenders
+from distill.evaluate.score import task_mark
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
-from distill.evaluate.tasks import load_task, load_tasks
 from distill.generate.filters.unlabelled import unlabelled_overlap
-from distill.progress import planned_stage
 from distill.recipe import Recipe, Teacher
-from distill.run import Run, Stage
+from distill.runtime.progress import planned_stage
+from distill.store.run import Run, Stage
+from distill.tasks import load_task, load_tasks
 from distill.teacher.vectors import is_told_tasks, teacher_identity
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from statistics import mean
 from typing import TypedDict
 
 from distill.errors import UserError
-from distill.run import open_stage, read_json
-from distill.tables import commit_bytes
+from distill.store.run import open_stage, read_json
+from distill.store.tables import commit_bytes
 
 SCHEMA = 2
 

@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from distill.errors import UserError
-from distill.evaluate.contender import Contender
-from distill.evaluate.stored import Form, Precision
+from distill.evaluate.model import Contender
+from distill.evaluate.quantize import Form, Precision
 
 
 def variants_of(

@@ -9,7 +9,9 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.evaluate.summary import Summary, current_summary, metric_label
-from distill.export.facts import (
+from distill.export.model_source import Source
+from distill.export.parity import Parity
+from distill.export.provenance import (
     hub_id,
     ingredients,
     licence,
@@ -17,14 +19,12 @@ from distill.export.facts import (
     short,
     training,
 )
-from distill.export.parity import Parity
 from distill.export.snippets import (
     max_tokens,
     with_onnxruntime,
     with_sentence_transformers,
     with_transformers,
 )
-from distill.export.source import Source
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
-from distill.evaluate.tasks import load_task
 from distill.export.card import Card, File
 from distill.export.graph import check_exportable, open_graph, write_graph
 from distill.export.int8 import write_int8
+from distill.export.model_source import Source, load_source, open_source
 from distill.export.parity import (
     Texts,
     compare_vectors,
@@ -22,9 +22,9 @@ from distill.export.parity import (
     refuse_int8,
     sample_texts,
 )
-from distill.export.source import Source, load_source, open_source
-from distill.sentence_models import load_sentence_model
-from distill.tables import commit_bytes
+from distill.models.sentence_transformer import load_sentence_model
+from distill.store.tables import commit_bytes
+from distill.tasks import load_task
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

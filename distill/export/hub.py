@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, get_token
 
 from distill.errors import UserError
-from distill.http_connect import check_environment
+from distill.remote.connect import check_environment
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from distill.embed.encoder import Side, Vectors
 from distill.errors import UserError, need
-from distill.evaluate.evaluate import load_data, same_draws
-from distill.export.source import Source
-from distill.retrieve.encoder import Side, Vectors
-from distill.tables import PASSAGES, QUERIES, passage_text, read_rows
+from distill.evaluate.score import load_data, same_draws
+from distill.export.model_source import Source
+from distill.store.tables import PASSAGES, QUERIES, passage_text, read_rows
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -28,8 +28,8 @@ def with_sentence_transformers(model: SentenceTransformer, name: str) -> str:
     foreign = any(not type(m).__module__.startswith("sentence_transformers.") for m in model)
     # distill's own module is loaded by distill: no reader is asked to trust the code of a folder.
     loaded = (
-        "from distill.models import resolve\n"
-        "from distill.sentence_models import load_sentence_model\n\n"
+        "from distill.models.reference import resolve\n"
+        "from distill.models.sentence_transformer import load_sentence_model\n\n"
         f'model = load_sentence_model(resolve("{name}"))\n'
         if foreign
         else "from sentence_transformers import SentenceTransformer\n\n"

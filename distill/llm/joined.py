@@ -2,12 +2,12 @@
 
 from functools import lru_cache
 
-from distill.devices import best_device, torch_dtype
-from distill.llm.encode import Encoder
-from distill.llm.loading import load_tokenizer
-from distill.prompts import CONTINUATION, Prompt
+from distill.llm.prompts import CONTINUATION, Prompt
+from distill.llm.tokenization import Encoder
+from distill.models.causal_lm import model_folder
+from distill.models.loading import load_tokenizer
 from distill.recipe import LanguageModel
-from distill.safetensors_folder import model_folder
+from distill.runtime.devices import best_device, torch_dtype
 
 
 def joined_if_needed(settings: LanguageModel, prompt: Prompt) -> dict[str, object]:

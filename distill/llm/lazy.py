@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from distill.devices import free_memory
 from distill.llm.protocol import LLM
 from distill.recipe import Retriever
+from distill.runtime.devices import free_memory
 
 
 class LazyLLM:

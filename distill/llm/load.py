@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from distill.devices import best_device
 from distill.llm.protocol import LLM
-from distill.local_name import name_model
-from distill.models import revision
+from distill.models.local_name import name_model
+from distill.models.reference import revision
 from distill.recipe import LanguageModel
+from distill.runtime.devices import best_device
 
 
 def identity(settings: LanguageModel) -> dict[str, str]:
@@ -51,14 +51,14 @@ def load_llm(settings: LanguageModel, requests: Path) -> LLM:
         UserError: if the engine is not installed, or the model cannot be had.
     """
     if settings.engine == "vllm":
-        from distill.llm.vllm_engine import VLLMEngine
+        from distill.llm.vllm.engine import VLLMEngine
 
         return VLLMEngine(settings)
     if settings.engine == "http":
-        from distill.llm.http_engine import HTTPEngine
+        from distill.llm.http.engine import HTTPEngine
 
         return HTTPEngine(settings, requests)
-    from distill.llm.transformers_engine import TransformersEngine
+    from distill.llm.transformers.engine import TransformersEngine
 
     return TransformersEngine(
         settings.model, settings.dtype, settings.device, settings.batch_tokens

@@ -1,10 +1,11 @@
 """A run as typed, validated YAML: one file a group of sections, `load` puts them together."""
 
-from distill.recipe.ablation import Ablation
-from distill.recipe.bm25 import BM25
-from distill.recipe.data import Corpus, Evaluate
-from distill.recipe.embedder import ALL_TOKENS, Dtype, Embedder
-from distill.recipe.generate import (
+from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
+from distill.recipe.sections.ablation import Ablation
+from distill.recipe.sections.bm25 import BM25
+from distill.recipe.sections.data import Corpus, Evaluate
+from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, Embedder
+from distill.recipe.sections.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
     Custom,
@@ -15,15 +16,14 @@ from distill.recipe.generate import (
     Method,
     TaskType,
 )
-from distill.recipe.llm import DType, Engine, LanguageModel
-from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
-from distill.recipe.objective import KL, Align, InfoNCE, MarginMSE, Objective
-from distill.recipe.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
-from distill.recipe.retriever import Retriever, Source
-from distill.recipe.served import Served
-from distill.recipe.student import Latent, Lora, Student
-from distill.recipe.teacher import Teacher
-from distill.recipe.train import Train
+from distill.recipe.sections.llm import DType, Engine, LanguageModel
+from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
+from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
+from distill.recipe.sections.retriever import Retriever, Source
+from distill.recipe.sections.served import Served
+from distill.recipe.sections.student import Latent, Lora, Student
+from distill.recipe.sections.teacher import Teacher
+from distill.recipe.sections.train import Train
 
 __all__ = [
     "ALL_TASK_TYPES",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from distill.yaml_inputs import find_in_yaml
+from distill.files.read_yaml import find_in_yaml
 
 _MOST = 8
 """Faults that are told at once."""

@@ -11,20 +11,20 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from distill.errors import UserError
-from distill.inputs import check_value, describe, read_text
-from distill.recipe.ablation import Ablation
-from distill.recipe.data import Corpus, Evaluate
+from distill.files.read import check_value, describe, read_text
+from distill.files.read_yaml import parse_yaml
 from distill.recipe.explain import Written, explain_faults
-from distill.recipe.generate import Generate
-from distill.recipe.llm import LanguageModel
-from distill.recipe.objective import RANKER_OF, SoftScores
-from distill.recipe.relabel import Relabel
-from distill.recipe.retriever import Retriever
-from distill.recipe.section import Section, Seed
-from distill.recipe.student import Student
-from distill.recipe.teacher import Teacher
-from distill.recipe.train import Train
-from distill.yaml_inputs import parse_yaml
+from distill.recipe.sections.ablation import Ablation
+from distill.recipe.sections.data import Corpus, Evaluate
+from distill.recipe.sections.generate import Generate
+from distill.recipe.sections.llm import LanguageModel
+from distill.recipe.sections.objective import RANKER_OF, SoftScores
+from distill.recipe.sections.relabel import Relabel
+from distill.recipe.sections.retriever import Retriever
+from distill.recipe.sections.section import Section, Seed
+from distill.recipe.sections.student import Student
+from distill.recipe.sections.teacher import Teacher
+from distill.recipe.sections.train import Train
 
 
 class Recipe(Section):

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.files import commit_bytes
-from distill.inputs import read_text
-from distill.prompts import packaged_recipes
+from distill.files.atomic import commit_bytes
+from distill.files.read import read_text
+from distill.llm.prompts import packaged_recipes
 
 _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from distill.relabel.blocks import texts_of
+from distill.relabel.by_passage import texts_of
 
 
 class CandidateTexts:

@@ -5,13 +5,13 @@ it."""
 import logging
 from collections import Counter
 
+from distill.embed.encoder import Encoder
 from distill.recipe import Recipe
-from distill.retrieve.corpus import identity, passage_ids
-from distill.retrieve.encoder import Encoder
-from distill.retrieve.finder import Finder
+from distill.retrieve.corpus_index import identity, passage_ids
+from distill.retrieve.retriever import Finder
 from distill.retrieve.terms import terms_in
-from distill.run import Run, Shard, Stage
-from distill.tables import CANDIDATES, QUERIES, Reader, Row
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 
 _log = logging.getLogger(__name__)
 _NOTHING = "nothing retrieved"

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from distill.recipe import Recipe
-from distill.relabel.blocks import Layout
+from distill.relabel.by_passage import Layout
 from distill.relabel.fuse import JudgementsOfShard, by_query, label
-from distill.run import Run, Shard, Stage
-from distill.shards import shards
-from distill.tables import CANDIDATES, QUERIES, Reader, read_shard
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
 
 
 def make_survivors(

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.recipe import Recipe, Relabel
-from distill.relabel.blocks import texts_of
+from distill.relabel.by_passage import texts_of
 from distill.relabel.candidate_texts import CandidateTexts
-from distill.relabel.figures import Judged, Tally, score_edges
 from distill.relabel.fuse import by_query
 from distill.relabel.negatives import draw_negatives, negative_pool, relevance_column
-from distill.run import Run, Shard, Stage, write_json
-from distill.shards import shards
-from distill.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
+from distill.relabel.statistics import Judged, Tally, score_edges
+from distill.store.run import Run, Shard, Stage, write_json
+from distill.store.shards import shards
+from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
 
 CHANGES_FILE = "changes.json"
 """In the stage's bookkeeping: some changes of positive, for the report."""

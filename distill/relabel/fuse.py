@@ -4,10 +4,10 @@ k = 0 and w = 1, where the first place counts most; Cormack et al. (2009) use k 
 from collections.abc import Mapping, Sequence
 
 from distill.recipe import JUDGES, Ranker, Recipe, Relabel
-from distill.relabel.blocks import Layout
-from distill.run import Run, Shard, Stage
-from distill.shards import shards
-from distill.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
+from distill.relabel.by_passage import Layout
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
 
 Scores = dict[tuple[str, str], float]
 """Of (query id, passage id)."""

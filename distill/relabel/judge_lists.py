@@ -8,20 +8,20 @@ from functools import partial
 from pathlib import Path
 
 from distill.llm.form import in_chat_form
+from distill.llm.judge import Judged, Requests
+from distill.llm.prompts import as_data, load_prompt
 from distill.llm.protocol import LLM
-from distill.prompts import as_data, load_prompt
 from distill.recipe import Recipe
-from distill.relabel.blocks import Pair
+from distill.relabel.by_passage import Pair
 from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import by_query
-from distill.relabel.judge import judgement_row
-from distill.relabel.judged import JudgedPairs, Judgement, Place, judgement_key
-from distill.relabel.judges import Judged, Requests
-from distill.relabel.listwise import judge_listwise
-from distill.relabel.rankings import fingerprinted
-from distill.run import Run, Shard, Stage
-from distill.shards import shards
-from distill.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
+from distill.relabel.judgements import judgement_row
+from distill.relabel.rankers.listwise import judge_listwise
+from distill.relabel.rankers.open import fingerprinted
+from distill.store.judgement_cache import JudgedPairs, Judgement, Place, judgement_key
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 
 
 def make_list_judgements(

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from distill.recipe import Relabel
-from distill.relabel.near_duplicates import Originals
-from distill.tables import Row
+from distill.store.tables import Row
+from distill.text.near_duplicates import Originals
 
 SEED_TWIN = "near-duplicates of the seed left out"
 POSITIVE_TWIN = "near-duplicates of a positive left out"

@@ -10,14 +10,14 @@ from pathlib import Path
 import bm25s
 import numpy as np
 
-from distill.checksums import discard_if_damaged, write_checksums
-from distill.progress import Progress
+from distill.embed.encoder import Vectors
+from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
-from distill.retrieve.corpus import Texts
-from distill.retrieve.encoder import Vectors
-from distill.retrieve.search import NOTHING, Rows
+from distill.retrieve.corpus_index import Texts
+from distill.retrieve.exact import NOTHING, Rows
 from distill.retrieve.terms import TERMS_RULE, Terms, terms_in
-from distill.run import Run, Stage, fingerprint
+from distill.runtime.progress import Progress
+from distill.store.run import Run, Stage, fingerprint
 
 
 class BM25Index:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from distill.checksums import find_damage_beside, measure_file
+from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
-from distill.files import write_json
+from distill.files.atomic import write_json
+from distill.files.checksums import find_damage_beside, measure_file
 from distill.recipe import Retriever
-from distill.retrieve.encoder import Vectors
-from distill.retrieve.search import (
+from distill.retrieve.exact import (
     NOTHING,
     ExactIndex,
     Rows,
@@ -23,7 +23,7 @@ from distill.retrieve.search import (
     certain_top_k,
     rescore,
 )
-from distill.run import fingerprint
+from distill.store.run import fingerprint
 
 _BLOCK = 65_536
 _SAMPLE = 64

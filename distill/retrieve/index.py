@@ -1,7 +1,9 @@
 """The recipe's index, over vectors in their store; and how much of exact search it finds."""
 
+from distill.embed.encoder import Vectors
+from distill.embed.vector_store import VectorStore
 from distill.recipe import Retriever
-from distill.retrieve.encoder import Vectors
+from distill.retrieve.exact import NOTHING, ExactIndex, Index
 from distill.retrieve.faiss_index import (
     ApproximateIndex,
     FaissFlatGpuIndex,
@@ -11,8 +13,6 @@ from distill.retrieve.faiss_index import (
     part_bounds,
     set_effort,
 )
-from distill.retrieve.search import NOTHING, ExactIndex, Index
-from distill.retrieve.vectors import VectorStore
 
 EXACT_KINDS = ("exact", "faiss-flat")
 """Whose results are equal, so that it is no matter for a fingerprint which of them it is."""

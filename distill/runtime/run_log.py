@@ -21,7 +21,7 @@ from typing import Any
 from distill import __version__
 from distill.errors import EngineFailure, UserError
 
-_logger = logging.getLogger("distill.run")
+_logger = logging.getLogger("distill.store.run")
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
 _SHORTEST_SECRET = 8
 """Characters. A shorter value is likely to be an ordinary word, and would be cut out of texts."""

@@ -64,7 +64,7 @@ class RunPlan:
         Args:
             whole_stage: whether that work is all of its stage.
         """
-        from distill.progress import duration
+        from distill.runtime.progress import duration
 
         later = [self._seconds(stage) for stage in self.stages[self._next :]]
         known = seconds_of_this + sum(seconds for seconds in later if seconds is not None)
@@ -117,7 +117,7 @@ def read_speeds(cache: Path) -> dict[str, float]:
 def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
     """Add speeds to those measured before. A cache that cannot be written is left as it is."""
     from distill.errors import UserError
-    from distill.tables import commit_bytes
+    from distill.store.tables import commit_bytes
 
     merged = {**read_speeds(cache), **speeds}
     try:

@@ -13,10 +13,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from distill.attention import sees_later_tokens
 from distill.errors import UserError
+from distill.models.bidirectional import sees_later_tokens
 from distill.recipe import Student
-from distill.student.encoder import text_tokenizer
+from distill.student.base_model import text_tokenizer
 
 
 def is_decoder(config: PretrainedConfig) -> bool:

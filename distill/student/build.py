@@ -11,24 +11,24 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import nn
 
 from distill.errors import UserError
-from distill.local_name import name_model
-from distill.models import revision
+from distill.models.local_name import name_model
+from distill.models.reference import revision
+from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student
-from distill.run import Run, Stage
-from distill.sentence_models import load_sentence_model
-from distill.student.bidirectional import check_attention, set_attention
-from distill.student.encoder import (
+from distill.store.run import Run, Stage
+from distill.store.tables import PASSAGES, read_rows
+from distill.student.base_model import (
     first_transformer,
     load_encoder,
     read_config,
     text_tokenizer,
 )
-from distill.student.folder import alike, move_into_place, write_beside
+from distill.student.bidirectional import check_attention, set_attention
 from distill.student.layers import check_layers, resize_layers
 from distill.student.left_out import say_what_is_left_out
 from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
+from distill.student.saving import alike, move_into_place, write_beside
 from distill.student.vocabulary import prune_vocabulary
-from distill.tables import PASSAGES, read_rows
 
 
 def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage:

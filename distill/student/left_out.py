@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-from distill.models import resolve
+from distill.models.latent_attention import LatentAttention
+from distill.models.reference import resolve
 from distill.recipe import Student
-from distill.student.latent_attention import LatentAttention
 
 _logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from distill.errors import UserError
-from distill.recipe.student import Lora
-from distill.student.encoder import first_transformer
+from distill.recipe.sections.student import Lora
+from distill.student.base_model import first_transformer
 
 
 def add_lora(

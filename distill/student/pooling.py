@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedTokenizerBase
 
-from distill.end_of_sequence import append_eos
 from distill.errors import UserError
+from distill.models.end_of_sequence import append_eos
+from distill.models.latent_attention import LatentAttention
 from distill.recipe import Student
-from distill.student.latent_attention import LatentAttention
 
 _MODES = {"mean": "mean", "latent": "mean", "last": "lasttoken", "cls": "cls"}
 

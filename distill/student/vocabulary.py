@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.errors import UserError
-from distill.student.encoder import reload_transformer, text_tokenizer
+from distill.student.base_model import reload_transformer, text_tokenizer
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BATCH = 1000

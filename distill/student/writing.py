@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from distill.recipe import Student
-from distill.tables import Row, passage_text
-from distill.text_format import Written
+from distill.store.tables import Row, passage_text
+from distill.text.format import Written
 
 
 class Writer:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distill.embed.encoder import Side
+from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.retrieve.encoder import Side
-from distill.retrieve.vectors import embed
-from distill.run import Run, Shard, Stage
-from distill.shards import shards
-from distill.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
 from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
 from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
 

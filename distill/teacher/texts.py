@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.tables import EXAMPLES, Row, read_shard
+from distill.store.tables import EXAMPLES, Row, read_shard
 
 Digests = NDArray[np.uint64]
 TextsOf = Callable[[Sequence[Row]], list[str]]

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.models import resolve
+from distill.embed.encoder import Encoder, Side, Vectors
+from distill.embed.open_embedder import embedder_identity, open_embedder
+from distill.embed.published import published_as
+from distill.embed.vector_store import VectorStore, embed
+from distill.embed.wording import Wording, carried_template
+from distill.models.reference import resolve
+from distill.models.sentence_transformer import read_prompts
 from distill.recipe import Recipe, Teacher
-from distill.recipe.embedder import OWN_WORDS
-from distill.retrieve.embedders import embedder_identity, open_embedder
-from distill.retrieve.encoder import Encoder, Side, Vectors
-from distill.retrieve.published import published_as
-from distill.retrieve.vectors import VectorStore, embed
-from distill.retrieve.wording import Wording, carried_template
-from distill.run import Run
-from distill.sentence_models import read_prompts
+from distill.recipe.sections.embedder import OWN_WORDS
+from distill.store.run import Run
 
 
 def teacher_vectors(

@@ -24,6 +24,6 @@ def settings():
 @pytest.fixture(scope="session")
 def plain():
     """The same model on the transformers engine, in the same precision."""
-    from distill.llm.transformers_engine import TransformersEngine
+    from distill.llm.transformers.engine import TransformersEngine
 
     return TransformersEngine(SMOLLM2, "float32", "cpu")

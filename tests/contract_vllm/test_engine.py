@@ -23,7 +23,7 @@ from contract_vllm.prompts import (
 
 from distill.errors import UserError
 from distill.llm import Sampling, ScoreRequest
-from distill.llm.vllm_engine import VLLMEngine
+from distill.llm.vllm.engine import VLLMEngine
 
 pytestmark = needs_vllm
 GREEDY = Sampling(max_new_tokens=16, stop=("\n",))
@@ -141,7 +141,7 @@ def test_nothing_of_vllm_outlives_a_parent_that_is_killed():
         [
             sys.executable,
             "-c",
-            "from distill.llm.vllm_process import CopyProcess\n"
+            "from distill.llm.vllm.process import CopyProcess\n"
             "copy = CopyProcess('a model', {'model': 'nowhere'}, None)\n"
             "print(copy._process.pid, flush=True)\n"
             "copy.answer()",
@@ -165,7 +165,7 @@ def test_nothing_of_vllm_outlives_a_parent_that_is_killed():
 def test_rows_alone_are_asked_for_only_where_the_cache_cannot_reach():
     """vLLM's V2 model runner (GPUs) gives no row at all if the cache holds the first one asked for;
     and the rows must be those of the tokens that no earlier continuation has."""
-    from distill.llm.vllm_scoring import ROWS, _first_row, _pairs
+    from distill.llm.vllm.scoring import ROWS, _first_row, _pairs
 
     block = 8
     several = [[1, 2, 3], [1, 2, 4, 5, 6, 7, 8, 9, 1, 2], [3], [1, 2, 4], [1, 2, 4, 5]]

@@ -34,7 +34,7 @@ SEEDS = [3, 1, 2]
 def server(tmp_path_factory):
     import torch
 
-    from distill.safetensors_folder import model_folder
+    from distill.models.causal_lm import model_folder
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -82,7 +82,7 @@ def _wait(url, process, log):
 
 
 def open_engine(url, cache):
-    from distill.llm.http_engine import HTTPEngine
+    from distill.llm.http.engine import HTTPEngine
 
     settings = LanguageModel(engine="http", model="smollm2", base_url=url, retries=0)
     return HTTPEngine(settings, cache)

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from servers import MODEL, serving
-from tiny import TEXTS
+from helpers.fake_server import MODEL, serving
+from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.estimate import Amount, Estimate, Line, Prices, estimate
-from distill.generate.fret import make_generations
+from distill.generate.passages.fret import make_generations
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Written
-from distill.pipeline import Job
+from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
-from distill.relabel.listwise import windows
-from distill.run import Run, read_json
+from distill.relabel.rankers.listwise import windows
+from distill.store.run import Run, read_json
 
 KEPT = ["generate.filters={decontaminate: false}"]
 """The tiny corpus holds the tiny task's queries."""

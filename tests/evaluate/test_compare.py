@@ -4,14 +4,14 @@ import copy
 import json
 
 import pytest
-from tiny import TEXTS
+from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare, student_variants
-from distill.evaluate.contender import open_contender
+from distill.evaluate.model import open_contender
 from distill.evaluate.published import Published
-from distill.evaluate.tasks import load_task
 from distill.evaluate.variants import ASYMMETRIC
+from distill.tasks import load_task
 
 pytest.importorskip("mteb")
 

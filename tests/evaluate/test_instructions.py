@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 import pytest
-from tiny import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.contender import as_mteb_model, open_any, open_contender
-from distill.evaluate.contenders import open_contenders
+from distill.evaluate.model import as_mteb_model, open_any, open_contender
 from distill.evaluate.prompts import check_prompts
-from distill.evaluate.tasks import load_task
+from distill.evaluate.run_models import open_contenders
+from distill.inspect.search import _Asked
 from distill.recipe import Embedder, Recipe
-from distill.run import Run
-from distill.search_run import _Asked
+from distill.store.run import Run
 from distill.student.build import build_base
+from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
 
@@ -165,7 +165,7 @@ def test_search_writes_them_so_too(base):
 
 def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, teacher_folder):
     settings = Embedder(device="cpu", max_tokens=32, query_template="do {task}: {query}")
-    from distill.retrieve.embedders import open_embedder
+    from distill.embed.open_embedder import open_embedder
 
     trained = open_embedder(settings, str(teacher_folder))
     contender = open_any(settings, str(teacher_folder))

@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from tiny import tiny_encoder
+from helpers.tiny_models import tiny_encoder
 
+from distill.embed.published import NOTHING
+from distill.embed.wording import Wording, wording_of
 from distill.errors import UserError
-from distill.evaluate.contender import open_contender
+from distill.evaluate.model import open_contender
 from distill.evaluate.prompts import Prompts, check_prompts
 from distill.recipe import Embedder
-from distill.retrieve.published import NOTHING
-from distill.retrieve.wording import Wording, wording_of
 
 mteb = pytest.importorskip("mteb")
 

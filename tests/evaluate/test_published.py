@@ -6,11 +6,11 @@ import pytest
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare
-from distill.evaluate.contender import open_contender
-from distill.evaluate.evaluate import score_tasks
+from distill.evaluate.model import open_contender
 from distill.evaluate.published import read_published
-from distill.evaluate.render import render
-from distill.evaluate.tasks import load_task
+from distill.evaluate.score import score_tasks
+from distill.report.score_tables import render
+from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from distill.evaluate.evaluate import TaskScore
-from distill.evaluate.significance import differences, seed_differences
+from distill.evaluate.score import TaskScore
+from distill.evaluate.statistics.significance import differences, seed_differences
 
 DRAW = random.Random(4)
 GOLD = [DRAW.random() for _ in range(80)]

@@ -1,8 +1,8 @@
 """Texts a second, and the time of one text."""
 
-from tiny import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.contender import open_contender
+from distill.evaluate.model import open_contender
 from distill.evaluate.speed import measure_speed
 
 

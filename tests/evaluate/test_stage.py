@@ -5,17 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import TEXTS
+from helpers.tiny_models import TEXTS
 
+from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
 from distill.evaluate import compare as compare_module
 from distill.evaluate.speed import Speed
 from distill.evaluate.stage import evaluate_run
-from distill.evaluate.tasks import load_task
 from distill.recipe import Recipe
-from distill.report.text import write_report
-from distill.retrieve.local import LocalEmbedder
-from distill.run import Run
+from distill.report.markdown.report import write_report
+from distill.store.run import Run
+from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
 
@@ -110,7 +110,7 @@ def test_stopped_before_its_end_it_keeps_the_scores(evaluated, recipe, monkeypat
         patch.setattr(compare_module, "measure_speed", stop)
         with pytest.raises(Stopped):
             evaluated(recipe)
-    monkeypatch.setattr("distill.evaluate.evaluate._compute", refuse)
+    monkeypatch.setattr("distill.evaluate.score._compute", refuse)
     assert (evaluated(recipe) / "summary.json").exists()
 
 

@@ -1,10 +1,10 @@
 """Whose verdict a run's summary is."""
 
 import pytest
-from report.made import summary
+from helpers.report_runs import summary
 
 from distill.evaluate.summary import current_summary, write_summary
-from distill.run import Run
+from distill.store.run import Run
 
 
 @pytest.fixture

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from asking import ask, scores
+from helpers.asking import ask, scores
+from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
-from tiny import TEXTS, tiny_encoder
 
+from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
-from distill.evaluate.contender import as_mteb_model, open_contender
-from distill.evaluate.evaluate import score_tasks
-from distill.evaluate.stored import Form, Storage
-from distill.evaluate.tasks import load_task
+from distill.evaluate.model import as_mteb_model, open_contender
+from distill.evaluate.quantize import Form, Storage
+from distill.evaluate.score import score_tasks
 from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
-from distill.retrieve.local import LocalEmbedder
+from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from relabel.labelled import OF_TEXTS, label, prepare, query
+from helpers.labelled import OF_TEXTS, label, prepare, query
+from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
-from tiny import TEXTS
 from torch import nn
 
 from distill.evaluate.summary import SCHEMA
-from distill.evaluate.tasks import load_task
-from distill.run import Run, write_json
+from distill.store.run import Run, write_json
+from distill.tasks import load_task
 
 PROMPTS = {"query": "tides follow: ", "document": "an owl: "}
 

@@ -7,16 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from helpers.student_bases import make_base
+from helpers.tiny_architectures import tiny_decoder
+from helpers.tiny_models import make_code_of_its_own, tiny_encoder
 from sentence_transformers import SentenceTransformer
-from student.bases import make_base
-from tiny import make_code_of_its_own, tiny_encoder
-from tiny_architectures import tiny_decoder
 
-from distill import integrity
 from distill.errors import UserError
 from distill.export.export import _beside, export_model
 from distill.export.graph import open_graph
-from distill.run import Run, read_json, write_json
+from distill.store import integrity
+from distill.store.run import Run, read_json, write_json
 
 SAVE = "\nimport numpy\nnumpy.savez('{name}.npz', queries=queries, passages=passages)\n"
 

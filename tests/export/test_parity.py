@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
-from tiny import TEXTS
 
 from distill.errors import UserError
-from distill.evaluate.tasks import load_task
 from distill.export import export, int8, parity
 from distill.export.graph import write_graph
 from distill.export.parity import (
@@ -19,6 +18,7 @@ from distill.export.parity import (
     task_score,
     with_score,
 )
+from distill.tasks import load_task
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill.generate.conditions import Conditions
-from distill.generate.fret import Plan, make_generations, open_method
-from distill.generate.parsed import make_parsed
+from distill.generate.passages.conditions import Conditions
+from distill.generate.passages.fret import Plan, make_generations, open_method
+from distill.generate.passages.parsed import make_parsed
+from distill.llm.prompts import as_data, packaged_recipes
 from distill.llm.protocol import Written
-from distill.prompts import as_data, packaged_recipes
 from distill.recipe import load_recipe
-from distill.run import Run, Shard
-from distill.tables import GENERATIONS, PARSED, PASSAGES
+from distill.store.run import Run, Shard
+from distill.store.tables import GENERATIONS, PARSED, PASSAGES
 
 HOSTILE = [
     "\n", "\r", "\u2028", "\x85", "\n\n", " ", "Passage: ", "Query: ", "Task: ", "Type: ",

@@ -12,10 +12,10 @@ from distill.errors import EngineFailure
 from distill.llm import Sampling
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
-from distill.llm.vllm_process import CopyProcess
-from distill.pipeline import Job
+from distill.llm.vllm.process import CopyProcess
+from distill.pipeline.job import Job
 from distill.recipe import Retriever, load_recipe
-from distill.run import Run
+from distill.store.run import Run
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_room_is_made_by_what_computes_here_alone(llm_folder, tmp_path):
 @pytest.mark.parametrize("rounds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch, rounds):
     """When an encoder is opened the LLM is gone, and before training everything is."""
-    from distill.retrieve import corpus
-    from distill.student import train
+    from distill.retrieve import corpus_index
+    from distill.train import stage
 
     at_opening, at_training = [], []
     other = alive()
-    open_encoder, train_student = corpus.open_embedder, train.train_student
+    open_encoder, train_student = corpus_index.open_embedder, stage.train_student
 
     def opening(*arguments):
         at_opening.append(alive() - other)
@@ -80,8 +80,8 @@ def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch, ro
         at_training.append(alive() - other)
         return train_student(*arguments)
 
-    monkeypatch.setattr(corpus, "open_embedder", opening)
-    monkeypatch.setattr(train, "train_student", training)
+    monkeypatch.setattr(corpus_index, "open_embedder", opening)
+    monkeypatch.setattr(stage, "train_student", training)
     changes = ["relabel.rounds=" + str(rounds), "generate.filters.round_trip=30"]
     recipe = load_recipe(recipe_file, changes)
     with Run(tmp_path / "run") as run:

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from generate.filters.rows import recipe
-from standin import passages_of
-from tiny import TEXTS
+from helpers.fake_llm import passages_of
+from helpers.query_rows import recipe
+from helpers.tiny_models import TEXTS
 
+from distill.embed.encoder import SentenceTransformerEncoder
 from distill.recipe import Embedder
 from distill.relabel.candidates import make_candidates
-from distill.retrieve.corpus import open_encoder
-from distill.retrieve.encoder import SentenceTransformerEncoder
-from distill.run import Run, Shard
-from distill.shards import shards
-from distill.tables import CANDIDATES, QUERIES, read_shard
+from distill.retrieve.corpus_index import open_encoder
+from distill.store.run import Run, Shard
+from distill.store.shards import shards
+from distill.store.tables import CANDIDATES, QUERIES, read_shard
 
 TASK = "Find the passage."
 ASKED = [(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]

@@ -1,15 +1,15 @@
 """A cheap first judgement, and the others of what survives it."""
 
 import pytest
-from relabel.rows import prepare
+from helpers.relabel_rows import prepare
 
-from distill.llm.transformers_engine import TransformersEngine
+from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
 from distill.relabel.cascade import make_survivors
 from distill.relabel.fuse import make_labels
-from distill.relabel.judge import make_judgements
-from distill.run import Run
-from distill.tables import CANDIDATES, LABELS
+from distill.relabel.judgements import make_judgements
+from distill.store.run import Run
+from distill.store.tables import CANDIDATES, LABELS
 
 PASSAGES = {
     "bees": "Bees dance to tell other bees where the flowers are.",

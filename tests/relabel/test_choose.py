@@ -3,15 +3,15 @@
 import random
 
 import pytest
-from relabel.labelled import OF_TEXTS, label, prepare, query, recipe
+from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
 
-from distill import integrity
 from distill.errors import UserError
 from distill.recipe import Relabel
 from distill.relabel.choose import choose, make_examples
-from distill.report.text import write_report
-from distill.run import Run, read_json, write_json
-from distill.tables import DROPPED, EXAMPLES, read_shard
+from distill.report.markdown.report import write_report
+from distill.store import integrity
+from distill.store.run import Run, read_json, write_json
+from distill.store.tables import DROPPED, EXAMPLES, read_shard
 
 
 def labels(rrf_by_id):

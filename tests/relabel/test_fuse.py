@@ -1,12 +1,12 @@
 """Ranks and their fusion."""
 
 import pytest
-from relabel.rows import candidate, prepare
+from helpers.relabel_rows import candidate, prepare
 
 from distill.recipe import Recipe, Relabel
 from distill.relabel.fuse import label, make_labels
-from distill.run import Run, Shard
-from distill.tables import JUDGEMENTS, LABELS
+from distill.store.run import Run, Shard
+from distill.store.tables import JUDGEMENTS, LABELS
 
 
 def candidates(ranks):

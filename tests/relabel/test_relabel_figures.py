@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from relabel.labelled import label, prepare, query
+from helpers.labelled import label, prepare, query
 from scipy.stats import kendalltau
 
-from distill.relabel.figures import Judged, Tally, kendall_tau, score_edges
-from distill.run import Run
+from distill.relabel.statistics import Judged, Tally, kendall_tau, score_edges
+from distill.store.run import Run
 
 RANKERS = ["ql", "retriever"]
 

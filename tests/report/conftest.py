@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from report.made import write_run
+from helpers.report_runs import write_run
 
-from distill.report.write import write_html
+from distill.report.html import write_html
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """What the plots are made of."""
 
-from report.made import gap, summary
+from helpers.report_runs import gap, summary
 
 from distill.report.plots.curves import curves
 from distill.report.plots.differences import differences

@@ -3,16 +3,16 @@
 import bm25s
 import numpy as np
 import pytest
-from standin import passages_of
-from tiny import TEXTS
+from helpers.fake_llm import passages_of
+from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.recipe import BM25
 from distill.retrieve import bm25
 from distill.retrieve.bm25 import open_bm25
-from distill.retrieve.search import NOTHING
+from distill.retrieve.exact import NOTHING
 from distill.retrieve.terms import terms
-from distill.run import Run
+from distill.store.run import Run
 
 QUERIES = ["the sea and the moon", "Copper wires", "of the", "zebra", "", "moon, MOON"]
 

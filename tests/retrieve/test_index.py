@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from retrieve.made import easy, store_of, unit
+from helpers.encoders import easy, store_of, unit
 
 from distill.errors import UserError
 from distill.recipe import Retriever
+from distill.retrieve.exact import NOTHING, ExactIndex, similarity
 from distill.retrieve.index import check_index, make_index, recall
-from distill.retrieve.search import NOTHING, ExactIndex, similarity
 
 faiss = pytest.importorskip("faiss")
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMOLLM2
+from helpers.student_bases import load, make_base, student_recipe
+from helpers.tiny_architectures import DECODERS, tiny_decoder
+from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
-from student.bases import load, make_base, student_recipe
-from tiny import TEXTS
-from tiny_architectures import DECODERS, tiny_decoder
 
-from distill.attention import sees_later_tokens
 from distill.errors import UserError
+from distill.models.bidirectional import sees_later_tokens
+from distill.student.base_model import load_encoder
 from distill.student.build import build_student
-from distill.student.encoder import load_encoder
 
 
 def base(folder: Path, encoder: Path | str, **student: object) -> SentenceTransformer:

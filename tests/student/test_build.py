@@ -5,14 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.training_by_hand import make_recipe
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
-from student.byhand import make_recipe
-from tiny import TEXTS, tiny_encoder
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from distill.errors import UserError
-from distill.run import Run
+from distill.store.run import Run
 from distill.student.build import build_base
 from distill.student.layers import resize_layers
 

@@ -1,12 +1,12 @@
 """Every kind of student, saved, has the same vectors in a process that knows nothing of distill."""
 
 import numpy as np
-from student.bases import encode_elsewhere, make_base
-from tiny import TEXTS, tiny_encoder
-from tiny_architectures import DECODERS, tiny_decoder, tiny_modernbert
+from helpers.student_bases import encode_elsewhere, make_base
+from helpers.tiny_architectures import DECODERS, tiny_decoder, tiny_modernbert
+from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.recipe.student import Lora
-from distill.sentence_models import load_sentence_model
+from distill.models.sentence_transformer import load_sentence_model
+from distill.recipe.sections.student import Lora
 from distill.student.lora import add_lora, finish_lora
 
 PROMPT = {"query_template": "Query:\n{query}", "pool_prompt": False}

@@ -3,6 +3,8 @@
 import logging
 
 import pytest
+from helpers.tiny_models import make_code_of_its_own, tiny_encoder
+from helpers.training_by_hand import make_recipe
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
     Dense,
@@ -10,11 +12,9 @@ from sentence_transformers.sentence_transformer.modules import (
     Pooling,
     Transformer,
 )
-from student.byhand import make_recipe
-from tiny import make_code_of_its_own, tiny_encoder
 
 from distill.errors import UserError
-from distill.run import Run
+from distill.store.run import Run
 from distill.student.build import build_base, build_student
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_said_of_a_language_model(said, llm_folder):
 
 @pytest.mark.bad_input("student", "a RoBERTa of few positions as encoder", "texts are cut to them")
 def test_a_student_reads_no_more_than_it_has_positions_for(tmp_path):
-    from retrieve.test_open_model import save_roberta
+    from embed.test_open_model import save_roberta
 
     folder = save_roberta(tmp_path)
     recipe = make_recipe(folder, folder, student={"encoder": str(folder), "max_tokens": 64})
@@ -75,7 +75,7 @@ def test_a_student_reads_no_more_than_it_has_positions_for(tmp_path):
 
 @pytest.mark.bad_input("student", "an encoder whose files lack a weight", "refused, named")
 def test_an_encoder_that_lacks_weights_is_refused(tmp_path):
-    from retrieve.test_open_model import lacking_a_weight
+    from embed.test_open_model import lacking_a_weight
 
     folder = tiny_encoder(tmp_path / "torn")
     lacking_a_weight(folder)
@@ -86,7 +86,7 @@ def test_an_encoder_that_lacks_weights_is_refused(tmp_path):
 
 @pytest.mark.bad_input("student", "an encoder with code of its own", "refused, never run")
 def test_an_encoder_with_code_of_its_own_is_refused(tmp_path):
-    from published import edit_json
+    from helpers.published_models import edit_json
 
     folder = tiny_encoder(tmp_path / "jina")
     edit_json(folder / "config.json", auto_map={"AutoModel": "modeling.JinaBertModel"})

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from helpers.student_bases import load, make_base
+from helpers.tiny_architectures import tiny_decoder
+from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.training_by_hand import make_recipe, train_in
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from student.bases import load, make_base
-from student.byhand import make_recipe, train_in
-from tiny import TEXTS, tiny_encoder
-from tiny_architectures import tiny_decoder
 
 from distill.errors import UserError
-from distill.recipe.student import Lora
+from distill.recipe.sections.student import Lora
 from distill.student.lora import add_lora, finish_lora
 
 LORA = Lora(rank=4, alpha=8)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMOLLM2
+from helpers.student_bases import load, make_base, student_recipe
+from helpers.tiny_architectures import DECODERS, tiny_decoder
+from helpers.tiny_models import TEXTS
 from pydantic import ValidationError
-from student.bases import load, make_base, student_recipe
-from tiny import TEXTS
-from tiny_architectures import DECODERS, tiny_decoder
 from transformers import AutoTokenizer
 
 from distill.errors import UserError
+from distill.models.causal_lm import model_folder
 from distill.recipe import load_recipe
-from distill.safetensors_folder import model_folder
 from distill.student.build import build_student, prompts_before_texts
 from distill.student.pooling import check_prompts, leave_prompts_out, prompt_length
 

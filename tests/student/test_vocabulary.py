@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MINILM
+from helpers.student_bases import load, make_base, passages, student_recipe
+from helpers.tiny_architectures import tiny_decoder, tiny_modernbert
+from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
-from student.bases import load, make_base, passages, student_recipe
-from tiny import TEXTS, tiny_encoder
-from tiny_architectures import tiny_decoder, tiny_modernbert
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from distill.errors import UserError
-from distill.run import Run, Stage
+from distill.store.run import Run, Stage
 from distill.student.build import build_base
 
 CORPUS = TEXTS[:4]

@@ -8,15 +8,15 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
-from tiny import TEXTS, tiny_encoder
 
+from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.retrieve.encoder import SentenceTransformerEncoder
-from distill.run import Run, Shard
-from distill.shards import shards
-from distill.tables import EXAMPLES, TEACHER_SCORES, read_shard
+from distill.store.run import Run, Shard
+from distill.store.shards import shards
+from distill.store.tables import EXAMPLES, TEACHER_SCORES, read_shard
 from distill.teacher import texts as distinct
 from distill.teacher.scores import make_teacher_scores
 from distill.teacher.texts import DistinctTexts, documents_of, queries_of

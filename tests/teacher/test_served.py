@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from relabel.labelled import OF_TEXTS, label, prepare, query
+from helpers.fake_server import MODEL, serving, status
+from helpers.labelled import OF_TEXTS, label, prepare, query
+from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
-from servers import MODEL, serving, status
-from tiny import TEXTS, tiny_encoder
 
 from distill.cli import cli
 from distill.errors import UserError
-from distill.evaluate.contender import as_mteb_model, open_contender, open_endpoint
-from distill.evaluate.contenders import open_contenders
+from distill.evaluate.model import as_mteb_model, open_contender, open_endpoint
+from distill.evaluate.run_models import open_contenders
 from distill.evaluate.variants import asymmetric
-from distill.export.facts import NOT_STATED, ingredients
+from distill.export.provenance import NOT_STATED, ingredients
+from distill.inspect.search import search_run
 from distill.recipe import Embedder, Recipe, Teacher
-from distill.run import Run
-from distill.search_run import search_run
+from distill.store.run import Run
 from distill.teacher.vectors import open_teacher, teacher_identity, teacher_vectors
 
 PROMPTS = {"query": "the sea: ", "document": "the air: "}

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from student.byhand import example_rows, make_recipe, passage_rows
+from helpers.tiny_models import TEXTS, tiny_encoder
+from helpers.training_by_hand import example_rows, make_recipe, passage_rows
 from teacher.test_scores import examples_of, flat, rows_of
-from tiny import TEXTS, tiny_encoder
 
+from distill.embed.open_embedder import open_embedder
 from distill.recipe import Recipe
-from distill.retrieve.embedders import open_embedder
-from distill.run import Run
-from distill.student.mixture import make_mixture
-from distill.student.soft_labels import Scored
+from distill.store.run import Run
 from distill.teacher.scores import make_teacher_scores
 from distill.teacher.vectors import is_told_tasks, teacher_identity, teacher_vectors
+from distill.train.data.mixture import make_mixture
+from distill.train.data.soft_labels import Scored
 
 TEMPLATE = "do {task} with: {query}"
 

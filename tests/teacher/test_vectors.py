@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tiny import TEXTS, tiny_encoder
+from helpers.tiny_models import TEXTS, tiny_encoder
 
+from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.vector_store import embed
 from distill.recipe import Embedder, Recipe
-from distill.retrieve.encoder import SentenceTransformerEncoder
-from distill.retrieve.vectors import embed
-from distill.run import Run
+from distill.store.run import Run
 from distill.teacher.vectors import TeacherRows, teacher_vectors
 
 

@@ -7,7 +7,7 @@ from distill.generate.brainstorm.writing import brainstorm_prompts
 from distill.generate.filters.decontaminate import evaluation_sets
 from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
-from distill.run import Run, Stage
+from distill.store.run import Run, Stage
 
 __all__ = ["brainstorm_prompts", "make_brainstorm"]
 

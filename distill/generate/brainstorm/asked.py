@@ -3,10 +3,10 @@
 from distill.generate.brainstorm.examples import spread
 from distill.generate.brainstorm.tasks import list_requests
 from distill.generate.brainstorm.writing import Request, load_prompts
-from distill.prompts import Prompt
+from distill.llm.prompts import Prompt
 from distill.recipe import Recipe
-from distill.run import Run, open_stage
-from distill.tables import TASKS
+from distill.store.run import Run, open_stage
+from distill.store.tables import TASKS
 
 
 def asked(run: Run, recipe: Recipe) -> list[tuple[Request, Prompt]]:

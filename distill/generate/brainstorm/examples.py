@@ -9,11 +9,11 @@ from typing import Any
 
 from distill.corpus.dedupe import Seen
 from distill.errors import UserError
-from distill.generate.brainstorm.forms import FORMS, as_text, example_schema
 from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.read import read_reply
+from distill.generate.brainstorm.schemas import FORMS, as_text, example_schema
 from distill.generate.brainstorm.writing import Request, load_prompts, write
-from distill.generate.example import (
+from distill.generate.examples import (
     contaminated,
     decontamination,
     degenerate,
@@ -21,14 +21,14 @@ from distill.generate.example import (
     refused,
 )
 from distill.generate.filters.decontaminate import RULE, Decontaminator, EvaluationSet
-from distill.generate.parse import normalise
+from distill.generate.passages.parse import normalise
 from distill.llm.load import identity
+from distill.llm.prompts import Prompt, as_data
 from distill.llm.protocol import LLM, Sampling
-from distill.prompts import Prompt, as_data
 from distill.recipe import Brainstorm, Group, Recipe
-from distill.run import Run, Shard, Stage
-from distill.shards import shards
-from distill.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.text.words import count_words
 
 Tasks = Mapping[Group, Sequence[str]]

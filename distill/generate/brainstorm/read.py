@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
 
-from distill.generate.fence import within_fence
 from distill.llm.thoughts import without_thoughts
-from distill.tables import Row
+from distill.store.tables import Row
+from distill.text.fence import within_fence
 
 
 class Reply(NamedTuple):

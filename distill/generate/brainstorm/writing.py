@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill.generate.brainstorm.forms import FORMS
+from distill.generate.brainstorm.schemas import FORMS
 from distill.llm.form import in_chat_form
+from distill.llm.prompts import Prompt, as_data, load_prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.prompts import Prompt, as_data, load_prompt
 from distill.recipe import Group, Recipe
-from distill.run import Shard, Stage
-from distill.tables import BRAINSTORM, Row
+from distill.store.run import Shard, Stage
+from distill.store.tables import BRAINSTORM, Row
 
 _STOP = ("\n",)
 """Ends a reply that is continued as text: the examples before it are of one line each."""

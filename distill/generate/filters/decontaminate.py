@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.corpus.beir import read_beir
+from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
-from distill.generate.filters.draw import Draw
-from distill.generate.filters.runs import SHORTEST, Runs
-from distill.generate.filters.words import words
+from distill.generate.filters.candidate import Draw
+from distill.generate.filters.length import words
 from distill.recipe import Recipe
-from distill.run import Stage
+from distill.store.run import Stage
+from distill.text.ngrams import SHORTEST, Runs
 from distill.text.words import amount
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     others = [name for name in rule.tasks if name != HELD_OUT]
     if not (others or rule.benchmarks):
         return sets
-    from distill.evaluate.tasks import load_tasks
+    from distill.tasks import load_tasks
 
     folder = Path(rule.task_data) if rule.task_data else None
     tasks = _with_remedy(lambda: load_tasks(others, rule.benchmarks, folder))
@@ -130,7 +130,7 @@ def _held_out(held_out: Stage | None) -> EvaluationSet:
 
 
 def set_of_task(task: "AbsTask") -> EvaluationSet:
-    from distill.evaluate.tasks import corpus_texts, query_texts
+    from distill.tasks import corpus_texts, query_texts
 
     return EvaluationSet(
         task.metadata.name,
@@ -141,7 +141,7 @@ def set_of_task(task: "AbsTask") -> EvaluationSet:
 
 
 def _loaded(task: "AbsTask") -> "AbsTask":
-    from distill.evaluate.evaluate import load_data
+    from distill.evaluate.score import load_data
 
     _with_remedy(lambda: load_data(task))
     return task

@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 from datasketch import MinHash
 
-from distill.generate.filters.words import words
+from distill.generate.filters.length import words
 from distill.text.words import is_syllable
 
 PERMUTATIONS = 128

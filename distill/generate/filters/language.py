@@ -6,7 +6,7 @@ from functools import cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from distill.errors import UserError
-from distill.generate.filters.draw import Draw, Filter
+from distill.generate.filters.candidate import Draw, Filter
 
 _CERTAIN = 0.5
 _EXCLUDED = 0.02

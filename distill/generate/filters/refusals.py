@@ -4,7 +4,7 @@ the passage of time" are queries."""
 
 import re
 
-from distill.generate.filters.draw import Draw
+from distill.generate.filters.candidate import Draw
 
 _WRITE = (
     "help|assist|comply|fulfill?|provide|create|generate|write|produce|formulate|come up with|"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distill.generate.filters.draw import Draw, Filter, Retrieved
+from distill.generate.filters.candidate import Draw, Filter, Retrieved
 from distill.recipe import Retriever
-from distill.retrieve.corpus import dense_index, open_encoder
-from distill.retrieve.search import similarity
-from distill.run import Run, Stage
+from distill.retrieve.corpus_index import dense_index, open_encoder
+from distill.retrieve.exact import similarity
+from distill.store.run import Run, Stage
 
 
 class SeedSearch:

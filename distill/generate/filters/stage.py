@@ -4,7 +4,15 @@ draw of each."""
 from typing import Any
 
 from distill.errors import UserError
-from distill.generate.filters.best import likeliest_first, nearest_first
+from distill.generate.filters.apply import (
+    EVALUATED,
+    SEEDS,
+    TAINTED,
+    Screen,
+    filters_of_retrieval,
+    filters_of_rows,
+)
+from distill.generate.filters.best_of import likeliest_first, nearest_first
 from distill.generate.filters.decontaminate import (
     REASONS,
     RULE,
@@ -15,24 +23,16 @@ from distill.generate.filters.decontaminate import (
 )
 from distill.generate.filters.duplicates import Seen, ordinal
 from distill.generate.filters.round_trip import SeedSearch
-from distill.generate.filters.screen import (
-    EVALUATED,
-    SEEDS,
-    TAINTED,
-    Screen,
-    filters_of_retrieval,
-    filters_of_rows,
-)
-from distill.generate.filters.seeds import Corpus, draws_of
+from distill.generate.filters.seed_passages import Corpus, draws_of
 from distill.llm.joined import joined_if_needed
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identity as llm_identity
-from distill.prompts import Prompt, load_prompt
+from distill.llm.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
-from distill.retrieve.corpus import identity as retriever_identity
-from distill.run import Run, Shard, Stage, fingerprint
-from distill.shards import shard_number, shards
-from distill.tables import PARSED, QUERIES, count_rows, read_shard
+from distill.retrieve.corpus_index import identity as retriever_identity
+from distill.store.run import Run, Shard, Stage, fingerprint
+from distill.store.shards import shard_number, shards
+from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
 
 _NAME = "queries"
 

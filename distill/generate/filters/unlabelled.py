@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from distill.generate.filters.decontaminate import Decontaminator, set_of_task
 from distill.recipe import Recipe
-from distill.run import Stage
-from distill.student.sources import TITLES
-from distill.tables import PASSAGES, passage_text, read_rows
+from distill.store.run import Stage
+from distill.store.tables import PASSAGES, passage_text, read_rows
+from distill.train.data.sources import TITLES
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

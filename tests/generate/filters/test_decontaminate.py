@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from generate.filters.rows import draw, recipe
+from helpers.query_rows import draw, recipe
+from helpers.tiny_models import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import TEXTS
 
 from distill.errors import UserError
 from distill.generate.filters.decontaminate import (
@@ -15,9 +15,9 @@ from distill.generate.filters.decontaminate import (
     decontaminator,
     evaluation_query,
 )
-from distill.generate.filters.runs import Runs
-from distill.generate.filters.words import words
-from distill.run import Run
+from distill.generate.filters.length import words
+from distill.store.run import Run
+from distill.text.ngrams import Runs
 
 WORD = st.text(
     st.characters(categories=["Lu", "Ll", "Nd"], max_codepoint=0x24F), min_size=1, max_size=6

@@ -4,7 +4,7 @@ import random
 import tracemalloc
 
 import pytest
-from tiny import TEXTS
+from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.duplicates import (
     Seen,
@@ -14,7 +14,7 @@ from distill.generate.filters.duplicates import (
     ordinal,
     shingles,
 )
-from distill.generate.filters.words import words
+from distill.generate.filters.length import words
 
 
 def reasons(file, queries, exact=True, near=None):

@@ -1,7 +1,7 @@
 """Only a query that is certainly in another language is dropped."""
 
 import pytest
-from generate.filters.rows import draw
+from helpers.query_rows import draw
 
 from distill.errors import UserError
 from distill.generate.filters.language import languages

@@ -1,7 +1,7 @@
 """What no searcher would type is dropped; what only looks like it is not."""
 
 import pytest
-from generate.filters.rows import draw
+from helpers.query_rows import draw
 
 from distill.generate.filters.refusals import refusals
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from generate.filters.rows import parsed, passage, prepare, recipe
-from tiny import TEXTS
+from helpers.query_rows import parsed, passage, prepare, recipe
+from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
-from distill.generate.filters.seeds import Corpus, draws_of
-from distill.retrieve.corpus import open_encoder
-from distill.run import Run
+from distill.generate.filters.seed_passages import Corpus, draws_of
+from distill.retrieve.corpus_index import open_encoder
+from distill.store.run import Run
 
 ASKED = [parsed(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]
 

@@ -6,17 +6,17 @@ import os
 import signal
 
 import pytest
-from generate.filters.rows import dropped, no_llm, parsed, passage, prepare, recipe, tables
-from tiny import TEXTS
+from helpers.query_rows import dropped, no_llm, parsed, passage, prepare, recipe, tables
+from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.generate.filters import make_queries
 from distill.llm.lazy import LazyLLM
-from distill.llm.transformers_engine import TransformersEngine
-from distill.prompts import CONTINUATION
+from distill.llm.prompts import CONTINUATION
+from distill.llm.transformers.engine import TransformersEngine
 from distill.relabel.candidates import make_candidates
-from distill.run import Run, Stage
-from distill.tables import QUERIES
+from distill.store.run import Run, Stage
+from distill.store.tables import QUERIES
 
 PASSAGES = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
 

@@ -1,14 +1,14 @@
 """Passages that are learnt from without queries, counted where they overlap with the evaluation."""
 
 import pytest
-from evaluate.conftest import write_beir
-from standin import passages_of
-from tiny import TEXTS
+from helpers.fake_llm import passages_of
+from helpers.task_folders import write_beir
+from helpers.tiny_models import TEXTS
 
-from distill.evaluate.tasks import load_task
 from distill.generate.filters.unlabelled import unlabelled_overlap
 from distill.recipe import Recipe
-from distill.run import Run
+from distill.store.run import Run
+from distill.tasks import load_task
 
 pytest.importorskip("mteb")
 

@@ -1,0 +1,130 @@
+"""The docstrings of installed packages as a corpus, and, of objects held out of it, as retrieval
+queries with their answers: the one-line summary asks, the rest of the docstring answers."""
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from distill.corpus.dedupe import normalised
+from distill.corpus.docstrings.introspect import package_versions, public_objects
+from distill.corpus.docstrings.prose import paragraphs
+from distill.corpus.readers.rows import Document, Source
+from distill.corpus.split import split
+from distill.recipe import Recipe
+from distill.text.sentences import sentences
+from distill.text.words import count_words
+
+_MIN_QUERY_WORDS = 4
+_MIN_ANSWER_WORDS = 20
+
+
+class DocString(NamedTuple):
+    """A public object's docstring as prose: its first sentence, and all of it."""
+
+    name: str
+    package: str
+    summary: str
+    paragraphs: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.paragraphs)
+
+    @property
+    def rest(self) -> str:
+        """The text without its first sentence."""
+        return self.text.removeprefix(self.summary).strip()
+
+
+class Pair(NamedTuple):
+    """A query and the document that answers it; `name` is the object both are of."""
+
+    name: str
+    query: str
+    document: str
+
+
+def open_docstrings(recipe: Recipe) -> Source:
+    """The docstrings that are not held out; id and title are the object's qualified name.
+
+    Raises:
+        UserError: if a package is not installed or cannot be read.
+    """
+    where = f"docstrings of {', '.join(recipe.corpus.packages)}"
+    return Source(
+        where,
+        identity(recipe),
+        lambda: _read(recipe),
+        lambda: _counts(recipe),
+        titles_are_prose=False,
+    )
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """What decides which docstrings there are, and which of them are held out."""
+    corpus = recipe.corpus
+    found: dict[str, Any] = {"packages": package_versions(tuple(corpus.packages))}
+    if corpus.held_out:
+        found |= {"held_out": corpus.held_out, "seed": recipe.seed}
+    return found
+
+
+def held_out_pairs(recipe: Recipe) -> tuple[list[Pair], Counter[str]]:
+    """Queries with answers from the held-out objects, and what was counted on the way.
+
+    A pair is kept if its query has 4 words, its answer 20 and `corpus.min_words`, and neither
+    occurred before; an answer is cut to `corpus.max_tokens`.
+    """
+    least = max(recipe.corpus.min_words, _MIN_ANSWER_WORDS)
+    pairs: list[Pair] = []
+    counts: Counter[str] = Counter()
+    queries, answers = set(), set()
+    for thing in docstrings(tuple(recipe.corpus.packages))[0]:
+        if not is_held_out(thing.summary, recipe):
+            continue
+        counts["held out"] += 1
+        answer = split(thing.rest, recipe.corpus.max_tokens)[0]
+        if count_words(thing.summary) < _MIN_QUERY_WORDS or count_words(answer) < least:
+            counts["dropped short"] += 1
+        elif normalised(thing.summary) in queries or normalised(answer) in answers:
+            counts["dropped duplicate"] += 1
+        else:
+            queries.add(normalised(thing.summary))
+            answers.add(normalised(answer))
+            pairs.append(Pair(thing.name, thing.summary, answer))
+    counts["kept"] = len(pairs)
+    return pairs, counts
+
+
+def is_held_out(summary: str, recipe: Recipe) -> bool:
+    """Drawn by the seed and the summary alone, so that objects with one summary stay together."""
+    content = f"{recipe.seed} {normalised(summary)}".encode()
+    draw = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
+    return draw < recipe.corpus.held_out
+
+
+@functools.lru_cache(maxsize=1)
+def docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
+    """Every public object with prose in its docstring, in order of package and name, and the
+    count of modules that could not be imported."""
+    found, failed = public_objects(packages)
+    texts = [(thing, tuple(paragraphs(thing.doc))) for thing in found]
+    return [
+        DocString(thing.name, thing.package, sentences(text[0])[0], text)
+        for thing, text in texts
+        if text
+    ], failed
+
+
+def _counts(recipe: Recipe) -> Counter[str]:
+    things, failed = docstrings(tuple(recipe.corpus.packages))
+    held_out = sum(is_held_out(thing.summary, recipe) for thing in things)
+    return Counter({"held out": held_out, "modules not importable": failed})
+
+
+def _read(recipe: Recipe) -> Iterator[Document]:
+    for thing in docstrings(tuple(recipe.corpus.packages))[0]:
+        if not is_held_out(thing.summary, recipe):
+            yield Document(thing.name, thing.name, thing.text, thing.package)

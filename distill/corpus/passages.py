@@ -1,0 +1,292 @@
+"""The stages that bring text in: the `passages` table, and the held-out retrieval task."""
+
+import functools
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distill.corpus.dedupe import Seen
+from distill.corpus.docstrings import source as docstrings
+from distill.corpus.left_out import LeftOutRows
+from distill.corpus.readers.beir import open_beir
+from distill.corpus.readers.dataset import open_dataset
+from distill.corpus.readers.jsonl import open_jsonl
+from distill.corpus.readers.parquet import open_parquet
+from distill.corpus.readers.rows import NO_TEXT, REPEATED, Columns, Document, LeftOut, Source
+from distill.corpus.split import split
+from distill.errors import UserError
+from distill.files.read import user_path
+from distill.recipe import Corpus, Recipe
+from distill.store.integrity import find_stage_damage
+from distill.store.run import Run, Shard, Stage, fingerprint
+from distill.store.shards import shard_number, shards
+from distill.store.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
+from distill.text.words import count_words
+
+T = TypeVar("T")
+
+_SHARD = 10_000
+"""Passages a shard."""
+
+
+_RULES = 2
+"""Raised whenever other passages are made of the same text. 2: words and sentences of all scripts,
+titles count as words."""
+
+_REMEDIES = {
+    "short": "short: fewer words than corpus.min_words, title and text together, where letters of "
+    "Chinese, Japanese, Thai and their like count as parts of words; lower it (0 keeps all)",
+    NO_TEXT: "no text: the columns of text and title are empty; name others in corpus.text_column "
+    "and corpus.title_column",
+    REPEATED: "repeated: the rows have one id and one text",
+    "duplicate": "duplicate: the same title and text under several ids",
+}
+"""What to do where nothing is left, for each reason why passages are dropped."""
+
+
+@dataclass
+class _Passages:
+    kept: list[Row] = field(default_factory=list)
+    dropped: list[Row] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    left_out: LeftOutRows = field(default_factory=LeftOutRows)
+
+    def drop(self, id_: str, reason: str, text: str) -> None:
+        self.counts[f"dropped {reason}"] += 1
+        self.dropped.append({"item_id": id_, "reason": reason, "text": text})
+
+
+def make_passages(run: Run, recipe: Recipe) -> Stage:
+    """The recipe's corpus as passages: split by sentence to `corpus.max_tokens`, without exact
+    duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them.
+
+    A passage of a split text is called ID#0, ID#1, ...; one of a whole text keeps its ID. What is
+    left out is counted, and kept in the `dropped` side table of the first shard.
+
+    Raises:
+        UserError: for a corpus that cannot be read, is malformed, or of which nothing is left;
+            the run's folder is then as it was.
+    """
+    source = open_source(recipe)
+    prepare = functools.cache(lambda: _passages(source, recipe.corpus, recipe.seed))
+    settings: dict[str, Any] = {
+        "source": source.identity,
+        "max_tokens": recipe.corpus.max_tokens,
+        "min_words": recipe.corpus.min_words,
+    }
+    if recipe.corpus.limit is not None:
+        settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
+    if source.titles_are_prose and not _made_alike(run, settings, prepare):
+        settings["rules"] = _RULES
+    stage, passages = _prepared(run, "passages", settings, prepare)
+    if passages is None:
+        return stage
+    chunks = list(range(0, len(passages.kept), _SHARD))
+
+    def work(start: int) -> Shard:
+        rows = passages.kept[start : start + _SHARD]
+        return Shard(rows) if start else Shard(rows, passages.counts, passages.dropped)
+
+    stage.map_shards(
+        PASSAGES, chunks, work, lambda s: len(passages.kept[s : s + _SHARD]), "passages"
+    )
+    stage.finish()
+    return stage
+
+
+def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
+    """The held-out docstrings as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv): the
+    one-line summary asks, the rest of the docstring, without a title, answers. None where the
+    recipe holds nothing out.
+
+    Raises:
+        UserError: if no held-out object gives a query and an answer.
+    """
+    if recipe.corpus.source != "docstrings" or not recipe.corpus.held_out:
+        return None
+    settings = {
+        "source": docstrings.identity(recipe),
+        "max_tokens": recipe.corpus.max_tokens,
+        "min_words": recipe.corpus.min_words,
+    }
+    stage, found = _prepared(run, "held-out", settings, lambda: _held_out(recipe))
+    if found is not None:
+        pairs, counts = found
+        _write_beir(stage.folder, pairs)
+        stage.finish(rows=len(pairs), counts=dict(counts))
+    return stage
+
+
+def open_source(recipe: Recipe) -> Source:
+    """The corpus that the recipe names; where `path` is not given, its `dataset` is read.
+
+    Raises:
+        UserError: if neither is given, or what is given does not exist.
+    """
+    corpus = recipe.corpus
+    if corpus.source == "docstrings":
+        return docstrings.open_docstrings(recipe)
+    columns = Columns(corpus.id_column, corpus.title_column, corpus.text_column)
+    if corpus.dataset is not None and (corpus.path is None or corpus.source == "dataset"):
+        return open_dataset(corpus.dataset, corpus.config, corpus.split, columns)
+    if corpus.path is None or corpus.source == "dataset":
+        key = "corpus.dataset" if corpus.source == "dataset" else "corpus.path"
+        raise UserError(
+            f"recipe {recipe.name!r}",
+            f"corpus.source is {corpus.source}, but {key} is not set",
+            f"set {key}; a path with a variable such as ${{DISTILL_DATA}} needs the variable",
+        )
+    path = user_path(corpus.path)
+    if corpus.source == "beir":
+        return open_beir(path)
+    return open_jsonl(path, columns) if corpus.source == "jsonl" else open_parquet(path, columns)
+
+
+def _prepared(
+    run: Run, name: str, settings: Mapping[str, Any], prepare: Callable[[], T]
+) -> tuple[Stage, T | None]:
+    """The stage, and its content unless it is complete. The content is read before the stage is
+    begun, so that bad input leaves the folder as it was and can be mended without --overwrite."""
+    content = None if _is_made(run, name, settings) else prepare()
+    stage = run.stage(name, settings)
+    if stage.complete:
+        return stage, None
+    return stage, prepare() if content is None else content
+
+
+def _is_made(run: Run, name: str, settings: Mapping[str, Any]) -> bool:
+    stage = Stage(name, run.folder / name, fingerprint(name, settings, {}))
+    return _is_begun(stage) and stage.complete
+
+
+def _is_begun(stage: Stage) -> bool:
+    """Whether it stands in its folder, under its fingerprint."""
+    there = (stage.book / "manifest.json").exists()
+    return there and bool(stage.manifest["fingerprint"] == stage.fingerprint)
+
+
+def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Passages]) -> bool:
+    """Whether passages stand here from before there were these rules, and are the same by them, as
+    those of most English corpora are: then what was made of them is still right.
+
+    Shards that are damaged or missing say nothing: they are made again, and where that gives other
+    bytes the stage sets aside what was made from them.
+    """
+    stage = Stage("passages", run.folder / "passages", fingerprint("passages", settings, {}))
+    if not _is_begun(stage):
+        return False
+    kept, damage = prepare().kept, find_stage_damage(stage)
+    starts = range(0, len(kept), _SHARD)
+    whole = {shard_number(p): p for p in shards(stage.folder) if p.name not in damage}
+    damaged = {shard_number(Path(name)) for name in damage}
+    if stage.complete and (whole.keys() | damaged) - {-1} != set(range(len(starts))):
+        return False
+    return all(
+        number < len(starts)
+        and read_shard(PASSAGES, path) == kept[starts[number] : starts[number] + _SHARD]
+        for number, path in whole.items()
+    )
+
+
+def _passages(source: Source, corpus: Corpus, seed: int) -> _Passages:
+    found = _Passages()
+    seen = Seen()
+    for document in _documents(source, found):
+        for id_, text in _pieces(document, corpus.max_tokens, found.counts):
+            row = {"passage_id": id_, "title": document.title, "text": text}
+            row["source"] = document.source
+            read = passage_text(row) if source.titles_are_prose else text
+            if count_words(read) < corpus.min_words:
+                found.drop(id_, "short", text)
+            elif not seen.is_new(document.title, text):
+                found.drop(id_, "duplicate", text)
+            else:
+                found.kept.append(row)
+    found.counts.update(source.counts())
+    _need_some(source, found)
+    _need_distinct(source, found.kept)
+    found.left_out.warn(source.where)
+    if corpus.limit is not None and corpus.limit < len(found.kept):
+        found.counts["over limit"] = len(found.kept) - corpus.limit
+        drawn = random.Random(seed).sample(range(len(found.kept)), corpus.limit)
+        found.kept = [found.kept[i] for i in sorted(drawn)]
+    found.counts["kept"] = len(found.kept)
+    return found
+
+
+def _documents(source: Source, found: _Passages) -> Iterator[Document]:
+    """The source's documents; what is left out of it is counted."""
+    for document in source.read():
+        found.counts["read"] += 1
+        if isinstance(document, LeftOut):
+            found.drop(document.id, document.reason, "")
+            found.left_out.add(document.reason, document.place)
+            continue
+        if document.is_mended:
+            found.counts["half surrogates replaced"] += 1
+            found.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
+        yield document
+
+
+def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterator[tuple[str, str]]:
+    pieces = split(document.text, max_tokens)
+    if len(pieces) == 1:
+        yield document.id, pieces[0]
+        return
+    counts["split"] += 1
+    for number, piece in enumerate(pieces):
+        yield f"{document.id}#{number}", piece
+
+
+def _need_some(source: Source, found: _Passages) -> None:
+    if found.kept:
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()))
+    reasons = [reason for reason in _REMEDIES if found.counts[f"dropped {reason}"]]
+    raise UserError(
+        source.where,
+        f"gives no passage ({counts or 'it is empty'})",
+        "; ".join(_REMEDIES[reason] for reason in reasons) or "give a corpus with text",
+    )
+
+
+def _need_distinct(source: Source, rows: list[Row]) -> None:
+    """A document may be called what a piece of another is: "a#0"."""
+    most = Counter(row["passage_id"] for row in rows).most_common(1)
+    if most and most[0][1] > 1:
+        raise UserError(
+            source.where,
+            f"the id {most[0][0]!r} belongs to a document and to a piece of a split one",
+            "rename the document",
+        )
+
+
+def _held_out(recipe: Recipe) -> tuple[list[docstrings.Pair], Counter[str]]:
+    pairs, counts = docstrings.held_out_pairs(recipe)
+    if not pairs:
+        raise UserError(
+            f"recipe {recipe.name!r}",
+            f"no held-out docstring has both a summary and a text ({dict(counts)})",
+            "raise corpus.held_out, or name more corpus.packages",
+        )
+    return pairs, counts
+
+
+def _write_beir(folder: Path, pairs: list[docstrings.Pair]) -> None:
+    corpus = [{"_id": pair.name, "title": "", "text": pair.document} for pair in pairs]
+    queries = [{"_id": f"q-{pair.name}", "text": pair.query} for pair in pairs]
+    judged = [f"q-{pair.name}\t{pair.name}\t1" for pair in pairs]
+    (folder / "qrels").mkdir(exist_ok=True)
+    commit_bytes(folder / "corpus.jsonl", _lines(json.dumps(r, ensure_ascii=False) for r in corpus))
+    commit_bytes(
+        folder / "queries.jsonl", _lines(json.dumps(r, ensure_ascii=False) for r in queries)
+    )
+    commit_bytes(folder / "qrels" / "test.tsv", _lines(["query-id\tcorpus-id\tscore", *judged]))
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -1,0 +1,167 @@
+"""BEIR folders (Thakur et al. 2021): corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv."""
+
+import logging
+import re
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.corpus.faults import Faults
+from distill.corpus.readers.jsonl import read_lines, sha256
+from distill.corpus.readers.rows import (
+    NO_TEXT,
+    Columns,
+    Document,
+    LeftOut,
+    Place,
+    Source,
+    documents,
+)
+from distill.errors import UserError
+from distill.files.read import looked_for, read_text
+
+_log = logging.getLogger(__name__)
+_NAMED = 3
+"""Unknown ids that a warning names."""
+_SCORE_NAMES = {"score", "relevance", "rel", "grade", "label", "judgement", "judgment", "rating"}
+"""What a header may call the last column of a file of judgements."""
+
+
+class Beir(NamedTuple):
+    """A retrieval task. `corpus`: id -> {title, text}; `queries`: id -> text, those that the
+    judgements name and no other; `qrels`: query id -> document id -> relevance."""
+
+    corpus: dict[str, dict[str, str]]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+
+def open_beir(folder: Path) -> Source:
+    """The documents of a BEIR folder; its queries and judgements are not looked at.
+
+    Raises:
+        UserError: if the folder holds no corpus.jsonl.
+    """
+    file = _file(folder, "corpus.jsonl")
+    identity = {"beir": folder.resolve().name, "sha256": sha256(file)}
+    return Source(str(file), identity, lambda: _documents(file, folder.resolve().name))
+
+
+def read_beir(folder: Path, split: str = "test") -> Beir:
+    """A whole BEIR folder, as mteb reads one: texts may be empty, and of judgements that name what
+    does not exist those of a query are passed over, those of a document stay, as not retrieved.
+    Both are said.
+
+    Raises:
+        UserError: naming file and row, for a missing file, an empty corpus, an id with two texts,
+            a malformed row; or if the judgements name no query or no document that there is.
+    """
+    corpus_file, queries_file = _file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl")
+    qrels_file = _file(folder, f"qrels/{split}.tsv")
+    corpus = {d.id: {"title": d.title, "text": d.text} for d in _of_task(corpus_file)}
+    if not corpus:
+        raise UserError(str(corpus_file), "is empty", "write one document a row")
+    asked = {d.id: d.text for d in _of_task(queries_file)}
+    qrels = _qrels(qrels_file, corpus.keys(), asked.keys())
+    return Beir(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
+
+
+def _file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise UserError(
+            str(folder / name),
+            f"no such file{looked_for(folder)}",
+            "a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv",
+        )
+    return folder / name
+
+
+def _documents(file: Path, source: str) -> Iterator[Document | LeftOut]:
+    faults = Faults()
+    rows = ((Place(str(file), number), source, row) for number, row in read_lines(file, faults))
+    return documents(rows, Columns(), faults, may_be_numbered=False)
+
+
+def _of_task(file: Path) -> Iterator[Document]:
+    """The rows of a task's corpus or queries. Empty ones stay: the task has them."""
+    for found in _documents(file, file.stem):
+        if isinstance(found, Document):
+            yield found
+        elif found.reason == NO_TEXT:
+            yield Document(found.id, "", "", file.stem)
+
+
+def _qrels(
+    file: Path, corpus: Container[str], queries: Container[str]
+) -> dict[str, dict[str, int]]:
+    """What the rows say of queries that there are. The last row of a pair holds, as for mteb."""
+    faults, judged, no_query, no_document = Faults(), 0, _Unknown(), _Unknown()
+    qrels: dict[str, dict[str, int]] = {}
+    for number, query, document, relevance in _judgements(file, faults):
+        judged += 1
+        if document not in corpus:
+            no_document.add(number, document)
+        if query not in queries:
+            no_query.add(number, query)
+        else:
+            qrels.setdefault(query, {})[document] = relevance
+    faults.raise_any()
+    if not judged:
+        raise UserError(str(file), "holds no judgement", "one row a judgement, below the header")
+    no_query.tell(file, judged, "query", "queries.jsonl", "passed over")
+    no_document.tell(file, judged, "document", "corpus.jsonl", "counted as not retrieved")
+    return qrels
+
+
+class _Unknown:
+    """Judgements that name what does not exist."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: list[str] = []
+
+    def add(self, row: int, id_: str) -> None:
+        self._count += 1
+        if len(self._first) < _NAMED:
+            self._first.append(f"{id_!r} in row {row}")
+
+    def tell(self, file: Path, judged: int, kind: str, other: str, treated: str) -> None:
+        """
+        Raises:
+            UserError: if all judgements do.
+        """
+        if not self._count:
+            return
+        first = ", ".join(self._first) + (", ..." if self._count > _NAMED else "")
+        if self._count == judged:
+            raise UserError(
+                str(file),
+                f"names no {kind} of {other}, but {first}",
+                f"give the {kind} the same id in both files",
+            )
+        _log.warning(
+            "%s: %d of %d judgements name a %s that %s does not hold (%s): %s, as mteb does",
+            file,
+            self._count,
+            judged,
+            kind,
+            other,
+            first,
+            treated,
+        )
+
+
+def _judgements(file: Path, faults: Faults) -> Iterator[tuple[int, str, str, int]]:
+    """Line numbers, query ids, document ids and relevances of a qrels file with a header row."""
+    # Not splitlines(), which breaks a line at characters that are no line's end here.
+    for number, line in enumerate(read_text(file).split("\n"), 1):
+        fields = line.split("\t")
+        is_header = number == 1 and fields[-1].strip().lower() in _SCORE_NAMES
+        if is_header or not line.strip():
+            continue
+        if len(fields) != 3 or not re.fullmatch(r"-?[0-9]{1,9}(\.0{1,9})?", fields[2].strip()):
+            taken = "" if number > 1 else ", nor a header of these three names"
+            what = "is not `query-id<TAB>corpus-id<TAB>score` with a whole number as score"
+            faults.add(UserError(f"{file}, row {number}", what + taken, "mend the row"))
+            continue
+        yield number, fields[0], fields[1], int(float(fields[2]))

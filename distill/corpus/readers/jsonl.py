@@ -1,0 +1,118 @@
+"""JSON Lines: a file, or a folder of *.jsonl files in the order of their names."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from distill.corpus.faults import Faults
+from distill.corpus.readers.rows import (
+    Columns,
+    Document,
+    LeftOut,
+    Place,
+    PlacedRow,
+    Source,
+    documents,
+)
+from distill.errors import UserError
+from distill.files.atomic import explain_os_error
+from distill.files.read import decode_row, describe, looked_for, open_bytes, parse_json
+
+
+def open_jsonl(path: Path, columns: Columns) -> Source:
+    """A JSON Lines corpus.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    found = files(path, ".jsonl")
+    identity = {"files": {f.name: sha256(f) for f in found}, "columns": list(columns)}
+    return Source(str(path), identity, lambda: _read(found, columns))
+
+
+def files(path: Path, suffix: str) -> list[Path]:
+    """The file itself, or a folder's files with that suffix, by name."""
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise UserError(
+                str(path),
+                f"no such file or folder{looked_for(path)}",
+                "mend corpus.path in the recipe, or write the whole path",
+            )
+    except OSError as fault:
+        raise explain_os_error(fault, path) from fault
+    there = sorted(p for p in path.glob("*") if not p.name.startswith("."))
+    found = [p for p in there if p.name.endswith(suffix)]
+    _refuse_others(path, suffix, [p for p in there if p not in found])
+    if not found:
+        raise UserError(str(path), f"holds no {suffix} file", "mend corpus.path or corpus.source")
+    return found
+
+
+def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
+    """
+    Raises:
+        UserError: if there are files of the kind that would not be read, compressed or with a
+            suffix in capitals: the corpus would lack their part without a word.
+    """
+    kind = re.compile(rf"{re.escape(suffix)}(\.(gz|bz2|xz|zst|zip|lz4))?$", re.IGNORECASE)
+    unread = [p.name for p in others if kind.search(p.name) and p.is_file()]
+    if unread:
+        names = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")
+        raise UserError(
+            str(path),
+            f"holds {names}, and only files named *{suffix} are read",
+            "unpack and rename them, or move them elsewhere",
+        )
+
+
+def sha256(path: Path) -> str:
+    try:
+        with open_bytes(path, text=False) as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as fault:
+        raise explain_os_error(fault, path) from fault
+
+
+def read_lines(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers, counted from 1, and objects; empty lines are passed over.
+
+    Args:
+        faults: collects the faults of lines, which are then passed over.
+
+    Raises:
+        UserError: naming the line that is no JSON object, or what the file is instead of text.
+    """
+    with open_bytes(path) as source:
+        for number, line in enumerate(source, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, _object(line, f"{path}, row {number}")
+            except UserError as fault:
+                if faults is None:
+                    raise
+                faults.add(fault)
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    row = parse_json(decode_row(line, where), where, "mend the row", checked=False)
+    if not isinstance(row, dict):
+        what = f"is not a JSON object but {describe(row)}"
+        raise UserError(where, what, 'one {"_id": ..., "text": ...} a row')
+    return row
+
+
+def _read(found: list[Path], columns: Columns) -> Iterator[Document | LeftOut]:
+    faults = Faults()
+
+    def rows() -> Iterator[PlacedRow]:
+        for file in found:
+            for number, row in read_lines(file, faults):
+                yield Place(str(file), number), file.stem, row
+
+    return documents(rows(), columns, faults)

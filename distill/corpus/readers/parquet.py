@@ -1,0 +1,88 @@
+"""Parquet: a file, or a folder of *.parquet files in the order of their names."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.corpus.readers.jsonl import files, sha256
+from distill.corpus.readers.rows import (
+    Columns,
+    Document,
+    LeftOut,
+    Place,
+    PlacedRow,
+    Source,
+    documents,
+    need_columns,
+)
+from distill.errors import UserError
+
+
+def open_parquet(path: Path, columns: Columns) -> Source:
+    """A Parquet corpus.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    found = files(path, ".parquet")
+    identity = {"files": {f.name: sha256(f) for f in found}, "columns": list(columns)}
+    return Source(str(path), identity, lambda: _read(found, columns))
+
+
+def _read(found: list[Path], columns: Columns) -> Iterator[Document | LeftOut]:
+    return documents((row for file in found for row in _rows(file, columns)), columns)
+
+
+def _rows(file: Path, columns: Columns) -> Iterator[PlacedRow]:
+    try:
+        parquet = pq.ParquetFile(file)
+        names = parquet.schema_arrow.names
+        need_columns(str(file), names, columns)
+    except (pa.ArrowException, OSError) as fault:
+        raise _unreadable(file, fault) from fault
+    for number, row in read_rows(file, [c for c in columns if c in names]):
+        yield Place(str(file), number), file.stem, row
+
+
+def read_rows(
+    file: Path, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Numbers, counted from 1, and these columns of every row; without them, all.
+
+    Raises:
+        UserError: naming the file, or the row of a value that Python cannot hold.
+    """
+    number = 0
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(columns=columns and list(columns)):
+            for row in _values(batch, file, number):
+                number += 1
+                yield number, row
+    except (pa.ArrowException, OSError) as fault:
+        raise _unreadable(file, fault) from fault
+
+
+def _values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict[str, Any]]:
+    try:
+        return batch.to_pylist()
+    except (ValueError, ArithmeticError):
+        for number in range(batch.num_rows):
+            try:
+                batch.slice(number, 1).to_pylist()
+            except (ValueError, ArithmeticError) as fault:
+                raise UserError(
+                    f"{file}, row {before + number + 1}",
+                    f"cannot be read ({fault})",
+                    "write the file anew, texts as UTF-8",
+                ) from fault
+        raise
+
+
+def _unreadable(file: Path, fault: Exception) -> UserError:
+    what = " ".join(str(fault).split())[:300]
+    return UserError(
+        str(file), f"is not a readable Parquet file ({what})", "fetch or write it anew"
+    )

@@ -1,0 +1,267 @@
+"""What every corpus source yields, and the checks that all of them share."""
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from distill.corpus.faults import Faults
+from distill.errors import UserError
+from distill.files.read import is_text
+
+_log = logging.getLogger(__name__)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MOST_NAMES = 20
+"""Columns that a message names."""
+
+
+class Document(NamedTuple):
+    """A text of the corpus before splitting; `source` is where it came from, in a word.
+    `is_mended`: half a surrogate pair, which no file can hold, was replaced by `\ufffd`."""
+
+    id: str
+    title: str
+    text: str
+    source: str
+    is_mended: bool = False
+
+
+class LeftOut(NamedTuple):
+    """A row that gives no document, and why, in a word or two."""
+
+    place: str
+    id: str
+    reason: str
+
+
+NO_TEXT = "no text"
+REPEATED = "repeated"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus that can be read. `identity` changes whenever its documents would; `where` names
+    it in errors; `counts` tells what else reading counted, once it is over; `titles_are_prose`:
+    whether a title says something, or only names an object."""
+
+    where: str
+    identity: dict[str, Any]
+    read: Callable[[], Iterable[Document | LeftOut]]
+    counts: Callable[[], Counter[str]] = Counter
+    titles_are_prose: bool = True
+
+
+class Place(NamedTuple):
+    """A row's file (or dataset) and its number there, counted from 1."""
+
+    file: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}"
+
+
+class Columns(NamedTuple):
+    """Which columns hold what. A missing id column means that documents are numbered."""
+
+    id: str = "_id"
+    title: str = "title"
+    text: str = "text"
+
+
+PlacedRow = tuple[Place, str, Mapping[str, Any]]
+"""A row with its place and the word for its source."""
+
+
+def documents(
+    rows: Iterable[PlacedRow],
+    columns: Columns,
+    faults: Faults | None = None,
+    may_be_numbered: bool = True,
+) -> Iterator[Document | LeftOut]:
+    """Checked documents from rows, and the rows that are left out: those without title and text,
+    and those that repeat an earlier one, id and all.
+
+    Args:
+        faults: what is wrong with rows that could not even be read.
+        may_be_numbered: whether rows may be without ids.
+
+    Raises:
+        UserError: after the last row, naming the first faulty rows: those without an id where
+            others have one, with the id of another text, or with anything but text in a column.
+    """
+    faults = faults or Faults()
+    reader = _Reader(columns, may_be_numbered)
+    for count, (place, source, row) in enumerate(rows, 1):
+        try:
+            yield reader.document(count, place, source, row)
+        except UserError as fault:
+            faults.add(fault)
+    faults.raise_any()
+    reader.check_columns()
+
+
+class _Reader:
+    """What was seen of the rows so far."""
+
+    def __init__(self, columns: Columns, may_be_numbered: bool) -> None:
+        self._columns = columns
+        self._numbered: bool | None = None if may_be_numbered else False
+        self._first: tuple[Place, Mapping[str, Any]] | None = None
+        self._titled = columns.title == Columns().title
+        self._texts = False
+        self._known: dict[str, tuple[Place, bytes]] = {}
+
+    def document(
+        self, count: int, place: Place, source: str, row: Mapping[str, Any]
+    ) -> Document | LeftOut:
+        """
+        Raises:
+            UserError: naming the row, for one that is at fault.
+        """
+        columns = self._columns
+        self._first = self._first or (place, row)
+        self._titled = self._titled or columns.title in row
+        self._texts = self._texts or columns.text in row
+        id_ = str(count) if self._is_numbered(place, row) else _id(place, row, columns.id)
+        title, text = _string(place, row, columns.title), _string(place, row, columns.text)
+        found = Document(id_, _mended(title).strip(), _mended(text).strip(), source)
+        if self._repeats(place, found):
+            return LeftOut(str(place), id_, REPEATED)
+        if not found.title and not found.text:
+            return LeftOut(str(place), id_, NO_TEXT)
+        return found._replace(is_mended=_mended(title) != title or _mended(text) != text)
+
+    def check_columns(self) -> None:
+        """
+        Raises:
+            UserError: if no row had the column of texts, or that of titles which was named.
+        """
+        if self._first is None:
+            return
+        place, row = self._first
+        if not self._texts:
+            raise UserError(
+                str(place),
+                f"has no text in column {self._columns.text!r}, nor has any row; its columns are "
+                f"{_names(row)}",
+                "name the right column in corpus.text_column",
+            )
+        if not self._titled:
+            raise UserError(
+                place.file,
+                f"has no column {self._columns.title!r} in any row",
+                "name the right one in corpus.title_column",
+            )
+
+    def _is_numbered(self, place: Place, row: Mapping[str, Any]) -> bool:
+        if self._numbered is None:
+            self._numbered = _is_numbered(place, row, self._columns)
+        elif self._numbered and self._columns.id in row:
+            raise UserError(
+                str(place),
+                f"has an id in {self._columns.id!r}, and the rows before it have none",
+                "give every row an id, or no row one",
+            )
+        return self._numbered
+
+    def _repeats(self, place: Place, found: Document) -> bool:
+        """Whether the row is an earlier one again.
+
+        Raises:
+            UserError: if its id belongs to another text.
+        """
+        content = f"{found.title}\n{found.text}".encode()
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        before, known = self._known.setdefault(found.id, (place, digest))
+        if before == place:
+            return False
+        if known != digest:
+            raise UserError(
+                str(place),
+                f"the id {found.id!r} was used in {before} already, for another text",
+                "give each row an id of its own",
+            )
+        return True
+
+
+def need_columns(where: str, names: Sequence[str], columns: Columns) -> None:
+    """Of a table whose columns are known: the text, and what is named otherwise than by default;
+    each once.
+
+    Raises:
+        UserError: listing the columns that are there.
+    """
+    for part, name, usual in zip(Columns._fields, columns, Columns(), strict=True):
+        if names.count(name) > 1:
+            raise UserError(
+                where, f"has the column {name!r} {names.count(name)} times", "rename all but one"
+            )
+        if name not in names and (part == "text" or name != usual):
+            raise UserError(
+                where,
+                f"has no column {name!r}; its columns are {_names(names)}",
+                f"name the right one in corpus.{part}_column",
+            )
+
+
+def _is_numbered(place: Place, row: Mapping[str, Any], columns: Columns) -> bool:
+    """By the first row. Who names a column of ids wants it; the default one may be missing."""
+    if columns.id in row:
+        return False
+    if columns.id != Columns().id:
+        raise UserError(
+            str(place),
+            f"has no column {columns.id!r}; its columns are {_names(row)}",
+            "name the right one in corpus.id_column",
+        )
+    _log.warning(
+        "%s: its rows are numbered, for there is no column %r (set corpus.id_column); its columns "
+        "are %s",
+        place.file,
+        columns.id,
+        _names(row),
+    )
+    return True
+
+
+def _id(place: Place, row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise UserError(
+            str(place),
+            f"has no id: {column!r} is {_shown(value) if column in row else 'missing'}",
+            f"give every row a string or whole number in {column!r}, or no row one",
+        )
+    if isinstance(value, str) and not is_text(value):
+        raise UserError(
+            str(place), "has an id with half a surrogate pair or a NUL", "mend the row's id"
+        )
+    return str(value)
+
+
+def _names(row: Iterable[str]) -> str:
+    names = sorted(map(str, row))
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{[name[:40] for name in names[:_MOST_NAMES]]}{more}"
+
+
+def _string(place: Place, row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    if value is not None and not isinstance(value, str):
+        raise UserError(
+            str(place), f"column {column!r} holds {_shown(value)}", "a string is expected there"
+        )
+    return value or ""
+
+
+def _mended(text: str) -> str:
+    """With the sign for a lost character where half a surrogate pair stood."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _shown(value: object) -> str:
+    return f"{type(value).__name__} {str(value)[:40]!r}"

@@ -1,0 +1,278 @@
+"""Asks an `/embeddings` endpoint for vectors, in requests that the server takes.
+
+How many texts and how long a text it takes, no server says beforehand: what it refuses is divided,
+and one text that is too long by itself is cut, until it is taken. A text's cut depends on the text
+and the server alone, never on what was asked beside it, so that its vector does not either.
+"""
+
+import logging
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.embed.endpoint_reply import read_vectors
+from distill.errors import UserError
+from distill.recipe import Served
+from distill.remote.client import Ask, Client
+from distill.remote.faults import Refused
+
+Arrived = Callable[[list[int], NDArray[np.float64]], None]
+"""(numbers of texts, their vectors (texts, dimensions))"""
+
+_FIRST_WAIT = 1.0
+_REPLY_BYTES = 16 << 20
+_REPLY_BYTES_A_TEXT = 512 << 10
+"""16,384 numbers of 32 characters."""
+_MOST_CUTS = 40
+_SHARE = 0.7
+"""Of a text that is too long, where the server does not say how much too long it is."""
+_SAFETY = 0.95
+_SHORTEST = 32
+"""Bytes; a server that refuses so short a text does not refuse its length."""
+_STATUS = len("400:")
+_NUMBERS = re.compile(r"(?<![\w.])\d{1,7}(?![\d.]*\w)")
+_THINGS = r"(text|input|item|request|document|sentence|string|element)s?"
+_TOO_MANY = re.compile(
+    rf"batch.?size|array|too many {_THINGS}|number of {_THINGS}|{_THINGS} per"
+    rf"|(at most|up to|more than|maximum of|limit of) \d+ (\w+ )?{_THINGS}|larger than \d+",
+    re.IGNORECASE,
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Batch:
+    """Numbers of texts.
+
+    Args:
+        of: the refused batch that this is a half of.
+        refused: why it was.
+        taken: so many of its halves were.
+    """
+
+    numbers: list[int]
+    of: "_Batch | None" = None
+    refused: str = ""
+    taken: int = 0
+
+
+class EndpointClient:
+    """A server that embeds.
+
+    Raises:
+        UserError: if the address is none.
+    """
+
+    def __init__(self, served: Served, model: str) -> None:
+        self.http = Client(served, model, _FIRST_WAIT)
+        self.url = self.http.url
+        self.model = model
+        self._settings = served
+        self._most_texts = sys.maxsize
+        self._most_bytes = sys.maxsize
+        self._said: set[str] = set()
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        batches: Sequence[list[int]],
+        fields: dict[str, Any],
+        arrived: Arrived,
+    ) -> None:
+        """Ask for the vectors of all texts.
+
+        Args:
+            batches: the numbers of the texts that may be sent together.
+            fields: of each request, beside the model and its texts.
+            arrived: called with a request's vectors the moment they are there.
+
+        Raises:
+            UserError: if the server refuses, does not answer in spite of all retries, or gives what
+                are no vectors. No key is in it.
+        """
+        _Job(self, self.http, list(texts), batches, fields, arrived).run()
+
+    def first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
+        """The vector of one text, of shape (1, dimensions): finds out how the server is asked."""
+        found: list[NDArray[np.float64]] = []
+        refused: list[Refused] = []
+        for _ in range(2):
+            ask = self.ask([text], fields)
+            self.http.ask_all([ask], lambda _, v: found.append(v), lambda _, r: refused.append(r))
+            if found:
+                return found[0]
+            # Some servers do not say which field it is that they do not take.
+            if "encoding_format" in self.http.left_out:
+                break
+            self.http.left_out.add("encoding_format")
+        raise self.refused(refused[0], None)
+
+    def ask(self, texts: list[str], fields: dict[str, Any]) -> Ask:
+        count = len(texts)
+        return Ask(
+            "/embeddings",
+            {"model": self.model, "input": texts, "encoding_format": "float", **fields},
+            read=lambda reply: read_vectors(reply, count),
+            form="several" if count > 1 else "one",
+            most_bytes=_REPLY_BYTES + count * _REPLY_BYTES_A_TEXT,
+            keeps_words=False,
+        )
+
+    def takes(self, texts: Sequence[str]) -> int:
+        """How many of these, from the first on, the server may take in one request, as far as it
+        has shown; at least one."""
+        most = min(len(texts), self._most_texts)
+        room = self._most_bytes
+        for count, text in enumerate(texts[:most]):
+            room -= len(text.encode(errors="replace"))
+            if room < 0:
+                return max(1, count)
+        return most
+
+    def learn(self, texts: Sequence[str], reason: str, most: int | None = None) -> None:
+        """A refused request was too large: in texts where the server names how many it takes, in
+        length where it speaks of tokens, and else in texts."""
+        key = self._settings.key
+        if most is None and "token" in reason:
+            half = sum(len(text.encode(errors="replace")) for text in texts) // 2
+            self._most_bytes = min(self._most_bytes, half)
+            smaller = f"a smaller {key('batch_tokens')} saves the refused ones"
+            self.say("length", f"takes shorter requests ({reason}): {smaller}")
+            return
+        self._most_texts = min(self._most_texts, most or (len(texts) + 1) // 2)
+        smaller = f"{key('batch_texts')} saves the refused ones"
+        self.say("texts", f"takes fewer texts in a request ({reason}): {smaller}")
+
+    def say(self, subject: str, what: str) -> None:
+        """Once a subject."""
+        if subject not in self._said:
+            self._said.add(subject)
+            _log.warning("%s %s", self.url, what)
+
+    def say_cut(self, reason: str) -> None:
+        key = self._settings.key("max_tokens")
+        self.say(
+            "cut",
+            f"refuses texts that are too long ({reason}): each is cut to what it takes; a smaller "
+            f"{key} saves the refused requests",
+        )
+
+    def refused(self, fault: Refused, text: str | None) -> UserError:
+        """Of a text that the server takes at no length; None: it takes not even a word."""
+        key = self._settings.key
+        what = f"does not embed with model {self.model!r} as it is asked ({fault.reason})"
+        if text is not None:
+            what = f"refuses a text for model {self.model!r} ({fault.reason}): {text[:80]!r}"
+        return UserError(
+            self.url,
+            what,
+            f"mend what the server names: a field that it wants goes into {key('extra_body')}, or "
+            f"{key('query_extra_body')} and {key('document_extra_body')} where it is not the same "
+            "for both; or take the text out",
+        )
+
+
+class _Job:
+    """One call of `embed`: what is still to be sent, and what was divided."""
+
+    def __init__(
+        self,
+        client: EndpointClient,
+        http: Client,
+        texts: list[str],
+        batches: Sequence[list[int]],
+        fields: dict[str, Any],
+        arrived: Arrived,
+    ) -> None:
+        self._client = client
+        self._http = http
+        self._texts = texts
+        self._fields = fields
+        self._arrived = arrived
+        self._waiting = deque(_Batch(numbers) for numbers in batches)
+        self._sent: list[_Batch] = []
+        self._cuts: dict[int, int] = {}
+
+    def run(self) -> None:
+        while self._waiting:  # what was refused last comes back when the others have ended
+            self._sent = []
+            some = len(self._waiting)
+            self._http.ask_all(self._asks(), self._came, self._refused, at_once=some)
+
+    def _asks(self) -> Iterator[Ask]:
+        while self._waiting:
+            batch = self._waiting.popleft()
+            texts = self._texts_of(batch)
+            most = self._client.takes(texts)
+            if most < len(texts):
+                self._waiting.appendleft(_Batch(batch.numbers[most:]))
+                batch = _Batch(batch.numbers[:most])
+            self._sent.append(batch)
+            yield self._client.ask(self._texts_of(batch), self._fields)
+
+    def _texts_of(self, batch: _Batch) -> list[str]:
+        return [self._texts[number] for number in batch.numbers]
+
+    def _came(self, place: int, vectors: NDArray[np.float64]) -> None:
+        batch = self._sent[place]
+        self._arrived(batch.numbers, vectors)
+        if (whole := batch.of) is not None:
+            whole.taken += 1
+            if whole.taken == 2:  # both halves as they were: together they were too much
+                self._client.learn(self._texts_of(whole), whole.refused)
+
+    def _refused(self, place: int, fault: Refused) -> None:
+        batch = self._sent[place]
+        if len(batch.numbers) > 1:
+            self._divide(batch, fault)
+            return
+        [number] = batch.numbers
+        text = self._texts[number]
+        cuts = self._cuts.get(number, 0)
+        size = len(text.encode(errors="replace"))
+        if not fault.too_long or cuts == _MOST_CUTS or size <= _SHORTEST:
+            raise self._client.refused(fault, text)
+        self._client.say_cut(fault.reason)
+        self._cuts[number] = cuts + 1
+        self._texts[number] = cut(text, int(size * share_that_fits(fault.reason, size)))
+        # On its own: what was cut says nothing of the batch that it was part of.
+        self._waiting.append(_Batch([number]))
+
+    def _divide(self, batch: _Batch, fault: Refused) -> None:
+        if most := most_named(fault.reason, len(batch.numbers)):
+            self._client.learn(self._texts_of(batch), fault.reason, most)
+            self._waiting.appendleft(batch)
+            return
+        batch.refused = fault.reason
+        middle = (len(batch.numbers) + 1) // 2
+        parts = (batch.numbers[:middle], batch.numbers[middle:])
+        self._waiting.extend(_Batch(numbers, of=batch) for numbers in parts)
+
+
+def most_named(reason: str, sent: int) -> int | None:
+    """The most texts in a request that a refusal names; None where it is not about their number."""
+    if not _TOO_MANY.search(reason):
+        return None
+    numbers = [int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])]
+    return max((number for number in numbers if 0 < number < sent), default=None)
+
+
+def share_that_fits(reason: str, size: int) -> float:
+    """Of a text of `size` bytes that is too long: by the two numbers of tokens that the server
+    names, its own and the most, with some to spare; `_SHARE` where it names none."""
+    numbers = sorted({int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])})
+    given = [number for number in numbers if size / 20 <= number <= size + 8]
+    limits = [number for number in numbers if given and 16 <= number < given[-1]]
+    return max(0.05, _SAFETY * limits[-1] / given[-1]) if limits else _SHARE
+
+
+def cut(text: str, size: int) -> str:
+    """The beginning of a text, of at most so many bytes of UTF-8: a token of Chinese has as many
+    bytes as one of English, and far fewer characters."""
+    return text.encode(errors="replace")[: max(1, size)].decode(errors="ignore") or text[:1]

@@ -1,0 +1,89 @@
+"""The vectors in a reply of `/embeddings`, in whichever of the forms that servers have.
+
+OpenAI numbers each vector; Google leaves the number 0 out, as its protocol does with every zero;
+others number none. Some write base64 whatever was asked.
+"""
+
+import base64
+import binascii
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.remote.faults import Malformed
+
+
+def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
+    """The vectors in the order of the texts, (count, dimensions).
+
+    Raises:
+        Malformed: if these are not so many lists of numbers, of one length, each for another text.
+    """
+    items = reply.get("data") if isinstance(reply, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise Malformed("a reply without a list of embeddings in `data`")
+    if len(items) != count:
+        raise Malformed(f"{len(items)} embeddings for {count} texts", whole=True)
+    places = _places([item.get("index") for item in items])
+    vectors = [_vector(item.get("embedding")) for item in items]
+    widths = sorted({len(vector) for vector in vectors})
+    if len(widths) > 1:
+        raise Malformed(f"embeddings of {widths[0]} and of {widths[-1]} numbers", whole=True)
+    found = np.empty((count, widths[0]), np.float64)
+    found[places] = vectors
+    return found
+
+
+def _places(indexes: list[Any]) -> list[int]:
+    """Which text each item is of: by its number; those without one take, in their order, the
+    numbers that are left, which is their own place where all else is in order."""
+    numbers = [_number(index) for index in indexes]
+    numbered = [number for number in numbers if number is not None]
+    left = sorted(set(range(len(numbers))) - {*numbered})
+    if len(left) != len(numbers) - len(numbered):
+        few = ", ".join(str(number)[:12] for number in numbered[:4])
+        raise Malformed(f"embeddings numbered {few}, ... for {len(numbers)} texts", whole=True)
+    rest = iter(left)
+    return [next(rest) if number is None else number for number in numbers]
+
+
+def _number(index: Any) -> int | None:
+    if index is None:
+        return None
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 10:
+        return int(index)
+    if isinstance(index, bool) or not isinstance(index, int):
+        raise Malformed(f"an embedding numbered {str(index)[:20]!r}", whole=True)
+    return index
+
+
+def _vector(given: Any) -> NDArray[np.float64]:
+    if isinstance(given, str):
+        return _decoded(given)
+    if not isinstance(given, list) or not given:
+        raise Malformed("an embedding that is no list of numbers", whole=True)
+    kinds = set(map(type, given))
+    if list in kinds:
+        raise Malformed(
+            "embeddings that are lists of lists: a vector for each token, not one for each text",
+            whole=True,
+        )
+    if not kinds <= {int, float}:
+        raise Malformed("an embedding that holds what is no number", whole=True)
+    try:
+        return np.asarray(given, np.float64)
+    except OverflowError:
+        return np.full(len(given), math.inf)
+
+
+def _decoded(text: str) -> NDArray[np.float64]:
+    """OpenAI's other form: little-endian float32."""
+    try:
+        packed = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        packed = b""
+    if not packed or len(packed) % 4:
+        raise Malformed("an embedding that is neither numbers nor base64 of float32", whole=True)
+    return np.frombuffer(packed, "<f4").astype(np.float64)

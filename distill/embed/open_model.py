@@ -1,0 +1,102 @@
+"""A published embedder, opened as it was published: one way for the retriever, the teacher in
+training, the models of an evaluation, and search."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from distill.embed.last_token import set_end_of_sequence
+from distill.embed.published import Published, published_as
+from distill.embed.wording import Wording, wording_of
+from distill.models.attention_check import set_attention
+from distill.models.nv_embed.convert import convert_nv_embed, is_nv_embed
+from distill.models.reference import resolve, revision
+from distill.models.sentence_transformer import open_sentence_model, read_settings, text_transformer
+from distill.recipe.sections.embedder import ALL_TOKENS, Embedder
+from distill.runtime.devices import DTYPES, best_device, check_device, torch_dtype
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model that has passed its checks. `folder` holds the files that were loaded; `departures`
+    say what computes other vectors than those files do by themselves in float32; `all_tokens` is
+    how many tokens of a text it could read, `max_tokens` how many it reads; None: all."""
+
+    reference: str
+    revision: str
+    folder: Path
+    model: SentenceTransformer
+    wording: Wording
+    published: Published
+    departures: dict[str, str | int]
+    all_tokens: int | None
+    max_tokens: int | None
+
+
+def open_model(reference: str, settings: Embedder) -> OpenModel:
+    """Load a model by its reference.
+
+    What its own code would have done and transformers does not is done (the end of sequence, the
+    attention of a decoder), where its files, the settings or what is known of it say so; then it is
+    tried.
+
+    Raises:
+        UserError: if it cannot be had, is no embedder, or does not do as it was published to.
+    """
+    check_device(settings.device, settings.key("device"))
+    folder = resolve(reference)
+    if folder.is_dir() and is_nv_embed(read_settings(folder, "config.json")):
+        folder = convert_nv_embed(reference, folder)
+    published = published_as(reference, settings)
+    dtype = computed_dtype(settings.dtype, settings.device)
+    model = open_sentence_model(
+        reference, folder, settings.device, model_kwargs={"dtype": DTYPES[dtype]}
+    )
+    model.to(DTYPES[dtype])  # modules behind the transformer are loaded in their own
+    departures: dict[str, str | int] = {} if dtype == "float32" else {"dtype": dtype}
+    if set_attention(model, reference, settings):
+        departures["attention"] = "bidirectional"
+    if set_end_of_sequence(model, reference, settings, published, folder):
+        departures["append_eos"] = 1
+    all_tokens = most_tokens(model)
+    max_tokens = all_tokens
+    if text_transformer(model) is not None and settings.max_tokens < (all_tokens or ALL_TOKENS):
+        max_tokens = settings.max_tokens
+        model.max_seq_length = max_tokens
+    return OpenModel(
+        reference,
+        revision(reference),
+        folder,
+        model,
+        wording_of(settings, reference, carried_prompts(model), published),
+        published,
+        departures,
+        all_tokens,
+        max_tokens,
+    )
+
+
+def carried_prompts(model: SentenceTransformer) -> dict[str, str]:
+    """The prompts in a model's configuration, by name."""
+    return {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
+
+
+def most_tokens(model: SentenceTransformer) -> int | None:
+    """How many tokens of a text a model reads; None: all."""
+    length = model.max_seq_length
+    return None if length is None or length > _ENDLESS else int(length)
+
+
+_ENDLESS = 10**8
+"""Tokenizers that know no limit give a number beyond any text."""
+
+
+def computed_dtype(name: str, device: str | None) -> str:
+    """`auto` is bfloat16 on a GPU that computes it natively, and float32 elsewhere."""
+    if name != "auto":
+        return name
+    device = device or best_device()
+    on_gpu = device.startswith("cuda")
+    return "bfloat16" if on_gpu and torch_dtype("auto", device) is torch.bfloat16 else "float32"

@@ -1,0 +1,118 @@
+"""What mteb knows of published embedders that their own files do not say: the prompts under which
+they were trained and are compared, and whether their texts end in the end of sequence."""
+
+import functools
+import importlib
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distill.recipe.sections.embedder import Embedder
+from distill.text.templates import names_in
+
+_logger = logging.getLogger(__name__)
+
+_TEMPLATES = {"Qwen/Qwen3-Embedding": "Instruct: {task}\nQuery:{query}"}
+"""By how the name begins: of those whose template mteb keeps inside a loader."""
+
+
+_SIDES = ("query", "document", "passage", "corpus")
+
+
+@dataclass(frozen=True)
+class Published:
+    """`prompts` are by name, as sentence-transformers has them; `template` holds {task} and ends in
+    {query}; `instructions` say by a task's name, category or side what it is told."""
+
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+    document: str = ""
+    instructions: Mapping[str, Any] = field(default_factory=dict)
+    append_eos: bool = False
+
+    @property
+    def mark(self) -> dict[str, object]:
+        """What of it changes vectors; empty where nothing is known."""
+        known = {
+            "template": self.template,
+            "document": self.document,
+            "prompts": {side: self.prompts[side] for side in self.prompts if side in _SIDES},
+            "append_eos": self.append_eos,
+        }
+        return {name: value for name, value in known.items() if value}
+
+
+NOTHING = Published()
+
+
+def published_as(reference: str, settings: Embedder) -> Published:
+    """What is known of a model under its hub id, or the one that it is `known_as`."""
+    name = settings.known_as or hub_id(reference)
+    return NOTHING if name is None or settings.base_url else _of_mteb(name)
+
+
+def hub_id(reference: str) -> str | None:
+    """owner/name of a reference to the hub, or of a folder in the hub's cache; None for others."""
+    if reference.startswith("wheel:"):
+        return None
+    path = Path(reference).expanduser()
+    if not path.exists():
+        return reference.partition("@")[0]
+    for part in path.resolve().parts:
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/", 1)
+    return None
+
+
+@functools.cache
+def _of_mteb(name: str) -> Published:
+    if importlib.util.find_spec("mteb") is None:
+        _logger.warning(
+            "%s: mteb, which knows the prompts of published models, is not installed; those in "
+            "the model's files are used",
+            name,
+        )
+        return NOTHING
+    registry = importlib.import_module("mteb.models.get_model_meta").MODEL_REGISTRY
+    if name not in registry:
+        return NOTHING
+    known = registry[name].loader_kwargs or {}
+    template, document = _templates(name, known)
+    return Published(
+        prompts=dict(known.get("model_prompts") or {}),
+        template=template,
+        document=document,
+        instructions=dict(known.get("prompts_dict") or {}),
+        append_eos=bool(known.get("add_eos_token")),
+    )
+
+
+def _templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
+    """The template of queries, and what precedes every document."""
+    given = known.get("instruction_template")
+    if given is None:
+        own = (of for start, of in _TEMPLATES.items() if name.startswith(start))
+        return next(own, None), ""
+    kinds = importlib.import_module("mteb.types").PromptType
+    query, document = (_asked(given, kind) for kind in (kinds.query, kinds.document))
+    if not known.get("apply_instruction_to_passages", True):
+        document = ""
+    if "{task}" in document:  # mteb's tasks have no instruction for documents
+        document = ""
+    template = query + "{query}"
+    return (template if _is_template(template) else None), document
+
+
+def _asked(given: Any, kind: Any) -> str:
+    text = given("{instruction}", kind) if callable(given) else given
+    return str(text).replace("{instruction}", "{task}")
+
+
+def _is_template(template: str) -> bool:
+    try:
+        return names_in(template) == {"task", "query"}
+    except ValueError:
+        return False

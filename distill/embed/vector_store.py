@@ -1,0 +1,213 @@
+"""Vectors on disk: written chunk after chunk as they are produced, into a memory-mapped `.npy`
+beside their ids. A store is addressed by what it holds (model, revision, length, side, texts,
+precision), so the same vectors are never computed twice within a run, and a killed run goes on at
+its chunk. Each chunk has a checksum: damaged ones are computed again, never used."""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from distill.embed.encoder import Encoder, Side, Vectors
+from distill.errors import UserError
+from distill.files.atomic import reserve_room
+from distill.models.local_name import with_paths
+from distill.runtime.progress import Progress
+from distill.store.run import fingerprint, read_json, write_json
+
+Precision = Literal["float32", "float16"]
+
+_LOG = logging.getLogger(__name__)
+_CHECKSUMS = "checksums.txt"
+_verified: set[Path] = set()
+"""Files of checksums that this process has compared."""
+CHUNK = 1024
+"""Texts between two commits; the composition of batches, and so every byte, depends on it."""
+
+
+@dataclass(frozen=True)
+class VectorStore:
+    """`vectors` has shape (ids, dimensions), read-only and memory-mapped, in the precision asked
+    for; an index over them may be kept in `folder`."""
+
+    ids: list[str]
+    vectors: Vectors
+    folder: Path
+
+    @property
+    def row_of(self) -> dict[str, int]:
+        return {id_: row for row, id_ in enumerate(self.ids)}
+
+
+def embed(
+    root: Path,
+    encoder: Encoder,
+    side: Side,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    label: str,
+    precision: Precision = "float32",
+) -> VectorStore:
+    """The unit vectors of whole texts, prompts included (`Wording.write`), from the store under
+    `root` or computed into it.
+
+    Resumable: after each chunk the file is flushed to disk and the row count committed.
+    """
+    folder = _find_folder(root, encoder, side, ids, texts, precision)
+    if folder.exists() and not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
+        _set_aside(folder)
+    if not folder.exists():
+        _create(folder, encoder, ids, len(texts), precision)
+    done = int(read_json(folder / "done.json")["rows"])
+    starts = [*_damaged_chunks(folder, done), *range(done, len(texts), CHUNK)]
+    if starts:
+        _fill(folder, encoder, side, texts, starts, label)
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    return VectorStore(list(ids), vectors, folder)
+
+
+def _find_folder(
+    root: Path,
+    encoder: Encoder,
+    side: Side,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    precision: Precision,
+) -> Path:
+    """Where these vectors are or will be. Stores of before, addressed by the path of a local
+    model, are found too."""
+    content = hashlib.sha256()
+    for id_, text in zip(ids, texts, strict=True):
+        content.update(f"{len(id_)} {len(text)} {id_}{text}".encode())
+    settings = {"encoder": encoder.identity, "side": side, "texts": content.hexdigest()}
+    if precision != "float32":
+        settings["precision"] = precision
+    before = root / fingerprint("vectors", with_paths(settings), {})
+    return before if before.exists() else root / fingerprint("vectors", settings, {})
+
+
+def _can_be_read(folder: Path, shape: tuple[int, int], precision: Precision) -> bool:
+    """Whether the files' heads are whole and tell what is wanted of them."""
+    try:
+        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        done = read_json(folder / "done.json")["rows"]
+    except (OSError, UserError, ValueError, KeyError, TypeError):
+        return False
+    whole = vectors.shape == shape and vectors.dtype == np.dtype(precision)
+    return whole and isinstance(done, int) and 0 <= done <= shape[0]
+
+
+def _set_aside(folder: Path) -> None:
+    target = folder.with_name(f"{folder.name}-damaged")
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(folder, target)
+    _LOG.warning("%s: the vectors cannot be read: they are computed again", folder)
+
+
+def _damaged_chunks(folder: Path, done: int) -> list[int]:
+    """First rows of the chunks whose bytes are not those that were written. Compared once a
+    process. Of stores of before, which have no checksums, rows must be finite and not zero."""
+    path = folder / _CHECKSUMS
+    if path in _verified:
+        return []
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    starts = range(0, done, CHUNK)
+    recorded = _recorded(path)
+    damaged = []
+    for number, start in enumerate(starts):
+        rows = vectors[start : min(start + CHUNK, done)]
+        if number in recorded:
+            whole = _digest(rows) == recorded[number]
+        else:
+            whole = bool(np.isfinite(rows).all() and rows.any(axis=1).all())
+            if whole:
+                _record(folder, start, rows)
+        if not whole:
+            damaged.append(start)
+    for start in damaged:
+        _LOG.warning(
+            "%s: vectors %d to %d are damaged: they are computed again",
+            folder / "vectors.npy",
+            start,
+            min(start + CHUNK, done) - 1,
+        )
+    if not damaged:  # else once they are computed again
+        _verified.add(path)
+    return damaged
+
+
+def _digest(rows: Vectors) -> str:
+    return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
+
+
+def _recorded(path: Path) -> dict[int, str]:
+    """The checksums by the number of their chunk; of damaged ones there may be none yet."""
+    data = path.read_bytes() if path.exists() else b""
+    lines = (data[start : start + 64] for start in range(0, len(data), 65))
+    return {
+        number: line.decode("ascii", "replace")
+        for number, line in enumerate(lines)
+        if line.strip(b"\0")
+    }
+
+
+def _record(folder: Path, start: int, rows: Vectors) -> None:
+    """Write a chunk's checksum in its place: a line of 64 digits a chunk."""
+    path = folder / _CHECKSUMS
+    path.touch()
+    with path.open("r+b") as file:
+        file.seek(start // CHUNK * 65)
+        file.write(f"{_digest(rows)}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _create(
+    folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: Precision
+) -> None:
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    shape = (rows, encoder.dimensions)
+    path = fresh / "vectors.npy"
+    try:
+        np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
+        reserve_room(path, path.stat().st_size)
+    except (OSError, UserError):
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    write_json(fresh / "ids.json", list(ids))
+    write_json(fresh / "encoder.json", encoder.identity)
+    write_json(fresh / "done.json", {"rows": 0})
+    os.replace(fresh, folder)
+
+
+def _fill(
+    folder: Path,
+    encoder: Encoder,
+    side: Side,
+    texts: Sequence[str],
+    starts: Sequence[int],
+    label: str,
+) -> None:
+    """Compute the chunks that begin at these rows. Each is committed by the count of rows, after
+    its vectors and their checksum."""
+    vectors = np.lib.format.open_memmap(folder / "vectors.npy", "r+")
+    done = int(read_json(folder / "done.json")["rows"])
+    left = sum(min(CHUNK, len(texts) - start) for start in starts)
+    with Progress(label, len(texts), "texts", len(texts) - left) as progress:
+        for start in starts:
+            chunk = texts[start : start + CHUNK]
+            vectors[start : start + len(chunk)] = encoder.encode_written(chunk, side)
+            vectors.flush()
+            _record(folder, start, vectors[start : start + len(chunk)])
+            done = max(done, start + len(chunk))
+            write_json(folder / "done.json", {"rows": done})
+            progress.advance(len(chunk))
+    _verified.add(folder / _CHECKSUMS)

@@ -1,0 +1,156 @@
+"""How texts are written for an embedder: what it reads before a query and before a document."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from distill.embed.published import Published
+from distill.recipe.sections.embedder import OWN_WORDS, Embedder
+from distill.text.format import DOCUMENT_TEMPLATE, QUERY_TEMPLATE, TextFormat
+from distill.text.templates import fill_template, names_in
+
+_logger = logging.getLogger(__name__)
+
+Side = Literal["query", "document"]
+
+PROMPT_NAMES: dict[Side, tuple[str, ...]] = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
+"""The names under which sentence-transformers looks for a side's prompt."""
+_DOCUMENTS = {*PROMPT_NAMES["document"], DOCUMENT_TEMPLATE}
+DEFAULT_TASK = "Given a query, find the passages that answer it."
+"""What an embedder that is told tasks is told of a query that has none."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """`template` may hold {task} and ends in {query}; `document` precedes each document, unless
+    `titled` says how it is written with its title."""
+
+    template: str = OWN_WORDS
+    document: str = ""
+    titled: TextFormat | None = None
+
+    @property
+    def tells_task(self) -> bool:
+        """Whether a query is embedded otherwise under another task."""
+        return "task" in names_in(self.template)
+
+    @property
+    def shows_query(self) -> bool:
+        """Whether something between the task and the query shows where the one ends and the other
+        begins: a blank stands between the words of a task, too."""
+        between = self._before_query
+        return not self.tells_task or bool(between.strip()) or "\n" in between
+
+    @property
+    def _before_query(self) -> str:
+        """What stands between the task and the query; without a task, all before the query."""
+        return fill_template(self.template.removesuffix("{query}").rpartition("{task}")[2])
+
+    def query_prompt(self, task: str | None = None) -> str:
+        """What precedes a query of this task."""
+        before = self.template.removesuffix("{query}")
+        return fill_template(before, task=DEFAULT_TASK if task is None else task)
+
+    def write_document(self, text: str, title: str) -> str:
+        """A whole document."""
+        if self.titled is not None:
+            return "".join(self.titled.document(text, title))
+        return self.document + f"{title} {text}".strip()
+
+    @property
+    def before_documents(self) -> str:
+        """What stands first in every document."""
+        return self.document if self.titled is None else self.titled.document("", "title").prompt
+
+    def write(
+        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
+    ) -> list[str]:
+        """The whole texts that are embedded, prompts included.
+
+        Args:
+            tasks: of queries, one each.
+        """
+        if side == "document" and self.titled is not None:
+            return [self.write_document(text, "") for text in texts]
+        if side == "document":
+            return [self.document + text for text in texts]
+        if tasks is None:
+            prompt = self.query_prompt()
+            return [prompt + text for text in texts]
+        return [self.query_prompt(task) + text for task, text in zip(tasks, texts, strict=True)]
+
+    def split(self, written: str, side: Side) -> tuple[str, str]:
+        """A whole text as its prompt and what follows it."""
+        if side == "document":
+            return self.before_documents, written[len(self.before_documents) :]
+        # No task of one line holds it, where it shows.
+        end = self._before_query
+        start = written.index(end) + len(end) if end and end in written else 0
+        return written[:start], written[start:]
+
+
+PLAIN = Wording()
+"""Texts as they are."""
+
+
+def wording_of(
+    settings: Embedder, reference: str, carried: Mapping[str, str], published: Published
+) -> Wording:
+    """What the settings say; else what the model was published with; else what its files carry.
+
+    Args:
+        carried: the prompts in the model's configuration, by name.
+    """
+    named = published.prompts or carried
+    own = {side: _named(named, side) for side in PROMPT_NAMES}
+    template = settings.query_template
+    if template == OWN_WORDS and not settings.query_prompt:
+        template = published.template or carried_template(carried) or OWN_WORDS
+    if not has_words(template):
+        template = escaped(settings.query_prompt or own["query"]) + template
+    document = settings.document_prompt or published.document or own["document"]
+    titled = carried.get(DOCUMENT_TEMPLATE)
+    wording = Wording(
+        template,
+        document,
+        TextFormat(document_template=titled) if titled and not settings.document_prompt else None,
+    )
+    if template == OWN_WORDS and any(
+        prompt and name not in _DOCUMENTS for name, prompt in named.items()
+    ):
+        _logger.warning(
+            "%s carries prompts (%s), and none is called query: its queries are embedded without "
+            "one; set %s or %s",
+            reference,
+            ", ".join(name for name, prompt in named.items() if prompt),
+            settings.key("query_prompt"),
+            settings.key("query_template"),
+        )
+    return wording
+
+
+def has_words(template: str) -> bool:
+    """Whether a template says something itself; one that does stands in the place of a prompt."""
+    return bool(fill_template(template, task="", query="").strip())
+
+
+def _named(prompts: Mapping[str, str], side: Side) -> str:
+    return next((prompts[name] for name in PROMPT_NAMES[side] if name in prompts), "")
+
+
+def carried_template(carried: Mapping[str, str]) -> str | None:
+    """The template that a student of distill carries among its prompts, in which no brace but those
+    of its two names is one; None where it carries none."""
+    template = carried.get(QUERY_TEMPLATE)
+    if not template:
+        return None
+    return escaped(template).replace("{{task}}", "{task}").replace("{{query}}", "{query}")
+
+
+def escaped(prompt: str) -> str:
+    """A prompt as part of a template."""
+    return prompt.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,70 @@
+"""What every line of an estimate is made from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, Line, exactly
+from distill.estimate.measure import Each, Embedding
+from distill.estimate.prices import Price
+from distill.llm.protocol import LLM
+from distill.recipe import Recipe
+from distill.store.run import Stage
+
+
+@dataclass
+class Given:
+    """`sample`: so many prompts are asked, 0 for none. `price` is None without a file of prices,
+    `held_out` and `passages` where the recipe has none. `embedded`: a stage before this one has
+    embedded the corpus with the retriever."""
+
+    recipe: Recipe
+    passages: Stage | None
+    held_out: Stage | None
+    llm: Callable[[], LLM]
+    sample: int
+    price: Price | None
+    embedding: Embedding
+    embedded: bool = field(default=False, init=False)
+
+    @property
+    def corpus_size(self) -> int:
+        return 0 if self.passages is None else int(self.passages.manifest["rows"])
+
+    def llm_line(
+        self, stage: str, amount: Amount, unit: str, pieces: Amount, each: Each, note: str = ""
+    ) -> Line:
+        """A stage whose LLM does so many `pieces`."""
+        prompt, new = pieces.times(each.prompt), pieces.times(each.new)
+        return Line(
+            stage,
+            amount,
+            unit,
+            prompt_tokens=prompt,
+            shared_tokens=None if each.shared is None else pieces.times(each.shared),
+            new_tokens=new,
+            seconds=pieces.times(each.seconds) if each.seconds != UNKNOWN else UNKNOWN,
+            cost=None if self.price is None else self.price.of(prompt, new),
+            note=note,
+        )
+
+    def retriever_line(self, stage: str, amount: Amount, unit: str, queries: Amount) -> Line:
+        """A stage that embeds queries, and the corpus where no earlier one has. A query, which is
+        shorter, takes at most the time of a passage."""
+        corpus = NOTHING if self.embedded else exactly(self.corpus_size)
+        self.embedded = True
+        each = self.retriever_seconds
+        seconds = corpus.times(each) + Amount(0.0, queries.high).times(each)
+        texts = f"embeds {queries.said} queries"
+        if corpus.high:
+            texts = f"embeds {corpus.said} passages and {queries.said} queries"
+        return Line(
+            stage, amount, unit, seconds=UNKNOWN if each == UNKNOWN else seconds, note=texts
+        )
+
+    @property
+    def retriever_seconds(self) -> Amount:
+        """A text. A server's are not measured."""
+        of = self.recipe.retriever
+        if of.base_url is not None:
+            return UNKNOWN
+        return self.embedding.seconds(of.model, of)

@@ -1,0 +1,98 @@
+"""The lines behind the data: the teacher's vectors, training and evaluation."""
+
+import math
+from pathlib import Path
+
+from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, Line, at_most, exactly, total
+from distill.estimate.context import Given
+from distill.evaluate.stage import HELD_OUT
+from distill.recipe import Train
+
+
+def training_lines(given: Given, queries: Amount, others: Amount) -> list[Line]:
+    """The teacher's vectors and the student.
+
+    Args:
+        queries: examples with passages of the corpus.
+        others: examples with texts of their own.
+    """
+    examples = queries + others
+    recipe = given.recipe
+    stages = list(recipe.train.in_stages().values())
+    taught = any(train.objective.needs_teacher_vectors for train in stages)
+    plain = max(map(_plain, stages))
+    lines = [_teacher_line(given, examples, others)] if taught else []
+    steps = total(_steps(given, train, examples) for train in stages) or NOTHING
+    note = f"{examples.said} examples, {at_most(plain).said} texts; time is not measured"
+    return [*lines, Line("student", steps, "steps", seconds=UNKNOWN, note=note)]
+
+
+def _teacher_line(given: Given, examples: Amount, others: Amount) -> Line:
+    """Queries, the corpus, sentences of it, and the documents of examples without a corpus. Where
+    the retriever is the teacher too, the corpus' vectors are there already."""
+    teacher, retriever = given.recipe.teacher, given.recipe.retriever
+    same = (teacher.model, teacher.max_tokens) == (retriever.model, retriever.max_tokens)
+    there = same and given.embedded
+    corpus = NOTHING if there else exactly(given.corpus_size)
+    texts = corpus + examples + others.times(2) + at_most(given.recipe.train.align.sentences)
+    each = teacher_seconds(given)
+    seconds = UNKNOWN if each == UNKNOWN else texts.times(each)
+    note = "the passages' vectors are the retriever's" if there else ""
+    return Line("teacher vectors", texts, "texts", seconds=seconds, note=note)
+
+
+def teacher_seconds(given: Given) -> Amount:
+    """A text; unknown without a teacher, and where a server embeds."""
+    of = given.recipe.teacher
+    if of.model is None or of.base_url is not None:
+        return UNKNOWN
+    return given.embedding.seconds(of.model, of)
+
+
+def _plain(train: Train) -> int:
+    return train.align.passages + train.align.sentences if train.objective.align else 0
+
+
+def _steps(given: Given, train: Train, examples: Amount) -> Amount:
+    """Of one stage. Batches hold examples with one number of negatives: each number may leave one
+    half full."""
+    numbers = given.recipe.relabel.negative_count + 1
+    full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
+    of_texts = math.ceil(_plain(train) / train.align.batch_size)
+    return at_most(math.ceil(train.epochs * (full + of_texts)))
+
+
+def evaluation_lines(given: Given) -> list[Line]:
+    """Texts of the tasks, for each of base, student and teacher; of a task that is on the hub none
+    is known before."""
+    recipe = given.recipe
+    if not (recipe.evaluate.tasks or recipe.evaluate.benchmarks):
+        return []
+    sizes = {name: _texts_of(name, given) for name in recipe.evaluate.tasks}
+    known = sum(size for size in sizes.values() if size is not None)
+    unread = [name for name, size in sizes.items() if size is None] + recipe.evaluate.benchmarks
+    models = 2 + (recipe.teacher.model is not None)
+    texts = Amount(known * models, None if unread else known * models)
+    note = f"{known:,} texts for each of {models} models; base and student are not measured"
+    if unread:
+        note += f"; {', '.join(unread)}: size unknown, read from the hub"
+    each = teacher_seconds(given)
+    least = known * each.low if each != UNKNOWN else 0.0
+    return [Line("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
+
+
+def _texts_of(name: str, given: Given) -> int | None:
+    """Rows of a task's files, such as documents and queries, if they are on this machine."""
+    if name == HELD_OUT:
+        return None if given.held_out is None else 2 * int(given.held_out.manifest["rows"])
+    data = given.recipe.evaluate.task_data
+    folder = Path(data) / name if data else None
+    if folder is None or not folder.is_dir():
+        return None
+    return sum(_lines(file) for file in folder.iterdir() if file.suffix in (".jsonl", ".tsv"))
+
+
+def _lines(path: Path) -> int:
+    """Lines that hold something."""
+    with path.open("rb") as file:
+        return sum(bool(line.strip()) for line in file)

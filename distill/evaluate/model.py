@@ -1,0 +1,209 @@
+"""A model that enters the comparison: loaded, and named so that mteb's results load back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from distill.embed.encoder import Side, Vectors
+from distill.embed.local import LocalEmbedder
+from distill.embed.open_embedder import check_served
+from distill.embed.open_model import open_model
+from distill.embed.published import NOTHING
+from distill.embed.wording import wording_of
+from distill.evaluate.embedder import Embedder as TextEmbedder
+from distill.evaluate.embedder import EndpointEmbedder
+from distill.evaluate.model_meta import model_meta
+from distill.evaluate.mteb_encoder import MtebEncoder
+from distill.evaluate.prompts import Prompts, fixed_wording, prompts_of
+from distill.evaluate.quantize import Form
+from distill.files.read import user_path
+from distill.models.model_card import read_card
+from distill.recipe import ALL_TOKENS, Embedder
+from distill.recipe.sections.embedder import OWN_WORDS
+from distill.store.run import fingerprint
+
+_LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_COPIES = ("onnx", "openvino", "original")
+"""Folders in which repositories keep the same weights in other formats."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
+    are read than the model itself would; `departures` say what else computes other vectors than its
+    files do by themselves. `fields` are those of requests to a server, as JSON, that change its
+    vectors. `documents` embeds the documents in its place."""
+
+    name: str
+    reference: str
+    revision: str
+    folder: Path | None
+    model: SentenceTransformer | None
+    embedder: TextEmbedder
+    prompts: Prompts
+    max_tokens: int | None
+    shortened_to: int | None = None
+    licence: str | None = None
+    departures: Mapping[str, str | int] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    form: Form = field(default_factory=Form)
+    documents: "Contender | None" = None
+
+    @property
+    def parameters(self) -> int | None:
+        """None where a server keeps them."""
+        if self.model is None:
+            return None
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    @property
+    def dimensions(self) -> int:
+        return self.form.width or self.embedder.dimensions
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """In an index, as the contender's form stores it."""
+        return self.form.bytes_per_vector(self.dimensions)
+
+    @property
+    def bytes_on_disk(self) -> int | None:
+        """The files that are loaded: no bookkeeping, which is hidden, and no copy of the weights
+        in another format. None where there are none here."""
+        if self.folder is None:
+            return None
+        files = (p for kind in _LOADED for p in self.folder.rglob(kind) if p.is_file())
+        return sum(p.stat().st_size for p in files if _of_model(p.relative_to(self.folder)))
+
+    @property
+    def experiment(self) -> dict[str, str | int]:
+        """What departs from the model's own settings, under mteb's names where it has some."""
+        other = self.documents
+        departs: dict[str, str | int | None] = {
+            "max_tokens": self.shortened_to,
+            "fields": _mark(self.fields),
+            "prompts": self.prompts.mark,
+            "embed_dim": self.form.width,
+            "output_dtypes": None if self.form.precision == "float32" else self.form.precision,
+            "documents": f"{other.name}@{other.revision[:12]}" if other else None,
+            "documents_max_tokens": other.shortened_to if other else None,
+            "documents_prompts": other.prompts.mark if other else None,
+            "documents_setup": _mark({**other.departures, **other.fields}) if other else None,
+        }
+        set_so = {key: value for key, value in departs.items() if value is not None}
+        return {**self.departures, **set_so}
+
+    def encode(self, texts: Sequence[str], side: Side) -> Vectors:
+        """(texts, dimensions), under the side's own prompt."""
+        return self.embedder.embed(texts, self.prompts.of_side(side), side)
+
+
+def _mark(settings: Mapping[str, str | int]) -> str | None:
+    """Short enough for a folder's name; None of no settings."""
+    return fingerprint("setup", settings, {})[:8] if settings else None
+
+
+def _of_model(path: Path) -> bool:
+    return path.parts[0] not in _COPIES and not any(part.startswith(".") for part in path.parts)
+
+
+def open_contender(
+    reference: str | Path,
+    max_tokens: int | None = None,
+    device: str | None = None,
+    settings: Embedder | None = None,
+    instructions: bool = True,
+) -> Contender:
+    """Load a model by its reference.
+
+    Args:
+        max_tokens: it reads no more of a text than that; None: all it can.
+        settings: all of an embedder's; None: the two before.
+        instructions: whether a model that was trained or published with them is told each task.
+
+    Raises:
+        UserError: if the reference does not resolve, or the model does not do as it was published
+            to.
+    """
+    settings = settings or Embedder(max_tokens=max_tokens or ALL_TOKENS, device=device)
+    opened = open_model(str(reference), settings)
+    whole, read = opened.all_tokens, opened.max_tokens
+    return Contender(
+        name=mteb_name(str(reference)),
+        reference=str(reference),
+        revision=opened.revision,
+        folder=opened.folder,
+        model=opened.model,
+        embedder=LocalEmbedder(opened, settings.batch_tokens),
+        prompts=prompts_of(opened, settings, instructions),
+        max_tokens=read,
+        shortened_to=read if read != whole else None,
+        licence=licence_of(opened.folder),
+        departures=opened.departures,
+    )
+
+
+def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> Contender:
+    """A model that an OpenAI-compatible server embeds with, under its name there. How it is asked
+    is no part of that name, so all of it makes results of their own.
+
+    Raises:
+        UserError: if the server cannot be asked, or the settings are none of a served model.
+    """
+    check_served(settings)
+    named = {"query": settings.query_prompt, "document": settings.document_prompt}
+    wording = wording_of(settings, model, {}, NOTHING)
+    set_apart = any(named.values()) or settings.query_template != OWN_WORDS
+    if not instructions:
+        wording = fixed_wording(wording, None)
+    return Contender(
+        name=model if "/" in model else f"served/{model}",
+        reference=model,
+        revision="served",
+        folder=None,
+        model=None,
+        embedder=EndpointEmbedder(settings, model),
+        prompts=Prompts(named, wording=wording, own=not set_apart),
+        max_tokens=settings.max_tokens,
+        shortened_to=settings.max_tokens,
+        fields=settings.fields_identity,
+    )
+
+
+def open_any(settings: Embedder, model: str, instructions: bool = True) -> Contender:
+    """A model in this process, or the server's where the settings name one."""
+    if settings.base_url is not None:
+        return open_endpoint(settings, model, instructions)
+    return open_contender(model, settings=settings, instructions=instructions)
+
+
+def mteb_name(reference: str) -> str:
+    """A name of mteb's form owner/model: a hub id is its own; a folder `demo/student` is
+    distill/demo-student; a model in a wheel, which may hold several, is wheel/PACKAGE-PATH."""
+    if reference.startswith("wheel:"):
+        path = reference.removeprefix("wheel:").partition("#")[0].rstrip("/")
+        package, _, within = path.partition("==")
+        return f"wheel/{package}-{within.partition('/')[2].replace('/', '-')}"
+    folder = user_path(reference)
+    if folder.exists():
+        folder = folder.resolve()
+        return f"distill/{folder.parent.name}-{folder.name}"
+    return reference.partition("@")[0]
+
+
+def licence_of(folder: Path) -> str | None:
+    """What a model's card gives as its licence; None where there is no card, or none to be read."""
+    head = read_card(folder)
+    licence = head.get("license")
+    return None if licence is None else str(head.get("license_name", licence))
+
+
+def as_mteb_model(contender: Contender, vectors: Path | None = None) -> Any:
+    """The contender as mteb asks it.
+
+    Args:
+        vectors: where its vectors are kept, so that no text is encoded twice; None: nowhere.
+    """
+    return MtebEncoder(contender, vectors, model_meta(contender))

@@ -1,0 +1,146 @@
+"""A contender as mteb asks it: an object of mteb's EncoderProtocol that encodes each text once,
+keeps the vectors on disk, and gives them in the contender's form."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from distill.embed.encoder import Side, Vectors
+from distill.embed.vector_cache import VectorCache, digests_of
+from distill.embed.vector_store import CHUNK
+from distill.errors import need
+from distill.evaluate.quantize import Storage
+from distill.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from mteb.abstasks.task_metadata import TaskMetadata
+    from mteb.models import ModelMeta
+    from mteb.types import PromptType
+
+    from distill.evaluate.model import Contender
+    from distill.evaluate.prompts import Prompts
+
+
+class CachedTexts:
+    """A contender's vectors as its model gives them, from the cache under `folder` or computed
+    into it a block at a time, so that a killed evaluation goes on at its block. Without a folder
+    nothing is kept."""
+
+    def __init__(self, contender: "Contender", folder: Path | None) -> None:
+        self.contender = contender
+        self._folder = folder
+        self._caches: dict[tuple[str, Side | None], VectorCache] = {}
+
+    def vectors(self, batches: Iterable[list[str]], prompt: str, side: Side | None) -> Vectors:
+        """(texts, dimensions), in the order of the texts."""
+        if self._folder is None:
+            embed = self.contender.embedder.embed
+            parts = [embed(block, prompt, side) for block in _blocks(batches)]
+            empty = np.empty((0, self.contender.embedder.dimensions), np.float32)
+            return np.concatenate([empty, *parts])
+        cache = self._cache(self._folder, prompt, side)
+        digests = [np.empty(0, np.uint64)]
+        for block in _blocks(batches):
+            digests.append(digests_of(block))
+            absent = cache.absent(digests[-1])
+            if len(absent):
+                texts = [block[i] for i in absent]
+                found = self.contender.embedder.embed(texts, prompt, side)
+                cache.add(digests[-1][absent], found)
+        return cache.take(np.concatenate(digests))
+
+    def _cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
+        if (prompt, side) not in self._caches:
+            embedder = self.contender.embedder
+            model = {"model": self.contender.name, "revision": self.contender.revision}
+            identity = model | embedder.identity(prompt, side)
+            self._caches[prompt, side] = VectorCache(folder, identity, embedder.dimensions)
+        return self._caches[prompt, side]
+
+
+class MtebEncoder:
+    """What mteb calls. `batch_size` and other arguments of its are not used: batches are made by
+    a token budget."""
+
+    def __init__(
+        self, contender: "Contender", folder: Path | None, mteb_model_meta: "ModelMeta"
+    ) -> None:
+        self.mteb_model_meta = mteb_model_meta
+        self.model = contender.model
+        self._rules = need("mteb.models.abs_encoder", "eval").AbsEncoder
+        self._texts = CachedTexts(contender, folder)
+        self._documents = CachedTexts(contender.documents or contender, folder)
+        self._storage = Storage(contender.form)
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: "TaskMetadata",
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: "PromptType | None" = None,
+        **kwargs: Any,
+    ) -> Vectors:
+        """(texts, dimensions), float32, of a data loader's batches with the key `text`: by mteb
+        made of a document's title and text, or of a query and its own instruction."""
+        side: Side | None = prompt_type.value if prompt_type else None
+        source = self._documents if side == "document" else self._texts
+        prompts = source.contender.prompts
+        prompt = prompts.before(task_metadata, side)
+        label = f"{source.contender.name}, {task_metadata.name}"
+        batches = _told(inputs, label, prompts if side == "document" else None)
+        vectors = source.vectors(batches, prompt, side)
+        return self._storage.stored(vectors, side, f"{task_metadata.name}/{hf_subset}")
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+        """(n, m), by the function that the metadata name, as mteb computes it."""
+        found: Tensor = self._rules.similarity(self, embeddings1, embeddings2)
+        return found
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+        """(n,), by the same function."""
+        found: Tensor = self._rules.similarity_pairwise(self, embeddings1, embeddings2)
+        return found
+
+
+def _blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The texts, so many together as are committed together; the last block may be smaller."""
+    block: list[str] = []
+    for batch in batches:
+        block += batch
+        while len(block) >= CHUNK:
+            yield block[:CHUNK]
+            block = block[CHUNK:]
+    if block:
+        yield block
+
+
+def _told(inputs: Any, label: str, documents: "Prompts | None") -> Iterator[list[str]]:
+    """The batches' texts, with progress where they are many.
+
+    Args:
+        documents: how they are written, of documents.
+    """
+    total = len(inputs.dataset)
+    if total <= CHUNK:
+        yield from (_texts(batch, documents) for batch in inputs)
+        return
+    with Progress(label, total, "texts") as progress:
+        for batch in inputs:
+            yield _texts(batch, documents)
+            progress.advance(len(batch["text"]))
+
+
+def _texts(batch: Mapping[str, list[Any]], documents: "Prompts | None") -> list[str]:
+    """mteb's texts, which are title and text joined; or title and text as the model was trained to
+    read them."""
+    texts: list[str] = batch["text"]
+    if documents is None or not documents.writes_titles:
+        return texts
+    titles = batch.get("title", [""] * len(texts))
+    pairs = zip(batch.get("body", texts), titles, strict=True)
+    return [documents.document(body, title or "") for body, title in pairs]

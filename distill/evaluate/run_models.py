@@ -1,0 +1,30 @@
+"""The models of a run as its evaluation, its report and its search open them: one way for all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.evaluate.model import Contender, open_any, open_contender
+from distill.evaluate.prompts import check_prompts
+from distill.recipe import ALL_TOKENS, Embedder, Recipe
+
+
+def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Contender]:
+    """By role: the models in the run's folders, and the recipe's teacher where it names one.
+
+    Args:
+        folders: of `base` and `student`, or of one of them.
+
+    Raises:
+        UserError: if a model does not load, or the student's prompts are not those of its training.
+    """
+    told = recipe.evaluate.instructions
+    settings = Embedder(max_tokens=ALL_TOKENS, device=recipe.train.device)
+    found = {
+        role: open_contender(folder, settings=settings, instructions=told)
+        for role, folder in folders.items()
+    }
+    if "student" in found:
+        found["student"] = check_prompts(found["student"], {})
+    if recipe.teacher.model is not None:
+        found["teacher"] = open_any(recipe.teacher, recipe.teacher.model, told)
+    return found

@@ -1,0 +1,138 @@
+"""A score of each item of a task (a query, a text, a set), for intervals and tests. An item's key
+is split/subset/id. They are kept where their mean is the task's score, and nowhere else: a
+correlation, an F1 or an area has no such parts."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from distill.errors import need
+from distill.evaluate.samples.predictions import predicted
+
+TREC = {
+    "ndcg": "ndcg_cut",
+    "map": "map_cut",
+    "recall": "recall",
+    "precision": "P",
+    "hit_rate": "success",
+}
+"""mteb's names of measures -> trec_eval's, under which mteb hands out those of single queries."""
+_MERGED = "max_over_subqueries_"
+"""Of queries that are asked in several ways, q_0 and q_1, and count as one (MindSmallReranking)."""
+Qrels = Mapping[str, Mapping[str, int]]
+Results = Mapping[str, Mapping[str, float]]
+
+
+@contextmanager
+def record_queries(task: Any) -> Iterator[dict[str, float]]:
+    """The main metric of each query, filled while the task is evaluated. mteb offers it to a
+    retrieval or reranking task in one place, the hook for scores of the task's own."""
+    by_item: dict[str, float] = {}
+    hook = getattr(task, "task_specific_scores", None)
+    measure = task.metadata.main_score.rpartition("_at_")[0].removeprefix(_MERGED)
+    if hook is None or measure not in {*TREC, "mrr"}:
+        yield by_item
+        return
+
+    def record(
+        scores: dict[str, dict[str, float]],
+        qrels: Qrels,
+        results: Results,
+        hf_split: str,
+        hf_subset: str,
+    ) -> dict[str, float]:
+        of_query = _of_queries(task.metadata.main_score, scores, qrels, results)
+        by_item.update({f"{hf_split}/{hf_subset}/{q}": score for q, score in of_query.items()})
+        own: dict[str, float] = hook(scores, qrels, results, hf_split, hf_subset)
+        return own
+
+    task.task_specific_scores = record
+    try:
+        yield by_item
+    finally:
+        del task.task_specific_scores
+
+
+def gives_predictions(task: Any) -> bool:
+    """Whether the mean of right and wrong predictions is the task's score: accuracy over the texts
+    of a split. (Cross-validation shuffles them, and several labels are right or wrong together.)"""
+    abstasks = need("mteb.abstasks", "eval")
+    return (
+        isinstance(task, abstasks.AbsTaskClassification)
+        and not isinstance(task, abstasks.AbsTaskMultilabelClassification)
+        and task.metadata.main_score == "accuracy"
+        and not task.is_cross_validation
+    )
+
+
+def of_texts(task: Any, folder: Path) -> dict[str, float]:
+    """The share of a classification's experiments that labelled each text rightly, by the text's
+    place in its split, from the predictions that mteb wrote into the folder."""
+    by_item: dict[str, float] = {}
+    for part, rows, runs in predicted(task, folder):
+        truth = rows[task.label_column_name]
+        for i, (label, *given) in enumerate(zip(truth, *runs, strict=True)):
+            right = sum(one == label for one in given)
+            by_item[f"{part}/{i}"] = right / len(given)
+    return by_item
+
+
+def of_sets(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """The V-measure of each set of mteb's first clustering tasks, from mteb's result."""
+    return {
+        f"{split}/{of_subset['hf_subset']}/{i}": value
+        for split, subsets in scores.items()
+        for of_subset in subsets
+        if isinstance(of_subset.get("v_measures"), list)
+        for i, value in enumerate(of_subset["v_measures"])
+    }
+
+
+def with_mean(by_item: Mapping[str, float], score: float) -> dict[str, float]:
+    """The items, if the mean over subsets of their means is the score to mteb's rounding."""
+    of_subset = [
+        [by_item[key] for key in keys]
+        for _, keys in groupby(sorted(by_item), lambda key: key.split("/", 2)[:2])
+    ]
+    if not of_subset:
+        return {}
+    mean = math.fsum(math.fsum(values) / len(values) for values in of_subset) / len(of_subset)
+    return dict(by_item) if math.isclose(mean, score, abs_tol=1e-4) else {}
+
+
+def _of_queries(metric: str, scores: Results, qrels: Qrels, results: Results) -> dict[str, float]:
+    """The metric of each query; `scores` are those that mteb has of single ones."""
+    name, _, k = metric.rpartition("_at_")
+    measure = name.removeprefix(_MERGED)
+    if measure != name:
+        qrels, results = _merged(qrels, results)
+        scores, *_ = _metrics().calculate_retrieval_scores(results, qrels, [int(k)])
+    if measure == "mrr":
+        return _reciprocal_ranks(qrels, results, int(k))
+    return {query: values[f"{TREC[measure]}_{k}"] for query, values in scores.items()}
+
+
+def _merged(qrels: Qrels, results: Results) -> tuple[Qrels, Results]:
+    """One query of each that is asked in several ways, and of each document its best score, as mteb
+    has them, who gives only their mean away."""
+    judged: dict[str, Mapping[str, int]] = {}
+    best: dict[str, dict[str, float]] = {}
+    for query, documents in qrels.items():
+        base = query.rpartition("_")[0]
+        judged[base] = documents
+        of_base = best.setdefault(base, {})
+        for document, score in results[query].items():
+            of_base[document] = max(score, of_base.get(document, score))
+    return judged, best
+
+
+def _metrics() -> Any:
+    return need("mteb._evaluators.retrieval_metrics", "eval")
+
+
+def _reciprocal_ranks(qrels: Qrels, results: Results, k: int) -> dict[str, float]:
+    """As mteb has them, who gives only their mean away."""
+    return dict(zip(results, _metrics().mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))

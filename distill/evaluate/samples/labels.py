@@ -1,0 +1,90 @@
+"""What an F1 was computed of: each text's labels, and those that each of the task's classifiers
+gave it. An F1 has no values of single texts, but is drawn anew from these."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from distill.errors import need
+from distill.evaluate.samples.predictions import predicted
+from distill.evaluate.statistics.f1 import Average, Label, Told, f1
+
+Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]
+"""By split/subset/number: a text's labels, and those given to it in each experiment."""
+
+_AVERAGES: Mapping[str, Average] = {"f1": "macro", "f1_weighted": "weighted"}
+
+
+def average_of(category: str, metric: str) -> Average | None:
+    """Over which classes a main score is the mean of F1s; None where it is something else."""
+    if category == "Classification":
+        return _AVERAGES.get(metric)
+    return "macro" if category == "MultilabelClassification" and metric == "f1" else None
+
+
+def gives_labels(task: Any) -> bool:
+    """Whether the task's score is an F1, or the share of texts all of whose labels are right."""
+    category, metric = task.metadata.type, task.metadata.main_score
+    exact = category == "MultilabelClassification" and metric == "accuracy"
+    classifies = isinstance(task, need("mteb.abstasks", "eval").AbsTaskClassification)
+    given = exact or average_of(category, metric) is not None
+    return bool(classifies and given and not task.is_cross_validation)
+
+
+def labels_of(task: Any, folder: Path) -> Labels:
+    """From the predictions that mteb wrote into the folder. Empty where it predicted a part of the
+    split, of which it does not say which."""
+    found = {}
+    for part, rows, runs in predicted(task, folder):
+        gold = [*map(_listed, rows[task.label_column_name])]
+        if any(len(run) != len(gold) for run in runs):
+            return {}
+        given = [_given(task, run, gold) for run in runs]
+        for i, (labels, *of_text) in enumerate(zip(gold, *given, strict=True)):
+            found[f"{part}/{i}"] = (labels, of_text)
+    return found
+
+
+def with_score(labels: Labels, average: Average, score: float) -> Labels:
+    """The labels, if the F1 of them is the score to mteb's rounding."""
+    means = [of_all(told, average) for told in by_part(labels).values()]
+    return labels if means and np.isclose(mean(means), score, rtol=0, atol=1e-4) else {}
+
+
+def exact(labels: Labels) -> dict[str, float]:
+    """The share of experiments in which a text was given its labels and no others."""
+    return {
+        key: mean(float(set(run) == set(gold)) for run in given)
+        for key, (gold, given) in labels.items()
+    }
+
+
+def by_part(labels: Labels) -> dict[str, Told]:
+    """By split and subset, which count the same in a task's score."""
+    parts = {}
+    for part, keys in groupby(sorted(labels), lambda key: key.rpartition("/")[0]):
+        gold, given = zip(*(labels[key] for key in keys), strict=True)
+        parts[part] = Told(gold, given)
+    return parts
+
+
+def of_all(told: Told, average: Average) -> float:
+    """With every text once."""
+    return float(f1(told, average)(np.ones((len(told.gold), 1)))[0])
+
+
+def _given(task: Any, run: Sequence[Any], gold: Sequence[Sequence[Label]]) -> list[list[Label]]:
+    """One classifier's labels of each text. Those of several labels are zeros and ones, by the
+    sorted labels of the split."""
+    if task.metadata.type != "MultilabelClassification":
+        return [[label] for label in run]
+    known = sorted({label for labels in gold for label in labels})
+    return [[label for label, one in zip(known, row, strict=True) if one] for row in run]
+
+
+def _listed(label: Any) -> list[Label]:
+    return list(label) if isinstance(label, list | tuple) else [label]

@@ -1,0 +1,224 @@
+"""Evaluate one model on tasks, with mteb. Results land as mteb's JSON with name and revision of
+the model; beside them stands each item's own score, for intervals and tests."""
+
+import copy
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import constants
+
+from distill.errors import UserError, need
+from distill.evaluate.model import Contender, as_mteb_model, open_contender
+from distill.evaluate.samples.collect import kept_of, needs_predictions
+from distill.evaluate.samples.items import record_queries
+from distill.evaluate.samples.labels import Labels
+from distill.remote.connect import check_environment
+from distill.store.run import read_json, write_json
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+_logger = logging.getLogger(__name__)
+SUPERSEDED = "is superseded by"
+_KEPT = 3
+"""What is kept beside mteb's results; what an earlier distill kept is not enough."""
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """A model's score on a task in its main metric, the mean over the task's splits and languages:
+    in [0, 1], or in [-1, 1] where it is a correlation. `category` is mteb's word (`Retrieval`,
+    `STS`). `by_item` (split/subset/id -> score of a query or text in the same metric) is empty
+    where the score is no mean over items."""
+
+    task: str
+    category: str
+    metric: str
+    score: float
+    by_item: dict[str, float]
+    pairs: dict[str, tuple[float, float]] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
+    resamples: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def items(self) -> int | None:
+        """Single items that the score is known of; None where none are kept."""
+        kept: list[Mapping[str, Any]] = [self.by_item, self.pairs, self.labels, self.resamples]
+        return next((len(values) for values in kept if values), None)
+
+
+def evaluate_model(
+    reference: str | Path,
+    tasks: "Sequence[AbsTask]",
+    out: Path,
+    max_tokens: int | None = None,
+    device: str | None = None,
+) -> list[TaskScore]:
+    """`score_tasks` for a model by its reference; with `max_tokens` it reads no more of a text."""
+    return score_tasks(open_contender(reference, max_tokens, device), tasks, out)
+
+
+def score_tasks(contender: Contender, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
+    """The model's score on each task, in the order of `tasks`.
+
+    Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in
+    `out/queries`, the model's vectors in `out/vectors`. What is there for the same revision of the
+    model, the same data and the same mteb is read, not computed again.
+
+    Raises:
+        UserError: if a task reads the hub and the hub cannot be reached.
+    """
+    cache = need("mteb.cache", "eval").ResultCache(out)
+    model = as_mteb_model(contender, out / "vectors")
+    scores = []
+    for task in tasks:
+        score = _stored(cache, task, model.mteb_model_meta)
+        if score is None:
+            begun = time.perf_counter()
+            _compute(cache, task, model)
+            score = _stored(cache, task, model.mteb_model_meta)
+            if score is None:
+                raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
+            _say(f"{contender.name} on {score.task}", score, time.perf_counter() - begun)
+        scores.append(score)
+    return scores
+
+
+def load_data(task: "AbsTask") -> None:
+    """Read the task's data from the hub, unless a folder has filled it.
+
+    Raises:
+        UserError: if the hub cannot be reached, naming the way to do without.
+    """
+    if task.data_loaded:
+        return
+    try:
+        with _quiet():
+            task.load_data()
+    except Exception as fault:  # a proxy or certificates that cannot be used raise anything
+        check_environment(constants.ENDPOINT)
+        raise UserError(
+            f"task {task.metadata.name}",
+            f"its data cannot be read from the hub ({type(fault).__name__})",
+            f"connect to the hub, or give --task-data a folder that holds {task.metadata.name}/",
+        ) from fault
+    if isinstance(task, need("mteb.abstasks", "eval").AbsTaskRetrieval):
+        # Some tasks still load in the form of mteb 1, which nothing here reads.
+        task.convert_v1_dataset_format_to_v2(num_proc=None)
+
+
+def _compute(cache: Any, task: Any, model: Any) -> None:
+    load_data(task)
+    bars = {"show_progress_bar": sys.stderr.isatty()}
+    with (
+        record_queries(task) as by_query,
+        TemporaryDirectory() as predictions,
+        same_draws(task),
+        _quiet(),
+    ):
+        # Whether a result may be kept is decided in `_stored`: mteb does not look at the data's
+        # revision where nothing is missing.
+        need("mteb", "eval").evaluate(
+            model,
+            task,
+            cache=cache,
+            overwrite_strategy="always",
+            prediction_folder=predictions if needs_predictions(task) else None,
+            co2_tracker=False,
+            encode_kwargs=bars,
+            **bars,
+        )
+        result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+        kept = kept_of(task, result, Path(predictions), by_query)
+    # The last file written: its presence says that mteb's is whole.
+    path = _items_path(cache, task, model.mteb_model_meta)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, task_mark(task) | kept)
+
+
+def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
+    path = _items_path(cache, task, meta)
+    if not path.is_file():
+        return None
+    try:
+        kept = dict(read_json(path))
+    except (UserError, TypeError, ValueError):
+        _logger.warning("%s is damaged: the task is evaluated again", path)
+        return None
+    by_item, resamples = kept.pop("by_item", {}), kept.pop("resamples", {})
+    pairs = {pair: (gold, predicted) for pair, (gold, predicted) in kept.pop("pairs", {}).items()}
+    labels = {text: (gold, given) for text, (gold, given) in kept.pop("labels", {}).items()}
+    result = cache.load_task_result(task.metadata.name, meta)
+    if kept != task_mark(task) or result is None:
+        return None
+    score = round(float(result.get_score()), 6)
+    category, metric = task.metadata.type, task.metadata.main_score
+    name = task.metadata.name
+    return TaskScore(name, category, metric, score, by_item, pairs, labels, resamples)
+
+
+def task_mark(task: "AbsTask") -> dict[str, Any]:
+    """What a result was computed of; a benchmark may choose splits and languages of a task."""
+    return {
+        "metric": task.metadata.main_score,
+        "dataset_revision": task.metadata.revision,
+        "splits": list(task.eval_splits),
+        "subsets": list(task.hf_subsets),
+        "mteb": need("mteb", "eval").__version__,
+        "kept": _KEPT,
+    }
+
+
+def _items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
+    result: Path = cache.get_task_result_path(task.metadata.name, meta)
+    return Path(cache.cache_path) / "queries" / result.relative_to(cache.cache_path / "results")
+
+
+@contextmanager
+def same_draws(task: Any) -> Iterator[None]:
+    """mteb draws samples (clustering's texts) from a generator that the task carries along: without
+    this, the second model on a task would be measured on others than the first."""
+    kept = task.rng_state, task.np_rng
+    task.rng_state, task.np_rng = copy.deepcopy(kept)
+    try:
+        yield
+    finally:
+        task.rng_state, task.np_rng = kept
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A log gets one line a task: no bars of datasets, where each would be a hundred lines, and no
+    advice with each model to take a task's newer version, for the name says which is meant."""
+    bars, logger = (
+        need("datasets", "eval").utils.logging,
+        logging.getLogger("mteb.abstasks.abstask"),
+    )
+    hide = not sys.stderr.isatty() and bars.is_progress_bar_enabled()
+    logger.addFilter(_no_advice)
+    if hide:
+        bars.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f".*{SUPERSEDED}")
+            yield
+    finally:
+        logger.removeFilter(_no_advice)
+        if hide:
+            bars.enable_progress_bar()
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    return SUPERSEDED not in record.getMessage()
+
+
+def _say(what: str, score: TaskScore, seconds: float) -> None:
+    _logger.info("evaluation: %s: %s %.4f, %.0f s", what, score.metric, score.score, seconds)

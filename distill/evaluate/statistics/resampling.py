@@ -1,0 +1,144 @@
+"""What chance does to the difference of two models on a task: draws of a paired bootstrap, and of a
+paired permutation test."""
+
+from collections.abc import Callable, Sequence
+from statistics import mean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distill.errors import need
+from distill.evaluate.statistics.f1 import Average, Told, f1
+from distill.evaluate.statistics.rank_metrics import Statistic, Values, Weighted
+
+RESAMPLES = 5000
+FLIPS = 9999
+OF_PAIRS = 1999
+"""Of each, where a draw is no mean but a score by itself, and takes its time."""
+_BLOCK = 100_000
+"""So many weights at once: more would not stay in a processor's cache."""
+
+
+_FEW = 50
+"""Below so many items percentiles are too narrow: of 20 nDCG-like differences they hold the true
+mean in 90 of 100 samples, widened in 92 to 93 (BCa in 88)."""
+
+
+class Drawn(NamedTuple):
+    """A difference, as observed, with items drawn anew, and with the models swapped by chance."""
+
+    observed: float
+    bootstrap: Values
+    flipped: Values
+
+
+def mean_of(drawn: Sequence[Drawn]) -> Drawn:
+    """Of a mean of means: draws of independent parts, number by number, as many as all have."""
+    observed, bootstrap, flipped = zip(*drawn, strict=True)
+    return Drawn(mean(observed), _mean_by_number(bootstrap), _mean_by_number(flipped))
+
+
+def of_seeds(drawn: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
+    """Of a mean over seeds whose items were drawn alike: each number of the bootstrap is of as many
+    seeds, drawn with replacement. From a generator in the same state the n-th number is of the same
+    seeds, however many numbers there are."""
+    observed, bootstrap, flipped = zip(*drawn, strict=True)
+    count = min(map(len, bootstrap))
+    values = np.stack([draws[:count] for draws in bootstrap])
+    chosen = rng.integers(0, len(drawn), values.T.shape).T
+    return Drawn(
+        mean(observed),
+        np.take_along_axis(values, chosen, axis=0).mean(axis=0),
+        _mean_by_number(flipped),
+    )
+
+
+def _mean_by_number(drawn: Sequence[Values]) -> Values:
+    count = min(map(len, drawn))
+    found: Values = np.mean([values[:count] for values in drawn], axis=0)
+    return found
+
+
+def of_items(differences: Values, rng: np.random.Generator) -> Drawn:
+    """Of the mean of (n,) differences of single items; of few, draws are widened."""
+    stats = need("scipy.stats", "eval")
+    found: Any = stats.bootstrap(
+        (differences,), np.mean, n_resamples=RESAMPLES, batch=100, method="percentile", rng=rng
+    )
+    # Flips of the signs, as if the models had swapped the item's values; scipy.stats'
+    # permutation_test does the same thirty times slower.
+    flipped = np.empty(FLIPS)
+    for start in range(0, FLIPS, 100):
+        block = flipped[start : start + 100]
+        signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
+        block[:] = signs @ differences / len(differences)
+    observed = float(differences.mean())
+    return Drawn(observed, _widened(found.bootstrap_distribution, observed, differences), flipped)
+
+
+def _widened(bootstrap: Values, observed: float, differences: Values) -> Values:
+    """Draws stretched about what was observed, for the bootstrap leaves out that the spread itself
+    is estimated: by sqrt(n / (n - 1)) and a t quantile in the place of the normal one (the expanded
+    percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap, 5.3)."""
+    count = len(differences)
+    if count >= _FEW:
+        return bootstrap
+    stats = need("scipy.stats", "eval")
+    quantiles = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975)
+    stretched: Values = observed + np.sqrt(count / (count - 1)) * quantiles * (bootstrap - observed)
+    return stretched
+
+
+def of_pairs(
+    statistic: Statistic, gold: Values, ours: Values, theirs: Values, rng: np.random.Generator
+) -> Drawn:
+    """Of a statistic of (n,) predictions with (n,) gold values. The models swap ranks, not
+    predictions: cosines of different models have different scales, which no permutation may mix."""
+    stats = need("scipy.stats", "eval")
+    ranks = np.concatenate([stats.rankdata(ours), stats.rankdata(theirs)])
+    of_both = statistic(np.concatenate([gold, gold]), ranks)
+    return _of_weighted(statistic(gold, ours), statistic(gold, theirs), of_both, len(gold), rng)
+
+
+def of_labels(average: Average, ours: Told, theirs: Told, rng: np.random.Generator) -> Drawn:
+    """Of an F1 of the labels that two models' classifiers gave to the same texts; the models swap
+    all that they gave to a text."""
+    of_ours, of_theirs = f1(ours, average), f1(theirs, average)
+    of_both = f1(ours.and_then(theirs), average)
+    return _of_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
+
+
+def _of_weighted(
+    of_ours: Weighted, of_theirs: Weighted, of_both: Weighted, count: int, rng: np.random.Generator
+) -> Drawn:
+    """Of two models' statistics of weighted items, and that of both models' items, ours first."""
+
+    def resampled(size: int) -> Values:
+        drawn = rng.integers(0, count, (count, size)) * size + np.arange(size)
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(count, size)
+        weights = times.astype(np.float64)
+        return of_ours(weights) - of_theirs(weights)
+
+    def swapped(size: int) -> Values:
+        kept = rng.integers(0, 2, (count, size)).astype(np.float64)
+        one, other = np.concatenate([kept, 1 - kept]), np.concatenate([1 - kept, kept])
+        return of_both(one) - of_both(other)
+
+    once = np.ones((count, 1))
+    observed = float(of_ours(once)[0] - of_theirs(once)[0])
+    return Drawn(observed, _drawn(resampled, OF_PAIRS, count), _drawn(swapped, OF_PAIRS, 2 * count))
+
+
+def of_resamples(differences: Values, rng: np.random.Generator) -> Drawn:
+    """Of the mean of (n,) differences on n samples of one set, drawn alike for both models: a
+    bootstrap that the task itself has made, too small for percentiles. Its standard deviation is
+    the difference's standard error, with which a t distribution stands for the missing draws."""
+    error, freedom = differences.std(ddof=1), len(differences) - 1
+    observed = float(differences.mean())
+    bootstrap = observed + error * rng.standard_t(freedom, RESAMPLES)
+    return Drawn(observed, bootstrap, error * rng.standard_t(freedom, FLIPS))
+
+
+def _drawn(some: Callable[[int], Values], count: int, width: int) -> Values:
+    size = max(8, min(100, _BLOCK // width))
+    return np.concatenate([some(min(size, count - i)) for i in range(0, count, size)])

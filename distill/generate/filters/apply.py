@@ -1,0 +1,129 @@
+"""The way of one shard's draws through the filters.
+
+First what a query and its passage alone decide: length, refusals, language, copying, and evaluation
+queries. Then what retrieval says of it. Then the best of a query's draws is taken, and duplicates
+come last: they are looked for among kept queries only, so that no query falls for the sake of one
+that falls itself, and where the best draw is a duplicate the next best has its turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.generate.filters.best_of import Order, by_query
+from distill.generate.filters.candidate import Draw, Filter
+from distill.generate.filters.copied_text import copied
+from distill.generate.filters.decontaminate import Decontaminator, evaluation_query
+from distill.generate.filters.duplicates import Seen, ordinal
+from distill.generate.filters.language import languages
+from distill.generate.filters.length import word_limits
+from distill.generate.filters.refusals import refusals
+from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
+from distill.recipe import Filters
+from distill.store.run import Shard
+from distill.store.tables import QUERIES, Row
+
+SEEDS = "seed passages"
+TAINTED = "seed passages that hold an evaluation query"
+EVALUATED = "seed passages that share words with an evaluation document"
+"""What is counted of seed passages besides what is dropped."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """`before` retrieval and `after` it; `known` and `search` only where the recipe needs them."""
+
+    before: Sequence[Filter]
+    known: Decontaminator | None
+    search: SeedSearch | None
+    after: Sequence[Filter]
+    order: Order
+
+    def __call__(self, draws: list[Draw], number: int, seen: Seen) -> Shard:
+        """The queries kept of the `number`-th shard's draws, and all that was dropped."""
+        shard = Shard([])
+        before, known = [*self.before], self.known
+        if known is not None:
+            _mark_tainted(draws, known, shard)
+            before.append(lambda draw: evaluation_query(draw, known))
+        draws = _passing(draws, before, shard)
+        if self.search is not None:
+            self.search.look(draws)
+        draws = _passing(draws, self.after, shard)
+        place = 0
+        for best_first in self.order(by_query(draws)):
+            _keep_one(best_first, ordinal(number, place), seen, shard)
+            place += len(best_first)
+        seen.flush()
+        return shard
+
+
+def filters_of_rows(filters: Filters) -> list[Filter]:
+    """What a query and its passage decide, evaluation queries aside.
+
+    Raises:
+        UserError: if a language is unknown to the detector.
+    """
+    chosen = [word_limits(filters.min_words, filters.max_words)]
+    if filters.refusals:
+        chosen.append(refusals)
+    chosen.append(languages(filters.languages))
+    if filters.max_copied is not None:
+        chosen.append(copied(filters.max_copied))
+    return chosen
+
+
+def filters_of_retrieval(filters: Filters) -> list[Filter]:
+    """What needs each query's search."""
+    chosen = []
+    if filters.round_trip is not None:
+        chosen.append(round_trip(filters.round_trip))
+    if filters.min_similarity is not None:
+        chosen.append(min_similarity(filters.min_similarity))
+    return chosen
+
+
+def _mark_tainted(draws: list[Draw], known: Decontaminator, shard: Shard) -> None:
+    seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
+    tainted = {seed for seed, text in seeds.items() if known.overlaps(text)}
+    for draw in draws:
+        draw.tainted = draw.row["seed_id"] in tainted
+    shard.counts[SEEDS] = len(seeds)
+    shard.counts[TAINTED] = len(tainted)
+    shard.counts[EVALUATED] = sum(known.overlaps_document(text) for text in seeds.values())
+
+
+def _passing(draws: list[Draw], filters: Sequence[Filter], shard: Shard) -> list[Draw]:
+    """The draws that no filter drops; each other one is dropped by the first that does."""
+    passing = []
+    for draw in draws:
+        reason = next((r for f in filters if (r := f(draw)) is not None), None)
+        if reason is None:
+            passing.append(draw)
+        else:
+            _drop(draw, reason, shard)
+    return passing
+
+
+def _keep_one(draws: list[Draw], first: int, seen: Seen, shard: Shard) -> None:
+    """Keep the first draw that repeats no kept query; `first` is the first draw's ordinal."""
+    kept = False
+    for own, draw in enumerate(draws, first):
+        reason = "not the best draw" if kept else seen.reason(draw.query, own)
+        if reason is not None:
+            _drop(draw, reason, shard)
+            continue
+        kept = True
+        seen.add(draw.query, own)
+        shard.counts["kept"] += 1
+        shard.rows.append(_kept(draw.row))
+
+
+def _drop(draw: Draw, reason: str, shard: Shard) -> None:
+    shard.counts[f"dropped: {reason}"] += 1
+    shard.dropped.append({"item_id": draw.row["query_id"], "reason": reason, "text": draw.query})
+
+
+def _kept(row: Row) -> Row:
+    """A PARSED row as a QUERIES row, without the number of the draw in its id."""
+    kept = {column: row[column] for column in QUERIES.columns}
+    return kept | {"query_id": f"{row['seed_id']}~{row['sample']}"}

@@ -1,0 +1,70 @@
+"""Which of several draws of one query is best: the first of an order, and where that repeats an
+earlier query, the next."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from distill.errors import UserError
+from distill.generate.filters.candidate import Draw
+from distill.llm.judge import judge_ql
+from distill.llm.prompts import Prompt, as_data
+from distill.llm.protocol import LLM
+from distill.recipe import Recipe
+
+Order = Callable[[Sequence[Sequence[Draw]]], list[list[Draw]]]
+"""The draws of some queries, each query's the best first."""
+
+
+def by_query(draws: Sequence[Draw]) -> list[list[Draw]]:
+    """The draws of each (passage, sample), which stand together."""
+    return [
+        list(group)
+        for _, group in groupby(draws, lambda draw: (draw.row["seed_id"], draw.row["sample"]))
+    ]
+
+
+def nearest_first(queries: Sequence[Sequence[Draw]]) -> list[list[Draw]]:
+    """By the rank of the seed passage; ties, and seeds that were not found, by similarity, then by
+    draw."""
+
+    def key(draw: Draw) -> tuple[float, float, int]:
+        rank, cosine = draw.retrieved or (None, -math.inf)
+        return (math.inf if rank is None else rank, -cosine, draw.row["draw"])
+
+    return [sorted(draws, key=key) for draws in queries]
+
+
+def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> Order:
+    """By the mean log-likelihood of the query's tokens given its passage (relabelling's QL prompt),
+    then by draw. The mean, for a sum would prefer short queries.
+
+    Raises:
+        UserError: if the engine gives no log-probabilities.
+    """
+    if not llm.can_score:
+        raise UserError(
+            recipe.llm.model,
+            "generate.best_by ql needs log-probabilities, which this engine does not give",
+            "choose another engine, or generate.best_by: round_trip",
+        )
+
+    def order(queries: Sequence[Sequence[Draw]]) -> list[list[Draw]]:
+        contested = [draws for draws in queries if len(draws) > 1]
+        requests = [
+            (
+                as_data(draws[0].passage_text, recipe.generate.max_passage_words),
+                [draw.query for draw in draws],
+            )
+            for draws in contested
+        ]
+        scores = iter(judge_ql(llm, prompt, requests))
+        return [_sorted(draws, next(scores)) if len(draws) > 1 else [*draws] for draws in queries]
+
+    return order
+
+
+def _sorted(draws: Sequence[Draw], scores: Sequence[tuple[float, int]]) -> list[Draw]:
+    means = [total / max(1, tokens) for total, tokens in scores]
+    order = sorted(range(len(draws)), key=lambda i: (-means[i], draws[i].row["draw"]))
+    return [draws[i] for i in order]

@@ -1,0 +1,27 @@
+"""Queries lifted from their passage."""
+
+from difflib import SequenceMatcher
+
+from distill.generate.filters.candidate import Draw, Filter
+from distill.generate.filters.length import words
+
+
+def copied_share(query: str, passage: str) -> float:
+    """The longest run of consecutive words that query and passage share, as a share of the query's
+    words: 1 where the whole query stands in the passage, 0 where no word does. Case and
+    punctuation do not count."""
+    asked, written = words(query), words(passage)
+    if not asked:
+        return 0.0
+    matcher = SequenceMatcher(None, written, asked, autojunk=False)
+    return matcher.find_longest_match().size / len(asked)
+
+
+def copied(most: float) -> Filter:
+    """Drops a query of which a larger share is copied."""
+
+    def reason(draw: Draw) -> str | None:
+        share = copied_share(draw.query, draw.passage_text)
+        return "copies the passage" if share > most else None
+
+    return reason

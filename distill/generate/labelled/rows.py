@@ -1,0 +1,100 @@
+"""The rows of a labelled set's file, checked: .tsv and .csv with a header, .jsonl, .parquet."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.corpus.readers.jsonl import read_lines
+from distill.corpus.readers.parquet import read_rows
+from distill.errors import UserError
+from distill.files.read import is_text, looked_for, open_bytes, read_text
+from distill.llm.prompts import as_data
+
+Numbered = tuple[int, Mapping[str, Any]]
+"""A row with its number: the line in a text file (the header's is 1), else counted from 1."""
+
+
+def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Each row's number and what it holds in these columns, as plain text of one line.
+
+    Raises:
+        UserError: naming file and row, for a file that cannot be read, a column that is not there,
+            or a value that is neither text nor a whole number, or is empty.
+    """
+    reader = _READERS.get(file.suffix)
+    if reader is None:
+        raise UserError(
+            str(file), f"is none of {', '.join(_READERS)}", "save the labelled set as one of them"
+        )
+    if not file.is_file():
+        what = f"no such file{looked_for(file)}"
+        raise UserError(str(file), what, "mend generate.labelled.path in the recipe")
+    for number, row in reader(file):
+        yield number, [_text(f"{file}, row {number}", row, column) for column in columns]
+
+
+def _text(where: str, row: Mapping[str, Any], column: str) -> str:
+    if column not in row:
+        raise UserError(
+            where,
+            f"has no column {column!r}; its columns are {', '.join(map(str, row))}",
+            "name the right one in generate.labelled",
+        )
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UserError(
+            where,
+            f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}",
+            "a text or a whole number is expected there",
+        )
+    if isinstance(value, str) and not is_text(value):
+        what = f"column {column!r} holds half a surrogate pair or a NUL"
+        raise UserError(where, what, "mend the row's text")
+    text = as_data(str(value))
+    if not text:
+        raise UserError(where, f"column {column!r} is empty", "fill or delete the row")
+    return text
+
+
+def _csv(file: Path, delimiter: str) -> Iterator[Numbered]:
+    open_bytes(file).close()
+    with file.open(encoding="utf-8-sig", newline="") as source:
+        # Strict: else a quote that is never closed would swallow all rows that follow it.
+        rows = csv.DictReader(source, delimiter=delimiter, strict=True, restkey="")
+        try:
+            _check_header(file, rows.fieldnames or ())
+            for row in rows:
+                if "" in row or None in row.values():
+                    raise UserError(
+                        f"{file}, row {rows.line_num}",
+                        "has other columns than the header",
+                        f"give each row {', '.join(rows.fieldnames or ())}",
+                    )
+                yield rows.line_num, row
+        except csv.Error as fault:
+            raise UserError(
+                f"{file}, row {rows.line_num + 1}",
+                f"cannot be read ({fault})",
+                "quote a field that holds a quote or a line break, and double the quotes in it",
+            ) from None
+        except UnicodeDecodeError:
+            read_text(file)  # says in which row
+            raise
+
+
+def _check_header(file: Path, names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{file}, row 1", f"names the column {twice[0]!r} twice", "name each column once"
+        )
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[Numbered]]] = {
+    ".tsv": lambda file: _csv(file, "\t"),
+    ".csv": lambda file: _csv(file, ","),
+    ".jsonl": read_lines,
+    ".parquet": read_rows,
+}

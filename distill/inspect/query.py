@@ -1,0 +1,135 @@
+"""One query as a person reads it: its candidates by every ranker, and what was chosen of them."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from distill.recipe import JUDGES
+from distill.store.tables import Row
+
+_EXCERPT = 160
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Bytes that a terminal obeys, and what turns the direction of a line."""
+
+
+class Told(NamedTuple):
+    """A query; its candidates, each with its label where there is one, best first by fusion; the
+    examples made of it, its own first; the candidates' texts."""
+
+    query: Row
+    candidates: list[Row]
+    examples: list[Row]
+    texts: dict[str, str]
+
+
+def seen(text: str) -> str:
+    """A text from outside without what a terminal would take for a command."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def rankers(told: Told) -> list[str]:
+    """Those that have ranked any of the candidates, the retriever last."""
+    judges = (j for j in JUDGES if any(row.get(f"{j}_rank") for row in told.candidates))
+    return [*judges, "retriever"]
+
+
+def candidates_table(told: Told) -> RichTable:
+    """A row for each candidate: role, place and value of the fusion, rank and score by ranker."""
+    *judges, _ = rankers(told)
+    named = [judge.replace("_", " ") for judge in judges]
+    grid = RichTable("", "RRF", *named, "retriever", "passage", show_lines=True)
+    for place, row in enumerate(told.candidates, start=1):
+        passage = Text(seen(row["passage_id"]), style="bold")
+        passage.append("\n" + seen(told.texts[row["passage_id"]][:_EXCERPT]), style="not bold")
+        grid.add_row(
+            "\n".join(_roles(row["passage_id"], told)),
+            f"{place}\n{row['rrf']:.3f}" if "rrf" in row else "",
+            *(_cell(row, judge) for judge in judges),
+            f"{row['rank'] or 'missed'}\n{row['similarity']:.3f}",
+            passage,
+        )
+    return grid
+
+
+def orders(told: Told) -> Iterator[str]:
+    """A line for each ranker: the candidates that it has ranked, best first."""
+    if "rrf" in told.candidates[0]:
+        yield f"order by RRF: {_listed(told.candidates, told)}"
+    *judges, _ = rankers(told)
+    for judge in judges:
+        name = f"{judge}_rank"
+        ranked = sorted((r for r in told.candidates if r[name]), key=lambda row: row[name])
+        yield f"order by {judge.replace('_', ' ')}: {_listed(ranked, told)}"
+    retrieved = sorted((r for r in told.candidates if r["rank"]), key=lambda row: row["rank"])
+    yield f"order by retriever: {_listed(retrieved, told)}"
+
+
+def choice(told: Told, scored: list[Row]) -> Iterator[str]:
+    """Whether the positive changed, further positives, and the teachers' scores.
+
+    Args:
+        scored: teachers' scores of the query's examples.
+    """
+    if not told.examples:
+        yield "no example: not chosen yet, or dropped (`distill inspect RUN examples/dropped`)"
+        return
+    own, *further = told.examples
+    seed, positive = told.query["seed_id"], own["positive_id"]
+    if seed == positive:
+        yield f"positive: the seed {_placed(seed, told)}"
+    else:
+        yield f"positive CHANGED: from the seed {_placed(seed, told)} to {_placed(positive, told)}"
+    for example in further:
+        place = _placed(example["positive_id"], told)
+        yield f"further positive, example {seen(example['query_id'])}: {place}"
+    by_id = {example["query_id"]: example for example in told.examples}
+    for row in scored:
+        example = by_id[row["query_id"]]
+        negatives = zip(example["negative_ids"], row["negative_scores"], strict=True)
+        yield (
+            f"teacher {seen(row['teacher'])} ({row['scale']}): positive "
+            f"{seen(example['positive_id'])} {row['positive_score']:.4f}; negatives "
+            + (", ".join(f"{seen(id_)} {score:.4f}" for id_, score in negatives) or "none")
+        )
+
+
+def chosen_passages(told: Told) -> Iterator[tuple[str, str]]:
+    """Title and id of the passages to be read in full: the seed, and what took its place."""
+    seed = told.query["seed_id"]
+    yield f"the seed {seen(seed)}", seed
+    for example in told.examples:
+        if example["positive_id"] != seed:
+            yield f"the positive {seen(example['positive_id'])}", example["positive_id"]
+
+
+def _roles(passage_id: str, told: Told) -> list[str]:
+    roles = ["seed"] if passage_id == told.query["seed_id"] else []
+    for number, example in enumerate(told.examples):
+        if passage_id == example["positive_id"]:
+            roles.append("further\npositive" if number else "positive")
+    if any(passage_id in example["negative_ids"] for example in told.examples):
+        roles.append("negative")
+    return roles
+
+
+def _cell(row: Row, judge: str) -> str:
+    rank = row.get(f"{judge}_rank")
+    return f"{rank}\n{row[judge]:.2f}" if rank else ""
+
+
+def _listed(rows: list[Row], told: Told) -> str:
+    seed = told.query["seed_id"]
+    ids = (row["passage_id"] for row in rows)
+    return " > ".join(f"{seen(id_)} (seed)" if id_ == seed else seen(id_) for id_ in ids)
+
+
+def _placed(passage_id: str, told: Told) -> str:
+    """The passage with its rank by every ranker."""
+    place = next(i for i, r in enumerate(told.candidates) if r["passage_id"] == passage_id)
+    row = told.candidates[place]
+    judges = [f"{j.replace('_', ' ')} {row[f'{j}_rank'] or '-'}" for j in rankers(told)[:-1]]
+    ranks = [f"RRF {place + 1}", *judges, f"retriever {row['rank'] or 'missed'}"]
+    return f"{seen(passage_id)} ({', '.join(ranks)})"

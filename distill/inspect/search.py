@@ -1,0 +1,177 @@
+"""A query over a run's corpus, answered by student and teacher side by side."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.table import Table
+from rich.text import Text
+
+from distill.embed.encoder import Encoder, Side, Vectors, unit
+from distill.errors import UserError
+from distill.evaluate.model import Contender
+from distill.evaluate.run_models import open_contenders
+from distill.files.read import is_text
+from distill.inspect.query import seen
+from distill.models.local_name import name_model
+from distill.recipe import load_recipe
+from distill.retrieve.corpus_index import corpus_vectors
+from distill.retrieve.exact import ExactIndex
+from distill.store.run import Run, open_stage
+from distill.store.tables import PASSAGES, Reader, Row
+
+_BEGINNING = 160
+"""Characters of a passage on the screen."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """`similarity` is the cosine, from -1 to 1."""
+
+    row: int
+    passage: Row
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """By model, `student` first, each best first."""
+
+    query: str
+    hits: dict[str, list[Hit]]
+
+    @property
+    def shared(self) -> set[int]:
+        """The passages that every model found; none where there is one model."""
+        found = [{hit.row for hit in hits} for hits in self.hits.values()]
+        return set.intersection(*found) if len(found) > 1 else set()
+
+
+def search_run(folder: Path, query: str, k: int = 5) -> Answers:
+    """The k nearest passages by exact search, for the student and for the teacher where the recipe
+    names one. The corpus' vectors come from the run's store, or are embedded into it.
+
+    Raises:
+        UserError: if the folder is no run, or it has no passages or no student yet.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise UserError(str(folder), "is not a run", "name a folder that `distill run` has written")
+    recipe = load_recipe(folder / "recipe.yaml")
+    if not (folder / "passages" / ".stage" / "manifest.json").is_file():
+        raise UserError(
+            str(folder), "has no corpus to search", "give the recipe one, with `corpus.path`"
+        )
+    if not (folder / "student" / "config.json").is_file():
+        raise UserError(
+            str(folder), "has no student yet", f"train it: distill train-student --run {folder}"
+        )
+    if not query.strip():
+        raise UserError("the query", "is empty", "write what you look for")
+    if not is_text(query):
+        raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
+    task = recipe.student.default_task
+    contenders = open_contenders(recipe, {"student": folder / "student"})
+    found = {role: _find(folder, _Asked(of, task), query, k) for role, of in contenders.items()}
+    return Answers(query, found)
+
+
+def render(answers: Answers) -> Table:
+    """A column a model; what every model found is marked with a star."""
+    view = Table(title=Text(seen(answers.query)), caption=_caption(answers), expand=True)
+    view.add_column("", justify="right")
+    for name in answers.hits:
+        view.add_column(name, ratio=1)
+    shared = answers.shared
+    for rank, hits in enumerate(zip(*answers.hits.values(), strict=True), start=1):
+        view.add_row(str(rank), *(_cell(hit, hit.row in shared) for hit in hits), end_section=True)
+    return view
+
+
+def _caption(answers: Answers) -> str | None:
+    if len(answers.hits) < 2:
+        return "the recipe names no teacher"
+    found = len(next(iter(answers.hits.values())))
+    return f"* found by both: {len(answers.shared)} of {found}"
+
+
+def _cell(hit: Hit, shared: bool) -> Text:
+    """The passage is a document's text and may hold anything: never markup of the screen."""
+    title = " ".join(seen(hit.passage["title"]).split())
+    text = " ".join(seen(hit.passage["text"]).split())
+    beginning = text if len(text) <= _BEGINNING else text[: _BEGINNING - 1] + "…"
+    head = f"{'* ' if shared else ''}{hit.similarity:.3f}  {title or hit.passage['passage_id']}"
+    return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
+
+
+class _Asked:
+    """A model of the run as an index asks it. One that is told tasks gets the student's default
+    task before a query: a search has no task of its own."""
+
+    def __init__(self, contender: Contender, task: str) -> None:
+        self.dimensions = contender.dimensions
+        self._embedder = contender.embedder
+        prompts = contender.prompts
+        self._query = prompts.instructed(task)
+        served = contender.model is None
+        # A server's prompts are part of its identity, and no part of the texts that are kept.
+        self._document = prompts.of_side("document") if served else ""
+        before = "" if served else prompts.wording.document
+        self.wording = dataclasses.replace(prompts.wording, document=before)
+        # As the retriever's is, whose vectors of the passages serve where it is the same model.
+        self.identity: dict[str, str | int] = {
+            "model": name_model(contender.reference),
+            "revision": contender.revision,
+            "max_tokens": contender.max_tokens or "all",
+            **contender.departures,
+        }
+        if served:
+            # A template is not among them: it changes queries alone, and those are not kept.
+            self.identity |= {
+                f"{side}_prompt": prompts.named.get(side, "") for side in ("query", "document")
+            } | dict(contender.fields)
+
+    def encode(
+        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
+    ) -> Vectors:
+        if side == "query":
+            return unit(self._embedder.embed(texts, self._query, side))
+        return self.encode_written(self.wording.write(texts, side), side)
+
+    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
+        prompt, whole = self._document, list(texts)
+        if side == "document" and not self._document:
+            prompt = self.wording.before_documents
+            whole = [text[len(prompt) :] for text in whole]
+        return unit(self._embedder.embed(whole, prompt, side))
+
+
+@contextmanager
+def _open_run(folder: Path) -> Iterator[Run]:
+    """The run; of one that cannot be written, a passing folder that has its vectors and takes up
+    what is not among them."""
+    if os.access(folder, os.W_OK):
+        with Run(folder) as run:
+            yield run
+        return
+    with TemporaryDirectory() as passing, Run(Path(passing)) as run:
+        vectors = run.folder / "vectors"
+        vectors.mkdir()
+        for store in folder.glob("vectors/*"):
+            (vectors / store.name).symlink_to(store.resolve())
+        yield run
+
+
+def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:
+    passages = open_stage(folder / "passages")
+    with _open_run(folder) as run:
+        store = corpus_vectors(run, encoder, passages)
+    scores, rows = ExactIndex(store.vectors).search(encoder.encode([query], "query"), k)
+    reader = Reader(PASSAGES, passages.folder)
+    return [
+        Hit(int(row), reader[int(row)], float(score))
+        for row, score in zip(rows[0], scores[0], strict=True)
+    ]

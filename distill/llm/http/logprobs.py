@@ -1,0 +1,113 @@
+"""Log-probabilities in a server's replies: of a prompt's own tokens, and of a first new one."""
+
+from collections.abc import Sequence
+from math import exp, log
+from typing import Any
+
+from distill.llm.http.cached_client import as_count, usage_of
+from distill.llm.usable import fault_of, is_logprob
+from distill.remote.client import Reply
+
+
+def prompt_logprobs(reply: Reply) -> list[tuple[str, Any]] | None:
+    """Each token of the prompt and its log-probability as it was given (None for the first), or
+    None where the reply holds none."""
+    chosen = reply["choices"][0]
+    if ranked := _list(chosen.get("prompt_logprobs")):
+        firsts = [_dict(next(iter(_dict(of_token).values()), None)) for of_token in ranked]
+        return [(_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
+    given = _dict(chosen.get("logprobs"))
+    tokens, logprobs = _list(given.get("tokens")), _list(given.get("token_logprobs"))
+    if not tokens or len(tokens) != len(logprobs):
+        return None
+    count = counted(reply) or len(tokens)
+    return list(zip(map(_text, tokens), logprobs, strict=True))[:count]
+
+
+def tail(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | None:
+    """The log-probabilities of the tokens that spell `continuation` at the end of the prompt; None
+    where their texts do not. A token that begins before the continuation counts whole.
+
+    Counted from the end, for the offsets that servers return go astray at special tokens."""
+    at, length = len(tokens), 0
+    while at > 0 and (length < len(continuation) or not tokens[at - 1][0]):
+        at -= 1
+        length += len(tokens[at][0])
+    spelled = "".join(text for text, _ in tokens[at:])
+    first_is_in_it = at == 0 and bool(tokens) and tokens[0][1] is None
+    if not spelled.endswith(continuation) or first_is_in_it:
+        return None
+    return [logprob for _, logprob in tokens[at:]]
+
+
+def read_score(reply: Reply, continuation: str) -> dict[str, Any]:
+    """What is kept of a scored prompt: the continuation's score, or all log-probabilities where
+    the tokens do not spell it; where there are none, or what are none, a `fault` and the choice as
+    it came."""
+    tokens = prompt_logprobs(reply)
+    if tokens is None:
+        return {"fault": "there are no log-probabilities", "raw": reply["choices"][0]}
+    logprobs = tail(tokens, continuation)
+    if logprobs is None:
+        return {"all": [logprob for _, logprob in tokens]}
+    if fault := fault_of(logprobs):
+        return {"fault": fault, "raw": reply["choices"][0]}
+    return {"logprob": sum(logprobs), "tokens": len(logprobs)}
+
+
+def scores_prompt(reply: Reply, continuation: str) -> bool:
+    """Whether a probe's reply has a log-probability for each token of the prompt but the first:
+    the prompt's, for a server that ignores `echo` gives those of what it wrote."""
+    tokens = prompt_logprobs(reply)
+    if tokens is None or not all(is_logprob(logprob) for _, logprob in tokens[1:]):
+        return False
+    spelled = "".join(text for text, _ in tokens)
+    return "".join(spelled.split()).endswith("".join(continuation.split()))
+
+
+def read_top(reply: Reply) -> list[tuple[str, float]]:
+    """The likeliest first tokens and their log-probabilities, in either of the forms in which
+    servers write them; empty where there are none. What is no log-probability is passed over."""
+    given = _dict(reply["choices"][0].get("logprobs"))
+    pairs: list[tuple[Any, Any]]
+    if content := _list(given.get("content")):
+        listed = _list(_dict(content[0]).get("top_logprobs")) or content[:1]
+        pairs = [(_dict(one).get("token"), _dict(one).get("logprob")) for one in listed]
+    else:
+        pairs = list(_dict(next(iter(_list(given.get("top_logprobs"))), None)).items())
+    return [(t, float(lp)) for t, lp in pairs if isinstance(t, str) and is_logprob(lp)]
+
+
+def counted(reply: Reply) -> int | None:
+    """The prompt's tokens, as the server counts them."""
+    return as_count(usage_of(reply).get("prompt_tokens")) or None
+
+
+def word_logprob(
+    top: Sequence[tuple[str, float]], word: str, others: set[str] | frozenset[str] = frozenset()
+) -> float | None:
+    """log of the summed probability of the tokens that are `word`, or begin it and none of
+    `others`, whatever their case and blanks; None where there are none."""
+    total = 0.0
+    for token, logprob in top:
+        bare = token.strip().casefold()
+        if bare and word.casefold().startswith(bare):
+            total += 0.0 if any(o.casefold().startswith(bare) for o in others) else exp(logprob)
+    return log(total) if total else None
+
+
+def least(top: Sequence[tuple[str, float]]) -> float:
+    """The log-probability of the least likely of these tokens: what is not among them has less."""
+    return min(logprob for _, logprob in top)
+
+
+def _dict(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

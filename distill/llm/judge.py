@@ -1,0 +1,110 @@
+"""How an LLM judges candidates by log-probabilities (Gecko, section 3.2).
+
+- Query likelihood, `QL(q, p) = log P(q | p)`.
+- Relevance classification, here the log-odds of the verdicts yes and no behind query and passage,
+  `RC(q, p) = log P(yes | q, p) - log P(no | q, p)`.
+- Graded relevance, the expected grade over the verdicts none, low, medium, high, whose
+  probabilities are taken to add up to one (Zhuang et al. 2023, "Beyond Yes and No", section 3.1).
+
+All is passage-major: the queries of a passage continue one prefix, so that an engine computes the
+few-shot header once for many passages and a passage once for all its queries. The verdicts are
+endings of one continuation: they need not be single tokens, and the query is computed once.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distill.errors import UserError
+from distill.llm.prompts import Prompt
+from distill.llm.protocol import LLM, Score, ScoreRequest
+
+VERDICTS = ("yes", "no")
+GRADES = ("none", "low", "medium", "high")
+"""From 0 to 3."""
+
+Requests = Sequence[tuple[str, Sequence[str]]]
+"""Passages, each with its queries."""
+Judged = list[list[tuple[float, int]]]
+"""For each passage and its queries, a score and the number of tokens that it is of; nan and 0 where
+the engine has no usable score for a pair."""
+
+
+def judge_ql(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
+    """For each passage and its queries, (log P(query | passage), tokens of the query)."""
+    scored = llm.score(
+        [
+            ScoreRequest(
+                prompt.render(passage=passage),
+                tuple(prompt.render(1, query=query) for query in queries),
+            )
+            for passage, queries in requests
+        ]
+    )
+    return [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored]
+
+
+def judge_rc(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
+    """For each passage and its queries, (log-odds of yes against no, tokens of the query)."""
+    scored = _with_verdicts(llm, prompt, requests, VERDICTS)
+    return [[(log_odds(score), score.tokens) for score in of_passage] for of_passage in scored]
+
+
+def judge_graded(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
+    """For each passage and its queries, (expected grade from 0 to 3, tokens of the query)."""
+    scored = _with_verdicts(llm, prompt, requests, GRADES)
+    return [
+        [(expected_grade(score), score.tokens) for score in of_passage] for of_passage in scored
+    ]
+
+
+class Fused(NamedTuple):
+    ql: Judged
+    rc: Judged
+
+
+def judge_fused(llm: LLM, prompt: Prompt, requests: Requests) -> Fused:
+    """QL and RC of each pair in one pass, read off the prompt of RC: what precedes the verdict is
+    the query and the end of its line, the same few tokens for every pair."""
+    scored = _with_verdicts(llm, prompt, requests, VERDICTS)
+    return Fused(
+        [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored],
+        [[(log_odds(score), score.tokens) for score in of_passage] for of_passage in scored],
+    )
+
+
+def log_odds(score: Score) -> float:
+    """Of yes against no, the first and the second ending."""
+    yes, no = score.endings
+    return yes - no
+
+
+def expected_grade(score: Score) -> float:
+    """The mean of the grades 0, 1, 2, ... by the endings' probabilities."""
+    highest = max(score.endings)
+    weights = [math.exp(logprob - highest) for logprob in score.endings]
+    return sum(grade * weight for grade, weight in enumerate(weights)) / sum(weights)
+
+
+def _with_verdicts(
+    llm: LLM, prompt: Prompt, requests: Requests, verdicts: Sequence[str]
+) -> list[list[Score]]:
+    return llm.score(
+        [_request(prompt, passage, queries, verdicts) for passage, queries in requests]
+    )
+
+
+def _request(
+    prompt: Prompt, passage: str, queries: Sequence[str], verdicts: Sequence[str]
+) -> ScoreRequest:
+    stems = [prompt.render(1, query=query, verdict="").rstrip() for query in queries]
+    texts = [prompt.render(1, query=queries[0], verdict=verdict) for verdict in verdicts]
+    # With the blank before it, which most tokenizers make part of the word.
+    endings = tuple(text[len(stems[0]) :] for text in texts)
+    if not all(text.startswith(stems[0]) for text in texts) or len({*endings, ""}) <= len(verdicts):
+        raise UserError(
+            str(prompt.path),
+            "its second part does not end in the verdict",
+            "end it in {{ verdict }}, behind a blank",
+        )
+    return ScoreRequest(prompt.render(passage=passage), tuple(stems), endings)

@@ -1,0 +1,281 @@
+"""Prompts are Jinja files in `recipes/prompts/`, or a user's own beside their recipe. A scoring
+prompt has two parts: what the engine computes once for a passage, and what continues it.
+
+What comes from a corpus is data, never part of a prompt's form: it goes through `as_data`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment, SecurityError
+
+from distill.errors import UserError
+from distill.files.read import read_text
+from distill.runtime.trial import find_excess
+
+CONTINUATION = "=== continuation ===\n"
+"""The line that divides a scoring prompt."""
+
+_MOST_COPIES = 10_000
+"""Of a text or list that a template may repeat by `*`."""
+_MOST_CHARACTERS = 1_000_000
+"""Of a prompt: no model reads as many."""
+
+
+class _NothingComputed(CodeGenerator):
+    """Compiles without computing what depends on no value: that waits until it is rendered, where
+    time and memory are limited."""
+
+    def _output_child_to_const(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> str:
+        if isinstance(node, nodes.TemplateData):
+            return super()._output_child_to_const(node, frame, finalize)
+        raise nodes.Impossible
+
+
+class _Environment(SandboxedEnvironment):
+    """Without the operators by which a few letters of a template fill a machine's memory."""
+
+    code_generator_class = _NothingComputed
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        counts = [side for side in (left, right) if isinstance(side, int)]
+        copies = operator == "*" and not numbers and any(n > _MOST_COPIES for n in counts)
+        if copies or (operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) < 10)):
+            raise SecurityError(f"{operator} is not for so much")
+        return super().call_binop(context, operator, left, right)
+
+
+_ENVIRONMENT = _Environment(
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    optimized=False,  # see _NothingComputed
+)
+
+
+_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a template's own expressions may raise, such as {{ 1 / 0 }}."""
+
+
+def packaged_recipes() -> Path:
+    """Where the recipes and prompts that come with distill lie: in a checkout, or installed."""
+    checkout = Path(__file__).parents[2] / "recipes"
+    return checkout if checkout.is_dir() else Path(__file__).parents[1] / "_recipes"
+
+
+def find_prompt(name: str, folder: Path) -> Path:
+    """The prompt file beside the recipe (`folder`), else among the packaged ones.
+
+    Raises:
+        UserError: if neither has it.
+    """
+    for place in (folder, packaged_recipes()):
+        if (place / name).is_file():
+            return place / name
+    raise UserError(
+        str(folder / name),
+        "no such prompt",
+        "give a path relative to the recipe, such as prompts/fret.jinja",
+    )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt's file, its source (part of fingerprints) and its one or two parts.
+
+    Before a part is rendered, that is tried with limits of time and memory (see `trial`), and tried
+    again whenever values come that are twice as large as those before."""
+
+    path: Path
+    source: str
+    parts: tuple[Template, ...]
+    tried: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    """Part -> the size of the largest values that it was tried with."""
+
+    def render(self, part: int = 0, **values: Any) -> str:
+        """One part with its values; a prompt ends without white space, as its answer begins with
+        it.
+
+        Raises:
+            UserError: if the template uses a name that it is not given, fails otherwise, or takes
+                too much time, memory or room.
+        """
+        self._try(part, values)
+        try:
+            text = _render(self.parts[part], values)
+        except (TemplateError, *_FAULTS) as fault:
+            raise UserError(
+                str(self.path),
+                f"cannot be rendered: {fault or type(fault).__name__}",
+                f"the names that it may use are: {', '.join(sorted(values))}",
+            ) from fault
+        return text.rstrip() if part == 0 else text.rstrip("\n")
+
+    def _try(self, part: int, values: Mapping[str, Any]) -> None:
+        size = _size(values)
+        if part not in self.tried or size > 2 * self.tried[part]:
+            _refuse_excess(self.path, lambda: _render(self.parts[part], values))
+            self.tried[part] = size
+
+    def constant(self, name: str) -> str | None:
+        """The text of the file's `{% set name = "..." %}`, None where it has none."""
+        for node in _ENVIRONMENT.parse(self.source).body:
+            if isinstance(node, nodes.Assign) and getattr(node.target, "name", None) == name:
+                value = node.node
+                return str(value.value) if isinstance(value, nodes.Const) else None
+        return None
+
+
+def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
+    """Read a prompt file of `parts` parts.
+
+    Raises:
+        UserError: if the file is missing, is no Jinja, or has another number of parts.
+    """
+    path = find_prompt(name, folder)
+    source = read_text(path)
+    pieces = source.split(CONTINUATION)
+    if len(pieces) != parts:
+        raise UserError(
+            str(path),
+            f"has {len(pieces)} parts, {parts} expected",
+            f"divide a scoring prompt once, by the line {CONTINUATION.strip()!r}",
+        )
+    try:
+        return Prompt(path, source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
+    except TemplateSyntaxError as fault:
+        raise UserError(
+            f"{path}, row {_row_of(pieces, source, fault.lineno)}",
+            f"is not a Jinja template: {fault.message}",
+            "mend the row",
+        ) from fault
+    except (TemplateError, *_FAULTS) as fault:
+        raise UserError(str(path), f"is not a Jinja template: {fault}", "mend it") from fault
+
+
+def _render(template: Template, values: Mapping[str, Any]) -> str:
+    """Raises ValueError where it becomes longer than any prompt."""
+    pieces, length = list[str](), 0
+    for piece in template.generate(values):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _MOST_CHARACTERS:
+            raise ValueError(f"it becomes longer than {_MOST_CHARACTERS:,} characters")
+    return "".join(pieces)
+
+
+def _refuse_excess(path: Path, work: Callable[[], object]) -> None:
+    """Refuse the prompt where `work` takes more than any prompt needs."""
+    excess = find_excess(work)
+    if excess is not None:
+        raise UserError(
+            str(path),
+            f"cannot be rendered: it {excess}",
+            "take out its nested loops, and what repeats, pads or multiplies a text",
+        )
+
+
+def _size(value: object) -> int:
+    """Characters of all texts within, and one for every other value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return 1
+
+
+def _row_of(pieces: list[str], source: str, row: int) -> int:
+    """The row in the file, where a fault lies in the `row`-th of its part."""
+    for piece in reversed(pieces):
+        try:
+            _ENVIRONMENT.parse(piece)
+        except TemplateSyntaxError:
+            return source[: source.rindex(piece)].count("\n") + row
+    return row
+
+
+# --- data inside prompts ------------------------------------------------------------------------
+
+_LETTERS_PER_WORD = 12
+"""Twice the English mean: bounds text without spaces, such as Chinese, or one endless word."""
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls that are not white space
+    "\u00ad\u034f\u061c\u115f\u1160\u3164\uffa0"  # soft hyphen, fillers
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"  # zero width, bidi controls
+    "\ufe00-\ufe0f\U000e0000-\U000e0fff"  # variation selectors, tags
+    "\ud800-\udfff]"  # halves of surrogate pairs, which no file can hold
+)
+
+_STRAY_JOINER = re.compile(
+    "(?<![^\x00-\x7f\\s\u200c\u200d\u180b-\u180f\uff1c\uff1e\uff5c\u2581])"
+    "[\u200c\u200d\u180b-\u180f]"
+)
+"""Joiners and their like are letters of Persian, Sinhala, Malayalam, Mongolian and others, where
+one stands behind a letter that is not ASCII; elsewhere they hide something."""
+
+_TAG_NAMES = (
+    r"s|bos|eos|eod|pad|unk|mask(?::\d+)?|cls|sep|sop|eop|eo[ham]|think(?:ing)?|reasoning|answer"
+    r"|system|sys|user|assistant|human|bot|model|tools?|instructions?|image|video|audio"
+    r"|(?:im|fim|seed|tool|vision|object|box|reserved|special|tokens|unused|extra|start|end|begin"
+    r"|jupyter|repo|file|issue|commit|gh|minimax|hy)[_:]?\w*"
+    r"|\w+_(?:of_\w+|start|end|begin|prefix|suffix|middle|sep|calls?|responses?|results?|token)"
+    r"|\w*▁\w*|0x[0-9a-f]{2}"
+)
+_BRACKETED = (
+    r"inst|[gs]mask|cls|sep|pad|unk|mask|bos|eos|img|think"
+    r"|\w+_(?:prompt|tools|calls|results|content|end|start|break)"
+)
+_TEMPLATE_TOKENS = re.compile(
+    r"[<＜\[\]](?:"  # a set first: text without brackets is passed over quickly
+    r"(?<=[<＜])(?:"
+    r"(?=[|｜])"  # <|im_end|> and its like
+    rf"|(?=[/／]?(?:{_TAG_NAMES})[>＞])"  # </s>, <bos>, <start_of_turn>, <think>
+    r"|(?=</?sys>)"  # <<SYS>>
+    r")"
+    rf"|(?<=\[)(?=/?(?:{_BRACKETED})\]|\||e~\[)"  # [/INST], [TOOL_CALLS], [|user|], [e~[
+    r"|(?<=\])(?=~!?b[\[\]]|<\])"  # ]~b], ]<]
+    r")",
+    re.IGNORECASE,
+)
+
+
+def as_data(text: str, max_words: int | None = None) -> str:
+    """Text from outside, as it may stand on one line of a prompt.
+
+    White space is collapsed, so that no line of the text can pass for one of the prompt; what
+    cannot be seen (control, zero-width and bidirectional characters, but not the joiners that are
+    letters) is taken out; and the tokens
+    by which chat templates of any model tell speakers apart, such as `<|im_end|>`, `</s>`, `[INST]`
+    or `<start_of_turn>`, are broken up by a space. Done twice it changes nothing more.
+
+    Args:
+        max_words: cut to so many words, and to 12 characters for each, so that no prompt outgrows
+            its engine where a language has no spaces.
+    """
+    if max_words is not None:
+        text = " ".join(text.split(maxsplit=max_words)[:max_words])
+        text = text[: max_words * _LETTERS_PER_WORD]
+    seen = " ".join(_STRAY_JOINER.sub("", _UNSEEN.sub("", text)).split())
+    return _TEMPLATE_TOKENS.sub(r"\g<0> ", seen)

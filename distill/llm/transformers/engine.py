@@ -1,0 +1,359 @@
+"""The transformers engine: any causal model that transformers loads, on a CPU or a GPU.
+
+What prompts have in common at their beginning (few-shot headers, a chat template) is computed once
+and kept for the next call. Generation refills finished rows; scoring sorts by length and batches by
+a token budget.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from llguidance import LLTokenizer
+from transformers import DynamicCache
+
+from distill.errors import UserError
+from distill.llm.device_faults import device_faults
+from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.thoughts import cut_at_stop
+from distill.llm.tokenization import Encoder
+from distill.llm.transformers.continuous_batching import Row, Writer
+from distill.llm.transformers.kv_cache import Layer, as_argument, cache_behind
+from distill.llm.transformers.masks import Mask, for_layers
+from distill.llm.transformers.packing import Batch, Packed, batches, collate, pack
+from distill.llm.transformers.prefix_cache import Headers, common_beginning
+from distill.llm.transformers.sampling import StopStrings, uniform_numbers
+from distill.llm.transformers.slots import Slots
+from distill.llm.transformers.structured_output import Constraint, constrainable, readable_tokens
+from distill.models.causal_lm import model_folder
+from distill.models.loading import load_causal_lm
+from distill.runtime.devices import best_device, free_memory, torch_dtype
+from distill.runtime.out_of_memory import (
+    does_not_fit,
+    halve_on_out_of_memory,
+    has_run_out,
+    say_halved,
+)
+
+_log = logging.getLogger(__name__)
+_SHORTEST_HEADER = 16
+"""Fewer shared tokens are not worth a cache."""
+_LOGIT_ROWS = 2048
+"""Rows of vocabulary-wide logits held at once."""
+_TOO_LONG = "the prompt and max_new_tokens are longer than what the model can read"
+_TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 1.0, torch.float16: 0.3}
+
+
+class TransformersEngine:
+    """An `LLM` (see protocol) computed in this process.
+
+    Args:
+        batch_tokens: how many tokens are computed at once; the cache of a running batch of
+            generation holds six times as many.
+
+    Raises:
+        UserError: if the reference holds no causal model, or one that cannot be packed or computed
+            token by token (found out by scoring a short probe all ways when it is loaded).
+    """
+
+    can_score = True
+    can_compare_verdicts = True
+
+    def __init__(
+        self,
+        reference: str,
+        dtype: str = "auto",
+        device: str | None = None,
+        batch_tokens: int = 4096,
+    ) -> None:
+        self.name = reference
+        self.device = device or best_device()
+        self.batch_tokens = self._tokens_written_at_once = batch_tokens
+        self.tokens = {"prompt": 0, "shared": 0, "new": 0}
+        self.model: Any  # transformers does not type the head of its auto classes
+        self.tokenizer: Any
+        kind = torch_dtype(dtype, self.device)
+        folder = model_folder(reference, kind)
+        self.model, self.tokenizer = load_causal_lm(folder, kind, self.device)
+        self._encoder = Encoder(self.tokenizer, reference)
+        self.has_chat = self._encoder.has_chat
+        self.can_force_regex = self.can_force_schema = constrainable(self.tokenizer)
+        self._headers = Headers(self.model)
+        self._score_headers = Headers(self.model, most_bytes=0)
+        self._probe()
+
+    # --- generation ---------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+    ) -> list[Written]:
+        """See the protocol. A prompt that is longer than the model can read gets a fault.
+
+        Raises:
+            UserError: if a prompt is empty, the chat template fails, or the form that the text is
+                to have cannot be used.
+        """
+        ids = [self._prompt_ids(prompt, sampling) for prompt in prompts]
+        most = self._most_tokens - sampling.max_new_tokens
+        fitting = [number for number, row in enumerate(ids) if len(row) <= most]
+        rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
+        with device_faults(f"model {self.name!r}"):
+            self._write_all(rows, sampling)
+        results = [Written("", False, _TOO_LONG)] * len(prompts)
+        for number, row in zip(fitting, rows, strict=True):
+            results[number] = self._written(row, sampling)
+        return results
+
+    def _rows(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Row]:
+        constraint = self._constraint(sampling)
+        headers = self._headers.lengths(ids)
+        return [
+            Row(
+                row,
+                header,
+                uniform_numbers(seed, sampling),
+                constraint.matcher() if constraint else None,
+            )
+            for row, header, seed in zip(ids, headers, seeds, strict=True)
+        ]
+
+    def _write_all(self, rows: list[Row], sampling: Sampling) -> None:
+        """Where memory does not suffice, rows that were finished stay, and the others are begun
+        again, from now on with half as many at once."""
+        where, left = f"model {self.name!r}", rows
+        while left and has_run_out(partial(self._write, left, sampling)):
+            if self._tokens_written_at_once == 1:
+                raise does_not_fit(where, "llm.batch_tokens")
+            say_halved(where, "llm.batch_tokens")
+            self._tokens_written_at_once //= 2
+            self._forget_headers()
+            left = [row for row in left if not row.is_over(sampling.max_new_tokens)]
+            for row in left:
+                row.begin_again()
+
+    def _write(self, rows: list[Row], sampling: Sampling) -> None:
+        stops = StopStrings(self.tokenizer, sampling.stop)
+        ends = frozenset(self._end_ids)
+        at_once = self._tokens_written_at_once
+        writer = Writer(self.model, self._headers, stops, ends, sampling, at_once)
+        before = self._headers.computed
+        writer.write(rows)
+        prompt = sum(len(row.ids) for row in rows)
+        self.tokens["prompt"] += prompt
+        self.tokens["shared"] += prompt - writer.computed - (self._headers.computed - before)
+        self.tokens["new"] += sum(row.steps for row in rows)
+
+    def _written(self, row: Row, sampling: Sampling) -> Written:
+        whole = str(self.tokenizer.decode(row.new, skip_special_tokens=True))
+        text = cut_at_stop(whole, sampling.stop)
+        return Written(text, row.finished or len(text) < len(whole), row.fault)
+
+    def _prompt_ids(self, prompt: str, sampling: Sampling) -> list[int]:
+        ids = self._encoder.chat(prompt) if sampling.chat else self._ids(prompt, first=True)
+        if not ids:
+            raise UserError("generate", "an empty prompt", "")
+        return ids
+
+    def _constraint(self, sampling: Sampling) -> Constraint | None:
+        if not self.can_force_regex or (sampling.regex is None and sampling.json_schema is None):
+            return None
+        return Constraint(self._readable_tokens, sampling)
+
+    @cached_property
+    def _readable_tokens(self) -> LLTokenizer:
+        if not self._end_ids:
+            raise UserError(
+                f"model {self.name!r}",
+                "names no token that ends a text, so its text cannot be held to a form; an encoder "
+                "such as BERT has none",
+                "choose a model that writes, or set generate.constrain: false",
+            )
+        vocabulary = self.model.get_output_embeddings().weight.shape[0]
+        return readable_tokens(self.tokenizer, vocabulary, self._end_ids)
+
+    @cached_property
+    def _end_ids(self) -> list[int]:
+        """The tokenizer's end token and those that the model names: chat models have several."""
+        named = self.model.generation_config.eos_token_id
+        several = named if isinstance(named, list) else [named]
+        ends = {self.tokenizer.eos_token_id, *several} - {None}
+        return sorted(int(end) for end in ends)
+
+    @property
+    def _most_tokens(self) -> int:
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+    # --- scoring ------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        if not requests:
+            return []
+        prefixes = [self._ids(request.prefix, first=True) for request in requests]
+        behind = self._encoder.behind
+        continuations = [[behind(r.prefix, text) for text in r.continuations] for r in requests]
+        # All continuations end alike, in what stands before the verdict.
+        endings = [
+            [behind(request.continuations[0], text) for text in request.endings]
+            for request in requests
+        ]
+        for request, several, ends in zip(requests, continuations, endings, strict=True):
+            if not all(several) or not all(ends):
+                raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
+        scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
+        with device_faults(f"model {self.name!r}"):
+            header, layers = self._computed_header(prefixes)
+            rest = [prefix[header:] for prefix in prefixes]
+            packed = pack(rest, continuations, endings, self.batch_tokens)
+            for batch in batches(packed, self.batch_tokens):
+                halve_on_out_of_memory(
+                    lambda rows: self._score_rows(rows, header, layers, scores),
+                    batch,
+                    f"model {self.name!r}",
+                    "llm.batch_tokens",
+                )
+        self._count(prefixes, continuations, endings, header)
+        return scores
+
+    def _score_rows(
+        self, rows: Sequence[Packed], header: int, layers: list[Layer], scores: list[list[Score]]
+    ) -> None:
+        batch = collate(rows, header, self._pad_id)
+        cache = _cache_for(layers, len(rows), batch.input_ids.shape[1])
+        hidden = self.model.base_model(
+            input_ids=batch.input_ids.to(self.device),
+            position_ids=batch.position_ids.to(self.device),
+            attention_mask=self._mask(batch, header),
+            use_cache=bool(header),
+            **as_argument(self.model.base_model, cache),
+        ).last_hidden_state
+        predictors = hidden[batch.token_rows, batch.token_places]
+        logprobs = self._logprobs(predictors, batch.token_ids.to(self.device))
+        pieces = [ids for row in rows for c in row.continuations for ids in (c, *row.endings)]
+        sums = iter(
+            [float(of.sum(dtype=torch.float64)) for of in logprobs.split([len(p) for p in pieces])]
+        )
+        for row in rows:
+            for number, continuation in enumerate(row.continuations, start=row.first):
+                total = next(sums)
+                behind = tuple(next(sums) for _ in row.endings)
+                scores[row.request][number] = Score(total, len(continuation), behind)
+
+    def _mask(self, batch: Batch, header: int) -> Mask:
+        positions = batch.position_ids.to(self.device)
+        cached = torch.arange(header, device=self.device).expand(len(positions), header)
+        places = torch.cat([cached, positions], dim=1)
+        return for_layers(self.model.config, batch.mask.to(self.device), positions, places)
+
+    def _logprobs(self, hidden: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """log P of each token, (tokens, width) -> (tokens,): the LM head on these places alone."""
+        head = self.model.get_output_embeddings()
+        parts = []
+        for some, ids in zip(hidden.split(_LOGIT_ROWS), token_ids.split(_LOGIT_ROWS), strict=True):
+            logits = head(some).float()
+            parts.append(-torch.nn.functional.cross_entropy(logits, ids, reduction="none"))
+        return torch.cat(parts).cpu()
+
+    def _shared_header(self, prefixes: list[list[int]]) -> int:
+        """The number of tokens that all prefixes begin with, if they are worth a cache."""
+        shared = common_beginning(prefixes) if len(prefixes) > 1 else 0
+        return shared if shared >= _SHORTEST_HEADER else 0
+
+    def _computed_header(self, prefixes: list[list[int]]) -> tuple[int, list[Layer]]:
+        """The length of what all prefixes begin with, and its layers. Where memory does not suffice
+        for them, also not without the headers that are kept, nothing is shared."""
+        header = self._shared_header(prefixes)
+        layers: list[Layer] = []
+
+        def compute() -> None:
+            layers.extend(self._score_headers.get(prefixes[0], header))
+
+        if not has_run_out(compute):
+            return header, layers
+        self._forget_headers()
+        if not has_run_out(compute):
+            return header, layers
+        _log.warning(
+            "model %r: memory does not suffice to keep the %d tokens that these prompts begin "
+            "with: they are computed for each",
+            self.name,
+            header,
+        )
+        return 0, []
+
+    def _forget_headers(self) -> None:
+        self._headers.forget()
+        self._score_headers.forget()
+        free_memory()
+
+    def _count(
+        self,
+        prefixes: list[list[int]],
+        continuations: list[list[list[int]]],
+        endings: list[list[list[int]]],
+        header: int,
+    ) -> None:
+        """`shared` is what one full prompt a pair (and an ending) would have computed again."""
+        for prefix, several, ends in zip(prefixes, continuations, endings, strict=True):
+            prompts = max(1, len(ends))
+            pairs, own = len(several), sum(map(len, several))
+            behind = pairs * sum(map(len, ends))
+            repeated = (len(prefix) - header) * (pairs * prompts - 1) + own * (prompts - 1)
+            self.tokens["prompt"] += prompts * (pairs * len(prefix) + own) + behind
+            self.tokens["shared"] += header * pairs * prompts + repeated
+
+    # --- what both share ----------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the weights and of what was computed with them."""
+        del self.model, self._headers, self._score_headers
+        free_memory()
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    def _ids(self, text: str, first: bool) -> list[int]:
+        return self._encoder.text(text, first)
+
+    @torch.inference_mode()
+    def _probe(self) -> None:
+        """Score a short text packed, a token at a time and plainly: a model that reads masks in its
+        own way, caps its logits or keeps a state must be refused here, not found out by bad labels
+        or texts."""
+        prefix, continuations = "The river rose in the night and", (" flooded the field.", " fell")
+        packed = self.score([ScoreRequest(prefix, continuations)])[0]
+        start = self._ids(prefix, first=True)
+        for text, score in zip(continuations, packed, strict=True):
+            end = self._encoder.behind(prefix, text)
+            logits = self.model(input_ids=torch.tensor([start + end], device=self.device)).logits
+            logprobs = logits[0, len(start) - 1 : -1].float().log_softmax(-1)
+            plain = float(logprobs[range(len(end)), end].sum())
+            stepped = self._stepped_logprob(start, end)
+            if max(abs(plain - score.logprob), abs(plain - stepped)) > _TOLERANCE[self.model.dtype]:
+                raise UserError(
+                    self.name,
+                    f"scores {plain:.3f} as a whole but {score.logprob:.3f} when packed and "
+                    f"{stepped:.3f} a token at a time: its attention does not take a mask, it "
+                    "keeps a state, or its logits are transformed",
+                    "use another model for this engine",
+                )
+        self.tokens = dict.fromkeys(self.tokens, 0)
+
+    def _stepped_logprob(self, prefix: list[int], continuation: list[int]) -> float:
+        """A continuation's log-probability, computed as generation does."""
+        slots = Slots(self.model, 1, len(prefix) + len(continuation))
+        total, held, piece = 0.0, 0, prefix
+        for token in continuation:
+            hidden = slots.forward(0, [piece], [held])
+            total += float(self._logprobs(hidden, torch.tensor([token], device=self.device)))
+            held, piece = held + len(piece), [token]
+        return total
+
+
+def _cache_for(layers: list[Layer], rows: int, room: int) -> DynamicCache | None:
+    return cache_behind(layers, rows, room) if layers else None

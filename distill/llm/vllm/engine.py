@@ -1,0 +1,248 @@
+"""The vLLM engine, offline: prompts become tokens here, and copies of the model, each in a process
+of its own (see `vllm_process`), continue or score them."""
+
+import importlib.util
+import logging
+import weakref
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from distill.errors import EngineFailure, UserError, install_command
+from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.thoughts import cut_at_stop, is_cut_within
+from distill.llm.tokenization import Encoder
+from distill.llm.vllm.process import CopyProcess, stop_all, visible_gpus
+from distill.models.causal_lm import model_folder
+from distill.models.loading import load_tokenizer
+from distill.recipe import LanguageModel
+from distill.runtime.devices import best_device, torch_dtype
+
+_CPU_CACHE_BYTES = 2 << 30
+"""Room for keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE (GiB) overrides it."""
+_CPU_BLOCK = 32
+"""Tokens that the prefix cache keeps or forgets together, the fewest that vLLM's CPU kernels like.
+With its own 128, up to 127 tokens of a prefix are computed anew for each of its continuations."""
+
+_log = logging.getLogger(__name__)
+
+
+class VLLMEngine:
+    """An `LLM` (see protocol) computed by `vllm.LLM`, with prefix caching.
+
+    Prompts are asked in the order of their tokens, so that equal beginnings are adjacent. A
+    prompt's seed settles what its continuation is drawn with; but rounding differs with the batch,
+    and may turn a near tie (VLLM_BATCH_INVARIANT=1 prevents it, on the GPUs where vLLM can).
+
+    Raises:
+        UserError: if vLLM is not installed, the model cannot be had, vLLM cannot load it, or fewer
+            GPUs are there than `tensor_parallel` times `data_parallel`.
+    """
+
+    can_score = True
+    can_compare_verdicts = True
+    can_force_regex = True
+    can_force_schema = True
+
+    def __init__(self, settings: LanguageModel) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise UserError(
+                "llm.engine vllm",
+                "vLLM is not installed in this environment",
+                f"{install_command('gpu')}; for a CPU, `make env-vllm` makes an environment of "
+                "its own; or set llm.engine to transformers",
+            )
+        self.name = settings.model
+        self.tokens = {"prompt": 0, "shared": 0, "new": 0}
+        gpus = _gpus(settings)
+        folder = model_folder(settings.model, _torch_dtype(settings))
+        self._encoder = Encoder(load_tokenizer(folder), self.name)
+        self.has_chat = self._encoder.has_chat
+        options = _options(settings, str(folder))
+        self._copies = [CopyProcess(self.name, options, own) for own in gpus]
+        self._stop = weakref.finalize(self, stop_all, self._copies)
+        self._longest: int = min(copy.answer() for copy in self._copies)
+        self._way = ""
+
+    # --- generation ---------------------------------------------------------------------------
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
+    ) -> list[Written]:
+        """See protocol. A prompt that is too long for the model comes back with a `fault`."""
+        encoder = self._encoder
+        ids = [encoder.chat(p) if sampling.chat else encoder.text(p, first=True) for p in prompts]
+        written = [
+            Written("", False, f"the prompt has {len(row)} tokens, the model takes {self._longest}")
+            for row in ids
+        ]
+        fitting = [i for i in range(len(ids)) if len(ids[i]) < self._longest]
+        self._write(fitting, ids, seeds, sampling, written)
+        cut = [i for i in fitting if is_cut_within(*written[i][:2], sampling.stop)]
+        # vLLM's stop strings ended them in their thoughts: those are applied here.
+        if cut:
+            self._write(cut, ids, seeds, replace(sampling, stop=()), written)
+        for i in cut:
+            text = cut_at_stop(written[i].text, sampling.stop)
+            written[i] = Written(text, written[i].finished or text != written[i].text)
+        return written
+
+    def _write(
+        self,
+        some: Sequence[int],
+        ids: Sequence[list[int]],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        written: list[Written],
+    ) -> None:
+        """Fill in the prompts of these numbers, which are asked in the order of their tokens."""
+        order = sorted(some, key=lambda i: ids[i])
+        jobs = [(ids[i], seeds[i]) for i in order]
+        answers = self._ask("write", jobs, [len(ids[i]) for i in order], sampling)
+        for i, (text, finished, shared, new) in zip(order, answers, strict=True):
+            written[i] = Written(text, finished)
+            self._count(prompt=len(ids[i]), shared=shared, new=new)
+
+    # --- scoring ------------------------------------------------------------------------------
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        jobs = [self._score_job(request) for request in requests]
+        order = sorted(range(len(jobs)), key=lambda i: jobs[i])
+        weights = [len(prefix) + sum(map(len, several)) for prefix, several in jobs]
+        answers = self._ask("score", [jobs[i] for i in order], [weights[i] for i in order])
+        scores: list[list[Score]] = [[] for _ in jobs]
+        for i, (sums, shared, way) in zip(order, answers, strict=True):
+            prefix, several = jobs[i]
+            scores[i] = _scores(sums, several, len(requests[i].endings))
+            prompt = len(prefix) * len(several) + sum(map(len, several))
+            self._count(prompt=prompt, shared=shared)
+            self._state(way)
+        return scores
+
+    def _score_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
+        """The ids of the prefix, and of each continuation, alone and then with each ending: the
+        prefix cache, and siblings that begin alike, make up for the repetition."""
+        prefix = self._encoder.text(request.prefix, first=True)
+        behind = self._encoder.behind
+        bare = [behind(request.prefix, text) for text in request.continuations]
+        # All continuations end alike, in what stands before the verdict.
+        endings = [behind(request.continuations[0], text) for text in request.endings]
+        several = [ids + ending for ids in bare for ending in ([], *endings)]
+        where = f"the prompt that ends in {request.prefix[-60:]!r}"
+        if not prefix or not all(bare) or not all(endings):
+            raise UserError(where, "is empty or has an empty continuation", "mend the prompt file")
+        longest = len(prefix) + max(map(len, several), default=0)
+        if longest >= self._longest:
+            raise UserError(
+                where,
+                f"has {longest} tokens with its continuation, the model takes {self._longest}",
+                "lower generate.max_passage_words and relabel.max_passage_words, or raise "
+                "llm.max_model_tokens",
+            )
+        return prefix, several
+
+    def _state(self, way: str) -> None:
+        """The log says once how scores are had: vLLM's versions and devices differ in that."""
+        if way != self._way:
+            _log.info("vLLM scores %s by %s", self.name, way)
+            self._way = way
+
+    # --- what both share ----------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the processes, which gives their GPUs' memory back."""
+        self._stop()
+
+    def _ask(
+        self, method: str, jobs: Sequence[Any], weights: Sequence[int], *arguments: Any
+    ) -> list[Any]:
+        """One answer for each job, in order: neighbours go to the same copy of the model."""
+        shares = list(zip(self._copies, _shares(jobs, weights, len(self._copies)), strict=True))
+        busy = [(copy, share) for copy, share in shares if share]
+        for copy, share in busy:
+            copy.ask(method, share, *arguments)
+        faults: list[UserError | EngineFailure] = []
+        answers: list[Any] = []
+        for copy, _ in busy:  # every copy answers before any fault is raised
+            try:
+                answers += copy.answer()
+            except (UserError, EngineFailure) as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]
+        return answers
+
+    def _count(self, **tokens: int) -> None:
+        for key, number in tokens.items():
+            self.tokens[key] += number
+
+
+def _scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -> list[Score]:
+    """The sums of a job (see `_score_job`) as one score for each continuation."""
+    each = 1 + endings
+    return [
+        Score(
+            sums[start],
+            len(several[start]),
+            tuple(with_ending - sums[start] for with_ending in sums[start + 1 : start + each]),
+        )
+        for start in range(0, len(sums), each)
+    ]
+
+
+def _shares(jobs: Sequence[Any], weights: Sequence[int], count: int) -> list[list[Any]]:
+    """`count` runs of neighbours of about equal weight; some are empty where jobs are few."""
+    shares: list[list[Any]] = [[] for _ in range(count)]
+    whole, before = sum(weights), 0
+    for job, weight in zip(jobs, weights, strict=True):
+        shares[min(count - 1, (before + weight // 2) * count // max(1, whole))].append(job)
+        before += weight
+    return shares
+
+
+def _options(settings: LanguageModel, folder: str) -> dict[str, Any]:
+    """What `vllm.LLM` is started with."""
+    options: dict[str, Any] = {
+        "model": folder,
+        "dtype": settings.dtype,
+        "quantization": settings.quantization,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "max_model_len": settings.max_model_tokens or -1,  # -1: the model's own, or what fits
+        "gpu_memory_utilization": settings.gpu_memory,
+        "enable_prefix_caching": True,
+        "trust_remote_code": False,
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+    }
+    if _device(settings) == "cpu":
+        options |= {
+            "dtype": str(_torch_dtype(settings)).removeprefix("torch."),
+            "enforce_eager": True,
+            "block_size": _CPU_BLOCK,
+            "kv_cache_memory_bytes": _CPU_CACHE_BYTES,
+        }
+    return options
+
+
+def _device(settings: LanguageModel) -> str:
+    return settings.device or best_device()
+
+
+def _torch_dtype(settings: LanguageModel) -> torch.dtype:
+    return torch_dtype(settings.dtype, _device(settings))
+
+
+def _gpus(settings: LanguageModel) -> list[list[str] | None]:
+    """The GPUs of each copy, as CUDA names them; None on a CPU. `device` cuda:N skips N of them."""
+    copies, each = settings.data_parallel, settings.tensor_parallel
+    if _device(settings) == "cpu":
+        return [None] * copies
+    gpus = visible_gpus()[int(_device(settings).partition(":")[2] or 0) :]
+    if len(gpus) < copies * each:
+        raise UserError(
+            "llm.tensor_parallel, llm.data_parallel",
+            f"{copies} copies of {each} GPUs each need {copies * each}, {len(gpus)} are there",
+            "lower one of the two",
+        )
+    return [gpus[n * each : (n + 1) * each] for n in range(copies)]

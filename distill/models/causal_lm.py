@@ -1,0 +1,57 @@
+"""A language model as a folder of safetensors: a GGUF file is converted once and kept. Reading one
+takes some twenty seconds for 135M parameters, the folder a second, and a killed run or the
+next command reads it again; vLLM and sentence-transformers read no GGUF at all."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from distill.errors import UserError
+from distill.files.checksums import discard_if_damaged, write_checksums
+from distill.models.reference import cache_folder, cache_lock, resolve, revision
+
+
+def model_folder(reference: str, dtype: torch.dtype) -> Path:
+    """The folder with config, tokenizer and safetensors. What a GGUF file holds is written as such
+    into the cache, in `dtype`, of two or four bytes a parameter.
+
+    Raises:
+        UserError: if the reference cannot be had, the GGUF file holds no causal model, or the cache
+            has no room or cannot be written.
+    """
+    path = resolve(reference)
+    if path.suffix != ".gguf":
+        return path
+    key = hashlib.sha256(f"{revision(reference)} {path.name} {dtype}".encode()).hexdigest()[:32]
+    target = cache_folder() / "safetensors" / key
+    discard_if_damaged(target)
+    if target.exists():  # in a cache that may only be read, too
+        return target
+    with cache_lock(key):
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists():
+            _convert(path, target, dtype)
+    return target
+
+
+def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
+    """Written beside and renamed, so that a folder which is there is whole."""
+    from distill.models.loading import load_gguf
+
+    beside = target.with_suffix(".part")
+    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+    model, tokenizer = load_gguf(path, dtype)
+    need = sum(weight.nbytes for weight in model.parameters())
+    if need > shutil.disk_usage(target.parent).free:
+        raise UserError(
+            str(target.parent),
+            f"has no room for the weights of {path.name}: {need / 1e9:.1f} GB",
+            "free some, or set DISTILL_CACHE to a folder on a larger disk",
+        )
+    model.save_pretrained(beside)
+    tokenizer.save_pretrained(beside)
+    write_checksums(beside)
+    os.replace(beside, target)

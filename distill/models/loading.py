@@ -1,0 +1,115 @@
+"""A causal language model and its tokenizer from local files: safetensors or GGUF."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from distill.errors import UserError
+from distill.models.remote_code import code_needed
+
+_MOST_SAID = 300
+"""Characters of a library's message."""
+_MOST_NAMES = 5
+
+
+def load_causal_lm(
+    folder: Path, dtype: torch.dtype, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The folder's model in `dtype` on `device`, in evaluation mode, and its tokenizer.
+
+    Raises:
+        UserError: if it holds no causal language model.
+    """
+    model, tokenizer = _load(folder, folder, dtype)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    module: torch.nn.Module = model.eval()
+    module.to(device)
+    return model, tokenizer
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The file's weights as an ordinary dense model in `dtype` on the CPU, and its tokenizer.
+
+    Raises:
+        UserError: if it holds no causal language model.
+    """
+    dense = GgufConfig(dequantize=True)
+    return _load(path, path.parent, dtype, {"gguf_file": path.name}, quantization_config=dense)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer alone.
+
+    Raises:
+        UserError: if it holds none.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
+        return tokenizer
+    except (OSError, ValueError, KeyError) as fault:
+        said = " ".join(str(fault).split())[:_MOST_SAID]
+        raise UserError(
+            str(folder),
+            code_needed(folder, fault) or f"has no tokenizer that transformers can load: {said}",
+            "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
+        ) from fault
+
+
+def _load(
+    path: Path,
+    folder: Path,
+    dtype: torch.dtype,
+    of_both: dict[str, Any] | None = None,
+    **of_model: Any,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    both: dict[str, Any] = {"trust_remote_code": False, **(of_both or {})}
+    model: Any
+    loaded: dict[str, Any]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **both)
+        load: Any = AutoModelForCausalLM.from_pretrained
+        model, loaded = load(
+            folder,
+            output_loading_info=True,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            **both,
+            **of_model,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as fault:
+        if isinstance(fault, torch.OutOfMemoryError):
+            raise
+        raise UserError(
+            str(path),
+            code_needed(folder, fault)
+            or "is not a causal language model that transformers can load: "
+            f"{' '.join(str(fault).split())[:_MOST_SAID]}",
+            "name a folder with config.json and safetensors, or a .gguf file",
+        ) from fault
+    _refuse_missing(path, sorted(loaded["missing_keys"]))
+    return model, tokenizer
+
+
+def _refuse_missing(path: Path, names: list[str]) -> None:
+    """transformers draws weights that the files lack at random and goes on."""
+    if not names:
+        return
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    raise UserError(
+        str(path),
+        f"lacks weights, which would be random: {', '.join(names[:_MOST_NAMES])}{more}",
+        "fetch or copy the model again; all files that its index names are needed",
+    )

@@ -1,0 +1,229 @@
+"""A sentence-transformers folder -> a model, running no code that came with the folder and reading
+no pickle."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
+from sentence_transformers.util import batch_to_device
+from transformers import PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from distill.errors import UserError
+from distill.files.atomic import read_json
+from distill.models.latent_attention import LatentAttention
+from distill.models.missing_weights import missing_weights
+from distill.models.nv_embed.pooling import NvEmbedPooling
+from distill.models.remote_code import code_needed
+
+_OURS = {
+    f"{module.__module__}.{module.__qualname__}": module
+    for module in (LatentAttention, NvEmbedPooling)
+}
+_CHOOSE = "name a sentence-transformers model in safetensors, or a text encoder with its tokenizer"
+_MOST_SAID = 300
+"""Characters of a library's message."""
+
+
+def load_sentence_model(
+    folder: Path, device: str | None = None, **options: Any
+) -> SentenceTransformer:
+    """`SentenceTransformer(folder)`, which also knows distill's own modules, and reads no more of a
+    text than it has positions for.
+
+    The library itself imports a class of another package only where all code is trusted; here the
+    class is the installed one, and a folder that names any other is refused. Weights are read from
+    safetensors alone.
+
+    Raises:
+        OSError, ValueError and others: if it is no such folder; `open_sentence_model` says what a
+            person can do.
+    """
+    refuse_pickles(folder)
+    model_kwargs = {"use_safetensors": True, **options.pop("model_kwargs", {})}
+    model = SentenceTransformer._load_with_module_classes(
+        str(folder),
+        _OURS,
+        device=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs=model_kwargs,
+        **options,
+    )
+    _keep_to_positions(model)
+    return model
+
+
+def open_sentence_model(
+    reference: str, folder: Path, device: str | None = None, **options: Any
+) -> SentenceTransformer:
+    """`load_sentence_model` of what a person named; it has embedded a text when this returns.
+
+    Raises:
+        UserError: if it is no embedder that loads without code of its own, for whatever reason.
+    """
+    where = f"model {reference!r}"
+    _check_kind(where, folder)
+    try:
+        model = load_sentence_model(folder, device, **options)
+        model.eval()
+        transformer = text_transformer(model)
+        tokenizer = None if transformer is None else transformer.tokenizer
+        if tokenizer is not None and not knows_words(tokenizer):
+            raise ValueError("its folder has no tokenizer")
+        if transformer is not None:
+            refuse_missing_weights(transformer, folder)
+        vector = _embed_one(model)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as fault:  # libraries raise anything for a damaged file
+        raise _no_model(where, folder, fault) from fault
+    if not torch.isfinite(vector).all():
+        raise UserError(
+            where,
+            f"embeds a text as a vector that is not finite, in {model.dtype}",
+            "set dtype: float32 or bfloat16, or name another model",
+        )
+    return model
+
+
+def most_positions(transformer: Transformer) -> int | None:
+    """How many tokens a model has learnt positions for; None where it computes them.
+
+    RoBERTa and its kin count from behind the padding's number, so that two of the positions in
+    their configuration are never a token's.
+    """
+    for module in transformer.model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, torch.nn.Embedding):
+            padding = getattr(module, "padding_idx", None)
+            return table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
+    return None
+
+
+def text_transformer(model: SentenceTransformer) -> Transformer | None:
+    """The first module that reads tokens; None for a model of word vectors."""
+    return next((module for module in model.modules() if isinstance(module, Transformer)), None)
+
+
+def read_settings(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of the transformer in a model's folder; empty where there is none to be read."""
+    found = _read_any(transformer_folder(folder) / name)
+    return found if isinstance(found, dict) else {}
+
+
+def read_prompts(folder: Path) -> dict[str, str]:
+    """The prompts that a model's files carry, by name."""
+    try:
+        prompts = _read_any(folder / "config_sentence_transformers.json")["prompts"]
+        return {str(name): str(prompt) for name, prompt in prompts.items() if prompt}
+    except (LookupError, TypeError, AttributeError):
+        return {}
+
+
+def transformer_folder(folder: Path) -> Path:
+    """Where in a model's folder the transformer's files lie."""
+    try:
+        return folder / str(_read_any(folder / "modules.json")[0]["path"])
+    except (LookupError, TypeError):
+        return folder
+
+
+def _read_any(path: Path) -> Any:
+    """The value of a JSON file that came with a model; None where it cannot be read: whoever loads
+    the model says so."""
+    try:
+        return read_json(path)
+    except (OSError, UserError):
+        return None
+
+
+@torch.inference_mode()
+def _embed_one(model: SentenceTransformer) -> torch.Tensor:
+    """The vector of a text, (1, dimensions), as the modules give it."""
+    features = batch_to_device(model.preprocess(["text"], task="query"), model.device)
+    vector: torch.Tensor = model.forward(features, task="query")["sentence_embedding"]
+    return vector
+
+
+def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is more than the empty one that transformers makes where a folder has none."""
+    return len(tokenizer) > len(set(tokenizer.all_special_ids))
+
+
+def refuse_missing_weights(transformer: Transformer, folder: Path) -> None:
+    """
+    Raises:
+        ValueError: naming the first of the weights that the folder lacks.
+    """
+    missing = missing_weights(transformer, transformer_folder(folder))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"its files lack the weights {missing[0]}{more}")
+
+
+def refuse_pickles(folder: Path) -> None:
+    """
+    Raises:
+        ValueError: naming a file that a module other than the transformer would be read from.
+    """
+    for path in folder.rglob("pytorch_model*.bin"):
+        if not any(path.parent.glob("*.safetensors")):
+            raise ValueError(f"{path.relative_to(folder)} is a pickle, which is never read")
+
+
+def _keep_to_positions(model: SentenceTransformer) -> None:
+    for module in model.modules():
+        if isinstance(module, Transformer) and (most := most_positions(module)) is not None:
+            module.max_seq_length = min(module.max_seq_length or most, most)
+
+
+def _check_kind(where: str, folder: Path) -> None:
+    """What loads, and is no embedder."""
+    if folder.suffix == ".gguf":
+        raise UserError(where, "is a GGUF file of a language model, not an embedder", _CHOOSE)
+    if (folder / "modules.json").is_file():
+        return
+    config = read_settings(folder, "config.json")
+    kind = str(config.get("model_type"))
+    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if causal and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise UserError(
+            where,
+            f"is a language model ({kind}), and nothing in its folder says how its tokens' states "
+            "become a vector",
+            "name an embedder, whose folder has modules.json; a student is made of a language "
+            "model by student.encoder and student.pooling",
+        )
+    architectures = config.get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    if any(str(name).endswith("ForSequenceClassification") for name in names):
+        raise UserError(where, "scores texts or pairs of them, and embeds none", _CHOOSE)
+
+
+def _no_model(where: str, folder: Path, fault: Exception) -> UserError:
+    said = " ".join(str(fault).split())
+    if code := code_needed(transformer_folder(folder), fault):
+        return UserError(
+            where,
+            code,
+            "name a model that sentence-transformers and transformers know themselves, or serve "
+            "this one and set base_url",
+        )
+    if not any(folder.rglob("*.safetensors")) and any(folder.rglob("*.bin")):
+        return UserError(
+            where,
+            "holds pickled weights alone, which are never read",
+            "convert them to safetensors where you trust them, and name that folder",
+        )
+    return UserError(
+        where,
+        f"does not load as a sentence-transformers model ({type(fault).__name__}: "
+        f"{said[:_MOST_SAID]})",
+        _CHOOSE,
+    )

@@ -1,0 +1,185 @@
+"""The whole path from a corpus to an evaluated student. No stage calls another: this is the one
+place that knows their order. Each stage reads the tables of earlier ones and writes its own."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.corpus.passages import make_held_out, make_passages
+from distill.generate.brainstorm import make_brainstorm
+from distill.generate.filters import make_queries
+from distill.generate.labelled.triples import make_labelled
+from distill.generate.passages.fret import make_generations
+from distill.generate.passages.parsed import make_parsed
+from distill.llm.lazy import LazyLLM
+from distill.llm.load import load_llm
+from distill.pipeline.recipe_copy import save_recipe
+from distill.recipe import Recipe
+from distill.relabel.stages import relabel
+from distill.runtime import processes
+from distill.runtime.devices import free_memory
+from distill.store.run import Run, Stage
+
+
+class CorpusStages(NamedTuple):
+    """Both None where a recipe has no corpus."""
+
+    passages: Stage | None
+    held_out: Stage | None
+
+
+class Written(NamedTuple):
+    """What `generate` made: queries of passages to be relabelled, and whole examples."""
+
+    corpus: CorpusStages
+    queries: Stage | None
+    examples: list[Stage]
+
+
+class Examples(NamedTuple):
+    """What is trained on. `labels` is None where nothing was relabelled."""
+
+    corpus: CorpusStages
+    stages: list[Stage]
+    labels: Stage | None
+
+
+class Job:
+    """One recipe in one open run. Each method does what it needs of the stages before it, which
+    costs nothing where they are complete.
+
+    The LLM is opened by the first stage that asks it something, closed where an encoder needs its
+    memory, and closed for good before anything is trained."""
+
+    def __init__(self, run: Run, recipe: Recipe) -> None:
+        self.run = run
+        self.recipe = recipe
+        processes.connect(recipe.train.device)
+        requests = run.folder / "requests.sqlite"
+        self.judged = run.folder / "judgements.sqlite"
+        served = recipe.llm.engine == "http"
+        self.llm = LazyLLM(lambda: load_llm(recipe.llm, requests), served)
+        if processes.is_main() and not (run.folder / "recipe.yaml").exists():
+            save_recipe(run.folder, recipe)
+
+    def corpus(self) -> CorpusStages:
+        if not self.recipe.has_corpus:
+            return CorpusStages(None, None)
+        return CorpusStages(
+            make_passages(self.run, self.recipe), make_held_out(self.run, self.recipe)
+        )
+
+    def generate(self) -> Written:
+        run, recipe, corpus = self.run, self.recipe, self.corpus()
+        _check_sources(run, recipe, corpus)
+        queries, examples = None, []
+        if corpus.passages is not None and recipe.generate.from_passages:
+            generations = make_generations(run, recipe, corpus.passages, self.llm)
+            parsed = make_parsed(run, recipe, generations)
+            queries = make_queries(run, recipe, corpus.passages, parsed, self.llm, corpus.held_out)
+        if "brainstorm" in recipe.generate.methods:
+            examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
+        if "labelled" in recipe.generate.methods:
+            examples.append(make_labelled(run, recipe, corpus.held_out))
+        return Written(corpus, queries, examples)
+
+    def relabel(self) -> Examples:
+        """The corpus and all examples."""
+        with processes.main_first():
+            corpus, queries, examples = self.generate()
+        if corpus.passages is None or queries is None:
+            self.llm.close()
+            return Examples(corpus, examples, None)
+        passages, recipe = corpus.passages, self.recipe
+        for number in range(1, recipe.relabel.rounds):
+            recipe = self._after_round(number, recipe, passages, queries, examples)
+        with processes.main_first():
+            labels, chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
+        self.llm.close()
+        return Examples(corpus, [chosen, *examples], labels)
+
+    def _after_round(
+        self, number: int, recipe: Recipe, passages: Stage, queries: Stage, examples: list[Stage]
+    ) -> Recipe:
+        """Relabel and train in a run of its own inside this one, `round-N`; the recipe with the
+        student that came of it as retriever, which is told each query's task as it was in
+        training."""
+        folder = self.run.folder / f"round-{number}"
+        of_seeds = number == 1 and recipe.relabel.first_round == "seed"
+        rule = recipe.relabel.of_seeds() if of_seeds else recipe.relabel
+        here = recipe.model_copy(update={"relabel": rule})
+        with processes.main_first():
+            folder.mkdir(exist_ok=True)
+            # The corpus' vectors are addressed by their content: one store serves all rounds.
+            if not (folder / "vectors").exists():
+                (self.run.folder / "vectors").mkdir(exist_ok=True)
+                (folder / "vectors").symlink_to(Path("..") / "vectors")
+        with Run(folder, self.run.overwrite) as run:
+            with processes.main_first():
+                labels, chosen = relabel(run, here, passages, queries, self.llm, self.judged)
+            self.llm.close()
+            _train(run, here, passages, [chosen, *examples], labels)
+        student = {
+            "model": str(folder / "student"),
+            "query_template": "{query}",
+            "max_tokens": recipe.student.max_tokens,
+            "base_url": None,
+            "query_prompt": "",
+            "document_prompt": "",
+            "bidirectional": None,
+            "append_eos": None,
+            "known_as": None,
+        }
+        retriever = recipe.retriever.model_copy(update=student)
+        return recipe.model_copy(update={"retriever": retriever})
+
+    def score_teacher(self) -> Stage:
+        """The teachers' scores of all examples."""
+        from distill.teacher.scores import make_teacher_scores
+
+        return make_teacher_scores(self.run, self.recipe, self.relabel().stages)
+
+    def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
+        """The corpus, the untrained base and the student. Of several processes (`accelerate
+        launch`) the first makes what comes before the student, and all train it."""
+        corpus, examples, labels = self.relabel()
+        base, student = _train(self.run, self.recipe, corpus.passages, examples, labels)
+        return corpus, base, student
+
+    def evaluate(self) -> Stage:
+        from distill.evaluate.stage import evaluate_run
+
+        corpus, base, student = self.train_student()
+        with processes.main_first():
+            return evaluate_run(
+                self.run, self.recipe, base, student, corpus.held_out, corpus.passages
+            )
+
+
+def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
+    from distill.train.data.sources import check_sources
+
+    check_sources(run.folder, recipe, corpus.passages)
+
+
+def _train(
+    run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage], labels: Stage | None
+) -> tuple[Stage, Stage]:
+    """The base and the student."""
+    from distill.student.build import build_base
+    from distill.train.stage import train_student
+
+    with processes.main_first():
+        base = build_base(run, recipe, passages)
+        scores = _teacher_scores(run, recipe, examples)
+    free_memory()
+    return base, train_student(run, recipe, passages, examples, base, labels, scores)
+
+
+def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
+    """A teacher's scores, where training asks for them."""
+    from distill.teacher.scores import make_teacher_scores
+    from distill.train.data.soft_labels import sources_of
+
+    if "teacher" not in sources_of(recipe.train):
+        return None
+    return make_teacher_scores(run, recipe, examples)

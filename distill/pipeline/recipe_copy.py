@@ -1,0 +1,49 @@
+"""The resolved recipe inside its run, with every file that it names, so that a run's folder can be
+continued by itself."""
+
+from pathlib import Path
+
+from distill.generate.brainstorm import brainstorm_prompts
+from distill.llm.prompts import find_prompt
+from distill.recipe import Recipe, dump_recipe
+from distill.store.tables import commit_bytes
+
+
+def save_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write `recipe.yaml` and the prompts that it names. What lies outside the recipe's folder is
+    named anew; labelled sets are not copied but named by their whole path."""
+    kept = recipe.model_copy(deep=True)
+    generate, relabel = kept.generate, kept.relabel
+    generate.prompt = _keep(generate.prompt, folder, recipe)
+    generate.examples = _keep(generate.examples, folder, recipe)
+    if generate.personas is not None:
+        generate.personas = _keep(generate.personas, folder, recipe)
+    if "custom" in generate.methods:
+        generate.custom.prompt = _keep(generate.custom.prompt, folder, recipe)
+        generate.custom.json_schema = _keep(generate.custom.json_schema, folder, recipe)
+    for judge in ("ql", "rc", "graded", "listwise", "grade"):
+        name = f"prompt_{judge}"
+        setattr(relabel, name, _keep(getattr(relabel, name), folder, recipe))
+    if "brainstorm" in generate.methods:
+        first, *rest = brainstorm_prompts(generate.brainstorm.groups)
+        kept_at = _keep(f"{generate.brainstorm.prompts}/{first}", folder, recipe)
+        for name in rest:
+            _keep(f"{generate.brainstorm.prompts}/{name}", folder, recipe)
+        generate.brainstorm.prompts = str(Path(kept_at).parent)
+    for labelled in generate.labelled:
+        labelled.path = str((recipe.folder / labelled.path).resolve())
+    _write(folder / "recipe.yaml", dump_recipe(kept).encode())
+
+
+def _keep(name: str, folder: Path, recipe: Recipe) -> str:
+    """Copy a named file into the run; its name there."""
+    inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    kept = name if inside else f"prompts/{Path(name).name}"
+    _write(folder / kept, find_prompt(name, recipe.folder).read_bytes())
+    return kept
+
+
+def _write(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        commit_bytes(path, data)

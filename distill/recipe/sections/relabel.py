@@ -1,0 +1,167 @@
+"""The section `relabel`: who judges the candidates, and what is chosen of them."""
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from distill.recipe.sections.section import Section, Word
+
+Judge = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25"]
+Ranker = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "retriever"]
+JUDGES: tuple[Judge, ...] = get_args(Judge)
+"""All rankers that judge, in the order of the tables' columns; the retriever has ranked already."""
+
+
+class Cascade(Section):
+    """A cheap first judgement of all candidates, and the others of its survivors alone."""
+
+    by: list[Ranker] = []
+    """Rankers that judge all candidates first, their ranks fused; the other rankers judge the
+    survivors alone. Empty: no cascade, every ranker judges everything."""
+    keep: int = Field(8, ge=2)
+    """Number of candidates per query that survive the first judgement; the seed passage always
+    survives."""
+
+
+class Relabel(Section):
+    prompt_ql: str = "prompts/ql.jinja"
+    """Prompt of the ranker ql (query likelihood), a Jinja file relative to the recipe."""
+    prompt_rc: str = "prompts/rc.jinja"
+    """Prompt of the ranker rc (relevance classification), a Jinja file relative to the recipe."""
+    prompt_graded: str = "prompts/graded.jinja"
+    """Prompt of the ranker graded (four grades of relevance), a Jinja file relative to the
+    recipe."""
+    prompt_listwise: str = "prompts/listwise.jinja"
+    """Prompt of the ranker listwise (sorting several passages), a Jinja file relative to the
+    recipe."""
+    prompt_grade: str = "prompts/grade.jinja"
+    """Prompt that asks for a grade in words, a Jinja file relative to the recipe. It replaces
+    prompt_rc and prompt_graded where a server gives no log-probabilities."""
+    max_passage_words: int = Field(300, gt=0)
+    """Longest passage inside a judging prompt, in words. It is longer than for generation, since
+    the answer may stand further down."""
+    fused: bool = False
+    """Compute the rankers ql and rc in one pass: both are read off prompt_rc, which ends in query
+    and verdict."""
+    top_k: int = Field(20, ge=2, le=100_000)
+    """Number of candidates retrieved for each query (Gecko, arXiv 2403.20327: 20)."""
+    rankers: list[Ranker] = Field(["ql", "rc"], min_length=1)
+    """Rankers whose ranks are fused; the first named breaks ties. ql: likelihood of the query; rc:
+    odds of yes against no; graded: expected grade of four; listwise: the language model sorts, for
+    engines without log-probabilities; cross_encoder: the model in `cross_encoder`; bm25: words in
+    common, by the settings of `retriever.bm25`; retriever: its own rank."""
+    weights: dict[Ranker, float] = {}
+    """Weight of each ranker's reciprocal rank in the fusion; 1 for a ranker that is not named."""
+    rrf_k: float = Field(0, ge=0)
+    """Constant k of the reciprocal rank fusion of the rankers; Gecko (arXiv 2403.20327) uses none,
+    that is 0."""
+    ql_per_token: bool = False
+    """Divide a query's log-likelihood by its number of tokens. Ranks within a query stay the same;
+    thresholds and scores of different queries become comparable."""
+    listwise_window: int = Field(10, ge=2, le=1000)
+    """Number of passages that one listwise prompt sorts; the window slides from the last to the
+    first by half of its size (Sun et al. 2023, arXiv 2304.09542)."""
+    cross_encoder: Word | None = None
+    """The sentence-transformers CrossEncoder of the ranker cross_encoder: a hub id or a folder;
+    null: none."""
+    cross_encoder_tokens: int = Field(512, gt=0)
+    """Longest pair of query and passage that the cross-encoder reads, in tokens."""
+    cascade: Cascade = Cascade()
+    """Settings of cascaded judging: a cheap ranker judges all candidates, the others its
+    survivors."""
+    rounds: int = Field(1, ge=1, le=100)
+    """Number of rounds of retrieval and relabelling. In each round but the last a student is
+    trained on the examples and retrieves for the next round (Gecko, arXiv 2403.20327: retrieval by
+    the embedder itself)."""
+    first_round: Literal["relabelled", "seed"] = "relabelled"
+    """What the first of several rounds trains on. relabelled: examples as in the last round; seed:
+    each query with the passage that it was written from and no hard negative, which needs no judge
+    (Gecko's initial embedder, arXiv 2403.20327, section 3.2)."""
+
+    positive: Literal["first", "margin", "seed"] = "first"
+    """Which candidate becomes the positive. first: the first by fusion (Gecko, arXiv 2403.20327);
+    margin: the first, unless it leads the seed passage by less than `positive_margin`; seed: the
+    passage that the query was written for."""
+    positive_margin: float = Field(0.5, ge=0)
+    """Least lead over the seed passage for `positive: margin`, in units of the fused score: with
+    two rankers and no constant the best possible score is 2."""
+    min_relevance: float | None = None
+    """Drop a query if no candidate's relevance reaches this: the log-odds of rc, or the grade where
+    graded is among the rankers and rc is not. null: off."""
+    more_positives: float | None = None
+    """Relevance from which further candidates become positives of examples of their own (RLHN,
+    arXiv 2505.16967), on the scale of `min_relevance`; null: off."""
+    negatives: Literal["lowest", "hardest", "sampled", "range"] = "lowest"
+    """Which of the eligible candidates become hard negatives. lowest: the last ones (Gecko's p_N,
+    arXiv 2403.20327); hardest: the first ones (with max_negative_share 0.95 the TopK-PercPos of
+    NV-Retriever, arXiv 2407.15831, and NV-Embed); sampled: drawn from all of them; range: drawn
+    from the ranks in `negative_range`."""
+    negatives_by: Literal["fusion", "retriever"] = "fusion"
+    """Order in which eligible negatives are ranked: by the fused ranks, or by the retriever's
+    similarity."""
+    negative_count: int = Field(1, ge=0)
+    """Number of hard negatives for each query."""
+    negative_range: tuple[int, int] = (11, 20)
+    """First and last rank for `negatives: range`, counted from 1 among the candidates that may be
+    negatives; the positive, the seed passage and what is too similar are left out before
+    counting."""
+    max_negative_share: float | None = Field(None, gt=0)
+    """Limit for a negative's similarity, as a share of the positive's (NV-Retriever, arXiv
+    2407.15831: 0.95); null: no limit. For a positive of negative similarity s the limit is
+    s - |s| (1 - share), so that it lies below the positive."""
+    negative_margin: float | None = Field(None, ge=0)
+    """Least distance, in cosine similarity, of a negative below its positive; null: no limit."""
+    confirmed_exempt: bool = False
+    """Exempt negatives that the language model confirms (rc below 0, or grade below 1) from
+    max_negative_share and negative_margin."""
+    near_duplicates: float | None = Field(0.8, gt=0, le=1)
+    """Jaccard similarity of word triples from which a passage counts as the same as the seed or the
+    positive, and so is no negative; null: only the passages themselves."""
+    shard_size: int = Field(256, gt=0)
+    """Queries (candidates, labels, examples) or judged pairs per shard: the most that is lost when
+    the process is killed."""
+    block: int = Field(4096, gt=0)
+    """Number of queries whose candidates are grouped by passage before judging; more of them share
+    more computation and take more memory."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Relabel":
+        first, last = self.negative_range
+        if not 1 <= first <= last:
+            raise ValueError("negative_range must be [first, last] with 1 <= first <= last")
+        if len(set(self.rankers)) != len(self.rankers):
+            raise ValueError("relabel.rankers names one twice")
+        if stray := set(self.weights) - set(self.rankers):
+            raise ValueError(f"relabel.weights: {sorted(stray)[0]} is not among relabel.rankers")
+        if any(weight < 0 for weight in self.weights.values()):
+            raise ValueError("relabel.weights must not be negative")
+        if all(self.weights.get(ranker, 1.0) == 0 for ranker in self.rankers):
+            raise ValueError("relabel.weights: every ranker weighs 0, so nothing would be ranked")
+        if stray := set(self.cascade.by) - set(self.rankers):
+            raise ValueError(f"relabel.cascade.by: {sorted(stray)[0]} is not among relabel.rankers")
+        if "cross_encoder" in self.rankers and self.cross_encoder is None:
+            raise ValueError("relabel.rankers has cross_encoder: set relabel.cross_encoder")
+        if self.fused and not {"ql", "rc"} <= set(self.rankers):
+            raise ValueError("relabel.fused judges ql and rc in one pass: name both as rankers")
+        relevance = self.min_relevance is not None or self.more_positives is not None
+        if (relevance or self.confirmed_exempt) and not {"rc", "graded"} & set(self.rankers):
+            raise ValueError(
+                "relabel.min_relevance, more_positives and confirmed_exempt need the ranker rc or "
+                "graded"
+            )
+        return self
+
+    def of_seeds(self) -> "Relabel":
+        """The settings of a round that judges nothing."""
+        kept = {key: getattr(self, key) for key in ("top_k", "shard_size", "block")}
+        return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **kept)
+
+    @property
+    def judges(self) -> list[Judge]:
+        """The rankers that have something to judge."""
+        return [judge for judge in JUDGES if judge in self.rankers]
+
+    @property
+    def first_judges(self) -> list[Judge]:
+        """Those that judge all candidates."""
+        return [j for j in self.judges if not self.cascade.by or j in self.cascade.by]

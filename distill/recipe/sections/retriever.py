@@ -1,0 +1,55 @@
+"""The section `retriever`: which embedder finds candidates, and how they are looked for."""
+
+import re
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from distill.recipe.sections.bm25 import BM25
+from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.section import Word
+
+Source = Literal["dense", "bm25"]
+
+
+class Retriever(Embedder):
+    section: ClassVar[str | None] = "retriever"
+
+    model: Word = "sentence-transformers/all-MiniLM-L6-v2"
+    """The embedding model that retrieves candidates: a sentence-transformers model, or with
+    `base_url` its name on the server."""
+    sources: list[Source] = Field(["dense"], min_length=1)
+    """Which searches propose candidates: dense, bm25 or both; the results of both are merged by
+    reciprocal rank fusion."""
+    fusion_k: float = Field(60, ge=0)
+    """Constant k of the reciprocal rank fusion of several sources (Cormack et al. 2009)."""
+    bm25: BM25 = BM25()
+    """Settings of the BM25 search: language and weights of words."""
+    vectors: Literal["float32", "float16"] = "float32"
+    """Number type of the passage vectors stored on disk."""
+    index: str = "exact"
+    """Search index: exact, faiss-flat, or a FAISS factory string such as IVF1024,Flat or
+    IVF1024,PQ48 or HNSW32. Its recall against exact search is measured and reported."""
+    effort: int | None = Field(None, gt=0)
+    """Search effort of a FAISS index: the number of lists that an IVF index probes, or HNSW's
+    efSearch; null: a sixteenth of the lists, or 128."""
+    index_device: Literal["cpu", "gpu"] = "cpu"
+    """Where a FAISS index is searched; gpu uses all GPUs of the machine."""
+    index_gpus: Literal["replicas", "shards"] = "replicas"
+    """How a FAISS index is laid out on several GPUs: replicas, each holds the whole index; shards,
+    each holds a part of it."""
+    index_rows: int | None = Field(None, gt=0)
+    """Largest number of passages in one index at a time, for a corpus whose index exceeds memory;
+    the best results of the parts are merged. null: all passages in one index."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Retriever":
+        if len(set(self.sources)) != len(self.sources):
+            raise ValueError("retriever.sources names one twice")
+        if re.search(r"[A-Z]0+(?![0-9])", self.index):
+            raise ValueError(f"retriever.index {self.index!r} has a part of size 0")
+        if self.index_device == "gpu" and self.index == "exact":
+            raise ValueError(
+                "retriever.index_device gpu needs an index of FAISS, such as faiss-flat"
+            )
+        return self

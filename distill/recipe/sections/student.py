@@ -1,0 +1,133 @@
+"""The section `student`: what is trained."""
+
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from distill.recipe.sections.section import Section, Word
+from distill.text.format import TextFormat
+from distill.text.templates import check_plain_template
+
+
+class Latent(Section):
+    """Latent attention (NV-Embed, sec. 3.1)."""
+
+    latents: int = Field(512, gt=0, le=65_536)
+    """Number of latent vectors, the trained keys and values of the latent attention (NV-Embed,
+    arXiv 2405.17428: 512)."""
+    heads: int = Field(8, gt=0, le=1024)
+    """Number of attention heads, each as wide as the model, as in the released NV-Embed."""
+
+
+class Lora(Section):
+    """Low-rank adaptation: the transformer stays as it is, and small matrices beside it learn."""
+
+    rank: int = Field(16, gt=0, le=65_536)
+    """Rank of the low-rank matrices (LoRA, arXiv 2106.09685)."""
+    alpha: int = Field(32, gt=0, le=1_000_000)
+    """Scale of the low-rank update, which is multiplied by alpha / rank (LoRA, arXiv
+    2106.09685)."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout probability on the input of the low-rank matrices."""
+    targets: list[Word] | None = Field(None, min_length=1)
+    """Names of the linear layers that are adapted; null: all of them."""
+    save: Literal["merged", "adapter"] = "merged"
+    """What is saved. merged: a whole model with the update added to its weights; adapter: the small
+    matrices alone, which need the run's `base` beside them to load."""
+
+
+class Student(Section):
+    newer: ClassVar[frozenset[str]] = frozenset({"symmetric"})
+
+    encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
+    """The model that the student is made from: a BERT-like encoder or a decoder, as a hub id, a
+    folder or a GGUF file."""
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
+    """The encoder's layers that the student takes over, counted from 0; null: all."""
+    vocabulary: Literal["all", "corpus"] = "all"
+    """Tokens that the student can read. all: the encoder's; corpus: those of the corpus' passages,
+    and every single character or byte. Generated queries and tasks are not read, so that the base
+    is the same whatever is generated; a word that only they have is split into more pieces
+    (docstrings: one query in eight)."""
+    attention: Literal["bidirectional", "causal"] = "bidirectional"
+    """Attention of a decoder: bidirectional or causal. An encoder is always bidirectional."""
+    pooling: Literal["mean", "last", "cls", "latent"] = "mean"
+    """How token states become one vector. mean: their average; last: the end-of-sequence token,
+    which is appended to each text; cls: the first token; latent: latent attention (NV-Embed, arXiv
+    2405.17428)."""
+    pool_prompt: bool = True
+    """Whether the prompt's tokens count in the vector too, for the poolings mean and latent."""
+    latent: Latent = Latent()
+    """Settings of the pooling latent: size of the latent attention."""
+    dimensions: int | None = Field(None, gt=0, le=65_536)
+    """Width of the student's vectors, reached by a linear layer on the pooled vector; null: the
+    encoder's own."""
+    lora: Lora | None = None
+    """Settings of low-rank adaptation (LoRA, arXiv 2106.09685), which trains small matrices beside
+    frozen weights; null: all weights are trained."""
+    max_tokens: int = Field(256, gt=0, le=10_000_000)
+    """Longest text that the student reads, in tokens; what exceeds it is cut off."""
+    query_template: str = "{query}"
+    """Text of a training query; must end in {query}, and {task} stands for the task's instruction.
+    With `default_task` in the place of {task}, what precedes {query} is saved in the model as its
+    query prompt."""
+    default_task: str = "Given a query, find the passages that answer it."
+    """Task instruction that replaces {task} in the query prompt saved in the model, and for
+    evaluation tasks without a description."""
+    document_template: str = "{text}"
+    """Text of a document; must end in {text}. {title} stands for the title, or "none" for a
+    document without one (Gecko, arXiv 2403.20327: "title: {title} | text: {text}"); without {title}
+    a document's title and text are joined by a blank. What precedes the text of a document without
+    a title is saved in the model as its document prompt. A `document_prompt: X` of an older recipe
+    is "X{text}" here."""
+    symmetric: list[Word] = []
+    """Task types whose two sides are alike, such as sts, nli, classification or sentence
+    similarity: their documents are written as queries of the same task (Gecko, arXiv 2403.20327,
+    section 4.1; NV-Embed, arXiv 2405.17428, section 4.2). Empty: instructions on queries alone, as
+    in E5-Mistral."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_recipes(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "document_prompt" not in values:
+            return values
+        if not isinstance(values["document_prompt"], str | None):
+            raise ValueError("document_prompt: a text is expected; quote it")
+        rest = {key: value for key, value in values.items() if key != "document_prompt"}
+        if rest.get("document_template", "{text}") != "{text}":
+            raise ValueError("document_prompt and document_template say the same: name the latter")
+        return rest | {"document_template": f"{values['document_prompt'] or ''}{{text}}"}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Student":
+        check_plain_template(self.query_template, ("task", "query"), "query_template")
+        check_plain_template(self.document_template, ("title", "text"), "document_template")
+        if not self.document_template.endswith("{text}"):
+            raise ValueError("document_template must end in {text}")
+        if self.document_template.count("{title}") > 1:
+            raise ValueError("document_template holds {title} more than once")
+        if not self.query_template.endswith("{query}"):
+            raise ValueError("query_template must end in {query}: a prompt is what precedes it")
+        if self.document_template.count("{text}") > 1:
+            raise ValueError("document_template must hold {text} once, at its end")
+        if self.query_template.count("{query}") > 1:
+            raise ValueError("query_template must hold {query} once, at its end")
+        if not self.pool_prompt and self.pooling in ("last", "cls"):
+            raise ValueError(f"pool_prompt: pooling {self.pooling} is of one token, not of prompts")
+        if self.attention == "causal" and self.pooling == "cls":
+            raise ValueError("pooling cls: under causal attention the first token sees no other")
+        return self
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How queries and documents are written for this student."""
+        return TextFormat(self.query_template, self.document_template)
+
+    def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """With the prompt of documents in the place of a template that says nothing else."""
+        found = super().fingerprinted(exclude)
+        found["document_prompt"] = self.text_format.document_prompt
+        if not self.text_format.has_title:
+            del found["document_template"]
+        return found

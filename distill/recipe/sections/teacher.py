@@ -1,0 +1,38 @@
+"""The section `teacher`."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.section import Word
+
+
+class Teacher(Embedder):
+    section: ClassVar[str | None] = "teacher"
+
+    model: Word | None = None
+    """The large embedding model that the student learns from and is compared with: a hub id, a
+    folder, or with `base_url` its name on the server; null: no teacher. If its `query_template`
+    holds {task}, each query is embedded with its task's instruction, in training and in
+    evaluation."""
+    also: list[Word] = []
+    """Further teacher models for `distill score-teacher`, with the same settings as `model`."""
+    combine: Literal["apart", "concatenate"] = "apart"
+    """How several teachers are used. apart: each one's scores are stored separately; concatenate:
+    their vectors are concatenated and normalised (Jasper, arXiv 2412.19048)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_instruction_template(cls, values: Any) -> Any:
+        """`instruction_template` with {instruction}, as recipes had it, is `query_template` with
+        {task}; what is null said nothing."""
+        if not isinstance(values, dict) or "instruction_template" not in values:
+            return values
+        values = dict(values)
+        template = values.pop("instruction_template")
+        if template is None:
+            return values
+        if "query_template" in values or not isinstance(template, str):
+            raise ValueError("instruction_template is query_template now: give that one alone")
+        return values | {"query_template": template.replace("{instruction}", "{task}")}

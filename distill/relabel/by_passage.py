@@ -1,0 +1,137 @@
+"""Candidates brought together by passage, a block of queries at a time.
+
+A passage's prefix is worth sharing among all queries that it is a candidate for, but sorting all
+candidates by passage would take memory without bound. So the shards of `candidates`, which hold
+whole queries, are taken some at a time; within such a block the pairs are sorted by passage and cut
+into pieces of about equal size. All of it follows from the shards' row counts alone, so what a
+piece holds is the same in every process.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from distill.store.run import Stage
+from distill.store.shards import shards
+from distill.store.tables import (
+    CANDIDATES,
+    PASSAGES,
+    QUERIES,
+    Reader,
+    Row,
+    passage_text,
+    read_rows,
+    read_shard,
+)
+
+
+class Piece(NamedTuple):
+    """Pairs `start` to `stop` of a block, sorted by passage: one shard of judgements."""
+
+    block: int
+    start: int
+    stop: int
+
+
+class Pair(NamedTuple):
+    query_id: str
+    passage_id: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block's pairs by passage, each passage's in the order of the queries, and their texts."""
+
+    pairs: list[Pair]
+    queries: dict[str, str]
+    passages: dict[str, str]
+
+
+class Layout:
+    """How a table of candidates is divided.
+
+    Args:
+        queries_a_block: rounded down to whole shards, one at least.
+        queries_a_shard: of candidates.
+    """
+
+    def __init__(self, candidates: Stage, queries_a_block: int, queries_a_shard: int) -> None:
+        paths = shards(candidates.folder)
+        self._shards_a_block = max(1, queries_a_block // queries_a_shard)
+        self._queries_a_block = self._shards_a_block * queries_a_shard
+        starts = range(0, len(paths), self._shards_a_block)
+        self._paths = [paths[start : start + self._shards_a_block] for start in starts]
+
+    def pieces(self, size: int) -> list[Piece]:
+        """All pieces, in order, each of `size` pairs but for a block's last."""
+        return [
+            Piece(number, start, min(start + size, rows))
+            for number, rows in enumerate(map(_rows, self._paths))
+            for start in range(0, rows, size)
+        ]
+
+    def block_of(self, shard: int) -> int:
+        """The number of the block that holds a shard of candidates."""
+        return shard // self._shards_a_block
+
+    def candidates(self, block: int) -> list[Row]:
+        return [row for path in self._paths[block] for row in read_shard(CANDIDATES, path)]
+
+    def queries(self, block: int, all_of_them: int) -> range:
+        """The numbers of the block's queries, of so many."""
+        first = block * self._queries_a_block
+        return range(first, min(first + self._queries_a_block, all_of_them))
+
+
+class Blocks:
+    """The blocks of a layout, one in memory at a time."""
+
+    def __init__(self, layout: Layout, queries: Stage, passages: Stage) -> None:
+        self._layout = layout
+        self._queries = Reader(QUERIES, queries.folder)
+        self._passages = passages.folder
+        self._held: tuple[int, Block] | None = None
+
+    def pairs_of(self, piece: Piece) -> tuple[Block, list[Pair]]:
+        block = self._block(piece.block)
+        return block, block.pairs[piece.start : piece.stop]
+
+    def _block(self, number: int) -> Block:
+        if self._held is None or self._held[0] != number:
+            self._held = None  # its memory first
+            self._held = (number, self._read(number))
+        return self._held[1]
+
+    def _read(self, number: int) -> Block:
+        rows = self._layout.candidates(number)
+        pairs = [Pair(row["query_id"], row["passage_id"]) for row in rows]
+        numbers = self._layout.queries(number, len(self._queries))
+        asked = [self._queries[i] for i in numbers]
+        return Block(
+            sorted(pairs, key=lambda pair: pair.passage_id),
+            {row["query_id"]: row["query"] for row in asked},
+            texts_of(self._passages, {pair.passage_id for pair in pairs}),
+        )
+
+
+def texts_of(passages: Path, wanted: set[str]) -> dict[str, str]:
+    """The texts of some passages of a corpus, which is read once, a shard at a time."""
+    return {
+        row["passage_id"]: passage_text(row)
+        for row in read_rows(PASSAGES, passages)
+        if row["passage_id"] in wanted
+    }
+
+
+def by_passage(pairs: Sequence[Pair]) -> list[tuple[str, list[str]]]:
+    """(passage id, ids of its queries) of pairs that are sorted by passage."""
+    groups = groupby(pairs, key=lambda pair: pair.passage_id)
+    return [(passage_id, [pair.query_id for pair in of_it]) for passage_id, of_it in groups]
+
+
+def _rows(paths: Sequence[Path]) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in paths)

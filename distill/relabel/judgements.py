@@ -1,0 +1,151 @@
+"""The stages `judgements-*`: every candidate judged by one ranker.
+
+The work is passage-major, a block of queries at a time, and what the run has judged before, under
+whatever settings, is looked up and not judged again.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from distill.errors import UserError
+from distill.llm.judge import Requests
+from distill.llm.prompts import as_data
+from distill.llm.protocol import LLM
+from distill.recipe import Recipe
+from distill.relabel.by_passage import Block, Blocks, Layout, Pair, Piece, by_passage
+from distill.relabel.rankers.open import Name, Ranking, fingerprinted, open_ranking
+from distill.store.judgement_cache import JudgedPairs, Judgement, Place, judgement_key
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import JUDGEMENTS, Row
+
+_NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
+_SYSTEMATIC = 4
+"""So many pairs without a usable score, and none with one, are no accident."""
+
+
+def make_judgements(
+    run: Run,
+    recipe: Recipe,
+    name: Name,
+    passages: Stage,
+    queries: Stage,
+    candidates: Stage,
+    llm: Callable[[], LLM],
+    judged: Path,
+) -> Stage:
+    """Judge every candidate in one pass over all pairs.
+
+    Args:
+        name: any pass but `listwise`, which is of whole lists (see `judge_lists`).
+        judged: the SQLite file of all judgements of the run.
+
+    Raises:
+        UserError: before the first row, if the engine does not give what the ranker takes.
+    """
+    rule = recipe.relabel
+    settings = {**fingerprinted(name, recipe), "shard_size": rule.shard_size, "block": rule.block}
+    stage = run.stage(f"judgements-{name}", settings, [candidates])
+    if stage.complete:
+        return stage
+    ranking = open_ranking(name, recipe, llm)
+    engine = None if name == "cross_encoder" else llm()
+    before = dict(engine.tokens) if engine else {}
+    layout = Layout(candidates, rule.block, rule.shard_size)
+    blocks = Blocks(layout, queries, passages)
+    max_words = None if engine is None else rule.max_passage_words
+    with closing(JudgedPairs(judged)) as known:
+        turn = known.begin(stage)
+
+        def work(numbered: tuple[int, Piece]) -> Shard:
+            number, piece = numbered
+            block, pairs = blocks.pairs_of(piece)
+            return _judge(ranking, block, pairs, known, Place(turn, number), max_words)
+
+        stage.map_shards(
+            JUDGEMENTS,
+            list(enumerate(layout.pieces(rule.shard_size))),
+            work,
+            size=lambda numbered: numbered[1].stop - numbered[1].start,
+            unit="pairs",
+            tokens=(lambda: engine.tokens) if engine else None,
+            key="relabel.shard_size",
+        )
+    spent = {k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens} if engine else {}
+    stage.finish(**({"tokens": spent} if spent else {}))
+    return stage
+
+
+def _judge(
+    ranking: Ranking,
+    block: Block,
+    pairs: list[Pair],
+    known: JudgedPairs,
+    place: Place,
+    max_words: int | None,
+) -> Shard:
+    """One shard: what was known of its pairs when the stage was begun, and the rest judged and
+    kept. A pair for which the
+    model has no usable score has no row; it ranks behind those that were judged."""
+    texts = {id_: as_data(block.passages[id_], max_words) for id_ in {p.passage_id for p in pairs}}
+    keys = {
+        (ranker, pair): judgement_key(
+            {**ranking.mark, "ranker": ranker}, texts[pair.passage_id], block.queries[pair.query_id]
+        )
+        for ranker in ranking.rankers
+        for pair in pairs
+    }
+    found = known.find(list(keys.values()), place)
+    unknown = [p for p in pairs if any(keys[r, p] not in found for r in ranking.rankers)]
+    groups = by_passage(unknown)
+    requests: Requests = [(texts[p], [block.queries[q] for q in of_it]) for p, of_it in groups]
+    new: dict[bytes, Judgement] = {}
+    if requests:
+        for ranker, judged in zip(ranking.rankers, ranking.judge(requests), strict=True):
+            for (passage_id, query_ids), scores in zip(groups, judged, strict=True):
+                for query_id, score in zip(query_ids, scores, strict=True):
+                    new[keys[ranker, Pair(query_id, passage_id)]] = score
+        _refuse_if_all_unusable(ranking, new)
+        new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
+        known.keep(new, place)
+    scored = found | new
+    rows = [
+        judgement_row(pair, ranker, *scored[key])
+        for (ranker, pair), key in keys.items()
+        if key in scored
+    ]
+    left_out = [
+        {"item_id": f"{pair.query_id} {pair.passage_id}", "reason": ranker, "text": _NO_SCORE}
+        for (ranker, pair), key in keys.items()
+        if key not in scored
+    ]
+    counts = Counter(
+        pairs=len(pairs), passages=len(texts), **{"judged before": len(pairs) - len(unknown)}
+    )
+    if left_out:
+        counts["without a usable score"] = len(left_out)
+    return Shard(rows, counts, left_out)
+
+
+def _refuse_if_all_unusable(ranking: Ranking, new: Mapping[bytes, Judgement]) -> None:
+    """One pair's score may be unusable; of several that all are, the model is the cause."""
+    if len(new) < _SYSTEMATIC or any(math.isfinite(score) for score, _ in new.values()):
+        return
+    raise UserError(
+        f"ranker {' and '.join(ranking.rankers)}",
+        f"{_NO_SCORE}, for each of {len(new)} pairs",
+        "load the model in float32 or bfloat16 (llm.dtype; float16 overflows), choose another "
+        "engine, or relabel.rankers without this one",
+    )
+
+
+def judgement_row(pair: Pair, ranker: str, score: float, tokens: int) -> Row:
+    return {
+        "query_id": pair.query_id,
+        "passage_id": pair.passage_id,
+        "ranker": ranker,
+        "score": score,
+        "tokens": tokens,
+    }

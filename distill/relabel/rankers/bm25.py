@@ -1,0 +1,57 @@
+"""The stage `judgements-bm25`: how well each candidate's words fit its query, whichever search
+proposed it. No model is asked: nothing of it is paid for, and nothing is looked up.
+"""
+
+from collections import Counter
+
+from distill.recipe import Recipe
+from distill.relabel.by_passage import Pair
+from distill.relabel.fuse import by_query
+from distill.relabel.judgements import judgement_row
+from distill.relabel.rankers.open import fingerprinted
+from distill.retrieve.bm25 import BM25Index, open_bm25
+from distill.retrieve.corpus_index import passage_ids
+from distill.store.run import Run, Shard, Stage
+from distill.store.shards import shards
+from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
+
+
+def make_bm25_judgements(
+    run: Run, recipe: Recipe, passages: Stage, queries: Stage, candidates: Stage
+) -> Stage:
+    """Score every candidate by BM25 over the whole corpus, as `retriever.bm25` sets it: 0 for one
+    that shares no word with its query.
+
+    Raises:
+        UserError: if the stemmer of the settings' language is not installed.
+    """
+    stage = run.stage("judgements-bm25", fingerprinted("bm25", recipe), [candidates])
+    if stage.complete:
+        return stage
+    index = open_bm25(run, passages, recipe.retriever.bm25)
+    row_of = {id_: row for row, id_ in enumerate(passage_ids(passages))}
+    asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    size = recipe.relabel.shard_size
+
+    def work(number: int) -> Shard:
+        places = range(number * size, min((number + 1) * size, len(asked)))
+        texts = {asked[i]["query_id"]: asked[i]["query"] for i in places}
+        return _judge(index, row_of, texts, by_query(read_shard(CANDIDATES, paths[number])))
+
+    stage.map_shards(JUDGEMENTS, range(len(paths)), work, unit="shards", key="relabel.shard_size")
+    stage.finish()
+    return stage
+
+
+def _judge(
+    index: BM25Index, row_of: dict[str, int], queries: dict[str, str], lists: list[list[Row]]
+) -> Shard:
+    shard = Shard([])
+    for candidates in lists:
+        scores = index.scores(queries[candidates[0]["query_id"]])
+        for row in candidates:
+            pair = Pair(row["query_id"], row["passage_id"])
+            score = float(scores[row_of[pair.passage_id]])
+            shard.rows.append(judgement_row(pair, "bm25", score, tokens=0))
+    shard.counts = Counter(pairs=len(shard.rows), queries=len(lists))
+    return shard

@@ -1,0 +1,138 @@
+"""A cross-encoder as a ranker: query and passage read together by one small model, which gives the
+pair a score (as GPL, Wang et al. 2022, section 3.1, scores its pairs)."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Transformer
+
+from distill.embed.batches import by_length
+from distill.embed.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+from distill.errors import UserError
+from distill.llm.device_faults import device_faults
+from distill.models.local_name import name_model
+from distill.models.reference import resolve, revision
+from distill.models.remote_code import code_needed
+from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
+from distill.runtime.out_of_memory import halve_on_out_of_memory
+
+Pair = tuple[str, str]
+_CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+_MOST_SAID = 300
+"""Characters of a library's message."""
+
+
+class CrossEncoderJudge:
+    """A sentence-transformers CrossEncoder with one label, in float32.
+
+    `identity` changes whenever the scores of a pair would. Pairs longer than `max_tokens` lose the
+    end of their longer text, which is the passage.
+
+    Raises:
+        UserError: if the model cannot be loaded as one, was never trained as one, or has several
+            labels.
+    """
+
+    def __init__(self, reference: str, max_tokens: int, device: str | None = None) -> None:
+        self.model = _load(reference, device)
+        _check(self.model, reference)
+        _check_weights(self.model, reference)
+        self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)
+        self.model.max_seq_length = self._max_tokens
+        self.identity: dict[str, object] = {
+            "model": name_model(reference),
+            "revision": revision(reference),
+            "max_tokens": self._max_tokens,
+        }
+        on_cpu = self.model.device.type == "cpu"
+        self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
+
+    def judge(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[list[tuple[float, int]]]:
+        """For each passage and its queries, (logit, 0 tokens). The logit is raw: a sigmoid, which
+        many such models end in, would round what is clear to equal ones."""
+        pairs = [(query, passage) for passage, queries in requests for query in queries]
+        scores = iter(self._scores(pairs))
+        return [[(next(scores), 0) for _ in queries] for _, queries in requests]
+
+    def _scores(self, pairs: Sequence[Pair]) -> list[float]:
+        scores = [0.0] * len(pairs)
+        where = f"model {self.identity['model']!r}"
+
+        def score(batch: Sequence[int]) -> None:
+            logits = self.model.predict(
+                [pairs[i] for i in batch],
+                batch_size=len(batch),
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
+            for i, logit in zip(batch, logits, strict=True):
+                scores[i] = float(logit)
+
+        with device_faults(where):
+            for batch in self._batches(pairs):
+                halve_on_out_of_memory(score, batch, where, "relabel.cross_encoder_tokens")
+        return scores
+
+    def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:
+        """Numbers of pairs, longest first, cut by a budget of tokens, padding included."""
+        if not pairs:
+            return
+        queries, passages = zip(*pairs, strict=True)
+        tokenized = self.model.tokenizer(
+            list(queries), list(passages), truncation=True, max_length=self._max_tokens
+        )
+        lengths = [len(ids) for ids in tokenized["input_ids"]]
+        yield from by_length(lengths, self._batch_tokens)
+
+
+def _load(reference: str, device: str | None) -> CrossEncoder:
+    folder = resolve(reference)
+    try:
+        refuse_pickles(folder)
+        # In half precision a score would depend on the batch that its pair is in.
+        return CrossEncoder(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as fault:  # libraries raise anything for a damaged file
+        said = " ".join(str(fault).split())[:_MOST_SAID]
+        code = code_needed(folder, fault)
+        raise UserError(
+            f"model {reference!r}",
+            code or f"cannot be loaded as a cross-encoder: {said}",
+            _CHOOSE,
+        ) from fault
+
+
+def _check(model: CrossEncoder, reference: str) -> None:
+    if model.num_labels != 1:
+        raise UserError(
+            f"model {reference!r}",
+            f"gives a pair {model.num_labels} labels, not one score",
+            _CHOOSE,
+        )
+    # Any encoder loads, with a last layer of random weights where it has none.
+    architectures = (model.config and model.config.architectures) or []
+    trained = any(name.endswith("ForSequenceClassification") for name in architectures)
+    if isinstance(model[-1], Transformer) and not trained:
+        raise UserError(
+            f"model {reference!r}",
+            f"was not trained to score pairs: it is a {', '.join(architectures) or 'bare model'}",
+            _CHOOSE,
+        )
+
+
+def _check_weights(model: CrossEncoder, reference: str) -> None:
+    """Weights that the files lack would be random ones."""
+    for module in model:
+        if isinstance(module, Transformer):
+            try:
+                refuse_missing_weights(module, resolve(reference))
+            except ValueError as fault:
+                raise UserError(f"model {reference!r}", str(fault), "fetch it anew") from fault

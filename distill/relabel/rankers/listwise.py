@@ -1,0 +1,124 @@
+"""Listwise ranking, for engines without log-probabilities: the LLM sorts a window of passages, and
+the window slides from the last passage to the first (RankGPT, Sun et al. 2023, section 3.2)."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from distill.llm.prompts import Prompt, as_data
+from distill.llm.protocol import LLM, Sampling
+from distill.llm.thoughts import without_thoughts
+
+_TOKENS_PER_PASSAGE = 8
+"""As many as ` > [99]` has at most, and some to spare: a byte is a token at least."""
+_TOKENS_BESIDE = 32
+"""For the sentence that some models put before their list."""
+
+_IDENTIFIER = r"\[([0-9]{1,4})\]"
+_LIST = re.compile(r"\[[0-9]{1,4}\](?:\s*>\s*\[[0-9]{1,4}\])*")
+
+Window = tuple[int, range]
+"""The number of a request, and the places of its order that the LLM is to sort."""
+
+
+def judge_listwise(
+    llm: LLM,
+    prompt: Prompt,
+    requests: Sequence[tuple[str, Sequence[str]]],
+    window: int,
+    chat: bool,
+    counts: Counter[str] | None = None,
+) -> list[list[tuple[float, int]]]:
+    """For each query and its passages, (minus the passage's final rank, 0 tokens).
+
+    The windows that all queries have at the same step are one call of the engine.
+
+    Args:
+        requests: queries, each with its passages in the retriever's order, best first.
+        window: passages in one prompt; it slides by half of that.
+        counts: where "windows" and "unreadable replies" are counted; an unreadable reply leaves
+            its window as it was.
+    """
+    counts = Counter() if counts is None else counts
+    texts = [(as_data(query), [as_data(p) for p in passages]) for query, passages in requests]
+    orders = [list(range(len(passages))) for _, passages in requests]
+    slides = [windows(len(order), window) for order in orders]
+    for step in range(max(map(len, slides), default=0)):
+        now = [(i, slide[step]) for i, slide in enumerate(slides) if step < len(slide)]
+        asked = [_render(prompt, texts[i], orders[i], places, chat) for i, places in now]
+        sampling = _sampling([len(places) for _, places in now], llm.can_force_regex, chat)
+        written = llm.generate(asked, [0] * len(asked), sampling)
+        for (i, places), reply in zip(now, written, strict=True):
+            orders[i], readable = _sorted(orders[i], places, without_thoughts(reply.text) or "")
+            counts["windows"] += 1
+            counts["unreadable replies"] += not readable
+    return [_scores(order) for order in orders]
+
+
+def windows(count: int, window: int) -> list[range]:
+    """The places that are sorted together, from the back of `count` places to the front, each half
+    a window before the last one. A single passage is in order."""
+    found: list[range] = []
+    end = count
+    while end > 1 and (not found or found[-1].start > 0):
+        found.append(range(max(0, end - window), end))
+        end -= window // 2
+    return found
+
+
+def read_order(reply: str, count: int) -> list[int] | None:
+    """The order of `count` passages, counted from 0, that a reply such as `[2] > [1] > [3]` gives.
+
+    Of several lists the longest counts: a sentence around it may name a passage too. Identifiers
+    that are unknown or named again are passed over, passages that are not named follow in the
+    order they had. None where no passage is named.
+    """
+    chosen = max(_LIST.findall(reply), key=lambda found: found.count("["), default="")
+    named = [int(digits) - 1 for digits in re.findall(_IDENTIFIER, chosen)]
+    known = [number for number in dict.fromkeys(named) if 0 <= number < count]
+    if not known:
+        return None
+    return [*known, *(number for number in range(count) if number not in known)]
+
+
+def reply_form(fewest: int, most: int, chat: bool) -> str:
+    """The regular expression of a whole reply that lists from `fewest` to `most` passages. A
+    continued text begins behind the label of its line, and its line break ends it."""
+    identifier = rf"\[({'|'.join(str(number) for number in range(1, most + 1))})\]"
+    ordered = rf"{identifier}( > {identifier}){{{fewest - 1},{most - 1}}}"
+    return ordered if chat else rf" {ordered}\n"
+
+
+def _render(
+    prompt: Prompt, texts: tuple[str, list[str]], order: list[int], places: range, chat: bool
+) -> str:
+    query, passages = texts
+    shown = [passages[order[place]] for place in places]
+    return prompt.render(query=query, passages=shown, chat=chat)
+
+
+def _sampling(sizes: Sequence[int], constrain: bool, chat: bool) -> Sampling:
+    """Greedy. The form is the same for a call's windows, which are of one size unless a query has
+    fewer passages than a window."""
+    return Sampling(
+        max_new_tokens=_TOKENS_PER_PASSAGE * max(sizes) + _TOKENS_BESIDE,
+        temperature=0.0,
+        stop=() if chat or constrain else ("\n",),
+        chat=chat,
+        regex=reply_form(min(sizes), max(sizes), chat) if constrain else None,
+    )
+
+
+def _sorted(order: list[int], places: range, reply: str) -> tuple[list[int], bool]:
+    found = read_order(reply, len(places))
+    if found is None:
+        return order, False
+    inside = [order[places.start + number] for number in found]
+    return [*order[: places.start], *inside, *order[places.stop :]], True
+
+
+def _scores(order: Sequence[int]) -> list[tuple[float, int]]:
+    scores = [(0.0, 0)] * len(order)
+    for rank, passage in enumerate(order, start=1):
+        scores[passage] = (-float(rank), 0)
+    return scores

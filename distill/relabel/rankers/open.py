@@ -1,0 +1,136 @@
+"""The rankers that judge, opened: what each needs of an engine, and what identifies its scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from distill.errors import UserError
+from distill.llm.form import in_chat_form
+from distill.llm.joined import joined_if_needed
+from distill.llm.judge import (
+    Judged,
+    Requests,
+    judge_fused,
+    judge_graded,
+    judge_ql,
+    judge_rc,
+)
+from distill.llm.load import identity
+from distill.llm.prompts import Prompt, load_prompt
+from distill.llm.protocol import LLM
+from distill.models.local_name import name_model
+from distill.models.reference import revision
+from distill.recipe import Judge, Recipe
+from distill.relabel.rankers.word_grade import HIGHEST, judge_by_grade
+from distill.retrieve.terms import TERMS_RULE
+
+Name = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
+"""A pass over the candidates: that of one judge, or `fused` for ql and rc together."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`judge` gives one `Judged` for each of `rankers`; `mark` changes whenever scores would."""
+
+    rankers: tuple[Judge, ...]
+    mark: dict[str, object]
+    judge: Callable[[Requests], list[Judged]]
+
+
+def passes(recipe: Recipe, judges: list[Judge]) -> list[Name]:
+    """The passes in which these judges judge."""
+    if recipe.relabel.fused and {"ql", "rc"} <= set(judges):
+        return ["fused", *(j for j in judges if j not in ("ql", "rc"))]
+    return [*judges]
+
+
+def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
+    """What changes a pass's scores, as far as it is known without an engine."""
+    rule = recipe.relabel
+    if name == "cross_encoder":
+        model = rule.cross_encoder or ""
+        return {
+            "model": name_model(model),
+            "revision": revision(model),
+            "max_tokens": rule.cross_encoder_tokens,
+            "version": 1,
+        }
+    if name == "bm25":
+        return {**recipe.retriever.bm25.model_dump(), "terms": TERMS_RULE, "version": 1}
+    prompt = _prompt(name, recipe)
+    settings: dict[str, object] = {
+        "llm": identity(recipe.llm),
+        "prompt": prompt.source,
+        "max_passage_words": rule.max_passage_words,
+        "version": 2,
+    }
+    if name == "listwise":
+        settings["window"] = rule.listwise_window
+    else:
+        settings |= joined_if_needed(recipe.llm, prompt)
+    if name in ("rc", "graded") and recipe.llm.engine == "http":
+        settings["prompt_grade"] = _grade_prompt(recipe).source
+    return settings
+
+
+def open_ranking(name: Name, recipe: Recipe, llm: Callable[[], LLM]) -> Ranking:
+    """A pass over pairs, ready to judge; `llm` is called for those of an LLM alone. `listwise` and
+    `bm25` are none: they have stages of their own.
+
+    Raises:
+        UserError: before the first pair, if the engine does not give what it takes.
+    """
+    mark = {"pass": name, **fingerprinted(name, recipe)}
+    if name == "cross_encoder":
+        return Ranking(("cross_encoder",), mark, _cross_encoder(recipe))
+    engine, prompt = llm(), _prompt(name, recipe)
+    if name in ("ql", "fused") and not engine.can_score:
+        raise UserError(
+            recipe.llm.model,
+            "ranker 'ql' needs the log-probabilities of a prompt, which this engine does not give",
+            "choose another engine, or relabel.rankers: [rc, retriever] without relabel.fused, or "
+            "[listwise, retriever]",
+        )
+    if name == "fused":
+        return Ranking(("ql", "rc"), mark, lambda asked: [*judge_fused(engine, prompt, asked)])
+    if name == "ql":
+        return Ranking(("ql",), mark, lambda asked: [judge_ql(engine, prompt, asked)])
+    judge: Judge = "rc" if name == "rc" else "graded"
+    if engine.can_compare_verdicts:
+        by_odds = judge_rc if judge == "rc" else judge_graded
+        return Ranking((judge,), mark, lambda asked: [by_odds(engine, prompt, asked)])
+    return Ranking((judge,), {**mark, "by": "words"}, _in_words(judge, recipe, engine))
+
+
+def _in_words(judge: Judge, recipe: Recipe, engine: LLM) -> Callable[[Requests], list[Judged]]:
+    """Grades in words, from 0 to 10, on the scale of what they stand for: a grade from 0 to 3, or
+    above and below 0 as the odds of yes are."""
+    prompt, chat = _grade_prompt(recipe), in_chat_form(recipe, engine)
+    scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST / 2)
+
+    def of(requests: Requests) -> list[Judged]:
+        graded = judge_by_grade(engine, prompt, requests, chat)
+        return [[[(zero + scale * grade, n) for grade, n in of_it] for of_it in graded]]
+
+    return of
+
+
+def _cross_encoder(recipe: Recipe) -> Callable[[Requests], list[Judged]]:
+    from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
+
+    rule = recipe.relabel
+    judge = CrossEncoderJudge(
+        rule.cross_encoder or "", rule.cross_encoder_tokens, recipe.retriever.device
+    )
+    return lambda asked: [judge.judge(asked)]
+
+
+def _prompt(name: Name, recipe: Recipe) -> Prompt:
+    """A fused pass reads both off the prompt of rc."""
+    asked = "rc" if name == "fused" else name
+    file = getattr(recipe.relabel, f"prompt_{asked}")
+    return load_prompt(file, recipe.folder, parts=1 if name == "listwise" else 2)
+
+
+def _grade_prompt(recipe: Recipe) -> Prompt:
+    return load_prompt(recipe.relabel.prompt_grade, recipe.folder, parts=1)

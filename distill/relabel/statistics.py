@@ -1,0 +1,216 @@
+"""What the manifest and the report tell of relabelling, added up one shard at a time: how often the
+positive changed, where each ranker puts the seed passage, how far rankers agree, how their scores
+are spread, and some changes for a person to read."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from distill.store.shards import shards
+from distill.store.tables import LABELS, Row
+
+BINS = 10
+CHANGES = 20
+"""So many changes of positive are kept for reading."""
+FUSION = "fusion"
+"""Among rankers: the order that all of them make together."""
+
+Edges = dict[str, list[float]]
+"""Of a histogram of each ranker's scores: the bins' limits."""
+
+
+class Judged(NamedTuple):
+    """A query, its labels best first by fusion, and its example; None for a dropped query."""
+
+    query: Row
+    ordered: list[Row]
+    example: Row | None
+
+
+class Tally:
+    """The figures of a run, whatever its size: sums, and `CHANGES` of its changes.
+
+    Args:
+        rankers: whose ranks and scores are told.
+        edges: of their histograms, see `score_edges`.
+        changed: how many positives changed in the whole run.
+    """
+
+    def __init__(self, rankers: Sequence[str], edges: Edges, changed: int) -> None:
+        self.changes: list[dict[str, Any]] = []
+        """Ids, query, task, the new positive's text, and both passages' rank by each ranker."""
+        self._rankers = list(rankers)
+        self._edges = edges
+        self._means = _Means()
+        self._seeds = {ranker: _Means() for ranker in [*rankers, FUSION]}
+        self._spread: defaultdict[tuple[str, str], NDArray[np.int64]] = defaultdict(
+            lambda: np.zeros(BINS, np.int64)
+        )
+        self._tau: NDArray[np.float64] = np.zeros((len(rankers), len(rankers)))
+        self._tau_of: NDArray[np.int64] = np.zeros((len(rankers), len(rankers)), np.int64)
+        self._wanted = {i * changed // CHANGES for i in range(CHANGES)} if changed else set()
+        self._changed = 0
+
+    def add(self, judged: Sequence[Judged]) -> None:
+        """One shard's queries."""
+        for one in judged:
+            self._add_first_and_last(one.ordered)
+            self._add_seed(one)
+            self._add_agreement(one.ordered)
+            if one.example is not None:
+                self._add_example(one)
+        self._add_scores(judged)
+
+    def figures(self) -> dict[str, Any]:
+        """Shares and means as numbers; `seed_rank`, `kendall_tau` and `scores` by ranker."""
+        return {
+            **self._means,
+            "seed_rank": {ranker: dict(means) for ranker, means in self._seeds.items() if means},
+            "kendall_tau": self._agreement(),
+            "scores": self._histograms(),
+        }
+
+    def _add_first_and_last(self, ordered: Sequence[Row]) -> None:
+        """p_1 and p_N of the fusion; a cascade leaves the last without some rankers' scores."""
+        first, last = ordered[0], ordered[-1]
+        for ranker in ["rrf", *(r for r in self._rankers if r != "retriever")]:
+            if first[ranker] is not None and last[ranker] is not None:
+                self._means.add(f"{ranker}_first_minus_last", first[ranker] - last[ranker])
+
+    def _add_seed(self, one: Judged) -> None:
+        for ranker, rank in ranks_of(one, one.query["seed_id"], self._rankers).items():
+            if rank is not None:
+                self._seeds[ranker].add("share_first", rank == 1)
+                self._seeds[ranker].add("share_within_3", rank <= 3)
+                self._seeds[ranker].add("mean_reciprocal_rank", 1 / rank)
+
+    def _add_agreement(self, ordered: Sequence[Row]) -> None:
+        ranks = [[row[f"{ranker}_rank"] for row in ordered] for ranker in self._rankers]
+        tau = kendall_tau(np.array(ranks, np.float64))
+        self._tau += np.nan_to_num(tau)
+        self._tau_of += ~np.isnan(tau)
+
+    def _add_example(self, one: Judged) -> None:
+        assert one.example is not None
+        self._means.add("share_relabelled", one.example["relabelled"])
+        if not one.example["relabelled"]:
+            return
+        if self._changed in self._wanted:
+            self.changes.append(_change(one, one.example, self._rankers))
+        self._changed += 1
+
+    def _add_scores(self, judged: Sequence[Judged]) -> None:
+        values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for one in judged:
+            positive = one.example["positive_id"] if one.example is not None else None
+            for row in one.ordered:
+                kind = "positive" if row["passage_id"] == positive else "others"
+                for ranker in self._edges:
+                    if (score := row[score_column(ranker)]) is not None:
+                        values[ranker, kind].append(score)
+        for (ranker, kind), found in values.items():
+            self._spread[ranker, kind] += np.histogram(found, self._edges[ranker])[0]
+
+    def _agreement(self) -> dict[str, dict[str, float]]:
+        """By ranker and another one; without the pairs that have no candidates in common."""
+        return {
+            one: {
+                other: round(float(self._tau[i, j] / self._tau_of[i, j]), 4)
+                for j, other in enumerate(self._rankers)
+                if i != j and self._tau_of[i, j]
+            }
+            for i, one in enumerate(self._rankers)
+        }
+
+    def _histograms(self) -> dict[str, dict[str, list[float]]]:
+        return {
+            ranker: {
+                "edges": [round(edge, 4) for edge in edges],
+                **{kind: self._spread[ranker, kind].tolist() for kind in ("positive", "others")},
+            }
+            for ranker, edges in self._edges.items()
+        }
+
+
+class _Means(Mapping[str, float]):
+    """Means by name, of values that are not kept."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str, value: float) -> None:
+        self._sums[name] += value
+        self._counts[name] += 1
+
+    def __getitem__(self, name: str) -> float:
+        return round(self._sums[name] / max(1, self._counts[name]), 4)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
+def score_column(ranker: str) -> str:
+    """Where the labels have a ranker's score: the retriever's is the similarity."""
+    return "similarity" if ranker == "retriever" else ranker
+
+
+def score_edges(labels: Path, rankers: Sequence[str]) -> Edges:
+    """Ten bins from each ranker's lowest to its highest score; none for one without scores. Of the
+    labels, one column of one shard is in memory at a time."""
+    edges = {}
+    for ranker in rankers:
+        column = score_column(ranker)
+        ends = [
+            pc.min_max(
+                pq.read_table(path, columns=[column], partitioning=None, schema=LABELS.schema)[0]
+            ).as_py()
+            for path in shards(labels)
+        ]
+        found = [end for limits in ends for end in limits.values() if end is not None]
+        if found:
+            edges[ranker] = np.histogram_bin_edges([min(found), max(found)], BINS).tolist()
+    return edges
+
+
+def ranks_of(one: Judged, passage_id: str, rankers: Sequence[str]) -> dict[str, int | None]:
+    """A candidate's rank by each ranker, None where it was not judged, and by the fusion."""
+    place = next(i for i, row in enumerate(one.ordered) if row["passage_id"] == passage_id)
+    row = one.ordered[place]
+    return {**{ranker: row[f"{ranker}_rank"] for ranker in rankers}, FUSION: place + 1}
+
+
+def kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Agreement of every two rankers, over the candidates that both have ranked: concordant minus
+    discordant pairs, as a share of all. Ranks have no ties, so that all kinds of tau are the same;
+    scipy's test of significance would take most of the time.
+
+    Args:
+        ranks: (rankers, candidates), NaN where a ranker has none.
+
+    Returns:
+        (rankers, rankers), NaN where fewer than two candidates are ranked by both.
+    """
+    signs = np.sign(ranks[:, :, None] - ranks[:, None, :]).reshape(len(ranks), -1)
+    known = np.nan_to_num(signs)
+    pairs = np.abs(known) @ np.abs(known).T
+    with np.errstate(invalid="ignore"):
+        return known @ known.T / pairs
+
+
+def _change(one: Judged, example: Row, rankers: Sequence[str]) -> dict[str, Any]:
+    return {
+        **{name: example[name] for name in ("query_id", "task", "query", "seed_id", "positive_id")},
+        "positive": example["positive"],
+        "seed_ranks": ranks_of(one, example["seed_id"], rankers),
+        "positive_ranks": ranks_of(one, example["positive_id"], rankers),
+    }

@@ -1,0 +1,396 @@
+"""Asking one server many things at once, and asking again where that may help."""
+
+import asyncio
+import json
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any, NamedTuple, NoReturn
+
+import httpx
+
+from distill.errors import DistillError, UserError
+from distill.remote.address import checked_address
+from distill.remote.connect import Connections
+from distill.remote.endings import ended, gave_up, names_of, tls_fault
+from distill.remote.faults import (
+    Fatal,
+    Malformed,
+    Passing,
+    Refused,
+    UnknownField,
+    error_within,
+    refusal,
+)
+from distill.remote.key import Key, key_of
+from distill.remote.limit import AdaptiveLimit
+from distill.remote.reply import BadBody, HalfBody, beginning, parse_json, read_body, text_of
+from distill.remote.settings import Server
+
+LONGEST_WAIT = 600.0
+"""Seconds; a server that asks to be left alone for longer ends the job."""
+MOST_BYTES = 64 << 20
+"""Of a reply: a prompt of 8,000 tokens with 20 log-probabilities at each has 10 MB."""
+_MOST_OF_AN_ERROR = 100_000
+"""Characters of it that are looked at."""
+_LONGEST_BACK_OFF = 60.0
+_UNABLE = (404, 405, 501)
+_MALFORMED_TRIES = {True: 2, False: 4}
+"""Of a server that never answered well, by whether what it gave was whole in a form of its own."""
+_NEW_NAME = {"max_tokens": "max_completion_tokens"}
+_log = logging.getLogger(__name__)
+
+Reply = dict[str, Any]
+"""A reply's JSON object; `choices` is a list that holds something."""
+
+
+def read_completion(reply: Any) -> Reply:
+    """A reply to a prompt.
+
+    Raises:
+        Malformed: if it is no object with `choices`, each with a text or a message, of any kind.
+    """
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise Malformed("a reply without choices")
+    if not all(isinstance(one, dict) and ("text" in one or "message" in one) for one in choices):
+        raise Malformed("a reply whose choices have neither text nor message")
+    return dict(reply)
+
+
+class Ask(NamedTuple):
+    """A request: a path below the base URL, and the body. A probe asks whether the server can do
+    something: that it cannot is an answer, and ends or changes nothing.
+
+    `read` takes what is wanted of the reply's JSON, or raises Malformed. Asks of one `form` are
+    answered alike: once one was answered well, a malformed reply to another is an accident.
+    """
+
+    path: str
+    body: dict[str, Any]
+    probe: bool = False
+    read: Callable[[Any], Any] = read_completion
+    form: str = "completion"
+    most_bytes: int = MOST_BYTES
+    keeps_words: bool = True
+    """Whether what `read` takes may hold what the server wrote, and so the key."""
+
+
+class _Halted(DistillError):
+    """Given up because the job has ended in the meantime."""
+
+
+class Client:
+    """Requests to one OpenAI-compatible server. Safe to use from several threads, which take turns.
+
+    At most `settings.concurrency` are in flight, fewer while the server is overloaded. What may
+    pass (429, 5xx, time-outs, dropped connections) is asked again, after Retry-After or an
+    exponential back-off with jitter, `settings.retries` times; a 429 counts only if the server
+    answered nobody else in between. A reply that is not what was asked for is asked for again as
+    often only if the server has answered such an ask well before: else it is the server's way. An
+    optional field that the server refuses is left out from then on. Redirects are not followed: the
+    key would go with them.
+
+    Args:
+        first_wait: seconds of the first back-off; each further one is twice as long.
+
+    Raises:
+        UserError: if the URL or the key is malformed, or the environment names a proxy or
+            certificates that cannot be used.
+    """
+
+    def __init__(self, settings: Server, model: str, first_wait: float = 1.0) -> None:
+        address = checked_address(settings.base_url or "", settings.key)
+        self.url = address.base
+        self.model = model
+        self.left_out: set[str] = set()
+        self.failures = 0
+        self.limit = AdaptiveLimit(settings.concurrency)
+        self._address = address
+        self._settings = settings
+        self._first_wait = first_wait
+        self._key: Key = key_of(settings.api_key_variable, settings.api_key_header)
+        headers = {"Content-Type": "application/json", **self._key.header}
+        self._connections = Connections(address, headers)
+        self._answered = 0
+        self._well_formed: set[str] = set()
+        self._open_at = 0.0
+        self._told: set[str] = set()
+        self._turn = threading.Lock()
+
+    def ask_all(
+        self,
+        asks: Iterable[Ask],
+        arrived: Callable[[int, Any], None],
+        refused: Callable[[int, Refused], None],
+        at_once: int | None = None,
+    ) -> None:
+        """Ask everything, in order as far as there is room.
+
+        Args:
+            asks: taken one by one as there is room, so that they may depend on earlier replies.
+            arrived: called with an ask's number and what `read` takes of its reply, the moment it
+                is there.
+            refused: called with an ask's number and the fault, where the server refuses it.
+            at_once: so many are worth a connection of their own; by default as many as there are.
+
+        Raises:
+            UserError: if the server refuses the job, or does not answer in spite of all retries:
+                after what was in flight has arrived.
+        """
+        if isinstance(asks, Sequence) and not asks:
+            return
+        with self._turn:
+            _run(self._ask_all, asks, arrived, refused, at_once)
+
+    async def _ask_all(
+        self,
+        asks: Iterable[Ask],
+        arrived: Callable[[int, Any], None],
+        refused: Callable[[int, Refused], None],
+        at_once: int | None,
+    ) -> None:
+        self.limit.reset()
+        self._halt = asyncio.Event()
+        self._fault: UserError | None = None
+        waiting = iter(enumerate(asks))
+        most = len(asks) if isinstance(asks, Sequence) else self.limit.highest
+        workers = min(at_once or most, self.limit.highest)
+        tasks = [asyncio.create_task(self._work(waiting, arrived, refused)) for _ in range(workers)]
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:  # Ctrl-C: what is in flight is paid for
+            self._halt.set()
+            await asyncio.wait(tasks)
+            raise
+        for task in tasks:
+            task.result()
+        if self._fault:
+            raise self._fault
+
+    async def _work(
+        self,
+        waiting: Iterator[tuple[int, Ask]],
+        arrived: Callable[[int, Any], None],
+        refused: Callable[[int, Refused], None],
+    ) -> None:
+        """Ask what waits, one after another, on one connection: a pool that all share looks
+        through all its connections each time."""
+        async with self._connections.open() as http:
+            for number, ask in waiting:
+                try:
+                    await self._settle(http, number, ask, arrived, refused)
+                except _Halted:
+                    pass
+                except UserError as fault:
+                    self._fault = self._fault or fault
+                    self._halt.set()
+                if self._halt.is_set():
+                    return
+
+    async def _settle(
+        self,
+        http: httpx.AsyncClient,
+        number: int,
+        ask: Ask,
+        arrived: Callable[[int, Any], None],
+        refused: Callable[[int, Refused], None],
+    ) -> None:
+        try:
+            reply = await self._answer(http, ask)
+        except Refused as fault:
+            self.failures += 1
+            refused(number, fault)
+        else:
+            arrived(number, reply)
+
+    async def _answer(self, http: httpx.AsyncClient, ask: Ask) -> Any:
+        """What is wanted of the reply to one request, however often it has to be sent."""
+        tries = 0
+        answered = self._answered
+        while True:
+            async with self.limit:
+                await self._opened()
+                if self._halt.is_set():
+                    raise _Halted
+                body = self._known_fields(ask.body)
+                begun = monotonic()
+                try:
+                    reply = await self._send(http, ask, body)
+                except UnknownField as fault:
+                    if ask.probe:
+                        raise Refused(fault.reason) from None
+                    self._leave_out(fault)
+                    continue
+                except Fatal as fault:
+                    if ask.probe and fault.status in _UNABLE and not fault.no_such_model:
+                        raise Refused(fault.reason) from None
+                    await self._end(http, fault)
+                except Passing as fault:
+                    if ask.probe and fault.status == 500 and tries:
+                        raise Refused(fault.reason) from None
+                    self.failures += 1
+                    if fault.overloaded:
+                        self.limit.overloaded(begun)
+                    passing = fault
+                else:
+                    self._answered += 1
+                    self._well_formed.add(ask.form)
+                    self.limit.succeeded()
+                    return reply
+            if passing.status == 429 and self._answered > answered:
+                tries = 0
+            answered = self._answered
+            if tries >= self._most_retries(passing, ask.form):
+                self._give_up(passing, tries)
+            await self._back_off(passing, tries)
+            tries += 1
+
+    def _most_retries(self, fault: Passing, form: str) -> int:
+        most = self._settings.retries
+        if isinstance(fault, Malformed) and form not in self._well_formed:
+            return min(most, _MALFORMED_TRIES[fault.whole] - 1)
+        return most
+
+    async def _send(self, http: httpx.AsyncClient, ask: Ask, body: dict[str, Any]) -> Any:
+        """Send a request once.
+
+        Raises:
+            Passing, Malformed, Refused, UnknownField, Fatal: as the server answers.
+        """
+        seconds = self._settings.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                status, headers, text = await self._exchange(http, ask, json.dumps(body).encode())
+        except TimeoutError:
+            raise Passing(f"no answer within {seconds:g} s", overloaded=True) from None
+        except BadBody as fault:
+            raise Malformed(str(fault)) from None
+        except HalfBody as fault:
+            raise Passing(str(fault)) from None
+        except httpx.RequestError as fault:
+            self._unreached(fault)
+        if 200 <= status < 300:  # some frameworks answer each POST with 201
+            return self._parsed(ask, text, headers, body)
+        if 300 <= status < 400:
+            place = self._shown(headers.get("location", "nowhere"))
+            raise Fatal(status, f"{status}: it redirects to {place}")
+        raise self._refusal(status, headers, text, body)
+
+    def _refusal(
+        self, status: int, headers: Mapping[str, str], text: str, body: dict[str, Any]
+    ) -> Exception:
+        return refusal(status, headers, self._key.redact(text[:_MOST_OF_AN_ERROR]), body)
+
+    async def _exchange(
+        self, http: httpx.AsyncClient, ask: Ask, content: bytes
+    ) -> tuple[int, Mapping[str, str], str]:
+        """One request's status, headers and body."""
+        async with http.stream("POST", self._address.at(ask.path), content=content) as response:
+            body = await read_body(response, ask.most_bytes)
+            return response.status_code, response.headers, text_of(body)
+
+    def _unreached(self, fault: httpx.RequestError) -> NoReturn:
+        reason = self._shown(f"{type(fault).__name__}: {fault}".rstrip(": "))
+        if proxy := self._connections.proxy:
+            reason = f"{reason}, through the proxy {proxy.shown} of {proxy.variable}"
+        raise tls_fault(reason) or Passing(reason) from None
+
+    def _parsed(self, ask: Ask, text: str, headers: Mapping[str, str], body: dict[str, Any]) -> Any:
+        text = self._key.redact_written(text) if ask.keeps_words else text
+        try:
+            reply = parse_json(text)
+            if status := error_within(reply):
+                raise self._refusal(status, headers, text, body)
+            return ask.read(reply)
+        except BadBody as fault:
+            raise Malformed(f"{fault}: {self._shown(text, 80)!r}") from None
+        except Malformed as fault:
+            raise Malformed(f"{fault.reason}: {self._shown(text, 80)}", fault.whole) from None
+
+    def _shown(self, text: str, longest: int = 300) -> str:
+        """The beginning of what a server says, without the key and without escapes."""
+        return beginning(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
+
+    def _known_fields(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body with fields left out or renamed that this server does not know."""
+        if not self.left_out:
+            return body
+        names = {field: _NEW_NAME.get(field) for field in self.left_out}
+        known = {field: value for field, value in body.items() if field not in names}
+        known.update({new: body[field] for field, new in names.items() if new and field in body})
+        return known
+
+    def _leave_out(self, fault: UnknownField) -> None:
+        """Several requests in flight may learn the same: it is said once."""
+        if fault.field in self.left_out:
+            return
+        self.left_out.add(fault.field)
+        new = _NEW_NAME.get(fault.field)
+        done = f"it is sent as {new}" if new else "it is left out from now on"
+        _log.warning("%s does not take %r: %s (%s)", self.url, fault.field, done, fault.reason)
+
+    # --- waiting ------------------------------------------------------------------------------
+
+    async def _back_off(self, fault: Passing, tries: int) -> None:
+        if fault.wait is not None and fault.wait > LONGEST_WAIT:
+            self._give_up(fault, tries)
+        wait = min(_LONGEST_BACK_OFF, self._first_wait * 2**tries) * random.uniform(0.5, 1.0)
+        if fault.wait:
+            # The server means whoever holds the key, not this one request.
+            self._open_at = max(self._open_at, monotonic() + fault.wait)
+            wait = min(wait, 1.0)
+        kind = fault.reason.partition(":")[0]
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning("%s: %s; asking again", self.url, fault.reason)
+        await self._sleep(wait)
+
+    async def _opened(self) -> None:
+        """Wait for as long as the server asked to be left alone, and up to a first back-off longer:
+        all that wait at once would be its next overload."""
+        while (wait := self._open_at - monotonic()) > 0:
+            await self._sleep(wait + random.uniform(0.0, self._first_wait))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the end of the job."""
+        try:
+            await asyncio.wait_for(self._halt.wait(), seconds)
+        except TimeoutError:
+            return
+        raise _Halted
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _give_up(self, fault: Passing, tries: int) -> NoReturn:
+        too_patient = fault.wait is not None and fault.wait > LONGEST_WAIT
+        raise gave_up(self.url, self.model, self._settings, fault, tries + 1, too_patient)
+
+    async def _end(self, http: httpx.AsyncClient, fault: Fatal) -> NoReturn:
+        served = await self._what_it_serves(http) if fault.status == 404 else None
+        raise ended(self.url, self.model, self._settings, fault, bool(self._key), served)
+
+    async def _what_it_serves(self, http: httpx.AsyncClient) -> str | None:
+        """The models' names, where the server says."""
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                async with http.stream("GET", self._address.at("/models")) as response:
+                    names = names_of(parse_json(text_of(await read_body(response, MOST_BYTES))))
+        except (TimeoutError, httpx.RequestError, BadBody, HalfBody):
+            return None
+        return self._shown(names) if names else None
+
+
+def _run(job: Callable[..., Any], *given: Any) -> None:
+    """Run a coroutine to its end, in a thread of its own where an event loop runs already, as in a
+    notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(job(*given))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(job(*given))).result()

@@ -1,0 +1,90 @@
+"""How a job with a server ends that cannot go on: what happened, and which setting helps."""
+
+from typing import Any
+
+from distill.errors import UserError
+from distill.remote.faults import Fatal, Malformed, Passing
+from distill.remote.settings import Server
+
+TLS = 0
+"""The status of a fault before any reply: the two sides agree on no secure connection."""
+_LASTING = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+
+
+def tls_fault(reason: str) -> Fatal | None:
+    """The fault that a failed connection stands for, where asking again cannot help."""
+    return Fatal(TLS, reason) if any(word in reason for word in _LASTING) else None
+
+
+def gave_up(
+    url: str, model: str, settings: Server, fault: Passing, tries: int, too_patient: bool
+) -> UserError:
+    """A fault that did not pass.
+
+    Args:
+        too_patient: the server asks to be left alone for longer than a job waits.
+    """
+    key = settings.key
+    asked = ", ".join(key(name) for name in ("concurrency", "timeout", "retries"))
+    remedy = (
+        "once the server is well, the same command continues: every reply so far is kept; "
+        f"{asked} say how it is asked"
+    )
+    if too_patient:
+        what = f"asks to be left alone for {(fault.wait or 0) / 60:.0f} minutes ({fault.reason})"
+    elif isinstance(fault, Malformed):
+        what = f"gave no usable reply for model {model!r} in {tries} tries: {fault.reason}"
+        remedy = (
+            f"check that {key('base_url')} is the address of an OpenAI-compatible API (it mostly "
+            "ends in /v1) and that the server's version has this endpoint; then the same command "
+            "continues"
+        )
+    elif fault.status is None:
+        what = f"did not answer for model {model!r} in {tries} tries ({fault.reason})"
+    else:
+        what = f"failed for model {model!r} in {tries} tries ({fault.reason})"
+    return UserError(url, what, remedy)
+
+
+def ended(
+    url: str, model: str, settings: Server, fault: Fatal, has_key: bool, served: str | None
+) -> UserError:
+    """A refusal of all that is asked.
+
+    Args:
+        served: the names of the models that the server has, where it says.
+    """
+    key, variable = settings.key, settings.api_key_variable
+    if fault.status in (401, 403):
+        given = "refuses the key in" if has_key else "wants a key, and there is none in"
+        what = f"{given} {variable}, for model {model!r} ({fault.reason})"
+        remedy = (
+            f"set {variable} to a key that may use this model ({key('api_key_variable')}; "
+            f"{key('api_key_header')} is the header that it is sent in)"
+        )
+    elif fault.status == 404:
+        what = f"does not serve model {model!r} here ({fault.reason})"
+        remedy = f"check {key('model')}, and {key('base_url')}, which mostly ends in /v1"
+        if served:
+            remedy = f"set {key('model')} to one that it serves: {served}"
+    elif fault.status == TLS:
+        what = f"offers no secure connection that can be trusted ({fault.reason})"
+        remedy = (
+            f"set SSL_CERT_FILE to the certificate that signs the server's; or begin "
+            f"{key('base_url')} with http:// if it speaks no TLS"
+        )
+    elif 300 <= fault.status < 400:
+        what = f"is not where model {model!r} is served ({fault.reason})"
+        remedy = f"set {key('base_url')} to the address itself: redirects are not followed"
+    else:
+        what = f"refuses model {model!r} ({fault.reason})"
+        remedy = "mend what the server names; the same command continues"
+    return UserError(url, what, remedy)
+
+
+def names_of(models: Any, most: int = 8) -> str:
+    """The names in a reply of `/models`, or nothing."""
+    listed = models.get("data") if isinstance(models, dict) else None
+    rows = listed if isinstance(listed, list) else []
+    found = [one.get("id") for one in rows if isinstance(one, dict)]
+    return ", ".join([name for name in found if isinstance(name, str)][:most])

@@ -1,0 +1,209 @@
+"""What a server's refusal means: it may pass, it is about one prompt, about one optional field, or
+about the whole job."""
+
+import json
+import re
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from distill.errors import DistillError
+from distill.remote.address import retry_after
+from distill.remote.reply import BadBody, beginning, parse_json
+
+OPTIONAL_FIELDS = (
+    "structured_outputs",
+    "guided_regex",
+    "regex",
+    "response_format",
+    "seed",
+    "stop",
+    "n",
+    "top_p",
+    "temperature",
+    "logprobs",
+    "top_logprobs",
+    "max_tokens",
+    "encoding_format",
+)
+"""Fields that a server may not know. `max_tokens` is not left out but renamed."""
+
+_PASSING = {408, 409, 425, 429}
+_OVERLOADED = {408, 429, 502, 503, 504, 529}
+_ABOUT_THE_PROMPT = {400, 413, 422}
+_NO_SUCH_FIELD = re.compile(
+    r"un(known|recogni[sz]ed|expected|supported)"
+    r"|not (currently |yet )?(supported|permitted|allowed)"
+    r"|does(n't| not) support|extra (inputs|fields)|extra_forbidden|invalid (field|argument)"
+    r"|only the default|must be (set to )?1\b",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"context[ _](length|window|size)|too (long|large|many tokens)|exceed|token limit"
+    r"|(less|fewer|more|longer|greater|larger) than|at most|max(imum|imal)?\b.{0,40}\b"
+    r"(length|tokens|inputs?|sequence|characters|size)\b",
+    re.IGNORECASE,
+)
+_ABOUT_LENGTH = re.compile(
+    r"context (length|window|size)|too (long|large|many tokens)", re.IGNORECASE
+)
+_WORD = re.compile(r"[a-z_]+")
+_ERROR_STATUS = re.compile(r"[45][0-9]{2}")
+_NO_SUCH_MODEL = re.compile(
+    r"does not exist|not found|not available|(unknown|invalid|no such) model|not a valid model",
+    re.IGNORECASE,
+)
+
+
+class Passing(DistillError):
+    """A fault that may pass. `status` is None where there was no whole reply; `wait` are the
+    seconds for which the server asks to be left alone."""
+
+    def __init__(
+        self,
+        reason: str,
+        status: int | None = None,
+        overloaded: bool = False,
+        wait: float | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.overloaded = overloaded
+        self.wait = wait
+
+
+class Malformed(Passing):
+    """A reply of status 200 that does not hold what was asked for: an accident, or the server's
+    way.
+
+    Args:
+        whole: it is a whole reply in a form of its own, such as another numbering, and no wreck.
+    """
+
+    def __init__(self, reason: str, whole: bool = False) -> None:
+        super().__init__(reason, 200)
+        self.whole = whole
+
+
+class Refused(DistillError):
+    """This prompt is refused, and would be again. `status` is None for a probe's that is not one of
+    a prompt."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it is about length: of a text, or of all texts of the request."""
+        return self.status == 413 or bool(_TOO_LONG.search(self.reason))
+
+
+class UnknownField(DistillError):
+    """The server does not take this optional field."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        self.reason = reason
+
+
+class Fatal(DistillError):
+    """Nothing that is asked of this server will be answered."""
+
+    def __init__(self, status: int, reason: str, no_such_model: bool = False) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.no_such_model = no_such_model
+
+
+class Said(NamedTuple):
+    """The parts of an error's body."""
+
+    message: str
+    code: str
+    param: str
+
+
+def read_error(body: str) -> Said:
+    """What the body of an error says, in any of the forms that servers use; the beginning of one
+    that is in none of them."""
+    try:
+        return _said(parse_json(body))
+    except (BadBody, RecursionError, ValueError):
+        return Said(beginning(body), "", "")
+
+
+def _said(parsed: Any) -> Said:
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
+    if not isinstance(error, dict):
+        return Said(_shortened(error), "", "")
+    message = error.get("message") or error.get("detail") or error
+    code, param = error.get("code"), error.get("param")
+    return Said(_shortened(message), _word(code), _word(param))
+
+
+def error_within(parsed: Any) -> int | None:
+    """The status that a reply of status 200 gives in its body, as some gateways do, if it is an
+    error's."""
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    code = _word(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if _ERROR_STATUS.fullmatch(code) else None
+
+
+def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Exception:
+    """The exception that a reply with an error's status stands for.
+
+    Args:
+        headers: the reply's headers (a case-insensitive mapping).
+        sent: the body of the request.
+    """
+    said = read_error(body)
+    reason = f"{status}: {said.message}" if said.message else str(status)
+    if said.code == "insufficient_quota" or status == 501:
+        return Fatal(status, reason)
+    if status in _PASSING or status >= 500:
+        wait = retry_after(headers.get("retry-after"))
+        return Passing(reason, status, overloaded=status in _OVERLOADED, wait=wait)
+    if (status == 404 or status in _ABOUT_THE_PROMPT) and names_no_model(said, sent["model"]):
+        return Fatal(404, reason, no_such_model=True)
+    if status not in _ABOUT_THE_PROMPT:
+        return Fatal(status, reason)
+    field = unknown_field(said, sent)
+    return UnknownField(field, reason) if field else Refused(reason, status)
+
+
+def unknown_field(said: Said, sent: Collection[str]) -> str | None:
+    """The optional field among those sent that the error is about, if it is about one."""
+    # No text is refused for the way in which its vector is to be written.
+    if "encoding_format" in {said.param, *_WORD.findall(said.message)} & {*sent}:
+        return "encoding_format"
+    about_it = _NO_SUCH_FIELD.search(said.message)
+    if not about_it or _ABOUT_LENGTH.search(said.message):
+        return None
+    there = [field for field in OPTIONAL_FIELDS if field in sent]
+    for field in there:
+        if said.param == field:
+            return field
+    for field in there:
+        if re.search(rf"(?<![\w.]){field}(?!\w)", said.message):
+            return field
+    return None
+
+
+def names_no_model(said: Said, model: str) -> bool:
+    """Whether the error is that the server has no such model. The message must name the model: a
+    server may quote the prompt, which says anything."""
+    return said.code == "model_not_found" or (
+        model in said.message and bool(_NO_SUCH_MODEL.search(said.message))
+    )
+
+
+def _shortened(message: Any) -> str:
+    return beginning(message if isinstance(message, str) else json.dumps(message))
+
+
+def _word(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""

@@ -1,0 +1,73 @@
+"""What must be right of any server that a recipe or a command names, before anything is asked."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from distill.errors import UserError
+from distill.remote.address import checked_address
+from distill.remote.key import check_header, check_variable
+
+
+class Server(Protocol):
+    """The settings by which a server is asked; `key` is what errors call one of them."""
+
+    @property
+    def base_url(self) -> str | None: ...
+
+    @property
+    def api_key_variable(self) -> str: ...
+
+    @property
+    def api_key_header(self) -> str: ...
+
+    @property
+    def concurrency(self) -> int: ...
+
+    @property
+    def timeout(self) -> float: ...
+
+    @property
+    def retries(self) -> int: ...
+
+    def key(self, name: str) -> str: ...
+
+
+def check_server(settings: Server) -> None:
+    """
+    Raises:
+        UserError: if the address is none, or the key cannot be read or sent as it says. Not a
+            ValueError: pydantic's message would show the address with the password in it.
+    """
+    check_variable(settings.api_key_variable, settings.key("api_key_variable"))
+    check_header(settings.api_key_header, settings.key("api_key_header"))
+    if settings.base_url is not None:
+        checked_address(settings.base_url, settings.key)
+
+
+def check_fields(
+    named: Mapping[str, Mapping[str, Any]], settled: set[str], key: Callable[[str], str]
+) -> None:
+    """
+    Args:
+        named: the fields of each setting such as extra_body.
+        settled: fields that other settings decide.
+
+    Raises:
+        UserError: if they hold one of those, or what JSON cannot.
+    """
+    for name, fields in named.items():
+        if both := sorted(settled & fields.keys()):
+            raise UserError(
+                key(name),
+                f"holds {', '.join(both)}, which other settings decide",
+                "take it out here",
+            )
+        try:
+            json.dumps(fields, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as fault:
+            raise UserError(
+                key(name),
+                f"holds what JSON cannot: {fault}",
+                "write texts in quotes (a date is one too), and numbers that are finite",
+            ) from None

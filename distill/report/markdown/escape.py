@@ -1,0 +1,45 @@
+"""Markdown that stays what it is whatever stands in it: texts of a corpus are data."""
+
+import re
+from collections.abc import Sequence
+
+from distill.report.cells import Cell, Grid
+
+_MARKS = re.compile(r"[\\`*_\[\]|~$]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+"""Controls, and what turns the direction of a line."""
+
+
+def plain(text: str, length: int | None = None) -> str:
+    """A text from outside as one line that no reader of Markdown takes for markup.
+
+    Args:
+        length: cut to so many characters.
+    """
+    line = " ".join(_UNSEEN.sub(" ", text).split())
+    if length is not None and len(line) > length:
+        line = line[:length].rstrip() + "…"
+    marked = _MARKS.sub(r"\\\g<0>", line)
+    return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], marked)
+
+
+def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table; what would end a cell, or make one of its words a code or an element, is escaped."""
+    lines = [[_cell(cell) for cell in line] for line in (header, *cells)]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def grid(of: Grid) -> str:
+    """A table of the report; what stands smaller on the page is in brackets here."""
+    return table(of.header, [[_with_note(cell) for cell in row] for row in of.rows])
+
+
+def _with_note(cell: Cell) -> str:
+    return f"{cell.text} ({cell.note})" if cell.note else cell.text
+
+
+def _cell(text: str) -> str:
+    line = " ".join(text.split())
+    return line.replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")

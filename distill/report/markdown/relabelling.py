@@ -1,0 +1,82 @@
+"""The section on relabelling in Markdown: histograms are drawn in characters, and a corpus' texts
+stay texts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill.report.markdown.escape import grid, plain
+from distill.report.sections.relabelling import Relabelling
+
+_TEXT = 300
+_BAR = 24
+
+
+def relabelling_as_text(of: Relabelling | None) -> list[str]:
+    """The section's parts; none for a run that has not relabelled."""
+    if of is None:
+        return []
+    told = (
+        f"The positive is another passage than the seed for {of.changed} of {of.queries} queries; "
+        f"retrieval missed the seed of {of.missed}."
+    )
+    tau = "Kendall's tau, from -1 to 1, over the candidates of a query; the mean over all queries."
+    return [
+        "## Relabelling",
+        told,
+        "\n".join(f"- {label}: {figure}" for label, figure in of.notes),
+        *(["### Where each ranker puts the seed", grid(of.seed_rank)] if of.seed_rank else []),
+        *(["### Agreement of rankers", tau, grid(of.agreement)] if of.agreement else []),
+        *_histograms(of.scores),
+        *(["### Judgement", grid(of.judging)] if of.judging else []),
+        *_changes(of.changes, of.changed_in_all),
+    ]
+
+
+def _histograms(by_ranker: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
+    if not by_ranker:
+        return []
+    blocks = [_histogram(ranker, of) for ranker, of in by_ranker.items()]
+    return [
+        "### Scores",
+        "Of the chosen positives, and of all other candidates; the retriever's is its similarity.",
+        "```text\n" + "\n\n".join(blocks) + "\n```",
+    ]
+
+
+def _histogram(ranker: str, of: Mapping[str, list[float]]) -> str:
+    edges, positive, others = of["edges"], of["positive"], of["others"]
+    lines = [f"{ranker.replace('_', ' '):<24}{'positive':<{_BAR + 10}}others"]
+    for i, low in enumerate(edges[:-1]):
+        bars = "".join(f"{_bar(number[i], number):<{_BAR + 10}}" for number in (positive, others))
+        lines.append(f"{low:>9.4g} to {edges[i + 1]:>9.4g}  {bars}".rstrip())
+    return "\n".join(lines)
+
+
+def _bar(number: float, numbers: Sequence[float]) -> str:
+    """As long as the number is large beside the largest; one character for the least."""
+    length = math.ceil(number * _BAR / max(1, *numbers))
+    return f"{'█' * length} {int(number)}"
+
+
+def _changes(changes: Sequence[Mapping[str, Any]], in_all: int) -> list[str]:
+    if not changes:
+        return []
+    return [
+        "### Changes of positive",
+        f"{len(changes)} of {in_all}, drawn evenly over the run.",
+        "\n".join(_change(number, change) for number, change in enumerate(changes, start=1)),
+    ]
+
+
+def _change(number: int, change: Mapping[str, Any]) -> str:
+    indent = " " * len(f"{number}. ")
+    lines = [
+        f"{number}. **{plain(change['query'])}** {plain(change['task'], _TEXT)} "
+        f"({plain(change['query_id'])})"
+    ]
+    for role, key in (("was", "seed"), ("is", "positive")):
+        text = plain(change[key], _TEXT)
+        name = plain(change[f"{key}_id"])
+        lines.append(f"{indent}- {role} {name} ({change[f'{key}_told']}): {text}")
+    return "\n".join(lines)

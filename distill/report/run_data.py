@@ -1,0 +1,69 @@
+"""What stands in a run's folder, as the report's sections read it."""
+
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError
+from distill.evaluate.summary import Summary, current_summary
+from distill.files.read_yaml import parse_yaml
+from distill.store.run import open_stage
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """`stages`: manifests by name, each after its inputs. `summary` is None for a run that is not
+    evaluated as it stands; `recipe_text` is empty for one that was made stage by stage."""
+
+    folder: Path
+    stages: dict[str, Manifest]
+    recipe_text: str
+    recipe: dict[str, Any]
+    summary: Summary | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def complete(self) -> dict[str, Manifest]:
+        return {name: m for name, m in self.stages.items() if m["complete"]}
+
+    @property
+    def not_evaluated(self) -> str:
+        """Why there is no summary."""
+        if self.stages.get("evaluation", {}).get("complete"):
+            return "The student was made anew since the run was evaluated."
+        return "The run is not evaluated yet."
+
+
+def find(run_folder: Path) -> Found:
+    """Read a run's manifests, recipe and summary.
+
+    Raises:
+        UserError: if the folder holds no stage of a run, or a summary of another version.
+    """
+    stages = _in_order(_manifests(run_folder))
+    if not stages:
+        raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
+    path = run_folder / "recipe.yaml"
+    text = path.read_text("utf-8") if path.is_file() else ""
+    summary = current_summary(run_folder)
+    return Found(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
+
+
+def _manifests(run_folder: Path) -> dict[str, Manifest]:
+    found = sorted(run_folder.glob("*/.stage/manifest.json"))
+    folders = [path.parent.parent for path in found]
+    # A folder being made anew is hidden until it stands.
+    return {f.name: open_stage(f).manifest for f in folders if not f.name.startswith(".")}
+
+
+def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+    order = TopologicalSorter(
+        {name: sorted(m["inputs"].keys() & manifests.keys()) for name, m in manifests.items()}
+    ).static_order()
+    return {name: manifests[name] for name in order}

@@ -1,0 +1,198 @@
+"""The summary as tables, for the screen and for the plain-text report."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
+from rich.table import Table
+from rich.text import Text
+
+from distill.evaluate.summary import (
+    Difference,
+    Summary,
+    categories,
+    mean_over_categories,
+    metric_label,
+    metric_of,
+    pair,
+    role_label,
+)
+from distill.report.verdict import p_value
+
+WIDTH = 100
+UNKNOWN = "-"
+
+
+def render(summary: Summary) -> RenderableType:
+    """The verdict's tables for the screen, no wider than 100 columns: how good the models are and
+    what they cost; scores by task; the student's difference from each other model; and what its
+    variants lose."""
+    header, cells = columns(summary), rows(summary)
+    parts: list[RenderableType] = [
+        _table("", header[:3], [line[:3] for line in cells]),
+        _table("", ["", *header[3:]], [[line[0], *line[3:]] for line in cells]),
+        _table("Scores", *scores(summary)),
+    ]
+    for role, model in summary["models"].items():
+        if role != "student" and model["variant_of"] is None:
+            parts.append(_table(f"Student - {role_label(role)}", BY_TASK, by_task(summary, role)))
+    if lost := variant_rows(summary):
+        parts.append(_table("Variants - student", VARIANTS, lost))
+    parts += [Text(f"{line}\n") for line in notes(summary)]
+    return Constrain(Group(*parts), WIDTH)
+
+
+def notes(summary: Summary) -> list[str]:
+    """What the figures of the tables are not."""
+    found = []
+    without = [task for task, of in summary["tasks"].items() if of["items"] is None]
+    if without:
+        found.append(
+            "No values of single items, hence no interval there or of a mean over them: "
+            f"{', '.join(without)}."
+        )
+    published = {r: m["mteb"] for r, m in summary["models"].items() if m["published"]}
+    if published:
+        told = ", ".join(f"{role} (mteb {version})" for role, version in published.items())
+        found.append(f"Published results, not measured here by mteb {summary['mteb']}: {told}.")
+    return found
+
+
+def columns(summary: Summary) -> list[str]:
+    """The header of the table of models."""
+    return [
+        "",
+        metric_of(summary),
+        "of the teacher",
+        "parameters",
+        "on disk",
+        "dims",
+        "texts/s",
+        "ms/text",
+        "index of 1M",
+    ]
+
+
+def rows(summary: Summary) -> list[list[str]]:
+    """A row a model: score, share of the teacher's, size, texts a second of many together,
+    milliseconds for a single one, an index of a million passages."""
+    teacher = summary["models"].get("teacher")
+    return [
+        [
+            role_label(role),
+            _number(model["score"], ".4f"),
+            _share(model["score"], teacher["score"] if teacher else None),
+            _short(model["parameters"]),
+            _bytes(model["bytes"]),
+            _number(model["dimensions"], ",d"),
+            _number(model["texts_per_second"], ".1f"),
+            _number(model["latency_ms"], ".1f"),
+            _bytes(model["index_bytes_per_million"]),
+        ]
+        for role, model in summary["models"].items()
+    ]
+
+
+def scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: each task's scores, and the means that mteb makes of them: of each category
+    and over these, where there are several, and over tasks."""
+    models = {r: m for r, m in summary["models"].items() if m["variant_of"] is None}
+    cells = [
+        [task, metric_label(of["metric"]), *_row(m["tasks"].get(task) for m in models.values())]
+        for task, of in summary["tasks"].items()
+    ]
+    if len(categories(summary)) > 1:
+        for category in categories(summary):
+            means = _row(m["by_category"].get(category) for m in models.values())
+            cells.append([f"mean ({category})", "", *means])
+        over = _row(mean_over_categories(summary, role) for role in models)
+        cells.append(["mean (task type)", "", *over])
+    if len(summary["tasks"]) > 1:
+        cells.append(["mean (task)", "", *_row(m["score"] for m in models.values())])
+    return ["task", "metric", *map(role_label, models)], cells
+
+
+BY_TASK = ("task", "difference, 95 % interval", "p (Holm)", "won/tied/lost")
+
+
+def by_task(summary: Summary, role: str) -> list[list[str]]:
+    """A row a task: the student's difference, p after Holm's correction over the tasks, and the
+    items won, tied and lost; then the mean over tasks."""
+    gap = summary["differences"][pair("student", role)]
+    cells = [[task, *_sure(of)] for task, of in gap["tasks"].items()]
+    return cells if len(cells) == 1 else [*cells, ["mean (task)", *_sure(gap["overall"])]]
+
+
+VARIANTS = ("variant", "difference, 95 % interval", "p")
+
+
+def variant_rows(summary: Summary) -> list[list[str]]:
+    """A row a variant: its difference from the student as it is, over all tasks."""
+    variants = {r: m["variant_of"] for r, m in summary["models"].items() if m["variant_of"]}
+    gaps = {role: summary["differences"][pair(role, of)] for role, of in variants.items()}
+    return [[role, *_sure(gap["overall"])[:2]] for role, gap in gaps.items()]
+
+
+def _table(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    """Numbers are never broken; a name is, and a header between words."""
+    view = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    widths = [
+        max([*(len(line[number]) for line in cells), *(min(len(w), 12) for w in name.split())])
+        for number, name in enumerate(header)
+        if number
+    ]
+    between = 2 * (len(widths) + 1)
+    view.add_column(Text(header[0]), overflow="fold", max_width=WIDTH - between - sum(widths))
+    for name, width in zip(header[1:], widths, strict=True):
+        view.add_column(Text(name), justify="right", overflow="fold", min_width=width)
+    for line in cells:
+        # As text: a model's name is no markup.
+        view.add_row(*map(Text, line))
+    return view
+
+
+def _sure(gap: Difference) -> list[str]:
+    """Difference with its interval, p, and the counts."""
+    difference = _number(gap["difference"], "+.4f")
+    if gap["low"] is not None and gap["high"] is not None:
+        difference += f" [{gap['low']:+.4f}, {gap['high']:+.4f}]"
+    p = gap["p"] if gap["p_holm"] is None else gap["p_holm"]
+    counts = (gap["wins"], gap["ties"], gap["losses"])
+    known = [str(count) for count in counts if count is not None]
+    told = UNKNOWN if p is None else p_value(p).removeprefix("p ").removeprefix("= ")
+    return [difference, told, "/".join(known) or UNKNOWN]
+
+
+def _row(values: Iterable[float | None]) -> list[str]:
+    return [_number(value, ".4f") for value in values]
+
+
+def _number(value: float | None, form: str) -> str:
+    return UNKNOWN if value is None else format(value, form)
+
+
+def _share(score: float | None, teacher: float | None) -> str:
+    return f"{score / teacher:.1%}" if score is not None and teacher else UNKNOWN
+
+
+def _short(count: int | None) -> str:
+    if count is None:
+        return UNKNOWN
+    return f"{count / 1e6:.1f}M" if count >= 100_000 else f"{count:,}"
+
+
+def _bytes(count: int | None) -> str:
+    """Decimal units, as disks have them."""
+    if count is None:
+        return UNKNOWN
+    size, unit = next(
+        (s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= s or u == "kB"
+    )
+    return f"{count / size:.1f} {unit}"

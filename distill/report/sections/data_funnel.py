@@ -1,0 +1,79 @@
+"""From passages to examples: what is left at each step, and why the rest is not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from distill.report import numbers
+from distill.report.cells import Cell, Grid, words
+from distill.report.run_data import Manifest
+from distill.report.sections.decontamination import decontamination
+from distill.store.tables import EXAMPLES, GENERATIONS, PARSED, PASSAGES, QUERIES, Table
+
+_TABLES = (PASSAGES, GENERATIONS, PARSED, QUERIES, EXAMPLES)
+_DROPPED = "dropped"
+
+
+@dataclass(frozen=True)
+class Step:
+    """`kept` is the share of what came in, None where nothing was dropped."""
+
+    table: str
+    one_row: str
+    rows: int
+    kept: float | None
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Funnel:
+    steps: list[Step]
+    dropped: Grid | None
+    decontamination: list[str]
+
+
+def funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
+    """The section; None for a run that has nothing but a corpus.
+
+    Args:
+        stages: manifests of complete stages, in order.
+    """
+    steps = [_step(table, name, m) for name, m in stages.items() if (table := _table(name))]
+    if not any(step.table != PASSAGES.name for step in steps):
+        return None
+    return Funnel(steps, _reasons(steps), decontamination(stages))
+
+
+def dropped(manifest: Manifest) -> dict[str, int]:
+    """What a stage left out by reason, the most frequent first."""
+    counts = [
+        (key.removeprefix(_DROPPED).strip(": "), count)
+        for key, count in manifest["counts"].items()
+        if key.startswith(_DROPPED) and count
+    ]
+    return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
+
+
+def _table(name: str) -> Table | None:
+    """What a stage's folder holds a table of: `examples-labelled` is one of examples."""
+    return next((table for table in _TABLES if table.name == name.partition("-")[0]), None)
+
+
+def _step(table: Table, name: str, manifest: Manifest) -> Step:
+    # A further positive of a query is a row that came of no row before.
+    rows = manifest["rows"] - manifest["counts"].get("additional positives", 0)
+    lost = dropped(manifest)
+    came = rows + sum(lost.values())
+    kept = rows / came if lost and came else None
+    return Step(name, table.one_row, manifest["rows"], kept, lost)
+
+
+def _reasons(steps: list[Step]) -> Grid | None:
+    most = max((count for step in steps for count in step.dropped.values()), default=0)
+    rows = [
+        [*words(reason, step.table), Cell(numbers.whole(count), count, bar=count / most)]
+        for step in steps
+        for reason, count in step.dropped.items()
+    ]
+    if not rows:
+        return None
+    return Grid("What was dropped, and why", ["reason", "at the step", "rows"], rows, ["rows"])

@@ -1,0 +1,54 @@
+"""What the overlap of what was generated with evaluation sets came to, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill.report.run_data import Manifest
+
+_GENERATED = {
+    "queries": "Generated queries and their seed passages",
+    "examples-brainstorm": "Brainstormed examples",
+    "examples-labelled": "Examples of labelled sets",
+}
+
+
+def decontamination(stages: Mapping[str, Manifest]) -> list[str]:
+    """A paragraph for each source of queries.
+
+    Args:
+        stages: manifests of complete stages.
+    """
+    told = [_overlap(_GENERATED[name], m) for name, m in stages.items() if name in _GENERATED]
+    evaluation = stages.get("evaluation", {}).get("figures", {})
+    return told + ([_unlabelled(evaluation["unlabelled"])] if "unlabelled" in evaluation else [])
+
+
+def _overlap(what: str, manifest: Manifest) -> str:
+    found = manifest.get("figures", {}).get("decontamination")
+    if found is None:
+        return f"{what} were not checked against any evaluation set."
+    told = (
+        f"{what} were checked against {found['evaluation queries']} evaluation queries of "
+        f"{found['tasks']}, by runs of {found['run of words']} words (shorter ones whole, "
+        f"{found['evaluation queries too short to check']} too short to check): "
+        f"{found['queries dropped']} dropped."
+    )
+    if "seed passages" not in found:
+        return told
+    return told + (
+        f" Of {found['seed passages']} seed passages "
+        f"{found['seed passages that hold an evaluation query']} hold words of an evaluation "
+        f"query; {found['seed passages that share words with an evaluation document']} share "
+        "words with an evaluation document, which is told and not held against them."
+    )
+
+
+def _unlabelled(found: Mapping[str, Any]) -> str:
+    uses = " and ".join(found["learnt from by"])
+    return (
+        f"Passages that the student learns from without a query ({uses}) are not held against the "
+        f"evaluation. Of the corpus' {found['passages']} passages "
+        f"{found['that hold an evaluation query']} hold words of an evaluation query, and "
+        f"{found['that share words with an evaluation document']} share a run of "
+        f"{found['run of words']} words with an evaluation document."
+    )

@@ -1,0 +1,133 @@
+"""Where the student comes from: models with revisions and licences, stages with fingerprints,
+seconds and tokens, versions of packages."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill.report import numbers
+from distill.report.cells import Cell, Grid, words
+from distill.report.run_data import Found, Manifest
+
+_MODELS = {
+    "LLM": ("llm", "model"),
+    "retriever": ("retriever", "model"),
+    "encoder of the student": ("student", "encoder"),
+    "teacher": ("teacher", "model"),
+}
+"""Where a recipe names its models."""
+_NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    models: Grid | None
+    stages: Grid
+    seconds: str
+    tokens: str
+    versions: Grid
+    figures: list[tuple[str, str, str]]
+    recipe: str
+
+
+def lineage(found: Found) -> Lineage:
+    """The section. A model's revision is the one that a stage has worked with."""
+    stages = found.stages
+    return Lineage(
+        models=_models(found),
+        stages=_stages(stages),
+        seconds=numbers.duration(sum(m["seconds"] for m in found.complete.values())),
+        tokens=numbers.whole(sum(tokens(m) or 0 for m in stages.values())),
+        versions=_versions(stages),
+        figures=[*_figures(stages)],
+        recipe=found.recipe_text,
+    )
+
+
+def tokens(manifest: Manifest) -> int | None:
+    """Prompt and new tokens of a stage that asked an LLM."""
+    counted = manifest.get("figures", {}).get("tokens")
+    return counted["prompt"] + counted["new"] if counted else None
+
+
+def _models(found: Found) -> Grid | None:
+    revisions = {
+        of[key]: of["revision"]
+        for manifest in found.stages.values()
+        for of in _dictionaries(manifest["settings"])
+        for key in ("model", "encoder")
+        if isinstance(of.get(key), str) and isinstance(of.get("revision"), str)
+    }
+    evaluated = found.summary["models"] if found.summary else {}
+    by_revision = {model["revision"]: model["licence"] for model in evaluated.values()}
+    rows = []
+    for label, (section, key) in _MODELS.items():
+        if reference := (found.recipe.get(section) or {}).get(key):
+            revision = revisions.get(reference, "")
+            licence = by_revision.get(revision) or _NOT_STATED
+            rows.append(_model(label, reference.partition("#")[0], revision, licence))
+    for role, model in evaluated.items():
+        if not model["variant_of"]:
+            label = f"{role}, as evaluated"
+            licence = model["licence"] or _NOT_STATED
+            rows.append(_model(label, model["model"], model["revision"] or "", licence))
+    header = ["role", "model and revision", "licence"]
+    return Grid("Models", header, rows) if rows else None
+
+
+def _model(label: str, name: str, revision: str, licence: str) -> list[Cell]:
+    return [Cell(label), Cell(name, note=revision), Cell(licence)]
+
+
+def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:
+    """A stage's settings, and every mapping inside them."""
+    if isinstance(value, Mapping):
+        yield value
+        for inner in value.values():
+            yield from _dictionaries(inner)
+
+
+def _stages(stages: Mapping[str, Manifest]) -> Grid:
+    header = ["stage", "rows", "seconds", "tokens", "fingerprint", "made from", "counted"]
+    cells = []
+    for name, manifest in stages.items():
+        done, used, rows = manifest["complete"], tokens(manifest), manifest.get("rows") or None
+        counts = ", ".join(f"{what} {n:,}" for what, n in manifest.get("counts", {}).items())
+        cells.append(
+            [
+                Cell(name, note="" if done else "not complete"),
+                # A stage that makes a model, or a verdict, has none.
+                Cell(numbers.whole(rows) if rows else "", rows),
+                Cell(f"{manifest['seconds']:,.1f}" if done else "", manifest.get("seconds")),
+                Cell("" if used is None else numbers.whole(used), used),
+                *words(manifest["fingerprint"], ", ".join(manifest["inputs"]), counts),
+            ]
+        )
+    return Grid("Stages", header, cells, numeric=header[1:4])
+
+
+def _versions(stages: Mapping[str, Manifest]) -> Grid:
+    found: dict[str, list[str]] = {}
+    for manifest in stages.values():
+        for package, version in manifest.get("versions", {}).items():
+            if version not in found.setdefault(package, []):
+                found[package].append(version)
+    rows = [words(package, " and ".join(versions)) for package, versions in found.items()]
+    return Grid("Versions", ["package", "version"], rows)
+
+
+_OF_RELABELLING = ("seed_rank", "kendall_tau", "scores", "recall_at_k", "k")
+_TOLD_ELSEWHERE = ("decontamination", "unlabelled", "tokens", *_OF_RELABELLING)
+
+
+def _figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:
+    """Stage, name and value of the numbers that stages declare, one level deep."""
+    for stage, manifest in stages.items():
+        for key, value in manifest.get("figures", {}).items():
+            if key in _TOLD_ELSEWHERE:
+                continue
+            inner = value if isinstance(value, dict) else {"": value}
+            for label, number in inner.items():
+                if isinstance(number, int | float | str):
+                    what = f"{key} {label}".strip().replace("_", " ")
+                    yield stage, what, f"{number:.4f}" if isinstance(number, float) else f"{number}"

@@ -1,0 +1,107 @@
+"""What a model puts first for a few queries of a task, searched as the evaluation searches."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.errors import need
+from distill.evaluate.model import Contender, as_mteb_model
+from distill.inspect.query import seen
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+_SHOWN = 5
+_SEARCHED = 100
+_EXCERPT = 240
+
+
+def rankings(
+    contender: Contender, task: "AbsTask", items: Sequence[str], vectors: Path
+) -> dict[str, Any]:
+    """By item: `top`, the first documents with title, text, relevance and similarity, and
+    `first_relevant`, the rank of the best judged one, None beyond the first hundred.
+
+    Args:
+        items: keys "split/subset/query_id" of the task's evaluation.
+        vectors: where the evaluation keeps them; what is missing there is encoded into it, which
+            takes minutes for a large corpus.
+    """
+    found: dict[str, Any] = {}
+    for split, subset in dict.fromkeys(place(item)[:2] for item in items):
+        asked = {i: place(i)[2] for i in items if place(i)[:2] == (split, subset)}
+        data = _data(task, split, subset)
+        results = _search(contender, task, vectors, data, split, subset, set(asked.values()))
+        ids = {row_id: number for number, row_id in enumerate(data["corpus"]["id"])}
+        for item, query_id in asked.items():
+            judged = data["relevant_docs"][query_id]
+            ranked = sorted(results[query_id].items(), key=lambda pair: (-pair[1], pair[0]))
+            top = ranked[:_SHOWN]
+            found[item] = {
+                "top": [_document(data["corpus"][ids[d]], judged, score) for d, score in top],
+                "first_relevant": _first_relevant([d for d, _ in ranked], judged),
+            }
+    return found
+
+
+def query_texts(task: "AbsTask", items: Sequence[str]) -> dict[str, str]:
+    """The text of each item's query."""
+    texts: dict[str, str] = {}
+    for split, subset in dict.fromkeys(place(item)[:2] for item in items):
+        queries = _data(task, split, subset)["queries"]
+        by_id = dict(zip(queries["id"], queries["text"], strict=True))
+        texts |= {i: seen(by_id[place(i)[2]]) for i in items if place(i)[:2] == (split, subset)}
+    return texts
+
+
+def place(item: str) -> tuple[str, str, str]:
+    """Split, subset and query id; an id may hold a slash."""
+    split, subset, query_id = item.split("/", 2)
+    return split, subset, query_id
+
+
+def _data(task: "AbsTask", split: str, subset: str) -> Any:
+    dataset: Any = task.dataset
+    return dataset[subset][split]
+
+
+def _search(
+    contender: Contender,
+    task: "AbsTask",
+    vectors: Path,
+    data: Any,
+    split: str,
+    subset: str,
+    wanted: set[str],
+) -> dict[str, dict[str, float]]:
+    searcher = need("mteb.models.search_wrappers", "eval").SearchEncoderWrapper(
+        as_mteb_model(contender, vectors)
+    )
+    queries = data["queries"]
+    chosen = [number for number, id_ in enumerate(queries["id"]) if id_ in wanted]
+    where: dict[str, Any] = {
+        "task_metadata": task.metadata,
+        "hf_split": split,
+        "hf_subset": subset,
+        "encode_kwargs": {"batch_size": 32, "show_progress_bar": False},
+    }
+    searcher.index(data["corpus"], **where)
+    results: dict[str, dict[str, float]] = searcher.search(
+        queries.select(chosen), top_k=_SEARCHED, top_ranked=data.get("top_ranked"), **where
+    )
+    return results
+
+
+def _document(row: Mapping[str, Any], judged: Mapping[str, int], score: float) -> dict[str, Any]:
+    text = " ".join(seen(row["text"]).split())
+    return {
+        "id": row["id"],
+        "title": seen(row.get("title") or ""),
+        "text": text if len(text) <= _EXCERPT else text[:_EXCERPT].rstrip() + "…",
+        "relevance": judged.get(row["id"], 0),
+        "similarity": round(float(score), 4),
+    }
+
+
+def _first_relevant(ranked: Sequence[str], judged: Mapping[str, int]) -> int | None:
+    return next((rank for rank, d in enumerate(ranked, start=1) if judged.get(d, 0) > 0), None)

@@ -1,0 +1,180 @@
+"""The verdict: models side by side, task by task, with intervals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from distill.evaluate.summary import (
+    Difference,
+    Differences,
+    ModelFigures,
+    Summary,
+    categories,
+    mean_over_categories,
+    metric_label,
+    metric_of,
+    pair,
+    role_label,
+)
+from distill.report import numbers
+from distill.report.cells import Cell, Grid
+from distill.report.plots.differences import differences
+from distill.report.plots.pareto import pareto
+
+
+@dataclass(frozen=True)
+class Results:
+    """The section; `headline` is what stands in large figures beneath the sentence."""
+
+    headline: list[tuple[str, str]]
+    models: Grid
+    categories: Grid | None
+    tasks: Grid
+    all_tasks: Grid | None
+    differences: Markup | None
+    pareto: Markup | None
+    without_items: list[str]
+
+
+def results(summary: Summary) -> Results:
+    """The section. Variants and published scores have tables beside those of the run's models."""
+    models, quality = summary["models"], metric_of(summary)
+    aside = any(_aside(model) for model in models.values())
+    return Results(
+        headline=_headline(summary),
+        models=_models(models, quality),
+        categories=_categories(summary),
+        tasks=_tasks(summary),
+        all_tasks=_all_tasks(summary) if aside else None,
+        differences=differences(_pairs(summary)),
+        pareto=pareto(models, quality),
+        without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
+    )
+
+
+def _pairs(summary: Summary) -> dict[str, Differences]:
+    """The student against the run's other models, the teacher first."""
+    others = [r for r, model in summary["models"].items() if r != "student" and not _aside(model)]
+    others.sort(key=lambda role: role != "teacher")
+    return {role_label(r): summary["differences"][pair("student", r)] for r in others}
+
+
+def _headline(summary: Summary) -> list[tuple[str, str]]:
+    models = summary["models"]
+    student, teacher = models["student"], models.get("teacher")
+    told = [(numbers.score(student["score"]), f"student's {metric_of(summary)}")]
+    if teacher is not None:
+        told += [
+            (numbers.share(summary["kept"]), "of the teacher kept"),
+            (
+                _times(student["texts_per_second"], teacher["texts_per_second"]),
+                "the teacher's speed",
+            ),
+            (_times(student["bytes"], teacher["bytes"]), "the teacher's size on disk"),
+        ]
+    if gap := summary["differences"].get(pair("student", "base")):
+        told.append((numbers.signed(gap["overall"]["difference"]), "over the untrained base"))
+    return [(figure, what) for figure, what in told if figure != numbers.NONE]
+
+
+def _times(one: float | None, other: float | None) -> str:
+    return numbers.times(numbers.ratio(one, other))
+
+
+def _aside(model: ModelFigures) -> bool:
+    return model["variant_of"] is not None or model["published"]
+
+
+def _models(models: Mapping[str, ModelFigures], quality: str) -> Grid:
+    teacher = models["teacher"]["score"] if "teacher" in models else None
+    header = [
+        "model",
+        quality,
+        "of the teacher",
+        "parameters",
+        "on disk",
+        "dimensions",
+        "texts/s",
+        "ms for one text",
+        "index of 10⁶",
+    ]
+    rows = []
+    for role, model in models.items():
+        kept = numbers.ratio(model["score"], teacher)
+        rows.append(
+            [
+                Cell(role_label(role), note=_kind(model)),
+                _score(model["score"]),
+                Cell(numbers.share(kept), kept),
+                Cell(numbers.short(model["parameters"]), model["parameters"]),
+                Cell(numbers.size(model["bytes"]), model["bytes"]),
+                Cell(numbers.whole(model["dimensions"]), model["dimensions"]),
+                Cell(numbers.tenths(model["texts_per_second"]), model["texts_per_second"]),
+                Cell(numbers.tenths(model["latency_ms"]), model["latency_ms"]),
+                Cell(
+                    numbers.size(model["index_bytes_per_million"]), model["index_bytes_per_million"]
+                ),
+            ]
+        )
+    return Grid("Models side by side", header, rows, numeric=header[1:])
+
+
+def _kind(model: ModelFigures) -> str:
+    if model["published"]:
+        return f"published, mteb {model['mteb']}"
+    return f"variant of {model['variant_of']}" if model["variant_of"] else model["model"]
+
+
+def _categories(summary: Summary) -> Grid | None:
+    """Means over a category's tasks, and the mean over categories; None for one category."""
+    found = categories(summary)
+    if len(found) < 2:
+        return None
+    rows = []
+    for role, model in summary["models"].items():
+        means = [model["by_category"].get(category) for category in found]
+        over = mean_over_categories(summary, role)
+        rows.append([Cell(role_label(role)), *(_score(mean) for mean in [*means, over])])
+    header = ["model", *found, "mean over categories"]
+    return Grid("Means by category", header, rows, numeric=header[1:])
+
+
+def _tasks(summary: Summary) -> Grid:
+    """A row a task: the scores of base, student and teacher, then the student's differences."""
+    models = {role: model for role, model in summary["models"].items() if not _aside(model)}
+    pairs = _pairs(summary)
+    header = ["task", "category", *map(role_label, models)]
+    for other in pairs:
+        header += [f"student − {other}", f"p, student − {other}"]
+    rows = []
+    for task, of in summary["tasks"].items():
+        row = [Cell(task), Cell(of["category"], note=metric_label(of["metric"]))]
+        row += [_score(model["tasks"].get(task)) for model in models.values()]
+        for differences_from in pairs.values():
+            row += _difference(differences_from["tasks"][task])
+        rows.append(row)
+    return Grid("Student beside teacher and base, by task", header, rows, numeric=header[2:])
+
+
+def _difference(of: Difference) -> list[Cell]:
+    p = of["p"] if of["p_holm"] is None else of["p_holm"]
+    counts = [str(count) for count in (of["wins"], of["ties"], of["losses"]) if count is not None]
+    return [
+        Cell(numbers.signed(of["difference"]), of["difference"], numbers.interval(of)),
+        Cell(numbers.probability(p), p, " / ".join(counts)),
+    ]
+
+
+def _all_tasks(summary: Summary) -> Grid:
+    models = summary["models"]
+    rows = [
+        [Cell(task), *(_score(model["tasks"].get(task)) for model in models.values())]
+        for task in summary["tasks"]
+    ]
+    header = ["task", *map(role_label, models)]
+    return Grid("All models, variants and published scores by task", header, rows, header[1:])
+
+
+def _score(value: float | None) -> Cell:
+    return Cell(numbers.score(value), value)

@@ -1,0 +1,74 @@
+"""The student's training: what it learnt from, and the curve of its loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from distill.report import numbers
+from distill.report.cells import Cell, Grid
+from distill.report.plots.curves import curves
+from distill.report.run_data import Found
+from distill.store.run import read_json
+
+
+@dataclass(frozen=True)
+class Training:
+    """`logged`: the loss and its terms; and what was looked at on the way, by other steps."""
+
+    figures: list[tuple[str, str]]
+    curves: Markup | None
+    logged: list[Grid]
+
+
+def training(found: Found) -> Training | None:
+    """The section; None for a run without a student."""
+    student = found.complete.get("student")
+    if student is None:
+        return None
+    path = found.folder / "student" / "training.json"
+    told = read_json(path) if path.is_file() else {"curve": []}
+    curve, looks = told["curve"], told.get("looks", [])
+    figures = [
+        (key.replace("_", " "), _number(value))
+        for key, value in student.get("figures", {}).items()
+        if isinstance(value, int | float)
+    ]
+    figures += _steps(told.get("stages", []))
+    figures.append(("time", numbers.duration(student["seconds"])))
+    logged = [_logged("What was logged", curve), _logged("What was looked at", looks)]
+    drawn = curves([*curve, *looks])
+    return Training(figures, drawn, [grid for grid in logged if grid is not None])
+
+
+def _steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """How many of its steps each stage of training spent on what, and how soft its labels were."""
+    found = []
+    for stage in stages:
+        behind = f", {stage['name']}" if len(stages) > 1 else ""
+        for source, steps in stage.get("steps_by_source", {}).items():
+            found.append((f"steps on {source}{behind}", _number(steps)))
+        if soft := stage.get("soft_labels"):
+            top = _number(soft["top_probability"])
+            found.append((f"soft labels: probability of the first{behind}", top))
+    return found
+
+
+def _logged(caption: str, lines: list[dict[str, float]]) -> Grid | None:
+    names = list(dict.fromkeys(name for line in lines for name in line if name != "step"))
+    rows = [
+        [Cell(_number(line["step"])), *(_cell(line.get(name)) for name in names)] for line in lines
+    ]
+    if not rows:
+        return None
+    header = ["step", *(name.replace("_", " ") for name in names)]
+    return Grid(caption, header, rows, numeric=header)
+
+
+def _cell(value: float | None) -> Cell:
+    return Cell(numbers.NONE if value is None else _number(value), value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -1,0 +1,120 @@
+"""Exact nearest neighbours by inner product, the same rows in the same order from every index.
+
+A matrix product's last digits depend on the shape of its blocks, so two indexes, or two block
+sizes, would break near-ties differently. Here an index only proposes: it fetches a few more than
+asked, the proposals are scored again one by one in float64, and where the proposals might have
+cut through a tie, more are fetched. Ties go to the earlier row.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.embed.encoder import Vectors
+
+Rows = NDArray[np.int64]
+Propose = Callable[[Vectors, int], tuple[Vectors, Rows]]
+"""(queries, dimensions) float32 and a count -> scores and rows, (queries, count), in any order."""
+
+NOTHING = -1
+"""In the place of a row where an index finds fewer than asked; its score is minus infinity."""
+
+_EPSILON = 1e-4
+"""Far above the error of a float32 inner product of unit vectors, far below what matters."""
+_MARGIN = 16
+_QUERIES_AT_ONCE = 256
+_PASSAGES_AT_ONCE = 16_384
+
+
+class Index(Protocol):
+    """`search` gives float32 scores and row numbers, both (queries, at most k), best first. Where
+    an index finds fewer for one query than for another, the row `NOTHING` fills the end."""
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]: ...
+
+
+class ExactIndex:
+    """Blocks of queries against blocks of passages with a running top-k: never the whole matrix,
+    and never more of a memory-mapped corpus than one block.
+
+    Args:
+        rows: passages in a block at most.
+    """
+
+    def __init__(self, vectors: Vectors, rows: int | None = None) -> None:
+        self.vectors = vectors
+        self._block = min(rows or _PASSAGES_AT_ONCE, _PASSAGES_AT_ONCE)
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        return certain_top_k(self._propose, self.vectors, queries, k)
+
+    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+        scores = np.full((len(queries), count), -np.inf, np.float32)
+        rows = np.full((len(queries), count), NOTHING, np.int64)
+        products = np.empty((len(queries), self._block), np.float32)
+        for start in range(0, len(self.vectors), self._block):
+            block = np.asarray(self.vectors[start : start + self._block], np.float32)
+            found = np.matmul(queries, block.T, out=products[:, : len(block)])
+            # After the first blocks few products beat the worst that is held.
+            better = found > scores.min(axis=1, keepdims=True)
+            for query in np.flatnonzero(better.any(axis=1)):
+                columns = np.flatnonzero(better[query])
+                merged = np.concatenate([scores[query], found[query, columns]])
+                numbers = np.concatenate([rows[query], columns + start])
+                best = np.argpartition(merged, -count)[-count:]
+                scores[query], rows[query] = merged[best], numbers[best]
+        return scores, rows
+
+
+def best_of(scores: Vectors, rows: Rows, count: int) -> tuple[Vectors, Rows]:
+    """The `count` best of each query's, in any order."""
+    if scores.shape[1] <= count:
+        return scores, rows
+    best = np.argpartition(scores, -count, axis=1)[:, -count:]
+    return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+
+
+def similarity(query: Vectors, passages: Vectors) -> Vectors:
+    """Inner products of one query (dimensions,) with passages (n, dimensions), summed in float64
+    so that they do not depend on what else is computed beside them."""
+    products = passages.astype(np.float64) * query.astype(np.float64)
+    result: Vectors = products.sum(axis=1).astype(np.float32)
+    return result
+
+
+def certain_top_k(
+    propose: Propose, vectors: Vectors, queries: Vectors, k: int
+) -> tuple[Vectors, Rows]:
+    """The k best by `similarity`, of which `propose` knows the inner products to float32."""
+    k = min(k, len(vectors))
+    scores = np.empty((len(queries), k), np.float32)
+    rows = np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        pending = np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries)))
+        count = min(k + _MARGIN, len(vectors))
+        while len(pending):
+            proposed, candidates = propose(queries[pending], count)
+            unclear = []
+            for place, query in enumerate(pending):
+                if count < len(vectors) and _cuts_a_tie(proposed[place], k):
+                    unclear.append(query)
+                    continue
+                scores[query], rows[query] = rescore(queries[query], vectors, candidates[place], k)
+            pending = np.array(unclear, dtype=np.int64)
+            count = min(2 * count, len(vectors))
+    return scores, rows
+
+
+def _cuts_a_tie(scores: Vectors, k: int) -> bool:
+    """Whether something as good as the k-th may lie beyond the last proposal."""
+    ordered = np.sort(scores)[::-1]
+    return bool(ordered[-1] >= ordered[k - 1] - _EPSILON)
+
+
+def rescore(query: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+    """The k best of these rows by `similarity`, best first; as many as there are if fewer."""
+    exact = similarity(query, vectors[rows])
+    order = np.lexsort((rows, -exact))[:k]
+    return exact[order], rows[order]

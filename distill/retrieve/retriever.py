@@ -1,0 +1,107 @@
+"""Finds passages by all sources of the recipe: dense, BM25, or both, fused."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from distill.embed.encoder import Encoder
+from distill.recipe import BM25, Retriever
+from distill.retrieve.bm25 import open_bm25
+from distill.retrieve.corpus_index import dense_index, open_encoder
+from distill.retrieve.exact import NOTHING, Rows, similarity
+from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
+from distill.retrieve.index import is_exact, recall
+from distill.store.run import Run, Stage
+
+
+class Found(NamedTuple):
+    """What was found for some queries."""
+
+    rows: list[list[int]]
+    """Of the corpus, best first, for each query; fewer than asked where there are no more."""
+    similarity: Callable[[int, Sequence[int]], list[float]]
+    """Of the query at this place with these rows, found or not."""
+
+
+class _Source(Protocol):
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found: ...
+
+
+class Finder:
+    """The recipe's retriever, open over a run's passages.
+
+    Args:
+        encoder: in the place of the recipe's own, where an earlier round made one.
+    """
+
+    def __init__(
+        self, run: Run, retriever: Retriever, passages: Stage, encoder: Encoder | None = None
+    ) -> None:
+        self._retriever = retriever
+        self._dense: _Dense | None = None
+        sources: dict[str, _Source] = {}
+        if "dense" in retriever.sources:
+            encoder = encoder or open_encoder(retriever)
+            sources["dense"] = self._dense = _Dense(run, retriever, encoder, passages)
+        if "bm25" in retriever.sources:
+            sources["bm25"] = _BM25(run, retriever.bm25, passages)
+        self._sources = {name: sources[name] for name in retriever.sources}
+
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+        """The k best passages of each query. Their similarity is the cosine where `dense` is a
+        source, else the BM25 score.
+
+        Args:
+            tasks: of the queries, one each, for an encoder that is told them.
+        """
+        depth = k if len(self._sources) == 1 else DEPTH * k
+        found = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
+        lists = zip(*(of.rows for of in found.values()), strict=True)
+        constant = self._retriever.fusion_k
+        fused = [reciprocal_rank_fusion(of_query, constant, k) for of_query in lists]
+        measure = found["dense" if "dense" in found else "bm25"]
+        return Found(fused, measure.similarity)
+
+    def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
+        """The share of the exact k nearest that the index finds; None where it is exact itself."""
+        if self._dense is None or is_exact(self._retriever) or not queries:
+            return None
+        return self._dense.recall(queries, tasks, k)
+
+
+class _Dense:
+    def __init__(self, run: Run, retriever: Retriever, encoder: Encoder, passages: Stage) -> None:
+        self._encoder = encoder
+        store, self._index = dense_index(run, retriever, encoder, passages)
+        self._vectors = store.vectors
+
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+        asked = self._encoder.encode(queries, "query", tasks)
+        _, rows = self._index.search(asked, k)
+
+        def cosines(place: int, numbers: Sequence[int]) -> list[float]:
+            found: list[float] = similarity(asked[place], self._vectors[list(numbers)]).tolist()
+            return found
+
+        return Found(_lists(rows), cosines)
+
+    def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
+        asked = self._encoder.encode(queries, "query", tasks)
+        return recall(self._index, self._vectors, asked, k)
+
+
+class _BM25:
+    def __init__(self, run: Run, settings: BM25, passages: Stage) -> None:
+        self._index = open_bm25(run, passages, settings)
+
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+        _, rows = self._index.search(queries, k)
+
+        def scores(place: int, numbers: Sequence[int]) -> list[float]:
+            found: list[float] = self._index.scores(queries[place])[list(numbers)].tolist()
+            return found
+
+        return Found(_lists(rows), scores)
+
+
+def _lists(rows: Rows) -> list[list[int]]:
+    return [[int(row) for row in of_query if row != NOTHING] for of_query in rows]

@@ -1,0 +1,80 @@
+"""A batch for which memory does not suffice is computed in halves: told once, with the key that
+lowers it."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+from distill.errors import UserError
+from distill.runtime.devices import free_memory
+
+_SAYINGS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+"""Of torch's errors that are no OutOfMemoryError: those of a CPU, of libraries beneath CUDA."""
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    said = str(fault).lower()
+    return isinstance(fault, torch.OutOfMemoryError) or (
+        isinstance(fault, RuntimeError) and any(saying in said for saying in _SAYINGS)
+    )
+
+
+def halve_on_out_of_memory(
+    work: Callable[[Sequence[T]], None], items: Sequence[T], where: str, key: str
+) -> None:
+    """Do `work` for all items at once, or for each half of them where memory does not suffice.
+
+    Args:
+        where: the model, in words.
+        key: the setting that makes batches smaller.
+
+    Raises:
+        UserError: if memory does not suffice for a single item.
+    """
+    if not has_run_out(lambda: work(items)):
+        return
+    if len(items) == 1:
+        raise does_not_fit(where, key)
+    say_halved(where, key)
+    middle = (len(items) + 1) // 2
+    halve_on_out_of_memory(work, items[:middle], where, key)
+    halve_on_out_of_memory(work, items[middle:], where, key)
+
+
+def has_run_out(work: Callable[[], None]) -> bool:
+    """Do `work`; whether it ran out of memory, of which what is not in use is given back."""
+    try:
+        work()
+        return False
+    except RuntimeError as fault:
+        if not is_out_of_memory(fault):
+            raise
+    free_memory()  # here, where the fault holds no tensors any more
+    return True
+
+
+@lru_cache(maxsize=256)
+def say_halved(where: str, key: str) -> None:
+    """Once for each model."""
+    _log.warning(
+        "%s: memory does not suffice for a whole batch, which is halved; a smaller %s saves the "
+        "tries",
+        where,
+        key,
+    )
+
+
+def does_not_fit(where: str, key: str) -> UserError:
+    return UserError(
+        where,
+        "does not fit into memory with a single text",
+        f"lower {key}, or the number of words or tokens that a text is cut to; or choose a "
+        "smaller model, a dtype of two bytes, or a larger device",
+    )

@@ -1,0 +1,245 @@
+"""Whether a stage's files are those that were written: what is missing, cut short or changed is
+found when the stage is opened, said, set aside and made again; it is never used.
+
+The figures of each shard, written before the shard itself, hold its length and checksum, and those
+of the table of its dropped rows. When a stage is finished its manifest takes over those of all its
+files, also of a model's, and of what the report reads in its bookkeeping. They are compared once a
+process.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.errors import UserError
+from distill.files.atomic import read_json, write_json
+from distill.files.checksums import digest_bytes, find_damage, list_files, measure_file
+from distill.store.shards import shard_number, shards
+
+if TYPE_CHECKING:
+    from distill.store.run import Stage
+
+FORMAT = 1
+"""Of manifests; raised where an older distill could not continue a run."""
+_BOOK = ".stage/"
+"""The bookkeeping, as names in a stage's folder begin that lie in it."""
+_LOG = logging.getLogger(__name__)
+_verified: set[tuple[str, int]] = set()
+"""Manifests (path, modified at in nanoseconds) whose files this process has compared."""
+Recorded = dict[str, dict[str, Any]]
+"""By name in the stage's folder: `bytes` and `sha256`."""
+
+
+def measure_shard(data: bytes, rows: int) -> dict[str, Any]:
+    """What the figures of a shard hold of its bytes, and its rows: a table is then opened without
+    reading every shard's footer."""
+    return {"bytes": len(data), "sha256": digest_bytes(data), "rows": rows}
+
+
+def record_files(stage: "Stage", beside: Sequence[str] = ()) -> Recorded:
+    """Length and checksum of every file of a finished stage: of shards and their dropped rows as
+    they were recorded when they were made, of the others from the disk.
+
+    Args:
+        beside: names of files in the bookkeeping that are recorded, too.
+    """
+    _, of_books = _read_books(stage)
+    names = [*list_files(stage.folder), *(f"{_BOOK}{name}" for name in beside)]
+    recorded = {name: of_books.get(name) or measure_file(stage.folder / name) for name in names}
+    dropped = {name: file for name, file in of_books.items() if name.startswith(_BOOK)}
+    return recorded | dropped
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A stage's manifest.
+
+    Raises:
+        UserError: if it is torn, no JSON, of another shape, or of a newer distill.
+    """
+    try:
+        manifest = read_json(path)
+        if not isinstance(manifest["fingerprint"], str) or not isinstance(manifest["inputs"], dict):
+            raise TypeError("its keys hold other things")
+        manifest["complete"], manifest["settings"].keys()
+        format_ = int(manifest.get("format", 1))
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise UserError(
+            str(path),
+            f"cannot be read as the manifest of a stage ({getattr(fault, 'what', repr(fault))})",
+            f"move {path.parent.parent} out of the run and run the same command again: the stage "
+            "is made anew (replies of a server are kept in requests.sqlite)",
+        ) from fault
+    if format_ > FORMAT:
+        raise UserError(
+            str(path),
+            f"was written by a newer distill: format {format_}, and this one reads {FORMAT}",
+            "update distill, or give this run another folder with --run",
+        )
+    return dict(manifest)
+
+
+def repair_stage(stage: "Stage") -> None:
+    """Compare a stage's files with what was recorded. Damaged ones are set aside in
+    `.stage/damaged/`, and the stage becomes incomplete, so that what is missing is made again.
+
+    A stage of before, of which nothing was recorded, is recorded as it stands.
+    """
+    path = stage.book / "manifest.json"
+    if _is_verified(path):
+        return
+    damage = find_stage_damage(stage)
+    for name, what in damage.items():
+        _LOG.warning("%s %s: it is made again", stage.folder / name, what)
+        _set_aside(stage, name)
+    manifest = read_manifest(path)
+    if damage and manifest["complete"]:
+        write_json(path, manifest | {"complete": False})
+    elif manifest["complete"] and "files" not in manifest:
+        write_json(path, manifest | {"files": record_files(stage)})
+    note_verified(stage)
+
+
+def check_stage(stage: "Stage") -> None:
+    """Refuse a stage with damaged files, for commands that read a run and make nothing.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    path = stage.book / "manifest.json"
+    if _is_verified(path):
+        return
+    for name, what in find_stage_damage(stage).items():
+        raise _refusal(stage, name, what)
+    note_verified(stage)
+
+
+def check_files(stage: "Stage", paths: Iterable[Path]) -> Iterator[Path]:
+    """Some files of a stage, each compared with what was recorded of it before it is given: for
+    commands that read a few of many files.
+
+    Raises:
+        UserError: naming the first that is damaged, or any of the stage's files that is missing.
+    """
+    unreadable, recorded = _read_recorded(stage, read_manifest(stage.book / "manifest.json"))
+    for name in recorded:
+        if not (stage.folder / name).is_file():
+            raise _refusal(stage, name, "is missing")
+    for path in paths:
+        name = path.relative_to(stage.folder).as_posix()
+        what = unreadable.get(name)
+        if what is None and name in recorded:
+            what = _compare(path, recorded[name])
+        if what is not None:
+            raise _refusal(stage, name, what)
+        yield path
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a model that a stage of a run made and that has changed since; say nothing of any
+    other folder.
+
+    Raises:
+        UserError: naming the file and the remedy.
+    """
+    path = folder / ".stage" / "manifest.json"
+    if not path.is_file():
+        return
+    try:
+        manifest = read_manifest(path)
+    except UserError:  # the folder has checksums of nothing: the run itself says so
+        return
+    if manifest["complete"]:
+        from distill.store.run import Stage
+
+        check_stage(Stage(folder.name, folder, manifest["fingerprint"]))
+
+
+def find_stage_damage(stage: "Stage") -> dict[str, str]:
+    """Files of a stage that are missing or changed, each with what is wrong with it."""
+    unreadable, recorded = _read_recorded(stage, read_manifest(stage.book / "manifest.json"))
+    found = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
+    return unreadable | {name: what for name, what in found.items() if what is not None}
+
+
+def differs_from_before(stage: "Stage", files: Recorded) -> list[str]:
+    """Shards that were made again with other bytes than the ones they stand for. Nothing is made
+    from what lies in the bookkeeping."""
+    before = read_manifest(stage.book / "manifest.json").get("files", {})
+    before = {name: file for name, file in before.items() if not name.startswith(_BOOK)}
+    return [name for name, file in files.items() if name in before and before[name] != file]
+
+
+def _read_recorded(stage: "Stage", manifest: dict[str, Any]) -> tuple[dict[str, str], Recorded]:
+    """The shards whose own figures cannot be read, and what is recorded of all other files: by the
+    manifest of a finished stage, and by the figures of the shards."""
+    recorded: Recorded = manifest.get("files", {}) if manifest["complete"] else {}
+    unreadable, of_books = _read_books(stage)
+    standing = {path.name for path in shards(stage.folder)}
+    for name, file in of_books.items():
+        # A stage in progress may have been stopped between a shard's figures and the shard.
+        if name not in recorded and (manifest["complete"] or _shard_of(name) in standing):
+            recorded = {**recorded, name: file}
+    return unreadable, recorded
+
+
+def _read_books(stage: "Stage") -> tuple[dict[str, str], Recorded]:
+    """The shards whose own figures cannot be read, and what the figures of the others hold: of the
+    shard, and of its dropped rows where it has any."""
+    damage: dict[str, str] = {}
+    recorded: Recorded = {}
+    for path in stage.books():
+        name = f"{path.stem}.parquet"
+        try:
+            figures = read_json(path)
+            figures["rows"] + 0, figures["seconds"] + 0, figures["counts"].items()
+            recorded[name] = dict(figures.get("file") or {})
+            if figures.get("dropped"):
+                recorded[f"{_BOOK}dropped-{name}"] = dict(figures["dropped"])
+        except (UserError, KeyError, TypeError, ValueError, AttributeError):
+            damage[name] = "has figures that cannot be read"
+    return damage, recorded
+
+
+def _compare(path: Path, recorded: dict[str, Any]) -> str | None:
+    """Of a shard made before checksums were taken it is known only that it was there."""
+    if not recorded:
+        return None if path.is_file() else "is missing"
+    return find_damage(path, recorded)
+
+
+def _set_aside(stage: "Stage", name: str) -> None:
+    """Out of the table, but not away: it may hold what an LLM was paid for. Dropped rows are made
+    again with their shard, which goes with them."""
+    place = stage.book / "damaged"
+    place.mkdir(exist_ok=True)
+    shard = _shard_of(name)
+    for one in {name, shard}:
+        if (stage.folder / one).is_file():
+            os.replace(stage.folder / one, place / one.removeprefix(_BOOK).replace("/", "-"))
+    if shard_number(Path(shard)) >= 0:
+        (stage.book / f"{Path(shard).stem}.json").unlink(missing_ok=True)
+
+
+def _shard_of(name: str) -> str:
+    """The shard that a file belongs to: of dropped rows another, of others the file itself."""
+    return name.removeprefix(f"{_BOOK}dropped-")
+
+
+def _refusal(stage: "Stage", name: str, what: str) -> UserError:
+    return UserError(
+        str(stage.folder / name),
+        what,
+        f"`distill run RECIPE --run {stage.folder.parent}` finds and makes it again",
+    )
+
+
+def _is_verified(path: Path) -> bool:
+    return path.is_file() and (str(path.absolute()), path.stat().st_mtime_ns) in _verified
+
+
+def note_verified(stage: "Stage") -> None:
+    """The stage's files are those of its manifest: this process has made or compared them."""
+    path = stage.book / "manifest.json"
+    _verified.add((str(path.absolute()), path.stat().st_mtime_ns))

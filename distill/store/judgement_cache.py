@@ -1,0 +1,110 @@
+"""What was judged, kept for good: a pair that was judged once is never judged again, whichever
+recipe of the run asks, and however many candidates it asks for.
+
+Scores differ in their last digits with what is judged in the same call, so what a stage takes from
+here must not depend on the order of its shards, nor on where it was killed: a shard takes what was
+there before its stage was begun, and nothing that was judged since.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.files.atomic import read_json, write_json
+from distill.store.run import Stage
+from distill.store.sqlite_table import Row, Schema, SqliteTable
+
+Judgement = tuple[float, int]
+"""A score, and the number of tokens that it is of."""
+
+
+def judgement_key(mark: Mapping[str, object], *texts: str) -> bytes:
+    """What identifies a judgement: ranker, model, prompt, and the texts as the model reads them.
+    Ids are no part of it: a passage that moved or was renamed is the same."""
+    body = json.dumps([mark, texts], sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(body.encode(), digest_size=16).digest()
+
+
+class Place(NamedTuple):
+    """Where a judgement was made: in which shard, of a stage that was begun in which turn. A turn
+    is larger than those of all judgements that were there when the stage was begun."""
+
+    turn: int
+    shard: int
+
+
+class JudgedPairs:
+    """A SQLite file of judgements. What `keep` is given is there as a whole or not at all, so that
+    a shard whose process was killed is read again, or judged again, in one piece.
+
+    Raises:
+        UserError: if the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._table = SqliteTable(path, _JUDGED)
+
+    def begin(self, stage: Stage) -> int:
+        """The stage's turn: taken when it is begun, and kept in its folder."""
+        path = stage.book / "judging.json"
+        if not path.exists():
+            write_json(path, {"turn": 1 + (self._table.largest("turn") or 0)})
+        return int(read_json(path)["turn"])
+
+    def find(self, keys: Sequence[bytes], place: Place | None = None) -> dict[bytes, Judgement]:
+        """What was there before the stage was begun; without a place, all that is there."""
+        rows = self._table.find(keys)
+        return {
+            key: _judgement(row)
+            for key, row in rows.items()
+            if place is None or (row[3] or 0) < place.turn
+        }
+
+    def keep(self, judged: Mapping[bytes, Judgement], place: Place | None = None) -> None:
+        """What stands stays, unless a later shard of the same turn judged it: so what is there in
+        the end does not depend on the order of the shards either."""
+        turn, shard = (place.turn, place.shard) if place else (None, None)
+        self._table.add(
+            (key, score, tokens, turn, shard, _checksum(key, score, tokens))
+            for key, (score, tokens) in judged.items()
+        )
+
+    def close(self) -> None:
+        self._table.close()
+
+
+def _judgement(row: Row) -> Judgement:
+    return float(row[1]), int(row[2])
+
+
+def _is_whole(row: Row) -> bool:
+    """Rows of before have no checksum."""
+    key, score, tokens, *_, checksum = row
+    if not isinstance(score, int | float) or not isinstance(tokens, int):
+        return False
+    if not math.isfinite(score):
+        return False
+    return checksum is None or checksum == _checksum(key, score, tokens)
+
+
+def _checksum(key: bytes, score: float, tokens: int) -> bytes:
+    body = key + struct.pack(">dq", score, tokens)
+    return hashlib.blake2b(body, digest_size=8).digest()
+
+
+_JUDGED = Schema(
+    holds="judgements",
+    again="judged",
+    table="judged",
+    create="CREATE TABLE IF NOT EXISTS judged (key BLOB PRIMARY KEY, score REAL NOT NULL, "
+    "tokens INTEGER NOT NULL) WITHOUT ROWID",
+    columns=("key", "score", "tokens", "turn", "shard", "checksum"),
+    is_whole=_is_whole,
+    on_conflict="DO UPDATE SET score = excluded.score, tokens = excluded.tokens, "
+    "shard = excluded.shard, checksum = excluded.checksum "
+    "WHERE judged.turn = excluded.turn AND excluded.shard < judged.shard",
+)

@@ -1,0 +1,277 @@
+"""An SQLite file of rows by key, of which each has a checksum: what is damaged is never used, and
+never thrown away.
+
+A row that is not what was written is as if it were not there. A file that SQLite cannot read any
+more is moved aside, and what can be read of it is written into a new one.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+
+from distill.errors import UserError
+from distill.files.atomic import explain_os_error, no_room
+from distill.store.sqlite_salvage import salvage_records
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+_KEYS_A_SELECT = 500
+_SECONDS_LOCKED = 60.0
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A table of an SQLite file, of which the first column is the key.
+
+    Args:
+        holds: what its rows are, such as "judgements".
+        again: what is done to those that are lost, such as "judged".
+        create: the statement that makes the table, if it is not there, as it first was.
+        columns: all columns in order; those that `create` has not are added, and null in old rows.
+        is_whole: whether a row, of all columns, is what was written.
+    """
+
+    holds: str
+    again: str
+    table: str
+    create: str
+    columns: Sequence[str]
+    is_whole: Callable[[Row], bool]
+    on_conflict: str = "DO NOTHING"
+
+
+class SqliteTable:
+    """Rows by key in a file that several processes may use at once, readable by its owner alone.
+
+    Raises:
+        UserError: if the file cannot be read or written; not if it is damaged.
+    """
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.path = path
+        self.schema = schema
+        try:
+            self._db = self._connect()
+        except (OSError, sqlite3.Error) as fault:
+            self._db = self._repair(fault)
+
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, Row]:
+        """The whole rows of these keys. Damaged ones are taken out, and said."""
+        wanted = list(dict.fromkeys(keys))
+        rows = self._use(lambda db: self._select(db, wanted))
+        damaged = [key for key, row in rows.items() if not self.schema.is_whole(row)]
+        if damaged:
+            marks = [(key,) for key in damaged]
+            delete = f"DELETE FROM {self.schema.table} WHERE key = ?"
+            self._use(lambda db: _write(db, delete, marks))
+            _log.warning(
+                "%s: %d of its %s are damaged; they are %s again",
+                self.path,
+                len(damaged),
+                self.schema.holds,
+                self.schema.again,
+            )
+        return {key: row for key, row in rows.items() if key not in set(damaged)}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Rows of all columns: there as a whole or not at all. Where a key is there already, the
+        schema's `on_conflict` decides."""
+        several = list(rows)
+        self._use(lambda db: _write(db, self._insert(), several))
+
+    def largest(self, column: str) -> int | None:
+        """The largest value of a column, if it has any."""
+        ask = f"SELECT max({column}) FROM {self.schema.table}"
+        found: int | None = self._use(lambda db: db.execute(ask).fetchone()[0])
+        return found
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _select(self, db: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, Row]:
+        found: dict[bytes, Row] = {}
+        for start in range(0, len(wanted), _KEYS_A_SELECT):
+            some = wanted[start : start + _KEYS_A_SELECT]
+            columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(some))
+            rows = db.execute(
+                f"SELECT {columns} FROM {self.schema.table} WHERE key IN ({marks})", some
+            )
+            found.update({row[0]: row for row in rows})
+        return found
+
+    def _insert(self) -> str:
+        columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(self.schema.columns))
+        return (
+            f"INSERT INTO {self.schema.table} ({columns}) VALUES ({marks}) "
+            f"ON CONFLICT (key) {self.schema.on_conflict}"
+        )
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something with the file; where it turns out damaged, once more with what is left."""
+        try:
+            return work(self._db)
+        except (OSError, sqlite3.Error) as fault:
+            self._db.close()
+            self._db = self._repair(fault)
+        try:
+            return work(self._db)
+        except (OSError, sqlite3.Error) as fault:
+            raise self._explain(fault) from fault
+
+    def _connect(self, path: Path | None = None) -> sqlite3.Connection:
+        path = path or self.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path)
+        # Answers of a server arrive in threads of their own, one at a time.
+        db = sqlite3.connect(
+            path, timeout=_SECONDS_LOCKED, isolation_level=None, check_same_thread=False
+        )
+        try:
+            db.text_factory = _decode
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise _Damaged(damage.splitlines()[-1])
+            db.execute(self.schema.create)
+            self._add_columns(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _add_columns(self, db: sqlite3.Connection) -> None:
+        there = {row[1] for row in db.execute(f"PRAGMA table_info({self.schema.table})")}
+        if self.schema.columns[0] not in there:
+            raise sqlite3.OperationalError(f"its table {self.schema.table} is of something else")
+        for column in self.schema.columns:
+            if column not in there:
+                with _already_added():
+                    db.execute(f"ALTER TABLE {self.schema.table} ADD COLUMN {column}")
+
+    def _repair(self, fault: Exception) -> sqlite3.Connection:
+        """
+        Raises:
+            UserError: if the fault is not one of a damaged file.
+        """
+        if not _is_damage(fault):
+            raise self._explain(fault) from fault
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            with contextlib.suppress(sqlite3.Error):
+                return self._connect()  # another process has repaired it
+            try:
+                aside, rows = self._move_aside()
+            except (OSError, sqlite3.Error) as trouble:
+                raise self._explain(trouble) from trouble
+        _log.warning(
+            "%s is damaged (%s): it was moved to %s, and %d %s were read out of it; what is lost "
+            "is %s again",
+            self.path,
+            fault,
+            aside.name,
+            rows,
+            self.schema.holds,
+            self.schema.again,
+        )
+        return self._connect()
+
+    def _move_aside(self) -> tuple[Path, int]:
+        """The damaged file's new name, and the number of rows that the one in its place has."""
+        fresh = self.path.with_name(f".{self.path.name}.part")
+        fresh.unlink(missing_ok=True)
+        db = self._connect(fresh)
+        _write(db, self._insert(), self._salvage())
+        rows = int(db.execute(f"SELECT count(*) FROM {self.schema.table}").fetchone()[0])
+        db.execute("PRAGMA journal_mode = DELETE")  # one file, which can be renamed
+        db.close()
+        aside = _free_name(self.path)
+        os.link(self.path, aside)
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if log.exists():
+            os.replace(log, aside.with_name(f"{aside.name}-wal"))
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)
+        os.replace(fresh, self.path)
+        return aside, rows
+
+    def _salvage(self) -> Iterator[Row]:
+        """The whole rows that are left; old ones have fewer columns."""
+        width = len(self.schema.columns)
+        for record in salvage_records(self.path):
+            row = (*record, *[None] * (width - len(record)))
+            if len(row) == width and isinstance(row[0], bytes) and self.schema.is_whole(row):
+                yield row
+
+    def _explain(self, fault: Exception) -> UserError:
+        code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return no_room(self.path)
+        if isinstance(fault, OSError):
+            return explain_os_error(fault, self.path)
+        return UserError(
+            str(self.path),
+            f"cannot be used to keep {self.schema.holds} ({fault})",
+            "make it and its folder writable and make room on its disk, and the same command "
+            "continues; if it is no file of distill's, move it away",
+        )
+
+
+def make_private(path: Path) -> None:
+    """A file that its owner alone can read, made if it is not there: what LLMs wrote, and judged,
+    may be of texts that are nobody else's business."""
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+    if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+        path.chmod(0o600)
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """What SQLite's own check found."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def _is_damage(fault: Exception) -> bool:
+    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def _write(db: sqlite3.Connection, statement: str, rows: Iterable[Row]) -> None:
+    """All of them or none."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany(statement, rows)
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # the first fault is the one to tell
+            db.execute("ROLLBACK")
+        raise
+
+
+def _decode(text: bytes) -> str:
+    """A flipped bit may end UTF-8; the row's checksum then tells."""
+    return text.decode("utf-8", "replace")
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside
+
+
+@contextlib.contextmanager
+def _already_added() -> Iterator[None]:
+    """Another process may add the column at the same moment."""
+    try:
+        yield
+    except sqlite3.OperationalError as fault:
+        if "duplicate column" not in str(fault):
+            raise

@@ -1,7 +1,0 @@
-"""What a student is trained on: one term a file, each a function of vectors; `objective` is their
-weighted sum."""
-
-from distill.student.objectives.align import alignment, make_projection
-from distill.student.objectives.objective import Objective
-
-__all__ = ["Objective", "alignment", "make_projection"]

@@ -1,0 +1,41 @@
+"""A model's files: written beside, then moved into a stage's folder."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from distill.store.run import Stage
+
+_LAST = ("config.json", "adapter_config.json")
+_PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
+
+
+def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
+    """Save the model where nobody takes it for finished."""
+    part = stage.book / "model.part"
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(str(part), create_model_card=False)
+    for path in part.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    return part
+
+
+def alike(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:
+    """Whether a model came back from disk as what it was; both on the same device."""
+    before, after = (m.encode(_PROBE, show_progress_bar=False) for m in (model, reloaded))
+    return np.allclose(before, after, atol=1e-4)
+
+
+def move_into_place(stage: Stage, part: Path) -> None:
+    """Rename entry after entry; the configuration, without which no encoder loads, goes last."""
+    for path in sorted(part.iterdir(), key=lambda p: (p.name in _LAST, p.name)):
+        target = stage.folder / path.name
+        if target.is_dir():  # left by a run that was killed right here
+            shutil.rmtree(target)
+        os.replace(path, target)
+    part.rmdir()

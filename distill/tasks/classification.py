@@ -1,0 +1,73 @@
+"""Classification: labelled texts, some to learn from and some to be told."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError, need
+from distill.tasks.layout import OWN_SPLITS, Layout
+from distill.tasks.table import has_header, read_table
+
+COLUMNS = ("text", "label")
+
+
+def _read(task: Any, folder: Path) -> Any:
+    datasets = need("datasets", "eval")
+    if isinstance(task, need("mteb.abstasks", "eval").AbsTaskMultilabelClassification):
+        raise UserError(
+            str(folder),
+            f"{task.metadata.name} gives a text several labels; a folder's files give it one",
+            "move the folder away to read the hub",
+        )
+    splits = dict.fromkeys([task.train_split, *task.eval_splits])
+    rows = {split: _rows(folder / f"{split}.tsv") for split in splits}
+    if len({label for _, label in rows[task.train_split]}) < 2:
+        raise UserError(
+            str(folder / f"{task.train_split}.tsv"),
+            "has one label in all of its rows",
+            "write texts of two labels or more",
+        )
+    ids = _ids(label for of_split in rows.values() for _, label in of_split)
+    return datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_dict(
+                {
+                    task.input_column_name: [text for text, _ in of_split],
+                    task.label_column_name: [ids[label] for _, label in of_split],
+                }
+            )
+            for split, of_split in rows.items()
+        }
+    )
+
+
+def _rows(file: Path) -> list[tuple[str, str]]:
+    rows = read_table(file, COLUMNS, texts=("text",))
+    return [(text, label.strip()) for _, (text, label) in rows]
+
+
+def _ids(labels: Iterable[str]) -> dict[str, int]:
+    """Numbers from 0, for mteb takes 1 for the positive one of two: in the order of the numbers
+    where the labels are such, else by name."""
+    known = set(labels)
+    numbers = all(label.removeprefix("-").isdecimal() for label in known)
+    ordered = sorted(known, key=int) if numbers else sorted(known)
+    return {label: i for i, label in enumerate(ordered)}
+
+
+def _train_file(task: Any) -> tuple[str]:
+    return (f"{task.train_split}.tsv",)
+
+
+CLASSIFICATION = Layout(
+    category="Classification",
+    base="AbsTaskClassification",
+    metric="accuracy",
+    says="train.tsv and SPLIT.tsv (text, label)",
+    evaluated="{split}.tsv",
+    marks=lambda folder: any(
+        has_header(folder / f"{split}.tsv", COLUMNS) for split in ("train", *OWN_SPLITS)
+    ),
+    read=_read,
+    others=_train_file,
+)

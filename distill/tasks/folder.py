@@ -1,0 +1,137 @@
+"""A task filled from a folder: an offline copy of an official one, or the user's own."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import UserError, need
+from distill.tasks.classification import CLASSIFICATION
+from distill.tasks.clustering import CLUSTERING
+from distill.tasks.layout import OWN_SPLITS, Layout
+from distill.tasks.pair_classification import PAIR_CLASSIFICATION
+from distill.tasks.reranking import RERANKING
+from distill.tasks.retrieval import RETRIEVAL
+from distill.tasks.sts import STS
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+LAYOUTS: Mapping[str, Layout] = {
+    layout.category: layout
+    for layout in (
+        RETRIEVAL,
+        RERANKING,
+        STS,
+        CLASSIFICATION,
+        CLUSTERING,
+        PAIR_CLASSIFICATION,
+    )
+}
+
+
+def fill(task: "AbsTask", folder: Path) -> "AbsTask":
+    """Give the task the folder's data in the place of `load_data`, which would read the hub.
+
+    Raises:
+        UserError: if no folder can hold such a task, or a file is missing or faulty.
+    """
+    layout = LAYOUTS.get(task.metadata.type)
+    if layout is None:
+        raise UserError(
+            str(folder),
+            f"{task.metadata.name} is a task of the category {task.metadata.type}, which is read "
+            "from the hub alone",
+            "move the folder away to read the hub",
+        )
+    files = layout.files(task)
+    _check(task, folder, layout, files)
+    subset = task.hf_subsets[0]
+    task.dataset = {subset: layout.read(task, folder)}
+    task.data_loaded = True
+    source = dict(task.metadata.dataset) | {"revision": _content(folder, files)}
+    task.metadata = task.metadata.model_copy(update={"dataset": source})
+    return task
+
+
+def own_task(name: str, folder: Path) -> "AbsTask":
+    """The user's own task, of the category that its files are laid out for.
+
+    Raises:
+        UserError: if the files are of no category or of several, or one is missing or faulty.
+    """
+    layout = _layout(folder)
+    metadata = need("mteb.abstasks.task_metadata", "eval").TaskMetadata(
+        name=name.replace("/", "-"),
+        description="A collection of the user's own.",
+        type=layout.category,
+        category="t2c" if layout in (CLASSIFICATION, CLUSTERING) else "t2t",
+        # mteb loads by this; the task is filled from its folder before it could.
+        dataset={"path": f"own/{name}", "revision": "unread"},
+        eval_splits=[_split(layout, folder)],
+        # Undetermined language and script: nothing says which they are.
+        eval_langs=["und-Zyyy"],
+        main_score=layout.metric,
+    )
+    base = getattr(need("mteb.abstasks", "eval"), layout.base)
+    members = {"metadata": metadata} | dict(layout.settings)
+    own: type[AbsTask] = type(f"Own{layout.category}", (base,), members)
+    return fill(own(), folder)
+
+
+def _layout(folder: Path) -> Layout:
+    fitting = [layout for layout in LAYOUTS.values() if layout.marks(folder)]
+    if len(fitting) == 1:
+        return fitting[0]
+    kinds = " and of ".join(layout.category for layout in fitting)
+    raise UserError(
+        str(folder),
+        f"holds the files of {kinds}" if fitting else "holds the files of no kind of task",
+        "give each task a folder of its own"
+        if fitting
+        else "write one of: " + "; ".join(layout.says for layout in LAYOUTS.values()),
+    )
+
+
+def _split(layout: Layout, folder: Path) -> str:
+    names = {split: layout.evaluated.format(split=split) for split in OWN_SPLITS}
+    for split, name in names.items():
+        if (folder / name).is_file():
+            return split
+    raise UserError(
+        str(folder),
+        f"has nothing to be evaluated on: none of {', '.join(names.values())}",
+        f"a task of the category {layout.category} has {layout.says}",
+    )
+
+
+def _check(task: "AbsTask", folder: Path, layout: Layout, files: Sequence[str]) -> None:
+    if len(task.hf_subsets) > 1:
+        raise UserError(
+            str(folder),
+            f"{task.metadata.name} has several languages; an offline copy holds one",
+            "move the folder away to read the hub, or name it as a task of your own",
+        )
+    if len(task.eval_splits) > 1 and "{split}" not in layout.evaluated:
+        raise UserError(
+            str(folder),
+            f"{task.metadata.name} is evaluated on the splits {', '.join(task.eval_splits)}; "
+            f"{layout.evaluated} holds one",
+            "move the folder away to read the hub, or name it as a task of your own",
+        )
+    for name in files:
+        if not (folder / name).is_file():
+            raise UserError(
+                str(folder),
+                f"has no {name}, which {task.metadata.name} reads",
+                f"a task of the category {layout.category} has {layout.says}",
+            )
+
+
+def _content(folder: Path, files: Sequence[str]) -> str:
+    """A revision that changes whenever the bytes of the task's files do."""
+    digest = hashlib.sha256()
+    for name in files:
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"local-{digest.hexdigest()[:16]}"

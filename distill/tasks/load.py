@@ -1,0 +1,147 @@
+"""A name -> a task of mteb: an official one, or a folder that is the user's own."""
+
+import copy
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.errors import UserError, need
+from distill.files.read import looked_for
+from distill.tasks.folder import LAYOUTS, fill, own_task
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+
+def load_task(name: str, task_data: Path | None = None) -> "AbsTask":
+    """The task called `name`, filled from the folder `task_data/name` where there is one.
+
+    An official mteb task is evaluated on its own splits with its own metrics, from the hub or from
+    the folder. A folder whose name is no mteb task is the user's own task: its files tell its
+    category, and it is evaluated on the first of test, validation and dev that it has. A folder's
+    task carries the hash of its files as dataset revision, so results of other data are never
+    taken for its own.
+
+    Raises:
+        UserError: for an unknown name, a task that is not text alone, an average over several
+            tasks (`load_tasks` takes it for its parts), or a faulty folder.
+    """
+    official = _official()
+    if name in official:
+        return _filled(official[name](), task_data)
+    folder = _folder(name, task_data)
+    if folder is None:
+        raise _unknown(name, list(official), task_data)
+    return own_task(name, folder)
+
+
+def load_tasks(
+    names: Sequence[str], benchmarks: Sequence[str] = (), task_data: Path | None = None
+) -> "list[AbsTask]":
+    """The named tasks and those of mteb's benchmarks (`MTEB(eng, v2)`), each once, in that order.
+
+    A benchmark's task is evaluated on the languages and splits that the benchmark chooses. A task
+    that is an average over others stands for its parts. Each is filled from its folder in
+    `task_data` where there is one.
+
+    Raises:
+        UserError: as `load_task`, and for an unknown benchmark.
+    """
+    found: dict[str, AbsTask] = {}
+    for task in _all(names, benchmarks, task_data):
+        found.setdefault(task.metadata.name, task)
+    return list(found.values())
+
+
+def _all(
+    names: Sequence[str], benchmarks: Sequence[str], task_data: Path | None
+) -> "Iterator[AbsTask]":
+    official = _official()
+    for name in names:
+        parts = getattr(official[name].metadata, "tasks", None) if name in official else None
+        if parts is None:
+            yield load_task(name, task_data)
+        else:
+            yield from _copies(parts, task_data)
+    for benchmark in benchmarks:
+        yield from _copies(_benchmark(benchmark), task_data)
+
+
+def _copies(tasks: "Sequence[Any]", task_data: Path | None) -> "Iterator[AbsTask]":
+    """mteb holds one object of each for the whole process; what is filled is a copy."""
+    for task in tasks:
+        if task.is_aggregate:
+            yield from _copies(task.metadata.tasks, task_data)
+        else:
+            yield _filled(copy.deepcopy(task), task_data)
+
+
+def _filled(task: "AbsTask", task_data: Path | None) -> "AbsTask":
+    _need_text(task)
+    folder = _folder(task.metadata.name, task_data)
+    return task if folder is None else fill(task, folder)
+
+
+def _folder(name: str, task_data: Path | None) -> Path | None:
+    folder = task_data / name if task_data is not None else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _official() -> "dict[str, type[AbsTask]]":
+    return {task.metadata.name: task for task in need("mteb.get_tasks", "eval").TASK_LIST}
+
+
+def _benchmark(name: str) -> "Sequence[AbsTask]":
+    mteb = need("mteb", "eval")
+    try:
+        tasks: Sequence[AbsTask] = mteb.get_benchmark(name).tasks
+    except KeyError:
+        known = [benchmark.name for benchmark in mteb.get_benchmarks()]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise UserError(
+            f"benchmark {name}",
+            "is no benchmark of mteb",
+            f"did you mean {' or '.join(near)}?" if near else "for example 'MTEB(eng, v2)'",
+        ) from None
+    return tasks
+
+
+def _need_text(task: "AbsTask") -> None:
+    name, modalities = task.metadata.name, task.metadata.modalities
+    if task.is_aggregate:
+        parts: Any = task.metadata
+        raise UserError(
+            f"task {name}",
+            "is an average over several tasks",
+            f"name its parts: {', '.join(part.metadata.name for part in parts.tasks)}",
+        )
+    if modalities != ["text"]:
+        raise UserError(
+            f"task {name}",
+            f"is a task over {', '.join(modalities)}; what is evaluated here reads text alone",
+            "choose text tasks, for example SciFact, STSBenchmark or Banking77Classification",
+        )
+
+
+def _unknown(name: str, official: list[str], task_data: Path | None) -> UserError:
+    folders = []
+    if task_data is not None and task_data.is_dir():
+        folders = sorted(p.name for p in task_data.iterdir() if p.is_dir())
+    known = sorted({*folders, *official})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if task_data is None:
+        there = "no folder of tasks was given"
+    elif not task_data.is_dir():
+        there = f"{task_data} does not exist{looked_for(task_data)}"
+    else:
+        there = f"{task_data} holds {', '.join(folders) or 'no folder'}"
+    layouts = "; ".join(layout.says for layout in LAYOUTS.values())
+    return UserError(
+        f"task {name}",
+        f"is neither a task of mteb nor a folder of yours: {there}",
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "give the name of an mteb task, or of a folder in the folder of tasks that holds "
+        f"one of: {layouts}",
+    )

@@ -1,0 +1,97 @@
+"""Runs of consecutive words of many texts, as hashes: 8 bytes a run, whatever the words."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.generate.filters.length import words
+from distill.text.words import WHOLE, quarters
+
+Hashes = NDArray[np.uint64]
+Amounts = NDArray[np.int64]
+
+SHORTEST = 3
+"""Words of the shortest text that counts whole: a name or two would be found everywhere."""
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Runs:
+    """Every run of `length` words of some texts; a text of 3 words up to that counts whole. Letters
+    of scripts without spaces count as parts of words. A run of two unlike texts is taken for the
+    same with a probability of about (runs held) / 2**64.
+
+    Args:
+        parts: remember also all runs of a text that counts whole.
+    """
+
+    def __init__(self, texts: Iterable[str], length: int, parts: bool = False) -> None:
+        self._length = length
+        runs: defaultdict[int, list[Hashes]] = defaultdict(list)
+        inner: defaultdict[int, list[Hashes]] = defaultdict(list)
+        for text in texts:
+            marks, ends = _marks(text)
+            if _is_short(ends, length):
+                runs[len(marks)].append(_runs(marks, len(marks)))
+                for size in range(1, len(marks)) if parts else ():
+                    inner[size].append(_runs(marks, size))
+            for size, starts in _stretches(ends, length):
+                runs[size].append(_runs(marks, size)[starts])
+        self._held = {size: np.unique(np.concatenate(found)) for size, found in runs.items()}
+        self._inner = {size: np.unique(np.concatenate(found)) for size, found in inner.items()}
+
+    def meet(self, text: str) -> bool:
+        """Whether a text shares a run of words, or is itself, short as it is, part of a text that
+        counts whole (if `parts`)."""
+        marks, ends = _marks(text)
+        if any(_holds(held, _runs(marks, size)) for size, held in self._held.items()):
+            return True
+        inner = self._inner.get(len(marks))
+        if inner is None or not _is_short(ends, self._length):
+            return False
+        return _holds(inner, _runs(marks, len(marks)))
+
+
+def _is_short(ends: Amounts, length: int) -> bool:
+    """Whether a text of these words counts whole."""
+    return SHORTEST * WHOLE <= ends[-1] < length * WHOLE
+
+
+def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Where the shortest runs that amount to so many words begin, by the number of their words."""
+    starts = np.arange(len(ends) - 1)
+    sizes = np.searchsorted(ends, ends[:-1] + length * WHOLE) - starts
+    fits = starts + sizes < len(ends)
+    for size in np.unique(sizes[fits]):
+        yield int(size), starts[fits & (sizes == size)]
+
+
+def _holds(held: Hashes, hashes: Hashes) -> bool:
+    """`held` is sorted."""
+    at = np.minimum(np.searchsorted(held, hashes), len(held) - 1)
+    return bool((held[at] == hashes).any())
+
+
+def _runs(marks: Hashes, size: int) -> Hashes:
+    """The polynomial hash, modulo 2**64, of each run of so many words."""
+    count = max(0, len(marks) - size + 1)
+    total = np.zeros(count, np.uint64)
+    for start in range(size):
+        total = total * _FACTOR + marks[start : start + count]
+    return total
+
+
+def _marks(text: str) -> tuple[Hashes, Amounts]:
+    """A hash for each word, and the quarters of words up to before each and after the last."""
+    found = words(text)
+    amounts = np.fromiter(map(quarters, found), np.int64, len(found))
+    marks = np.array([_mark(word) for word in found], np.uint64)
+    return marks, np.concatenate([np.zeros(1, np.int64), np.cumsum(amounts)])
+
+
+@lru_cache(maxsize=65_536)
+def _mark(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,86 @@
+"""What is refused before a student is trained."""
+
+import torch
+
+from distill.errors import UserError, need
+from distill.recipe import Recipe, Train
+from distill.runtime import processes
+from distill.store.run import Stage
+from distill.train.data.soft_labels import check_scores
+from distill.train.data.sources import Inputs, check_titles
+from distill.train.loop.model_overrides import check_kernel
+
+
+def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) -> None:
+    """Of one training stage.
+
+    Raises:
+        UserError: naming the key to change.
+    """
+    _check_examples(inputs)
+    _check_widths(train, int(base.manifest["figures"]["dimensions"]))
+    _check_device(train)
+    _check_processes(train)
+    check_kernel(train.kernel)
+    for tracker in train.trackers:
+        need(tracker, "track")
+    check_titles(train, inputs.passages)
+    check_scores(train, inputs.labels, inputs.teacher_scores)
+    if train.objective.needs_teacher_vectors:
+        _check_teacher(recipe, train, inputs)
+
+
+def _check_examples(inputs: Inputs) -> None:
+    if not any(stage.manifest["rows"] for stage in inputs.examples):
+        raise UserError(
+            ", ".join(str(stage.folder) for stage in inputs.examples) or "examples",
+            "there is no example to train on",
+            "generate more queries, or filter fewer of them",
+        )
+
+
+def _check_widths(train: Train, width: int) -> None:
+    widths = train.widths if train.widths is not None else [width]
+    if max(widths, default=0) != width or min(widths) < 1:
+        raise UserError(
+            f"train.widths {widths}",
+            f"the student has {width} dimensions",
+            f"name widths from 1 to {width}, {width} among them",
+        )
+
+
+def _check_device(train: Train) -> None:
+    if train.device not in (None, "cpu", "cuda", "mps"):
+        raise UserError(
+            f"train.device {train.device!r}",
+            "is none of cpu, cuda, mps",
+            "choose one of several GPUs with CUDA_VISIBLE_DEVICES",
+        )
+    if train.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device 'cuda'", "torch sees no CUDA device", "train.device: cpu")
+
+
+def _check_processes(train: Train) -> None:
+    for key, size in (("", train.batch_size), ("align.", train.align.batch_size)):
+        if size < processes.count():
+            raise UserError(
+                f"train.{key}batch_size {size}",
+                f"is of all processes together, and there are {processes.count()}",
+                "raise it, or start fewer processes",
+            )
+
+
+def _check_teacher(recipe: Recipe, train: Train, inputs: Inputs) -> None:
+    if recipe.teacher.model is None:
+        raise UserError(
+            f"train.objective {train.objective.model_dump(exclude_defaults=True)}",
+            "compares with a teacher's vectors, and the recipe names no teacher",
+            "set teacher.model",
+        )
+    for key in ("passages", "sentences"):
+        if inputs.passages is None and (count := getattr(train.align, key)):
+            raise UserError(
+                f"train.align.{key} {count}",
+                "the recipe has no corpus to draw them from",
+                f"set train.align.{key} to 0, or name a corpus",
+            )

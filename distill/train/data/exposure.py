@@ -1,0 +1,39 @@
+"""How much of a training each source of data had."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from distill.recipe import Train
+from distill.runtime import processes
+from distill.train.data.mixture import Mixture
+
+TEXTS = "texts to align"
+
+
+def steps_by_source(
+    mixture: Mixture, train: Train, curve: Sequence[dict[str, float]]
+) -> dict[str, float]:
+    """So many of the steps were of each source's rows. A step is of one dataset, and every dataset
+    has as many in an epoch as it has batches; where batches are blended, a source counts by its
+    share of the rows."""
+    steps = curve[-1]["step"] if curve else 0
+    batches = {
+        name: min(math.ceil(len(rows) / _batch_size(name, train)), len(rows) // processes.count())
+        for name, rows in mixture.datasets.items()
+    }
+    found: dict[str, float] = defaultdict(float)
+    for name, rows in mixture.datasets.items():
+        own = steps * batches[name] / max(1, sum(batches.values()))
+        sources = Counter(_source(mixture, label[0]) for label in rows["label"])
+        for source, count in sources.items():
+            found[source] += own * count / len(rows)
+    return {source: round(share, 1) for source, share in found.items()}
+
+
+def _batch_size(name: str, train: Train) -> int:
+    return train.align.batch_size if name == "texts" else train.batch_size
+
+
+def _source(mixture: Mixture, number: int) -> str:
+    return TEXTS if number < 0 else mixture.rows[number].source or "examples"

@@ -1,0 +1,83 @@
+"""Texts as token numbers: each distinct text is tokenised once, before training, and lies on disk.
+The datasets hold the texts' numbers, and a batch is padded from here."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from distill.files.checksums import discard_if_damaged, write_checksums
+from distill.runtime.progress import Progress
+from distill.student.pooling import prompt_length
+from distill.text.format import Written
+
+_AT_ONCE = 1024
+
+
+class Tokens:
+    """The tokens of numbered texts, as a model's own tokenizer makes them.
+
+    Args:
+        folder: where they lie, or will: computed again only if they are not there whole.
+        texts: as the model reads them, a prompt and what follows it.
+    """
+
+    def __init__(self, folder: Path, model: SentenceTransformer, texts: Sequence[Written]) -> None:
+        discard_if_damaged(folder)
+        if not folder.exists():
+            _write(folder, model, texts)
+        self.flat = np.memmap(folder / "tokens.int32", np.int32, "r")
+        self.starts = np.load(folder / "starts.npy")
+        self.lengths = np.diff(self.starts)
+        self.prompts = np.load(folder / "prompts.npy")
+        self.padding = int(model.tokenizer.pad_token_id or 0)
+        self.left = model.tokenizer.padding_side == "left"
+
+    def features(self, numbers: Sequence[int], **_: Any) -> dict[str, Any]:
+        """What the model's `preprocess` makes of these texts: a batch, padded to its longest.
+
+        Prompts are tokens of their texts; how many, `prompt_length` says, (texts,). The further
+        arguments are a data collator's.
+        """
+        lengths = self.lengths[list(numbers)]
+        shape = (len(lengths), int(lengths.max(initial=1)))
+        ids, mask = np.full(shape, self.padding), np.zeros(shape, np.int64)
+        for row, (number, length) in enumerate(zip(numbers, lengths, strict=True)):
+            place = slice(shape[1] - length, None) if self.left else slice(length)
+            start = self.starts[number]
+            ids[row, place] = self.flat[start : start + length]
+            mask[row, place] = 1
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask),
+            "prompt_length": torch.from_numpy(self.prompts[list(numbers)]),
+            "modality": "text",
+        }
+
+
+def _write(folder: Path, model: SentenceTransformer, texts: Sequence[Written]) -> None:
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    lengths: list[int] = []
+    with (
+        Progress("tokenise", len(texts), "texts") as progress,
+        (part / "tokens.int32").open("wb") as file,
+    ):
+        for start in range(0, len(texts), _AT_ONCE):
+            some = [prompt + text for prompt, text in texts[start : start + _AT_ONCE]]
+            for row in model.tokenizer(some, truncation="longest_first")["input_ids"]:
+                file.write(np.array(row, np.int32).tobytes())
+                lengths.append(len(row))
+            progress.advance(len(some))
+    np.save(part / "starts.npy", np.cumsum([0, *lengths]))
+    of_prompt = {
+        prompt: prompt_length(model.tokenizer, prompt) for prompt in {text.prompt for text in texts}
+    }
+    np.save(part / "prompts.npy", np.array([of_prompt[text.prompt] for text in texts], np.int64))
+    write_checksums(part)
+    part.rename(folder)

@@ -1,0 +1,108 @@
+"""Looking at the student: does it find what it was not trained on, and does it collapse?"""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from distill.store.tables import Row
+from distill.student.writing import Writer
+from distill.text.format import Written
+from distill.train.data.held_out import HeldOut
+from distill.train.objectives.align import alignment
+
+_SAMPLE = 128
+"""So many examples tell whether vectors collapse."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A fixed sample of examples, and the held-out queries where there are any."""
+
+    writer: Writer
+    sample: Sequence[Row]
+    held_out: HeldOut | None
+
+    def look(self, model: SentenceTransformer) -> dict[str, float]:
+        """Figures of the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
+        Isola 2020, section 4.1.1: the mean squared distance of a query and its positive) of the
+        sample, and `ndcg@10` of the held-out queries."""
+        queries = embed_queries(self.writer, model, self.sample)
+        positives = embed(
+            model, [self.writer.document(row["positive"], row) for row in self.sample]
+        )
+        figures = {
+            "uniformity": uniformity(positives),
+            "alignment": float(alignment(queries, positives, "l2")),
+            "effective_rank": effective_rank(positives),
+        }
+        if self.held_out is not None:
+            figures["ndcg@10"] = ndcg(self.writer, model, self.held_out)
+        return {name: round(figure, 4) for name, figure in figures.items()}
+
+
+def draw_sample(rows: Sequence[Row], seed: int) -> list[Row]:
+    """Examples of distinct positives."""
+    distinct = list({row["positive"]: row for row in rows}.values())
+    return random.Random(f"{seed}|sight").sample(distinct, min(_SAMPLE, len(distinct)))
+
+
+def uniformity(vectors: Tensor) -> float:
+    """Log of the mean Gaussian potential of all pairs (Wang and Isola 2020, section 4.1.2): 0 where
+    all vectors are one, towards -4 where they are spread over the sphere."""
+    if len(vectors) < 2:
+        return 0.0
+    return float(torch.pdist(vectors).square().mul(-2).exp().mean().log())
+
+
+def effective_rank(vectors: Tensor) -> float:
+    """The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007): so
+    many dimensions are in use; 1 where all vectors lie on a line."""
+    values = torch.linalg.svdvals(vectors)
+    shares = values / values.sum()
+    return math.exp(float(-(shares * shares.clamp(min=1e-12).log()).sum()))
+
+
+def ndcg(writer: Writer, model: SentenceTransformer, held_out: HeldOut) -> float:
+    """nDCG@10 of the held-out queries. Each has one relevant passage, its positive, so the gain is
+    1 / log2(1 + rank) and the ideal one is 1."""
+    place = {key: number for number, key in enumerate(held_out.documents)}
+    queries = embed_queries(writer, model, held_out.queries)
+    scores = queries @ embed_documents(writer, model, list(held_out.documents.values())).T
+    relevant = torch.tensor([place[row["positive_id"]] for row in held_out.queries])
+    own = scores.gather(1, relevant[:, None])
+    ranks = 1 + (scores > own).sum(1)
+    return float(torch.where(ranks <= 10, 1 / torch.log2(1.0 + ranks), 0.0).mean())
+
+
+def embed_queries(writer: Writer, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
+    """(rows, dimensions), each query with its own task's prompt."""
+    return embed(model, [writer.query(row) for row in rows])
+
+
+def embed_documents(writer: Writer, model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
+    """(texts, dimensions)."""
+    return embed(model, [writer.document(text) for text in texts])
+
+
+def embed(model: SentenceTransformer, texts: Sequence[Written]) -> Tensor:
+    """(texts, dimensions) float32 on the CPU: those of one prompt together, as
+    sentence-transformers takes one for a whole call."""
+    by_prompt: dict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        by_prompt[text.prompt].append(number)
+    found = torch.empty(len(texts), int(model.get_embedding_dimension() or 0))
+    for prompt, numbers in by_prompt.items():
+        vectors = model.encode(
+            [texts[i].text for i in numbers],
+            prompt=prompt,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        found[numbers] = vectors.float().cpu()
+    return found

@@ -1,0 +1,86 @@
+"""Batches larger than memory: texts are embedded a mini-batch at a time, without keeping what the
+encoder computed, and again on the way back (GradCache, Gao et al. 2021, 2101.06983)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
+
+from distill.embed.batches import by_length
+from distill.train.loop.fsdp import most_of_all
+
+Features = Mapping[str, Any]
+
+
+def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> list[Tensor]:
+    """Each column's vectors, (texts, dimensions), with the gradients that embedding it at once
+    would give. Peak memory is that of one mini-batch of at most so many tokens, padding included,
+    of texts of any column.
+
+    This is GradCache as checkpointing of each mini-batch but the last: what the last one computed
+    may stay, for the way back begins with it. The second pass replays the first's dropout and
+    precision, and the loss in between remains an ordinary graph, so that gradients reach whatever
+    else is trained, and other processes. sentence-transformers' CachedLossMixin computes the loss's
+    gradient inside the forward pass instead, out of reach of gradient accumulation, embeds every
+    text twice, and counts tokens without padding, of which a batch in random order is full.
+    """
+    texts = [text for features in columns for text in _unpadded(features)]
+    batches = list(by_length([len(text["input_ids"]) for text in texts], tokens))
+    batches.reverse()  # the fullest is the last
+    passes = _passes(model)
+
+    def embed(batch: list[int]) -> Tensor:
+        vectors: Tensor = next(passes)(_padded([texts[i] for i in batch]))["sentence_embedding"]
+        return vectors
+
+    parts = [checkpoint(embed, batch, use_reentrant=False) for batch in batches[:-1]]
+    # Where processes gather a spread model's weights at every call, none may call less often.
+    idle = most_of_all(len(batches), columns[0]["attention_mask"].device) - len(batches)
+    nothing = [checkpoint(embed, batches[0][:1], use_reentrant=False) * 0 for _ in range(idle)]
+    last = embed(batches[-1])
+    vectors = torch.cat([*parts, last + sum(vector.sum() for vector in nothing)])
+    places = torch.tensor(list(chain(*batches)), device=vectors.device).argsort()
+    return list(vectors[places].split([len(features["attention_mask"]) for features in columns]))
+
+
+def _passes(model: nn.Module) -> Iterator[nn.Module]:
+    """What embeds the first mini-batch, the next, and so on. DistributedDataParallel must be called
+    once, to average what gradients come; its processes may have different numbers of mini-batches,
+    and it would have them talk at every call."""
+    if isinstance(model, DistributedDataParallel):
+        return chain([model], repeat(model.module))
+    return repeat(model)
+
+
+def _unpadded(features: Features) -> Iterator[dict[str, Any]]:
+    """Each text by itself, be the padding left or right of it."""
+    mask = features["attention_mask"]
+    starts, lengths = mask.argmax(1).tolist(), mask.sum(1).clamp(min=1).tolist()
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        yield {
+            name: _of_row(value, mask, row, slice(start, start + length))
+            for name, value in features.items()
+        }
+
+
+def _of_row(value: Any, mask: Tensor, row: int, columns: slice) -> Any:
+    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != len(mask):
+        return value
+    return value[row, columns] if value.shape[:2] == mask.shape else value[row]
+
+
+def _padded(texts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch of its own, as some poolings change the attention mask in place."""
+    batch: dict[str, Any] = {}
+    for name, first in texts[0].items():
+        values = [text[name] for text in texts]
+        if not isinstance(first, Tensor):
+            batch[name] = first
+        else:
+            batch[name] = pad_sequence(values, True) if first.ndim else torch.stack(values)
+    return batch

@@ -1,0 +1,218 @@
+"""sentence-transformers' trainer as we use it: batches of token numbers, our samplers, our
+checkpoints."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from datasets import Dataset, DatasetDict
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.data_collator import (
+    SentenceTransformerDataCollator,
+)
+from transformers import PrinterCallback, Trainer
+
+from distill.recipe import Train
+from distill.runtime import processes
+from distill.runtime.devices import best_device, torch_dtype
+from distill.runtime.interrupt import Interrupt
+from distill.runtime.progress import Progress
+from distill.train.data.mixture import Mixture
+from distill.train.data.sampler import Blocks, NoSharedPositive
+from distill.train.data.tokenized import Tokens
+from distill.train.loop.callbacks import LOGGING_STEPS, Checkpoints, Curve, Epochs, Looks, Ticker
+from distill.train.loop.diagnostics import Sight
+from distill.train.loop.fsdp import copy_to_spread, gather
+from distill.train.loop.memory import explain_out_of_memory
+from distill.train.loop.model_overrides import attention_by
+from distill.train.loop.stopping import StopWhenAsked, UnloggedSums
+from distill.train.loop.weight_averaging import Kept
+from distill.train.objectives import Objective
+
+
+class Lines(NamedTuple):
+    """What a training left to read, by step: the loss with its terms, and what was seen."""
+
+    curve: list[dict[str, float]]
+    looks: list[dict[str, float]]
+    kept: list[int]
+    """The steps whose weights were averaged; empty where they are the last step's."""
+
+
+def fit(
+    train: Train,
+    seed: int,
+    objective: Objective,
+    mixture: Mixture,
+    tokens: Tokens,
+    sight: Sight,
+    folder: Path,
+    interrupt: Interrupt,
+    run_name: str = "distill",
+) -> Lines:
+    """Train the objective's model in place, resuming at the newest checkpoint in the folder.
+
+    Args:
+        interrupt: asks it to stop behind the step in flight.
+        run_name: what trackers show the training as.
+
+    Where the recipe keeps other weights than the last, the model has these in the end.
+
+    Raises:
+        KeyboardInterrupt: if it stopped before its last step; a checkpoint has all that was done.
+    """
+    model = trained = objective.model  # which the trainer may wrap
+    if processes.sharded():
+        objective.model = trained = copy_to_spread(model)
+    checkpoints = Checkpoints(folder, objective)
+    stop = StopWhenAsked(interrupt)
+    kept = _kept(train, folder)
+    with Progress("train", 0, "steps") as progress:
+        trainer = _Trainer(
+            model=trained,
+            args=_arguments(train, seed, folder, tokens, run_name),
+            train_dataset=DatasetDict(mixture.datasets),
+            data_collator=SentenceTransformerDataCollator(tokens.features),
+            loss=objective,
+            callbacks=[Curve(objective), Epochs(), Ticker(progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        whole = partial(_whole, trained, model)
+        with processes.main_first():
+            damaged = None if kept is None else kept.drop_damaged()
+            newest = checkpoints.newest(before=damaged)
+        if newest is not None:
+            checkpoints.restore(newest)
+        looks = Looks(sight, train.validation.every, kept, trainer.log, whole)
+        for callback in (UnloggedSums(trainer, objective.terms, newest), checkpoints, stop, looks):
+            trainer.add_callback(callback)
+        longest = int(tokens.lengths.max(initial=1))
+        with attention_by(trained, train.kernel), explain_out_of_memory(train, longest):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        if stop.stopping:
+            # A launcher ends all processes when one ends: the first is to have written its marker.
+            processes.wait()
+            raise KeyboardInterrupt
+    objective.model = whole()
+    _unwrap(model)
+    if kept is not None and processes.is_main():
+        kept.average(model)
+    history = trainer.state.log_history
+    return Lines(
+        [line for line in history if "loss" in line],
+        [line for line in history if "uniformity" in line],
+        [] if kept is None else kept.steps(),
+    )
+
+
+def _whole(trained: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
+    """The model with the weights as trained so far: in the first process, where it is spread."""
+    if trained is not model:
+        gather(trained, model)
+    return model
+
+
+def _unwrap(model: SentenceTransformer) -> None:
+    """accelerate replaces `forward` by one that computes in half precision, and marks the model as
+    done. What is seen of it later would differ from what a run sees that resumed in between."""
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+        vars(model).pop(name, None)
+
+
+def _kept(train: Train, folder: Path) -> Kept | None:
+    if train.keep == "last" and train.soup == 1:
+        return None
+    return Kept(folder / "kept", train.keep, train.soup)
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """Without the model card's statistics, for which the trainer would read all data, and ask the
+    hub about it."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        pass
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
+        """sentence-transformers' own reads a whole model, and has no second argument, with which
+        transformers calls it where the model is spread."""
+        if model is None:
+            super()._load_from_checkpoint(checkpoint_path)
+        else:
+            Trainer._load_from_checkpoint(self, checkpoint_path, model)
+
+
+def _arguments(
+    train: Train, seed: int, folder: Path, tokens: Tokens, run_name: str
+) -> SentenceTransformerTrainingArguments:
+    device = device_of(train)
+    if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
+        place = folder.parent.parent / "tensorboard" / folder.name
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
+    args = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=train.epochs,
+        per_device_train_batch_size=max(1, train.batch_size // processes.count()),
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_steps=train.warmup,  # below 1: a share of the steps
+        lr_scheduler_type=train.schedule,
+        bf16=torch_dtype(train.dtype, device) == torch.bfloat16,
+        use_cpu=device == "cpu",
+        seed=seed,
+        # None where it is off: 5.23 has given the key another name, which 5.19 does not know.
+        gradient_checkpointing=train.gradient_checkpointing or None,
+        batch_sampler=partial(_batches, train, tokens),
+        multi_dataset_batch_sampler=partial(Blocks, processes=processes.count()),
+        dataloader_drop_last=processes.count() > 1,
+        ddp_broadcast_buffers=False,  # processes may call the model a different number of times
+        save_strategy="steps",
+        save_steps=train.checkpoint_steps,
+        save_total_limit=2,  # the older one goes before the newer one's marker is there
+        logging_steps=LOGGING_STEPS,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        report_to=list(train.trackers) or "none",
+        project="distill",
+        run_name=run_name,
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    if args.n_gpu > 1:
+        args._n_gpu = 1  # else the trainer splits each batch over all of them
+    return args
+
+
+def device_of(train: Train) -> str:
+    return train.device or best_device()
+
+
+def _batches(
+    train: Train,
+    tokens: Tokens,
+    dataset: Dataset,
+    generator: torch.Generator,
+    valid_label_columns: list[str] | None = None,
+    seed: int = 0,
+    **_: Any,
+) -> DefaultBatchSampler:
+    """Plain texts have a batch size of their own, and are grouped by length: each is learnt by
+    itself, whoever its neighbours are."""
+    columns = [name for name in dataset.column_names if name != "label"]
+    lengths = sum(tokens.lengths[dataset[name][:]] for name in columns)
+    texts = columns == ["text"]
+    return NoSharedPositive(
+        range(len(dataset)) if texts else [label[2] for label in dataset["label"]],
+        lengths if texts or train.group_by_length else None,
+        batch_size=train.align.batch_size if texts else train.batch_size,
+        processes=processes.count(),
+        generator=generator,
+        valid_label_columns=valid_label_columns,
+        seed=seed,
+    )

@@ -1,0 +1,7 @@
+"""What a student is trained on: one term a file, each a function of vectors; `objective` is their
+weighted sum."""
+
+from distill.train.objectives.align import alignment, make_projection
+from distill.train.objectives.objective import Objective
+
+__all__ = ["Objective", "alignment", "make_projection"]

@@ -1,0 +1,158 @@
+"""What a student is trained on: the weighted sum of the terms that the recipe names."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from distill.recipe import Train
+from distill.train.loop.gradcache import embed_cached
+from distill.train.objectives.align import alignment
+from distill.train.objectives.cosent import cosent
+from distill.train.objectives.gor import gor
+from distill.train.objectives.infonce import infonce
+from distill.train.objectives.inputs import expect
+from distill.train.objectives.kl import kl
+from distill.train.objectives.margin_mse import margin_mse
+from distill.train.objectives.matryoshka import Terms, over_widths
+from distill.train.objectives.relative_order import relative_order
+from distill.train.objectives.similarity_matrix import similarity_matrix
+from distill.train.objectives.trained_along import TrainedAlong
+
+Lookup = Callable[[Tensor], Tensor]
+
+
+class Known(NamedTuple):
+    """What is known of a batch besides its texts: `numbers`, (batch, columns); the teacher's
+    `vectors`, column after column, (columns x batch, teacher dimensions); `scores`, (batch,
+    columns - 1); `in_batch`, (batch,); and of how many columns the contrast is."""
+
+    numbers: Tensor
+    vectors: Tensor | None
+    scores: Tensor | None
+    in_batch: Tensor | None
+    contrasted: int
+
+
+class Objective(nn.Module):
+    """The weighted sum of `train.objective`, for batches of examples (query, positive, negatives)
+    and of plain texts (one column).
+
+    `labels`, (batch, 1 + columns), holds an example's number and its texts' numbers. What is known
+    of them is looked up on the CPU: the teacher's vectors by text, (n,) to (n, teacher dimensions);
+    soft scores by example, (n,) to (n, columns - 1), NaN where unknown; whether others of the batch
+    may be an example's negatives, (n,) to (n,); and how many of an example's columns the contrast
+    and the margins are of, where soft labels are learnt of more, (n,) to (n,).
+
+    Every term but the alignment is the mean over the Matryoshka widths: the teacher's space has the
+    student's full width (or the projection does), and a shortened vector no place in it.
+
+    `terms` collects each unweighted term since it was last emptied, under its name; of plain texts,
+    under its name and "_texts". `trained_along` is what a checkpoint must hold besides the model.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        settings: Train,
+        teacher: Lookup | None,
+        projection: nn.Module,
+        scores: Lookup | None = None,
+        in_batch: Lookup | None = None,
+        contrasted: Lookup | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.widths = settings.widths or [int(model.get_embedding_dimension() or 0)]
+        self.teacher = teacher
+        self.scores = scores
+        self.in_batch = in_batch
+        self.contrasted = contrasted
+        contrast = settings.infonce
+        learned = settings.objective.infonce > 0 and contrast.learn_temperature
+        self.trained_along = TrainedAlong(projection, contrast.temperature if learned else None)
+        self.terms: dict[str, list[Tensor]] = defaultdict(list)
+
+    @property
+    def projection(self) -> nn.Module:
+        return self.trained_along.projection
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        vectors = self._embed(list(sentence_features))
+        expect("labels", labels, len(vectors[0]), 1 + len(vectors))
+        with torch.autocast(labels.device.type, enabled=False):
+            return self._sum([column.float() for column in vectors], labels)
+
+    def _sum(self, vectors: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """In float32 whatever the encoder computes in: over a temperature of 0.05, bfloat16's
+        rounding of a cosine is some hundredths of a nat."""
+        # Every text has a gradient, if it be 0, also where the batch holds nothing to learn from.
+        total = torch.cat(list(vectors)).sum() * 0
+        for name, term in self._terms(vectors, labels).items():
+            total = total + getattr(self.settings.objective, name) * term
+            self.terms[name if len(vectors) > 1 else f"{name}_texts"].append(term.detach())
+        return total
+
+    def _embed(self, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
+        if self.settings.mini_batch_tokens is not None:
+            return embed_cached(self.model, columns, self.settings.mini_batch_tokens)
+        return [self.model(features)["sentence_embedding"] for features in columns]
+
+    def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> Terms:
+        """Every term with a weight that this batch knows enough for, by its name in the recipe."""
+        known = self._look_up(labels)
+        terms = over_widths(lambda cut: self._at_width(cut, known), vectors, self.widths)
+        if known.vectors is not None and self.settings.objective.align:
+            projected = self.projection(torch.cat(list(vectors)))
+            terms["align"] = alignment(projected, known.vectors, self.settings.align.distance)
+        return terms
+
+    def _look_up(self, labels: Tensor) -> Known:
+        weights, numbers = self.settings.objective, labels[:, 1:]
+
+        def ask(lookup: Lookup | None, wanted: Tensor) -> Tensor | None:
+            return None if lookup is None else lookup(wanted.cpu()).to(labels.device)
+
+        vectors = ask(self.teacher, numbers.T.flatten()) if weights.needs_teacher_vectors else None
+        if numbers.shape[1] == 1:
+            return Known(numbers, vectors, None, None, 1)
+        scores = ask(self.scores, labels[:, 0]) if weights.needs_scores else None
+        contrasted = ask(self.contrasted, labels[:1, 0])
+        columns = numbers.shape[1] if contrasted is None else int(contrasted)
+        return Known(numbers, vectors, scores, ask(self.in_batch, labels[:, 0]), columns)
+
+    def _at_width(self, vectors: Sequence[Tensor], known: Known) -> Terms:
+        weights, settings, terms = self.settings.objective, self.settings, Terms()
+        chosen = vectors[: known.contrasted]
+        if weights.gor:
+            terms["gor"] = gor(vectors)
+        if known.vectors is not None and weights.similarity_matrix:
+            terms["similarity_matrix"] = similarity_matrix(torch.cat(list(vectors)), known.vectors)
+        if known.vectors is not None and weights.relative_order:
+            seed = int(known.numbers.sum())
+            texts = torch.cat(list(vectors))
+            terms["relative_order"] = relative_order(texts, known.vectors, seed)
+        if len(vectors) > 1 and weights.infonce:
+            numbers = known.numbers[:, : known.contrasted]
+            terms["infonce"] = infonce(
+                chosen, numbers, settings.infonce, self._temperature, known.in_batch
+            )
+        if known.scores is not None and weights.kl:
+            terms["kl"] = kl(vectors, known.scores, settings.kl)
+        if known.scores is not None and weights.margin_mse:
+            scores = known.scores[:, : known.contrasted - 1]
+            terms["margin_mse"] = margin_mse(chosen, scores, settings.margin_mse)
+        if known.scores is not None and weights.cosent:
+            terms["cosent"] = cosent(vectors, known.scores[:, 0])
+        return terms
+
+    @property
+    def _temperature(self) -> float | Tensor:
+        contrast = self.settings.infonce
+        if contrast.learn_temperature:
+            return self.trained_along.temperature()
+        return contrast.temperature

@@ -1,0 +1,138 @@
+"""`distill evaluate` and `distill compare`, as a person calls them, on tiny models."""
+
+import json
+import shutil
+from itertools import pairwise
+
+import pytest
+from click.testing import CliRunner
+from helpers.tiny_models import TEXTS, tiny_encoder
+
+from distill.cli import cli
+from distill.errors import UserError
+
+mteb = pytest.importorskip("mteb")
+
+
+@pytest.fixture(scope="module")
+def task_data(tmp_path_factory):
+    """Own tasks of two kinds: queries with judgments, and pairs with scores."""
+    folder = tmp_path_factory.mktemp("data") / "tasks"
+    (folder / "mine" / "qrels").mkdir(parents=True)
+    documents = [{"_id": f"d{i}", "title": "", "text": text} for i, text in enumerate(TEXTS)]
+    queries = [{"_id": f"q{i}", "text": text[:20]} for i, text in enumerate(TEXTS)]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "mine" / f"{name}.jsonl").write_text(lines)
+    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(TEXTS)))
+    (folder / "mine" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    (folder / "pairs").mkdir()
+    rows = "".join(f"{a}\t{b}\t{i % 5}\n" for i, (a, b) in enumerate(pairwise(TEXTS)))
+    (folder / "pairs" / "test.tsv").write_text(f"sentence1\tsentence2\tscore\n{rows}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prompted(tmp_path_factory):
+    """A model whose configuration says with which prompts it was trained."""
+    prompts = {"query": "tides: ", "document": "owl: "}
+    return tiny_encoder(tmp_path_factory.mktemp("prompted") / "model", prompts=prompts)
+
+
+def call(*words, refused=False):
+    done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=refused)
+    if refused:
+        assert isinstance(done.exception, UserError)
+        return done.exception
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_evaluate_names_category_and_metric(encoder_folder, task_data, tmp_path):
+    words = ("--tasks", "mine,pairs", "--task-data", task_data, "--out", tmp_path)
+    lines = call("evaluate", encoder_folder, *words).splitlines()
+    assert [line.split("\t")[:3] for line in lines[:2]] == [
+        ["mine", "Retrieval", "nDCG@10"],
+        ["pairs", "STS", "Spearman"],
+    ]
+    results = mteb.ResultCache(tmp_path).load_results().model_results[0].task_results
+    found = {result.task_name: f"{result.get_score():.4f}" for result in results}
+    assert found == {line.split("\t")[0]: line.split("\t")[3] for line in lines[:2]}
+
+
+def test_compare_shows_and_writes_the_verdict(encoder_folder, teacher_folder, task_data, tmp_path):
+    words = ("--tasks", "mine,pairs", "--task-data", task_data, "--out", tmp_path)
+    variants = ("--widths", "16,8", "--precisions", "int8,binary")
+    shown = call("compare", encoder_folder, teacher_folder, encoder_folder, *words, *variants)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary["models"]) == [
+        "base",
+        "student",
+        "student@16",
+        "student@8",
+        "student int8",
+        "student binary",
+        "teacher",
+    ]
+    assert list(summary["tasks"]) == ["mine", "pairs"]
+    for told in ("Student - teacher", "mean (task type)", "Variants - student", "(STS)"):
+        assert told in shown
+    flat = " ".join(shown.split())
+    assert "The student is NO better than the base model" in flat
+    assert f"The student keeps {summary['kept']:.1%} of its teacher's mean over tasks" in flat
+    assert json.loads((tmp_path / "items.json").read_text())["pairs"] == {}
+
+    # What was measured once can be somebody's reference.
+    only = tmp_path / "reference" / "results"
+    (theirs,) = (tmp_path / "results").glob("*-teacher")
+    shutil.copytree(theirs, only / theirs.name)
+    words = (*words, "--published", tmp_path / "reference")
+    shown = call("compare", encoder_folder, encoder_folder, *words)
+    assert f"teacher (mteb {mteb.__version__})" in " ".join(shown.split())
+    again = json.loads((tmp_path / "summary.json").read_text())
+    (published,) = [model for model in again["models"].values() if model["published"]]
+    assert published["tasks"] == summary["models"]["teacher"]["tasks"]
+
+
+def test_the_asymmetric_mode_is_a_row(prompted, encoder_folder, task_data, tmp_path):
+    words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path, "--asymmetric")
+    assert "student queries" in call("compare", prompted, encoder_folder, *words)
+
+
+def test_a_benchmark_is_taken_by_name(encoder_folder, tmp_path):
+    fault = call("evaluate", encoder_folder, "--benchmark", "MTEB(eng, v3)", refused=True)
+    assert "MTEB(eng, v2)" in str(fault)
+
+
+def test_other_prompts_than_those_of_training_want_force(prompted, task_data, tmp_path):
+    words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path)
+    own = call("evaluate", prompted, *words)
+    assert call("evaluate", prompted, *words, "--query-prompt", "tides: ")
+    other = (*words, "--query-prompt", "chess: chess chess ")
+    assert "query prompt" in str(call("evaluate", prompted, *other, refused=True))
+    assert "query prompt" in str(call("compare", prompted, prompted, *other, refused=True))
+    assert call("evaluate", prompted, *other, "--force-prompts") != own
+
+
+def test_a_template_instructs_the_model(encoder_folder, task_data, tmp_path):
+    words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path)
+    template = "moon moon {instruction}\\nChess: {query}"
+    own = call("evaluate", encoder_folder, *words)
+    assert call("evaluate", encoder_folder, *words, "--instruction-template", template) != own
+    fault = call("evaluate", encoder_folder, *words, "--instruction-template", "x", refused=True)
+    assert "{task}" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "no task is named"),
+        (("--tasks", "mine", "--widths", "big"), "no list of widths"),
+        (("--tasks", "mine", "--widths", "512"), "dimensions"),
+        (("--tasks", "mine", "--precisions", "int4"), "int4 is not known"),
+    ],
+)
+def test_what_cannot_be_is_said(flags, told, encoder_folder, task_data, tmp_path):
+    words = (*flags, "--task-data", task_data, "--out", tmp_path)
+    fault = call("compare", encoder_folder, encoder_folder, *words, refused=True)
+    assert told in str(fault)

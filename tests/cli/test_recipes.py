@@ -1,0 +1,126 @@
+"""`distill explain` and `distill recipes`, as a person calls them."""
+
+import pytest
+from helpers.fresh_process import distill
+
+from distill.llm.prompts import packaged_recipes
+from distill.recipe import Train
+
+
+def words(text: str) -> str:
+    """Without the line breaks of wrapped text."""
+    return " ".join(text.split())
+
+
+def test_explain_a_key():
+    done = distill("explain", "train.soup")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("train.soup\n    type: integer\n    default: 1\n")
+    assert "allowed: above 0" in done.stdout
+    assert str(Train.model_fields["soup"].description).split("\n")[0][:60] in words(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("corpus.source", "allowed: beir, jsonl, parquet, dataset, docstrings"),
+        ("relabel.weights", "allowed: ql, rc, graded, listwise, cross_encoder, retriever"),
+        ("relabel.negative_range", "type: list of integer, integer default: [11, 20]"),
+        ("train.in_batch_off", "type: list of text, or the word all default: []"),
+        ("student.dimensions", "type: integer, or null default: null"),
+        ("name", "default: none, it must be given"),
+        ("generate.labelled.label_column", 'default: "label"'),
+        ("ablation.arms", "type: mapping of names to mapping of names to any value"),
+    ],
+)
+def test_explain_says_what_a_key_may_hold(key, said):
+    from distill.recipe.reference import explain_key
+
+    assert said in words(explain_key(key))
+
+
+def test_explain_a_section():
+    done = distill("explain", "train")
+    assert done.returncode == 0, done.stderr
+    keys = [line for line in done.stdout.splitlines() if line and not line.startswith(" ")]
+    assert keys == ["train", *(f"train.{name}" for name in Train.model_fields)]
+
+
+def test_explain_without_a_key_lists_the_sections():
+    done = distill("explain")
+    assert done.returncode == 0, done.stderr
+    assert "\n\ntrain\n    type: section\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        pytest.param(
+            "train.sop",
+            "train.soup",
+            marks=pytest.mark.bad_input(
+                "command line", "`distill explain` of an unknown key", "the nearest key is named"
+            ),
+        ),
+        ("soup", "train.soup"),
+        ("train.soup.x", "train.soup"),
+        ("train.", "train"),
+    ],
+)
+def test_explain_an_unknown_key_names_the_nearest(key, nearest):
+    done = distill("explain", key)
+    assert done.returncode == 2
+    assert f"the nearest one is {nearest}" in done.stderr
+    assert not done.stdout
+
+
+def test_recipes_lists_names_and_purposes():
+    done = distill("recipes")
+    assert done.returncode == 0, done.stderr
+    listed = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert {path.stem for path in packaged_recipes().glob("*.yaml")} < set(listed)
+    assert "ablations/table3" in listed
+    assert "The main job in minutes, on two CPU cores" in words(done.stdout)
+    assert done.stdout.count("distill ablate") == 0  # the first sentence alone
+
+
+def test_recipes_copy_writes_one_that_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = distill("recipes", "copy", "demo")
+    assert done.returncode == 0, done.stderr
+    copied = tmp_path / "demo.yaml"
+    assert copied.read_bytes() == (packaged_recipes() / "demo.yaml").read_bytes()
+    assert distill("run", "demo.yaml", "--print-resolved").returncode == 0
+
+
+def test_recipes_copy_under_another_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert distill("recipes", "copy", "ablations/table3", "mine.yaml").returncode == 0
+    assert (tmp_path / "mine.yaml").read_text().startswith("# Gecko's Table 3")
+
+
+@pytest.mark.bad_input(
+    "command line", "`distill recipes copy` onto a file that exists", "the file stays as it is"
+)
+def test_recipes_copy_never_overwrites(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.yaml").write_text("name: precious")
+    done = distill("recipes", "copy", "demo")
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
+    assert (tmp_path / "demo.yaml").read_text() == "name: precious"
+
+
+@pytest.mark.parametrize("name", ["dmo", "../recipes/demo", "prompts/fret-examples"])
+def test_recipes_copy_of_an_unknown_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = distill("recipes", "copy", name)
+    assert done.returncode == 2
+    assert "the nearest name is" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_recipes_copy_into_a_folder_that_is_missing(tmp_path):
+    done = distill("recipes", "copy", "demo", str(tmp_path / "none" / "mine.yaml"))
+    assert done.returncode == 2
+    assert "is no folder" in done.stderr

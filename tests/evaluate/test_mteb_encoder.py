@@ -1,0 +1,175 @@
+"""What mteb is given: the vectors of its own wrapper, each text encoded once."""
+
+import warnings
+
+import numpy as np
+import pytest
+from helpers.asking import ask, scores
+from helpers.fake_server import MODEL, serving
+from helpers.tiny_models import TEXTS, tiny_encoder
+from sentence_transformers import SentenceTransformer
+
+from distill.embed.local import LocalEmbedder
+from distill.evaluate import mteb_encoder
+from distill.evaluate.model import as_mteb_model, open_contender, open_endpoint
+from distill.recipe import Retriever
+from distill.tasks import load_task
+
+mteb = pytest.importorskip("mteb")
+
+
+@pytest.fixture
+def contender(prompted_folder):
+    return open_contender(prompted_folder, device="cpu")
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The texts that a model encodes from here on, in their order."""
+    seen: list[str] = []
+    embed = LocalEmbedder.embed
+
+    def watched(self, texts, prompt, side):
+        seen.extend(texts)
+        return embed(self, texts, prompt, side)
+
+    monkeypatch.setattr(LocalEmbedder, "embed", watched)
+    return seen
+
+
+def mtebs_own(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = SentenceTransformer(str(folder), device="cpu")
+        return mteb.models.SentenceTransformerEncoderWrapper(model)
+
+
+@pytest.mark.parametrize(
+    ("task", "side"),
+    [
+        ("SciFact", "query"),
+        ("SciFact", "document"),
+        ("AskUbuntuDupQuestions", "query"),
+        ("STSBenchmark", None),
+        ("Banking77Classification", None),
+        ("TwentyNewsgroupsClustering.v2", None),
+        ("SprintDuplicateQuestions", None),
+        ("SummEvalSummarization.v2", None),
+    ],
+)
+def test_vectors_are_those_of_mtebs_own_wrapper(tmp_path, task, side):
+    prompts = {"query": "q ", "document": "d ", "STS": "tides ", "Clustering": "bees "}
+    folder = tiny_encoder(tmp_path / "model", prompts=prompts)
+    ours = ask(as_mteb_model(open_contender(folder, device="cpu"), tmp_path), TEXTS, task, side)
+    np.testing.assert_allclose(ours, ask(mtebs_own(folder), TEXTS, task, side), atol=1e-6)
+
+
+def test_vectors_keep_the_length_that_the_model_gives_them(tmp_path):
+    folder = tiny_encoder(tmp_path / "model")
+    model = SentenceTransformer(str(folder), device="cpu")
+    SentenceTransformer(modules=list(model)[:2]).save_pretrained(str(tmp_path / "bare"))
+    ours = ask(as_mteb_model(open_contender(tmp_path / "bare", device="cpu")), TEXTS)
+    assert not np.allclose(np.linalg.norm(ours, axis=1), 1, atol=0.1)
+    np.testing.assert_allclose(ours, ask(mtebs_own(tmp_path / "bare"), TEXTS), atol=1e-5)
+
+
+def test_scores_are_those_of_mteb_alone_cached_or_not(
+    contender, prompted_folder, task_data, tmp_path, encoded
+):
+    task = load_task("SciFact", task_data)
+    alone = scores(mtebs_own(prompted_folder), task)
+    uncached = scores(as_mteb_model(contender), task)
+    assert uncached == alone
+    assert scores(as_mteb_model(contender, tmp_path), task) == uncached
+    encoded.clear()
+    assert scores(as_mteb_model(contender, tmp_path), task) == uncached
+    assert encoded == []
+
+
+def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
+    contender = open_contender(tiny_encoder(tmp_path / "model"), device="cpu")
+    model = as_mteb_model(contender, tmp_path)
+    twice = ask(model, [*TEXTS[:3], *TEXTS[:2]], side="query")
+    assert encoded == TEXTS[:3]
+    assert np.array_equal(twice[3:], twice[:2])
+    ask(model, TEXTS[:5], side="document")  # the same vectors: the model has no prompts
+    ask(model, TEXTS[:6], task="STSBenchmark")
+    assert encoded == TEXTS[:6]
+
+
+def test_each_prompt_and_length_has_vectors_of_its_own(prompted_folder, tmp_path, encoded):
+    whole = open_contender(prompted_folder, device="cpu")
+    short = open_contender(prompted_folder, 12, "cpu")
+    for contender in (whole, short):
+        for side in ("query", "document", None):
+            found = ask(as_mteb_model(contender, tmp_path), TEXTS, side=side)
+            assert np.array_equal(found, ask(as_mteb_model(contender), TEXTS, side=side))
+    assert len(encoded) == 12 * len(TEXTS)
+
+
+def test_killed_in_a_corpus_it_goes_on_at_its_block(contender, tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
+    undisturbed = ask(as_mteb_model(contender, tmp_path / "whole"), TEXTS, side="document")
+    encoded.clear()
+    embed = LocalEmbedder.embed
+
+    def killed(self, texts, prompt, side):
+        if TEXTS[8] in texts:
+            raise KeyboardInterrupt
+        return embed(self, texts, prompt, side)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalEmbedder, "embed", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ask(as_mteb_model(contender, tmp_path / "cut"), TEXTS, side="document")
+    assert encoded == TEXTS[:8]
+    resumed = ask(as_mteb_model(contender, tmp_path / "cut"), TEXTS, side="document")
+    assert encoded == TEXTS
+    assert np.array_equal(resumed, undisturbed)
+
+
+def test_batches_keep_to_their_tokens_longest_first(contender, monkeypatch):
+    embedder = contender.embedder
+    embedder._batch_tokens = 40
+    sizes = []
+    encode = SentenceTransformer.encode
+
+    def watched(self, inputs, **kwargs):
+        counts = [len(ids) for ids in self.tokenizer(inputs)["input_ids"]]
+        sizes.append((len(inputs), max(counts)))
+        return encode(self, inputs, **kwargs)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", watched)
+    found = embedder.embed(TEXTS, "", None)
+    assert all(count == 1 or count * longest <= 40 for count, longest in sizes)
+    assert [longest for _, longest in sizes] == sorted((s[1] for s in sizes), reverse=True)
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, contender.model.encode(TEXTS), atol=1e-6)
+
+
+def test_a_corpus_of_many_texts_tells_its_progress(contender, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
+    ask(as_mteb_model(contender, tmp_path), TEXTS, side="document")
+    (line,) = [x for x in capfd.readouterr().err.splitlines() if "SciFact: 12/12 texts" in x]
+    assert line.startswith("distill/")
+
+
+def test_a_served_model_is_asked_under_its_prompts(tmp_path):
+    def embeds(path, body):
+        rows = [[len(text), text.count("e"), 1.0] for text in body["input"]]
+        return {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]}
+
+    with serving(embeds) as server:
+        settings = {"model": MODEL, "base_url": server.url, "query_prompt": "ask: "}
+        served = open_endpoint(Retriever(**settings), MODEL)
+        model = as_mteb_model(served, tmp_path)
+        found = ask(model, TEXTS, side="query")
+        asked = len(server.seen)
+        assert np.array_equal(ask(model, TEXTS, side="query"), found)
+        assert len(server.seen) == asked
+        texts = [text for seen in server.seen for text in seen.body["input"]]
+    assert all(text.startswith("ask: ") for text in texts[1:])
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert (served.model, served.folder, served.parameters, served.bytes_on_disk) == (None,) * 4
+    assert (served.dimensions, served.bytes_per_vector, served.revision) == (3, 12, "served")
+    assert model.mteb_model_meta.name == f"served/{MODEL}"

@@ -1,0 +1,261 @@
+"""One model on tasks: scores, prompts, results on disk, resume."""
+
+import dataclasses
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MINILM
+from helpers.tiny_models import TEXTS
+from sentence_transformers import SentenceTransformer
+
+from distill.evaluate.model import as_mteb_model, mteb_name, open_contender
+from distill.evaluate.score import evaluate_model, load_data, score_tasks
+from distill.models.reference import revision
+from distill.tasks import load_task, query_texts
+
+mteb = pytest.importorskip("mteb")
+mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
+
+OTHERS = [
+    "MockBitextMiningTask",
+    "MockInstructionReranking",
+    "MockMultilabelClassification",
+    "MockMultilingualSTSTask",
+    "MockRegressionTask",
+    "MockSummarizationTask",
+]
+"""Small tasks of mteb's own tests."""
+
+
+@pytest.fixture
+def tasks(task_data):
+    return [load_task("SciFact", task_data), load_task("mine", task_data)]
+
+
+@pytest.fixture
+def no_encoding(monkeypatch):
+    """From here on, encoding anything fails."""
+
+    def switch_off():
+        def refuse(*args, **kwargs):
+            raise AssertionError("encoded")
+
+        monkeypatch.setattr(SentenceTransformer, "encode", refuse)
+
+    return switch_off
+
+
+@pytest.mark.parametrize("side", ["query", "document"])
+def test_prompts_of_the_model_are_applied(prompted_folder, side):
+    import datasets
+    from mteb.types import PromptType
+    from torch.utils.data import DataLoader
+
+    contender = open_contender(prompted_folder)
+    ours = as_mteb_model(contender).encode(
+        DataLoader(datasets.Dataset.from_dict({"text": TEXTS}), batch_size=4),
+        task_metadata=mteb.get_task("SciFact").metadata,
+        hf_split="test",
+        hf_subset="default",
+        prompt_type=PromptType(side),
+        show_progress_bar=False,
+    )
+    model = SentenceTransformer(str(prompted_folder))
+    encode = model.encode_query if side == "query" else model.encode_document
+    assert np.array_equal(ours, encode(TEXTS))
+    assert not np.allclose(ours, model.encode(TEXTS), atol=1e-2)
+
+
+def test_scores_are_those_of_the_models_own_vectors(prompted_folder, tasks, tmp_path):
+    model = SentenceTransformer(str(prompted_folder))
+    queries = [" ".join(text.split()[:4]) for text in TEXTS]
+    similar = model.encode_query(queries) @ model.encode_document(TEXTS).T
+    ranks = [int((row > row[i]).sum()) + 1 for i, row in enumerate(similar)]
+    # One relevant document: nDCG@10 is 1 / log2(rank + 1).
+    gains = [1 / math.log2(rank + 1) if rank <= 10 else 0.0 for rank in ranks]
+
+    (score, _) = evaluate_model(prompted_folder, tasks, tmp_path)
+
+    assert score.by_item == pytest.approx(
+        {f"test/default/q{i}": gain for i, gain in enumerate(gains)}
+    )
+    assert score.score == pytest.approx(np.mean(gains), abs=1e-5)
+    assert 0.3 < score.score < 1, "the collection tells models apart"
+
+
+def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_path):
+    scores = evaluate_model(prompted_folder, tasks, tmp_path)
+    (loaded,) = mteb.ResultCache(tmp_path).load_results().model_results
+    name = f"distill/{prompted_folder.parent.name}-student"
+    assert (loaded.model_name, loaded.model_revision) == (name, revision(str(prompted_folder)))
+    assert loaded.model_meta.n_parameters == open_contender(prompted_folder).parameters
+    assert {r.task_name: r.get_score() for r in loaded.task_results} == {
+        s.task: s.score for s in scores
+    }
+    by_task = {result.task_name: result for result in loaded.task_results}
+    assert by_task["mine"].dataset_revision == tasks[1].metadata.revision
+
+
+def test_damaged_scores_of_single_queries_are_made_again(prompted_folder, tasks, tmp_path, caplog):
+    scores = evaluate_model(prompted_folder, tasks, tmp_path)
+    damaged, *_ = (tmp_path / "queries").rglob("*.json")
+    damaged.write_text(damaged.read_text()[:40])
+    assert evaluate_model(prompted_folder, tasks, tmp_path) == scores
+    assert f"{damaged} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "kind", ["retrieval", "reranking", "sts", "classification", "clustering", "pairs"]
+)
+def test_every_category_scores_as_mteb_alone_does(kind, every_kind, encoder_folder, tmp_path):
+    (score,) = evaluate_model(encoder_folder, [load_task(kind, every_kind)], tmp_path)
+    model = SentenceTransformer(str(encoder_folder))
+    task = load_task(kind, every_kind)
+    alone = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
+    assert score.category == task.metadata.type
+    assert score.score == pytest.approx(alone.task_results[0].get_score(), abs=1e-5)
+    assert score.score < 1, "the task tells models apart"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_categories_without_a_layout_of_ours_are_scored_too(name, encoder_folder, tmp_path):
+    task = getattr(mock_tasks, name)()
+    (score,) = evaluate_model(encoder_folder, [task], tmp_path)
+    assert (score.task, score.category) == (name, task.metadata.type)
+    assert -1 <= score.score <= 1
+    assert list(query_texts(task))
+    assert evaluate_model(encoder_folder, [task], tmp_path) == [score]
+
+
+def test_the_second_model_on_a_task_draws_the_same_texts(every_kind, encoder_folder, tmp_path):
+    task = load_task("clustering", every_kind)
+    first = evaluate_model(encoder_folder, [task], tmp_path / "first")
+    assert evaluate_model(encoder_folder, [task], tmp_path / "second") == first
+
+
+def test_mtebs_tables_show_the_results(every_kind, encoder_folder, tmp_path):
+    tasks = [load_task(kind, every_kind) for kind in ("sts", "pairs", "classification")]
+    scores = {s.task: s.score for s in evaluate_model(encoder_folder, tasks, tmp_path)}
+    results = mteb.ResultCache(tmp_path).load_results()
+    name = mteb_name(str(encoder_folder))
+    shown = results.to_dataframe().set_index("task_name")[name]
+    assert shown.to_dict() == pytest.approx(scores)
+
+
+def test_mtebs_leaderboard_ranks_a_model_that_it_knows(every_kind, encoder_folder, tmp_path):
+    (every_kind / "sts").rename(every_kind / "STSBenchmark")
+    (every_kind / "classification").rename(every_kind / "Banking77Classification")
+    names = ["STSBenchmark", "Banking77Classification"]
+    tasks = [load_task(name, every_kind) for name in names]
+    meta = mteb.get_model_meta("sentence-transformers/all-MiniLM-L6-v2")
+    contender = open_contender(encoder_folder)
+    contender = dataclasses.replace(contender, name=meta.name, revision=meta.revision)
+    scores = [score.score for score in score_tasks(contender, tasks, tmp_path)]
+
+    benchmark = mteb.Benchmark(name="two", tasks=mteb.get_tasks(tasks=names))
+    board = mteb.ResultCache(tmp_path).load_results(tasks=benchmark).get_benchmark_result()
+
+    (row,) = board.to_dict("records")
+    assert "all-MiniLM-L6-v2" in row["Model"]
+    assert [row["STS"], row["Classification"]] == pytest.approx(scores)
+    assert row["Mean (Task)"] == pytest.approx(np.mean(scores))
+
+
+def test_other_languages_of_a_task_are_another_result(every_kind, encoder_folder, tmp_path):
+    task = mock_tasks.MockMultilingualSTSTask()
+    whole = evaluate_model(encoder_folder, [task], tmp_path)
+    one = mock_tasks.MockMultilingualSTSTask()
+    one.hf_subsets = one.hf_subsets[:1]
+    evaluate_model(encoder_folder, [one], tmp_path)
+    (mark,) = (json.loads(p.read_text()) for p in tmp_path.glob("queries/**/*.json"))
+    assert mark["subsets"] == one.hf_subsets != task.hf_subsets
+    assert evaluate_model(encoder_folder, [task], tmp_path) == whole
+
+
+def test_what_is_there_is_not_computed_again(prompted_folder, tasks, tmp_path, no_encoding):
+    first = evaluate_model(prompted_folder, tasks, tmp_path)
+    no_encoding()
+    assert evaluate_model(prompted_folder, tasks, tmp_path) == first
+
+
+def test_other_data_is_computed_again(prompted_folder, task_data, tmp_path, no_encoding):
+    evaluate_model(prompted_folder, [load_task("mine", task_data)], tmp_path)
+    corpus = task_data / "mine" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("heart", "liver"), encoding="utf-8")
+    no_encoding()
+    with pytest.raises(AssertionError, match="encoded"):
+        evaluate_model(prompted_folder, [load_task("mine", task_data)], tmp_path)
+
+
+def test_a_result_cut_off_in_writing_is_computed_again(prompted_folder, tasks, tmp_path):
+    first = evaluate_model(prompted_folder, tasks, tmp_path)
+    for path in tmp_path.glob("queries/**/SciFact.json"):
+        path.unlink()
+    for path in tmp_path.glob("results/**/SciFact.json"):
+        path.write_text(path.read_text()[:100])
+    assert evaluate_model(prompted_folder, tasks, tmp_path) == first
+
+
+def test_fewer_tokens_are_another_experiment(prompted_folder, tasks, tmp_path):
+    whole = evaluate_model(prompted_folder, tasks, tmp_path)
+    assert evaluate_model(prompted_folder, tasks, tmp_path, max_tokens=64) == whole
+    shortened = evaluate_model(prompted_folder, tasks, tmp_path, max_tokens=12)
+    assert shortened != whole
+    assert evaluate_model(prompted_folder, tasks, tmp_path) == whole
+    assert list(tmp_path.glob("results/*/*/experiments/max_tokens_12/SciFact.json"))
+
+
+def test_a_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd, caplog):
+    contender = open_contender(prompted_folder)
+    capfd.readouterr()
+    with caplog.at_level(logging.INFO, "distill.evaluate"):
+        score_tasks(contender, tasks, tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert len(caplog.messages) == 2
+    assert "student on SciFact: ndcg_at_10 0." in caplog.messages[0]
+
+
+@pytest.mark.bad_input(
+    "hub", "a task whose data the hub cannot give", "refused, the way without it told"
+)
+def test_the_hub_out_of_reach_names_the_way_without(monkeypatch):
+    from distill.errors import UserError
+
+    def unreachable(self, **kwargs):
+        raise ConnectionError("no route")
+
+    task = load_task("SciFact")
+    monkeypatch.setattr(type(task), "load_data", unreachable)
+    with pytest.raises(UserError, match="--task-data a folder that holds SciFact/"):
+        load_data(task)
+
+
+def test_names_have_mtebs_form(tmp_path):
+    folder = tmp_path / "demo" / "student"
+    folder.mkdir(parents=True)
+    assert mteb_name(str(folder)) == "distill/demo-student"
+    assert mteb_name("intfloat/e5-small-v2@abc") == "intfloat/e5-small-v2"
+    assert mteb_name("wheel:pack==1.0/inside/model#sha256=00") == "wheel/pack-inside-model"
+
+
+PUBLISHED = {
+    "SciFact": (0.6451, 300),
+    "STSBenchmark": (0.8203, 0),
+    "Banking77Classification": (0.8004, 3080),
+}
+"""Scores of all-MiniLM-L6-v2 on MTEB's leaderboard, and the items that a score is a mean of."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_minilm_is_as_published(name, data_folder, tmp_path):
+    task = load_task(name, Path(data_folder) / "mteb")
+    (score,) = evaluate_model(MINILM, [task], tmp_path)
+    published, items = PUBLISHED[name]
+    assert score.score == pytest.approx(published, abs=0.001)
+    assert len(score.by_item) == items

@@ -1,0 +1,83 @@
+"""Files are whole or not there, and a disk that refuses one is told with place and remedy."""
+
+import errno
+import os
+import resource
+import signal
+
+import pytest
+
+from distill.errors import UserError
+from distill.files.atomic import commit_bytes, explain_full_disk, explain_os_error, reserve_room
+
+
+@pytest.fixture
+def small_files():
+    """No file of this process may be longer than 4096 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_file_that_the_disk_has_no_room_for_leaves_nothing(tmp_path, small_files):
+    commit_bytes(tmp_path / "kept", b"x" * 4000)
+    for name in ("kept", "new"):
+        with pytest.raises(UserError, match=rf"{name}: .*full.* 5.0 kB are needed.*free") as fault:
+            commit_bytes(tmp_path / name, b"x" * 5000)
+        assert "the same command continues" in fault.value.remedy
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_bytes() == b"x" * 4000
+
+
+def test_room_is_reserved_or_refused_before_a_file_is_mapped(tmp_path, small_files):
+    (tmp_path / "map").touch()
+    reserve_room(tmp_path / "map", 4096)
+    assert (tmp_path / "map").stat().st_blocks * 512 >= 4096
+    with pytest.raises(UserError, match=r"map: .*1.0 GB are needed"):
+        reserve_room(tmp_path / "map", 10**9)
+
+
+def test_a_folder_or_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="folder: is a folder where a file is expected"):
+        commit_bytes(tmp_path / "folder", b"")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"one: .*a file where a folder is expected"):
+        commit_bytes(tmp_path / "file" / "one", b"")
+    with pytest.raises(UserError, match="longer than the disk allows"):
+        commit_bytes(tmp_path / ("n" * 300), b"")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",
+        "database or disk is full",
+    ],
+)
+def test_a_library_that_says_full_in_its_own_words_is_understood(tmp_path, said):
+    error = explain_full_disk(RuntimeError(said), tmp_path / "model")
+    assert error is not None
+    assert "model: cannot be written: the disk is full" in str(error)
+
+
+def test_a_fault_behind_a_fault_is_understood_and_others_are_not(tmp_path):
+    fault = ValueError("could not save")
+    fault.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "one"))
+    assert "one: cannot be written" in str(explain_full_disk(fault))
+    assert explain_full_disk(ValueError("28 rows")) is None
+
+
+def test_an_error_of_the_system_that_is_not_foreseen_keeps_its_words():
+    assert "Too many open files" in str(explain_os_error(OSError(24, "Too many open files", "/a")))
+
+
+def test_a_disk_that_is_not_known_has_no_room_told_of_another():
+    told = str(explain_full_disk(RuntimeError("No space left on device (os error 28)")))
+    assert "the disk is full" in told
+    assert "are free" not in told

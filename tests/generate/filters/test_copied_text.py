@@ -1,0 +1,39 @@
+"""The longest run of words that query and passage share, as a share of the query's words."""
+
+import pytest
+from helpers.query_rows import draw, parsed, passage
+
+from distill.generate.filters.candidate import Draw
+from distill.generate.filters.copied_text import copied, copied_share
+
+TEXT = "The heart pumps blood through the body; the lungs take oxygen from the air."
+
+
+@pytest.mark.parametrize(
+    ("query", "share"),
+    [
+        ("The HEART pumps blood, through the body", 1.0),
+        ("what pumps blood through", 3 / 4),
+        ("who pumps oxygen", 1 / 3),
+        ("tides follow moon", 0.0),
+        ("body the lungs", 1.0),
+        ("!!!", 0.0),
+    ],
+)
+def test_share(query, share):
+    assert copied_share(query, TEXT) == pytest.approx(share)
+
+
+def test_a_frequent_word_is_no_junk():
+    """difflib would leave out words that make up more than 1 % of a long passage."""
+    assert copied_share("the sea the sea", "the sea " * 300) == 1.0
+
+
+def test_more_than_the_limit_is_dropped():
+    assert copied(0.75)(draw("what pumps blood through", TEXT)) is None
+    assert copied(0.7)(draw("what pumps blood through", TEXT)) == "copies the passage"
+
+
+def test_the_title_is_part_of_the_passage():
+    titled = Draw(parsed("p", "swift flight"), passage("p", "They sleep.", "Swift flight"), 0)
+    assert copied(0.9)(titled) == "copies the passage"

@@ -1,0 +1,124 @@
+"""What is read from the generations, and what is left aside."""
+
+import re
+from collections import Counter
+
+import pytest
+from helpers.fake_llm import StandIn, passages_of
+from helpers.tiny_models import SHORT_PROMPT
+
+from distill.errors import UserError
+from distill.generate.passages.fret import make_generations
+from distill.generate.passages.parsed import make_parsed
+from distill.llm.protocol import Written
+from distill.recipe import load_recipe
+from distill.store.run import Run
+from distill.store.tables import DROPPED, GENERATIONS, PARSED, read_shard
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "short.jinja").write_text(SHORT_PROMPT)
+    (tmp_path / "r.yaml").write_text("name: r\n")
+    base = [
+        "llm={engine: http, model: stand-in, base_url: 'http://localhost:1/v1'}",
+        "generate.prompt=short.jinja",
+        "generate.passages=10",
+        "generate.shard_size=8",
+    ]
+    return lambda *sets: load_recipe(tmp_path / "r.yaml", [*base, *sets])
+
+
+class Scripted(StandIn):
+    """Says in turn what an LLM may say."""
+
+    REPLIES = (
+        Written(" Find it.\nQuery: how do bees dance", True),
+        Written(" Find it.\nQuery: how do", False),
+        Written("I cannot.", True),
+        Written("", False, "content filter"),
+    )
+
+    def generate(self, prompts, seeds, sampling):
+        return [self.REPLIES[i % 4] for i in range(len(prompts))]
+
+
+@pytest.mark.bad_input(
+    "replies of the LLM", "replies that cannot be read", "kept aside with the reason"
+)
+def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
+    with Run(tmp_path / "run") as run:
+        generations = make_generations(run, recipe(), passages_of(run), Scripted)
+        assert generations.manifest["counts"] == {"refused": 2, "unfinished": 3, "written": 10}
+        parsed = make_parsed(run, recipe(), generations)
+        rows = parsed.rows(PARSED)
+        dropped = [
+            row
+            for path in sorted(parsed.book.glob("dropped-*"))
+            for row in read_shard(DROPPED, path)
+        ]
+    assert [row["query_id"] for row in rows] == [f"{row['seed_id']}~0" for row in rows]
+    assert Counter(row["reason"] for row in dropped) == {
+        "unfinished": 3,
+        "malformed": 2,
+        "refused by the server": 2,
+    }
+    assert {row["text"] for row in dropped if "server" in row["reason"]} == {"content filter"}
+    assert len(rows) + len(dropped) == 10
+
+
+def test_half_a_surrogate_pair_in_a_reply_can_be_kept(recipe, tmp_path):
+    class Cut(StandIn):
+        def generate(self, prompts, seeds, sampling):
+            return [Written(" Find it.\nQuery: smiling \ud83d", True) for _ in prompts]
+
+    with Run(tmp_path / "run") as run:
+        generations = make_generations(run, recipe(), passages_of(run), Cut)
+        assert {row["output"] for row in generations.rows(GENERATIONS)} == {
+            " Find it.\nQuery: smiling ?"
+        }
+
+
+def test_draws_have_ids_of_their_own(recipe, tmp_path):
+    with Run(tmp_path / "run") as run:
+        asked = recipe("generate.best_of=3")
+        generations = make_generations(run, asked, passages_of(run), StandIn)
+        rows = make_parsed(run, asked, generations).rows(PARSED)
+    assert [row["query_id"] for row in rows] == [
+        f"{row['seed_id']}~{row['sample']}.{row['draw']}" for row in rows
+    ]
+    assert len({row["query_id"] for row in rows}) == 30
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "remedy"),
+    [
+        (Written("", False, fault="401 of a kind"), "first refusal: 401 of a kind", "llm.model"),
+        (Written("Let me think", False), "unfinished", "generate.max_new_tokens.*llm.extra_body"),
+    ],
+)
+def test_nothing_readable_says_what_the_server_said_and_what_helps(
+    recipe, tmp_path, written, said, remedy
+):
+    class Refusing(StandIn):
+        def generate(self, prompts, seeds, sampling):
+            return [written for _ in prompts]
+
+    with Run(tmp_path / "run") as run:
+        generations = make_generations(run, recipe(), passages_of(run), Refusing)
+        with pytest.raises(UserError, match=said) as caught:
+            make_parsed(run, recipe(), generations)
+    assert re.search(remedy, caught.value.remedy)
+
+
+@pytest.mark.bad_input("replies of the LLM", "no reply can be read", "refused with the counts")
+def test_nothing_readable_is_an_error_each_time(recipe, tmp_path):
+    class Mute(StandIn):
+        def generate(self, prompts, seeds, sampling):
+            return [Written("", True) for _ in prompts]
+
+    with Run(tmp_path / "run") as run:
+        generations = make_generations(run, recipe(), passages_of(run), Mute)
+        for _ in range(2):
+            with pytest.raises(UserError, match="no generated query was well formed"):
+                make_parsed(run, recipe(), generations)

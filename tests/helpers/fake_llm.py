@@ -1,0 +1,35 @@
+"""A stand-in for an LLM, where our own machinery is what is tested, and passages for it."""
+
+from distill.llm.protocol import Written
+from distill.store.run import Shard
+from distill.store.tables import PASSAGES
+from helpers.tiny_models import TEXTS
+
+
+class StandIn:
+    """Writes at once, in FRet's form, a query for each seed."""
+
+    name = "stand-in"
+    can_score = False
+    can_force_regex = can_force_schema = False
+    has_chat = False
+
+    def __init__(self):
+        self.tokens = {"prompt": 0, "shared": 0, "new": 0}
+
+    def generate(self, prompts, seeds, sampling):
+        return [Written(f" Find it.\nQuery: words {seed}", True) for seed in seeds]
+
+
+def passages_of(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
+    """A stage of passages p0, p1, ..., made shard by shard."""
+    stage = run.stage("passages", {"count": count})
+
+    def work(places):
+        keys = ("passage_id", "title", "text", "source")
+        return Shard([dict(zip(keys, (f"p{i}", "", text(i), ""), strict=True)) for i in places])
+
+    items = [range(i, min(i + shard, count)) for i in range(0, count, shard)]
+    stage.map_shards(PASSAGES, items, work)
+    stage.finish()
+    return stage

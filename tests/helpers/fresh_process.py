@@ -1,0 +1,93 @@
+"""Processes of their own for tests, without the ten seconds in which each would import torch and
+mteb: forked from a server that has imported them and done nothing else."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["distill.cli", "distill.pipeline.job", "distill.train.stage", "distill.evaluate.stage", "mteb"]
+)
+
+
+class Fresh:
+    """A process that runs a function; what it prints goes into two files of the folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        function: Callable[..., None],
+        *arguments: Any,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        whole = {**os.environ, **(environment or {})}
+        self._process: ForkServerProcess = CONTEXT.Process(
+            target=_live, args=(folder, whole, Path.cwd(), function, arguments)
+        )
+        self._process.start()
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def said(self) -> str:
+        """What it has printed so far as errors and progress."""
+        return (self.folder / "err").read_text()
+
+    def done(self) -> CompletedProcess[str]:
+        """Wait for its end."""
+        self._process.join()
+        out, err = ((self.folder / name).read_text() for name in ("out", "err"))
+        code = self._process.exitcode
+        assert code is not None
+        return CompletedProcess([], code, out, err)
+
+
+def call(
+    function: Callable[..., None], *arguments: Any, **environment: str
+) -> CompletedProcess[str]:
+    """Run a function in a process of its own."""
+    with TemporaryDirectory() as folder:
+        return Fresh(Path(folder), function, *arguments, environment=environment).done()
+
+
+def distill(*words: str, **environment: str) -> CompletedProcess[str]:
+    """The command, as a person calls it."""
+    return call(command, *words, **environment)
+
+
+def command(*words: str) -> None:
+    from distill.cli import main
+
+    sys.argv = ["distill", *words]
+    main()
+
+
+def _live(
+    folder: Path,
+    environment: Mapping[str, str],
+    where: Path,
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(where)
+    for number, name in ((1, "out"), (2, "err")):
+        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    try:
+        function(*arguments)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

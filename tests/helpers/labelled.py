@@ -1,0 +1,105 @@
+"""A run whose tables stand from `passages` to `labels`, and label rows, from a few words."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.recipe import JUDGES, Recipe
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import CANDIDATES, LABELS, PASSAGES, QUERIES, Row, Table
+
+SEED = "seed"
+
+OF_TEXTS = {
+    "seed": "Bees dance to tell other bees where the flowers are.",
+    "a": "Copper conducts electricity well and does not rust, so wires are made of it.",
+    "b": "A glacier is a slow river of ice that carves valleys as it moves.",
+    "c": "Yeast turns sugar into alcohol and carbon dioxide, which makes bread rise.",
+    "d": "Tides follow the moon: the sea rises and falls twice a day.",
+}
+
+
+class Prepared(NamedTuple):
+    passages: Stage
+    queries: Stage
+    labels: Stage
+    candidates: Stage
+
+
+def label(passage_id: str, rrf: float, rank: int, query_id: str = "q", **columns: object) -> Row:
+    """A label row; what is not named is as if the ranker had not judged. `rank` is the
+    retriever's."""
+    return {
+        "query_id": query_id,
+        "passage_id": passage_id,
+        "similarity": 1 - rank / 10,
+        **dict.fromkeys(JUDGES),
+        "retriever_rank": rank,
+        **{f"{judge}_rank": None for judge in JUDGES},
+        "rrf": rrf,
+        **columns,
+    }
+
+
+def query(query_id: str, seed_id: str = SEED, text: str = "why do bees dance") -> Row:
+    return {
+        "query_id": query_id,
+        "seed_id": seed_id,
+        "task": "Find the answer.",
+        "task_type": "search",
+        "query": text,
+        "persona": None,
+        "llm": "writer",
+    }
+
+
+def prepare(
+    run: Run,
+    queries: Sequence[Row],
+    labels: Sequence[Sequence[Row]],
+    texts: Mapping[str, str] = OF_TEXTS,
+    missed: int = 0,
+    rankers: Sequence[str] = ("ql",),
+) -> Prepared:
+    """`labels`: one list a shard. `missed`: seeds that retrieval did not find."""
+    passages = _stage(run, "passages", PASSAGES, [[_passage(*item) for item in texts.items()]], [])
+    asked = _stage(run, "queries", QUERIES, [list(queries)], [passages])
+    found = [[_candidate(row) for row in shard] for shard in labels]
+    candidates = _stage(run, "candidates", CANDIDATES, found, [asked])
+    candidates.finish(counts={"seed not retrieved": missed})
+    settings = {"rankers": list(rankers)}
+    judged = _stage(run, "labels", LABELS, labels, [candidates], settings)
+    return Prepared(passages, asked, judged, candidates)
+
+
+def recipe(folder: Path, **relabel: object) -> Recipe:
+    made = Recipe(name="test", seed=1, relabel=relabel)
+    made._folder = folder
+    return made
+
+
+def _passage(passage_id: str, text: str) -> Row:
+    return {"passage_id": passage_id, "title": "", "text": text, "source": "test"}
+
+
+def _candidate(row: Row) -> Row:
+    return {
+        "query_id": row["query_id"],
+        "passage_id": row["passage_id"],
+        "rank": row["retriever_rank"],
+        "similarity": row["similarity"],
+    }
+
+
+def _stage(
+    run: Run,
+    name: str,
+    table: Table,
+    rows: Sequence[Sequence[Row]],
+    inputs: list[Stage],
+    settings: Mapping[str, object] | None = None,
+) -> Stage:
+    stage = run.stage(name, settings or {}, inputs)
+    stage.map_shards(table, rows, lambda shard: Shard(list(shard)))
+    stage.finish()
+    return stage

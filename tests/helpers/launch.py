@@ -1,0 +1,100 @@
+"""Trains a student in one process or in several, as a launcher would start them."""
+
+import os
+import socket
+from pathlib import Path
+
+import torch
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+from distill.recipe import Recipe
+from helpers import fresh_process as fresh
+
+
+def start(
+    folder: Path,
+    recipe: Recipe,
+    processes: int,
+    dies_at: int | None = None,
+    config: Path | None = None,
+    stops_at: int | None = None,
+) -> None:
+    """Until the student is trained; or, in all processes, until the step at which they die, or at
+    which the last of them gets SIGTERM."""
+    shared = {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _port()}
+    shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    shared |= {} if config is None else asked_by(config)
+    started = [
+        fresh.Fresh(
+            folder.with_name(f"{folder.name}-process-{rank}"),
+            train,
+            folder,
+            recipe.model_dump_json(),
+            dies_at,
+            stops_at if rank == processes - 1 else None,
+            environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(processes)
+    ]
+    for done in [process.done() for process in started]:
+        assert (done.returncode == 0) == (dies_at is stops_at is None), done.stderr[-3000:]
+        assert ("KeyboardInterrupt" in done.stderr) == (stops_at is not None)
+
+
+def asked_by(config: Path) -> dict[str, str]:
+    """The environment that `accelerate launch --config_file` starts the processes in."""
+    words = ["--config_file", str(config), "--num_processes", "2", "train.py"]
+    asked, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
+    return {key: value for key, value in prepare_multi_gpu_env(asked).items() if "FSDP" in key}
+
+
+def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | None) -> None:
+    """In one of the processes."""
+    from distill.runtime import processes
+    from distill.store.run import Run
+    from distill.student.build import build_base
+    from distill.train.stage import train_student
+    from helpers.training_by_hand import example_rows, write_inputs
+
+    torch.set_num_threads(1)
+    recipe = Recipe.model_validate_json(recipe_json)
+    rows = [row for row in example_rows() if row["negatives"]][:4]
+    run = Run(folder)
+    if dies_at is not None:
+        import pytest
+        from train.test_stage import arrange_death
+
+        arrange_death("step", dies_at, lambda: os._exit(9), pytest.MonkeyPatch())
+    if stops_at is not None:
+        import pytest
+        from train.loop.test_stopping import arrange_signals
+
+        arrange_signals(stops_at, 1, pytest.MonkeyPatch())
+    processes.connect("cpu")
+    if processes.sharded():
+        _spread_over_cpus()
+    with processes.main_first():
+        run.folder.mkdir(exist_ok=True)
+        passages, examples = write_inputs(run, rows)
+        base = build_base(run, recipe)
+    assert train_student(run, recipe, passages, [examples], base).complete
+
+
+def _spread_over_cpus() -> None:
+    """accelerate spreads a model over GPUs alone; torch does so on CPUs too."""
+    import accelerate.state
+
+    kinds = accelerate.state.DistributedType
+
+    class Kinds:
+        def __getattr__(self, name: str) -> object:
+            return kinds.MULTI_CPU if name == "MULTI_NEURON" else getattr(kinds, name)
+
+    accelerate.state.DistributedType = Kinds()
+
+
+def _port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])

@@ -1,0 +1,78 @@
+"""Rows, a run whose stages `passages` and `parsed` stand, and recipes, from a few words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.generate.filters.candidate import Draw
+from distill.recipe import Recipe
+from distill.store.run import Run, Stage
+from distill.store.tables import PARSED, PASSAGES, Row, Table, read_shard, write_shard
+
+
+def passage(id_: str, text: str, title: str = "") -> Row:
+    return {"passage_id": id_, "title": title, "text": text, "source": "test"}
+
+
+def parsed(
+    seed: str, query: str, sample: int = 0, draw: int | None = None, language: str | None = None
+) -> Row:
+    number = "" if draw is None else f".{draw}"
+    return {
+        "query_id": f"{seed}~{sample}{number}",
+        "seed_id": seed,
+        "sample": sample,
+        "draw": draw or 0,
+        "task": "Given a question, find the passage that answers it.",
+        "task_type": "search",
+        "query": query,
+        "persona": "a nurse",
+        "language": language,
+        "llm": "writer",
+    }
+
+
+def draw(query: str, text: str = "Swifts sleep in flight.", language: str | None = None) -> Draw:
+    return Draw(parsed("p", query, language=language), passage("p", text), 0)
+
+
+def prepare(
+    run: Run, passages: Sequence[list[Row]], rows: Sequence[list[Row]]
+) -> tuple[Stage, Stage]:
+    """The two stages; a list is a shard."""
+    return _stage(run, "passages", PASSAGES, passages), _stage(run, "parsed", PARSED, rows)
+
+
+def _stage(run: Run, name: str, table: Table, shards: Sequence[list[Row]]) -> Stage:
+    stage = run.stage(name, {"shards": len(shards)})
+    if not stage.complete:
+        for number, rows in enumerate(shards):
+            write_shard(table, stage.folder / f"part-{number:05d}.parquet", rows)
+        stage.finish(rows=sum(map(len, shards)))
+    return stage
+
+
+def recipe(folder: Path = Path("."), **sections: object) -> Recipe:
+    made = Recipe.model_validate({"name": "filters", **sections})
+    made._folder = folder
+    return made
+
+
+def no_llm() -> None:
+    raise AssertionError("the LLM was asked for")
+
+
+def dropped(stage: Stage) -> list[tuple[str, str, str]]:
+    """(item, reason, text) of the side table, in order."""
+    from distill.store.tables import DROPPED
+
+    return [
+        (row["item_id"], row["reason"], row["text"])
+        for path in sorted(stage.book.glob("dropped-*.parquet"))
+        for row in read_shard(DROPPED, path)
+    ]
+
+
+def tables(stage: Stage) -> dict[str, bytes]:
+    """Every committed file of a stage, byte for byte."""
+    paths = [*stage.folder.glob("*.parquet"), *stage.book.glob("*.parquet")]
+    return {path.name: path.read_bytes() for path in sorted(paths)}

@@ -1,0 +1,149 @@
+"""A query as `distill inspect` shows it."""
+
+from io import StringIO
+
+import pytest
+from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
+from rich.console import Console
+
+from distill.errors import UserError
+from distill.inspect.tables import show_query, show_rows, show_run, tables_of
+from distill.relabel.choose import make_examples
+from distill.store.run import Run, Shard
+from distill.store.tables import TEACHER_SCORES
+
+TEXTS = {**OF_TEXTS, "b": "A [bold]glacier[/bold] \x1b[31mis[/] a slow river of ice [/italic]."}
+
+
+def labels(query_id):
+    of = {"b": (2.0, 1.5), "a": (1.5, 2.0), "seed": (1.0, -1.0), "c": (0.5, None)}
+    rows = []
+    for place, (id_, (rrf, rc)) in enumerate(of.items(), start=1):
+        rc_rank = {2.0: 1, 1.5: 2, -1.0: 3, None: None}[rc]
+        ql = {"ql": -float(place), "ql_rank": place}
+        rows.append(label(id_, rrf, 5 - place, query_id, rc=rc, rc_rank=rc_rank, **ql))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inspect")
+    rankers = ["ql", "rc", "retriever"]
+    with Run(folder / "run") as run:
+        queries = [query("q"), query("q2", "b")]
+        rows = [labels("q"), labels("q2")]
+        prepared = prepare(run, queries, rows, TEXTS, rankers=rankers)
+        settings = recipe(folder, rankers=rankers, more_positives=1.0, shard_size=1)
+        examples = make_examples(
+            run, settings, prepared.passages, prepared.queries, prepared.labels, prepared.candidates
+        )
+        scores = [
+            {
+                "query_id": id_,
+                "teacher": f"big/{teacher}",
+                "scale": "cosine",
+                "positive_score": score,
+                "negative_scores": [0.125],
+            }
+            for id_, score in (("q", 0.75), ("q+2", 0.5), ("q2", 0.25), ("q2+2", 0.375))
+            for teacher in ("one", "two")
+        ]
+        stage = run.stage("teacher-scores", {}, [examples])
+        stage.map_shards(TEACHER_SCORES, [scores], Shard)
+        stage.finish()
+    return folder / "run"
+
+
+def shown(run, query_id, width=160) -> str:
+    out = StringIO()
+    show_query(run, query_id, Console(file=out, width=width, color_system=None))
+    return out.getvalue()
+
+
+def test_candidates_stand_in_the_order_of_fusion_with_every_rankers_rank(run):
+    text = shown(run, "q")
+    rows = [line for line in text.splitlines() if line.startswith("│") and "│ " in line[1:]]
+    cells = [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
+    told = [row for row in cells if len(row) == 6 and row[1] in "1234" and row[1]]
+    assert [row[5] for row in told] == ["b", "a", "seed", "c"]
+    assert [row[1:5] for row in told] == [
+        ["1", "1", "2", "4"],
+        ["2", "2", "1", "3"],
+        ["3", "3", "3", "2"],
+        ["4", "4", "", "1"],
+    ]
+    assert "RRF" in text
+    assert "graded" not in text
+
+
+def test_each_rankers_order_is_one_line(run):
+    lines = shown(run, "q").splitlines()
+    assert "order by RRF: b > a > seed (seed) > c" in lines
+    assert "order by rc: a > b > seed (seed)" in lines
+    assert "order by retriever: c > seed (seed) > a > b" in lines
+
+
+def test_the_change_of_positive_is_told_with_ranks(run):
+    text = shown(run, "q")
+    assert (
+        "positive CHANGED: from the seed seed (RRF 3, ql 3, rc 3, retriever 2) to "
+        "b (RRF 1, ql 1, rc 2, retriever 4)"
+    ) in text
+    assert "further positive, example q+2: a (RRF 2, ql 2, rc 1, retriever 3)" in text
+    assert "positive: the seed b (RRF 1, ql 1, rc 2, retriever 4)" in shown(run, "q2")
+
+
+def test_teachers_scores_are_shown_for_each_example(run):
+    text = shown(run, "q")
+    assert "teacher big/one (cosine): positive b 0.7500; negatives c 0.1250" in text
+    assert "teacher big/two (cosine): positive a 0.5000; negatives c 0.1250" in text
+    assert "0.2500" not in text
+
+
+def test_texts_are_shown_as_they_are_and_command_no_terminal(run):
+    text = shown(run, "q")
+    assert "A [bold]glacier[/bold] \ufffd[31mis[/] a slow river of ice [/italic]." in text
+    assert OF_TEXTS["seed"] in text
+    assert "\x1b" not in text
+
+
+def test_teacher_scores_of_other_examples_are_left_out(run):
+    manifest = run / "teacher-scores/.stage/manifest.json"
+    kept = manifest.read_text()
+    fingerprint = (run / "examples/.stage/manifest.json").read_text().split('"fingerprint": "')[1]
+    manifest.write_text(kept.replace(fingerprint[:16], "0" * 16))
+    try:
+        assert "teacher big" not in shown(run, "q")
+    finally:
+        manifest.write_text(kept)
+
+
+def test_the_table_of_teacher_scores_can_be_looked_at(run):
+    out = StringIO()
+    console = Console(file=out, width=120)
+    assert tables_of(run)["teacher-scores"] is TEACHER_SCORES
+    show_rows(run, "teacher-scores", 1, 0, console)
+    show_run(run, console)
+    assert "big/one" in out.getvalue()
+
+
+def test_what_is_not_made_yet_is_left_out(tmp_path):
+    with Run(tmp_path / "run") as run:
+        prepare(run, [query("q")], [labels("q")], TEXTS)
+    text = shown(tmp_path / "run", "q")
+    assert "no example: not chosen yet, or dropped" in text
+    assert "order by ql: b > a" in text
+
+
+@pytest.mark.bad_input("command line", "inspect --query of a query that is not there", "refused")
+def test_an_unknown_query_is_named(run):
+    with pytest.raises(UserError, match="no query 'absent'"):
+        shown(run, "absent")
+
+
+def test_a_run_with_a_damaged_manifest_names_it(tmp_path):
+    book = tmp_path / "passages" / ".stage"
+    book.mkdir(parents=True)
+    (book / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match="cannot be read as the manifest of a stage"):
+        show_run(tmp_path, Console(file=StringIO()))

@@ -1,0 +1,388 @@
+"""The HTTP engine against a real local server that misbehaves in every way that servers do."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from helpers import fake_server as servers
+from helpers.fake_server import MODEL, at_random, body_is, says, serving, status, text_of, trickles
+
+from distill.errors import UserError
+from distill.generate.passages.fret import open_method
+from distill.llm import Sampling, Written
+from distill.llm.http.engine import HTTPEngine
+from distill.recipe import LanguageModel, load_recipe
+
+KEY = "sk-a-secret-that-nobody-may-read"
+PROMPTS = [f"Passage: number {i}" for i in range(12)]
+SEEDS = list(range(100, 112))
+SAMPLED = Sampling(20, 0.7, 0.9)
+TEXTS = [Written(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"query": {"type": "string"}},
+        "required": ["query"],
+        "additionalProperties": False,
+    }
+)
+
+
+@pytest.fixture
+def server():
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """An engine whose back-off is short, and whose cache is that of the test."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    def engine(url: str, **settings) -> HTTPEngine:
+        wanted = {"engine": "http", "model": MODEL, "base_url": url, "concurrency": 4, **settings}
+        return HTTPEngine(LanguageModel(**wanted), tmp_path / "requests.sqlite", first_wait=0.002)
+
+    return engine
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def test_texts_come_in_the_order_of_their_prompts(make, server):
+    server.rule = at_random(trickles(0.05), share=0.5)
+    assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
+
+
+def test_a_completion_is_asked_for_with_its_sampling_and_seed(make, server):
+    engine = make(server.url, extra_body={"min_p": 0.1})
+    engine.generate(["Go on"], [7], Sampling(20, 0.7, 0.9, stop=("\n\n",)))
+    [seen] = server.seen
+    assert seen.path == "/v1/completions"
+    assert seen.headers["Authorization"] == f"Bearer {KEY}"
+    assert seen.body == {
+        "model": MODEL,
+        "prompt": "Go on",
+        "max_tokens": 20,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "seed": 7,
+        "stop": ["\n\n"],
+        "min_p": 0.1,
+    }
+
+
+def test_a_chat_prompt_is_one_user_message(make, server):
+    [written] = make(server.url).generate(["Say so"], [7], Sampling(20, 0.7, chat=True))
+    [seen] = server.seen
+    assert seen.path == "/v1/chat/completions"
+    assert seen.body["messages"] == [{"role": "user", "content": "Say so"}]
+    assert written == Written(text_of("Say so", 7, 0), True)
+
+
+def test_equal_prompts_go_as_one_request(make, server):
+    texts = make(server.url).generate(["a", "a", "a", "b"], [1, 2, 3, 4], SAMPLED)
+    asked = {(seen.body.get("n"), seen.body["prompt"]) for seen in server.seen}
+    assert asked == {(3, "a"), (None, "b")}
+    assert len(server.seen) == 2
+    assert [t.text for t in texts[:3]] == [text_of("a", 1, draw) for draw in range(3)]
+
+
+def test_a_server_that_returns_fewer_choices_is_asked_singly(make, caplog):
+    with serving(servers.writes(choices=1)) as server:
+        engine = make(server.url, concurrency=1)
+        texts = engine.generate(["a", "a", "a", "b", "b"], [1, 2, 3, 4, 5], SAMPLED)
+        assert [t.text for t in texts] == [
+            text_of(p, s, 0) for p, s in zip("aaabb", [1, 2, 3, 4, 5], strict=True)
+        ]
+        sent = len(server.seen)
+        engine.generate(["c", "c"], [6, 7], SAMPLED)
+        assert [seen.body.get("n") for seen in server.seen[sent:]] == [None, None]
+    assert "one choice a request" in caplog.text
+
+
+def test_a_server_that_does_not_know_n_is_asked_singly(make, server):
+    server.rule = lambda body: status(400, "'n' is not supported") if "n" in body else None
+    texts = make(server.url).generate(["a", "a"], [1, 2], SAMPLED)
+    assert [t.text for t in texts] == [text_of("a", seed, 0) for seed in (1, 2)]
+
+
+def test_a_greedy_text_is_asked_for_once(make, server):
+    texts = make(server.url).generate(["a", "b", "a"], [1, 2, 3], Sampling(20))
+    assert len(server.seen) == 2
+    assert texts[0] == texts[2]
+    assert "seed" not in server.seen[0].body
+
+
+def test_never_more_requests_at_once_than_allowed(make):
+    with serving(servers.writes(seconds=0.02)) as server:
+        make(server.url, concurrency=3).generate(PROMPTS, SEEDS, SAMPLED)
+        assert server.most_at_once == 3
+
+
+def test_texts_end_before_a_stop_string_that_the_server_does_not_heed(make):
+    with serving(says("one\n\ntwo", end="length")) as server:
+        [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
+    assert written == Written("one", True)
+
+
+THOUGHT = "<think>\nA passage of bees.\n\nSo: bees.\n</think>\n\n"
+
+
+def heeds_stop_strings(text):
+    """A server that ends the text before a stop string, wherever that stands."""
+
+    def answer(path, body):
+        ends = [at for at in map(text.find, body.get("stop", ())) if at >= 0]
+        return servers.completion(path, [text[: min(ends, default=None)]])
+
+    return answer
+
+
+def test_a_stop_string_in_the_thoughts_costs_no_reply(make):
+    stop = Sampling(200, stop=("\n\n",))
+    with serving(heeds_stop_strings(f"{THOUGHT}Query: bees\n\nmore")) as server:
+        expected = [Written(f"{THOUGHT}Query: bees", True)] * 2
+        assert make(server.url).generate(["a", "b"], [1, 2], stop) == expected
+        sent = [seen.body.get("stop") for seen in server.seen]
+        assert sorted(map(str, sent)) == ["None", "None", "['\\n\\n']", "['\\n\\n']"]
+        assert make(server.url).generate(["a", "b"], [1, 2], stop) == expected
+        assert len(server.seen) == 4, "both are kept"
+
+
+def test_thoughts_that_never_end_are_asked_for_once(make):
+    with serving(says("<think>\nhm", end="length")) as server:
+        [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
+        assert written == Written("<think>\nhm", False)
+        assert len(server.seen) == 1
+
+
+def test_a_text_cut_short_is_not_finished(make):
+    with serving(says("and then", end="length")) as server:
+        assert make(server.url).generate(["a"], [1], SAMPLED) == [Written("and then", False)]
+
+
+def test_half_a_character_can_be_written_to_a_file(make):
+    with serving(says("a bee \ud83d", end="length")) as server:
+        [written] = make(server.url).generate(["a"], [1], SAMPLED)
+        server.rule = lambda body: status(400, "no \ud83d")
+        [refused] = make(server.url).generate(["b"], [1], SAMPLED)
+    assert written.text == "a bee \ufffd"
+    assert refused.fault.encode()
+
+
+def test_tokens_are_those_that_the_server_counts(make, server):
+    engine = make(server.url)
+    engine.generate(["one two three", "one two"], [1, 2], SAMPLED)
+    assert engine.tokens["prompt"] == 5
+    assert engine.tokens["new"] == 6
+
+
+# --- nothing is paid for twice --------------------------------------------------------------------
+
+
+def test_a_second_run_sends_nothing(make, server):
+    make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
+    sent = len(server.seen)
+    again = make(server.url)
+    assert again.generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
+    assert len(server.seen) == sent
+    assert again.tokens["cached"] == len(PROMPTS)
+
+
+def test_the_cache_does_not_depend_on_address_or_key(make, server, monkeypatch):
+    make(server.url).generate(PROMPTS, SEEDS, SAMPLED)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert make("http://127.0.0.1:9/v1").generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
+
+
+def test_another_seed_is_another_text(make, server):
+    engine = make(server.url)
+    [one] = engine.generate(["a"], [1], SAMPLED)
+    [other] = engine.generate(["a"], [2], SAMPLED)
+    assert one != other
+    assert len(server.seen) == 2
+
+
+def test_draws_kept_from_a_larger_request_are_not_asked_for_again(make, server):
+    first = make(server.url).generate(["a", "a", "a"], [1, 2, 3], SAMPLED)
+    again = make(server.url).generate(["a", "a", "a", "a"], [3, 1, 2, 4], SAMPLED)
+    assert again[:3] == [first[2], first[0], first[1]]
+    assert server.seen[1].body["seed"] == 4
+    assert len(server.seen) == 2
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from distill.llm import Sampling
+from distill.llm.http.engine import HTTPEngine
+from distill.recipe import LanguageModel
+url, cache = sys.argv[1:]
+settings = LanguageModel(engine="http", model="tiny-model", base_url=url, concurrency=2)
+prompts = [f"Passage: number {i}" for i in range(12)]
+HTTPEngine(settings, Path(cache)).generate(prompts, range(100, 112), Sampling(20, 0.7, 0.9))
+"""
+
+
+def started(server: servers.Server, cache: Path, requests: int) -> subprocess.Popen[bytes]:
+    """Another process that generates, once the server has seen so many requests of it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, server.url, str(cache)], stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while len(server.seen) < requests and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def test_a_killed_run_pays_only_for_what_had_not_arrived(make, server, tmp_path):
+    server.faults.extend([None] * 5)
+    server.rule = lambda body: trickles(30)
+    process = started(server, tmp_path / "requests.sqlite", requests=7)
+    process.kill()
+    process.communicate()
+    server.rule = lambda body: None
+    assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
+    sent = [seen.body["prompt"] for seen in server.seen]
+    assert sorted(sent[7:]) == sorted(set(PROMPTS) - set(sent[:5]))
+
+
+def test_ctrl_c_keeps_what_is_in_flight(make, tmp_path):
+    asked = threading.Event()
+
+    def answer(path, body):
+        assert asked.wait(60)
+        return servers.writes()(path, body)
+
+    with serving(answer) as server:
+        process = started(server, tmp_path / "requests.sqlite", requests=2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        asked.set()
+        _, said = process.communicate(timeout=60)
+        assert b"KeyboardInterrupt" in said
+        assert sorted(seen.body["prompt"] for seen in server.seen) == sorted(PROMPTS[:2])
+        assert make(server.url).generate(PROMPTS, SEEDS, SAMPLED) == TEXTS
+        assert len(server.seen) == len(PROMPTS)
+
+
+# --- forms ----------------------------------------------------------------------------------------
+
+
+def test_a_schema_is_sent_and_replies_without_it_are_counted(make, server):
+    engine = make(server.url)
+    engine.generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True, json_schema=SCHEMA))
+    sent = server.seen[0].body["response_format"]
+    assert sent["type"] == "json_schema"
+    assert sent["json_schema"]["schema"] == json.loads(SCHEMA)
+    assert sent["json_schema"]["strict"]
+    assert engine.tokens["formless"] == len(PROMPTS)
+
+
+def test_a_server_that_ignores_forms_cannot_constrain(make, server):
+    engine = make(server.url)
+    assert not engine.can_force_regex
+    assert not engine.can_force_schema
+    server.seen.clear()
+    engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
+    assert server.seen[0].body.keys() == {"model", "prompt", "max_tokens", "temperature"}
+
+
+def test_a_server_that_refuses_forms_cannot_constrain(make, server):
+    server.rule = lambda body: (
+        None if body.keys() <= {"model", "messages", "max_tokens", "temperature"} else status(400)
+    )
+    engine = make(server.url)
+    assert not engine.can_force_regex
+    assert not engine.can_force_schema
+
+
+@pytest.mark.parametrize("way", ["structured_outputs", "guided_regex", "regex"])
+def test_a_regex_goes_by_the_field_that_works(make, way):
+    def answer(path, body):
+        return says("123-456" if way in body else "yes")(path, body)
+
+    with serving(answer) as server:
+        engine = make(server.url)
+        assert engine.can_force_regex
+        server.seen.clear()
+        engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
+        field = {"regex": "[a-z]+"} if way == "structured_outputs" else "[a-z]+"
+        assert server.seen[0].body[way] == field
+        server.seen.clear()
+        assert make(server.url).can_force_regex
+        assert server.seen == []
+
+
+def test_a_server_that_forces_schemas_alone_is_sent_the_stops_of_a_form_that_it_does_not(make):
+    """Fret's form is a regular expression: unforced, nothing else would end a continued text."""
+    text = {True: '{"number": 4}', False: "yes"}
+    method = open_method(load_recipe(None, ["name=r"]))
+    with serving(lambda path, body: says(text["response_format" in body])(path, body)) as server:
+        engine = make(server.url)
+        assert engine.can_force_schema
+        server.seen.clear()
+        engine.generate(["a"], [1], method.sampling(False, method.can_be_forced(engine)))
+        assert "\n\n" in server.seen[-1].body["stop"]
+
+
+# --- the key, and the address ---------------------------------------------------------------------
+
+
+@pytest.mark.bad_input("secrets", "a key in use", "is nowhere on disk or in the log")
+def test_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    with serving(says(f"the key is {KEY}, I was told")) as server:
+        server.faults.extend([status(500, f"token {KEY}"), body_is(f"<{KEY}>".encode())])
+        engine = make(server.url)
+        [written] = engine.generate(["a"], [1], SAMPLED)
+        assert written.text == "the key is [key], I was told"
+        server.rule = lambda body: status(418, KEY)
+        with pytest.raises(UserError) as caught:
+            engine.generate(["b"], [1], SAMPLED)
+    assert KEY not in str(caught.value)
+    assert KEY not in caplog.text
+    assert KEY not in repr(vars(engine.answers.client))
+    for file in tmp_path.rglob("*"):
+        assert file.is_dir() or KEY.encode() not in file.read_bytes()
+
+
+def test_a_word_as_key_does_not_spoil_texts(make, server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "about")
+    [written] = make(server.url).generate(PROMPTS[:1], SEEDS[:1], SAMPLED)
+    assert written == TEXTS[0]
+
+
+@pytest.mark.bad_input("secrets", "a key that cannot be a header", "refused, not shown")
+def test_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-one\nsk-two")
+    with pytest.raises(UserError) as caught:
+        make("http://127.0.0.1:9/v1")
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.bad_input(
+    "address", "an address that is none, or with a password", "refused, no secret shown"
+)
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hush@host/v1", "host:8000/v1", "ftp://host", "http://", "http://h/v1?key=hush"],
+)
+def test_an_address_that_is_none_is_refused_without_its_secrets(make, url):
+    with pytest.raises(UserError, match=r"llm\.base_url") as caught:
+        make(url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.bad_input("shape of a recipe", "extra_body that overrules the recipe", "refused")
+def test_extra_fields_cannot_overrule_the_recipe(make):
+    with pytest.raises(UserError, match="temperature"):
+        make("http://127.0.0.1:9/v1", extra_body={"temperature": 2, "min_p": 0.1})

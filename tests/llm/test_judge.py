@@ -1,0 +1,92 @@
+"""Judging by a tiny real model: passage-major equals one prompt a pair."""
+
+import math
+
+import pytest
+
+from distill.errors import UserError
+from distill.llm import ScoreRequest
+from distill.llm.judge import (
+    GRADES,
+    expected_grade,
+    judge_fused,
+    judge_graded,
+    judge_ql,
+    judge_rc,
+)
+from distill.llm.prompts import CONTINUATION, load_prompt, packaged_recipes
+from distill.llm.protocol import Score
+from distill.llm.transformers.engine import TransformersEngine
+
+PASSAGES = ["Bees dance to tell other bees where the flowers are.", "Tides follow the moon."]
+QUERIES = ["why do bees dance", "what moves the sea"]
+REQUESTS = [(passage, QUERIES) for passage in PASSAGES]
+
+
+@pytest.fixture(scope="module")
+def engine(llm_folder) -> TransformersEngine:
+    return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
+
+
+def prompt_of(name):
+    return load_prompt(f"prompts/{name}.jinja", packaged_recipes(), parts=2)
+
+
+def test_query_likelihood_is_the_querys_log_probability_behind_its_passage(engine):
+    prompt = prompt_of("ql")
+    together = judge_ql(engine, prompt, REQUESTS)
+    for passage, judged in zip(PASSAGES, together, strict=True):
+        for query, (score, tokens) in zip(QUERIES, judged, strict=True):
+            request = ScoreRequest(prompt.render(passage=passage), (f" {query}",))
+            [[alone]] = engine.score([request])
+            assert score == pytest.approx(alone.logprob, abs=1e-3)
+            assert tokens == alone.tokens
+
+
+def likelihoods(engine, prompt, passage, query, verdicts):
+    """Of query and verdict as one continuation, each on its own."""
+    texts = [prompt.render(1, query=query, verdict=verdict) for verdict in verdicts]
+    prefix = prompt.render(passage=passage)
+    return [engine.score([ScoreRequest(prefix, (text,))])[0][0].logprob for text in texts]
+
+
+def test_relevance_is_the_log_odds_of_the_verdicts(engine):
+    prompt = prompt_of("rc")
+    for passage, judged in zip(PASSAGES, judge_rc(engine, prompt, REQUESTS), strict=True):
+        for query, (score, _) in zip(QUERIES, judged, strict=True):
+            yes, no = likelihoods(engine, prompt, passage, query, ("yes", "no"))
+            assert score == pytest.approx(yes - no, abs=1e-3)
+
+
+def test_a_grade_is_the_mean_by_the_verdicts_likelihoods(engine):
+    prompt = prompt_of("graded")
+    [[(grade, _), _], _] = judge_graded(engine, prompt, REQUESTS)
+    weights = [math.exp(x) for x in likelihoods(engine, prompt, PASSAGES[0], QUERIES[0], GRADES)]
+    expected = sum(n * weight for n, weight in enumerate(weights)) / sum(weights)
+    assert grade == pytest.approx(expected, abs=1e-3)
+
+
+def test_grades_reach_from_none_to_high():
+    assert expected_grade(Score(0, 1, (0.0, -800.0, -800.0, -800.0))) == 0
+    assert expected_grade(Score(0, 1, (-800.0, -800.0, -800.0, 0.0))) == 3
+    assert expected_grade(Score(0, 1, (-9.0, -9.0, -9.0, -9.0))) == pytest.approx(1.5)
+
+
+def test_one_fused_pass_gives_what_two_give(engine):
+    prompt = prompt_of("rc")
+    fused = judge_fused(engine, prompt, REQUESTS)
+    for ours, alone in zip(fused.rc, judge_rc(engine, prompt, REQUESTS), strict=True):
+        assert [score for score, _ in ours] == pytest.approx([s for s, _ in alone], abs=1e-3)
+    for passage, judged in zip(PASSAGES, fused.ql, strict=True):
+        for query, (score, _) in zip(QUERIES, judged, strict=True):
+            request = ScoreRequest(prompt.render(passage=passage), (f" {query}\nRelevant:",))
+            assert score == pytest.approx(engine.score([request])[0][0].logprob, abs=1e-3)
+
+
+@pytest.mark.bad_input("prompt", "a verdict that is not the prompt's end", "refused")
+@pytest.mark.parametrize("ending", [" {{ query }} or not", " {{ verdict }}: {{ query }}"])
+def test_a_prompt_whose_verdict_is_not_its_end_is_refused(engine, tmp_path, ending):
+    (tmp_path / "mine.jinja").write_text(f"{{{{ passage }}}}\n{CONTINUATION}{ending}\n")
+    prompt = load_prompt("mine.jinja", tmp_path, parts=2)
+    with pytest.raises(UserError, match=r"mine\.jinja.*does not end in the verdict"):
+        judge_rc(engine, prompt, REQUESTS)

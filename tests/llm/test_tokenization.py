@@ -1,0 +1,133 @@
+"""What a prompt says is text, whatever it spells out."""
+
+import copy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from distill.errors import UserError
+from distill.llm.tokenization import Encoder
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]\n{{ m['content'] }}{{ eos_token }}"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(llm_folder):
+    loaded = AutoTokenizer.from_pretrained(llm_folder)
+    loaded.chat_template = TEMPLATE
+    return loaded
+
+
+def test_text_that_spells_out_a_special_token_is_tokenised_as_text(tokenizer):
+    ids = Encoder(tokenizer, "tiny").text("The end.</s> Or <s>not?", first=True)
+    assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(ids)
+    assert tokenizer.decode(ids) == "The end.</s> Or <s>not?"
+
+
+def test_text_without_special_tokens_is_tokenised_as_ever(tokenizer):
+    text = "Bees dance,\n\n to tell other bees  where the flowers are."
+    assert Encoder(tokenizer, "tiny").text(text, first=True) == tokenizer(text)["input_ids"]
+
+
+def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
+    begun = copy.deepcopy(tokenizer)
+    begun.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", begun.bos_token_id)]
+    )
+    encoder = Encoder(begun, "tiny")
+    plain = encoder.text("a <s> b", first=False)
+    assert begun.bos_token_id not in plain
+    assert encoder.text("a <s> b", first=True) == [begun.bos_token_id, *plain]
+
+
+@settings(max_examples=60)
+@given(content=st.lists(st.sampled_from(["</s>", "<s>", "[user]\n", " bees ", "s>", "</", "\n"])))
+def test_a_message_cannot_end_itself(tokenizer, content):
+    """A hostile message holds as many special tokens as an empty one: the template's."""
+    message = "".join(content)
+    encoder = Encoder(tokenizer, "tiny")
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    ids = encoder.chat(message)
+    assert [i for i in ids if i in special] == [tokenizer.bos_token_id, tokenizer.eos_token_id]
+    assert ids[0] == tokenizer.bos_token_id
+    inner = tokenizer.decode(ids[1 : ids.index(tokenizer.eos_token_id)])
+    assert inner == f"[user]\n{message}"
+    assert tokenizer.decode(ids[ids.index(tokenizer.eos_token_id) + 1 :]) == "[assistant]\n"
+
+
+def test_a_harmless_message_is_tokenised_by_the_template(tokenizer):
+    message = [{"role": "user", "content": "why do bees dance\n"}]
+    expected = tokenizer.apply_chat_template(
+        message, tokenize=True, add_generation_prompt=True, return_dict=False
+    )
+    assert Encoder(tokenizer, "tiny").chat("why do bees dance\n") == expected
+
+
+def test_a_model_without_a_template_has_no_chat(llm_folder, tokenizer):
+    assert not Encoder(AutoTokenizer.from_pretrained(llm_folder), "tiny").has_chat
+    assert Encoder(tokenizer, "tiny").has_chat
+
+
+@pytest.mark.bad_input("models", "a chat template that fails", "refused with its words")
+def test_a_template_that_fails_is_reported(tokenizer):
+    broken = copy.deepcopy(tokenizer)
+    broken.chat_template = "{{ raise_exception('no user here') }}"
+    with pytest.raises(UserError, match="no user here"):
+        Encoder(broken, "tiny").chat("hello")
+
+
+# --- what continues a prompt --------------------------------------------------------------------
+
+PREPENDED = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+KINDS = {  # normalizer, pre-tokenizer
+    "Mistral 7B, Mixtral, Phi-3": (PREPENDED, None),
+    "Llama 2": (None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False)),
+    "T5": (None, pre_tokenizers.Metaspace(prepend_scheme="always", split=False)),
+    "Gemma": (normalizers.Replace(" ", "▁"), None),
+    "GPT-2": (None, pre_tokenizers.ByteLevel(add_prefix_space=False)),
+}
+
+
+def encoder_of(kind):
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    normalizer, pre_tokenizer = KINDS[kind]
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    texts = ["Query:", "how", "do", "bees", "dance", "yes", "a", "x", "\n", "Relevant:"]
+    letters = sorted({letter for text in texts for letter in text} | {"▁"})
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "GPT-2" else letters
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=["<unk>", "</s>"], initial_alphabet=alphabet
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
+    return Encoder(fast, "tiny")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", [" how do bees dance", " yes", "\nyes"])
+def test_what_continues_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
+    encoder, prefix = encoder_of(kind), "Relevant: a\nQuery:"
+    both = encoder.text(prefix + text, first=True)
+    assert encoder.text(prefix, first=True) + encoder.behind(prefix, text) == both
+
+
+def test_only_tokenizers_that_add_a_blank_to_one_have_to_judge_again():
+    adding = [kind for kind in KINDS if encoder_of(kind).adds_a_blank(" ")]
+    assert adding == ["Mistral 7B, Mixtral, Phi-3"]
+
+
+@pytest.mark.bad_input("prompt", "its two parts meet within a token", "refused where it is read")
+def test_a_text_that_meets_the_prompt_within_a_token_is_refused():
+    with pytest.raises(UserError, match="read as one token") as fault:
+        encoder_of("Mistral 7B, Mixtral, Phi-3").behind("Query: ho", "w")
+    assert "blank" in fault.value.remedy

@@ -1,0 +1,217 @@
+"""The engine on a tiny Llama: sharing changes the cost, never the result."""
+
+import warnings
+
+import pytest
+import torch
+from helpers.tiny_models import tiny_encoder
+from transformers import AutoConfig, BertForMaskedLM
+
+from distill.errors import UserError
+from distill.llm import Sampling, ScoreRequest, Written
+from distill.llm.transformers import continuous_batching
+from distill.llm.transformers.engine import TransformersEngine
+from distill.llm.transformers.packing import pack
+
+HEADER = "Read the passage and write the query that it answers, as a person would type it.\n\n"
+PASSAGES = [
+    "Passage: Bees dance to tell other bees where the flowers are.\nQuery:",
+    "Passage: Tides follow the moon.\nQuery:",
+    "Passage: Copper conducts electricity well and does not rust, so wires are of it.\nQuery:",
+]
+QUERIES = (" why do bees dance", " moon", " what are wires made of and why is that so")
+
+
+@pytest.fixture(scope="module")
+def engine(llm_folder) -> TransformersEngine:
+    return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
+
+
+def plain_score(engine: TransformersEngine, prefix: str, continuation: str) -> float:
+    return plain_ids(engine, engine._ids(prefix, first=True), continuation)
+
+
+def plain_ids(engine: TransformersEngine, start: list[int], continuation: str) -> float:
+    end = engine._ids(continuation, first=False)
+    with torch.inference_mode():
+        logits = engine.model(input_ids=torch.tensor([start + end])).logits[0]
+    logprobs = logits[len(start) - 1 : -1].log_softmax(-1)
+    return float(logprobs[range(len(end)), end].sum())
+
+
+def test_shared_prefix_scores_equal_separate_prompts(engine):
+    requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    for request, scores in zip(requests, engine.score(requests), strict=True):
+        for query, score in zip(QUERIES, scores, strict=True):
+            assert score.logprob == pytest.approx(
+                plain_score(engine, request.prefix, query), abs=1e-3
+            )
+            assert score.tokens == len(engine._ids(query, first=False))
+
+
+ENDINGS = (" yes", " no", " not at all")
+
+
+@pytest.mark.parametrize("batch_tokens", [40, 4096])
+def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder, batch_tokens):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens)
+    requests = [ScoreRequest(HEADER + passage, QUERIES, ENDINGS) for passage in PASSAGES]
+    bare = engine.score([ScoreRequest(r.prefix, QUERIES) for r in requests])
+    for request, scores, without in zip(requests, engine.score(requests), bare, strict=True):
+        for query, score, alone in zip(QUERIES, scores, without, strict=True):
+            assert score.logprob == pytest.approx(alone.logprob, abs=1e-3)
+            assert score.tokens == alone.tokens
+            for ending, logprob in zip(ENDINGS, score.endings, strict=True):
+                before = engine._ids(request.prefix, first=True) + engine._ids(query, first=False)
+                assert logprob == pytest.approx(plain_ids(engine, before, ending), abs=1e-3)
+
+
+def test_scores_do_not_depend_on_what_was_scored_before(llm_folder):
+    """To the last digit: a run that was killed ends with the same bytes."""
+    engine, fresh = (TransformersEngine(str(llm_folder), "float32", "cpu") for _ in range(2))
+    earlier = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    longer = [
+        ScoreRequest(f"{HEADER}{PASSAGES[0]} and {more}", QUERIES) for more in ("bees", "bears")
+    ]
+    engine.score(earlier)
+    assert engine.score(longer) == fresh.score(longer)
+
+
+def test_scores_do_not_depend_on_the_token_budget(llm_folder):
+    requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    wide = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens=4096)
+    narrow = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens=40)
+    for a, b in zip(wide.score(requests), narrow.score(requests), strict=True):
+        assert [x.logprob for x in a] == pytest.approx([x.logprob for x in b], abs=1e-3)
+
+
+def test_no_argument_of_transformers_is_on_its_way_out(engine):
+    """A newcomer's first run would end in warnings, and a later release would refuse it."""
+    requests = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        engine.score(requests)
+        engine.generate(
+            [HEADER + passage for passage in PASSAGES], [1] * len(PASSAGES), Sampling(4)
+        )
+
+
+def test_requests_without_anything_in_common(engine):
+    requests = [ScoreRequest("Zebra", (" one",)), ScoreRequest("An owl can turn", (" two", " 3"))]
+    scores = engine.score(requests)
+    assert [len(s) for s in scores] == [1, 2]
+    assert scores[1][0].logprob == pytest.approx(
+        plain_score(engine, "An owl can turn", " two"), abs=1e-3
+    )
+
+
+def test_tokens_saved_by_sharing_are_counted(llm_folder):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    engine.score([ScoreRequest(HEADER + PASSAGES[0], QUERIES)])
+    prefix = len(engine._ids(HEADER + PASSAGES[0], first=True))
+    assert engine.tokens["shared"] == 2 * prefix
+    own = sum(len(engine._ids(query, first=False)) for query in QUERIES)
+    assert engine.tokens["prompt"] == 3 * prefix + own
+
+
+def test_what_a_verdict_saves_is_counted(llm_folder):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    engine.score([ScoreRequest(PASSAGES[0], QUERIES, (" yes", " no"))])
+    prefix = len(engine._ids(PASSAGES[0], first=True))
+    own = sum(len(engine._ids(query, first=False)) for query in QUERIES)
+    verdicts = sum(len(engine._ids(verdict, first=False)) for verdict in (" yes", " no"))
+    assert engine.tokens["prompt"] == 6 * prefix + 2 * own + 3 * verdicts
+    assert engine.tokens["shared"] == 5 * prefix + own
+
+
+@pytest.mark.bad_input("engines", "a continuation of nothing", "refused")
+@pytest.mark.parametrize("request_", [ScoreRequest("A", ("",)), ScoreRequest("A", ("b",), ("",))])
+def test_an_empty_continuation_is_refused(engine, request_):
+    with pytest.raises(UserError, match="empty continuation"):
+        engine.score([request_])
+
+
+def test_a_row_never_exceeds_the_budget_unless_one_continuation_does():
+    rows = pack([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], budget=30)
+    assert [[len(c) for c in row.continuations] for row in rows] == [[8, 8], [30], [1]]
+    assert [row.first for row in rows] == [0, 2, 3]
+
+
+def test_an_endings_last_token_takes_no_place():
+    rows = pack([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], budget=30)
+    assert [row.length for row in rows] == [10 + 8 + 2 + 8 + 2]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_batched_generation_equals_one_by_one(engine, temperature):
+    sampling = Sampling(12, temperature, 0.95, stop=("\n\n",))
+    prompts = [HEADER + passage for passage in PASSAGES]
+    together = engine.generate(prompts, [1, 2, 3], sampling)
+    alone = [
+        engine.generate([prompt], [seed], sampling)[0]
+        for prompt, seed in zip(prompts, [1, 2, 3], strict=True)
+    ]
+    assert together == alone
+
+
+def test_the_seed_decides_a_sample(engine):
+    sampling = Sampling(12, 1.0)
+    [first], [again], [other] = (engine.generate([HEADER], [s], sampling) for s in (5, 5, 6))
+    assert first == again != other
+
+
+def test_generation_ends_before_a_stop_string(engine):
+    [whole] = engine.generate([HEADER], [0], Sampling(20))
+    stop = whole.text[3:5]
+    [cut] = engine.generate([HEADER], [0], Sampling(20, stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.find(stop)]
+    assert cut.finished
+    assert not whole.finished
+
+
+def test_a_long_stop_string_is_found_across_many_tokens(engine):
+    [whole] = engine.generate([HEADER], [0], Sampling(40))
+    stop = whole.text[2:30]
+    before = engine.tokens["new"]
+    [cut] = engine.generate([HEADER], [0], Sampling(40, stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.find(stop)]
+    assert engine.tokens["new"] - before < 40
+
+
+@pytest.mark.bad_input("models", "a folder without a model", "refused")
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="not a causal language model"):
+        TransformersEngine(str(tmp_path / "model"))
+
+
+@pytest.mark.bad_input("models", "an encoder in the place of the LLM", "refused")
+def test_an_encoder_is_refused(tmp_path):
+    tiny_encoder(tmp_path / "encoder")
+    plain = tmp_path / "encoder-plain"
+    model = BertForMaskedLM(AutoConfig.from_pretrained(plain))
+    model.save_pretrained(plain)
+    with pytest.raises(UserError, match=r"names no token that ends a text|when packed|cannot load"):
+        TransformersEngine(str(plain), "float32", "cpu").generate(
+            ["The river"], [1], Sampling(4, regex="[a-z]+")
+        )
+
+
+@pytest.mark.bad_input("models", "an LLM without an end token, to write in a form", "refused")
+def test_a_model_without_an_end_cannot_be_held_to_a_form(llm_folder):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    engine.tokenizer.eos_token = None
+    engine.model.generation_config.eos_token_id = None
+    with pytest.raises(UserError, match="names no token that ends a text"):
+        engine.generate(["The river"], [1], Sampling(4, regex="[a-z]+"))
+
+
+def test_a_stop_string_ends_the_reply_and_not_the_thoughts(llm_folder, monkeypatch):
+    engine = TransformersEngine(str(llm_folder), "float32", "cpu")
+    thought = "<think>\nA passage of bees.\n</think>\n\n"
+    ids = iter(engine.tokenizer(f"{thought}7\nmore", add_special_tokens=False)["input_ids"])
+    monkeypatch.setattr(continuous_batching, "choose", lambda *_: torch.tensor([next(ids)]))
+    [written] = engine.generate(["Grade:"], [1], Sampling(200, stop=("\n",)))
+    assert written == Written(f"{thought}7", True)
+    assert engine.tokenizer.decode(list(ids)), "nothing was written behind the stop string"

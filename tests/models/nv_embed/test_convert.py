@@ -1,0 +1,101 @@
+"""NV-Embed in its released files gives the vectors that its released code computes."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.published_models import WIDTH, edit_json, nv_embed
+from helpers.tiny_models import TEXTS
+from safetensors.torch import load_file, save_file
+
+from distill.embed.encoder import SentenceTransformerEncoder
+from distill.errors import UserError
+from distill.evaluate.model import open_contender
+from distill.models.nv_embed.convert import convert_nv_embed
+from distill.recipe import Embedder
+
+TEMPLATE = "Instruct: {task}\nQuery: {query}"
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "NV-Embed-v2", nv_embed(tmp_path / "NV-Embed-v2")
+
+
+def as_released(parts, text, instruction=""):
+    """The published computation: all tokens see each other, the mean leaves so many tokens out as
+    the instruction has without the beginning of the sequence."""
+    transformer, attention, tokenizer = parts
+    ids = tokenizer(instruction + text + tokenizer.eos_token, return_tensors="pt")["input_ids"]
+    zeros = torch.zeros(1, 1, ids.shape[1], ids.shape[1])
+    with torch.no_grad():
+        states = transformer(input_ids=ids, attention_mask=zeros).last_hidden_state[0]
+        states = attention(states)
+    left_out = len(tokenizer.tokenize(instruction)) if instruction else 0
+    vector = states[left_out:].mean(dim=0)
+    return (vector / vector.norm()).numpy()
+
+
+def test_vectors_are_those_of_the_released_code(released):
+    folder, parts = released
+    settings = Embedder(device="cpu", max_tokens=64, query_template=TEMPLATE)
+    encoder = SentenceTransformerEncoder(str(folder), settings)
+    found = encoder.encode(TEXTS, "document")
+    expected = [as_released(parts, text) for text in TEXTS]
+    assert np.allclose(found, expected, atol=1e-5)
+    tasks = ["Find what bees do.", "Find what ice does."] * (len(TEXTS) // 2)
+    found = encoder.encode(TEXTS, "query", tasks)
+    expected = [
+        as_released(parts, text, f"Instruct: {task}\nQuery: ")
+        for text, task in zip(TEXTS, tasks, strict=True)
+    ]
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
+    folder, _ = released
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    converted = convert_nv_embed(str(folder), folder)
+    before = {path: path.stat().st_mtime_ns for path in converted.rglob("*")}
+    contender = open_contender(folder, settings=Embedder(device="cpu", query_template=TEMPLATE))
+    assert {path: path.stat().st_mtime_ns for path in converted.rglob("*")} == before
+    encoder = SentenceTransformerEncoder(
+        str(folder), Embedder(device="cpu", query_template=TEMPLATE)
+    )
+    prompt = contender.prompts.instructed("Find bees.")
+    assert prompt == "Instruct: Find bees.\nQuery: "
+    one = contender.embedder.embed(["bees dance"], prompt, "query")
+    assert np.allclose(one, encoder.encode(["bees dance"], "query", ["Find bees."]), atol=1e-6)
+    assert contender.dimensions == WIDTH
+    assert contender.licence == "cc-by-nc-4.0"
+
+
+@pytest.mark.bad_input("model", "an NV-Embed whose file is cut off", "refused by name")
+def test_a_damaged_file_is_refused(released):
+    folder, _ = released
+    path = folder / "model-00001-of-00002.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
+        SentenceTransformerEncoder(str(folder), Embedder(device="cpu"))
+
+
+@pytest.mark.bad_input("model", "an NV-Embed with other weights than are known", "refused")
+@pytest.mark.parametrize("other", ["one more", "one less", "another shape", "other sizes"])
+def test_other_weights_than_are_known_are_refused(released, other):
+    folder, _ = released
+    path = folder / "model-00001-of-00002.safetensors"
+    weights = load_file(path)
+    name = next(iter(weights))
+    if other == "one more":
+        weights["latent_attention_model.further"] = torch.zeros(1)
+    elif other == "one less":
+        del weights[name]
+    elif other == "another shape":
+        weights[name] = torch.zeros(3, 3)
+    else:
+        edit_json(folder / "config.json", latent_attention_config={"hidden_dim": 7})
+    save_file(weights, path)
+    with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
+        SentenceTransformerEncoder(str(folder), Embedder(device="cpu"))
+    cache = folder.parent / "cache" / "safetensors"
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]

@@ -1,0 +1,104 @@
+"""Variants of a recipe side by side, on tiny models."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import distill.pipeline.ablation
+from distill.cli import cli
+from distill.errors import UserError
+from distill.evaluate.score import TaskScore
+from distill.llm.prompts import packaged_recipes
+from distill.recipe import load_recipe, override
+
+
+def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_path, monkeypatch):
+    settings = yaml.safe_load(recipe_file.read_text())
+    settings["ablation"] = {
+        "seeds": [0, 1],
+        "arms": {"p_N": {}, "no negative": {"relabel.negative_count": 0}},
+    }
+    file = recipe_file.with_name("ablation.yaml")
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    words = ["ablate", str(file), "--run", str(tmp_path / "run")]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    lines = (tmp_path / "run" / "ablation.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")][2:]
+    assert [row[0].strip("| ") for row in rows] == ["p_N", "no negative", "base, untrained"]
+    assert rows[0][4].strip() == ""
+    assert " to " in rows[1][5]
+    assert 0 < float(rows[1][6].strip(" |")) <= 1
+    assert "| arm | nDCG@10 |" in (tmp_path / "run" / "ablation.md").read_text()
+    assert len(rows[0][2].split(", ")) == 2
+    # A second call finds every student's scores.
+    monkeypatch.setattr(distill.pipeline.ablation, "Job", None)
+    again = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert again.stdout == done.stdout
+    # Not of other data.
+    monkeypatch.setattr(distill.pipeline.ablation, "task_mark", lambda task: "another")
+    with pytest.raises(TypeError, match="not callable"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+
+
+@pytest.mark.bad_input("ablation", "an arm with an unknown key", "refused by name")
+def test_an_arm_with_an_unknown_key_is_refused_by_name(recipe_file):
+    recipe = load_recipe(recipe_file)
+    with pytest.raises(UserError, match=r"relabel\.negatves.*unknown key"):
+        override(recipe, {"relabel.negatves": "lowest"})
+
+
+@pytest.mark.bad_input("ablation", "a recipe without arms", "refused, with how to name them")
+def test_a_recipe_without_arms_says_how_to_name_them(recipe_file, tmp_path):
+    done = CliRunner().invoke(cli, ["ablate", str(recipe_file), "--run", str(tmp_path)])
+    assert isinstance(done.exception, UserError)
+    assert "ablation: {arms:" in done.exception.remedy
+
+
+@pytest.mark.parametrize(
+    "file", sorted((packaged_recipes() / "ablations").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_arm_of_the_packaged_ablations_is_a_valid_recipe(file):
+    recipe = load_recipe(file)
+    for keys in recipe.ablation.arms.values():
+        override(recipe, keys)
+
+
+def score_of(value: float) -> TaskScore:
+    return TaskScore("task", "Retrieval", "ndcg_at_10", value, {"test/default/q1": value})
+
+
+@pytest.mark.bad_input("damage", "an arm's scores: torn, a digit changed", "computed again")
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("0.5", "0.9", 1),
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: '{"student": [{"score": 1}], "base": []}',
+        lambda text: '{"student": 3, "base": null}',
+        lambda text: "\x00" * 40,
+    ],
+)
+def test_damaged_scores_of_an_arm_are_set_aside(tmp_path, caplog, harm):
+    path = tmp_path / "ablation" / "mark.json"
+    both = [score_of(0.5)], [score_of(0.25)]
+    distill.pipeline.ablation._keep_scores(path, "mark", *both)
+    assert distill.pipeline.ablation._read_scores(path) == both
+    path.write_text(harm(path.read_text()))
+    assert distill.pipeline.ablation._read_scores(path) is None
+    assert "mark.json is damaged" in caplog.text
+    assert not path.exists()
+    assert (tmp_path / "ablation" / "damaged" / "mark.json").is_file()
+
+
+def test_scores_of_an_arm_from_before_have_no_checksum(tmp_path):
+    path = tmp_path / "mark.json"
+    distill.pipeline.ablation._keep_scores(path, "mark", [score_of(0.5)], [])
+    kept = json.loads(path.read_text())
+    del kept["sha256"]
+    path.write_text(json.dumps(kept))
+    assert distill.pipeline.ablation._read_scores(path) == ([score_of(0.5)], [])

@@ -1,0 +1,75 @@
+"""Recipes: defaults < file < flags, and what is wrong is said."""
+
+from pathlib import Path
+
+import pytest
+
+from distill.errors import UserError
+from distill.llm.prompts import packaged_recipes
+from distill.recipe import dump_recipe, load_recipe
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "r.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_then_file_then_flags(tmp_path):
+    file = write(tmp_path, "name: mine\nrelabel: {top_k: 7, rrf_k: 60}")
+    recipe = load_recipe(file, ["relabel.top_k=9", "student.layers=[0, 2]"])
+    assert recipe.relabel.top_k == 9
+    assert recipe.relabel.rrf_k == 60
+    assert recipe.student.layers == [0, 2]
+    assert recipe.relabel.negative_count == 1
+
+
+@pytest.mark.bad_input("shape of a recipe", "an unknown key", "refused, the nearest named")
+def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
+    file = write(tmp_path, "name: mine\nrelabel: {topk: 7}")
+    with pytest.raises(UserError, match=r"r\.yaml.*relabel\.topk.*'relabel\.top_k'"):
+        load_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: mine\nrelabel: {top_k: many}", "relabel.top_k"),
+        ("name: mine\nrelabel: {rankers: [bm52]}", "relabel.rankers"),
+        ("relabel: {}", "name"),
+        ("name: mine\nstudent: {query_template: '{query}?'}", "must end in"),
+        ("name: mine\ntrain: {objective: {align: 1}}", "teacher.model"),
+        ("name: mine\nevaluate: {tasks: [held-out]}", "corpus.held_out"),
+        ("- a list", "not a mapping"),
+        ("name: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, said):
+    with pytest.raises(UserError, match=said) as fault:
+        load_recipe(write(tmp_path, text))
+    assert "r.yaml" in str(fault.value)
+
+
+@pytest.mark.bad_input("path", "a recipe that is not there", "refused")
+def test_a_missing_recipe(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        load_recipe(tmp_path / "absent.yaml")
+
+
+def test_an_unset_variable_falls_back_to_null(tmp_path, monkeypatch):
+    file = write(tmp_path, "name: mine\ncorpus: {path: '${DISTILL_DATA}/x', dataset: a/b}")
+    monkeypatch.delenv("DISTILL_DATA", raising=False)
+    assert load_recipe(file).corpus.path is None
+    monkeypatch.setenv("DISTILL_DATA", "/data")
+    assert load_recipe(file).corpus.path == "/data/x"
+
+
+def test_the_resolved_recipe_reads_back_as_itself(tmp_path):
+    recipe = load_recipe(write(tmp_path, "name: mine\nstudent: {layers: [0, 5]}"))
+    again = load_recipe(write(tmp_path, dump_recipe(recipe)))
+    assert again == recipe
+
+
+@pytest.mark.parametrize("file", sorted(packaged_recipes().glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_that_comes_with_distill_is_valid(file):
+    assert load_recipe(file).name == file.stem

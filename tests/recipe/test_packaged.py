@@ -1,0 +1,99 @@
+"""The recipes that come with distill, with their real models on a small share of their data."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.fresh_process import call, distill
+from sentence_transformers import SentenceTransformer
+
+from distill.models.sentence_transformer import load_sentence_model
+from distill.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL = {
+    "corpus.limit": 120,
+    "generate.passages": 12,
+    "generate.shard_size": 8,
+    "relabel.top_k": 4,
+    "generate.filters.round_trip": "null",
+    "train.align.passages": 60,
+    "train.align.sentences": 120,
+    "evaluate.speed_texts": 16,
+}
+
+
+def run(recipe: str, folder: Path, **sets: object) -> dict:
+    options = [w for k, v in (SMALL | sets).items() for w in ("--set", f"{k}={v}")]
+    words = ["run", str(RECIPES / recipe), "--run", str(folder), "--overwrite", "stale", *options]
+    done = distill(*words)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.mark.slow
+def test_demo(tmp_path):
+    summary = run("demo.yaml", tmp_path / "demo", **{"corpus.held_out": 0.02})
+    base, student, teacher = (summary["models"][r] for r in ("base", "student", "teacher"))
+    assert base["parameters"] == student["parameters"] < teacher["parameters"]
+    assert 0.5 < base["score"] < teacher["score"]
+    assert student["score"] > 0.5
+    loaded = SentenceTransformer(str(tmp_path / "demo" / "student"))
+    assert loaded.encode(["numpy"]).shape == (1, 384)
+    assert "keeps" in (tmp_path / "demo" / "report.md").read_text()
+    assert "keeps" in (tmp_path / "demo" / "report.html").read_text()
+
+
+SYSTEMS = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
+TINY = {
+    "corpus.packages": "[numpy]",
+    "corpus.limit": 100,
+    "corpus.held_out": 0.03,
+    "train.epochs": 1,
+    "train.batch_size": 8,
+    "relabel.negative_count": 1,
+}
+BRAINSTORMED = {
+    "generate.brainstorm.groups": "[short-short, sts]",
+    "generate.brainstorm.examples": 10,
+    "generate.brainstorm.max_new_tokens": 128,
+    "evaluate.tasks": "[mine]",
+    "generate.shots": 4,
+}
+
+
+def print_vector(student: Path, query: str) -> None:
+    """Latent attention is a module of distill's: plain sentence-transformers does not know it."""
+    print(json.dumps(load_sentence_model(student).encode_query(query).tolist()))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """One run for all systems that write the same queries: each redoes the student alone."""
+    return tmp_path_factory.mktemp("systems") / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_tiny_recipe_of_a_system(system, shared, tmp_path, recipe_file):
+    """It runs through with its real models, and its student loads by itself."""
+    folder, sets = (shared, dict(TINY))
+    if system == "e5-mistral":
+        folder, sets = tmp_path / system, dict(BRAINSTORMED)
+        sets["evaluate.task_data"] = recipe_file.parent / "tasks"
+    summary = run(f"{system}-tiny.yaml", folder, **sets)
+    assert summary["models"]["student"]["score"] > 0
+    query = "how do I sort an array"
+    done = call(print_vector, folder / "student", query)
+    assert done.returncode == 0, done.stderr
+    student = load_sentence_model(folder / "student")
+    assert json.loads(done.stdout) == pytest.approx(student.encode_query(query).tolist(), abs=1e-5)
+    if system == "gecko-256":
+        assert "student@256" in summary["models"]
+    if system == "leaf":
+        assert "student queries, teacher documents" in summary["models"]
+
+
+@pytest.mark.parametrize("system", [*SYSTEMS, *(f"{name}-tiny" for name in SYSTEMS)])
+def test_the_recipe_of_a_system_is_valid(system):
+    assert load_recipe(RECIPES / f"{system}.yaml").name == system

@@ -1,0 +1,45 @@
+"""Which passes there are, and what an engine must give for each."""
+
+import pytest
+
+from distill.llm.protocol import Written
+from distill.recipe import Recipe
+from distill.relabel.rankers.open import fingerprinted, open_ranking, passes
+
+
+def recipe(**relabel) -> Recipe:
+    llm = {"engine": "http", "model": "served", "base_url": "http://localhost:1/v1"}
+    return Recipe.model_validate({"name": "r", "llm": llm, "relabel": relabel})
+
+
+class InWords:
+    """An engine that gives no log-probabilities at all."""
+
+    can_score = can_compare_verdicts = can_force_regex = has_chat = False
+
+    def generate(self, prompts, seeds, sampling):
+        return [Written(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]
+
+
+@pytest.mark.parametrize(
+    ("ranker", "expected"), [("rc", [5.0, -3.0, -5.0]), ("graded", [3.0, 0.6, 0.0])]
+)
+def test_a_grade_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected):
+    ranking = open_ranking(ranker, recipe(rankers=[ranker]), InWords)
+    [judged] = ranking.judge([("Bees dance.", ["why", "what"]), ("Ice.", ["is ice cold"])])
+    assert [score for of_it in judged for score, _ in of_it] == pytest.approx(expected)
+    assert ranking.mark["by"] == "words"
+
+
+def test_fused_takes_the_place_of_ql_and_rc():
+    rule = recipe(rankers=["rc", "ql", "graded"], fused=True)
+    assert passes(rule, rule.relabel.judges) == ["fused", "graded"]
+    assert passes(rule, ["rc"]) == ["rc"]
+
+
+def test_another_prompt_or_length_is_another_ranker():
+    known = {str(fingerprinted(name, recipe())) for name in ("ql", "rc", "graded", "listwise")}
+    assert len(known) == 4
+    assert fingerprinted("listwise", recipe()) != fingerprinted(
+        "listwise", recipe(listwise_window=4)
+    )

@@ -1,0 +1,209 @@
+"""The judgement stages: passage-major in any block gives the same, and nothing is judged twice."""
+
+import pytest
+from helpers.relabel_rows import prepare
+from helpers.tiny_models import TEXTS
+
+from distill.errors import UserError
+from distill.files.atomic import write_json
+from distill.llm.transformers.engine import TransformersEngine
+from distill.llm.usable import unusable
+from distill.recipe import Recipe
+from distill.relabel.by_passage import Blocks, Layout, by_passage
+from distill.relabel.judge_lists import make_list_judgements
+from distill.relabel.judgements import make_judgements
+from distill.store.run import Run
+from distill.store.tables import JUDGEMENTS
+
+PASSAGES = {f"p{n}": text for n, text in enumerate(TEXTS)}
+ASKED = [
+    ("why do bees dance", "p3"),
+    ("what moves the sea", "p6"),
+    ("what are wires made of", "p1"),
+    ("which animal looks behind itself", "p8"),
+    ("when is the library open", "p4"),
+]
+FOUND = [["p3", "p6", "p1"], ["p6", "p3"], ["p1", "p3", "-p4"], ["p8", "p3"], ["p4", "p6"]]
+
+
+@pytest.fixture(scope="module")
+def engine(llm_folder) -> TransformersEngine:
+    return TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
+
+
+def recipe(llm_folder, **relabel) -> Recipe:
+    rule = {"rankers": ["ql", "rc"], "shard_size": 2, **relabel}
+    llm = {"model": str(llm_folder), "dtype": "float32", "device": "cpu"}
+    return Recipe.model_validate({"name": "r", "llm": llm, "relabel": rule})
+
+
+def scores(stage):
+    return {
+        (r["ranker"], r["query_id"], r["passage_id"]): r["score"] for r in stage.rows(JUDGEMENTS)
+    }
+
+
+def judge(folder, settings, engine, name="ql", found=FOUND, asked=ASKED):
+    with Run(folder, "stale") as run:
+        passages, queries, candidates = prepare(
+            run, PASSAGES, asked[: len(found)], found, settings.relabel.shard_size
+        )
+        judged = folder / "judgements.sqlite"
+        make = make_list_judgements if name == "listwise" else make_judgements
+        names = () if name == "listwise" else (name,)
+        return make(run, settings, *names, passages, queries, candidates, lambda: engine, judged)
+
+
+@pytest.mark.parametrize("name", ["ql", "rc", "graded", "fused"])
+def test_every_candidate_is_judged_the_same_in_any_block(tmp_path, llm_folder, engine, name):
+    one_block = judge(tmp_path / "a", recipe(llm_folder, block=100, shard_size=2), engine, name)
+    small = judge(tmp_path / "b", recipe(llm_folder, block=2, shard_size=2), engine, name)
+    rankers = {"fused": ["ql", "rc"]}.get(name, [name])
+    expected = {
+        (ranker, f"q{n}", id_.lstrip("-"))
+        for ranker in rankers
+        for n, ids in enumerate(FOUND)
+        for id_ in ids
+    }
+    assert scores(one_block).keys() == scores(small).keys() == expected
+    assert scores(small) == pytest.approx(scores(one_block), abs=1e-3)
+
+
+def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
+    with Run(tmp_path) as run:
+        passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
+        layout = Layout(candidates, queries_a_block=4, queries_a_shard=2)
+        pieces = layout.pieces(100)
+        assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]
+        block, pairs = Blocks(layout, queries, passages).pairs_of(pieces[0])
+        assert by_passage(pairs) == [
+            ("p1", ["q0", "q2"]),
+            ("p3", ["q0", "q1", "q2", "q3"]),
+            ("p4", ["q2"]),
+            ("p6", ["q0", "q1"]),
+            ("p8", ["q3"]),
+        ]
+        assert block.queries["q3"] == ASKED[3][0]
+        assert block.passages["p8"] == PASSAGES["p8"]
+        assert [layout.block_of(shard) for shard in range(3)] == [0, 0, 1]
+
+
+class Unasked:
+    """An engine that must not be asked any more."""
+
+    can_score = can_compare_verdicts = True
+    can_force_regex = has_chat = False
+
+    def __init__(self):
+        self.tokens = {"prompt": 0}
+
+    def score(self, requests):
+        raise AssertionError("judged again")
+
+    generate = score
+
+
+@pytest.mark.parametrize("name", ["ql", "rc", "graded", "listwise"])
+def test_what_was_judged_is_never_judged_again(tmp_path, llm_folder, engine, name):
+    before = judge(tmp_path, recipe(llm_folder, shard_size=2), engine, name)
+    whole = scores(before)
+    again = judge(tmp_path, recipe(llm_folder, shard_size=5, block=9), Unasked(), name)
+    assert scores(again) == whole
+
+
+def test_more_candidates_cost_only_the_new_ones(tmp_path, llm_folder, engine):
+    fewer = [ids[:2] for ids in FOUND]
+    first = judge(tmp_path, recipe(llm_folder), engine, found=fewer)
+    more = judge(tmp_path, recipe(llm_folder), engine, found=[[*ids, "p9"] for ids in fewer])
+    counts = more.manifest["counts"]
+    assert counts["pairs"] == 15
+    assert counts["judged before"] == 10
+    assert scores(more).items() >= scores(first).items()
+
+
+def test_what_fused_judged_is_not_taken_for_what_two_prompts_judge(tmp_path, llm_folder, engine):
+    settings = recipe(llm_folder, fused=True)
+    judge(tmp_path, settings, engine, "fused")
+    alone = judge(tmp_path, settings, engine, "rc")
+    assert alone.manifest["counts"]["judged before"] == 0
+
+
+@pytest.mark.bad_input(
+    "engines", "likelihood of an engine without any", "refused before the first row"
+)
+def test_likelihood_of_an_engine_without_any_is_refused_before_the_first_row(tmp_path, llm_folder):
+    class Mute(Unasked):
+        can_score = can_compare_verdicts = False
+
+    with pytest.raises(UserError, match=r"'ql' needs.*(.|\n)*listwise"):
+        judge(tmp_path, recipe(llm_folder), Mute())
+
+
+class Unsure:
+    """An engine that has no usable score for some queries."""
+
+    def __init__(self, engine, spoiled):
+        self.engine, self.spoiled = engine, spoiled
+        self.tokens, self.can_score, self.can_compare_verdicts = engine.tokens, True, True
+
+    def score(self, requests):
+        return [
+            [
+                unusable("a log-probability is NaN", len(request.endings))
+                if self.spoiled(request.prefix, text)
+                else score
+                for text, score in zip(request.continuations, of_request, strict=True)
+            ]
+            for request, of_request in zip(requests, self.engine.score(requests), strict=True)
+        ]
+
+
+@pytest.mark.parametrize("name", ["ql", "fused"])
+def test_a_pair_without_a_usable_score_is_left_out_and_the_job_goes_on(
+    tmp_path, llm_folder, engine, name
+):
+    whole = judge(tmp_path / "whole", recipe(llm_folder), engine, name)
+    unsure = Unsure(engine, lambda prefix, text: TEXTS[3] in prefix and "moves the sea" in text)
+    stage = judge(tmp_path / "part", recipe(llm_folder), unsure, name)
+    rest = {key: score for key, score in scores(whole).items() if key[1:] != ("q1", "p3")}
+    assert scores(stage) == pytest.approx(rest, abs=1e-3)
+    rankers = {"fused": ["ql", "rc"]}.get(name, [name])
+    assert stage.manifest["counts"]["without a usable score"] == len(rankers)
+    again = judge(tmp_path / "part", recipe(llm_folder, block=1), engine, name)
+    assert scores(again) == pytest.approx(scores(whole), abs=1e-3)
+
+
+def test_a_model_without_any_usable_score_ends_the_job(tmp_path, llm_folder, engine):
+    unsure = Unsure(engine, lambda prefix, text: True)
+    with pytest.raises(UserError, match="no usable score"):
+        judge(tmp_path, recipe(llm_folder, shard_size=100), unsure)
+
+
+def test_bytes_depend_neither_on_the_order_of_shards_nor_on_kills(tmp_path, llm_folder, engine):
+    """A cache that holds half the pairs; then shards whose neighbours' judgements are there too, as
+    after a kill, or where another worker was faster."""
+
+    def bytes_of(stage) -> dict[str, bytes]:
+        files = sorted(stage.folder.glob("part-*.parquet"))
+        return {path.name: path.read_bytes() for path in files}
+
+    settings = recipe(llm_folder, shard_size=3, block=4)
+    # q5 asks what q0 asks, of the same passage: the same judgement in two shards
+    asked, found = [*ASKED, ASKED[0]], [*FOUND, ["p3", "p8"]]
+
+    def relabelled(folder, missing=()):
+        judge(folder, settings, engine, found=[ids[:1] for ids in FOUND])
+        stage = judge(folder, settings, engine, found=found, asked=asked)
+        for number in missing:
+            (stage.folder / f"part-{number:05d}.parquet").unlink()
+        if missing:
+            write_json(stage.book / "manifest.json", stage.manifest | {"complete": False})
+            stage = judge(folder, settings, engine, found=found, asked=asked)
+        return stage
+
+    undisturbed = relabelled(tmp_path / "undisturbed")
+    assert 0 < undisturbed.manifest["counts"]["judged before"] < len(bytes_of(undisturbed)) * 3
+    for missing in ([0], [1, 3], [2, 0], range(len(bytes_of(undisturbed)))):
+        again = relabelled(tmp_path / f"{list(missing)}", missing)
+        assert bytes_of(again) == bytes_of(undisturbed)
+        assert again.manifest["counts"] == undisturbed.manifest["counts"]

@@ -1,0 +1,219 @@
+"""The verdict in a sentence and in tables."""
+
+import copy
+
+import pytest
+from rich.console import Console
+
+from distill.errors import UserError
+from distill.evaluate.score import TaskScore
+from distill.evaluate.statistics.significance import differences
+from distill.evaluate.summary import mean_by_category, read_summary
+from distill.report.score_tables import render
+from distill.report.verdict import sentence
+from distill.store.run import write_json
+
+ITEMS = 30
+
+
+def model(scores, tasks, **other):
+    return {
+        "model": "some/model",
+        "revision": "abc",
+        "licence": "mit",
+        "parameters": 22_700_000,
+        "bytes": 91_000_000,
+        "dimensions": 384,
+        "texts_per_second": 120.5,
+        "latency_ms": 8.25,
+        "index_bytes_per_million": 1_536_000_000,
+        "score": sum(scores.values()) / len(scores),
+        "by_category": mean_by_category(tasks, scores),
+        "tasks": scores,
+        "variant_of": None,
+        "published": False,
+        "mteb": "2.26.0",
+    } | other
+
+
+def scored(task, score, bare=False):
+    # Values of items around the score, so that their mean is it.
+    spread = [score + 0.1 * (-1) ** i for i in range(ITEMS)]
+    items = {} if bare else {f"test/default/q{i}": value for i, value in enumerate(spread)}
+    return TaskScore(task, "Retrieval", "ndcg_at_10", score, items)
+
+
+def summary_of(scores, bare=()):
+    """`scores`: by role, a score a task."""
+    names = list(next(iter(scores.values())))
+    tasks = {
+        name: {
+            "category": "STS" if name in bare else "Retrieval",
+            "metric": "cosine_spearman" if name in bare else "ndcg_at_10",
+            "revision": "1",
+            "items": None if name in bare else ITEMS,
+        }
+        for name in names
+    }
+    of = {
+        role: [scored(name, s, name in bare) for name, s in by_task.items()]
+        for role, by_task in scores.items()
+    }
+    teacher = scores.get("teacher")
+    means = {role: sum(by_task.values()) / len(by_task) for role, by_task in scores.items()}
+    return {
+        "schema": 2,
+        "mteb": "2.26.0",
+        "tasks": tasks,
+        "models": {role: model(by_task, tasks) for role, by_task in scores.items()},
+        "kept": means["student"] / means["teacher"] if teacher else None,
+        "differences": {
+            f"student - {role}": differences(of["student"], of[role])
+            for role in scores
+            if role != "student"
+        },
+    }
+
+
+def screen(summary, width=100):
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(render(summary))
+    return capture.get()
+
+
+@pytest.fixture
+def plain():
+    return summary_of(
+        {
+            "base": {"SciFact": 0.5, "mine": 0.3},
+            "base-2": {"SciFact": 0.4, "mine": 0.3},
+            "student": {"SciFact": 0.6, "mine": 0.4},
+            "teacher": {"SciFact": 0.7, "mine": 0.5},
+        }
+    )
+
+
+def test_the_sentence_tells_share_interval_chance_and_ratios(plain):
+    plain["models"]["teacher"] |= {"parameters": 45_400_000, "texts_per_second": 60.25}
+    assert sentence(plain) == (
+        "The student keeps 83.3% of its teacher's mean nDCG@10 (0.5000 of 0.6000; difference "
+        "-0.1000, 95 % interval -0.1000 to -0.1000 over 60 queries, p < 0.001), with 0.50 times "
+        "the parameters, 1.00 times the size on disk and 2.00 times the speed. It is better than "
+        "the base model (0.4000; difference +0.1000, 95 % interval +0.1000 to +0.1000 over 60 "
+        "queries, p < 0.001). It is better than the base model 2 (0.3500; difference +0.1500, "
+        "95 % interval +0.1500 to +0.1500 over 60 queries, p < 0.001)."
+    )
+
+
+def test_a_student_no_better_than_its_base_is_said_first():
+    summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.5}, "teacher": {"a": 0.6}})
+    text = sentence(summary)
+    assert text.startswith("The student is NO better than the base model")
+    assert "p = 1.000, which may be chance" in text
+
+
+def test_without_a_teacher_the_score_is_told():
+    summary = summary_of({"base": {"a": 0.3}, "student": {"a": 0.5}})
+    assert sentence(summary).startswith("The student reaches nDCG@10 0.5000. It is better")
+    assert "teacher" not in sentence(summary)
+
+
+def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained():
+    scores = {
+        "student": {"a": 0.5, "STSBenchmark": 0.8},
+        "teacher": {"a": 0.6, "STSBenchmark": 0.9},
+    }
+    summary = summary_of(scores, bare=["STSBenchmark"])
+    text = sentence(summary)
+    assert "its teacher's mean over tasks (0.6500 of 0.7500; difference -0.1000" in text
+    assert "no interval: no values of single items on STSBenchmark" in text
+    shown = screen(summary)
+    assert "mean (task type)" in shown
+    assert "mean (task)" in shown
+    assert "Spearman" in shown
+    assert "hence no interval there or of a mean over them: STSBenchmark." in shown
+
+
+def test_what_a_server_keeps_to_itself_is_left_out(plain):
+    unknown = dict.fromkeys(("parameters", "bytes", "texts_per_second", "latency_ms"))
+    plain["models"]["teacher"] |= unknown
+    assert "times the" not in sentence(plain)
+    rows = [line for line in screen(plain).splitlines() if line.strip().startswith("teacher")]
+    assert [row.split().count("-") for row in rows] == [0, 4]
+
+
+def test_tables_have_a_row_a_model_and_a_row_a_task(plain):
+    text = screen(plain)
+    lines = [line.strip() for line in text.splitlines()]
+    starts = [line.split("  ")[0] for line in lines if line]
+    assert starts[starts.index("base model") :][:4] == [
+        "base model",
+        "base model 2",
+        "student",
+        "teacher",
+    ]
+    of_scores = lines[lines.index("Scores") :]
+    scifact = next(line for line in of_scores if line.startswith("SciFact"))
+    assert scifact.split() == ["SciFact", "nDCG@10", "0.5000", "0.4000", "0.6000", "0.7000"]
+    of_teacher = lines[lines.index("Student - teacher") :]
+    (scifact,) = [line for line in of_teacher if line.startswith("SciFact")]
+    assert scifact.split()[1] == "-0.1000"
+    assert scifact.split()[-1] == "0/0/30"
+    for header in ("of the teacher", "on disk", "texts/s", "index of 1M", "95 % interval"):
+        assert header in text
+
+
+def test_the_screen_is_no_wider_than_a_hundred_columns():
+    names = [f"AVeryLongNameOfATaskClassification.v{i}" for i in range(3)]
+    scores = dict.fromkeys(names, 0.5)
+    summary = summary_of({"base": scores, "student": scores, "teacher": scores})
+    name = "some-owner/an-embedding-model-with-a-long-name-v2 [bold]x"
+    summary["models"][name] = model(scores, summary["tasks"], published=True)
+    summary["differences"][f"student - {name}"] = summary["differences"]["student - teacher"]
+    for role in ("student@128", "student queries, teacher documents"):
+        summary["models"][role] = model(scores, summary["tasks"], variant_of="student")
+        summary["differences"][f"{role} - student"] = summary["differences"]["student - teacher"]
+    text = screen(summary, width=250)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+    joined = "".join(text.split())
+    assert "[bold]" in joined, "a model's name is no markup"
+    assert "notmeasuredherebymteb2.26.0:some-owner" in joined
+    assert "Variants - student" in text
+    assert "+0.0000 [+0.0000, +0.0000]" in text, "numbers are not cut"
+
+
+def test_on_a_screen_of_eighty_columns_no_number_is_cut(plain):
+    rows = [line.split() for line in screen(plain, width=80).splitlines()]
+    assert ["teacher", "22.7M", "91.0", "MB", "384", "120.5", "8.2", "1.5", "GB"] in rows
+    told = "-0.1000 [-0.1000, -0.1000] < 0.001 0/0/30"
+    assert ["SciFact", *told.split()] in rows
+
+
+@pytest.mark.bad_input(
+    "damage", "a summary of an earlier version", "refused, with the command that makes it anew"
+)
+def test_a_summary_of_an_earlier_distill_is_refused(plain, tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, plain)
+    assert read_summary(path) == plain
+    old = copy.deepcopy(plain)
+    del old["schema"]
+    write_json(path, old)
+    with pytest.raises(UserError, match="another version of distill"):
+        read_summary(path)
+
+
+@pytest.mark.parametrize(
+    ("categories", "items"),
+    [
+        (["Retrieval", "Reranking"], "60 queries,"),
+        (["STS", "PairClassification"], "60 pairs of texts,"),
+        (["Retrieval", "STS"], "60 queries and texts,"),
+    ],
+)
+def test_items_are_called_what_they_are(categories, items):
+    summary = summary_of({"student": {"a": 0.5, "b": 0.4}, "teacher": {"a": 0.6, "b": 0.5}})
+    for task, category in zip(summary["tasks"].values(), categories, strict=True):
+        task["category"] = category
+    assert items in sentence(summary)

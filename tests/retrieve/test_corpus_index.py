@@ -1,0 +1,121 @@
+"""The corpus' vectors are computed once a run, whoever asks first; and a retriever's identity is
+what changes its results."""
+
+import numpy as np
+import pytest
+from helpers.query_rows import passage, prepare, recipe
+from helpers.tiny_models import TEXTS
+
+from distill.embed import vector_store as store
+from distill.embed.vector_store import embed
+from distill.errors import UserError
+from distill.models.reference import revision
+from distill.recipe import Retriever
+from distill.retrieve.corpus_index import corpus_vectors, dense_index, identity, open_encoder
+from distill.store.run import Run
+from distill.store.tables import passage_text
+
+ROWS = [passage(f"p{n}", text, title=f"Title {n}") for n, text in enumerate(TEXTS)]
+
+
+@pytest.fixture
+def encoder(encoder_folder, monkeypatch):
+    monkeypatch.setattr(store, "CHUNK", 5)
+    return open_encoder(recipe(retriever={"model": str(encoder_folder), "device": "cpu"}).retriever)
+
+
+def test_they_are_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
+    with Run(tmp_path / "run") as run:
+        passages, _ = prepare(run, [ROWS[:3], ROWS[3:4], ROWS[4:]], [])
+        found = corpus_vectors(run, encoder, passages)
+        monkeypatch.setattr(
+            encoder, "encode_written", None
+        )  # all that follows comes from the store
+        ids, texts = [r["passage_id"] for r in ROWS], [passage_text(r) for r in ROWS]
+        again = embed(run.folder / "vectors", encoder, "document", ids, texts, "embed passages")
+    assert found.ids == again.ids == ids
+    assert np.array_equal(found.vectors, again.vectors)
+    assert len(list((tmp_path / "run" / "vectors").iterdir())) == 1
+
+
+@pytest.mark.bad_input(
+    "shape of a recipe",
+    "an index that FAISS does not know",
+    "refused before the corpus is embedded",
+)
+def test_an_index_that_cannot_be_made_is_refused_before_the_corpus_is_embedded(tmp_path, encoder):
+    pytest.importorskip("faiss")
+    settings = recipe(retriever={"model": "m", "index": "IVF999,Flat"}).retriever
+    with Run(tmp_path / "run") as run:
+        passages, _ = prepare(run, [ROWS], [])
+        with pytest.raises(UserError, match="999 lists for 12 vectors"):
+            dense_index(run, settings, encoder, passages)
+        assert not (run.folder / "vectors").exists()
+
+
+@pytest.fixture
+def known(encoder_folder):
+    """The identity of a retriever with these settings."""
+
+    def of(**settings):
+        return identity(recipe(retriever={"model": str(encoder_folder), **settings}).retriever)
+
+    return of
+
+
+def test_the_identity_of_a_plain_retriever_is_plain(known, encoder_folder):
+    assert known() == {
+        "model": "a local model",
+        "revision": revision(str(encoder_folder)),
+        "query_template": "{query}",
+        "max_tokens": 256,
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"device": "cpu"},
+        {"batch_tokens": 64},
+        {"index": "faiss-flat"},
+        {"index": "faiss-flat", "index_device": "gpu", "index_gpus": "shards", "index_rows": 9},
+        {"index_rows": 9, "effort": 3, "fusion_k": 1},
+        {"bidirectional": True},
+        {"dtype": "auto", "device": "cpu"},
+        {"concurrency": 1, "timeout": 1, "retries": 0, "api_key_variable": "A"},
+    ],
+)
+def test_what_changes_no_result_is_not_in_it(known, settings):
+    assert known(**settings) == known()
+
+
+def test_what_changes_results_is(known):
+    approximate = {"index": "IVF4,Flat"}
+    changes = [
+        {},
+        {"max_tokens": 9},
+        {"query_template": "{task} {query}"},
+        {"dtype": "bfloat16"},
+        {"vectors": "float16"},
+        {"sources": ["bm25"]},
+        {"sources": ["dense", "bm25"]},
+        {"sources": ["bm25", "dense"]},
+        {"sources": ["dense", "bm25"], "fusion_k": 1},
+        approximate,
+        approximate | {"effort": 2},
+        approximate | {"index_rows": 9},
+        {"index": "HNSW8"},
+        {"base_url": "http://localhost/v1"},
+    ]
+    found = [str(known(**settings)) for settings in changes]
+    assert len(set(found)) == len(changes)
+
+
+def test_what_other_terms_found_is_not_taken_for_what_these_find(monkeypatch, encoder_folder):
+    settings = {"model": str(encoder_folder), "device": "cpu"}
+    fused = Retriever.model_validate(settings | {"sources": ["dense", "bm25"]})
+    dense = Retriever.model_validate(settings)
+    before = [identity(fused), identity(dense)]
+    monkeypatch.setattr("distill.retrieve.corpus_index.TERMS_RULE", 99)
+    assert identity(fused) != before[0]
+    assert identity(dense) == before[1]

@@ -1,0 +1,58 @@
+"""Every exact index gives the same rows in the same order, ties included, whatever its blocks,
+parts and precision."""
+
+import numpy as np
+import pytest
+from helpers.encoders import brute_force, store_of, unit, with_ties
+
+from distill.recipe import Retriever
+from distill.retrieve import exact as search
+from distill.retrieve.exact import ExactIndex
+from distill.retrieve.faiss_index import FaissFlatGpuIndex
+from distill.retrieve.index import make_index
+
+pytest.importorskip("faiss")
+
+
+def found(tmp_path, vectors, queries, k, **settings):
+    return make_index(Retriever(**settings), store_of(tmp_path, vectors)).search(queries, k)
+
+
+@pytest.mark.parametrize("vectors", [unit(500, 24, 3), with_ties(400), unit(7, 24, 4)])
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("rows", [None, 3, 64])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_exact_kinds_are_equal_ties_included(tmp_path, vectors, k, rows, precision):
+    vectors = vectors.astype(precision)
+    queries = np.concatenate([unit(30, 24, 5), vectors[:10].astype(np.float32)])
+    scores, exact = found(tmp_path, vectors, queries, k, index_rows=rows)
+    faiss_scores, faiss = found(tmp_path, vectors, queries, k, index="faiss-flat", index_rows=rows)
+    assert np.array_equal(exact, brute_force(queries, vectors, k))
+    assert np.array_equal(faiss, exact)
+    assert np.array_equal(faiss_scores, scores)
+
+
+@pytest.mark.parametrize("rows", [None, 37])
+def test_the_search_that_gpus_do_is_equal_too(tmp_path, rows):
+    """All but the copy onto a GPU, which needs one."""
+    vectors, queries = with_ties(400), unit(30, 24, 5)
+    index = FaissFlatGpuIndex(vectors, tmp_path, Retriever(index="faiss-flat", index_rows=rows))
+    found, exact = index.search(queries, 9), ExactIndex(vectors).search(queries, 9)
+    assert np.array_equal(found[1], exact[1])
+    assert np.array_equal(found[0], exact[0])
+
+
+def test_block_sizes_do_not_change_the_result(monkeypatch):
+    vectors, queries = with_ties(300), unit(25, 24, 6)
+    whole = ExactIndex(vectors).search(queries, 10)
+    monkeypatch.setattr(search, "_PASSAGES_AT_ONCE", 7)
+    monkeypatch.setattr(search, "_QUERIES_AT_ONCE", 4)
+    blocks = ExactIndex(vectors).search(queries, 10)
+    assert np.array_equal(whole[0], blocks[0])
+    assert np.array_equal(whole[1], blocks[1])
+
+
+def test_more_asked_than_there_are():
+    vectors = unit(3, 8, 1)
+    scores, rows = ExactIndex(vectors).search(vectors, 20)
+    assert rows.shape == scores.shape == (3, 3)

@@ -1,0 +1,49 @@
+"""Devices that a machine has not."""
+
+import pytest
+import torch
+
+from distill.cli.jobs import check_devices
+from distill.errors import UserError
+from distill.recipe import load_recipe
+from distill.runtime.devices import check_device
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param(name, marks=pytest.mark.bad_input("device", f"`{name}` {where}", "refused"))
+        for name, where in [
+            ("toaster", ""),
+            ("cuda", "without CUDA"),
+            ("cuda:7", "where there are fewer"),
+            ("mps", "elsewhere than on a Mac"),
+            ("cpu:3", ""),
+            ("cuda:x", ""),
+        ]
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda:7")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match="is not on this machine") as fault:
+        check_device(device, "llm.device")
+    assert fault.value.where == f"llm.device {device}"
+    assert "cpu" in fault.value.remedy
+
+
+def test_devices_that_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in (None, "cpu", "cuda", "cuda:0", "cuda:1"):
+        check_device(device, "llm.device")
+
+
+def test_a_recipes_devices_are_looked_at_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for key in ("llm", "retriever", "train"):
+        with pytest.raises(UserError, match=f"{key}.device cuda: is not on this machine"):
+            check_devices(load_recipe(None, ["name=x", f"{key}.device=cuda"]))
+    served = ["llm.engine=http", "llm.base_url=http://localhost:1/v1", "llm.device=cuda"]
+    check_devices(load_recipe(None, ["name=x", *served]))

@@ -1,0 +1,437 @@
+"""A run's folder: fingerprints, resume, refusal, the lock."""
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from distill.errors import UserError
+from distill.models.local_name import name_model
+from distill.store.run import Run, Shard, read_json
+from distill.store.tables import DROPPED, read_rows
+
+ITEMS = ["one", "two", "three"]
+
+
+def shard_of(item: str) -> Shard:
+    shard = Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+    shard.counts["kept"] += 1
+    return shard
+
+
+def fill(folder: Path, settings: dict, overwrite="never", work=shard_of):
+    with Run(folder, overwrite) as run:
+        stage = run.stage("words", settings)
+        stage.map_shards(DROPPED, ITEMS, work)
+        stage.finish()
+        return stage
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
+
+
+def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(tmp_path):
+    done = []
+
+    def stops(item: str) -> Shard:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(item)
+        return shard_of(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "cut", {}, work=stops)
+    fill(tmp_path / "cut", {}, work=lambda item: (done.append(item), shard_of(item))[1])
+    whole = fill(tmp_path / "whole", {})
+    assert done == ITEMS
+    assert content(tmp_path / "cut" / "words") == content(whole.folder)
+    assert read_json(tmp_path / "cut/words/.stage/manifest.json")["counts"] == {"kept": 3}
+
+
+def narrow_names(folder: Path) -> None:
+    """Rename a stage's shards as if names had one digit: beyond nine they do not sort as text."""
+    for path in [*folder.glob("*.parquet"), *folder.glob(".stage/*part-*")]:
+        before, _, number = path.stem.rpartition("-")
+        path.rename(path.with_name(f"{before}-{int(number)}{path.suffix}"))
+
+
+def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
+    items, done = [f"word {n}" for n in range(25)], []
+
+    def work(item: str) -> Shard:
+        done.append(item)
+        return shard_of(item)
+
+    for _ in range(2):
+        with Run(tmp_path) as run:
+            stage = run.stage("words", {})
+            stage.map_shards(DROPPED, items, work)
+            stage.finish()
+        narrow_names(stage.folder)
+        (stage.folder / "part-11.parquet").unlink()
+    assert done == [*items, items[11]]
+    with Run(tmp_path) as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, items, work)
+        stage.finish()
+    assert [row["item_id"] for row in stage.rows(DROPPED)] == items
+    assert stage.manifest["rows"] == 25
+
+
+def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("distill.store.run._MANY_SHARDS", 2)
+    with Run(tmp_path) as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, ITEMS, shard_of, key="generate.shard_size")
+    assert [r.getMessage() for r in caplog.records if "generate.shard_size" in r.getMessage()]
+
+
+def test_shards_done_together_are_those_done_one_by_one(tmp_path):
+    calls = []
+
+    def work(some: Sequence[str]) -> list[Shard]:
+        calls.append([*some])
+        return [shard_of(item) for item in some]
+
+    with Run(tmp_path / "together") as run:
+        stage = run.stage("words", {})
+        stage.map_together(DROPPED, ITEMS, work, together=2)
+        (stage.folder / "part-00001.parquet").unlink()
+        stage.map_together(DROPPED, ITEMS, work, together=2)
+        stage.finish()
+    assert calls == [["one", "two"], ["three"], ["two"]]
+    whole = fill(tmp_path / "whole", {})
+    assert content(stage.folder) == content(whole.folder)
+    assert stage.manifest["counts"] == whole.manifest["counts"]
+
+
+def test_the_manifest_tells_settings_versions_rows_and_seconds(tmp_path):
+    manifest = fill(tmp_path, {"size": 3}).manifest
+    assert manifest["settings"] == {"size": 3}
+    assert manifest["rows"] == 3
+    assert manifest["complete"]
+    assert manifest["seconds"] >= 0
+    assert {"python", "torch", "distill"} <= manifest["versions"].keys()
+
+
+@pytest.mark.bad_input(
+    "run", "other settings than the run was made with", "refused, the keys named"
+)
+def test_other_settings_are_refused_and_named(tmp_path):
+    before = fill(tmp_path, {"size": 3, "seed": 1})
+    kept = content(before.folder)
+    with pytest.raises(UserError, match=r"changed: size(.|\n)*--overwrite stale"):
+        fill(tmp_path, {"size": 4, "seed": 1})
+    assert content(before.folder) == kept
+
+
+def test_what_is_overwritten_is_kept_and_comes_back(tmp_path):
+    calls = []
+
+    def counted(item: str) -> Shard:
+        calls.append(item)
+        return shard_of(item)
+
+    fill(tmp_path, {"size": 3}, work=counted)
+    fill(tmp_path, {"size": 4}, "stale", work=counted)
+    assert len(calls) == 6
+    back = fill(tmp_path, {"size": 3}, "stale", work=counted)
+    assert len(calls) == 6
+    assert back.manifest["settings"] == {"size": 3}
+
+
+def test_always_redoes_what_is_there(tmp_path):
+    calls = []
+    for _ in range(2):
+        fill(tmp_path, {}, "always", work=lambda item: (calls.append(item), shard_of(item))[1])
+    assert len(calls) == 6
+
+
+@pytest.mark.bad_input("run", "a folder that is no stage in the way", "refused, not written over")
+def test_a_folder_that_is_no_stage_is_not_written_over(tmp_path):
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "mine.txt").write_text("keep me")
+    with pytest.raises(UserError, match="fingerprint"):
+        fill(tmp_path, {})
+    assert (tmp_path / "words" / "mine.txt").read_text() == "keep me"
+
+
+def _hold(folder: Path, held, release) -> None:
+    with Run(folder):
+        held.set()
+        release.wait(30)
+
+
+@pytest.mark.bad_input("run", "a second process in the same run", "refused")
+def test_a_second_writer_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, held, release))
+    process.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(UserError, match="another process"), Run(tmp_path):
+            pass
+    finally:
+        release.set()
+        process.join()
+    with Run(tmp_path):
+        pass
+
+
+def test_a_table_opens_with_datasets_and_nothing_of_ours(tmp_path):
+    import datasets
+
+    stage = fill(tmp_path, {})
+    opened = datasets.load_dataset(
+        "parquet", data_dir=str(stage.folder), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert opened.to_list() == list(read_rows(DROPPED, stage.folder))
+
+
+CHILD = """
+import signal, sys, time
+from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in background
+from distill import cli
+from distill.store.run import Run, Shard
+from distill.store.tables import DROPPED
+
+folder = Path(sys.argv.pop(1))
+
+def work(item):
+    (folder / f"began-{item}").touch()
+    while not (folder / f"end-{item}").exists():
+        time.sleep(0.01)
+    return Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+
+@cli.cli.command()
+def words():
+    with Run(folder / "run") as run:
+        stage = run.stage("words", {})
+        stage.map_shards(DROPPED, ["one", "two", "three"], work)
+        stage.finish()
+
+cli.main()
+"""
+
+
+class Child:
+    """The command line in a process of its own, on three shards that end when they are told to."""
+
+    def __init__(self, folder: Path, script: str = CHILD) -> None:
+        self.folder = folder
+        self.script = script
+        self.shards = folder / "run" / "words"
+        folder.mkdir(exist_ok=True)
+
+    def __enter__(self) -> "Child":
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.script, str(self.folder), "words"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def wait_for_beginning(self, item: str) -> None:
+        deadline = time.monotonic() + 120
+        while not (self.folder / f"began-{item}").exists():
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def end(self, *items: str) -> None:
+        for item in items:
+            (self.folder / f"end-{item}").touch()
+
+    def signal_and_see(self, number: int) -> None:
+        self.process.send_signal(number)
+        line = self.process.stderr.readline()
+        while "finishing the rows in flight" not in line:
+            assert line
+            line = self.process.stderr.readline()
+
+    def ending(self) -> tuple[int, str]:
+        said = self.process.communicate(timeout=120)[1]
+        return self.process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_shard_in_flight_is_finished_and_the_next_run_goes_on(tmp_path, number):
+    with Child(tmp_path / "cut") as cut:
+        cut.end("one")
+        cut.wait_for_beginning("two")
+        cut.signal_and_see(number)
+        cut.end("two")
+        code, said = cut.ending()
+        assert code == 130
+        assert "the same command continues" in said
+        assert "Traceback" not in said
+        assert list(content(cut.shards)) == ["part-00000.parquet", "part-00001.parquet"]
+        assert not (cut.folder / "began-three").exists()
+    with Child(tmp_path / "cut") as again:
+        again.end("three")
+        assert again.ending()[0] == 0
+    with Child(tmp_path / "whole") as whole:
+        whole.end(*ITEMS)
+        assert whole.ending()[0] == 0
+    assert content(again.shards) == content(whole.shards)
+    assert len(content(whole.shards)) == 3
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    with Child(tmp_path / "cut") as cut:
+        cut.end("one")
+        cut.wait_for_beginning("two")
+        cut.signal_and_see(signal.SIGINT)
+        cut.process.send_signal(signal.SIGINT)
+        code, said = cut.ending()
+        assert code == 130
+        assert "Traceback" not in said
+        assert list(content(cut.shards)) == ["part-00000.parquet"]
+
+
+def test_signal_handlers_come_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def breaks(item: str) -> Shard:
+        raise UserError(item, "breaks", "mend it")
+
+    with pytest.raises(UserError):
+        fill(tmp_path / "broken", {}, work=breaks)
+    fill(tmp_path / "whole", {})
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_stage_may_run_outside_the_main_thread(tmp_path):
+    thread = threading.Thread(target=fill, args=(tmp_path, {}))
+    thread.start()
+    thread.join()
+    assert len(content(tmp_path / "words")) == 3
+
+
+class Heavy:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Made(Sequence):
+    """Items that exist from when they are asked for until nobody holds them."""
+
+    def __init__(self) -> None:
+        self.alive: weakref.WeakSet[Heavy] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, number: int) -> Heavy:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        item = Heavy(str(number))
+        self.alive.add(item)
+        return item
+
+
+def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
+    items, most = Made(), 0
+
+    def work(item: Heavy) -> Shard:
+        nonlocal most
+        most = max(most, len(items.alive))
+        return shard_of(item.name)
+
+    with Run(tmp_path) as run:
+        run.stage("words", {}).map_shards(DROPPED, items, work)
+    assert most <= 2
+
+
+def test_a_local_model_is_known_by_its_content_and_runs_of_before_by_its_path(tmp_path):
+    def settings(path: str) -> dict:
+        return {"model": name_model(path), "revision": "abc", "also": [{"m": name_model(path)}]}
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    first = fill(tmp_path / "run", settings(str(tmp_path / "model")))
+    moved = fill(tmp_path / "run", settings(str(tmp_path / "elsewhere")))
+    assert moved.fingerprint == first.fingerprint
+    path = str(tmp_path / "model")
+    before = fill(tmp_path / "old", {"model": path, "revision": "abc", "also": [{"m": path}]})
+    assert fill(tmp_path / "old", settings(path)).fingerprint == before.fingerprint
+    assert name_model("owner/model") == "owner/model"
+
+
+@pytest.mark.bad_input("paths", "a file where a run's folder is expected", "named, exit code 2")
+def test_a_file_in_the_place_of_a_run_is_named(tmp_path):
+    (tmp_path / "run").write_text("notes")
+    with pytest.raises(UserError, match=r"in the way|a folder is expected"), Run(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.bad_input("paths", "a run's name of 300 letters", "named, exit code 2")
+def test_a_name_too_long_for_the_disk_is_named(tmp_path):
+    with pytest.raises(UserError, match="longer than the disk allows"), Run(tmp_path / ("r" * 300)):
+        pass
+
+
+@pytest.mark.bad_input("kills", "SIGTERM while a shard takes long", "exits within ten seconds")
+def test_sigterm_does_not_wait_long_for_work_in_flight(tmp_path):
+    with Child(tmp_path / "cut") as cut:
+        cut.wait_for_beginning("one")
+        begun = time.monotonic()
+        cut.signal_and_see(signal.SIGTERM)
+        code, said = cut.ending()
+        assert time.monotonic() - begun < 10.5
+        assert code == 143
+        assert "same command continues" in said
+        assert not content(cut.shards)
+    with Child(tmp_path / "cut") as again:
+        again.end(*ITEMS)
+        assert again.ending()[0] == 0
+        assert len(content(again.shards)) == 3
+
+
+IN_C = """
+import hashlib
+from distill import interrupt
+
+interrupt.SECONDS_AFTER_SIGTERM = 1.0
+
+def work(item):
+    (folder / f"began-{item}").touch()
+    if item == "two" and not (folder / "end-two").exists():
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+    return Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+
+cli.main()
+"""
+
+
+@pytest.mark.bad_input("kills", "SIGTERM while a library computes", "exits within ten seconds")
+def test_sigterm_ends_a_process_whose_library_does_not_look_at_signals(tmp_path):
+    script = CHILD.replace("cli.main()\n", "") + IN_C
+    with Child(tmp_path, script) as cut:
+        cut.wait_for_beginning("two")
+        cut.process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        code, said = cut.ending()
+        assert time.monotonic() - begun < 10
+        assert code == 143
+        assert "same command continues" in said
+        assert list(content(cut.shards)) == ["part-00000.parquet"]
+    with Child(tmp_path, script) as again:
+        again.end("two")
+        assert again.ending()[0] == 0
+        assert len(content(again.shards)) == 3

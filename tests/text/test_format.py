@@ -1,0 +1,69 @@
+"""How texts are written for a student, and that a saved model says it by itself."""
+
+import pytest
+from pydantic import ValidationError
+from sentence_transformers import SentenceTransformer
+
+from distill.recipe import Student
+from distill.student.build import build_student
+from distill.text.format import TextFormat, format_of_prompts
+
+GECKO = TextFormat("task: {task} | query: {query}", "title: {title} | text: {text}")
+
+
+def test_a_title_goes_where_the_template_has_it():
+    assert "".join(GECKO.document("Bees dance.", "Bees")) == "title: Bees | text: Bees dance."
+    assert "".join(GECKO.document("Bees dance.", " ")) == "title: none | text: Bees dance."
+    assert GECKO.document_prompt == "title: none | text: "
+    plain = TextFormat("{query}", "passage: {text}")
+    assert plain.document("Bees dance.", "Bees") == ("passage: ", "Bees Bees dance.")
+
+
+def test_braces_in_titles_and_tasks_stay():
+    assert "".join(GECKO.document("b", "{text}")) == "title: {text} | text: b"
+    assert "".join(GECKO.query("q", "{query}")) == "task: {query} | query: q"
+
+
+def test_a_saved_model_knows_its_format(tmp_path, encoder_folder):
+    student = Student(
+        encoder=str(encoder_folder),
+        query_template=GECKO.query_template,
+        document_template=GECKO.document_template,
+        default_task="Find it.",
+    )
+    build_student(student, 1).save(str(tmp_path / "model"))
+    loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert format_of_prompts(loaded.prompts) == GECKO
+    assert loaded.prompts["query"] == "task: Find it. | query: "
+    assert loaded.prompts["document"] == "title: none | text: "
+
+
+def test_a_model_without_templates_has_the_same_prompts_for_all():
+    assert format_of_prompts({}) == TextFormat()
+    of = format_of_prompts({"query": "ask: ", "document": "say: "})
+    assert of.query("why", "any task") == ("ask: ", "why")
+    assert of.document("text", "Title") == ("say: ", "Title text")
+
+
+def test_an_older_recipes_document_prompt_is_a_template():
+    older = Student.model_validate({"document_prompt": "text: "})
+    assert older.document_template == "text: {text}"
+    assert older.fingerprinted()["document_prompt"] == "text: "
+    with pytest.raises(ValidationError, match="say the same"):
+        Student.model_validate({"document_prompt": "a", "document_template": "b{text}"})
+
+
+@pytest.mark.bad_input(
+    "recipe", "a document template that does not end in its text", "refused, naming the key"
+)
+@pytest.mark.parametrize("template", ["{text} of {title}", "{title} {title} {text}", ""])
+def test_a_template_that_is_none_is_refused(template):
+    with pytest.raises(ValidationError, match="document_template"):
+        Student(document_template=template)
+
+
+def test_a_key_that_came_later_changes_no_fingerprint():
+    settings = Student().fingerprinted()
+    assert settings["document_prompt"] == ""
+    assert not {"symmetric", "document_template"} & settings.keys()
+    assert Student(symmetric=["sts"]).fingerprinted()["symmetric"] == ["sts"]

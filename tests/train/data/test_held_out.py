@@ -1,0 +1,83 @@
+"""Held-out queries: split by passage, and nothing of them is trained on."""
+
+from collections.abc import Sequence
+
+import pytest
+from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+
+from distill.errors import UserError
+from distill.recipe import Recipe
+from distill.store.run import Run
+from distill.store.tables import Row
+from distill.train.data.held_out import HeldOut, hold_out
+from distill.train.data.sources import Inputs
+
+
+def with_seeds() -> list[Row]:
+    """Every third query was given another passage than the one that it was written from."""
+    rows = example_rows()
+    return [
+        row
+        | {"seed_id": rows[(n + 1) % len(rows)]["positive_id"] if n % 3 == 0 else row["seed_id"]}
+        for n, row in enumerate(rows)
+    ]
+
+
+def held(folder, recipe: Recipe, rows: Sequence[Row], corpus: bool = True) -> HeldOut:
+    with Run(folder) as run:
+        passages, examples = write_inputs(run, list(rows))
+        found = hold_out(recipe, Inputs(run, passages if corpus else None, [examples], None, None))
+    assert found is not None
+    return found
+
+
+def recipe_of(**validation) -> Recipe:
+    return make_recipe("x", train={"validation": {"share": 0.5} | validation})
+
+
+@pytest.mark.parametrize("corpus", [True, False])
+def test_no_held_out_passage_is_a_positive_or_a_seed_in_training(tmp_path, corpus):
+    rows = with_seeds()
+    found = held(tmp_path, recipe_of(), rows, corpus)
+    trained = [row for row in rows if found.allows(row)]
+    assert trained
+    assert found.queries
+    assert len(found.passages) == round(0.5 * len(rows))
+    for row in trained:
+        assert not {row["positive_id"], row["seed_id"]} & found.passages
+    for row in found.queries:
+        assert {row["positive_id"], row["seed_id"]} <= found.passages
+        assert row["positive_id"] in found.documents
+        assert not found.allows(row)
+    between = [row for row in rows if not found.allows(row) and row not in found.queries]
+    assert between  # neither trained on nor asked
+    assert len(found.documents) == (12 if corpus else 11)  # or the examples' own texts
+
+
+def test_what_reads_like_a_held_out_query_or_passage_is_not_trained_on(tmp_path):
+    rows = example_rows()
+    found = held(tmp_path, recipe_of(), rows)
+    asked = found.queries[0]
+    other = next(row for row in rows if found.allows(row))
+    assert not found.allows(other | {"query": asked["query"]})
+    assert not found.allows(other | {"positive": asked["positive"]})
+
+
+def test_queries_and_passages_are_as_many_as_asked_for_and_drawn_by_seed(tmp_path):
+    recipe = recipe_of(queries=2, passages=5)
+    found = held(tmp_path, recipe, example_rows())
+    assert len(found.queries) == 2
+    assert len(found.documents) == 5
+    assert held(tmp_path, recipe, example_rows()) == found
+
+
+def test_nothing_is_held_out_unless_asked_for(tmp_path):
+    with Run(tmp_path) as run:
+        passages, examples = write_inputs(run, example_rows())
+        assert hold_out(make_recipe("x"), Inputs(run, passages, [examples], None, None)) is None
+
+
+@pytest.mark.bad_input("student", "a validation share that leaves nothing", "refused")
+def test_a_share_that_leaves_nothing_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"train\.validation\.share"):
+        held(tmp_path, recipe_of(share=0.99), example_rows())

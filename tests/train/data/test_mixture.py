@@ -1,0 +1,174 @@
+"""What is trained on: who stands in which column, and which texts are the same."""
+
+import torch
+from helpers.training_by_hand import example_rows, make_recipe, passage_rows
+
+from distill.recipe import Align
+from distill.train.data.mixture import NO_EXAMPLE, draw_texts, make_mixture
+from distill.train.data.soft_labels import Scored
+
+
+def mixture(folder, rows=None, passages=None, **sections):
+    recipe = make_recipe(folder, folder, **sections)
+    rows = example_rows() if rows is None else rows
+    scored = [
+        Scored(row, [n + place / 10 for place in range(1 + len(row["negatives"]))])
+        for n, row in enumerate(rows)
+    ]
+    passages = passage_rows() if passages is None else passages
+    return make_mixture(recipe.student, recipe.train, recipe.seed, scored, passages)
+
+
+def texts_of(made) -> list[str]:
+    return [*made.queries.values(), *made.passages.values(), *made.others.values()]
+
+
+def written(made, row, column) -> str:
+    return "".join(made.written[row[column]])
+
+
+def test_examples_are_grouped_by_their_number_of_negatives(encoder_folder):
+    made = mixture(encoder_folder)
+    assert {name: len(d) for name, d in made.datasets.items()} == {
+        "examples-0": 3,
+        "examples-1": 6,
+    }
+    assert made.datasets["examples-1"].column_names == ["query", "positive", "negative_1", "label"]
+    assert made.examples == 9
+    assert made.texts == 0
+
+
+def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
+    student = {"query_template": "task: {task} | query: {query}", "document_prompt": "text: "}
+    train = {"objective": {"align": 1}, "align": {"passages": 3, "sentences": 2}}
+    made = mixture(encoder_folder, student=student, train=train)
+    texts, rows = texts_of(made), example_rows()
+    for name in ("examples-0", "examples-1"):
+        for row in made.datasets[name]:
+            example = rows[row["label"][0]]
+            query, positive, *negatives = [texts[number] for number in row["label"][1:]]
+            assert query == example["query"]
+            assert written(made, row, "query") == f"task: {example['task']} | query: {query}"
+            assert positive == example["positive"]
+            assert written(made, row, "positive") == f"text: {positive}"
+            assert negatives == example["negatives"]
+            assert [written(made, row, f"negative_{i + 1}") for i in range(len(negatives))] == [
+                f"text: {text}" for text in negatives
+            ]
+    for row in made.datasets["texts"]:
+        number, text = row["label"]
+        assert number == NO_EXAMPLE
+        assert written(made, row, "text") == f"text: {texts[text]}"
+    assert made.texts == 5
+
+
+def test_the_same_text_has_one_number_on_each_side(encoder_folder):
+    rows = example_rows()
+    rows[1] |= {"query": rows[0]["query"], "positive": rows[0]["positive"]}
+    rows[2] |= {"query": rows[0]["positive"]}
+    made = mixture(encoder_folder, rows)
+    labels = {
+        row["label"][0]: row["label"][1:]
+        for name in ("examples-0", "examples-1")
+        for row in made.datasets[name]
+    }
+    assert labels[0][:2] == labels[1][:2]
+    assert labels[2][0] != labels[0][1]  # the same words, but as a query
+
+
+def test_texts_that_read_the_same_have_one_number(encoder_folder):
+    rows = example_rows()
+    rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
+    made = mixture(encoder_folder, rows)
+    first, second = (made.datasets["examples-0"][n]["label"] for n in (0, 1))
+    assert (first[0], second[0]) == (0, 3)
+    assert first[1:] == second[1:]
+    assert made.others == {}
+
+
+def test_documents_from_outside_the_corpus_are_numbered_too(encoder_folder):
+    rows = example_rows()
+    rows[0] |= {"positive": "A text of another collection.", "positive_id": "x1"}
+    made = mixture(encoder_folder, rows)
+    assert list(made.others.values()) == ["A text of another collection."]
+    assert texts_of(made)[made.datasets["examples-0"][0]["label"][2]] == rows[0]["positive"]
+
+
+def test_without_a_corpus_all_documents_are_others(encoder_folder):
+    made = mixture(encoder_folder, passages=[], train={"objective": {"align": 1}})
+    assert made.passages == {}
+    assert made.texts == 0
+    texts = texts_of(made)
+    for name in ("examples-0", "examples-1"):
+        for row in made.datasets[name]:
+            columns = [c for c in made.datasets[name].column_names if c != "label"]
+            assert [texts[n] for n in row["label"][1:]] == [written(made, row, c) for c in columns]
+
+
+def test_scores_and_task_types_are_found_by_the_examples_number(encoder_folder):
+    rows = example_rows()
+    rows[4]["task_type"] = "classification"
+    made = mixture(encoder_folder, rows)
+    assert made.scores.take(torch.tensor([4, 1])).tolist() == [
+        [4.0, torch.tensor(4.1).item()],
+        [1.0, torch.tensor(1.1).item()],
+    ]
+    assert made.scores.take(torch.tensor([3, 0])).tolist() == [[3.0], [0.0]]
+    in_batch = made.in_batch(["classification"])
+    assert in_batch.take(torch.tensor([3, 4, 5])).tolist() == [True, False, True]
+    assert made.in_batch([]) is None
+
+
+def test_homogeneous_batches_are_of_datasets_of_one_type_of_task(encoder_folder):
+    rows = example_rows()
+    rows[4]["task_type"] = "classification"
+    made = mixture(encoder_folder, rows, train={"batches": "homogeneous"})
+    assert {name: len(d) for name, d in made.datasets.items()} == {
+        "examples-0-search": 3,
+        "examples-1-classification": 1,
+        "examples-1-search": 5,
+    }
+
+
+def test_texts_are_drawn_by_seed_each_once():
+    rows = passage_rows()
+    rows[0]["text"] = "One sentence of five words. Too short. And one sentence of six words."
+    rows[1]["text"] = rows[2]["text"] = "One sentence of five words. Here another of five words."
+    align = Align(passages=5, sentences=100)
+    drawn = draw_texts(align, 1, rows)
+    assert len(drawn) == len(set(drawn))
+    assert "Too short." not in drawn
+    assert {"One sentence of five words.", "And one sentence of six words."} <= set(drawn)
+    assert sum(text.startswith("Text") for text in drawn) == 5
+    assert draw_texts(align, 1, rows) == drawn
+    assert draw_texts(align, 2, rows) != drawn
+
+
+FORMAT = {
+    "query_template": "task: {task} | query: {query}",
+    "document_template": "title: {title} | text: {text}",
+    "symmetric": ["sts"],
+}
+
+
+def test_documents_are_written_with_their_titles_and_symmetric_ones_as_queries(encoder_folder):
+    """Of nine examples one is a pair, and one has a text of another collection."""
+    rows = example_rows()
+    rows[1] |= {"task_type": "sts"}
+    rows[0] |= {"positive": "A text of another collection."}
+    passages = passage_rows()
+    made = mixture(encoder_folder, rows, passages, student=FORMAT)
+    found = {}
+    for dataset in made.datasets.values():
+        for row in dataset:
+            found[row["label"][0]] = [
+                written(made, row, column) for column in dataset.column_names if column != "label"
+            ]
+    assert found[0][1] == "title: none | text: A text of another collection."
+    task = rows[1]["task"]
+    assert found[1] == [
+        f"task: {task} | query: {text}"
+        for text in (rows[1]["query"], rows[1]["positive"], *rows[1]["negatives"])
+    ]
+    assert found[2][1] == f"title: Text 2 | text: {passages[2]['text']}"
+    assert found[2][2] == f"title: Text 7 | text: {passages[7]['text']}"

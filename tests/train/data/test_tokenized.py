@@ -1,0 +1,46 @@
+"""Texts tokenised once give the model's own features, padded to a batch's longest."""
+
+import pytest
+import torch
+from helpers.tiny_models import TEXTS
+from sentence_transformers import SentenceTransformer
+
+from distill.train.data.tokenized import Tokens, Written
+
+WRITTEN = [Written("task: " if n % 2 else "", text * (1 + n % 3)) for n, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def model(encoder_folder) -> SentenceTransformer:
+    model = SentenceTransformer(str(encoder_folder), device="cpu")
+    model.max_seq_length = 24
+    return model
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_features_are_what_the_model_makes_of_the_texts(tmp_path, model, side, monkeypatch):
+    monkeypatch.setattr(model.tokenizer, "padding_side", side)
+    tokens = Tokens(tmp_path / "tokens", model, WRITTEN)
+    chosen = [7, 0, 3, 3]
+    expected = model.preprocess(["".join(WRITTEN[n]) for n in chosen])
+    found = tokens.features(chosen)
+    assert torch.equal(found["input_ids"], expected["input_ids"])
+    assert torch.equal(found["attention_mask"], expected["attention_mask"])
+    assert max(tokens.lengths) == 24
+    vectors = model(found)["sentence_embedding"], model(expected)["sentence_embedding"]
+    assert torch.equal(*vectors)
+
+
+def test_prompts_are_counted_with_the_token_that_begins_a_text(tmp_path, model):
+    lengths = Tokens(tmp_path / "tokens", model, WRITTEN).features([0, 1])["prompt_length"]
+    begin = len(model.tokenizer("task: ")["input_ids"]) - 1
+    assert lengths.tolist() == [0, begin]
+
+
+def test_texts_are_tokenised_once(tmp_path, model, monkeypatch):
+    first = Tokens(tmp_path / "tokens", model, WRITTEN).features([1, 2])
+    monkeypatch.setattr("distill.train.data.tokenized._write", None)
+    assert torch.equal(
+        first["input_ids"],
+        Tokens(tmp_path / "tokens", model, WRITTEN).features([1, 2])["input_ids"],
+    )

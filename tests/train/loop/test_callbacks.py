@@ -1,0 +1,43 @@
+"""What hangs on the trainer's turns: the sampler's epoch, and when a checkpoint is complete."""
+
+import torch
+from accelerate.data_loader import BatchSamplerShard, SkipBatchSampler
+from torch.utils.data import ConcatDataset, DataLoader
+from transformers import TrainerControl, TrainerState
+
+from distill.train.data.sampler import Blocks, NoSharedPositive
+from distill.train.loop.callbacks import Checkpoints, Epochs
+
+
+def sampler() -> Blocks:
+    generator = torch.Generator()
+    parts = [NoSharedPositive(range(40), None, 4, True, generator)]
+    return Blocks(ConcatDataset([range(40)]), 2, batch_samplers=parts, generator=generator, seed=3)
+
+
+def test_a_resumed_epoch_is_shuffled_as_it_was_in_each_process():
+    """As accelerate wraps the sampler where one of two processes resumes in the second epoch."""
+    undisturbed, resumed = sampler(), sampler()
+    undisturbed.set_epoch(1)
+    of_process = list(BatchSamplerShard(undisturbed, num_processes=2, process_index=1))
+    wrapped = SkipBatchSampler(BatchSamplerShard(resumed, 2, 1), skip_batches=2)
+    loader = DataLoader(range(40), batch_sampler=BatchSamplerShard(resumed, 2, 1))
+    state = TrainerState(global_step=len(loader) + 2)
+    Epochs().on_epoch_begin(None, state, TrainerControl(), train_dataloader=loader)
+    assert list(wrapped) == of_process[2:]
+
+
+def test_a_checkpoint_is_complete_when_every_process_has_written(tmp_path, monkeypatch):
+    class Nothing:
+        trained_along = torch.nn.Identity()
+
+    folder = tmp_path / "checkpoint-5"
+    folder.mkdir()
+    seen = []
+    monkeypatch.setattr(
+        "distill.train.loop.callbacks.wait",
+        lambda: seen.append((folder / Checkpoints.MARKER).exists()),
+    )
+    Checkpoints(tmp_path, Nothing()).on_save(None, TrainerState(global_step=5), TrainerControl())
+    assert seen == [False]
+    assert (folder / Checkpoints.MARKER).exists()

@@ -1,0 +1,56 @@
+"""What is seen of a student: against loops, and on vectors whose figures are known."""
+
+import math
+
+import pytest
+import torch
+from helpers.tiny_models import TEXTS
+from helpers.training_by_hand import example_rows, make_recipe
+from sentence_transformers import SentenceTransformer
+from torch.nn.functional import normalize
+
+from distill.student.writing import Writer
+from distill.train.data.held_out import HeldOut
+from distill.train.loop.diagnostics import (
+    draw_sample,
+    effective_rank,
+    embed_queries,
+    ndcg,
+    uniformity,
+)
+
+
+def test_uniformity_is_the_mean_potential_of_pairs():
+    vectors = normalize(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
+    pairs = [(i, j) for i in range(9) for j in range(i)]
+    potential = [math.exp(-2 * float((vectors[i] - vectors[j]).norm()) ** 2) for i, j in pairs]
+    assert uniformity(vectors) == pytest.approx(math.log(sum(potential) / len(pairs)), abs=1e-5)
+    assert uniformity(vectors[:1].expand(5, -1)) == pytest.approx(0, abs=1e-6)
+
+
+def test_effective_rank_counts_the_dimensions_in_use():
+    assert effective_rank(torch.eye(6)) == pytest.approx(6, rel=1e-4)
+    assert effective_rank(torch.eye(6)[:3]) == pytest.approx(3, rel=1e-4)
+    assert effective_rank(torch.ones(6, 4)) == pytest.approx(1, rel=1e-3)
+
+
+def test_ndcg_is_of_the_positives_rank(encoder_folder):
+    recipe = make_recipe(encoder_folder, student={"query_template": "ask: {task} {query}"})
+    writer = Writer(recipe.student)
+    model = SentenceTransformer(str(encoder_folder), device="cpu")
+    rows = example_rows()[:4]
+    documents = {f"p{i}": f"Text {i} {text}" for i, text in enumerate(TEXTS)}
+    held_out = HeldOut(frozenset(), frozenset(), frozenset(), rows, documents)
+    queries = model.encode([f"ask: {row['task']} {row['query']}" for row in rows])
+    assert torch.allclose(embed_queries(writer, model, rows), torch.from_numpy(queries), atol=1e-5)
+    order = (-(queries @ model.encode(list(documents.values())).T)).argsort(axis=1).tolist()
+    ranks = [1 + order[n].index(n) for n in range(4)]
+    gains = [1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in ranks]
+    assert ndcg(writer, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
+
+
+def test_the_sample_is_of_distinct_positives_and_the_seeds():
+    rows = example_rows() * 3
+    sample = draw_sample(rows, 1)
+    assert len(sample) == len({row["positive"] for row in rows})
+    assert draw_sample(rows, 1) == sample

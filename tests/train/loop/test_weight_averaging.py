@@ -1,0 +1,48 @@
+"""The weights that are kept, and their mean."""
+
+import pytest
+import torch
+from torch import nn
+
+from distill.train.loop.weight_averaging import Kept, load_weights, save_weights
+
+VALUES = {5: 0.2, 10: 0.6, 15: 0.6, 20: 0.1, 25: 0.5}
+
+
+def model_of(weight: float) -> nn.Module:
+    model = nn.Linear(2, 2)
+    model.register_buffer("places", torch.arange(3))
+    with torch.no_grad():
+        model.weight.fill_(weight)
+        model.bias.fill_(-weight)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("keep", "count", "steps"),
+    [("last", 2, [20, 25]), ("best", 1, [10]), ("best", 3, [10, 15, 25])],
+)
+def test_the_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps):
+    kept = Kept(tmp_path, keep, count)
+    for step, value in VALUES.items():
+        kept.add(model_of(step), step, value)
+    for step in (15, 20, 25):  # as a run that resumes adds them again
+        kept.add(model_of(step), step, VALUES[step])
+    assert kept.steps() == steps
+    model = model_of(0)
+    kept.average(model)
+    mean = sum(steps) / len(steps)
+    assert torch.allclose(model.weight, torch.full((2, 2), mean))
+    assert torch.allclose(model.bias, torch.full((2,), -mean))
+    assert model.places.tolist() == [0, 1, 2]
+
+
+def test_one_weight_is_kept_to_the_bit(tmp_path):
+    model, other = nn.Linear(7, 5), nn.Linear(7, 5)
+    kept = Kept(tmp_path, "best", 1)
+    kept.add(model, 1, 0.5)
+    kept.average(other)
+    assert torch.equal(model.weight, other.weight)
+    save_weights(model, tmp_path / "deep" / "one.safetensors")
+    load_weights(other, tmp_path / "deep" / "one.safetensors")
+    assert torch.equal(model.bias, other.bias)

@@ -1,0 +1,388 @@
+"""Training on tiny models: it learns, it resumes to the same bytes, it loads by itself."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MINILM
+from helpers.tiny_architectures import tiny_decoder
+from helpers.tiny_models import TEXTS
+from helpers.training_by_hand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError
+from distill.generate.examples import make_example
+from distill.models.reference import resolve
+from distill.models.sentence_transformer import load_sentence_model
+from distill.recipe import Recipe
+from distill.store.run import Run, Shard, Stage
+from distill.store.tables import EXAMPLES, Row
+from distill.student.build import build_base
+from distill.train.loop.callbacks import Checkpoints
+from distill.train.objectives import Objective
+from distill.train.stage import train_student
+
+BOTH = {"infonce": 1.0, "align": 1.0}
+ALIGNED = {"objective": BOTH, "align": {"passages": 8, "sentences": 8, "batch_size": 3}}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in folder.rglob("*") if p.is_file() and ".stage" not in p.parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+
+
+def test_a_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folder):
+    train = {"epochs": 40, "learning_rate": 1e-3, "widths": [32, 8]}
+    stage = train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))
+    student = SentenceTransformer(str(stage.folder))
+    untrained = SentenceTransformer(str(tmp_path / "run" / "base"))
+
+    def right(model: SentenceTransformer, width: int) -> int:
+        queries = model.encode_query([row["query"] for row in example_rows()])[:, :width]
+        passages = model.encode_document([f"Text {i} {t}" for i, t in enumerate(TEXTS)])[:, :width]
+        passages = passages / np.linalg.norm(passages, axis=1, keepdims=True)
+        return sum((queries @ passages.T).argmax(axis=1) == range(len(QUESTIONS)))
+
+    for width in (32, 8):
+        assert right(student, width) == len(QUESTIONS) > right(untrained, width)
+    figures = stage.manifest["figures"]
+    assert figures["examples"] == 9
+    assert figures["loss_last"] < figures["loss_first"]
+    assert figures["cosine_to_teacher_after"] is None
+
+
+def test_the_folder_holds_a_model_its_curve_and_nothing_else(
+    tmp_path, encoder_folder, teacher_folder
+):
+    stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=ALIGNED))
+    base = files(tmp_path / "run" / "base")
+    assert set(files(stage.folder)) == {*base, "training.json"}
+    assert [p.name for p in stage.book.iterdir()] == ["manifest.json"]
+    curve = json.loads((stage.folder / "training.json").read_text())["curve"]
+    assert curve[0]["step"] == 1
+    assert curve[-1]["step"] == stage.manifest["figures"]["steps"]
+    assert {"infonce", "align", "align_texts"} <= {k for line in curve for k in line}
+    assert stage.manifest["figures"]["texts"] == 16
+
+
+def test_alignment_turns_a_student_towards_its_teacher(tmp_path, encoder_folder, teacher_folder):
+    """The teacher is wider than the student: the projection learns too."""
+    train = {"epochs": 15, "learning_rate": 1e-3, **ALIGNED, "objective": {"align": 1.0}}
+    stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=train))
+    figures = stage.manifest["figures"]
+    assert figures["cosine_to_teacher_after"] > figures["cosine_to_teacher_before"] + 0.2
+
+
+def test_terms_are_weighted(tmp_path, encoder_folder, teacher_folder):
+    train = {
+        "objective": {"infonce": 0.5, "align": 3.0},
+        "batch_size": 16,
+        "epochs": 1,
+    }
+    rows = [row for row in example_rows() if row["negatives"]]
+    recipe = make_recipe(encoder_folder, teacher_folder, train=train)
+    stage = train_in(tmp_path / "run", recipe, rows)
+    line = json.loads((stage.folder / "training.json").read_text())["curve"][0]
+    assert line["loss"] == pytest.approx(0.5 * line["infonce"] + 3 * line["align"], rel=1e-4)
+
+
+def test_the_prompts_of_the_base_stay(tmp_path, encoder_folder):
+    student = {"query_template": "ask: {task} {query}", "document_prompt": "text: "}
+    recipe = make_recipe(encoder_folder, student=student | {"dimensions": 8})
+    stage = train_in(tmp_path / "run", recipe)
+    model = SentenceTransformer(str(stage.folder))
+    assert model.prompts["query"] == f"ask: {recipe.student.default_task} "
+    assert model.prompts["document"] == "text: "
+    assert model.max_seq_length == 32
+    assert model.encode(TEXTS).shape == (len(TEXTS), 8)
+
+
+def synthetic_rows() -> list[Row]:
+    """Examples that no corpus and no retriever knows of."""
+    return [
+        make_example(f"brainstorm~{n}", "Find it.", "sts", f"asked {word}", f"told {word}", [])
+        for n, word in enumerate(QUESTIONS)
+    ]
+
+
+def write_examples(run: Run, name: str, rows: list[Row]) -> Stage:
+    stage = run.stage(name, {"rows": rows})
+    stage.map_shards(EXAMPLES, [rows], Shard)
+    stage.finish()
+    return stage
+
+
+def test_every_examples_folder_is_trained_on(tmp_path, encoder_folder, teacher_folder):
+    recipe = make_recipe(encoder_folder, teacher_folder, train=ALIGNED)
+    with Run(tmp_path / "run") as run:
+        passages, chosen = write_inputs(run, example_rows())
+        synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
+        none = write_examples(run, "examples-labelled", [])
+        base = build_base(run, recipe)
+        stage = train_student(run, recipe, passages, [chosen, synthetic, none], base)
+    assert stage.manifest["figures"]["examples"] == 18
+    assert set(stage.manifest["inputs"]) == {
+        "passages",
+        "examples",
+        "examples-brainstorm",
+        "examples-labelled",
+        "base",
+    }
+
+
+def test_a_student_without_a_corpus(tmp_path, encoder_folder, teacher_folder):
+    train = {"objective": BOTH, "epochs": 15, "learning_rate": 1e-3}
+    recipe = make_recipe(encoder_folder, teacher_folder, train=train)
+    with Run(tmp_path / "run") as run:
+        synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
+        stage = train_student(run, recipe, None, [synthetic], build_base(run, recipe))
+    assert set(stage.manifest["inputs"]) == {"examples-brainstorm", "base"}
+    figures = stage.manifest["figures"]
+    assert figures["loss_last"] < figures["loss_first"]
+    assert figures["cosine_to_teacher_after"] > figures["cosine_to_teacher_before"]
+
+
+@pytest.mark.parametrize("key", ["passages", "sentences"])
+def test_texts_to_align_need_a_corpus(tmp_path, encoder_folder, teacher_folder, key):
+    train = {"objective": BOTH, "align": {key: 5}}
+    recipe = make_recipe(encoder_folder, teacher_folder, train=train)
+    with Run(tmp_path / "run") as run:
+        synthetic = write_examples(run, "examples-brainstorm", synthetic_rows())
+        base = build_base(run, recipe)
+        with pytest.raises(UserError, match=rf"train\.align\.{key} 5: .*no corpus"):
+            train_student(run, recipe, None, [synthetic], base)
+    assert not (tmp_path / "run" / "student").exists()
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def die() -> None:
+    raise Killed
+
+
+def arrange_death(when: str, step: int, die: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
+    """At a step; after a checkpoint's files but before its marker; or with so many of the
+    finished model's files in place."""
+
+    class Fatal(Checkpoints):
+        def on_step_end(self, args, state, control, **kwargs):
+            super().on_step_end(args, state, control, **kwargs)
+            if when == "step" and state.global_step == step:
+                die()
+
+        def on_save(self, args, state, control, **kwargs):
+            if when == "save" and state.global_step == step:
+                die()
+            super().on_save(args, state, control, **kwargs)
+
+    def move(stage, part):
+        for path in sorted(part.iterdir())[:step]:
+            os.replace(path, stage.folder / path.name)
+        die()
+
+    patch.setattr("distill.train.loop.trainer.Checkpoints", Fatal)
+    if when == "move":
+        patch.setattr("distill.train.stage.move_into_place", move)
+
+
+def train_and_die(folder: Path, recipe: Recipe, when: str, step: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        arrange_death(when, step, die, patch)
+        with pytest.raises(Killed):
+            train_in(folder, recipe)
+
+
+@pytest.fixture(scope="module")
+def resumable(encoder_folder, teacher_folder) -> Recipe:
+    """With dropout, a projection, two epochs, and examples with and without negatives."""
+    train = {"checkpoint_steps": 3, "epochs": 2, **ALIGNED}
+    student = {"layers": [0, 2], "dimensions": 16}
+    return make_recipe(encoder_folder, teacher_folder, train=train, student=student)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, resumable) -> dict[str, bytes]:
+    whole = files(train_in(tmp_path_factory.mktemp("whole") / "run", resumable).folder)
+    steps = json.loads(whole["training.json"])["curve"][-1]["step"]
+    assert steps == 2 * 9  # 1 + 2 batches of examples, 6 of texts
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("when", "step"),
+    [
+        ("step", 2),  # before the first checkpoint
+        ("step", 8),  # in mid-epoch
+        ("step", 9),  # at the epoch's end, where its checkpoint is not yet written
+        ("step", 10),  # behind it
+        ("save", 6),
+        ("save", 15),
+        ("move", 0),
+        ("move", 3),
+        ("move", 99),
+    ],
+)
+def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
+    tmp_path, resumable, undisturbed, when, step
+):
+    train_and_die(tmp_path / "run", resumable, when, step)
+    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+
+
+def test_killed_twice_it_goes_on_where_it_was(tmp_path, resumable, undisturbed):
+    checkpoints = tmp_path / "run" / "student" / ".stage" / "training" / "0-train"
+    train_and_die(tmp_path / "run", resumable, "save", 9)
+    assert (checkpoints / "checkpoint-6" / "complete").exists()
+    assert not (checkpoints / "checkpoint-9" / "complete").exists()
+    assert not (tmp_path / "run" / "student" / "config.json").exists()
+    train_and_die(tmp_path / "run", resumable, "step", 7)  # the first step after checkpoint 6
+    assert not (checkpoints / "checkpoint-9").exists()
+    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+
+
+_ANOTHER_PROCESS = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[3]]
+import pytest, torch
+from distill.recipe import Recipe
+from helpers.training_by_hand import train_in
+from train.test_stage import arrange_death
+torch.set_num_threads(int(sys.argv[4]))
+arrange_death("step", 8, lambda: os._exit(9), pytest.MonkeyPatch())
+train_in(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]))
+"""
+
+
+def test_a_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed):
+    tests, threads = str(Path(__file__).parents[1]), str(torch.get_num_threads())
+    arguments = [str(tmp_path / "run"), resumable.model_dump_json(), tests, threads]
+    command = [sys.executable, "-c", _ANOTHER_PROCESS, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 9, done.stderr
+    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+
+
+def test_a_complete_student_is_not_trained_again(tmp_path, encoder_folder, monkeypatch):
+    recipe = make_recipe(encoder_folder)
+    before = files(train_in(tmp_path / "run", recipe).folder)
+    faster = recipe.model_copy(deep=True)
+    faster.train.checkpoint_steps = 1
+    monkeypatch.setattr("distill.train.stage._train", None)
+    assert files(train_in(tmp_path / "run", faster).folder) == before
+
+
+@pytest.mark.bad_input("student", "a run that goes on with other processes", "refused")
+def test_it_goes_on_with_as_many_processes_as_began(tmp_path, resumable, undisturbed, monkeypatch):
+    train_and_die(tmp_path / "run", resumable, "step", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.train.stage.processes.count", lambda: 2)
+        patch.setattr("distill.train.stage.processes.connect", lambda device: None)
+        patch.setattr("distill.train.stage.processes.main_first", nullcontext)
+        with pytest.raises(UserError, match="begun by 1 processes, and there are 2"):
+            train_in(tmp_path / "run", resumable)
+    assert files(train_in(tmp_path / "run", resumable).folder) == undisturbed
+
+
+@pytest.mark.bad_input("damage", "a base that has become causal", "refused")
+def test_a_base_that_has_become_causal_is_not_trained(tmp_path):
+    recipe = make_recipe(tiny_decoder(tmp_path / "decoder"))
+    with Run(tmp_path / "run") as run:
+        config = build_base(run, recipe).folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"is_causal": True}))
+    with pytest.raises(UserError, match="do not see those behind them"):
+        train_in(tmp_path / "run", recipe)
+
+
+@pytest.mark.bad_input("models", "a student that loads as another model", "refused, not finished")
+def test_a_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folder, monkeypatch):
+    def other(folder: Path, device: str | None = None) -> SentenceTransformer:
+        model = load_sentence_model(folder, device)
+        if folder.name == "model.part":
+            torch.nn.init.normal_(next(model.parameters()))
+        return model
+
+    monkeypatch.setattr("distill.train.stage.load_sentence_model", other)
+    with pytest.raises(UserError, match="loads as another model"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder))
+    assert not (tmp_path / "run" / "student" / "config.json").exists()
+
+
+def test_nothing_asks_the_network(tmp_path, encoder_folder, teacher_folder, monkeypatch):
+    """Not even where the hub is allowed, as it is for whoever trains on a hub's models."""
+    asked = []
+
+    def refuse(*address):
+        asked.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    recipe = make_recipe(encoder_folder, teacher_folder, train={"checkpoint_steps": 4, **ALIGNED})
+    train_in(tmp_path / "run", recipe)
+    assert asked == []
+
+
+@pytest.mark.bad_input("student", "Matryoshka widths that do not fit", "refused")
+@pytest.mark.parametrize("widths", [[64, 32], [8]])
+def test_widths_that_do_not_fit_are_refused(tmp_path, encoder_folder, widths):
+    with pytest.raises(UserError, match=r"train\.widths.*\n?.*32 dimensions"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder, train={"widths": widths}))
+    assert not (tmp_path / "run" / "student").exists()
+
+
+@pytest.mark.bad_input("student", "no examples", "refused")
+def test_no_examples_are_refused(tmp_path, encoder_folder):
+    with pytest.raises(UserError, match="no example to train on"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder), [])
+    assert not (tmp_path / "run" / "student").exists()
+
+
+@pytest.mark.bad_input("student", "a loss that is no number", "the run ends, nothing saved of it")
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder, monkeypatch):
+    def give_nan(self, *arguments: object, **options: object) -> torch.Tensor:
+        return compute(self, *arguments, **options) * torch.nan
+
+    compute = Objective.forward
+    monkeypatch.setattr(Objective, "forward", give_nan)
+    train = {"epochs": 4, "warmup": 0}
+    with pytest.raises(UserError, match=r"lower train\.learning_rate"):
+        train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))
+    assert not (tmp_path / "run" / "student" / "config.json").exists()
+
+
+@pytest.mark.slow
+def test_half_of_minilm_comes_nearer_to_the_whole(tmp_path):
+    train = {
+        "epochs": 6,
+        "learning_rate": 5e-4,
+        "objective": {"align": 1.0},
+        "align": {"passages": 12, "sentences": 12},
+    }
+    student = {"layers": [0, 2, 5]}
+    recipe = make_recipe(resolve(MINILM), resolve(MINILM), train=train, student=student)
+    stage = train_in(tmp_path / "run", recipe)
+    with Run(tmp_path / "run") as run:
+        base = SentenceTransformer(str(build_base(run, recipe).folder))
+    teacher, trained = (
+        SentenceTransformer(str(folder)) for folder in (resolve(MINILM), stage.folder)
+    )
+    unseen = ["The sea is salty.", "Owls hunt at night.", "Bread rises when yeast is added."]
+
+    def nearness(model: SentenceTransformer) -> float:
+        return float((model.encode(unseen) * teacher.encode(unseen)).sum(axis=1).mean())
+
+    figures = stage.manifest["figures"]
+    assert figures["cosine_to_teacher_after"] > figures["cosine_to_teacher_before"]
+    assert nearness(trained) > nearness(base)
