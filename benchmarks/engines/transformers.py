@@ -20,10 +20,10 @@ from transformers import GenerationConfig
 from distill.generate.passages.conditions import Conditions
 from distill.generate.passages.fret import open_method
 from distill.llm import Sampling
-from distill.llm.prompts import packaged_recipes
 from distill.llm.transformers.continuous_batching import _HELD
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import load_recipe
+from distill.recipe.packaged import packaged_recipes
 
 MODULES = (asyncio, logging, pathlib, statistics, subprocess, zipfile)
 

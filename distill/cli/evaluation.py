@@ -83,9 +83,11 @@ def compare(
                 --tasks mine --task-data my_eval/ --widths 128 --precisions int8
     """
     from distill.evaluate.compare import compare as compare_models
-    from distill.evaluate.compare import render, sentence, student_variants
+    from distill.evaluate.compare import student_variants
     from distill.evaluate.published import read_published
     from distill.evaluate.summary import write_summary
+    from distill.report.score_tables import render
+    from distill.report.verdict import sentence
     from distill.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)

@@ -24,10 +24,11 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
     if print_resolved:
         click.echo(dump_recipe(recipe), nl=False)
         return
-    from distill.evaluate.compare import render, sentence
     from distill.evaluate.summary import read_summary
     from distill.report.html import write_html
     from distill.report.markdown.report import write_report
+    from distill.report.score_tables import render
+    from distill.report.verdict import sentence
 
     with open_job(recipe, folder, overwrite) as job:
         show_whole_run(job)

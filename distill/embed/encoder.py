@@ -16,8 +16,8 @@ from distill.embed.local import (
 from distill.embed.open_model import computed_dtype, open_model
 from distill.embed.wording import Side, Wording
 from distill.errors import UserError
-from distill.models.local_name import name_model
 from distill.recipe.sections.embedder import Embedder
+from distill.store.local_name import name_model
 
 __all__ = [
     "CPU_BATCH_TOKENS",

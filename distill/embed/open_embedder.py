@@ -7,10 +7,10 @@ from distill.embed.endpoint import EndpointEncoder
 from distill.embed.published import published_as
 from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
-from distill.models.local_name import name_model
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import read_settings
 from distill.recipe.sections.embedder import OWN_WORDS, Embedder
+from distill.store.local_name import name_model
 
 
 def open_embedder(settings: Embedder, model: str) -> Encoder:

@@ -17,8 +17,8 @@ import numpy as np
 from distill.embed.encoder import Encoder, Side, Vectors
 from distill.errors import UserError
 from distill.files.atomic import reserve_room
-from distill.models.local_name import with_paths
 from distill.runtime.progress import Progress
+from distill.store.local_name import with_paths
 from distill.store.run import fingerprint, read_json, write_json
 
 Precision = Literal["float32", "float16"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from distill.errors import UserError, need
 from distill.evaluate.model import Contender
 from distill.evaluate.published import Published
-from distill.evaluate.score import TaskScore, load_data, score_tasks
+from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
 from distill.evaluate.statistics.significance import differences
 from distill.evaluate.summary import (
@@ -22,17 +22,14 @@ from distill.evaluate.summary import (
     pair,
 )
 from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
-from distill.report.score_tables import render
-from distill.report.verdict import sentence
 from distill.store.run import write_json
 from distill.tasks import document_texts
+from distill.tasks.data import load_data
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
     from distill.evaluate.quantize import Precision
-
-__all__ = ["compare", "render", "sentence", "student_variants"]
 
 Scores = dict[str, list[TaskScore]]
 """By role."""

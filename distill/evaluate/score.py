@@ -1,33 +1,27 @@
 """Evaluate one model on tasks, with mteb. Results land as mteb's JSON with name and revision of
 the model; beside them stands each item's own score, for intervals and tests."""
 
-import copy
 import logging
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-
-from huggingface_hub import constants
 
 from distill.errors import UserError, need
 from distill.evaluate.model import Contender, as_mteb_model, open_contender
 from distill.evaluate.samples.collect import kept_of, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels
-from distill.remote.connect import check_environment
 from distill.store.run import read_json, write_json
+from distill.tasks.data import load_data, quiet, same_draws
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 _logger = logging.getLogger(__name__)
-SUPERSEDED = "is superseded by"
 _KEPT = 3
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
@@ -92,29 +86,6 @@ def score_tasks(contender: Contender, tasks: "Sequence[AbsTask]", out: Path) -> 
     return scores
 
 
-def load_data(task: "AbsTask") -> None:
-    """Read the task's data from the hub, unless a folder has filled it.
-
-    Raises:
-        UserError: if the hub cannot be reached, naming the way to do without.
-    """
-    if task.data_loaded:
-        return
-    try:
-        with _quiet():
-            task.load_data()
-    except Exception as fault:  # a proxy or certificates that cannot be used raise anything
-        check_environment(constants.ENDPOINT)
-        raise UserError(
-            f"task {task.metadata.name}",
-            f"its data cannot be read from the hub ({type(fault).__name__})",
-            f"connect to the hub, or give --task-data a folder that holds {task.metadata.name}/",
-        ) from fault
-    if isinstance(task, need("mteb.abstasks", "eval").AbsTaskRetrieval):
-        # Some tasks still load in the form of mteb 1, which nothing here reads.
-        task.convert_v1_dataset_format_to_v2(num_proc=None)
-
-
 def _compute(cache: Any, task: Any, model: Any) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
@@ -122,7 +93,7 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
         record_queries(task) as by_query,
         TemporaryDirectory() as predictions,
         same_draws(task),
-        _quiet(),
+        quiet(),
     ):
         # Whether a result may be kept is decided in `_stored`: mteb does not look at the data's
         # revision where nothing is missing.
@@ -180,44 +151,6 @@ def task_mark(task: "AbsTask") -> dict[str, Any]:
 def _items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
     result: Path = cache.get_task_result_path(task.metadata.name, meta)
     return Path(cache.cache_path) / "queries" / result.relative_to(cache.cache_path / "results")
-
-
-@contextmanager
-def same_draws(task: Any) -> Iterator[None]:
-    """mteb draws samples (clustering's texts) from a generator that the task carries along: without
-    this, the second model on a task would be measured on others than the first."""
-    kept = task.rng_state, task.np_rng
-    task.rng_state, task.np_rng = copy.deepcopy(kept)
-    try:
-        yield
-    finally:
-        task.rng_state, task.np_rng = kept
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """A log gets one line a task: no bars of datasets, where each would be a hundred lines, and no
-    advice with each model to take a task's newer version, for the name says which is meant."""
-    bars, logger = (
-        need("datasets", "eval").utils.logging,
-        logging.getLogger("mteb.abstasks.abstask"),
-    )
-    hide = not sys.stderr.isatty() and bars.is_progress_bar_enabled()
-    logger.addFilter(_no_advice)
-    if hide:
-        bars.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=f".*{SUPERSEDED}")
-            yield
-    finally:
-        logger.removeFilter(_no_advice)
-        if hide:
-            bars.enable_progress_bar()
-
-
-def _no_advice(record: logging.LogRecord) -> bool:
-    return SUPERSEDED not in record.getMessage()
 
 
 def _say(what: str, score: TaskScore, seconds: float) -> None:

@@ -10,7 +10,7 @@ from distill.evaluate.published import Published, read_published
 from distill.evaluate.run_models import open_contenders
 from distill.evaluate.score import task_mark
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
-from distill.generate.filters.unlabelled import unlabelled_overlap
+from distill.evaluate.unlabelled import unlabelled_overlap
 from distill.recipe import Recipe, Teacher
 from distill.runtime.progress import planned_stage
 from distill.store.run import Run, Stage

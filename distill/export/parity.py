@@ -12,9 +12,9 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Side, Vectors
 from distill.errors import UserError, need
-from distill.evaluate.score import load_data, same_draws
 from distill.export.model_source import Source
 from distill.store.tables import PASSAGES, QUERIES, passage_text, read_rows
+from distill.tasks.data import load_data, same_draws
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

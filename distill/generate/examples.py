@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.corpus.dedupe import normalised
-from distill.generate.filters.decontaminate import REASONS, Decontaminator, told
 from distill.generate.filters.refusals import is_refusal
 from distill.store.run import Stage
 from distill.store.tables import Row
+from distill.tasks.decontaminate import REASONS, Decontaminator, told
 
 _CONTAMINATED = REASONS[0]
 

@@ -1,6 +1,5 @@
 """One query as a person reads it: its candidates by every ranker, and what was chosen of them."""
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,10 +8,9 @@ from rich.text import Text
 
 from distill.recipe import JUDGES
 from distill.store.tables import Row
+from distill.text.sanitize import seen
 
 _EXCERPT = 160
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Bytes that a terminal obeys, and what turns the direction of a line."""
 
 
 class Told(NamedTuple):
@@ -23,11 +21,6 @@ class Told(NamedTuple):
     candidates: list[Row]
     examples: list[Row]
     texts: dict[str, str]
-
-
-def seen(text: str) -> str:
-    """A text from outside without what a terminal would take for a command."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def rankers(told: Told) -> list[str]:

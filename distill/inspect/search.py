@@ -16,13 +16,13 @@ from distill.errors import UserError
 from distill.evaluate.model import Contender
 from distill.evaluate.run_models import open_contenders
 from distill.files.read import is_text
-from distill.inspect.query import seen
-from distill.models.local_name import name_model
 from distill.recipe import load_recipe
 from distill.retrieve.corpus_index import corpus_vectors
 from distill.retrieve.exact import ExactIndex
+from distill.store.local_name import name_model
 from distill.store.run import Run, open_stage
 from distill.store.tables import PASSAGES, Reader, Row
+from distill.text.sanitize import seen
 
 _BEGINNING = 160
 """Characters of a passage on the screen."""

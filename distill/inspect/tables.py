@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.inspect.query import Told, candidates_table, choice, chosen_passages, orders, seen
+from distill.inspect.query import Told, candidates_table, choice, chosen_passages, orders
 from distill.relabel.choose import ranked
 from distill.store.integrity import check_files, read_manifest
 from distill.store.run import open_stage
@@ -31,6 +31,7 @@ from distill.store.tables import (
     passage_text,
     read_shard,
 )
+from distill.text.sanitize import seen
 
 
 def tables_of(run: Path) -> dict[str, Table]:

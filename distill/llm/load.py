@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from distill.llm.protocol import LLM
-from distill.models.local_name import name_model
 from distill.models.reference import revision
 from distill.recipe import LanguageModel
 from distill.runtime.devices import best_device
+from distill.store.local_name import name_model
 
 
 def identity(settings: LanguageModel) -> dict[str, str]:

@@ -17,6 +17,7 @@ from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from distill.errors import UserError
 from distill.files.read import read_text
+from distill.recipe.packaged import packaged_recipes
 from distill.runtime.trial import find_excess
 
 CONTINUATION = "=== continuation ===\n"
@@ -74,12 +75,6 @@ _FAULTS = (
     ValueError,
 )
 """What a template's own expressions may raise, such as {{ 1 / 0 }}."""
-
-
-def packaged_recipes() -> Path:
-    """Where the recipes and prompts that come with distill lie: in a checkout, or installed."""
-    checkout = Path(__file__).parents[2] / "recipes"
-    return checkout if checkout.is_dir() else Path(__file__).parents[1] / "_recipes"
 
 
 def find_prompt(name: str, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from distill.errors import UserError
 from distill.evaluate.model import open_contender
-from distill.evaluate.score import TaskScore, load_data, score_tasks, task_mark
+from distill.evaluate.score import TaskScore, score_tasks, task_mark
 from distill.evaluate.stage import given_tasks, tasks_of
 from distill.evaluate.statistics.significance import seed_differences
 from distill.evaluate.summary import SCHEMA, metric_label
@@ -29,6 +29,7 @@ from distill.recipe import Recipe, override
 from distill.report.markdown.escape import table
 from distill.store.run import Run, fingerprint, read_json, write_json
 from distill.store.tables import commit_bytes
+from distill.tasks.data import load_data
 
 _LOG = logging.getLogger(__name__)
 COLUMNS = ("arm", "{metric}", "by seed", "sd", "difference from {first}", "95 % interval", "p")

@@ -7,9 +7,14 @@ from pathlib import Path
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes
 from distill.files.read import read_text
-from distill.llm.prompts import packaged_recipes
 
 _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
+
+
+def packaged_recipes() -> Path:
+    """Where the recipes and prompts that come with distill lie: in a checkout, or installed."""
+    checkout = Path(__file__).parents[2] / "recipes"
+    return checkout if checkout.is_dir() else Path(__file__).parents[1] / "_recipes"
 
 
 def list_recipes() -> list[tuple[str, str]]:

@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from distill import __version__
 from distill.errors import UserError
-from distill.inspect.query import seen
 from distill.report import numbers
 from distill.report.run_data import Found, find
 from distill.report.sections.data_funnel import funnel
@@ -23,6 +22,7 @@ from distill.report.sections.training import training
 from distill.report.verdict import sentence
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
+from distill.text.sanitize import seen
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

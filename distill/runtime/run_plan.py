@@ -117,7 +117,7 @@ def read_speeds(cache: Path) -> dict[str, float]:
 def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
     """Add speeds to those measured before. A cache that cannot be written is left as it is."""
     from distill.errors import UserError
-    from distill.store.tables import commit_bytes
+    from distill.files.atomic import commit_bytes
 
     merged = {**read_speeds(cache), **speeds}
     try:

@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes, explain_os_error, read_json, write_json
-from distill.models.local_name import with_paths
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.processes import is_main
 from distill.runtime.progress import Progress, Tokens
@@ -33,6 +32,7 @@ from distill.store.integrity import (
     record_files,
     repair_stage,
 )
+from distill.store.local_name import with_paths
 from distill.store.shards import shard_name, shard_number, shards
 from distill.store.tables import DROPPED, Row, Table, encode_shard, read_rows
 

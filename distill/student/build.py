@@ -11,10 +11,10 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from torch import nn
 
 from distill.errors import UserError
-from distill.models.local_name import name_model
 from distill.models.reference import revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student
+from distill.store.local_name import name_model
 from distill.store.run import Run, Stage
 from distill.store.tables import PASSAGES, read_rows
 from distill.student.base_model import (

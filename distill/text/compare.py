@@ -38,3 +38,9 @@ def folded_words(text: str) -> list[str]:
     """The words of a text whatever their case and the punctuation between them; a letter of a
     script without spaces is one by itself."""
     return words(folded(text))
+
+
+def comparable_words(text: str) -> list[str]:
+    """Runs of letters and digits, whatever their case and the punctuation between them (NFKC, case
+    folded). A letter of a script without spaces (Chinese, Thai) is a word of its own."""
+    return words(folded(text).replace("_", " "))

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.generate.filters.length import words
+from distill.text.compare import comparable_words
 from distill.text.words import WHOLE, quarters
 
 Hashes = NDArray[np.uint64]
@@ -86,7 +86,7 @@ def _runs(marks: Hashes, size: int) -> Hashes:
 
 def _marks(text: str) -> tuple[Hashes, Amounts]:
     """A hash for each word, and the quarters of words up to before each and after the last."""
-    found = words(text)
+    found = comparable_words(text)
     amounts = np.fromiter(map(quarters, found), np.int64, len(found))
     marks = np.array([_mark(word) for word in found], np.uint64)
     return marks, np.concatenate([np.zeros(1, np.int64), np.cumsum(amounts)])

@@ -10,12 +10,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.models.local_name import name_model
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Train
 from distill.recipe.sections.train import HOW_FAST
 from distill.runtime import processes
 from distill.runtime.devices import torch_dtype
+from distill.store.local_name import name_model
 from distill.store.run import Run, Stage, read_json, write_json
 from distill.store.tables import EXAMPLES, PASSAGES
 from distill.student.base_model import first_transformer

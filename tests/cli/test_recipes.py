@@ -3,8 +3,8 @@
 import pytest
 from helpers.fresh_process import distill
 
-from distill.llm.prompts import packaged_recipes
 from distill.recipe import Train
+from distill.recipe.packaged import packaged_recipes
 
 
 def words(text: str) -> str:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from distill.generate.passages.conditions import Conditions
 from distill.generate.passages.fret import Plan, make_generations, open_method
 from distill.generate.passages.parsed import make_parsed
-from distill.llm.prompts import as_data, packaged_recipes
+from distill.llm.prompts import as_data
 from distill.llm.protocol import Written
 from distill.recipe import load_recipe
+from distill.recipe.packaged import packaged_recipes
 from distill.store.run import Run, Shard
 from distill.store.tables import GENERATIONS, PARSED, PASSAGES
 

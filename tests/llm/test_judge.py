@@ -14,9 +14,10 @@ from distill.llm.judge import (
     judge_ql,
     judge_rc,
 )
-from distill.llm.prompts import CONTINUATION, load_prompt, packaged_recipes
+from distill.llm.prompts import CONTINUATION, load_prompt
 from distill.llm.protocol import Score
 from distill.llm.transformers.engine import TransformersEngine
+from distill.recipe.packaged import packaged_recipes
 
 PASSAGES = ["Bees dance to tell other bees where the flowers are.", "Tides follow the moon."]
 QUERIES = ["why do bees dance", "what moves the sea"]

@@ -3,7 +3,8 @@
 import pytest
 
 from distill.errors import UserError
-from distill.llm.prompts import as_data, load_prompt, packaged_recipes
+from distill.llm.prompts import as_data, load_prompt
+from distill.recipe.packaged import packaged_recipes
 
 
 def write(folder, source):

@@ -10,8 +10,8 @@ import distill.pipeline.ablation
 from distill.cli import cli
 from distill.errors import UserError
 from distill.evaluate.score import TaskScore
-from distill.llm.prompts import packaged_recipes
 from distill.recipe import load_recipe, override
+from distill.recipe.packaged import packaged_recipes
 
 
 def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
-from distill.llm.prompts import packaged_recipes
 from distill.recipe import dump_recipe, load_recipe
+from distill.recipe.packaged import packaged_recipes
 
 
 def write(folder: Path, text: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
-from distill.models.local_name import name_model
+from distill.store.local_name import name_model
 from distill.store.run import Run, Shard, read_json
 from distill.store.tables import DROPPED, read_rows
 

@@ -4,10 +4,10 @@ from distill.generate.brainstorm.examples import keep_examples, write_examples
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.tasks import keep_tasks, write_tasks
 from distill.generate.brainstorm.writing import brainstorm_prompts
-from distill.generate.filters.decontaminate import evaluation_sets
 from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
 from distill.store.run import Run, Stage
+from distill.tasks.decontaminate import evaluation_sets
 
 __all__ = ["brainstorm_prompts", "make_brainstorm"]
 

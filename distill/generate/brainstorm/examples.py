@@ -20,7 +20,6 @@ from distill.generate.examples import (
     make_example,
     refused,
 )
-from distill.generate.filters.decontaminate import RULE, Decontaminator, EvaluationSet
 from distill.generate.passages.parse import normalise
 from distill.llm.load import identity
 from distill.llm.prompts import Prompt, as_data
@@ -29,6 +28,7 @@ from distill.recipe import Brainstorm, Group, Recipe
 from distill.store.run import Run, Shard, Stage
 from distill.store.shards import shards
 from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
+from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
 from distill.text.words import count_words
 
 Tasks = Mapping[Group, Sequence[str]]

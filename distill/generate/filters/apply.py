@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from distill.generate.filters.best_of import Order, by_query
 from distill.generate.filters.candidate import Draw, Filter
 from distill.generate.filters.copied_text import copied
-from distill.generate.filters.decontaminate import Decontaminator, evaluation_query
 from distill.generate.filters.duplicates import Seen, ordinal
+from distill.generate.filters.evaluation_query import evaluation_query
 from distill.generate.filters.language import languages
 from distill.generate.filters.length import word_limits
 from distill.generate.filters.refusals import refusals
@@ -21,6 +21,7 @@ from distill.generate.filters.round_trip import SeedSearch, min_similarity, roun
 from distill.recipe import Filters
 from distill.store.run import Shard
 from distill.store.tables import QUERIES, Row
+from distill.tasks.decontaminate import Decontaminator
 
 SEEDS = "seed passages"
 TAINTED = "seed passages that hold an evaluation query"

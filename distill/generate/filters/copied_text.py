@@ -3,14 +3,14 @@
 from difflib import SequenceMatcher
 
 from distill.generate.filters.candidate import Draw, Filter
-from distill.generate.filters.length import words
+from distill.text.compare import comparable_words
 
 
 def copied_share(query: str, passage: str) -> float:
     """The longest run of consecutive words that query and passage share, as a share of the query's
     words: 1 where the whole query stands in the passage, 0 where no word does. Case and
     punctuation do not count."""
-    asked, written = words(query), words(passage)
+    asked, written = comparable_words(query), comparable_words(passage)
     if not asked:
         return 0.0
     matcher = SequenceMatcher(None, written, asked, autojunk=False)

@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 from datasketch import MinHash
 
-from distill.generate.filters.length import words
+from distill.text.compare import comparable_words
 from distill.text.words import is_syllable
 
 PERMUTATIONS = 128
@@ -43,7 +43,7 @@ def ordinal(shard: int, place: int) -> int:
 def normalised(query: str) -> str:
     """The query's words, joined by single spaces; letters of Thai and their like by none, since by
     single ones and pairs all queries would be alike."""
-    found = words(query)
+    found = comparable_words(query)
     gaps = ("" if is_syllable(a) and is_syllable(b) else " " for a, b in pairwise(found))
     return "".join(part for pair in zip(["", *gaps], found, strict=False) for part in pair)
 

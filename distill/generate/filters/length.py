@@ -1,14 +1,8 @@
-"""A text as words for comparison, and the limits on a query's length."""
+"""The limits on a query's length, in words."""
 
 from distill.generate.filters.candidate import Draw, Filter
 from distill.text import words as segmentation
-from distill.text.compare import folded
-
-
-def words(text: str) -> list[str]:
-    """Runs of letters and digits, whatever their case and the punctuation between them (NFKC, case
-    folded). A letter of a script without spaces (Chinese, Thai) is a word of its own."""
-    return segmentation.words(folded(text).replace("_", " "))
+from distill.text.compare import comparable_words
 
 
 def word_limits(least: int, most: int) -> Filter:
@@ -16,7 +10,7 @@ def word_limits(least: int, most: int) -> Filter:
     letters amount to."""
 
     def reason(draw: Draw) -> str | None:
-        count = segmentation.amount(words(draw.query))
+        count = segmentation.amount(comparable_words(draw.query))
         if count < least:
             return "too few words"
         return "too many words" if count > most else None

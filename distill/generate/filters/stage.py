@@ -13,14 +13,6 @@ from distill.generate.filters.apply import (
     filters_of_rows,
 )
 from distill.generate.filters.best_of import likeliest_first, nearest_first
-from distill.generate.filters.decontaminate import (
-    REASONS,
-    RULE,
-    Decontaminator,
-    EvaluationSet,
-    evaluation_sets,
-    told,
-)
 from distill.generate.filters.duplicates import Seen, ordinal
 from distill.generate.filters.round_trip import SeedSearch
 from distill.generate.filters.seed_passages import Corpus, draws_of
@@ -33,6 +25,14 @@ from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.store.run import Run, Shard, Stage, fingerprint
 from distill.store.shards import shard_number, shards
 from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
+from distill.tasks.decontaminate import (
+    REASONS,
+    RULE,
+    Decontaminator,
+    EvaluationSet,
+    evaluation_sets,
+    told,
+)
 
 _NAME = "queries"
 

@@ -14,11 +14,11 @@ from distill.corpus.dedupe import normalised
 from distill.corpus.readers.jsonl import sha256
 from distill.errors import UserError
 from distill.generate.examples import contaminated, decontamination, degenerate, make_example
-from distill.generate.filters.decontaminate import RULE, Decontaminator, evaluation_sets
 from distill.generate.labelled.rows import read_labelled
 from distill.recipe import LabelledSet, Recipe
 from distill.store.run import Run, Shard, Stage
 from distill.store.tables import EXAMPLES, Row
+from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
 
 _NLI_LABELS: Mapping[str, str] = {
     "entailment": "entailment",

@@ -7,6 +7,8 @@ from pydantic import Field, ValidationError, model_validator
 from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.sections.section import Device, Section, Seed, Width
 
+TITLES = "titles"
+"""A source of `train.mixture`: titles as queries for what stands below them."""
 OF_THE_WHOLE = (
     "stages",
     "seed",

@@ -11,11 +11,11 @@ from distill.embed.batches import by_length
 from distill.embed.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from distill.errors import UserError
 from distill.llm.device_faults import device_faults
-from distill.models.local_name import name_model
 from distill.models.reference import resolve, revision
 from distill.models.remote_code import code_needed
 from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
 from distill.runtime.out_of_memory import halve_on_out_of_memory
+from distill.store.local_name import name_model
 
 Pair = tuple[str, str]
 _CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"

@@ -18,11 +18,11 @@ from distill.llm.judge import (
 from distill.llm.load import identity
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
-from distill.models.local_name import name_model
 from distill.models.reference import revision
 from distill.recipe import Judge, Recipe
 from distill.relabel.rankers.word_grade import HIGHEST, judge_by_grade
 from distill.retrieve.terms import TERMS_RULE
+from distill.store.local_name import name_model
 
 Name = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
 """A pass over the candidates: that of one judge, or `fused` for ql and rc together."""

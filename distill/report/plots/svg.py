@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from distill.errors import need
-from distill.inspect.query import seen
+from distill.text.sanitize import seen
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = tuple(f"#0500{number:02x}" for number in range(1, 7))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import need
 from distill.evaluate.model import Contender, as_mteb_model
-from distill.inspect.query import seen
+from distill.text.sanitize import seen
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

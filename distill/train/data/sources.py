@@ -12,6 +12,7 @@ from distill.errors import UserError
 from distill.files.read import user_path
 from distill.models.reference import revision
 from distill.recipe import Recipe, Train
+from distill.recipe.sections.train import TITLES
 from distill.store.run import Run, Stage, open_stage
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, PASSAGES, Row, read_rows
@@ -19,7 +20,6 @@ from distill.train.data.soft_labels import Scored, unjudged, with_scores
 
 _logger = logging.getLogger(__name__)
 
-TITLES = "titles"
 TITLES_TASK = "Given a title, find the text that it stands above."
 
 

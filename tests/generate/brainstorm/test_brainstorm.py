@@ -22,10 +22,10 @@ from distill.generate.brainstorm.tasks import distinct
 from distill.generate.brainstorm.writing import Request, load_prompts, render
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
-from distill.llm.prompts import packaged_recipes
 from distill.llm.protocol import LLM, Sampling, Written
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Brainstorm, Group, Recipe, load_recipe
+from distill.recipe.packaged import packaged_recipes
 from distill.store.run import Run, Stage
 from distill.store.tables import BRAINSTORM, DROPPED, EXAMPLES, TASKS, Row, read_rows, read_shard
 

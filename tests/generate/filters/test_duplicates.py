@@ -14,7 +14,7 @@ from distill.generate.filters.duplicates import (
     ordinal,
     shingles,
 )
-from distill.generate.filters.length import words
+from distill.text.compare import comparable_words
 
 
 def reasons(file, queries, exact=True, near=None):
@@ -34,7 +34,7 @@ def variants() -> list[str]:
     draw = random.Random(3)
     found = []
     for _ in range(400):
-        asked = words(draw.choice(TEXTS))
+        asked = comparable_words(draw.choice(TEXTS))
         if draw.random() < 0.6:
             asked[draw.randrange(len(asked))] = draw.choice(["sea", "stone", "of", "very"])
         if draw.random() < 0.5:

@@ -7,9 +7,10 @@ from conftest import SMOLLM2
 from distill.generate.passages.conditions import Conditions
 from distill.generate.passages.fret import open_method
 from distill.llm import Sampling, ScoreRequest
-from distill.llm.prompts import load_prompt, packaged_recipes
+from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import load_recipe
+from distill.recipe.packaged import packaged_recipes
 
 pytestmark = pytest.mark.slow
 

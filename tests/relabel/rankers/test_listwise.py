@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.llm.prompts import load_prompt, packaged_recipes
+from distill.llm.prompts import load_prompt
 from distill.llm.protocol import Written
 from distill.llm.transformers.engine import TransformersEngine
+from distill.recipe.packaged import packaged_recipes
 from distill.relabel.rankers.listwise import judge_listwise, read_order, reply_form, windows
 
 PROMPT = load_prompt("prompts/listwise.jinja", packaged_recipes(), parts=1)

@@ -1,7 +1,8 @@
 """Grades in words, where a server gives no log-probabilities."""
 
-from distill.llm.prompts import load_prompt, packaged_recipes
+from distill.llm.prompts import load_prompt
 from distill.llm.protocol import Written
+from distill.recipe.packaged import packaged_recipes
 from distill.relabel.rankers.word_grade import judge_by_grade
 
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.generate.filters.decontaminate import (
+from distill.generate.filters.evaluation_query import evaluation_query
+from distill.store.run import Run
+from distill.tasks.decontaminate import (
     Decontaminator,
     EvaluationSet,
     decontaminator,
-    evaluation_query,
 )
-from distill.generate.filters.length import words
-from distill.store.run import Run
+from distill.text.compare import comparable_words
 from distill.text.ngrams import Runs
 
 WORD = st.text(
@@ -48,10 +48,11 @@ def test_any_run_of_an_evaluation_query_is_caught(data):
 def test_nothing_else_is_caught(query, text):
     """Against the definition, with sets of word tuples."""
     query, text = " ".join(query), " ".join(text)
-    size = min(4, len(words(query)))
+    size = min(4, len(comparable_words(query)))
 
     def grams(of):
-        return {tuple(words(of)[i : i + size]) for i in range(len(words(of)) - size + 1)}
+        words = comparable_words(of)
+        return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
     expected = size >= 3 and not grams(query).isdisjoint(grams(text))
     assert Runs([query], 4).meet(text) == expected

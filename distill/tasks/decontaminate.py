@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
-from distill.generate.filters.candidate import Draw
-from distill.generate.filters.length import words
 from distill.recipe import Recipe
 from distill.store.run import Stage
+from distill.text.compare import comparable_words
 from distill.text.ngrams import SHORTEST, Runs
 from distill.text.words import amount
 
@@ -43,7 +42,7 @@ class Decontaminator:
         self.sets = [known.name for known in sets]
         queries = [query for known in sets for query in known.queries()]
         self.query_count = len(queries)
-        self.too_short = sum(amount(words(query)) < SHORTEST for query in queries)
+        self.too_short = sum(amount(comparable_words(query)) < SHORTEST for query in queries)
         self._queries = Runs(queries, length, parts=True)
         self._documents = Runs((text for known in sets for text in known.documents()), length)
 
@@ -96,14 +95,6 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     return sets + [set_of_task(task) for task in tasks]
 
 
-def evaluation_query(draw: Draw, known: Decontaminator) -> str | None:
-    """Drops a query that holds an evaluation query's words, or that was written from a passage
-    that does."""
-    if known.overlaps(draw.query):
-        return REASONS[0]
-    return REASONS[1] if draw.tainted else None
-
-
 def told(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
     """What a stage's manifest says of it; `dropped`: queries, or examples without a passage."""
     return {
@@ -141,7 +132,7 @@ def set_of_task(task: "AbsTask") -> EvaluationSet:
 
 
 def _loaded(task: "AbsTask") -> "AbsTask":
-    from distill.evaluate.score import load_data
+    from distill.tasks.data import load_data
 
     _with_remedy(lambda: load_data(task))
     return task

@@ -5,7 +5,7 @@ from helpers.fake_llm import passages_of
 from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 
-from distill.generate.filters.unlabelled import unlabelled_overlap
+from distill.evaluate.unlabelled import unlabelled_overlap
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.tasks import load_task

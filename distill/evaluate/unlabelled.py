@@ -5,11 +5,11 @@ dropped: to learn from the unlabelled passages of a corpus that is evaluated on 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distill.generate.filters.decontaminate import Decontaminator, set_of_task
 from distill.recipe import Recipe
+from distill.recipe.sections.train import TITLES
 from distill.store.run import Stage
 from distill.store.tables import PASSAGES, passage_text, read_rows
-from distill.train.data.sources import TITLES
+from distill.tasks.decontaminate import Decontaminator, set_of_task
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -1,0 +1,81 @@
+"""The data of a task of mteb: read once, without bars and advice, and drawn from alike for every
+model."""
+
+import copy
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import constants
+
+from distill.errors import UserError, need
+from distill.remote.connect import check_environment
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+SUPERSEDED = "is superseded by"
+
+
+def load_data(task: "AbsTask") -> None:
+    """Read the task's data from the hub, unless a folder has filled it.
+
+    Raises:
+        UserError: if the hub cannot be reached, naming the way to do without.
+    """
+    if task.data_loaded:
+        return
+    try:
+        with quiet():
+            task.load_data()
+    except Exception as fault:  # a proxy or certificates that cannot be used raise anything
+        check_environment(constants.ENDPOINT)
+        raise UserError(
+            f"task {task.metadata.name}",
+            f"its data cannot be read from the hub ({type(fault).__name__})",
+            f"connect to the hub, or give --task-data a folder that holds {task.metadata.name}/",
+        ) from fault
+    if isinstance(task, need("mteb.abstasks", "eval").AbsTaskRetrieval):
+        # Some tasks still load in the form of mteb 1, which nothing here reads.
+        task.convert_v1_dataset_format_to_v2(num_proc=None)
+
+
+@contextmanager
+def same_draws(task: Any) -> Iterator[None]:
+    """mteb draws samples (clustering's texts) from a generator that the task carries along: without
+    this, the second model on a task would be measured on others than the first."""
+    kept = task.rng_state, task.np_rng
+    task.rng_state, task.np_rng = copy.deepcopy(kept)
+    try:
+        yield
+    finally:
+        task.rng_state, task.np_rng = kept
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A log gets one line a task: no bars of datasets, where each would be a hundred lines, and no
+    advice with each model to take a task's newer version, for the name says which is meant."""
+    bars, logger = (
+        need("datasets", "eval").utils.logging,
+        logging.getLogger("mteb.abstasks.abstask"),
+    )
+    hide = not sys.stderr.isatty() and bars.is_progress_bar_enabled()
+    logger.addFilter(_no_advice)
+    if hide:
+        bars.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f".*{SUPERSEDED}")
+            yield
+    finally:
+        logger.removeFilter(_no_advice)
+        if hide:
+            bars.enable_progress_bar()
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    return SUPERSEDED not in record.getMessage()
