@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import datasets
 
-from distill.evaluate.model import Contender, open_contender
+from distill.evaluate.model import EvalModel, load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.tasks import load_task
 from distill.tasks.data import load_data
@@ -59,13 +59,13 @@ def since(begun: Took) -> Took:
     return Took(*(end - start for end, start in zip(now(), begun, strict=True)))
 
 
-def ours(contender: Contender, tasks: list, out: Path) -> tuple[Took, Scores]:
+def ours(contender: EvalModel, tasks: list, out: Path) -> tuple[Took, Scores]:
     begun = now()
     found = score_tasks(contender, tasks, out)
     return since(begun), {score.task: score.score for score in found}
 
 
-def mteb_alone(contender: Contender, tasks: list, out: Path) -> tuple[Took, Scores]:
+def mteb_alone(contender: EvalModel, tasks: list, out: Path) -> tuple[Took, Scores]:
     import mteb
 
     with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def mteb_alone(contender: Contender, tasks: list, out: Path) -> tuple[Took, Scor
     return since(begun), {r.task_name: r.get_score() for r in results}
 
 
-def measure_round(contender: Contender, tasks: list, number: int) -> dict[str, tuple]:
+def measure_round(contender: EvalModel, tasks: list, number: int) -> dict[str, tuple]:
     """Each side once from nothing, and ours again over its vectors."""
     sides = {"ours": ours, "mteb": mteb_alone}
     found: dict[str, tuple] = {}
@@ -124,7 +124,7 @@ def main() -> None:
     tasks = [load_task(name, data / TASKS[name]) for name in names]
     for task in tasks:
         load_data(task)
-    contender = open_contender(given.model, device="cpu")
+    contender = load_eval_model(given.model, device="cpu")
     contender.model.encode(["the first batch pays for what later ones find ready"] * 32)
 
     rounds = given.rounds or (1 if given.quick else 3)

@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from statistics import mean
 
-from distill.evaluate.model import open_contender
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.generate.filters.round_trip import SeedSearch
-from distill.generate.filters.seed_passages import Corpus, draws_of
+from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
 from distill.store.run import Run, open_stage, read_json
@@ -71,8 +71,8 @@ def measure(
         with Run(folder, "stale") as run:
             _, untrained, student = Job(run, recipe).train_student()
         # All arms have one base, which is evaluated once.
-        [of_base] = score_tasks(open_contender(untrained.folder), [task], root / corpus)
-        [of_student] = score_tasks(open_contender(student.folder), [task], root / corpus)
+        [of_base] = score_tasks(load_eval_model(untrained.folder), [task], root / corpus)
+        [of_student] = score_tasks(load_eval_model(student.folder), [task], root / corpus)
         students.append(of_student.score)
         base = of_base.score
     return {
@@ -106,7 +106,7 @@ def _generated(folder: Path, recipe: Recipe) -> dict[str, object]:
 def _seeds_found(folder: Path, recipe: Recipe, depth: int) -> float:
     """The share of parsed queries that bring their seed passage among the first `depth`."""
     passages = open_stage(folder / "passages")
-    draws = draws_of(open_stage(folder / "parsed").rows(PARSED), Corpus(passages.folder))
+    draws = draws_of(open_stage(folder / "parsed").rows(PARSED), SeedPassages(passages.folder))
     with Run(folder) as run:
         SeedSearch(run, recipe.retriever, passages, depth).look(draws)
     return mean(draw.retrieved is not None and draw.retrieved.rank is not None for draw in draws)

@@ -24,9 +24,9 @@ from pathlib import Path
 from distill.generate.filters import make_queries
 from distill.generate.passages.fret import make_generations
 from distill.generate.passages.parsed import make_parsed
-from distill.llm.protocol import LLM, Sampling, Score, ScoreRequest, Written
+from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import PASSAGES
 
 SIZES = [10**4, 10**5, 10**6]
@@ -48,10 +48,10 @@ class StandIn:
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
-    ) -> list[Written]:
+    ) -> list[Completion]:
         self.tokens["new"] += 16 * len(prompts)
         return [
-            Written(written(prompt, seed), True)
+            Completion(written(prompt, seed), True)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
 
@@ -80,8 +80,8 @@ def recipe_of(passages: int) -> Recipe:
 
 
 def write_passages(run: Run, count: int) -> Stage:
-    def work(numbers: range) -> Shard:
-        return Shard([passage(number) for number in numbers])
+    def work(numbers: range) -> ShardResult:
+        return ShardResult([passage(number) for number in numbers])
 
     starts = range(0, count, PASSAGES_A_SHARD)
     items = [range(start, min(start + PASSAGES_A_SHARD, count)) for start in starts]

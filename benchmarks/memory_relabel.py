@@ -32,7 +32,7 @@ from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import QUERIES
 
 SIZES = [2_000, 8_000, 32_000]
@@ -97,8 +97,8 @@ def recipe() -> Recipe:
 
 
 def write_queries(run: Run, count: int, passages: Stage) -> Stage:
-    def work(numbers: range) -> Shard:
-        return Shard([query(number) for number in numbers])
+    def work(numbers: range) -> ShardResult:
+        return ShardResult([query(number) for number in numbers])
 
     starts = range(0, count, QUERIES_A_SHARD)
     items = [range(start, min(start + QUERIES_A_SHARD, count)) for start in starts]

@@ -30,13 +30,13 @@ from distill.generate.examples import make_example
 from distill.recipe import Student, Train
 from distill.runtime.interrupt import Interrupt
 from distill.store.tables import Row
-from distill.student.writing import Writer
+from distill.student.writing import StudentTexts
 from distill.train.data.mixture import make_mixture
 from distill.train.data.soft_labels import unjudged
-from distill.train.data.tokenized import Tokens
-from distill.train.loop.diagnostics import Sight
+from distill.train.data.tokenized import TokenizedTexts
+from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.trainer import fit
-from distill.train.objectives import Objective
+from distill.train.objectives import CombinedLoss
 
 STEPS = 2
 MAX_TOKENS = 64
@@ -73,16 +73,16 @@ def measure(batch: int) -> dict[str, float]:
     model.max_seq_length = MAX_TOKENS
     with tempfile.TemporaryDirectory() as folder:
         mixture = make_mixture(student, train, 1, [unjudged(row, train) for row in rows], [])
-        tokens = Tokens(Path(folder) / "tokens", model, mixture.written)
+        tokens = TokenizedTexts(Path(folder) / "tokens", model, mixture.written)
         before = peak()
-        objective = Objective(model, train, None, torch.nn.Identity())
+        objective = CombinedLoss(model, train, None, torch.nn.Identity())
         fit(
             train,
             1,
             objective,
             mixture,
             tokens,
-            Sight(Writer(student, []), rows[:2], None),
+            Diagnostics(StudentTexts(student, []), rows[:2], None),
             Path(folder),
             Interrupt(),
         )

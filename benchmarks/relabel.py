@@ -23,11 +23,11 @@ from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import VERDICTS
 from distill.llm.prompts import Prompt, as_data, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe import Embedder, Recipe, load_recipe
+from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.recipe.packaged import packaged_recipes
 from distill.relabel.judgements import make_judgements
 from distill.retrieve.exact import ExactIndex
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, Table
 
 TOP_K = 20
@@ -48,7 +48,7 @@ def texts(count: int) -> list[str]:
 def write(run: Run, table: Table, rows: list[Row], size: int, *inputs: Stage) -> Stage:
     stage = run.stage(table.name, {}, inputs)
     items = [rows[start : start + size] for start in range(0, len(rows), size)]
-    stage.map_shards(table, items, Shard)
+    stage.map_shards(table, items, ShardResult)
     stage.finish()
     return stage
 
@@ -171,7 +171,7 @@ def main() -> None:
     recipe = load_recipe(packaged_recipes() / "demo.yaml", ["relabel.shard_size=256"])
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu", recipe.llm.batch_tokens)
     encoder = SentenceTransformerEncoder(
-        recipe.retriever.model, Embedder(max_tokens=256, device="cpu")
+        recipe.retriever.model, EmbedderConfig(max_tokens=256, device="cpu")
     )
     prompts = {n: load_prompt(f"prompts/{n}.jinja", packaged_recipes(), 2) for n in ("ql", "rc")}
     every = texts(rounds * passages)

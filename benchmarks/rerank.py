@@ -25,7 +25,7 @@ from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
 from distill.llm.prompts import as_data, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe import Embedder, Relabel, load_recipe
+from distill.recipe import EmbedderConfig, Relabel, load_recipe
 from distill.recipe.packaged import packaged_recipes
 from distill.relabel.fuse import label
 from distill.retrieve.exact import ExactIndex
@@ -205,7 +205,7 @@ def main() -> None:
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
     collection = Collection(Path(os.environ["DISTILL_DATA"], CORPORA[given.corpus]), given.queries)
     retriever = given.retriever or recipe.retriever.model
-    encoder = SentenceTransformerEncoder(retriever, Embedder(max_tokens=256, device="cpu"))
+    encoder = SentenceTransformerEncoder(retriever, EmbedderConfig(max_tokens=256, device="cpu"))
     candidates = collection.retrieve(encoder)
     engine = TransformersEngine(given.llm or recipe.llm.model, dtype="float32", device="cpu")
     scores, speed = judge_all(engine, collection, candidates, given)

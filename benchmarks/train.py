@@ -36,13 +36,13 @@ from distill.models.reference import resolve
 from distill.recipe import Student, Train
 from distill.runtime.interrupt import Interrupt
 from distill.store.tables import Row
-from distill.student.writing import Writer
+from distill.student.writing import StudentTexts
 from distill.train.data.mixture import make_mixture
 from distill.train.data.soft_labels import unjudged
-from distill.train.data.tokenized import Tokens
-from distill.train.loop.diagnostics import Sight
+from distill.train.data.tokenized import TokenizedTexts
+from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.trainer import fit
-from distill.train.objectives import Objective
+from distill.train.objectives import CombinedLoss
 from distill.train.objectives.infonce import infonce
 
 MINILM = (
@@ -154,9 +154,9 @@ def trained(side: Any, rows: list[Row], held_out: list[Row]) -> Trained:
 def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
     """Tokenising included, as it is in the peer's."""
     mixture = make_mixture(STUDENT, TRAIN, 1, [unjudged(row, TRAIN) for row in rows], [])
-    tokens = Tokens(folder / "tokens", model, mixture.written)
-    objective = Objective(model, TRAIN, None, torch.nn.Identity())
-    sight = Sight(Writer(STUDENT, []), rows[:2], None)
+    tokens = TokenizedTexts(folder / "tokens", model, mixture.written)
+    objective = CombinedLoss(model, TRAIN, None, torch.nn.Identity())
+    sight = Diagnostics(StudentTexts(STUDENT, []), rows[:2], None)
     fit(TRAIN, 1, objective, mixture, tokens, sight, folder, Interrupt())
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import GenerationConfig
 
-from distill.generate.passages.conditions import Conditions
+from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.fret import open_method
 from distill.llm import Sampling
 from distill.llm.transformers.continuous_batching import _HELD
@@ -96,7 +96,7 @@ def prompts(count: int) -> list[str]:
         passage = " ".join(words[start : start + length - number % 3 * length // 6])
         task_type = settings.task_types[number % len(settings.task_types)]
         hand = number // len(settings.task_types) % settings.hands
-        conditions = Conditions(task_type, hand, None, None, None, None)
+        conditions = GenerationConditions(task_type, hand, None, None, None, None)
         texts.append(method.prompt({"title": "", "text": passage}, conditions, chat=False))
     return texts
 

@@ -11,7 +11,7 @@ from distill.cli.options import TaskOptions, listed, task_options
 from distill.errors import UserError
 
 if TYPE_CHECKING:
-    from distill.evaluate.model import Contender
+    from distill.evaluate.model import EvalModel
     from distill.evaluate.quantize import Precision
 
 
@@ -104,7 +104,7 @@ def compare(
 
 def _contenders(
     student: str, teacher: str, bases: tuple[str, ...], asked: TaskOptions
-) -> "dict[str, Contender]":
+) -> "dict[str, EvalModel]":
     from distill.evaluate.model import open_any
     from distill.evaluate.prompts import check_prompts
 

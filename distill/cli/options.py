@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from distill.errors import UserError
 from distill.files.read import is_text, user_path
 from distill.files.read_yaml import parse_yaml
-from distill.recipe import ALL_TOKENS, Dtype, Embedder, Recipe, load_recipe
+from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig, Recipe, load_recipe
 from distill.store.run import Overwrite
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -162,8 +162,8 @@ class TaskOptions:
     benchmarks: list[str]
     task_data: Path | None
     out: Path
-    embedder: Embedder
-    of_others: Embedder
+    embedder: EmbedderConfig
+    of_others: EmbedderConfig
     instructions: bool
     prompts: dict[Side, str]
     force_prompts: bool
@@ -283,7 +283,9 @@ def task_options(command: Command) -> Command:
                 },
                 [*_instruction(instruction_template), *settings],
             ),
-            of_others=Embedder(max_tokens=max_tokens or ALL_TOKENS, device=device, dtype=dtype),
+            of_others=EmbedderConfig(
+                max_tokens=max_tokens or ALL_TOKENS, device=device, dtype=dtype
+            ),
             instructions=not no_instructions,
             prompts={side: prompt for side, prompt in prompts.items() if prompt is not None},
             force_prompts=force_prompts,
@@ -297,7 +299,7 @@ def task_options(command: Command) -> Command:
     return cast(Command, resolved)
 
 
-def _embedder(given: dict[str, Any], settings: Sequence[str]) -> Embedder:
+def _embedder(given: dict[str, Any], settings: Sequence[str]) -> EmbedderConfig:
     """A section of settings from flags and KEY=VALUE, whose value is YAML.
 
     Raises:
@@ -305,12 +307,12 @@ def _embedder(given: dict[str, Any], settings: Sequence[str]) -> Embedder:
     """
     for item in settings:
         key, sign, value = item.partition("=")
-        if not sign or key not in Embedder.model_fields:
-            known = ", ".join(Embedder.model_fields)
+        if not sign or key not in EmbedderConfig.model_fields:
+            known = ", ".join(EmbedderConfig.model_fields)
             raise UserError(f"--embedder {item}", "is not KEY=VALUE of an embedder", known)
         given[key] = _setting(key, value)
     try:
-        return Embedder.model_validate(given)
+        return EmbedderConfig.model_validate(given)
     except ValidationError as fault:
         said = "; ".join(
             ": ".join([*map(str, error["loc"]), error["msg"].removeprefix("Value error, ")])

@@ -10,7 +10,7 @@ def normalised(text: str) -> str:
     return " ".join(folded(text).split())
 
 
-class Seen:
+class SeenPassages:
     """Which passages came before, by a 16-byte hash of normalised title and text."""
 
     def __init__(self) -> None:

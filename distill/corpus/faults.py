@@ -5,7 +5,7 @@ from distill.errors import UserError
 _SHOWN = 5
 
 
-class Faults:
+class RowFaults:
     """Counts faults and keeps the first few."""
 
     def __init__(self) -> None:

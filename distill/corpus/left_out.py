@@ -7,7 +7,7 @@ _log = logging.getLogger(__name__)
 _NAMED = 5
 
 
-class LeftOutRows:
+class SkippedRows:
     """Counts rows by reason and keeps the places of the first few."""
 
     def __init__(self) -> None:

@@ -9,20 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distill.corpus.dedupe import Seen
+from distill.corpus.dedupe import SeenPassages
 from distill.corpus.docstrings import source as docstrings
-from distill.corpus.left_out import LeftOutRows
+from distill.corpus.left_out import SkippedRows
 from distill.corpus.readers.beir import open_beir
 from distill.corpus.readers.dataset import open_dataset
 from distill.corpus.readers.jsonl import open_jsonl
 from distill.corpus.readers.parquet import open_parquet
-from distill.corpus.readers.rows import NO_TEXT, REPEATED, Columns, Document, LeftOut, Source
+from distill.corpus.readers.rows import (
+    NO_TEXT,
+    REPEATED,
+    Columns,
+    CorpusSource,
+    Document,
+    SkippedRow,
+)
 from distill.corpus.split import split
 from distill.errors import UserError
 from distill.files.read import user_path
 from distill.recipe import Corpus, Recipe
 from distill.store.integrity import find_stage_damage
-from distill.store.run import Run, Shard, Stage, fingerprint
+from distill.store.run import Run, ShardResult, Stage, fingerprint
 from distill.store.shards import shard_number, shards
 from distill.store.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
 from distill.text.words import count_words
@@ -53,7 +60,7 @@ class _Passages:
     kept: list[Row] = field(default_factory=list)
     dropped: list[Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    left_out: LeftOutRows = field(default_factory=LeftOutRows)
+    left_out: SkippedRows = field(default_factory=SkippedRows)
 
     def drop(self, id_: str, reason: str, text: str) -> None:
         self.counts[f"dropped {reason}"] += 1
@@ -87,9 +94,9 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
         return stage
     chunks = list(range(0, len(passages.kept), _SHARD))
 
-    def work(start: int) -> Shard:
+    def work(start: int) -> ShardResult:
         rows = passages.kept[start : start + _SHARD]
-        return Shard(rows) if start else Shard(rows, passages.counts, passages.dropped)
+        return ShardResult(rows) if start else ShardResult(rows, passages.counts, passages.dropped)
 
     stage.map_shards(
         PASSAGES, chunks, work, lambda s: len(passages.kept[s : s + _SHARD]), "passages"
@@ -121,7 +128,7 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
     return stage
 
 
-def open_source(recipe: Recipe) -> Source:
+def open_source(recipe: Recipe) -> CorpusSource:
     """The corpus that the recipe names; where `path` is not given, its `dataset` is read.
 
     Raises:
@@ -192,9 +199,9 @@ def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Pa
     )
 
 
-def _passages(source: Source, corpus: Corpus, seed: int) -> _Passages:
+def _passages(source: CorpusSource, corpus: Corpus, seed: int) -> _Passages:
     found = _Passages()
-    seen = Seen()
+    seen = SeenPassages()
     for document in _documents(source, found):
         for id_, text in _pieces(document, corpus.max_tokens, found.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
@@ -218,11 +225,11 @@ def _passages(source: Source, corpus: Corpus, seed: int) -> _Passages:
     return found
 
 
-def _documents(source: Source, found: _Passages) -> Iterator[Document]:
+def _documents(source: CorpusSource, found: _Passages) -> Iterator[Document]:
     """The source's documents; what is left out of it is counted."""
     for document in source.read():
         found.counts["read"] += 1
-        if isinstance(document, LeftOut):
+        if isinstance(document, SkippedRow):
             found.drop(document.id, document.reason, "")
             found.left_out.add(document.reason, document.place)
             continue
@@ -242,7 +249,7 @@ def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterat
         yield f"{document.id}#{number}", piece
 
 
-def _need_some(source: Source, found: _Passages) -> None:
+def _need_some(source: CorpusSource, found: _Passages) -> None:
     if found.kept:
         return
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()))
@@ -254,7 +261,7 @@ def _need_some(source: Source, found: _Passages) -> None:
     )
 
 
-def _need_distinct(source: Source, rows: list[Row]) -> None:
+def _need_distinct(source: CorpusSource, rows: list[Row]) -> None:
     """A document may be called what a piece of another is: "a#0"."""
     most = Counter(row["passage_id"] for row in rows).most_common(1)
     if most and most[0][1] > 1:
@@ -265,7 +272,7 @@ def _need_distinct(source: Source, rows: list[Row]) -> None:
         )
 
 
-def _held_out(recipe: Recipe) -> tuple[list[docstrings.Pair], Counter[str]]:
+def _held_out(recipe: Recipe) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
     pairs, counts = docstrings.held_out_pairs(recipe)
     if not pairs:
         raise UserError(
@@ -276,7 +283,7 @@ def _held_out(recipe: Recipe) -> tuple[list[docstrings.Pair], Counter[str]]:
     return pairs, counts
 
 
-def _write_beir(folder: Path, pairs: list[docstrings.Pair]) -> None:
+def _write_beir(folder: Path, pairs: list[docstrings.QueryDocument]) -> None:
     corpus = [{"_id": pair.name, "title": "", "text": pair.document} for pair in pairs]
     queries = [{"_id": f"q-{pair.name}", "text": pair.query} for pair in pairs]
     judged = [f"q-{pair.name}\t{pair.name}\t1" for pair in pairs]

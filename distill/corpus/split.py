@@ -43,7 +43,7 @@ class _Unit(NamedTuple):
     is_pause: bool
 
 
-class _Piece(NamedTuple):
+class _TextPiece(NamedTuple):
     """Text that stays together; `gap` is what stood before it: a space or nothing."""
 
     text: str
@@ -63,7 +63,7 @@ def split(text: str, max_tokens: int) -> list[str]:
     budget = max(_WORD, _THIRDS * max_tokens)
     if _size(text) <= budget:
         return [text.strip()]
-    pieces: list[_Piece] = []
+    pieces: list[_TextPiece] = []
     before = 0
     for start, end in sentence_spans(text):
         gap = " " if text[before:start] else ""
@@ -101,23 +101,23 @@ def _units(text: str) -> Iterator[_Unit]:
                 yield _Unit(letter.start(), letter.end(), _LETTER, False)
 
 
-def _piece(text: str, gap: str) -> _Piece:
-    return _Piece(text, _size(text), gap)
+def _piece(text: str, gap: str) -> _TextPiece:
+    return _TextPiece(text, _size(text), gap)
 
 
-def _packed(pieces: Sequence[_Piece], budget: int) -> list[_Piece]:
+def _packed(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
     """Neighbours joined as long as they fit."""
-    packed: list[_Piece] = []
+    packed: list[_TextPiece] = []
     for piece in pieces:
         if packed and packed[-1].size + piece.size <= budget:
             text, size, gap = packed[-1]
-            packed[-1] = _Piece(text + piece.gap + piece.text, size + piece.size, gap)
+            packed[-1] = _TextPiece(text + piece.gap + piece.text, size + piece.size, gap)
         else:
             packed.append(piece)
     return packed
 
 
-def _cut(sentence: _Piece, budget: int) -> list[_Piece]:
+def _cut(sentence: _TextPiece, budget: int) -> list[_TextPiece]:
     if sentence.size <= budget:
         return [sentence]
     words = [_piece(word, " ") for word in sentence.text.split()]
@@ -125,20 +125,20 @@ def _cut(sentence: _Piece, budget: int) -> list[_Piece]:
     return _packed([part for word in words for part in _cut_word(word, budget)], budget)
 
 
-def _cut_word(word: _Piece, budget: int) -> list[_Piece]:
+def _cut_word(word: _TextPiece, budget: int) -> list[_TextPiece]:
     """What has no spaces and is over the budget (Chinese, a path, a table's rule)."""
     if word.size <= budget:
         return [word]
     units = list(_units(word.text))
     pauses = has_spaceless(word.text)
-    parts: list[_Piece] = []
+    parts: list[_TextPiece] = []
     while units:
         count = _fitting(units, budget)
         if pauses and count < len(units):
             count = _to_pause(units, count)
         size = sum(unit.size for unit in units[:count])
         text = word.text[units[0].start : units[count - 1].end]
-        parts.append(_Piece(text, size, "" if parts else word.gap))
+        parts.append(_TextPiece(text, size, "" if parts else word.gap))
         units = units[count:]
     return parts
 

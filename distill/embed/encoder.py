@@ -14,9 +14,9 @@ from distill.embed.local import (
     unit,
 )
 from distill.embed.open_model import computed_dtype, open_model
-from distill.embed.wording import Side, Wording
+from distill.embed.wording import EmbedderPrompts, Side
 from distill.errors import UserError
-from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.embedder import EmbedderConfig
 from distill.store.local_name import name_model
 
 __all__ = [
@@ -37,7 +37,7 @@ class Encoder(Protocol):
 
     identity: dict[str, str | int]
     dimensions: int
-    wording: Wording
+    wording: EmbedderPrompts
 
     def encode(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
@@ -59,7 +59,7 @@ class SentenceTransformerEncoder:
         UserError: if the model cannot be had, or does not do as it was published to.
     """
 
-    def __init__(self, reference: str, settings: Embedder) -> None:
+    def __init__(self, reference: str, settings: EmbedderConfig) -> None:
         opened = open_model(reference, settings)
         self.model = opened.model
         self.wording = opened.wording

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from distill.embed.encoder import Side, Vectors
 from distill.embed.endpoint_client import EndpointClient
-from distill.embed.wording import Wording, has_words
+from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 
 _CHARACTERS = 4
 """A token's, by rule of thumb: the server alone has the tokenizer."""
@@ -32,10 +32,10 @@ class EndpointEncoder:
             answer in spite of all retries, or gives what are no vectors.
     """
 
-    def __init__(self, served: Embedder, model: str) -> None:
+    def __init__(self, served: EmbedderConfig, model: str) -> None:
         self._client = EndpointClient(served, model)
         self._served = served
-        self.wording = Wording(served.query_template)
+        self.wording = EmbedderPrompts(served.query_template)
         self._prompts: dict[Side, str] = {
             "query": "" if has_words(served.query_template) else served.query_prompt,
             "document": served.document_prompt,

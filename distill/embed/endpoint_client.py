@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from distill.embed.endpoint_reply import read_vectors
 from distill.errors import UserError
-from distill.recipe import Served
-from distill.remote.client import Ask, Client
-from distill.remote.faults import Refused
+from distill.recipe import ServedModel
+from distill.remote.client import ServerClient, ServerRequest
+from distill.remote.faults import RefusedPrompt
 
-Arrived = Callable[[list[int], NDArray[np.float64]], None]
+OnVectors = Callable[[list[int], NDArray[np.float64]], None]
 """(numbers of texts, their vectors (texts, dimensions))"""
 
 _FIRST_WAIT = 1.0
@@ -69,8 +69,8 @@ class EndpointClient:
         UserError: if the address is none.
     """
 
-    def __init__(self, served: Served, model: str) -> None:
-        self.http = Client(served, model, _FIRST_WAIT)
+    def __init__(self, served: ServedModel, model: str) -> None:
+        self.http = ServerClient(served, model, _FIRST_WAIT)
         self.url = self.http.url
         self.model = model
         self._settings = served
@@ -83,7 +83,7 @@ class EndpointClient:
         texts: Sequence[str],
         batches: Sequence[list[int]],
         fields: dict[str, Any],
-        arrived: Arrived,
+        arrived: OnVectors,
     ) -> None:
         """Ask for the vectors of all texts.
 
@@ -96,12 +96,12 @@ class EndpointClient:
             UserError: if the server refuses, does not answer in spite of all retries, or gives what
                 are no vectors. No key is in it.
         """
-        _Job(self, self.http, list(texts), batches, fields, arrived).run()
+        _EmbedCall(self, self.http, list(texts), batches, fields, arrived).run()
 
     def first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
         """The vector of one text, of shape (1, dimensions): finds out how the server is asked."""
         found: list[NDArray[np.float64]] = []
-        refused: list[Refused] = []
+        refused: list[RefusedPrompt] = []
         for _ in range(2):
             ask = self.ask([text], fields)
             self.http.ask_all([ask], lambda _, v: found.append(v), lambda _, r: refused.append(r))
@@ -113,9 +113,9 @@ class EndpointClient:
             self.http.left_out.add("encoding_format")
         raise self.refused(refused[0], None)
 
-    def ask(self, texts: list[str], fields: dict[str, Any]) -> Ask:
+    def ask(self, texts: list[str], fields: dict[str, Any]) -> ServerRequest:
         count = len(texts)
-        return Ask(
+        return ServerRequest(
             "/embeddings",
             {"model": self.model, "input": texts, "encoding_format": "float", **fields},
             read=lambda reply: read_vectors(reply, count),
@@ -163,7 +163,7 @@ class EndpointClient:
             f"{key} saves the refused requests",
         )
 
-    def refused(self, fault: Refused, text: str | None) -> UserError:
+    def refused(self, fault: RefusedPrompt, text: str | None) -> UserError:
         """Of a text that the server takes at no length; None: it takes not even a word."""
         key = self._settings.key
         what = f"does not embed with model {self.model!r} as it is asked ({fault.reason})"
@@ -178,17 +178,17 @@ class EndpointClient:
         )
 
 
-class _Job:
+class _EmbedCall:
     """One call of `embed`: what is still to be sent, and what was divided."""
 
     def __init__(
         self,
         client: EndpointClient,
-        http: Client,
+        http: ServerClient,
         texts: list[str],
         batches: Sequence[list[int]],
         fields: dict[str, Any],
-        arrived: Arrived,
+        arrived: OnVectors,
     ) -> None:
         self._client = client
         self._http = http
@@ -205,7 +205,7 @@ class _Job:
             some = len(self._waiting)
             self._http.ask_all(self._asks(), self._came, self._refused, at_once=some)
 
-    def _asks(self) -> Iterator[Ask]:
+    def _asks(self) -> Iterator[ServerRequest]:
         while self._waiting:
             batch = self._waiting.popleft()
             texts = self._texts_of(batch)
@@ -227,7 +227,7 @@ class _Job:
             if whole.taken == 2:  # both halves as they were: together they were too much
                 self._client.learn(self._texts_of(whole), whole.refused)
 
-    def _refused(self, place: int, fault: Refused) -> None:
+    def _refused(self, place: int, fault: RefusedPrompt) -> None:
         batch = self._sent[place]
         if len(batch.numbers) > 1:
             self._divide(batch, fault)
@@ -244,7 +244,7 @@ class _Job:
         # On its own: what was cut says nothing of the batch that it was part of.
         self._waiting.append(_Batch([number]))
 
-    def _divide(self, batch: _Batch, fault: Refused) -> None:
+    def _divide(self, batch: _Batch, fault: RefusedPrompt) -> None:
         if most := most_named(fault.reason, len(batch.numbers)):
             self._client.learn(self._texts_of(batch), fault.reason, most)
             self._waiting.appendleft(batch)

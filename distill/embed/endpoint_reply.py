@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.remote.faults import Malformed
+from distill.remote.faults import MalformedReply
 
 
 def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
@@ -23,14 +23,14 @@ def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
     """
     items = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise Malformed("a reply without a list of embeddings in `data`")
+        raise MalformedReply("a reply without a list of embeddings in `data`")
     if len(items) != count:
-        raise Malformed(f"{len(items)} embeddings for {count} texts", whole=True)
+        raise MalformedReply(f"{len(items)} embeddings for {count} texts", whole=True)
     places = _places([item.get("index") for item in items])
     vectors = [_vector(item.get("embedding")) for item in items]
     widths = sorted({len(vector) for vector in vectors})
     if len(widths) > 1:
-        raise Malformed(f"embeddings of {widths[0]} and of {widths[-1]} numbers", whole=True)
+        raise MalformedReply(f"embeddings of {widths[0]} and of {widths[-1]} numbers", whole=True)
     found = np.empty((count, widths[0]), np.float64)
     found[places] = vectors
     return found
@@ -44,7 +44,7 @@ def _places(indexes: list[Any]) -> list[int]:
     left = sorted(set(range(len(numbers))) - {*numbered})
     if len(left) != len(numbers) - len(numbered):
         few = ", ".join(str(number)[:12] for number in numbered[:4])
-        raise Malformed(f"embeddings numbered {few}, ... for {len(numbers)} texts", whole=True)
+        raise MalformedReply(f"embeddings numbered {few}, ... for {len(numbers)} texts", whole=True)
     rest = iter(left)
     return [next(rest) if number is None else number for number in numbers]
 
@@ -55,7 +55,7 @@ def _number(index: Any) -> int | None:
     if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 10:
         return int(index)
     if isinstance(index, bool) or not isinstance(index, int):
-        raise Malformed(f"an embedding numbered {str(index)[:20]!r}", whole=True)
+        raise MalformedReply(f"an embedding numbered {str(index)[:20]!r}", whole=True)
     return index
 
 
@@ -63,15 +63,15 @@ def _vector(given: Any) -> NDArray[np.float64]:
     if isinstance(given, str):
         return _decoded(given)
     if not isinstance(given, list) or not given:
-        raise Malformed("an embedding that is no list of numbers", whole=True)
+        raise MalformedReply("an embedding that is no list of numbers", whole=True)
     kinds = set(map(type, given))
     if list in kinds:
-        raise Malformed(
+        raise MalformedReply(
             "embeddings that are lists of lists: a vector for each token, not one for each text",
             whole=True,
         )
     if not kinds <= {int, float}:
-        raise Malformed("an embedding that holds what is no number", whole=True)
+        raise MalformedReply("an embedding that holds what is no number", whole=True)
     try:
         return np.asarray(given, np.float64)
     except OverflowError:
@@ -85,5 +85,7 @@ def _decoded(text: str) -> NDArray[np.float64]:
     except (binascii.Error, ValueError):
         packed = b""
     if not packed or len(packed) % 4:
-        raise Malformed("an embedding that is neither numbers nor base64 of float32", whole=True)
+        raise MalformedReply(
+            "an embedding that is neither numbers nor base64 of float32", whole=True
+        )
     return np.frombuffer(packed, "<f4").astype(np.float64)

@@ -11,12 +11,12 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedTokenizerBase
 
-from distill.embed.published import Published
+from distill.embed.published import PublishedSettings
 from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
 from distill.models.end_of_sequence import append_eos, ends_in_eos
 from distill.models.sentence_transformer import read_settings, text_transformer
-from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.embedder import EmbedderConfig
 
 _logger = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ _logger = logging.getLogger(__name__)
 def set_end_of_sequence(
     model: SentenceTransformer,
     reference: str,
-    settings: Embedder,
-    published: Published,
+    settings: EmbedderConfig,
+    published: PublishedSettings,
     folder: Path,
 ) -> bool:
     """Let each text end in the end of sequence where the settings, the tokenizer's configuration
@@ -52,7 +52,7 @@ def set_end_of_sequence(
     return True
 
 
-def _append(tokenizer: PreTrainedTokenizerBase, reference: str, settings: Embedder) -> None:
+def _append(tokenizer: PreTrainedTokenizerBase, reference: str, settings: EmbedderConfig) -> None:
     fault = "texts do not end in it all the same"
     try:
         append_eos(tokenizer)

@@ -9,11 +9,11 @@ from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import read_settings
-from distill.recipe.sections.embedder import OWN_WORDS, Embedder
+from distill.recipe.sections.embedder import OWN_WORDS, EmbedderConfig
 from distill.store.local_name import name_model
 
 
-def open_embedder(settings: Embedder, model: str) -> Encoder:
+def open_embedder(settings: EmbedderConfig, model: str) -> Encoder:
     """
     Raises:
         UserError: if the model or the server cannot be had, or the model does not do as it was
@@ -25,7 +25,7 @@ def open_embedder(settings: Embedder, model: str) -> Encoder:
     return EndpointEncoder(settings, model)
 
 
-def check_served(settings: Embedder) -> None:
+def check_served(settings: EmbedderConfig) -> None:
     """
     Raises:
         UserError: if of a served model something is asked that is the server's affair.
@@ -39,7 +39,7 @@ def check_served(settings: Embedder) -> None:
             )
 
 
-def embedder_identity(settings: Embedder, model: str) -> dict[str, object]:
+def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]:
     """What of an embedder changes its vectors: for fingerprints. What is as it was before it could
     be set is left out. A server answers for its own model: of that only the name is known, and the
     address is no part of it."""
@@ -62,7 +62,7 @@ def embedder_identity(settings: Embedder, model: str) -> dict[str, object]:
     return found
 
 
-def _made_good(model: str, settings: Embedder) -> dict[str, object]:
+def _made_good(model: str, settings: EmbedderConfig) -> dict[str, object]:
     """What is done for a model beside loading its files, as far as they say it themselves."""
     folder = resolve(model)
     found: dict[str, object] = {}

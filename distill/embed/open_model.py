@@ -8,13 +8,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.last_token import set_end_of_sequence
-from distill.embed.published import Published, published_as
-from distill.embed.wording import Wording, wording_of
+from distill.embed.published import PublishedSettings, published_as
+from distill.embed.wording import EmbedderPrompts, embedder_prompts
 from distill.models.attention_check import set_attention
 from distill.models.nv_embed.convert import convert_nv_embed, is_nv_embed
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import open_sentence_model, read_settings, text_transformer
-from distill.recipe.sections.embedder import ALL_TOKENS, Embedder
+from distill.recipe.sections.embedder import ALL_TOKENS, EmbedderConfig
 from distill.runtime.devices import DTYPES, best_device, check_device, torch_dtype
 
 
@@ -28,14 +28,14 @@ class OpenModel:
     revision: str
     folder: Path
     model: SentenceTransformer
-    wording: Wording
-    published: Published
+    wording: EmbedderPrompts
+    published: PublishedSettings
     departures: dict[str, str | int]
     all_tokens: int | None
     max_tokens: int | None
 
 
-def open_model(reference: str, settings: Embedder) -> OpenModel:
+def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
     """Load a model by its reference.
 
     What its own code would have done and transformers does not is done (the end of sequence, the
@@ -70,7 +70,7 @@ def open_model(reference: str, settings: Embedder) -> OpenModel:
         revision(reference),
         folder,
         model,
-        wording_of(settings, reference, carried_prompts(model), published),
+        embedder_prompts(settings, reference, carried_prompts(model), published),
         published,
         departures,
         all_tokens,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.embedder import EmbedderConfig
 from distill.text.templates import names_in
 
 _logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _SIDES = ("query", "document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSettings:
     """`prompts` are by name, as sentence-transformers has them; `template` holds {task} and ends in
     {query}; `instructions` say by a task's name, category or side what it is told."""
 
@@ -45,10 +45,10 @@ class Published:
         return {name: value for name, value in known.items() if value}
 
 
-NOTHING = Published()
+NOTHING = PublishedSettings()
 
 
-def published_as(reference: str, settings: Embedder) -> Published:
+def published_as(reference: str, settings: EmbedderConfig) -> PublishedSettings:
     """What is known of a model under its hub id, or the one that it is `known_as`."""
     name = settings.known_as or hub_id(reference)
     return NOTHING if name is None or settings.base_url else _of_mteb(name)
@@ -68,7 +68,7 @@ def hub_id(reference: str) -> str | None:
 
 
 @functools.cache
-def _of_mteb(name: str) -> Published:
+def _of_mteb(name: str) -> PublishedSettings:
     if importlib.util.find_spec("mteb") is None:
         _logger.warning(
             "%s: mteb, which knows the prompts of published models, is not installed; those in "
@@ -81,7 +81,7 @@ def _of_mteb(name: str) -> Published:
         return NOTHING
     known = registry[name].loader_kwargs or {}
     template, document = _templates(name, known)
-    return Published(
+    return PublishedSettings(
         prompts=dict(known.get("model_prompts") or {}),
         template=template,
         document=document,

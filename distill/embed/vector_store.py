@@ -21,7 +21,7 @@ from distill.runtime.progress import Progress
 from distill.store.local_name import with_paths
 from distill.store.run import fingerprint, read_json, write_json
 
-Precision = Literal["float32", "float16"]
+VectorDtype = Literal["float32", "float16"]
 
 _LOG = logging.getLogger(__name__)
 _CHECKSUMS = "checksums.txt"
@@ -52,7 +52,7 @@ def embed(
     ids: Sequence[str],
     texts: Sequence[str],
     label: str,
-    precision: Precision = "float32",
+    precision: VectorDtype = "float32",
 ) -> VectorStore:
     """The unit vectors of whole texts, prompts included (`Wording.write`), from the store under
     `root` or computed into it.
@@ -78,7 +78,7 @@ def _find_folder(
     side: Side,
     ids: Sequence[str],
     texts: Sequence[str],
-    precision: Precision,
+    precision: VectorDtype,
 ) -> Path:
     """Where these vectors are or will be. Stores of before, addressed by the path of a local
     model, are found too."""
@@ -92,7 +92,7 @@ def _find_folder(
     return before if before.exists() else root / fingerprint("vectors", settings, {})
 
 
-def _can_be_read(folder: Path, shape: tuple[int, int], precision: Precision) -> bool:
+def _can_be_read(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
     """Whether the files' heads are whole and tell what is wanted of them."""
     try:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
@@ -169,7 +169,7 @@ def _record(folder: Path, start: int, rows: Vectors) -> None:
 
 
 def _create(
-    folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: Precision
+    folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
 ) -> None:
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from distill.embed.published import Published
-from distill.recipe.sections.embedder import OWN_WORDS, Embedder
+from distill.embed.published import PublishedSettings
+from distill.recipe.sections.embedder import OWN_WORDS, EmbedderConfig
 from distill.text.format import DOCUMENT_TEMPLATE, QUERY_TEMPLATE, TextFormat
 from distill.text.templates import fill_template, names_in
 
@@ -25,7 +25,7 @@ DEFAULT_TASK = "Given a query, find the passages that answer it."
 
 
 @dataclass(frozen=True)
-class Wording:
+class EmbedderPrompts:
     """`template` may hold {task} and ends in {query}; `document` precedes each document, unless
     `titled` says how it is written with its title."""
 
@@ -93,13 +93,16 @@ class Wording:
         return written[:start], written[start:]
 
 
-PLAIN = Wording()
+PLAIN = EmbedderPrompts()
 """Texts as they are."""
 
 
-def wording_of(
-    settings: Embedder, reference: str, carried: Mapping[str, str], published: Published
-) -> Wording:
+def embedder_prompts(
+    settings: EmbedderConfig,
+    reference: str,
+    carried: Mapping[str, str],
+    published: PublishedSettings,
+) -> EmbedderPrompts:
     """What the settings say; else what the model was published with; else what its files carry.
 
     Args:
@@ -114,7 +117,7 @@ def wording_of(
         template = escaped(settings.query_prompt or own["query"]) + template
     document = settings.document_prompt or published.document or own["document"]
     titled = carried.get(DOCUMENT_TEMPLATE)
-    wording = Wording(
+    wording = EmbedderPrompts(
         template,
         document,
         TextFormat(document_template=titled) if titled and not settings.document_prompt else None,

@@ -63,7 +63,7 @@ def total(amounts: Iterable[Amount | None]) -> Amount | None:
 
 
 @dataclass(frozen=True)
-class Line:
+class StageEstimate:
     """One stage. `amount` counts `unit`s; tokens, seconds and cost are None where the stage has
     none. `shared_tokens` are those prompt tokens that the engine has computed already."""
 
@@ -84,17 +84,17 @@ class Estimate:
     is None without prices."""
 
     recipe: str
-    lines: list[Line]
+    lines: list[StageEstimate]
     basis: list[str] = field(default_factory=list)
     currency: str | None = None
 
     @property
-    def total(self) -> Line:
+    def total(self) -> StageEstimate:
         """Of time, what is known of it: `note` names the stages that are left out."""
         lines = self.lines
         timed = {line.stage: line.seconds for line in lines if line.seconds is not None}
         unknown = [stage for stage, seconds in timed.items() if seconds.high is None]
-        return Line(
+        return StageEstimate(
             stage="total",
             amount=NOTHING,
             unit="",

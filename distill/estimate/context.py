@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, Line, exactly
-from distill.estimate.measure import Each, Embedding
+from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, StageEstimate, exactly
+from distill.estimate.measure import EmbeddingSpeed, UnitCost
 from distill.estimate.prices import Price
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
@@ -12,7 +12,7 @@ from distill.store.run import Stage
 
 
 @dataclass
-class Given:
+class EstimateContext:
     """`sample`: so many prompts are asked, 0 for none. `price` is None without a file of prices,
     `held_out` and `passages` where the recipe has none. `embedded`: a stage before this one has
     embedded the corpus with the retriever."""
@@ -23,7 +23,7 @@ class Given:
     llm: Callable[[], LLM]
     sample: int
     price: Price | None
-    embedding: Embedding
+    embedding: EmbeddingSpeed
     embedded: bool = field(default=False, init=False)
 
     @property
@@ -31,11 +31,11 @@ class Given:
         return 0 if self.passages is None else int(self.passages.manifest["rows"])
 
     def llm_line(
-        self, stage: str, amount: Amount, unit: str, pieces: Amount, each: Each, note: str = ""
-    ) -> Line:
+        self, stage: str, amount: Amount, unit: str, pieces: Amount, each: UnitCost, note: str = ""
+    ) -> StageEstimate:
         """A stage whose LLM does so many `pieces`."""
         prompt, new = pieces.times(each.prompt), pieces.times(each.new)
-        return Line(
+        return StageEstimate(
             stage,
             amount,
             unit,
@@ -47,7 +47,9 @@ class Given:
             note=note,
         )
 
-    def retriever_line(self, stage: str, amount: Amount, unit: str, queries: Amount) -> Line:
+    def retriever_line(
+        self, stage: str, amount: Amount, unit: str, queries: Amount
+    ) -> StageEstimate:
         """A stage that embeds queries, and the corpus where no earlier one has. A query, which is
         shorter, takes at most the time of a passage."""
         corpus = NOTHING if self.embedded else exactly(self.corpus_size)
@@ -57,7 +59,7 @@ class Given:
         texts = f"embeds {queries.said} queries"
         if corpus.high:
             texts = f"embeds {corpus.said} passages and {queries.said} queries"
-        return Line(
+        return StageEstimate(
             stage, amount, unit, seconds=UNKNOWN if each == UNKNOWN else seconds, note=texts
         )
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from distill.corpus.passages import make_held_out, make_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
-from distill.estimate.context import Given
+from distill.estimate.context import EstimateContext
 from distill.estimate.generate import example_lines, passage_lines, query_lines
-from distill.estimate.measure import Embedding, spread, texts_to_embed
+from distill.estimate.measure import EmbeddingSpeed, spread, texts_to_embed
 from distill.estimate.prices import Prices
 from distill.estimate.relabel import earlier_rounds, relabelling_lines
 from distill.estimate.train import evaluation_lines, training_lines
@@ -41,8 +41,8 @@ def estimate(
     price = None if prices is None else prices.of(recipe.llm.model)
     passages = make_passages(run, recipe) if recipe.has_corpus else None
     held_out = make_held_out(run, recipe) if recipe.has_corpus else None
-    embedding = Embedding(_some_texts(passages, texts_to_embed(sample)))
-    given = Given(recipe, passages, held_out, llm, sample, price, embedding)
+    embedding = EmbeddingSpeed(_some_texts(passages, texts_to_embed(sample)))
+    given = EstimateContext(recipe, passages, held_out, llm, sample, price, embedding)
 
     lines = passage_lines(given)
     of_queries, queries = query_lines(given)
@@ -63,7 +63,7 @@ def _some_texts(passages: Stage | None, count: int) -> list[str]:
     return [passage_text(rows[number]) for number in spread(len(rows), count)]
 
 
-def _basis(given: Given) -> list[str]:
+def _basis(given: EstimateContext) -> list[str]:
     """What the figures rest on, for the reader to judge them by."""
     said = [
         "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",

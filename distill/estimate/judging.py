@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from distill.errors import UserError
 from distill.estimate.amounts import NOTHING, Amount, exactly
-from distill.estimate.context import Given
-from distill.estimate.measure import Clock, Each, Sample, counted
+from distill.estimate.context import EstimateContext
+from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, counted
 from distill.generate.passages.fret import open_method
 from distill.llm.form import in_chat_form
 from distill.llm.judge import GRADES, VERDICTS
 from distill.llm.prompts import as_data, load_prompt
 from distill.relabel.rankers.listwise import judge_listwise, windows
-from distill.relabel.rankers.open import Name, open_ranking
+from distill.relabel.rankers.open import RankerName, open_ranking
 from distill.store.tables import passage_text
 
 _FIRST_WORDS = 10
@@ -21,7 +21,9 @@ _VERDICTS = {"ql": ("",), "rc": VERDICTS, "graded": GRADES, "fused": ("", *VERDI
 _PROMPTS = {"fused": "rc"}
 
 
-def judged(given: Given, name: Name, sample: Sample, queries_a_passage: int) -> Each | None:
+def judged(
+    given: EstimateContext, name: RankerName, sample: QuerySample, queries_a_passage: int
+) -> UnitCost | None:
     """What one of the run's pairs takes, measured on the sample's passages and queries; None where
     the engine cannot judge. A server is asked for each passage with its own query alone, which the
     run is likely to ask for too.
@@ -44,12 +46,12 @@ def judged(given: Given, name: Name, sample: Sample, queries_a_passage: int) -> 
         (passage, [queries[(number + i) % len(queries)] for i in range(several)])
         for number, passage in enumerate(passages)
     ]
-    clock = Clock(engine)
+    clock = UsageMeter(engine)
     ranking.judge(requests)
     return clock.each(several * len(passages)) or _counted(given, name, passages, queries)
 
 
-def cross_encoded(given: Given, sample: Sample) -> Amount | None:
+def cross_encoded(given: EstimateContext, sample: QuerySample) -> Amount | None:
     """Seconds a pair of the cross-encoder; None where nothing is measured, or it cannot be had."""
     if not given.sample:
         return None
@@ -65,7 +67,7 @@ def cross_encoded(given: Given, sample: Sample) -> Amount | None:
     return exactly((time.perf_counter() - begun) / (len(passages) * len(queries)))
 
 
-def listed(given: Given, sample: Sample, size: int) -> Each:
+def listed(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
     """What the listwise judgement of one query and `size` passages takes: a prompt a window."""
     recipe, window = given.recipe, given.recipe.relabel.listwise_window
     prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
@@ -73,7 +75,7 @@ def listed(given: Given, sample: Sample, size: int) -> Each:
     several = [passages[number % len(passages)] for number in range(size)]
     if given.sample:
         engine = given.llm()
-        clock = Clock(engine)
+        clock = UsageMeter(engine)
         chat = in_chat_form(recipe, engine)
         judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
         if each := clock.each(len(queries)):
@@ -86,10 +88,10 @@ def listed(given: Given, sample: Sample, size: int) -> Each:
     ]
     replies = [" > ".join(f"[{place + 1}]" for place in slide) for slide in slides]
     number = float(len(slides))
-    return Each(counted(asked).times(number), counted(replies).times(number))
+    return UnitCost(counted(asked).times(number), counted(replies).times(number))
 
 
-def _texts(given: Given, sample: Sample) -> tuple[list[str], list[str]]:
+def _texts(given: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
     """The sample's passages as they are judged, and its queries."""
     words = given.recipe.relabel.max_passage_words
     passages = [as_data(passage_text(one.passage), words) for one in sample.asked]
@@ -97,14 +99,16 @@ def _texts(given: Given, sample: Sample) -> tuple[list[str], list[str]]:
     return passages, queries
 
 
-def _queries(given: Given, sample: Sample) -> list[str]:
+def _queries(given: EstimateContext, sample: QuerySample) -> list[str]:
     """Those of the sample's replies that are in form."""
     method = open_method(given.recipe)
     parsed = [method.parse(one.text, one.finished) for one in sample.written]
     return [one.query for one in parsed if one.reason is None]
 
 
-def _counted(given: Given, name: Name, passages: Sequence[str], queries: Sequence[str]) -> Each:
+def _counted(
+    given: EstimateContext, name: RankerName, passages: Sequence[str], queries: Sequence[str]
+) -> UnitCost:
     """Words alone. A verdict's likelihood needs the pair again for each verdict."""
     relabel = given.recipe.relabel
     file = getattr(relabel, f"prompt_{_PROMPTS.get(name, name)}")
@@ -116,4 +120,4 @@ def _counted(given: Given, name: Name, passages: Sequence[str], queries: Sequenc
         for verdict in verdicts
     ]
     pair: Amount = counted(texts).times(len(verdicts))
-    return Each(pair, NOTHING)
+    return UnitCost(pair, NOTHING)

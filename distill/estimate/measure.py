@@ -10,10 +10,10 @@ from distill.corpus.split import tokens as count_tokens
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
 from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, exactly
-from distill.generate.passages.fret import Asked, Method, Plan, draw_seed
+from distill.generate.passages.fret import GenerationPlan, QueryMethod, QueryRequest, draw_seed
 from distill.llm.form import in_chat_form
-from distill.llm.protocol import LLM, Written
-from distill.recipe import Embedder, Recipe
+from distill.llm.protocol import LLM, Completion
+from distill.recipe import EmbedderConfig, Recipe
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ _TEXTS_A_PROMPT = 8
 
 
 @dataclass(frozen=True)
-class Each:
+class UnitCost:
     """What one piece takes of an LLM. `shared` is None where nothing tells it."""
 
     prompt: Amount
@@ -34,37 +34,39 @@ class Each:
 
 
 @dataclass(frozen=True)
-class Sample:
+class QuerySample:
     """Queries to be written; what the LLM wrote for them, nothing where it was not asked; and what
     one of them takes."""
 
-    asked: list[Asked]
-    written: list[Written]
-    each: Each
+    asked: list[QueryRequest]
+    written: list[Completion]
+    each: UnitCost
 
 
 def sample_prompts(
-    recipe: Recipe, method: Method, plan: Plan, llm: Callable[[], LLM], size: int
-) -> Sample:
+    recipe: Recipe, method: QueryMethod, plan: GenerationPlan, llm: Callable[[], LLM], size: int
+) -> QuerySample:
     """Ask `size` of the run's own prompts, evenly spread over the corpus, with their own seeds and
     settings, so that a server's replies are found again by the run. Of 0, only count words."""
     asked = [plan[row] for row in spread(len(plan), size or _COUNTED)]
     if not size:
         chat = recipe.llm.form == "chat"
         prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
-        return Sample(asked, [], Each(counted(prompts), half(recipe.generate.max_new_tokens)))
+        return QuerySample(
+            asked, [], UnitCost(counted(prompts), half(recipe.generate.max_new_tokens))
+        )
     engine = llm()
     chat = in_chat_form(recipe, engine)
     sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
     seeds = [draw_seed(recipe, one, 0) for one in asked]
-    clock = Clock(engine)
+    clock = UsageMeter(engine)
     written = engine.generate(prompts, seeds, sampling)
-    each = clock.each(len(asked)) or Each(counted(prompts), counted([w.text for w in written]))
-    return Sample(asked, written, each)
+    each = clock.each(len(asked)) or UnitCost(counted(prompts), counted([w.text for w in written]))
+    return QuerySample(asked, written, each)
 
 
-class Clock:
+class UsageMeter:
     """What an engine counts, and the time it takes, from now on."""
 
     def __init__(self, engine: LLM) -> None:
@@ -72,13 +74,13 @@ class Clock:
         self._before = dict(engine.tokens)
         self._begun = time.perf_counter()
 
-    def each(self, pieces: int) -> Each | None:
+    def each(self, pieces: int) -> UnitCost | None:
         """What one of so many pieces took; None if some came from a cache, which takes nothing."""
         seconds = time.perf_counter() - self._begun
         spent = {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
         if spent.get("cached") or not spent["prompt"]:
             return None
-        return Each(
+        return UnitCost(
             prompt=exactly(spent["prompt"] / pieces),
             new=exactly(spent["new"] / pieces),
             shared=exactly(spent["shared"] / pieces),
@@ -91,7 +93,7 @@ _OF_SPEED = {"max_tokens", "device", "batch_tokens", "dtype", "bidirectional", "
 
 
 @dataclass
-class Embedding:
+class EmbeddingSpeed:
     """Seconds a text, of each embedder of the recipe, measured once on some passages.
 
     `faults` says which embedder could not be measured, and why.
@@ -101,14 +103,14 @@ class Embedding:
     faults: list[str] = field(default_factory=list)
     _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
 
-    def seconds(self, model: str, settings: Embedder) -> Amount:
+    def seconds(self, model: str, settings: EmbedderConfig) -> Amount:
         """Unknown where there is no text to measure on, or the model cannot be had."""
         known = (model, settings.model_dump_json(include=_OF_SPEED))
         if known not in self._known:
             self._known[known] = self._measured(model, settings) if self.texts else UNKNOWN
         return self._known[known]
 
-    def _measured(self, model: str, settings: Embedder) -> Amount:
+    def _measured(self, model: str, settings: EmbedderConfig) -> Amount:
         try:
             encoder = SentenceTransformerEncoder(model, settings)
         except UserError as fault:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from distill.estimate.amounts import Line
+from distill.estimate.amounts import StageEstimate
 from distill.estimate.estimate import estimate
 from distill.llm.protocol import LLM
 from distill.models.reference import cache_folder
@@ -28,7 +28,7 @@ def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
     return RunPlan(stages, read_speeds(cache_folder()))
 
 
-def _label(line: Line) -> str:
+def _label(line: StageEstimate) -> str:
     rounds, slash, stage = line.stage.rpartition("/")
     return rounds + slash + _LABELS.get(stage, stage)
 

@@ -14,7 +14,7 @@ from distill.errors import UserError
 from distill.estimate.amounts import Amount
 from distill.files.read import read_text
 from distill.files.read_yaml import parse_yaml
-from distill.recipe.explain import Written, explain_faults
+from distill.recipe.explain import RecipeText, explain_faults
 from distill.recipe.sections.section import Section
 
 _FORM = "write `currency: USD` and, below `models:`, `MODEL: {input: 0.15, output: 0.60}`"
@@ -30,7 +30,7 @@ class Price(Section):
         return prompt_tokens.times(self.input / 1e6) + new_tokens.times(self.output / 1e6)
 
 
-class _File(Section):
+class _PriceFile(Section):
     currency: str = Field(min_length=1)
     models: dict[str, Price]
 
@@ -47,9 +47,9 @@ class Prices:
         text = read_text(file, _FORM)
         values = parse_yaml(text, str(file), _FORM)
         try:
-            found = _File.model_validate(values)
+            found = _PriceFile.model_validate(values)
         except ValidationError as fault:
-            raise UserError(*explain_faults(fault, Written(str(file), text)), _FORM) from fault
+            raise UserError(*explain_faults(fault, RecipeText(str(file), text)), _FORM) from fault
         self.currency = found.currency
         self._models = found.models
 

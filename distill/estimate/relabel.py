@@ -2,18 +2,18 @@
 
 from dataclasses import replace
 
-from distill.estimate.amounts import UNKNOWN, Line, at_most
-from distill.estimate.context import Given
-from distill.estimate.generate import CANNOT_JUDGE, Queries
+from distill.estimate.amounts import UNKNOWN, StageEstimate, at_most
+from distill.estimate.context import EstimateContext
+from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
 from distill.estimate.judging import cross_encoded, judged, listed
-from distill.estimate.measure import Sample
+from distill.estimate.measure import QuerySample
 from distill.recipe import Judge
-from distill.relabel.rankers.open import Name, passes
+from distill.relabel.rankers.open import RankerName, passes
 
 _EARLIER = "pairs that a round before has judged are not judged again"
 
 
-def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
+def relabelling_lines(given: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
     """Nothing, for a recipe without queries."""
     number, sample = queries
     if sample is None or number.high is None:
@@ -28,10 +28,14 @@ def relabelling_lines(given: Given, queries: Queries) -> list[Line]:
         names = passes(given.recipe, judges)
         lines += [_judging(given, name, sample, number.high, size) for name in names]
     pairs = at_most(number.high * listed)
-    return [*lines, Line("labels", pairs, "pairs"), Line("examples", number, "examples")]
+    return [
+        *lines,
+        StageEstimate("labels", pairs, "pairs"),
+        StageEstimate("examples", number, "examples"),
+    ]
 
 
-def earlier_rounds(given: Given, lines: list[Line]) -> list[Line]:
+def earlier_rounds(given: EstimateContext, lines: list[StageEstimate]) -> list[StageEstimate]:
     """The lines of the rounds before the last, each a relabelling and a training of its own. The
     student that retrieves in a later round embeds the corpus anew."""
     of_seeds = given.recipe.relabel.first_round == "seed"
@@ -43,19 +47,21 @@ def earlier_rounds(given: Given, lines: list[Line]) -> list[Line]:
     ]
 
 
-def _judging(given: Given, name: Name, sample: Sample, queries: float, size: int) -> Line:
+def _judging(
+    given: EstimateContext, name: RankerName, sample: QuerySample, queries: float, size: int
+) -> StageEstimate:
     """One pass over the lists of so many queries, `size` passages each."""
     stage, pairs = f"judgements-{name}", at_most(queries * size)
     if name == "bm25":
-        return Line(stage, pairs, "pairs", note="no LLM")
+        return StageEstimate(stage, pairs, "pairs", note="no LLM")
     if name == "cross_encoder":
         each_pair = cross_encoded(given, sample)
         seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)
-        return Line(stage, pairs, "pairs", seconds=seconds, note="no LLM")
+        return StageEstimate(stage, pairs, "pairs", seconds=seconds, note="no LLM")
     if name == "listwise":
         return given.llm_line(stage, pairs, "pairs", at_most(queries), listed(given, sample, size))
     shared_by = max(1, round((pairs.high or 0) / max(1, given.corpus_size)))
     each = judged(given, name, sample, shared_by)
     if each is None:
-        return Line(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE)
+        return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE)
     return given.llm_line(stage, pairs, "pairs", pairs, each)

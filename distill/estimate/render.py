@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from distill.estimate.amounts import NOTHING, Amount, Estimate, Line, count, say
+from distill.estimate.amounts import NOTHING, Amount, Estimate, StageEstimate, count, say
 from distill.runtime.progress import duration
 
 
@@ -41,7 +41,7 @@ def as_json(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _cells(line: Line, currency: str | None) -> list[str]:
+def _cells(line: StageEstimate, currency: str | None) -> list[str]:
     rows = "" if line.amount == NOTHING and not line.unit else _said(line.amount, count)
     return [
         line.stage,
@@ -59,7 +59,7 @@ def _said(amount: Amount | None, number: Callable[[float], str]) -> str:
     return "" if amount is None else say(amount, number)
 
 
-def _values(line: Line) -> dict[str, Any]:
+def _values(line: StageEstimate) -> dict[str, Any]:
     def bounds(amount: Amount | None) -> list[float | None] | None:
         if amount is None:
             return None

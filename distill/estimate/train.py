@@ -3,13 +3,21 @@
 import math
 from pathlib import Path
 
-from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, Line, at_most, exactly, total
-from distill.estimate.context import Given
+from distill.estimate.amounts import (
+    NOTHING,
+    UNKNOWN,
+    Amount,
+    StageEstimate,
+    at_most,
+    exactly,
+    total,
+)
+from distill.estimate.context import EstimateContext
 from distill.evaluate.stage import HELD_OUT
 from distill.recipe import Train
 
 
-def training_lines(given: Given, queries: Amount, others: Amount) -> list[Line]:
+def training_lines(given: EstimateContext, queries: Amount, others: Amount) -> list[StageEstimate]:
     """The teacher's vectors and the student.
 
     Args:
@@ -24,10 +32,10 @@ def training_lines(given: Given, queries: Amount, others: Amount) -> list[Line]:
     lines = [_teacher_line(given, examples, others)] if taught else []
     steps = total(_steps(given, train, examples) for train in stages) or NOTHING
     note = f"{examples.said} examples, {at_most(plain).said} texts; time is not measured"
-    return [*lines, Line("student", steps, "steps", seconds=UNKNOWN, note=note)]
+    return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
 
 
-def _teacher_line(given: Given, examples: Amount, others: Amount) -> Line:
+def _teacher_line(given: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
     """Queries, the corpus, sentences of it, and the documents of examples without a corpus. Where
     the retriever is the teacher too, the corpus' vectors are there already."""
     teacher, retriever = given.recipe.teacher, given.recipe.retriever
@@ -38,10 +46,10 @@ def _teacher_line(given: Given, examples: Amount, others: Amount) -> Line:
     each = teacher_seconds(given)
     seconds = UNKNOWN if each == UNKNOWN else texts.times(each)
     note = "the passages' vectors are the retriever's" if there else ""
-    return Line("teacher vectors", texts, "texts", seconds=seconds, note=note)
+    return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, note=note)
 
 
-def teacher_seconds(given: Given) -> Amount:
+def teacher_seconds(given: EstimateContext) -> Amount:
     """A text; unknown without a teacher, and where a server embeds."""
     of = given.recipe.teacher
     if of.model is None or of.base_url is not None:
@@ -53,7 +61,7 @@ def _plain(train: Train) -> int:
     return train.align.passages + train.align.sentences if train.objective.align else 0
 
 
-def _steps(given: Given, train: Train, examples: Amount) -> Amount:
+def _steps(given: EstimateContext, train: Train, examples: Amount) -> Amount:
     """Of one stage. Batches hold examples with one number of negatives: each number may leave one
     half full."""
     numbers = given.recipe.relabel.negative_count + 1
@@ -62,7 +70,7 @@ def _steps(given: Given, train: Train, examples: Amount) -> Amount:
     return at_most(math.ceil(train.epochs * (full + of_texts)))
 
 
-def evaluation_lines(given: Given) -> list[Line]:
+def evaluation_lines(given: EstimateContext) -> list[StageEstimate]:
     """Texts of the tasks, for each of base, student and teacher; of a task that is on the hub none
     is known before."""
     recipe = given.recipe
@@ -78,10 +86,10 @@ def evaluation_lines(given: Given) -> list[Line]:
         note += f"; {', '.join(unread)}: size unknown, read from the hub"
     each = teacher_seconds(given)
     least = known * each.low if each != UNKNOWN else 0.0
-    return [Line("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
+    return [StageEstimate("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
 
 
-def _texts_of(name: str, given: Given) -> int | None:
+def _texts_of(name: str, given: EstimateContext) -> int | None:
     """Rows of a task's files, such as documents and queries, if they are on this machine."""
     if name == HELD_OUT:
         return None if given.held_out is None else 2 * int(given.held_out.manifest["rows"])

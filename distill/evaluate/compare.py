@@ -6,8 +6,8 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError, need
-from distill.evaluate.model import Contender
-from distill.evaluate.published import Published
+from distill.evaluate.model import EvalModel
+from distill.evaluate.published import PublishedScores
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
 from distill.evaluate.statistics.significance import differences
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
     from distill.evaluate.quantize import Precision
 
-Scores = dict[str, list[TaskScore]]
+ScoresByRole = dict[str, list[TaskScore]]
 """By role."""
 
 INDEXED = 1_000_000
 
 
 def compare(
-    contenders: Mapping[str, Contender],
+    contenders: Mapping[str, EvalModel],
     tasks: "Sequence[AbsTask]",
     out: Path,
-    variants: Mapping[str, Contender] | None = None,
-    published: Mapping[str, Published] | None = None,
+    variants: Mapping[str, EvalModel] | None = None,
+    published: Mapping[str, PublishedScores] | None = None,
     speed_texts: int = 256,
     rounds: int = 3,
     seed: int = 0,
@@ -85,11 +85,11 @@ def compare(
 
 
 def student_variants(
-    contenders: Mapping[str, Contender],
+    contenders: Mapping[str, EvalModel],
     widths: Sequence[int] = (),
     precisions: "Sequence[Precision]" = (),
     with_teacher: bool = False,
-) -> dict[str, Contender]:
+) -> dict[str, EvalModel]:
     """The student's variants by the name of their row: `student@128`, `student int8`, and
     `with_teacher` the student's queries over the teacher's documents.
 
@@ -107,15 +107,15 @@ def student_variants(
 
 
 def _in_order(
-    contenders: Mapping[str, Contender], variants: Mapping[str, Contender]
-) -> dict[str, Contender]:
+    contenders: Mapping[str, EvalModel], variants: Mapping[str, EvalModel]
+) -> dict[str, EvalModel]:
     """Base models, the student, its variants, the teacher."""
     roles = sorted(bases(contenders), key=lambda role: (len(role), role))
     found = {role: contenders[role] for role in [*roles, "student"]} | dict(variants)
     return found | ({"teacher": contenders["teacher"]} if "teacher" in contenders else {})
 
 
-def _check_names(own: Mapping[str, Contender], published: Mapping[str, Published]) -> None:
+def _check_names(own: Mapping[str, EvalModel], published: Mapping[str, PublishedScores]) -> None:
     for name in own.keys() & published.keys():
         raise UserError(
             f"published results of {name!r}",
@@ -125,13 +125,13 @@ def _check_names(own: Mapping[str, Contender], published: Mapping[str, Published
 
 
 def _score_all(
-    contenders: Mapping[str, Contender],
+    contenders: Mapping[str, EvalModel],
     tasks: "Sequence[AbsTask]",
     of_folder: Sequence[bool],
     out: Path,
-) -> Scores:
+) -> ScoresByRole:
     """Task by task: the data of one is in memory at a time, but for what a folder has filled."""
-    scores: Scores = {role: [] for role in contenders}
+    scores: ScoresByRole = {role: [] for role in contenders}
     for task, filled in zip(tasks, of_folder, strict=True):
         for role, contender in contenders.items():
             scores[role] += score_tasks(contender, [task], out)
@@ -140,7 +140,7 @@ def _score_all(
     return scores
 
 
-def _items(scores: Scores) -> dict[str, dict[str, dict[str, float]]]:
+def _items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for role, of_role in scores.items():
         for score in of_role:
@@ -163,10 +163,10 @@ def _task_figures(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:
 
 
 def _summary(
-    own: Mapping[str, Contender],
+    own: Mapping[str, EvalModel],
     variants: Collection[str],
-    published: Mapping[str, Published],
-    scores: Scores,
+    published: Mapping[str, PublishedScores],
+    scores: ScoresByRole,
     speed: Mapping[str, Speed],
     tasks: dict[str, TaskFigures],
     seed: int,
@@ -195,7 +195,9 @@ def _summary(
     }
 
 
-def _differences(scores: Scores, variants: Collection[str], seed: int) -> dict[str, Differences]:
+def _differences(
+    scores: ScoresByRole, variants: Collection[str], seed: int
+) -> dict[str, Differences]:
     """The student's from everyone else; a variant's from the student, for what it costs."""
     found = {}
     for role in scores:
@@ -207,7 +209,7 @@ def _differences(scores: Scores, variants: Collection[str], seed: int) -> dict[s
 
 
 def _figures(
-    contender: Contender,
+    contender: EvalModel,
     tasks: Mapping[str, TaskFigures],
     scores: Sequence[TaskScore],
     speed: Speed | None,
@@ -232,7 +234,7 @@ def _figures(
     }
 
 
-def _published_figures(of: Published, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
+def _published_figures(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
     by_task = {score.task: score.score for score in of.scores}
     whole = by_task.keys() == tasks.keys()
     return {

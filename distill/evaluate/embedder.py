@@ -7,10 +7,10 @@ from typing import Protocol
 
 from distill.embed.encoder import Side, Vectors
 from distill.embed.endpoint import EndpointEncoder
-from distill.recipe import Embedder as Settings
+from distill.recipe import EmbedderConfig as Settings
 
 
-class Embedder(Protocol):
+class TextEmbedder(Protocol):
     """`distill.embed.local.LocalEmbedder` is one."""
 
     dimensions: int

@@ -12,16 +12,16 @@ from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import open_model
 from distill.embed.published import NOTHING
-from distill.embed.wording import wording_of
-from distill.evaluate.embedder import Embedder as TextEmbedder
+from distill.embed.wording import embedder_prompts
 from distill.evaluate.embedder import EndpointEmbedder
+from distill.evaluate.embedder import TextEmbedder as TextEmbedder
 from distill.evaluate.model_meta import model_meta
 from distill.evaluate.mteb_encoder import MtebEncoder
-from distill.evaluate.prompts import Prompts, fixed_wording, prompts_of
-from distill.evaluate.quantize import Form
+from distill.evaluate.prompts import EvalPrompts, fixed_wording, prompts_of
+from distill.evaluate.quantize import VectorFormat
 from distill.files.read import user_path
 from distill.models.model_card import read_card
-from distill.recipe import ALL_TOKENS, Embedder
+from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import OWN_WORDS
 from distill.store.run import fingerprint
 
@@ -31,7 +31,7 @@ _COPIES = ("onnx", "openvino", "original")
 
 
 @dataclass(frozen=True)
-class Contender:
+class EvalModel:
     """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
     are read than the model itself would; `departures` say what else computes other vectors than its
     files do by themselves. `fields` are those of requests to a server, as JSON, that change its
@@ -43,14 +43,14 @@ class Contender:
     folder: Path | None
     model: SentenceTransformer | None
     embedder: TextEmbedder
-    prompts: Prompts
+    prompts: EvalPrompts
     max_tokens: int | None
     shortened_to: int | None = None
     licence: str | None = None
     departures: Mapping[str, str | int] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
-    form: Form = field(default_factory=Form)
-    documents: "Contender | None" = None
+    form: VectorFormat = field(default_factory=VectorFormat)
+    documents: "EvalModel | None" = None
 
     @property
     def parameters(self) -> int | None:
@@ -109,13 +109,13 @@ def _of_model(path: Path) -> bool:
     return path.parts[0] not in _COPIES and not any(part.startswith(".") for part in path.parts)
 
 
-def open_contender(
+def load_eval_model(
     reference: str | Path,
     max_tokens: int | None = None,
     device: str | None = None,
-    settings: Embedder | None = None,
+    settings: EmbedderConfig | None = None,
     instructions: bool = True,
-) -> Contender:
+) -> EvalModel:
     """Load a model by its reference.
 
     Args:
@@ -127,10 +127,10 @@ def open_contender(
         UserError: if the reference does not resolve, or the model does not do as it was published
             to.
     """
-    settings = settings or Embedder(max_tokens=max_tokens or ALL_TOKENS, device=device)
+    settings = settings or EmbedderConfig(max_tokens=max_tokens or ALL_TOKENS, device=device)
     opened = open_model(str(reference), settings)
     whole, read = opened.all_tokens, opened.max_tokens
-    return Contender(
+    return EvalModel(
         name=mteb_name(str(reference)),
         reference=str(reference),
         revision=opened.revision,
@@ -145,7 +145,7 @@ def open_contender(
     )
 
 
-def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> Contender:
+def open_endpoint(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
     """A model that an OpenAI-compatible server embeds with, under its name there. How it is asked
     is no part of that name, so all of it makes results of their own.
 
@@ -154,29 +154,29 @@ def open_endpoint(settings: Embedder, model: str, instructions: bool = True) -> 
     """
     check_served(settings)
     named = {"query": settings.query_prompt, "document": settings.document_prompt}
-    wording = wording_of(settings, model, {}, NOTHING)
+    wording = embedder_prompts(settings, model, {}, NOTHING)
     set_apart = any(named.values()) or settings.query_template != OWN_WORDS
     if not instructions:
         wording = fixed_wording(wording, None)
-    return Contender(
+    return EvalModel(
         name=model if "/" in model else f"served/{model}",
         reference=model,
         revision="served",
         folder=None,
         model=None,
         embedder=EndpointEmbedder(settings, model),
-        prompts=Prompts(named, wording=wording, own=not set_apart),
+        prompts=EvalPrompts(named, wording=wording, own=not set_apart),
         max_tokens=settings.max_tokens,
         shortened_to=settings.max_tokens,
         fields=settings.fields_identity,
     )
 
 
-def open_any(settings: Embedder, model: str, instructions: bool = True) -> Contender:
+def open_any(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
     """A model in this process, or the server's where the settings name one."""
     if settings.base_url is not None:
         return open_endpoint(settings, model, instructions)
-    return open_contender(model, settings=settings, instructions=instructions)
+    return load_eval_model(model, settings=settings, instructions=instructions)
 
 
 def mteb_name(reference: str) -> str:
@@ -200,7 +200,7 @@ def licence_of(folder: Path) -> str | None:
     return None if licence is None else str(head.get("license_name", licence))
 
 
-def as_mteb_model(contender: Contender, vectors: Path | None = None) -> Any:
+def as_mteb_model(contender: EvalModel, vectors: Path | None = None) -> Any:
     """The contender as mteb asks it.
 
     Args:

@@ -10,10 +10,10 @@ from distill.models.sentence_transformer import text_transformer
 if TYPE_CHECKING:
     from mteb.models import ModelMeta
 
-    from distill.evaluate.model import Contender
+    from distill.evaluate.model import EvalModel
 
 
-def model_meta(contender: "Contender") -> "ModelMeta":
+def model_meta(contender: "EvalModel") -> "ModelMeta":
     """mteb's ModelMeta. What departs from the model's own settings is an mteb experiment, whose
     results stand apart."""
     meta = need("mteb.models", "eval").ModelMeta
@@ -54,7 +54,7 @@ def _of_weights(model: SentenceTransformer) -> dict[str, Any]:
     }
 
 
-def _similarity(contender: "Contender") -> Any:
+def _similarity(contender: "EvalModel") -> Any:
     """An index computes inner products. None where mteb has no name for the model's function, and
     asks the model itself."""
     function = need("mteb.models.model_meta", "eval").ScoringFunction

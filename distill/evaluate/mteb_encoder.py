@@ -12,7 +12,7 @@ from distill.embed.encoder import Side, Vectors
 from distill.embed.vector_cache import VectorCache, digests_of
 from distill.embed.vector_store import CHUNK
 from distill.errors import need
-from distill.evaluate.quantize import Storage
+from distill.evaluate.quantize import Quantizer
 from distill.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from mteb.models import ModelMeta
     from mteb.types import PromptType
 
-    from distill.evaluate.model import Contender
-    from distill.evaluate.prompts import Prompts
+    from distill.evaluate.model import EvalModel
+    from distill.evaluate.prompts import EvalPrompts
 
 
-class CachedTexts:
+class CachedEmbeddings:
     """A contender's vectors as its model gives them, from the cache under `folder` or computed
     into it a block at a time, so that a killed evaluation goes on at its block. Without a folder
     nothing is kept."""
 
-    def __init__(self, contender: "Contender", folder: Path | None) -> None:
+    def __init__(self, contender: "EvalModel", folder: Path | None) -> None:
         self.contender = contender
         self._folder = folder
         self._caches: dict[tuple[str, Side | None], VectorCache] = {}
@@ -66,14 +66,14 @@ class MtebEncoder:
     a token budget."""
 
     def __init__(
-        self, contender: "Contender", folder: Path | None, mteb_model_meta: "ModelMeta"
+        self, contender: "EvalModel", folder: Path | None, mteb_model_meta: "ModelMeta"
     ) -> None:
         self.mteb_model_meta = mteb_model_meta
         self.model = contender.model
         self._rules = need("mteb.models.abs_encoder", "eval").AbsEncoder
-        self._texts = CachedTexts(contender, folder)
-        self._documents = CachedTexts(contender.documents or contender, folder)
-        self._storage = Storage(contender.form)
+        self._texts = CachedEmbeddings(contender, folder)
+        self._documents = CachedEmbeddings(contender.documents or contender, folder)
+        self._storage = Quantizer(contender.form)
 
     def encode(
         self,
@@ -119,7 +119,7 @@ def _blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
         yield block
 
 
-def _told(inputs: Any, label: str, documents: "Prompts | None") -> Iterator[list[str]]:
+def _told(inputs: Any, label: str, documents: "EvalPrompts | None") -> Iterator[list[str]]:
     """The batches' texts, with progress where they are many.
 
     Args:
@@ -135,7 +135,7 @@ def _told(inputs: Any, label: str, documents: "Prompts | None") -> Iterator[list
             progress.advance(len(batch["text"]))
 
 
-def _texts(batch: Mapping[str, list[Any]], documents: "Prompts | None") -> list[str]:
+def _texts(batch: Mapping[str, list[Any]], documents: "EvalPrompts | None") -> list[str]:
     """mteb's texts, which are title and text joined; or title and text as the model was trained to
     read them."""
     texts: list[str] = batch["text"]

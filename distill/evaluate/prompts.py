@@ -11,24 +11,24 @@ from distill.embed.open_model import OpenModel, carried_prompts
 from distill.embed.wording import (
     PLAIN,
     PROMPT_NAMES,
+    EmbedderPrompts,
     Side,
-    Wording,
     carried_template,
     escaped,
 )
 from distill.errors import UserError, need
-from distill.recipe.sections.embedder import OWN_WORDS, Embedder
+from distill.recipe.sections.embedder import OWN_WORDS, EmbedderConfig
 from distill.store.run import fingerprint, read_json
 from distill.text.format import QUERY_TEMPLATE
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    from distill.evaluate.model import Contender
+    from distill.evaluate.model import EvalModel
 
 
 @dataclass(frozen=True)
-class Prompts:
+class EvalPrompts:
     """How an evaluation writes texts for a model.
 
     Args:
@@ -49,7 +49,7 @@ class Prompts:
     named: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None
     given: Mapping[Side, str] = field(default_factory=dict)
-    wording: Wording = PLAIN
+    wording: EmbedderPrompts = PLAIN
     instructions: Mapping[str, Any] = field(default_factory=dict)
     default_task: str | None = None
     symmetric: bool = False
@@ -146,10 +146,12 @@ class Prompts:
 
 
 _PLAIN_NAMES = {name for names in PROMPT_NAMES.values() for name in names}
-"""The prompts that `Wording` knows."""
+"""The prompts that `EmbedderPrompts` knows."""
 
 
-def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True) -> Prompts:
+def prompts_of(
+    opened: OpenModel, settings: EmbedderConfig, instructions: bool = True
+) -> EvalPrompts:
     """How a model that was opened is asked: told each task where it was trained or published so,
     unless `instructions` is off; then one task stands for all, a student's default."""
     model, published, wording = opened.model, opened.published, opened.wording
@@ -165,7 +167,7 @@ def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True)
         "document": bool(settings.document_prompt),
     }
     set_sides = frozenset(side for side, is_set in of_sides.items() if is_set)
-    return Prompts(
+    return EvalPrompts(
         named=published.prompts or carried,
         default=model.default_prompt_name,
         wording=wording,
@@ -177,13 +179,13 @@ def prompts_of(opened: OpenModel, settings: Embedder, instructions: bool = True)
     )
 
 
-def fixed_wording(wording: Wording, task: str | None) -> Wording:
+def fixed_wording(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
     """The same, told one task for all."""
     template = escaped(wording.query_prompt(task)) + OWN_WORDS
     return dataclasses.replace(wording, template=template)
 
 
-def _as_trained(wording: Wording, student: Mapping[str, Any]) -> Wording:
+def _as_trained(wording: EmbedderPrompts, student: Mapping[str, Any]) -> EmbedderPrompts:
     """A student whose configuration holds one task's prompt alone is told every task, as long as
     that prompt is the one of its training."""
     template = carried_template({QUERY_TEMPLATE: str(student["query_template"])})
@@ -203,8 +205,8 @@ def _of_side(words: Any, side: Side | None) -> str:
 
 
 def check_prompts(
-    contender: "Contender", given: Mapping[Side, str], force: bool = False
-) -> "Contender":
+    contender: "EvalModel", given: Mapping[Side, str], force: bool = False
+) -> "EvalModel":
     """The contender under the prompts that are given, if they are those of its training.
 
     Those are known from the manifest of the stage that trained it, or else from the model's
@@ -223,7 +225,7 @@ def check_prompts(
     return dataclasses.replace(contender, prompts=prompts)
 
 
-def trained_prompts(contender: "Contender") -> dict[Side, str]:
+def trained_prompts(contender: "EvalModel") -> dict[Side, str]:
     """The prompts of a model's training by side; empty where they are not known."""
     student = _student_of(contender.folder)
     if student is not None:
@@ -236,7 +238,7 @@ def trained_prompts(contender: "Contender") -> dict[Side, str]:
     return known if any(known.values()) else {}
 
 
-def _check_instructions(contender: "Contender") -> None:
+def _check_instructions(contender: "EvalModel") -> None:
     """A student is instructed as it was in training, or not at all."""
     student = _student_of(contender.folder)
     wording = contender.prompts.wording
@@ -257,7 +259,7 @@ def _student_of(folder: Path | None) -> dict[str, Any] | None:
     return settings.get("student") or (settings if "query_template" in settings else None)
 
 
-def _differs(contender: "Contender", what: str, given: str, trained: str) -> UserError:
+def _differs(contender: "EvalModel", what: str, given: str, trained: str) -> UserError:
     return UserError(
         f"model {contender.reference!r}",
         f"would be evaluated with the {what} {given!r}, and was trained with {trained!r}",

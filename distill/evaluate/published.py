@@ -19,7 +19,7 @@ _FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErr
 """What mteb's reader raises for JSON of another shape, depending on where it differs."""
 
 
-class Published(NamedTuple):
+class PublishedScores(NamedTuple):
     """What others have measured of a model. `mteb`: by which versions; what the results do not
     say of the model is None."""
 
@@ -34,7 +34,7 @@ class Published(NamedTuple):
 
 def read_published(
     places: Sequence[Path], tasks: "Sequence[AbsTask]", accept_versions: bool = False
-) -> dict[str, Published]:
+) -> dict[str, PublishedScores]:
     """The results on `tasks` in the places, by the name of a row: the model's name, or with its
     revision where there are several.
 
@@ -46,7 +46,7 @@ def read_published(
         UserError: for a place without results on a task, and for results of other data.
     """
     by_name = {task.metadata.name: task for task in tasks}
-    found: dict[str, Published] = {}
+    found: dict[str, PublishedScores] = {}
     for place in places:
         for folder, files in _by_folder(place, list(by_name)).items():
             results = [(file, _result(file, list(by_name))) for file in files]
@@ -143,13 +143,13 @@ def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> T
     return TaskScore(metadata.name, metadata.type, metric, round(score, 6), {})
 
 
-def _model(folder: Path, versions: str, scores: list[TaskScore]) -> Published:
+def _model(folder: Path, versions: str, scores: list[TaskScore]) -> PublishedScores:
     """By `model_meta.json`; without one by the names of the folders, OWNER__MODEL/REVISION, or of
     the folder alone."""
     path = folder / "model_meta.json"
     meta = _meta(path) if path.is_file() else _named(folder)
     experiment = f" {folder.name}" if folder.parent.name == "experiments" else ""
-    return Published(
+    return PublishedScores(
         model=f"{meta['name']}{experiment}",
         revision=_text(meta.get("revision")),
         licence=_text(meta.get("license")),

@@ -14,7 +14,7 @@ Precision = Literal["float32", "int8", "binary"]
 
 
 @dataclass(frozen=True)
-class Form:
+class VectorFormat:
     """`width` None: the model's own."""
 
     width: int | None = None
@@ -31,7 +31,7 @@ class Form:
         return (bits * dimensions + 7) // 8
 
 
-class Storage:
+class Quantizer:
     """Puts vectors into a form and reads them back, so that scores are those of what is stored.
 
     What is stored are documents and, in tasks without sides, all texts; queries come in float32 to
@@ -44,7 +44,7 @@ class Storage:
     Hamming distance.
     """
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: VectorFormat) -> None:
         self._form = form
         self._ranges: dict[str, NDArray[np.float32]] = {}
 

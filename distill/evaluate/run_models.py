@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill.evaluate.model import Contender, open_any, open_contender
+from distill.evaluate.model import EvalModel, load_eval_model, open_any
 from distill.evaluate.prompts import check_prompts
-from distill.recipe import ALL_TOKENS, Embedder, Recipe
+from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe
 
 
-def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Contender]:
+def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, EvalModel]:
     """By role: the models in the run's folders, and the recipe's teacher where it names one.
 
     Args:
@@ -18,9 +18,9 @@ def open_contenders(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Co
         UserError: if a model does not load, or the student's prompts are not those of its training.
     """
     told = recipe.evaluate.instructions
-    settings = Embedder(max_tokens=ALL_TOKENS, device=recipe.train.device)
+    settings = EmbedderConfig(max_tokens=ALL_TOKENS, device=recipe.train.device)
     found = {
-        role: open_contender(folder, settings=settings, instructions=told)
+        role: load_eval_model(folder, settings=settings, instructions=told)
         for role, folder in folders.items()
     }
     if "student" in found:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.evaluate.model import Contender, as_mteb_model, open_contender
+from distill.evaluate.model import EvalModel, as_mteb_model, load_eval_model
 from distill.evaluate.samples.collect import kept_of, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels
@@ -57,10 +57,10 @@ def evaluate_model(
     device: str | None = None,
 ) -> list[TaskScore]:
     """`score_tasks` for a model by its reference; with `max_tokens` it reads no more of a text."""
-    return score_tasks(open_contender(reference, max_tokens, device), tasks, out)
+    return score_tasks(load_eval_model(reference, max_tokens, device), tasks, out)
 
 
-def score_tasks(contender: Contender, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
+def score_tasks(contender: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
     """The model's score on each task, in the order of `tasks`.
 
     Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in

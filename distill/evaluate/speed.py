@@ -10,7 +10,7 @@ from distill.embed.encoder import Side
 SINGLE_TEXTS = 64
 _WARM_TEXTS = 32
 
-Encode = Callable[[Sequence[str], Side], Any]
+EncodeFunction = Callable[[Sequence[str], Side], Any]
 """Texts of a side -> vectors in memory, hence a device has finished when it returns. The texts are
 batched as in an evaluation, by a budget of tokens: a GPU waits for its orders where batches are
 small."""
@@ -25,7 +25,7 @@ class Speed(NamedTuple):
 
 
 def measure_speed(
-    models: Mapping[str, Encode], texts: Sequence[str], rounds: int = 3
+    models: Mapping[str, EncodeFunction], texts: Sequence[str], rounds: int = 3
 ) -> dict[str, Speed]:
     """The speed of each model, tokenisation included; texts a second are the median over `rounds`.
 
@@ -55,7 +55,7 @@ def measure_speed(
     }
 
 
-def _seconds(encode: Encode, texts: Sequence[str], side: Side) -> float:
+def _seconds(encode: EncodeFunction, texts: Sequence[str], side: Side) -> float:
     begun = time.perf_counter()
     encode(texts, side)
     return time.perf_counter() - begun

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare, student_variants
-from distill.evaluate.published import Published, read_published
-from distill.evaluate.run_models import open_contenders
+from distill.evaluate.published import PublishedScores, read_published
+from distill.evaluate.run_models import load_run_models
 from distill.evaluate.score import task_mark
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.unlabelled import unlabelled_overlap
@@ -58,7 +58,7 @@ def evaluate_run(
     if not stage.complete:
         begun = time.perf_counter()
         overlap = unlabelled_overlap(recipe, passages, tasks)
-        contenders = open_contenders(recipe, {"base": base.folder, "student": student.folder})
+        contenders = load_run_models(recipe, {"base": base.folder, "student": student.folder})
         with planned_stage("evaluation"):
             summary = compare(
                 contenders,
@@ -78,7 +78,7 @@ def evaluate_run(
 
 
 def _settings(
-    recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, Published]
+    recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, PublishedScores]
 ) -> dict[str, Any]:
     asked, teacher = recipe.evaluate, recipe.teacher
     return {

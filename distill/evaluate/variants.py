@@ -5,16 +5,16 @@ import dataclasses
 from collections.abc import Sequence
 
 from distill.errors import UserError
-from distill.evaluate.model import Contender
-from distill.evaluate.quantize import Form, Precision
+from distill.evaluate.model import EvalModel
+from distill.evaluate.quantize import Precision, VectorFormat
 
 
 def variants_of(
-    contender: Contender,
+    contender: EvalModel,
     widths: Sequence[int],
     precisions: Sequence[Precision],
     role: str = "student",
-) -> dict[str, Contender]:
+) -> dict[str, EvalModel]:
     """The contender at each Matryoshka width (Kusupati et al. 2022) in float32, and in each
     precision at its full width, by name: `student@128`, `student int8`. All are computed from the
     same cached vectors, and each has results of its own.
@@ -30,11 +30,13 @@ def variants_of(
                 f"name widths from 1 to {contender.dimensions - 1}; the full width is always there",
             )
     found = {
-        f"{role}@{width}": dataclasses.replace(contender, form=Form(width=width))
+        f"{role}@{width}": dataclasses.replace(contender, form=VectorFormat(width=width))
         for width in widths
     }
     return found | {
-        f"{role} {precision}": dataclasses.replace(contender, form=Form(precision=precision))
+        f"{role} {precision}": dataclasses.replace(
+            contender, form=VectorFormat(precision=precision)
+        )
         for precision in precisions
     }
 
@@ -42,7 +44,7 @@ def variants_of(
 ASYMMETRIC = "student queries, teacher documents"
 
 
-def asymmetric(student: Contender, teacher: Contender) -> Contender:
+def asymmetric(student: EvalModel, teacher: EvalModel) -> EvalModel:
     """The student for queries, over documents that the teacher embeds: the cheap model answers,
     the large one has indexed. Where a task has no sides, the student alone is asked.
 

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.evaluate.summary import Summary, current_summary, metric_label
-from distill.export.model_source import Source
+from distill.export.model_source import ExportSource
 from distill.export.parity import Parity
 from distill.export.provenance import (
     hub_id,
@@ -28,7 +28,7 @@ from distill.export.snippets import (
 
 
 @dataclass(frozen=True)
-class File:
+class ExportedFile:
     """An exported form of the model: its main file, how near it is, and what was done to it where
     that was a choice."""
 
@@ -39,14 +39,14 @@ class File:
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """Everything that a card is written from. `name` is a hub id or the folder's name."""
 
     name: str
     on_hub: bool
-    source: Source
+    source: ExportSource
     model: SentenceTransformer
-    files: Mapping[str, File]
+    files: Mapping[str, ExportedFile]
 
     def __str__(self) -> str:
         summary = _summary(self.source)
@@ -64,7 +64,7 @@ class Card:
         return f"---\n{_head(self, summary)}\n---\n\n{body}\n"
 
 
-def _head(card: Card, summary: Summary | None) -> str:
+def _head(card: ModelCard, summary: Summary | None) -> str:
     recipe = card.source.recipe
     origin = recipe.student.encoder if recipe else card.source.reference
     stated = licence_keys(origin)
@@ -95,7 +95,7 @@ def _results(summary: Summary) -> Iterator[EvalResult]:
         )
 
 
-def _intro(card: Card) -> Iterator[str]:
+def _intro(card: ModelCard) -> Iterator[str]:
     model = card.model
     parameters = sum(weight.numel() for weight in model.parameters())
     yield f"# {card.name}"
@@ -108,7 +108,7 @@ def _intro(card: Card) -> Iterator[str]:
     )
 
 
-def _use(card: Card) -> Iterator[str]:
+def _use(card: ModelCard) -> Iterator[str]:
     yield "## Use"
     snippets: dict[str, str | None] = {}
     if "sentence-transformers" in card.files:
@@ -150,7 +150,7 @@ def _quoted(prompt: str) -> str:
     return json.dumps(prompt, ensure_ascii=False)
 
 
-def _training(source: Source) -> Iterator[str]:
+def _training(source: ExportSource) -> Iterator[str]:
     yield "## Training data\n"
     if source.run is None or source.recipe is None:
         yield "Not known: the model was exported without the run that trained it."
@@ -159,7 +159,7 @@ def _training(source: Source) -> Iterator[str]:
         yield f"- {line}"
 
 
-def _licences(source: Source) -> Iterator[str]:
+def _licences(source: ExportSource) -> Iterator[str]:
     yield "## Licences\n"
     yield "As stated by what it was made from; whether they allow your use is yours to check."
     yield "\n| | | licence |\n|---|---|---|"
@@ -170,7 +170,7 @@ def _licences(source: Source) -> Iterator[str]:
         yield f"| {part.role} | {part.name} | {part.licence} |"
 
 
-def _summary(source: Source) -> Summary | None:
+def _summary(source: ExportSource) -> Summary | None:
     """None where the student as it stands was not evaluated, or by a distill whose figures are not
     known here."""
     try:
@@ -195,7 +195,7 @@ def _scores(summary: Summary | None) -> Iterator[str]:
         yield f"\nIt keeps {summary['kept']:.1%} of its teacher's score."
 
 
-def _files(files: Mapping[str, File]) -> Iterator[str]:
+def _files(files: Mapping[str, ExportedFile]) -> Iterator[str]:
     yield "## Files\n"
     yield "| form | file | MB | against the model that was exported |\n|---|---|---:|---|"
     for form, file in files.items():
@@ -203,7 +203,7 @@ def _files(files: Mapping[str, File]) -> Iterator[str]:
         yield f"| {named} | `{file.path}` | {file.bytes / 1e6:.1f} | {file.parity} |"
 
 
-def _limits(card: Card) -> Iterator[str]:
+def _limits(card: ModelCard) -> Iterator[str]:
     yield "## Intended use and limits\n"
     yield "- Meant for search and similarity over texts like its corpus, as one part of a system."
     yield f"- What lies beyond {max_tokens(card.model)} tokens of a text is not read."

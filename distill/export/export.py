@@ -11,12 +11,12 @@ from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
-from distill.export.card import Card, File
+from distill.export.card import ExportedFile, ModelCard
 from distill.export.graph import check_exportable, open_graph, write_graph
 from distill.export.int8 import write_int8
-from distill.export.model_source import Source, load_source, open_source
+from distill.export.model_source import ExportSource, load_source, open_source
 from distill.export.parity import (
-    Texts,
+    TextsBySide,
     compare_vectors,
     refuse_float,
     refuse_int8,
@@ -41,7 +41,7 @@ def export_model(
     task: str | None = None,
     task_data: Path | None = None,
     hub_name: str | None = None,
-) -> dict[str, File]:
+) -> dict[str, ExportedFile]:
     """Write the model in these forms, with a model card, to the folder `out`.
 
     Every form is loaded again and compared with the model itself, as `parity` says; where one is
@@ -69,7 +69,7 @@ def export_model(
         if "sentence-transformers" not in forms:
             model.tokenizer.save_pretrained(part)
         name = hub_name or out.resolve().name
-        card = Card(name, hub_name is not None, source, model, files)
+        card = ModelCard(name, hub_name is not None, source, model, files)
         commit_bytes(part / "README.md", str(card).encode())
     return files
 
@@ -89,7 +89,7 @@ def _check(out: Path, forms: Sequence[str]) -> None:
         need("onnxruntime", "export")
 
 
-def _task(source: Source, name: str | None, task_data: Path | None) -> "AbsTask | None":
+def _task(source: ExportSource, name: str | None, task_data: Path | None) -> "AbsTask | None":
     """The task named, or the run's own first."""
     if name is not None:
         return load_task(name, task_data)
@@ -105,9 +105,9 @@ def _write(
     form: str,
     model: SentenceTransformer,
     folder: Path,
-    texts: Texts,
+    texts: TextsBySide,
     task: "AbsTask | None",
-) -> File:
+) -> ExportedFile:
     """Write one form into the folder and hold it against the model.
 
     Raises:
@@ -119,7 +119,7 @@ def _write(
         other = load_sentence_model(folder, "cpu")
         parity = compare_vectors(model, other, texts)
         refuse_float(parity, form)
-        return File(path.name, path.stat().st_size, parity)
+        return ExportedFile(path.name, path.stat().st_size, parity)
     path = folder / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
     made = ""
@@ -131,7 +131,7 @@ def _write(
         write_graph(model, path)
         parity = compare_vectors(model, open_graph(path, model), texts)
         refuse_float(parity, form)
-    return File(GRAPHS[form], path.stat().st_size, parity, made)
+    return ExportedFile(GRAPHS[form], path.stat().st_size, parity, made)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from distill.errors import need
 from distill.export.graph import open_graph, write_graph
 from distill.export.parity import (
     Parity,
-    Texts,
+    TextsBySide,
     compare_vectors,
     int8_is_near,
     score_of_model,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Form:
+class Int8Variant:
     """`narrowing`: whether products that have fewer outputs than inputs are of 8 bits too."""
 
     signed: bool
@@ -37,7 +37,7 @@ class Form:
         return weights if self.narrowing else f"{weights}, narrowing products in float"
 
 
-FORMS = (Form(True, True), Form(True, False), Form(False, False))
+FORMS = (Int8Variant(True, True), Int8Variant(True, False), Int8Variant(False, False))
 """The fastest first. A feed-forward layer's second product is what loses most: what enters it has a
 few large values, and one scale must do for all. On x86 without VNNI there is a second loss: two
 products are added in 16 bits, where signed weights can overflow.
@@ -50,8 +50,8 @@ overflow, lose more than overflowing does; one scale for a whole matrix has a me
 
 
 def write_int8(
-    model: SentenceTransformer, path: Path, texts: Texts, task: "AbsTask | None"
-) -> tuple[Form, Parity]:
+    model: SentenceTransformer, path: Path, texts: TextsBySide, task: "AbsTask | None"
+) -> tuple[Int8Variant, Parity]:
     """Write the first form that is near enough to the model, else the last.
 
     Raises:
@@ -72,7 +72,7 @@ def write_int8(
     return form, parity
 
 
-def quantise(graph: Path, path: Path, form: Form) -> None:
+def quantise(graph: Path, path: Path, form: Int8Variant) -> None:
     """The same graph with weights of 8 bits, a scale for each output channel; activations are
     quantised as they come."""
     quantization = need("onnxruntime.quantization", "export")

@@ -17,7 +17,7 @@ ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """`run` and `recipe` are None for a model that no run is known of."""
 
     reference: str
@@ -26,7 +26,7 @@ class Source:
     recipe: Recipe | None = None
 
 
-def open_source(reference: str) -> Source:
+def open_source(reference: str) -> ExportSource:
     """A run's folder stands for its student; a student's folder inside a run is that run's.
 
     Raises:
@@ -37,10 +37,10 @@ def open_source(reference: str) -> Source:
         return _of_run(path)
     if path.is_dir() and path.name == "student" and (path.parent / "recipe.yaml").is_file():
         return _of_run(path.parent)
-    return Source(reference, resolve(reference))
+    return ExportSource(reference, resolve(reference))
 
 
-def _of_run(run: Path) -> Source:
+def _of_run(run: Path) -> ExportSource:
     student = run / "student"
     # What a run that was stopped leaves in this folder is bookkeeping and no model.
     if not any((student / name).is_file() for name in ("config.json", ADAPTER)):
@@ -48,10 +48,10 @@ def _of_run(run: Path) -> Source:
             str(run), "has no student yet", f"train it: distill train-student --run {run}"
         )
     check_model_folder(student)
-    return Source(str(student), student, run, load_recipe(run / "recipe.yaml"))
+    return ExportSource(str(student), student, run, load_recipe(run / "recipe.yaml"))
 
 
-def load_source(source: Source) -> SentenceTransformer:
+def load_source(source: ExportSource) -> SentenceTransformer:
     """The model in float32 on the CPU, which is what every exported file is compared with.
 
     Raises:

@@ -12,14 +12,14 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Side, Vectors
 from distill.errors import UserError, need
-from distill.export.model_source import Source
+from distill.export.model_source import ExportSource
 from distill.store.tables import PASSAGES, QUERIES, passage_text, read_rows
 from distill.tasks.data import load_data, same_draws
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-Texts = dict[Side, list[str]]
+TextsBySide = dict[Side, list[str]]
 
 FLOAT_COSINE = 0.999
 """Of every text."""
@@ -70,7 +70,7 @@ class Parity:
         )
 
 
-def sample_texts(source: Source) -> Texts:
+def sample_texts(source: ExportSource) -> TextsBySide:
     """Texts by side: the first of the run's queries and passages, and sentences of all lengths,
     also beyond what the model reads."""
     queries, passages = list(_OF_LENGTHS), list(_OF_LENGTHS)
@@ -82,7 +82,9 @@ def sample_texts(source: Source) -> Texts:
     return {"query": queries, "document": passages}
 
 
-def compare_vectors(model: SentenceTransformer, other: SentenceTransformer, texts: Texts) -> Parity:
+def compare_vectors(
+    model: SentenceTransformer, other: SentenceTransformer, texts: TextsBySide
+) -> Parity:
     """Cosine of the two models' vectors of each text, in batches with padding."""
     cosines = np.concatenate(
         [

@@ -45,14 +45,14 @@ def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any
     return value
 
 
-class Written(NamedTuple):
+class YamlScalar(NamedTuple):
     """How a scalar stands in a YAML text; the row is counted from 1."""
 
     row: int
     text: str | None
 
 
-def find_in_yaml(text: str, path: Sequence[str | int]) -> Written | None:
+def find_in_yaml(text: str, path: Sequence[str | int]) -> YamlScalar | None:
     """Where in a YAML text the value of this path of keys and numbers stands; for a path of which
     only a part is there, that part. None for what cannot be found."""
     try:
@@ -66,7 +66,7 @@ def find_in_yaml(text: str, path: Sequence[str | int]) -> Written | None:
             break
         node = inner
         source = node.value if isinstance(node, yaml.ScalarNode) else None
-        found = Written(node.start_mark.line + 1, source)
+        found = YamlScalar(node.start_mark.line + 1, source)
     return found
 
 

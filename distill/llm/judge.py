@@ -23,14 +23,14 @@ VERDICTS = ("yes", "no")
 GRADES = ("none", "low", "medium", "high")
 """From 0 to 3."""
 
-Requests = Sequence[tuple[str, Sequence[str]]]
+JudgeRequests = Sequence[tuple[str, Sequence[str]]]
 """Passages, each with its queries."""
-Judged = list[list[tuple[float, int]]]
+JudgedLists = list[list[tuple[float, int]]]
 """For each passage and its queries, a score and the number of tokens that it is of; nan and 0 where
 the engine has no usable score for a pair."""
 
 
-def judge_ql(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
+def judge_ql(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """For each passage and its queries, (log P(query | passage), tokens of the query)."""
     scored = llm.score(
         [
@@ -44,13 +44,13 @@ def judge_ql(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
     return [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored]
 
 
-def judge_rc(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
+def judge_rc(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """For each passage and its queries, (log-odds of yes against no, tokens of the query)."""
     scored = _with_verdicts(llm, prompt, requests, VERDICTS)
     return [[(log_odds(score), score.tokens) for score in of_passage] for of_passage in scored]
 
 
-def judge_graded(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
+def judge_graded(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """For each passage and its queries, (expected grade from 0 to 3, tokens of the query)."""
     scored = _with_verdicts(llm, prompt, requests, GRADES)
     return [
@@ -58,16 +58,16 @@ def judge_graded(llm: LLM, prompt: Prompt, requests: Requests) -> Judged:
     ]
 
 
-class Fused(NamedTuple):
-    ql: Judged
-    rc: Judged
+class FusedJudge(NamedTuple):
+    ql: JudgedLists
+    rc: JudgedLists
 
 
-def judge_fused(llm: LLM, prompt: Prompt, requests: Requests) -> Fused:
+def judge_fused(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> FusedJudge:
     """QL and RC of each pair in one pass, read off the prompt of RC: what precedes the verdict is
     the query and the end of its line, the same few tokens for every pair."""
     scored = _with_verdicts(llm, prompt, requests, VERDICTS)
-    return Fused(
+    return FusedJudge(
         [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored],
         [[(log_odds(score), score.tokens) for score in of_passage] for of_passage in scored],
     )
@@ -87,7 +87,7 @@ def expected_grade(score: Score) -> float:
 
 
 def _with_verdicts(
-    llm: LLM, prompt: Prompt, requests: Requests, verdicts: Sequence[str]
+    llm: LLM, prompt: Prompt, requests: JudgeRequests, verdicts: Sequence[str]
 ) -> list[list[Score]]:
     return llm.score(
         [_request(prompt, passage, queries, verdicts) for passage, queries in requests]

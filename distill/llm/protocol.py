@@ -52,7 +52,7 @@ class Score(NamedTuple):
     fault: str | None = None
 
 
-class Written(NamedTuple):
+class Completion(NamedTuple):
     """What the model wrote, and whether it came to an end (a stop string or its end token).
     `fault` is why an engine wrote nothing for this prompt, where that will not change by asking
     again (a server's content filter, a prompt that is too long)."""
@@ -93,7 +93,7 @@ class LLM(Protocol):
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
-    ) -> list[Written]:
+    ) -> list[Completion]:
         """One continuation for each prompt, in order, drawn with that prompt's own seed."""
         ...
 

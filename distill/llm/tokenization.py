@@ -16,7 +16,7 @@ _CONTENT = "\ue000content\ue000"
 _LAST_WORD = re.compile(r"\S{1,40}\s*\Z")
 
 
-class Encoder:
+class PromptTokenizer:
     """A tokenizer, and the model's chat template where it has one."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:

@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from distill.errors import UserError
 from distill.models.bidirectional import sees_later_tokens
 from distill.models.sentence_transformer import text_transformer
-from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.embedder import EmbedderConfig
 
 
 class NativeClass(NamedTuple):
@@ -39,7 +39,7 @@ def remote_class(auto_map: object) -> str | None:
     return str(named).rpartition("--")[2] if named else None
 
 
-def set_attention(model: SentenceTransformer, reference: str, settings: Embedder) -> bool:
+def set_attention(model: SentenceTransformer, reference: str, settings: EmbedderConfig) -> bool:
     """Let a decoder's tokens see as the settings, or the code that it names, say, in place; then
     try it. Returns whether it was made bidirectional here.
 
@@ -76,7 +76,7 @@ def _is_ported(transformer: Transformer, remote: str) -> bool:
 
 
 def _unknown_code(
-    transformer: Transformer, reference: str, remote: str, settings: Embedder
+    transformer: Transformer, reference: str, remote: str, settings: EmbedderConfig
 ) -> UserError:
     return UserError(
         f"model {reference!r}",

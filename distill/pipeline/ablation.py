@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from distill.errors import UserError
-from distill.evaluate.model import open_contender
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.score import TaskScore, score_tasks, task_mark
 from distill.evaluate.stage import given_tasks, tasks_of
 from distill.evaluate.statistics.significance import seed_differences
@@ -89,7 +89,7 @@ def _student_and_base(
         device, out = trained.train.device, folder / "ablation"
         told = trained.evaluate.instructions
         found = [
-            score_tasks(open_contender(of.folder, device=device, instructions=told), tasks, out)
+            score_tasks(load_eval_model(of.folder, device=device, instructions=told), tasks, out)
             for of in (student, base)
         ]
     _keep_scores(path, mark, found[0], found[1])

@@ -27,7 +27,7 @@ class CorpusStages(NamedTuple):
     held_out: Stage | None
 
 
-class Written(NamedTuple):
+class GenerateResult(NamedTuple):
     """What `generate` made: queries of passages to be relabelled, and whole examples."""
 
     corpus: CorpusStages
@@ -35,7 +35,7 @@ class Written(NamedTuple):
     examples: list[Stage]
 
 
-class Examples(NamedTuple):
+class TrainingExamples(NamedTuple):
     """What is trained on. `labels` is None where nothing was relabelled."""
 
     corpus: CorpusStages
@@ -68,7 +68,7 @@ class Job:
             make_passages(self.run, self.recipe), make_held_out(self.run, self.recipe)
         )
 
-    def generate(self) -> Written:
+    def generate(self) -> GenerateResult:
         run, recipe, corpus = self.run, self.recipe, self.corpus()
         _check_sources(run, recipe, corpus)
         queries, examples = None, []
@@ -80,22 +80,22 @@ class Job:
             examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
         if "labelled" in recipe.generate.methods:
             examples.append(make_labelled(run, recipe, corpus.held_out))
-        return Written(corpus, queries, examples)
+        return GenerateResult(corpus, queries, examples)
 
-    def relabel(self) -> Examples:
+    def relabel(self) -> TrainingExamples:
         """The corpus and all examples."""
         with processes.main_first():
             corpus, queries, examples = self.generate()
         if corpus.passages is None or queries is None:
             self.llm.close()
-            return Examples(corpus, examples, None)
+            return TrainingExamples(corpus, examples, None)
         passages, recipe = corpus.passages, self.recipe
         for number in range(1, recipe.relabel.rounds):
             recipe = self._after_round(number, recipe, passages, queries, examples)
         with processes.main_first():
             labels, chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
         self.llm.close()
-        return Examples(corpus, [chosen, *examples], labels)
+        return TrainingExamples(corpus, [chosen, *examples], labels)
 
     def _after_round(
         self, number: int, recipe: Recipe, passages: Stage, queries: Stage, examples: list[Stage]

@@ -4,7 +4,7 @@ from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
 from distill.recipe.sections.ablation import Ablation
 from distill.recipe.sections.bm25 import BM25
 from distill.recipe.sections.data import Corpus, Evaluate
-from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, Embedder
+from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, EmbedderConfig
 from distill.recipe.sections.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
@@ -19,8 +19,8 @@ from distill.recipe.sections.generate import (
 from distill.recipe.sections.llm import DType, Engine, LanguageModel
 from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
-from distill.recipe.sections.retriever import Retriever, Source
-from distill.recipe.sections.served import Served
+from distill.recipe.sections.retriever import RetrievalSource, Retriever
+from distill.recipe.sections.served import ServedModel
 from distill.recipe.sections.student import Latent, Lora, Student
 from distill.recipe.sections.teacher import Teacher
 from distill.recipe.sections.train import Train
@@ -39,7 +39,7 @@ __all__ = [
     "Custom",
     "DType",
     "Dtype",
-    "Embedder",
+    "EmbedderConfig",
     "Engine",
     "Evaluate",
     "Filters",
@@ -57,9 +57,9 @@ __all__ = [
     "Ranker",
     "Recipe",
     "Relabel",
+    "RetrievalSource",
     "Retriever",
-    "Served",
-    "Source",
+    "ServedModel",
     "Student",
     "TaskType",
     "Teacher",

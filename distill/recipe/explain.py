@@ -19,7 +19,7 @@ _LONGEST = 120
 
 
 @dataclass
-class Written:
+class RecipeText:
     """Where values come from: `where` in errors, the YAML text, and for each key that `--set` has
     replaced what was written there."""
 
@@ -29,7 +29,7 @@ class Written:
 
 
 def explain_faults(
-    fault: ValidationError, written: Written, known: Sequence[str] = ()
+    fault: ValidationError, written: RecipeText, known: Sequence[str] = ()
 ) -> tuple[str, str]:
     """Where and what: all that pydantic refused, each with its row, in the place where there is
     but one.
@@ -47,7 +47,7 @@ def explain_faults(
     return written.where, "; ".join(words) + (f"; and {more} more" if more else "")
 
 
-class _Place(NamedTuple):
+class _FaultLocation(NamedTuple):
     row: int | None = None
     item: str | None = None
     """The `--set`."""
@@ -80,13 +80,13 @@ def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str])
     return f"unknown key {path!r}" + (f"; the nearest known one is {near[0]!r}" if near else "")
 
 
-def _place(path: Sequence[str | int], written: Written) -> _Place:
+def _place(path: Sequence[str | int], written: RecipeText) -> _FaultLocation:
     dotted = ".".join(str(part) for part in path)
     for key, item in written.sets.items():
         if dotted == key or dotted.startswith(f"{key}."):
-            return _Place(item=item)
+            return _FaultLocation(item=item)
     found = find_in_yaml(written.text, path) if path else None
-    return _Place(found.row, None, found.text) if found else _Place()
+    return _FaultLocation(found.row, None, found.text) if found else _FaultLocation()
 
 
 def _message(error: Mapping[str, Any], source: str | None) -> str:

@@ -13,12 +13,12 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from distill.errors import UserError
 from distill.files.read import check_value, describe, read_text
 from distill.files.read_yaml import parse_yaml
-from distill.recipe.explain import Written, explain_faults
+from distill.recipe.explain import RecipeText, explain_faults
 from distill.recipe.sections.ablation import Ablation
 from distill.recipe.sections.data import Corpus, Evaluate
 from distill.recipe.sections.generate import Generate
 from distill.recipe.sections.llm import LanguageModel
-from distill.recipe.sections.objective import RANKER_OF, SoftScores
+from distill.recipe.sections.objective import RANKER_OF, SoftScoreName
 from distill.recipe.sections.relabel import Relabel
 from distill.recipe.sections.retriever import Retriever
 from distill.recipe.sections.section import Section, Seed
@@ -104,7 +104,7 @@ class Recipe(Section):
                     "scores of the labels (ql, rc, rrf, bm25, hybrid)"
                 )
 
-    def _check_scores(self, key: str, scores: SoftScores) -> None:
+    def _check_scores(self, key: str, scores: SoftScoreName) -> None:
         """Whether the labels will hold these soft scores, and on the scale that they are named for:
         temperatures are of scores on a known scale."""
         if scores in ("ql", "ql_sum") and (scores == "ql") != self.relabel.ql_per_token:
@@ -131,7 +131,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
-    written = Written(str(file) if file else "--set", _read(file) if file else "")
+    written = RecipeText(str(file) if file else "--set", _read(file) if file else "")
     values = _mapping(written) if file else {}
     for item in sets:
         written.sets[_set(values, item)] = item
@@ -141,7 +141,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     return _validated(values, written, file.parent if file else Path("."))
 
 
-def _validated(values: dict[str, Any], written: Written, folder: Path) -> Recipe:
+def _validated(values: dict[str, Any], written: RecipeText, folder: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as fault:
@@ -162,7 +162,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     for key, value in settings.items():
         _put(values, key, value, f"recipe {recipe.name}, {key}")
     where = f"recipe {recipe.name}, {', '.join(settings)}"
-    return _validated(values, Written(where, ""), recipe.folder)
+    return _validated(values, RecipeText(where, ""), recipe.folder)
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -174,7 +174,7 @@ def _read(file: Path) -> str:
     return read_text(file, "give the path of a recipe, a .yaml file")
 
 
-def _mapping(written: Written) -> dict[str, Any]:
+def _mapping(written: RecipeText) -> dict[str, Any]:
     values = parse_yaml(written.text, written.where)
     if not isinstance(values, dict):
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any
 from distill.errors import UserError
 from distill.recipe.load import Recipe, known_keys
 
-Schema = dict[str, Any]
+JsonSchema = dict[str, Any]
 """A JSON schema, or a part of one."""
 
 _WIDTH = 96
@@ -50,7 +50,7 @@ def explain_key(key: str) -> str:
     return "\n\n".join(parts)
 
 
-def find_key(key: str) -> Schema:
+def find_key(key: str) -> JsonSchema:
     """The schema of a key.
 
     Raises:
@@ -70,7 +70,7 @@ def find_key(key: str) -> Schema:
 
 
 @cache
-def _recipe_schema() -> Schema:
+def _recipe_schema() -> JsonSchema:
     return Recipe.model_json_schema()
 
 
@@ -81,7 +81,7 @@ def _nearest(key: str) -> str:
     return (same or difflib.get_close_matches(key[:100], keys, n=1, cutoff=0.0))[0]
 
 
-def _section_in(schema: Schema) -> Schema | None:
+def _section_in(schema: JsonSchema) -> JsonSchema | None:
     """The section that a key is, may be (or null), or is a list of."""
     if "properties" in schema:
         return schema
@@ -93,7 +93,7 @@ def _section_in(schema: Schema) -> Schema | None:
     return None
 
 
-def _describe(key: str, schema: Schema) -> str:
+def _describe(key: str, schema: JsonSchema) -> str:
     facts = [f"type: {_type(schema)}"]
     if "$ref" not in schema:
         facts.append(f"default: {_default(schema)}")
@@ -115,7 +115,7 @@ def _fill(text: str, first: str, rest: str) -> str:
     )
 
 
-def _type(schema: Schema) -> str:
+def _type(schema: JsonSchema) -> str:
     if "$ref" in schema:
         return "section"
     if "anyOf" in schema:
@@ -132,13 +132,13 @@ def _type(schema: Schema) -> str:
     return _TYPES[schema["type"]] if "type" in schema else "any value"
 
 
-def _default(schema: Schema) -> str:
+def _default(schema: JsonSchema) -> str:
     if "default" not in schema:
         return "none, it must be given"
     return json.dumps(schema["default"], ensure_ascii=False)
 
 
-def _allowed(schema: Schema) -> str:
+def _allowed(schema: JsonSchema) -> str:
     """The values or the limits of a key, also of the items or names that it holds."""
     own = [", ".join(schema["enum"])] if "enum" in schema else []
     own += [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema]

@@ -29,7 +29,7 @@ from distill.store.tables import (
 )
 
 
-class Piece(NamedTuple):
+class JudgementPart(NamedTuple):
     """Pairs `start` to `stop` of a block, sorted by passage: one shard of judgements."""
 
     block: int
@@ -37,21 +37,21 @@ class Piece(NamedTuple):
     stop: int
 
 
-class Pair(NamedTuple):
+class QueryPassagePair(NamedTuple):
     query_id: str
     passage_id: str
 
 
 @dataclass(frozen=True)
-class Block:
+class PairBlock:
     """A block's pairs by passage, each passage's in the order of the queries, and their texts."""
 
-    pairs: list[Pair]
+    pairs: list[QueryPassagePair]
     queries: dict[str, str]
     passages: dict[str, str]
 
 
-class Layout:
+class CandidateLayout:
     """How a table of candidates is divided.
 
     Args:
@@ -66,10 +66,10 @@ class Layout:
         starts = range(0, len(paths), self._shards_a_block)
         self._paths = [paths[start : start + self._shards_a_block] for start in starts]
 
-    def pieces(self, size: int) -> list[Piece]:
+    def pieces(self, size: int) -> list[JudgementPart]:
         """All pieces, in order, each of `size` pairs but for a block's last."""
         return [
-            Piece(number, start, min(start + size, rows))
+            JudgementPart(number, start, min(start + size, rows))
             for number, rows in enumerate(map(_rows, self._paths))
             for start in range(0, rows, size)
         ]
@@ -87,31 +87,31 @@ class Layout:
         return range(first, min(first + self._queries_a_block, all_of_them))
 
 
-class Blocks:
+class PairBlocks:
     """The blocks of a layout, one in memory at a time."""
 
-    def __init__(self, layout: Layout, queries: Stage, passages: Stage) -> None:
+    def __init__(self, layout: CandidateLayout, queries: Stage, passages: Stage) -> None:
         self._layout = layout
         self._queries = Reader(QUERIES, queries.folder)
         self._passages = passages.folder
-        self._held: tuple[int, Block] | None = None
+        self._held: tuple[int, PairBlock] | None = None
 
-    def pairs_of(self, piece: Piece) -> tuple[Block, list[Pair]]:
+    def pairs_of(self, piece: JudgementPart) -> tuple[PairBlock, list[QueryPassagePair]]:
         block = self._block(piece.block)
         return block, block.pairs[piece.start : piece.stop]
 
-    def _block(self, number: int) -> Block:
+    def _block(self, number: int) -> PairBlock:
         if self._held is None or self._held[0] != number:
             self._held = None  # its memory first
             self._held = (number, self._read(number))
         return self._held[1]
 
-    def _read(self, number: int) -> Block:
+    def _read(self, number: int) -> PairBlock:
         rows = self._layout.candidates(number)
-        pairs = [Pair(row["query_id"], row["passage_id"]) for row in rows]
+        pairs = [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows]
         numbers = self._layout.queries(number, len(self._queries))
         asked = [self._queries[i] for i in numbers]
-        return Block(
+        return PairBlock(
             sorted(pairs, key=lambda pair: pair.passage_id),
             {row["query_id"]: row["query"] for row in asked},
             texts_of(self._passages, {pair.passage_id for pair in pairs}),
@@ -127,7 +127,7 @@ def texts_of(passages: Path, wanted: set[str]) -> dict[str, str]:
     }
 
 
-def by_passage(pairs: Sequence[Pair]) -> list[tuple[str, list[str]]]:
+def by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[str]]]:
     """(passage id, ids of its queries) of pairs that are sorted by passage."""
     groups = groupby(pairs, key=lambda pair: pair.passage_id)
     return [(passage_id, [pair.query_id for pair in of_it]) for passage_id, of_it in groups]

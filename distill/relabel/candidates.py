@@ -8,9 +8,9 @@ from collections import Counter
 from distill.embed.encoder import Encoder
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity, passage_ids
-from distill.retrieve.retriever import Finder
+from distill.retrieve.retriever import PassageRetriever
 from distill.retrieve.terms import terms_in
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 
 _log = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ def make_candidates(
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
-    finder = Finder(run, retriever, passages, encoder)
+    finder = PassageRetriever(run, retriever, passages, encoder)
     ids = passage_ids(passages)
     row_of = {id_: row for row, id_ in enumerate(ids)}
     asked = Reader(QUERIES, queries.folder)
 
-    def work(numbers: range) -> Shard:
+    def work(numbers: range) -> ShardResult:
         return _search([asked[i] for i in numbers], finder, ids, row_of, top_k)
 
     items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
@@ -70,12 +70,12 @@ def _warn_of_nothing(count: int, queries: int) -> None:
 
 def _search(
     asked: list[Row],
-    finder: Finder,
+    finder: PassageRetriever,
     ids: list[str],
     row_of: dict[str, int],
     top_k: int,
-) -> Shard:
-    shard = Shard([], Counter())
+) -> ShardResult:
+    shard = ShardResult([], Counter())
     found = finder.find(*_queries(asked), top_k)
     for place, (query, rows) in enumerate(zip(asked, found.rows, strict=True)):
         if not rows:

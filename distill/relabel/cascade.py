@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from distill.recipe import Recipe
-from distill.relabel.by_passage import Layout
-from distill.relabel.fuse import JudgementsOfShard, by_query, label
-from distill.store.run import Run, Shard, Stage
+from distill.relabel.by_passage import CandidateLayout
+from distill.relabel.fuse import ShardJudgements, by_query, label
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
 
@@ -30,17 +30,17 @@ def make_survivors(
     stage = run.stage("candidates-survivors", settings, [candidates, *judgements.values()])
     if stage.complete:
         return stage
-    layout = Layout(candidates, rule.block, rule.shard_size)
-    readers = [JudgementsOfShard(of, layout, rule) for of in judgements.values()]
+    layout = CandidateLayout(candidates, rule.block, rule.shard_size)
+    readers = [ShardJudgements(of, layout, rule) for of in judgements.values()]
     first = rule.model_copy(update={"rankers": rule.cascade.by})
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 
-    def work(number: int) -> Shard:
+    def work(number: int) -> ShardResult:
         start = number * rule.shard_size
         places = range(start, min(start + rule.shard_size, len(asked)))
         seeds = {asked[i]["query_id"]: asked[i]["seed_id"] for i in places}
         scores = {ranker: of for reader in readers for ranker, of in reader.scores(number).items()}
-        shard = Shard([])
+        shard = ShardResult([])
         rows = read_shard(CANDIDATES, paths[number])
         for of_query in by_query(rows):
             order = sorted(

@@ -17,8 +17,8 @@ from distill.relabel.by_passage import texts_of
 from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import by_query
 from distill.relabel.negatives import draw_negatives, negative_pool, relevance_column
-from distill.relabel.statistics import Judged, Tally, score_edges
-from distill.store.run import Run, Shard, Stage, write_json
+from distill.relabel.statistics import RelabelledQuery, RunningStatistics, score_edges
+from distill.store.run import Run, ShardResult, Stage, write_json
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
 
@@ -28,7 +28,7 @@ UNANSWERED = "no candidate answers it"
 CHANGED = "positive changed"
 
 
-class Choice(NamedTuple):
+class ChosenExamples(NamedTuple):
     """`positives`: the query's own, then what else answers it, best first. `counts`: what was kept
     from being a negative, by the rule that did so first."""
 
@@ -79,13 +79,13 @@ def _make(
         start = number * rule.shard_size
         return [asked[i] for i in range(start, min(start + rule.shard_size, len(asked)))]
 
-    def work(number: int) -> Shard:
+    def work(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])
         return _examples(queries_of(number), labelled, texts.of_shard(number), recipe)
 
     stage.map_shards(EXAMPLES, range(len(paths)), work)
     told = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
-    tally = Tally(told, score_edges(labels.folder, told), _counted(stage, CHANGED))
+    tally = RunningStatistics(told, score_edges(labels.folder, told), _counted(stage, CHANGED))
     for number, path in enumerate(shards(stage.folder)):
         labelled = read_shard(LABELS, paths[number])
         tally.add(_judged(queries_of(number), labelled, read_shard(EXAMPLES, path), rule))
@@ -101,7 +101,7 @@ def choose(
     texts: Mapping[str, str],
     rule: Relabel,
     draw: random.Random,
-) -> Choice | None:
+) -> ChosenExamples | None:
     """One query's positives and negatives, or None where no candidate answers it.
 
     Args:
@@ -118,7 +118,7 @@ def choose(
         reaching = _relevant(ordered, rule, rule.more_positives)
         positives += [row for row in reaching if row is not positives[0]]
     pool, counts = negative_pool(ordered, seed, positives, texts, rule)
-    return Choice(positives, draw_negatives(pool, rule, draw), counts)
+    return ChosenExamples(positives, draw_negatives(pool, rule, draw), counts)
 
 
 def ranked(labels: list[Row], first_ranker: str) -> list[Row]:
@@ -175,8 +175,8 @@ def _fingerprinted(recipe: Recipe) -> dict[str, Any]:
 
 def _examples(
     queries: list[Row], labels: list[Row], texts: Mapping[str, str], recipe: Recipe
-) -> Shard:
-    shard, rule = Shard([]), recipe.relabel
+) -> ShardResult:
+    shard, rule = ShardResult([]), recipe.relabel
     by_id = {row["query_id"]: row for row in queries}
     for of_query in by_query(labels):
         query = by_id[of_query[0]["query_id"]]
@@ -221,7 +221,7 @@ def _example(
 
 def _judged(
     queries: list[Row], labels: list[Row], examples: list[Row], rule: Relabel
-) -> list[Judged]:
+) -> list[RelabelledQuery]:
     """A shard's queries with their labels and their own example."""
     by_id = {row["query_id"]: row for row in queries}
     chosen = {row["query_id"]: row for row in examples}
@@ -229,7 +229,7 @@ def _judged(
     for of_query in by_query(labels):
         query_id = of_query[0]["query_id"]
         ordered = ranked(of_query, rule.rankers[0])
-        found.append(Judged(by_id[query_id], ordered, chosen.get(query_id)))
+        found.append(RelabelledQuery(by_id[query_id], ordered, chosen.get(query_id)))
     return found
 
 
@@ -238,7 +238,7 @@ def _counted(stage: Stage, name: str) -> int:
     return stage.counts()[name]
 
 
-def _write_changes(stage: Stage, tally: Tally, passages: Stage) -> None:
+def _write_changes(stage: Stage, tally: RunningStatistics, passages: Stage) -> None:
     seeds = texts_of(passages.folder, {change["seed_id"] for change in tally.changes})
     changes = [{**change, "seed": seeds[change["seed_id"]]} for change in tally.changes]
     write_json(stage.book / CHANGES_FILE, changes)

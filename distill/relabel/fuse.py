@@ -4,12 +4,12 @@ k = 0 and w = 1, where the first place counts most; Cormack et al. (2009) use k 
 from collections.abc import Mapping, Sequence
 
 from distill.recipe import JUDGES, Ranker, Recipe, Relabel
-from distill.relabel.by_passage import Layout
-from distill.store.run import Run, Shard, Stage
+from distill.relabel.by_passage import CandidateLayout
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
 
-Scores = dict[tuple[str, str], float]
+PairScores = dict[tuple[str, str], float]
 """Of (query id, passage id)."""
 _BY_QUERY = ("-listwise", "-bm25")
 """Ends of the names of stages whose shards follow the candidates', with whole queries in them."""
@@ -39,30 +39,30 @@ def make_labels(
     if stage.complete:
         return stage
     readers = [
-        JudgementsOfShard(of, Layout(judged, rule.block, rule.shard_size), rule)
+        ShardJudgements(of, CandidateLayout(judged, rule.block, rule.shard_size), rule)
         for of, judged in judgements.values()
     ]
     paths = shards(candidates.folder)
 
-    def work(number: int) -> Shard:
-        scores: dict[str, Scores] = {}
+    def work(number: int) -> ShardResult:
+        scores: dict[str, PairScores] = {}
         for reader in readers:
             scores |= reader.scores(number)
         rows: list[Row] = []
         for of_query in by_query(read_shard(CANDIDATES, paths[number])):
             rows += label(of_query, scores, rule)
-        return Shard(rows)
+        return ShardResult(rows)
 
     stage.map_shards(LABELS, range(len(paths)), work)
     stage.finish()
     return stage
 
 
-class JudgementsOfShard:
+class ShardJudgements:
     """One pass's scores of the queries in a shard of candidates. The judgements of a block's pairs
     lie in neighbouring shards, which are read once for all the block's shards of candidates."""
 
-    def __init__(self, judgements: Stage, layout: Layout, rule: Relabel) -> None:
+    def __init__(self, judgements: Stage, layout: CandidateLayout, rule: Relabel) -> None:
         self._layout = layout
         self._per_token = rule.ql_per_token
         self._paths: dict[int, list[int]] = {}
@@ -72,17 +72,17 @@ class JudgementsOfShard:
         for number in range(len(self._shards)):
             block = layout.block_of(number) if of_lists else pieces[number].block
             self._paths.setdefault(block, []).append(number)
-        self._held: tuple[int, dict[str, Scores]] | None = None
+        self._held: tuple[int, dict[str, PairScores]] | None = None
 
-    def scores(self, shard: int) -> dict[str, Scores]:
+    def scores(self, shard: int) -> dict[str, PairScores]:
         """By ranker, of all pairs in the block of this shard of candidates."""
         block = self._layout.block_of(shard)
         if self._held is None or self._held[0] != block:
             self._held = (block, self._read(block))
         return self._held[1]
 
-    def _read(self, block: int) -> dict[str, Scores]:
-        found: dict[str, Scores] = {}
+    def _read(self, block: int) -> dict[str, PairScores]:
+        found: dict[str, PairScores] = {}
         for number in self._paths.get(block, []):
             for row in read_shard(JUDGEMENTS, self._shards[number]):
                 divide = self._per_token and row["ranker"] == "ql"
@@ -91,7 +91,7 @@ class JudgementsOfShard:
         return found
 
 
-def label(candidates: Sequence[Row], scores: Mapping[str, Scores], rule: Relabel) -> list[Row]:
+def label(candidates: Sequence[Row], scores: Mapping[str, PairScores], rule: Relabel) -> list[Row]:
     """One query's label rows, in the candidates' order.
 
     A seed passage that retrieval missed ranks behind all that were retrieved. Equal scores rank in

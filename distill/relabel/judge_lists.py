@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from distill.llm.form import in_chat_form
-from distill.llm.judge import Judged, Requests
+from distill.llm.judge import JudgedLists, JudgeRequests
 from distill.llm.prompts import as_data, load_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.relabel.by_passage import Pair
+from distill.relabel.by_passage import QueryPassagePair
 from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import by_query
 from distill.relabel.judgements import judgement_row
 from distill.relabel.rankers.listwise import judge_listwise
 from distill.relabel.rankers.open import fingerprinted
-from distill.store.judgement_cache import JudgedPairs, Judgement, Place, judgement_key
-from distill.store.run import Run, Shard, Stage
+from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 
@@ -45,10 +45,10 @@ def make_list_judgements(
     before = dict(engine.tokens)
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     corpus = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
-    with closing(JudgedPairs(judged)) as known:
+    with closing(JudgementCache(judged)) as known:
         turn = known.begin(stage)
 
-        def work(number: int) -> Shard:
+        def work(number: int) -> ShardResult:
             first = number * rule.shard_size
             places = range(first, min(first + rule.shard_size, len(asked)))
             texts_of_queries = {asked[i]["query_id"]: asked[i]["query"] for i in places}
@@ -56,7 +56,7 @@ def make_list_judgements(
             texts, own = corpus.of_shard(number), {row["passage_id"] for of in lists for row in of}
             cut = {id_: as_data(texts[id_], rule.max_passage_words) for id_ in own}
             counts: Counter[str] = Counter()
-            place = Place(turn, number)
+            place = JudgementOrigin(turn, number)
             judge = partial(
                 judge_listwise,
                 engine,
@@ -80,18 +80,20 @@ def make_list_judgements(
 
 
 def _judge(
-    judge: Callable[[Requests], Judged],
+    judge: Callable[[JudgeRequests], JudgedLists],
     counts: Counter[str],
     mark: dict[str, object],
     lists: list[list[Row]],
     queries: dict[str, str],
     texts: dict[str, str],
-    known: JudgedPairs,
-    place: Place,
-) -> Shard:
+    known: JudgementCache,
+    place: JudgementOrigin,
+) -> ShardResult:
     """A list is judged as a whole: it is known only with all its passages in their order."""
-    keys: dict[Pair, bytes] = {}
-    pairs_of = [[Pair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists]
+    keys: dict[QueryPassagePair, bytes] = {}
+    pairs_of = [
+        [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists
+    ]
     for pairs in pairs_of:
         listed = [texts[pair.passage_id] for pair in pairs]
         for rank, pair in enumerate(pairs):
@@ -112,4 +114,4 @@ def _judge(
         judgement_row(pair, "listwise", *(found.get(key) or new[key])) for pair, key in keys.items()
     ]
     counts.update(pairs=len(rows), queries=len(lists), **{"judged before": len(rows) - len(new)})
-    return Shard(rows, counts)
+    return ShardResult(rows, counts)

@@ -11,14 +11,21 @@ from contextlib import closing
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.llm.judge import Requests
+from distill.llm.judge import JudgeRequests
 from distill.llm.prompts import as_data
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.relabel.by_passage import Block, Blocks, Layout, Pair, Piece, by_passage
-from distill.relabel.rankers.open import Name, Ranking, fingerprinted, open_ranking
-from distill.store.judgement_cache import JudgedPairs, Judgement, Place, judgement_key
-from distill.store.run import Run, Shard, Stage
+from distill.relabel.by_passage import (
+    CandidateLayout,
+    JudgementPart,
+    PairBlock,
+    PairBlocks,
+    QueryPassagePair,
+    by_passage,
+)
+from distill.relabel.rankers.open import RankerName, RankingPass, fingerprinted, open_ranking
+from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
 
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
@@ -29,7 +36,7 @@ _SYSTEMATIC = 4
 def make_judgements(
     run: Run,
     recipe: Recipe,
-    name: Name,
+    name: RankerName,
     passages: Stage,
     queries: Stage,
     candidates: Stage,
@@ -53,16 +60,16 @@ def make_judgements(
     ranking = open_ranking(name, recipe, llm)
     engine = None if name == "cross_encoder" else llm()
     before = dict(engine.tokens) if engine else {}
-    layout = Layout(candidates, rule.block, rule.shard_size)
-    blocks = Blocks(layout, queries, passages)
+    layout = CandidateLayout(candidates, rule.block, rule.shard_size)
+    blocks = PairBlocks(layout, queries, passages)
     max_words = None if engine is None else rule.max_passage_words
-    with closing(JudgedPairs(judged)) as known:
+    with closing(JudgementCache(judged)) as known:
         turn = known.begin(stage)
 
-        def work(numbered: tuple[int, Piece]) -> Shard:
+        def work(numbered: tuple[int, JudgementPart]) -> ShardResult:
             number, piece = numbered
             block, pairs = blocks.pairs_of(piece)
-            return _judge(ranking, block, pairs, known, Place(turn, number), max_words)
+            return _judge(ranking, block, pairs, known, JudgementOrigin(turn, number), max_words)
 
         stage.map_shards(
             JUDGEMENTS,
@@ -79,13 +86,13 @@ def make_judgements(
 
 
 def _judge(
-    ranking: Ranking,
-    block: Block,
-    pairs: list[Pair],
-    known: JudgedPairs,
-    place: Place,
+    ranking: RankingPass,
+    block: PairBlock,
+    pairs: list[QueryPassagePair],
+    known: JudgementCache,
+    place: JudgementOrigin,
     max_words: int | None,
-) -> Shard:
+) -> ShardResult:
     """One shard: what was known of its pairs when the stage was begun, and the rest judged and
     kept. A pair for which the
     model has no usable score has no row; it ranks behind those that were judged."""
@@ -100,13 +107,13 @@ def _judge(
     found = known.find(list(keys.values()), place)
     unknown = [p for p in pairs if any(keys[r, p] not in found for r in ranking.rankers)]
     groups = by_passage(unknown)
-    requests: Requests = [(texts[p], [block.queries[q] for q in of_it]) for p, of_it in groups]
+    requests: JudgeRequests = [(texts[p], [block.queries[q] for q in of_it]) for p, of_it in groups]
     new: dict[bytes, Judgement] = {}
     if requests:
         for ranker, judged in zip(ranking.rankers, ranking.judge(requests), strict=True):
             for (passage_id, query_ids), scores in zip(groups, judged, strict=True):
                 for query_id, score in zip(query_ids, scores, strict=True):
-                    new[keys[ranker, Pair(query_id, passage_id)]] = score
+                    new[keys[ranker, QueryPassagePair(query_id, passage_id)]] = score
         _refuse_if_all_unusable(ranking, new)
         new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
         known.keep(new, place)
@@ -126,10 +133,10 @@ def _judge(
     )
     if left_out:
         counts["without a usable score"] = len(left_out)
-    return Shard(rows, counts, left_out)
+    return ShardResult(rows, counts, left_out)
 
 
-def _refuse_if_all_unusable(ranking: Ranking, new: Mapping[bytes, Judgement]) -> None:
+def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]) -> None:
     """One pair's score may be unusable; of several that all are, the model is the cause."""
     if len(new) < _SYSTEMATIC or any(math.isfinite(score) for score, _ in new.values()):
         return
@@ -141,7 +148,7 @@ def _refuse_if_all_unusable(ranking: Ranking, new: Mapping[bytes, Judgement]) ->
     )
 
 
-def judgement_row(pair: Pair, ranker: str, score: float, tokens: int) -> Row:
+def judgement_row(pair: QueryPassagePair, ranker: str, score: float, tokens: int) -> Row:
     return {
         "query_id": pair.query_id,
         "passage_id": pair.passage_id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from distill.recipe import Relabel
 from distill.store.tables import Row
-from distill.text.near_duplicates import Originals
+from distill.text.near_duplicates import NearDuplicates
 
 SEED_TWIN = "near-duplicates of the seed left out"
 POSITIVE_TWIN = "near-duplicates of a positive left out"
@@ -31,8 +31,8 @@ def negative_pool(
         texts: of all candidates.
     """
     taken = {row["passage_id"] for row in (seed, *positives)}
-    seeds = Originals([texts[seed["passage_id"]]], rule.near_duplicates)
-    others = Originals([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
+    seeds = NearDuplicates([texts[seed["passage_id"]]], rule.near_duplicates)
+    others = NearDuplicates([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
     pool: list[Row] = []
     counts: Counter[str] = Counter()
     for row in _in_order(ordered, rule):

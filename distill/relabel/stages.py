@@ -16,14 +16,14 @@ from distill.relabel.rankers.open import passes
 from distill.store.run import Run, Stage
 
 
-class Relabelled(NamedTuple):
+class RelabelResult(NamedTuple):
     """What became of the queries: every judged candidate, and the examples chosen among them."""
 
     labels: Stage
     examples: Stage
 
 
-Judgements = dict[str, tuple[Stage, Stage]]
+JudgementStages = dict[str, tuple[Stage, Stage]]
 """By pass: its judgements, and the candidates that it judged."""
 
 
@@ -34,7 +34,7 @@ def relabel(
     queries: Stage,
     llm: LazyLLM,
     judged: Path,
-) -> Relabelled:
+) -> RelabelResult:
     """All stages of relabelling. Of encoder, cross-encoder and LLM one at a time is in memory.
 
     Args:
@@ -45,8 +45,8 @@ def relabel(
         llm.make_room_for(recipe.retriever)
     candidates = make_candidates(run, recipe, passages, queries)
 
-    def judge(of: Stage, judges: list[Judge]) -> Judgements:
-        found: Judgements = {}
+    def judge(of: Stage, judges: list[Judge]) -> JudgementStages:
+        found: JudgementStages = {}
         # The cross-encoder first, where nothing else has to go for it.
         for name in sorted(passes(recipe, judges), key=lambda name: name != "cross_encoder"):
             if name == "cross_encoder":
@@ -68,4 +68,4 @@ def relabel(
         judgements |= judge(survivors, later)
     labels = make_labels(run, recipe, candidates, judgements)
     examples = make_examples(run, recipe, passages, queries, labels, candidates)
-    return Relabelled(labels, examples)
+    return RelabelResult(labels, examples)

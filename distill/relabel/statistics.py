@@ -21,11 +21,11 @@ CHANGES = 20
 FUSION = "fusion"
 """Among rankers: the order that all of them make together."""
 
-Edges = dict[str, list[float]]
+BinEdges = dict[str, list[float]]
 """Of a histogram of each ranker's scores: the bins' limits."""
 
 
-class Judged(NamedTuple):
+class RelabelledQuery(NamedTuple):
     """A query, its labels best first by fusion, and its example; None for a dropped query."""
 
     query: Row
@@ -33,7 +33,7 @@ class Judged(NamedTuple):
     example: Row | None
 
 
-class Tally:
+class RunningStatistics:
     """The figures of a run, whatever its size: sums, and `CHANGES` of its changes.
 
     Args:
@@ -42,7 +42,7 @@ class Tally:
         changed: how many positives changed in the whole run.
     """
 
-    def __init__(self, rankers: Sequence[str], edges: Edges, changed: int) -> None:
+    def __init__(self, rankers: Sequence[str], edges: BinEdges, changed: int) -> None:
         self.changes: list[dict[str, Any]] = []
         """Ids, query, task, the new positive's text, and both passages' rank by each ranker."""
         self._rankers = list(rankers)
@@ -57,7 +57,7 @@ class Tally:
         self._wanted = {i * changed // CHANGES for i in range(CHANGES)} if changed else set()
         self._changed = 0
 
-    def add(self, judged: Sequence[Judged]) -> None:
+    def add(self, judged: Sequence[RelabelledQuery]) -> None:
         """One shard's queries."""
         for one in judged:
             self._add_first_and_last(one.ordered)
@@ -83,7 +83,7 @@ class Tally:
             if first[ranker] is not None and last[ranker] is not None:
                 self._means.add(f"{ranker}_first_minus_last", first[ranker] - last[ranker])
 
-    def _add_seed(self, one: Judged) -> None:
+    def _add_seed(self, one: RelabelledQuery) -> None:
         for ranker, rank in ranks_of(one, one.query["seed_id"], self._rankers).items():
             if rank is not None:
                 self._seeds[ranker].add("share_first", rank == 1)
@@ -96,7 +96,7 @@ class Tally:
         self._tau += np.nan_to_num(tau)
         self._tau_of += ~np.isnan(tau)
 
-    def _add_example(self, one: Judged) -> None:
+    def _add_example(self, one: RelabelledQuery) -> None:
         assert one.example is not None
         self._means.add("share_relabelled", one.example["relabelled"])
         if not one.example["relabelled"]:
@@ -105,7 +105,7 @@ class Tally:
             self.changes.append(_change(one, one.example, self._rankers))
         self._changed += 1
 
-    def _add_scores(self, judged: Sequence[Judged]) -> None:
+    def _add_scores(self, judged: Sequence[RelabelledQuery]) -> None:
         values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         for one in judged:
             positive = one.example["positive_id"] if one.example is not None else None
@@ -164,7 +164,7 @@ def score_column(ranker: str) -> str:
     return "similarity" if ranker == "retriever" else ranker
 
 
-def score_edges(labels: Path, rankers: Sequence[str]) -> Edges:
+def score_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
     """Ten bins from each ranker's lowest to its highest score; none for one without scores. Of the
     labels, one column of one shard is in memory at a time."""
     edges = {}
@@ -182,7 +182,9 @@ def score_edges(labels: Path, rankers: Sequence[str]) -> Edges:
     return edges
 
 
-def ranks_of(one: Judged, passage_id: str, rankers: Sequence[str]) -> dict[str, int | None]:
+def ranks_of(
+    one: RelabelledQuery, passage_id: str, rankers: Sequence[str]
+) -> dict[str, int | None]:
     """A candidate's rank by each ranker, None where it was not judged, and by the fusion."""
     place = next(i for i, row in enumerate(one.ordered) if row["passage_id"] == passage_id)
     row = one.ordered[place]
@@ -207,7 +209,7 @@ def kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
         return known @ known.T / pairs
 
 
-def _change(one: Judged, example: Row, rankers: Sequence[str]) -> dict[str, Any]:
+def _change(one: RelabelledQuery, example: Row, rankers: Sequence[str]) -> dict[str, Any]:
     return {
         **{name: example[name] for name in ("query_id", "task", "query", "seed_id", "positive_id")},
         "positive": example["positive"],

@@ -17,18 +17,25 @@ from distill.remote.address import checked_address
 from distill.remote.connect import Connections
 from distill.remote.endings import ended, gave_up, names_of, tls_fault
 from distill.remote.faults import (
-    Fatal,
-    Malformed,
-    Passing,
-    Refused,
+    FatalFault,
+    MalformedReply,
+    RefusedPrompt,
+    TransientFault,
     UnknownField,
     error_within,
     refusal,
 )
-from distill.remote.key import Key, key_of
+from distill.remote.key import ApiKey, key_of
 from distill.remote.limit import AdaptiveLimit
-from distill.remote.reply import BadBody, HalfBody, beginning, parse_json, read_body, text_of
-from distill.remote.settings import Server
+from distill.remote.reply import (
+    InvalidBody,
+    TruncatedBody,
+    beginning,
+    parse_json,
+    read_body,
+    text_of,
+)
+from distill.remote.settings import ServerSettings
 
 LONGEST_WAIT = 600.0
 """Seconds; a server that asks to be left alone for longer ends the job."""
@@ -43,11 +50,11 @@ _MALFORMED_TRIES = {True: 2, False: 4}
 _NEW_NAME = {"max_tokens": "max_completion_tokens"}
 _log = logging.getLogger(__name__)
 
-Reply = dict[str, Any]
+ServerReply = dict[str, Any]
 """A reply's JSON object; `choices` is a list that holds something."""
 
 
-def read_completion(reply: Any) -> Reply:
+def read_completion(reply: Any) -> ServerReply:
     """A reply to a prompt.
 
     Raises:
@@ -55,13 +62,13 @@ def read_completion(reply: Any) -> Reply:
     """
     choices = reply.get("choices") if isinstance(reply, dict) else None
     if not isinstance(choices, list) or not choices:
-        raise Malformed("a reply without choices")
+        raise MalformedReply("a reply without choices")
     if not all(isinstance(one, dict) and ("text" in one or "message" in one) for one in choices):
-        raise Malformed("a reply whose choices have neither text nor message")
+        raise MalformedReply("a reply whose choices have neither text nor message")
     return dict(reply)
 
 
-class Ask(NamedTuple):
+class ServerRequest(NamedTuple):
     """A request: a path below the base URL, and the body. A probe asks whether the server can do
     something: that it cannot is an answer, and ends or changes nothing.
 
@@ -83,7 +90,7 @@ class _Halted(DistillError):
     """Given up because the job has ended in the meantime."""
 
 
-class Client:
+class ServerClient:
     """Requests to one OpenAI-compatible server. Safe to use from several threads, which take turns.
 
     At most `settings.concurrency` are in flight, fewer while the server is overloaded. What may
@@ -102,7 +109,7 @@ class Client:
             certificates that cannot be used.
     """
 
-    def __init__(self, settings: Server, model: str, first_wait: float = 1.0) -> None:
+    def __init__(self, settings: ServerSettings, model: str, first_wait: float = 1.0) -> None:
         address = checked_address(settings.base_url or "", settings.key)
         self.url = address.base
         self.model = model
@@ -112,7 +119,7 @@ class Client:
         self._address = address
         self._settings = settings
         self._first_wait = first_wait
-        self._key: Key = key_of(settings.api_key_variable, settings.api_key_header)
+        self._key: ApiKey = key_of(settings.api_key_variable, settings.api_key_header)
         headers = {"Content-Type": "application/json", **self._key.header}
         self._connections = Connections(address, headers)
         self._answered = 0
@@ -123,9 +130,9 @@ class Client:
 
     def ask_all(
         self,
-        asks: Iterable[Ask],
+        asks: Iterable[ServerRequest],
         arrived: Callable[[int, Any], None],
-        refused: Callable[[int, Refused], None],
+        refused: Callable[[int, RefusedPrompt], None],
         at_once: int | None = None,
     ) -> None:
         """Ask everything, in order as far as there is room.
@@ -148,9 +155,9 @@ class Client:
 
     async def _ask_all(
         self,
-        asks: Iterable[Ask],
+        asks: Iterable[ServerRequest],
         arrived: Callable[[int, Any], None],
-        refused: Callable[[int, Refused], None],
+        refused: Callable[[int, RefusedPrompt], None],
         at_once: int | None,
     ) -> None:
         self.limit.reset()
@@ -173,9 +180,9 @@ class Client:
 
     async def _work(
         self,
-        waiting: Iterator[tuple[int, Ask]],
+        waiting: Iterator[tuple[int, ServerRequest]],
         arrived: Callable[[int, Any], None],
-        refused: Callable[[int, Refused], None],
+        refused: Callable[[int, RefusedPrompt], None],
     ) -> None:
         """Ask what waits, one after another, on one connection: a pool that all share looks
         through all its connections each time."""
@@ -195,19 +202,19 @@ class Client:
         self,
         http: httpx.AsyncClient,
         number: int,
-        ask: Ask,
+        ask: ServerRequest,
         arrived: Callable[[int, Any], None],
-        refused: Callable[[int, Refused], None],
+        refused: Callable[[int, RefusedPrompt], None],
     ) -> None:
         try:
             reply = await self._answer(http, ask)
-        except Refused as fault:
+        except RefusedPrompt as fault:
             self.failures += 1
             refused(number, fault)
         else:
             arrived(number, reply)
 
-    async def _answer(self, http: httpx.AsyncClient, ask: Ask) -> Any:
+    async def _answer(self, http: httpx.AsyncClient, ask: ServerRequest) -> Any:
         """What is wanted of the reply to one request, however often it has to be sent."""
         tries = 0
         answered = self._answered
@@ -222,16 +229,16 @@ class Client:
                     reply = await self._send(http, ask, body)
                 except UnknownField as fault:
                     if ask.probe:
-                        raise Refused(fault.reason) from None
+                        raise RefusedPrompt(fault.reason) from None
                     self._leave_out(fault)
                     continue
-                except Fatal as fault:
+                except FatalFault as fault:
                     if ask.probe and fault.status in _UNABLE and not fault.no_such_model:
-                        raise Refused(fault.reason) from None
+                        raise RefusedPrompt(fault.reason) from None
                     await self._end(http, fault)
-                except Passing as fault:
+                except TransientFault as fault:
                     if ask.probe and fault.status == 500 and tries:
-                        raise Refused(fault.reason) from None
+                        raise RefusedPrompt(fault.reason) from None
                     self.failures += 1
                     if fault.overloaded:
                         self.limit.overloaded(begun)
@@ -249,13 +256,13 @@ class Client:
             await self._back_off(passing, tries)
             tries += 1
 
-    def _most_retries(self, fault: Passing, form: str) -> int:
+    def _most_retries(self, fault: TransientFault, form: str) -> int:
         most = self._settings.retries
-        if isinstance(fault, Malformed) and form not in self._well_formed:
+        if isinstance(fault, MalformedReply) and form not in self._well_formed:
             return min(most, _MALFORMED_TRIES[fault.whole] - 1)
         return most
 
-    async def _send(self, http: httpx.AsyncClient, ask: Ask, body: dict[str, Any]) -> Any:
+    async def _send(self, http: httpx.AsyncClient, ask: ServerRequest, body: dict[str, Any]) -> Any:
         """Send a request once.
 
         Raises:
@@ -266,18 +273,18 @@ class Client:
             async with asyncio.timeout(seconds):
                 status, headers, text = await self._exchange(http, ask, json.dumps(body).encode())
         except TimeoutError:
-            raise Passing(f"no answer within {seconds:g} s", overloaded=True) from None
-        except BadBody as fault:
-            raise Malformed(str(fault)) from None
-        except HalfBody as fault:
-            raise Passing(str(fault)) from None
+            raise TransientFault(f"no answer within {seconds:g} s", overloaded=True) from None
+        except InvalidBody as fault:
+            raise MalformedReply(str(fault)) from None
+        except TruncatedBody as fault:
+            raise TransientFault(str(fault)) from None
         except httpx.RequestError as fault:
             self._unreached(fault)
         if 200 <= status < 300:  # some frameworks answer each POST with 201
             return self._parsed(ask, text, headers, body)
         if 300 <= status < 400:
             place = self._shown(headers.get("location", "nowhere"))
-            raise Fatal(status, f"{status}: it redirects to {place}")
+            raise FatalFault(status, f"{status}: it redirects to {place}")
         raise self._refusal(status, headers, text, body)
 
     def _refusal(
@@ -286,7 +293,7 @@ class Client:
         return refusal(status, headers, self._key.redact(text[:_MOST_OF_AN_ERROR]), body)
 
     async def _exchange(
-        self, http: httpx.AsyncClient, ask: Ask, content: bytes
+        self, http: httpx.AsyncClient, ask: ServerRequest, content: bytes
     ) -> tuple[int, Mapping[str, str], str]:
         """One request's status, headers and body."""
         async with http.stream("POST", self._address.at(ask.path), content=content) as response:
@@ -297,19 +304,21 @@ class Client:
         reason = self._shown(f"{type(fault).__name__}: {fault}".rstrip(": "))
         if proxy := self._connections.proxy:
             reason = f"{reason}, through the proxy {proxy.shown} of {proxy.variable}"
-        raise tls_fault(reason) or Passing(reason) from None
+        raise tls_fault(reason) or TransientFault(reason) from None
 
-    def _parsed(self, ask: Ask, text: str, headers: Mapping[str, str], body: dict[str, Any]) -> Any:
+    def _parsed(
+        self, ask: ServerRequest, text: str, headers: Mapping[str, str], body: dict[str, Any]
+    ) -> Any:
         text = self._key.redact_written(text) if ask.keeps_words else text
         try:
             reply = parse_json(text)
             if status := error_within(reply):
                 raise self._refusal(status, headers, text, body)
             return ask.read(reply)
-        except BadBody as fault:
-            raise Malformed(f"{fault}: {self._shown(text, 80)!r}") from None
-        except Malformed as fault:
-            raise Malformed(f"{fault.reason}: {self._shown(text, 80)}", fault.whole) from None
+        except InvalidBody as fault:
+            raise MalformedReply(f"{fault}: {self._shown(text, 80)!r}") from None
+        except MalformedReply as fault:
+            raise MalformedReply(f"{fault.reason}: {self._shown(text, 80)}", fault.whole) from None
 
     def _shown(self, text: str, longest: int = 300) -> str:
         """The beginning of what a server says, without the key and without escapes."""
@@ -335,7 +344,7 @@ class Client:
 
     # --- waiting ------------------------------------------------------------------------------
 
-    async def _back_off(self, fault: Passing, tries: int) -> None:
+    async def _back_off(self, fault: TransientFault, tries: int) -> None:
         if fault.wait is not None and fault.wait > LONGEST_WAIT:
             self._give_up(fault, tries)
         wait = min(_LONGEST_BACK_OFF, self._first_wait * 2**tries) * random.uniform(0.5, 1.0)
@@ -365,11 +374,11 @@ class Client:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _give_up(self, fault: Passing, tries: int) -> NoReturn:
+    def _give_up(self, fault: TransientFault, tries: int) -> NoReturn:
         too_patient = fault.wait is not None and fault.wait > LONGEST_WAIT
         raise gave_up(self.url, self.model, self._settings, fault, tries + 1, too_patient)
 
-    async def _end(self, http: httpx.AsyncClient, fault: Fatal) -> NoReturn:
+    async def _end(self, http: httpx.AsyncClient, fault: FatalFault) -> NoReturn:
         served = await self._what_it_serves(http) if fault.status == 404 else None
         raise ended(self.url, self.model, self._settings, fault, bool(self._key), served)
 
@@ -379,7 +388,7 @@ class Client:
             async with asyncio.timeout(self._settings.timeout):
                 async with http.stream("GET", self._address.at("/models")) as response:
                     names = names_of(parse_json(text_of(await read_body(response, MOST_BYTES))))
-        except (TimeoutError, httpx.RequestError, BadBody, HalfBody):
+        except (TimeoutError, httpx.RequestError, InvalidBody, TruncatedBody):
             return None
         return self._shown(names) if names else None
 

@@ -3,21 +3,26 @@
 from typing import Any
 
 from distill.errors import UserError
-from distill.remote.faults import Fatal, Malformed, Passing
-from distill.remote.settings import Server
+from distill.remote.faults import FatalFault, MalformedReply, TransientFault
+from distill.remote.settings import ServerSettings
 
 TLS = 0
 """The status of a fault before any reply: the two sides agree on no secure connection."""
 _LASTING = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 
 
-def tls_fault(reason: str) -> Fatal | None:
+def tls_fault(reason: str) -> FatalFault | None:
     """The fault that a failed connection stands for, where asking again cannot help."""
-    return Fatal(TLS, reason) if any(word in reason for word in _LASTING) else None
+    return FatalFault(TLS, reason) if any(word in reason for word in _LASTING) else None
 
 
 def gave_up(
-    url: str, model: str, settings: Server, fault: Passing, tries: int, too_patient: bool
+    url: str,
+    model: str,
+    settings: ServerSettings,
+    fault: TransientFault,
+    tries: int,
+    too_patient: bool,
 ) -> UserError:
     """A fault that did not pass.
 
@@ -32,7 +37,7 @@ def gave_up(
     )
     if too_patient:
         what = f"asks to be left alone for {(fault.wait or 0) / 60:.0f} minutes ({fault.reason})"
-    elif isinstance(fault, Malformed):
+    elif isinstance(fault, MalformedReply):
         what = f"gave no usable reply for model {model!r} in {tries} tries: {fault.reason}"
         remedy = (
             f"check that {key('base_url')} is the address of an OpenAI-compatible API (it mostly "
@@ -47,7 +52,12 @@ def gave_up(
 
 
 def ended(
-    url: str, model: str, settings: Server, fault: Fatal, has_key: bool, served: str | None
+    url: str,
+    model: str,
+    settings: ServerSettings,
+    fault: FatalFault,
+    has_key: bool,
+    served: str | None,
 ) -> UserError:
     """A refusal of all that is asked.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from distill.errors import DistillError
 from distill.remote.address import retry_after
-from distill.remote.reply import BadBody, beginning, parse_json
+from distill.remote.reply import InvalidBody, beginning, parse_json
 
 OPTIONAL_FIELDS = (
     "structured_outputs",
@@ -54,7 +54,7 @@ _NO_SUCH_MODEL = re.compile(
 )
 
 
-class Passing(DistillError):
+class TransientFault(DistillError):
     """A fault that may pass. `status` is None where there was no whole reply; `wait` are the
     seconds for which the server asks to be left alone."""
 
@@ -72,7 +72,7 @@ class Passing(DistillError):
         self.wait = wait
 
 
-class Malformed(Passing):
+class MalformedReply(TransientFault):
     """A reply of status 200 that does not hold what was asked for: an accident, or the server's
     way.
 
@@ -85,7 +85,7 @@ class Malformed(Passing):
         self.whole = whole
 
 
-class Refused(DistillError):
+class RefusedPrompt(DistillError):
     """This prompt is refused, and would be again. `status` is None for a probe's that is not one of
     a prompt."""
 
@@ -109,7 +109,7 @@ class UnknownField(DistillError):
         self.reason = reason
 
 
-class Fatal(DistillError):
+class FatalFault(DistillError):
     """Nothing that is asked of this server will be answered."""
 
     def __init__(self, status: int, reason: str, no_such_model: bool = False) -> None:
@@ -119,7 +119,7 @@ class Fatal(DistillError):
         self.no_such_model = no_such_model
 
 
-class Said(NamedTuple):
+class ErrorBody(NamedTuple):
     """The parts of an error's body."""
 
     message: str
@@ -127,22 +127,22 @@ class Said(NamedTuple):
     param: str
 
 
-def read_error(body: str) -> Said:
+def read_error(body: str) -> ErrorBody:
     """What the body of an error says, in any of the forms that servers use; the beginning of one
     that is in none of them."""
     try:
         return _said(parse_json(body))
-    except (BadBody, RecursionError, ValueError):
-        return Said(beginning(body), "", "")
+    except (InvalidBody, RecursionError, ValueError):
+        return ErrorBody(beginning(body), "", "")
 
 
-def _said(parsed: Any) -> Said:
+def _said(parsed: Any) -> ErrorBody:
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
-        return Said(_shortened(error), "", "")
+        return ErrorBody(_shortened(error), "", "")
     message = error.get("message") or error.get("detail") or error
     code, param = error.get("code"), error.get("param")
-    return Said(_shortened(message), _word(code), _word(param))
+    return ErrorBody(_shortened(message), _word(code), _word(param))
 
 
 def error_within(parsed: Any) -> int | None:
@@ -163,19 +163,19 @@ def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Excep
     said = read_error(body)
     reason = f"{status}: {said.message}" if said.message else str(status)
     if said.code == "insufficient_quota" or status == 501:
-        return Fatal(status, reason)
+        return FatalFault(status, reason)
     if status in _PASSING or status >= 500:
         wait = retry_after(headers.get("retry-after"))
-        return Passing(reason, status, overloaded=status in _OVERLOADED, wait=wait)
+        return TransientFault(reason, status, overloaded=status in _OVERLOADED, wait=wait)
     if (status == 404 or status in _ABOUT_THE_PROMPT) and names_no_model(said, sent["model"]):
-        return Fatal(404, reason, no_such_model=True)
+        return FatalFault(404, reason, no_such_model=True)
     if status not in _ABOUT_THE_PROMPT:
-        return Fatal(status, reason)
+        return FatalFault(status, reason)
     field = unknown_field(said, sent)
-    return UnknownField(field, reason) if field else Refused(reason, status)
+    return UnknownField(field, reason) if field else RefusedPrompt(reason, status)
 
 
-def unknown_field(said: Said, sent: Collection[str]) -> str | None:
+def unknown_field(said: ErrorBody, sent: Collection[str]) -> str | None:
     """The optional field among those sent that the error is about, if it is about one."""
     # No text is refused for the way in which its vector is to be written.
     if "encoding_format" in {said.param, *_WORD.findall(said.message)} & {*sent}:
@@ -193,7 +193,7 @@ def unknown_field(said: Said, sent: Collection[str]) -> str | None:
     return None
 
 
-def names_no_model(said: Said, model: str) -> bool:
+def names_no_model(said: ErrorBody, model: str) -> bool:
     """Whether the error is that the server has no such model. The message must name the model: a
     server may quote the prompt, which says anything."""
     return said.code == "model_not_found" or (

@@ -1,7 +1,7 @@
 """The key to a server: taken from the environment, sent in one header, and written nowhere.
 
 A server that repeats the key in an error does so as it likes: as JSON writes it, as an address
-writes it, within HTML, in base64. Whatever is shown or kept goes through `Key.redact` first.
+writes it, within HTML, in base64. Whatever is shown or kept goes through `ApiKey.redact` first.
 """
 
 import base64
@@ -27,7 +27,7 @@ _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """An API key, or none. Its repr does not hold it.
 
     Args:
@@ -73,7 +73,7 @@ class Key:
         return [self._secret, *_in_base64(self._secret), self._secret.encode().hex()]
 
 
-def key_of(variable: str, name: str = "Authorization") -> Key:
+def key_of(variable: str, name: str = "Authorization") -> ApiKey:
     """The key that an environment variable holds, for the header `name`.
 
     Raises:
@@ -92,7 +92,7 @@ def key_of(variable: str, name: str = "Authorization") -> Key:
             f"holds {len(secret):,} characters, and no server takes a key of over {_LONGEST:,}",
             f"set {variable} to the key alone",
         )
-    return Key(secret, name)
+    return ApiKey(secret, name)
 
 
 def check_variable(variable: str, where: str) -> str:

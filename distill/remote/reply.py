@@ -31,11 +31,11 @@ _UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 """Controls, and marks that turn the direction of writing."""
 
 
-class BadBody(DistillError):
+class InvalidBody(DistillError):
     """A body that cannot be what was asked for."""
 
 
-class HalfBody(DistillError):
+class TruncatedBody(DistillError):
     """A packed body that broke off or is damaged."""
 
 
@@ -48,7 +48,7 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
         HalfBody: if it cannot be unpacked.
     """
     if int(_digits(response.headers.get("content-length"))) > most_bytes:
-        raise BadBody(f"a reply of more than {_megabytes(most_bytes)}")
+        raise InvalidBody(f"a reply of more than {_megabytes(most_bytes)}")
     unpack = _unpacker(response.headers.get("content-encoding", "").strip().lower())
     parts: list[bytes] = []
     sent = size = 0
@@ -57,9 +57,9 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
         for part in unpack(chunk):
             size += len(part)
             if size > most_bytes:
-                raise BadBody(f"a reply of more than {_megabytes(most_bytes)}")
+                raise InvalidBody(f"a reply of more than {_megabytes(most_bytes)}")
             if size > max(_UNSUSPICIOUS, _MOST_RATIO * sent):
-                raise BadBody(f"a reply that unpacks to over {_MOST_RATIO} times its length")
+                raise InvalidBody(f"a reply that unpacks to over {_MOST_RATIO} times its length")
             parts.append(part)
     return b"".join(parts)
 
@@ -69,7 +69,7 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
     if encoding in ("", "identity"):
         return lambda chunk: iter((chunk,))
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise BadBody(f"a reply packed as {plain(encoding)[:40]!r}, which was not asked for")
+        raise InvalidBody(f"a reply packed as {plain(encoding)[:40]!r}, which was not asked for")
     state: list[Any] = []
 
     def unpack(chunk: bytes) -> Iterator[bytes]:
@@ -80,7 +80,7 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
                 yield state[0].decompress(chunk, _PIECE)
                 chunk = state[0].unconsumed_tail
         except zlib.error as fault:
-            raise HalfBody(f"a reply whose {encoding} is damaged ({fault})") from None
+            raise TruncatedBody(f"a reply whose {encoding} is damaged ({fault})") from None
 
     return unpack
 
@@ -105,9 +105,9 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise BadBody("JSON that is nested too deep") from None
+        raise InvalidBody("JSON that is nested too deep") from None
     except ValueError:
-        raise BadBody("no JSON") from None
+        raise InvalidBody("no JSON") from None
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ from distill.remote.address import checked_address
 from distill.remote.key import check_header, check_variable
 
 
-class Server(Protocol):
+class ServerSettings(Protocol):
     """The settings by which a server is asked; `key` is what errors call one of them."""
 
     @property
@@ -33,7 +33,7 @@ class Server(Protocol):
     def key(self, name: str) -> str: ...
 
 
-def check_server(settings: Server) -> None:
+def check_server(settings: ServerSettings) -> None:
     """
     Raises:
         UserError: if the address is none, or the key cannot be read or sent as it says. Not a

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from distill import __version__
 from distill.errors import UserError
 from distill.report import numbers
-from distill.report.run_data import Found, find
+from distill.report.run_data import RunData, find
 from distill.report.sections.data_funnel import funnel
 from distill.report.sections.lineage import lineage
 from distill.report.sections.losses import losses
@@ -58,7 +58,7 @@ def write_html(run_folder: Path, out: Path | None = None) -> Path:
     return path
 
 
-def _render(found: Found, may_write: bool) -> str:
+def _render(found: RunData, may_write: bool) -> str:
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     environment = Environment(
         loader=PackageLoader("distill.report"),
@@ -80,7 +80,7 @@ def _render(found: Found, may_write: bool) -> str:
     )
 
 
-def _sections(found: Found, may_write: bool) -> dict[str, Any]:
+def _sections(found: RunData, may_write: bool) -> dict[str, Any]:
     """By the name of their partial template, in the order of the tabs."""
     return {
         "results": results(found.summary) if found.summary else None,

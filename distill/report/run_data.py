@@ -14,7 +14,7 @@ Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Found:
+class RunData:
     """`stages`: manifests by name, each after its inputs. `summary` is None for a run that is not
     evaluated as it stands; `recipe_text` is empty for one that was made stage by stage."""
 
@@ -40,7 +40,7 @@ class Found:
         return "The run is not evaluated yet."
 
 
-def find(run_folder: Path) -> Found:
+def find(run_folder: Path) -> RunData:
     """Read a run's manifests, recipe and summary.
 
     Raises:
@@ -52,7 +52,7 @@ def find(run_folder: Path) -> Found:
     path = run_folder / "recipe.yaml"
     text = path.read_text("utf-8") if path.is_file() else ""
     summary = current_summary(run_folder)
-    return Found(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
+    return RunData(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
 
 
 def _manifests(run_folder: Path) -> dict[str, Manifest]:

@@ -13,9 +13,9 @@ import numpy as np
 from distill.embed.encoder import Vectors
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
-from distill.retrieve.corpus_index import Texts
-from distill.retrieve.exact import NOTHING, Rows
-from distill.retrieve.terms import TERMS_RULE, Terms, terms_in
+from distill.retrieve.corpus_index import PassageTexts
+from distill.retrieve.exact import NOTHING, RowNumbers
+from distill.retrieve.terms import TERMS_RULE, TermSplitter, terms_in
 from distill.runtime.progress import Progress
 from distill.store.run import Run, Stage, fingerprint
 
@@ -23,7 +23,7 @@ from distill.store.run import Run, Stage, fingerprint
 class BM25Index:
     """An index that `open_bm25` made. Its arrays are memory-mapped; the vocabulary is not."""
 
-    def __init__(self, folder: Path, terms: Terms) -> None:
+    def __init__(self, folder: Path, terms: TermSplitter) -> None:
         self._bm25 = bm25s.BM25.load(folder, mmap=True)
         self._terms = terms
 
@@ -33,7 +33,7 @@ class BM25Index:
         scores: Vectors = self._bm25.get_scores_from_ids(ids)
         return scores
 
-    def search(self, queries: Sequence[str], k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Sequence[str], k: int) -> tuple[Vectors, RowNumbers]:
         """As `Index.search`: the k best passages that share a word with the query, ties to the
         earlier row, and `NOTHING` where there are fewer."""
         scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -58,13 +58,13 @@ def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
     if not folder.exists():
         fresh = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        _make(Texts(passages.folder), settings, terms).save(fresh)
+        _make(PassageTexts(passages.folder), settings, terms).save(fresh)
         write_checksums(fresh)
         os.replace(fresh, folder)
     return BM25Index(folder, terms)
 
 
-def _make(texts: Sequence[str], settings: BM25, terms: Terms) -> bm25s.BM25:
+def _make(texts: Sequence[str], settings: BM25, terms: TermSplitter) -> bm25s.BM25:
     vocabulary: dict[str, int] = {}
     corpus: list[array[int]] = []  # four bytes a term
     with Progress("index passages' words", len(texts), "passages") as progress:
@@ -77,7 +77,7 @@ def _make(texts: Sequence[str], settings: BM25, terms: Terms) -> bm25s.BM25:
     return index
 
 
-def _best(scores: Vectors, k: int) -> tuple[Vectors, Rows]:
+def _best(scores: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
     rows = np.flatnonzero(scores > 0)
     if len(rows) > k:
         least = np.partition(scores[rows], -k)[-k]

@@ -7,10 +7,10 @@ from typing import overload
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import embedder_identity, open_embedder
-from distill.embed.vector_store import Precision, VectorStore, embed
-from distill.embed.wording import PLAIN, Wording
+from distill.embed.vector_store import VectorDtype, VectorStore, embed
+from distill.embed.wording import PLAIN, EmbedderPrompts
 from distill.recipe import BM25, Retriever
-from distill.retrieve.exact import Index
+from distill.retrieve.exact import SearchIndex
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.run import Run, Stage
@@ -53,19 +53,19 @@ def open_encoder(retriever: Retriever) -> Encoder:
 
 
 def corpus_vectors(
-    run: Run, encoder: Encoder, passages: Stage, precision: Precision = "float32"
+    run: Run, encoder: Encoder, passages: Stage, precision: VectorDtype = "float32"
 ) -> VectorStore:
     """A vector for each passage, in the corpus' order: from the run's store, or embedded into it.
     Of the texts one shard is in memory at a time; the ids all are."""
     ids = passage_ids(passages)
-    texts = Texts(passages.folder, encoder.wording)
+    texts = PassageTexts(passages.folder, encoder.wording)
     root = run.folder / "vectors"
     return embed(root, encoder, "document", ids, texts, "embed passages", precision)
 
 
 def dense_index(
     run: Run, retriever: Retriever, encoder: Encoder, passages: Stage
-) -> tuple[VectorStore, Index]:
+) -> tuple[VectorStore, SearchIndex]:
     """The corpus' vectors and the recipe's index over them.
 
     Raises:
@@ -80,11 +80,11 @@ def passage_ids(passages: Stage) -> list[str]:
     return [row["passage_id"] for row in read_rows(PASSAGES, passages.folder)]
 
 
-class Texts(Sequence[str]):
+class PassageTexts(Sequence[str]):
     """The passages' texts by number, as an encoder reads them, taken from their shards as they are
     asked for."""
 
-    def __init__(self, folder: Path, wording: Wording = PLAIN) -> None:
+    def __init__(self, folder: Path, wording: EmbedderPrompts = PLAIN) -> None:
         self._rows = Reader(PASSAGES, folder)
         self._wording = wording
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from distill.embed.encoder import Vectors
 
-Rows = NDArray[np.int64]
-Propose = Callable[[Vectors, int], tuple[Vectors, Rows]]
+RowNumbers = NDArray[np.int64]
+CandidateSearch = Callable[[Vectors, int], tuple[Vectors, RowNumbers]]
 """(queries, dimensions) float32 and a count -> scores and rows, (queries, count), in any order."""
 
 NOTHING = -1
@@ -28,11 +28,11 @@ _QUERIES_AT_ONCE = 256
 _PASSAGES_AT_ONCE = 16_384
 
 
-class Index(Protocol):
+class SearchIndex(Protocol):
     """`search` gives float32 scores and row numbers, both (queries, at most k), best first. Where
     an index finds fewer for one query than for another, the row `NOTHING` fills the end."""
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]: ...
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]: ...
 
 
 class ExactIndex:
@@ -47,10 +47,10 @@ class ExactIndex:
         self.vectors = vectors
         self._block = min(rows or _PASSAGES_AT_ONCE, _PASSAGES_AT_ONCE)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         return certain_top_k(self._propose, self.vectors, queries, k)
 
-    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         scores = np.full((len(queries), count), -np.inf, np.float32)
         rows = np.full((len(queries), count), NOTHING, np.int64)
         products = np.empty((len(queries), self._block), np.float32)
@@ -68,7 +68,7 @@ class ExactIndex:
         return scores, rows
 
 
-def best_of(scores: Vectors, rows: Rows, count: int) -> tuple[Vectors, Rows]:
+def best_of(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors, RowNumbers]:
     """The `count` best of each query's, in any order."""
     if scores.shape[1] <= count:
         return scores, rows
@@ -85,8 +85,8 @@ def similarity(query: Vectors, passages: Vectors) -> Vectors:
 
 
 def certain_top_k(
-    propose: Propose, vectors: Vectors, queries: Vectors, k: int
-) -> tuple[Vectors, Rows]:
+    propose: CandidateSearch, vectors: Vectors, queries: Vectors, k: int
+) -> tuple[Vectors, RowNumbers]:
     """The k best by `similarity`, of which `propose` knows the inner products to float32."""
     k = min(k, len(vectors))
     scores = np.empty((len(queries), k), np.float32)
@@ -113,7 +113,9 @@ def _cuts_a_tie(scores: Vectors, k: int) -> bool:
     return bool(ordered[-1] >= ordered[k - 1] - _EPSILON)
 
 
-def rescore(query: Vectors, vectors: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+def rescore(
+    query: Vectors, vectors: Vectors, rows: RowNumbers, k: int
+) -> tuple[Vectors, RowNumbers]:
     """The k best of these rows by `similarity`, best first; as many as there are if fewer."""
     exact = similarity(query, vectors[rows])
     order = np.lexsort((rows, -exact))[:k]

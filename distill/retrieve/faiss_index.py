@@ -18,7 +18,7 @@ from distill.recipe import Retriever
 from distill.retrieve.exact import (
     NOTHING,
     ExactIndex,
-    Rows,
+    RowNumbers,
     best_of,
     certain_top_k,
     rescore,
@@ -49,10 +49,10 @@ class FaissFlatIndex:
         self.vectors = vectors
         self._block = min(rows or _BLOCK, _BLOCK)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         return certain_top_k(self._propose, self.vectors, np.ascontiguousarray(queries), k)
 
-    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         scores = np.zeros((len(queries), 0), np.float32)
         rows = np.zeros((len(queries), 0), np.int64)
         for start in range(0, len(self.vectors), self._block):
@@ -70,13 +70,13 @@ class FaissFlatGpuIndex:
 
     def __init__(self, vectors: Vectors, folder: Path, retriever: Retriever) -> None:
         self.vectors = vectors
-        self._parts = Parts("Flat", vectors, folder, retriever)
+        self._parts = PartitionedIndex("Flat", vectors, folder, retriever)
         self._exact = ExactIndex(vectors)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         return certain_top_k(self._propose, self.vectors, queries, k)
 
-    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+    def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         if count > _MOST_ON_GPU:  # so many ties
             return self._exact._propose(queries, count)
         return best_of(*self._parts.propose(queries, count), count)
@@ -88,9 +88,9 @@ class ApproximateIndex:
 
     def __init__(self, vectors: Vectors, folder: Path, retriever: Retriever) -> None:
         self.vectors = vectors
-        self._parts = Parts(retriever.index, vectors, folder, retriever)
+        self._parts = PartitionedIndex(retriever.index, vectors, folder, retriever)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         k = min(k, len(self.vectors))
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), NOTHING, np.int64)
@@ -102,7 +102,7 @@ class ApproximateIndex:
         return scores, rows
 
 
-class Parts:
+class PartitionedIndex:
     """FAISS indexes over consecutive parts of the vectors, with one part in memory at a time.
 
     Trained ones are made once and kept beside the vectors: a graph that several threads build is
@@ -119,7 +119,7 @@ class Parts:
         self._held: tuple[int, Any] | None = None
         self._compared: set[Path] = set()
 
-    def propose(self, queries: Vectors, count: int) -> tuple[Vectors, Rows]:
+    def propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         """Each part's scores and rows, (queries, parts * count) at most, `NOTHING` among them."""
         if self._retriever.index_device == "gpu":
             count = min(count, _MOST_ON_GPU)

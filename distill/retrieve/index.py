@@ -3,7 +3,7 @@
 from distill.embed.encoder import Vectors
 from distill.embed.vector_store import VectorStore
 from distill.recipe import Retriever
-from distill.retrieve.exact import NOTHING, ExactIndex, Index
+from distill.retrieve.exact import NOTHING, ExactIndex, SearchIndex
 from distill.retrieve.faiss_index import (
     ApproximateIndex,
     FaissFlatGpuIndex,
@@ -38,7 +38,7 @@ def check_index(retriever: Retriever, dimensions: int, count: int) -> None:
         set_effort(make_empty(retriever.index, dimensions, smallest), retriever)
 
 
-def make_index(retriever: Retriever, store: VectorStore) -> Index:
+def make_index(retriever: Retriever, store: VectorStore) -> SearchIndex:
     """`exact`, `faiss-flat`, or any index of FAISS' factory, on CPU or GPU.
 
     Raises:
@@ -55,7 +55,7 @@ def make_index(retriever: Retriever, store: VectorStore) -> Index:
     return FaissFlatIndex(vectors, rows)
 
 
-def recall(index: Index, vectors: Vectors, queries: Vectors, k: int) -> float:
+def recall(index: SearchIndex, vectors: Vectors, queries: Vectors, k: int) -> float:
     """The share of the exact k nearest that an index finds, mean over queries. Another passage that
     is just as near as the last of them counts as found."""
     exact, _ = ExactIndex(vectors).search(queries, k)

@@ -7,13 +7,13 @@ from distill.embed.encoder import Encoder
 from distill.recipe import BM25, Retriever
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import dense_index, open_encoder
-from distill.retrieve.exact import NOTHING, Rows, similarity
+from distill.retrieve.exact import NOTHING, RowNumbers, similarity
 from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
 from distill.retrieve.index import is_exact, recall
 from distill.store.run import Run, Stage
 
 
-class Found(NamedTuple):
+class RetrievedPassages(NamedTuple):
     """What was found for some queries."""
 
     rows: list[list[int]]
@@ -22,11 +22,11 @@ class Found(NamedTuple):
     """Of the query at this place with these rows, found or not."""
 
 
-class _Source(Protocol):
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found: ...
+class _CandidateSource(Protocol):
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages: ...
 
 
-class Finder:
+class PassageRetriever:
     """The recipe's retriever, open over a run's passages.
 
     Args:
@@ -38,7 +38,7 @@ class Finder:
     ) -> None:
         self._retriever = retriever
         self._dense: _Dense | None = None
-        sources: dict[str, _Source] = {}
+        sources: dict[str, _CandidateSource] = {}
         if "dense" in retriever.sources:
             encoder = encoder or open_encoder(retriever)
             sources["dense"] = self._dense = _Dense(run, retriever, encoder, passages)
@@ -46,7 +46,7 @@ class Finder:
             sources["bm25"] = _BM25(run, retriever.bm25, passages)
         self._sources = {name: sources[name] for name in retriever.sources}
 
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         """The k best passages of each query. Their similarity is the cosine where `dense` is a
         source, else the BM25 score.
 
@@ -59,7 +59,7 @@ class Finder:
         constant = self._retriever.fusion_k
         fused = [reciprocal_rank_fusion(of_query, constant, k) for of_query in lists]
         measure = found["dense" if "dense" in found else "bm25"]
-        return Found(fused, measure.similarity)
+        return RetrievedPassages(fused, measure.similarity)
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
         """The share of the exact k nearest that the index finds; None where it is exact itself."""
@@ -74,7 +74,7 @@ class _Dense:
         store, self._index = dense_index(run, retriever, encoder, passages)
         self._vectors = store.vectors
 
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         asked = self._encoder.encode(queries, "query", tasks)
         _, rows = self._index.search(asked, k)
 
@@ -82,7 +82,7 @@ class _Dense:
             found: list[float] = similarity(asked[place], self._vectors[list(numbers)]).tolist()
             return found
 
-        return Found(_lists(rows), cosines)
+        return RetrievedPassages(_lists(rows), cosines)
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
         asked = self._encoder.encode(queries, "query", tasks)
@@ -93,15 +93,15 @@ class _BM25:
     def __init__(self, run: Run, settings: BM25, passages: Stage) -> None:
         self._index = open_bm25(run, passages, settings)
 
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> Found:
+    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         _, rows = self._index.search(queries, k)
 
         def scores(place: int, numbers: Sequence[int]) -> list[float]:
             found: list[float] = self._index.scores(queries[place])[list(numbers)].tolist()
             return found
 
-        return Found(_lists(rows), scores)
+        return RetrievedPassages(_lists(rows), scores)
 
 
-def _lists(rows: Rows) -> list[list[int]]:
+def _lists(rows: RowNumbers) -> list[list[int]]:
     return [[int(row) for row in of_query if row != NOTHING] for of_query in rows]

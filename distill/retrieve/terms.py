@@ -10,7 +10,7 @@ from distill.errors import UserError
 from distill.text.compare import folded
 from distill.text.words import IDEOGRAPH, RUN, SYLLABLE
 
-Terms = Callable[[str], list[str]]
+TermSplitter = Callable[[str], list[str]]
 
 TERMS_RULE = 2
 """Raised whenever other terms are made of the same text: no index of others is opened, and what was
@@ -41,7 +41,7 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def terms_in(language: str | None) -> Terms:
+def terms_in(language: str | None) -> TermSplitter:
     """`terms`, of a language the stems without its stop words.
 
     Raises:

@@ -25,51 +25,51 @@ from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_event
 from distill.runtime.run_plan import RunPlan
 
-Tokens = Callable[[], Mapping[str, int]]
+TokenCounts = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
 cached."""
 
 _SECONDS_BETWEEN_LINES = 30.0
-Measured = Callable[[dict[str, float]], None]
+OnSpeeds = Callable[[dict[str, float]], None]
 
 
-class _Shown:
+class _Display:
     """What this process shows of progress: set once by the command, read by every bar."""
 
     quiet = False
     plan: RunPlan | None = None
-    keep_speeds: Measured | None = None
+    keep_speeds: OnSpeeds | None = None
 
 
 def show_progress(quiet: bool) -> None:
     """Show bars and lines of progress, or none (`--quiet`)."""
-    _Shown.quiet = quiet
+    _Display.quiet = quiet
 
 
-def follow_plan(plan: RunPlan | None, keep_speeds: Measured | None = None) -> None:
+def follow_plan(plan: RunPlan | None, keep_speeds: OnSpeeds | None = None) -> None:
     """Show from now on where the whole run is. `keep_speeds` is given each stage's seconds a unit
     under its key, as soon as the stage is done."""
-    _Shown.plan, _Shown.keep_speeds = plan, keep_speeds
+    _Display.plan, _Display.keep_speeds = plan, keep_speeds
 
 
 @contextmanager
 def planned_stage(name: str) -> Iterator[None]:
     """A stage that has several bars, or none, as one of the run's plan."""
-    if _Shown.plan is None:
+    if _Display.plan is None:
         yield
         return
-    _Shown.plan.begin(name)
+    _Display.plan.begin(name)
     begun = time.monotonic()
     yield
-    if amount := _Shown.plan.current_amount:
+    if amount := _Display.plan.current_amount:
         _keep_speed(name, (time.monotonic() - begun) / amount)
 
 
 def _keep_speed(label: str, seconds_a_unit: float) -> None:
-    if _Shown.plan is None or _Shown.keep_speeds is None:
+    if _Display.plan is None or _Display.keep_speeds is None:
         return
-    if speeds := _Shown.plan.measure(label, seconds_a_unit):
-        _Shown.keep_speeds(speeds)
+    if speeds := _Display.plan.measure(label, seconds_a_unit):
+        _Display.keep_speeds(speeds)
 
 
 class Progress:
@@ -87,7 +87,7 @@ class Progress:
         total: int,
         unit: str = "rows",
         done: int = 0,
-        tokens: Tokens | None = None,
+        tokens: TokenCounts | None = None,
     ) -> None:
         self.label = label
         self.total = total
@@ -105,11 +105,11 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._begun = self._advanced = self._printed = time.monotonic()
         self._before = dict(self._tokens()) if self._tokens else {}
-        if _Shown.plan is not None:
-            self._whole_stage = _Shown.plan.begin(self.label)
-            self._position = _Shown.plan.position
+        if _Display.plan is not None:
+            self._whole_stage = _Display.plan.begin(self.label)
+            self._position = _Display.plan.position
         threading.Thread(target=self._print_regularly, daemon=True).start()
-        if sys.stderr.isatty() and is_main() and not _Shown.quiet:
+        if sys.stderr.isatty() and is_main() and not _Display.quiet:
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -160,8 +160,8 @@ class Progress:
         left = self._seconds_left
         if left is not None:
             parts.append(f"{duration(left)} left")
-            if _Shown.plan is not None:
-                parts.append(_Shown.plan.describe_time_left(left, self._whole_stage))
+            if _Display.plan is not None:
+                parts.append(_Display.plan.describe_time_left(left, self._whole_stage))
         return ", ".join(parts)
 
     @property
@@ -200,7 +200,7 @@ class Progress:
 
     def _print_line(self) -> None:
         self._printed = time.monotonic()
-        if not is_main() or _Shown.quiet:
+        if not is_main() or _Display.quiet:
             return
         line = f"{self._position}{self.label}: {self.done}/{self.total} {self.unit}"
         figures = self.figures

@@ -28,7 +28,7 @@ _BOOK = ".stage/"
 _LOG = logging.getLogger(__name__)
 _verified: set[tuple[str, int]] = set()
 """Manifests (path, modified at in nanoseconds) whose files this process has compared."""
-Recorded = dict[str, dict[str, Any]]
+RecordedFiles = dict[str, dict[str, Any]]
 """By name in the stage's folder: `bytes` and `sha256`."""
 
 
@@ -38,7 +38,7 @@ def measure_shard(data: bytes, rows: int) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": digest_bytes(data), "rows": rows}
 
 
-def record_files(stage: "Stage", beside: Sequence[str] = ()) -> Recorded:
+def record_files(stage: "Stage", beside: Sequence[str] = ()) -> RecordedFiles:
     """Length and checksum of every file of a finished stage: of shards and their dropped rows as
     they were recorded when they were made, of the others from the disk.
 
@@ -163,7 +163,7 @@ def find_stage_damage(stage: "Stage") -> dict[str, str]:
     return unreadable | {name: what for name, what in found.items() if what is not None}
 
 
-def differs_from_before(stage: "Stage", files: Recorded) -> list[str]:
+def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
     """Shards that were made again with other bytes than the ones they stand for. Nothing is made
     from what lies in the bookkeeping."""
     before = read_manifest(stage.book / "manifest.json").get("files", {})
@@ -171,10 +171,12 @@ def differs_from_before(stage: "Stage", files: Recorded) -> list[str]:
     return [name for name, file in files.items() if name in before and before[name] != file]
 
 
-def _read_recorded(stage: "Stage", manifest: dict[str, Any]) -> tuple[dict[str, str], Recorded]:
+def _read_recorded(
+    stage: "Stage", manifest: dict[str, Any]
+) -> tuple[dict[str, str], RecordedFiles]:
     """The shards whose own figures cannot be read, and what is recorded of all other files: by the
     manifest of a finished stage, and by the figures of the shards."""
-    recorded: Recorded = manifest.get("files", {}) if manifest["complete"] else {}
+    recorded: RecordedFiles = manifest.get("files", {}) if manifest["complete"] else {}
     unreadable, of_books = _read_books(stage)
     standing = {path.name for path in shards(stage.folder)}
     for name, file in of_books.items():
@@ -184,11 +186,11 @@ def _read_recorded(stage: "Stage", manifest: dict[str, Any]) -> tuple[dict[str, 
     return unreadable, recorded
 
 
-def _read_books(stage: "Stage") -> tuple[dict[str, str], Recorded]:
+def _read_books(stage: "Stage") -> tuple[dict[str, str], RecordedFiles]:
     """The shards whose own figures cannot be read, and what the figures of the others hold: of the
     shard, and of its dropped rows where it has any."""
     damage: dict[str, str] = {}
-    recorded: Recorded = {}
+    recorded: RecordedFiles = {}
     for path in stage.books():
         name = f"{path.stem}.parquet"
         try:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from distill.files.atomic import read_json, write_json
 from distill.store.run import Stage
-from distill.store.sqlite_table import Row, Schema, SqliteTable
+from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
 
 Judgement = tuple[float, int]
 """A score, and the number of tokens that it is of."""
@@ -29,7 +29,7 @@ def judgement_key(mark: Mapping[str, object], *texts: str) -> bytes:
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
 
 
-class Place(NamedTuple):
+class JudgementOrigin(NamedTuple):
     """Where a judgement was made: in which shard, of a stage that was begun in which turn. A turn
     is larger than those of all judgements that were there when the stage was begun."""
 
@@ -37,7 +37,7 @@ class Place(NamedTuple):
     shard: int
 
 
-class JudgedPairs:
+class JudgementCache:
     """A SQLite file of judgements. What `keep` is given is there as a whole or not at all, so that
     a shard whose process was killed is read again, or judged again, in one piece.
 
@@ -55,7 +55,9 @@ class JudgedPairs:
             write_json(path, {"turn": 1 + (self._table.largest("turn") or 0)})
         return int(read_json(path)["turn"])
 
-    def find(self, keys: Sequence[bytes], place: Place | None = None) -> dict[bytes, Judgement]:
+    def find(
+        self, keys: Sequence[bytes], place: JudgementOrigin | None = None
+    ) -> dict[bytes, Judgement]:
         """What was there before the stage was begun; without a place, all that is there."""
         rows = self._table.find(keys)
         return {
@@ -64,7 +66,7 @@ class JudgedPairs:
             if place is None or (row[3] or 0) < place.turn
         }
 
-    def keep(self, judged: Mapping[bytes, Judgement], place: Place | None = None) -> None:
+    def keep(self, judged: Mapping[bytes, Judgement], place: JudgementOrigin | None = None) -> None:
         """What stands stays, unless a later shard of the same turn judged it: so what is there in
         the end does not depend on the order of the shards either."""
         turn, shard = (place.turn, place.shard) if place else (None, None)
@@ -77,11 +79,11 @@ class JudgedPairs:
         self._table.close()
 
 
-def _judgement(row: Row) -> Judgement:
+def _judgement(row: SqlRow) -> Judgement:
     return float(row[1]), int(row[2])
 
 
-def _is_whole(row: Row) -> bool:
+def _is_whole(row: SqlRow) -> bool:
     """Rows of before have no checksum."""
     key, score, tokens, *_, checksum = row
     if not isinstance(score, int | float) or not isinstance(tokens, int):
@@ -96,7 +98,7 @@ def _checksum(key: bytes, score: float, tokens: int) -> bytes:
     return hashlib.blake2b(body, digest_size=8).digest()
 
 
-_JUDGED = Schema(
+_JUDGED = SqlSchema(
     holds="judgements",
     again="judged",
     table="judged",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distill.store.sqlite_table import Row, Schema, SqliteTable
+from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
 
 
 def request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:
@@ -42,7 +42,7 @@ class RequestCache:
         self._table.close()
 
 
-def _is_whole(row: Row) -> bool:
+def _is_whole(row: SqlRow) -> bool:
     """Rows of before have no checksum."""
     key, text, checksum = row
     if not isinstance(text, str) or (checksum is not None and checksum != _checksum(key, text)):
@@ -58,7 +58,7 @@ def _checksum(key: bytes, text: str) -> bytes:
     return hashlib.blake2b(key + text.encode("utf-8", "replace"), digest_size=8).digest()
 
 
-_REPLIES = Schema(
+_REPLIES = SqlSchema(
     holds="replies",
     again="asked for",
     table="replies",

@@ -22,7 +22,7 @@ from distill.errors import UserError
 from distill.files.atomic import commit_bytes, explain_os_error, read_json, write_json
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.processes import is_main
-from distill.runtime.progress import Progress, Tokens
+from distill.runtime.progress import Progress, TokenCounts
 from distill.store.integrity import (
     FORMAT,
     differs_from_before,
@@ -52,7 +52,7 @@ def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, st
 
 
 @dataclass
-class Shard:
+class ShardResult:
     """What the work on one shard yields: its rows, and what it counted on the way."""
 
     rows: list[Row]
@@ -119,10 +119,10 @@ class Stage:
         self,
         table: Table,
         items: Sequence[T],
-        work: Callable[[T], Shard],
+        work: Callable[[T], ShardResult],
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
-        tokens: Tokens | None = None,
+        tokens: TokenCounts | None = None,
         key: str | None = None,
     ) -> None:
         """Do `work` on every item whose shard is not there yet, and commit each as it is done. See
@@ -133,11 +133,11 @@ class Stage:
         self,
         table: Table,
         items: Sequence[T],
-        work: Callable[[Sequence[T]], Sequence[Shard]],
+        work: Callable[[Sequence[T]], Sequence[ShardResult]],
         together: int,
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
-        tokens: Tokens | None = None,
+        tokens: TokenCounts | None = None,
         key: str | None = None,
     ) -> None:
         """Do `work` on all items whose shards are not there yet, so many of them together, for an
@@ -191,7 +191,7 @@ class Stage:
         stems = (named.get(number, shard_name(number, count)) for number in range(count))
         return [self.folder / f"{stem}.parquet" for stem in stems]
 
-    def _commit(self, table: Table, path: Path, shard: Shard, seconds: float) -> None:
+    def _commit(self, table: Table, path: Path, shard: ShardResult, seconds: float) -> None:
         dropped = self._commit_dropped(path.name, shard.dropped)
         data = encode_shard(table, shard.rows)
         figures = {

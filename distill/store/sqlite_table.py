@@ -20,7 +20,7 @@ from distill.errors import UserError
 from distill.files.atomic import explain_os_error, no_room
 from distill.store.sqlite_salvage import salvage_records
 
-Row = tuple[Any, ...]
+SqlRow = tuple[Any, ...]
 T = TypeVar("T")
 
 _KEYS_A_SELECT = 500
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Schema:
+class SqlSchema:
     """A table of an SQLite file, of which the first column is the key.
 
     Args:
@@ -46,7 +46,7 @@ class Schema:
     table: str
     create: str
     columns: Sequence[str]
-    is_whole: Callable[[Row], bool]
+    is_whole: Callable[[SqlRow], bool]
     on_conflict: str = "DO NOTHING"
 
 
@@ -57,7 +57,7 @@ class SqliteTable:
         UserError: if the file cannot be read or written; not if it is damaged.
     """
 
-    def __init__(self, path: Path, schema: Schema) -> None:
+    def __init__(self, path: Path, schema: SqlSchema) -> None:
         self.path = path
         self.schema = schema
         try:
@@ -65,7 +65,7 @@ class SqliteTable:
         except (OSError, sqlite3.Error) as fault:
             self._db = self._repair(fault)
 
-    def find(self, keys: Iterable[bytes]) -> dict[bytes, Row]:
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, SqlRow]:
         """The whole rows of these keys. Damaged ones are taken out, and said."""
         wanted = list(dict.fromkeys(keys))
         rows = self._use(lambda db: self._select(db, wanted))
@@ -83,7 +83,7 @@ class SqliteTable:
             )
         return {key: row for key, row in rows.items() if key not in set(damaged)}
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[SqlRow]) -> None:
         """Rows of all columns: there as a whole or not at all. Where a key is there already, the
         schema's `on_conflict` decides."""
         several = list(rows)
@@ -98,8 +98,8 @@ class SqliteTable:
     def close(self) -> None:
         self._db.close()
 
-    def _select(self, db: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, Row]:
-        found: dict[bytes, Row] = {}
+    def _select(self, db: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, SqlRow]:
+        found: dict[bytes, SqlRow] = {}
         for start in range(0, len(wanted), _KEYS_A_SELECT):
             some = wanted[start : start + _KEYS_A_SELECT]
             columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(some))
@@ -203,7 +203,7 @@ class SqliteTable:
         os.replace(fresh, self.path)
         return aside, rows
 
-    def _salvage(self) -> Iterator[Row]:
+    def _salvage(self) -> Iterator[SqlRow]:
         """The whole rows that are left; old ones have fewer columns."""
         width = len(self.schema.columns)
         for record in salvage_records(self.path):
@@ -243,7 +243,7 @@ def _is_damage(fault: Exception) -> bool:
     return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
-def _write(db: sqlite3.Connection, statement: str, rows: Iterable[Row]) -> None:
+def _write(db: sqlite3.Connection, statement: str, rows: Iterable[SqlRow]) -> None:
     """All of them or none."""
     db.execute("BEGIN IMMEDIATE")
     try:

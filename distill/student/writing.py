@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from distill.recipe import Student
 from distill.store.tables import Row, passage_text
-from distill.text.format import Written
+from distill.text.format import PromptedText
 
 
-class Writer:
+class StudentTexts:
     """Examples hold a passage's title and text as one. Where the student's template has a place for
     the title, it is looked up among the passages by what the two read together; any other text has
     none.
@@ -22,11 +22,11 @@ class Writer:
         has_title = self.format.has_title
         self._passages = {passage_text(row): row for row in passages} if has_title else {}
 
-    def query(self, row: Row) -> Written:
+    def query(self, row: Row) -> PromptedText:
         """An example's query, under its task."""
         return self.format.query(row["query"], row["task"])
 
-    def document(self, text: str, row: Row | None = None) -> Written:
+    def document(self, text: str, row: Row | None = None) -> PromptedText:
         """A document; of an example of a symmetric type of task, it is written as its query is.
 
         Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError, need
-from distill.tasks.layout import OWN_SPLITS, Layout
+from distill.tasks.layout import OWN_SPLITS, TaskLayout
 from distill.tasks.table import has_header, read_table
 
 COLUMNS = ("text", "label")
@@ -59,7 +59,7 @@ def _train_file(task: Any) -> tuple[str]:
     return (f"{task.train_split}.tsv",)
 
 
-CLASSIFICATION = Layout(
+CLASSIFICATION = TaskLayout(
     category="Classification",
     base="AbsTaskClassification",
     metric="accuracy",

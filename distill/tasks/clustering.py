@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError, need
-from distill.tasks.layout import Layout
+from distill.tasks.layout import TaskLayout
 from distill.tasks.table import has_header, read_table
 
 FILE = "data.tsv"
@@ -54,7 +54,7 @@ def _sets(task: Any, file: Path) -> Any:
     )
 
 
-CLUSTERING = Layout(
+CLUSTERING = TaskLayout(
     category="Clustering",
     base="AbsTaskClustering",
     metric="v_measure",

@@ -11,7 +11,7 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Stage
 from distill.text.compare import comparable_words
-from distill.text.ngrams import SHORTEST, Runs
+from distill.text.ngrams import SHORTEST, NgramIndex
 from distill.text.words import amount
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Decontaminator:
         queries = [query for known in sets for query in known.queries()]
         self.query_count = len(queries)
         self.too_short = sum(amount(comparable_words(query)) < SHORTEST for query in queries)
-        self._queries = Runs(queries, length, parts=True)
-        self._documents = Runs((text for known in sets for text in known.documents()), length)
+        self._queries = NgramIndex(queries, length, parts=True)
+        self._documents = NgramIndex((text for known in sets for text in known.documents()), length)
 
     def overlaps(self, text: str) -> bool:
         """Whether a text shares a run of words with an evaluation query, or is part of one, both

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from distill.errors import UserError, need
 from distill.tasks.classification import CLASSIFICATION
 from distill.tasks.clustering import CLUSTERING
-from distill.tasks.layout import OWN_SPLITS, Layout
+from distill.tasks.layout import OWN_SPLITS, TaskLayout
 from distill.tasks.pair_classification import PAIR_CLASSIFICATION
 from distill.tasks.reranking import RERANKING
 from distill.tasks.retrieval import RETRIEVAL
@@ -17,7 +17,7 @@ from distill.tasks.sts import STS
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[str, TaskLayout] = {
     layout.category: layout
     for layout in (
         RETRIEVAL,
@@ -79,7 +79,7 @@ def own_task(name: str, folder: Path) -> "AbsTask":
     return fill(own(), folder)
 
 
-def _layout(folder: Path) -> Layout:
+def _layout(folder: Path) -> TaskLayout:
     fitting = [layout for layout in LAYOUTS.values() if layout.marks(folder)]
     if len(fitting) == 1:
         return fitting[0]
@@ -93,7 +93,7 @@ def _layout(folder: Path) -> Layout:
     )
 
 
-def _split(layout: Layout, folder: Path) -> str:
+def _split(layout: TaskLayout, folder: Path) -> str:
     names = {split: layout.evaluated.format(split=split) for split in OWN_SPLITS}
     for split, name in names.items():
         if (folder / name).is_file():
@@ -105,7 +105,7 @@ def _split(layout: Layout, folder: Path) -> str:
     )
 
 
-def _check(task: "AbsTask", folder: Path, layout: Layout, files: Sequence[str]) -> None:
+def _check(task: "AbsTask", folder: Path, layout: TaskLayout, files: Sequence[str]) -> None:
     if len(task.hf_subsets) > 1:
         raise UserError(
             str(folder),

@@ -13,7 +13,7 @@ OWN_SPLITS = ("test", "validation", "dev")
 
 
 @dataclass(frozen=True)
-class Layout:
+class TaskLayout:
     """How a folder holds the tasks of one category of mteb."""
 
     category: str

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError, need
-from distill.tasks.layout import Layout
+from distill.tasks.layout import TaskLayout
 from distill.tasks.table import read_table
 
 FILE = "pairs.tsv"
@@ -37,7 +37,7 @@ def _label(where: str, text: str) -> int:
     return int(text)
 
 
-PAIR_CLASSIFICATION = Layout(
+PAIR_CLASSIFICATION = TaskLayout(
     category="PairClassification",
     base="AbsTaskPairClassification",
     metric="max_ap",

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.corpus.faults import Faults
+from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import read_lines
 from distill.errors import UserError, need
-from distill.tasks.layout import OWN_SPLITS, Layout
+from distill.tasks.layout import OWN_SPLITS, TaskLayout
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -56,7 +56,7 @@ def _split(file: Path, split: str) -> dict[str, Any]:
 
 def _questions(file: Path) -> Iterator[tuple[str, list[list[str]]]]:
     """Each question's text, its positive and its negative texts."""
-    faults, passed_over = Faults(), 0
+    faults, passed_over = RowFaults(), 0
     for number, row in read_lines(file, faults):
         where = f"{file}, row {number}"
         try:
@@ -96,7 +96,7 @@ def _texts(where: str, row: Mapping[str, Any], key: str) -> list[str]:
     return texts
 
 
-RERANKING = Layout(
+RERANKING = TaskLayout(
     category="Reranking",
     base="AbsTaskRetrieval",
     metric="map_at_1000",

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.corpus.readers.beir import Beir, read_beir
+from distill.corpus.readers.beir import BeirDataset, read_beir
 from distill.errors import need
-from distill.tasks.layout import Layout
+from distill.tasks.layout import TaskLayout
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -15,7 +15,7 @@ def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
     return {split: _as_mteb(read_beir(folder, split)) for split in task.eval_splits}
 
 
-def _as_mteb(beir: Beir) -> Any:
+def _as_mteb(beir: BeirDataset) -> Any:
     dataset = need("datasets", "eval").Dataset
     ids, documents = list(beir.corpus), list(beir.corpus.values())
     corpus = {"id": ids} | {key: [d[key] for d in documents] for key in ("title", "text")}
@@ -28,7 +28,7 @@ def _as_mteb(beir: Beir) -> Any:
     }
 
 
-RETRIEVAL = Layout(
+RETRIEVAL = TaskLayout(
     category="Retrieval",
     base="AbsTaskRetrieval",
     metric="ndcg_at_10",

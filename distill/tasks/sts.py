@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.tasks.layout import OWN_SPLITS, Layout
+from distill.tasks.layout import OWN_SPLITS, TaskLayout
 from distill.tasks.table import has_header, read_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _score(where: str, text: str) -> float:
     return score
 
 
-STS = Layout(
+STS = TaskLayout(
     category="STS",
     base="AbsTaskSTS",
     metric="cosine_spearman",

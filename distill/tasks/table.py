@@ -4,7 +4,7 @@ with them."""
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from distill.corpus.faults import Faults
+from distill.corpus.faults import RowFaults
 from distill.errors import UserError
 from distill.files.read import read_text
 
@@ -35,7 +35,7 @@ def read_table(
     rows = [(number, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
     if not rows:
         raise UserError(str(file), "holds no row", "write one row an item, below the header")
-    faults = Faults()
+    faults = RowFaults()
     for number, line in rows:
         where, fields = f"{file}, row {number}", _fields(line)
         if fault := _fault(where, fields, header, [i for i in at if header[i] not in texts]):

@@ -13,7 +13,7 @@ from distill.embed.encoder import Side
 from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
 from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
@@ -23,7 +23,7 @@ SCALE = "cosine"
 """Inner product of unit vectors, from -1 to 1."""
 
 
-class Embedded(NamedTuple):
+class TeacherEmbeddings(NamedTuple):
     """The distinct texts of one side as a teacher reads them, and its vectors of them."""
 
     texts: DistinctTexts
@@ -35,11 +35,11 @@ class Embedded(NamedTuple):
         return self.rows.take(torch.from_numpy(numbers)).numpy().astype(np.float64)
 
 
-class Scorer(NamedTuple):
+class TeacherScorer(NamedTuple):
     """One model, or several whose vectors are concatenated, under the name it has in the table."""
 
     name: str
-    members: list[Mapping[Side, Embedded]]
+    members: list[Mapping[Side, TeacherEmbeddings]]
 
 
 def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> Stage:
@@ -93,14 +93,16 @@ def _models(recipe: Recipe) -> list[str]:
 
 def _scorers(
     run: Run, recipe: Recipe, models: Sequence[str], paths: Sequence[Path]
-) -> list[Scorer]:
+) -> list[TeacherScorer]:
     embedded = [_embed(run, recipe, model, paths) for model in models]
     if recipe.teacher.combine == "concatenate":
-        return [Scorer(" + ".join(models), embedded)]
-    return [Scorer(model, [of]) for model, of in zip(models, embedded, strict=True)]
+        return [TeacherScorer(" + ".join(models), embedded)]
+    return [TeacherScorer(model, [of]) for model, of in zip(models, embedded, strict=True)]
 
 
-def _embed(run: Run, recipe: Recipe, model: str, paths: Sequence[Path]) -> Mapping[Side, Embedded]:
+def _embed(
+    run: Run, recipe: Recipe, model: str, paths: Sequence[Path]
+) -> Mapping[Side, TeacherEmbeddings]:
     """Each distinct text once a side, with what the teacher reads before it."""
     encoder = open_teacher(recipe.teacher, model)
     root = run.folder / "vectors"
@@ -112,11 +114,11 @@ def _embed(run: Run, recipe: Recipe, model: str, paths: Sequence[Path]) -> Mappi
     def documents(rows: Sequence[Row]) -> list[str]:
         return wording.write(documents_of(rows), "document")
 
-    def embedded(side: Side, texts_of: TextsOf) -> Embedded:
+    def embedded(side: Side, texts_of: TextsOf) -> TeacherEmbeddings:
         texts = DistinctTexts(paths, texts_of)
         label = f"{side} vectors of {model.partition('#')[0]}"
         parts = (part for part in texts.parts() if part)
-        return Embedded(
+        return TeacherEmbeddings(
             texts,
             TeacherRows(
                 [
@@ -129,11 +131,11 @@ def _embed(run: Run, recipe: Recipe, model: str, paths: Sequence[Path]) -> Mappi
     return {"query": embedded("query", queries), "document": embedded("document", documents)}
 
 
-def _score(examples: list[Row], scorers: Sequence[Scorer]) -> Shard:
+def _score(examples: list[Row], scorers: Sequence[TeacherScorer]) -> ShardResult:
     """One shard's rows: an example's follow each other, in the teachers' order."""
     counts = [1 + len(row["negatives"]) for row in examples]
     scores = [iter(_products(scorer, examples, counts)) for scorer in scorers]
-    return Shard(
+    return ShardResult(
         [
             {
                 "query_id": row["query_id"],
@@ -148,14 +150,14 @@ def _score(examples: list[Row], scorers: Sequence[Scorer]) -> Shard:
     )
 
 
-def _products(scorer: Scorer, examples: Sequence[Row], counts: Sequence[int]) -> list[float]:
+def _products(scorer: TeacherScorer, examples: Sequence[Row], counts: Sequence[int]) -> list[float]:
     """The similarity of each query with each of its documents, of which it has so many."""
     queries = np.repeat(_vectors(scorer, "query", examples), counts, axis=0)
     similarities: list[float] = (queries * _vectors(scorer, "document", examples)).sum(1).tolist()
     return similarities
 
 
-def _vectors(scorer: Scorer, side: Side, examples: Sequence[Row]) -> NDArray[np.float64]:
+def _vectors(scorer: TeacherScorer, side: Side, examples: Sequence[Row]) -> NDArray[np.float64]:
     """(texts, dimensions). Several teachers' unit vectors stand side by side, and are a unit vector
     again (Jasper, Zhang et al. 2024)."""
     members = [of[side].vectors(examples) for of in scorer.members]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distill.store.tables import EXAMPLES, Row, read_shard
 
-Digests = NDArray[np.uint64]
+TextDigests = NDArray[np.uint64]
 TextsOf = Callable[[Sequence[Row]], list[str]]
 
 _SHARDS_AT_ONCE = 16
@@ -79,7 +79,7 @@ def text_id(text: str) -> str:
     return _hash(text).hex()
 
 
-def _digests(texts: Sequence[str]) -> Digests:
+def _digests(texts: Sequence[str]) -> TextDigests:
     return np.frombuffer(b"".join(map(_hash, texts)), np.uint64)
 
 

@@ -10,7 +10,7 @@ from distill.embed.encoder import Encoder, Side, Vectors
 from distill.embed.open_embedder import embedder_identity, open_embedder
 from distill.embed.published import published_as
 from distill.embed.vector_store import VectorStore, embed
-from distill.embed.wording import Wording, carried_template
+from distill.embed.wording import EmbedderPrompts, carried_template
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
 from distill.recipe import Recipe, Teacher
@@ -68,7 +68,7 @@ def is_told_tasks(settings: Teacher) -> bool:
     if settings.model is None:
         return False
     if settings.query_template != OWN_WORDS or settings.query_prompt:
-        return Wording(settings.query_template).tells_task
+        return EmbedderPrompts(settings.query_template).tells_task
     if settings.base_url is not None:
         return False
     published = published_as(settings.model, settings)
@@ -79,7 +79,7 @@ def _carries_template(model: str) -> bool:
     """Whether it is a student of distill that was trained with instructions."""
     carried = read_prompts(resolve(model))
     template = carried_template(carried)
-    return template is not None and Wording(template).tells_task
+    return template is not None and EmbedderPrompts(template).tells_task
 
 
 def open_teacher(settings: Teacher, model: str) -> Encoder:

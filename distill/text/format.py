@@ -15,7 +15,7 @@ NO_TITLE = "none"
 """What stands in the title's place for a document without one (as in EmbeddingGemma)."""
 
 
-class Written(NamedTuple):
+class PromptedText(NamedTuple):
     """A text as a model reads it: the prompt, directly followed by the text."""
 
     prompt: str
@@ -47,19 +47,19 @@ class TextFormat:
         """What stands before a document without a title."""
         return self.document_template.removesuffix("{text}").replace("{title}", NO_TITLE)
 
-    def query(self, query: str, task: str) -> Written:
-        return Written(self.query_prompt(task), query)
+    def query(self, query: str, task: str) -> PromptedText:
+        return PromptedText(self.query_prompt(task), query)
 
-    def document(self, text: str, title: str = "") -> Written:
+    def document(self, text: str, title: str = "") -> PromptedText:
         """A title goes where the template has a place for it, else before the text. It is part of
         the text and not of the prompt: it belongs to what a document says."""
         title = title.strip()
         if not self.has_title:
-            return Written(self.document_prompt, f"{title} {text}".strip())
+            return PromptedText(self.document_prompt, f"{title} {text}".strip())
         if not title:
-            return Written(self.document_prompt, text)
+            return PromptedText(self.document_prompt, text)
         before, behind = self.document_template.removesuffix("{text}").split("{title}", 1)
-        return Written(before, f"{title}{behind}{text}")
+        return PromptedText(before, f"{title}{behind}{text}")
 
     def prompts(self, default_task: str) -> dict[str, str]:
         """A saved model's prompts: of both sides, which sentence-transformers puts before a text by

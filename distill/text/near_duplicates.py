@@ -11,7 +11,7 @@ _RUN = 3
 Shingles = frozenset[tuple[str, ...]]
 
 
-class Originals:
+class NearDuplicates:
     """Some texts, and what reads the same as one of them.
 
     Args:

@@ -19,7 +19,7 @@ SHORTEST = 3
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Runs:
+class NgramIndex:
     """Every run of `length` words of some texts; a text of 3 words up to that counts whole. Letters
     of scripts without spaces count as parts of words. A run of two unlike texts is taken for the
     same with a probability of about (runs held) / 2**64.

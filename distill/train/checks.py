@@ -7,11 +7,11 @@ from distill.recipe import Recipe, Train
 from distill.runtime import processes
 from distill.store.run import Stage
 from distill.train.data.soft_labels import check_scores
-from distill.train.data.sources import Inputs, check_titles
+from distill.train.data.sources import TrainingInputs, check_titles
 from distill.train.loop.model_overrides import check_kernel
 
 
-def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) -> None:
+def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: Stage) -> None:
     """Of one training stage.
 
     Raises:
@@ -30,7 +30,7 @@ def check_training(recipe: Recipe, train: Train, inputs: Inputs, base: Stage) ->
         _check_teacher(recipe, train, inputs)
 
 
-def _check_examples(inputs: Inputs) -> None:
+def _check_examples(inputs: TrainingInputs) -> None:
     if not any(stage.manifest["rows"] for stage in inputs.examples):
         raise UserError(
             ", ".join(str(stage.folder) for stage in inputs.examples) or "examples",
@@ -70,7 +70,7 @@ def _check_processes(train: Train) -> None:
             )
 
 
-def _check_teacher(recipe: Recipe, train: Train, inputs: Inputs) -> None:
+def _check_teacher(recipe: Recipe, train: Train, inputs: TrainingInputs) -> None:
     if recipe.teacher.model is None:
         raise UserError(
             f"train.objective {train.objective.model_dump(exclude_defaults=True)}",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from scipy.stats import ttest_ind_from_stats
 
-Curve = list[dict[str, float]]
+LossCurve = list[dict[str, float]]
 _LEAST = 50
 """With fewer lines the loss' noise decides."""
 _UNLIKELY = 0.01
@@ -16,7 +16,7 @@ _IMPOSSIBLE = 1e-4
 """And this often refused."""
 
 
-class Verdict(NamedTuple):
+class TrainingCheck(NamedTuple):
     """What is wrong with a training, and whether it is to stop there."""
 
     what: str
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
 def judge_curve(
     curve: Sequence[dict[str, float]], looks: Sequence[dict[str, float]], best: bool
-) -> Verdict | None:
+) -> TrainingCheck | None:
     """Whether the loss rose: its last tenth against its first, by Welch's t-test (1947), which
     knows how few the lines are. It is refused where chance cannot have done it, and where the
     validation's nDCG is worse for it too; else it is warned of. None where nothing is wrong.
@@ -48,8 +48,8 @@ def judge_curve(
     what += f" (p = {chance:.1g})"
     before, after = _ndcg(looks, best)
     if after < before:
-        return Verdict(f"{what}, and nDCG@10 fell from {before:.4f} to {after:.4f}", True)
-    return Verdict(what, chance < _IMPOSSIBLE)
+        return TrainingCheck(f"{what}, and nDCG@10 fell from {before:.4f} to {after:.4f}", True)
+    return TrainingCheck(what, chance < _IMPOSSIBLE)
 
 
 def _chance_of_rise(first: Sequence[float], last: Sequence[float]) -> float:

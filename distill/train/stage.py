@@ -23,15 +23,15 @@ from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
 from distill.student.saving import alike, move_into_place, write_beside
-from distill.student.writing import Writer
+from distill.student.writing import StudentTexts
 from distill.teacher.vectors import teacher_identity
 from distill.train.checks import check_training
 from distill.train.data.held_out import hold_out
 from distill.train.data.soft_labels import JUDGED, sources_of
-from distill.train.data.sources import Inputs, revisions
-from distill.train.loop.diagnostics import Sight, draw_sample
+from distill.train.data.sources import TrainingInputs, revisions
+from distill.train.loop.diagnostics import Diagnostics, draw_sample
 from distill.train.loop.trainer import device_of
-from distill.train.training_stage import Phase
+from distill.train.training_stage import TrainingStage
 
 
 def train_student(
@@ -60,7 +60,7 @@ def train_student(
             widths do not fit the base, the device is not to be had, scores are wanted that are not
             there, another number of processes began, or the loss rises or stops being a number.
     """
-    inputs = Inputs(run, passages, examples, labels, teacher_scores)
+    inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
     for train in recipe.train.in_stages().values():
         check_training(recipe, train, inputs, base)
     processes.connect(device_of(recipe.train))
@@ -83,20 +83,20 @@ def train_student(
 
 
 def _train(
-    recipe: Recipe, inputs: Inputs, model: SentenceTransformer, stage: Stage
+    recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer, stage: Stage
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """All training stages. Returns what each has to tell, and the manifest's figures."""
     passages = [] if inputs.passages is None else inputs.passages.rows(PASSAGES)
     held_out = hold_out(recipe, inputs)
     rows = [row for part in inputs.examples for row in part.rows(EXAMPLES)]
-    writer = Writer(recipe.student, passages)
-    sight = Sight(writer, draw_sample(rows, recipe.seed), held_out)
+    writer = StudentTexts(recipe.student, passages)
+    sight = Diagnostics(writer, draw_sample(rows, recipe.seed), held_out)
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
     told: list[dict[str, Any]] = []
     folders: list[Path] = []
     for number, (name, train) in enumerate(recipe.train.in_stages().items()):
         folder = stage.book / "training" / f"{number}-{name}"
-        phase = Phase(
+        phase = TrainingStage(
             name,
             train,
             seed + number,
@@ -207,7 +207,7 @@ def _figures(told: list[dict[str, Any]], seen: dict[str, float]) -> dict[str, An
     }
 
 
-def _read(recipe: Recipe, inputs: Inputs, base: Stage) -> list[Stage]:
+def _read(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
     """The stages that the student comes from."""
     wanted = sources_of(recipe.train)
     found = [inputs.passages, *inputs.examples, base]
@@ -218,7 +218,7 @@ def _read(recipe: Recipe, inputs: Inputs, base: Stage) -> list[Stage]:
     return [stage for stage in found if stage is not None]
 
 
-def _settings(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
+def _settings(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
     stages = recipe.train.in_stages()
     settings: dict[str, Any] = {
         "student": {

@@ -32,15 +32,15 @@ from distill.train.checks_after import judge_curve
 from distill.train.data.exposure import steps_by_source
 from distill.train.data.held_out import HeldOut
 from distill.train.data.mixture import Mixture, make_mixture
-from distill.train.data.sources import Inputs, read_mixture
-from distill.train.data.tokenized import Tokens
-from distill.train.loop.diagnostics import Sight, embed
+from distill.train.data.sources import TrainingInputs, read_mixture
+from distill.train.data.tokenized import TokenizedTexts
+from distill.train.loop.diagnostics import Diagnostics, embed
 from distill.train.loop.dropout import dropout
 from distill.train.loop.fsdp import check_sharded
 from distill.train.loop.trainer import fit
 from distill.train.loop.weight_averaging import load_weights, save_weights, weights_fault
-from distill.train.objectives import Objective, alignment, make_projection
-from distill.train.objectives.kl import Softness, softness
+from distill.train.objectives import CombinedLoss, alignment, make_projection
+from distill.train.objectives.kl import TargetSoftness, softness
 
 _HARD = 0.95
 _SAMPLE = 256
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingStage:
     """A training stage and what it needs. `folder` is its own, `before` those of the ones before
     it, in order; `seed` is of its shuffling and dropout, the recipe's of all else."""
 
@@ -58,10 +58,10 @@ class Phase:
     train: Train
     seed: int
     recipe: Recipe
-    inputs: Inputs
+    inputs: TrainingInputs
     passages: Sequence[Row]
     held_out: HeldOut | None
-    sight: Sight
+    sight: Diagnostics
     folder: Path
     before: Sequence[Path]
 
@@ -120,7 +120,7 @@ class Phase:
         mixture = self._mixture()
         teacher = self._teacher(mixture)
         with processes.main_first():
-            tokens = Tokens(self.folder / "tokens", model, mixture.written)
+            tokens = TokenizedTexts(self.folder / "tokens", model, mixture.written)
         objective = self._objective(model, mixture, teacher)
         before = nearness(model, objective, mixture, teacher, recipe.seed)
         soft = self._soft_labels(mixture)
@@ -158,7 +158,7 @@ class Phase:
             return processes.any_of_all(interrupt.asked)
 
     def _write(
-        self, model: SentenceTransformer, objective: Objective, told: dict[str, Any]
+        self, model: SentenceTransformer, objective: CombinedLoss, told: dict[str, Any]
     ) -> None:
         """What the stage ends with; its checkpoints go."""
         save_weights(model, self.folder / _WEIGHTS)
@@ -170,7 +170,7 @@ class Phase:
         for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _soft_labels(self, mixture: Mixture) -> Softness | None:
+    def _soft_labels(self, mixture: Mixture) -> TargetSoftness | None:
         """How soft the distributions are that are learnt; hard ones are warned of."""
         if not self.train.objective.kl:
             return None
@@ -215,7 +215,7 @@ class Phase:
 
     def _objective(
         self, model: SentenceTransformer, mixture: Mixture, teacher: TeacherRows | None
-    ) -> Objective:
+    ) -> CombinedLoss:
         """What is trained along goes on from where the stages before left it."""
         width = int(model.get_embedding_dimension() or 0)
         dimensions = teacher.dimensions if teacher else width
@@ -223,7 +223,7 @@ class Phase:
         check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
         in_batch, contrasted = mixture.in_batch(self.train.in_batch_off), mixture.contrasted
-        objective = Objective(
+        objective = CombinedLoss(
             model,
             self.train,
             teacher.take if teacher else None,
@@ -241,7 +241,7 @@ class Phase:
 
 def nearness(
     model: SentenceTransformer,
-    objective: Objective,
+    objective: CombinedLoss,
     mixture: Mixture,
     teacher: TeacherRows | None,
     seed: int,

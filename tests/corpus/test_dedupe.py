@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.corpus.dedupe import Seen, normalised
+from distill.corpus.dedupe import SeenPassages, normalised
 
 
 def test_normal_form_forgets_case_width_and_white_space() -> None:
@@ -19,6 +19,6 @@ def test_normal_form_forgets_case_width_and_white_space() -> None:
     ],
 )
 def test_duplicates(title: str, text: str, is_new: bool) -> None:
-    seen = Seen()
+    seen = SeenPassages()
     assert seen.is_new("A", "the text")
     assert seen.is_new(title, text) is is_new

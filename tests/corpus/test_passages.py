@@ -20,7 +20,7 @@ from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.recipe import Recipe
 from distill.store import integrity
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import DROPPED, PASSAGES, Row, read_shard
 
 ROWS = [
@@ -243,7 +243,7 @@ def as_before(folder: Path, wanted: Recipe, kept: list[Row]) -> None:
     with Run(folder) as run:
         made = run.stage("passages", settings)
         starts = range(0, len(kept), stage._SHARD)
-        made.map_shards(PASSAGES, starts, lambda at: Shard(kept[at : at + stage._SHARD]))
+        made.map_shards(PASSAGES, starts, lambda at: ShardResult(kept[at : at + stage._SHARD]))
         made.finish()
 
 
@@ -391,7 +391,7 @@ import os, signal, sys
 from pathlib import Path
 from distill.corpus import passages
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, Stage
 passages._SHARD = 10
 commit = Stage._commit
 def killing(self, table, path, shard, seconds):

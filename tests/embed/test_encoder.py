@@ -9,13 +9,15 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from distill.embed.encoder import SentenceTransformerEncoder, computed_dtype, unit
 from distill.errors import UserError
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 
 
 def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder):
-    exact = SentenceTransformerEncoder(str(encoder_folder), Embedder(max_tokens=32, device="cpu"))
+    exact = SentenceTransformerEncoder(
+        str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu")
+    )
     half = SentenceTransformerEncoder(
-        str(encoder_folder), Embedder(max_tokens=32, device="cpu", dtype="bfloat16")
+        str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu", dtype="bfloat16")
     )
     assert exact.model.dtype == torch.float32
     assert half.model.dtype == torch.bfloat16
@@ -52,7 +54,7 @@ def without_prompts(tmp_path):
 
 
 def test_a_task_is_left_out_whole_though_a_blank_alone_ends_it(without_prompts):
-    settings = Embedder(max_tokens=32, device="cpu", query_template="{task} {query}")
+    settings = EmbedderConfig(max_tokens=32, device="cpu", query_template="{task} {query}")
     encoder = SentenceTransformerEncoder(without_prompts, settings)
     expected = encoder.model.encode(["bees dance"], prompt="Find what dances. ")
     found = encoder.encode(["bees dance"], "query", ["Find what dances."])

@@ -23,13 +23,13 @@ from transformers import RobertaConfig, RobertaModel
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.embed.open_model import open_model
 from distill.errors import UserError
-from distill.evaluate.model import open_contender
+from distill.evaluate.model import load_eval_model
 from distill.models.bidirectional import sees_later_tokens
-from distill.recipe import Embedder, Retriever, Teacher
+from distill.recipe import EmbedderConfig, Retriever, Teacher
 from distill.retrieve.corpus_index import identity, open_encoder
 from distill.teacher.vectors import open_teacher, teacher_identity
 
-CPU = Embedder(device="cpu", max_tokens=32)
+CPU = EmbedderConfig(device="cpu", max_tokens=32)
 
 
 def last_id(model):
@@ -47,7 +47,7 @@ def opened(request):
             return open_encoder(Retriever(**given)).model
         if request.param == "teacher":
             return open_teacher(Teacher(**given), str(folder)).model
-        return open_contender(folder, settings=Embedder(**settings, device="cpu")).model
+        return load_eval_model(folder, settings=EmbedderConfig(**settings, device="cpu")).model
 
     return of
 
@@ -110,7 +110,7 @@ def test_what_is_made_good_is_part_of_fingerprints_and_stores(tmp_path):
     of_retriever = identity(Retriever(model=str(folder)))
     of_teacher = teacher_identity(Teacher(model=str(folder)), str(folder))
     assert of_retriever["code"] == of_teacher["code"] == "modeling_qwen.Qwen2Model"
-    assert open_contender(folder, device="cpu").experiment["attention"] == "bidirectional"
+    assert load_eval_model(folder, device="cpu").experiment["attention"] == "bidirectional"
 
 
 def test_a_decoder_kept_causal_has_another_fingerprint(tmp_path):
@@ -133,7 +133,7 @@ def test_half_precision_reaches_every_module(tmp_path):
 
     modules = [transformer, Pooling(32, pooling_mode="mean"), Dense(32, 8)]
     SentenceTransformer(modules=modules).save_pretrained(str(tmp_path / "dense"))
-    half = Embedder(device="cpu", dtype="bfloat16")
+    half = EmbedderConfig(device="cpu", dtype="bfloat16")
     encoder = SentenceTransformerEncoder(str(tmp_path / "dense"), half)
     assert np.isfinite(encoder.encode(TEXTS, "document")).all()
 
@@ -161,9 +161,9 @@ def test_prompts_none_of_which_is_a_querys_are_told_and_a_template_takes_their_p
 
 def test_a_local_model_takes_prompts(tmp_path):
     folder = tiny_encoder(tmp_path / "bge")
-    settings = Embedder(device="cpu", query_prompt="find: ", document_prompt="text: ")
+    settings = EmbedderConfig(device="cpu", query_prompt="find: ", document_prompt="text: ")
     encoder = SentenceTransformerEncoder(str(folder), settings)
-    plain = SentenceTransformerEncoder(str(folder), Embedder(device="cpu"))
+    plain = SentenceTransformerEncoder(str(folder), EmbedderConfig(device="cpu"))
     assert np.allclose(encoder.encode(["bees"], "query"), plain.encode(["find: bees"], "query"))
     assert np.allclose(
         encoder.encode(["bees"], "document"), plain.encode(["text: bees"], "document")
@@ -215,7 +215,7 @@ def test_texts_are_cut_to_the_positions_that_tokens_have(roberta, opened):
     model = opened(roberta)
     assert model.max_seq_length == 32
     assert model.encode(["bees " * 70]).shape == (1, 32)
-    encoder = SentenceTransformerEncoder(str(roberta), Embedder(device="cpu", max_tokens=64))
+    encoder = SentenceTransformerEncoder(str(roberta), EmbedderConfig(device="cpu", max_tokens=64))
     assert encoder.encode(["bees " * 70], "document").shape == (1, 32)
 
 
@@ -332,7 +332,7 @@ def test_a_head_that_nobody_reads_may_be_missing(tmp_path, opened):
 @pytest.mark.bad_input("model", "a device that is not here", "refused, those that are named")
 def test_a_device_that_is_not_here_is_named(encoder_folder):
     with pytest.raises(UserError, match="is not on this machine"):
-        open_model(str(encoder_folder), Embedder(device="cuda:99"))
+        open_model(str(encoder_folder), EmbedderConfig(device="cuda:99"))
 
 
 def test_a_vector_that_is_not_finite_names_the_way_out(tmp_path):
@@ -343,5 +343,5 @@ def test_a_vector_that_is_not_finite_names_the_way_out(tmp_path):
     weights["norm.weight"] = weights["norm.weight"] * 1e30
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(UserError, match="finite"):
-        open_model(str(folder), Embedder(device="cpu", dtype="float16"))
+        open_model(str(folder), EmbedderConfig(device="cpu", dtype="float16"))
     shutil.rmtree(folder)

@@ -8,8 +8,8 @@ from helpers.tiny_models import tiny_encoder
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.embed.open_embedder import embedder_identity
 from distill.embed.published import hub_id, published_as
-from distill.evaluate.model import open_contender
-from distill.recipe import Embedder, Teacher
+from distill.evaluate.model import load_eval_model
+from distill.recipe import EmbedderConfig, Teacher
 from distill.teacher.vectors import is_told_tasks
 
 mteb = pytest.importorskip("mteb")
@@ -37,19 +37,19 @@ def prompt_of(contender, task, side):
     ],
 )
 def test_a_published_model_has_its_prompts_in_every_role(folder, name, query, document):
-    settings = Embedder(device="cpu", known_as=name)
+    settings = EmbedderConfig(device="cpu", known_as=name)
     wording = SentenceTransformerEncoder(str(folder), settings).wording
     assert (wording.query_prompt(), wording.document) == (query, document)
-    contender = open_contender(folder, settings=settings)
+    contender = load_eval_model(folder, settings=settings)
     assert prompt_of(contender, "SciFact", "query") == query
     assert prompt_of(contender, "SciFact", "document") == document
     assert contender.experiment.keys() == {"prompts"}, "earlier results had none"
 
 
 def test_prompts_by_category_are_mtebs(folder):
-    contender = open_contender(folder, settings=Embedder(device="cpu", known_as=NOMIC))
+    contender = load_eval_model(folder, settings=EmbedderConfig(device="cpu", known_as=NOMIC))
     assert prompt_of(contender, "STSBenchmark", None) == "classification: "
-    bge = open_contender(folder, settings=Embedder(device="cpu", known_as=BGE))
+    bge = load_eval_model(folder, settings=EmbedderConfig(device="cpu", known_as=BGE))
     assert prompt_of(bge, "STSBenchmark", None) == ""
 
 
@@ -57,9 +57,9 @@ def test_prompts_by_category_are_mtebs(folder):
     "name", [MISTRAL, "Alibaba-NLP/gte-Qwen2-7B-instruct", "nvidia/NV-Embed-v2"]
 )
 def test_an_instructed_model_has_its_template(folder, name, caplog):
-    settings = Embedder(device="cpu", known_as=name)
+    settings = EmbedderConfig(device="cpu", known_as=name)
     with caplog.at_level(logging.WARNING, "distill"):
-        contender = open_contender(folder, settings=settings)
+        contender = load_eval_model(folder, settings=settings)
     assert caplog.text == ""
     assert contender.prompts.wording.template == TEMPLATE
     assert "scientific claim" in prompt_of(contender, "SciFact", "query")
@@ -70,21 +70,23 @@ def test_an_instructed_model_has_its_template(folder, name, caplog):
 
 
 def test_settings_come_before_what_is_known(folder):
-    given = Embedder(device="cpu", known_as=BGE, query_prompt="ask: ", document_prompt="text: ")
+    given = EmbedderConfig(
+        device="cpu", known_as=BGE, query_prompt="ask: ", document_prompt="text: "
+    )
     wording = SentenceTransformerEncoder(str(folder), given).wording
     assert (wording.query_prompt(), wording.document) == ("ask: ", "text: ")
-    given = Embedder(device="cpu", known_as=MISTRAL, query_template="find {task}: {query}")
+    given = EmbedderConfig(device="cpu", known_as=MISTRAL, query_template="find {task}: {query}")
     wording = SentenceTransformerEncoder(str(folder), given).wording
     assert wording.query_prompt("bees") == "find bees: "
     # Gecko's has no words of its own: the model's stay.
-    given = Embedder(device="cpu", known_as=E5, query_template="{task} {query}")
+    given = EmbedderConfig(device="cpu", known_as=E5, query_template="{task} {query}")
     wording = SentenceTransformerEncoder(str(folder), given).wording
     assert wording.query_prompt("bees") == "query: bees "
 
 
 def test_what_is_known_is_part_of_fingerprints(folder):
     def of(name):
-        return embedder_identity(Embedder(device="cpu", known_as=name), str(folder))
+        return embedder_identity(EmbedderConfig(device="cpu", known_as=name), str(folder))
 
     assert "published" not in of(None)
     assert len({str(of(name)) for name in (None, BGE, E5, MISTRAL)}) == 4
@@ -107,7 +109,7 @@ def test_a_folder_of_the_hubs_cache_has_its_name(tmp_path):
     snapshot.mkdir(parents=True)
     assert hub_id(str(snapshot)) == "BAAI/bge-base-en-v1.5"
     assert hub_id(str(tmp_path)) is None
-    assert published_as(str(snapshot), Embedder()).prompts["query"].startswith("Represent")
+    assert published_as(str(snapshot), EmbedderConfig()).prompts["query"].startswith("Represent")
 
 
 def test_without_mteb_the_files_prompts_are_used_and_it_is_said(monkeypatch, caplog):
@@ -116,6 +118,6 @@ def test_without_mteb_the_files_prompts_are_used_and_it_is_said(monkeypatch, cap
     published._of_mteb.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "distill"):
-        assert published_as(BGE, Embedder()) == published.NOTHING
+        assert published_as(BGE, EmbedderConfig()) == published.NOTHING
     published._of_mteb.cache_clear()
     assert "mteb" in caplog.text

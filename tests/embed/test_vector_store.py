@@ -6,7 +6,7 @@ import pytest
 from distill.embed import vector_store as store
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.embed.vector_store import embed
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 
 TEXTS = [f"Tides follow the moon, {n} times a day, and bees dance." for n in range(10)]
 IDS = [f"p{n}" for n in range(10)]
@@ -16,7 +16,7 @@ IDS = [f"p{n}" for n in range(10)]
 def encoder(encoder_folder, monkeypatch) -> SentenceTransformerEncoder:
     monkeypatch.setattr(store, "CHUNK", 4)
     return SentenceTransformerEncoder(
-        str(encoder_folder), Embedder(max_tokens=32, device="cpu", batch_tokens=64)
+        str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu", batch_tokens=64)
     )
 
 

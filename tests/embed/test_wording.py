@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from distill.embed.published import NOTHING
-from distill.embed.wording import Wording, carried_template, wording_of
+from distill.embed.wording import EmbedderPrompts, carried_template, embedder_prompts
 from distill.errors import UserError
-from distill.recipe import Embedder, Retriever, Teacher
+from distill.recipe import EmbedderConfig, Retriever, Teacher
 from distill.recipe.load import load_recipe
 from distill.text.format import TextFormat
 
@@ -17,7 +17,7 @@ INSTRUCT = "Instruct: {task}\nQuery: {query}"
     "template", ["{query}", INSTRUCT, "{task} {query}", "find: {query}", "{{x}} {task}: {query}"]
 )
 def test_a_query_is_taken_apart_as_it_was_made(template):
-    wording = Wording(template, "text: ")
+    wording = EmbedderPrompts(template, "text: ")
     [whole] = wording.write(["bees dance"], "query", ["Find flies."])
     if template != "{task} {query}":  # where the task ends is not written
         assert wording.split(whole, "query") == (wording.query_prompt("Find flies."), "bees dance")
@@ -26,14 +26,14 @@ def test_a_query_is_taken_apart_as_it_was_made(template):
 
 
 def test_a_template_that_tells_no_task_gives_one_text_for_all():
-    wording = Wording("find: {query}")
+    wording = EmbedderPrompts("find: {query}")
     assert not wording.tells_task
     assert wording.write(["a", "a"], "query", ["x", "y"]) == ["find: a"] * 2
 
 
 def test_documents_may_be_written_with_their_titles():
     form = TextFormat(document_template="title: {title} | text: {text}")
-    wording = Wording(document="title: none | text: ", titled=form)
+    wording = EmbedderPrompts(document="title: none | text: ", titled=form)
     assert wording.write_document("dance", "Bees") == "title: Bees | text: dance"
     assert wording.write(["dance"], "document") == ["title: none | text: dance"]
     assert wording.split("title: Bees | text: dance", "document")[0] == "title: "
@@ -42,11 +42,11 @@ def test_documents_may_be_written_with_their_titles():
 def test_a_students_own_template_is_taken_by_its_names_alone():
     assert carried_template({}) is None
     template = carried_template({"query_template": "a {b} {task}: {query}"})
-    assert Wording(template).query_prompt("x") == "a {b} x: "
+    assert EmbedderPrompts(template).query_prompt("x") == "a {b} x: "
 
 
 def test_a_prompt_with_braces_stays_as_it_is():
-    wording = wording_of(Embedder(query_prompt="{task} {"), "m", {}, NOTHING)
+    wording = embedder_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING)
     assert wording.query_prompt("x") == "{task} {"
     assert not wording.tells_task
 
@@ -64,7 +64,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("section", [Retriever, Teacher, Embedder])
+@pytest.mark.parametrize("section", [Retriever, Teacher, EmbedderConfig])
 @pytest.mark.parametrize(
     "template",
     [

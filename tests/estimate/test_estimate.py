@@ -9,10 +9,10 @@ from helpers.fake_server import MODEL, serving
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.estimate import Amount, Estimate, Line, Prices, estimate
+from distill.estimate import Amount, Estimate, Prices, StageEstimate, estimate
 from distill.generate.passages.fret import make_generations
 from distill.llm.load import load_llm
-from distill.llm.protocol import LLM, Written
+from distill.llm.protocol import LLM, Completion
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
 from distill.relabel.rankers.listwise import windows
@@ -24,7 +24,7 @@ PROMPTS = 24
 PASSAGES = 36
 
 
-def of(found: Estimate, stage: str) -> Line:
+def of(found: Estimate, stage: str) -> StageEstimate:
     return next(line for line in found.lines if line.stage == stage)
 
 
@@ -226,7 +226,7 @@ class Mute:
     def generate(self, prompts, seeds, sampling):
         self.tokens["prompt"] += 100 * len(prompts)
         self.tokens["new"] += 2 * len(prompts)
-        return [Written(" 7\n", True) for _ in prompts]
+        return [Completion(" 7\n", True) for _ in prompts]
 
 
 def test_a_server_without_likelihoods_is_said_before(recipe_file, tmp_path):

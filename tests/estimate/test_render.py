@@ -4,13 +4,13 @@ import json
 
 from rich.console import Console
 
-from distill.estimate import Amount, Estimate, Line, as_json, render
+from distill.estimate import Amount, Estimate, StageEstimate, as_json, render
 
 FOUND = Estimate(
     "mine",
     [
-        Line("passages", Amount(5183, 5183), "passages", note="read, 1 s [sic]"),
-        Line(
+        StageEstimate("passages", Amount(5183, 5183), "passages", note="read, 1 s [sic]"),
+        StageEstimate(
             "generations",
             Amount(500, 500),
             "prompts",
@@ -20,7 +20,7 @@ FOUND = Estimate(
             seconds=Amount(300, 300),
             cost=Amount(1.25, 1.25),
         ),
-        Line(
+        StageEstimate(
             "judgements-ql",
             Amount(0, 10_500),
             "pairs",
@@ -28,8 +28,8 @@ FOUND = Estimate(
             seconds=Amount(0, 7500),
             cost=Amount(0, 4.5),
         ),
-        Line("student", Amount(0, 160), "steps", seconds=Amount(0, None)),
-        Line("evaluation", Amount(100, None), "texts", seconds=Amount(12, None)),
+        StageEstimate("student", Amount(0, 160), "steps", seconds=Amount(0, None)),
+        StageEstimate("evaluation", Amount(100, None), "texts", seconds=Amount(12, None)),
     ],
     ["≤: an upper bound."],
     "EUR",

@@ -8,8 +8,8 @@ from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare, student_variants
-from distill.evaluate.model import open_contender
-from distill.evaluate.published import Published
+from distill.evaluate.model import load_eval_model
+from distill.evaluate.published import PublishedScores
 from distill.evaluate.variants import ASYMMETRIC
 from distill.tasks import load_task
 
@@ -19,10 +19,10 @@ pytest.importorskip("mteb")
 @pytest.fixture(scope="module")
 def contenders(encoder_folder, teacher_folder, prompted_folder):
     return {
-        "teacher": open_contender(teacher_folder),
-        "base-2": open_contender(encoder_folder, max_tokens=8),
-        "student": open_contender(prompted_folder),
-        "base": open_contender(encoder_folder),
+        "teacher": load_eval_model(teacher_folder),
+        "base-2": load_eval_model(encoder_folder, max_tokens=8),
+        "student": load_eval_model(prompted_folder),
+        "base": load_eval_model(encoder_folder),
     }
 
 
@@ -159,7 +159,7 @@ def test_over_the_teachers_documents_the_teachers_speed_counts(contenders, tasks
 
 def test_published_results_do_not_stand_in_for_a_role(contenders, tasks, out):
     two = {role: contenders[role] for role in ("student", "teacher")}
-    theirs = {"teacher": Published("teacher", None, None, None, None, "2", [])}
+    theirs = {"teacher": PublishedScores("teacher", None, None, None, None, "2", [])}
     with pytest.raises(UserError, match="this comparison's own teacher") as refused:
         compare(two, tasks[:1], out, published=theirs)
     assert "OWNER__MODEL" in refused.value.remedy

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.model import as_mteb_model, open_any, open_contender
+from distill.evaluate.model import as_mteb_model, load_eval_model, open_any
 from distill.evaluate.prompts import check_prompts
-from distill.evaluate.run_models import open_contenders
-from distill.inspect.search import _Asked
-from distill.recipe import Embedder, Recipe
+from distill.evaluate.run_models import load_run_models
+from distill.inspect.search import _SearchModel
+from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
 from distill.student.build import build_base
 from distill.tasks import load_task
@@ -57,14 +57,14 @@ def before(contender, task, side):
     ],
 )
 def test_a_student_is_told_each_task_and_both_sides_are_queries(base, task, words):
-    told = before(open_contender(base, device="cpu"), task, None)
+    told = before(load_eval_model(base, device="cpu"), task, None)
     assert told.startswith("Instruct: ")
     assert words in told
     assert told.endswith("\nQuery: ")
 
 
 def test_searches_have_the_tasks_words_or_those_of_training(base, task_data):
-    contender = open_contender(base, device="cpu")
+    contender = load_eval_model(base, device="cpu")
     assert before(contender, "SciFact", "query") == SCIENTIFIC
     mine = load_task("mine", task_data)
     assert contender.prompts.before(mine.metadata, "query") == "Instruct: Find bees.\nQuery: "
@@ -72,7 +72,7 @@ def test_searches_have_the_tasks_words_or_those_of_training(base, task_data):
 
 
 def test_switched_off_one_task_stands_for_all(base):
-    contender = open_contender(base, device="cpu", instructions=False)
+    contender = load_eval_model(base, device="cpu", instructions=False)
     assert before(contender, "SciFact", "query") == "Instruct: Find bees.\nQuery: "
     assert before(contender, "STSBenchmark", None) == ""
 
@@ -85,14 +85,14 @@ def test_a_student_of_before_is_told_by_its_manifest(tmp_path):
     (folder / ".stage").mkdir()
     manifest = folder / ".stage" / "manifest.json"
     manifest.write_text(json.dumps({"settings": {"student": student}}))
-    contender = check_prompts(open_contender(folder, device="cpu"), {})
+    contender = check_prompts(load_eval_model(folder, device="cpu"), {})
     assert before(contender, "SciFact", "query") == SCIENTIFIC
-    assert before(open_contender(folder, device="cpu", instructions=False), "SciFact", "query") == (
-        query
-    )
+    assert before(
+        load_eval_model(folder, device="cpu", instructions=False), "SciFact", "query"
+    ) == (query)
     # The base's manifest has the settings themselves.
     manifest.write_text(json.dumps({"settings": student}))
-    assert before(open_contender(folder, device="cpu"), "SciFact", "query") == SCIENTIFIC
+    assert before(load_eval_model(folder, device="cpu"), "SciFact", "query") == SCIENTIFIC
 
 
 def test_a_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
@@ -103,7 +103,7 @@ def test_a_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
     for symmetric, expected in ((["sts"], "find: "), ([], "")):
         of = {"settings": {"student": student | {"symmetric": symmetric}}}
         manifest.write_text(json.dumps(of))
-        contender = check_prompts(open_contender(folder, device="cpu"), {})
+        contender = check_prompts(load_eval_model(folder, device="cpu"), {})
         assert before(contender, "STSBenchmark", None) == expected
         assert ("prompts" in contender.experiment) == bool(symmetric)
 
@@ -115,7 +115,7 @@ def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
 
     def told(**evaluate):
         recipe = recipe_of(encoder_folder, teacher=teacher, evaluate=evaluate)
-        found = open_contenders(recipe, {"base": base, "student": base})
+        found = load_run_models(recipe, {"base": base, "student": base})
         return {role: before(of, "SciFact", "query") for role, of in found.items()}
 
     claim = SCIENTIFIC.removeprefix("Instruct: ").removesuffix("\nQuery: ")
@@ -132,7 +132,7 @@ def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "queries.jsonl").write_text('{"_id": "q", "text": "bees"}\n')
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
-    contender = open_contender(base, device="cpu")
+    contender = load_eval_model(base, device="cpu")
     seen: list[str] = []
     embed = contender.embedder.embed
 
@@ -151,11 +151,11 @@ def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
 
 
 def test_search_writes_them_so_too(base):
-    contender = open_contender(base, device="cpu")
-    asked = _Asked(contender, "Find flies.")
+    contender = load_eval_model(base, device="cpu")
+    asked = _SearchModel(contender, "Find flies.")
     whole = asked.wording.write_document("They dance.", "Bees")
     assert whole == "title: Bees | text: They dance."
-    plain = open_contender(base, device="cpu").embedder
+    plain = load_eval_model(base, device="cpu").embedder
     found = asked.encode_written([whole], "document")
     assert np.allclose(found, plain.embed([whole], "", "document"), atol=1e-6)
     found = asked.encode(["bees"], "query")
@@ -164,7 +164,7 @@ def test_search_writes_them_so_too(base):
 
 
 def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, teacher_folder):
-    settings = Embedder(device="cpu", max_tokens=32, query_template="do {task}: {query}")
+    settings = EmbedderConfig(device="cpu", max_tokens=32, query_template="do {task}: {query}")
     from distill.embed.open_embedder import open_embedder
 
     trained = open_embedder(settings, str(teacher_folder))
@@ -173,6 +173,6 @@ def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, te
     [of_evaluation] = contender.embedder.embed(
         ["bees"], contender.prompts.instructed("Find flies."), "query"
     )
-    [of_search] = _Asked(contender, "Find flies.").encode(["bees"], "query")
+    [of_search] = _SearchModel(contender, "Find flies.").encode(["bees"], "query")
     assert np.allclose(of_training, of_evaluation, atol=1e-6)
     assert np.allclose(of_training, of_search, atol=1e-6)

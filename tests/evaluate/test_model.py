@@ -7,8 +7,8 @@ from helpers.tiny_models import tiny_encoder
 from transformers import T5Config, T5EncoderModel
 
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, licence_of, mteb_name, open_contender
-from distill.recipe import Embedder
+from distill.evaluate.model import as_mteb_model, licence_of, load_eval_model, mteb_name
+from distill.recipe import EmbedderConfig
 
 mteb = pytest.importorskip("mteb")
 
@@ -45,7 +45,7 @@ def test_the_licence_is_the_model_cards(folder, head, expected):
 
 def test_mteb_is_told_all_that_is_known(folder):
     card(folder, "license: apache-2.0")
-    contender = open_contender(folder, device="cpu")
+    contender = load_eval_model(folder, device="cpu")
     meta = as_mteb_model(contender).mteb_model_meta
     assert (meta.name, meta.revision) == ("distill/demo-student", contender.revision)
     assert (meta.n_parameters, meta.embed_dim, meta.max_tokens) == (contender.parameters, 32, 64)
@@ -64,35 +64,35 @@ def test_mteb_is_told_all_that_is_known(folder):
 
 def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
     card(folder, "license: other\nlicense_name: mine")
-    contender = open_contender(folder)
+    contender = load_eval_model(folder)
     assert contender.licence == "mine"
     assert as_mteb_model(contender).mteb_model_meta.license is None
 
 
 def test_what_departs_from_the_model_is_an_experiment(folder):
-    contender = open_contender(
-        folder, settings=Embedder(max_tokens=16, query_template="{task}: {query}")
+    contender = load_eval_model(
+        folder, settings=EmbedderConfig(max_tokens=16, query_template="{task}: {query}")
     )
     assert contender.experiment.keys() == {"max_tokens", "prompts"}
-    assert open_contender(folder, 64).experiment == {}
+    assert load_eval_model(folder, 64).experiment == {}
 
 
 @pytest.mark.bad_input("models", "a folder that is no model", "refused by name")
 def test_a_folder_that_is_no_model_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(UserError, match="does not load"):
-        open_contender(tmp_path)
+        load_eval_model(tmp_path)
 
 
 def test_what_is_not_loaded_does_not_count_as_size(folder):
-    before = open_contender(folder).bytes_on_disk
+    before = load_eval_model(folder).bytes_on_disk
     (folder / "onnx").mkdir()
     (folder / "onnx" / "config.json").write_text("{}")
     (folder / "pytorch_model.bin").write_bytes(bytes(100))
     card(folder, "license: apache-2.0")
-    assert open_contender(folder).bytes_on_disk == before
+    assert load_eval_model(folder).bytes_on_disk == before
     (folder / "chat_template.jinja").write_text("{{ x }}")
-    assert open_contender(folder).bytes_on_disk == before + 7
+    assert load_eval_model(folder).bytes_on_disk == before + 7
 
 
 def test_the_models_of_one_wheel_have_names_of_their_own():
@@ -107,9 +107,9 @@ def test_a_model_without_a_limit_departs_from_nothing(folder):
     tokenizer = folder / "tokenizer_config.json"
     tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"model_max_length": 1e30}))
     save_t5(folder)
-    contender = open_contender(folder)
+    contender = load_eval_model(folder)
     assert (contender.max_tokens, contender.experiment) == (None, {})
-    assert open_contender(folder, 16).experiment == {"max_tokens": 16}
+    assert load_eval_model(folder, 16).experiment == {"max_tokens": 16}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,6 @@ def test_what_is_set_stands_before_the_models_prompts_for_tasks(tmp_path, settin
     """As in training and search, which know no tasks."""
     carried = {"query": "q: ", "Retrieval-query": "for search: ", "Retrieval-document": "a page: "}
     folder = tiny_encoder(tmp_path / "tasks", prompts=carried)
-    prompts = open_contender(folder, settings=Embedder(device="cpu", **settings)).prompts
+    prompts = load_eval_model(folder, settings=EmbedderConfig(device="cpu", **settings)).prompts
     task = mteb.get_task("SciFact").metadata
     assert {side: prompts.before(task, side) for side in expected} == expected

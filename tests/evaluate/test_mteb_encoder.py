@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
 from distill.evaluate import mteb_encoder
-from distill.evaluate.model import as_mteb_model, open_contender, open_endpoint
+from distill.evaluate.model import as_mteb_model, load_eval_model, open_endpoint
 from distill.recipe import Retriever
 from distill.tasks import load_task
 
@@ -20,7 +20,7 @@ mteb = pytest.importorskip("mteb")
 
 @pytest.fixture
 def contender(prompted_folder):
-    return open_contender(prompted_folder, device="cpu")
+    return load_eval_model(prompted_folder, device="cpu")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def mtebs_own(folder):
 def test_vectors_are_those_of_mtebs_own_wrapper(tmp_path, task, side):
     prompts = {"query": "q ", "document": "d ", "STS": "tides ", "Clustering": "bees "}
     folder = tiny_encoder(tmp_path / "model", prompts=prompts)
-    ours = ask(as_mteb_model(open_contender(folder, device="cpu"), tmp_path), TEXTS, task, side)
+    ours = ask(as_mteb_model(load_eval_model(folder, device="cpu"), tmp_path), TEXTS, task, side)
     np.testing.assert_allclose(ours, ask(mtebs_own(folder), TEXTS, task, side), atol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_vectors_keep_the_length_that_the_model_gives_them(tmp_path):
     folder = tiny_encoder(tmp_path / "model")
     model = SentenceTransformer(str(folder), device="cpu")
     SentenceTransformer(modules=list(model)[:2]).save_pretrained(str(tmp_path / "bare"))
-    ours = ask(as_mteb_model(open_contender(tmp_path / "bare", device="cpu")), TEXTS)
+    ours = ask(as_mteb_model(load_eval_model(tmp_path / "bare", device="cpu")), TEXTS)
     assert not np.allclose(np.linalg.norm(ours, axis=1), 1, atol=0.1)
     np.testing.assert_allclose(ours, ask(mtebs_own(tmp_path / "bare"), TEXTS), atol=1e-5)
 
@@ -87,7 +87,7 @@ def test_scores_are_those_of_mteb_alone_cached_or_not(
 
 
 def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
-    contender = open_contender(tiny_encoder(tmp_path / "model"), device="cpu")
+    contender = load_eval_model(tiny_encoder(tmp_path / "model"), device="cpu")
     model = as_mteb_model(contender, tmp_path)
     twice = ask(model, [*TEXTS[:3], *TEXTS[:2]], side="query")
     assert encoded == TEXTS[:3]
@@ -98,8 +98,8 @@ def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
 
 
 def test_each_prompt_and_length_has_vectors_of_its_own(prompted_folder, tmp_path, encoded):
-    whole = open_contender(prompted_folder, device="cpu")
-    short = open_contender(prompted_folder, 12, "cpu")
+    whole = load_eval_model(prompted_folder, device="cpu")
+    short = load_eval_model(prompted_folder, 12, "cpu")
     for contender in (whole, short):
         for side in ("query", "document", None):
             found = ask(as_mteb_model(contender, tmp_path), TEXTS, side=side)

@@ -6,11 +6,11 @@ import pytest
 from helpers.tiny_models import tiny_encoder
 
 from distill.embed.published import NOTHING
-from distill.embed.wording import Wording, wording_of
+from distill.embed.wording import EmbedderPrompts, embedder_prompts
 from distill.errors import UserError
-from distill.evaluate.model import open_contender
-from distill.evaluate.prompts import Prompts, check_prompts
-from distill.recipe import Embedder
+from distill.evaluate.model import load_eval_model
+from distill.evaluate.prompts import EvalPrompts, check_prompts
+from distill.recipe import EmbedderConfig
 
 mteb = pytest.importorskip("mteb")
 
@@ -38,25 +38,27 @@ NAMED = {
     ],
 )
 def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected):
-    wording = wording_of(Embedder(), "model", NAMED, NOTHING)
-    assert Prompts(NAMED, wording=wording).before(mteb.get_task(task).metadata, side) == expected
+    wording = embedder_prompts(EmbedderConfig(), "model", NAMED, NOTHING)
+    assert (
+        EvalPrompts(NAMED, wording=wording).before(mteb.get_task(task).metadata, side) == expected
+    )
 
 
 def test_without_sides_only_a_named_default_is_taken():
     task = mteb.get_task("Banking77Classification").metadata
-    assert Prompts({"query": "q: ", "cls": "c: "}, default="cls").before(task, None) == "c: "
-    assert Prompts({"query": "q: "}).before(task, None) == ""
+    assert EvalPrompts({"query": "q: ", "cls": "c: "}, default="cls").before(task, None) == "c: "
+    assert EvalPrompts({"query": "q: "}).before(task, None) == ""
 
 
 def test_a_documents_prompt_may_be_called_passage():
     task = mteb.get_task("SciFact").metadata
     named = {"passage": "p: "}
-    wording = wording_of(Embedder(), "model", named, NOTHING)
-    assert Prompts(named, wording=wording).before(task, "document") == "p: "
+    wording = embedder_prompts(EmbedderConfig(), "model", named, NOTHING)
+    assert EvalPrompts(named, wording=wording).before(task, "document") == "p: "
 
 
 def test_an_instructed_model_is_told_the_task_but_not_for_documents():
-    prompts = Prompts({}, wording=Wording("Instruct: {task}\nQuery: {query}"))
+    prompts = EvalPrompts({}, wording=EmbedderPrompts("Instruct: {task}\nQuery: {query}"))
     scifact = mteb.get_task("SciFact").metadata
     assert prompts.before(scifact, "document") == ""
     assert prompts.before(scifact, "query") == (
@@ -87,7 +89,7 @@ def trained_with(folder, **settings):
 
 @pytest.mark.bad_input("prompt", "other prompts than in training", "refused unless forced")
 def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
-    contender = open_contender(folder)
+    contender = load_eval_model(folder)
     assert check_prompts(contender, {}) == contender
     check_prompts(contender, {"query": "find: "})
     with pytest.raises(UserError, match=r"query prompt 'ask: '.*trained with 'find: '"):
@@ -104,23 +106,25 @@ def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
 def test_a_configuration_changed_since_training_is_refused(folder):
     trained_with(folder, query_template="{task} {query}", default_task="Find it.")
     with pytest.raises(UserError, match=r"'find: '.*trained with 'Find it. '"):
-        check_prompts(open_contender(folder), {})
-    check_prompts(open_contender(folder), {}, force=True)
+        check_prompts(load_eval_model(folder), {})
+    check_prompts(load_eval_model(folder), {}, force=True)
 
 
 def test_a_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
     prompts = {"query": "find: books\n", "document": ""}
     folder = tiny_encoder(tmp_path / "student", prompts=prompts)
     trained_with(folder, query_template="find: {task}\n{query}", default_task="books")
-    check_prompts(open_contender(folder), {})
+    check_prompts(load_eval_model(folder), {})
     check_prompts(
-        open_contender(folder, settings=Embedder(query_template="find: {task}\n{query}")), {}
+        load_eval_model(folder, settings=EmbedderConfig(query_template="find: {task}\n{query}")), {}
     )
-    other = open_contender(folder, settings=Embedder(query_template="Instruct: {task}\n{query}"))
+    other = load_eval_model(
+        folder, settings=EmbedderConfig(query_template="Instruct: {task}\n{query}")
+    )
     with pytest.raises(UserError, match="query template"):
         check_prompts(other, {})
 
 
 def test_a_model_that_says_nothing_of_prompts_takes_any(tmp_path):
-    contender = open_contender(tiny_encoder(tmp_path / "model"))
+    contender = load_eval_model(tiny_encoder(tmp_path / "model"))
     assert check_prompts(contender, {"query": "query: "}).prompts.of_side("query") == "query: "

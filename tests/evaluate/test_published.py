@@ -6,7 +6,7 @@ import pytest
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare
-from distill.evaluate.model import open_contender
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.published import read_published
 from distill.evaluate.score import score_tasks
 from distill.report.score_tables import render
@@ -27,7 +27,7 @@ def tasks(tmp_path_factory, make_beir):
 def measured(tmp_path_factory, tasks, teacher_folder):
     """A folder of mteb's results, and what they say."""
     out = tmp_path_factory.mktemp("theirs")
-    return out, score_tasks(open_contender(teacher_folder), tasks, out)
+    return out, score_tasks(load_eval_model(teacher_folder), tasks, out)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def copy(measured, tmp_path):
 
 def test_a_folder_of_results_is_read_back(measured, tasks, teacher_folder):
     out, scores = measured
-    contender = open_contender(teacher_folder)
+    contender = load_eval_model(teacher_folder)
     (found,) = read_published([out / "results"], tasks).values()
     assert found.model == contender.name
     assert found.revision == contender.revision
@@ -66,8 +66,8 @@ def test_it_is_a_column_without_speed_or_interval(
     copy, measured, tasks, tmp_path, prompted_folder, teacher_folder
 ):
     contenders = {
-        "student": open_contender(prompted_folder),
-        "teacher": open_contender(teacher_folder),
+        "student": load_eval_model(prompted_folder),
+        "teacher": load_eval_model(teacher_folder),
     }
     published = read_published([measured[0], copy()], tasks)
     summary = compare(contenders, tasks, tmp_path / "out", None, published, speed_texts=2, rounds=1)

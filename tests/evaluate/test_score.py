@@ -12,7 +12,7 @@ from conftest import MINILM
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import as_mteb_model, mteb_name, open_contender
+from distill.evaluate.model import as_mteb_model, load_eval_model, mteb_name
 from distill.evaluate.score import evaluate_model, load_data, score_tasks
 from distill.models.reference import revision
 from distill.tasks import load_task, query_texts
@@ -55,7 +55,7 @@ def test_prompts_of_the_model_are_applied(prompted_folder, side):
     from mteb.types import PromptType
     from torch.utils.data import DataLoader
 
-    contender = open_contender(prompted_folder)
+    contender = load_eval_model(prompted_folder)
     ours = as_mteb_model(contender).encode(
         DataLoader(datasets.Dataset.from_dict({"text": TEXTS}), batch_size=4),
         task_metadata=mteb.get_task("SciFact").metadata,
@@ -92,7 +92,7 @@ def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_pa
     (loaded,) = mteb.ResultCache(tmp_path).load_results().model_results
     name = f"distill/{prompted_folder.parent.name}-student"
     assert (loaded.model_name, loaded.model_revision) == (name, revision(str(prompted_folder)))
-    assert loaded.model_meta.n_parameters == open_contender(prompted_folder).parameters
+    assert loaded.model_meta.n_parameters == load_eval_model(prompted_folder).parameters
     assert {r.task_name: r.get_score() for r in loaded.task_results} == {
         s.task: s.score for s in scores
     }
@@ -152,7 +152,7 @@ def test_mtebs_leaderboard_ranks_a_model_that_it_knows(every_kind, encoder_folde
     names = ["STSBenchmark", "Banking77Classification"]
     tasks = [load_task(name, every_kind) for name in names]
     meta = mteb.get_model_meta("sentence-transformers/all-MiniLM-L6-v2")
-    contender = open_contender(encoder_folder)
+    contender = load_eval_model(encoder_folder)
     contender = dataclasses.replace(contender, name=meta.name, revision=meta.revision)
     scores = [score.score for score in score_tasks(contender, tasks, tmp_path)]
 
@@ -210,7 +210,7 @@ def test_fewer_tokens_are_another_experiment(prompted_folder, tasks, tmp_path):
 
 
 def test_a_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd, caplog):
-    contender = open_contender(prompted_folder)
+    contender = load_eval_model(prompted_folder)
     capfd.readouterr()
     with caplog.at_level(logging.INFO, "distill.evaluate"):
         score_tasks(contender, tasks, tmp_path)

@@ -2,7 +2,7 @@
 
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.model import open_contender
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.speed import measure_speed
 
 
@@ -24,7 +24,7 @@ def test_models_take_turns_on_the_same_texts():
 
 
 def test_a_real_model_has_a_rate_and_a_size(tmp_path):
-    contender = open_contender(tiny_encoder(tmp_path / "m"))
+    contender = load_eval_model(tiny_encoder(tmp_path / "m"))
     speed = measure_speed({"m": contender.encode}, TEXTS)["m"]
     assert speed.texts_per_second > 0
     # One text takes longer than its share of a batch.

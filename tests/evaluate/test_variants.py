@@ -8,8 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, open_contender
-from distill.evaluate.quantize import Form, Storage
+from distill.evaluate.model import as_mteb_model, load_eval_model
+from distill.evaluate.quantize import Quantizer, VectorFormat
 from distill.evaluate.score import score_tasks
 from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
 from distill.tasks import load_task
@@ -19,13 +19,13 @@ mteb = pytest.importorskip("mteb")
 
 @pytest.fixture
 def student(prompted_folder):
-    return open_contender(prompted_folder, device="cpu")
+    return load_eval_model(prompted_folder, device="cpu")
 
 
 @pytest.fixture
 def teacher(tmp_path):
     folder = tiny_encoder(tmp_path / "teacher", seed=7, layers=4, prompts={"query": "owl "})
-    return open_contender(folder, device="cpu")
+    return load_eval_model(folder, device="cpu")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_their_names_widths_and_bytes(student, variants):
         "student binary": (32, 4),
     }
     assert (student.dimensions, student.bytes_per_vector) == (32, 128)
-    assert Form(precision="binary").bytes_per_vector(12) == 2, "whole bytes"
+    assert VectorFormat(precision="binary").bytes_per_vector(12) == 2, "whole bytes"
 
 
 @pytest.mark.bad_input("evaluation", "a width beyond the model's", "refused")
@@ -102,7 +102,7 @@ def test_binary_is_signs_under_the_querys_floats_and_hamming_between_stored(stud
 
 def test_a_later_block_of_a_corpus_has_the_ranges_of_the_first(student):
     exact = vectors_of(student, "document")
-    storage = Storage(Form(precision="int8"))
+    storage = Quantizer(VectorFormat(precision="int8"))
     first = storage.stored(exact[:8], "document", "a corpus")
     later = storage.stored(exact[8:], "document", "a corpus")
     low, high = exact[:8].min(axis=0), exact[:8].max(axis=0)
@@ -157,7 +157,7 @@ def test_the_students_queries_over_the_teachers_documents(student, teacher, tmp_
 @pytest.mark.bad_input("evaluation", "student and teacher of unequal widths", "refused")
 def test_unequal_widths_are_refused_with_the_remedy(student, teacher_folder):
     with pytest.raises(UserError, match=r"32 dimensions.*48") as refused:
-        asymmetric(student, open_contender(teacher_folder))
+        asymmetric(student, load_eval_model(teacher_folder))
     assert "student.dimensions 48" in refused.value.remedy
 
 

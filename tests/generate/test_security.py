@@ -5,14 +5,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill.generate.passages.conditions import Conditions
-from distill.generate.passages.fret import Plan, make_generations, open_method
+from distill.generate.passages.conditions import GenerationConditions
+from distill.generate.passages.fret import GenerationPlan, make_generations, open_method
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.prompts import as_data
-from distill.llm.protocol import Written
+from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.recipe.packaged import packaged_recipes
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.tables import GENERATIONS, PARSED, PASSAGES
 
 HOSTILE = [
@@ -26,7 +26,7 @@ HOSTILE = [
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=12), max_size=12).map("".join)
 PLAIN = {"passage_id": "p", "title": "", "text": "Swifts sleep in flight.", "source": ""}
-CONDITIONS = Conditions("search", 1, "a nurse", "5 words", "college", "de")
+CONDITIONS = GenerationConditions("search", 1, "a nurse", "5 words", "college", "de")
 SETS = [
     "generate.languages=[en, de]",
     "llm={engine: http, model: echo, base_url: 'http://localhost:1/v1'}",
@@ -119,7 +119,7 @@ class Echo:
     def generate(self, prompts, seeds, sampling):
         self.prompts += prompts
         passages = [p.rpartition("\nPassage: ")[2].splitlines()[0] for p in prompts]
-        return [Written(f" {text}\nTask: Find it.", True) for text in passages]
+        return [Completion(f" {text}\nTask: Find it.", True) for text in passages]
 
     def score(self, requests):
         raise AssertionError("nothing is scored")
@@ -129,12 +129,12 @@ def generate(folder, texts, engine):
     with Run(folder) as run:
         rows = [{**PLAIN, "passage_id": f"p{i}", "text": text} for i, text in enumerate(texts)]
         passages = run.stage("passages", {"texts": [t.encode().hex() for t in texts]})
-        passages.map_shards(PASSAGES, [rows], Shard)
+        passages.map_shards(PASSAGES, [rows], ShardResult)
         passages.finish()
         recipe = recipe_of(["generate.samples=2", "generate.shard_size=4"])
         generations = make_generations(run, recipe, passages, lambda: engine)
         parsed = make_parsed(run, recipe, generations)
-        assert len(Plan(recipe, passages)) == 2 * len(texts)
+        assert len(GenerationPlan(recipe, passages)) == 2 * len(texts)
         return generations.rows(GENERATIONS), parsed.rows(PARSED)
 
 

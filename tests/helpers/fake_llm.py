@@ -1,7 +1,7 @@
 """A stand-in for an LLM, where our own machinery is what is tested, and passages for it."""
 
-from distill.llm.protocol import Written
-from distill.store.run import Shard
+from distill.llm.protocol import Completion
+from distill.store.run import ShardResult
 from distill.store.tables import PASSAGES
 from helpers.tiny_models import TEXTS
 
@@ -18,7 +18,7 @@ class StandIn:
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
 
     def generate(self, prompts, seeds, sampling):
-        return [Written(f" Find it.\nQuery: words {seed}", True) for seed in seeds]
+        return [Completion(f" Find it.\nQuery: words {seed}", True) for seed in seeds]
 
 
 def passages_of(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
@@ -27,7 +27,9 @@ def passages_of(run, count=24, shard=10, text=lambda i: TEXTS[i % len(TEXTS)]):
 
     def work(places):
         keys = ("passage_id", "title", "text", "source")
-        return Shard([dict(zip(keys, (f"p{i}", "", text(i), ""), strict=True)) for i in places])
+        return ShardResult(
+            [dict(zip(keys, (f"p{i}", "", text(i), ""), strict=True)) for i in places]
+        )
 
     items = [range(i, min(i + shard, count)) for i in range(0, count, shard)]
     stage.map_shards(PASSAGES, items, work)

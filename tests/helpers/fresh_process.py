@@ -39,6 +39,9 @@ class Fresh:
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
     def said(self) -> str:
         """What it has printed so far as errors and progress."""
         return (self.folder / "err").read_text()

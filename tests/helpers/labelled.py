@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.recipe import JUDGES, Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import CANDIDATES, LABELS, PASSAGES, QUERIES, Row, Table
 
 SEED = "seed"
@@ -100,6 +100,6 @@ def _stage(
     settings: Mapping[str, object] | None = None,
 ) -> Stage:
     stage = run.stage(name, settings or {}, inputs)
-    stage.map_shards(table, rows, lambda shard: Shard(list(shard)))
+    stage.map_shards(table, rows, lambda shard: ShardResult(list(shard)))
     stage.finish()
     return stage

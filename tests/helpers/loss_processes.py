@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.parallel import DistributedDataParallel
 
 from distill.recipe import Train
-from distill.train.objectives import Objective, make_projection
+from distill.train.objectives import CombinedLoss, make_projection
 from helpers.reference_losses import unit
 
 TEXTS = [f"{'word ' * (1 + 5 * i % 23)} number {i}" for i in range(24)]
@@ -33,7 +33,7 @@ def step(encoder: Path, train: Train, rows: slice, distributed: bool) -> dict[st
     """The loss of these rows and every gradient."""
     torch.manual_seed(0)
     model = SentenceTransformer(str(encoder), device="cpu").eval()
-    objective = Objective(
+    objective = CombinedLoss(
         model, train, lambda numbers: unit(60, 48)[numbers], make_projection(32, 48, seed=1)
     )
     if distributed:

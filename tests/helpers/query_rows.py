@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.generate.filters.candidate import Draw
+from distill.generate.filters.candidate import GeneratedQuery
 from distill.recipe import Recipe
 from distill.store.run import Run, Stage
 from distill.store.tables import PARSED, PASSAGES, Row, Table, read_shard, write_shard
@@ -31,8 +31,10 @@ def parsed(
     }
 
 
-def draw(query: str, text: str = "Swifts sleep in flight.", language: str | None = None) -> Draw:
-    return Draw(parsed("p", query, language=language), passage("p", text), 0)
+def draw(
+    query: str, text: str = "Swifts sleep in flight.", language: str | None = None
+) -> GeneratedQuery:
+    return GeneratedQuery(parsed("p", query, language=language), passage("p", text), 0)
 
 
 def prepare(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import CANDIDATES, PASSAGES, QUERIES, Row, Table
 
 
@@ -57,6 +57,6 @@ def _stage(run: Run, table: Table, shards: Sequence[list[Row]], *inputs: Stage) 
     content: dict[str, Any] = {"rows": [list(map(list, map(dict.items, s))) for s in shards]}
     stage = run.stage(table.name, content, inputs)
     if not stage.complete:
-        stage.map_shards(table, shards, Shard)
+        stage.map_shards(table, shards, ShardResult)
         stage.finish()
     return stage

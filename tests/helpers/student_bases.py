@@ -10,7 +10,7 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import PASSAGES
 from distill.student.build import build_base
 from helpers.tiny_models import TEXTS
@@ -45,7 +45,7 @@ def passages(run: Run, texts: list[str] = TEXTS) -> Stage:
         {"passage_id": f"p{i}", "title": "", "text": text, "source": "hand"}
         for i, text in enumerate(texts)
     ]
-    stage.map_shards(PASSAGES, [rows], Shard)
+    stage.map_shards(PASSAGES, [rows], ShardResult)
     stage.finish()
     return stage
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row
 from distill.student.build import build_base
 from distill.train.stage import train_student
@@ -60,10 +60,10 @@ def make_recipe(encoder: Path, teacher: Path | None = None, **sections: Any) -> 
 def write_inputs(run: Run, rows: list[Row]) -> tuple[Stage, Stage]:
     """The tables `passages` and `examples` in a run."""
     passages = run.stage("passages", {})
-    passages.map_shards(PASSAGES, [passage_rows()], Shard)
+    passages.map_shards(PASSAGES, [passage_rows()], ShardResult)
     passages.finish()
     examples = run.stage("examples", {"rows": rows}, [passages])
-    examples.map_shards(EXAMPLES, [rows], Shard)
+    examples.map_shards(EXAMPLES, [rows], ShardResult)
     examples.finish()
     return passages, examples
 

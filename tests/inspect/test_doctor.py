@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from distill.inspect import doctor
-from distill.inspect.doctor import Line, render, report
+from distill.inspect.doctor import Check, render, report
 
 
-def line(name: str) -> Line:
+def line(name: str) -> Check:
     return next(line for line in report() if line.name == name)
 
 
@@ -37,7 +37,7 @@ def test_missing_extra_names_its_command(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_remedies_are_shown_word_for_word() -> None:
     """Square brackets are rich's markup."""
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(render([Line("extra ray", "off", "many [machines]", "pip install '.[ray]'")]))
+    console.print(render([Check("extra ray", "off", "many [machines]", "pip install '.[ray]'")]))
     shown = console.export_text()
     assert "pip install '.[ray]'" in shown
     assert "many [machines]" in shown

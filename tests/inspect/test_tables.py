@@ -9,7 +9,7 @@ from rich.console import Console
 from distill.errors import UserError
 from distill.inspect.tables import show_query, show_rows, show_run, tables_of
 from distill.relabel.choose import make_examples
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.tables import TEACHER_SCORES
 
 TEXTS = {**OF_TEXTS, "b": "A [bold]glacier[/bold] \x1b[31mis[/] a slow river of ice [/italic]."}
@@ -49,7 +49,7 @@ def run(tmp_path_factory):
             for teacher in ("one", "two")
         ]
         stage = run.stage("teacher-scores", {}, [examples])
-        stage.map_shards(TEACHER_SCORES, [scores], Shard)
+        stage.map_shards(TEACHER_SCORES, [scores], ShardResult)
         stage.finish()
     return folder / "run"
 

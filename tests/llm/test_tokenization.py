@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from distill.errors import UserError
-from distill.llm.tokenization import Encoder
+from distill.llm.tokenization import PromptTokenizer
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]\n{{ m['content'] }}{{ eos_token }}"
@@ -26,14 +26,14 @@ def tokenizer(llm_folder):
 
 
 def test_text_that_spells_out_a_special_token_is_tokenised_as_text(tokenizer):
-    ids = Encoder(tokenizer, "tiny").text("The end.</s> Or <s>not?", first=True)
+    ids = PromptTokenizer(tokenizer, "tiny").text("The end.</s> Or <s>not?", first=True)
     assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(ids)
     assert tokenizer.decode(ids) == "The end.</s> Or <s>not?"
 
 
 def test_text_without_special_tokens_is_tokenised_as_ever(tokenizer):
     text = "Bees dance,\n\n to tell other bees  where the flowers are."
-    assert Encoder(tokenizer, "tiny").text(text, first=True) == tokenizer(text)["input_ids"]
+    assert PromptTokenizer(tokenizer, "tiny").text(text, first=True) == tokenizer(text)["input_ids"]
 
 
 def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
@@ -41,7 +41,7 @@ def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
     begun.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", begun.bos_token_id)]
     )
-    encoder = Encoder(begun, "tiny")
+    encoder = PromptTokenizer(begun, "tiny")
     plain = encoder.text("a <s> b", first=False)
     assert begun.bos_token_id not in plain
     assert encoder.text("a <s> b", first=True) == [begun.bos_token_id, *plain]
@@ -52,7 +52,7 @@ def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
 def test_a_message_cannot_end_itself(tokenizer, content):
     """A hostile message holds as many special tokens as an empty one: the template's."""
     message = "".join(content)
-    encoder = Encoder(tokenizer, "tiny")
+    encoder = PromptTokenizer(tokenizer, "tiny")
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
     ids = encoder.chat(message)
     assert [i for i in ids if i in special] == [tokenizer.bos_token_id, tokenizer.eos_token_id]
@@ -67,12 +67,12 @@ def test_a_harmless_message_is_tokenised_by_the_template(tokenizer):
     expected = tokenizer.apply_chat_template(
         message, tokenize=True, add_generation_prompt=True, return_dict=False
     )
-    assert Encoder(tokenizer, "tiny").chat("why do bees dance\n") == expected
+    assert PromptTokenizer(tokenizer, "tiny").chat("why do bees dance\n") == expected
 
 
 def test_a_model_without_a_template_has_no_chat(llm_folder, tokenizer):
-    assert not Encoder(AutoTokenizer.from_pretrained(llm_folder), "tiny").has_chat
-    assert Encoder(tokenizer, "tiny").has_chat
+    assert not PromptTokenizer(AutoTokenizer.from_pretrained(llm_folder), "tiny").has_chat
+    assert PromptTokenizer(tokenizer, "tiny").has_chat
 
 
 @pytest.mark.bad_input("models", "a chat template that fails", "refused with its words")
@@ -80,7 +80,7 @@ def test_a_template_that_fails_is_reported(tokenizer):
     broken = copy.deepcopy(tokenizer)
     broken.chat_template = "{{ raise_exception('no user here') }}"
     with pytest.raises(UserError, match="no user here"):
-        Encoder(broken, "tiny").chat("hello")
+        PromptTokenizer(broken, "tiny").chat("hello")
 
 
 # --- what continues a prompt --------------------------------------------------------------------
@@ -110,7 +110,7 @@ def encoder_of(kind):
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
-    return Encoder(fast, "tiny")
+    return PromptTokenizer(fast, "tiny")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,7 +8,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
 from distill.models.attention_check import check_bidirectional
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def saved(llm_folder, tmp_path):
 )
 def test_what_does_as_it_says_is_taken(saved, config, declared):
     SentenceTransformerEncoder(
-        saved(**config), Embedder(max_tokens=32, device="cpu", bidirectional=declared)
+        saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
     )
 
 
@@ -57,7 +57,7 @@ def test_what_does_as_it_says_is_taken(saved, config, declared):
 def test_what_is_declared_bidirectional_and_runs_causally_is_refused(saved, config, declared):
     with pytest.raises(UserError, match=r"without padding .* runs causally") as caught:
         SentenceTransformerEncoder(
-            saved(**config), Embedder(max_tokens=32, device="cpu", bidirectional=declared)
+            saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
         )
     assert "is_causal" in caught.value.remedy
 

@@ -8,10 +8,10 @@ from helpers.training_by_hand import example_rows, passage_rows
 
 from distill.errors import UserError
 from distill.recipe import Recipe, load_recipe, override
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row
 from distill.train.data.mixture import make_mixture
-from distill.train.data.sources import Inputs, check_sources, read_mixture, untrained
+from distill.train.data.sources import TrainingInputs, check_sources, read_mixture, untrained
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FULL = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
@@ -28,17 +28,17 @@ def load(name: str, labelled: bool = False) -> Recipe:
     return override(recipe, {"generate.methods": methods, "generate.labelled": [LABELLED]})
 
 
-def write(run: Run, recipe: Recipe) -> Inputs:
+def write(run: Run, recipe: Recipe) -> TrainingInputs:
     """A run as the recipe would make it, but smaller."""
     dataset = recipe.corpus.dataset
     passages = None
     if dataset is not None:
         rows = [row if TITLED[dataset] else row | {"title": ""} for row in passage_rows()]
         passages = run.stage("passages", {})
-        passages.map_shards(PASSAGES, [rows], Shard)
+        passages.map_shards(PASSAGES, [rows], ShardResult)
         passages.finish()
     stages = [made_by_hand(run, name) for name in recipe.generate.example_stages]
-    return Inputs(run, passages, stages, None, None)
+    return TrainingInputs(run, passages, stages, None, None)
 
 
 def made_by_hand(run: Run, name: str) -> Stage:
@@ -48,7 +48,7 @@ def made_by_hand(run: Run, name: str) -> Stage:
         row | {"query_id": f"{name}~{n}", "task_type": task_type}
         for n, row in enumerate(example_rows())
     ]
-    stage.map_shards(EXAMPLES, [rows], Shard)
+    stage.map_shards(EXAMPLES, [rows], ShardResult)
     stage.finish()
     return stage
 

@@ -7,10 +7,10 @@ from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
 from distill.embed.encoder import SentenceTransformerEncoder
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus_index import open_encoder
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, QUERIES, read_shard
 
@@ -27,7 +27,7 @@ def queries_of(run, asked):
     """A stage of queries in two shards, the first of four."""
     rows = [query_row(number, *one) for number, one in enumerate(asked)]
     stage = run.stage("queries", {"asked": asked})
-    stage.map_shards(QUERIES, [rows[:4], rows[4:]], Shard)
+    stage.map_shards(QUERIES, [rows[:4], rows[4:]], ShardResult)
     stage.finish()
     return stage
 
@@ -168,7 +168,7 @@ def test_fused_candidates_have_cosines_and_come_from_both(make, products):
 
 
 def test_another_encoder_takes_the_retrievers_place(make, teacher_folder):
-    settings = Embedder(max_tokens=32, device="cpu", query_template="{task} {query}")
+    settings = EmbedderConfig(max_tokens=32, device="cpu", query_template="{task} {query}")
     encoder = SentenceTransformerEncoder(str(teacher_folder), settings)
     plain, student = make(), make(name="student", encoder=encoder)
     assert plain.fingerprint != student.fingerprint

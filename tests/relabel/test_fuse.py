@@ -5,7 +5,7 @@ from helpers.relabel_rows import candidate, prepare
 
 from distill.recipe import Recipe, Relabel
 from distill.relabel.fuse import label, make_labels
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.tables import JUDGEMENTS, LABELS
 
 
@@ -106,7 +106,7 @@ def test_every_label_has_its_score_where_shards_are_more_than_their_names_are_wi
                 }
                 for n in range(len(asked))
             ]
-            judgements.map_shards(JUDGEMENTS, rows, lambda row: Shard([row]))
+            judgements.map_shards(JUDGEMENTS, rows, lambda row: ShardResult([row]))
             judgements.finish()
             for stage in () if wide else (candidates, judgements):
                 for path in stage.folder.glob("*.parquet"):

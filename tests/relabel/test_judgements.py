@@ -9,7 +9,7 @@ from distill.files.atomic import write_json
 from distill.llm.transformers.engine import TransformersEngine
 from distill.llm.usable import unusable
 from distill.recipe import Recipe
-from distill.relabel.by_passage import Blocks, Layout, by_passage
+from distill.relabel.by_passage import CandidateLayout, PairBlocks, by_passage
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
 from distill.store.run import Run
@@ -72,10 +72,10 @@ def test_every_candidate_is_judged_the_same_in_any_block(tmp_path, llm_folder, e
 def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
     with Run(tmp_path) as run:
         passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
-        layout = Layout(candidates, queries_a_block=4, queries_a_shard=2)
+        layout = CandidateLayout(candidates, queries_a_block=4, queries_a_shard=2)
         pieces = layout.pieces(100)
         assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]
-        block, pairs = Blocks(layout, queries, passages).pairs_of(pieces[0])
+        block, pairs = PairBlocks(layout, queries, passages).pairs_of(pieces[0])
         assert by_passage(pairs) == [
             ("p1", ["q0", "q2"]),
             ("p3", ["q0", "q1", "q2", "q3"]),

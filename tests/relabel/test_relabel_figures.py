@@ -5,7 +5,7 @@ import pytest
 from helpers.labelled import label, prepare, query
 from scipy.stats import kendalltau
 
-from distill.relabel.statistics import Judged, Tally, kendall_tau, score_edges
+from distill.relabel.statistics import RelabelledQuery, RunningStatistics, kendall_tau, score_edges
 from distill.store.run import Run
 
 RANKERS = ["ql", "retriever"]
@@ -25,7 +25,7 @@ def judged(query_id, ql_by_id, positive, seed="seed"):
         "relabelled": positive != seed,
     }
     ordered = sorted(rows, key=lambda row: row["ql_rank"])
-    return Judged(query(query_id, seed), ordered, example if positive else None)
+    return RelabelledQuery(query(query_id, seed), ordered, example if positive else None)
 
 
 SHARDS = [
@@ -40,7 +40,7 @@ EDGES = {"ql": np.linspace(-6, -1, 11).tolist(), "retriever": np.linspace(0, 1, 
 
 @pytest.fixture(scope="module")
 def figures():
-    tally = Tally(RANKERS, EDGES, changed=1)
+    tally = RunningStatistics(RANKERS, EDGES, changed=1)
     for shard in SHARDS:
         tally.add(shard)
     return tally.figures()
@@ -93,8 +93,8 @@ def test_edges_reach_from_the_lowest_to_the_highest_score_of_all_shards(tmp_path
     assert list(edges) == ["ql", "retriever"]
     assert (edges["ql"][0], edges["ql"][-1]) == (-9.0, -1.0)
     assert len(edges["ql"]) == 11
-    tally = Tally(["ql"], {"ql": edges["ql"]}, 0)
-    tally.add([Judged(query("q"), rows, None), Judged(query("q2"), more, None)])
+    tally = RunningStatistics(["ql"], {"ql": edges["ql"]}, 0)
+    tally.add([RelabelledQuery(query("q"), rows, None), RelabelledQuery(query("q2"), more, None)])
     assert sum(tally.figures()["scores"]["ql"]["others"]) == 3
 
 
@@ -119,8 +119,8 @@ def test_rankers_without_two_candidates_in_common_say_nothing():
 
 def test_what_a_cascade_left_unjudged_counts_for_nothing():
     rows = [label("a", 1.0, 1), label("seed", 2.0, 2, ql=-1.0, ql_rank=1)]
-    tally = Tally(RANKERS, EDGES, 0)
-    tally.add([Judged(query("q"), rows[::-1], None)])
+    tally = RunningStatistics(RANKERS, EDGES, 0)
+    tally.add([RelabelledQuery(query("q"), rows[::-1], None)])
     figures = tally.figures()
     assert "ql_first_minus_last" not in figures
     assert figures["kendall_tau"] == {"ql": {}, "retriever": {}}
@@ -129,7 +129,7 @@ def test_what_a_cascade_left_unjudged_counts_for_nothing():
 
 @pytest.mark.parametrize("changed", [0, 1, 19, 20, 21, 100])
 def test_changes_are_drawn_evenly_over_the_run(changed):
-    tally = Tally(RANKERS, EDGES, changed)
+    tally = RunningStatistics(RANKERS, EDGES, changed)
     for number in range(changed):
         tally.add([judged(f"s{number}", {"seed": -1.0, "a": -2.0}, "seed")])
         tally.add([judged(f"c{number}", {"seed": -2.0, "a": -1.0}, "a")])

@@ -18,16 +18,16 @@ from helpers.fake_server import (
 )
 
 from distill.errors import UserError
-from distill.llm import Sampling, Written
+from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
-from distill.remote.faults import Said, unknown_field
+from distill.remote.faults import ErrorBody, unknown_field
 
 KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
 SEEDS = list(range(100, 112))
 SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Written(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+TEXTS = [Completion(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 SCHEMA = '{"type": "object"}'
 
 
@@ -201,7 +201,7 @@ def test_a_refused_prompt_is_a_fault_of_its_row(make, server):
     server.rule = rule
     engine = make(server.url)
     texts = engine.generate(PROMPTS, SEEDS, SAMPLED)
-    assert texts[2] == Written("", False, fault=f"400: {too_long}")
+    assert texts[2] == Completion("", False, fault=f"400: {too_long}")
     assert texts[:2] + texts[3:] == TEXTS[:2] + TEXTS[3:]
     assert engine.tokens["failures"] == 1
 
@@ -239,7 +239,7 @@ def test_a_field_that_the_server_does_not_know_is_left_out(make, server, caplog)
     server.rule = rule
     sampling = Sampling(20, 0.7, json_schema=SCHEMA)
     texts = make(server.url).generate(PROMPTS, SEEDS, sampling)
-    assert texts == [Written(text_of(prompt, None, 0), True) for prompt in PROMPTS]
+    assert texts == [Completion(text_of(prompt, None, 0), True) for prompt in PROMPTS]
     told = [record.getMessage() for record in caplog.records]
     assert sum("does not take 'response_format'" in line for line in told) == 1
     assert sum("does not take 'seed'" in line for line in told) == 1
@@ -256,12 +256,12 @@ def test_max_tokens_goes_by_its_new_name_where_the_server_wants_it(make, server)
 
 
 def test_a_message_about_length_is_not_about_a_field():
-    long = Said(
+    long = ErrorBody(
         "'max_tokens' is too large: unsupported. The context length is 8.", "", "max_tokens"
     )
     assert unknown_field(long, {"max_tokens": 8}) is None
-    assert unknown_field(Said("seed is not supported", "", ""), {"seed": 1}) == "seed"
-    assert unknown_field(Said("seed is not supported", "", ""), {"prompt": ""}) is None
+    assert unknown_field(ErrorBody("seed is not supported", "", ""), {"seed": 1}) == "seed"
+    assert unknown_field(ErrorBody("seed is not supported", "", ""), {"prompt": ""}) is None
 
 
 def test_a_reply_of_any_status_of_success_is_read(make, server):

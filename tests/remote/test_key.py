@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from distill.errors import UserError
-from distill.remote.key import Key, check_header, check_variable, key_of
+from distill.remote.key import ApiKey, check_header, check_variable, key_of
 
 SECRET = "sk-Ab/9+x&=\"q~'z"
 
@@ -45,7 +45,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("spelt", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.bad_input("server", "an error that repeats the key, spelt in any way", "[key]")
 def test_the_key_is_taken_out_however_it_is_spelt(spelt):
-    found = Key(SECRET).redact(f'before "{spelt}" after')
+    found = ApiKey(SECRET).redact(f'before "{spelt}" after')
     assert found.startswith('before "')
     assert found.endswith('" after')
     assert "[key]" in found
@@ -55,16 +55,16 @@ def test_the_key_is_taken_out_however_it_is_spelt(spelt):
 
 def test_what_is_no_key_stays():
     text = 'sk-Ab/9+x is no key, C:\\dir\\u00e9 %41 &#65; "q" neither'
-    assert Key(SECRET).redact(text) == text
-    assert Key("").redact(text) == text
-    assert Key("about").redact_written("about bees") == "about bees"
+    assert ApiKey(SECRET).redact(text) == text
+    assert ApiKey("").redact(text) == text
+    assert ApiKey("about").redact_written("about bees") == "about bees"
 
 
 def test_a_long_text_is_searched_fast_enough():
 
     text = "".join(f'{{"token": " word{n}", "logprob": -{n}.{n}}}, ' for n in range(20_000))
     begun = time.perf_counter()
-    assert Key(SECRET).redact_written(text) == text
+    assert ApiKey(SECRET).redact_written(text) == text
     assert time.perf_counter() - begun < 5
 
 
@@ -93,7 +93,7 @@ def test_a_key_in_the_place_of_a_name_is_not_shown(name):
 
 def test_a_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_is_not(monkeypatch):
     token = base64.urlsafe_b64encode(bytes(range(256)) * 5).decode()
-    key = Key(token)
+    key = ApiKey(token)
     begun = time.perf_counter()
     assert key.redact("the server says nothing of it") == "the server says nothing of it"
     assert time.perf_counter() - begun < 0.5

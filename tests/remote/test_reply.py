@@ -7,7 +7,15 @@ import zlib
 import httpx
 import pytest
 
-from distill.remote.reply import BadBody, HalfBody, beginning, parse_json, plain, read_body, text_of
+from distill.remote.reply import (
+    InvalidBody,
+    TruncatedBody,
+    beginning,
+    parse_json,
+    plain,
+    read_body,
+    text_of,
+)
 
 
 def read(content: bytes, encoding: str | None = None, most: int = 32 << 20, chunk: int = 65_536):
@@ -43,7 +51,7 @@ def test_a_body_is_unpacked_whatever_its_chunks(encoding, pack, chunk):
 @pytest.mark.parametrize(("encoding", "pack"), WAYS[1:])
 @pytest.mark.bad_input("server", "a reply that is a bomb of gzip", "refused, unread")
 def test_a_bomb_is_refused_before_it_goes_off(encoding, pack):
-    with pytest.raises(BadBody, match="100 times its length"):
+    with pytest.raises(InvalidBody, match="100 times its length"):
         read(pack(b" " * (16 << 20)), encoding)
 
 
@@ -51,13 +59,13 @@ def test_a_bomb_is_refused_before_it_goes_off(encoding, pack):
 def test_a_body_is_read_up_to_its_limit(encoding):
     content = b"".join(b"%d" % (n * n) for n in range(200_000))
     packed = gzip.compress(content) if encoding else content
-    with pytest.raises(BadBody, match="more than 1 MiB"):
+    with pytest.raises(InvalidBody, match="more than 1 MiB"):
         read(packed, encoding, most=1 << 20)
     assert read(packed, encoding) == content
 
 
 def test_what_is_packed_in_another_way_is_refused():
-    with pytest.raises(BadBody, match="'br', which was not asked for"):
+    with pytest.raises(InvalidBody, match="'br', which was not asked for"):
         read(b"\x0b\x02\x80", "br")
 
 
@@ -65,7 +73,7 @@ def test_what_is_packed_in_another_way_is_refused():
     "content", [b"no gzip at all", gzip.compress(TEXT, mtime=0)[:10] + b"\xff" * 40]
 )
 def test_what_cannot_be_unpacked_says_so(content):
-    with pytest.raises(HalfBody, match="gzip is damaged"):
+    with pytest.raises(TruncatedBody, match="gzip is damaged"):
         read(content, "gzip")
 
 
@@ -73,7 +81,7 @@ def test_what_cannot_be_unpacked_says_so(content):
     "text", ["", "<html>", "[" * 100_000, "1" * 5_000, '{"a": ', "\ufffd", "[" * 100_000 + "]" * 9]
 )
 def test_what_is_no_json_says_so(text):
-    with pytest.raises(BadBody, match="JSON"):
+    with pytest.raises(InvalidBody, match="JSON"):
         parse_json(text)
 
 

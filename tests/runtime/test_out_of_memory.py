@@ -12,7 +12,7 @@ from distill.embed.open_model import open_model
 from distill.errors import UserError
 from distill.llm import Sampling, ScoreRequest
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
 from distill.runtime.out_of_memory import halve_on_out_of_memory, say_halved
 
@@ -144,7 +144,7 @@ def test_the_cross_encoder_scores_the_same(tmp_path):
 
 
 def test_the_embedder_gives_the_same_vectors(encoder_folder):
-    embedder = LocalEmbedder(open_model(str(encoder_folder), Embedder(device="cpu")))
+    embedder = LocalEmbedder(open_model(str(encoder_folder), EmbedderConfig(device="cpu")))
     model = embedder.model
     expected = embedder.embed(TEXTS, "", None)
     with limit_rows(model[0].auto_model, 2):

@@ -11,7 +11,7 @@ from store.test_run import ITEMS, content, fill, shard_of
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.store import integrity
-from distill.store.run import Run, Shard, Stage, open_stage
+from distill.store.run import Run, ShardResult, Stage, open_stage
 from distill.store.tables import DROPPED, Reader
 
 
@@ -43,7 +43,7 @@ def another_process():
     integrity._verified.clear()
 
 
-def made_again(folder: Path, work: Callable[[str], Shard] = shard_of) -> list[str]:
+def made_again(folder: Path, work: Callable[[str], ShardResult] = shard_of) -> list[str]:
     """What is worked on where the stage is run once more."""
     done: list[str] = []
     integrity._verified.clear()
@@ -120,7 +120,7 @@ def test_damaged_dropped_rows_are_made_again(tmp_path, caplog, harm, complete):
     assert made_again(tmp_path / "run", drops_a_row) == []
 
 
-def drops_a_row(item: str) -> Shard:
+def drops_a_row(item: str) -> ShardResult:
     row = {"item_id": item, "reason": "short", "text": item * 30}
     return replace(shard_of(item), dropped=[row])
 
@@ -143,7 +143,7 @@ def test_a_shard_that_drops_nothing_has_no_table_of_it(tmp_path):
 
 
 def test_other_dropped_rows_leave_what_was_made_from_the_stage(tmp_path):
-    def run(work: Callable[[str], Shard]) -> None:
+    def run(work: Callable[[str], ShardResult]) -> None:
         integrity._verified.clear()
         fill(tmp_path / "run", {}, work=work)
         with Run(tmp_path / "run") as opened:

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from distill.store.judgement_cache import JudgedPairs, Place, judgement_key
+from distill.store.judgement_cache import JudgementCache, JudgementOrigin, judgement_key
 
 MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 
@@ -13,14 +13,14 @@ MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 def test_what_was_kept_is_found_by_the_next_process(tmp_path):
     keys = [judgement_key(MARK, "passage", f"query {n}") for n in range(1500)]
     scores = {key: (-n / 7, n) for n, key in enumerate(keys)}
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep(scores)
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         assert judged.find([*keys, b"another"]) == scores
 
 
 def test_the_first_judgement_stays(tmp_path):
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"k": (1.0, 1)})
         judged.keep({b"k": (2.0, 2)})
         assert judged.find([b"k"]) == {b"k": (1.0, 1)}
@@ -41,21 +41,21 @@ def test_another_ranker_model_prompt_or_text_is_another_pair(mark, texts):
 
 
 def test_a_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tmp_path):
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"old": (1.0, 1)})
-        judged.keep({b"since": (2.0, 2)}, Place(1, 0))
-        assert judged.find([b"old", b"since"], Place(1, 4)) == {b"old": (1.0, 1)}
-        assert judged.find([b"old", b"since"], Place(2, 0)).keys() == {b"old", b"since"}
+        judged.keep({b"since": (2.0, 2)}, JudgementOrigin(1, 0))
+        assert judged.find([b"old", b"since"], JudgementOrigin(1, 4)) == {b"old": (1.0, 1)}
+        assert judged.find([b"old", b"since"], JudgementOrigin(2, 0)).keys() == {b"old", b"since"}
 
 
 @pytest.mark.parametrize("order", [(3, 5), (5, 3)])
 def test_of_two_shards_that_judged_the_same_the_first_one_stays_whichever_was_done_first(
     tmp_path, order
 ):
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         for shard in order:
-            judged.keep({b"k": (float(shard), shard)}, Place(1, shard))
-        judged.keep({b"k": (0.0, 0)}, Place(2, 0))
+            judged.keep({b"k": (float(shard), shard)}, JudgementOrigin(1, shard))
+        judged.keep({b"k": (0.0, 0)}, JudgementOrigin(2, 0))
         assert judged.find([b"k"]) == {b"k": (3.0, 3)}
 
 
@@ -67,18 +67,18 @@ def test_judgements_of_before_there_were_checksums_are_found(tmp_path):
         )
         old.execute("INSERT INTO judged VALUES (?, -1.5, 3)", (b"k",))
         old.commit()
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
-        assert judged.find([b"k"], Place(1, 0)) == {b"k": (-1.5, 3)}
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
+        assert judged.find([b"k"], JudgementOrigin(1, 0)) == {b"k": (-1.5, 3)}
 
 
 @pytest.mark.bad_input("damage", "judgements.sqlite with another score", "judged again, said")
 def test_a_judgement_that_was_changed_is_none(tmp_path, caplog):
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"a": (1.0, 1), b"b": (2.0, 2)})
     with closing(sqlite3.connect(tmp_path / "j.sqlite")) as other:
         other.execute("UPDATE judged SET score = 9 WHERE key = ?", (b"a",))
         other.commit()
-    with closing(JudgedPairs(tmp_path / "j.sqlite")) as judged:
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         assert judged.find([b"a", b"b"]) == {b"b": (2.0, 2)}
         assert "j.sqlite: 1 of its judgements are damaged; they are judged again" in caplog.text
         judged.keep({b"a": (1.0, 1)})

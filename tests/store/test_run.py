@@ -14,14 +14,14 @@ import pytest
 
 from distill.errors import UserError
 from distill.store.local_name import name_model
-from distill.store.run import Run, Shard, read_json
+from distill.store.run import Run, ShardResult, read_json
 from distill.store.tables import DROPPED, read_rows
 
 ITEMS = ["one", "two", "three"]
 
 
-def shard_of(item: str) -> Shard:
-    shard = Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+def shard_of(item: str) -> ShardResult:
+    shard = ShardResult([{"item_id": item, "reason": "test", "text": item.upper()}])
     shard.counts["kept"] += 1
     return shard
 
@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(tmp_path):
     done = []
 
-    def stops(item: str) -> Shard:
+    def stops(item: str) -> ShardResult:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(item)
@@ -66,7 +66,7 @@ def narrow_names(folder: Path) -> None:
 def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
     items, done = [f"word {n}" for n in range(25)], []
 
-    def work(item: str) -> Shard:
+    def work(item: str) -> ShardResult:
         done.append(item)
         return shard_of(item)
 
@@ -97,7 +97,7 @@ def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatc
 def test_shards_done_together_are_those_done_one_by_one(tmp_path):
     calls = []
 
-    def work(some: Sequence[str]) -> list[Shard]:
+    def work(some: Sequence[str]) -> list[ShardResult]:
         calls.append([*some])
         return [shard_of(item) for item in some]
 
@@ -136,7 +136,7 @@ def test_other_settings_are_refused_and_named(tmp_path):
 def test_what_is_overwritten_is_kept_and_comes_back(tmp_path):
     calls = []
 
-    def counted(item: str) -> Shard:
+    def counted(item: str) -> ShardResult:
         calls.append(item)
         return shard_of(item)
 
@@ -203,7 +203,7 @@ from pathlib import Path
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in background
 from distill import cli
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.tables import DROPPED
 
 folder = Path(sys.argv.pop(1))
@@ -212,7 +212,7 @@ def work(item):
     (folder / f"began-{item}").touch()
     while not (folder / f"end-{item}").exists():
         time.sleep(0.01)
-    return Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+    return ShardResult([{"item_id": item, "reason": "test", "text": item.upper()}])
 
 @cli.cli.command()
 def words():
@@ -307,7 +307,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
 def test_signal_handlers_come_back(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
-    def breaks(item: str) -> Shard:
+    def breaks(item: str) -> ShardResult:
         raise UserError(item, "breaks", "mend it")
 
     with pytest.raises(UserError):
@@ -348,7 +348,7 @@ class Made(Sequence):
 def test_no_more_than_one_item_and_the_next_are_held(tmp_path):
     items, most = Made(), 0
 
-    def work(item: Heavy) -> Shard:
+    def work(item: Heavy) -> ShardResult:
         nonlocal most
         most = max(most, len(items.alive))
         return shard_of(item.name)
@@ -413,7 +413,7 @@ def work(item):
     (folder / f"began-{item}").touch()
     if item == "two" and not (folder / "end-two").exists():
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
-    return Shard([{"item_id": item, "reason": "test", "text": item.upper()}])
+    return ShardResult([{"item_id": item, "reason": "test", "text": item.upper()}])
 
 cli.main()
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
-from distill.store.judgement_cache import JudgedPairs
+from distill.store.judgement_cache import JudgementCache
 from distill.store.request_cache import RequestCache
 
 REPLIES = {b"%032d" % n: {"text": f"reply {n} " * (n % 700)} for n in range(400)}
@@ -25,7 +25,7 @@ def write_replies(file: Path) -> None:
 
 
 def write_judgements(file: Path) -> None:
-    with closing(JudgedPairs(file)) as judged:
+    with closing(JudgementCache(file)) as judged:
         judged.keep(JUDGED)
 
 
@@ -97,7 +97,7 @@ def test_what_is_left_of_the_judgements_is_kept_and_the_file_moved_aside(
     file = tmp_path / "judgements.sqlite"
     write_judgements(file)
     file.write_bytes(damage(file.read_bytes()))
-    with closing(JudgedPairs(file)) as judged:
+    with closing(JudgementCache(file)) as judged:
         found = judged.find(list(JUDGED))
         assert found.items() <= JUDGED.items()
         assert len(found) >= least * len(JUDGED)
@@ -109,7 +109,7 @@ def test_what_is_left_of_the_judgements_is_kept_and_the_file_moved_aside(
 def test_damage_while_the_file_is_open_is_mended_too(tmp_path, caplog):
     file = tmp_path / "judgements.sqlite"
     write_judgements(file)
-    with closing(JudgedPairs(file)) as judged:
+    with closing(JudgementCache(file)) as judged:
         file.write_bytes(zero_the_middle(file.read_bytes()))
         assert judged.find(list(JUDGED)).items() <= JUDGED.items()
         judged.keep(JUDGED)
@@ -132,7 +132,7 @@ def test_what_a_killed_process_left_in_the_log_is_kept_where_the_file_is_damaged
         assert cache.find([b"late" * 8]) == {b"late" * 8: "the last one"}
 
 
-@pytest.mark.parametrize("make", [RequestCache, JudgedPairs])
+@pytest.mark.parametrize("make", [RequestCache, JudgementCache])
 def test_what_llms_wrote_and_judged_is_the_owners_alone(tmp_path, make):
     file = tmp_path / "new" / "one.sqlite"
     with closing(make(file)):
@@ -142,7 +142,7 @@ def test_what_llms_wrote_and_judged_is_the_owners_alone(tmp_path, make):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("make", [RequestCache, JudgedPairs])
+@pytest.mark.parametrize("make", [RequestCache, JudgementCache])
 @pytest.mark.bad_input("paths", "a folder where requests.sqlite is to be", "named, exit 2")
 def test_a_folder_in_its_place_is_named(tmp_path, make):
     (tmp_path / "one.sqlite").mkdir()
@@ -155,4 +155,4 @@ def test_a_database_of_something_else_is_named_and_left_alone(tmp_path):
         other.execute("CREATE TABLE judged (name TEXT)")
         other.commit()
     with pytest.raises(UserError, match=r"move it away"):
-        JudgedPairs(tmp_path / "one.sqlite").find([b"k"])
+        JudgementCache(tmp_path / "one.sqlite").find([b"k"])

@@ -17,7 +17,7 @@ from distill.tasks.decontaminate import (
     decontaminator,
 )
 from distill.text.compare import comparable_words
-from distill.text.ngrams import Runs
+from distill.text.ngrams import NgramIndex
 
 WORD = st.text(
     st.characters(categories=["Lu", "Ll", "Nd"], max_codepoint=0x24F), min_size=1, max_size=6
@@ -38,7 +38,7 @@ def swollen(draw, asked):
 def test_any_run_of_an_evaluation_query_is_caught(data):
     length = data.draw(st.integers(3, 8))
     query = data.draw(st.lists(WORD, min_size=3, max_size=12))
-    runs = Runs([" ".join(query)], length)
+    runs = NgramIndex([" ".join(query)], length)
     size = min(length, len(query))
     start = data.draw(st.integers(0, len(query) - size))
     assert runs.meet(data.draw(swollen(query[start : start + size])))
@@ -55,7 +55,7 @@ def test_nothing_else_is_caught(query, text):
         return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
     expected = size >= 3 and not grams(query).isdisjoint(grams(text))
-    assert Runs([query], 4).meet(text) == expected
+    assert NgramIndex([query], 4).meet(text) == expected
 
 
 def known(*queries, documents=(), length=8):

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, read_shard
 from distill.teacher import texts as distinct
@@ -62,7 +62,7 @@ def examples_of(run, names=("examples", "brainstorm")):
     stages = []
     for name in names:
         stage = run.stage(name, {})
-        stage.map_shards(EXAMPLES, SHARDS[name], lambda rows: Shard(list(rows)))
+        stage.map_shards(EXAMPLES, SHARDS[name], lambda rows: ShardResult(list(rows)))
         stage.finish()
         stages.append(stage)
     return stages

@@ -15,12 +15,12 @@ from sentence_transformers import SentenceTransformer
 
 from distill.cli import cli
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, open_contender, open_endpoint
-from distill.evaluate.run_models import open_contenders
+from distill.evaluate.model import as_mteb_model, load_eval_model, open_endpoint
+from distill.evaluate.run_models import load_run_models
 from distill.evaluate.variants import asymmetric
 from distill.export.provenance import NOT_STATED, ingredients
 from distill.inspect.search import search_run
-from distill.recipe import Embedder, Recipe, Teacher
+from distill.recipe import EmbedderConfig, Recipe, Teacher
 from distill.store.run import Run
 from distill.teacher.vectors import open_teacher, teacher_identity, teacher_vectors
 
@@ -53,8 +53,10 @@ def served(server, **more) -> dict:
     return {"model": MODEL, "base_url": server.url, "max_tokens": 64, **prompts, **more}
 
 
-def embedder(server, **more) -> Embedder:
-    return Embedder(**{key: of for key, of in served(server, **more).items() if key != "model"})
+def embedder(server, **more) -> EmbedderConfig:
+    return EmbedderConfig(
+        **{key: of for key, of in served(server, **more).items() if key != "model"}
+    )
 
 
 def recipe(**teacher) -> Recipe:
@@ -85,11 +87,11 @@ def test_where_it_is_served_from_is_no_part_of_a_fingerprint(server):
 
 
 def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, encoder_folder):
-    found = open_contenders(recipe(**served(server)), {"base": encoder_folder})["teacher"]
+    found = load_run_models(recipe(**served(server)), {"base": encoder_folder})["teacher"]
     assert found.name == f"served/{MODEL}"
     assert [found.prompts.of_side(side) for side in PROMPTS] == [*PROMPTS.values()]
     template = "Instruct: {instruction}\nQuery: {query}"
-    told = open_contenders(recipe(**served(server, instruction_template=template)), {})["teacher"]
+    told = load_run_models(recipe(**served(server, instruction_template=template)), {})["teacher"]
     assert told.prompts.instructed("Find bees.") == "Instruct: Find bees.\nQuery: "
 
 
@@ -185,7 +187,7 @@ def test_asked_otherwise_its_results_are_others(server, teacher, other):
     first, second = (of.mteb_model_meta.experiment_name for of in (results(), results(**other)))
     assert first != second
     assert len(second) < 200
-    student = open_contender(teacher)
+    student = load_eval_model(teacher)
 
     def over(**more):
         documents = open_endpoint(embedder(server, **more), MODEL)

@@ -13,7 +13,7 @@ from distill.store.run import Run
 from distill.teacher.scores import make_teacher_scores
 from distill.teacher.vectors import is_told_tasks, teacher_identity, teacher_vectors
 from distill.train.data.mixture import make_mixture
-from distill.train.data.soft_labels import Scored
+from distill.train.data.soft_labels import ScoredExample
 
 TEMPLATE = "do {task} with: {query}"
 
@@ -51,7 +51,7 @@ def test_examples_are_numbered_by_task_and_query_where_the_teacher_is_told(encod
     of = make_recipe(encoder_folder, encoder_folder)
 
     def made(told):
-        scored = [Scored(row, [0.0] * (1 + len(row["negatives"]))) for row in rows]
+        scored = [ScoredExample(row, [0.0] * (1 + len(row["negatives"]))) for row in rows]
         return make_mixture(of.student, of.train, 1, scored, passage_rows(), told)
 
     assert [*made(False).queries.values()] == [one["query"]]

@@ -7,7 +7,7 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.embed.vector_store import embed
-from distill.recipe import Embedder, Recipe
+from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
 from distill.teacher.vectors import TeacherRows, teacher_vectors
 
@@ -32,7 +32,7 @@ OTHERS = {"t0": "An owl can turn its head."}
 def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
     with Run(tmp_path) as run:
         rows = teacher_vectors(run, recipe(prompted), QUERIES, PASSAGES, OTHERS)
-    encoder = SentenceTransformerEncoder(str(prompted), Embedder(max_tokens=32, device="cpu"))
+    encoder = SentenceTransformerEncoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
     expected = np.concatenate(
         [
             encoder.encode(list(QUERIES.values()), "query"),
@@ -47,7 +47,7 @@ def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
 
 
 def test_what_the_retriever_embedded_is_not_embedded_again(tmp_path, prompted, monkeypatch):
-    encoder = SentenceTransformerEncoder(str(prompted), Embedder(max_tokens=32, device="cpu"))
+    encoder = SentenceTransformerEncoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
     with Run(tmp_path) as run:
         root = run.folder / "vectors"
         whole = encoder.wording.write(list(PASSAGES.values()), "document")

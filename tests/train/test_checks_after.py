@@ -9,7 +9,7 @@ from helpers.training_by_hand import make_recipe, train_in
 from distill.errors import UserError
 from distill.recipe import Train
 from distill.train import training_stage
-from distill.train.checks_after import Verdict, judge_curve
+from distill.train.checks_after import TrainingCheck, judge_curve
 from distill.train.loop.trainer import _arguments
 
 FELL = [{"ndcg@10": 0.5}, {"ndcg@10": 0.6}, {"ndcg@10": 0.4}]
@@ -59,7 +59,9 @@ def test_a_refused_training_is_kept_and_the_same_command_goes_on_with_it(
 ):
     recipe = make_recipe(encoder_folder)
     expected = train_in(tmp_path / "calm", recipe).folder / "model.safetensors"
-    monkeypatch.setattr(training_stage, "judge_curve", lambda *_: Verdict("the loss rose", True))
+    monkeypatch.setattr(
+        training_stage, "judge_curve", lambda *_: TrainingCheck("the loss rose", True)
+    )
     with pytest.raises(UserError, match=r"the loss rose(.|\n)*run the same command again"):
         train_in(tmp_path / "run", recipe)
     monkeypatch.setattr(training_stage, "fit", None)  # nothing is trained again

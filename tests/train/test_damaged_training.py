@@ -14,7 +14,7 @@ from train.test_stage import files, train_and_die
 
 from distill.recipe import Recipe
 from distill.train.loop.checkpoint import MARKER, find_fault, mark_complete
-from distill.train.loop.weight_averaging import Kept
+from distill.train.loop.weight_averaging import WeightAverager
 
 TRAIN = {"checkpoint_steps": 3, "epochs": 4, "soup": 2, "validation": {"every": 2}}
 
@@ -138,7 +138,7 @@ def test_a_stage_whose_weights_are_damaged_is_trained_again(tmp_path, recipe, da
 
 
 def test_weights_without_checksums_are_kept(tmp_path):
-    kept = Kept(tmp_path, "last", 2)
+    kept = WeightAverager(tmp_path, "last", 2)
     kept.add(torch.nn.Linear(2, 2), 5, 0.5)
     (tmp_path / "00000005.json").unlink()
     assert kept.drop_damaged() is None

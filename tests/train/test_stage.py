@@ -23,11 +23,11 @@ from distill.generate.examples import make_example
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.student.build import build_base
-from distill.train.loop.callbacks import Checkpoints
-from distill.train.objectives import Objective
+from distill.train.loop.callbacks import CheckpointCallback
+from distill.train.objectives import CombinedLoss
 from distill.train.stage import train_student
 
 BOTH = {"infonce": 1.0, "align": 1.0}
@@ -115,7 +115,7 @@ def synthetic_rows() -> list[Row]:
 
 def write_examples(run: Run, name: str, rows: list[Row]) -> Stage:
     stage = run.stage(name, {"rows": rows})
-    stage.map_shards(EXAMPLES, [rows], Shard)
+    stage.map_shards(EXAMPLES, [rows], ShardResult)
     stage.finish()
     return stage
 
@@ -174,7 +174,7 @@ def arrange_death(when: str, step: int, die: Callable[[], None], patch: pytest.M
     """At a step; after a checkpoint's files but before its marker; or with so many of the
     finished model's files in place."""
 
-    class Fatal(Checkpoints):
+    class Fatal(CheckpointCallback):
         def on_step_end(self, args, state, control, **kwargs):
             super().on_step_end(args, state, control, **kwargs)
             if when == "step" and state.global_step == step:
@@ -190,7 +190,7 @@ def arrange_death(when: str, step: int, die: Callable[[], None], patch: pytest.M
             os.replace(path, stage.folder / path.name)
         die()
 
-    patch.setattr("distill.train.loop.trainer.Checkpoints", Fatal)
+    patch.setattr("distill.train.loop.trainer.CheckpointCallback", Fatal)
     if when == "move":
         patch.setattr("distill.train.stage.move_into_place", move)
 
@@ -354,8 +354,8 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, encoder_folder, monkeyp
     def give_nan(self, *arguments: object, **options: object) -> torch.Tensor:
         return compute(self, *arguments, **options) * torch.nan
 
-    compute = Objective.forward
-    monkeypatch.setattr(Objective, "forward", give_nan)
+    compute = CombinedLoss.forward
+    monkeypatch.setattr(CombinedLoss, "forward", give_nan)
     train = {"epochs": 4, "warmup": 0}
     with pytest.raises(UserError, match=r"lower train\.learning_rate"):
         train_in(tmp_path / "run", make_recipe(encoder_folder, train=train))

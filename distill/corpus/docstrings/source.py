@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from distill.corpus.dedupe import normalised
 from distill.corpus.docstrings.introspect import package_versions, public_objects
 from distill.corpus.docstrings.prose import paragraphs
-from distill.corpus.readers.rows import Document, Source
+from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.split import split
 from distill.recipe import Recipe
 from distill.text.sentences import sentences
@@ -38,7 +38,7 @@ class DocString(NamedTuple):
         return self.text.removeprefix(self.summary).strip()
 
 
-class Pair(NamedTuple):
+class QueryDocument(NamedTuple):
     """A query and the document that answers it; `name` is the object both are of."""
 
     name: str
@@ -46,14 +46,14 @@ class Pair(NamedTuple):
     document: str
 
 
-def open_docstrings(recipe: Recipe) -> Source:
+def open_docstrings(recipe: Recipe) -> CorpusSource:
     """The docstrings that are not held out; id and title are the object's qualified name.
 
     Raises:
         UserError: if a package is not installed or cannot be read.
     """
     where = f"docstrings of {', '.join(recipe.corpus.packages)}"
-    return Source(
+    return CorpusSource(
         where,
         identity(recipe),
         lambda: _read(recipe),
@@ -71,14 +71,14 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def held_out_pairs(recipe: Recipe) -> tuple[list[Pair], Counter[str]]:
+def held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
     """Queries with answers from the held-out objects, and what was counted on the way.
 
     A pair is kept if its query has 4 words, its answer 20 and `corpus.min_words`, and neither
     occurred before; an answer is cut to `corpus.max_tokens`.
     """
     least = max(recipe.corpus.min_words, _MIN_ANSWER_WORDS)
-    pairs: list[Pair] = []
+    pairs: list[QueryDocument] = []
     counts: Counter[str] = Counter()
     queries, answers = set(), set()
     for thing in docstrings(tuple(recipe.corpus.packages))[0]:
@@ -93,7 +93,7 @@ def held_out_pairs(recipe: Recipe) -> tuple[list[Pair], Counter[str]]:
         else:
             queries.add(normalised(thing.summary))
             answers.add(normalised(answer))
-            pairs.append(Pair(thing.name, thing.summary, answer))
+            pairs.append(QueryDocument(thing.name, thing.summary, answer))
     counts["kept"] = len(pairs)
     return pairs, counts
 

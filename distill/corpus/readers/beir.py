@@ -6,15 +6,15 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.corpus.faults import Faults
+from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import read_lines, sha256
 from distill.corpus.readers.rows import (
     NO_TEXT,
     Columns,
+    CorpusSource,
     Document,
-    LeftOut,
-    Place,
-    Source,
+    RowLocation,
+    SkippedRow,
     documents,
 )
 from distill.errors import UserError
@@ -27,7 +27,7 @@ _SCORE_NAMES = {"score", "relevance", "rel", "grade", "label", "judgement", "jud
 """What a header may call the last column of a file of judgements."""
 
 
-class Beir(NamedTuple):
+class BeirDataset(NamedTuple):
     """A retrieval task. `corpus`: id -> {title, text}; `queries`: id -> text, those that the
     judgements name and no other; `qrels`: query id -> document id -> relevance."""
 
@@ -36,7 +36,7 @@ class Beir(NamedTuple):
     qrels: dict[str, dict[str, int]]
 
 
-def open_beir(folder: Path) -> Source:
+def open_beir(folder: Path) -> CorpusSource:
     """The documents of a BEIR folder; its queries and judgements are not looked at.
 
     Raises:
@@ -44,10 +44,10 @@ def open_beir(folder: Path) -> Source:
     """
     file = _file(folder, "corpus.jsonl")
     identity = {"beir": folder.resolve().name, "sha256": sha256(file)}
-    return Source(str(file), identity, lambda: _documents(file, folder.resolve().name))
+    return CorpusSource(str(file), identity, lambda: _documents(file, folder.resolve().name))
 
 
-def read_beir(folder: Path, split: str = "test") -> Beir:
+def read_beir(folder: Path, split: str = "test") -> BeirDataset:
     """A whole BEIR folder, as mteb reads one: texts may be empty, and of judgements that name what
     does not exist those of a query are passed over, those of a document stay, as not retrieved.
     Both are said.
@@ -63,7 +63,7 @@ def read_beir(folder: Path, split: str = "test") -> Beir:
         raise UserError(str(corpus_file), "is empty", "write one document a row")
     asked = {d.id: d.text for d in _of_task(queries_file)}
     qrels = _qrels(qrels_file, corpus.keys(), asked.keys())
-    return Beir(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
+    return BeirDataset(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -76,9 +76,11 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _documents(file: Path, source: str) -> Iterator[Document | LeftOut]:
-    faults = Faults()
-    rows = ((Place(str(file), number), source, row) for number, row in read_lines(file, faults))
+def _documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
+    faults = RowFaults()
+    rows = (
+        (RowLocation(str(file), number), source, row) for number, row in read_lines(file, faults)
+    )
     return documents(rows, Columns(), faults, may_be_numbered=False)
 
 
@@ -95,7 +97,7 @@ def _qrels(
     file: Path, corpus: Container[str], queries: Container[str]
 ) -> dict[str, dict[str, int]]:
     """What the rows say of queries that there are. The last row of a pair holds, as for mteb."""
-    faults, judged, no_query, no_document = Faults(), 0, _Unknown(), _Unknown()
+    faults, judged, no_query, no_document = RowFaults(), 0, _Unknown(), _Unknown()
     qrels: dict[str, dict[str, int]] = {}
     for number, query, document, relevance in _judgements(file, faults):
         judged += 1
@@ -151,7 +153,7 @@ class _Unknown:
         )
 
 
-def _judgements(file: Path, faults: Faults) -> Iterator[tuple[int, str, str, int]]:
+def _judgements(file: Path, faults: RowFaults) -> Iterator[tuple[int, str, str, int]]:
     """Line numbers, query ids, document ids and relevances of a qrels file with a header row."""
     # Not splitlines(), which breaks a line at characters that are no line's end here.
     for number, line in enumerate(read_text(file).split("\n"), 1):

@@ -10,11 +10,11 @@ from huggingface_hub import constants
 
 from distill.corpus.readers.rows import (
     Columns,
+    CorpusSource,
     Document,
-    LeftOut,
-    Place,
-    PlacedRow,
-    Source,
+    LocatedRow,
+    RowLocation,
+    SkippedRow,
     documents,
     need_columns,
 )
@@ -23,7 +23,7 @@ from distill.models.reference import revision
 from distill.remote.connect import check_environment
 
 
-def open_dataset(name: str, config: str | None, split: str, columns: Columns) -> Source:
+def open_dataset(name: str, config: str | None, split: str, columns: Columns) -> CorpusSource:
     """A split of a dataset.
 
     Raises:
@@ -42,7 +42,7 @@ def open_dataset(name: str, config: str | None, split: str, columns: Columns) ->
         "content": revision(name) if local else rows._fingerprint,
         "columns": list(columns),
     }
-    return Source(where, identity, lambda: _read(rows, where, Path(name).name, columns))
+    return CorpusSource(where, identity, lambda: _read(rows, where, Path(name).name, columns))
 
 
 def _load(where: str, name: str, config: str | None, split: str) -> datasets.Dataset:
@@ -72,9 +72,9 @@ def _load(where: str, name: str, config: str | None, split: str) -> datasets.Dat
 
 def _read(
     rows: datasets.Dataset, where: str, source: str, columns: Columns
-) -> Iterator[Document | LeftOut]:
+) -> Iterator[Document | SkippedRow]:
     chosen = rows.select_columns([c for c in columns if c in rows.column_names])
-    placed: Iterator[PlacedRow] = (
-        (Place(where, number), source, row) for number, row in enumerate(chosen, 1)
+    placed: Iterator[LocatedRow] = (
+        (RowLocation(where, number), source, row) for number, row in enumerate(chosen, 1)
     )
     return documents(placed, columns)

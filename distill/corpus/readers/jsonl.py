@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distill.corpus.faults import Faults
+from distill.corpus.faults import RowFaults
 from distill.corpus.readers.rows import (
     Columns,
+    CorpusSource,
     Document,
-    LeftOut,
-    Place,
-    PlacedRow,
-    Source,
+    LocatedRow,
+    RowLocation,
+    SkippedRow,
     documents,
 )
 from distill.errors import UserError
@@ -21,7 +21,7 @@ from distill.files.atomic import explain_os_error
 from distill.files.read import decode_row, describe, looked_for, open_bytes, parse_json
 
 
-def open_jsonl(path: Path, columns: Columns) -> Source:
+def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
     """A JSON Lines corpus.
 
     Raises:
@@ -29,7 +29,7 @@ def open_jsonl(path: Path, columns: Columns) -> Source:
     """
     found = files(path, ".jsonl")
     identity = {"files": {f.name: sha256(f) for f in found}, "columns": list(columns)}
-    return Source(str(path), identity, lambda: _read(found, columns))
+    return CorpusSource(str(path), identity, lambda: _read(found, columns))
 
 
 def files(path: Path, suffix: str) -> list[Path]:
@@ -78,7 +78,7 @@ def sha256(path: Path) -> str:
         raise explain_os_error(fault, path) from fault
 
 
-def read_lines(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers, counted from 1, and objects; empty lines are passed over.
 
     Args:
@@ -107,12 +107,12 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _read(found: list[Path], columns: Columns) -> Iterator[Document | LeftOut]:
-    faults = Faults()
+def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
+    faults = RowFaults()
 
-    def rows() -> Iterator[PlacedRow]:
+    def rows() -> Iterator[LocatedRow]:
         for file in found:
             for number, row in read_lines(file, faults):
-                yield Place(str(file), number), file.stem, row
+                yield RowLocation(str(file), number), file.stem, row
 
     return documents(rows(), columns, faults)

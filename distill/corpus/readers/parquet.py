@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 from distill.corpus.readers.jsonl import files, sha256
 from distill.corpus.readers.rows import (
     Columns,
+    CorpusSource,
     Document,
-    LeftOut,
-    Place,
-    PlacedRow,
-    Source,
+    LocatedRow,
+    RowLocation,
+    SkippedRow,
     documents,
     need_columns,
 )
 from distill.errors import UserError
 
 
-def open_parquet(path: Path, columns: Columns) -> Source:
+def open_parquet(path: Path, columns: Columns) -> CorpusSource:
     """A Parquet corpus.
 
     Raises:
@@ -29,14 +29,14 @@ def open_parquet(path: Path, columns: Columns) -> Source:
     """
     found = files(path, ".parquet")
     identity = {"files": {f.name: sha256(f) for f in found}, "columns": list(columns)}
-    return Source(str(path), identity, lambda: _read(found, columns))
+    return CorpusSource(str(path), identity, lambda: _read(found, columns))
 
 
-def _read(found: list[Path], columns: Columns) -> Iterator[Document | LeftOut]:
+def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     return documents((row for file in found for row in _rows(file, columns)), columns)
 
 
-def _rows(file: Path, columns: Columns) -> Iterator[PlacedRow]:
+def _rows(file: Path, columns: Columns) -> Iterator[LocatedRow]:
     try:
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
@@ -44,7 +44,7 @@ def _rows(file: Path, columns: Columns) -> Iterator[PlacedRow]:
     except (pa.ArrowException, OSError) as fault:
         raise _unreadable(file, fault) from fault
     for number, row in read_rows(file, [c for c in columns if c in names]):
-        yield Place(str(file), number), file.stem, row
+        yield RowLocation(str(file), number), file.stem, row
 
 
 def read_rows(

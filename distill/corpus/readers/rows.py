@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from distill.corpus.faults import Faults
+from distill.corpus.faults import RowFaults
 from distill.errors import UserError
 from distill.files.read import is_text
 
@@ -29,7 +29,7 @@ class Document(NamedTuple):
     is_mended: bool = False
 
 
-class LeftOut(NamedTuple):
+class SkippedRow(NamedTuple):
     """A row that gives no document, and why, in a word or two."""
 
     place: str
@@ -42,19 +42,19 @@ REPEATED = "repeated"
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusSource:
     """A corpus that can be read. `identity` changes whenever its documents would; `where` names
     it in errors; `counts` tells what else reading counted, once it is over; `titles_are_prose`:
     whether a title says something, or only names an object."""
 
     where: str
     identity: dict[str, Any]
-    read: Callable[[], Iterable[Document | LeftOut]]
+    read: Callable[[], Iterable[Document | SkippedRow]]
     counts: Callable[[], Counter[str]] = Counter
     titles_are_prose: bool = True
 
 
-class Place(NamedTuple):
+class RowLocation(NamedTuple):
     """A row's file (or dataset) and its number there, counted from 1."""
 
     file: str
@@ -72,16 +72,16 @@ class Columns(NamedTuple):
     text: str = "text"
 
 
-PlacedRow = tuple[Place, str, Mapping[str, Any]]
+LocatedRow = tuple[RowLocation, str, Mapping[str, Any]]
 """A row with its place and the word for its source."""
 
 
 def documents(
-    rows: Iterable[PlacedRow],
+    rows: Iterable[LocatedRow],
     columns: Columns,
-    faults: Faults | None = None,
+    faults: RowFaults | None = None,
     may_be_numbered: bool = True,
-) -> Iterator[Document | LeftOut]:
+) -> Iterator[Document | SkippedRow]:
     """Checked documents from rows, and the rows that are left out: those without title and text,
     and those that repeat an earlier one, id and all.
 
@@ -93,7 +93,7 @@ def documents(
         UserError: after the last row, naming the first faulty rows: those without an id where
             others have one, with the id of another text, or with anything but text in a column.
     """
-    faults = faults or Faults()
+    faults = faults or RowFaults()
     reader = _Reader(columns, may_be_numbered)
     for count, (place, source, row) in enumerate(rows, 1):
         try:
@@ -110,14 +110,14 @@ class _Reader:
     def __init__(self, columns: Columns, may_be_numbered: bool) -> None:
         self._columns = columns
         self._numbered: bool | None = None if may_be_numbered else False
-        self._first: tuple[Place, Mapping[str, Any]] | None = None
+        self._first: tuple[RowLocation, Mapping[str, Any]] | None = None
         self._titled = columns.title == Columns().title
         self._texts = False
-        self._known: dict[str, tuple[Place, bytes]] = {}
+        self._known: dict[str, tuple[RowLocation, bytes]] = {}
 
     def document(
-        self, count: int, place: Place, source: str, row: Mapping[str, Any]
-    ) -> Document | LeftOut:
+        self, count: int, place: RowLocation, source: str, row: Mapping[str, Any]
+    ) -> Document | SkippedRow:
         """
         Raises:
             UserError: naming the row, for one that is at fault.
@@ -130,9 +130,9 @@ class _Reader:
         title, text = _string(place, row, columns.title), _string(place, row, columns.text)
         found = Document(id_, _mended(title).strip(), _mended(text).strip(), source)
         if self._repeats(place, found):
-            return LeftOut(str(place), id_, REPEATED)
+            return SkippedRow(str(place), id_, REPEATED)
         if not found.title and not found.text:
-            return LeftOut(str(place), id_, NO_TEXT)
+            return SkippedRow(str(place), id_, NO_TEXT)
         return found._replace(is_mended=_mended(title) != title or _mended(text) != text)
 
     def check_columns(self) -> None:
@@ -157,7 +157,7 @@ class _Reader:
                 "name the right one in corpus.title_column",
             )
 
-    def _is_numbered(self, place: Place, row: Mapping[str, Any]) -> bool:
+    def _is_numbered(self, place: RowLocation, row: Mapping[str, Any]) -> bool:
         if self._numbered is None:
             self._numbered = _is_numbered(place, row, self._columns)
         elif self._numbered and self._columns.id in row:
@@ -168,7 +168,7 @@ class _Reader:
             )
         return self._numbered
 
-    def _repeats(self, place: Place, found: Document) -> bool:
+    def _repeats(self, place: RowLocation, found: Document) -> bool:
         """Whether the row is an earlier one again.
 
         Raises:
@@ -208,7 +208,7 @@ def need_columns(where: str, names: Sequence[str], columns: Columns) -> None:
             )
 
 
-def _is_numbered(place: Place, row: Mapping[str, Any], columns: Columns) -> bool:
+def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -> bool:
     """By the first row. Who names a column of ids wants it; the default one may be missing."""
     if columns.id in row:
         return False
@@ -228,7 +228,7 @@ def _is_numbered(place: Place, row: Mapping[str, Any], columns: Columns) -> bool
     return True
 
 
-def _id(place: Place, row: Mapping[str, Any], column: str) -> str:
+def _id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise UserError(
@@ -249,7 +249,7 @@ def _names(row: Iterable[str]) -> str:
     return f"{[name[:40] for name in names[:_MOST_NAMES]]}{more}"
 
 
-def _string(place: Place, row: Mapping[str, Any], column: str) -> str:
+def _string(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     if value is not None and not isinstance(value, str):
         raise UserError(

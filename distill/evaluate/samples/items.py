@@ -23,7 +23,7 @@ TREC = {
 _MERGED = "max_over_subqueries_"
 """Of queries that are asked in several ways, q_0 and q_1, and count as one (MindSmallReranking)."""
 Qrels = Mapping[str, Mapping[str, int]]
-Results = Mapping[str, Mapping[str, float]]
+RetrievalScores = Mapping[str, Mapping[str, float]]
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def record_queries(task: Any) -> Iterator[dict[str, float]]:
     def record(
         scores: dict[str, dict[str, float]],
         qrels: Qrels,
-        results: Results,
+        results: RetrievalScores,
         hf_split: str,
         hf_subset: str,
     ) -> dict[str, float]:
@@ -103,7 +103,9 @@ def with_mean(by_item: Mapping[str, float], score: float) -> dict[str, float]:
     return dict(by_item) if math.isclose(mean, score, abs_tol=1e-4) else {}
 
 
-def _of_queries(metric: str, scores: Results, qrels: Qrels, results: Results) -> dict[str, float]:
+def _of_queries(
+    metric: str, scores: RetrievalScores, qrels: Qrels, results: RetrievalScores
+) -> dict[str, float]:
     """The metric of each query; `scores` are those that mteb has of single ones."""
     name, _, k = metric.rpartition("_at_")
     measure = name.removeprefix(_MERGED)
@@ -115,7 +117,7 @@ def _of_queries(metric: str, scores: Results, qrels: Qrels, results: Results) ->
     return {query: values[f"{TREC[measure]}_{k}"] for query, values in scores.items()}
 
 
-def _merged(qrels: Qrels, results: Results) -> tuple[Qrels, Results]:
+def _merged(qrels: Qrels, results: RetrievalScores) -> tuple[Qrels, RetrievalScores]:
     """One query of each that is asked in several ways, and of each document its best score, as mteb
     has them, who gives only their mean away."""
     judged: dict[str, Mapping[str, int]] = {}
@@ -133,6 +135,6 @@ def _metrics() -> Any:
     return need("mteb._evaluators.retrieval_metrics", "eval")
 
 
-def _reciprocal_ranks(qrels: Qrels, results: Results, k: int) -> dict[str, float]:
+def _reciprocal_ranks(qrels: Qrels, results: RetrievalScores, k: int) -> dict[str, float]:
     """As mteb has them, who gives only their mean away."""
     return dict(zip(results, _metrics().mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))

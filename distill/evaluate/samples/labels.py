@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.errors import need
 from distill.evaluate.samples.predictions import predicted
-from distill.evaluate.statistics.f1 import Average, Label, Told, f1
+from distill.evaluate.statistics.f1 import Average, Label, LabelPredictions, f1
 
 Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]
 """By split/subset/number: a text's labels, and those given to it in each experiment."""
@@ -63,16 +63,16 @@ def exact(labels: Labels) -> dict[str, float]:
     }
 
 
-def by_part(labels: Labels) -> dict[str, Told]:
+def by_part(labels: Labels) -> dict[str, LabelPredictions]:
     """By split and subset, which count the same in a task's score."""
     parts = {}
     for part, keys in groupby(sorted(labels), lambda key: key.rpartition("/")[0]):
         gold, given = zip(*(labels[key] for key in keys), strict=True)
-        parts[part] = Told(gold, given)
+        parts[part] = LabelPredictions(gold, given)
     return parts
 
 
-def of_all(told: Told, average: Average) -> float:
+def of_all(told: LabelPredictions, average: Average) -> float:
     """With every text once."""
     return float(f1(told, average)(np.ones((len(told.gold), 1)))[0])
 

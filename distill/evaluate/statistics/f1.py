@@ -6,25 +6,25 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistics.rank_metrics import LEAST, Values, Weighted
+from distill.evaluate.statistics.rank_metrics import LEAST, Values, WeightedStatistic
 
 Average = Literal["macro", "weighted"]
 """Over classes: each counts the same, or as many times as texts have it."""
 Label = str | int | float | bool
 
 
-class Told(NamedTuple):
+class LabelPredictions(NamedTuple):
     """Of n texts: the labels of each, and those that each experiment gave it."""
 
     gold: Sequence[Sequence[Label]]
     given: Sequence[Sequence[Sequence[Label]]]
 
-    def and_then(self, other: "Told") -> "Told":
+    def and_then(self, other: "LabelPredictions") -> "LabelPredictions":
         """These texts with their labels, and the other's behind them."""
-        return Told([*self.gold, *other.gold], [*self.given, *other.given])
+        return LabelPredictions([*self.gold, *other.gold], [*self.given, *other.given])
 
 
-def f1(told: Told, average: Average) -> Weighted:
+def f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
     """The mean over experiments of the mean over classes of F1, where a class that is neither
     there nor given does not count, as in scikit-learn."""
     classes = _numbered(told)
@@ -48,7 +48,7 @@ def f1(told: Told, average: Average) -> Weighted:
     return weighted
 
 
-def _numbered(told: Told) -> dict[Label, int]:
+def _numbered(told: LabelPredictions) -> dict[Label, int]:
     names = {label for labels in told.gold for label in labels}
     names |= {label for text in told.given for run in text for label in run}
     return {label: number for number, label in enumerate(sorted(names, key=str))}

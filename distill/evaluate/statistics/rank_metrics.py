@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
-Weighted = Callable[[Values], Values]
+WeightedStatistic = Callable[[Values], Values]
 """(n, draws) weights to (draws,) scores."""
-Statistic = Callable[[Values, Values], Weighted]
+Statistic = Callable[[Values, Values], WeightedStatistic]
 """Of (n,) gold and (n,) predicted values."""
 StatisticName = Literal["spearman", "average_precision"]
 
@@ -20,7 +20,7 @@ LEAST = 1e-12
 without a positive no precision; both count as zero."""
 
 
-def spearman(gold: Values, predicted: Values) -> Weighted:
+def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
     """Spearman's correlation."""
     ranks_of_gold, ranks_of_predicted = _midranks(gold), _midranks(predicted)
 
@@ -37,7 +37,7 @@ def spearman(gold: Values, predicted: Values) -> Weighted:
     return weighted
 
 
-def average_precision(gold: Values, predicted: Values) -> Weighted:
+def average_precision(gold: Values, predicted: Values) -> WeightedStatistic:
     """Average precision of labels, 0 or 1, in the descending order of the predictions. Equal ones
     are one step, as in scikit-learn."""
     order, starts, _ = _groups(-predicted)
@@ -64,7 +64,7 @@ def plain(statistic: Statistic, gold: Values, predicted: Values) -> float:
     return float(statistic(gold, predicted)(np.ones((len(gold), 1)))[0])
 
 
-def _midranks(values: Values) -> Weighted:
+def _midranks(values: Values) -> WeightedStatistic:
     """Of the items as often as they are weighted, counted from the middle: (n, draws)."""
     order, starts, group = _groups(values)
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistics.f1 import Average, Told, f1
-from distill.evaluate.statistics.rank_metrics import Statistic, Values, Weighted
+from distill.evaluate.statistics.f1 import Average, LabelPredictions, f1
+from distill.evaluate.statistics.rank_metrics import Statistic, Values, WeightedStatistic
 
 RESAMPLES = 5000
 FLIPS = 9999
@@ -24,7 +24,7 @@ _FEW = 50
 mean in 90 of 100 samples, widened in 92 to 93 (BCa in 88)."""
 
 
-class Drawn(NamedTuple):
+class ResampledDifference(NamedTuple):
     """A difference, as observed, with items drawn anew, and with the models swapped by chance."""
 
     observed: float
@@ -32,13 +32,13 @@ class Drawn(NamedTuple):
     flipped: Values
 
 
-def mean_of(drawn: Sequence[Drawn]) -> Drawn:
+def mean_of(drawn: Sequence[ResampledDifference]) -> ResampledDifference:
     """Of a mean of means: draws of independent parts, number by number, as many as all have."""
     observed, bootstrap, flipped = zip(*drawn, strict=True)
-    return Drawn(mean(observed), _mean_by_number(bootstrap), _mean_by_number(flipped))
+    return ResampledDifference(mean(observed), _mean_by_number(bootstrap), _mean_by_number(flipped))
 
 
-def of_seeds(drawn: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
+def of_seeds(drawn: Sequence[ResampledDifference], rng: np.random.Generator) -> ResampledDifference:
     """Of a mean over seeds whose items were drawn alike: each number of the bootstrap is of as many
     seeds, drawn with replacement. From a generator in the same state the n-th number is of the same
     seeds, however many numbers there are."""
@@ -46,7 +46,7 @@ def of_seeds(drawn: Sequence[Drawn], rng: np.random.Generator) -> Drawn:
     count = min(map(len, bootstrap))
     values = np.stack([draws[:count] for draws in bootstrap])
     chosen = rng.integers(0, len(drawn), values.T.shape).T
-    return Drawn(
+    return ResampledDifference(
         mean(observed),
         np.take_along_axis(values, chosen, axis=0).mean(axis=0),
         _mean_by_number(flipped),
@@ -59,7 +59,7 @@ def _mean_by_number(drawn: Sequence[Values]) -> Values:
     return found
 
 
-def of_items(differences: Values, rng: np.random.Generator) -> Drawn:
+def of_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
     """Of the mean of (n,) differences of single items; of few, draws are widened."""
     stats = need("scipy.stats", "eval")
     found: Any = stats.bootstrap(
@@ -73,7 +73,9 @@ def of_items(differences: Values, rng: np.random.Generator) -> Drawn:
         signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
         block[:] = signs @ differences / len(differences)
     observed = float(differences.mean())
-    return Drawn(observed, _widened(found.bootstrap_distribution, observed, differences), flipped)
+    return ResampledDifference(
+        observed, _widened(found.bootstrap_distribution, observed, differences), flipped
+    )
 
 
 def _widened(bootstrap: Values, observed: float, differences: Values) -> Values:
@@ -91,7 +93,7 @@ def _widened(bootstrap: Values, observed: float, differences: Values) -> Values:
 
 def of_pairs(
     statistic: Statistic, gold: Values, ours: Values, theirs: Values, rng: np.random.Generator
-) -> Drawn:
+) -> ResampledDifference:
     """Of a statistic of (n,) predictions with (n,) gold values. The models swap ranks, not
     predictions: cosines of different models have different scales, which no permutation may mix."""
     stats = need("scipy.stats", "eval")
@@ -100,7 +102,9 @@ def of_pairs(
     return _of_weighted(statistic(gold, ours), statistic(gold, theirs), of_both, len(gold), rng)
 
 
-def of_labels(average: Average, ours: Told, theirs: Told, rng: np.random.Generator) -> Drawn:
+def of_labels(
+    average: Average, ours: LabelPredictions, theirs: LabelPredictions, rng: np.random.Generator
+) -> ResampledDifference:
     """Of an F1 of the labels that two models' classifiers gave to the same texts; the models swap
     all that they gave to a text."""
     of_ours, of_theirs = f1(ours, average), f1(theirs, average)
@@ -109,8 +113,12 @@ def of_labels(average: Average, ours: Told, theirs: Told, rng: np.random.Generat
 
 
 def _of_weighted(
-    of_ours: Weighted, of_theirs: Weighted, of_both: Weighted, count: int, rng: np.random.Generator
-) -> Drawn:
+    of_ours: WeightedStatistic,
+    of_theirs: WeightedStatistic,
+    of_both: WeightedStatistic,
+    count: int,
+    rng: np.random.Generator,
+) -> ResampledDifference:
     """Of two models' statistics of weighted items, and that of both models' items, ours first."""
 
     def resampled(size: int) -> Values:
@@ -126,17 +134,19 @@ def _of_weighted(
 
     once = np.ones((count, 1))
     observed = float(of_ours(once)[0] - of_theirs(once)[0])
-    return Drawn(observed, _drawn(resampled, OF_PAIRS, count), _drawn(swapped, OF_PAIRS, 2 * count))
+    return ResampledDifference(
+        observed, _drawn(resampled, OF_PAIRS, count), _drawn(swapped, OF_PAIRS, 2 * count)
+    )
 
 
-def of_resamples(differences: Values, rng: np.random.Generator) -> Drawn:
+def of_resamples(differences: Values, rng: np.random.Generator) -> ResampledDifference:
     """Of the mean of (n,) differences on n samples of one set, drawn alike for both models: a
     bootstrap that the task itself has made, too small for percentiles. Its standard deviation is
     the difference's standard error, with which a t distribution stands for the missing draws."""
     error, freedom = differences.std(ddof=1), len(differences) - 1
     observed = float(differences.mean())
     bootstrap = observed + error * rng.standard_t(freedom, RESAMPLES)
-    return Drawn(observed, bootstrap, error * rng.standard_t(freedom, FLIPS))
+    return ResampledDifference(observed, bootstrap, error * rng.standard_t(freedom, FLIPS))
 
 
 def _drawn(some: Callable[[int], Values], count: int, width: int) -> Values:

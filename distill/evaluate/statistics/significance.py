@@ -13,7 +13,7 @@ from distill.evaluate.samples.pairs import by_part, statistic_of
 from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics import resampling
 from distill.evaluate.statistics.rank_metrics import STATISTICS, Values
-from distill.evaluate.statistics.resampling import Drawn
+from distill.evaluate.statistics.resampling import ResampledDifference
 from distill.evaluate.summary import Difference, Differences
 
 _SAME = 1e-9
@@ -75,7 +75,9 @@ def seed_differences(
     return _difference(mean(each), resampling.mean_of(by_task) if whole else None)
 
 
-def _overall(tasks: Mapping[str, Difference], by_task: Sequence[Drawn | None]) -> Difference:
+def _overall(
+    tasks: Mapping[str, Difference], by_task: Sequence[ResampledDifference | None]
+) -> Difference:
     each = [of["difference"] for of in tasks.values() if of["difference"] is not None]
     if len(each) < len(tasks):
         return _difference(None, None)
@@ -109,7 +111,7 @@ def _paired(ours: Mapping[str, float], theirs: Mapping[str, float], task: str) -
     return [np.array(part) for part in parts.values()]
 
 
-def _draw(mine: TaskScore, their: TaskScore, seed: int) -> Drawn | None:
+def _draw(mine: TaskScore, their: TaskScore, seed: int) -> ResampledDifference | None:
     # A task's figures do not depend on which other tasks there are.
     rng = np.random.default_rng([seed, zlib.crc32(mine.task.encode())])
     if mine.pairs and their.pairs:
@@ -123,7 +125,9 @@ def _draw(mine: TaskScore, their: TaskScore, seed: int) -> Drawn | None:
     return resampling.mean_of([draw(sample, rng) for sample in samples])
 
 
-def _drawn_of_pairs(mine: TaskScore, their: TaskScore, rng: np.random.Generator) -> Drawn | None:
+def _drawn_of_pairs(
+    mine: TaskScore, their: TaskScore, rng: np.random.Generator
+) -> ResampledDifference | None:
     name = statistic_of(mine.category, mine.metric)
     ours, theirs = by_part(mine.pairs), by_part(their.pairs)
     if any(not np.array_equal(ours[part][0], theirs[part][0]) for part in ours | theirs):
@@ -137,7 +141,9 @@ def _drawn_of_pairs(mine: TaskScore, their: TaskScore, rng: np.random.Generator)
     return resampling.mean_of(each)
 
 
-def _drawn_of_labels(mine: TaskScore, their: TaskScore, rng: np.random.Generator) -> Drawn | None:
+def _drawn_of_labels(
+    mine: TaskScore, their: TaskScore, rng: np.random.Generator
+) -> ResampledDifference | None:
     average = average_of(mine.category, mine.metric)
     ours, theirs = labels.by_part(mine.labels), labels.by_part(their.labels)
     if {part: told.gold for part, told in ours.items()} != {
@@ -151,7 +157,7 @@ def _drawn_of_labels(mine: TaskScore, their: TaskScore, rng: np.random.Generator
     )
 
 
-def _of_task(mine: TaskScore, their: TaskScore, of: Drawn | None) -> Difference:
+def _of_task(mine: TaskScore, their: TaskScore, of: ResampledDifference | None) -> Difference:
     found = _difference(mine.score - their.score, of)
     found["items"] = None if of is None else mine.items
     if samples := _paired(mine.by_item, their.by_item, mine.task):
@@ -163,7 +169,7 @@ def _of_task(mine: TaskScore, their: TaskScore, of: Drawn | None) -> Difference:
     return found
 
 
-def _difference(difference: float | None, of: Drawn | None) -> Difference:
+def _difference(difference: float | None, of: ResampledDifference | None) -> Difference:
     found: Difference = {
         "difference": None if difference is None else round(difference, 6),
         "low": None,

@@ -2,14 +2,14 @@
 
 from distill.generate.brainstorm.examples import spread
 from distill.generate.brainstorm.tasks import list_requests
-from distill.generate.brainstorm.writing import Request, load_prompts
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts
 from distill.llm.prompts import Prompt
 from distill.recipe import Recipe
 from distill.store.run import Run, open_stage
 from distill.store.tables import TASKS
 
 
-def asked(run: Run, recipe: Recipe) -> list[tuple[Request, Prompt]]:
+def asked(run: Run, recipe: Recipe) -> list[tuple[PromptRequest, Prompt]]:
     """The lists of tasks, then an example of each task that stands in the run: none before the
     lists are written."""
     groups = recipe.generate.brainstorm.groups

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.corpus.dedupe import Seen
+from distill.corpus.dedupe import SeenPassages
 from distill.errors import UserError
 from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.read import read_reply
 from distill.generate.brainstorm.schemas import FORMS, as_text, example_schema
-from distill.generate.brainstorm.writing import Request, load_prompts, write
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
 from distill.generate.examples import (
     contaminated,
     decontamination,
@@ -25,7 +25,7 @@ from distill.llm.load import identity
 from distill.llm.prompts import Prompt, as_data
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
@@ -65,19 +65,19 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
     return stage
 
 
-def spread(tasks: Tasks, recipe: Recipe) -> list[Request]:
+def spread(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
     """The examples to write, group after group: by their shares over the groups that have a task,
     and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
     settings = recipe.generate.brainstorm
     groups = [group for group in settings.groups if tasks[group]]
-    requests: list[Request] = []
+    requests: list[PromptRequest] = []
     for group, share in _divided(groups, settings).items():
         order = list(tasks[group])
         random.Random(f"{recipe.seed}|{group}").shuffle(order)
         for place in range(share):
             item_id = f"brainstorm~{len(requests)}"
             placeholders = draw_placeholders(group, settings, recipe.seed, item_id)
-            requests.append(Request(item_id, group, order[place % len(order)], placeholders))
+            requests.append(PromptRequest(item_id, group, order[place % len(order)], placeholders))
     return requests
 
 
@@ -116,7 +116,7 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
     if not stage.complete:
         prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)
         known = Decontaminator(sets, filters.decontaminate_words) if sets else None
-        seen = Seen()
+        seen = SeenPassages()
         for path in shards(stage.folder):
             for row in read_shard(EXAMPLES, path):
                 seen.is_new(row["query"], row["positive"])
@@ -154,9 +154,9 @@ def _keep(
     prompts: Mapping[Group, Prompt],
     known: Decontaminator | None,
     refusals: bool,
-    seen: Seen,
-) -> Shard:
-    shard = Shard([])
+    seen: SeenPassages,
+) -> ShardResult:
+    shard = ShardResult([])
     for row in read_shard(BRAINSTORM, path):
         group = row["task_type"]
         reply = read_reply(row, example_schema(group, None))

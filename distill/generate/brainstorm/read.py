@@ -11,24 +11,24 @@ from distill.store.tables import Row
 from distill.text.fence import within_fence
 
 
-class Reply(NamedTuple):
+class ParsedReply(NamedTuple):
     """Either a value that fits the schema, or the reason."""
 
     value: dict[str, Any]
     reason: str | None = None
 
 
-def read_reply(row: Row, schema: Mapping[str, Any]) -> Reply:
+def read_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
     """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
     if row["fault"] is not None:
-        return Reply({}, "not written")
+        return ParsedReply({}, "not written")
     reply = without_thoughts(row["output"])
     if not row["finished"] or reply is None:
-        return Reply({}, "unfinished")
+        return ParsedReply({}, "unfinished")
     try:
         value = json.loads(within_fence(reply))
     except (ValueError, RecursionError):
-        return Reply({}, "no JSON")
+        return ParsedReply({}, "no JSON")
     if not Draft202012Validator(schema).is_valid(value):
-        return Reply({}, "another form of JSON")
-    return Reply(value)
+        return ParsedReply({}, "another form of JSON")
+    return ParsedReply(value)

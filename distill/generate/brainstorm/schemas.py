@@ -16,7 +16,7 @@ _OVERHEAD = 12
 
 
 @dataclass(frozen=True)
-class Form:
+class ExampleSchema:
     """`short` and `long` are the object's keys, all of them strings; `query`, `positive` and
     `negative` say what they are in an example. `task` is the one task of a symmetric group, of
     which no list is written."""
@@ -36,15 +36,19 @@ class Form:
         return tuple(key for key in self.keys if key not in self.short)
 
 
-FORMS: Mapping[Group, Form] = {
-    "short-long": Form(
+FORMS: Mapping[Group, ExampleSchema] = {
+    "short-long": ExampleSchema(
         "user_query", "positive_document", "hard_negative_document", short=("user_query",)
     ),
-    "long-short": Form("input_text", "label", "misleading_label", ("label", "misleading_label")),
-    "short-short": Form("input", "positive_document", None, ("input", "positive_document")),
-    "long-long": Form("input", "positive_document", None, ()),
-    "sts": Form("S1", "S2", "S3", (), "Given a text, find texts that mean the same."),
-    "bitext": Form("S1", "S2", "S3", (), "Given a text, find its translation."),
+    "long-short": ExampleSchema(
+        "input_text", "label", "misleading_label", ("label", "misleading_label")
+    ),
+    "short-short": ExampleSchema(
+        "input", "positive_document", None, ("input", "positive_document")
+    ),
+    "long-long": ExampleSchema("input", "positive_document", None, ()),
+    "sts": ExampleSchema("S1", "S2", "S3", (), "Given a text, find texts that mean the same."),
+    "bitext": ExampleSchema("S1", "S2", "S3", (), "Given a text, find its translation."),
 }
 
 
@@ -91,7 +95,7 @@ def as_text(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema)
 
 
-def _longest(form: Form, max_new_tokens: int | None) -> dict[str, int]:
+def _longest(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:
     """Characters by key: short texts take little, long ones share what is left."""
     if max_new_tokens is None:
         return {}

@@ -13,14 +13,14 @@ from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.generate.brainstorm.read import read_reply
 from distill.generate.brainstorm.schemas import CHARACTERS, FORMS, as_text, tasks_schema
-from distill.generate.brainstorm.writing import Request, load_prompts, write
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
 from distill.llm.load import identity
 from distill.llm.prompts import as_data
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.retrieve.corpus_index import open_encoder
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import BRAINSTORM, TASKS, Row
 from distill.text.words import count_words
 
@@ -52,11 +52,11 @@ def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
     return stage
 
 
-def list_requests(recipe: Recipe) -> list[Request]:
+def list_requests(recipe: Recipe) -> list[PromptRequest]:
     """The lists to write, group after group."""
     settings = recipe.generate.brainstorm
     return [
-        Request(
+        PromptRequest(
             f"brainstorm~{group}~{call}",
             group,
             None,
@@ -145,12 +145,12 @@ def _of_group(
     settings: Brainstorm,
     run: Run,
     encoder: Encoder | None,
-) -> Shard:
+) -> ShardResult:
     fixed = FORMS[group].task
     if fixed is not None or encoder is None:
         row = {"task_id": f"brainstorm~{group}", "task_type": group, "task": fixed}
-        return Shard([row], Counter(kept=1))
-    shard = Shard([])
+        return ShardResult([row], Counter(kept=1))
+    shard = ShardResult([])
     tasks = _read([row for row in written if row["task_type"] == group], shard)
     ids, texts = list(tasks), list(tasks.values())
     whole = encoder.wording.write(texts, "query")
@@ -168,7 +168,7 @@ def _of_group(
     return shard
 
 
-def _read(rows: Sequence[Row], shard: Shard) -> dict[str, str]:
+def _read(rows: Sequence[Row], shard: ShardResult) -> dict[str, str]:
     """The tasks of a group's lists by id, each wording once."""
     tasks: dict[str, str] = {}
     seen: set[str] = set()
@@ -190,6 +190,6 @@ def _read(rows: Sequence[Row], shard: Shard) -> dict[str, str]:
     return tasks
 
 
-def _drop(shard: Shard, item_id: str, reason: str, text: str) -> None:
+def _drop(shard: ShardResult, item_id: str, reason: str, text: str) -> None:
     shard.counts[f"dropped: {reason}"] += 1
     shard.dropped.append({"item_id": item_id, "reason": reason, "text": text})

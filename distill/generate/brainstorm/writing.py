@@ -13,7 +13,7 @@ from distill.llm.form import in_chat_form
 from distill.llm.prompts import Prompt, as_data, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Group, Recipe
-from distill.store.run import Shard, Stage
+from distill.store.run import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, Row
 
 _STOP = ("\n",)
@@ -21,7 +21,7 @@ _STOP = ("\n",)
 
 
 @dataclass(frozen=True)
-class Request:
+class PromptRequest:
     """One prompt of a group. `placeholders` are what its template is given besides the task."""
 
     item_id: str
@@ -53,7 +53,7 @@ def load_prompts(recipe: Recipe, step: str, groups: Iterable[Group]) -> dict[Gro
     }
 
 
-def render(request: Request, prompt: Prompt, chat: bool) -> str:
+def render(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
     """A request's prompt as the LLM gets it. A task that it wrote itself comes back as data."""
     values = dict(request.placeholders)
     if request.task is not None:
@@ -64,7 +64,7 @@ def render(request: Request, prompt: Prompt, chat: bool) -> str:
 def write(
     stage: Stage,
     recipe: Recipe,
-    requests: Sequence[Request],
+    requests: Sequence[PromptRequest],
     prompts: Mapping[Group, Prompt],
     samplings: Mapping[Group, Sampling],
     llm: Callable[[], LLM],
@@ -91,7 +91,7 @@ def write(
     stage.finish(tokens={name: n - before.get(name, 0) for name, n in engine.tokens.items()})
 
 
-def _items(requests: Sequence[Request], size: int) -> list[list[Request]]:
+def _items(requests: Sequence[PromptRequest], size: int) -> list[list[PromptRequest]]:
     items = []
     for _, of_group in groupby(requests, key=lambda request: request.group):
         together = list(of_group)
@@ -100,13 +100,13 @@ def _items(requests: Sequence[Request], size: int) -> list[list[Request]]:
 
 
 def _write(
-    item: list[Request],
+    item: list[PromptRequest],
     seed: int,
     prompts: Mapping[Group, Prompt],
     samplings: Mapping[Group, Sampling],
     chat: bool,
     engine: LLM,
-) -> Shard:
+) -> ShardResult:
     group = item[0].group
     sampling = replace(samplings[group], chat=chat)
     if not chat and not (engine.can_force_schema and sampling.json_schema):
@@ -127,7 +127,7 @@ def _write(
         }
         for request, reply in zip(item, written, strict=True)
     ]
-    return Shard(rows, Counter(written=len(rows)))
+    return ShardResult(rows, Counter(written=len(rows)))
 
 
 def _seed(seed: int, item_id: str) -> int:

@@ -9,17 +9,17 @@ that falls itself, and where the best draw is a duplicate the next best has its 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.generate.filters.best_of import Order, by_query
-from distill.generate.filters.candidate import Draw, Filter
+from distill.generate.filters.best_of import CandidateOrder, by_query
+from distill.generate.filters.candidate import Filter, GeneratedQuery
 from distill.generate.filters.copied_text import copied
-from distill.generate.filters.duplicates import Seen, ordinal
+from distill.generate.filters.duplicates import SeenQueries, ordinal
 from distill.generate.filters.evaluation_query import evaluation_query
 from distill.generate.filters.language import languages
 from distill.generate.filters.length import word_limits
 from distill.generate.filters.refusals import refusals
 from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
 from distill.recipe import Filters
-from distill.store.run import Shard
+from distill.store.run import ShardResult
 from distill.store.tables import QUERIES, Row
 from distill.tasks.decontaminate import Decontaminator
 
@@ -30,18 +30,18 @@ EVALUATED = "seed passages that share words with an evaluation document"
 
 
 @dataclass(frozen=True)
-class Screen:
+class FilterChain:
     """`before` retrieval and `after` it; `known` and `search` only where the recipe needs them."""
 
     before: Sequence[Filter]
     known: Decontaminator | None
     search: SeedSearch | None
     after: Sequence[Filter]
-    order: Order
+    order: CandidateOrder
 
-    def __call__(self, draws: list[Draw], number: int, seen: Seen) -> Shard:
+    def __call__(self, draws: list[GeneratedQuery], number: int, seen: SeenQueries) -> ShardResult:
         """The queries kept of the `number`-th shard's draws, and all that was dropped."""
-        shard = Shard([])
+        shard = ShardResult([])
         before, known = [*self.before], self.known
         if known is not None:
             _mark_tainted(draws, known, shard)
@@ -83,7 +83,7 @@ def filters_of_retrieval(filters: Filters) -> list[Filter]:
     return chosen
 
 
-def _mark_tainted(draws: list[Draw], known: Decontaminator, shard: Shard) -> None:
+def _mark_tainted(draws: list[GeneratedQuery], known: Decontaminator, shard: ShardResult) -> None:
     seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
     tainted = {seed for seed, text in seeds.items() if known.overlaps(text)}
     for draw in draws:
@@ -93,7 +93,9 @@ def _mark_tainted(draws: list[Draw], known: Decontaminator, shard: Shard) -> Non
     shard.counts[EVALUATED] = sum(known.overlaps_document(text) for text in seeds.values())
 
 
-def _passing(draws: list[Draw], filters: Sequence[Filter], shard: Shard) -> list[Draw]:
+def _passing(
+    draws: list[GeneratedQuery], filters: Sequence[Filter], shard: ShardResult
+) -> list[GeneratedQuery]:
     """The draws that no filter drops; each other one is dropped by the first that does."""
     passing = []
     for draw in draws:
@@ -105,7 +107,9 @@ def _passing(draws: list[Draw], filters: Sequence[Filter], shard: Shard) -> list
     return passing
 
 
-def _keep_one(draws: list[Draw], first: int, seen: Seen, shard: Shard) -> None:
+def _keep_one(
+    draws: list[GeneratedQuery], first: int, seen: SeenQueries, shard: ShardResult
+) -> None:
     """Keep the first draw that repeats no kept query; `first` is the first draw's ordinal."""
     kept = False
     for own, draw in enumerate(draws, first):
@@ -119,7 +123,7 @@ def _keep_one(draws: list[Draw], first: int, seen: Seen, shard: Shard) -> None:
         shard.rows.append(_kept(draw.row))
 
 
-def _drop(draw: Draw, reason: str, shard: Shard) -> None:
+def _drop(draw: GeneratedQuery, reason: str, shard: ShardResult) -> None:
     shard.counts[f"dropped: {reason}"] += 1
     shard.dropped.append({"item_id": draw.row["query_id"], "reason": reason, "text": draw.query})
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from distill.errors import UserError
-from distill.generate.filters.candidate import Draw
+from distill.generate.filters.candidate import GeneratedQuery
 from distill.llm.judge import judge_ql
 from distill.llm.prompts import Prompt, as_data
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 
-Order = Callable[[Sequence[Sequence[Draw]]], list[list[Draw]]]
+CandidateOrder = Callable[[Sequence[Sequence[GeneratedQuery]]], list[list[GeneratedQuery]]]
 """The draws of some queries, each query's the best first."""
 
 
-def by_query(draws: Sequence[Draw]) -> list[list[Draw]]:
+def by_query(draws: Sequence[GeneratedQuery]) -> list[list[GeneratedQuery]]:
     """The draws of each (passage, sample), which stand together."""
     return [
         list(group)
@@ -24,18 +24,18 @@ def by_query(draws: Sequence[Draw]) -> list[list[Draw]]:
     ]
 
 
-def nearest_first(queries: Sequence[Sequence[Draw]]) -> list[list[Draw]]:
+def nearest_first(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[GeneratedQuery]]:
     """By the rank of the seed passage; ties, and seeds that were not found, by similarity, then by
     draw."""
 
-    def key(draw: Draw) -> tuple[float, float, int]:
+    def key(draw: GeneratedQuery) -> tuple[float, float, int]:
         rank, cosine = draw.retrieved or (None, -math.inf)
         return (math.inf if rank is None else rank, -cosine, draw.row["draw"])
 
     return [sorted(draws, key=key) for draws in queries]
 
 
-def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> Order:
+def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
     """By the mean log-likelihood of the query's tokens given its passage (relabelling's QL prompt),
     then by draw. The mean, for a sum would prefer short queries.
 
@@ -49,7 +49,7 @@ def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> Order:
             "choose another engine, or generate.best_by: round_trip",
         )
 
-    def order(queries: Sequence[Sequence[Draw]]) -> list[list[Draw]]:
+    def order(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[GeneratedQuery]]:
         contested = [draws for draws in queries if len(draws) > 1]
         requests = [
             (
@@ -64,7 +64,9 @@ def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> Order:
     return order
 
 
-def _sorted(draws: Sequence[Draw], scores: Sequence[tuple[float, int]]) -> list[Draw]:
+def _sorted(
+    draws: Sequence[GeneratedQuery], scores: Sequence[tuple[float, int]]
+) -> list[GeneratedQuery]:
     means = [total / max(1, tokens) for total, tokens in scores]
     order = sorted(range(len(draws)), key=lambda i: (-means[i], draws[i].row["draw"]))
     return [draws[i] for i in order]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from distill.store.tables import Row, passage_text
 
 
-class Retrieved(NamedTuple):
+class SeedRank(NamedTuple):
     """Where retrieval by a query finds its own seed passage: the rank, counted from 1 and None
     beyond the depth of the search, and the cosine."""
 
@@ -16,7 +16,7 @@ class Retrieved(NamedTuple):
 
 
 @dataclass
-class Draw:
+class GeneratedQuery:
     """One parsed query (a PARSED row) with its seed passage (a PASSAGES row), which is the
     `number`-th of the corpus. `tainted`: the seed passage holds words of an evaluation query."""
 
@@ -24,7 +24,7 @@ class Draw:
     passage: Row
     number: int
     tainted: bool = False
-    retrieved: Retrieved | None = None
+    retrieved: SeedRank | None = None
 
     @property
     def query(self) -> str:
@@ -35,5 +35,5 @@ class Draw:
         return passage_text(self.passage)
 
 
-Filter = Callable[[Draw], str | None]
+Filter = Callable[[GeneratedQuery], str | None]
 """Why the draw is dropped, or None."""

@@ -2,7 +2,7 @@
 
 from difflib import SequenceMatcher
 
-from distill.generate.filters.candidate import Draw, Filter
+from distill.generate.filters.candidate import Filter, GeneratedQuery
 from distill.text.compare import comparable_words
 
 
@@ -20,7 +20,7 @@ def copied_share(query: str, passage: str) -> float:
 def copied(most: float) -> Filter:
     """Drops a query of which a larger share is copied."""
 
-    def reason(draw: Draw) -> str | None:
+    def reason(draw: GeneratedQuery) -> str | None:
         share = copied_share(draw.query, draw.passage_text)
         return "copies the passage" if share > most else None
 

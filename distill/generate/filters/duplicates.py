@@ -68,7 +68,7 @@ def band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
     return max(fit, default=1)
 
 
-class Seen:
+class SeenQueries:
     """The queries kept so far, in a file that is made anew and removed at the end.
 
     Args:
@@ -83,7 +83,7 @@ class Seen:
         self._rows = band_rows(near) if near is not None else 0
         self._sketched: tuple[str, list[int]] = ("", [])
 
-    def __enter__(self) -> "Seen":
+    def __enter__(self) -> "SeenQueries":
         self._file.unlink(missing_ok=True)
         self._db = sqlite3.connect(self._file)
         # A killed stage fills the file anew from its shards, so nothing in it need be safe.

@@ -6,7 +6,7 @@ from functools import cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from distill.errors import UserError
-from distill.generate.filters.candidate import Draw, Filter
+from distill.generate.filters.candidate import Filter, GeneratedQuery
 
 _CERTAIN = 0.5
 _EXCLUDED = 0.02
@@ -48,7 +48,7 @@ def languages(allowed: Sequence[str] | None) -> Filter:
             f"known are {' '.join(sorted(_identifier().labels))}",
         )
 
-    def reason(draw: Draw) -> str | None:
+    def reason(draw: GeneratedQuery) -> str | None:
         own = draw.row["language"]
         expected = [own] if own else allowed
         return "another language" if expected and is_foreign(draw.query, expected) else None

@@ -1,6 +1,6 @@
 """The limits on a query's length, in words."""
 
-from distill.generate.filters.candidate import Draw, Filter
+from distill.generate.filters.candidate import Filter, GeneratedQuery
 from distill.text import words as segmentation
 from distill.text.compare import comparable_words
 
@@ -9,7 +9,7 @@ def word_limits(least: int, most: int) -> Filter:
     """Drops queries of fewer or more words; in scripts without spaces, by how many words their
     letters amount to."""
 
-    def reason(draw: Draw) -> str | None:
+    def reason(draw: GeneratedQuery) -> str | None:
         count = segmentation.amount(comparable_words(draw.query))
         if count < least:
             return "too few words"

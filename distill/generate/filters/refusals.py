@@ -4,7 +4,7 @@ the passage of time" are queries."""
 
 import re
 
-from distill.generate.filters.candidate import Draw
+from distill.generate.filters.candidate import GeneratedQuery
 
 _WRITE = (
     "help|assist|comply|fulfill?|provide|create|generate|write|produce|formulate|come up with|"
@@ -66,7 +66,7 @@ def points_at_text(text: str) -> bool:
     return _POINTS.search(text) is not None
 
 
-def refusals(draw: Draw) -> str | None:
+def refusals(draw: GeneratedQuery) -> str | None:
     """Drops what is no query, and queries that only their own passage makes sense of."""
     if is_refusal(draw.query):
         return "refusal or boilerplate"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distill.generate.filters.candidate import Draw, Filter, Retrieved
+from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import similarity
@@ -23,7 +23,7 @@ class SeedSearch:
         self._vectors = store.vectors
         self._depth = depth
 
-    def look(self, draws: Sequence[Draw]) -> None:
+    def look(self, draws: Sequence[GeneratedQuery]) -> None:
         """Set each draw's `retrieved`."""
         if not draws:
             return
@@ -33,13 +33,13 @@ class SeedSearch:
         for draw, query, numbers in zip(draws, queries, found, strict=True):
             at = np.flatnonzero(numbers == draw.number)
             cosine = similarity(query, self._vectors[draw.number : draw.number + 1])[0]
-            draw.retrieved = Retrieved(int(at[0]) + 1 if len(at) else None, float(cosine))
+            draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, float(cosine))
 
 
 def round_trip(depth: int) -> Filter:
     """Drops a query whose seed passage is not among its first `depth`."""
 
-    def reason(draw: Draw) -> str | None:
+    def reason(draw: GeneratedQuery) -> str | None:
         rank = draw.retrieved.rank if draw.retrieved else None
         return "round trip" if rank is None or rank > depth else None
 
@@ -49,7 +49,7 @@ def round_trip(depth: int) -> Filter:
 def min_similarity(least: float) -> Filter:
     """Drops a query less similar than this to its seed passage."""
 
-    def reason(draw: Draw) -> str | None:
+    def reason(draw: GeneratedQuery) -> str | None:
         near = draw.retrieved is not None and draw.retrieved.similarity >= least
         return None if near else "dissimilar to its passage"
 

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.generate.filters.candidate import Draw
+from distill.generate.filters.candidate import GeneratedQuery
 from distill.store.shards import shards
 from distill.store.tables import PASSAGES, Row, read_shard
 
 
-class Corpus:
+class SeedPassages:
     """The corpus' passages by id. Seeds are asked for in the corpus' order, or nearly, so shards
     are read one after the other, from the last one on and round."""
 
@@ -48,7 +48,7 @@ class Corpus:
         self._passed += len(rows)
 
 
-def draws_of(rows: list[Row], corpus: Corpus) -> list[Draw]:
+def draws_of(rows: list[Row], corpus: SeedPassages) -> list[GeneratedQuery]:
     """Each row with its seed passage."""
     seeds = corpus.find({row["seed_id"] for row in rows})
-    return [Draw(row, seeds[row["seed_id"]][1], seeds[row["seed_id"]][0]) for row in rows]
+    return [GeneratedQuery(row, seeds[row["seed_id"]][1], seeds[row["seed_id"]][0]) for row in rows]

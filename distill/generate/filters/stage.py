@@ -8,21 +8,21 @@ from distill.generate.filters.apply import (
     EVALUATED,
     SEEDS,
     TAINTED,
-    Screen,
+    FilterChain,
     filters_of_retrieval,
     filters_of_rows,
 )
 from distill.generate.filters.best_of import likeliest_first, nearest_first
-from distill.generate.filters.duplicates import Seen, ordinal
+from distill.generate.filters.duplicates import SeenQueries, ordinal
 from distill.generate.filters.round_trip import SeedSearch
-from distill.generate.filters.seed_passages import Corpus, draws_of
+from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.llm.joined import joined_if_needed
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identity as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
-from distill.store.run import Run, Shard, Stage, fingerprint
+from distill.store.run import Run, ShardResult, Stage, fingerprint
 from distill.store.shards import shard_number, shards
 from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
 from distill.tasks.decontaminate import (
@@ -81,7 +81,7 @@ def _make(
     engine = llm() if prompt is not None else None
     before = dict(engine.tokens) if engine else {}
     retriever, depth = recipe.retriever, _depth(recipe)
-    screen = Screen(
+    screen = FilterChain(
         before=filters_of_rows(filters),
         known=known,
         search=SeedSearch(run, retriever, passages, depth) if _retrieves(recipe) else None,
@@ -91,14 +91,14 @@ def _make(
     stage = run.stage(_NAME, settings, inputs)
     if stage.complete:
         return stage
-    paths, corpus = shards(parsed.folder), Corpus(passages.folder)
+    paths, corpus = shards(parsed.folder), SeedPassages(passages.folder)
 
-    def work(number: int) -> Shard:
+    def work(number: int) -> ShardResult:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
         return screen(draws_of(read_shard(PARSED, paths[number]), corpus), number, seen)
 
     file = stage.book / "seen.sqlite"
-    with Seen(file, filters.exact_duplicates, filters.near_duplicates) as seen:
+    with SeenQueries(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _recall(stage, seen)
         stage.map_shards(
             QUERIES,
@@ -115,7 +115,7 @@ def _make(
     return stage
 
 
-def _recall(stage: Stage, seen: Seen) -> None:
+def _recall(stage: Stage, seen: SeenQueries) -> None:
     """Remember what the shards that stand already hold."""
     for path in shards(stage.folder):
         for place, row in enumerate(read_shard(QUERIES, path)):

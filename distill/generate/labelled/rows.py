@@ -12,7 +12,7 @@ from distill.errors import UserError
 from distill.files.read import is_text, looked_for, open_bytes, read_text
 from distill.llm.prompts import as_data
 
-Numbered = tuple[int, Mapping[str, Any]]
+NumberedRow = tuple[int, Mapping[str, Any]]
 """A row with its number: the line in a text file (the header's is 1), else counted from 1."""
 
 
@@ -58,7 +58,7 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
     return text
 
 
-def _csv(file: Path, delimiter: str) -> Iterator[Numbered]:
+def _csv(file: Path, delimiter: str) -> Iterator[NumberedRow]:
     open_bytes(file).close()
     with file.open(encoding="utf-8-sig", newline="") as source:
         # Strict: else a quote that is never closed would swallow all rows that follow it.
@@ -92,7 +92,7 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
         )
 
 
-_READERS: Mapping[str, Callable[[Path], Iterator[Numbered]]] = {
+_READERS: Mapping[str, Callable[[Path], Iterator[NumberedRow]]] = {
     ".tsv": lambda file: _csv(file, "\t"),
     ".csv": lambda file: _csv(file, ","),
     ".jsonl": read_lines,

@@ -16,7 +16,7 @@ from distill.errors import UserError
 from distill.generate.examples import contaminated, decontamination, degenerate, make_example
 from distill.generate.labelled.rows import read_labelled
 from distill.recipe import LabelledSet, Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
 
@@ -43,7 +43,7 @@ class Triple(NamedTuple):
     negative: str
 
 
-class Triples(Protocol):
+class LabelledTriples(Protocol):
     """A labelled set that was read. `alone` counts texts without a positive of their own, and
     premises without a positive and a negative."""
 
@@ -106,7 +106,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
 
 
 @dataclass
-class Classes:
+class TextsByLabel:
     """The distinct texts of each label, with their rows' numbers."""
 
     labels: list[list[tuple[int, str]]]
@@ -132,7 +132,7 @@ class Classes:
             yield Triple(row, query, positive[1], negative[1])
 
 
-def read_classification(file: Path, settings: LabelledSet) -> Classes:
+def read_classification(file: Path, settings: LabelledSet) -> TextsByLabel:
     """A set of texts with labels.
 
     Raises:
@@ -149,7 +149,7 @@ def read_classification(file: Path, settings: LabelledSet) -> Classes:
             f"{', '.join(map(repr, labels)) or '(it has no row)'}",
             "a hard negative has another label: give at least two, or name another label_column",
         )
-    return Classes([list(texts.values()) for texts in labels.values()])
+    return TextsByLabel([list(texts.values()) for texts in labels.values()])
 
 
 def _another(place: int, count: int, draw: random.Random) -> int:
@@ -214,7 +214,7 @@ def read_nli(file: Path, settings: LabelledSet) -> Premises:
     return Premises(both, len(premises) - len(both))
 
 
-_READERS: Mapping[str, Callable[[Path, LabelledSet], Triples]] = {
+_READERS: Mapping[str, Callable[[Path, LabelledSet], LabelledTriples]] = {
     "classification": read_classification,
     "nli": read_nli,
 }
@@ -223,10 +223,12 @@ _READERS: Mapping[str, Callable[[Path, LabelledSet], Triples]] = {
 # --- examples -------------------------------------------------------------------------------------
 
 
-def _shard(number: int, triples: Triples, recipe: Recipe, known: Decontaminator | None) -> Shard:
+def _shard(
+    number: int, triples: LabelledTriples, recipe: Recipe, known: Decontaminator | None
+) -> ShardResult:
     """At most `examples` examples of one set."""
     settings = recipe.generate.labelled[number]
-    shard = Shard([])
+    shard = ShardResult([])
     if triples.alone:
         shard.counts["without a counterpart"] = triples.alone
     for triple in triples.draw(random.Random(f"{recipe.seed}|labelled|{number}")):

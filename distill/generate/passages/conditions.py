@@ -22,7 +22,7 @@ _MOST_PERSONA_WORDS = 60
 
 
 @dataclass(frozen=True)
-class Conditions:
+class GenerationConditions:
     """`hand` is the number of the draw of few-shot examples; None is what the recipe leaves to the
     LLM."""
 
@@ -41,7 +41,7 @@ def draw_conditions(
     row: int,
     passage_id: str,
     sample: int,
-) -> Conditions:
+) -> GenerationConditions:
     """The conditions of one row, the `row`-th (from 0) of all."""
 
     def one_of(name: str, values: Sequence[T]) -> T | None:
@@ -49,7 +49,7 @@ def draw_conditions(
             return None
         return random.Random(f"{seed}|{passage_id}|{sample}|{name}").choice(values)
 
-    return Conditions(
+    return GenerationConditions(
         task_type=task_type_of(settings.task_types, seed, row),
         hand=one_of("hand", range(settings.hands)) or 0,
         persona=one_of("persona", personas),

@@ -16,8 +16,8 @@ from jsonschema.protocols import Validator
 from distill.errors import UserError
 from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import read_text
-from distill.generate.passages.conditions import Conditions, language_names
-from distill.generate.passages.parse import Parsed, checked
+from distill.generate.passages.conditions import GenerationConditions, language_names
+from distill.generate.passages.parse import ParsedQuery, checked
 from distill.llm.prompts import Prompt, as_data, find_prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.llm.thoughts import without_thoughts
@@ -44,7 +44,7 @@ class CustomMethod:
     def task(self) -> str:
         return self.recipe.generate.custom.default_task
 
-    def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str:
+    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         words = self.recipe.generate.max_passage_words
         return self.prompt_file.render(
             passage=as_data(passage_text(passage), words),
@@ -73,23 +73,25 @@ class CustomMethod:
             json_schema=self.schema if constrain else None,
         )
 
-    def parse(self, output: str, finished: bool) -> Parsed:
+    def parse(self, output: str, finished: bool) -> ParsedQuery:
         custom = self.recipe.generate.custom
         text = without_thoughts(output)
         if not finished or text is None:
-            return Parsed(reason="unfinished")
+            return ParsedQuery(reason="unfinished")
         try:
             reply = json.loads(within_fence(text), parse_constant=_refuse)
             fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
         except (ValueError, RecursionError):
-            return Parsed(reason="not JSON")
+            return ParsedQuery(reason="not JSON")
         if fault is not None:
-            return Parsed(reason=f"does not fit the schema: {fault.json_path}, {fault.validator}")
+            return ParsedQuery(
+                reason=f"does not fit the schema: {fault.json_path}, {fault.validator}"
+            )
         query, task = reply.get(custom.query), reply.get(custom.task) if custom.task else None
         if not isinstance(query, str):
-            return Parsed(reason=f"no text in {custom.query!r}")
+            return ParsedQuery(reason=f"no text in {custom.query!r}")
         if custom.task and not isinstance(task, str):
-            return Parsed(reason=f"no text in {custom.task!r}")
+            return ParsedQuery(reason=f"no text in {custom.task!r}")
         return checked(task, query, frozenset())
 
 

@@ -18,24 +18,24 @@ from distill.recipe import Recipe, TaskType
 
 _KEYS = ("passage", "task", "query")
 
-Shot = dict[str, str]
+FewShotExample = dict[str, str]
 """task_type, passage, task and query of one example."""
 
 
 @dataclass(frozen=True)
-class Pool:
+class FewShotPool:
     """The file, its source (part of fingerprints) and its examples by task type."""
 
     path: Path
     source: str
-    examples: dict[str, list[Shot]]
+    examples: dict[str, list[FewShotExample]]
 
     @property
     def queries(self) -> frozenset[str]:
         """All queries, normalised: none of them may come back as a generated one."""
         return frozenset(normalise(s["query"]) for shots in self.examples.values() for s in shots)
 
-    def hand(self, task_type: TaskType, number: int, shots: int, seed: int) -> list[Shot]:
+    def hand(self, task_type: TaskType, number: int, shots: int, seed: int) -> list[FewShotExample]:
         """`shots` examples in an order of their own: half of them, rounded up, of the type itself
         and among these the last; the others of other types, of as many as there are."""
         draw = random.Random(f"{seed}|hand|{task_type}|{number}")
@@ -52,7 +52,7 @@ class Pool:
         return [*mixed, *own[:1]]
 
 
-def load_pool(recipe: Recipe) -> Pool:
+def load_pool(recipe: Recipe) -> FewShotPool:
     """The recipe's few-shot examples.
 
     Raises:
@@ -69,12 +69,12 @@ def load_pool(recipe: Recipe) -> Pool:
             f"task types are {', '.join(get_args(TaskType))}",
         )
     examples = {kind: _shots(path, kind, listed) for kind, listed in values.items()}
-    pool = Pool(path, source, examples)
+    pool = FewShotPool(path, source, examples)
     _check_size(pool, settings.task_types, settings.shots)
     return pool
 
 
-def _shots(path: Path, kind: str, listed: object) -> list[Shot]:
+def _shots(path: Path, kind: str, listed: object) -> list[FewShotExample]:
     if listed is None:
         return []
     remedy = f"write `- passage: ...` with {', '.join(_KEYS[1:])} below it, for each example"
@@ -82,7 +82,7 @@ def _shots(path: Path, kind: str, listed: object) -> list[Shot]:
     return [_shot(path, kind, number, value) for number, value in enumerate(shots, 1)]
 
 
-def _shot(path: Path, kind: str, number: int, value: object) -> Shot:
+def _shot(path: Path, kind: str, number: int, value: object) -> FewShotExample:
     where = f"{path}, {kind}, example {number}"
     if not isinstance(value, dict) or sorted(value) != sorted(_KEYS):
         raise UserError(where, f"does not have exactly {', '.join(_KEYS)}", "give it all three")
@@ -96,7 +96,7 @@ def _shot(path: Path, kind: str, number: int, value: object) -> Shot:
     return {"task_type": kind, **lines}
 
 
-def _check_size(pool: Pool, types: list[TaskType], shots: int) -> None:
+def _check_size(pool: FewShotPool, types: list[TaskType], shots: int) -> None:
     for kind in types:
         own = len(pool.examples.get(kind, []))
         if own < (shots + 1) // 2:

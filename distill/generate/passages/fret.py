@@ -15,20 +15,20 @@ import numpy as np
 
 from distill.errors import UserError
 from distill.generate.passages.conditions import (
-    Conditions,
+    GenerationConditions,
     draw_conditions,
     language_names,
     load_personas,
 )
 from distill.generate.passages.custom import load_custom
-from distill.generate.passages.few_shot import Pool, Shot, load_pool
-from distill.generate.passages.parse import Order, Parsed, parse
+from distill.generate.passages.few_shot import FewShotExample, FewShotPool, load_pool
+from distill.generate.passages.parse import ParsedQuery, ReplyOrder, parse
 from distill.llm.form import in_chat_form
 from distill.llm.load import identity, prompts_at_once
 from distill.llm.prompts import Prompt, as_data, load_prompt
-from distill.llm.protocol import LLM, Sampling, Written
+from distill.llm.protocol import LLM, Completion, Sampling
 from distill.recipe import Recipe, TaskType
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import GENERATIONS, PASSAGES, Reader, Row, passage_text, read_rows
 from distill.text.words import count_words
 
@@ -41,7 +41,7 @@ _NOT_WRITTEN = {
 """What of `generate` does not change what the LLM writes, or is in a fingerprint as a source."""
 
 
-class Method(Protocol):
+class QueryMethod(Protocol):
     """From a passage to the LLM's prompt, and from what it wrote to a query."""
 
     @property
@@ -49,7 +49,7 @@ class Method(Protocol):
         """The files that it is made of: part of fingerprints."""
         ...
 
-    def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str: ...
+    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str: ...
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling: ...
 
@@ -57,7 +57,7 @@ class Method(Protocol):
         """Whether this engine forces the form of the method's replies."""
         ...
 
-    def parse(self, output: str, finished: bool) -> Parsed: ...
+    def parse(self, output: str, finished: bool) -> ParsedQuery: ...
 
     @property
     def task(self) -> str:
@@ -66,23 +66,23 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class Fret:
-    """A `Method`: a few-shot prompt that asks for a query and a task of the given type. `order` is
-    that of the reply's lines; where it is "query", `task` is the one of all."""
+class FretMethod:
+    """A `QueryMethod`: a few-shot prompt that asks for a query and a task of the given type.
+    `order` is that of the reply's lines; where it is "query", `task` is the one of all."""
 
     recipe: Recipe
     prompt_file: Prompt
-    pool: Pool
-    order: Order
+    pool: FewShotPool
+    order: ReplyOrder
     task: str
     languages: dict[str, str]
-    hand: Callable[[TaskType, int], list[Shot]]
+    hand: Callable[[TaskType, int], list[FewShotExample]]
 
     @property
     def source(self) -> dict[str, str]:
         return {"prompt": self.prompt_file.source, "examples": self.pool.source}
 
-    def prompt(self, passage: Row, conditions: Conditions, chat: bool) -> str:
+    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         text = f"{passage['title']}\n{passage['text']}"
         return self.prompt_file.render(
             passage=as_data(text, self.recipe.generate.max_passage_words),
@@ -110,11 +110,11 @@ class Fret:
             regex=reply_form(self.order, chat) if constrain else None,
         )
 
-    def parse(self, output: str, finished: bool) -> Parsed:
+    def parse(self, output: str, finished: bool) -> ParsedQuery:
         return parse(output, finished, self.pool.queries, self.order)
 
 
-def reply_form(order: Order, chat: bool) -> str:
+def reply_form(order: ReplyOrder, chat: bool) -> str:
     """The regular expression of a whole reply. A continued text begins behind the first label, and
     nothing but its last line break ends it; a chat model ends its reply by itself."""
     labels = [label.title() for label in order.split(", ")]
@@ -122,7 +122,7 @@ def reply_form(order: Order, chat: bool) -> str:
     return rf"{lines}\n?" if chat else lines.removeprefix(f"{labels[0]}:") + r"\n"
 
 
-def open_method(recipe: Recipe) -> Method:
+def open_method(recipe: Recipe) -> QueryMethod:
     """The method that writes queries for passages: fret or custom, with its files read.
 
     Raises:
@@ -135,14 +135,14 @@ def open_method(recipe: Recipe) -> Method:
     task = prompt.constant("task")
 
     @cache
-    def hand(task_type: TaskType, number: int) -> list[Shot]:
+    def hand(task_type: TaskType, number: int) -> list[FewShotExample]:
         return pool.hand(task_type, number, settings.shots, recipe.seed)
 
     names = language_names(settings.languages)
-    return Fret(recipe, prompt, pool, _order(prompt), task or "", names, hand)
+    return FretMethod(recipe, prompt, pool, _order(prompt), task or "", names, hand)
 
 
-def _order(prompt: Prompt) -> Order:
+def _order(prompt: Prompt) -> ReplyOrder:
     """A prompt's file may set the `task` of all its queries, or say that the reply's `first` line
     is the query."""
     if prompt.constant("task"):
@@ -153,15 +153,15 @@ def _order(prompt: Prompt) -> Order:
     return "query, task" if first == "query" else "task, query"
 
 
-class Asked(NamedTuple):
+class QueryRequest(NamedTuple):
     """One query to be written: for which passage, the how-manieth, and under what conditions."""
 
     passage: Row
     sample: int
-    conditions: Conditions
+    conditions: GenerationConditions
 
 
-class Plan:
+class GenerationPlan:
     """All queries to be written, by number, passage after passage in the order of the corpus."""
 
     def __init__(self, recipe: Recipe, passages: Stage) -> None:
@@ -178,7 +178,7 @@ class Plan:
     def __len__(self) -> int:
         return self.passages * self.recipe.generate.samples
 
-    def __getitem__(self, row: int) -> Asked:
+    def __getitem__(self, row: int) -> QueryRequest:
         if not 0 <= row < len(self):
             raise IndexError(row)
         settings = self.recipe.generate
@@ -187,9 +187,9 @@ class Plan:
         conditions = draw_conditions(
             settings, self._personas, self.recipe.seed, row, passage["passage_id"], sample
         )
-        return Asked(passage, sample, conditions)
+        return QueryRequest(passage, sample, conditions)
 
-    def of_passages(self, places: range) -> Iterator[Asked]:
+    def of_passages(self, places: range) -> Iterator[QueryRequest]:
         samples = self.recipe.generate.samples
         return (self[row] for row in range(places.start * samples, places.stop * samples))
 
@@ -242,13 +242,13 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     stage = run.stage("generations", generation_settings(recipe, method), [passages])
     if stage.complete:
         return stage
-    plan = Plan(recipe, passages)
+    plan = GenerationPlan(recipe, passages)
     engine = llm()
     chat = in_chat_form(recipe, engine)
     sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     before = dict(engine.tokens)
 
-    def work(some: Sequence[range]) -> list[Shard]:
+    def work(some: Sequence[range]) -> list[ShardResult]:
         asked = [[*plan.of_passages(places)] for places in some]
         return _write(asked, recipe, method, engine, sampling)
 
@@ -266,7 +266,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     return stage
 
 
-def generation_settings(recipe: Recipe, method: Method) -> dict[str, object]:
+def generation_settings(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
     """What changes the text that is written: the fingerprint. Filters and the reading of replies
     are not in it, so that what an LLM was paid for outlives a change of those."""
     personas = load_personas(recipe)
@@ -279,7 +279,7 @@ def generation_settings(recipe: Recipe, method: Method) -> dict[str, object]:
     }
 
 
-def draw_seed(recipe: Recipe, asked: Asked, draw: int) -> int:
+def draw_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
     """The LLM's seed (31 bits, which every engine takes): the one thing that differs by draw."""
     return _seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
 
@@ -290,8 +290,12 @@ def _seed(*parts: object) -> int:
 
 
 def _write(
-    shards: list[list[Asked]], recipe: Recipe, method: Method, llm: LLM, sampling: Sampling
-) -> list[Shard]:
+    shards: list[list[QueryRequest]],
+    recipe: Recipe,
+    method: QueryMethod,
+    llm: LLM,
+    sampling: Sampling,
+) -> list[ShardResult]:
     """Some shards in one call of the engine."""
     draws = [
         [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
@@ -307,13 +311,13 @@ def _write(
     ]
 
 
-def _shard(rows: list[Row]) -> Shard:
+def _shard(rows: list[Row]) -> ShardResult:
     refused = sum(row["fault"] is not None for row in rows)
     unfinished = sum(not row["finished"] for row in rows) - refused
-    return Shard(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))
+    return ShardResult(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))
 
 
-def _row(asked: Asked, draw: int, written: Written, llm: str) -> Row:
+def _row(asked: QueryRequest, draw: int, written: Completion, llm: str) -> Row:
     conditions = asked.conditions
     return {
         "passage_id": asked.passage["passage_id"],

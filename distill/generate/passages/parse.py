@@ -10,7 +10,7 @@ from distill.llm.thoughts import without_thoughts
 from distill.text.compare import folded_words
 from distill.text.fence import within_fence
 
-Order = Literal["task, query", "query, task", "query"]
+ReplyOrder = Literal["task, query", "query, task", "query"]
 """The lines of a reply; in the last it is the prompt's file that says the task."""
 
 _GAP = r"[ \t\u00a0\u202f\u3000]*"
@@ -35,14 +35,14 @@ def _form(first: str, second: str = "") -> re.Pattern[str]:
     return re.compile(rf"{form}(?:\s*\Z|(?P<rest>[ \t]*\n[ \t]*\n.*))", re.DOTALL)
 
 
-_FORMS: dict[Order, re.Pattern[str]] = {
+_FORMS: dict[ReplyOrder, re.Pattern[str]] = {
     "task, query": _form("Task", "Query"),
     "query, task": _form("Query", "Task"),
     "query": _form("Query"),
 }
 
 
-class Parsed(NamedTuple):
+class ParsedQuery(NamedTuple):
     """Either task and query, each one line of plain text, or the reason why there are none. Where
     a prompt asks for the query alone, the task is empty here."""
 
@@ -60,8 +60,8 @@ def parse(
     output: str,
     finished: bool,
     example_queries: Collection[str],
-    order: Order = "task, query",
-) -> Parsed:
+    order: ReplyOrder = "task, query",
+) -> ParsedQuery:
     """Read the lines `Task: ...` and `Query: ...` in the prompt's order, or a query alone, behind
     the thoughts of a model that thinks.
 
@@ -70,12 +70,12 @@ def parse(
     """
     reply = without_thoughts(output)
     if reply is None:
-        return Parsed(reason="unfinished")
+        return ParsedQuery(reason="unfinished")
     match = _FORMS[order].match(within_fence(reply))
     if not finished and (match is None or match["rest"] is None):
-        return Parsed(reason="unfinished")
+        return ParsedQuery(reason="unfinished")
     if match is None:
-        return Parsed(reason="malformed")
+        return ParsedQuery(reason="malformed")
     found = match.groupdict()
     task = _line(found, "Task") if "Task" in found else None
     return checked(task, _line(found, "Query"), example_queries)
@@ -95,18 +95,18 @@ def _plain(line: str) -> str:
     return re.sub(r"\A([*_`]{1,3})(?=\S)(.*\S)\1\Z", r"\2", line.strip())
 
 
-def checked(task: str | None, query: str, example_queries: Collection[str]) -> Parsed:
+def checked(task: str | None, query: str, example_queries: Collection[str]) -> ParsedQuery:
     """Task and query as data (they enter later prompts), unless one is empty or is a copy."""
     query = as_data(query).strip('"“”').strip()
     if not normalise(query):
-        return Parsed(reason="malformed")
+        return ParsedQuery(reason="malformed")
     if normalise(query) in example_queries:
-        return Parsed(reason="copies an example")
+        return ParsedQuery(reason="copies an example")
     if task is None:
-        return Parsed(query=query)
+        return ParsedQuery(query=query)
     task = as_data(task)
     if not normalise(task):
-        return Parsed(reason="malformed")
+        return ParsedQuery(reason="malformed")
     if normalise(query) == normalise(task):
-        return Parsed(reason="query is the task")
-    return Parsed(task, query)
+        return ParsedQuery(reason="query is the task")
+    return ParsedQuery(task, query)

@@ -4,10 +4,10 @@ reason and kept in the side table."""
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.generate.passages.fret import Method, open_method
-from distill.generate.passages.parse import Parsed
+from distill.generate.passages.fret import QueryMethod, open_method
+from distill.generate.passages.parse import ParsedQuery
 from distill.recipe import Recipe
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
 
@@ -50,14 +50,14 @@ def _nothing_read(stage: Stage, generations: Stage) -> UserError:
     )
 
 
-def _fingerprinted(recipe: Recipe, method: Method) -> dict[str, object]:
+def _fingerprinted(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
     custom = recipe.generate.custom.model_dump(include={"query", "task", "default_task"})
     reading = {"custom": custom} if "custom" in recipe.generate.methods else {}
     return {"parser": 5, **method.source, **reading}
 
 
-def _parse_shard(path: Path, method: Method, several: bool) -> Shard:
-    shard = Shard([])
+def _parse_shard(path: Path, method: QueryMethod, several: bool) -> ShardResult:
+    shard = ShardResult([])
     for row in read_shard(GENERATIONS, path):
         parsed, text = _read(row, method)
         if parsed.reason is not None:
@@ -84,9 +84,9 @@ def _parse_shard(path: Path, method: Method, several: bool) -> Shard:
     return shard
 
 
-def _read(row: Row, method: Method) -> tuple[Parsed, str]:
+def _read(row: Row, method: QueryMethod) -> tuple[ParsedQuery, str]:
     if row["fault"] is not None:
-        return Parsed(reason="refused by the server"), row["fault"]
+        return ParsedQuery(reason="refused by the server"), row["fault"]
     return method.parse(row["output"], row["finished"]), row["output"]
 
 

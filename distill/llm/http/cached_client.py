@@ -9,16 +9,16 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.recipe import LanguageModel
-from distill.remote.client import Ask, Client, Reply, read_completion
-from distill.remote.faults import Malformed, Refused
+from distill.remote.client import ServerClient, ServerReply, ServerRequest, read_completion
+from distill.remote.faults import MalformedReply, RefusedPrompt
 from distill.store.request_cache import RequestCache, request_key
 
-Body = dict[str, Any]
-Read = Callable[[int, Reply, int], Any]
+RequestBody = dict[str, Any]
+ReplyReader = Callable[[int, ServerReply, int], Any]
 """(the number of a body, its reply, the number of a choice in it) -> what is kept of that choice,
 in JSON's types. It raises nothing: of what it cannot read it gives a `fault` in words, with the
 choice as it came."""
-Draws = list[int]
+DrawNumbers = list[int]
 """The numbers of bodies that differ in their seed alone, and so can be one request."""
 
 _SETTLED_BY_RECIPE = {
@@ -32,7 +32,7 @@ _UNUSABLE = b" unusable"
 _log = logging.getLogger(__name__)
 
 
-class Answers:
+class CachedClient:
     """Asks a server through the cache.
 
     `tokens` counts prompt and new tokens as the server counts them, `shared` the prompt tokens that
@@ -56,20 +56,20 @@ class Answers:
                 "set it there (llm.model, generate.temperature, ...) and take it out here",
             )
         self.settings = settings
-        self.client = Client(settings, settings.model, first_wait)
+        self.client = ServerClient(settings, settings.model, first_wait)
         self.cache = RequestCache(cache)
         self.tokens = dict.fromkeys(("prompt", "shared", "new", "cached", "failures"), 0)
         self._answered = False
         self._several = True
 
-    def body(self, **fields: Any) -> Body:
+    def body(self, **fields: Any) -> RequestBody:
         """A request's body: the model, these fields, and the recipe's own."""
         return {"model": self.settings.model, **fields, **self.settings.extra_body}
 
     def of(
-        self, path: str, bodies: Sequence[Body], read: Read, marks: Sequence[Any] = ()
+        self, path: str, bodies: Sequence[RequestBody], read: ReplyReader, marks: Sequence[Any] = ()
     ) -> list[Any]:
-        """What `read` takes of each body's answer, in order; a `Refused` where there is none.
+        """What `read` takes of each body's answer, in order; a `RefusedPrompt` where there is none.
 
         Neighbours that differ in their seed alone go as one request with n choices, and as single
         ones where the server returns fewer. Each choice is kept under its own body and seed.
@@ -78,7 +78,7 @@ class Answers:
             marks: for each body what else, unknown to the server, `read` depends on.
 
         Raises:
-            UserError: see `Client.ask_all`; or if the server refuses every prompt.
+            UserError: see `ServerClient.ask_all`; or if the server refuses every prompt.
         """
         marked = zip(bodies, marks, strict=True) if marks else ((body, None) for body in bodies)
         keys = [request_key(path, body, mark) for body, mark in marked]
@@ -91,19 +91,19 @@ class Answers:
             asked = unknown(keys, bodies, known, several)
             self._ask(path, bodies, keys, asked, read, known)
         answers = [known[key] for key in keys]
-        self._not_all_refused([one for one in answers if isinstance(one, Refused)])
+        self._not_all_refused([one for one in answers if isinstance(one, RefusedPrompt)])
         return answers
 
     def _ask(
         self,
         path: str,
-        bodies: Sequence[Body],
+        bodies: Sequence[RequestBody],
         keys: Sequence[bytes],
-        asked: list[Draws],
-        read: Read,
+        asked: list[DrawNumbers],
+        read: ReplyReader,
         known: dict[bytes, Any],
     ) -> None:
-        def arrived(place: int, reply: Reply) -> None:
+        def arrived(place: int, reply: ServerReply) -> None:
             draws = asked[place]
             self._answered = True
             choices = min(len(draws), len(reply["choices"]))
@@ -115,13 +115,13 @@ class Answers:
                 self._several = False
                 _log.warning("%s returns one choice a request: n is not used", self.client.url)
 
-        def refused(place: int, fault: Refused) -> None:
+        def refused(place: int, fault: RefusedPrompt) -> None:
             # Of several draws together it may be their number that is refused: they go alone.
             if len(asked[place]) == 1:
                 known[keys[asked[place][0]]] = fault
 
         asks = [
-            Ask(
+            ServerRequest(
                 path,
                 together(bodies[draws[0]], len(draws)),
                 read=partial(self._read, keys[draws[0]]),
@@ -135,12 +135,12 @@ class Answers:
         finally:
             self.tokens["failures"] += self.client.failures - before
 
-    def _read(self, key: bytes, reply: Any) -> Reply:
+    def _read(self, key: bytes, reply: Any) -> ServerReply:
         """A reply, kept as it came where it is in no form that is known: it may have been paid for
         all the same."""
         try:
             return read_completion(reply)
-        except Malformed:
+        except MalformedReply:
             if isinstance(reply, dict) and "error" not in reply:
                 self._keep(key, {"fault": "it is in no known form", "raw": reply})
             raise
@@ -151,7 +151,9 @@ class Answers:
         unusable = isinstance(reply, dict) and "fault" in reply
         self.cache.keep(sha256(key + _UNUSABLE).digest() if unusable else key, reply)
 
-    def first(self, path: str, ways: dict[str, Body], holds: Callable[[Reply], bool]) -> str | None:
+    def first(
+        self, path: str, ways: dict[str, RequestBody], holds: Callable[[ServerReply], bool]
+    ) -> str | None:
         """The first of several ways to ask for the same that this server answers with a reply for
         which `holds`, if there is one. It is kept, for this address; that there is none is found
         out again by the next process."""
@@ -167,15 +169,15 @@ class Answers:
                 return way
         return None
 
-    def _probe(self, path: str, body: Body) -> Reply | None:
-        replies: list[Reply] = []
-        probe = Ask(path, body, probe=True, form=path)
+    def _probe(self, path: str, body: RequestBody) -> ServerReply | None:
+        replies: list[ServerReply] = []
+        probe = ServerRequest(path, body, probe=True, form=path)
         self.client.ask_all([probe], lambda _, reply: replies.append(reply), lambda _, fault: None)
         for reply in replies:
             self._count(reply)
         return replies[0] if replies else None
 
-    def _count(self, reply: Reply) -> None:
+    def _count(self, reply: ServerReply) -> None:
         usage = usage_of(reply)
         self.tokens["prompt"] += as_count(usage.get("prompt_tokens"))
         self.tokens["new"] += as_count(usage.get("completion_tokens"))
@@ -183,7 +185,7 @@ class Answers:
         if isinstance(details, dict):
             self.tokens["shared"] += as_count(details.get("cached_tokens"))
 
-    def _not_all_refused(self, refused: Sequence[Refused]) -> None:
+    def _not_all_refused(self, refused: Sequence[RefusedPrompt]) -> None:
         if self._answered or len(refused) < _SYSTEMATIC:
             return
         fields = ", ".join(self.settings.extra_body)
@@ -197,11 +199,11 @@ class Answers:
 
 
 def unknown(
-    keys: Sequence[bytes], bodies: Sequence[Body], known: dict[bytes, Any], several: bool
-) -> list[Draws]:
+    keys: Sequence[bytes], bodies: Sequence[RequestBody], known: dict[bytes, Any], several: bool
+) -> list[DrawNumbers]:
     """What is still to be asked, each once; with `several`, neighbours that differ in their seed
     alone are together."""
-    asked: list[Draws] = []
+    asked: list[DrawNumbers] = []
     seen = set(known)
     for number, key in enumerate(keys):
         if key in seen:
@@ -214,7 +216,7 @@ def unknown(
     return asked
 
 
-def usage_of(reply: Reply) -> dict[str, Any]:
+def usage_of(reply: ServerReply) -> dict[str, Any]:
     """What the server says that a reply took; nothing where that is no object."""
     usage = reply.get("usage")
     return usage if isinstance(usage, dict) else {}
@@ -226,10 +228,10 @@ def as_count(value: Any) -> int:
     return int(value) if number and 0 <= value < _MOST_TOKENS else 0
 
 
-def together(body: Body, draws: int) -> Body:
+def together(body: RequestBody, draws: int) -> RequestBody:
     """One request for so many draws, with the first one's seed."""
     return {**body, "n": draws} if draws > 1 else body
 
 
-def _seedless(body: Body) -> Body:
+def _seedless(body: RequestBody) -> RequestBody:
     return {field: value for field, value in body.items() if field != "seed"}

@@ -16,14 +16,14 @@ _THINKS = (
 )
 
 
-class Content(NamedTuple):
+class ReplyContent(NamedTuple):
     """`fault` says, in words, why there is no text."""
 
     text: str
     fault: str | None = None
 
 
-def content_of(choice: dict[str, Any]) -> Content:
+def content_of(choice: dict[str, Any]) -> ReplyContent:
     """The text of a choice as a server gave it, of either endpoint."""
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -34,14 +34,14 @@ def content_of(choice: dict[str, Any]) -> Content:
         return found
     refused = message.get("refusal")
     if isinstance(refused, str) and refused:
-        return Content(refused)
+        return ReplyContent(refused)
     if any(message.get(field) for field in _THOUGHT_FIELDS):
         cut = choice.get("finish_reason") == "length"
         how = "thought until its tokens ran out" if cut else "thought"
-        return Content("", f"the model {how} and wrote no answer: {_THINKS}")
+        return ReplyContent("", f"the model {how} and wrote no answer: {_THINKS}")
     if message.get("tool_calls"):
-        return Content("", "the model called a tool and wrote no answer")
-    return Content("") if choice.get("finish_reason") == "content_filter" else found
+        return ReplyContent("", "the model called a tool and wrote no answer")
+    return ReplyContent("") if choice.get("finish_reason") == "content_filter" else found
 
 
 def is_plain(choice: dict[str, Any]) -> bool:
@@ -54,11 +54,11 @@ def is_plain(choice: dict[str, Any]) -> bool:
     return isinstance(given, str) and content_of(choice).fault is None
 
 
-def _read(content: Any) -> Content:
+def _read(content: Any) -> ReplyContent:
     if isinstance(content, str):
-        return Content(content)
+        return ReplyContent(content)
     if content is None:
-        return Content("", "the server gave null in the place of a text")
+        return ReplyContent("", "the server gave null in the place of a text")
     chunks = content if isinstance(content, list) else [content]
     texts: list[str] = []
     for chunk in chunks:
@@ -69,7 +69,7 @@ def _read(content: Any) -> Content:
             texts.append(chunk["text"])
         elif kind not in _THOUGHTS:
             named = f"a chunk of type {str(kind)[:40]!r}" if kind else "a chunk without a type"
-            return Content("", f"the server's content holds {named}, which is no text")
+            return ReplyContent("", f"the server's content holds {named}, which is no text")
     if chunks and not texts:
-        return Content("", f"the model thought and wrote no answer: {_THINKS}")
-    return Content("".join(texts))
+        return ReplyContent("", f"the model thought and wrote no answer: {_THINKS}")
+    return ReplyContent("".join(texts))

@@ -9,22 +9,22 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from distill.llm.http.cached_client import Answers
+from distill.llm.http.cached_client import CachedClient
 from distill.llm.http.generation import path_of, read_choice, writing_body, written
-from distill.llm.http.scoring import Scorer, first_token_way
-from distill.llm.http.structured_output import Forms, fits_schema
-from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.http.scoring import LogprobScorer, first_token_way
+from distill.llm.http.structured_output import StructuredOutput, fits_schema
+from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
 from distill.llm.thoughts import is_cut_within
 from distill.recipe import LanguageModel
-from distill.remote.faults import Refused
+from distill.remote.faults import RefusedPrompt
 
 
 class HTTPEngine:
     """An `LLM` (see protocol) behind an OpenAI-compatible server.
 
     What the server can do beyond writing (force a form, score a text) it is asked once, when that
-    is first needed. `tokens` further counts `cached`, `failures` (see `Answers`), and `formless`:
-    finished texts that have not the JSON schema which was sent along.
+    is first needed. `tokens` further counts `cached`, `failures` (see `CachedClient`), and
+    `formless`: finished texts that have not the JSON schema which was sent along.
 
     Args:
         cache: the SQLite file in which every reply is kept.
@@ -38,9 +38,9 @@ class HTTPEngine:
 
     def __init__(self, settings: LanguageModel, cache: Path, first_wait: float = 1.0) -> None:
         self.name = settings.model
-        self.answers = Answers(settings, cache, first_wait)
-        self.forms = Forms(self.answers)
-        self.scorer = Scorer(self.answers)
+        self.answers = CachedClient(settings, cache, first_wait)
+        self.forms = StructuredOutput(self.answers)
+        self.scorer = LogprobScorer(self.answers)
         self.tokens = self.answers.tokens
         self.tokens["formless"] = 0
 
@@ -65,7 +65,7 @@ class HTTPEngine:
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
-    ) -> list[Written]:
+    ) -> list[Completion]:
         """One continuation for each prompt, in order. Neighbouring equal prompts are draws of one
         request where the server allows it; a greedy one is asked for once.
 
@@ -86,7 +86,7 @@ class HTTPEngine:
         seeds: Sequence[int],
         sampling: Sampling,
         sent: tuple[str, ...],
-    ) -> list[Written]:
+    ) -> list[Completion]:
         """One continuation for each prompt. `sent`: the stop strings that the server is told."""
         form = self.forms.fields(sampling)
         bodies = [
@@ -97,21 +97,21 @@ class HTTPEngine:
             path_of(sampling.chat), bodies, lambda _, reply, choice: read_choice(reply, choice)
         )
         return [
-            Written("", False, fault=one.reason)
-            if isinstance(one, Refused)
+            Completion("", False, fault=one.reason)
+            if isinstance(one, RefusedPrompt)
             else written(one, sampling.stop)
             for one in kept
         ]
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """See `Scorer.score`."""
+        """See `LogprobScorer.score`."""
         return self.scorer.score(requests)
 
     def close(self) -> None:
         """Let go of the file of replies; connections last no longer than a call."""
         self.answers.cache.close()
 
-    def _count_formless(self, texts: Sequence[Written], sampling: Sampling) -> None:
+    def _count_formless(self, texts: Sequence[Completion], sampling: Sampling) -> None:
         """A server may take a schema and ignore it: the reader drops such rows, and here they are
         seen to be the server's doing."""
         if sampling.json_schema:

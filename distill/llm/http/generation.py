@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from distill.llm.http.cached_client import Answers, Body
-from distill.llm.http.content import Content, content_of, is_plain
-from distill.llm.protocol import Sampling, Written
+from distill.llm.http.cached_client import CachedClient, RequestBody
+from distill.llm.http.content import ReplyContent, content_of, is_plain
+from distill.llm.protocol import Completion, Sampling
 from distill.llm.thoughts import cut_at_stop
-from distill.remote.client import Reply
+from distill.remote.client import ServerReply
 
 CHAT = "/chat/completions"
 COMPLETION = "/completions"
@@ -17,7 +17,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _CUT_SHORT = ("length", "content_filter", "abort", "error")
 
 
-def prompt_fields(prompt: str, chat: bool) -> Body:
+def prompt_fields(prompt: str, chat: bool) -> RequestBody:
     return {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
 
 
@@ -25,13 +25,15 @@ def path_of(chat: bool) -> str:
     return CHAT if chat else COMPLETION
 
 
-def writing_body(answers: Answers, prompt: str, seed: int, sampling: Sampling, form: Body) -> Body:
+def writing_body(
+    answers: CachedClient, prompt: str, seed: int, sampling: Sampling, form: RequestBody
+) -> RequestBody:
     """The request for one continuation. Greedy ones have no seed: it decides nothing.
 
     Args:
         form: the fields that force a form on the text.
     """
-    fields: Body = {
+    fields: RequestBody = {
         **prompt_fields(prompt, sampling.chat),
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
@@ -46,7 +48,7 @@ def writing_body(answers: Answers, prompt: str, seed: int, sampling: Sampling, f
     return answers.body(**fields)
 
 
-def schema_field(schema: dict[str, Any]) -> Body:
+def schema_field(schema: dict[str, Any]) -> RequestBody:
     """`response_format` for a JSON schema, strict where the schema is written for that."""
     named = {"name": "reply", "schema": schema, "strict": is_strict(schema)}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
@@ -67,7 +69,7 @@ def is_strict(schema: Any) -> bool:
     return all(is_strict(part) for part in schema.values())
 
 
-def read_choice(reply: Reply, choice: int) -> dict[str, Any]:
+def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
     """What is kept of a choice: the text word for word, and why it ended; of a choice whose content
     is no text, or that has thoughts alone, all that the server gave too, in `raw`. Half a
     character, which a limit of tokens may leave at the end, cannot be written to a file and becomes
@@ -78,18 +80,18 @@ def read_choice(reply: Reply, choice: int) -> dict[str, Any]:
     return kept if is_plain(chosen) else {**kept, "raw": chosen}
 
 
-def written(kept: dict[str, Any], stop: tuple[str, ...]) -> Written:
+def written(kept: dict[str, Any], stop: tuple[str, ...]) -> Completion:
     """The text before the first stop string, should the server not have heeded them all. What was
     kept as it came is read anew: another version may read what this one cannot."""
-    content = content_of(kept["raw"]) if "raw" in kept else Content(kept["text"])
+    content = content_of(kept["raw"]) if "raw" in kept else ReplyContent(kept["text"])
     whole = _whole(content.text)
     text = cut_at_stop(whole, stop)
     stopped = len(text) < len(whole)
     if kept["end"] == "content_filter" and not text:
-        return Written("", False, fault="the server's content filter")
+        return Completion("", False, fault="the server's content filter")
     if content.fault:
-        return Written("", False, fault=content.fault)
-    return Written(text, stopped or kept["end"] not in _CUT_SHORT)
+        return Completion("", False, fault=content.fault)
+    return Completion(text, stopped or kept["end"] not in _CUT_SHORT)
 
 
 def _whole(text: str) -> str:

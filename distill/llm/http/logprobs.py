@@ -6,10 +6,10 @@ from typing import Any
 
 from distill.llm.http.cached_client import as_count, usage_of
 from distill.llm.usable import fault_of, is_logprob
-from distill.remote.client import Reply
+from distill.remote.client import ServerReply
 
 
-def prompt_logprobs(reply: Reply) -> list[tuple[str, Any]] | None:
+def prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:
     """Each token of the prompt and its log-probability as it was given (None for the first), or
     None where the reply holds none."""
     chosen = reply["choices"][0]
@@ -40,7 +40,7 @@ def tail(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | No
     return [logprob for _, logprob in tokens[at:]]
 
 
-def read_score(reply: Reply, continuation: str) -> dict[str, Any]:
+def read_score(reply: ServerReply, continuation: str) -> dict[str, Any]:
     """What is kept of a scored prompt: the continuation's score, or all log-probabilities where
     the tokens do not spell it; where there are none, or what are none, a `fault` and the choice as
     it came."""
@@ -55,7 +55,7 @@ def read_score(reply: Reply, continuation: str) -> dict[str, Any]:
     return {"logprob": sum(logprobs), "tokens": len(logprobs)}
 
 
-def scores_prompt(reply: Reply, continuation: str) -> bool:
+def scores_prompt(reply: ServerReply, continuation: str) -> bool:
     """Whether a probe's reply has a log-probability for each token of the prompt but the first:
     the prompt's, for a server that ignores `echo` gives those of what it wrote."""
     tokens = prompt_logprobs(reply)
@@ -65,7 +65,7 @@ def scores_prompt(reply: Reply, continuation: str) -> bool:
     return "".join(spelled.split()).endswith("".join(continuation.split()))
 
 
-def read_top(reply: Reply) -> list[tuple[str, float]]:
+def read_top(reply: ServerReply) -> list[tuple[str, float]]:
     """The likeliest first tokens and their log-probabilities, in either of the forms in which
     servers write them; empty where there are none. What is no log-probability is passed over."""
     given = _dict(reply["choices"][0].get("logprobs"))
@@ -78,7 +78,7 @@ def read_top(reply: Reply) -> list[tuple[str, float]]:
     return [(t, float(lp)) for t, lp in pairs if isinstance(t, str) and is_logprob(lp)]
 
 
-def counted(reply: Reply) -> int | None:
+def counted(reply: ServerReply) -> int | None:
     """The prompt's tokens, as the server counts them."""
     return as_count(usage_of(reply).get("prompt_tokens")) or None
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from distill.errors import UserError
-from distill.llm.http.cached_client import Answers, Body
+from distill.llm.http.cached_client import CachedClient, RequestBody
 from distill.llm.http.generation import COMPLETION, path_of, prompt_fields
 from distill.llm.http.logprobs import (
     counted,
@@ -25,16 +25,16 @@ from distill.llm.http.logprobs import (
 )
 from distill.llm.protocol import Score, ScoreRequest
 from distill.llm.usable import checked, fault_of, unusable
-from distill.remote.client import Reply
-from distill.remote.faults import Refused
+from distill.remote.client import ServerReply
+from distill.remote.faults import RefusedPrompt
 
 _PROBE = ("The river rose in the night and", " flooded the field.")
-_WAYS: dict[str, Body] = {
+_WAYS: dict[str, RequestBody] = {
     "echo": {"max_tokens": 0, "echo": True, "logprobs": 1},
     "echo and one new token": {"max_tokens": 1, "echo": True, "logprobs": 1},
     "prompt_logprobs": {"max_tokens": 1, "prompt_logprobs": 0},
 }
-_FIRST_TOKENS: dict[str, Body] = {
+_FIRST_TOKENS: dict[str, RequestBody] = {
     "completion": {"logprobs": 20},
     "completion of five": {"logprobs": 5},
     "chat": {"logprobs": True, "top_logprobs": 20},
@@ -43,10 +43,10 @@ _FIRST_TOKENS: dict[str, Body] = {
 _log = logging.getLogger(__name__)
 
 
-class Scorer:
+class LogprobScorer:
     """Scores of texts by a server's log-probabilities."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: CachedClient) -> None:
         self._answers = answers
         self._said = False
 
@@ -62,7 +62,7 @@ class Scorer:
         _log.info("%s: log-probabilities of prompts by %s", self._answers.client.url, way)
         return way
 
-    def _body(self, text: str, way: str) -> Body:
+    def _body(self, text: str, way: str) -> RequestBody:
         return self._answers.body(prompt=text, temperature=0.0, **_WAYS[way])
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
@@ -179,7 +179,7 @@ class Scorer:
 # --- verdicts and grades ----------------------------------------------------------------------
 
 
-def first_token_way(answers: Answers, chat: bool) -> str | None:
+def first_token_way(answers: CachedClient, chat: bool) -> str | None:
     """How the server gives the likeliest first tokens of an answer, or of a continuation."""
     names = [way for way in _FIRST_TOKENS if (way == "chat") == chat]
     return answers.first(
@@ -190,7 +190,7 @@ def first_token_way(answers: Answers, chat: bool) -> str | None:
 
 
 def first_tokens(
-    answers: Answers, prompts: Sequence[str], way: str
+    answers: CachedClient, prompts: Sequence[str], way: str
 ) -> list[list[tuple[str, float]] | None]:
     """The likeliest first tokens behind each prompt; None where the server gives none."""
     bodies = [_first_token_body(answers, prompt, way) for prompt in prompts]
@@ -199,7 +199,11 @@ def first_tokens(
 
 
 def first_token_odds(
-    answers: Answers, prompts: Sequence[str], yes: str = "yes", no: str = "no", chat: bool = True
+    answers: CachedClient,
+    prompts: Sequence[str],
+    yes: str = "yes",
+    no: str = "no",
+    chat: bool = True,
 ) -> list[float | None]:
     """log P(yes) - log P(no) of each prompt's answer, over all spellings (case, a leading blank)
     among the likeliest first tokens: RC for servers without a prompt's log-probabilities.
@@ -238,11 +242,11 @@ def graded_answer(text: str, highest: float = 10) -> float | None:
     return grade if grade <= highest else None
 
 
-def _top_or_fault(reply: Reply) -> Any:
+def _top_or_fault(reply: ServerReply) -> Any:
     return read_top(reply) or {"fault": "there are no first tokens", "raw": reply["choices"][0]}
 
 
-def _first_token_body(answers: Answers, prompt: str, way: str) -> Body:
+def _first_token_body(answers: CachedClient, prompt: str, way: str) -> RequestBody:
     asked = {**prompt_fields(prompt, way == "chat"), "max_tokens": 1, "temperature": 0.0}
     return answers.body(**asked, **_FIRST_TOKENS[way])
 
@@ -250,7 +254,7 @@ def _first_token_body(answers: Answers, prompt: str, way: str) -> Body:
 def _fault_or(kept: Any) -> dict[str, Any]:
     """What was kept of a text, or why there is nothing. Earlier versions kept nothing of a reply
     without log-probabilities."""
-    if isinstance(kept, Refused):
+    if isinstance(kept, RefusedPrompt):
         return {"fault": f"the server refuses the text ({kept.reason})"}
     return kept or {"fault": "there are no log-probabilities"}
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from distill.files.json_schema import make_validator
-from distill.llm.http.cached_client import Answers, Body
+from distill.llm.http.cached_client import CachedClient, RequestBody
 from distill.llm.http.generation import path_of, prompt_fields, read_choice, schema_field
 from distill.llm.protocol import Sampling
 
@@ -24,7 +24,7 @@ _TOKENS = 48
 _log = logging.getLogger(__name__)
 
 
-def _regex_ways(regex: str) -> dict[str, Body]:
+def _regex_ways(regex: str) -> dict[str, RequestBody]:
     """The fields by which servers take a regular expression: vLLM, older vLLM, SGLang."""
     return {
         "structured_outputs": {"structured_outputs": {"regex": regex}},
@@ -33,11 +33,11 @@ def _regex_ways(regex: str) -> dict[str, Body]:
     }
 
 
-class Forms:
+class StructuredOutput:
     """What forms a server forces. It is asked when that is first needed: a server that does not
     know a field may well ignore it."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: CachedClient) -> None:
         self._answers = answers
         self._chat = answers.settings.form != "completion"
 
@@ -55,7 +55,7 @@ class Forms:
         _log.info("%s: JSON schemas are forced by %s", self._answers.client.url, way)
         return way is not None
 
-    def fields(self, sampling: Sampling) -> Body:
+    def fields(self, sampling: Sampling) -> RequestBody:
         """The fields for the form that `sampling` asks for; none where the server has no way. A
         schema is sent in any case: a model may heed it although the server forces nothing."""
         if sampling.json_schema:
@@ -64,7 +64,9 @@ class Forms:
             return _regex_ways(sampling.regex)[self.regex_way]
         return {}
 
-    def _first_forced(self, ways: dict[str, Body], fits: Callable[[str], bool]) -> str | None:
+    def _first_forced(
+        self, ways: dict[str, RequestBody], fits: Callable[[str], bool]
+    ) -> str | None:
         """The first way by which a reply gets a form that its prompt does not ask for."""
         fields = {**prompt_fields(_SAY_YES, self._chat), "max_tokens": _TOKENS, "temperature": 0.0}
         return self._answers.first(

@@ -11,7 +11,7 @@ import torch
 from llguidance import LLMatcher
 
 from distill.llm.protocol import Sampling
-from distill.llm.transformers.prefix_cache import Headers
+from distill.llm.transformers.prefix_cache import PrefixCache
 from distill.llm.transformers.sampling import StopStrings, choose
 from distill.llm.transformers.slots import Slots
 from distill.llm.transformers.structured_output import forbid
@@ -27,7 +27,7 @@ _SIMILAR = 0.8
 
 
 @dataclass(eq=False)
-class Row:
+class GenerationRow:
     """One prompt and what was written for it."""
 
     ids: list[int]
@@ -62,16 +62,16 @@ class Row:
         if self.matcher is not None:
             self.matcher.reset()
 
-    def begins_like(self, other: "Row") -> bool:
+    def begins_like(self, other: "GenerationRow") -> bool:
         return self.ids[: self.header] == other.ids[: other.header]
 
 
 @dataclass
-class Writer:
+class ContinuousBatcher:
     """Writes for rows until each has come to an end, or to `max_new_tokens`."""
 
     model: Any
-    headers: Headers
+    headers: PrefixCache
     stops: StopStrings
     ends: frozenset[int]
     """Ids of the tokens that end a text."""
@@ -81,13 +81,13 @@ class Writer:
     computed: int = 0
     """Prompt tokens computed so far, those of headers apart."""
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[GenerationRow]) -> None:
         """Fill in the rows. Those with the same header follow one another, the longest first."""
         waiting = sorted(rows, key=lambda row: (row.ids[: row.header], -row.own, row.ids))
         longest = max(len(row.ids) for row in rows) + self.sampling.max_new_tokens
         count = min(len(rows), max(1, _HELD * self.batch_tokens // longest))
         slots = Slots(self.model, count, longest)
-        running: list[Row] = []
+        running: list[GenerationRow] = []
         while waiting or running:
             free = count - len(running)
             if waiting and free * _REFILL >= count:
@@ -98,7 +98,7 @@ class Writer:
                 self._step(slots, running)
             self._retire(slots, running)
 
-    def _admit(self, slots: Slots, running: list[Row], rows: list[Row]) -> None:
+    def _admit(self, slots: Slots, running: list[GenerationRow], rows: list[GenerationRow]) -> None:
         """Compute new prompts behind their headers and the first token of each. A prompt that is
         continued several times is computed once."""
         first = len(running)
@@ -115,18 +115,18 @@ class Writer:
         running += new
         self._append(new, hidden[[places[tuple(row.ids)] for row in new]])
 
-    def _place_headers(self, slots: Slots, rows: list[Row], first: int) -> None:
+    def _place_headers(self, slots: Slots, rows: list[GenerationRow], first: int) -> None:
         for _, neighbours in groupby(rows, key=lambda row: row.ids[: row.header]):
             alike = list(neighbours)
             header = self.headers.get(alike[0].ids, alike[0].header)
             slots.cache.begin(first, first + len(alike), header)
             first += len(alike)
 
-    def _step(self, slots: Slots, running: list[Row]) -> None:
+    def _step(self, slots: Slots, running: list[GenerationRow]) -> None:
         newest = [row.new[-1:] for row in running]
         self._append(running, slots.forward(0, newest, [row.held for row in running]))
 
-    def _append(self, rows: list[Row], hidden: torch.Tensor) -> None:
+    def _append(self, rows: list[GenerationRow], hidden: torch.Tensor) -> None:
         """Choose each row's next token, from the hidden states (rows, hidden size) before it."""
         logits = self.model.get_output_embeddings()(hidden)
         matchers = [row.matcher for row in rows if row.matcher is not None]
@@ -136,7 +136,7 @@ class Writer:
         for row, token in zip(rows, choose(logits, uniform, self.sampling).tolist(), strict=True):
             self._note(row, token)
 
-    def _note(self, row: Row, token: int) -> None:
+    def _note(self, row: GenerationRow, token: int) -> None:
         row.steps += 1
         if row.matcher is not None and not row.matcher.consume_token(token):
             row.fault = f"the form could not be followed: {row.matcher.get_error()}"
@@ -148,7 +148,7 @@ class Writer:
                 row.matcher is not None and row.matcher.is_stopped()
             )
 
-    def _retire(self, slots: Slots, running: list[Row]) -> None:
+    def _retire(self, slots: Slots, running: list[GenerationRow]) -> None:
         """Close the gaps that finished rows leave with rows from the end."""
         for slot in reversed(range(len(running))):
             gone = running[slot]
@@ -161,9 +161,9 @@ class Writer:
                 running[slot] = last
 
 
-def _of_one_length(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
+def _of_one_length(rows: Sequence[GenerationRow], budget: int) -> Iterator[list[GenerationRow]]:
     """Rows to be computed together: of similar length, with padding within the token budget."""
-    together: list[Row] = []
+    together: list[GenerationRow] = []
     for row in sorted(rows, key=lambda row: (-row.own, row.ids)):
         if together:
             longest = together[0].own

@@ -16,14 +16,14 @@ from transformers import DynamicCache
 
 from distill.errors import UserError
 from distill.llm.device_faults import device_faults
-from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
 from distill.llm.thoughts import cut_at_stop
-from distill.llm.tokenization import Encoder
-from distill.llm.transformers.continuous_batching import Row, Writer
+from distill.llm.tokenization import PromptTokenizer
+from distill.llm.transformers.continuous_batching import ContinuousBatcher, GenerationRow
 from distill.llm.transformers.kv_cache import Layer, as_argument, cache_behind
 from distill.llm.transformers.masks import Mask, for_layers
-from distill.llm.transformers.packing import Batch, Packed, batches, collate, pack
-from distill.llm.transformers.prefix_cache import Headers, common_beginning
+from distill.llm.transformers.packing import PackedBatch, PackedRow, batches, collate, pack
+from distill.llm.transformers.prefix_cache import PrefixCache, common_beginning
 from distill.llm.transformers.sampling import StopStrings, uniform_numbers
 from distill.llm.transformers.slots import Slots
 from distill.llm.transformers.structured_output import Constraint, constrainable, readable_tokens
@@ -77,11 +77,11 @@ class TransformersEngine:
         kind = torch_dtype(dtype, self.device)
         folder = model_folder(reference, kind)
         self.model, self.tokenizer = load_causal_lm(folder, kind, self.device)
-        self._encoder = Encoder(self.tokenizer, reference)
+        self._encoder = PromptTokenizer(self.tokenizer, reference)
         self.has_chat = self._encoder.has_chat
         self.can_force_regex = self.can_force_schema = constrainable(self.tokenizer)
-        self._headers = Headers(self.model)
-        self._score_headers = Headers(self.model, most_bytes=0)
+        self._headers = PrefixCache(self.model)
+        self._score_headers = PrefixCache(self.model, most_bytes=0)
         self._probe()
 
     # --- generation ---------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
-    ) -> list[Written]:
+    ) -> list[Completion]:
         """See the protocol. A prompt that is longer than the model can read gets a fault.
 
         Raises:
@@ -102,16 +102,18 @@ class TransformersEngine:
         rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
         with device_faults(f"model {self.name!r}"):
             self._write_all(rows, sampling)
-        results = [Written("", False, _TOO_LONG)] * len(prompts)
+        results = [Completion("", False, _TOO_LONG)] * len(prompts)
         for number, row in zip(fitting, rows, strict=True):
             results[number] = self._written(row, sampling)
         return results
 
-    def _rows(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[Row]:
+    def _rows(
+        self, ids: list[list[int]], seeds: list[int], sampling: Sampling
+    ) -> list[GenerationRow]:
         constraint = self._constraint(sampling)
         headers = self._headers.lengths(ids)
         return [
-            Row(
+            GenerationRow(
                 row,
                 header,
                 uniform_numbers(seed, sampling),
@@ -120,7 +122,7 @@ class TransformersEngine:
             for row, header, seed in zip(ids, headers, seeds, strict=True)
         ]
 
-    def _write_all(self, rows: list[Row], sampling: Sampling) -> None:
+    def _write_all(self, rows: list[GenerationRow], sampling: Sampling) -> None:
         """Where memory does not suffice, rows that were finished stay, and the others are begun
         again, from now on with half as many at once."""
         where, left = f"model {self.name!r}", rows
@@ -134,11 +136,11 @@ class TransformersEngine:
             for row in left:
                 row.begin_again()
 
-    def _write(self, rows: list[Row], sampling: Sampling) -> None:
+    def _write(self, rows: list[GenerationRow], sampling: Sampling) -> None:
         stops = StopStrings(self.tokenizer, sampling.stop)
         ends = frozenset(self._end_ids)
         at_once = self._tokens_written_at_once
-        writer = Writer(self.model, self._headers, stops, ends, sampling, at_once)
+        writer = ContinuousBatcher(self.model, self._headers, stops, ends, sampling, at_once)
         before = self._headers.computed
         writer.write(rows)
         prompt = sum(len(row.ids) for row in rows)
@@ -146,10 +148,10 @@ class TransformersEngine:
         self.tokens["shared"] += prompt - writer.computed - (self._headers.computed - before)
         self.tokens["new"] += sum(row.steps for row in rows)
 
-    def _written(self, row: Row, sampling: Sampling) -> Written:
+    def _written(self, row: GenerationRow, sampling: Sampling) -> Completion:
         whole = str(self.tokenizer.decode(row.new, skip_special_tokens=True))
         text = cut_at_stop(whole, sampling.stop)
-        return Written(text, row.finished or len(text) < len(whole), row.fault)
+        return Completion(text, row.finished or len(text) < len(whole), row.fault)
 
     def _prompt_ids(self, prompt: str, sampling: Sampling) -> list[int]:
         ids = self._encoder.chat(prompt) if sampling.chat else self._ids(prompt, first=True)
@@ -220,7 +222,7 @@ class TransformersEngine:
         return scores
 
     def _score_rows(
-        self, rows: Sequence[Packed], header: int, layers: list[Layer], scores: list[list[Score]]
+        self, rows: Sequence[PackedRow], header: int, layers: list[Layer], scores: list[list[Score]]
     ) -> None:
         batch = collate(rows, header, self._pad_id)
         cache = _cache_for(layers, len(rows), batch.input_ids.shape[1])
@@ -243,7 +245,7 @@ class TransformersEngine:
                 behind = tuple(next(sums) for _ in row.endings)
                 scores[row.request][number] = Score(total, len(continuation), behind)
 
-    def _mask(self, batch: Batch, header: int) -> Mask:
+    def _mask(self, batch: PackedBatch, header: int) -> Mask:
         positions = batch.position_ids.to(self.device)
         cached = torch.arange(header, device=self.device).expand(len(positions), header)
         places = torch.cat([cached, positions], dim=1)

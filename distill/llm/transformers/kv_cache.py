@@ -88,7 +88,7 @@ class SlotCache(DynamicCache):
         return like.new_zeros(self.slots, like.shape[1], self.width, like.shape[3])
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """One layer of `rows` rows that all begin with the header, with room for `room` more tokens."""
 
     def __init__(self, header: Layer, rows: int, room: int) -> None:
@@ -119,7 +119,7 @@ class RoomyLayer(DynamicLayer):
 def cache_behind(header: Sequence[Layer], rows: int, room: int) -> DynamicCache:
     """A cache for `rows` rows behind the header's layers (each of one row)."""
     cache = DynamicCache()
-    cache.layers = [RoomyLayer(layer, rows, room) for layer in header]
+    cache.layers = [PreallocatedLayer(layer, rows, room) for layer in header]
     return cache
 
 

@@ -17,7 +17,7 @@ _PAD_SEGMENT = -1
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedRow:
     """One row before padding. `request` and `first` say whose continuations these are; every one
     of them has all the endings."""
 
@@ -34,7 +34,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PackedBatch:
     """Rows padded to one length: tensors of shape (rows, length), the mask (rows, 1, length,
     header + length), and for each token of each continuation, followed by those of its endings,
     its row, the place that predicts it, its id."""
@@ -52,7 +52,7 @@ def pack(
     continuations: Sequence[list[list[int]]],
     endings: Sequence[list[list[int]]],
     budget: int,
-) -> list[Packed]:
+) -> list[PackedRow]:
     """Rows of at most `budget` tokens; a request whose continuations exceed it repeats its prefix
     in a further row."""
     rows = []
@@ -63,16 +63,16 @@ def pack(
         for number, continuation in enumerate(all_of_it):
             own = len(continuation) + sum(len(ending) - 1 for ending in behind)
             if held and size + own > budget:
-                rows.append(Packed(request, first, prefix, held, behind))
+                rows.append(PackedRow(request, first, prefix, held, behind))
                 first, held, size = number, [], len(prefix)
             held.append(continuation)
             size += own
         if held:
-            rows.append(Packed(request, first, prefix, held, behind))
+            rows.append(PackedRow(request, first, prefix, held, behind))
     return rows
 
 
-def batches(rows: Sequence[Packed], budget: int) -> Iterator[list[Packed]]:
+def batches(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRow]]:
     """Rows of similar length together, at most `budget` padded tokens at a time, longest first."""
     ordered = sorted(rows, key=lambda row: (-row.length, row.request, row.first))
     start = 0
@@ -82,7 +82,7 @@ def batches(rows: Sequence[Packed], budget: int) -> Iterator[list[Packed]]:
         start += size
 
 
-def collate(rows: Sequence[Packed], header: int, pad_id: int) -> Batch:
+def collate(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedBatch:
     """Padded tensors of the rows; `header` is the number of cached tokens before each."""
     length = max(row.length for row in rows)
     input_ids = torch.full((len(rows), length), pad_id)
@@ -104,7 +104,7 @@ def collate(rows: Sequence[Packed], header: int, pad_id: int) -> Batch:
             token_rows += [number] * len(ids)
             token_places += [predictor, *range(start, start + len(ids) - 1)]
             token_ids += ids
-    return Batch(
+    return PackedBatch(
         input_ids,
         position_ids,
         _visible(segments, behind, header),
@@ -114,7 +114,7 @@ def collate(rows: Sequence[Packed], header: int, pad_id: int) -> Batch:
     )
 
 
-class _Piece(NamedTuple):
+class _Segment(NamedTuple):
     """Tokens in a row that see the prefix (segment 0), the segment they stand behind, and one
     another; the first one's position counts from the prefix' first token."""
 
@@ -124,19 +124,19 @@ class _Piece(NamedTuple):
     behind: int
 
 
-def _pieces(row: Packed) -> Iterator[_Piece]:
-    yield _Piece(row.prefix, 0, 0, 0)
+def _pieces(row: PackedRow) -> Iterator[_Segment]:
+    yield _Segment(row.prefix, 0, 0, 0)
     segment = 0
     for continuation in row.continuations:
         own = segment = segment + 1
-        yield _Piece(continuation, len(row.prefix), own, 0)
+        yield _Segment(continuation, len(row.prefix), own, 0)
         for ending in row.endings:
             segment += 1
             position = len(row.prefix) + len(continuation)
-            yield _Piece(ending[:-1], position, segment, own)
+            yield _Segment(ending[:-1], position, segment, own)
 
 
-def _scored(row: Packed) -> Iterator[tuple[int, list[int], int]]:
+def _scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
     """Of each continuation, then of each of its endings: the place that predicts its first token,
     its ids, and where it starts itself."""
     place = len(row.prefix)

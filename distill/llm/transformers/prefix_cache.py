@@ -17,7 +17,7 @@ _STEP = 16
 few more tokens happen to be shared in one of them."""
 
 
-class Headers:
+class PrefixCache:
     """The headers of a model's prompts; `computed` counts the tokens computed for them.
 
     Which headers a prompt has follows from the prompts of its own call alone, and each header is

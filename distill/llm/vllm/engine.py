@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from distill.errors import EngineFailure, UserError, install_command
-from distill.llm.protocol import Sampling, Score, ScoreRequest, Written
+from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
 from distill.llm.thoughts import cut_at_stop, is_cut_within
-from distill.llm.tokenization import Encoder
+from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm.process import CopyProcess, stop_all, visible_gpus
 from distill.models.causal_lm import model_folder
 from distill.models.loading import load_tokenizer
@@ -58,7 +58,7 @@ class VLLMEngine:
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         gpus = _gpus(settings)
         folder = model_folder(settings.model, _torch_dtype(settings))
-        self._encoder = Encoder(load_tokenizer(folder), self.name)
+        self._encoder = PromptTokenizer(load_tokenizer(folder), self.name)
         self.has_chat = self._encoder.has_chat
         options = _options(settings, str(folder))
         self._copies = [CopyProcess(self.name, options, own) for own in gpus]
@@ -70,12 +70,14 @@ class VLLMEngine:
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
-    ) -> list[Written]:
+    ) -> list[Completion]:
         """See protocol. A prompt that is too long for the model comes back with a `fault`."""
         encoder = self._encoder
         ids = [encoder.chat(p) if sampling.chat else encoder.text(p, first=True) for p in prompts]
         written = [
-            Written("", False, f"the prompt has {len(row)} tokens, the model takes {self._longest}")
+            Completion(
+                "", False, f"the prompt has {len(row)} tokens, the model takes {self._longest}"
+            )
             for row in ids
         ]
         fitting = [i for i in range(len(ids)) if len(ids[i]) < self._longest]
@@ -86,7 +88,7 @@ class VLLMEngine:
             self._write(cut, ids, seeds, replace(sampling, stop=()), written)
         for i in cut:
             text = cut_at_stop(written[i].text, sampling.stop)
-            written[i] = Written(text, written[i].finished or text != written[i].text)
+            written[i] = Completion(text, written[i].finished or text != written[i].text)
         return written
 
     def _write(
@@ -95,14 +97,14 @@ class VLLMEngine:
         ids: Sequence[list[int]],
         seeds: Sequence[int],
         sampling: Sampling,
-        written: list[Written],
+        written: list[Completion],
     ) -> None:
         """Fill in the prompts of these numbers, which are asked in the order of their tokens."""
         order = sorted(some, key=lambda i: ids[i])
         jobs = [(ids[i], seeds[i]) for i in order]
         answers = self._ask("write", jobs, [len(ids[i]) for i in order], sampling)
         for i, (text, finished, shared, new) in zip(order, answers, strict=True):
-            written[i] = Written(text, finished)
+            written[i] = Completion(text, finished)
             self._count(prompt=len(ids[i]), shared=shared, new=new)
 
     # --- scoring ------------------------------------------------------------------------------

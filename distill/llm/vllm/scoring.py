@@ -24,9 +24,9 @@ from vllm.logprobs import FlatLogprobs
 REFUSALS = (VLLMValidationError, ValueError, TypeError)
 """What vLLM raises for a request that it does not take."""
 
-Job = tuple[list[int], list[list[int]]]
+ScoringJob = tuple[list[int], list[list[int]]]
 """A prefix and its continuations."""
-Known = dict[tuple[int, ...], float]
+KnownLogprobs = dict[tuple[int, ...], float]
 """The tokens behind a prefix up to one of them -> the natural log-probability of that one."""
 
 _PAIRS = 512
@@ -37,12 +37,12 @@ _TOLERANCE = {"float32": 1e-2, "bfloat16": 0.5, "float16": 0.2}
 _ONE_TOKEN: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "detokenize": False}
 
 
-Scored = tuple[list[float], int, str]
+ScoredContinuation = tuple[list[float], int, str]
 """The continuations' summed log-probabilities, the prompt tokens that the cache had, and the way
 that was gone."""
 
 
-class Pair(NamedTuple):
+class JobContinuation(NamedTuple):
     """A continuation of a job, and how many of its first tokens an earlier pair of the job has."""
 
     job: int
@@ -52,16 +52,16 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Way:
+class ScoringMethod:
     """`params(pair, block)` asks; `read(output, pair, block)` gives (place within the continuation,
     log-probability) for the places that have one."""
 
     name: str
-    params: Callable[[Pair, int], SamplingParams]
-    read: Callable[[RequestOutput, Pair, int], list[tuple[int, float]]]
+    params: Callable[[JobContinuation, int], SamplingParams]
+    read: Callable[[RequestOutput, JobContinuation, int], list[tuple[int, float]]]
 
 
-class Scorer:
+class VLLMScorer:
     """Scores jobs by the cheapest way that agrees with vLLM's default on a probe."""
 
     def __init__(self, llm: LLM) -> None:
@@ -71,7 +71,7 @@ class Scorer:
         self._tolerance = _TOLERANCE[str(config.model_config.dtype).removeprefix("torch.")]
         self.way = self._cheapest()
 
-    def score(self, jobs: Sequence[Job]) -> list[Scored]:
+    def score(self, jobs: Sequence[ScoringJob]) -> list[ScoredContinuation]:
         """One result a job. Jobs with a common beginning should be neighbours."""
         known, shared = self._ask(jobs, self.way)
         self._fill(jobs, known)
@@ -81,9 +81,11 @@ class Scorer:
         ]
         return [(s, n, self.way.name) for s, n in zip(sums, shared, strict=True)]
 
-    def _ask(self, jobs: Sequence[Job], way: Way) -> tuple[list[Known], list[int]]:
+    def _ask(
+        self, jobs: Sequence[ScoringJob], way: ScoringMethod
+    ) -> tuple[list[KnownLogprobs], list[int]]:
         """What one prompt a pair lets know, for each job, and the tokens that the cache had."""
-        known: list[Known] = [{} for _ in jobs]
+        known: list[KnownLogprobs] = [{} for _ in jobs]
         shared = [0] * len(jobs)
         for pairs in _batches(_pairs(jobs), _PAIRS):
             outputs = self._generate(
@@ -96,7 +98,7 @@ class Scorer:
                     known[pair.job][tuple(pair.continuation[: place + 1])] = logprob
         return known, shared
 
-    def _fill(self, jobs: Sequence[Job], known: list[Known]) -> None:
+    def _fill(self, jobs: Sequence[ScoringJob], known: list[KnownLogprobs]) -> None:
         """Ask for what is not known yet as what one more token would be, all that may follow the
         same text at once."""
         missing: dict[tuple[int, tuple[int, ...]], set[int]] = {}
@@ -129,7 +131,7 @@ class Scorer:
 
     # --- the probe ----------------------------------------------------------------------------
 
-    def _cheapest(self) -> Way:
+    def _cheapest(self) -> ScoringMethod:
         jobs = self._probe_jobs()
         expected = self._try(jobs, WHOLE)
         for way in (ROWS, TAIL):
@@ -141,7 +143,7 @@ class Scorer:
                 return way
         return WHOLE
 
-    def _try(self, jobs: Sequence[Job], way: Way) -> list[float]:
+    def _try(self, jobs: Sequence[ScoringJob], way: ScoringMethod) -> list[float]:
         known, _ = self._ask(jobs, way)
         self._fill(jobs, known)
         return [
@@ -150,7 +152,7 @@ class Scorer:
             for c in several
         ]
 
-    def _probe_jobs(self) -> list[Job]:
+    def _probe_jobs(self) -> list[ScoringJob]:
         """Prefixes that end with a block of the cache and within one, and continuations that begin
         alike."""
         tokenizer = self._llm.get_tokenizer()
@@ -167,14 +169,14 @@ class Scorer:
 # --- the three ways -------------------------------------------------------------------------------
 
 
-def _first_row(pair: Pair, block: int) -> int:
+def _first_row(pair: JobContinuation, block: int) -> int:
     """The first place within the continuation whose row is surely computed, if the cache has no
     more of the prompt than the prefix and what earlier pairs of the job have."""
     begun = len(pair.prefix) + pair.begun
     return max(pair.begun, begun // block * block - len(pair.prefix) + 1)
 
 
-def _ask_rows(pair: Pair, block: int) -> SamplingParams:
+def _ask_rows(pair: JobContinuation, block: int) -> SamplingParams:
     first = _first_row(pair, block)
     if first >= len(pair.continuation):
         return SamplingParams(**_ONE_TOKEN)
@@ -186,26 +188,26 @@ def _ask_rows(pair: Pair, block: int) -> SamplingParams:
     )
 
 
-def _read_rows(output: RequestOutput, pair: Pair, block: int) -> list[tuple[int, float]]:
+def _read_rows(output: RequestOutput, pair: JobContinuation, block: int) -> list[tuple[int, float]]:
     rows = output.prompt_token_id_logprobs
     if rows is None:  # the cache had more: no row was computed
         return []
     return list(enumerate(rows[:, 0].tolist(), start=_first_row(pair, block)))
 
 
-def _ask_tail(pair: Pair, block: int) -> SamplingParams:
+def _ask_tail(pair: JobContinuation, block: int) -> SamplingParams:
     return SamplingParams(
         **_ONE_TOKEN, prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=False
     )
 
 
-def _ask_whole(pair: Pair, block: int) -> SamplingParams:
+def _ask_whole(pair: JobContinuation, block: int) -> SamplingParams:
     return SamplingParams(
         **_ONE_TOKEN, prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=True
     )
 
 
-def _read_tail(output: RequestOutput, pair: Pair, block: int) -> list[tuple[int, float]]:
+def _read_tail(output: RequestOutput, pair: JobContinuation, block: int) -> list[tuple[int, float]]:
     """The last rows are the continuation's; those of cached places are not read."""
     given = output.prompt_logprobs
     assert isinstance(given, FlatLogprobs), "asked for, so given"
@@ -216,17 +218,19 @@ def _read_tail(output: RequestOutput, pair: Pair, block: int) -> list[tuple[int,
     return list(enumerate(given.logprobs[-len(own) :], start=first))
 
 
-ROWS = Way("prompt_logprob_token_ids behind the cached prefix", _ask_rows, _read_rows)
-TAIL = Way("prompt_logprobs behind the cached prefix", _ask_tail, _read_tail)
-WHOLE = Way("prompt_logprobs of whole prompts, without the prefix cache", _ask_whole, _read_tail)
+ROWS = ScoringMethod("prompt_logprob_token_ids behind the cached prefix", _ask_rows, _read_rows)
+TAIL = ScoringMethod("prompt_logprobs behind the cached prefix", _ask_tail, _read_tail)
+WHOLE = ScoringMethod(
+    "prompt_logprobs of whole prompts, without the prefix cache", _ask_whole, _read_tail
+)
 
 
-def _pairs(jobs: Sequence[Job]) -> Iterator[Pair]:
+def _pairs(jobs: Sequence[ScoringJob]) -> Iterator[JobContinuation]:
     """Continuations that begin alike are neighbours."""
     for job, (prefix, several) in enumerate(jobs):
         before: list[int] = []
         for continuation in map(list, sorted(set(map(tuple, several)))):
-            yield Pair(job, prefix, continuation, _common(before, continuation))
+            yield JobContinuation(job, prefix, continuation, _common(before, continuation))
             before = continuation
 
 

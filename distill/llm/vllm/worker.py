@@ -13,7 +13,7 @@ from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.sampling_params import StructuredOutputsParams
 
 from distill.llm.protocol import Sampling
-from distill.llm.vllm.scoring import REFUSALS, Job, Scored, Scorer
+from distill.llm.vllm.scoring import REFUSALS, ScoredContinuation, ScoringJob, VLLMScorer
 
 _SEEDS = 1 << 63
 """vLLM takes no larger ones."""
@@ -25,7 +25,7 @@ class VLLMModel:
     def __init__(self, options: dict[str, Any]) -> None:
         self.llm = LLM(**options)
         self.longest: int = self.llm.llm_engine.model_config.max_model_len
-        self._scorer: Scorer | None = None
+        self._scorer: VLLMScorer | None = None
 
     def write(
         self, jobs: Sequence[tuple[list[int], int]], sampling: Sampling
@@ -47,9 +47,9 @@ class VLLMModel:
             for output in outputs
         ]
 
-    def score(self, jobs: Sequence[Job]) -> list[Scored]:
+    def score(self, jobs: Sequence[ScoringJob]) -> list[ScoredContinuation]:
         """The first call finds out which of vLLM's ways to log-probabilities works here."""
-        self._scorer = self._scorer or Scorer(self.llm)
+        self._scorer = self._scorer or VLLMScorer(self.llm)
         return self._scorer.score(jobs)
 
 

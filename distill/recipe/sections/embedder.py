@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from distill.recipe.sections.section import Device
-from distill.recipe.sections.served import Served
+from distill.recipe.sections.served import ServedModel
 from distill.text.templates import check_template, names_in
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -17,7 +17,7 @@ ALL_TOKENS = 10_000_000
 """`max_tokens` of a model that is to read as much of a text as it can."""
 
 
-class Embedder(Served):
+class EmbedderConfig(ServedModel):
     query_template: str = OWN_WORDS
     """Text that is embedded for a query: {task} stands for the task's instruction, and {query} must
     end it, as in "Instruct: {task}\\nQuery: {query}". A template with words of its own replaces the
@@ -38,7 +38,7 @@ class Embedder(Served):
     its prompts are then taken from mteb. null: not known."""
 
     @model_validator(mode="after")
-    def _words_fit(self) -> "Embedder":
+    def _words_fit(self) -> "EmbedderConfig":
         template, key = self.query_template, self.key("query_template")
         check_template(template, ("task", "query"), key)
         before = template.removesuffix("{query}")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from distill.recipe.sections.relabel import Ranker
 from distill.recipe.sections.section import Section
 
-SoftScores = Literal["teacher", "ql", "ql_sum", "rc", "rrf", "bm25", "hybrid"]
+SoftScoreName = Literal["teacher", "ql", "ql_sum", "rc", "rrf", "bm25", "hybrid"]
 """Whose opinion of a candidate is learnt: a teacher embedder's similarity, or a ranker's of the
 labels: ql, the query's log-likelihood a token (needs relabel.ql_per_token); ql_sum, over the whole
 query, so that a list's distribution is nearly always one candidate's; rc, relevance classification;
@@ -115,7 +115,7 @@ class KL(Section):
 
     newer: ClassVar[frozenset[str]] = frozenset({"candidates"})
 
-    scores: SoftScores = "teacher"
+    scores: SoftScoreName = "teacher"
     """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
     needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
     classification), rrf (all rankers fused), bm25 (words in common) or hybrid (the retriever's
@@ -138,7 +138,7 @@ class KL(Section):
 class MarginMSE(Section):
     """Squared error of the margins between a positive and its negatives."""
 
-    scores: SoftScores = "teacher"
+    scores: SoftScoreName = "teacher"
     """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
     needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
     classification), rrf (all rankers fused), bm25 (words in common) or hybrid (the retriever's

@@ -6,19 +6,19 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from distill.recipe.sections.bm25 import BM25
-from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.embedder import EmbedderConfig
 from distill.recipe.sections.section import Word
 
-Source = Literal["dense", "bm25"]
+RetrievalSource = Literal["dense", "bm25"]
 
 
-class Retriever(Embedder):
+class Retriever(EmbedderConfig):
     section: ClassVar[str | None] = "retriever"
 
     model: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """The embedding model that retrieves candidates: a sentence-transformers model, or with
     `base_url` its name on the server."""
-    sources: list[Source] = Field(["dense"], min_length=1)
+    sources: list[RetrievalSource] = Field(["dense"], min_length=1)
     """Which searches propose candidates: dense, bm25 or both; the results of both are merged by
     reciprocal rank fusion."""
     fusion_k: float = Field(60, ge=0)

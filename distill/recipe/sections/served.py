@@ -13,7 +13,7 @@ _FLAGS = {"base_url", "api_key_variable", "max_tokens", "device", "dtype"}
 """Settings that have an option of their own in commands."""
 
 
-class Served(Section):
+class ServedModel(Section):
     section: ClassVar[str | None] = None
     """The recipe's; None: these are options of a command."""
 
@@ -58,7 +58,7 @@ class Served(Section):
     """How many times a request is repeated after a failure that may be temporary."""
 
     @model_validator(mode="after")
-    def _asked_as_servers_are(self) -> "Served":
+    def _asked_as_servers_are(self) -> "ServedModel":
         check_server(self)
         check_fields(self.extra_fields, {"model", "input"}, self.key)
         return self

@@ -4,11 +4,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from distill.recipe.sections.embedder import Embedder
+from distill.recipe.sections.embedder import EmbedderConfig
 from distill.recipe.sections.section import Word
 
 
-class Teacher(Embedder):
+class Teacher(EmbedderConfig):
     section: ClassVar[str | None] = "teacher"
 
     model: Word | None = None

@@ -32,7 +32,7 @@ HOW_FAST = {
 """What does not change what is learnt, and is no part of a fingerprint."""
 
 
-class Source(Section):
+class MixtureSource(Section):
     """One set of examples in the mixture."""
 
     path: str
@@ -99,7 +99,7 @@ class Train(Section):
     bm25_share: float = Field(0.5, ge=0, le=1)
     """Weight of BM25 in the soft scores `hybrid`; the retriever's similarity has the rest. 0.5:
     both weigh the same; 0.33: the similarity weighs twice as much."""
-    mixture: list[Source] = []
+    mixture: list[MixtureSource] = []
     """Sets of examples to train on, each with its weight; empty: every example of the run once per
     epoch."""
     balance: Literal["rows", "task_type"] = "rows"

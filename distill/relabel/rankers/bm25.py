@@ -5,13 +5,13 @@ proposed it. No model is asked: nothing of it is paid for, and nothing is looked
 from collections import Counter
 
 from distill.recipe import Recipe
-from distill.relabel.by_passage import Pair
+from distill.relabel.by_passage import QueryPassagePair
 from distill.relabel.fuse import by_query
 from distill.relabel.judgements import judgement_row
 from distill.relabel.rankers.open import fingerprinted
 from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.corpus_index import passage_ids
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 
@@ -33,7 +33,7 @@ def make_bm25_judgements(
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     size = recipe.relabel.shard_size
 
-    def work(number: int) -> Shard:
+    def work(number: int) -> ShardResult:
         places = range(number * size, min((number + 1) * size, len(asked)))
         texts = {asked[i]["query_id"]: asked[i]["query"] for i in places}
         return _judge(index, row_of, texts, by_query(read_shard(CANDIDATES, paths[number])))
@@ -45,12 +45,12 @@ def make_bm25_judgements(
 
 def _judge(
     index: BM25Index, row_of: dict[str, int], queries: dict[str, str], lists: list[list[Row]]
-) -> Shard:
-    shard = Shard([])
+) -> ShardResult:
+    shard = ShardResult([])
     for candidates in lists:
         scores = index.scores(queries[candidates[0]["query_id"]])
         for row in candidates:
-            pair = Pair(row["query_id"], row["passage_id"])
+            pair = QueryPassagePair(row["query_id"], row["passage_id"])
             score = float(scores[row_of[pair.passage_id]])
             shard.rows.append(judgement_row(pair, "bm25", score, tokens=0))
     shard.counts = Counter(pairs=len(shard.rows), queries=len(lists))

@@ -17,7 +17,7 @@ from distill.models.sentence_transformer import refuse_missing_weights, refuse_p
 from distill.runtime.out_of_memory import halve_on_out_of_memory
 from distill.store.local_name import name_model
 
-Pair = tuple[str, str]
+TextPair = tuple[str, str]
 _CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
 _MOST_SAID = 300
 """Characters of a library's message."""
@@ -55,7 +55,7 @@ class CrossEncoderJudge:
         scores = iter(self._scores(pairs))
         return [[(next(scores), 0) for _ in queries] for _, queries in requests]
 
-    def _scores(self, pairs: Sequence[Pair]) -> list[float]:
+    def _scores(self, pairs: Sequence[TextPair]) -> list[float]:
         scores = [0.0] * len(pairs)
         where = f"model {self.identity['model']!r}"
 
@@ -74,7 +74,7 @@ class CrossEncoderJudge:
                 halve_on_out_of_memory(score, batch, where, "relabel.cross_encoder_tokens")
         return scores
 
-    def _batches(self, pairs: Sequence[Pair]) -> Iterator[list[int]]:
+    def _batches(self, pairs: Sequence[TextPair]) -> Iterator[list[int]]:
         """Numbers of pairs, longest first, cut by a budget of tokens, padding included."""
         if not pairs:
             return

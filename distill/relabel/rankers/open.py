@@ -8,8 +8,8 @@ from distill.errors import UserError
 from distill.llm.form import in_chat_form
 from distill.llm.joined import joined_if_needed
 from distill.llm.judge import (
-    Judged,
-    Requests,
+    JudgedLists,
+    JudgeRequests,
     judge_fused,
     judge_graded,
     judge_ql,
@@ -24,27 +24,28 @@ from distill.relabel.rankers.word_grade import HIGHEST, judge_by_grade
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.local_name import name_model
 
-Name = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
+RankerName = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
 """A pass over the candidates: that of one judge, or `fused` for ql and rc together."""
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """`judge` gives one `Judged` for each of `rankers`; `mark` changes whenever scores would."""
+class RankingPass:
+    """`judge` gives one `JudgedLists` for each of `rankers`; `mark` changes whenever scores
+    would."""
 
     rankers: tuple[Judge, ...]
     mark: dict[str, object]
-    judge: Callable[[Requests], list[Judged]]
+    judge: Callable[[JudgeRequests], list[JudgedLists]]
 
 
-def passes(recipe: Recipe, judges: list[Judge]) -> list[Name]:
+def passes(recipe: Recipe, judges: list[Judge]) -> list[RankerName]:
     """The passes in which these judges judge."""
     if recipe.relabel.fused and {"ql", "rc"} <= set(judges):
         return ["fused", *(j for j in judges if j not in ("ql", "rc"))]
     return [*judges]
 
 
-def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
+def fingerprinted(name: RankerName, recipe: Recipe) -> dict[str, object]:
     """What changes a pass's scores, as far as it is known without an engine."""
     rule = recipe.relabel
     if name == "cross_encoder":
@@ -73,7 +74,7 @@ def fingerprinted(name: Name, recipe: Recipe) -> dict[str, object]:
     return settings
 
 
-def open_ranking(name: Name, recipe: Recipe, llm: Callable[[], LLM]) -> Ranking:
+def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> RankingPass:
     """A pass over pairs, ready to judge; `llm` is called for those of an LLM alone. `listwise` and
     `bm25` are none: they have stages of their own.
 
@@ -82,7 +83,7 @@ def open_ranking(name: Name, recipe: Recipe, llm: Callable[[], LLM]) -> Ranking:
     """
     mark = {"pass": name, **fingerprinted(name, recipe)}
     if name == "cross_encoder":
-        return Ranking(("cross_encoder",), mark, _cross_encoder(recipe))
+        return RankingPass(("cross_encoder",), mark, _cross_encoder(recipe))
     engine, prompt = llm(), _prompt(name, recipe)
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
@@ -92,30 +93,32 @@ def open_ranking(name: Name, recipe: Recipe, llm: Callable[[], LLM]) -> Ranking:
             "[listwise, retriever]",
         )
     if name == "fused":
-        return Ranking(("ql", "rc"), mark, lambda asked: [*judge_fused(engine, prompt, asked)])
+        return RankingPass(("ql", "rc"), mark, lambda asked: [*judge_fused(engine, prompt, asked)])
     if name == "ql":
-        return Ranking(("ql",), mark, lambda asked: [judge_ql(engine, prompt, asked)])
+        return RankingPass(("ql",), mark, lambda asked: [judge_ql(engine, prompt, asked)])
     judge: Judge = "rc" if name == "rc" else "graded"
     if engine.can_compare_verdicts:
         by_odds = judge_rc if judge == "rc" else judge_graded
-        return Ranking((judge,), mark, lambda asked: [by_odds(engine, prompt, asked)])
-    return Ranking((judge,), {**mark, "by": "words"}, _in_words(judge, recipe, engine))
+        return RankingPass((judge,), mark, lambda asked: [by_odds(engine, prompt, asked)])
+    return RankingPass((judge,), {**mark, "by": "words"}, _in_words(judge, recipe, engine))
 
 
-def _in_words(judge: Judge, recipe: Recipe, engine: LLM) -> Callable[[Requests], list[Judged]]:
+def _in_words(
+    judge: Judge, recipe: Recipe, engine: LLM
+) -> Callable[[JudgeRequests], list[JudgedLists]]:
     """Grades in words, from 0 to 10, on the scale of what they stand for: a grade from 0 to 3, or
     above and below 0 as the odds of yes are."""
     prompt, chat = _grade_prompt(recipe), in_chat_form(recipe, engine)
     scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST / 2)
 
-    def of(requests: Requests) -> list[Judged]:
+    def of(requests: JudgeRequests) -> list[JudgedLists]:
         graded = judge_by_grade(engine, prompt, requests, chat)
         return [[[(zero + scale * grade, n) for grade, n in of_it] for of_it in graded]]
 
     return of
 
 
-def _cross_encoder(recipe: Recipe) -> Callable[[Requests], list[Judged]]:
+def _cross_encoder(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists]]:
     from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
 
     rule = recipe.relabel
@@ -125,7 +128,7 @@ def _cross_encoder(recipe: Recipe) -> Callable[[Requests], list[Judged]]:
     return lambda asked: [judge.judge(asked)]
 
 
-def _prompt(name: Name, recipe: Recipe) -> Prompt:
+def _prompt(name: RankerName, recipe: Recipe) -> Prompt:
     """A fused pass reads both off the prompt of rc."""
     asked = "rc" if name == "fused" else name
     file = getattr(recipe.relabel, f"prompt_{asked}")

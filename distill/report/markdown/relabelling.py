@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.report.markdown.escape import grid, plain
-from distill.report.sections.relabelling import Relabelling
+from distill.report.sections.relabelling import RelabelSection
 
 _TEXT = 300
 _BAR = 24
 
 
-def relabelling_as_text(of: Relabelling | None) -> list[str]:
+def relabelling_as_text(of: RelabelSection | None) -> list[str]:
     """The section's parts; none for a run that has not relabelled."""
     if of is None:
         return []

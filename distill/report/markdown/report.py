@@ -8,7 +8,7 @@ from distill.report.markdown.escape import grid, table
 from distill.report.markdown.relabelling import relabelling_as_text
 from distill.report.run_data import find
 from distill.report.score_tables import BY_TASK, by_task, columns, notes, rows, scores
-from distill.report.sections.data_funnel import Funnel, Step, funnel
+from distill.report.sections.data_funnel import Funnel, FunnelStep, funnel
 from distill.report.sections.lineage import Lineage, lineage
 from distill.report.sections.relabelling import relabelling
 from distill.report.verdict import sentence
@@ -62,7 +62,7 @@ def _funnel(of: Funnel | None) -> list[str]:
     ]
 
 
-def _step(step: Step) -> list[str]:
+def _step(step: FunnelStep) -> list[str]:
     kept = "" if step.kept is None else numbers.share(step.kept)
     reasons = ", ".join(f"{reason} {count}" for reason, count in step.dropped.items())
     return [step.table, numbers.whole(step.rows), kept, reasons]

@@ -14,7 +14,7 @@ _DROPPED = "dropped"
 
 
 @dataclass(frozen=True)
-class Step:
+class FunnelStep:
     """`kept` is the share of what came in, None where nothing was dropped."""
 
     table: str
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Funnel:
-    steps: list[Step]
+    steps: list[FunnelStep]
     dropped: Grid | None
     decontamination: list[str]
 
@@ -58,16 +58,16 @@ def _table(name: str) -> Table | None:
     return next((table for table in _TABLES if table.name == name.partition("-")[0]), None)
 
 
-def _step(table: Table, name: str, manifest: Manifest) -> Step:
+def _step(table: Table, name: str, manifest: Manifest) -> FunnelStep:
     # A further positive of a query is a row that came of no row before.
     rows = manifest["rows"] - manifest["counts"].get("additional positives", 0)
     lost = dropped(manifest)
     came = rows + sum(lost.values())
     kept = rows / came if lost and came else None
-    return Step(name, table.one_row, manifest["rows"], kept, lost)
+    return FunnelStep(name, table.one_row, manifest["rows"], kept, lost)
 
 
-def _reasons(steps: list[Step]) -> Grid | None:
+def _reasons(steps: list[FunnelStep]) -> Grid | None:
     most = max((count for step in steps for count in step.dropped.values()), default=0)
     rows = [
         [*words(reason, step.table), Cell(numbers.whole(count), count, bar=count / most)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, words
-from distill.report.run_data import Found, Manifest
+from distill.report.run_data import Manifest, RunData
 
 _MODELS = {
     "LLM": ("llm", "model"),
@@ -30,7 +30,7 @@ class Lineage:
     recipe: str
 
 
-def lineage(found: Found) -> Lineage:
+def lineage(found: RunData) -> Lineage:
     """The section. A model's revision is the one that a stage has worked with."""
     stages = found.stages
     return Lineage(
@@ -50,7 +50,7 @@ def tokens(manifest: Manifest) -> int | None:
     return counted["prompt"] + counted["new"] if counted else None
 
 
-def _models(found: Found) -> Grid | None:
+def _models(found: RunData) -> Grid | None:
     revisions = {
         of[key]: of["revision"]
         for manifest in found.stages.values()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.errors import UserError
-from distill.evaluate.run_models import open_contenders
+from distill.evaluate.run_models import load_run_models
 from distill.evaluate.stage import EVALUATED, HELD_OUT
 from distill.evaluate.summary import metric_label
 from distill.recipe import Recipe, load_recipe
-from distill.report.run_data import Found
+from distill.report.run_data import RunData
 from distill.report.sections.rankings import query_texts, rankings
 from distill.store.run import read_json, write_json
 from distill.tasks import load_task
@@ -19,7 +19,7 @@ QUERIES = 10
 _CATEGORIES = ("Retrieval", "Reranking")
 
 
-class Loss(NamedTuple):
+class LostQuery(NamedTuple):
     task: str
     item: str
     student: float
@@ -27,14 +27,14 @@ class Loss(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Losses:
+class LostQueries:
     """`why` says what hinders where `queries` is empty."""
 
     queries: list[dict[str, Any]]
     why: str
 
 
-def losses(found: Found, may_write: bool = True) -> Losses:
+def losses(found: RunData, may_write: bool = True) -> LostQueries:
     """The section. Rankings are searched once and kept in `RUN/report/losses.json`: while the
     evaluation is the same, no model is loaded again.
 
@@ -43,21 +43,21 @@ def losses(found: Found, may_write: bool = True) -> Losses:
     """
     hindrance = _hindrance(found)
     if hindrance:
-        return Losses([], hindrance)
+        return LostQueries([], hindrance)
     try:
-        return Losses(_told(found, may_write), "")
+        return LostQueries(_told(found, may_write), "")
     except UserError as fault:
-        return Losses([], f"The rankings cannot be had: {fault.where} {fault.what}.")
+        return LostQueries([], f"The rankings cannot be had: {fault.where} {fault.what}.")
 
 
-def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[Loss]:
+def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[LostQuery]:
     """The items that the teacher does better on, the largest difference first.
 
     Args:
         items: task -> item -> role -> value.
     """
     lost = [
-        Loss(task, item, values["student"], values["teacher"])
+        LostQuery(task, item, values["student"], values["teacher"])
         for task, by_item in items.items()
         for item, values in by_item.items()
         if values.get("teacher", 0.0) > values.get("student", 0.0)
@@ -65,7 +65,7 @@ def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) ->
     return sorted(lost, key=lambda one: (one.student - one.teacher, one.task, one.item))[:count]
 
 
-def _hindrance(found: Found) -> str:
+def _hindrance(found: RunData) -> str:
     if found.summary is None:
         return found.not_evaluated
     if "teacher" not in found.summary["models"]:
@@ -75,11 +75,11 @@ def _hindrance(found: Found) -> str:
     return ""
 
 
-def _evaluation(found: Found) -> Path:
+def _evaluation(found: RunData) -> Path:
     return found.folder / "evaluation"
 
 
-def _told(found: Found, may_write: bool) -> list[dict[str, Any]]:
+def _told(found: RunData, may_write: bool) -> list[dict[str, Any]]:
     mark = found.stages["evaluation"]["fingerprint"]
     path = found.folder / "report" / "losses.json"
     kept = _read_kept(path)
@@ -106,7 +106,7 @@ def _read_kept(path: Path) -> dict[str, Any]:
     return kept if isinstance(kept, dict) and isinstance(kept.get("queries"), list) else {}
 
 
-def _folders(found: Found, recipe: Recipe) -> dict[str, Path]:
+def _folders(found: RunData, recipe: Recipe) -> dict[str, Path]:
     """By task with rankings, the folder of tasks that its data lies in.
 
     Raises:
@@ -125,7 +125,7 @@ def _folders(found: Found, recipe: Recipe) -> dict[str, Path]:
     return here
 
 
-def _search(found: Found) -> list[dict[str, Any]]:
+def _search(found: RunData) -> list[dict[str, Any]]:
     assert found.summary is not None
     recipe = load_recipe(found.folder / "recipe.yaml")
     folders = _folders(found, recipe)
@@ -137,7 +137,7 @@ def _search(found: Found) -> list[dict[str, Any]]:
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
-    contenders = open_contenders(recipe, {"student": found.folder / "student"})
+    contenders = load_run_models(recipe, {"student": found.folder / "student"})
     vectors = found.folder / EVALUATED / "vectors"
     told = {}
     for name, task in tasks.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import need
-from distill.evaluate.model import Contender, as_mteb_model
+from distill.evaluate.model import EvalModel, as_mteb_model
 from distill.text.sanitize import seen
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _EXCERPT = 240
 
 
 def rankings(
-    contender: Contender, task: "AbsTask", items: Sequence[str], vectors: Path
+    contender: EvalModel, task: "AbsTask", items: Sequence[str], vectors: Path
 ) -> dict[str, Any]:
     """By item: `top`, the first documents with title, text, relevance and similarity, and
     `first_relevant`, the rank of the best judged one, None beyond the first hundred.
@@ -66,7 +66,7 @@ def _data(task: "AbsTask", split: str, subset: str) -> Any:
 
 
 def _search(
-    contender: Contender,
+    contender: EvalModel,
     task: "AbsTask",
     vectors: Path,
     data: Any,

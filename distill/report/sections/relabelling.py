@@ -13,7 +13,7 @@ from distill.relabel.statistics import FUSION
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.plots.histograms import histograms
-from distill.report.run_data import Found, Manifest
+from distill.report.run_data import Manifest, RunData
 from distill.store.integrity import check_files
 from distill.store.run import open_stage, read_json
 
@@ -25,7 +25,7 @@ _SEED_COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Relabelling:
+class RelabelSection:
     """`scores`: by ranker the `edges` of bins, and the numbers of `positive` and `others` in them.
     `changes`: as `examples` keeps them for reading, each with the passages' ranks in words."""
 
@@ -45,13 +45,13 @@ class Relabelling:
         return histograms(self.scores)
 
 
-def relabelling(found: Found) -> Relabelling | None:
+def relabelling(found: RunData) -> RelabelSection | None:
     """The section; None for a run that has not relabelled."""
     examples = found.complete.get("examples")
     if examples is None:
         return None
     figures, counts = examples.get("figures", {}), examples["counts"]
-    return Relabelling(
+    return RelabelSection(
         changed=numbers.share(figures.get("share_relabelled")),
         queries=numbers.whole(counts.get("kept", examples["rows"])),
         missed=numbers.share(figures.get("share_seed_not_retrieved")),

@@ -24,7 +24,7 @@ from distill.report.plots.pareto import pareto
 
 
 @dataclass(frozen=True)
-class Results:
+class ResultsSection:
     """The section; `headline` is what stands in large figures beneath the sentence."""
 
     headline: list[tuple[str, str]]
@@ -37,11 +37,11 @@ class Results:
     without_items: list[str]
 
 
-def results(summary: Summary) -> Results:
+def results(summary: Summary) -> ResultsSection:
     """The section. Variants and published scores have tables beside those of the run's models."""
     models, quality = summary["models"], metric_of(summary)
     aside = any(_aside(model) for model in models.values())
-    return Results(
+    return ResultsSection(
         headline=_headline(summary),
         models=_models(models, quality),
         categories=_categories(summary),

@@ -9,12 +9,12 @@ from markupsafe import Markup
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.plots.curves import curves
-from distill.report.run_data import Found
+from distill.report.run_data import RunData
 from distill.store.run import read_json
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSection:
     """`logged`: the loss and its terms; and what was looked at on the way, by other steps."""
 
     figures: list[tuple[str, str]]
@@ -22,7 +22,7 @@ class Training:
     logged: list[Grid]
 
 
-def training(found: Found) -> Training | None:
+def training(found: RunData) -> TrainingSection | None:
     """The section; None for a run without a student."""
     student = found.complete.get("student")
     if student is None:
@@ -39,7 +39,7 @@ def training(found: Found) -> Training | None:
     figures.append(("time", numbers.duration(student["seconds"])))
     logged = [_logged("What was logged", curve), _logged("What was looked at", looks)]
     drawn = curves([*curve, *looks])
-    return Training(figures, drawn, [grid for grid in logged if grid is not None])
+    return TrainingSection(figures, drawn, [grid for grid in logged if grid is not None])
 
 
 def _steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.recipe.sections.train import Validation
 from distill.store.tables import EXAMPLES, PASSAGES, Row, passage_text
-from distill.train.data.sources import Inputs
+from distill.train.data.sources import TrainingInputs
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class HeldOut:
         )
 
 
-def hold_out(recipe: Recipe, inputs: Inputs) -> HeldOut | None:
+def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
     """None where the recipe holds nothing out.
 
     Raises:
@@ -77,7 +77,7 @@ def _documents(
     rule: Validation,
     rows: Sequence[Row],
     queries: Sequence[Row],
-    inputs: Inputs,
+    inputs: TrainingInputs,
     draw: random.Random,
 ) -> dict[str, str]:
     """The positives, and so many others drawn from the corpus and the examples' texts."""

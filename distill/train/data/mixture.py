@@ -16,11 +16,11 @@ from torch import Tensor
 from distill.corpus.dedupe import normalised
 from distill.recipe import Align, Student, Train
 from distill.store.tables import Row, passage_text
-from distill.student.writing import Writer
-from distill.text.format import Written
+from distill.student.writing import StudentTexts
+from distill.text.format import PromptedText
 from distill.text.sentences import sentences
 from distill.text.words import count_words
-from distill.train.data.soft_labels import Scored, SoftScores
+from distill.train.data.soft_labels import ScoredExample, SoftScores
 
 MIN_WORDS = 4
 """Shorter sentences are headings and debris of the splitting."""
@@ -42,12 +42,12 @@ class Mixture:
     """
 
     datasets: dict[str, Dataset]
-    rows: Sequence[Scored]
+    rows: Sequence[ScoredExample]
     queries: dict[str, str]
     tasks: dict[str, str]
     passages: dict[str, str]
     others: dict[str, str]
-    written: list[Written]
+    written: list[PromptedText]
 
     @property
     def examples(self) -> int:
@@ -63,11 +63,11 @@ class Mixture:
         return SoftScores([scored.scores for scored in self.rows])
 
     @property
-    def contrasted(self) -> "Contrasted | None":
+    def contrasted(self) -> "ContrastColumns | None":
         """None where every column is."""
         if not any(scored.others for scored in self.rows):
             return None
-        return Contrasted([2 + len(scored.row["negatives"]) for scored in self.rows])
+        return ContrastColumns([2 + len(scored.row["negatives"]) for scored in self.rows])
 
     def in_batch(self, off: Sequence[str]) -> "InBatch | None":
         """None where no type of task is excepted; `all` excepts every one."""
@@ -88,7 +88,7 @@ class InBatch:
         return self.allowed[numbers.cpu()]
 
 
-class Contrasted:
+class ContrastColumns:
     """How many of an example's columns the contrast has: query, positive and negatives."""
 
     def __init__(self, columns: list[int]) -> None:
@@ -103,7 +103,7 @@ def make_mixture(
     student: Student,
     train: Train,
     seed: int,
-    rows: Sequence[Scored],
+    rows: Sequence[ScoredExample],
     passages: Sequence[Row],
     told_tasks: bool = False,
 ) -> Mixture:
@@ -125,7 +125,7 @@ def make_mixture(
     known = {normalised(text) for text in corpus.values()}
     others = [text for key, text in documents.items() if key not in known]
     numbers = _Numbers(queries, corpus, others, told_tasks)
-    written = _Writing(Writer(student, passages))
+    written = _Writing(StudentTexts(student, passages))
     datasets = _example_datasets(train, examples, numbers, written)
     if texts:
         datasets["texts"] = Dataset.from_dict(
@@ -152,7 +152,7 @@ class _Columns(NamedTuple):
     documents: list[str]
 
 
-def _documents_of(scored: Scored, corpus: Mapping[str, str]) -> list[str]:
+def _documents_of(scored: ScoredExample, corpus: Mapping[str, str]) -> list[str]:
     """The positive, the negatives, and further candidates, which are passages of the corpus."""
     row = scored.row
     return [row["positive"], *row["negatives"], *(corpus[id_] for id_ in scored.others)]
@@ -213,9 +213,9 @@ class _Numbers:
 class _Writing:
     """Texts as they are written for the student, each once."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: StudentTexts) -> None:
         self.writer = writer
-        self.numbers: dict[Written, int] = {}
+        self.numbers: dict[PromptedText, int] = {}
 
     def query(self, row: Row) -> int:
         return self._number(self.writer.query(row))
@@ -223,7 +223,7 @@ class _Writing:
     def document(self, text: str, row: Row | None = None) -> int:
         return self._number(self.writer.document(text, row))
 
-    def _number(self, text: Written) -> int:
+    def _number(self, text: PromptedText) -> int:
         return self.numbers.setdefault(text, len(self.numbers))
 
 

@@ -19,7 +19,7 @@ _SHARE = 4
 """and at most one in so many of all: else a small set would have the same batches in each epoch."""
 
 
-class NoSharedPositive(DefaultBatchSampler):
+class NoSharedPositiveSampler(DefaultBatchSampler):
     """Each example once, and as far as can be no two of a batch with the same positive: the one
     would be a false negative of the other, and is masked, so its place would be wasted.
 
@@ -124,7 +124,7 @@ class NoSharedPositive(DefaultBatchSampler):
         return batch + rest[:missing], rest[missing:]
 
 
-class Blocks(MultiDatasetDefaultBatchSampler):
+class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
     """All batches of several datasets, in random order; each in as many parts as there are
     processes, which take them at one step.
 

@@ -26,7 +26,7 @@ _PAIRS = ("sts", "sentence similarity")
 """Types of task whose rows may be pairs with a score."""
 
 
-class Scored(NamedTuple):
+class ScoredExample(NamedTuple):
     """An example, and the soft scores of its positive, its negatives and its `others` in their
     order; NaN where one is not known. `others` are the ids of further candidates, which soft labels
     alone are learnt from; `source` is where the example comes from, as a mixture names it."""
@@ -69,14 +69,14 @@ def sources_of(train: Train) -> set[str]:
     return {source for source in named if source is not None}
 
 
-def unjudged(row: Row, train: Train) -> Scored:
+def unjudged(row: Row, train: Train) -> ScoredExample:
     """An example of which there is no table but its own."""
-    return Scored(row, _own(row) if source_of(train) == OWN else _unknown(row))
+    return ScoredExample(row, _own(row) if source_of(train) == OWN else _unknown(row))
 
 
 def with_scores(
     stage: Stage, train: Train, labels: Stage | None, teacher_scores: Stage | None
-) -> list[Scored]:
+) -> list[ScoredExample]:
     """All examples of a stage with their soft scores.
 
     Raises:
@@ -110,7 +110,7 @@ def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | Non
         )
 
 
-def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterator[Scored]:
+def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterator[ScoredExample]:
     """Each with the scores of its own documents, or of everything that was judged for its query.
     Labels have the shards of the examples that were chosen from them; examples of another stage
     have none."""
@@ -119,7 +119,7 @@ def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterato
         rows = read_shard(EXAMPLES, path)
         of_shard = labels.folder / path.name
         if stage.name != EXAMPLES.name or not of_shard.exists():
-            yield from (Scored(row, _unknown(row)) for row in rows)
+            yield from (ScoredExample(row, _unknown(row)) for row in rows)
             continue
         judged: dict[str, list[Row]] = defaultdict(list)
         for label in read_shard(LABELS, of_shard):
@@ -130,7 +130,7 @@ def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterato
             own = [row["positive_id"], *row["negative_ids"]]
             others = tuple(id_ for id_ in of_query if everything and id_ not in own)
             found = [of_query.get(passage, math.nan) for passage in (*own, *others)]
-            yield Scored(row, found, others)
+            yield ScoredExample(row, found, others)
 
 
 def _scores_of(labels: Sequence[Row], source: str, train: Train) -> dict[str, float]:
@@ -154,7 +154,7 @@ def hybrid_scores(labels: Sequence[Row], bm25_share: float) -> list[float]:
     return found
 
 
-def _refuse_if_all_unknown(found: Sequence[Scored], labels: Stage, source: str) -> None:
+def _refuse_if_all_unknown(found: Sequence[ScoredExample], labels: Stage, source: str) -> None:
     if all(math.isnan(score) for scored in found for score in scored.scores):
         ranker = RANKER_OF.get(source)
         raise UserError(
@@ -178,9 +178,9 @@ def _of_teacher(stage: Stage) -> dict[str, list[float]]:
     return found
 
 
-def _matched(row: Row, scores: list[float] | None) -> Scored:
+def _matched(row: Row, scores: list[float] | None) -> ScoredExample:
     known = scores is not None and len(scores) == 1 + len(row["negatives"])
-    return Scored(row, scores if scores is not None and known else _unknown(row))
+    return ScoredExample(row, scores if scores is not None and known else _unknown(row))
 
 
 def _own(row: Row) -> list[float]:

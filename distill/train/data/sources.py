@@ -16,14 +16,14 @@ from distill.recipe.sections.train import TITLES
 from distill.store.run import Run, Stage, open_stage
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, PASSAGES, Row, read_rows
-from distill.train.data.soft_labels import Scored, unjudged, with_scores
+from distill.train.data.soft_labels import ScoredExample, unjudged, with_scores
 
 _logger = logging.getLogger(__name__)
 
 TITLES_TASK = "Given a title, find the text that it stands above."
 
 
-class Inputs(NamedTuple):
+class TrainingInputs(NamedTuple):
     """The stages of a run that a student may be trained on."""
 
     run: Run
@@ -33,7 +33,7 @@ class Inputs(NamedTuple):
     teacher_scores: Stage | None
 
 
-def revisions(inputs: Inputs, train: Train) -> dict[str, str]:
+def revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
     """What the content of each named source is known by, but for those that are inputs anyway.
 
     Raises:
@@ -44,7 +44,7 @@ def revisions(inputs: Inputs, train: Train) -> dict[str, str]:
     return {path: _mark(inputs.run.folder, path) for path in named}
 
 
-def read_mixture(inputs: Inputs, train: Train, seed: int) -> list[Scored]:
+def read_mixture(inputs: TrainingInputs, train: Train, seed: int) -> list[ScoredExample]:
     """The rows of an epoch, with their soft scores, in the order of the sources."""
     if not train.mixture:
         rows = [row for stage in inputs.examples for row in _of_stage(inputs, stage, train)]
@@ -62,7 +62,7 @@ def read_mixture(inputs: Inputs, train: Train, seed: int) -> list[Scored]:
     return rows
 
 
-def _rows_of(inputs: Inputs, path: str, train: Train) -> list[Scored]:
+def _rows_of(inputs: TrainingInputs, path: str, train: Train) -> list[ScoredExample]:
     if path == TITLES:
         return [unjudged(row, train) for row in _titles(inputs.passages)]
     for stage in inputs.examples:
@@ -72,7 +72,7 @@ def _rows_of(inputs: Inputs, path: str, train: Train) -> list[Scored]:
     return [unjudged(row, train) for row in rows]
 
 
-def _of_stage(inputs: Inputs, stage: Stage, train: Train) -> list[Scored]:
+def _of_stage(inputs: TrainingInputs, stage: Stage, train: Train) -> list[ScoredExample]:
     found = with_scores(stage, train, inputs.labels, inputs.teacher_scores)
     return [scored._replace(source=stage.name) for scored in found]
 
@@ -164,16 +164,16 @@ def _titles(passages: Stage | None) -> list[Row]:
     ]
 
 
-def _repeated(rows: list[Scored], weight: float, draw: random.Random) -> list[Scored]:
+def _repeated(rows: list[ScoredExample], weight: float, draw: random.Random) -> list[ScoredExample]:
     """Every row as often as the weight's whole part, and so many more drawn as the rest."""
     whole, rest = divmod(weight, 1)
     chosen = sorted(draw.sample(range(len(rows)), round(rest * len(rows))))
     return rows * int(whole) + [rows[i] for i in chosen]
 
 
-def _balanced(rows: list[Scored], draw: random.Random) -> list[Scored]:
+def _balanced(rows: list[ScoredExample], draw: random.Random) -> list[ScoredExample]:
     """As many rows in all, and the same number of each type of task."""
-    by_type: dict[str, list[Scored]] = defaultdict(list)
+    by_type: dict[str, list[ScoredExample]] = defaultdict(list)
     for scored in rows:
         by_type[scored.row["task_type"]].append(scored)
     return [

@@ -13,12 +13,12 @@ from sentence_transformers import SentenceTransformer
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.runtime.progress import Progress
 from distill.student.pooling import prompt_length
-from distill.text.format import Written
+from distill.text.format import PromptedText
 
 _AT_ONCE = 1024
 
 
-class Tokens:
+class TokenizedTexts:
     """The tokens of numbered texts, as a model's own tokenizer makes them.
 
     Args:
@@ -26,7 +26,9 @@ class Tokens:
         texts: as the model reads them, a prompt and what follows it.
     """
 
-    def __init__(self, folder: Path, model: SentenceTransformer, texts: Sequence[Written]) -> None:
+    def __init__(
+        self, folder: Path, model: SentenceTransformer, texts: Sequence[PromptedText]
+    ) -> None:
         discard_if_damaged(folder)
         if not folder.exists():
             _write(folder, model, texts)
@@ -59,7 +61,7 @@ class Tokens:
         }
 
 
-def _write(folder: Path, model: SentenceTransformer, texts: Sequence[Written]) -> None:
+def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedText]) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -15,25 +15,25 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from distill.errors import UserError
 from distill.runtime.processes import is_main, wait
 from distill.runtime.progress import Progress
-from distill.train.data.sampler import Blocks
+from distill.train.data.sampler import MixedBatchSampler
 from distill.train.loop.checkpoint import MARKER, find_fault, mark_complete
-from distill.train.loop.diagnostics import Sight
-from distill.train.loop.weight_averaging import Kept
-from distill.train.objectives import Objective
+from distill.train.loop.diagnostics import Diagnostics
+from distill.train.loop.weight_averaging import WeightAverager
+from distill.train.objectives import CombinedLoss
 
 LOGGING_STEPS = 10
 _ALONG = "trained_along.safetensors"
 _log = logging.getLogger(__name__)
 
 
-class Curve(TrainerCallback):
+class CurveCallback(TrainerCallback):
     """Each term of the loss beside the loss itself, in the trainer's log history.
 
     A checkpoint is preceded by a log line, so that none of what is averaged is lost with a process
     that is killed, and the curve of a resumed run is the undisturbed one's.
     """
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: CombinedLoss) -> None:
         self.terms = objective.terms
 
     def on_step_end(
@@ -59,7 +59,7 @@ class Curve(TrainerCallback):
         self.terms.clear()
 
 
-class Epochs(TrainerCallback):
+class EpochCallback(TrainerCallback):
     """Tells our sampler the epoch. The trainer reaches through one wrapper of accelerate's; where a
     run of several processes resumes there are two, and it would shuffle as in another epoch."""
 
@@ -67,12 +67,12 @@ class Epochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         sampler = kwargs["train_dataloader"].batch_sampler
-        while not isinstance(sampler, Blocks):
+        while not isinstance(sampler, MixedBatchSampler):
             sampler = sampler.batch_sampler
         sampler.set_epoch(state.global_step // len(kwargs["train_dataloader"]))
 
 
-class Ticker(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """The trainer's steps on our progress line."""
 
     def __init__(self, progress: Progress) -> None:
@@ -90,7 +90,7 @@ class Ticker(TrainerCallback):
         self.progress.advance()
 
 
-class Checkpoints(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Completes the trainer's checkpoints: it saves the model, but not what is trained along.
 
     The marker is written last, so a checkpoint without it is one that a killed process left half
@@ -99,7 +99,7 @@ class Checkpoints(TrainerCallback):
 
     MARKER = MARKER
 
-    def __init__(self, folder: Path, objective: Objective) -> None:
+    def __init__(self, folder: Path, objective: CombinedLoss) -> None:
         self.folder = folder
         self.along = objective.trained_along
 
@@ -151,7 +151,7 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-class Looks(TrainerCallback):
+class ValidationCallback(TrainerCallback):
     """Looks at the student before the first step, every so many steps, and at the last; and keeps
     its weights where they may be wanted. `whole` has the model, and is called in every process.
 
@@ -160,9 +160,9 @@ class Looks(TrainerCallback):
 
     def __init__(
         self,
-        sight: Sight,
+        sight: Diagnostics,
         every: int,
-        kept: Kept | None,
+        kept: WeightAverager | None,
         log: Callable[[dict[str, float]], None],
         whole: Callable[[], SentenceTransformer],
     ) -> None:

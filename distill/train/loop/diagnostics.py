@@ -11,8 +11,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from distill.store.tables import Row
-from distill.student.writing import Writer
-from distill.text.format import Written
+from distill.student.writing import StudentTexts
+from distill.text.format import PromptedText
 from distill.train.data.held_out import HeldOut
 from distill.train.objectives.align import alignment
 
@@ -21,10 +21,10 @@ _SAMPLE = 128
 
 
 @dataclass(frozen=True)
-class Sight:
+class Diagnostics:
     """A fixed sample of examples, and the held-out queries where there are any."""
 
-    writer: Writer
+    writer: StudentTexts
     sample: Sequence[Row]
     held_out: HeldOut | None
 
@@ -68,7 +68,7 @@ def effective_rank(vectors: Tensor) -> float:
     return math.exp(float(-(shares * shares.clamp(min=1e-12).log()).sum()))
 
 
-def ndcg(writer: Writer, model: SentenceTransformer, held_out: HeldOut) -> float:
+def ndcg(writer: StudentTexts, model: SentenceTransformer, held_out: HeldOut) -> float:
     """nDCG@10 of the held-out queries. Each has one relevant passage, its positive, so the gain is
     1 / log2(1 + rank) and the ideal one is 1."""
     place = {key: number for number, key in enumerate(held_out.documents)}
@@ -80,17 +80,19 @@ def ndcg(writer: Writer, model: SentenceTransformer, held_out: HeldOut) -> float
     return float(torch.where(ranks <= 10, 1 / torch.log2(1.0 + ranks), 0.0).mean())
 
 
-def embed_queries(writer: Writer, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
+def embed_queries(writer: StudentTexts, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
     """(rows, dimensions), each query with its own task's prompt."""
     return embed(model, [writer.query(row) for row in rows])
 
 
-def embed_documents(writer: Writer, model: SentenceTransformer, texts: Sequence[str]) -> Tensor:
+def embed_documents(
+    writer: StudentTexts, model: SentenceTransformer, texts: Sequence[str]
+) -> Tensor:
     """(texts, dimensions)."""
     return embed(model, [writer.document(text) for text in texts])
 
 
-def embed(model: SentenceTransformer, texts: Sequence[Written]) -> Tensor:
+def embed(model: SentenceTransformer, texts: Sequence[PromptedText]) -> Tensor:
     """(texts, dimensions) float32 on the CPU: those of one prompt together, as
     sentence-transformers takes one for a whole call."""
     by_prompt: dict[str, list[int]] = defaultdict(list)

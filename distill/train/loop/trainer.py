@@ -25,19 +25,26 @@ from distill.runtime.devices import best_device, torch_dtype
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.train.data.mixture import Mixture
-from distill.train.data.sampler import Blocks, NoSharedPositive
-from distill.train.data.tokenized import Tokens
-from distill.train.loop.callbacks import LOGGING_STEPS, Checkpoints, Curve, Epochs, Looks, Ticker
-from distill.train.loop.diagnostics import Sight
+from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
+from distill.train.data.tokenized import TokenizedTexts
+from distill.train.loop.callbacks import (
+    LOGGING_STEPS,
+    CheckpointCallback,
+    CurveCallback,
+    EpochCallback,
+    ProgressCallback,
+    ValidationCallback,
+)
+from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.fsdp import copy_to_spread, gather
 from distill.train.loop.memory import explain_out_of_memory
 from distill.train.loop.model_overrides import attention_by
 from distill.train.loop.stopping import StopWhenAsked, UnloggedSums
-from distill.train.loop.weight_averaging import Kept
-from distill.train.objectives import Objective
+from distill.train.loop.weight_averaging import WeightAverager
+from distill.train.objectives import CombinedLoss
 
 
-class Lines(NamedTuple):
+class TrainingLog(NamedTuple):
     """What a training left to read, by step: the loss with its terms, and what was seen."""
 
     curve: list[dict[str, float]]
@@ -49,14 +56,14 @@ class Lines(NamedTuple):
 def fit(
     train: Train,
     seed: int,
-    objective: Objective,
+    objective: CombinedLoss,
     mixture: Mixture,
-    tokens: Tokens,
-    sight: Sight,
+    tokens: TokenizedTexts,
+    sight: Diagnostics,
     folder: Path,
     interrupt: Interrupt,
     run_name: str = "distill",
-) -> Lines:
+) -> TrainingLog:
     """Train the objective's model in place, resuming at the newest checkpoint in the folder.
 
     Args:
@@ -71,7 +78,7 @@ def fit(
     model = trained = objective.model  # which the trainer may wrap
     if processes.sharded():
         objective.model = trained = copy_to_spread(model)
-    checkpoints = Checkpoints(folder, objective)
+    checkpoints = CheckpointCallback(folder, objective)
     stop = StopWhenAsked(interrupt)
     kept = _kept(train, folder)
     with Progress("train", 0, "steps") as progress:
@@ -81,7 +88,7 @@ def fit(
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
-            callbacks=[Curve(objective), Epochs(), Ticker(progress)],
+            callbacks=[CurveCallback(objective), EpochCallback(), ProgressCallback(progress)],
         )
         trainer.remove_callback(PrinterCallback)
         whole = partial(_whole, trained, model)
@@ -90,7 +97,7 @@ def fit(
             newest = checkpoints.newest(before=damaged)
         if newest is not None:
             checkpoints.restore(newest)
-        looks = Looks(sight, train.validation.every, kept, trainer.log, whole)
+        looks = ValidationCallback(sight, train.validation.every, kept, trainer.log, whole)
         for callback in (UnloggedSums(trainer, objective.terms, newest), checkpoints, stop, looks):
             trainer.add_callback(callback)
         longest = int(tokens.lengths.max(initial=1))
@@ -105,7 +112,7 @@ def fit(
     if kept is not None and processes.is_main():
         kept.average(model)
     history = trainer.state.log_history
-    return Lines(
+    return TrainingLog(
         [line for line in history if "loss" in line],
         [line for line in history if "uniformity" in line],
         [] if kept is None else kept.steps(),
@@ -126,10 +133,10 @@ def _unwrap(model: SentenceTransformer) -> None:
         vars(model).pop(name, None)
 
 
-def _kept(train: Train, folder: Path) -> Kept | None:
+def _kept(train: Train, folder: Path) -> WeightAverager | None:
     if train.keep == "last" and train.soup == 1:
         return None
-    return Kept(folder / "kept", train.keep, train.soup)
+    return WeightAverager(folder / "kept", train.keep, train.soup)
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -149,7 +156,7 @@ class _Trainer(SentenceTransformerTrainer):
 
 
 def _arguments(
-    train: Train, seed: int, folder: Path, tokens: Tokens, run_name: str
+    train: Train, seed: int, folder: Path, tokens: TokenizedTexts, run_name: str
 ) -> SentenceTransformerTrainingArguments:
     device = device_of(train)
     if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
@@ -169,7 +176,7 @@ def _arguments(
         # None where it is off: 5.23 has given the key another name, which 5.19 does not know.
         gradient_checkpointing=train.gradient_checkpointing or None,
         batch_sampler=partial(_batches, train, tokens),
-        multi_dataset_batch_sampler=partial(Blocks, processes=processes.count()),
+        multi_dataset_batch_sampler=partial(MixedBatchSampler, processes=processes.count()),
         dataloader_drop_last=processes.count() > 1,
         ddp_broadcast_buffers=False,  # processes may call the model a different number of times
         save_strategy="steps",
@@ -195,7 +202,7 @@ def device_of(train: Train) -> str:
 
 def _batches(
     train: Train,
-    tokens: Tokens,
+    tokens: TokenizedTexts,
     dataset: Dataset,
     generator: torch.Generator,
     valid_label_columns: list[str] | None = None,
@@ -207,7 +214,7 @@ def _batches(
     columns = [name for name in dataset.column_names if name != "label"]
     lengths = sum(tokens.lengths[dataset[name][:]] for name in columns)
     texts = columns == ["text"]
-    return NoSharedPositive(
+    return NoSharedPositiveSampler(
         range(len(dataset)) if texts else [label[2] for label in dataset["label"]],
         lengths if texts or train.group_by_length else None,
         batch_size=train.align.batch_size if texts else train.batch_size,

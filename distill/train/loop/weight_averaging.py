@@ -46,7 +46,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     load_model(model, str(path), device=str(next(model.parameters()).device))
 
 
-class Kept:
+class WeightAverager:
     """The weights of a few steps: the last `count` that were added, or the best.
 
     Args:

@@ -2,6 +2,6 @@
 weighted sum."""
 
 from distill.train.objectives.align import alignment, make_projection
-from distill.train.objectives.objective import Objective
+from distill.train.objectives.objective import CombinedLoss
 
-__all__ = ["Objective", "alignment", "make_projection"]
+__all__ = ["CombinedLoss", "alignment", "make_projection"]

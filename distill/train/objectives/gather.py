@@ -7,7 +7,7 @@ from sentence_transformers.util import all_gather, all_gather_with_grad, get_ran
 from torch import Tensor
 
 
-class Everybody(NamedTuple):
+class GatheredBatch(NamedTuple):
     """`columns`, one (all rows, dimensions) each, and `numbers` (all rows, columns), of every
     process in rank order; this process' rows begin at `first`."""
 
@@ -16,7 +16,7 @@ class Everybody(NamedTuple):
     first: int
 
 
-def gather(columns: Sequence[Tensor], numbers: Tensor, cross_device: bool) -> Everybody:
+def gather(columns: Sequence[Tensor], numbers: Tensor, cross_device: bool) -> GatheredBatch:
     """The batch of all processes; or of this one alone, without `cross_device` or company.
 
     The gradient goes back to the process that a text came from, summed over the processes; averaged
@@ -24,6 +24,6 @@ def gather(columns: Sequence[Tensor], numbers: Tensor, cross_device: bool) -> Ev
     process must bring as many rows and columns.
     """
     if not cross_device or get_world_size() == 1:
-        return Everybody(list(columns), numbers, 0)
+        return GatheredBatch(list(columns), numbers, 0)
     gathered = [all_gather_with_grad(column.contiguous()) for column in columns]
-    return Everybody(gathered, all_gather(numbers.contiguous()), get_rank() * len(numbers))
+    return GatheredBatch(gathered, all_gather(numbers.contiguous()), get_rank() * len(numbers))

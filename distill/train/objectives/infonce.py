@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.recipe import InfoNCE
-from distill.train.objectives.gather import Everybody, gather
+from distill.train.objectives.gather import GatheredBatch, gather
 from distill.train.objectives.inputs import expect, expect_columns
 
 Logits = tuple[Tensor, Tensor]
@@ -76,7 +76,9 @@ def _ceiling(own: Tensor, margin: float | None) -> Tensor:
     return own[:, :1].detach() + (torch.inf if margin is None else margin)
 
 
-def _others(queries: Tensor, numbers: Tensor, others: Everybody, settings: InfoNCE) -> list[Logits]:
+def _others(
+    queries: Tensor, numbers: Tensor, others: GatheredBatch, settings: InfoNCE
+) -> list[Logits]:
     """The query with every row's positive, hard negatives and query, as far as the settings ask
     for them: each (batch, all rows)."""
     same_query = numbers[:, :1] == others.numbers[:, 0]
@@ -93,7 +95,7 @@ def _others(queries: Tensor, numbers: Tensor, others: Everybody, settings: InfoN
     return blocks
 
 
-def _closed(rows: int, others: Everybody, in_batch: Tensor | None) -> Tensor:
+def _closed(rows: int, others: GatheredBatch, in_batch: Tensor | None) -> Tensor:
     """(batch, all rows): each row to itself, and to all where the others are no negatives."""
     device = others.numbers.device
     own_row = torch.arange(others.first, others.first + rows, device=device)

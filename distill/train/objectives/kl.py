@@ -39,7 +39,7 @@ def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
     return mean_or_zero(divergence)
 
 
-class Softness(NamedTuple):
+class TargetSoftness(NamedTuple):
     """Of `lists` distributions that are learnt, means: the likeliest candidate's probability, and
     the entropy in nats. At a probability near 1 they say which one is right, and no more."""
 
@@ -48,7 +48,7 @@ class Softness(NamedTuple):
     entropy: float
 
 
-def softness(rows: Sequence[Sequence[float]], settings: KL) -> Softness | None:
+def softness(rows: Sequence[Sequence[float]], settings: KL) -> TargetSoftness | None:
     """How soft the labels of these lists of scores are; None where there is none."""
     tops, entropies = [], []
     for row in rows:
@@ -60,7 +60,7 @@ def softness(rows: Sequence[Sequence[float]], settings: KL) -> Softness | None:
         entropies.append(float(torch.special.entr(target).sum()))
     if not tops:
         return None
-    return Softness(len(tops), round(mean(tops), 4), round(mean(entropies), 4))
+    return TargetSoftness(len(tops), round(mean(tops), 4), round(mean(entropies), 4))
 
 
 def _target(scores: Tensor, settings: KL) -> Tensor:

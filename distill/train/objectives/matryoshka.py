@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Terms = dict[str, Tensor]
+LossTerms = dict[str, Tensor]
 
 
 def over_widths(
-    terms: Callable[[Sequence[Tensor]], Terms], vectors: Sequence[Tensor], widths: Sequence[int]
-) -> Terms:
+    terms: Callable[[Sequence[Tensor]], LossTerms], vectors: Sequence[Tensor], widths: Sequence[int]
+) -> LossTerms:
     """Each term's mean over Matryoshka widths (2205.13147): the first so many dimensions, again at
     unit length. The encoder has run once for all of them."""
     by_width = [terms([_cut(column, width) for column in vectors]) for width in widths]

@@ -17,15 +17,15 @@ from distill.train.objectives.infonce import infonce
 from distill.train.objectives.inputs import expect
 from distill.train.objectives.kl import kl
 from distill.train.objectives.margin_mse import margin_mse
-from distill.train.objectives.matryoshka import Terms, over_widths
+from distill.train.objectives.matryoshka import LossTerms, over_widths
 from distill.train.objectives.relative_order import relative_order
 from distill.train.objectives.similarity_matrix import similarity_matrix
-from distill.train.objectives.trained_along import TrainedAlong
+from distill.train.objectives.trained_along import AuxiliaryParameters
 
 Lookup = Callable[[Tensor], Tensor]
 
 
-class Known(NamedTuple):
+class BatchContext(NamedTuple):
     """What is known of a batch besides its texts: `numbers`, (batch, columns); the teacher's
     `vectors`, column after column, (columns x batch, teacher dimensions); `scores`, (batch,
     columns - 1); `in_batch`, (batch,); and of how many columns the contrast is."""
@@ -37,7 +37,7 @@ class Known(NamedTuple):
     contrasted: int
 
 
-class Objective(nn.Module):
+class CombinedLoss(nn.Module):
     """The weighted sum of `train.objective`, for batches of examples (query, positive, negatives)
     and of plain texts (one column).
 
@@ -74,7 +74,9 @@ class Objective(nn.Module):
         self.contrasted = contrasted
         contrast = settings.infonce
         learned = settings.objective.infonce > 0 and contrast.learn_temperature
-        self.trained_along = TrainedAlong(projection, contrast.temperature if learned else None)
+        self.trained_along = AuxiliaryParameters(
+            projection, contrast.temperature if learned else None
+        )
         self.terms: dict[str, list[Tensor]] = defaultdict(list)
 
     @property
@@ -102,7 +104,7 @@ class Objective(nn.Module):
             return embed_cached(self.model, columns, self.settings.mini_batch_tokens)
         return [self.model(features)["sentence_embedding"] for features in columns]
 
-    def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> Terms:
+    def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> LossTerms:
         """Every term with a weight that this batch knows enough for, by its name in the recipe."""
         known = self._look_up(labels)
         terms = over_widths(lambda cut: self._at_width(cut, known), vectors, self.widths)
@@ -111,7 +113,7 @@ class Objective(nn.Module):
             terms["align"] = alignment(projected, known.vectors, self.settings.align.distance)
         return terms
 
-    def _look_up(self, labels: Tensor) -> Known:
+    def _look_up(self, labels: Tensor) -> BatchContext:
         weights, numbers = self.settings.objective, labels[:, 1:]
 
         def ask(lookup: Lookup | None, wanted: Tensor) -> Tensor | None:
@@ -119,14 +121,14 @@ class Objective(nn.Module):
 
         vectors = ask(self.teacher, numbers.T.flatten()) if weights.needs_teacher_vectors else None
         if numbers.shape[1] == 1:
-            return Known(numbers, vectors, None, None, 1)
+            return BatchContext(numbers, vectors, None, None, 1)
         scores = ask(self.scores, labels[:, 0]) if weights.needs_scores else None
         contrasted = ask(self.contrasted, labels[:1, 0])
         columns = numbers.shape[1] if contrasted is None else int(contrasted)
-        return Known(numbers, vectors, scores, ask(self.in_batch, labels[:, 0]), columns)
+        return BatchContext(numbers, vectors, scores, ask(self.in_batch, labels[:, 0]), columns)
 
-    def _at_width(self, vectors: Sequence[Tensor], known: Known) -> Terms:
-        weights, settings, terms = self.settings.objective, self.settings, Terms()
+    def _at_width(self, vectors: Sequence[Tensor], known: BatchContext) -> LossTerms:
+        weights, settings, terms = self.settings.objective, self.settings, LossTerms()
         chosen = vectors[: known.contrasted]
         if weights.gor:
             terms["gor"] = gor(vectors)

@@ -11,7 +11,7 @@ _LEAST = 0.01
 """As in CLIP (2103.00020): a temperature that fell further would only sharpen noise."""
 
 
-class TrainedAlong(nn.Module):
+class AuxiliaryParameters(nn.Module):
     """The projection to the teacher's width and, where it is learned, the contrast's temperature. A
     checkpoint holds its `state_dict`, which is empty where nothing is trained along.
 

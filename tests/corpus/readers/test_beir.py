@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.corpus.readers.beir import Beir, open_beir, read_beir
+from distill.corpus.readers.beir import BeirDataset, open_beir, read_beir
 from distill.errors import UserError
 
 
@@ -34,7 +34,7 @@ def append(file: Path, line: str) -> None:
 
 
 def test_only_judged_queries_are_read(tmp_path: Path) -> None:
-    assert read_beir(write_beir(tmp_path / "x")) == Beir(
+    assert read_beir(write_beir(tmp_path / "x")) == BeirDataset(
         {
             "d1": {"title": "Copper", "text": "Copper conducts."},
             "d2": {"title": "", "text": "Ice flows."},

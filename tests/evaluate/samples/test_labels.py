@@ -9,7 +9,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from distill.evaluate.samples.labels import average_of, by_part, gives_labels, of_all
 from distill.evaluate.score import evaluate_model
 from distill.evaluate.statistics import resampling
-from distill.evaluate.statistics.f1 import Told, f1
+from distill.evaluate.statistics.f1 import LabelPredictions, f1
 from distill.evaluate.statistics.significance import differences
 from distill.tasks import load_task
 
@@ -28,7 +28,7 @@ def with_metric(task, metric):
     return task
 
 
-def told(seed, texts=40, runs=3, most=1) -> Told:
+def told(seed, texts=40, runs=3, most=1) -> LabelPredictions:
     draw = np.random.default_rng(seed)
 
     def labels():
@@ -36,7 +36,7 @@ def told(seed, texts=40, runs=3, most=1) -> Told:
             *draw.choice(["a", "b", "c", "rare"], most, replace=False, p=[0.5, 0.3, 0.15, 0.05])
         ]
 
-    return Told(
+    return LabelPredictions(
         [labels() for _ in range(texts)], [[labels() for _ in range(runs)] for _ in range(texts)]
     )
 
@@ -65,7 +65,7 @@ def test_a_text_may_have_several_labels():
 
 def test_the_interval_is_that_of_a_loop():
     ours = told(4)
-    theirs = Told(ours.gold, told(5).given)
+    theirs = LabelPredictions(ours.gold, told(5).given)
     found = resampling.of_labels("macro", ours, theirs, np.random.default_rng(0))
 
     def score(of, texts):

@@ -6,7 +6,7 @@ from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.generate.filters.best_of import by_query, likeliest_first, nearest_first
-from distill.generate.filters.candidate import Draw, Retrieved
+from distill.generate.filters.candidate import GeneratedQuery, SeedRank
 from distill.llm.prompts import CONTINUATION, as_data, load_prompt
 from distill.llm.protocol import ScoreRequest
 from distill.llm.transformers.engine import TransformersEngine
@@ -16,7 +16,7 @@ PROMPT = f"Passage: {{{{ passage }}}}\nQuery:\n{CONTINUATION} {{{{ query }}}}\n"
 
 def drawn(sample, draw, query="how high", rank=None, similarity=0.0, text="Swifts sleep."):
     row = parsed("p", query, sample, draw)
-    return Draw(row, passage("p", text), 0, retrieved=Retrieved(rank, similarity))
+    return GeneratedQuery(row, passage("p", text), 0, retrieved=SeedRank(rank, similarity))
 
 
 def test_draws_of_one_query_stand_together():

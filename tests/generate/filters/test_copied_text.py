@@ -3,7 +3,7 @@
 import pytest
 from helpers.query_rows import draw, parsed, passage
 
-from distill.generate.filters.candidate import Draw
+from distill.generate.filters.candidate import GeneratedQuery
 from distill.generate.filters.copied_text import copied, copied_share
 
 TEXT = "The heart pumps blood through the body; the lungs take oxygen from the air."
@@ -35,5 +35,7 @@ def test_more_than_the_limit_is_dropped():
 
 
 def test_the_title_is_part_of_the_passage():
-    titled = Draw(parsed("p", "swift flight"), passage("p", "They sleep.", "Swift flight"), 0)
+    titled = GeneratedQuery(
+        parsed("p", "swift flight"), passage("p", "They sleep.", "Swift flight"), 0
+    )
     assert copied(0.9)(titled) == "copies the passage"

@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.duplicates import (
-    Seen,
+    SeenQueries,
     band_rows,
     jaccard,
     normalised,
@@ -20,7 +20,7 @@ from distill.text.compare import comparable_words
 def reasons(file, queries, exact=True, near=None):
     """Each query's reason, one query after the other."""
     found = []
-    with Seen(file, exact, near) as seen:
+    with SeenQueries(file, exact, near) as seen:
         for place, query in enumerate(queries):
             found.append(seen.reason(query, place))
             if found[-1] is None:
@@ -71,7 +71,7 @@ def test_bands_find_pairs_at_the_threshold():
 
 def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
     queries = ["how high do swifts fly", "how high do owls fly", "how high do swifts fly at night"]
-    with Seen(tmp_path / "seen", True, 0.9) as seen:
+    with SeenQueries(tmp_path / "seen", True, 0.9) as seen:
         for _ in range(2):
             for place, query in enumerate(queries):
                 assert seen.reason(query, ordinal(3, place)) is None
@@ -83,7 +83,7 @@ def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
 
 
 def test_what_a_killed_process_left_is_forgotten(tmp_path):
-    left = Seen(tmp_path / "seen", True, 0.8)
+    left = SeenQueries(tmp_path / "seen", True, 0.8)
     left.__enter__()
     left.add("how high do swifts fly", 0)
     left.flush()
@@ -106,7 +106,7 @@ def _peak(file, count):
     letters = "abcdefghijklmnopqrstuvwxyz"
     vocabulary = ["".join(draw.choices(letters, k=7)) for _ in range(2000)]
     tracemalloc.start()
-    with Seen(file, True, 0.8) as seen:
+    with SeenQueries(file, True, 0.8) as seen:
         for place in range(count):
             query = " ".join(draw.choices(vocabulary, k=6))
             if seen.reason(query, place) is None:

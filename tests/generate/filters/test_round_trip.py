@@ -6,7 +6,7 @@ from helpers.query_rows import parsed, passage, prepare, recipe
 from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
-from distill.generate.filters.seed_passages import Corpus, draws_of
+from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run
 
@@ -21,7 +21,7 @@ def looked(tmp_path, encoder_folder):
     rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [rows[:5], rows[5:]], [ASKED])
-        draws = draws_of(ASKED, Corpus(passages.folder))
+        draws = draws_of(ASKED, SeedPassages(passages.folder))
         SeedSearch(run, retriever, passages, 4).look(draws)
     encoder = open_encoder(retriever)
     whole = [f"{row['task']} {row['query']}" for row in ASKED]

@@ -6,13 +6,13 @@ import jsonschema
 import pytest
 
 from distill.errors import UserError
-from distill.generate.passages.conditions import Conditions
+from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.custom import load_custom
 from distill.generate.passages.fret import open_method
 from distill.recipe import load_recipe
 
 PASSAGE = {"passage_id": "p", "title": "Swifts", "text": "They sleep in flight.", "source": ""}
-CONDITIONS = Conditions("search", 0, "a nurse", None, None, "de")
+CONDITIONS = GenerationConditions("search", 0, "a nurse", None, None, "de")
 SCHEMA = {
     "type": "object",
     "properties": {"q": {"type": "string", "minLength": 3}, "t": {"type": "string"}},

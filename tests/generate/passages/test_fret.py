@@ -13,7 +13,7 @@ from rich.console import Console
 
 from distill.errors import UserError
 from distill.generate.passages.fret import (
-    Plan,
+    GenerationPlan,
     generation_settings,
     make_generations,
     open_method,
@@ -22,7 +22,7 @@ from distill.generate.passages.fret import (
 )
 from distill.generate.passages.parsed import make_parsed
 from distill.generate.show_prompt import show_prompt
-from distill.llm.protocol import Written
+from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import ALL_TASK_TYPES, load_recipe
 from distill.store.run import Run
@@ -158,11 +158,11 @@ def test_seed_passages_are_drawn_by_seed_without_replacement():
 def test_passages_that_say_little_are_no_seeds(recipe, tmp_path):
     with Run(tmp_path / "run") as run:
         passages = passages_of(run, text=lambda i: "word " * (i + 1))
-        plan = Plan(recipe("generate.min_passage_words=17"), passages)
+        plan = GenerationPlan(recipe("generate.min_passage_words=17"), passages)
         assert [plan[i].passage["passage_id"] for i in range(8)] == [f"p{i}" for i in range(16, 24)]
         assert len(plan) == 8
         with pytest.raises(UserError, match="no passage has 25 words"):
-            Plan(recipe("generate.min_passage_words=25"), passages)
+            GenerationPlan(recipe("generate.min_passage_words=25"), passages)
 
 
 class Counting(StandIn):
@@ -189,7 +189,7 @@ def test_a_server_is_asked_for_several_shards_in_one_call(recipe, tmp_path):
 
 class QueryAlone(StandIn):
     def generate(self, prompts, seeds, sampling):
-        return [Written(f" words {seed}\n", True) for seed in seeds]
+        return [Completion(f" words {seed}\n", True) for seed in seeds]
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_prompts_of_one_type_and_hand_begin_alike(recipe, tmp_path):
     )
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
-        plan = Plan(asked, passages_of(run))
+        plan = GenerationPlan(asked, passages_of(run))
         rows = [plan[row] for row in range(len(plan))]
     for chat in (False, True):
         headers = {}
@@ -244,7 +244,7 @@ def test_the_fret_prompt_ends_with_the_first_label(recipe, tmp_path):
     asked = recipe("generate.prompt=prompts/fret.jinja")
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
-        row = Plan(asked, passages_of(run))[0]
+        row = GenerationPlan(asked, passages_of(run))[0]
     prompt = method.prompt(row.passage, row.conditions, chat=False)
     assert prompt.endswith(f"\nPassage: {row.passage['text']}\nQuery:")
     assert method.prompt(row.passage, row.conditions, chat=True).endswith("and nothing else.")
@@ -283,7 +283,7 @@ def test_the_prompt_is_shown_with_its_reply_once_there(recipe, engine, tmp_path)
             show_prompt(run, asked, passages, row, console)
             return console.file.getvalue()
 
-        plan = Plan(asked, passages)
+        plan = GenerationPlan(asked, passages)
         before = shown(19)
         assert f"passage_id: {plan[19].passage['passage_id']}\nsample: 1\n" in before
         assert f"task_type: {plan[19].conditions.task_type}" in before

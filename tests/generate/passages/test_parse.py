@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.generate.passages.parse import Parsed, normalise, parse
+from distill.generate.passages.parse import ParsedQuery, normalise, parse
 
 TASK = " Given a question, find the passage that answers it.\n"
 EXAMPLES = frozenset({"why do otters hold hands when they sleep"})
@@ -93,7 +93,7 @@ def test_normalise_looks_at_words_alone():
     ],
 )
 def test_replies_of_chat_models_are_read(reply):
-    assert parse(reply, True, ()) == Parsed("Find it.", "why do bees dance")
+    assert parse(reply, True, ()) == ParsedQuery("Find it.", "why do bees dance")
 
 
 def test_a_star_that_no_emphasis_began_with_is_part_of_the_query():
@@ -107,7 +107,7 @@ def test_thoughts_that_did_not_end_are_unfinished():
 
 def test_a_reply_is_whole_although_what_follows_it_was_cut():
     reply = "Task: Find it.\nQuery: why do bees dance\n\nNote: I ho"
-    assert parse(reply, False, ()) == Parsed("Find it.", "why do bees dance")
+    assert parse(reply, False, ()) == ParsedQuery("Find it.", "why do bees dance")
     assert parse(reply[:35], False, ()).reason == "unfinished"
 
 

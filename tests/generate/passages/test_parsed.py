@@ -10,7 +10,7 @@ from helpers.tiny_models import SHORT_PROMPT
 from distill.errors import UserError
 from distill.generate.passages.fret import make_generations
 from distill.generate.passages.parsed import make_parsed
-from distill.llm.protocol import Written
+from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.store.run import Run
 from distill.store.tables import DROPPED, GENERATIONS, PARSED, read_shard
@@ -33,10 +33,10 @@ class Scripted(StandIn):
     """Says in turn what an LLM may say."""
 
     REPLIES = (
-        Written(" Find it.\nQuery: how do bees dance", True),
-        Written(" Find it.\nQuery: how do", False),
-        Written("I cannot.", True),
-        Written("", False, "content filter"),
+        Completion(" Find it.\nQuery: how do bees dance", True),
+        Completion(" Find it.\nQuery: how do", False),
+        Completion("I cannot.", True),
+        Completion("", False, "content filter"),
     )
 
     def generate(self, prompts, seeds, sampling):
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
 def test_half_a_surrogate_pair_in_a_reply_can_be_kept(recipe, tmp_path):
     class Cut(StandIn):
         def generate(self, prompts, seeds, sampling):
-            return [Written(" Find it.\nQuery: smiling \ud83d", True) for _ in prompts]
+            return [Completion(" Find it.\nQuery: smiling \ud83d", True) for _ in prompts]
 
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, recipe(), passages_of(run), Cut)
@@ -93,8 +93,12 @@ def test_draws_have_ids_of_their_own(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("written", "said", "remedy"),
     [
-        (Written("", False, fault="401 of a kind"), "first refusal: 401 of a kind", "llm.model"),
-        (Written("Let me think", False), "unfinished", "generate.max_new_tokens.*llm.extra_body"),
+        (Completion("", False, fault="401 of a kind"), "first refusal: 401 of a kind", "llm.model"),
+        (
+            Completion("Let me think", False),
+            "unfinished",
+            "generate.max_new_tokens.*llm.extra_body",
+        ),
     ],
 )
 def test_nothing_readable_says_what_the_server_said_and_what_helps(
@@ -115,7 +119,7 @@ def test_nothing_readable_says_what_the_server_said_and_what_helps(
 def test_nothing_readable_is_an_error_each_time(recipe, tmp_path):
     class Mute(StandIn):
         def generate(self, prompts, seeds, sampling):
-            return [Written("", True) for _ in prompts]
+            return [Completion("", True) for _ in prompts]
 
     with Run(tmp_path / "run") as run:
         generations = make_generations(run, recipe(), passages_of(run), Mute)

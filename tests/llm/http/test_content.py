@@ -11,7 +11,7 @@ from helpers import fake_server as servers
 from helpers.fake_server import MODEL, body_is, completion, serving, status
 
 from distill.errors import UserError
-from distill.llm import Sampling, Written
+from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.llm.http.logprobs import read_score, read_top
 from distill.recipe import LanguageModel
@@ -54,8 +54,8 @@ def gives(reply):
 )
 def test_content_in_chunks_is_joined(make, content, text):
     with gives(chat(content)) as server:
-        assert make(server.url).generate(["q"], [1], CHAT) == [Written(text, True)]
-        assert make(server.url).generate(["q"], [1], CHAT) == [Written(text, True)]
+        assert make(server.url).generate(["q"], [1], CHAT) == [Completion(text, True)]
+        assert make(server.url).generate(["q"], [1], CHAT) == [Completion(text, True)]
         assert len(server.seen) == 1
 
 
@@ -95,7 +95,7 @@ def test_thoughts_without_an_answer_say_what_helps(make, content, field):
 
 def test_thoughts_beside_an_answer_are_passed_over(make):
     with gives(chat("a bee", reasoning_content="hm")) as server:
-        assert make(server.url).generate(["q"], [1], CHAT) == [Written("a bee", True)]
+        assert make(server.url).generate(["q"], [1], CHAT) == [Completion("a bee", True)]
 
 
 def test_a_call_of_a_tool_is_no_answer(make):
@@ -107,7 +107,7 @@ def test_a_call_of_a_tool_is_no_answer(make):
 @pytest.mark.parametrize("end", [None, 7, ["stop"], {"why": "stop"}, "eos", ""])
 def test_an_odd_reason_to_end_is_an_end(make, end):
     with gives(chat("a bee", end)) as server:
-        assert make(server.url).generate(["q"], [1], CHAT) == [Written("a bee", True)]
+        assert make(server.url).generate(["q"], [1], CHAT) == [Completion("a bee", True)]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_odd_reason_to_end_is_an_end(make, end):
 def test_usage_that_counts_nothing_costs_no_reply(make, usage):
     with gives({**completion("", ["a bee"]), "usage": usage}) as server:
         engine = make(server.url)
-        assert engine.generate(["q"], [1], PLAIN) == [Written("a bee", True)]
+        assert engine.generate(["q"], [1], PLAIN) == [Completion("a bee", True)]
     assert engine.tokens["prompt"] == engine.tokens["new"] == engine.tokens["shared"] == 0
 
 

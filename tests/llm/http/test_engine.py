@@ -15,7 +15,7 @@ from helpers.fake_server import MODEL, at_random, body_is, says, serving, status
 
 from distill.errors import UserError
 from distill.generate.passages.fret import open_method
-from distill.llm import Sampling, Written
+from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel, load_recipe
 
@@ -23,7 +23,7 @@ KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
 SEEDS = list(range(100, 112))
 SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Written(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+TEXTS = [Completion(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 SCHEMA = json.dumps(
     {
         "type": "object",
@@ -83,7 +83,7 @@ def test_a_chat_prompt_is_one_user_message(make, server):
     [seen] = server.seen
     assert seen.path == "/v1/chat/completions"
     assert seen.body["messages"] == [{"role": "user", "content": "Say so"}]
-    assert written == Written(text_of("Say so", 7, 0), True)
+    assert written == Completion(text_of("Say so", 7, 0), True)
 
 
 def test_equal_prompts_go_as_one_request(make, server):
@@ -129,7 +129,7 @@ def test_never_more_requests_at_once_than_allowed(make):
 def test_texts_end_before_a_stop_string_that_the_server_does_not_heed(make):
     with serving(says("one\n\ntwo", end="length")) as server:
         [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
-    assert written == Written("one", True)
+    assert written == Completion("one", True)
 
 
 THOUGHT = "<think>\nA passage of bees.\n\nSo: bees.\n</think>\n\n"
@@ -148,7 +148,7 @@ def heeds_stop_strings(text):
 def test_a_stop_string_in_the_thoughts_costs_no_reply(make):
     stop = Sampling(200, stop=("\n\n",))
     with serving(heeds_stop_strings(f"{THOUGHT}Query: bees\n\nmore")) as server:
-        expected = [Written(f"{THOUGHT}Query: bees", True)] * 2
+        expected = [Completion(f"{THOUGHT}Query: bees", True)] * 2
         assert make(server.url).generate(["a", "b"], [1, 2], stop) == expected
         sent = [seen.body.get("stop") for seen in server.seen]
         assert sorted(map(str, sent)) == ["None", "None", "['\\n\\n']", "['\\n\\n']"]
@@ -159,13 +159,13 @@ def test_a_stop_string_in_the_thoughts_costs_no_reply(make):
 def test_thoughts_that_never_end_are_asked_for_once(make):
     with serving(says("<think>\nhm", end="length")) as server:
         [written] = make(server.url).generate(["a"], [1], Sampling(20, stop=("\n\n",)))
-        assert written == Written("<think>\nhm", False)
+        assert written == Completion("<think>\nhm", False)
         assert len(server.seen) == 1
 
 
 def test_a_text_cut_short_is_not_finished(make):
     with serving(says("and then", end="length")) as server:
-        assert make(server.url).generate(["a"], [1], SAMPLED) == [Written("and then", False)]
+        assert make(server.url).generate(["a"], [1], SAMPLED) == [Completion("and then", False)]
 
 
 def test_half_a_character_can_be_written_to_a_file(make):

@@ -12,16 +12,16 @@ import pytest
 from helpers.fake_server import MODEL, serving, status, text_of
 
 from distill.errors import UserError
-from distill.llm import Sampling, Written
+from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
 from distill.remote.address import retry_after
-from distill.remote.client import Client
+from distill.remote.client import ServerClient
 
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
 SEEDS = list(range(100, 112))
 SAMPLED = Sampling(20, 0.7, 0.9)
-TEXTS = [Written(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
+TEXTS = [Completion(text_of(p, s, 0), True) for p, s in zip(PROMPTS, SEEDS, strict=True)]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def waits(monkeypatch):
     async def skip(client, seconds):
         asked.append(seconds)
 
-    monkeypatch.setattr(Client, "_sleep", skip)
+    monkeypatch.setattr(ServerClient, "_sleep", skip)
     return asked
 
 
@@ -124,13 +124,13 @@ def test_retry_after_is_waited_for_by_all(make, server):
 
 def test_those_who_waited_for_retry_after_do_not_all_come_back_at_once(make, server, monkeypatch):
     """By the moments for which each of them means to wake."""
-    wakes, sleep, shares = [], Client._sleep, count()
+    wakes, sleep, shares = [], ServerClient._sleep, count()
 
     async def noted(client, seconds):
         wakes.append(time.monotonic() + seconds)
         await sleep(client, seconds)
 
-    monkeypatch.setattr(Client, "_sleep", noted)
+    monkeypatch.setattr(ServerClient, "_sleep", noted)
     monkeypatch.setattr(
         random, "uniform", lambda low, high: low + (high - low) * (next(shares) % 8) / 8
     )

@@ -8,7 +8,7 @@ from helpers.tiny_models import tiny_encoder
 from transformers import AutoConfig, BertForMaskedLM
 
 from distill.errors import UserError
-from distill.llm import Sampling, ScoreRequest, Written
+from distill.llm import Completion, Sampling, ScoreRequest
 from distill.llm.transformers import continuous_batching
 from distill.llm.transformers.engine import TransformersEngine
 from distill.llm.transformers.packing import pack
@@ -213,5 +213,5 @@ def test_a_stop_string_ends_the_reply_and_not_the_thoughts(llm_folder, monkeypat
     ids = iter(engine.tokenizer(f"{thought}7\nmore", add_special_tokens=False)["input_ids"])
     monkeypatch.setattr(continuous_batching, "choose", lambda *_: torch.tensor([next(ids)]))
     [written] = engine.generate(["Grade:"], [1], Sampling(200, stop=("\n",)))
-    assert written == Written(f"{thought}7", True)
+    assert written == Completion(f"{thought}7", True)
     assert engine.tokenizer.decode(list(ids)), "nothing was written behind the stop string"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import SMOLLM2
 
-from distill.generate.passages.conditions import Conditions
+from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.fret import open_method
 from distill.llm import Sampling, ScoreRequest
 from distill.llm.prompts import load_prompt
@@ -60,7 +60,7 @@ def test_it_writes_what_can_be_parsed(engine, chat):
     prompts = [
         method.prompt(
             {"title": "", "text": passage},
-            Conditions(task_type, hand, None, None, None, None),
+            GenerationConditions(task_type, hand, None, None, None, None),
             chat=chat,
         )
         for hand, passage in enumerate(PASSAGES)

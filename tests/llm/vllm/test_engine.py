@@ -4,9 +4,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from distill.errors import UserError
-from distill.llm import Sampling, Written
+from distill.llm import Completion, Sampling
 from distill.llm.load import load_llm
-from distill.llm.tokenization import Encoder
+from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm import engine as vllm_engine
 from distill.llm.vllm.engine import VLLMEngine, _gpus, _options, _shares
 from distill.models.causal_lm import model_folder
@@ -80,7 +80,7 @@ class Heeds(VLLMEngine):
     def __init__(self, text: str, tokenizer) -> None:
         self.text, self.name, self._longest = text, "m", 100
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
-        self._encoder = Encoder(tokenizer, "m")
+        self._encoder = PromptTokenizer(tokenizer, "m")
         self.asked: list[tuple[int, tuple[str, ...]]] = []
 
     def _ask(self, method, jobs, weights, *arguments):
@@ -95,11 +95,11 @@ def test_a_stop_string_in_the_thoughts_costs_no_reply(llm_folder):
     thought = "<think>\nbees\n</think>\n"
     engine = Heeds(f"{thought}7\nmore", tokenizer)
     written = engine.generate(["a", "b"], [1, 2], Sampling(50, stop=("\n",)))
-    assert written == [Written(f"{thought}7", True)] * 2
+    assert written == [Completion(f"{thought}7", True)] * 2
     assert engine.asked == [(2, ("\n",)), (2, ())]
 
 
 def test_a_reply_without_thoughts_is_asked_for_once(llm_folder):
     engine = Heeds("7\nmore", AutoTokenizer.from_pretrained(llm_folder))
-    assert engine.generate(["a"], [1], Sampling(50, stop=("\n",))) == [Written("7", True)]
+    assert engine.generate(["a"], [1], Sampling(50, stop=("\n",))) == [Completion("7", True)]
     assert engine.asked == [(1, ("\n",))]

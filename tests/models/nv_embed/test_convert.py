@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
-from distill.evaluate.model import open_contender
+from distill.evaluate.model import load_eval_model
 from distill.models.nv_embed.convert import convert_nv_embed
-from distill.recipe import Embedder
+from distill.recipe import EmbedderConfig
 
 TEMPLATE = "Instruct: {task}\nQuery: {query}"
 
@@ -38,7 +38,7 @@ def as_released(parts, text, instruction=""):
 
 def test_vectors_are_those_of_the_released_code(released):
     folder, parts = released
-    settings = Embedder(device="cpu", max_tokens=64, query_template=TEMPLATE)
+    settings = EmbedderConfig(device="cpu", max_tokens=64, query_template=TEMPLATE)
     encoder = SentenceTransformerEncoder(str(folder), settings)
     found = encoder.encode(TEXTS, "document")
     expected = [as_released(parts, text) for text in TEXTS]
@@ -57,10 +57,12 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
     converted = convert_nv_embed(str(folder), folder)
     before = {path: path.stat().st_mtime_ns for path in converted.rglob("*")}
-    contender = open_contender(folder, settings=Embedder(device="cpu", query_template=TEMPLATE))
+    contender = load_eval_model(
+        folder, settings=EmbedderConfig(device="cpu", query_template=TEMPLATE)
+    )
     assert {path: path.stat().st_mtime_ns for path in converted.rglob("*")} == before
     encoder = SentenceTransformerEncoder(
-        str(folder), Embedder(device="cpu", query_template=TEMPLATE)
+        str(folder), EmbedderConfig(device="cpu", query_template=TEMPLATE)
     )
     prompt = contender.prompts.instructed("Find bees.")
     assert prompt == "Instruct: Find bees.\nQuery: "
@@ -76,7 +78,7 @@ def test_a_damaged_file_is_refused(released):
     path = folder / "model-00001-of-00002.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
-        SentenceTransformerEncoder(str(folder), Embedder(device="cpu"))
+        SentenceTransformerEncoder(str(folder), EmbedderConfig(device="cpu"))
 
 
 @pytest.mark.bad_input("model", "an NV-Embed with other weights than are known", "refused")
@@ -96,6 +98,6 @@ def test_other_weights_than_are_known_are_refused(released, other):
         edit_json(folder / "config.json", latent_attention_config={"hidden_dim": 7})
     save_file(weights, path)
     with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
-        SentenceTransformerEncoder(str(folder), Embedder(device="cpu"))
+        SentenceTransformerEncoder(str(folder), EmbedderConfig(device="cpu"))
     cache = folder.parent / "cache" / "safetensors"
     assert [path.suffix for path in cache.iterdir()] == [".lock"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.llm.prompts import load_prompt
-from distill.llm.protocol import Written
+from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe.packaged import packaged_recipes
 from distill.relabel.rankers.listwise import judge_listwise, read_order, reply_form, windows
@@ -28,8 +28,8 @@ class Scripted:
     def generate(self, prompts, seeds, sampling):
         self.calls.append((list(prompts), sampling))
         if self.replies is not None:
-            return [Written(self.replies.pop(0), True) for _ in prompts]
-        return [Written(self._sort(prompt), True) for prompt in prompts]
+            return [Completion(self.replies.pop(0), True) for _ in prompts]
+        return [Completion(self._sort(prompt), True) for prompt in prompts]
 
     @staticmethod
     def _sort(prompt):

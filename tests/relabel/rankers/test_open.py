@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.llm.protocol import Written
+from distill.llm.protocol import Completion
 from distill.recipe import Recipe
 from distill.relabel.rankers.open import fingerprinted, open_ranking, passes
 
@@ -18,7 +18,7 @@ class InWords:
     can_score = can_compare_verdicts = can_force_regex = has_chat = False
 
     def generate(self, prompts, seeds, sampling):
-        return [Written(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]
+        return [Completion(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Grades in words, where a server gives no log-probabilities."""
 
 from distill.llm.prompts import load_prompt
-from distill.llm.protocol import Written
+from distill.llm.protocol import Completion
 from distill.recipe.packaged import packaged_recipes
 from distill.relabel.rankers.word_grade import judge_by_grade
 
@@ -15,7 +15,7 @@ class Grader:
 
     def generate(self, prompts, seeds, sampling):
         self.prompts += prompts
-        return [Written(reply, True) for reply in self.replies]
+        return [Completion(reply, True) for reply in self.replies]
 
 
 def test_each_pair_gets_the_grade_of_its_own_reply():

@@ -109,7 +109,7 @@ def test_both_rankings_are_those_of_the_models(run_folder):
 
 def test_a_second_report_needs_neither_models_nor_data(run_folder, monkeypatch):
     first = losses(find(run_folder))
-    monkeypatch.delattr(module, "open_contenders")
+    monkeypatch.delattr(module, "load_run_models")
     monkeypatch.delattr(module, "load_task")
     assert losses(find(run_folder)) == first
 

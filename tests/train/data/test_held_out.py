@@ -10,7 +10,7 @@ from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.tables import Row
 from distill.train.data.held_out import HeldOut, hold_out
-from distill.train.data.sources import Inputs
+from distill.train.data.sources import TrainingInputs
 
 
 def with_seeds() -> list[Row]:
@@ -26,7 +26,9 @@ def with_seeds() -> list[Row]:
 def held(folder, recipe: Recipe, rows: Sequence[Row], corpus: bool = True) -> HeldOut:
     with Run(folder) as run:
         passages, examples = write_inputs(run, list(rows))
-        found = hold_out(recipe, Inputs(run, passages if corpus else None, [examples], None, None))
+        found = hold_out(
+            recipe, TrainingInputs(run, passages if corpus else None, [examples], None, None)
+        )
     assert found is not None
     return found
 
@@ -74,7 +76,10 @@ def test_queries_and_passages_are_as_many_as_asked_for_and_drawn_by_seed(tmp_pat
 def test_nothing_is_held_out_unless_asked_for(tmp_path):
     with Run(tmp_path) as run:
         passages, examples = write_inputs(run, example_rows())
-        assert hold_out(make_recipe("x"), Inputs(run, passages, [examples], None, None)) is None
+        assert (
+            hold_out(make_recipe("x"), TrainingInputs(run, passages, [examples], None, None))
+            is None
+        )
 
 
 @pytest.mark.bad_input("student", "a validation share that leaves nothing", "refused")

@@ -5,14 +5,14 @@ from helpers.training_by_hand import example_rows, make_recipe, passage_rows
 
 from distill.recipe import Align
 from distill.train.data.mixture import NO_EXAMPLE, draw_texts, make_mixture
-from distill.train.data.soft_labels import Scored
+from distill.train.data.soft_labels import ScoredExample
 
 
 def mixture(folder, rows=None, passages=None, **sections):
     recipe = make_recipe(folder, folder, **sections)
     rows = example_rows() if rows is None else rows
     scored = [
-        Scored(row, [n + place / 10 for place in range(1 + len(row["negatives"]))])
+        ScoredExample(row, [n + place / 10 for place in range(1 + len(row["negatives"]))])
         for n, row in enumerate(rows)
     ]
     passages = passage_rows() if passages is None else passages

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset
 
 from distill.errors import UserError
-from distill.train.data.sampler import Blocks, NoSharedPositive
+from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
 
 DRAW = random.Random(0)
 LENGTHS = [DRAW.randrange(5, 200) for _ in range(1000)]
@@ -28,7 +28,7 @@ def padded(batches) -> int:
 
 
 def dealt(positives, size, processes=1, seed=1, lengths=None):
-    return NoSharedPositive(positives, lengths, size, processes, generator(seed))
+    return NoSharedPositiveSampler(positives, lengths, size, processes, generator(seed))
 
 
 POSITIVES = [DRAW.randrange(120) for _ in range(1000)]
@@ -101,7 +101,9 @@ def test_rows_of_a_length_still_meet_others_in_the_next_epoch():
 def blocks(sizes, processes, seed=3):
     parts = ConcatDataset([list(range(size)) for size in sizes])
     samplers = [dealt(list(range(size)), 4, processes) for size in sizes]
-    return Blocks(parts, processes, batch_samplers=samplers, generator=generator(), seed=seed)
+    return MixedBatchSampler(
+        parts, processes, batch_samplers=samplers, generator=generator(), seed=seed
+    )
 
 
 def test_datasets_take_turns_at_random_until_all_is_seen():

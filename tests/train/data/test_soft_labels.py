@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from distill.errors import UserError
 from distill.recipe import KL, Train
-from distill.store.run import Run, Shard, Stage
+from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
 from distill.train.data.soft_labels import (
     check_scores,
@@ -22,7 +22,7 @@ from distill.train.objectives.kl import softness
 
 def write(run: Run, table: Table, name: str, parts: list[list[Row]]) -> Stage:
     stage = run.stage(name, {"rows": parts})
-    stage.map_shards(table, parts, Shard)
+    stage.map_shards(table, parts, ShardResult)
     stage.finish()
     return stage
 

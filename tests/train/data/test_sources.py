@@ -6,19 +6,19 @@ import pytest
 from helpers.training_by_hand import example_rows, make_recipe, passage_rows, write_inputs
 
 from distill.errors import UserError
-from distill.store.run import Run, Shard
+from distill.store.run import Run, ShardResult
 from distill.store.tables import EXAMPLES, PASSAGES, write_shard
-from distill.train.data.sources import Inputs, check_titles, read_mixture, revisions
+from distill.train.data.sources import TrainingInputs, check_titles, read_mixture, revisions
 
 
 @pytest.fixture
 def inputs(tmp_path):
     with Run(tmp_path / "run") as run:
         passages, examples = write_inputs(run, example_rows())
-        yield Inputs(run, passages, [examples], None, None)
+        yield TrainingInputs(run, passages, [examples], None, None)
 
 
-def read(inputs: Inputs, seed: int = 1, **train) -> Counter[str]:
+def read(inputs: TrainingInputs, seed: int = 1, **train) -> Counter[str]:
     rows = read_mixture(inputs, make_recipe("x", train=train).train, seed)
     return Counter(scored.row["query_id"] for scored in rows)
 
@@ -54,7 +54,7 @@ def test_titles_need_a_corpus_with_titles(inputs):
     with pytest.raises(UserError, match="no passage that has a title"):
         check_titles(train, None)
     untitled = inputs.run.stage("untitled", {})
-    untitled.map_shards(PASSAGES, [[row | {"title": " "} for row in passage_rows()]], Shard)
+    untitled.map_shards(PASSAGES, [[row | {"title": " "} for row in passage_rows()]], ShardResult)
     with pytest.raises(UserError, match="no passage that has a title"):
         check_titles(train, untitled)
     check_titles(make_recipe("x").train, untitled)
@@ -65,7 +65,7 @@ def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
     (tmp_path / "pairs").mkdir()
     write_shard(EXAMPLES, tmp_path / "pairs" / "a.parquet", [row])
     stage = inputs.run.stage("more", {})
-    stage.map_shards(EXAMPLES, [[row | {"query_id": "from a stage"}]], Shard)
+    stage.map_shards(EXAMPLES, [[row | {"query_id": "from a stage"}]], ShardResult)
     mixture = [{"path": str(tmp_path / "pairs")}, {"path": "more", "weight": 3}]
     assert read(inputs, mixture=mixture) == {"from a folder": 1, "from a stage": 3}
     train = make_recipe("x", train={"mixture": [*mixture, {"path": "examples"}]}).train
@@ -87,7 +87,7 @@ def test_types_of_task_are_balanced(tmp_path):
     rows = [row | {"task_type": "rare"} if n < 2 else row for n, row in enumerate(example_rows())]
     with Run(tmp_path / "other") as run:
         passages, examples = write_inputs(run, rows)
-        balanced = read(Inputs(run, passages, [examples], None, None), balance="task_type")
+        balanced = read(TrainingInputs(run, passages, [examples], None, None), balance="task_type")
     rare = {"q0", "q1"}
     of_rare = sum(count for key, count in balanced.items() if key in rare)
     of_others = sum(count for key, count in balanced.items() if key not in rare)

@@ -5,9 +5,12 @@ import torch
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.train.data.tokenized import Tokens, Written
+from distill.text.format import PromptedText
+from distill.train.data.tokenized import TokenizedTexts
 
-WRITTEN = [Written("task: " if n % 2 else "", text * (1 + n % 3)) for n, text in enumerate(TEXTS)]
+WRITTEN = [
+    PromptedText("task: " if n % 2 else "", text * (1 + n % 3)) for n, text in enumerate(TEXTS)
+]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def model(encoder_folder) -> SentenceTransformer:
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_features_are_what_the_model_makes_of_the_texts(tmp_path, model, side, monkeypatch):
     monkeypatch.setattr(model.tokenizer, "padding_side", side)
-    tokens = Tokens(tmp_path / "tokens", model, WRITTEN)
+    tokens = TokenizedTexts(tmp_path / "tokens", model, WRITTEN)
     chosen = [7, 0, 3, 3]
     expected = model.preprocess(["".join(WRITTEN[n]) for n in chosen])
     found = tokens.features(chosen)
@@ -32,15 +35,15 @@ def test_features_are_what_the_model_makes_of_the_texts(tmp_path, model, side, m
 
 
 def test_prompts_are_counted_with_the_token_that_begins_a_text(tmp_path, model):
-    lengths = Tokens(tmp_path / "tokens", model, WRITTEN).features([0, 1])["prompt_length"]
+    lengths = TokenizedTexts(tmp_path / "tokens", model, WRITTEN).features([0, 1])["prompt_length"]
     begin = len(model.tokenizer("task: ")["input_ids"]) - 1
     assert lengths.tolist() == [0, begin]
 
 
 def test_texts_are_tokenised_once(tmp_path, model, monkeypatch):
-    first = Tokens(tmp_path / "tokens", model, WRITTEN).features([1, 2])
+    first = TokenizedTexts(tmp_path / "tokens", model, WRITTEN).features([1, 2])
     monkeypatch.setattr("distill.train.data.tokenized._write", None)
     assert torch.equal(
         first["input_ids"],
-        Tokens(tmp_path / "tokens", model, WRITTEN).features([1, 2])["input_ids"],
+        TokenizedTexts(tmp_path / "tokens", model, WRITTEN).features([1, 2])["input_ids"],
     )

@@ -5,14 +5,16 @@ from accelerate.data_loader import BatchSamplerShard, SkipBatchSampler
 from torch.utils.data import ConcatDataset, DataLoader
 from transformers import TrainerControl, TrainerState
 
-from distill.train.data.sampler import Blocks, NoSharedPositive
-from distill.train.loop.callbacks import Checkpoints, Epochs
+from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
+from distill.train.loop.callbacks import CheckpointCallback, EpochCallback
 
 
-def sampler() -> Blocks:
+def sampler() -> MixedBatchSampler:
     generator = torch.Generator()
-    parts = [NoSharedPositive(range(40), None, 4, True, generator)]
-    return Blocks(ConcatDataset([range(40)]), 2, batch_samplers=parts, generator=generator, seed=3)
+    parts = [NoSharedPositiveSampler(range(40), None, 4, True, generator)]
+    return MixedBatchSampler(
+        ConcatDataset([range(40)]), 2, batch_samplers=parts, generator=generator, seed=3
+    )
 
 
 def test_a_resumed_epoch_is_shuffled_as_it_was_in_each_process():
@@ -23,7 +25,7 @@ def test_a_resumed_epoch_is_shuffled_as_it_was_in_each_process():
     wrapped = SkipBatchSampler(BatchSamplerShard(resumed, 2, 1), skip_batches=2)
     loader = DataLoader(range(40), batch_sampler=BatchSamplerShard(resumed, 2, 1))
     state = TrainerState(global_step=len(loader) + 2)
-    Epochs().on_epoch_begin(None, state, TrainerControl(), train_dataloader=loader)
+    EpochCallback().on_epoch_begin(None, state, TrainerControl(), train_dataloader=loader)
     assert list(wrapped) == of_process[2:]
 
 
@@ -36,8 +38,10 @@ def test_a_checkpoint_is_complete_when_every_process_has_written(tmp_path, monke
     seen = []
     monkeypatch.setattr(
         "distill.train.loop.callbacks.wait",
-        lambda: seen.append((folder / Checkpoints.MARKER).exists()),
+        lambda: seen.append((folder / CheckpointCallback.MARKER).exists()),
     )
-    Checkpoints(tmp_path, Nothing()).on_save(None, TrainerState(global_step=5), TrainerControl())
+    CheckpointCallback(tmp_path, Nothing()).on_save(
+        None, TrainerState(global_step=5), TrainerControl()
+    )
     assert seen == [False]
-    assert (folder / Checkpoints.MARKER).exists()
+    assert (folder / CheckpointCallback.MARKER).exists()

@@ -9,7 +9,7 @@ from helpers.training_by_hand import example_rows, make_recipe
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
-from distill.student.writing import Writer
+from distill.student.writing import StudentTexts
 from distill.train.data.held_out import HeldOut
 from distill.train.loop.diagnostics import (
     draw_sample,
@@ -36,7 +36,7 @@ def test_effective_rank_counts_the_dimensions_in_use():
 
 def test_ndcg_is_of_the_positives_rank(encoder_folder):
     recipe = make_recipe(encoder_folder, student={"query_template": "ask: {task} {query}"})
-    writer = Writer(recipe.student)
+    writer = StudentTexts(recipe.student)
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     rows = example_rows()[:4]
     documents = {f"p{i}": f"Text {i} {text}" for i, text in enumerate(TEXTS)}

@@ -7,7 +7,7 @@ from helpers.training_by_hand import make_recipe, train_in
 
 from distill.errors import UserError
 from distill.train.loop.memory import _remedy
-from distill.train.objectives import Objective
+from distill.train.objectives import CombinedLoss
 
 TRAIN = {"batch_size": 4, "epochs": 3, "checkpoint_steps": 1}
 
@@ -15,7 +15,7 @@ TRAIN = {"batch_size": 4, "epochs": 3, "checkpoint_steps": 1}
 @pytest.fixture
 def runs_out(monkeypatch):
     """Makes memory suffice for so many steps."""
-    forward = Objective.forward
+    forward = CombinedLoss.forward
 
     def after(steps: int, fault: Exception) -> None:
         left = iter(range(steps))
@@ -25,10 +25,10 @@ def runs_out(monkeypatch):
                 raise fault
             return forward(self, *arguments, **named)
 
-        monkeypatch.setattr(Objective, "forward", refuse)
+        monkeypatch.setattr(CombinedLoss, "forward", refuse)
 
     yield after
-    monkeypatch.setattr(Objective, "forward", forward)
+    monkeypatch.setattr(CombinedLoss, "forward", forward)
 
 
 @pytest.mark.bad_input("device", "a training step that does not fit", "refused with the keys")
@@ -53,7 +53,7 @@ def test_a_step_that_does_not_fit_names_the_keys_and_leaves_the_checkpoints(
 
 def test_with_the_remedy_the_same_run_goes_on(tmp_path, encoder_folder, runs_out, monkeypatch):
     seen = []
-    forward = Objective.forward
+    forward = CombinedLoss.forward
     runs_out(3, torch.OutOfMemoryError("CUDA out of memory."))
     with pytest.raises(UserError):
         train_in(tmp_path, make_recipe(encoder_folder, train=TRAIN))
@@ -62,7 +62,7 @@ def test_with_the_remedy_the_same_run_goes_on(tmp_path, encoder_folder, runs_out
         seen.append(1)
         return forward(self, *arguments, **named)
 
-    monkeypatch.setattr(Objective, "forward", count)
+    monkeypatch.setattr(CombinedLoss, "forward", count)
     stage = train_in(tmp_path, make_recipe(encoder_folder, train=TRAIN | {"mini_batch_tokens": 40}))
     steps = stage.manifest["figures"]["steps"]
     assert stage.complete

@@ -19,8 +19,8 @@ from train.test_stage import files
 
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.train.checks_after import Verdict
-from distill.train.loop.callbacks import Checkpoints, Ticker
+from distill.train.checks_after import TrainingCheck
+from distill.train.loop.callbacks import CheckpointCallback, ProgressCallback
 
 LAST = 2 * 9  # steps: two epochs of 1 + 2 batches of examples and 6 of texts
 CHECKPOINTS = Path("student/.stage/training/0-train")
@@ -31,7 +31,7 @@ def arrange_signals(step: int, count: int, patch: pytest.MonkeyPatch) -> list[in
     it does."""
     begun = []
 
-    class Signalling(Ticker):
+    class Signalling(ProgressCallback):
         def on_train_begin(self, args, state, control, **kwargs):
             begun.append(state.global_step)
             super().on_train_begin(args, state, control, **kwargs)
@@ -42,7 +42,7 @@ def arrange_signals(step: int, count: int, patch: pytest.MonkeyPatch) -> list[in
                 for _ in range(count):
                     os.kill(os.getpid(), signal.SIGTERM)
 
-    patch.setattr("distill.train.loop.trainer.Ticker", Signalling)
+    patch.setattr("distill.train.loop.trainer.ProgressCallback", Signalling)
     return begun
 
 
@@ -133,7 +133,7 @@ def test_a_second_signal_does_not_wait_for_a_checkpoint(tmp_path, recipe, undist
 
 def test_a_loss_that_rose_is_refused_also_where_a_signal_came(tmp_path, recipe, monkeypatch):
     """Else the next command, which trains nothing any more, would only warn."""
-    verdict = Verdict("the loss rose", True)
+    verdict = TrainingCheck("the loss rose", True)
     monkeypatch.setattr("distill.train.training_stage.judge_curve", lambda *_: verdict)
     arrange_signals(LAST, 1, monkeypatch)
     with pytest.raises(UserError, match="the loss rose"):
@@ -150,7 +150,7 @@ def train_as_command(folder: Path, recipe_json: str, seconds: float, threads: in
         while not (folder / f"end-{name}").exists():
             time.sleep(0.01)
 
-    class Waiting(Checkpoints):
+    class Waiting(CheckpointCallback):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step == 8:
                 wait_for("step")
@@ -168,7 +168,7 @@ def train_as_command(folder: Path, recipe_json: str, seconds: float, threads: in
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest is in background
     interrupt.SECONDS_AFTER_SIGTERM = seconds
-    pytest.MonkeyPatch().setattr("distill.train.loop.trainer.Checkpoints", Waiting)
+    pytest.MonkeyPatch().setattr("distill.train.loop.trainer.CheckpointCallback", Waiting)
     sys.argv = ["distill", "train-by-hand"]
     cli.main()
 
@@ -177,6 +177,7 @@ def start_command(folder: Path, recipe: Recipe, seconds: float = 8.0) -> Fresh:
     arguments = (folder, recipe.model_dump_json(), seconds, torch.get_num_threads())
     command = Fresh(folder, train_as_command, *arguments)
     while not (folder / "began-step").exists():
+        assert command.is_alive(), command.said()
         time.sleep(0.01)
     return command
 
@@ -187,6 +188,7 @@ def test_the_command_ends_behind_the_step_in_flight(tmp_path, recipe, undisturbe
     command = start_command(tmp_path, recipe)
     command.send_signal(number)
     while "finishing the step in flight" not in command.said():
+        assert command.is_alive(), command.said()
         time.sleep(0.01)
     (tmp_path / "end-step").touch()
     done = command.done()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from distill.train.loop.weight_averaging import Kept, load_weights, save_weights
+from distill.train.loop.weight_averaging import WeightAverager, load_weights, save_weights
 
 VALUES = {5: 0.2, 10: 0.6, 15: 0.6, 20: 0.1, 25: 0.5}
 
@@ -23,7 +23,7 @@ def model_of(weight: float) -> nn.Module:
     [("last", 2, [20, 25]), ("best", 1, [10]), ("best", 3, [10, 15, 25])],
 )
 def test_the_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps):
-    kept = Kept(tmp_path, keep, count)
+    kept = WeightAverager(tmp_path, keep, count)
     for step, value in VALUES.items():
         kept.add(model_of(step), step, value)
     for step in (15, 20, 25):  # as a run that resumes adds them again
@@ -39,7 +39,7 @@ def test_the_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps
 
 def test_one_weight_is_kept_to_the_bit(tmp_path):
     model, other = nn.Linear(7, 5), nn.Linear(7, 5)
-    kept = Kept(tmp_path, "best", 1)
+    kept = WeightAverager(tmp_path, "best", 1)
     kept.add(model, 1, 0.5)
     kept.average(other)
     assert torch.equal(model.weight, other.weight)

@@ -8,7 +8,7 @@ from sentence_transformers import SentenceTransformer
 from torch.nn import functional as F
 
 from distill.recipe import InfoNCE, Train
-from distill.train.objectives import Objective, make_projection
+from distill.train.objectives import CombinedLoss, make_projection
 from distill.train.objectives.align import alignment
 from distill.train.objectives.cosent import cosent
 from distill.train.objectives.gor import gor
@@ -48,8 +48,8 @@ def vectors(model, columns: int) -> list[torch.Tensor]:
     return [model(of)["sentence_embedding"] for of in features(model, columns)]
 
 
-def objective(model, weights=WEIGHTS, scores=True, in_batch=None, **train) -> Objective:
-    return Objective(
+def objective(model, weights=WEIGHTS, scores=True, in_batch=None, **train) -> CombinedLoss:
+    return CombinedLoss(
         model,
         Train(objective=weights, **train),
         lambda numbers: TEACHER[numbers],
@@ -177,7 +177,7 @@ def test_a_learned_temperature_that_fell_too_far_can_rise_again(model):
 
 
 def test_nothing_is_kept_where_nothing_is_trained_along(model):
-    plain = Objective(model, Train(), None, make_projection(32, 32, seed=1))
+    plain = CombinedLoss(model, Train(), None, make_projection(32, 32, seed=1))
     assert plain.trained_along.state_dict() == {}
 
 
