@@ -405,7 +405,7 @@ def test_sigterm_does_not_wait_long_for_work_in_flight(tmp_path):
 
 IN_C = """
 import hashlib
-from distill import interrupt
+from distill.runtime import interrupt
 
 interrupt.SECONDS_AFTER_SIGTERM = 1.0
 
