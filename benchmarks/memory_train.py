@@ -32,7 +32,7 @@ from distill.runtime.interrupt import Interrupt
 from distill.store.tables import Row
 from distill.student.writing import StudentTexts
 from distill.train.data.mixture import make_mixture
-from distill.train.data.soft_labels import unjudged
+from distill.train.data.soft_labels import score_from_example
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.trainer import fit
@@ -72,7 +72,9 @@ def measure(batch: int) -> dict[str, float]:
     model = open_model()
     model.max_seq_length = MAX_TOKENS
     with tempfile.TemporaryDirectory() as folder:
-        mixture = make_mixture(student, train, 1, [unjudged(row, train) for row in rows], [])
+        mixture = make_mixture(
+            student, train, 1, [score_from_example(row, train) for row in rows], []
+        )
         tokens = TokenizedTexts(Path(folder) / "tokens", model, mixture.written)
         before = peak()
         objective = CombinedLoss(model, train, None, torch.nn.Identity())

@@ -38,7 +38,7 @@ from distill.runtime.interrupt import Interrupt
 from distill.store.tables import Row
 from distill.student.writing import StudentTexts
 from distill.train.data.mixture import make_mixture
-from distill.train.data.soft_labels import unjudged
+from distill.train.data.soft_labels import score_from_example
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.trainer import fit
@@ -153,7 +153,7 @@ def trained(side: Any, rows: list[Row], held_out: list[Row]) -> Trained:
 
 def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
     """Tokenising included, as it is in the peer's."""
-    mixture = make_mixture(STUDENT, TRAIN, 1, [unjudged(row, TRAIN) for row in rows], [])
+    mixture = make_mixture(STUDENT, TRAIN, 1, [score_from_example(row, TRAIN) for row in rows], [])
     tokens = TokenizedTexts(folder / "tokens", model, mixture.written)
     objective = CombinedLoss(model, TRAIN, None, torch.nn.Identity())
     sight = Diagnostics(StudentTexts(STUDENT, []), rows[:2], None)

@@ -9,7 +9,7 @@ from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import read_settings
-from distill.recipe.sections.embedder import OWN_WORDS, EmbedderConfig
+from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.local_name import name_model
 
 
@@ -49,7 +49,7 @@ def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]
         "revision": "served" if served else revision(model),
         "max_tokens": settings.max_tokens,
     }
-    if settings.query_template != OWN_WORDS:
+    if settings.query_template != PLAIN_QUERY:
         found["query_template"] = settings.query_template
     set_apart = {"query_prompt", "document_prompt", "append_eos"}
     found |= settings.model_dump(include=set_apart, exclude_defaults=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distill.embed.published import PublishedSettings
-from distill.recipe.sections.embedder import OWN_WORDS, EmbedderConfig
+from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.text.format import DOCUMENT_TEMPLATE, QUERY_TEMPLATE, TextFormat
 from distill.text.templates import fill_template, names_in
 
@@ -29,7 +29,7 @@ class EmbedderPrompts:
     """`template` may hold {task} and ends in {query}; `document` precedes each document, unless
     `titled` says how it is written with its title."""
 
-    template: str = OWN_WORDS
+    template: str = PLAIN_QUERY
     document: str = ""
     titled: TextFormat | None = None
 
@@ -111,8 +111,8 @@ def embedder_prompts(
     named = published.prompts or carried
     own = {side: _named(named, side) for side in PROMPT_NAMES}
     template = settings.query_template
-    if template == OWN_WORDS and not settings.query_prompt:
-        template = published.template or carried_template(carried) or OWN_WORDS
+    if template == PLAIN_QUERY and not settings.query_prompt:
+        template = published.template or carried_template(carried) or PLAIN_QUERY
     if not has_words(template):
         template = escaped(settings.query_prompt or own["query"]) + template
     document = settings.document_prompt or published.document or own["document"]
@@ -122,7 +122,7 @@ def embedder_prompts(
         document,
         TextFormat(document_template=titled) if titled and not settings.document_prompt else None,
     )
-    if template == OWN_WORDS and any(
+    if template == PLAIN_QUERY and any(
         prompt and name not in _DOCUMENTS for name, prompt in named.items()
     ):
         _logger.warning(

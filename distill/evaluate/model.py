@@ -22,7 +22,7 @@ from distill.evaluate.quantize import VectorFormat
 from distill.files.read import user_path
 from distill.models.model_card import read_card
 from distill.recipe import ALL_TOKENS, EmbedderConfig
-from distill.recipe.sections.embedder import OWN_WORDS
+from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import fingerprint
 
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
@@ -155,7 +155,7 @@ def open_endpoint(settings: EmbedderConfig, model: str, instructions: bool = Tru
     check_served(settings)
     named = {"query": settings.query_prompt, "document": settings.document_prompt}
     wording = embedder_prompts(settings, model, {}, NOTHING)
-    set_apart = any(named.values()) or settings.query_template != OWN_WORDS
+    set_apart = any(named.values()) or settings.query_template != PLAIN_QUERY
     if not instructions:
         wording = fixed_wording(wording, None)
     return EvalModel(

@@ -17,7 +17,7 @@ from distill.embed.wording import (
     escaped,
 )
 from distill.errors import UserError, need
-from distill.recipe.sections.embedder import OWN_WORDS, EmbedderConfig
+from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.run import fingerprint, read_json
 from distill.text.format import QUERY_TEMPLATE
 
@@ -158,12 +158,12 @@ def prompts_of(
     carried = carried_prompts(model)
     student = _student_of(opened.folder)
     default_task = None if student is None else str(student["default_task"])
-    if student is not None and settings.query_template == OWN_WORDS and not settings.query_prompt:
+    if student is not None and settings.query_template == PLAIN_QUERY and not settings.query_prompt:
         wording = _as_trained(wording, student)
     if not instructions:
         wording = fixed_wording(wording, default_task)
     of_sides: dict[Side, bool] = {
-        "query": settings.query_template != OWN_WORDS or bool(settings.query_prompt),
+        "query": settings.query_template != PLAIN_QUERY or bool(settings.query_prompt),
         "document": bool(settings.document_prompt),
     }
     set_sides = frozenset(side for side, is_set in of_sides.items() if is_set)
@@ -181,7 +181,7 @@ def prompts_of(
 
 def fixed_wording(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
     """The same, told one task for all."""
-    template = escaped(wording.query_prompt(task)) + OWN_WORDS
+    template = escaped(wording.query_prompt(task)) + PLAIN_QUERY
     return dataclasses.replace(wording, template=template)
 
 

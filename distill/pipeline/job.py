@@ -178,8 +178,8 @@ def _train(
 def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
     """A teacher's scores, where training asks for them."""
     from distill.teacher.scores import make_teacher_scores
-    from distill.train.data.soft_labels import sources_of
+    from distill.train.data.soft_labels import score_sources
 
-    if "teacher" not in sources_of(recipe.train):
+    if "teacher" not in score_sources(recipe.train):
         return None
     return make_teacher_scores(run, recipe, examples)

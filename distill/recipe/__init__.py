@@ -1,10 +1,9 @@
 """A run as typed, validated YAML: one file a group of sections, `load` puts them together."""
 
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
-from distill.recipe.sections.ablation import Ablation
-from distill.recipe.sections.bm25 import BM25
-from distill.recipe.sections.data import Corpus, Evaluate
-from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, EmbedderConfig
+from distill.recipe.sections.corpus import Corpus
+from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, EmbedderConfig, ServedModel
+from distill.recipe.sections.evaluate import Ablation, Evaluate
 from distill.recipe.sections.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
@@ -19,8 +18,7 @@ from distill.recipe.sections.generate import (
 from distill.recipe.sections.llm import DType, Engine, LanguageModel
 from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
-from distill.recipe.sections.retriever import RetrievalSource, Retriever
-from distill.recipe.sections.served import ServedModel
+from distill.recipe.sections.retriever import BM25, RetrievalSource, Retriever
 from distill.recipe.sections.student import Latent, Lora, Student
 from distill.recipe.sections.teacher import Teacher
 from distill.recipe.sections.train import Train

@@ -14,8 +14,8 @@ from distill.errors import UserError
 from distill.files.read import check_value, describe, read_text
 from distill.files.read_yaml import parse_yaml
 from distill.recipe.explain import RecipeText, explain_faults
-from distill.recipe.sections.ablation import Ablation
-from distill.recipe.sections.data import Corpus, Evaluate
+from distill.recipe.sections.corpus import Corpus
+from distill.recipe.sections.evaluate import Ablation, Evaluate
 from distill.recipe.sections.generate import Generate
 from distill.recipe.sections.llm import LanguageModel
 from distill.recipe.sections.objective import RANKER_OF, SoftScoreName

@@ -25,9 +25,9 @@ from distill.student.base_model import (
 )
 from distill.student.bidirectional import check_attention, set_attention
 from distill.student.layers import check_layers, resize_layers
-from distill.student.left_out import say_what_is_left_out
+from distill.student.left_out import warn_of_left_out_parts
 from distill.student.pooling import check_prompts, make_pooling, prepare_tokenizer
-from distill.student.saving import alike, move_into_place, write_beside
+from distill.student.saving import gives_same_vectors, move_into_place, save_beside
 from distill.student.vocabulary import prune_vocabulary
 
 
@@ -52,7 +52,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     if stage.complete:
         return stage
     model = build_student(student, recipe.seed, _texts(student, corpus))
-    part = write_beside(stage, model)
+    part = save_beside(stage, model)
     _check_reloaded(model, part, student)
     move_into_place(stage, part)
     stage.finish(**_figures(model, student, config.vocab_size))
@@ -81,7 +81,7 @@ def build_student(
             )
         modules.append(Normalize())
     prompts = student.text_format.prompts(student.default_task)
-    check_prompts(text_tokenizer(transformer), student, prompts_before_texts(student))
+    check_prompts(text_tokenizer(transformer), student, list_prompts(student))
     model = SentenceTransformer(
         modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu"
     )
@@ -92,7 +92,7 @@ def build_student(
 def make_transformer(student: Student, texts: Iterable[str] | None) -> Transformer:
     """An encoder or a decoder, cut down and made to attend as asked."""
     encoder = load_encoder(student.encoder)
-    say_what_is_left_out(encoder, student)
+    warn_of_left_out_parts(encoder, student)
     transformer = first_transformer(encoder)
     if student.layers is not None:
         resize_layers(transformer.auto_model, student.layers)
@@ -103,7 +103,7 @@ def make_transformer(student: Student, texts: Iterable[str] | None) -> Transform
     return transformer
 
 
-def prompts_before_texts(student: Student) -> list[str]:
+def list_prompts(student: Student) -> list[str]:
     """What stands before a query of the default task, and before a document with and without a
     title."""
     form = student.text_format
@@ -131,7 +131,7 @@ def _texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
     form = student.text_format
     rows = (row for stage in corpus for row in read_rows(PASSAGES, stage.folder))
     documents = ("".join(form.document(row["text"], row["title"])) for row in rows)
-    return (text for some in (prompts_before_texts(student), documents) for text in some)
+    return (text for some in (list_prompts(student), documents) for text in some)
 
 
 def _figures(model: SentenceTransformer, student: Student, rows_before: int) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _check_reloaded(model: SentenceTransformer, part: Path, student: Student) ->
     """Some encoders build a layer by its number (a first layer without a norm, a window every
     third layer), and would come back from disk as something else."""
     reloaded = load_sentence_model(part, device="cpu")
-    if not alike(model, reloaded):
+    if not gives_same_vectors(model, reloaded):
         raise UserError(
             f"student.encoder {student.encoder!r}",
             f"cannot be saved with student.layers {student.layers}: it loads as another model",

@@ -17,15 +17,15 @@ _POOLINGS = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 """sentence-transformers' names, and those of `student.pooling`."""
 
 
-def say_what_is_left_out(encoder: SentenceTransformer, student: Student) -> None:
+def warn_of_left_out_parts(encoder: SentenceTransformer, student: Student) -> None:
     """Warn of each module and prompt that the student has not, with the setting that keeps it."""
     if not (resolve(student.encoder) / "modules.json").is_file():
         return  # a bare transformer, on which sentence-transformers puts a pooling
-    for line in differences(encoder, student):
+    for line in find_left_out_parts(encoder, student):
         _logger.warning("student.encoder %s: %s", student.encoder, line)
 
 
-def differences(encoder: SentenceTransformer, student: Student) -> Iterator[str]:
+def find_left_out_parts(encoder: SentenceTransformer, student: Student) -> Iterator[str]:
     """A line for each."""
     poolings = [module for module in encoder.modules() if isinstance(module, Pooling)]
     mode = poolings[0].pooling_mode if poolings else None

@@ -71,7 +71,7 @@ def check_prompts(
     if student.pool_prompt:
         return
     for prompt in filter(None, prompts):
-        alone = tokenizer(prompt)["input_ids"][: prompt_length(tokenizer, prompt)]
+        alone = tokenizer(prompt)["input_ids"][: count_prompt_tokens(tokenizer, prompt)]
         for text in ("word", "Word", "7"):
             if tokenizer(prompt + text)["input_ids"][: len(alone)] != alone:
                 raise UserError(
@@ -82,7 +82,7 @@ def check_prompts(
                 )
 
 
-def prompt_length(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
+def count_prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
     """How many of a text's first tokens are its prompt's, as sentence-transformers counts them."""
     if not prompt:
         return 0

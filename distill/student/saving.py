@@ -13,7 +13,7 @@ _LAST = ("config.json", "adapter_config.json")
 _PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
 
 
-def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
+def save_beside(stage: Stage, model: SentenceTransformer) -> Path:
     """Save the model where nobody takes it for finished."""
     part = stage.book / "model.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -25,7 +25,7 @@ def write_beside(stage: Stage, model: SentenceTransformer) -> Path:
     return part
 
 
-def alike(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:
+def gives_same_vectors(model: SentenceTransformer, reloaded: SentenceTransformer) -> bool:
     """Whether a model came back from disk as what it was; both on the same device."""
     before, after = (m.encode(_PROBE, show_progress_bar=False) for m in (model, reloaded))
     return np.allclose(before, after, atol=1e-4)

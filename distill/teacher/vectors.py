@@ -14,7 +14,7 @@ from distill.embed.wording import EmbedderPrompts, carried_template
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
 from distill.recipe import Recipe, Teacher
-from distill.recipe.sections.embedder import OWN_WORDS
+from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import Run
 
 
@@ -67,7 +67,7 @@ def is_told_tasks(settings: Teacher) -> bool:
     what was published of it say. (What its files carry is known once it is open.)"""
     if settings.model is None:
         return False
-    if settings.query_template != OWN_WORDS or settings.query_prompt:
+    if settings.query_template != PLAIN_QUERY or settings.query_prompt:
         return EmbedderPrompts(settings.query_template).tells_task
     if settings.base_url is not None:
         return False

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from distill.errors import UserError
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Train
-from distill.recipe.sections.train import HOW_FAST
+from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.runtime import processes
 from distill.runtime.devices import torch_dtype
 from distill.store.local_name import name_model
@@ -22,15 +22,15 @@ from distill.student.base_model import first_transformer
 from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
-from distill.student.saving import alike, move_into_place, write_beside
+from distill.student.saving import gives_same_vectors, move_into_place, save_beside
 from distill.student.writing import StudentTexts
 from distill.teacher.vectors import teacher_identity
 from distill.train.checks import check_training
 from distill.train.data.held_out import hold_out
-from distill.train.data.soft_labels import JUDGED, sources_of
-from distill.train.data.sources import TrainingInputs, revisions
+from distill.train.data.soft_labels import JUDGED, score_sources
+from distill.train.data.sources import TrainingInputs, find_revisions
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
-from distill.train.loop.trainer import device_of
+from distill.train.loop.trainer import choose_train_device
 from distill.train.training_stage import TrainingStage
 
 
@@ -52,7 +52,7 @@ def train_student(
     Args:
         passages: None for a recipe without a corpus.
         examples: one or several, of which every row is trained on where no mixture is named.
-        labels: what soft scores of the LLM are read from; see `sources_of`.
+        labels: what soft scores of the LLM are read from; see `score_sources`.
         teacher_scores: and those of a teacher.
 
     Raises:
@@ -63,7 +63,7 @@ def train_student(
     inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
     for train in recipe.train.in_stages().values():
         check_training(recipe, train, inputs, base)
-    processes.connect(device_of(recipe.train))
+    processes.connect(choose_train_device(recipe.train))
     with processes.main_first():
         stage = run.stage("student", _settings(recipe, inputs), _read(recipe, inputs, base))
     work = stage.book / "training"
@@ -138,7 +138,7 @@ def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
     check_attention(first_transformer(model), recipe.student)
     if recipe.student.lora is not None:
         add_lora(model, recipe.student.lora, recipe.seed, frozen)
-        model.to(device_of(recipe.train))
+        model.to(choose_train_device(recipe.train))
     if not recipe.student.pool_prompt:
         leave_prompts_out(model)
     return model
@@ -149,7 +149,7 @@ def _dtype_of_base(recipe: Recipe) -> torch.dtype:
     train = recipe.train
     if recipe.student.lora is None or train.base_dtype == "float32":
         return torch.float32
-    return torch_dtype(train.dtype, device_of(train))
+    return torch_dtype(train.dtype, choose_train_device(train))
 
 
 def _write(
@@ -157,8 +157,8 @@ def _write(
 ) -> None:
     if recipe.student.lora is not None:
         finish_lora(model, recipe.student.lora)
-    part = write_beside(stage, model)
-    if not alike(model.to("cpu"), load_sentence_model(part, device="cpu")):
+    part = save_beside(stage, model)
+    if not gives_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
         raise UserError(
             f"the trained student in {part}",
             "loads as another model than was trained",
@@ -209,7 +209,7 @@ def _figures(told: list[dict[str, Any]], seen: dict[str, float]) -> dict[str, An
 
 def _read(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
     """The stages that the student comes from."""
-    wanted = sources_of(recipe.train)
+    wanted = score_sources(recipe.train)
     found = [inputs.passages, *inputs.examples, base]
     if "teacher" in wanted:
         found.append(inputs.teacher_scores)
@@ -226,13 +226,13 @@ def _settings(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
             "encoder": name_model(recipe.student.encoder),
         },
         "train": {
-            name: train.fingerprinted(exclude=HOW_FAST | {"stages"})
+            name: train.fingerprinted(exclude=PERFORMANCE_KEYS | {"stages"})
             for name, train in stages.items()
         },
         "sources": {
             path: mark
             for train in stages.values()
-            for path, mark in revisions(inputs, train).items()
+            for path, mark in find_revisions(inputs, train).items()
         },
         "seed": recipe.seed,
     }

@@ -29,18 +29,18 @@ from distill.store.run import read_json, write_json
 from distill.store.tables import Row
 from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
 from distill.train.checks_after import judge_curve
-from distill.train.data.exposure import steps_by_source
+from distill.train.data.exposure import count_steps_by_source
 from distill.train.data.held_out import HeldOut
 from distill.train.data.mixture import Mixture, make_mixture
 from distill.train.data.sources import TrainingInputs, read_mixture
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import Diagnostics, embed
-from distill.train.loop.dropout import dropout
 from distill.train.loop.fsdp import check_sharded
+from distill.train.loop.model_overrides import override_dropout
 from distill.train.loop.trainer import fit
-from distill.train.loop.weight_averaging import load_weights, save_weights, weights_fault
+from distill.train.loop.weight_averaging import find_weights_fault, load_weights, save_weights
 from distill.train.objectives import CombinedLoss, alignment, make_projection
-from distill.train.objectives.kl import TargetSoftness, softness
+from distill.train.objectives.kl import TargetSoftness, measure_softness
 
 _HARD = 0.95
 _SAMPLE = 256
@@ -89,7 +89,7 @@ class TrainingStage:
         if not done.exists():
             return False
         damage = find_damaged_files(self.folder) if has_checksums(self.folder) else {}
-        if not damage and (fault := weights_fault(self.folder / _WEIGHTS)):
+        if not damage and (fault := find_weights_fault(self.folder / _WEIGHTS)):
             damage = {_WEIGHTS: fault}
         for name, what in damage.items():
             _log.warning("%s %s: the stage is trained again", self.folder / name, what)
@@ -122,11 +122,11 @@ class TrainingStage:
         with processes.main_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.written)
         objective = self._objective(model, mixture, teacher)
-        before = nearness(model, objective, mixture, teacher, recipe.seed)
+        before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
         soft = self._soft_labels(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
         with Interrupt("step") as interrupt:
-            with dropout(model, train.dropout):
+            with override_dropout(model, train.dropout):
                 lines = fit(
                     train,
                     self.seed,
@@ -143,13 +143,13 @@ class TrainingStage:
                     "name": self.name,
                     "examples": mixture.examples,
                     "texts": mixture.texts,
-                    "steps_by_source": steps_by_source(mixture, train, lines.curve),
+                    "steps_by_source": count_steps_by_source(mixture, train, lines.curve),
                     "soft_labels": None if soft is None else soft._asdict(),
                     "curve": lines.curve,
                     "looks": lines.looks,
                     "kept_steps": lines.kept,
                     "cosine_to_teacher_before": before,
-                    "cosine_to_teacher_after": nearness(
+                    "cosine_to_teacher_after": mean_teacher_cosine(
                         model, objective, mixture, teacher, recipe.seed
                     ),
                 }
@@ -174,7 +174,7 @@ class TrainingStage:
         """How soft the distributions are that are learnt; hard ones are warned of."""
         if not self.train.objective.kl:
             return None
-        soft = softness([scored.scores for scored in mixture.rows], self.train.kl)
+        soft = measure_softness([scored.scores for scored in mixture.rows], self.train.kl)
         if soft is not None and soft.top_probability > _HARD and processes.is_main():
             _log.warning(
                 "training, stage %s: the soft labels are hard ones: on average %.3f of a list's "
@@ -239,7 +239,7 @@ class TrainingStage:
         return objective
 
 
-def nearness(
+def mean_teacher_cosine(
     model: SentenceTransformer,
     objective: CombinedLoss,
     mixture: Mixture,

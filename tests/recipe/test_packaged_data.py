@@ -11,7 +11,12 @@ from distill.recipe import Recipe, load_recipe, override
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row
 from distill.train.data.mixture import make_mixture
-from distill.train.data.sources import TrainingInputs, check_sources, read_mixture, untrained
+from distill.train.data.sources import (
+    TrainingInputs,
+    check_sources,
+    find_untrained_stages,
+    read_mixture,
+)
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FULL = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
@@ -76,7 +81,7 @@ def sources(rows: list[Row]) -> set[str]:
 @pytest.mark.parametrize("name", FULL)
 def test_everything_that_a_recipe_makes_is_trained_on(tmp_path, name, labelled):
     recipe = load(name, labelled)
-    assert untrained(recipe) == []
+    assert find_untrained_stages(recipe) == []
     seen = trained_on(recipe, tmp_path / "run")
     assert set.union(*map(sources, seen.values())) >= set(recipe.generate.example_stages)
 
@@ -113,7 +118,7 @@ def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):
 
 def test_examples_that_are_in_no_mixture_are_warned_of(tmp_path, caplog):
     recipe = override(load("gecko-256", labelled=True), {"train.mixture": [{"path": "examples"}]})
-    assert untrained(recipe) == ["examples-labelled"]
+    assert find_untrained_stages(recipe) == ["examples-labelled"]
     with caplog.at_level(logging.WARNING):
         check_sources(tmp_path, recipe, None)
     assert "examples-labelled: is made" in caplog.text

@@ -15,8 +15,8 @@ from transformers import AutoTokenizer
 from distill.errors import UserError
 from distill.models.causal_lm import model_folder
 from distill.recipe import load_recipe
-from distill.student.build import build_student, prompts_before_texts
-from distill.student.pooling import check_prompts, leave_prompts_out, prompt_length
+from distill.student.build import build_student, list_prompts
+from distill.student.pooling import check_prompts, count_prompt_tokens, leave_prompts_out
 
 PROMPT = {"query_template": "Instruct: {task}\nQuery:\n{query}", "default_task": "Find it."}
 LATENT = {"pooling": "latent", "latent": {"latents": 6, "heads": 2}}
@@ -110,7 +110,7 @@ def test_prompts_are_pooled_or_not(decoder, student):
         tokens = without[0](features)
         if student["pooling"] == "latent":
             tokens = without[1](tokens)
-        body = tokens["token_embeddings"][0, prompt_length(without.tokenizer, prompt) :]
+        body = tokens["token_embeddings"][0, count_prompt_tokens(without.tokenizer, prompt) :]
     assert np.allclose(without.encode_query(TEXTS[0]), unit(body.mean(0)), atol=1e-5)
 
 
@@ -125,7 +125,7 @@ def test_in_training_each_row_leaves_its_own_prompt_out(decoder):
         model.tokenizer.padding_side = side
         features = model.preprocess([prompts[i] + TEXTS[i] for i in range(3)])
         features["prompt_length"] = torch.tensor(
-            [prompt_length(model.tokenizer, prompt) for prompt in prompts]
+            [count_prompt_tokens(model.tokenizer, prompt) for prompt in prompts]
         )
         before = {name: features[name].clone() for name in ("attention_mask", "prompt_length")}
         with torch.inference_mode():
@@ -163,4 +163,4 @@ def test_what_makes_no_sense_together_is_refused(student, fault):
 def test_the_prompt_of_nv_embed_is_left_out_whole():
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "nv-embed-tiny.yaml")
     tokenizer = AutoTokenizer.from_pretrained(model_folder(SMOLLM2, torch.float32))
-    check_prompts(tokenizer, recipe.student, prompts_before_texts(recipe.student))
+    check_prompts(tokenizer, recipe.student, list_prompts(recipe.student))

@@ -9,7 +9,7 @@ from distill.recipe.sections.section import Device, Section, Seed, Width
 
 TITLES = "titles"
 """A source of `train.mixture`: titles as queries for what stands below them."""
-OF_THE_WHOLE = (
+GLOBAL_KEYS = (
     "stages",
     "seed",
     "device",
@@ -21,7 +21,7 @@ OF_THE_WHOLE = (
     "validation",
 )
 """What no training stage sets for itself."""
-HOW_FAST = {
+PERFORMANCE_KEYS = {
     "device",
     "checkpoint_steps",
     "trackers",
@@ -180,7 +180,7 @@ class Train(Section):
         if not isinstance(name, str) or not name.replace("-", "").isalnum():
             raise ValueError(f"stages: a stage needs a name of letters, digits and -, not {name!r}")
         keys = {key: value for key, value in stage.items() if key != "name"}
-        if refused := sorted(keys.keys() & set(OF_THE_WHOLE)):
+        if refused := sorted(keys.keys() & set(GLOBAL_KEYS)):
             raise ValueError(f"stages, {name}: {refused[0]} is set for all stages, in `train`")
         values = self.model_dump(exclude={"stages"})
         for key, value in keys.items():

@@ -11,7 +11,7 @@ from distill.train.data.mixture import Mixture
 TEXTS = "texts to align"
 
 
-def steps_by_source(
+def count_steps_by_source(
     mixture: Mixture, train: Train, curve: Sequence[dict[str, float]]
 ) -> dict[str, float]:
     """So many of the steps were of each source's rows. A step is of one dataset, and every dataset

@@ -15,7 +15,7 @@ from distill.recipe.sections.objective import RANKER_OF
 from distill.store.run import Stage
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
-from distill.train.objectives.soft_lists import standardised
+from distill.train.objectives.inputs import standardize
 
 OWN = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""
@@ -37,7 +37,7 @@ class ScoredExample(NamedTuple):
     source: str = ""
 
 
-def source_of(train: Train) -> str | None:
+def score_source(train: Train) -> str | None:
     """Whose scores an objective is trained on; None where it is on none.
 
     Raises:
@@ -63,18 +63,18 @@ def source_of(train: Train) -> str | None:
     return OWN if train.objective.cosent else next(iter(named.values()), None)
 
 
-def sources_of(train: Train) -> set[str]:
+def score_sources(train: Train) -> set[str]:
     """Whose scores the stages of a training ask for, together."""
-    named = {source_of(stage) for stage in train.in_stages().values()}
+    named = {score_source(stage) for stage in train.in_stages().values()}
     return {source for source in named if source is not None}
 
 
-def unjudged(row: Row, train: Train) -> ScoredExample:
+def score_from_example(row: Row, train: Train) -> ScoredExample:
     """An example of which there is no table but its own."""
-    return ScoredExample(row, _own(row) if source_of(train) == OWN else _unknown(row))
+    return ScoredExample(row, _own(row) if score_source(train) == OWN else _unknown(row))
 
 
-def with_scores(
+def read_scored_examples(
     stage: Stage, train: Train, labels: Stage | None, teacher_scores: Stage | None
 ) -> list[ScoredExample]:
     """All examples of a stage with their soft scores.
@@ -82,7 +82,7 @@ def with_scores(
     Raises:
         UserError: if they are to come from labels that hold none of them.
     """
-    source = source_of(train)
+    source = score_source(train)
     if source == "teacher" and teacher_scores is not None:
         by_id = _of_teacher(teacher_scores)
         return [_matched(row, by_id.get(row["query_id"])) for row in stage.rows(EXAMPLES)]
@@ -91,7 +91,7 @@ def with_scores(
         if stage.name == EXAMPLES.name and found:
             _refuse_if_all_unknown(found, labels, source)
         return found
-    return [unjudged(row, train) for row in stage.rows(EXAMPLES)]
+    return [score_from_example(row, train) for row in stage.rows(EXAMPLES)]
 
 
 def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | None) -> None:
@@ -100,7 +100,7 @@ def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | Non
     Raises:
         UserError: naming the scores.
     """
-    source = source_of(train)
+    source = score_source(train)
     missing = {"teacher": teacher_scores is None} | dict.fromkeys(JUDGED, labels is None)
     if source is not None and missing.get(source):
         raise UserError(
@@ -137,19 +137,19 @@ def _scores_of(labels: Sequence[Row], source: str, train: Train) -> dict[str, fl
     """By passage, of one query's labels; NaN where a candidate has no score."""
     ids = [label["passage_id"] for label in labels]
     if source == HYBRID:
-        return dict(zip(ids, hybrid_scores(labels, train.bm25_share), strict=True))
+        return dict(zip(ids, fuse_hybrid_scores(labels, train.bm25_share), strict=True))
     column = "ql" if source == "ql_sum" else source
     return dict(zip(ids, (_number(label[column]) for label in labels), strict=True))
 
 
-def hybrid_scores(labels: Sequence[Row], bm25_share: float) -> list[float]:
+def fuse_hybrid_scores(labels: Sequence[Row], bm25_share: float) -> list[float]:
     """The retriever's similarity and BM25, each with mean 0 and deviation 1 over all of a query's
     candidates that have both, and added by weight; NaN for a candidate that has not both. On a
     list whose candidates all have the same score, that score says nothing and counts 0."""
     columns = [[_number(label[name]) for label in labels] for name in ("similarity", "bm25")]
     scores = torch.tensor(columns, dtype=torch.float64)
     scores[:, scores.isnan().any(0)] = math.nan
-    similarity, bm25 = standardised(scores)
+    similarity, bm25 = standardize(scores)
     found: list[float] = ((1 - bm25_share) * similarity + bm25_share * bm25).tolist()
     return found
 

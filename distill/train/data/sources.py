@@ -16,7 +16,7 @@ from distill.recipe.sections.train import TITLES
 from distill.store.run import Run, Stage, open_stage
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, PASSAGES, Row, read_rows
-from distill.train.data.soft_labels import ScoredExample, unjudged, with_scores
+from distill.train.data.soft_labels import ScoredExample, read_scored_examples, score_from_example
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class TrainingInputs(NamedTuple):
     teacher_scores: Stage | None
 
 
-def revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
+def find_revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
     """What the content of each named source is known by, but for those that are inputs anyway.
 
     Raises:
@@ -64,16 +64,16 @@ def read_mixture(inputs: TrainingInputs, train: Train, seed: int) -> list[Scored
 
 def _rows_of(inputs: TrainingInputs, path: str, train: Train) -> list[ScoredExample]:
     if path == TITLES:
-        return [unjudged(row, train) for row in _titles(inputs.passages)]
+        return [score_from_example(row, train) for row in _titles(inputs.passages)]
     for stage in inputs.examples:
         if stage.name == path:
             return _of_stage(inputs, stage, train)
     rows = read_rows(EXAMPLES, _folder(inputs.run.folder, path))
-    return [unjudged(row, train) for row in rows]
+    return [score_from_example(row, train) for row in rows]
 
 
 def _of_stage(inputs: TrainingInputs, stage: Stage, train: Train) -> list[ScoredExample]:
-    found = with_scores(stage, train, inputs.labels, inputs.teacher_scores)
+    found = read_scored_examples(stage, train, inputs.labels, inputs.teacher_scores)
     return [scored._replace(source=stage.name) for scored in found]
 
 
@@ -106,7 +106,7 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
         for source in train.mixture:
             if source.path not in {TITLES, *made}:
                 _mark(run, source.path)
-    for name in untrained(recipe):
+    for name in find_untrained_stages(recipe):
         _logger.warning(
             "%s: is made by generate.methods, and no train.mixture has it: nothing is learnt from "
             "it. Add {path: %s} to a mixture, or leave mixture out for all examples",
@@ -115,7 +115,7 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
         )
 
 
-def untrained(recipe: Recipe) -> list[str]:
+def find_untrained_stages(recipe: Recipe) -> list[str]:
     """The stages of examples that the recipe makes and trains on in no stage of training."""
     stages = list(recipe.train.in_stages().values())
     if any(not train.mixture for train in stages):

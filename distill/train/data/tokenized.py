@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.runtime.progress import Progress
-from distill.student.pooling import prompt_length
+from distill.student.pooling import count_prompt_tokens
 from distill.text.format import PromptedText
 
 _AT_ONCE = 1024
@@ -78,7 +78,8 @@ def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedTex
             progress.advance(len(some))
     np.save(part / "starts.npy", np.cumsum([0, *lengths]))
     of_prompt = {
-        prompt: prompt_length(model.tokenizer, prompt) for prompt in {text.prompt for text in texts}
+        prompt: count_prompt_tokens(model.tokenizer, prompt)
+        for prompt in {text.prompt for text in texts}
     }
     np.save(part / "prompts.npy", np.array([of_prompt[text.prompt] for text in texts], np.int64))
     write_checksums(part)

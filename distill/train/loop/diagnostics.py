@@ -29,7 +29,7 @@ class Diagnostics:
     held_out: HeldOut | None
 
     def look(self, model: SentenceTransformer) -> dict[str, float]:
-        """Figures of the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
+        """Measure the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
         Isola 2020, section 4.1.1: the mean squared distance of a query and its positive) of the
         sample, and `ndcg@10` of the held-out queries."""
         queries = embed_queries(self.writer, model, self.sample)
@@ -37,12 +37,12 @@ class Diagnostics:
             model, [self.writer.document(row["positive"], row) for row in self.sample]
         )
         figures = {
-            "uniformity": uniformity(positives),
+            "uniformity": measure_uniformity(positives),
             "alignment": float(alignment(queries, positives, "l2")),
-            "effective_rank": effective_rank(positives),
+            "effective_rank": measure_effective_rank(positives),
         }
         if self.held_out is not None:
-            figures["ndcg@10"] = ndcg(self.writer, model, self.held_out)
+            figures["ndcg@10"] = measure_ndcg(self.writer, model, self.held_out)
         return {name: round(figure, 4) for name, figure in figures.items()}
 
 
@@ -52,7 +52,7 @@ def draw_sample(rows: Sequence[Row], seed: int) -> list[Row]:
     return random.Random(f"{seed}|sight").sample(distinct, min(_SAMPLE, len(distinct)))
 
 
-def uniformity(vectors: Tensor) -> float:
+def measure_uniformity(vectors: Tensor) -> float:
     """Log of the mean Gaussian potential of all pairs (Wang and Isola 2020, section 4.1.2): 0 where
     all vectors are one, towards -4 where they are spread over the sphere."""
     if len(vectors) < 2:
@@ -60,7 +60,7 @@ def uniformity(vectors: Tensor) -> float:
     return float(torch.pdist(vectors).square().mul(-2).exp().mean().log())
 
 
-def effective_rank(vectors: Tensor) -> float:
+def measure_effective_rank(vectors: Tensor) -> float:
     """The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007): so
     many dimensions are in use; 1 where all vectors lie on a line."""
     values = torch.linalg.svdvals(vectors)
@@ -68,7 +68,7 @@ def effective_rank(vectors: Tensor) -> float:
     return math.exp(float(-(shares * shares.clamp(min=1e-12).log()).sum()))
 
 
-def ndcg(writer: StudentTexts, model: SentenceTransformer, held_out: HeldOut) -> float:
+def measure_ndcg(writer: StudentTexts, model: SentenceTransformer, held_out: HeldOut) -> float:
     """nDCG@10 of the held-out queries. Each has one relevant passage, its positive, so the gain is
     1 / log2(1 + rank) and the ideal one is 1."""
     place = {key: number for number, key in enumerate(held_out.documents)}

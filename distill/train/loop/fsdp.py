@@ -37,7 +37,7 @@ def check_sharded(train: Train, with_projection: bool) -> None:
         raise _along("train.objective.align with a projection", remedy)
 
 
-def copy_to_spread(model: SentenceTransformer) -> SentenceTransformer:
+def copy_for_sharding(model: SentenceTransformer) -> SentenceTransformer:
     """What accelerate may spread, layer by layer; the model itself stays whole, to be looked at and
     saved."""
     copied: Any = copy.deepcopy(model)
@@ -51,7 +51,7 @@ def copy_to_spread(model: SentenceTransformer) -> SentenceTransformer:
     return spread
 
 
-def gather(spread: SentenceTransformer, whole: SentenceTransformer) -> None:
+def gather_weights(spread: SentenceTransformer, whole: SentenceTransformer) -> None:
     """Give the first process' whole model the weights of the one that is spread. Every process must
     call this."""
     weights = get_model_state_dict(spread, options=_WHOLE)
@@ -59,7 +59,7 @@ def gather(spread: SentenceTransformer, whole: SentenceTransformer) -> None:
         whole.load_state_dict(weights)
 
 
-def most_of_all(count: int, device: torch.device) -> int:
+def max_over_processes(count: int, device: torch.device) -> int:
     """The largest of the processes' counts. Those that spread a model must call it equally often,
     for they gather its weights at every call."""
     if not processes.sharded():

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from distill.embed.batches import by_length
-from distill.train.loop.fsdp import most_of_all
+from distill.train.loop.fsdp import max_over_processes
 
 Features = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
 
     parts = [checkpoint(embed, batch, use_reentrant=False) for batch in batches[:-1]]
     # Where processes gather a spread model's weights at every call, none may call less often.
-    idle = most_of_all(len(batches), columns[0]["attention_mask"].device) - len(batches)
+    idle = max_over_processes(len(batches), columns[0]["attention_mask"].device) - len(batches)
     nothing = [checkpoint(embed, batches[0][:1], use_reentrant=False) * 0 for _ in range(idle)]
     last = embed(batches[-1])
     vectors = torch.cat([*parts, last + sum(vector.sum() for vector in nothing)])

@@ -1,10 +1,11 @@
-"""What computes attention while a student is trained: the same mathematics, another speed."""
+"""Changes to a model that hold only while it is trained: its attention kernel and its dropout."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from sentence_transformers import SentenceTransformer
+from torch import nn
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from distill.errors import UserError
@@ -12,6 +13,7 @@ from distill.models.bidirectional import sees_later_tokens
 from distill.student.base_model import first_transformer, text_tokenizer
 
 FLASH = "flash_attention_2"
+_OF_ATTENTION = "attention_dropout"  # some attentions read a number in place of a module
 
 
 def check_kernel(kernel: str | None) -> None:
@@ -29,7 +31,7 @@ def check_kernel(kernel: str | None) -> None:
 
 
 @contextmanager
-def attention_by(model: SentenceTransformer, kernel: str | None) -> Iterator[None]:
+def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterator[None]:
     """Let this kernel compute the model's attention for a while; None: no other than does already.
 
     That tokens see as many others as before is tried, not believed: each kernel has its own way to
@@ -67,3 +69,31 @@ def attention_by(model: SentenceTransformer, kernel: str | None) -> Iterator[Non
         yield
     finally:
         inner.set_attn_implementation(found)
+
+
+@contextmanager
+def override_dropout(model: nn.Module, rate: float | None) -> Iterator[None]:
+    """This rate everywhere but in LoRA's matrices, which have their own; as it was afterwards.
+
+    Args:
+        rate: None: each as the model's configuration says.
+    """
+    if rate is None:
+        yield
+        return
+    places = [
+        (module, name)
+        for path, module in model.named_modules()
+        if "lora_" not in path
+        for name in ("p", _OF_ATTENTION)
+        if name == _OF_ATTENTION or isinstance(module, nn.Dropout)
+        if isinstance(getattr(module, name, None), float)
+    ]
+    before = [getattr(module, name) for module, name in places]
+    try:
+        for module, name in places:
+            setattr(module, name, rate)
+        yield
+    finally:
+        for (module, name), was in zip(places, before, strict=True):
+            setattr(module, name, was)

@@ -15,7 +15,7 @@ _LAST_LINE, _LOSS = "step_of_last_line", "loss"
 _TERM = "term."
 
 
-class StopWhenAsked(TrainerCallback):
+class StopOnInterrupt(TrainerCallback):
     """After a signal, saves a checkpoint at the end of the optimiser's step, and then ends the
     trainer's run: no step that was finished is lost. `stopping` says that it was so.
 

@@ -36,10 +36,10 @@ from distill.train.loop.callbacks import (
     ValidationCallback,
 )
 from distill.train.loop.diagnostics import Diagnostics
-from distill.train.loop.fsdp import copy_to_spread, gather
+from distill.train.loop.fsdp import copy_for_sharding, gather_weights
 from distill.train.loop.memory import explain_out_of_memory
-from distill.train.loop.model_overrides import attention_by
-from distill.train.loop.stopping import StopWhenAsked, UnloggedSums
+from distill.train.loop.model_overrides import override_attention
+from distill.train.loop.stopping import StopOnInterrupt, UnloggedSums
 from distill.train.loop.weight_averaging import WeightAverager
 from distill.train.objectives import CombinedLoss
 
@@ -77,9 +77,9 @@ def fit(
     """
     model = trained = objective.model  # which the trainer may wrap
     if processes.sharded():
-        objective.model = trained = copy_to_spread(model)
+        objective.model = trained = copy_for_sharding(model)
     checkpoints = CheckpointCallback(folder, objective)
-    stop = StopWhenAsked(interrupt)
+    stop = StopOnInterrupt(interrupt)
     kept = _kept(train, folder)
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
@@ -101,7 +101,7 @@ def fit(
         for callback in (UnloggedSums(trainer, objective.terms, newest), checkpoints, stop, looks):
             trainer.add_callback(callback)
         longest = int(tokens.lengths.max(initial=1))
-        with attention_by(trained, train.kernel), explain_out_of_memory(train, longest):
+        with override_attention(trained, train.kernel), explain_out_of_memory(train, longest):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         if stop.stopping:
             # A launcher ends all processes when one ends: the first is to have written its marker.
@@ -122,7 +122,7 @@ def fit(
 def _whole(trained: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
     """The model with the weights as trained so far: in the first process, where it is spread."""
     if trained is not model:
-        gather(trained, model)
+        gather_weights(trained, model)
     return model
 
 
@@ -158,7 +158,7 @@ class _Trainer(SentenceTransformerTrainer):
 def _arguments(
     train: Train, seed: int, folder: Path, tokens: TokenizedTexts, run_name: str
 ) -> SentenceTransformerTrainingArguments:
-    device = device_of(train)
+    device = choose_train_device(train)
     if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
         place = folder.parent.parent / "tensorboard" / folder.name
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
@@ -196,7 +196,7 @@ def _arguments(
     return args
 
 
-def device_of(train: Train) -> str:
+def choose_train_device(train: Train) -> str:
     return train.device or best_device()
 
 

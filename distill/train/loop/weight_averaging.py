@@ -27,7 +27,7 @@ def save_weights(model: nn.Module, path: Path, value: float | None = None) -> No
     os.replace(part, path)
 
 
-def weights_fault(path: Path) -> str | None:
+def find_weights_fault(path: Path) -> str | None:
     """How a file of weights differs from what was written, in words that follow its name. One made
     before there were checksums is to have a whole header and length."""
     recorded = path.with_suffix(".json")
@@ -72,7 +72,7 @@ class WeightAverager:
         training that goes on before it adds them again."""
         damaged = []
         for step in sorted(int(path.stem) for path in self.folder.glob("*.safetensors")):
-            if fault := weights_fault(self._path(step)):
+            if fault := find_weights_fault(self._path(step)):
                 _log.warning("%s %s: it is trained again", self._path(step), fault)
                 self._delete(step)
                 damaged.append(step)

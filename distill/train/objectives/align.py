@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distill.train.objectives.inputs import expect
+from distill.train.objectives.inputs import check_shape
 
 
 def alignment(
@@ -17,7 +17,7 @@ def alignment(
     cosine: 1 - cos (jina-v5); l2: the squared Euclidean distance (LEAF, 2509.12539), which is
     twice as much between unit vectors, but also asks a projected one for its length.
     """
-    expect("student's vectors", student, *teacher.shape)
+    check_shape("student's vectors", student, *teacher.shape)
     if distance == "l2":
         return (student.float() - teacher.float()).square().sum(-1).mean()
     return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)).mean()

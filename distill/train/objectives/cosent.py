@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 from torch import Tensor
 
-from distill.train.objectives.inputs import expect, expect_columns
+from distill.train.objectives.inputs import check_columns, check_shape
 
 _LIBRARY = CoSENTLoss(None)  # type: ignore[arg-type]  # of vectors, it asks no model
 
@@ -18,8 +18,8 @@ def cosent(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
         vectors: the two columns of the pairs, each (batch, dimensions); more are not read.
         scores: (batch,); pairs without one (NaN) are left out.
     """
-    rows, _ = expect_columns(vectors, least=2)
-    expect("scores", scores, rows)
+    rows, _ = check_columns(vectors, least=2)
+    check_shape("scores", scores, rows)
     known = ~scores.isnan()
     pairs = [column.float()[known] for column in vectors[:2]]
     loss: Tensor = _LIBRARY.compute_loss_from_embeddings(pairs, scores[known].float())

@@ -1,17 +1,27 @@
 """Contrast: a query's positive against everything else that is no answer to it."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from sentence_transformers.util import all_gather, all_gather_with_grad, get_rank, get_world_size
 from torch import Tensor
 from torch.nn import functional as F
 
 from distill.recipe import InfoNCE
-from distill.train.objectives.gather import GatheredBatch, gather
-from distill.train.objectives.inputs import expect, expect_columns
+from distill.train.objectives.inputs import check_columns, check_shape
 
 Logits = tuple[Tensor, Tensor]
 """Similarities, and which of them are left out; both (batch, candidates)."""
+
+
+class GatheredBatch(NamedTuple):
+    """`columns`, one (all rows, dimensions) each, and `numbers` (all rows, columns), of every
+    process in rank order; this process' rows begin at `first`."""
+
+    columns: list[Tensor]
+    numbers: Tensor
+    first: int
 
 
 def infonce(
@@ -44,13 +54,13 @@ def infonce(
     Raises:
         ValueError: if shapes do not fit each other.
     """
-    rows, _ = expect_columns(vectors, least=2)
-    expect("numbers", numbers, rows, len(vectors))
+    rows, _ = check_columns(vectors, least=2)
+    check_shape("numbers", numbers, rows, len(vectors))
     if in_batch is not None:
-        expect("in_batch", in_batch, rows)
+        check_shape("in_batch", in_batch, rows)
     columns = [column.float() for column in vectors]
     own, own_masked = _own(columns, numbers, settings.margin)
-    others = gather(columns, numbers, settings.cross_device)
+    others = gather_batch(columns, numbers, settings.cross_device)
     blocks = _others(columns[0], numbers, others, settings)
     closed = _closed(rows, others, in_batch)
     ceiling = _ceiling(own, settings.margin)
@@ -101,3 +111,16 @@ def _closed(rows: int, others: GatheredBatch, in_batch: Tensor | None) -> Tensor
     own_row = torch.arange(others.first, others.first + rows, device=device)
     closed = own_row[:, None] == torch.arange(len(others.numbers), device=device)
     return closed if in_batch is None else closed | ~in_batch[:, None]
+
+
+def gather_batch(columns: Sequence[Tensor], numbers: Tensor, cross_device: bool) -> GatheredBatch:
+    """The batch of all processes; or of this one alone, without `cross_device` or company.
+
+    The gradient goes back to the process that a text came from, summed over the processes; averaged
+    over them, as distributed training does, it is that of the mean loss over all rows. Every
+    process must bring as many rows and columns.
+    """
+    if not cross_device or get_world_size() == 1:
+        return GatheredBatch(list(columns), numbers, 0)
+    gathered = [all_gather_with_grad(column.contiguous()) for column in columns]
+    return GatheredBatch(gathered, all_gather(numbers.contiguous()), get_rank() * len(numbers))

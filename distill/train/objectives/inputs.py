@@ -1,11 +1,12 @@
-"""The one check of what every objective is given."""
+"""What the losses share: checks of shapes, and lists of scores of which some are unknown (NaN)."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
-def expect(name: str, tensor: Tensor, *shape: int) -> None:
+def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
     """
     Raises:
         ValueError: if the tensor is of another shape; says which it has and which was expected.
@@ -14,7 +15,7 @@ def expect(name: str, tensor: Tensor, *shape: int) -> None:
         raise ValueError(f"{name}: got {tuple(tensor.shape)}, expected {shape}")
 
 
-def expect_columns(vectors: Sequence[Tensor], least: int) -> tuple[int, int]:
+def check_columns(vectors: Sequence[Tensor], least: int) -> tuple[int, int]:
     """The rows and dimensions that all columns have in common.
 
     Raises:
@@ -26,5 +27,33 @@ def expect_columns(vectors: Sequence[Tensor], least: int) -> tuple[int, int]:
         raise ValueError(f"column 0: got {tuple(vectors[0].shape)}, expected (batch, dimensions)")
     rows, width = vectors[0].shape
     for column, texts in enumerate(vectors):
-        expect(f"column {column}", texts, rows, width)
+        check_shape(f"column {column}", texts, rows, width)
     return rows, width
+
+
+def candidate_scores(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
+    """The student's similarity of each query with its positive and negatives: (batch, candidates),
+    as `scores`.
+
+    Raises:
+        ValueError: if there is no candidate, or as many scores as candidates are not given.
+    """
+    rows, _ = check_columns(vectors, least=2)
+    check_shape("scores", scores, rows, len(vectors) - 1)
+    query, *documents = (column.float() for column in vectors)
+    return torch.stack([(query * document).sum(-1) for document in documents], dim=1)
+
+
+def standardize(scores: Tensor) -> Tensor:
+    """Each row to mean 0 and standard deviation 1 over what is known of it; 0 where all of a row is
+    the same. (batch, candidates); NaN stays NaN."""
+    exact = scores.double()  # in float32 the rounding of equal scores would be a deviation too
+    count = (~exact.isnan()).sum(1, keepdim=True).clamp(min=1)
+    centred = exact - exact.nansum(1, keepdim=True) / count
+    deviation = (centred.square().nansum(1, keepdim=True) / count).sqrt()
+    return (centred / deviation.clamp(min=1e-9)).to(scores.dtype)
+
+
+def mean_or_zero(values: Tensor) -> Tensor:
+    """The mean, or of nothing 0 rather than NaN, with a gradient in both cases."""
+    return values.sum() / max(values.numel(), 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from distill.recipe.sections.objective import KL
-from distill.train.objectives.soft_lists import candidate_scores, mean_or_zero, standardised
+from distill.train.objectives.inputs import candidate_scores, mean_or_zero, standardize
 
 
 def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
@@ -48,7 +48,7 @@ class TargetSoftness(NamedTuple):
     entropy: float
 
 
-def softness(rows: Sequence[Sequence[float]], settings: KL) -> TargetSoftness | None:
+def measure_softness(rows: Sequence[Sequence[float]], settings: KL) -> TargetSoftness | None:
     """How soft the labels of these lists of scores are; None where there is none."""
     tops, entropies = [], []
     for row in rows:
@@ -67,7 +67,7 @@ def _target(scores: Tensor, settings: KL) -> Tensor:
     """(lists, candidates) scores to distributions; 0 for a candidate without a score."""
     unknown = scores.isnan()
     if settings.standardise:
-        scores = standardised(scores)
+        scores = standardize(scores)
     return _masked(scores / settings.temperature, unknown).softmax(-1)
 
 

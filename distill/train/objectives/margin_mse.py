@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from distill.recipe.sections.objective import MarginMSE
-from distill.train.objectives.soft_lists import candidate_scores, mean_or_zero, standardised
+from distill.train.objectives.inputs import candidate_scores, mean_or_zero, standardize
 
 
 def margin_mse(vectors: Sequence[Tensor], scores: Tensor, settings: MarginMSE) -> Tensor:
@@ -22,7 +22,7 @@ def margin_mse(vectors: Sequence[Tensor], scores: Tensor, settings: MarginMSE) -
     student = candidate_scores(vectors, scores)
     scores = scores.float()
     if settings.standardise:
-        scores = standardised(scores)
+        scores = standardize(scores)
     target = settings.scale * _margins(scores)
     known = ~target.isnan()
     return mean_or_zero((_margins(student)[known] - target[known]).square())

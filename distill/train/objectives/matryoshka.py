@@ -9,7 +9,7 @@ from torch.nn import functional as F
 LossTerms = dict[str, Tensor]
 
 
-def over_widths(
+def average_over_widths(
     terms: Callable[[Sequence[Tensor]], LossTerms], vectors: Sequence[Tensor], widths: Sequence[int]
 ) -> LossTerms:
     """Each term's mean over Matryoshka widths (2205.13147): the first so many dimensions, again at

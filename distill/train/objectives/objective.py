@@ -1,11 +1,14 @@
 """What a student is trained on: the weighted sum of the terms that the recipe names."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import get_world_size
 from torch import Tensor, nn
 
 from distill.recipe import Train
@@ -14,15 +17,49 @@ from distill.train.objectives.align import alignment
 from distill.train.objectives.cosent import cosent
 from distill.train.objectives.gor import gor
 from distill.train.objectives.infonce import infonce
-from distill.train.objectives.inputs import expect
+from distill.train.objectives.inputs import check_shape
 from distill.train.objectives.kl import kl
 from distill.train.objectives.margin_mse import margin_mse
-from distill.train.objectives.matryoshka import LossTerms, over_widths
+from distill.train.objectives.matryoshka import LossTerms, average_over_widths
 from distill.train.objectives.relative_order import relative_order
 from distill.train.objectives.similarity_matrix import similarity_matrix
-from distill.train.objectives.trained_along import AuxiliaryParameters
 
 Lookup = Callable[[Tensor], Tensor]
+_MIN_TEMPERATURE = 0.01
+"""As in CLIP (2103.00020): a temperature that fell further would only sharpen noise."""
+
+
+class AuxiliaryParameters(nn.Module):
+    """The projection to the teacher's width and, where it is learned, the contrast's temperature. A
+    checkpoint holds its `state_dict`, which is empty where nothing is trained along.
+
+    Distributed training averages the student's gradients over the processes, and does not know of
+    this module; it averages its own. So every process must train on the same terms in every step.
+    """
+
+    def __init__(self, projection: nn.Module, learned_temperature: float | None) -> None:
+        super().__init__()
+        self.projection = projection
+        if learned_temperature is not None:
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(learned_temperature)))
+        for parameter in self.parameters():
+            parameter.register_hook(_mean_over_processes)
+
+    def temperature(self) -> Tensor:
+        """A scalar; of its logarithm the gradient is of the same size at any temperature."""
+        with (
+            torch.no_grad()
+        ):  # were the bound in the graph, what fell below it could not rise again
+            self.log_temperature.clamp_(min=math.log(_MIN_TEMPERATURE))
+        return self.log_temperature.exp()
+
+
+def _mean_over_processes(gradient: Tensor) -> Tensor:
+    if get_world_size() == 1:
+        return gradient
+    total = gradient.clone()
+    torch.distributed.all_reduce(total)
+    return total / get_world_size()
 
 
 class BatchContext(NamedTuple):
@@ -85,7 +122,7 @@ class CombinedLoss(nn.Module):
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         vectors = self._embed(list(sentence_features))
-        expect("labels", labels, len(vectors[0]), 1 + len(vectors))
+        check_shape("labels", labels, len(vectors[0]), 1 + len(vectors))
         with torch.autocast(labels.device.type, enabled=False):
             return self._sum([column.float() for column in vectors], labels)
 
@@ -107,7 +144,7 @@ class CombinedLoss(nn.Module):
     def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> LossTerms:
         """Every term with a weight that this batch knows enough for, by its name in the recipe."""
         known = self._look_up(labels)
-        terms = over_widths(lambda cut: self._at_width(cut, known), vectors, self.widths)
+        terms = average_over_widths(lambda cut: self._at_width(cut, known), vectors, self.widths)
         if known.vectors is not None and self.settings.objective.align:
             projected = self.projection(torch.cat(list(vectors)))
             terms["align"] = alignment(projected, known.vectors, self.settings.align.distance)

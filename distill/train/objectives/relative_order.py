@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.train.objectives.inputs import expect
+from distill.train.objectives.inputs import check_shape
 
 MARGIN = 0.015
 SAMPLES = 4096
@@ -27,7 +27,7 @@ def relative_order(
         The mean over those drawn whose pairs differ to the teacher, a scalar.
     """
     texts = len(teacher)
-    expect("student's vectors", student, texts, student.shape[-1])
+    check_shape("student's vectors", student, texts, student.shape[-1])
     if texts < 2:
         return student.sum() * 0
     first, second = (side.to(student.device) for side in _pairs(texts, 2 * samples, seed))

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from distill.train.objectives.inputs import expect
+from distill.train.objectives.inputs import check_shape
 
 
 def similarity_matrix(student: Tensor, teacher: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def similarity_matrix(student: Tensor, teacher: Tensor) -> Tensor:
         student: (texts, dimensions).
         teacher: (texts, teacher dimensions).
     """
-    expect("student's vectors", student, len(teacher), student.shape[-1])
+    check_shape("student's vectors", student, len(teacher), student.shape[-1])
     return F.mse_loss(_cosines(student), _cosines(teacher))
 
 

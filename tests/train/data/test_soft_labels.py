@@ -12,12 +12,12 @@ from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
 from distill.train.data.soft_labels import (
     check_scores,
-    hybrid_scores,
-    source_of,
-    sources_of,
-    with_scores,
+    fuse_hybrid_scores,
+    read_scored_examples,
+    score_source,
+    score_sources,
 )
-from distill.train.objectives.kl import softness
+from distill.train.objectives.kl import measure_softness
 
 
 def write(run: Run, table: Table, name: str, parts: list[list[Row]]) -> Stage:
@@ -57,8 +57,8 @@ def test_labels_are_found_by_query_and_passage(tmp_path):
         labels = write(run, LABELS, "labels", [first, second])
         others = write(run, EXAMPLES, "examples-labelled", [[rows[3]]])
         train = train_on("ql", kl=1.0)
-        found = [scored.scores for scored in with_scores(examples, train, labels, None)]
-        of_others = with_scores(others, train, labels, None)
+        found = [scored.scores for scored in read_scored_examples(examples, train, labels, None)]
+        of_others = read_scored_examples(others, train, labels, None)
     assert found[:2] == [[-1.0], [-2.0]]
     assert math.isnan(found[2][0])  # judged in another shard, which is another query's
     assert found[2][1] == -3.0
@@ -83,7 +83,7 @@ def test_a_teachers_scores_are_found_by_example(tmp_path):
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [rows])
         scores = write(run, TEACHER_SCORES, "teacher-scores", [teacher])
-        found = with_scores(examples, train_on("teacher", kl=1.0), None, scores)
+        found = read_scored_examples(examples, train_on("teacher", kl=1.0), None, scores)
     assert [scored.scores for scored in found[:2]] == [[0.0], [1.0, 1.5]]
     assert all(math.isnan(score) for score in found[2].scores)
 
@@ -97,7 +97,7 @@ def test_pairs_with_a_score_of_their_own_keep_it(tmp_path):
     rows = [row | {"seed_id": ""}, row, row | {"seed_id": "", "task_type": "search"}]
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [rows])
-        found = with_scores(examples, make_recipe("x", train=COSENT).train, None, None)
+        found = read_scored_examples(examples, make_recipe("x", train=COSENT).train, None, None)
     assert found[0].scores == [pytest.approx(0.5)]
     assert all(math.isnan(scored.scores[0]) for scored in found[1:])
 
@@ -107,7 +107,7 @@ def test_cosent_needs_pairs_and_a_stage_of_its_own(tmp_path, encoder_folder):
         train_in(tmp_path / "run", make_recipe(encoder_folder, train=COSENT))
     both = make_recipe("x", train={"objective": {"cosent": 1.0, "margin_mse": 1.0}}).train
     with pytest.raises(UserError, match=r"cosent: .*margin_mse those of somebody else"):
-        source_of(both)
+        score_source(both)
     rows = [
         row | {"task_type": "sts", "seed_id": "", "positive_score": n / 9}
         for n, row in enumerate(example_rows())
@@ -127,12 +127,12 @@ def test_scores_that_are_not_there_are_refused():
 def test_an_objective_has_one_source_of_scores():
     two = judged({"objective": {"kl": 1, "margin_mse": 1}, "kl": {"scores": "ql"}})
     with pytest.raises(UserError, match=r"different scores \(ql, teacher\)"):
-        source_of(two)
+        score_source(two)
     stages = [
         {"name": "one", "objective": {"kl": 1}, "kl": {"scores": "ql"}},
         {"name": "two", "objective": {"margin_mse": 1}},
     ]
-    assert sources_of(judged({"stages": stages})) == {"ql", "teacher"}
+    assert score_sources(judged({"stages": stages})) == {"ql", "teacher"}
 
 
 def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
@@ -143,7 +143,7 @@ def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
         scores = {"p1": -1.0, "p3": -2.0, "p6": -3.0, "p8": None}
         rows = [label("q1", passage, score) for passage, score in scores.items()]
         labels = write(run, LABELS, "labels", [rows])
-        (found,) = with_scores(examples, train, labels, None)
+        (found,) = read_scored_examples(examples, train, labels, None)
     assert found.others == ("p1", "p8")
     assert found.scores[:3] == [-2.0, -3.0, -1.0]
     assert math.isnan(found.scores[3])
@@ -155,30 +155,30 @@ def worth(passage_id: str, similarity: float, bm25: float | None) -> Row:
 
 def test_a_hybrid_adds_similarity_and_bm25_on_one_scale():
     rows = [worth("p1", 0.1, 0.0), worth("p3", 0.3, 8.0)]
-    assert hybrid_scores(rows, 0.5) == pytest.approx([-1.0, 1.0])
+    assert fuse_hybrid_scores(rows, 0.5) == pytest.approx([-1.0, 1.0])
     turned = [worth("p1", 0.1, 9.0), worth("p3", 0.3, 8.0)]
-    assert hybrid_scores(turned, 0.5) == pytest.approx([0.0, 0.0])
-    assert hybrid_scores(turned, 0.25) == pytest.approx([-0.5, 0.5])
-    assert hybrid_scores(turned, 1.0) == pytest.approx([1.0, -1.0])
+    assert fuse_hybrid_scores(turned, 0.5) == pytest.approx([0.0, 0.0])
+    assert fuse_hybrid_scores(turned, 0.25) == pytest.approx([-0.5, 0.5])
+    assert fuse_hybrid_scores(turned, 1.0) == pytest.approx([1.0, -1.0])
 
 
 def test_the_parts_of_a_hybrid_have_mean_0_and_deviation_1_over_all_candidates():
     rows = [worth(f"p{n}", n / 7, n**2) for n in range(5)]
     for share in (0.0, 1.0):
-        scores = hybrid_scores(rows, share)
+        scores = fuse_hybrid_scores(rows, share)
         assert sum(scores) == pytest.approx(0, abs=1e-9)
         assert sum(score**2 for score in scores) / 5 == pytest.approx(1)
 
 
 def test_a_score_that_all_candidates_share_says_nothing():
     rows = [worth("p1", 0.1, 0.0), worth("p3", 0.3, 0.0)]
-    assert hybrid_scores(rows, 0.5) == pytest.approx([-0.5, 0.5])
-    assert hybrid_scores(rows[:1], 0.5) == [0.0]
+    assert fuse_hybrid_scores(rows, 0.5) == pytest.approx([-0.5, 0.5])
+    assert fuse_hybrid_scores(rows[:1], 0.5) == [0.0]
 
 
 def test_a_candidate_without_bm25_has_no_hybrid_and_no_part_in_the_others():
     rows = [worth("p1", 0.1, 0.0), worth("p2", 0.9, None), worth("p3", 0.3, 8.0)]
-    first, unknown, last = hybrid_scores(rows, 0.5)
+    first, unknown, last = fuse_hybrid_scores(rows, 0.5)
     assert math.isnan(unknown)
     assert [first, last] == pytest.approx([-1.0, 1.0])
 
@@ -190,13 +190,13 @@ def test_a_query_is_scored_among_all_its_candidates(tmp_path):
 
     def learnt(scores: str) -> list[float]:
         train = judged({"objective": {"margin_mse": 1}, "margin_mse": {"scores": scores}})
-        return with_scores(examples, train, labels, None)[0].scores
+        return read_scored_examples(examples, train, labels, None)[0].scores
 
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [[row]])
         labels = write(run, LABELS, "labels", [rows])
         assert learnt("bm25") == [8.0, 5.0]
-        p6, _, p1 = hybrid_scores(rows, 0.5)
+        p6, _, p1 = fuse_hybrid_scores(rows, 0.5)
         assert learnt("hybrid") == pytest.approx([p1, p6])
     assert min(p1, p6) > 0
 
@@ -208,7 +208,7 @@ def test_labels_without_the_scores_that_are_to_be_learnt_are_refused(tmp_path, s
         examples = write(run, EXAMPLES, "examples", [example_rows()[:1]])
         labels = write(run, LABELS, "labels", [[label("q0", "p0", -1.0)]])
         with pytest.raises(UserError, match=f"no scores '{scores}'") as refused:
-            with_scores(examples, train_on(scores, kl=1.0), labels, None)
+            read_scored_examples(examples, train_on(scores, kl=1.0), labels, None)
     assert "bm25 among relabel.rankers" in refused.value.remedy
 
 
@@ -246,13 +246,13 @@ def test_bm25_may_teach_without_a_part_in_the_fusion():
 
 
 def test_how_soft_labels_are():
-    flat = softness([[1.0, 1.0], [2.0, 2.0], [5.0]], KL())
+    flat = measure_softness([[1.0, 1.0], [2.0, 2.0], [5.0]], KL())
     assert (flat.lists, flat.top_probability) == (2, 0.5)
     assert flat.entropy == pytest.approx(math.log(2), abs=1e-4)
-    hard = softness([[0.0, -9.0, math.nan]], KL(temperature=0.25))
+    hard = measure_softness([[0.0, -9.0, math.nan]], KL(temperature=0.25))
     assert hard.top_probability > 0.99
     assert hard.entropy < 0.01
-    assert softness([[1.0], [math.nan, 1.0]], KL()) is None
+    assert measure_softness([[1.0], [math.nan, 1.0]], KL()) is None
 
 
 @pytest.mark.bad_input(

@@ -8,7 +8,7 @@ from helpers.training_by_hand import example_rows, make_recipe, passage_rows, wr
 from distill.errors import UserError
 from distill.store.run import Run, ShardResult
 from distill.store.tables import EXAMPLES, PASSAGES, write_shard
-from distill.train.data.sources import TrainingInputs, check_titles, read_mixture, revisions
+from distill.train.data.sources import TrainingInputs, check_titles, find_revisions, read_mixture
 
 
 @pytest.fixture
@@ -69,18 +69,18 @@ def test_a_folder_or_a_stage_of_the_run_is_a_source(tmp_path, inputs):
     mixture = [{"path": str(tmp_path / "pairs")}, {"path": "more", "weight": 3}]
     assert read(inputs, mixture=mixture) == {"from a folder": 1, "from a stage": 3}
     train = make_recipe("x", train={"mixture": [*mixture, {"path": "examples"}]}).train
-    before = revisions(inputs, train)
+    before = find_revisions(inputs, train)
     assert before["more"] == stage.fingerprint
     assert set(before) == {"more", str(tmp_path / "pairs")}
     write_shard(EXAMPLES, tmp_path / "pairs" / "a.parquet", [row, row])
-    assert revisions(inputs, train) != before
+    assert find_revisions(inputs, train) != before
 
 
 @pytest.mark.bad_input("student", "a source of examples that is not there", "refused")
 def test_a_source_that_is_not_there_is_refused(inputs):
     train = make_recipe("x", train={"mixture": [{"path": "exmaples"}]}).train
     with pytest.raises(UserError, match=r"'exmaples'.*neither a stage"):
-        revisions(inputs, train)
+        find_revisions(inputs, train)
 
 
 def test_types_of_task_are_balanced(tmp_path):

@@ -13,10 +13,10 @@ from distill.student.writing import StudentTexts
 from distill.train.data.held_out import HeldOut
 from distill.train.loop.diagnostics import (
     draw_sample,
-    effective_rank,
     embed_queries,
-    ndcg,
-    uniformity,
+    measure_effective_rank,
+    measure_ndcg,
+    measure_uniformity,
 )
 
 
@@ -24,14 +24,16 @@ def test_uniformity_is_the_mean_potential_of_pairs():
     vectors = normalize(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
     pairs = [(i, j) for i in range(9) for j in range(i)]
     potential = [math.exp(-2 * float((vectors[i] - vectors[j]).norm()) ** 2) for i, j in pairs]
-    assert uniformity(vectors) == pytest.approx(math.log(sum(potential) / len(pairs)), abs=1e-5)
-    assert uniformity(vectors[:1].expand(5, -1)) == pytest.approx(0, abs=1e-6)
+    assert measure_uniformity(vectors) == pytest.approx(
+        math.log(sum(potential) / len(pairs)), abs=1e-5
+    )
+    assert measure_uniformity(vectors[:1].expand(5, -1)) == pytest.approx(0, abs=1e-6)
 
 
 def test_effective_rank_counts_the_dimensions_in_use():
-    assert effective_rank(torch.eye(6)) == pytest.approx(6, rel=1e-4)
-    assert effective_rank(torch.eye(6)[:3]) == pytest.approx(3, rel=1e-4)
-    assert effective_rank(torch.ones(6, 4)) == pytest.approx(1, rel=1e-3)
+    assert measure_effective_rank(torch.eye(6)) == pytest.approx(6, rel=1e-4)
+    assert measure_effective_rank(torch.eye(6)[:3]) == pytest.approx(3, rel=1e-4)
+    assert measure_effective_rank(torch.ones(6, 4)) == pytest.approx(1, rel=1e-3)
 
 
 def test_ndcg_is_of_the_positives_rank(encoder_folder):
@@ -46,7 +48,7 @@ def test_ndcg_is_of_the_positives_rank(encoder_folder):
     order = (-(queries @ model.encode(list(documents.values())).T)).argsort(axis=1).tolist()
     ranks = [1 + order[n].index(n) for n in range(4)]
     gains = [1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in ranks]
-    assert ndcg(writer, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
+    assert measure_ndcg(writer, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
 
 
 def test_the_sample_is_of_distinct_positives_and_the_seeds():

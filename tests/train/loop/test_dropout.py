@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Lora
 from distill.student.lora import add_lora
-from distill.train.loop.dropout import dropout
+from distill.train.loop.model_overrides import override_dropout
 
 
 def vectors(model: SentenceTransformer) -> torch.Tensor:
@@ -22,10 +22,10 @@ def vectors(model: SentenceTransformer) -> torch.Tensor:
 def test_without_dropout_an_encoder_in_training_gives_the_same_twice(encoder_folder):
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     assert not torch.equal(vectors(model), vectors(model))
-    with dropout(model, 0.0):
+    with override_dropout(model, 0.0):
         assert torch.equal(vectors(model), vectors(model))
     assert not torch.equal(vectors(model), vectors(model))
-    with dropout(model, None):
+    with override_dropout(model, None):
         assert not torch.equal(vectors(model), vectors(model))
 
 
@@ -33,7 +33,7 @@ def test_a_decoder_has_none_until_it_is_asked_for(tmp_path):
     base = make_base(tmp_path / "run", tiny_decoder(tmp_path / "llama"))
     model = load_sentence_model(base.folder, "cpu")
     assert torch.equal(vectors(model), vectors(model))
-    with dropout(model, 0.5):
+    with override_dropout(model, 0.5):
         assert not torch.equal(vectors(model), vectors(model))
     assert torch.equal(vectors(model), vectors(model))
 
@@ -42,7 +42,7 @@ def test_a_decoder_has_none_until_it_is_asked_for(tmp_path):
 def test_a_lora_keeps_its_own(encoder_folder, rate):
     model = SentenceTransformer(str(encoder_folder), device="cpu")
     add_lora(model, Lora(rank=2, dropout=0.25), seed=1)
-    with dropout(model, rate):
+    with override_dropout(model, rate):
         rates = {
             path: module.p
             for path, module in model.named_modules()

@@ -9,7 +9,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from distill.errors import UserError
 from distill.recipe import Train
-from distill.train.loop.model_overrides import attention_by
+from distill.train.loop.model_overrides import override_attention
 
 
 def test_another_kernel_gives_the_same_student(tmp_path, encoder_folder):
@@ -26,7 +26,7 @@ def test_a_kernel_is_one_for_a_while(encoder_folder):
     model = SentenceTransformer(str(encoder_folder))
     found = model[0].model.config._attn_implementation
     assert found == "sdpa"
-    with attention_by(model, "eager"):
+    with override_attention(model, "eager"):
         assert model[0].model.config._attn_implementation == "eager"
     assert model[0].model.config._attn_implementation == found
 
@@ -42,7 +42,7 @@ def test_a_kernel_that_sees_other_tokens_is_refused(encoder_folder):
     model = SentenceTransformer(str(encoder_folder))
     with (
         pytest.raises(UserError, match="computes causal attention where sdpa does not"),
-        attention_by(model, "causal_by_mistake"),
+        override_attention(model, "causal_by_mistake"),
     ):
         pytest.fail("entered")
     assert model[0].model.config._attn_implementation == "sdpa"

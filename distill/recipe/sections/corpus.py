@@ -1,10 +1,10 @@
-"""The sections `corpus` and `evaluate`."""
+"""The section `corpus`: the passages to make an embedding model for."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from distill.recipe.sections.section import LocalPath, Section, Width, Word
+from distill.recipe.sections.section import LocalPath, Section, Word
 
 
 class Corpus(Section):
@@ -40,33 +40,3 @@ class Corpus(Section):
     """Fewest words of a passage; shorter ones are dropped and counted."""
     limit: int | None = Field(None, gt=0)
     """Largest number of passages, drawn by the recipe's seed; null: all of them."""
-
-
-class Evaluate(Section):
-    tasks: list[Word] = []
-    """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, or
-    `held-out`, the docstrings that `corpus.held_out` holds back."""
-    benchmarks: list[Word] = []
-    """Benchmarks of mteb, such as MTEB(eng, v2), all of whose tasks are evaluated."""
-    task_data: LocalPath | None = None
-    """A folder with offline copies of the tasks' data, one sub-folder per task; null: mteb reads
-    the Hugging Face hub."""
-    instructions: bool = True
-    """Give each task's instruction to models that were trained or published with instructions. A
-    text of a task without queries and documents is then written as a query. When off, one embedding
-    of a text serves all tasks."""
-    speed_texts: int = Field(256, gt=0)
-    """Number of documents on which the models' speed, in texts per second, is measured."""
-    widths: list[Width] = []
-    """Matryoshka widths (dimensions, arXiv 2205.13147) at which the student is evaluated in
-    addition to its full width."""
-    precisions: list[Literal["int8", "binary"]] = []
-    """Quantized forms of the student's vectors that are evaluated in addition to float32: int8,
-    binary, or both."""
-    asymmetric: bool = False
-    """Evaluate the student's queries against documents embedded by the teacher as well."""
-    published: list[LocalPath] = []
-    """Files or folders with results in mteb's format; each becomes a column beside the run's
-    models."""
-    accept_versions: bool = False
-    """Accept published results that another version of mteb has written."""

@@ -1,0 +1,46 @@
+"""The sections `evaluate` and `ablation`: what models are measured on, and which variants of a
+recipe are compared."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from distill.recipe.sections.section import LocalPath, Section, Seed, Width, Word
+
+
+class Evaluate(Section):
+    tasks: list[Word] = []
+    """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, or
+    `held-out`, the docstrings that `corpus.held_out` holds back."""
+    benchmarks: list[Word] = []
+    """Benchmarks of mteb, such as MTEB(eng, v2), all of whose tasks are evaluated."""
+    task_data: LocalPath | None = None
+    """A folder with offline copies of the tasks' data, one sub-folder per task; null: mteb reads
+    the Hugging Face hub."""
+    instructions: bool = True
+    """Give each task's instruction to models that were trained or published with instructions. A
+    text of a task without queries and documents is then written as a query. When off, one embedding
+    of a text serves all tasks."""
+    speed_texts: int = Field(256, gt=0)
+    """Number of documents on which the models' speed, in texts per second, is measured."""
+    widths: list[Width] = []
+    """Matryoshka widths (dimensions, arXiv 2205.13147) at which the student is evaluated in
+    addition to its full width."""
+    precisions: list[Literal["int8", "binary"]] = []
+    """Quantized forms of the student's vectors that are evaluated in addition to float32: int8,
+    binary, or both."""
+    asymmetric: bool = False
+    """Evaluate the student's queries against documents embedded by the teacher as well."""
+    published: list[LocalPath] = []
+    """Files or folders with results in mteb's format; each becomes a column beside the run's
+    models."""
+    accept_versions: bool = False
+    """Accept published results that another version of mteb has written."""
+
+
+class Ablation(Section):
+    arms: dict[str, dict[str, Any]] = {}
+    """The variants to compare, by name: for each, the keys in which it differs, such as
+    {relabel.positive: seed}. The first variant is the baseline of the comparison."""
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1)
+    """Training seeds; every variant's student is trained once with each of them."""
