@@ -57,8 +57,9 @@ def _end_now() -> None:
 
 
 class Interrupt:
-    """Inside it, the first SIGINT (Ctrl-C) or SIGTERM is only noted in `asked`; a further one
-    raises KeyboardInterrupt at once.
+    """Inside it, the first SIGINT (Ctrl-C) or SIGTERM is only noted in `asked`; a further SIGINT
+    raises KeyboardInterrupt at once. A further SIGTERM does not: where a job system signals a
+    launcher and its workers, each worker gets a second one from the launcher.
 
     Outside the main thread, and for a signal that this process was started to ignore (nohup, a
     job in the background), nothing is changed. The old handlers come back at the end.
@@ -102,7 +103,9 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.asked = True
         # Not print(): the signal may have come in the middle of one.
         os.write(_STDERR, self._notice)

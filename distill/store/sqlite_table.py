@@ -8,6 +8,7 @@ more is moved aside, and what can be read of it is written into a new one.
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ T = TypeVar("T")
 _KEYS_A_SELECT = 500
 _SECONDS_LOCKED = 60.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_SHARED_MEMORY = 64 * 1024
+"""Bytes of the file beside a database through which its processes know each other's writes."""
 _log = logging.getLogger(__name__)
 
 
@@ -211,9 +214,13 @@ class SqliteTable:
             if len(row) == width and isinstance(row[0], bytes) and self.schema.is_whole(row):
                 yield row
 
+    def _disk_is_full(self) -> bool:
+        """Whether not even SQLite's shared memory has room: it calls that an I/O error."""
+        return shutil.disk_usage(self.path.parent).free < _SHARED_MEMORY
+
     def _explain(self, fault: Exception) -> UserError:
         code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._disk_is_full()):
             return no_room(self.path)
         if isinstance(fault, OSError):
             return explain_os_error(fault, self.path)

@@ -1,6 +1,7 @@
 """Trains a student in one process or in several, as a launcher would start them."""
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def train(folder: Path, recipe_json: str, dies_at: int | None, stops_at: int | N
         import pytest
         from train.loop.test_stopping import arrange_signals
 
-        arrange_signals(stops_at, 1, pytest.MonkeyPatch())
+        arrange_signals(stops_at, (signal.SIGTERM,), pytest.MonkeyPatch())
     processes.connect("cpu")
     if processes.sharded():
         _spread_over_cpus()

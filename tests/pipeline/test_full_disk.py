@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.fresh_process import distill
 
+from distill.errors import UserError
+from distill.store.judgement_cache import JudgementCache
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
@@ -51,3 +54,10 @@ def test_a_run_on_a_full_disk_says_so_and_continues(small_disk, recipe_file, tmp
     whole = distill("run", str(recipe_file), "--run", str(tmp_path / "whole"), **cache)
     assert whole.returncode == 0, whole.stderr
     assert tables(small_disk / "run") == tables(tmp_path / "whole")
+
+
+@pytest.mark.bad_input("disk", "no room for judgements.sqlite", "named with what is free")
+def test_a_cache_of_judgements_on_a_full_disk_says_so(small_disk):
+    (small_disk / "rest").write_bytes(b"0" * 40_960)
+    with pytest.raises(UserError, match="the disk is full"):
+        JudgementCache(small_disk / "judgements.sqlite").keep({b"0" * 32: (1.0, 1)})

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ LAST = 2 * 9  # steps: two epochs of 1 + 2 batches of examples and 6 of texts
 CHECKPOINTS = Path("student/.stage/training/0-train")
 
 
-def arrange_signals(step: int, count: int, patch: pytest.MonkeyPatch) -> list[int]:
-    """So many SIGTERM to this process at the end of a step. Returns where each training begins, as
+def arrange_signals(step: int, numbers: Sequence[int], patch: pytest.MonkeyPatch) -> list[int]:
+    """Signals to this process at the end of a step. Returns where each training begins, as
     it does."""
     begun = []
 
@@ -39,14 +40,16 @@ def arrange_signals(step: int, count: int, patch: pytest.MonkeyPatch) -> list[in
         def on_step_end(self, args, state, control, **kwargs):
             super().on_step_end(args, state, control, **kwargs)
             if state.global_step == step:
-                for _ in range(count):
-                    os.kill(os.getpid(), signal.SIGTERM)
+                for number in numbers:
+                    os.kill(os.getpid(), number)
 
     patch.setattr("distill.train.loop.trainer.ProgressCallback", Signalling)
     return begun
 
 
-def train_and_stop(folder: Path, recipe: Recipe, step: int, signals: int = 1) -> list[int]:
+def train_and_stop(
+    folder: Path, recipe: Recipe, step: int, signals: Sequence[int] = (signal.SIGTERM,)
+) -> list[int]:
     with pytest.MonkeyPatch.context() as patch:
         begun = arrange_signals(step, signals, patch)
         with pytest.raises(KeyboardInterrupt):
@@ -57,7 +60,7 @@ def train_and_stop(folder: Path, recipe: Recipe, step: int, signals: int = 1) ->
 def train_on(folder: Path, recipe: Recipe) -> tuple[list[int], dict[str, bytes]]:
     """To its end. Returns where it began, and what it made."""
     with pytest.MonkeyPatch.context() as patch:
-        begun = arrange_signals(0, 0, patch)
+        begun = arrange_signals(0, (), patch)
         return begun, files(train_in(folder, recipe).folder)
 
 
@@ -125,17 +128,23 @@ def test_where_its_checkpoint_is_damaged_the_one_before_counts(
     assert f"{name} is missing" in caplog.text
 
 
-def test_a_second_signal_does_not_wait_for_a_checkpoint(tmp_path, recipe, undisturbed):
-    train_and_stop(tmp_path / "run", recipe, 8, signals=2)
+def test_ctrl_c_after_a_signal_does_not_wait_for_a_checkpoint(tmp_path, recipe, undisturbed):
+    train_and_stop(tmp_path / "run", recipe, 8, signals=(signal.SIGTERM, signal.SIGINT))
     assert not (tmp_path / "run" / CHECKPOINTS / "checkpoint-8").exists()
     assert train_on(tmp_path / "run", recipe) == ([6], undisturbed)
+
+
+def test_a_second_sigterm_waits_for_the_checkpoint(tmp_path, recipe, undisturbed):
+    """A launcher passes its own on to workers that the job system has signalled already."""
+    train_and_stop(tmp_path / "run", recipe, 8, signals=(signal.SIGTERM, signal.SIGTERM))
+    assert train_on(tmp_path / "run", recipe) == ([8], undisturbed)
 
 
 def test_a_loss_that_rose_is_refused_also_where_a_signal_came(tmp_path, recipe, monkeypatch):
     """Else the next command, which trains nothing any more, would only warn."""
     verdict = TrainingCheck("the loss rose", True)
     monkeypatch.setattr("distill.train.training_stage.judge_curve", lambda *_: verdict)
-    arrange_signals(LAST, 1, monkeypatch)
+    arrange_signals(LAST, (signal.SIGTERM,), monkeypatch)
     with pytest.raises(UserError, match="the loss rose"):
         train_in(tmp_path / "run", recipe)
 
