@@ -95,6 +95,9 @@ def _message(error: Mapping[str, Any], source: str | None) -> str:
     if error["type"] == "string_type" and isinstance(value, bool | int | float | date):
         text = source or _likely(value)
         return f"YAML reads {text} as {_kind(value)}, and a text is expected; quote it: '{text}'"
+    if error["type"] == "string_type" and isinstance(value, dict | list):
+        read = "a mapping" if isinstance(value, dict) else "a list"
+        return f"YAML reads what stands there as {read}, and a text is expected; put it in quotes"
     if isinstance(value, str | int | float) and error["type"] != "value_error":
         return f"{message}, not {str(value)[:40]!r}"
     return message

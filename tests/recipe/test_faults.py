@@ -119,6 +119,8 @@ def test_an_address_in_the_place_of_a_path_is_not_repeated(tmp_path):
         wrong("--set", "relabel.top_k=!!int x", "'x' is no int"),
         wrong("--set", "name.x=1", "'name' is not a section"),
         wrong("--set", "generate.languages=[no]", "quote it: 'no'"),
+        wrong("--set", "teacher.query_prompt=query: ", "as a mapping, .* put it in quotes"),
+        wrong("--set", "teacher.query_prompt=[query]", "as a list, .* put it in quotes"),
         wrong("--set", "corpus.path=" + "[" * 1000, "deeper than", "1,000 brackets"),
         wrong("--set", "corpus.path=\udcff", "special characters", "a byte that is no UTF-8"),
         wrong("--set", "\udcff=1", "half a surrogate", "a key that is no UTF-8"),
