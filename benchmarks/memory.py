@@ -40,7 +40,7 @@ class StandIn:
 
     name = "stand-in"
     can_score = False
-    can_force_regex = can_force_schema = False
+    supports_regex = supports_schema = False
     has_chat = False
 
     def __init__(self) -> None:

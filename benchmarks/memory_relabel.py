@@ -66,7 +66,7 @@ class StandInLLM:
 
     name = "stand-in"
     can_score = can_compare_verdicts = True
-    can_force_regex = can_force_schema = has_chat = False
+    supports_regex = supports_schema = has_chat = False
 
     def __init__(self) -> None:
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}

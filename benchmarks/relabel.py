@@ -21,7 +21,7 @@ import torch
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import VERDICTS
-from distill.llm.prompts import Prompt, as_data, load_prompt
+from distill.llm.prompts import Prompt, load_prompt, sanitize_for_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.recipe.packaged import packaged_recipes
@@ -57,7 +57,7 @@ def prepare(
     run: Run, recipe: Recipe, passages: list[str], encoder: SentenceTransformerEncoder
 ) -> tuple[Stage, Stage, Stage, list[Row]]:
     """The stages before judgement: a query of each passage's first words, retrieved by MiniLM."""
-    asked = [" ".join(as_data(text).split()[:QUERY_WORDS]) for text in passages]
+    asked = [" ".join(sanitize_for_prompt(text).split()[:QUERY_WORDS]) for text in passages]
     index = ExactIndex(encoder.encode(passages, "document"))
     scores, rows = index.search(encoder.encode(asked, "query"), TOP_K)
     found = [
@@ -121,10 +121,10 @@ def peer(
     for ranker, prompt in prompts.items():
         jobs = []
         for query_id, passage_id, query, passage in pairs:
-            start = engine._ids(prompt.render(passage=passage), first=True)
+            start = engine.prompt_tokenizer.tokenize(prompt.render(passage=passage), add_bos=True)
             end = prompt.render(1, query=query, verdict="").rstrip()
-            jobs.append(((query_id, passage_id), start, engine._ids(end, first=False)))
-        verdicts = [engine._ids(f" {verdict}", first=False) for verdict in VERDICTS]
+            jobs.append(((query_id, passage_id), start, engine.prompt_tokenizer.tokenize(end)))
+        verdicts = [engine.prompt_tokenizer.tokenize(f" {verdict}") for verdict in VERDICTS]
         assert all(len(ids) == 1 for ids in verdicts)
         jobs.sort(key=lambda job: len(job[1]) + len(job[2]))
         for begin in range(0, len(jobs), PEER_BATCH):
@@ -189,7 +189,7 @@ def main() -> None:
                     r["query_id"],
                     r["passage_id"],
                     asked[r["query_id"]],
-                    as_data(own[int(r["passage_id"][1:])], words),
+                    sanitize_for_prompt(own[int(r["passage_id"][1:])], words),
                 )
                 for r in found
                 if r["query_id"] in some

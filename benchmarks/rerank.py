@@ -23,11 +23,11 @@ import pytrec_eval
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
-from distill.llm.prompts import as_data, load_prompt
+from distill.llm.prompts import load_prompt, sanitize_for_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Relabel, load_recipe
 from distill.recipe.packaged import packaged_recipes
-from distill.relabel.fuse import label
+from distill.relabel.fuse import make_label_rows
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import fingerprint, read_json, write_json
 
@@ -85,7 +85,10 @@ def judge_all(
         of_passage[row["passage_id"]].append(row["query_id"])
     groups = sorted(of_passage.items())
     asked = [
-        (as_data(collection.passages[p], given.words), [collection.queries[q] for q in of_it])
+        (
+            sanitize_for_prompt(collection.passages[p], given.words),
+            [collection.queries[q] for q in of_it],
+        )
         for p, of_it in groups
     ]
     pairs = [(q, p) for p, of_it in groups for q in of_it]
@@ -134,7 +137,7 @@ def orders(
     breaks them: by the first-named ranker."""
     run = {}
     for of_query in candidates:
-        rows = label(of_query, scores, rule)
+        rows = make_label_rows(of_query, scores, rule)
         first = f"{rule.rankers[0]}_rank"
         rows.sort(key=lambda row: (-row["rrf"], row[first] or TOP_K, row["retriever_rank"]))
         run[of_query[0]["query_id"]] = {
@@ -149,7 +152,7 @@ def evaluate(
     """nDCG@10 of each ranker, each pair, and cascades by the retriever or rc."""
 
     def ndcg(rankers: list[str], **settings: Any) -> float:
-        # `label` knows judges by their columns; which scores stand in one is ours to say.
+        # `make_label_rows` knows judges by their columns; which scores stand in one is ours to say.
         judges = [ranker for ranker in rankers if ranker != "retriever"]
         columns = dict(zip(judges, ("ql", "rc"), strict=False))
         given = {column: scores[ranker] for ranker, column in columns.items()}
@@ -185,7 +188,9 @@ def cascaded(
     known = {"rc": scores["rc"]} if "rc" in rule.rankers else {}
     kept = set()
     for of_query in candidates:
-        rows = sorted(label(of_query, known, first), key=lambda r: (-r["rrf"], r["retriever_rank"]))
+        rows = sorted(
+            make_label_rows(of_query, known, first), key=lambda r: (-r["rrf"], r["retriever_rank"])
+        )
         kept |= {(r["query_id"], r["passage_id"]) for r in rows[: rule.cascade.keep]}
     return known | {"ql": {pair: score for pair, score in scores["ql"].items() if pair in kept}}
 

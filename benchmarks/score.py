@@ -39,7 +39,7 @@ def make_requests(engine: TransformersEngine, count: int) -> list[ScoreRequest]:
     named = [(f"{m.__name__}.{n}", getattr(m, n).__doc__) for m in modules for n in sorted(dir(m))]
     names = [(name, doc) for name, doc in named if isinstance(doc, str)]
     text = " ".join(doc for _, doc in names)
-    ids = engine._ids(text, first=False)
+    ids = engine.prompt_tokenizer.tokenize(text)
     queries = tuple(f" what does {name} do and when is it used" for name, _ in names[5:])
     requests = []
     for number in range(count):
@@ -56,7 +56,10 @@ def full_prompts(
 ) -> list[float]:
     """The peer: every pair as a prompt of its own, batched and padded, the model's own logits."""
     pairs = [
-        (engine._ids(r.prefix, first=True), engine._ids(c, first=False))
+        (
+            engine.prompt_tokenizer.tokenize(r.prefix, add_bos=True),
+            engine.prompt_tokenizer.tokenize(c),
+        )
         for r in requests
         for c in r.continuations
     ]

@@ -23,8 +23,8 @@ from distill.generate.brainstorm.schemas import example_schema
 from distill.generate.labelled.rows import read_labelled
 from distill.generate.passages.few_shot import load_pool
 from distill.generate.passages.parse import parse
-from distill.llm.http.scoring import graded_answer
-from distill.llm.prompts import as_data, load_prompt
+from distill.llm.judge import parse_grade
+from distill.llm.prompts import load_prompt, sanitize_for_prompt
 from distill.recipe import Recipe, load_recipe
 from distill.relabel.rankers.listwise import read_order
 from distill.text.templates import check_template, fill_template
@@ -364,15 +364,15 @@ def test_orders_of_lists(text, count):
 @EXAMPLES
 @given(TEXTS)
 def test_grades(text):
-    grade = graded_answer(text, 10.0)
+    grade = parse_grade(text, 10.0)
     assert grade is None or 0 <= grade <= 10
 
 
 @EXAMPLES
 @given(TEXTS)
 def test_text_as_data(text):
-    once = as_data(text)
-    assert as_data(once) == once
+    once = sanitize_for_prompt(text)
+    assert sanitize_for_prompt(once) == once
     once.encode()
 
 

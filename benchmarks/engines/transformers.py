@@ -20,7 +20,7 @@ from transformers import GenerationConfig
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.fret import open_method
 from distill.llm import Sampling
-from distill.llm.transformers.continuous_batching import _HELD
+from distill.llm.transformers.continuous_batching import _SLOT_TOKEN_FACTOR
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import load_recipe
 from distill.recipe.packaged import packaged_recipes
@@ -39,8 +39,8 @@ def compare(quick: bool, smoke: bool = False) -> dict[str, Any]:
     if smoke:
         rounds, count = 1, 4
     written = prompts(rounds * count + 2)
-    longest = max(len(engine._ids(text, first=True)) for text in written)
-    batch = _HELD * engine.batch_tokens // (longest + sampling.max_new_tokens)
+    longest = max(len(engine.prompt_tokenizer.tokenize(text, add_bos=True)) for text in written)
+    batch = _SLOT_TOKEN_FACTOR * engine.batch_tokens // (longest + sampling.max_new_tokens)
     plain(engine, written[-2:], sampling, batch)  # reads the vocabulary for its stop strings
     ours, peer = [], []
     for number in range(rounds):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from distill.llm import Sampling, ScoreRequest
-from distill.llm.vllm.engine import VLLMEngine, _options
+from distill.llm.vllm.engine import VLLMEngine, _make_vllm_options
 from distill.models.causal_lm import model_folder
 from distill.recipe import LanguageModel
 
@@ -75,10 +75,10 @@ _SAMPLING = Sampling(max_new_tokens=NEW_TOKENS, stop=("\n\n",))
 
 
 def _plain(settings: LanguageModel) -> Any:
-    """vLLM as its own documentation starts it, but for the memory and eager mode of `_options`."""
+    """vLLM as its own documentation starts it, with the memory and eager mode of this engine."""
     from vllm import LLM
 
-    options = _options(settings, str(model_folder(settings.model, torch.float32)))
+    options = _make_vllm_options(settings, str(model_folder(settings.model, torch.float32)))
     names = ("model", "dtype", "max_model_len", "enforce_eager", "kv_cache_memory_bytes")
     return LLM(**{name: options[name] for name in names})
 

@@ -8,11 +8,11 @@ from distill.estimate.amounts import NOTHING, Amount, exactly
 from distill.estimate.context import EstimateContext
 from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, counted
 from distill.generate.passages.fret import open_method
-from distill.llm.form import in_chat_form
 from distill.llm.judge import GRADES, VERDICTS
-from distill.llm.prompts import as_data, load_prompt
-from distill.relabel.rankers.listwise import judge_listwise, windows
-from distill.relabel.rankers.open import RankerName, open_ranking
+from distill.llm.load import uses_chat_template
+from distill.llm.prompts import load_prompt, sanitize_for_prompt
+from distill.relabel.rankers.listwise import judge_listwise, make_windows
+from distill.relabel.rankers.passes import RankerName, open_ranking
 from distill.store.tables import passage_text
 
 _FIRST_WORDS = 10
@@ -76,11 +76,11 @@ def listed(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
     if given.sample:
         engine = given.llm()
         clock = UsageMeter(engine)
-        chat = in_chat_form(recipe, engine)
+        chat = uses_chat_template(recipe, engine)
         judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
         if each := clock.each(len(queries)):
             return each
-    slides = windows(size, window)
+    slides = make_windows(size, window)
     asked = [
         prompt.render(query=query, passages=several[: len(slide)], chat=recipe.llm.form == "chat")
         for query in queries
@@ -94,8 +94,10 @@ def listed(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
 def _texts(given: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
     """The sample's passages as they are judged, and its queries."""
     words = given.recipe.relabel.max_passage_words
-    passages = [as_data(passage_text(one.passage), words) for one in sample.asked]
-    queries = _queries(given, sample) or [as_data(text, _FIRST_WORDS) for text in passages]
+    passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.asked]
+    queries = _queries(given, sample) or [
+        sanitize_for_prompt(text, _FIRST_WORDS) for text in passages
+    ]
     return passages, queries
 
 

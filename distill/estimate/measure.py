@@ -11,7 +11,7 @@ from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
 from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, exactly
 from distill.generate.passages.fret import GenerationPlan, QueryMethod, QueryRequest, draw_seed
-from distill.llm.form import in_chat_form
+from distill.llm.load import uses_chat_template
 from distill.llm.protocol import LLM, Completion
 from distill.recipe import EmbedderConfig, Recipe
 
@@ -56,7 +56,7 @@ def sample_prompts(
             asked, [], UnitCost(counted(prompts), half(recipe.generate.max_new_tokens))
         )
     engine = llm()
-    chat = in_chat_form(recipe, engine)
+    chat = uses_chat_template(recipe, engine)
     sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
     seeds = [draw_seed(recipe, one, 0) for one in asked]

@@ -8,7 +8,7 @@ from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
 from distill.estimate.judging import cross_encoded, judged, listed
 from distill.estimate.measure import QuerySample
 from distill.recipe import Judge
-from distill.relabel.rankers.open import RankerName, passes
+from distill.relabel.rankers.passes import RankerName, list_passes
 
 _EARLIER = "pairs that a round before has judged are not judged again"
 
@@ -25,7 +25,7 @@ def relabelling_lines(given: EstimateContext, queries: QueryEstimate) -> list[St
     lines = [given.retriever_line("candidates", at_most(number.high * listed), "pairs", number)]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
     for judges, size in ((rule.first_judges, listed), (later, kept)):
-        names = passes(given.recipe, judges)
+        names = list_passes(given.recipe, judges)
         lines += [_judging(given, name, sample, number.high, size) for name in names]
     pairs = at_most(number.high * listed)
     return [

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from distill.errors import UserError
 from distill.inspect.query import QueryView, candidates_table, choice, chosen_passages, orders
-from distill.relabel.choose import ranked
+from distill.relabel.choose import sort_by_fusion
 from distill.store.integrity import check_files, read_manifest
 from distill.store.run import open_stage
 from distill.store.shards import shard_number, shards
@@ -121,7 +121,7 @@ def _in_order(run: Path, candidates: list[Row], labels: list[Row]) -> list[Row]:
         return candidates
     by_id = {row["passage_id"]: row for row in candidates}
     first_ranker = open_stage(run / LABELS.name).manifest["settings"]["rankers"][0]
-    return [{**by_id[row["passage_id"]], **row} for row in ranked(labels, first_ranker)]
+    return [{**by_id[row["passage_id"]], **row} for row in sort_by_fusion(labels, first_ranker)]
 
 
 def _teacher_scores(run: Path, query_id: str) -> list[Row]:

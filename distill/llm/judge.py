@@ -12,16 +12,22 @@ endings of one continuation: they need not be single tokens, and the query is co
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.llm.prompts import Prompt
-from distill.llm.protocol import LLM, Score, ScoreRequest
+from distill.llm.protocol import LLM, Sampling, Score, ScoreRequest
+from distill.llm.thoughts import strip_thoughts
 
 VERDICTS = ("yes", "no")
 GRADES = ("none", "low", "medium", "high")
 """From 0 to 3."""
+HIGHEST_WORD_GRADE = 10.0
+"""Grades in words are from 0 to this."""
+_WORD_SAMPLING = Sampling(max_new_tokens=16, temperature=0.0, stop=("\n",))
+_CHAT_SAMPLING = Sampling(max_new_tokens=64, temperature=0.0, chat=True)
 
 JudgeRequests = Sequence[tuple[str, Sequence[str]]]
 """Passages, each with its queries."""
@@ -46,15 +52,18 @@ def judge_ql(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
 
 def judge_rc(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """For each passage and its queries, (log-odds of yes against no, tokens of the query)."""
-    scored = _with_verdicts(llm, prompt, requests, VERDICTS)
-    return [[(log_odds(score), score.tokens) for score in of_passage] for of_passage in scored]
+    scored = _score_verdicts(llm, prompt, requests, VERDICTS)
+    return [
+        [(compute_log_odds(score), score.tokens) for score in of_passage] for of_passage in scored
+    ]
 
 
 def judge_graded(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """For each passage and its queries, (expected grade from 0 to 3, tokens of the query)."""
-    scored = _with_verdicts(llm, prompt, requests, GRADES)
+    scored = _score_verdicts(llm, prompt, requests, GRADES)
     return [
-        [(expected_grade(score), score.tokens) for score in of_passage] for of_passage in scored
+        [(compute_expected_grade(score), score.tokens) for score in of_passage]
+        for of_passage in scored
     ]
 
 
@@ -66,35 +75,68 @@ class FusedJudge(NamedTuple):
 def judge_fused(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> FusedJudge:
     """QL and RC of each pair in one pass, read off the prompt of RC: what precedes the verdict is
     the query and the end of its line, the same few tokens for every pair."""
-    scored = _with_verdicts(llm, prompt, requests, VERDICTS)
+    scored = _score_verdicts(llm, prompt, requests, VERDICTS)
     return FusedJudge(
         [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored],
-        [[(log_odds(score), score.tokens) for score in of_passage] for of_passage in scored],
+        [
+            [(compute_log_odds(score), score.tokens) for score in of_passage]
+            for of_passage in scored
+        ],
     )
 
 
-def log_odds(score: Score) -> float:
+def compute_log_odds(score: Score) -> float:
     """Of yes against no, the first and the second ending."""
     yes, no = score.endings
     return yes - no
 
 
-def expected_grade(score: Score) -> float:
+def compute_expected_grade(score: Score) -> float:
     """The mean of the grades 0, 1, 2, ... by the endings' probabilities."""
     highest = max(score.endings)
     weights = [math.exp(logprob - highest) for logprob in score.endings]
     return sum(grade * weight for grade, weight in enumerate(weights)) / sum(weights)
 
 
-def _with_verdicts(
+def judge_in_words(
+    llm: LLM, prompt: Prompt, requests: Sequence[tuple[str, Sequence[str]]], chat: bool
+) -> list[list[tuple[float, int]]]:
+    """For each passage and its queries, (grade from 0 to 10, 0 tokens). A reply that is no grade
+    counts as 0: it says nothing for the passage."""
+    pairs = [(passage, query) for passage, queries in requests for query in queries]
+    asked = [prompt.render(passage=passage, query=query) for passage, query in pairs]
+    written = llm.generate(asked, [0] * len(asked), _CHAT_SAMPLING if chat else _WORD_SAMPLING)
+    grades = iter(_read_grade(reply.text) for reply in written)
+    return [[(next(grades), 0) for _ in queries] for _, queries in requests]
+
+
+def _read_grade(reply: str) -> float:
+    return parse_grade(strip_thoughts(reply) or "", HIGHEST_WORD_GRADE) or 0.0
+
+
+def parse_grade(text: str, highest: float = 10) -> float | None:
+    """The grade from 0 to `highest` that an answer gives: "7", "7/10", "7 out of 10", "Relevance:
+    7.5", or a sentence with a single number; None where it gives none, or more than one."""
+    scale = f"{highest:g}".replace(".", r"\.")
+    number = r"(?<![\w.-])(\d+(?:\.\d+)?)"
+    of_scale = re.findall(rf"{number}\s*(?:/|out of|of)\s*{scale}(?![\d.]*\d)", text)
+    after_colon = re.findall(rf":\W*{number}\W*$", text)
+    numbers = of_scale or after_colon or re.findall(number, text)
+    if len(set(numbers)) != 1:
+        return None
+    grade = float(numbers[0])
+    return grade if grade <= highest else None
+
+
+def _score_verdicts(
     llm: LLM, prompt: Prompt, requests: JudgeRequests, verdicts: Sequence[str]
 ) -> list[list[Score]]:
     return llm.score(
-        [_request(prompt, passage, queries, verdicts) for passage, queries in requests]
+        [_make_request(prompt, passage, queries, verdicts) for passage, queries in requests]
     )
 
 
-def _request(
+def _make_request(
     prompt: Prompt, passage: str, queries: Sequence[str], verdicts: Sequence[str]
 ) -> ScoreRequest:
     stems = [prompt.render(1, query=query, verdict="").rstrip() for query in queries]

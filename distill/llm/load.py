@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+from distill.errors import UserError
 from distill.llm.protocol import LLM
 from distill.models.reference import revision
-from distill.recipe import LanguageModel
+from distill.recipe import LanguageModel, Recipe
 from distill.runtime.devices import best_device
 from distill.store.local_name import name_model
 
 
-def identity(settings: LanguageModel) -> dict[str, str]:
+def identify_llm(settings: LanguageModel) -> dict[str, str]:
     """What of an LLM changes results: for fingerprints. A server answers for its own model: of
     that only the name is known, and the address is no part of it."""
     served = settings.engine == "http"
@@ -27,18 +28,18 @@ def identity(settings: LanguageModel) -> dict[str, str]:
     return known
 
 
-_AT_ONCE_ON_A_GPU = 1024
-_WAVES = 8
+_PROMPTS_PER_GPU = 1024
+_REQUESTS_PER_CONNECTION = 8
 """Of requests in flight: at the end of a call a server waits for the slowest of the last ones."""
 
 
-def prompts_at_once(settings: LanguageModel) -> int:
+def choose_prompts_per_call(settings: LanguageModel) -> int:
     """So many prompts in one call keep the engine busy. In this process, where more would only be
     lost when it is killed, a shard is enough."""
     if settings.engine == "http":
-        return _WAVES * settings.concurrency
+        return _REQUESTS_PER_CONNECTION * settings.concurrency
     on_gpu = settings.engine == "vllm" and (settings.device or best_device()) != "cpu"
-    return _AT_ONCE_ON_A_GPU * settings.data_parallel if on_gpu else 1
+    return _PROMPTS_PER_GPU * settings.data_parallel if on_gpu else 1
 
 
 def load_llm(settings: LanguageModel, requests: Path) -> LLM:
@@ -63,3 +64,18 @@ def load_llm(settings: LanguageModel, requests: Path) -> LLM:
     return TransformersEngine(
         settings.model, settings.dtype, settings.device, settings.batch_tokens
     )
+
+
+def uses_chat_template(recipe: Recipe, llm: LLM) -> bool:
+    """Whether prompts are sent as messages of the model's chat template, not as texts to continue.
+
+    Raises:
+        UserError: if the recipe asks for chat and the model has no chat template.
+    """
+    if recipe.llm.form == "chat" and not llm.has_chat:
+        raise UserError(
+            recipe.llm.model,
+            "has no chat template, and llm.form is chat",
+            "set llm.form to completion, or choose a model that was tuned for chat",
+        )
+    return recipe.llm.form != "completion" and llm.has_chat

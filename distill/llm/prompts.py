@@ -1,7 +1,9 @@
-"""Prompts are Jinja files in `recipes/prompts/`, or a user's own beside their recipe. A scoring
-prompt has two parts: what the engine computes once for a passage, and what continues it.
+"""Prompt templates: Jinja files in `recipes/prompts/`, or a user's own beside their recipe.
 
-What comes from a corpus is data, never part of a prompt's form: it goes through `as_data`.
+A scoring prompt has two parts: what the engine computes once for a passage, and what continues it.
+
+Text from a corpus is data, never part of a prompt's structure: it goes through
+`sanitize_for_prompt`.
 """
 
 import re
@@ -23,13 +25,13 @@ from distill.runtime.trial import find_excess
 CONTINUATION = "=== continuation ===\n"
 """The line that divides a scoring prompt."""
 
-_MOST_COPIES = 10_000
+_MAX_COPIES = 10_000
 """Of a text or list that a template may repeat by `*`."""
-_MOST_CHARACTERS = 1_000_000
+_MAX_CHARACTERS = 1_000_000
 """Of a prompt: no model reads as many."""
 
 
-class _NothingComputed(CodeGenerator):
+class _NoConstantFolding(CodeGenerator):
     """Compiles without computing what depends on no value: that waits until it is rendered, where
     time and memory are limited."""
 
@@ -41,22 +43,22 @@ class _NothingComputed(CodeGenerator):
         raise nodes.Impossible
 
 
-class _Environment(SandboxedEnvironment):
+class _LimitedEnvironment(SandboxedEnvironment):
     """Without the operators by which a few letters of a template fill a machine's memory."""
 
-    code_generator_class = _NothingComputed
+    code_generator_class = _NoConstantFolding
     intercepted_binops = frozenset(["*", "**"])
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         counts = [side for side in (left, right) if isinstance(side, int)]
-        copies = operator == "*" and not numbers and any(n > _MOST_COPIES for n in counts)
+        copies = operator == "*" and not numbers and any(n > _MAX_COPIES for n in counts)
         if copies or (operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) < 10)):
             raise SecurityError(f"{operator} is not for so much")
         return super().call_binop(context, operator, left, right)
 
 
-_ENVIRONMENT = _Environment(
+_ENVIRONMENT = _LimitedEnvironment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -65,7 +67,7 @@ _ENVIRONMENT = _Environment(
 )
 
 
-_FAULTS = (
+_EXPRESSION_ERRORS = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -117,7 +119,7 @@ class Prompt:
         self._try(part, values)
         try:
             text = _render(self.parts[part], values)
-        except (TemplateError, *_FAULTS) as fault:
+        except (TemplateError, *_EXPRESSION_ERRORS) as fault:
             raise UserError(
                 str(self.path),
                 f"cannot be rendered: {fault or type(fault).__name__}",
@@ -126,7 +128,7 @@ class Prompt:
         return text.rstrip() if part == 0 else text.rstrip("\n")
 
     def _try(self, part: int, values: Mapping[str, Any]) -> None:
-        size = _size(values)
+        size = _measure_values(values)
         if part not in self.tried or size > 2 * self.tried[part]:
             _refuse_excess(self.path, lambda: _render(self.parts[part], values))
             self.tried[part] = size
@@ -159,11 +161,11 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
         return Prompt(path, source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
     except TemplateSyntaxError as fault:
         raise UserError(
-            f"{path}, row {_row_of(pieces, source, fault.lineno)}",
+            f"{path}, row {_find_row(pieces, source, fault.lineno)}",
             f"is not a Jinja template: {fault.message}",
             "mend the row",
         ) from fault
-    except (TemplateError, *_FAULTS) as fault:
+    except (TemplateError, *_EXPRESSION_ERRORS) as fault:
         raise UserError(str(path), f"is not a Jinja template: {fault}", "mend it") from fault
 
 
@@ -173,8 +175,8 @@ def _render(template: Template, values: Mapping[str, Any]) -> str:
     for piece in template.generate(values):
         pieces.append(piece)
         length += len(piece)
-        if length > _MOST_CHARACTERS:
-            raise ValueError(f"it becomes longer than {_MOST_CHARACTERS:,} characters")
+        if length > _MAX_CHARACTERS:
+            raise ValueError(f"it becomes longer than {_MAX_CHARACTERS:,} characters")
     return "".join(pieces)
 
 
@@ -189,18 +191,18 @@ def _refuse_excess(path: Path, work: Callable[[], object]) -> None:
         )
 
 
-def _size(value: object) -> int:
+def _measure_values(value: object) -> int:
     """Characters of all texts within, and one for every other value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(map(_size, value.values()))
+        return sum(map(_measure_values, value.values()))
     if isinstance(value, list | tuple):
-        return sum(map(_size, value))
+        return sum(map(_measure_values, value))
     return 1
 
 
-def _row_of(pieces: list[str], source: str, row: int) -> int:
+def _find_row(pieces: list[str], source: str, row: int) -> int:
     """The row in the file, where a fault lies in the `row`-th of its part."""
     for piece in reversed(pieces):
         try:
@@ -215,7 +217,7 @@ def _row_of(pieces: list[str], source: str, row: int) -> int:
 _LETTERS_PER_WORD = 12
 """Twice the English mean: bounds text without spaces, such as Chinese, or one endless word."""
 
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # controls that are not white space
     "\u00ad\u034f\u061c\u115f\u1160\u3164\uffa0"  # soft hyphen, fillers
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"  # zero width, bidi controls
@@ -256,7 +258,7 @@ _TEMPLATE_TOKENS = re.compile(
 )
 
 
-def as_data(text: str, max_words: int | None = None) -> str:
+def sanitize_for_prompt(text: str, max_words: int | None = None) -> str:
     """Text from outside, as it may stand on one line of a prompt.
 
     White space is collapsed, so that no line of the text can pass for one of the prompt; what
@@ -272,5 +274,5 @@ def as_data(text: str, max_words: int | None = None) -> str:
     if max_words is not None:
         text = " ".join(text.split(maxsplit=max_words)[:max_words])
         text = text[: max_words * _LETTERS_PER_WORD]
-    seen = " ".join(_STRAY_JOINER.sub("", _UNSEEN.sub("", text)).split())
+    seen = " ".join(_STRAY_JOINER.sub("", _INVISIBLE.sub("", text)).split())
     return _TEMPLATE_TOKENS.sub(r"\g<0> ", seen)

@@ -66,7 +66,7 @@ class LLM(Protocol):
     """An engine. `close` gives back what it holds (weights, a process, connections), after which
     it is not used any more; `LazyLLM` opens another.
 
-    `can_score` says whether it has log-probabilities, `can_force_regex` and `can_force_schema`
+    `can_score` says whether it has log-probabilities, `supports_regex` and `supports_schema`
     which forms it forces on what it writes, `has_chat` whether the model has a chat template;
     `tokens` counts what it computed so far: prompt tokens, those saved by sharing,
     new tokens."""
@@ -83,10 +83,10 @@ class LLM(Protocol):
         ...
 
     @property
-    def can_force_regex(self) -> bool: ...
+    def supports_regex(self) -> bool: ...
 
     @property
-    def can_force_schema(self) -> bool: ...
+    def supports_schema(self) -> bool: ...
 
     @property
     def has_chat(self) -> bool: ...

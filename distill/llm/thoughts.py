@@ -25,7 +25,7 @@ _WRAPPING = re.compile(
 )
 
 
-def end_of_thoughts(text: str) -> int | None:
+def find_end_of_thoughts(text: str) -> int | None:
     """Where the reply begins behind the thoughts before it, 0 where there are none, and None while
     the thoughts have not ended. Thoughts may lack their opening tag, which many chat templates
     write themselves, be empty, or be several in a row."""
@@ -43,7 +43,7 @@ def end_of_thoughts(text: str) -> int | None:
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     """The text before the earliest stop string. One within the thoughts, or between them and the
     reply's first word, ends nothing: stop strings are of the reply."""
-    end = end_of_thoughts(text)
+    end = find_end_of_thoughts(text)
     if end is None:
         return text
     begin = _BEGINNING.match(text, end) if end else None
@@ -52,15 +52,15 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def is_cut_within(text: str, finished: bool, stop: Sequence[str]) -> bool:
+def is_cut_in_thoughts(text: str, finished: bool, stop: Sequence[str]) -> bool:
     """Whether a text came to an end in its thoughts, which a stop string that another program
     applied may have ended: without stop strings the reply may still follow."""
-    return bool(stop) and finished and end_of_thoughts(text) is None
+    return bool(stop) and finished and find_end_of_thoughts(text) is None
 
 
-def without_thoughts(text: str) -> str | None:
+def strip_thoughts(text: str) -> str | None:
     """The reply alone; None where it was never begun."""
-    end = end_of_thoughts(text)
+    end = find_end_of_thoughts(text)
     if end is None:
         return None
     if end == 0:

@@ -1,23 +1,28 @@
-"""Prompts -> token ids. What a prompt says never becomes a token that steers the model: a passage
-that spells out `<|im_end|>` is read as those ten characters."""
+"""Tokenization of prompts. Text in a prompt never becomes a special token that steers the model: a
+passage that spells out `<|im_end|>` is read as those ten characters."""
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from distill.errors import UserError
+from distill.llm.prompts import CONTINUATION, Prompt
+from distill.models.causal_lm import model_folder
+from distill.models.loading import load_tokenizer
+from distill.recipe import LanguageModel
+from distill.runtime.devices import best_device, torch_dtype
 
 _CONTENT = "\ue000content\ue000"
-"""Stands for the message while the template around it is looked at (private use characters)."""
+"""Placeholder for the message while the template around it is examined (private use characters)."""
 
 _LAST_WORD = re.compile(r"\S{1,40}\s*\Z")
 
 
 class PromptTokenizer:
-    """A tokenizer, and the model's chat template where it has one."""
+    """Tokenizes prompts, as plain text or in the model's chat template where it has one."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         self._tokenizer: Any = tokenizer
@@ -29,65 +34,69 @@ class PromptTokenizer:
         }
         self.has_chat = bool(tokenizer.chat_template)
 
-    def text(self, text: str, first: bool) -> list[int]:
-        """Only what begins a prompt takes the model's own beginning (a BOS token)."""
-        ids = self._tokenizer(text, add_special_tokens=first, split_special_tokens=True)
+    def tokenize(self, text: str, add_bos: bool = False) -> list[int]:
+        """Tokenize plain text; special tokens that it spells out are split into ordinary ones.
+
+        Args:
+            add_bos: begin with the tokens that begin a prompt of this model (such as BOS).
+        """
+        ids = self._tokenizer(text, add_special_tokens=add_bos, split_special_tokens=True)
         return list(ids["input_ids"])
 
-    def behind(self, prefix: str, continuation: str) -> list[int]:
-        """The ids of a continuation as it is read behind the end of a prefix.
+    def tokenize_continuation(self, prefix: str, continuation: str) -> list[int]:
+        """Tokenize a continuation as it is read after its prefix.
 
         Raises:
             UserError: if the two meet within one token.
         """
-        if not self.adds_a_blank(continuation[:1]):
-            return self.text(continuation, first=False)
+        if not self.adds_space(continuation[:1]):
+            return self.tokenize(continuation)
         last = _LAST_WORD.search(prefix)
-        ids = self._joined(last[0] if last else "", continuation)
+        ids = self._tokenize_behind(last[0] if last else "", continuation)
         if ids is None:
             raise UserError(
                 f"the prompt that ends in {prefix[-60:]!r}",
                 f"is read as one token with what follows it, {continuation[:60]!r}",
-                "begin the prompt's second part, and its verdict, with a blank",
+                "begin the prompt's second part, and its verdict, with a space",
             )
         return ids
 
-    def adds_a_blank(self, start: str) -> bool:
-        """Whether a text that begins with `start` (a character) is other tokens alone than behind
-        a text: tokenizers of Llama 2's kind put a blank before every text, and some of them, such
-        as Mistral 7B's, also where there is one already."""
-        return self._adds_to_blank if start == " " else self._adds_to_others
+    def adds_space(self, start: str) -> bool:
+        """Whether a text that begins with `start` (a character) has other tokens alone than after
+        another text: tokenizers of Llama 2's kind put a space before every text, and some of them,
+        such as Mistral 7B's, also where there is one already."""
+        return self._adds_before_space if start == " " else self._adds_before_others
 
     @cached_property
-    def _adds_to_blank(self) -> bool:
-        return self._joined("x", " a") not in (None, self.text(" a", first=False))
+    def _adds_before_space(self) -> bool:
+        return self._tokenize_behind("x", " a") not in (None, self.tokenize(" a"))
 
     @cached_property
-    def _adds_to_others(self) -> bool:
-        return self._joined("x", "\na") not in (None, self.text("\na", first=False))
+    def _adds_before_others(self) -> bool:
+        return self._tokenize_behind("x", "\na") not in (None, self.tokenize("\na"))
 
-    def _joined(self, before: str, text: str) -> list[int] | None:
-        """The ids of the text behind another one; None where no token begins with it."""
-        alone, both = self.text(before, first=False), self.text(before + text, first=False)
+    def _tokenize_behind(self, before: str, text: str) -> list[int] | None:
+        """Tokenize a text as it is read after another; None where no token begins with it."""
+        alone, both = self.tokenize(before), self.tokenize(before + text)
         return both[len(alone) :] if both[: len(alone)] == alone else None
 
-    def chat(self, content: str) -> list[int]:
-        """`content` as the one message of a user, up to where the model's answer begins."""
+    def tokenize_chat(self, content: str) -> list[int]:
+        """Tokenize `content` as a user's only message, up to where the model's answer begins."""
         before, plain, after = self._template
-        ids = self._template_ids(self._rendered(content))
-        own = [*self._specials(before), *self._specials(after)]
-        if self._specials(ids) == own:
+        ids = self._tokenize_template(self._render_chat(content))
+        own = [*self._select_special(before), *self._select_special(after)]
+        if self._select_special(ids) == own:
             return ids
         # The message spells out a special token: what lies between the template's own ones is
         # tokenised as text.
-        return [*before, *self.text(plain.replace(_CONTENT, content), first=False), *after]
+        return [*before, *self.tokenize(plain.replace(_CONTENT, content)), *after]
 
     @cached_property
     def _template(self) -> tuple[list[int], str, list[int]]:
-        """The template up to its last special token before the message, the text between that and
-        the first one behind the message, and the rest."""
-        before, found, after = self._rendered(_CONTENT).partition(_CONTENT)
-        if not found:
+        """The template in three parts: the ids up to its last special token before the message, the
+        text from there to the first special token after the message, and the remaining ids."""
+        before, separator, after = self._render_chat(_CONTENT).partition(_CONTENT)
+        if not separator:
             raise UserError(
                 self._name,
                 "has a chat template that does not show a user's message as it is",
@@ -97,10 +106,11 @@ class PromptTokenizer:
         ends = [after.find(token) for token in self._special if token in after]
         start, end = max(starts, default=0), min(ends, default=len(after))
         plain = before[start:] + _CONTENT + after[:end]
-        return self._template_ids(before[:start]), plain, self._template_ids(after[end:])
+        return self._tokenize_template(before[:start]), plain, self._tokenize_template(after[end:])
 
-    def _rendered(self, content: str) -> str:
-        """Models that think aloud before they answer are told not to, where their template can."""
+    def _render_chat(self, content: str) -> str:
+        """Apply the chat template; models that think before they answer are asked not to, where
+        their template has a switch for it."""
         try:
             rendered: str = self._tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
@@ -116,9 +126,26 @@ class PromptTokenizer:
             ) from fault
         return rendered
 
-    def _template_ids(self, text: str) -> list[int]:
+    def _tokenize_template(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _specials(self, ids: list[int]) -> list[int]:
+    def _select_special(self, ids: list[int]) -> list[int]:
         known = set(self._special.values())
         return [number for number in ids if number in known]
+
+
+def fingerprint_tokenization(settings: LanguageModel, prompt: Prompt) -> dict[str, object]:
+    """The part of a scoring stage's fingerprint that depends on the tokenizer. It is empty except
+    for tokenizers that put a space before this prompt's second part when they read it alone: with
+    those, earlier versions scored one space too many."""
+    if settings.engine == "http":
+        return {}
+    start = prompt.source.partition(CONTINUATION)[2][:1]
+    device = settings.device or best_device()
+    adds = _load_prompt_tokenizer(settings.model, settings.dtype, device).adds_space(start)
+    return {"joined": True} if adds else {}
+
+
+@lru_cache(maxsize=4)
+def _load_prompt_tokenizer(model: str, dtype: str, device: str) -> PromptTokenizer:
+    return PromptTokenizer(load_tokenizer(model_folder(model, torch_dtype(dtype, device))), model)

@@ -14,8 +14,8 @@ from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 
 _log = logging.getLogger(__name__)
-_NOTHING = "nothing retrieved"
-_SAMPLE = 256
+_EMPTY_COUNT = "nothing retrieved"
+_RECALL_SAMPLE = 256
 """Queries of the first shard on which an approximate index is compared with exact search."""
 
 
@@ -47,18 +47,18 @@ def make_candidates(
     asked = Reader(QUERIES, queries.folder)
 
     def work(numbers: range) -> ShardResult:
-        return _search([asked[i] for i in numbers], finder, ids, row_of, top_k)
+        return _search_shard([asked[i] for i in numbers], finder, ids, row_of, top_k)
 
     items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
     stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
-    _warn_of_nothing(stage.counts()[_NOTHING], len(asked))
-    sample = [asked[i] for i in range(min(len(asked), size, _SAMPLE))]
-    recall = finder.recall(*_queries(sample), top_k)
+    _warn_of_empty_results(stage.counts()[_EMPTY_COUNT], len(asked))
+    sample = [asked[i] for i in range(min(len(asked), size, _RECALL_SAMPLE))]
+    recall = finder.recall(*_split_queries_and_tasks(sample), top_k)
     stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))
     return stage
 
 
-def _warn_of_nothing(count: int, queries: int) -> None:
+def _warn_of_empty_results(count: int, queries: int) -> None:
     if count:
         _log.warning(
             "candidates: %d of %d queries share no word with any passage, so that BM25 finds them "
@@ -68,7 +68,7 @@ def _warn_of_nothing(count: int, queries: int) -> None:
         )
 
 
-def _search(
+def _search_shard(
     asked: list[Row],
     finder: PassageRetriever,
     ids: list[str],
@@ -76,10 +76,10 @@ def _search(
     top_k: int,
 ) -> ShardResult:
     shard = ShardResult([], Counter())
-    found = finder.find(*_queries(asked), top_k)
+    found = finder.find(*_split_queries_and_tasks(asked), top_k)
     for place, (query, rows) in enumerate(zip(asked, found.rows, strict=True)):
         if not rows:
-            shard.counts[_NOTHING] += 1
+            shard.counts[_EMPTY_COUNT] += 1
         ranks: list[int | None] = list(range(1, len(rows) + 1))
         seed = row_of[query["seed_id"]]
         if seed in rows:
@@ -100,6 +100,6 @@ def _search(
     return shard
 
 
-def _queries(asked: list[Row]) -> tuple[list[str], list[str]]:
+def _split_queries_and_tasks(asked: list[Row]) -> tuple[list[str], list[str]]:
     """The queries, and their tasks."""
     return [row["query"] for row in asked], [row["task"] for row in asked]

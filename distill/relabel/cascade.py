@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from distill.recipe import Recipe
 from distill.relabel.by_passage import CandidateLayout
-from distill.relabel.fuse import ShardJudgements, by_query, label
+from distill.relabel.fuse import ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
@@ -42,9 +42,10 @@ def make_survivors(
         scores = {ranker: of for reader in readers for ranker, of in reader.scores(number).items()}
         shard = ShardResult([])
         rows = read_shard(CANDIDATES, paths[number])
-        for of_query in by_query(rows):
+        for of_query in group_by_query(rows):
             order = sorted(
-                label(of_query, scores, first), key=lambda row: (-row["rrf"], row["retriever_rank"])
+                make_label_rows(of_query, scores, first),
+                key=lambda row: (-row["rrf"], row["retriever_rank"]),
             )
             kept = {row["passage_id"] for row in order[: rule.cascade.keep]}
             kept.add(seeds[of_query[0]["query_id"]])

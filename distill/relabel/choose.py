@@ -15,9 +15,9 @@ from distill.errors import UserError
 from distill.recipe import Recipe, Relabel
 from distill.relabel.by_passage import texts_of
 from distill.relabel.candidate_texts import CandidateTexts
-from distill.relabel.fuse import by_query
-from distill.relabel.negatives import draw_negatives, negative_pool, relevance_column
-from distill.relabel.statistics import RelabelledQuery, RunningStatistics, score_edges
+from distill.relabel.fuse import group_by_query
+from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
+from distill.relabel.statistics import RelabelledQuery, RunningStatistics, compute_bin_edges
 from distill.store.run import Run, ShardResult, Stage, write_json
 from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
@@ -51,9 +51,9 @@ def make_examples(
     Raises:
         UserError: if no example is left.
     """
-    stage = run.stage("examples", _fingerprinted(recipe), [labels])
+    stage = run.stage("examples", _make_fingerprint(recipe), [labels])
     if not stage.complete:
-        _make(stage, recipe, passages, queries, labels, candidates)
+        _fill_stage(stage, recipe, passages, queries, labels, candidates)
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
@@ -63,7 +63,7 @@ def make_examples(
     return stage
 
 
-def _make(
+def _fill_stage(
     stage: Stage,
     recipe: Recipe,
     passages: Stage,
@@ -81,21 +81,27 @@ def _make(
 
     def work(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])
-        return _examples(queries_of(number), labelled, texts.of_shard(number), recipe)
+        return _make_shard(queries_of(number), labelled, texts.of_shard(number), recipe)
 
     stage.map_shards(EXAMPLES, range(len(paths)), work)
     told = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
-    tally = RunningStatistics(told, score_edges(labels.folder, told), _counted(stage, CHANGED))
+    tally = RunningStatistics(
+        told, compute_bin_edges(labels.folder, told), _read_count(stage, CHANGED)
+    )
     for number, path in enumerate(shards(stage.folder)):
         labelled = read_shard(LABELS, paths[number])
-        tally.add(_judged(queries_of(number), labelled, read_shard(EXAMPLES, path), rule))
+        tally.add(
+            _join_labels_and_examples(
+                queries_of(number), labelled, read_shard(EXAMPLES, path), rule
+            )
+        )
     _write_changes(stage, tally, passages)
     missed = candidates.manifest["counts"].get("seed not retrieved", 0)
     share_missed = round(missed / max(1, len(asked)), 4)
     stage.finish([CHANGES_FILE], **tally.figures(), share_seed_not_retrieved=share_missed)
 
 
-def choose(
+def choose_examples(
     labels: list[Row],
     seed_id: str,
     texts: Mapping[str, str],
@@ -109,19 +115,19 @@ def choose(
         texts: of all its candidates.
         draw: decides sampled negatives.
     """
-    ordered = ranked(labels, rule.rankers[0])
-    if rule.min_relevance is not None and not _relevant(ordered, rule, rule.min_relevance):
+    ordered = sort_by_fusion(labels, rule.rankers[0])
+    if rule.min_relevance is not None and not _select_relevant(ordered, rule, rule.min_relevance):
         return None
     seed = next(row for row in ordered if row["passage_id"] == seed_id)
-    positives = [_positive(ordered, seed, rule)]
+    positives = [_choose_positive(ordered, seed, rule)]
     if rule.more_positives is not None:
-        reaching = _relevant(ordered, rule, rule.more_positives)
+        reaching = _select_relevant(ordered, rule, rule.more_positives)
         positives += [row for row in reaching if row is not positives[0]]
-    pool, counts = negative_pool(ordered, seed, positives, texts, rule)
+    pool, counts = select_negative_pool(ordered, seed, positives, texts, rule)
     return ChosenExamples(positives, draw_negatives(pool, rule, draw), counts)
 
 
-def ranked(labels: list[Row], first_ranker: str) -> list[Row]:
+def sort_by_fusion(labels: list[Row], first_ranker: str) -> list[Row]:
     """Best first by fusion. Ties, which are frequent between two rankers without a constant (first
     and second place against second and first), are the first-named ranker's to break; what it has
     not judged, behind a cascade, comes last."""
@@ -131,19 +137,19 @@ def ranked(labels: list[Row], first_ranker: str) -> list[Row]:
     )
 
 
-def _positive(ordered: list[Row], seed: Row, rule: Relabel) -> Row:
+def _choose_positive(ordered: list[Row], seed: Row, rule: Relabel) -> Row:
     first = ordered[0]
     close = rule.positive == "margin" and first["rrf"] - seed["rrf"] < rule.positive_margin
     return seed if rule.positive == "seed" or close else first
 
 
-def _relevant(ordered: list[Row], rule: Relabel, least: float) -> list[Row]:
+def _select_relevant(ordered: list[Row], rule: Relabel, least: float) -> list[Row]:
     """The candidates whose relevance reaches a threshold; without a judgement none is reached."""
-    name = relevance_column(rule)
+    name = get_relevance_column(rule)
     return [row for row in ordered if row[name] is not None and row[name] >= least]
 
 
-def _fingerprinted(recipe: Recipe) -> dict[str, Any]:
+def _make_fingerprint(recipe: Recipe) -> dict[str, Any]:
     """What changes the choice, and nothing that this choice does not look at."""
     rule = recipe.relabel
     settings = rule.model_dump(
@@ -173,15 +179,15 @@ def _fingerprinted(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def _examples(
+def _make_shard(
     queries: list[Row], labels: list[Row], texts: Mapping[str, str], recipe: Recipe
 ) -> ShardResult:
     shard, rule = ShardResult([]), recipe.relabel
     by_id = {row["query_id"]: row for row in queries}
-    for of_query in by_query(labels):
+    for of_query in group_by_query(labels):
         query = by_id[of_query[0]["query_id"]]
         draw = random.Random(f"{recipe.seed}|{query['query_id']}")
-        choice = choose(of_query, query["seed_id"], texts, rule, draw)
+        choice = choose_examples(of_query, query["seed_id"], texts, rule, draw)
         if choice is None:
             shard.counts[f"dropped: {UNANSWERED}"] += 1
             dropped = {"item_id": query["query_id"], "reason": UNANSWERED, "text": query["query"]}
@@ -195,11 +201,11 @@ def _examples(
         }
         shard.counts += Counter(counts) + choice.counts
         for number, positive in enumerate(choice.positives, start=1):
-            shard.rows.append(_example(query, number, positive, choice.negatives, texts))
+            shard.rows.append(_make_example(query, number, positive, choice.negatives, texts))
     return shard
 
 
-def _example(
+def _make_example(
     query: Row, number: int, positive: Row, negatives: list[Row], texts: Mapping[str, str]
 ) -> Row:
     negative_ids = [row["passage_id"] for row in negatives]
@@ -219,21 +225,21 @@ def _example(
     }
 
 
-def _judged(
+def _join_labels_and_examples(
     queries: list[Row], labels: list[Row], examples: list[Row], rule: Relabel
 ) -> list[RelabelledQuery]:
     """A shard's queries with their labels and their own example."""
     by_id = {row["query_id"]: row for row in queries}
     chosen = {row["query_id"]: row for row in examples}
     found = []
-    for of_query in by_query(labels):
+    for of_query in group_by_query(labels):
         query_id = of_query[0]["query_id"]
-        ordered = ranked(of_query, rule.rankers[0])
+        ordered = sort_by_fusion(of_query, rule.rankers[0])
         found.append(RelabelledQuery(by_id[query_id], ordered, chosen.get(query_id)))
     return found
 
 
-def _counted(stage: Stage, name: str) -> int:
+def _read_count(stage: Stage, name: str) -> int:
     """A count over all shards of a stage that is not finished yet."""
     return stage.counts()[name]
 

@@ -11,7 +11,7 @@ from distill.store.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
 
 PairScores = dict[tuple[str, str], float]
 """Of (query id, passage id)."""
-_BY_QUERY = ("-listwise", "-bm25")
+_WHOLE_QUERY_SUFFIXES = ("-listwise", "-bm25")
 """Ends of the names of stages whose shards follow the candidates', with whole queries in them."""
 
 
@@ -49,8 +49,8 @@ def make_labels(
         for reader in readers:
             scores |= reader.scores(number)
         rows: list[Row] = []
-        for of_query in by_query(read_shard(CANDIDATES, paths[number])):
-            rows += label(of_query, scores, rule)
+        for of_query in group_by_query(read_shard(CANDIDATES, paths[number])):
+            rows += make_label_rows(of_query, scores, rule)
         return ShardResult(rows)
 
     stage.map_shards(LABELS, range(len(paths)), work)
@@ -67,7 +67,7 @@ class ShardJudgements:
         self._per_token = rule.ql_per_token
         self._paths: dict[int, list[int]] = {}
         self._shards = shards(judgements.folder)
-        of_lists = judgements.name.endswith(_BY_QUERY)
+        of_lists = judgements.name.endswith(_WHOLE_QUERY_SUFFIXES)
         pieces = [] if of_lists else layout.pieces(rule.shard_size)
         for number in range(len(self._shards)):
             block = layout.block_of(number) if of_lists else pieces[number].block
@@ -91,7 +91,9 @@ class ShardJudgements:
         return found
 
 
-def label(candidates: Sequence[Row], scores: Mapping[str, PairScores], rule: Relabel) -> list[Row]:
+def make_label_rows(
+    candidates: Sequence[Row], scores: Mapping[str, PairScores], rule: Relabel
+) -> list[Row]:
     """One query's label rows, in the candidates' order.
 
     A seed passage that retrieval missed ranks behind all that were retrieved. Equal scores rank in
@@ -104,14 +106,14 @@ def label(candidates: Sequence[Row], scores: Mapping[str, PairScores], rule: Rel
     by_retriever = [row["rank"] or retrieved + 1 for row in candidates]
     judges = dict.fromkeys((*scores, *(ranker for ranker in rule.rankers if ranker in JUDGES)))
     values = {ranker: [scores.get(ranker, {}).get(pair) for pair in pairs] for ranker in judges}
-    ranks = {ranker: _ranks(of, by_retriever) for ranker, of in values.items()}
+    ranks = {ranker: _rank_scores(of, by_retriever) for ranker, of in values.items()}
     retriever = {"retriever": by_retriever}
-    whole = retriever | {r: _behind(of, by_retriever) for r, of in ranks.items()}
+    whole = retriever | {r: rank_missing_last(of, by_retriever) for r, of in ranks.items()}
     if rule.cascade.by:
-        first = _ranks(fused(whole, rule.cascade.by, rule), by_retriever)
-        order = _behind(first, by_retriever)
-        whole = retriever | {r: _behind(of, order) for r, of in ranks.items()}
-    final = fused(whole, rule.rankers, rule)
+        first = _rank_scores(fuse_ranks(whole, rule.cascade.by, rule), by_retriever)
+        order = rank_missing_last(first, by_retriever)
+        whole = retriever | {r: rank_missing_last(of, order) for r, of in ranks.items()}
+    final = fuse_ranks(whole, rule.rankers, rule)
     return [
         {
             "query_id": row["query_id"],
@@ -126,7 +128,7 @@ def label(candidates: Sequence[Row], scores: Mapping[str, PairScores], rule: Rel
     ]
 
 
-def fused(
+def fuse_ranks(
     ranks: Mapping[str, Sequence[int]], rankers: Sequence[Ranker], rule: Relabel
 ) -> list[float]:
     """The fusion of these rankers, which have ranked all candidates."""
@@ -137,7 +139,7 @@ def fused(
     return [sum(of_candidate) for of_candidate in zip(*parts, strict=True)]
 
 
-def by_query(rows: Sequence[Row]) -> list[list[Row]]:
+def group_by_query(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows grouped by query, in the order in which the queries come."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -145,7 +147,7 @@ def by_query(rows: Sequence[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _ranks(values: Sequence[float | None], ties: Sequence[int]) -> list[int | None]:
+def _rank_scores(values: Sequence[float | None], ties: Sequence[int]) -> list[int | None]:
     """1 for the highest value; None for what has none."""
     judged = [(-value, ties[i], i) for i, value in enumerate(values) if value is not None]
     ranks: list[int | None] = [None] * len(values)
@@ -154,7 +156,7 @@ def _ranks(values: Sequence[float | None], ties: Sequence[int]) -> list[int | No
     return ranks
 
 
-def _behind(ranks: Sequence[int | None], order: Sequence[int]) -> list[int]:
+def rank_missing_last(ranks: Sequence[int | None], order: Sequence[int]) -> list[int]:
     """The ranks, and behind them those of what has none, in the order of other ranks."""
     ranked = [rank for rank in ranks if rank is not None]
     left = sorted(order[i] for i, rank in enumerate(ranks) if rank is None)

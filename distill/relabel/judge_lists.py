@@ -7,17 +7,17 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from distill.llm.form import in_chat_form
 from distill.llm.judge import JudgedLists, JudgeRequests
-from distill.llm.prompts import as_data, load_prompt
+from distill.llm.load import uses_chat_template
+from distill.llm.prompts import load_prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.relabel.by_passage import QueryPassagePair
 from distill.relabel.candidate_texts import CandidateTexts
-from distill.relabel.fuse import by_query
-from distill.relabel.judgements import judgement_row
+from distill.relabel.fuse import group_by_query
+from distill.relabel.judgements import make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise
-from distill.relabel.rankers.open import fingerprinted
+from distill.relabel.rankers.passes import fingerprint_pass
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
@@ -35,13 +35,13 @@ def make_list_judgements(
 ) -> Stage:
     """Have each query's candidates sorted; a score is minus the rank."""
     rule = recipe.relabel
-    settings = fingerprinted("listwise", recipe)
+    settings = fingerprint_pass("listwise", recipe)
     stage = run.stage("judgements-listwise", settings, [candidates])
     if stage.complete:
         return stage
     engine = llm()
     prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
-    chat = in_chat_form(recipe, engine)
+    chat = uses_chat_template(recipe, engine)
     before = dict(engine.tokens)
     asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     corpus = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
@@ -52,9 +52,9 @@ def make_list_judgements(
             first = number * rule.shard_size
             places = range(first, min(first + rule.shard_size, len(asked)))
             texts_of_queries = {asked[i]["query_id"]: asked[i]["query"] for i in places}
-            lists = by_query(read_shard(CANDIDATES, paths[number]))
+            lists = group_by_query(read_shard(CANDIDATES, paths[number]))
             texts, own = corpus.of_shard(number), {row["passage_id"] for of in lists for row in of}
-            cut = {id_: as_data(texts[id_], rule.max_passage_words) for id_ in own}
+            cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
             counts: Counter[str] = Counter()
             place = JudgementOrigin(turn, number)
             judge = partial(
@@ -65,7 +65,7 @@ def make_list_judgements(
                 chat=chat,
                 counts=counts,
             )
-            return _judge(judge, counts, settings, lists, texts_of_queries, cut, known, place)
+            return _judge_shard(judge, counts, settings, lists, texts_of_queries, cut, known, place)
 
         stage.map_shards(
             JUDGEMENTS,
@@ -79,7 +79,7 @@ def make_list_judgements(
     return stage
 
 
-def _judge(
+def _judge_shard(
     judge: Callable[[JudgeRequests], JudgedLists],
     counts: Counter[str],
     mark: dict[str, object],
@@ -111,7 +111,8 @@ def _judge(
     }
     known.keep(new, place)
     rows = [
-        judgement_row(pair, "listwise", *(found.get(key) or new[key])) for pair, key in keys.items()
+        make_judgement_row(pair, "listwise", *(found.get(key) or new[key]))
+        for pair, key in keys.items()
     ]
     counts.update(pairs=len(rows), queries=len(lists), **{"judged before": len(rows) - len(new)})
     return ShardResult(rows, counts)

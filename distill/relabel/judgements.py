@@ -12,7 +12,7 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.llm.judge import JudgeRequests
-from distill.llm.prompts import as_data
+from distill.llm.prompts import sanitize_for_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.relabel.by_passage import (
@@ -23,13 +23,13 @@ from distill.relabel.by_passage import (
     QueryPassagePair,
     by_passage,
 )
-from distill.relabel.rankers.open import RankerName, RankingPass, fingerprinted, open_ranking
+from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint_pass, open_ranking
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
 
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
-_SYSTEMATIC = 4
+_MIN_UNUSABLE = 4
 """So many pairs without a usable score, and none with one, are no accident."""
 
 
@@ -53,7 +53,11 @@ def make_judgements(
         UserError: before the first row, if the engine does not give what the ranker takes.
     """
     rule = recipe.relabel
-    settings = {**fingerprinted(name, recipe), "shard_size": rule.shard_size, "block": rule.block}
+    settings = {
+        **fingerprint_pass(name, recipe),
+        "shard_size": rule.shard_size,
+        "block": rule.block,
+    }
     stage = run.stage(f"judgements-{name}", settings, [candidates])
     if stage.complete:
         return stage
@@ -69,7 +73,9 @@ def make_judgements(
         def work(numbered: tuple[int, JudgementPart]) -> ShardResult:
             number, piece = numbered
             block, pairs = blocks.pairs_of(piece)
-            return _judge(ranking, block, pairs, known, JudgementOrigin(turn, number), max_words)
+            return _judge_shard(
+                ranking, block, pairs, known, JudgementOrigin(turn, number), max_words
+            )
 
         stage.map_shards(
             JUDGEMENTS,
@@ -85,7 +91,7 @@ def make_judgements(
     return stage
 
 
-def _judge(
+def _judge_shard(
     ranking: RankingPass,
     block: PairBlock,
     pairs: list[QueryPassagePair],
@@ -96,7 +102,10 @@ def _judge(
     """One shard: what was known of its pairs when the stage was begun, and the rest judged and
     kept. A pair for which the
     model has no usable score has no row; it ranks behind those that were judged."""
-    texts = {id_: as_data(block.passages[id_], max_words) for id_ in {p.passage_id for p in pairs}}
+    texts = {
+        id_: sanitize_for_prompt(block.passages[id_], max_words)
+        for id_ in {p.passage_id for p in pairs}
+    }
     keys = {
         (ranker, pair): judgement_key(
             {**ranking.mark, "ranker": ranker}, texts[pair.passage_id], block.queries[pair.query_id]
@@ -119,7 +128,7 @@ def _judge(
         known.keep(new, place)
     scored = found | new
     rows = [
-        judgement_row(pair, ranker, *scored[key])
+        make_judgement_row(pair, ranker, *scored[key])
         for (ranker, pair), key in keys.items()
         if key in scored
     ]
@@ -138,7 +147,7 @@ def _judge(
 
 def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]) -> None:
     """One pair's score may be unusable; of several that all are, the model is the cause."""
-    if len(new) < _SYSTEMATIC or any(math.isfinite(score) for score, _ in new.values()):
+    if len(new) < _MIN_UNUSABLE or any(math.isfinite(score) for score, _ in new.values()):
         return
     raise UserError(
         f"ranker {' and '.join(ranking.rankers)}",
@@ -148,7 +157,7 @@ def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]
     )
 
 
-def judgement_row(pair: QueryPassagePair, ranker: str, score: float, tokens: int) -> Row:
+def make_judgement_row(pair: QueryPassagePair, ranker: str, score: float, tokens: int) -> Row:
     return {
         "query_id": pair.query_id,
         "passage_id": pair.passage_id,

@@ -15,7 +15,7 @@ WITHIN_MARGIN = "negatives rejected by negative_margin"
 CONFIRMED = "negatives kept as confirmed by the LLM"
 
 
-def negative_pool(
+def select_negative_pool(
     ordered: list[Row],
     seed: Row,
     positives: list[Row],
@@ -35,7 +35,7 @@ def negative_pool(
     others = NearDuplicates([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
     pool: list[Row] = []
     counts: Counter[str] = Counter()
-    for row in _in_order(ordered, rule):
+    for row in _sort_candidates(ordered, rule):
         text = texts[row["passage_id"]]
         if row["passage_id"] in taken:
             continue
@@ -43,9 +43,9 @@ def negative_pool(
             counts[SEED_TWIN] += 1
         elif others.hold(text):
             counts[POSITIVE_TWIN] += 1
-        elif (reason := _too_near(row, positives[0], rule)) is None:
+        elif (reason := _find_broken_limit(row, positives[0], rule)) is None:
             pool.append(row)
-        elif _confirmed(row, rule):
+        elif _is_confirmed_negative(row, rule):
             counts[CONFIRMED] += 1
             pool.append(row)
         else:
@@ -65,18 +65,18 @@ def draw_negatives(pool: list[Row], rule: Relabel, draw: random.Random) -> list[
     return draw.sample(pool, min(rule.negative_count, len(pool)))
 
 
-def _in_order(ordered: list[Row], rule: Relabel) -> list[Row]:
+def _sort_candidates(ordered: list[Row], rule: Relabel) -> list[Row]:
     if rule.negatives_by == "fusion":
         return ordered
     return sorted(ordered, key=lambda row: (-row["similarity"], row["retriever_rank"]))
 
 
-def relevance_column(rule: Relabel) -> str:
+def get_relevance_column(rule: Relabel) -> str:
     """One scale for all candidates: rc's, or the grade's where rc does not judge."""
     return "rc" if "rc" in rule.rankers else "graded"
 
 
-def _too_near(row: Row, positive: Row, rule: Relabel) -> str | None:
+def _find_broken_limit(row: Row, positive: Row, rule: Relabel) -> str | None:
     """Positive-aware limits on a negative's similarity (NV-Retriever, section 3): which one it
     does not keep. The share is taken off the size of the positive's similarity, so that the limit
     lies below it whatever its sign."""
@@ -89,9 +89,9 @@ def _too_near(row: Row, positive: Row, rule: Relabel) -> str | None:
     return None
 
 
-def _confirmed(row: Row, rule: Relabel) -> bool:
+def _is_confirmed_negative(row: Row, rule: Relabel) -> bool:
     """Whether the LLM says that it is one: rather no than yes, or a grade below low."""
     if not rule.confirmed_exempt:
         return False
-    name = relevance_column(rule)
+    name = get_relevance_column(rule)
     return row[name] is not None and row[name] < (0 if name == "rc" else 1)

@@ -12,7 +12,7 @@ from distill.relabel.fuse import make_labels
 from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.bm25 import make_bm25_judgements
-from distill.relabel.rankers.open import passes
+from distill.relabel.rankers.passes import list_passes
 from distill.store.run import Run, Stage
 
 
@@ -48,7 +48,7 @@ def relabel(
     def judge(of: Stage, judges: list[Judge]) -> JudgementStages:
         found: JudgementStages = {}
         # The cross-encoder first, where nothing else has to go for it.
-        for name in sorted(passes(recipe, judges), key=lambda name: name != "cross_encoder"):
+        for name in sorted(list_passes(recipe, judges), key=lambda name: name != "cross_encoder"):
             if name == "cross_encoder":
                 llm.make_room()
             if name == "bm25":

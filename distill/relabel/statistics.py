@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from distill.store.shards import shards
 from distill.store.tables import LABELS, Row
 
-BINS = 10
-CHANGES = 20
+BIN_COUNT = 10
+MAX_CHANGES = 20
 """So many changes of positive are kept for reading."""
 FUSION = "fusion"
 """Among rankers: the order that all of them make together."""
@@ -34,11 +34,11 @@ class RelabelledQuery(NamedTuple):
 
 
 class RunningStatistics:
-    """The figures of a run, whatever its size: sums, and `CHANGES` of its changes.
+    """The figures of a run, whatever its size: sums, and `MAX_CHANGES` of its changes.
 
     Args:
         rankers: whose ranks and scores are told.
-        edges: of their histograms, see `score_edges`.
+        edges: of their histograms, see `compute_bin_edges`.
         changed: how many positives changed in the whole run.
     """
 
@@ -50,11 +50,13 @@ class RunningStatistics:
         self._means = _Means()
         self._seeds = {ranker: _Means() for ranker in [*rankers, FUSION]}
         self._spread: defaultdict[tuple[str, str], NDArray[np.int64]] = defaultdict(
-            lambda: np.zeros(BINS, np.int64)
+            lambda: np.zeros(BIN_COUNT, np.int64)
         )
         self._tau: NDArray[np.float64] = np.zeros((len(rankers), len(rankers)))
         self._tau_of: NDArray[np.int64] = np.zeros((len(rankers), len(rankers)), np.int64)
-        self._wanted = {i * changed // CHANGES for i in range(CHANGES)} if changed else set()
+        self._wanted = (
+            {i * changed // MAX_CHANGES for i in range(MAX_CHANGES)} if changed else set()
+        )
         self._changed = 0
 
     def add(self, judged: Sequence[RelabelledQuery]) -> None:
@@ -84,7 +86,7 @@ class RunningStatistics:
                 self._means.add(f"{ranker}_first_minus_last", first[ranker] - last[ranker])
 
     def _add_seed(self, one: RelabelledQuery) -> None:
-        for ranker, rank in ranks_of(one, one.query["seed_id"], self._rankers).items():
+        for ranker, rank in find_ranks(one, one.query["seed_id"], self._rankers).items():
             if rank is not None:
                 self._seeds[ranker].add("share_first", rank == 1)
                 self._seeds[ranker].add("share_within_3", rank <= 3)
@@ -92,7 +94,7 @@ class RunningStatistics:
 
     def _add_agreement(self, ordered: Sequence[Row]) -> None:
         ranks = [[row[f"{ranker}_rank"] for row in ordered] for ranker in self._rankers]
-        tau = kendall_tau(np.array(ranks, np.float64))
+        tau = compute_kendall_tau(np.array(ranks, np.float64))
         self._tau += np.nan_to_num(tau)
         self._tau_of += ~np.isnan(tau)
 
@@ -102,7 +104,7 @@ class RunningStatistics:
         if not one.example["relabelled"]:
             return
         if self._changed in self._wanted:
-            self.changes.append(_change(one, one.example, self._rankers))
+            self.changes.append(_make_change(one, one.example, self._rankers))
         self._changed += 1
 
     def _add_scores(self, judged: Sequence[RelabelledQuery]) -> None:
@@ -112,7 +114,7 @@ class RunningStatistics:
             for row in one.ordered:
                 kind = "positive" if row["passage_id"] == positive else "others"
                 for ranker in self._edges:
-                    if (score := row[score_column(ranker)]) is not None:
+                    if (score := row[get_score_column(ranker)]) is not None:
                         values[ranker, kind].append(score)
         for (ranker, kind), found in values.items():
             self._spread[ranker, kind] += np.histogram(found, self._edges[ranker])[0]
@@ -159,17 +161,17 @@ class _Means(Mapping[str, float]):
         return len(self._counts)
 
 
-def score_column(ranker: str) -> str:
+def get_score_column(ranker: str) -> str:
     """Where the labels have a ranker's score: the retriever's is the similarity."""
     return "similarity" if ranker == "retriever" else ranker
 
 
-def score_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
+def compute_bin_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
     """Ten bins from each ranker's lowest to its highest score; none for one without scores. Of the
     labels, one column of one shard is in memory at a time."""
     edges = {}
     for ranker in rankers:
-        column = score_column(ranker)
+        column = get_score_column(ranker)
         ends = [
             pc.min_max(
                 pq.read_table(path, columns=[column], partitioning=None, schema=LABELS.schema)[0]
@@ -178,11 +180,11 @@ def score_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
         ]
         found = [end for limits in ends for end in limits.values() if end is not None]
         if found:
-            edges[ranker] = np.histogram_bin_edges([min(found), max(found)], BINS).tolist()
+            edges[ranker] = np.histogram_bin_edges([min(found), max(found)], BIN_COUNT).tolist()
     return edges
 
 
-def ranks_of(
+def find_ranks(
     one: RelabelledQuery, passage_id: str, rankers: Sequence[str]
 ) -> dict[str, int | None]:
     """A candidate's rank by each ranker, None where it was not judged, and by the fusion."""
@@ -191,7 +193,7 @@ def ranks_of(
     return {**{ranker: row[f"{ranker}_rank"] for ranker in rankers}, FUSION: place + 1}
 
 
-def kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     """Agreement of every two rankers, over the candidates that both have ranked: concordant minus
     discordant pairs, as a share of all. Ranks have no ties, so that all kinds of tau are the same;
     scipy's test of significance would take most of the time.
@@ -209,10 +211,10 @@ def kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
         return known @ known.T / pairs
 
 
-def _change(one: RelabelledQuery, example: Row, rankers: Sequence[str]) -> dict[str, Any]:
+def _make_change(one: RelabelledQuery, example: Row, rankers: Sequence[str]) -> dict[str, Any]:
     return {
         **{name: example[name] for name in ("query_id", "task", "query", "seed_id", "positive_id")},
         "positive": example["positive"],
-        "seed_ranks": ranks_of(one, example["seed_id"], rankers),
-        "positive_ranks": ranks_of(one, example["positive_id"], rankers),
+        "seed_ranks": find_ranks(one, example["seed_id"], rankers),
+        "positive_ranks": find_ranks(one, example["positive_id"], rankers),
     }

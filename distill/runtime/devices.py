@@ -1,10 +1,12 @@
 """Which device computes, in which precision it computes natively, and its memory."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from distill.errors import UserError
+from distill.errors import EngineFailure, UserError
 
 DTYPES = {
     "float32": torch.float32,
@@ -60,3 +62,22 @@ def torch_dtype(name: str, device: str) -> torch.dtype:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+@contextmanager
+def raise_device_faults(where: str) -> Iterator[None]:
+    """A fault of CUDA (not a lack of memory) as what it is: after it this process can compute
+    nothing on its GPU any more.
+
+    Raises:
+        EngineFailure: in the place of torch's error.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as fault:
+        first = str(fault).partition("\n")[0]
+        raise EngineFailure(
+            where,
+            f"its GPU failed: {first}",
+            "run the same command again; if it happens again, look at the GPU (nvidia-smi, dmesg)",
+        ) from fault

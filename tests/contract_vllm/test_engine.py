@@ -165,15 +165,15 @@ def test_nothing_of_vllm_outlives_a_parent_that_is_killed():
 def test_rows_alone_are_asked_for_only_where_the_cache_cannot_reach():
     """vLLM's V2 model runner (GPUs) gives no row at all if the cache holds the first one asked for;
     and the rows must be those of the tokens that no earlier continuation has."""
-    from distill.llm.vllm.scoring import ROWS, _first_row, _pairs
+    from distill.llm.vllm.scoring import ROWS, _find_first_row, _iterate_pairs
 
     block = 8
     several = [[1, 2, 3], [1, 2, 4, 5, 6, 7, 8, 9, 1, 2], [3], [1, 2, 4], [1, 2, 4, 5]]
     for length in range(5, 30):
         known = set()
-        for pair in _pairs([(list(range(length)), several)]):
+        for pair in _iterate_pairs([(list(range(length)), several)]):
             cached = (length + pair.begun) // block * block
-            first = _first_row(pair, block)
+            first = _find_first_row(pair, block)
             params = ROWS.params(pair, block)
             left_out = {tuple(pair.continuation[: n + 1]) for n in range(first)} - known
             assert len(left_out) <= 1, "at most the token right behind a cached block"

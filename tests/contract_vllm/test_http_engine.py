@@ -117,8 +117,8 @@ def test_several_draws_of_a_prompt_are_one_request(server, tmp_path):
 
 
 def test_forms_are_forced(engine):
-    assert engine.can_force_regex
-    assert engine.can_force_schema
+    assert engine.supports_regex
+    assert engine.supports_schema
     for chat in (False, True):
         regex = Sampling(max_new_tokens=24, temperature=1.0, regex=REGEX, chat=chat)
         for text in engine.generate(MESSAGES, SEEDS, regex):

@@ -15,7 +15,7 @@ from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Completion
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
-from distill.relabel.rankers.listwise import windows
+from distill.relabel.rankers.listwise import make_windows
 from distill.store.run import Run, read_json
 
 KEPT = ["generate.filters={decontaminate: false}"]
@@ -218,7 +218,7 @@ class Mute:
     """A server that gives no log-probability of anything."""
 
     name, can_score, can_compare_verdicts = "mute", False, False
-    can_force_regex = can_force_schema = has_chat = False
+    supports_regex = supports_schema = has_chat = False
 
     def __init__(self):
         self.tokens = {"prompt": 1, "shared": 0, "new": 0}
@@ -246,7 +246,7 @@ def test_a_server_without_likelihoods_can_judge_in_words(recipe_file, tmp_path, 
     prompts = line.amount.high
     if ranker == "listwise":
         of_a_query = 1 + min(recipe.relabel.top_k, PASSAGES - 1)
-        prompts *= len(windows(of_a_query, recipe.relabel.listwise_window)) / of_a_query
+        prompts *= len(make_windows(of_a_query, recipe.relabel.listwise_window)) / of_a_query
     assert line.prompt_tokens.high == pytest.approx(100 * prompts)
     assert line.new_tokens.high == pytest.approx(2 * prompts)
     assert line.seconds.high is not None

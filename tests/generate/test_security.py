@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.fret import GenerationPlan, make_generations, open_method
 from distill.generate.passages.parsed import make_parsed
-from distill.llm.prompts import as_data
+from distill.llm.prompts import sanitize_for_prompt
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.recipe.packaged import packaged_recipes
@@ -72,8 +72,8 @@ def test_a_prompt_is_the_same_but_for_one_line(name, chat, title, text):
 @given(text=TEXTS)
 @settings(max_examples=200, deadline=None)
 def test_nothing_in_a_passage_is_a_token_of_a_chat_template(text):
-    seen = as_data(text)
-    assert as_data(seen) == seen
+    seen = sanitize_for_prompt(text)
+    assert sanitize_for_prompt(seen) == seen
     for token in ("<|", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<start_of_turn>", "<bos>"):
         assert token not in seen
     assert "<think>" not in seen
@@ -86,7 +86,7 @@ def test_jinja_in_a_passage_is_words(text):
     passage = {**PLAIN, "text": "{{ 7 * 191 }} {% raw %}" + text}
     prompt = METHODS["fret"].prompt(passage, CONDITIONS, False)
     assert "{{ 7 * 191 }} {% raw %}" in prompt
-    assert "1337" not in prompt.replace(as_data(text), "")
+    assert "1337" not in prompt.replace(sanitize_for_prompt(text), "")
 
 
 @pytest.mark.bad_input(
@@ -98,7 +98,7 @@ def test_jinja_in_a_passage_is_words(text):
 def test_an_echo_of_the_passage_is_at_most_one_query_on_one_line(name, text, before):
     parsed = METHODS[name].parse(before + text, True)
     for field in (parsed.task, parsed.query):
-        assert field == as_data(field)
+        assert field == sanitize_for_prompt(field)
         assert len(field.splitlines()) <= 1
     assert (parsed.reason is None) == bool(parsed.query)
 
@@ -109,7 +109,7 @@ class Echo:
 
     name = "echo"
     can_score = False
-    can_force_regex = can_force_schema = False
+    supports_regex = supports_schema = False
     has_chat = False
 
     def __init__(self):

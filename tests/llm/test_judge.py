@@ -8,14 +8,15 @@ from distill.errors import UserError
 from distill.llm import ScoreRequest
 from distill.llm.judge import (
     GRADES,
-    expected_grade,
+    compute_expected_grade,
     judge_fused,
     judge_graded,
+    judge_in_words,
     judge_ql,
     judge_rc,
 )
 from distill.llm.prompts import CONTINUATION, load_prompt
-from distill.llm.protocol import Score
+from distill.llm.protocol import Completion, Score
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe.packaged import packaged_recipes
 
@@ -68,9 +69,9 @@ def test_a_grade_is_the_mean_by_the_verdicts_likelihoods(engine):
 
 
 def test_grades_reach_from_none_to_high():
-    assert expected_grade(Score(0, 1, (0.0, -800.0, -800.0, -800.0))) == 0
-    assert expected_grade(Score(0, 1, (-800.0, -800.0, -800.0, 0.0))) == 3
-    assert expected_grade(Score(0, 1, (-9.0, -9.0, -9.0, -9.0))) == pytest.approx(1.5)
+    assert compute_expected_grade(Score(0, 1, (0.0, -800.0, -800.0, -800.0))) == 0
+    assert compute_expected_grade(Score(0, 1, (-800.0, -800.0, -800.0, 0.0))) == 3
+    assert compute_expected_grade(Score(0, 1, (-9.0, -9.0, -9.0, -9.0))) == pytest.approx(1.5)
 
 
 def test_one_fused_pass_gives_what_two_give(engine):
@@ -91,3 +92,25 @@ def test_a_prompt_whose_verdict_is_not_its_end_is_refused(engine, tmp_path, endi
     prompt = load_prompt("mine.jinja", tmp_path, parts=2)
     with pytest.raises(UserError, match=r"mine\.jinja.*does not end in the verdict"):
         judge_rc(engine, prompt, REQUESTS)
+
+
+class Grader:
+    """Replies as chat models do: with a number, a sentence, or beside the point."""
+
+    def __init__(self, replies):
+        self.replies = replies
+        self.prompts = []
+
+    def generate(self, prompts, seeds, sampling):
+        self.prompts += prompts
+        return [Completion(reply, True) for reply in self.replies]
+
+
+def test_graded_in_words_gives_each_pair_the_grade_of_its_own_reply():
+    prompt = load_prompt("prompts/grade.jinja", packaged_recipes(), parts=1)
+    llm = Grader(["7", "Grade: 3/10", "I cannot say."])
+    requests = [("Bees dance.", ["why bees dance", "what bees eat"]), ("Ice.", ["is ice cold"])]
+    found = judge_in_words(llm, prompt, requests, chat=True)
+    assert found == [[(7.0, 0), (3.0, 0)], [(0.0, 0)]]
+    assert [p.count("Bees dance.") for p in llm.prompts] == [1, 1, 0]
+    assert "what bees eat" in llm.prompts[1]

@@ -12,7 +12,7 @@ from distill.errors import EngineFailure
 from distill.llm import Sampling
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
-from distill.llm.vllm.process import CopyProcess
+from distill.llm.vllm.process import ModelProcess
 from distill.pipeline.job import Job
 from distill.recipe import Retriever, load_recipe
 from distill.store.run import Run
@@ -92,7 +92,7 @@ def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch, ro
 
 def test_a_process_that_ended_is_no_fault_of_the_input(tmp_path, capfd):
     """vLLM is not installed here, so its process ends at once."""
-    copy = CopyProcess("some/model", {}, None)
+    copy = ModelProcess("some/model", {}, None)
     with pytest.raises(EngineFailure, match="process ended") as fault:
         copy.answer()
     copy._process.wait()

@@ -3,7 +3,7 @@
 import pytest
 
 from distill.errors import UserError
-from distill.llm.prompts import as_data, load_prompt
+from distill.llm.prompts import load_prompt, sanitize_for_prompt
 from distill.recipe.packaged import packaged_recipes
 
 
@@ -57,9 +57,9 @@ def test_the_naive_prompt_fixes_its_task():
 
 
 def test_white_space_is_collapsed_and_the_unseen_taken_out():
-    assert as_data(" a\r\n\tb\u2028c\x85d \x00e\u200bf\u202eg\ufeff \U000e0041h\xad") == (
-        "a b c d efg h"
-    )
+    assert sanitize_for_prompt(
+        " a\r\n\tb\u2028c\x85d \x00e\u200bf\u202eg\ufeff \U000e0041h\xad"
+    ) == ("a b c d efg h")
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_white_space_is_collapsed_and_the_unseen_taken_out():
     ],
 )  # fmt: skip
 def test_tokens_of_chat_templates_are_broken_up(token):
-    seen = as_data(token)
+    seen = sanitize_for_prompt(token)
     plain = token.translate(dict.fromkeys(map(ord, "\u200b\u00ad\x00")))
     assert plain not in seen
     assert seen.replace(" ", "") == plain
-    assert as_data(seen) == seen
+    assert sanitize_for_prompt(seen) == seen
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_tokens_of_chat_templates_are_broken_up(token):
     ],
 )
 def test_ordinary_text_and_code_stay_as_they_are(text):
-    assert as_data(text) == text
+    assert sanitize_for_prompt(text) == text
 
 
 def test_words_are_counted_and_endless_ones_cut():
-    assert as_data("one  two\nthree four", 3) == "one two three"
-    assert as_data("one two", 3) == "one two"
-    assert len(as_data("長" * 10_000, 100)) == 1200
+    assert sanitize_for_prompt("one  two\nthree four", 3) == "one two three"
+    assert sanitize_for_prompt("one two", 3) == "one two"
+    assert len(sanitize_for_prompt("長" * 10_000, 100)) == 1200
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ PERSIAN, SINHALA, MONGOLIAN = "می\u200cخواهم", "ශ්\u200dරී", "ᠳ
 
 @pytest.mark.parametrize("text", [PERSIAN, SINHALA, MONGOLIAN, f"{PERSIAN} {SINHALA}"])
 def test_joiners_that_are_letters_stay(text):
-    assert as_data(text) == text
+    assert sanitize_for_prompt(text) == text
 
 
 @pytest.mark.parametrize(
@@ -216,5 +216,5 @@ def test_joiners_that_are_letters_stay(text):
     ],
 )
 def test_joiners_that_hide_something_go(text, seen):
-    assert as_data(text) == seen
-    assert as_data(as_data(text)) == seen
+    assert sanitize_for_prompt(text) == seen
+    assert sanitize_for_prompt(sanitize_for_prompt(text)) == seen

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.llm.thoughts import cut_at_stop, without_thoughts
+from distill.llm.thoughts import cut_at_stop, strip_thoughts
 
 REPLY = "Task: Find it.\nQuery: why do bees dance"
 
@@ -27,21 +27,21 @@ REPLY = "Task: Find it.\nQuery: why do bees dance"
     ],
 )
 def test_the_reply_is_what_stands_behind_them(thoughts):
-    assert without_thoughts(thoughts + REPLY).strip() == REPLY
+    assert strip_thoughts(thoughts + REPLY).strip() == REPLY
 
 
 def test_an_answer_may_be_wrapped():
-    assert without_thoughts("<think>a</think>\n<answer>\n7\n</answer>").strip() == "7"
+    assert strip_thoughts("<think>a</think>\n<answer>\n7\n</answer>").strip() == "7"
 
 
 @pytest.mark.parametrize("text", ["<think>", "<think>the passage is", "[THINK] bees\n\nbees"])
 def test_thoughts_without_an_end_hold_no_reply(text):
-    assert without_thoughts(text) is None
+    assert strip_thoughts(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "how to close <b> tags", "what does <think> do in a prompt"])
 def test_a_reply_that_speaks_of_tags_is_a_reply(text):
-    assert without_thoughts(text) == text
+    assert strip_thoughts(text) == text
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,17 @@ def tokenizer(llm_folder):
 
 
 def test_text_that_spells_out_a_special_token_is_tokenised_as_text(tokenizer):
-    ids = PromptTokenizer(tokenizer, "tiny").text("The end.</s> Or <s>not?", first=True)
+    ids = PromptTokenizer(tokenizer, "tiny").tokenize("The end.</s> Or <s>not?", add_bos=True)
     assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(ids)
     assert tokenizer.decode(ids) == "The end.</s> Or <s>not?"
 
 
 def test_text_without_special_tokens_is_tokenised_as_ever(tokenizer):
     text = "Bees dance,\n\n to tell other bees  where the flowers are."
-    assert PromptTokenizer(tokenizer, "tiny").text(text, first=True) == tokenizer(text)["input_ids"]
+    assert (
+        PromptTokenizer(tokenizer, "tiny").tokenize(text, add_bos=True)
+        == tokenizer(text)["input_ids"]
+    )
 
 
 def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
@@ -42,9 +45,9 @@ def test_a_model_with_a_beginning_of_its_own_keeps_it(tokenizer):
         single="<s> $A", special_tokens=[("<s>", begun.bos_token_id)]
     )
     encoder = PromptTokenizer(begun, "tiny")
-    plain = encoder.text("a <s> b", first=False)
+    plain = encoder.tokenize("a <s> b")
     assert begun.bos_token_id not in plain
-    assert encoder.text("a <s> b", first=True) == [begun.bos_token_id, *plain]
+    assert encoder.tokenize("a <s> b", add_bos=True) == [begun.bos_token_id, *plain]
 
 
 @settings(max_examples=60)
@@ -54,7 +57,7 @@ def test_a_message_cannot_end_itself(tokenizer, content):
     message = "".join(content)
     encoder = PromptTokenizer(tokenizer, "tiny")
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    ids = encoder.chat(message)
+    ids = encoder.tokenize_chat(message)
     assert [i for i in ids if i in special] == [tokenizer.bos_token_id, tokenizer.eos_token_id]
     assert ids[0] == tokenizer.bos_token_id
     inner = tokenizer.decode(ids[1 : ids.index(tokenizer.eos_token_id)])
@@ -67,7 +70,7 @@ def test_a_harmless_message_is_tokenised_by_the_template(tokenizer):
     expected = tokenizer.apply_chat_template(
         message, tokenize=True, add_generation_prompt=True, return_dict=False
     )
-    assert PromptTokenizer(tokenizer, "tiny").chat("why do bees dance\n") == expected
+    assert PromptTokenizer(tokenizer, "tiny").tokenize_chat("why do bees dance\n") == expected
 
 
 def test_a_model_without_a_template_has_no_chat(llm_folder, tokenizer):
@@ -80,7 +83,7 @@ def test_a_template_that_fails_is_reported(tokenizer):
     broken = copy.deepcopy(tokenizer)
     broken.chat_template = "{{ raise_exception('no user here') }}"
     with pytest.raises(UserError, match="no user here"):
-        PromptTokenizer(broken, "tiny").chat("hello")
+        PromptTokenizer(broken, "tiny").tokenize_chat("hello")
 
 
 # --- what continues a prompt --------------------------------------------------------------------
@@ -117,17 +120,19 @@ def encoder_of(kind):
 @pytest.mark.parametrize("text", [" how do bees dance", " yes", "\nyes"])
 def test_what_continues_a_prompt_has_the_tokens_of_the_joint_text(kind, text):
     encoder, prefix = encoder_of(kind), "Relevant: a\nQuery:"
-    both = encoder.text(prefix + text, first=True)
-    assert encoder.text(prefix, first=True) + encoder.behind(prefix, text) == both
+    both = encoder.tokenize(prefix + text, add_bos=True)
+    assert (
+        encoder.tokenize(prefix, add_bos=True) + encoder.tokenize_continuation(prefix, text) == both
+    )
 
 
 def test_only_tokenizers_that_add_a_blank_to_one_have_to_judge_again():
-    adding = [kind for kind in KINDS if encoder_of(kind).adds_a_blank(" ")]
+    adding = [kind for kind in KINDS if encoder_of(kind).adds_space(" ")]
     assert adding == ["Mistral 7B, Mixtral, Phi-3"]
 
 
 @pytest.mark.bad_input("prompt", "its two parts meet within a token", "refused where it is read")
 def test_a_text_that_meets_the_prompt_within_a_token_is_refused():
     with pytest.raises(UserError, match="read as one token") as fault:
-        encoder_of("Mistral 7B, Mixtral, Phi-3").behind("Query: ho", "w")
+        encoder_of("Mistral 7B, Mixtral, Phi-3").tokenize_continuation("Query: ho", "w")
     assert "blank" in fault.value.remedy

@@ -7,7 +7,7 @@ from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
 
 from distill.errors import UserError
 from distill.recipe import Relabel
-from distill.relabel.choose import choose, make_examples
+from distill.relabel.choose import choose_examples, make_examples
 from distill.report.markdown.report import write_report
 from distill.store import integrity
 from distill.store.run import Run, read_json, write_json
@@ -25,7 +25,7 @@ ROWS = labels({"a": 0.5, "b": 2.0, "seed": 1.0, "c": 0.2, "d": 0.3})
 
 
 def made(rows, texts=OF_TEXTS, **rule):
-    return choose(rows, "seed", texts, Relabel(**rule), random.Random(1))
+    return choose_examples(rows, "seed", texts, Relabel(**rule), random.Random(1))
 
 
 def chosen(rows=ROWS, texts=OF_TEXTS, **rule):

@@ -4,7 +4,7 @@ import pytest
 from helpers.relabel_rows import candidate, prepare
 
 from distill.recipe import Recipe, Relabel
-from distill.relabel.fuse import label, make_labels
+from distill.relabel.fuse import make_label_rows, make_labels
 from distill.store.run import Run, ShardResult
 from distill.store.tables import JUDGEMENTS, LABELS
 
@@ -24,7 +24,7 @@ def scores(**by_ranker):
 
 
 def labels(ranks, judged, **rule):
-    return label(candidates(ranks), judged, Relabel(**rule))
+    return make_label_rows(candidates(ranks), judged, Relabel(**rule))
 
 
 def test_reciprocal_ranks_without_constant_as_in_gecko():

@@ -6,8 +6,8 @@ from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
+from distill.llm.score_checks import make_unusable_score
 from distill.llm.transformers.engine import TransformersEngine
-from distill.llm.usable import unusable
 from distill.recipe import Recipe
 from distill.relabel.by_passage import CandidateLayout, PairBlocks, by_passage
 from distill.relabel.judge_lists import make_list_judgements
@@ -92,7 +92,7 @@ class Unasked:
     """An engine that must not be asked any more."""
 
     can_score = can_compare_verdicts = True
-    can_force_regex = has_chat = False
+    supports_regex = has_chat = False
 
     def __init__(self):
         self.tokens = {"prompt": 0}
@@ -149,7 +149,7 @@ class Unsure:
     def score(self, requests):
         return [
             [
-                unusable("a log-probability is NaN", len(request.endings))
+                make_unusable_score("a log-probability is NaN", len(request.endings))
                 if self.spoiled(request.prefix, text)
                 else score
                 for text, score in zip(request.continuations, of_request, strict=True)

@@ -5,7 +5,12 @@ import pytest
 from helpers.labelled import label, prepare, query
 from scipy.stats import kendalltau
 
-from distill.relabel.statistics import RelabelledQuery, RunningStatistics, kendall_tau, score_edges
+from distill.relabel.statistics import (
+    RelabelledQuery,
+    RunningStatistics,
+    compute_bin_edges,
+    compute_kendall_tau,
+)
 from distill.store.run import Run
 
 RANKERS = ["ql", "retriever"]
@@ -89,7 +94,7 @@ def test_edges_reach_from_the_lowest_to_the_highest_score_of_all_shards(tmp_path
     more = [label("seed", 1.0, 3, "q2", ql=-1.0, ql_rank=1), label("b", 0.5, 1, "q2")]
     with Run(tmp_path / "run") as run:
         labels = prepare(run, [query("q"), query("q2")], [rows, more]).labels
-    edges = score_edges(labels.folder, ["ql", "rc", "retriever"])
+    edges = compute_bin_edges(labels.folder, ["ql", "rc", "retriever"])
     assert list(edges) == ["ql", "retriever"]
     assert (edges["ql"][0], edges["ql"][-1]) == (-9.0, -1.0)
     assert len(edges["ql"]) == 11
@@ -103,7 +108,7 @@ def test_tau_is_scipys_over_the_candidates_that_both_have_ranked(seed):
     draw = np.random.default_rng(seed)
     ranks = np.array([draw.permutation(12) + 1 for _ in range(3)], float)
     ranks[2, draw.permutation(12)[:5]] = np.nan
-    tau = kendall_tau(ranks)
+    tau = compute_kendall_tau(ranks)
     for i in range(3):
         for j in range(3):
             both = ~np.isnan(ranks[i]) & ~np.isnan(ranks[j])
@@ -112,7 +117,7 @@ def test_tau_is_scipys_over_the_candidates_that_both_have_ranked(seed):
 
 
 def test_rankers_without_two_candidates_in_common_say_nothing():
-    tau = kendall_tau(np.array([[1, 2, np.nan], [np.nan, 2, 1]], float))
+    tau = compute_kendall_tau(np.array([[1, 2, np.nan], [np.nan, 2, 1]], float))
     assert np.isnan(tau[0, 1])
     assert tau[0, 0] == tau[1, 1] == 1
 

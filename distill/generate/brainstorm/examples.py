@@ -21,8 +21,8 @@ from distill.generate.examples import (
     refused,
 )
 from distill.generate.passages.parse import normalise
-from distill.llm.load import identity
-from distill.llm.prompts import Prompt, as_data
+from distill.llm.load import identify_llm
+from distill.llm.prompts import Prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.store.run import Run, ShardResult, Stage
@@ -50,7 +50,7 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
             **({"shares": settings.shares} if settings.shares else {}),
             "prompts": {group: prompt.source for group, prompt in prompts.items()},
             "schemas": {group: sampling.json_schema for group, sampling in samplings.items()},
-            "llm": identity(recipe.llm),
+            "llm": identify_llm(recipe.llm),
             "seed": recipe.seed,
         },
         [tasks],
@@ -196,9 +196,9 @@ def _example(row: Row, value: Mapping[str, str]) -> Row:
     form = FORMS[row["task_type"]]
     return make_example(
         row["item_id"],
-        as_data(row["task"]),
+        sanitize_for_prompt(row["task"]),
         row["task_type"],
-        as_data(value[form.query]),
-        as_data(value[form.positive]),
-        [as_data(value[form.negative])] if form.negative else [],
+        sanitize_for_prompt(value[form.query]),
+        sanitize_for_prompt(value[form.positive]),
+        [sanitize_for_prompt(value[form.negative])] if form.negative else [],
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
 
-from distill.llm.thoughts import without_thoughts
+from distill.llm.thoughts import strip_thoughts
 from distill.store.tables import Row
 from distill.text.fence import within_fence
 
@@ -22,7 +22,7 @@ def read_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
     """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
     if row["fault"] is not None:
         return ParsedReply({}, "not written")
-    reply = without_thoughts(row["output"])
+    reply = strip_thoughts(row["output"])
     if not row["finished"] or reply is None:
         return ParsedReply({}, "unfinished")
     try:

@@ -14,8 +14,8 @@ from distill.errors import UserError
 from distill.generate.brainstorm.read import read_reply
 from distill.generate.brainstorm.schemas import CHARACTERS, FORMS, as_text, tasks_schema
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
-from distill.llm.load import identity
-from distill.llm.prompts import as_data
+from distill.llm.load import identify_llm
+from distill.llm.prompts import sanitize_for_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
@@ -42,7 +42,7 @@ def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
             "prompts": {group: prompt.source for group, prompt in prompts.items()},
             "schema": sampling.json_schema,
             "max_new_tokens": sampling.max_new_tokens,
-            "llm": identity(recipe.llm),
+            "llm": identify_llm(recipe.llm),
             "seed": recipe.seed,
         },
     )
@@ -178,7 +178,7 @@ def _read(rows: Sequence[Row], shard: ShardResult) -> dict[str, str]:
         if reply.reason is not None:
             _drop(shard, row["item_id"], f"list: {reply.reason}", row["output"])
             continue
-        for number, text in enumerate(map(as_data, reply.value["tasks"])):
+        for number, text in enumerate(map(sanitize_for_prompt, reply.value["tasks"])):
             task_id = f"{row['item_id']}~{number}"
             if count_words(text) < _FEWEST_WORDS or not text[0].isalpha():
                 _drop(shard, task_id, "no sentence", text)

@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from distill.generate.brainstorm.schemas import FORMS
-from distill.llm.form import in_chat_form
-from distill.llm.prompts import Prompt, as_data, load_prompt
+from distill.llm.load import uses_chat_template
+from distill.llm.prompts import Prompt, load_prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Group, Recipe
 from distill.store.run import ShardResult, Stage
@@ -57,7 +57,7 @@ def render(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
     """A request's prompt as the LLM gets it. A task that it wrote itself comes back as data."""
     values = dict(request.placeholders)
     if request.task is not None:
-        values["task"] = as_data(request.task)
+        values["task"] = sanitize_for_prompt(request.task)
     return prompt.render(chat=chat, **values)
 
 
@@ -78,7 +78,7 @@ def write(
         return
     engine = llm()
     before = dict(engine.tokens)
-    chat = in_chat_form(recipe, engine)
+    chat = uses_chat_template(recipe, engine)
     stage.map_shards(
         BRAINSTORM,
         items,
@@ -109,7 +109,7 @@ def _write(
 ) -> ShardResult:
     group = item[0].group
     sampling = replace(samplings[group], chat=chat)
-    if not chat and not (engine.can_force_schema and sampling.json_schema):
+    if not chat and not (engine.supports_schema and sampling.json_schema):
         sampling = replace(sampling, stop=_STOP)
     texts = [render(request, prompts[group], chat) for request in item]
     seeds = [_seed(seed, request.item_id) for request in item]

@@ -8,7 +8,7 @@ from itertools import groupby
 from distill.errors import UserError
 from distill.generate.filters.candidate import GeneratedQuery
 from distill.llm.judge import judge_ql
-from distill.llm.prompts import Prompt, as_data
+from distill.llm.prompts import Prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 
@@ -53,7 +53,7 @@ def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
         contested = [draws for draws in queries if len(draws) > 1]
         requests = [
             (
-                as_data(draws[0].passage_text, recipe.generate.max_passage_words),
+                sanitize_for_prompt(draws[0].passage_text, recipe.generate.max_passage_words),
                 [draw.query for draw in draws],
             )
             for draws in contested

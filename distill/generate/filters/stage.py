@@ -16,10 +16,10 @@ from distill.generate.filters.best_of import likeliest_first, nearest_first
 from distill.generate.filters.duplicates import SeenQueries, ordinal
 from distill.generate.filters.round_trip import SeedSearch
 from distill.generate.filters.seed_passages import SeedPassages, draws_of
-from distill.llm.joined import joined_if_needed
 from distill.llm.lazy import LazyLLM
-from distill.llm.load import identity as llm_identity
+from distill.llm.load import identify_llm as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
+from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.store.run import Run, ShardResult, Stage, fingerprint
@@ -164,7 +164,7 @@ def _fingerprinted(
             "prompt": prompt.source,
             "llm": llm_identity(recipe.llm),
             "max_passage_words": recipe.generate.max_passage_words,
-            **joined_if_needed(recipe.llm, prompt),
+            **fingerprint_tokenization(recipe.llm, prompt),
         }
     if _retrieves(recipe):
         settings["retriever"] = {

@@ -10,7 +10,7 @@ from distill.corpus.readers.jsonl import read_lines
 from distill.corpus.readers.parquet import read_rows
 from distill.errors import UserError
 from distill.files.read import is_text, looked_for, open_bytes, read_text
-from distill.llm.prompts import as_data
+from distill.llm.prompts import sanitize_for_prompt
 
 NumberedRow = tuple[int, Mapping[str, Any]]
 """A row with its number: the line in a text file (the header's is 1), else counted from 1."""
@@ -52,7 +52,7 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
     if isinstance(value, str) and not is_text(value):
         what = f"column {column!r} holds half a surrogate pair or a NUL"
         raise UserError(where, what, "mend the row's text")
-    text = as_data(str(value))
+    text = sanitize_for_prompt(str(value))
     if not text:
         raise UserError(where, f"column {column!r} is empty", "fill or delete the row")
     return text

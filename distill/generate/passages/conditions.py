@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from distill.errors import UserError
 from distill.files.read import read_text
-from distill.llm.prompts import as_data, find_prompt
+from distill.llm.prompts import find_prompt, sanitize_for_prompt
 from distill.recipe import Generate, Recipe, TaskType
 
 T = TypeVar("T")
@@ -76,7 +76,9 @@ def load_personas(recipe: Recipe) -> list[str]:
         return []
     path = find_prompt(name, recipe.folder)
     lines = read_text(path).splitlines()
-    personas = [persona for line in lines if (persona := as_data(line, _MOST_PERSONA_WORDS))]
+    personas = [
+        persona for line in lines if (persona := sanitize_for_prompt(line, _MOST_PERSONA_WORDS))
+    ]
     if not personas:
         raise UserError(str(path), "holds no persona", "write one a line, such as 'a nurse'")
     return personas

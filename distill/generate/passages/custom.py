@@ -18,9 +18,9 @@ from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import read_text
 from distill.generate.passages.conditions import GenerationConditions, language_names
 from distill.generate.passages.parse import ParsedQuery, checked
-from distill.llm.prompts import Prompt, as_data, find_prompt, load_prompt
+from distill.llm.prompts import Prompt, find_prompt, load_prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.llm.thoughts import without_thoughts
+from distill.llm.thoughts import strip_thoughts
 from distill.recipe import Recipe
 from distill.store.tables import Row, passage_text
 from distill.text.fence import within_fence
@@ -47,9 +47,9 @@ class CustomMethod:
     def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         words = self.recipe.generate.max_passage_words
         return self.prompt_file.render(
-            passage=as_data(passage_text(passage), words),
-            title=as_data(passage["title"], words),
-            text=as_data(passage["text"], words),
+            passage=sanitize_for_prompt(passage_text(passage), words),
+            title=sanitize_for_prompt(passage["title"], words),
+            text=sanitize_for_prompt(passage["text"], words),
             task_type=conditions.task_type,
             persona=conditions.persona,
             length=conditions.length,
@@ -59,7 +59,7 @@ class CustomMethod:
         )
 
     def can_be_forced(self, llm: LLM) -> bool:
-        return llm.can_force_schema
+        return llm.supports_schema
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
         """A text that is continued ends at an empty line, where nothing else ends it."""
@@ -75,7 +75,7 @@ class CustomMethod:
 
     def parse(self, output: str, finished: bool) -> ParsedQuery:
         custom = self.recipe.generate.custom
-        text = without_thoughts(output)
+        text = strip_thoughts(output)
         if not finished or text is None:
             return ParsedQuery(reason="unfinished")
         try:

@@ -23,9 +23,8 @@ from distill.generate.passages.conditions import (
 from distill.generate.passages.custom import load_custom
 from distill.generate.passages.few_shot import FewShotExample, FewShotPool, load_pool
 from distill.generate.passages.parse import ParsedQuery, ReplyOrder, parse
-from distill.llm.form import in_chat_form
-from distill.llm.load import identity, prompts_at_once
-from distill.llm.prompts import Prompt, as_data, load_prompt
+from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
+from distill.llm.prompts import Prompt, load_prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM, Completion, Sampling
 from distill.recipe import Recipe, TaskType
 from distill.store.run import Run, ShardResult, Stage
@@ -85,7 +84,7 @@ class FretMethod:
     def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         text = f"{passage['title']}\n{passage['text']}"
         return self.prompt_file.render(
-            passage=as_data(text, self.recipe.generate.max_passage_words),
+            passage=sanitize_for_prompt(text, self.recipe.generate.max_passage_words),
             task_type=conditions.task_type,
             examples=self.hand(conditions.task_type, conditions.hand),
             persona=conditions.persona,
@@ -96,7 +95,7 @@ class FretMethod:
         )
 
     def can_be_forced(self, llm: LLM) -> bool:
-        return llm.can_force_regex
+        return llm.supports_regex
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
         settings = self.recipe.generate
@@ -244,7 +243,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
         return stage
     plan = GenerationPlan(recipe, passages)
     engine = llm()
-    chat = in_chat_form(recipe, engine)
+    chat = uses_chat_template(recipe, engine)
     sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     before = dict(engine.tokens)
 
@@ -256,7 +255,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
         GENERATIONS,
         plan.shards(),
         work,
-        together=max(1, prompts_at_once(recipe.llm) // recipe.generate.shard_size),
+        together=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
         size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
         unit="prompts",
         tokens=lambda: engine.tokens,
@@ -274,7 +273,7 @@ def generation_settings(recipe: Recipe, method: QueryMethod) -> dict[str, object
         **recipe.generate.model_dump(exclude=_NOT_WRITTEN),
         **method.source,
         "personas": hashlib.sha256("\n".join(personas).encode()).hexdigest() if personas else None,
-        "llm": identity(recipe.llm),
+        "llm": identify_llm(recipe.llm),
         "seed": recipe.seed,
     }
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from distill.llm.prompts import as_data
-from distill.llm.thoughts import without_thoughts
+from distill.llm.prompts import sanitize_for_prompt
+from distill.llm.thoughts import strip_thoughts
 from distill.text.compare import folded_words
 from distill.text.fence import within_fence
 
@@ -68,7 +68,7 @@ def parse(
     Args:
         example_queries: the few-shot examples' own, normalised: small models copy them.
     """
-    reply = without_thoughts(output)
+    reply = strip_thoughts(output)
     if reply is None:
         return ParsedQuery(reason="unfinished")
     match = _FORMS[order].match(within_fence(reply))
@@ -97,14 +97,14 @@ def _plain(line: str) -> str:
 
 def checked(task: str | None, query: str, example_queries: Collection[str]) -> ParsedQuery:
     """Task and query as data (they enter later prompts), unless one is empty or is a copy."""
-    query = as_data(query).strip('"“”').strip()
+    query = sanitize_for_prompt(query).strip('"“”').strip()
     if not normalise(query):
         return ParsedQuery(reason="malformed")
     if normalise(query) in example_queries:
         return ParsedQuery(reason="copies an example")
     if task is None:
         return ParsedQuery(query=query)
-    task = as_data(task)
+    task = sanitize_for_prompt(task)
     if not normalise(task):
         return ParsedQuery(reason="malformed")
     if normalise(query) == normalise(task):

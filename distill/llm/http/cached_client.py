@@ -21,14 +21,14 @@ choice as it came."""
 DrawNumbers = list[int]
 """The numbers of bodies that differ in their seed alone, and so can be one request."""
 
-_SETTLED_BY_RECIPE = {
+RESERVED_FIELDS = {
     "model", "prompt", "messages", "n", "stream", "seed", "stop", "max_tokens", "temperature",
     "top_p", "response_format", "structured_outputs", "logprobs", "top_logprobs", "echo",
 }  # fmt: skip
-_SYSTEMATIC = 4
+_MIN_REFUSALS = 4
 """So many prompts refused, and none answered, are no accident."""
-_MOST_TOKENS = 2**53
-_UNUSABLE = b" unusable"
+_MAX_TOKENS = 2**53
+_UNUSABLE_SUFFIX = b" unusable"
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +48,7 @@ class CachedClient:
     """
 
     def __init__(self, settings: LanguageModel, cache: Path, first_wait: float = 1.0) -> None:
-        settled = sorted(_SETTLED_BY_RECIPE & settings.extra_body.keys())
+        settled = sorted(RESERVED_FIELDS & settings.extra_body.keys())
         if settled:
             raise UserError(
                 "llm.extra_body",
@@ -88,7 +88,7 @@ class CachedClient:
         self.tokens["cached"] += sum(key in known for key in keys)
         self._answered = self._answered or bool(known)
         for several in (True, False) if self._several else (False,):
-            asked = unknown(keys, bodies, known, several)
+            asked = batch_draws(keys, bodies, known, several)
             self._ask(path, bodies, keys, asked, read, known)
         answers = [known[key] for key in keys]
         self._not_all_refused([one for one in answers if isinstance(one, RefusedPrompt)])
@@ -123,7 +123,7 @@ class CachedClient:
         asks = [
             ServerRequest(
                 path,
-                together(bodies[draws[0]], len(draws)),
+                merge_draws(bodies[draws[0]], len(draws)),
                 read=partial(self._read, keys[draws[0]]),
                 form=path,
             )
@@ -149,7 +149,7 @@ class CachedClient:
         """Keep what was paid for. What cannot be used is kept beside, so that a later run asks
         again."""
         unusable = isinstance(reply, dict) and "fault" in reply
-        self.cache.keep(sha256(key + _UNUSABLE).digest() if unusable else key, reply)
+        self.cache.keep(sha256(key + _UNUSABLE_SUFFIX).digest() if unusable else key, reply)
 
     def first(
         self, path: str, ways: dict[str, RequestBody], holds: Callable[[ServerReply], bool]
@@ -178,15 +178,15 @@ class CachedClient:
         return replies[0] if replies else None
 
     def _count(self, reply: ServerReply) -> None:
-        usage = usage_of(reply)
-        self.tokens["prompt"] += as_count(usage.get("prompt_tokens"))
-        self.tokens["new"] += as_count(usage.get("completion_tokens"))
+        usage = read_usage(reply)
+        self.tokens["prompt"] += read_count(usage.get("prompt_tokens"))
+        self.tokens["new"] += read_count(usage.get("completion_tokens"))
         details = usage.get("prompt_tokens_details")
         if isinstance(details, dict):
-            self.tokens["shared"] += as_count(details.get("cached_tokens"))
+            self.tokens["shared"] += read_count(details.get("cached_tokens"))
 
     def _not_all_refused(self, refused: Sequence[RefusedPrompt]) -> None:
-        if self._answered or len(refused) < _SYSTEMATIC:
+        if self._answered or len(refused) < _MIN_REFUSALS:
             return
         fields = ", ".join(self.settings.extra_body)
         own = f", llm.extra_body without a field that it does not know ({fields})" if fields else ""
@@ -198,7 +198,7 @@ class CachedClient:
         )
 
 
-def unknown(
+def batch_draws(
     keys: Sequence[bytes], bodies: Sequence[RequestBody], known: dict[bytes, Any], several: bool
 ) -> list[DrawNumbers]:
     """What is still to be asked, each once; with `several`, neighbours that differ in their seed
@@ -209,29 +209,29 @@ def unknown(
         if key in seen:
             continue
         seen.add(key)
-        if several and asked and _seedless(bodies[asked[-1][0]]) == _seedless(bodies[number]):
+        if several and asked and _drop_seed(bodies[asked[-1][0]]) == _drop_seed(bodies[number]):
             asked[-1].append(number)
         else:
             asked.append([number])
     return asked
 
 
-def usage_of(reply: ServerReply) -> dict[str, Any]:
+def read_usage(reply: ServerReply) -> dict[str, Any]:
     """What the server says that a reply took; nothing where that is no object."""
     usage = reply.get("usage")
     return usage if isinstance(usage, dict) else {}
 
 
-def as_count(value: Any) -> int:
+def read_count(value: Any) -> int:
     """A number of tokens; 0 for what is none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if number and 0 <= value < _MOST_TOKENS else 0
+    return int(value) if number and 0 <= value < _MAX_TOKENS else 0
 
 
-def together(body: RequestBody, draws: int) -> RequestBody:
+def merge_draws(body: RequestBody, draws: int) -> RequestBody:
     """One request for so many draws, with the first one's seed."""
     return {**body, "n": draws} if draws > 1 else body
 
 
-def _seedless(body: RequestBody) -> RequestBody:
+def _drop_seed(body: RequestBody) -> RequestBody:
     return {field: value for field, value in body.items() if field != "seed"}

@@ -10,11 +10,16 @@ from functools import cached_property
 from pathlib import Path
 
 from distill.llm.http.cached_client import CachedClient
-from distill.llm.http.generation import path_of, read_choice, writing_body, written
-from distill.llm.http.scoring import LogprobScorer, first_token_way
-from distill.llm.http.structured_output import StructuredOutput, fits_schema
+from distill.llm.http.generation import (
+    choose_path,
+    make_completion,
+    make_generation_body,
+    read_choice,
+)
+from distill.llm.http.scoring import LogprobScorer, probe_first_tokens
+from distill.llm.http.structured_output import StructuredOutput, make_schema_check
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
-from distill.llm.thoughts import is_cut_within
+from distill.llm.thoughts import is_cut_in_thoughts
 from distill.recipe import LanguageModel
 from distill.remote.faults import RefusedPrompt
 
@@ -45,11 +50,11 @@ class HTTPEngine:
         self.tokens["formless"] = 0
 
     @cached_property
-    def can_force_regex(self) -> bool:
+    def supports_regex(self) -> bool:
         return self.forms.regex_way is not None
 
     @cached_property
-    def can_force_schema(self) -> bool:
+    def supports_schema(self) -> bool:
         return self.forms.schema
 
     @cached_property
@@ -60,7 +65,7 @@ class HTTPEngine:
     @cached_property
     def can_compare_verdicts(self) -> bool:
         """Whether the server gives log-probabilities of prompts, or of first tokens."""
-        ways = (first_token_way(self.answers, chat) for chat in (False, True))
+        ways = (probe_first_tokens(self.answers, chat) for chat in (False, True))
         return self.can_score or any(way is not None for way in ways)
 
     def generate(
@@ -72,7 +77,9 @@ class HTTPEngine:
         A reply that a stop string ended in its thoughts is asked for again without stop strings,
         which are then applied here."""
         texts = self._write(prompts, seeds, sampling, sampling.stop)
-        cut = [n for n, t in enumerate(texts) if is_cut_within(t.text, t.finished, sampling.stop)]
+        cut = [
+            n for n, t in enumerate(texts) if is_cut_in_thoughts(t.text, t.finished, sampling.stop)
+        ]
         if cut:
             again = self._write([prompts[n] for n in cut], [seeds[n] for n in cut], sampling, ())
             for number, text in zip(cut, again, strict=True):
@@ -90,16 +97,16 @@ class HTTPEngine:
         """One continuation for each prompt. `sent`: the stop strings that the server is told."""
         form = self.forms.fields(sampling)
         bodies = [
-            writing_body(self.answers, prompt, seed, replace(sampling, stop=sent), form)
+            make_generation_body(self.answers, prompt, seed, replace(sampling, stop=sent), form)
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         kept = self.answers.of(
-            path_of(sampling.chat), bodies, lambda _, reply, choice: read_choice(reply, choice)
+            choose_path(sampling.chat), bodies, lambda _, reply, choice: read_choice(reply, choice)
         )
         return [
             Completion("", False, fault=one.reason)
             if isinstance(one, RefusedPrompt)
-            else written(one, sampling.stop)
+            else make_completion(one, sampling.stop)
             for one in kept
         ]
 
@@ -115,5 +122,5 @@ class HTTPEngine:
         """A server may take a schema and ignore it: the reader drops such rows, and here they are
         seen to be the server's doing."""
         if sampling.json_schema:
-            fits = fits_schema(json.loads(sampling.json_schema))
+            fits = make_schema_check(json.loads(sampling.json_schema))
             self.tokens["formless"] += sum(t.finished and not fits(t.text) for t in texts)

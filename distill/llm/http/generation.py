@@ -4,28 +4,28 @@ import re
 from typing import Any
 
 from distill.llm.http.cached_client import CachedClient, RequestBody
-from distill.llm.http.content import ReplyContent, content_of, is_plain
+from distill.llm.http.content import ReplyContent, is_plain_text, read_content
 from distill.llm.protocol import Completion, Sampling
 from distill.llm.thoughts import cut_at_stop
 from distill.remote.client import ServerReply
 
 CHAT = "/chat/completions"
 COMPLETION = "/completions"
-_SEEDS = 2**31
+_SEED_COUNT = 2**31
 """Some servers hold a seed in 32 bits, with a sign."""
-_HALF = re.compile("[\ud800-\udfff]")
-_CUT_SHORT = ("length", "content_filter", "abort", "error")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_UNFINISHED = ("length", "content_filter", "abort", "error")
 
 
-def prompt_fields(prompt: str, chat: bool) -> RequestBody:
+def make_prompt_fields(prompt: str, chat: bool) -> RequestBody:
     return {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
 
 
-def path_of(chat: bool) -> str:
+def choose_path(chat: bool) -> str:
     return CHAT if chat else COMPLETION
 
 
-def writing_body(
+def make_generation_body(
     answers: CachedClient, prompt: str, seed: int, sampling: Sampling, form: RequestBody
 ) -> RequestBody:
     """The request for one continuation. Greedy ones have no seed: it decides nothing.
@@ -34,13 +34,13 @@ def writing_body(
         form: the fields that force a form on the text.
     """
     fields: RequestBody = {
-        **prompt_fields(prompt, sampling.chat),
+        **make_prompt_fields(prompt, sampling.chat),
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
         **form,
     }
     if sampling.temperature > 0:
-        fields["seed"] = seed % _SEEDS
+        fields["seed"] = seed % _SEED_COUNT
         if sampling.top_p < 1:
             fields["top_p"] = sampling.top_p
     if sampling.stop:
@@ -48,7 +48,7 @@ def writing_body(
     return answers.body(**fields)
 
 
-def schema_field(schema: dict[str, Any]) -> RequestBody:
+def make_schema_field(schema: dict[str, Any]) -> RequestBody:
     """`response_format` for a JSON schema, strict where the schema is written for that."""
     named = {"name": "reply", "schema": schema, "strict": is_strict(schema)}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
@@ -76,23 +76,26 @@ def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
     U+FFFD."""
     chosen = reply["choices"][choice]
     end = chosen.get("finish_reason")
-    kept = {"text": _whole(content_of(chosen).text), "end": end if isinstance(end, str) else None}
-    return kept if is_plain(chosen) else {**kept, "raw": chosen}
+    kept = {
+        "text": _replace_half_characters(read_content(chosen).text),
+        "end": end if isinstance(end, str) else None,
+    }
+    return kept if is_plain_text(chosen) else {**kept, "raw": chosen}
 
 
-def written(kept: dict[str, Any], stop: tuple[str, ...]) -> Completion:
+def make_completion(kept: dict[str, Any], stop: tuple[str, ...]) -> Completion:
     """The text before the first stop string, should the server not have heeded them all. What was
     kept as it came is read anew: another version may read what this one cannot."""
-    content = content_of(kept["raw"]) if "raw" in kept else ReplyContent(kept["text"])
-    whole = _whole(content.text)
+    content = read_content(kept["raw"]) if "raw" in kept else ReplyContent(kept["text"])
+    whole = _replace_half_characters(content.text)
     text = cut_at_stop(whole, stop)
     stopped = len(text) < len(whole)
     if kept["end"] == "content_filter" and not text:
         return Completion("", False, fault="the server's content filter")
     if content.fault:
         return Completion("", False, fault=content.fault)
-    return Completion(text, stopped or kept["end"] not in _CUT_SHORT)
+    return Completion(text, stopped or kept["end"] not in _UNFINISHED)
 
 
-def _whole(text: str) -> str:
-    return _HALF.sub("\ufffd", text)
+def _replace_half_characters(text: str) -> str:
+    return _HALF_CHARACTER.sub("\ufffd", text)

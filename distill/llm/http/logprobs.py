@@ -4,27 +4,27 @@ from collections.abc import Sequence
 from math import exp, log
 from typing import Any
 
-from distill.llm.http.cached_client import as_count, usage_of
-from distill.llm.usable import fault_of, is_logprob
+from distill.llm.http.cached_client import read_count, read_usage
+from distill.llm.score_checks import find_logprob_fault, is_logprob
 from distill.remote.client import ServerReply
 
 
-def prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:
+def read_prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:
     """Each token of the prompt and its log-probability as it was given (None for the first), or
     None where the reply holds none."""
     chosen = reply["choices"][0]
-    if ranked := _list(chosen.get("prompt_logprobs")):
-        firsts = [_dict(next(iter(_dict(of_token).values()), None)) for of_token in ranked]
-        return [(_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
-    given = _dict(chosen.get("logprobs"))
-    tokens, logprobs = _list(given.get("tokens")), _list(given.get("token_logprobs"))
+    if ranked := _as_list(chosen.get("prompt_logprobs")):
+        firsts = [_as_dict(next(iter(_as_dict(of_token).values()), None)) for of_token in ranked]
+        return [(_as_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
+    given = _as_dict(chosen.get("logprobs"))
+    tokens, logprobs = _as_list(given.get("tokens")), _as_list(given.get("token_logprobs"))
     if not tokens or len(tokens) != len(logprobs):
         return None
-    count = counted(reply) or len(tokens)
-    return list(zip(map(_text, tokens), logprobs, strict=True))[:count]
+    count = read_prompt_token_count(reply) or len(tokens)
+    return list(zip(map(_as_text, tokens), logprobs, strict=True))[:count]
 
 
-def tail(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | None:
+def select_continuation(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | None:
     """The log-probabilities of the tokens that spell `continuation` at the end of the prompt; None
     where their texts do not. A token that begins before the continuation counts whole.
 
@@ -44,46 +44,46 @@ def read_score(reply: ServerReply, continuation: str) -> dict[str, Any]:
     """What is kept of a scored prompt: the continuation's score, or all log-probabilities where
     the tokens do not spell it; where there are none, or what are none, a `fault` and the choice as
     it came."""
-    tokens = prompt_logprobs(reply)
+    tokens = read_prompt_logprobs(reply)
     if tokens is None:
         return {"fault": "there are no log-probabilities", "raw": reply["choices"][0]}
-    logprobs = tail(tokens, continuation)
+    logprobs = select_continuation(tokens, continuation)
     if logprobs is None:
         return {"all": [logprob for _, logprob in tokens]}
-    if fault := fault_of(logprobs):
+    if fault := find_logprob_fault(logprobs):
         return {"fault": fault, "raw": reply["choices"][0]}
     return {"logprob": sum(logprobs), "tokens": len(logprobs)}
 
 
-def scores_prompt(reply: ServerReply, continuation: str) -> bool:
+def has_prompt_logprobs(reply: ServerReply, continuation: str) -> bool:
     """Whether a probe's reply has a log-probability for each token of the prompt but the first:
     the prompt's, for a server that ignores `echo` gives those of what it wrote."""
-    tokens = prompt_logprobs(reply)
+    tokens = read_prompt_logprobs(reply)
     if tokens is None or not all(is_logprob(logprob) for _, logprob in tokens[1:]):
         return False
     spelled = "".join(text for text, _ in tokens)
     return "".join(spelled.split()).endswith("".join(continuation.split()))
 
 
-def read_top(reply: ServerReply) -> list[tuple[str, float]]:
+def read_top_tokens(reply: ServerReply) -> list[tuple[str, float]]:
     """The likeliest first tokens and their log-probabilities, in either of the forms in which
     servers write them; empty where there are none. What is no log-probability is passed over."""
-    given = _dict(reply["choices"][0].get("logprobs"))
+    given = _as_dict(reply["choices"][0].get("logprobs"))
     pairs: list[tuple[Any, Any]]
-    if content := _list(given.get("content")):
-        listed = _list(_dict(content[0]).get("top_logprobs")) or content[:1]
-        pairs = [(_dict(one).get("token"), _dict(one).get("logprob")) for one in listed]
+    if content := _as_list(given.get("content")):
+        listed = _as_list(_as_dict(content[0]).get("top_logprobs")) or content[:1]
+        pairs = [(_as_dict(one).get("token"), _as_dict(one).get("logprob")) for one in listed]
     else:
-        pairs = list(_dict(next(iter(_list(given.get("top_logprobs"))), None)).items())
+        pairs = list(_as_dict(next(iter(_as_list(given.get("top_logprobs"))), None)).items())
     return [(t, float(lp)) for t, lp in pairs if isinstance(t, str) and is_logprob(lp)]
 
 
-def counted(reply: ServerReply) -> int | None:
+def read_prompt_token_count(reply: ServerReply) -> int | None:
     """The prompt's tokens, as the server counts them."""
-    return as_count(usage_of(reply).get("prompt_tokens")) or None
+    return read_count(read_usage(reply).get("prompt_tokens")) or None
 
 
-def word_logprob(
+def sum_word_logprob(
     top: Sequence[tuple[str, float]], word: str, others: set[str] | frozenset[str] = frozenset()
 ) -> float | None:
     """log of the summed probability of the tokens that are `word`, or begin it and none of
@@ -96,18 +96,18 @@ def word_logprob(
     return log(total) if total else None
 
 
-def least(top: Sequence[tuple[str, float]]) -> float:
+def find_min_logprob(top: Sequence[tuple[str, float]]) -> float:
     """The log-probability of the least likely of these tokens: what is not among them has less."""
     return min(logprob for _, logprob in top)
 
 
-def _dict(value: Any) -> dict[Any, Any]:
+def _as_dict(value: Any) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else ""

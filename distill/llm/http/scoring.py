@@ -7,34 +7,33 @@ all, a relevance graded in words remains.
 
 import logging
 import math
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 from distill.errors import UserError
 from distill.llm.http.cached_client import CachedClient, RequestBody
-from distill.llm.http.generation import COMPLETION, path_of, prompt_fields
+from distill.llm.http.generation import COMPLETION, choose_path, make_prompt_fields
 from distill.llm.http.logprobs import (
-    counted,
-    least,
+    find_min_logprob,
+    has_prompt_logprobs,
+    read_prompt_token_count,
     read_score,
-    read_top,
-    scores_prompt,
-    word_logprob,
+    read_top_tokens,
+    sum_word_logprob,
 )
 from distill.llm.protocol import Score, ScoreRequest
-from distill.llm.usable import checked, fault_of, unusable
+from distill.llm.score_checks import check_score, find_logprob_fault, make_unusable_score
 from distill.remote.client import ServerReply
 from distill.remote.faults import RefusedPrompt
 
 _PROBE = ("The river rose in the night and", " flooded the field.")
-_WAYS: dict[str, RequestBody] = {
+_PROMPT_METHODS: dict[str, RequestBody] = {
     "echo": {"max_tokens": 0, "echo": True, "logprobs": 1},
     "echo and one new token": {"max_tokens": 1, "echo": True, "logprobs": 1},
     "prompt_logprobs": {"max_tokens": 1, "prompt_logprobs": 0},
 }
-_FIRST_TOKENS: dict[str, RequestBody] = {
+_FIRST_TOKEN_METHODS: dict[str, RequestBody] = {
     "completion": {"logprobs": 20},
     "completion of five": {"logprobs": 5},
     "chat": {"logprobs": True, "top_logprobs": 20},
@@ -56,21 +55,21 @@ class LogprobScorer:
         prefix, continuation = _PROBE
         way = self._answers.first(
             COMPLETION,
-            {way: self._body(prefix + continuation, way) for way in _WAYS},
-            lambda reply: scores_prompt(reply, continuation),
+            {way: self._body(prefix + continuation, way) for way in _PROMPT_METHODS},
+            lambda reply: has_prompt_logprobs(reply, continuation),
         )
         _log.info("%s: log-probabilities of prompts by %s", self._answers.client.url, way)
         return way
 
     def _body(self, text: str, way: str) -> RequestBody:
-        return self._answers.body(prompt=text, temperature=0.0, **_WAYS[way])
+        return self._answers.body(prompt=text, temperature=0.0, **_PROMPT_METHODS[way])
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         """The scores of each request's continuations, with their endings.
 
         Where the server gives no log-probabilities of prompts, an ending's score is that of its
-        first token given all before it, see `first_token_odds`, and a continuation has none: good
-        for comparing endings, which is what relevance classification takes, and for nothing else.
+        first token given all before it (see `fetch_first_token_odds`), and a continuation has none.
+        Such scores serve to compare endings, as relevance classification does, and nothing else.
 
         A text that the server refuses, or for which it gives what is no log-probability, has a
         score with a fault.
@@ -95,10 +94,13 @@ class LogprobScorer:
             lambda number, reply, _: read_score(reply, pairs[number][1]),
             marks=[continuation for _, continuation in pairs],
         )
-        scores = self._with_counts(pairs, [_fault_or(one) for one in kept])
+        scores = self._with_counts(pairs, [_result_or_fault(one) for one in kept])
         self._say_unusable(scores)
         found = iter(scores)
-        return [[_one(found, request) for _ in request.continuations] for request in requests]
+        return [
+            [_combine_endings(found, request) for _ in request.continuations]
+            for request in requests
+        ]
 
     def _say_unusable(self, scores: Sequence[Score]) -> None:
         faults = [score.fault for score in scores if score.fault]
@@ -118,17 +120,19 @@ class LogprobScorer:
         scores = []
         for (prefix, _), one in zip(pairs, kept, strict=True):
             if "fault" in one:
-                scores.append(unusable(one["fault"]))
+                scores.append(make_unusable_score(one["fault"]))
             elif "all" in one:
-                scores.append(_behind(one["all"], counts[prefix]))
+                scores.append(_sum_after_prefix(one["all"], counts[prefix]))
             else:
-                scores.append(checked(Score(one["logprob"], one["tokens"])))
+                scores.append(check_score(Score(one["logprob"], one["tokens"])))
         return scores
 
     def _prompt_tokens(self, prefixes: Sequence[str]) -> list[int | None]:
         """None for a prefix whose tokens the server does not count."""
         bodies = [self._answers.body(prompt=p, max_tokens=1, temperature=0.0) for p in prefixes]
-        counts = self._answers.of(COMPLETION, bodies, lambda _, reply, __: counted(reply))
+        counts = self._answers.of(
+            COMPLETION, bodies, lambda _, reply, __: read_prompt_token_count(reply)
+        )
         if counts and not any(isinstance(count, int) for count in counts):
             raise self._no("does not count the tokens of a prompt")
         return [count if isinstance(count, int) else None for count in counts]
@@ -138,7 +142,7 @@ class LogprobScorer:
     def _first_tokens_of_endings(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         if not all(request.endings for request in requests):
             raise self._no("gives no log-probabilities of a prompt's tokens")
-        way = first_token_way(self._answers, chat=False) or first_token_way(
+        way = probe_first_tokens(self._answers, chat=False) or probe_first_tokens(
             self._answers, chat=True
         )
         if way is None:
@@ -148,7 +152,7 @@ class LogprobScorer:
             self._answers.client.url,
         )
         stems = dict.fromkeys(r.prefix + c for r in requests for c in r.continuations)
-        tops = first_tokens(self._answers, list(stems), way)
+        tops = fetch_first_tokens(self._answers, list(stems), way)
         top_of = dict(zip(stems, tops, strict=True))
         if tops and not any(tops):
             raise self._no("refuses all texts, or gave no first tokens for them")
@@ -159,12 +163,14 @@ class LogprobScorer:
 
     def _compared(self, top: list[tuple[str, float]] | None, endings: Sequence[str]) -> Score:
         if top is None:
-            return unusable("the text is refused, or has no first tokens", len(endings))
+            return make_unusable_score("the text is refused, or has no first tokens", len(endings))
         words = [ending.strip() for ending in endings]
-        found = [word_logprob(top, word, {*words} - {word}) for word in words]
+        found = [sum_word_logprob(top, word, {*words} - {word}) for word in words]
         if found == [None] * len(words):  # equal scores would be a verdict that nobody gave
-            return unusable(f"none of {', '.join(words)} is among its first tokens", len(words))
-        unseen = least(top)
+            return make_unusable_score(
+                f"none of {', '.join(words)} is among its first tokens", len(words)
+            )
+        unseen = find_min_logprob(top)
         return Score(math.nan, 0, tuple(unseen if one is None else one for one in found))
 
     def _no(self, what: str) -> UserError:
@@ -179,26 +185,26 @@ class LogprobScorer:
 # --- verdicts and grades ----------------------------------------------------------------------
 
 
-def first_token_way(answers: CachedClient, chat: bool) -> str | None:
+def probe_first_tokens(answers: CachedClient, chat: bool) -> str | None:
     """How the server gives the likeliest first tokens of an answer, or of a continuation."""
-    names = [way for way in _FIRST_TOKENS if (way == "chat") == chat]
+    names = [way for way in _FIRST_TOKEN_METHODS if (way == "chat") == chat]
     return answers.first(
-        path_of(chat),
-        {way: _first_token_body(answers, _PROBE[0], way) for way in names},
-        lambda reply: bool(read_top(reply)),
+        choose_path(chat),
+        {way: _make_first_token_body(answers, _PROBE[0], way) for way in names},
+        lambda reply: bool(read_top_tokens(reply)),
     )
 
 
-def first_tokens(
+def fetch_first_tokens(
     answers: CachedClient, prompts: Sequence[str], way: str
 ) -> list[list[tuple[str, float]] | None]:
     """The likeliest first tokens behind each prompt; None where the server gives none."""
-    bodies = [_first_token_body(answers, prompt, way) for prompt in prompts]
-    tops = answers.of(path_of(way == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply))
+    bodies = [_make_first_token_body(answers, prompt, way) for prompt in prompts]
+    tops = answers.of(choose_path(way == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply))
     return [top if isinstance(top, list) else None for top in tops]
 
 
-def first_token_odds(
+def fetch_first_token_odds(
     answers: CachedClient,
     prompts: Sequence[str],
     yes: str = "yes",
@@ -214,44 +220,33 @@ def first_token_odds(
     Args:
         chat: a prompt is a user message, not a text to be continued.
     """
-    way = first_token_way(answers, chat)
+    way = probe_first_tokens(answers, chat)
     if way is None:
         return [None] * len(prompts)
     odds: list[float | None] = []
-    for top in first_tokens(answers, prompts, way):
-        both = [word_logprob(top or [], yes, {no}), word_logprob(top or [], no, {yes})]
+    for top in fetch_first_tokens(answers, prompts, way):
+        both = [sum_word_logprob(top or [], yes, {no}), sum_word_logprob(top or [], no, {yes})]
         if top is None or both == [None, None]:
             odds.append(None)
             continue
-        agreed, denied = (least(top) if one is None else one for one in both)
+        agreed, denied = (find_min_logprob(top) if one is None else one for one in both)
         odds.append(agreed - denied)
     return odds
 
 
-def graded_answer(text: str, highest: float = 10) -> float | None:
-    """The grade from 0 to `highest` that an answer gives: "7", "7/10", "7 out of 10", "Relevance:
-    7.5", or a sentence with a single number; None where it gives none, or more than one."""
-    scale = f"{highest:g}".replace(".", r"\.")
-    number = r"(?<![\w.-])(\d+(?:\.\d+)?)"
-    of_scale = re.findall(rf"{number}\s*(?:/|out of|of)\s*{scale}(?![\d.]*\d)", text)
-    after_colon = re.findall(rf":\W*{number}\W*$", text)
-    numbers = of_scale or after_colon or re.findall(number, text)
-    if len(set(numbers)) != 1:
-        return None
-    grade = float(numbers[0])
-    return grade if grade <= highest else None
-
-
 def _top_or_fault(reply: ServerReply) -> Any:
-    return read_top(reply) or {"fault": "there are no first tokens", "raw": reply["choices"][0]}
+    return read_top_tokens(reply) or {
+        "fault": "there are no first tokens",
+        "raw": reply["choices"][0],
+    }
 
 
-def _first_token_body(answers: CachedClient, prompt: str, way: str) -> RequestBody:
-    asked = {**prompt_fields(prompt, way == "chat"), "max_tokens": 1, "temperature": 0.0}
-    return answers.body(**asked, **_FIRST_TOKENS[way])
+def _make_first_token_body(answers: CachedClient, prompt: str, way: str) -> RequestBody:
+    asked = {**make_prompt_fields(prompt, way == "chat"), "max_tokens": 1, "temperature": 0.0}
+    return answers.body(**asked, **_FIRST_TOKEN_METHODS[way])
 
 
-def _fault_or(kept: Any) -> dict[str, Any]:
+def _result_or_fault(kept: Any) -> dict[str, Any]:
     """What was kept of a text, or why there is nothing. Earlier versions kept nothing of a reply
     without log-probabilities."""
     if isinstance(kept, RefusedPrompt):
@@ -259,19 +254,19 @@ def _fault_or(kept: Any) -> dict[str, Any]:
     return kept or {"fault": "there are no log-probabilities"}
 
 
-def _behind(logprobs: Sequence[Any], prefix: int | None) -> Score:
+def _sum_after_prefix(logprobs: Sequence[Any], prefix: int | None) -> Score:
     """The score of what follows the first `prefix` tokens."""
     rest = logprobs[prefix:] if prefix is not None else []
     if not rest:
-        return unusable("its log-probabilities do not match the prompt's tokens")
-    fault = fault_of(rest)
-    return unusable(fault) if fault else Score(sum(rest), len(rest))
+        return make_unusable_score("its log-probabilities do not match the prompt's tokens")
+    fault = find_logprob_fault(rest)
+    return make_unusable_score(fault) if fault else Score(sum(rest), len(rest))
 
 
-def _one(scores: Iterator[Score], request: ScoreRequest) -> Score:
+def _combine_endings(scores: Iterator[Score], request: ScoreRequest) -> Score:
     """The next continuation's score, out of its own and those with each ending behind it."""
     alone, *behind = [next(scores) for _ in ("", *request.endings)]
     fault = next((score.fault for score in (alone, *behind) if score.fault), None)
     if fault:
-        return unusable(fault, len(behind))
+        return make_unusable_score(fault, len(behind))
     return Score(alone.logprob, alone.tokens, tuple(b.logprob - alone.logprob for b in behind))

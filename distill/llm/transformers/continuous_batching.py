@@ -12,17 +12,17 @@ from llguidance import LLMatcher
 
 from distill.llm.protocol import Sampling
 from distill.llm.transformers.prefix_cache import PrefixCache
-from distill.llm.transformers.sampling import StopStrings, choose
+from distill.llm.transformers.sampling import StopStrings, choose_tokens
 from distill.llm.transformers.slots import Slots
-from distill.llm.transformers.structured_output import forbid
+from distill.llm.transformers.structured_output import mask_forbidden_tokens
 
-_REFILL = 8
+_REFILL_SHARE = 8
 """Slots are given away as soon as one in so many is free: starting a prompt takes a forward pass,
 however short it is."""
-_HELD = 6
+_SLOT_TOKEN_FACTOR = 6
 """Slots together hold so many times the tokens that are computed at once: a step computes one token
 a row, so it takes many rows to use the machine."""
-_SIMILAR = 0.8
+_MIN_LENGTH_SHARE = 0.8
 """Prompts are computed together while the shortest has this share of the longest's tokens."""
 
 
@@ -85,14 +85,14 @@ class ContinuousBatcher:
         """Fill in the rows. Those with the same header follow one another, the longest first."""
         waiting = sorted(rows, key=lambda row: (row.ids[: row.header], -row.own, row.ids))
         longest = max(len(row.ids) for row in rows) + self.sampling.max_new_tokens
-        count = min(len(rows), max(1, _HELD * self.batch_tokens // longest))
+        count = min(len(rows), max(1, _SLOT_TOKEN_FACTOR * self.batch_tokens // longest))
         slots = Slots(self.model, count, longest)
         running: list[GenerationRow] = []
         while waiting or running:
             free = count - len(running)
-            if waiting and free * _REFILL >= count:
+            if waiting and free * _REFILL_SHARE >= count:
                 next_ones, waiting = waiting[:free], waiting[free:]
-                for alike in _of_one_length(next_ones, self.batch_tokens):
+                for alike in _batch_by_length(next_ones, self.batch_tokens):
                     self._admit(slots, running, alike)
             else:
                 self._step(slots, running)
@@ -131,9 +131,11 @@ class ContinuousBatcher:
         logits = self.model.get_output_embeddings()(hidden)
         matchers = [row.matcher for row in rows if row.matcher is not None]
         if matchers:
-            logits = forbid(logits, matchers)
+            logits = mask_forbidden_tokens(logits, matchers)
         uniform = [row.uniform[row.steps] for row in rows]
-        for row, token in zip(rows, choose(logits, uniform, self.sampling).tolist(), strict=True):
+        for row, token in zip(
+            rows, choose_tokens(logits, uniform, self.sampling).tolist(), strict=True
+        ):
             self._note(row, token)
 
     def _note(self, row: GenerationRow, token: int) -> None:
@@ -161,13 +163,13 @@ class ContinuousBatcher:
                 running[slot] = last
 
 
-def _of_one_length(rows: Sequence[GenerationRow], budget: int) -> Iterator[list[GenerationRow]]:
+def _batch_by_length(rows: Sequence[GenerationRow], budget: int) -> Iterator[list[GenerationRow]]:
     """Rows to be computed together: of similar length, with padding within the token budget."""
     together: list[GenerationRow] = []
     for row in sorted(rows, key=lambda row: (-row.own, row.ids)):
         if together:
             longest = together[0].own
-            if row.own < _SIMILAR * longest or (len(together) + 1) * longest > budget:
+            if row.own < _MIN_LENGTH_SHARE * longest or (len(together) + 1) * longest > budget:
                 yield together
                 together = []
         together.append(row)

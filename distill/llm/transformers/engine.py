@@ -15,21 +15,29 @@ from llguidance import LLTokenizer
 from transformers import DynamicCache
 
 from distill.errors import UserError
-from distill.llm.device_faults import device_faults
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
 from distill.llm.thoughts import cut_at_stop
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.transformers.continuous_batching import ContinuousBatcher, GenerationRow
-from distill.llm.transformers.kv_cache import Layer, as_argument, cache_behind
-from distill.llm.transformers.masks import Mask, for_layers
-from distill.llm.transformers.packing import PackedBatch, PackedRow, batches, collate, pack
-from distill.llm.transformers.prefix_cache import PrefixCache, common_beginning
-from distill.llm.transformers.sampling import StopStrings, uniform_numbers
-from distill.llm.transformers.slots import Slots
-from distill.llm.transformers.structured_output import Constraint, constrainable, readable_tokens
+from distill.llm.transformers.kv_cache import Layer, make_cache_argument, make_preallocated_cache
+from distill.llm.transformers.packing import (
+    PackedBatch,
+    PackedRow,
+    batch_rows,
+    collate_rows,
+    pack_rows,
+)
+from distill.llm.transformers.prefix_cache import PrefixCache, count_common_tokens
+from distill.llm.transformers.sampling import StopStrings, draw_uniform_numbers
+from distill.llm.transformers.slots import Mask, Slots, make_layer_mask
+from distill.llm.transformers.structured_output import (
+    Constraint,
+    make_llguidance_tokenizer,
+    supports_structured_output,
+)
 from distill.models.causal_lm import model_folder
 from distill.models.loading import load_causal_lm
-from distill.runtime.devices import best_device, free_memory, torch_dtype
+from distill.runtime.devices import best_device, free_memory, raise_device_faults, torch_dtype
 from distill.runtime.out_of_memory import (
     does_not_fit,
     halve_on_out_of_memory,
@@ -38,7 +46,7 @@ from distill.runtime.out_of_memory import (
 )
 
 _log = logging.getLogger(__name__)
-_SHORTEST_HEADER = 16
+_MIN_HEADER_TOKENS = 16
 """Fewer shared tokens are not worth a cache."""
 _LOGIT_ROWS = 2048
 """Rows of vocabulary-wide logits held at once."""
@@ -77,9 +85,9 @@ class TransformersEngine:
         kind = torch_dtype(dtype, self.device)
         folder = model_folder(reference, kind)
         self.model, self.tokenizer = load_causal_lm(folder, kind, self.device)
-        self._encoder = PromptTokenizer(self.tokenizer, reference)
-        self.has_chat = self._encoder.has_chat
-        self.can_force_regex = self.can_force_schema = constrainable(self.tokenizer)
+        self.prompt_tokenizer = PromptTokenizer(self.tokenizer, reference)
+        self.has_chat = self.prompt_tokenizer.has_chat
+        self.supports_regex = self.supports_schema = supports_structured_output(self.tokenizer)
         self._headers = PrefixCache(self.model)
         self._score_headers = PrefixCache(self.model, most_bytes=0)
         self._probe()
@@ -96,11 +104,11 @@ class TransformersEngine:
             UserError: if a prompt is empty, the chat template fails, or the form that the text is
                 to have cannot be used.
         """
-        ids = [self._prompt_ids(prompt, sampling) for prompt in prompts]
+        ids = [self._tokenize_prompt(prompt, sampling) for prompt in prompts]
         most = self._most_tokens - sampling.max_new_tokens
         fitting = [number for number, row in enumerate(ids) if len(row) <= most]
         rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
-        with device_faults(f"model {self.name!r}"):
+        with raise_device_faults(f"model {self.name!r}"):
             self._write_all(rows, sampling)
         results = [Completion("", False, _TOO_LONG)] * len(prompts)
         for number, row in zip(fitting, rows, strict=True):
@@ -116,7 +124,7 @@ class TransformersEngine:
             GenerationRow(
                 row,
                 header,
-                uniform_numbers(seed, sampling),
+                draw_uniform_numbers(seed, sampling),
                 constraint.matcher() if constraint else None,
             )
             for row, header, seed in zip(ids, headers, seeds, strict=True)
@@ -153,14 +161,18 @@ class TransformersEngine:
         text = cut_at_stop(whole, sampling.stop)
         return Completion(text, row.finished or len(text) < len(whole), row.fault)
 
-    def _prompt_ids(self, prompt: str, sampling: Sampling) -> list[int]:
-        ids = self._encoder.chat(prompt) if sampling.chat else self._ids(prompt, first=True)
+    def _tokenize_prompt(self, prompt: str, sampling: Sampling) -> list[int]:
+        ids = (
+            self.prompt_tokenizer.tokenize_chat(prompt)
+            if sampling.chat
+            else self.prompt_tokenizer.tokenize(prompt, add_bos=True)
+        )
         if not ids:
             raise UserError("generate", "an empty prompt", "")
         return ids
 
     def _constraint(self, sampling: Sampling) -> Constraint | None:
-        if not self.can_force_regex or (sampling.regex is None and sampling.json_schema is None):
+        if not self.supports_regex or (sampling.regex is None and sampling.json_schema is None):
             return None
         return Constraint(self._readable_tokens, sampling)
 
@@ -174,7 +186,7 @@ class TransformersEngine:
                 "choose a model that writes, or set generate.constrain: false",
             )
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
-        return readable_tokens(self.tokenizer, vocabulary, self._end_ids)
+        return make_llguidance_tokenizer(self.tokenizer, vocabulary, self._end_ids)
 
     @cached_property
     def _end_ids(self) -> list[int]:
@@ -195,8 +207,10 @@ class TransformersEngine:
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         if not requests:
             return []
-        prefixes = [self._ids(request.prefix, first=True) for request in requests]
-        behind = self._encoder.behind
+        prefixes = [
+            self.prompt_tokenizer.tokenize(request.prefix, add_bos=True) for request in requests
+        ]
+        behind = self.prompt_tokenizer.tokenize_continuation
         continuations = [[behind(r.prefix, text) for text in r.continuations] for r in requests]
         # All continuations end alike, in what stands before the verdict.
         endings = [
@@ -207,11 +221,11 @@ class TransformersEngine:
             if not all(several) or not all(ends):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
-        with device_faults(f"model {self.name!r}"):
+        with raise_device_faults(f"model {self.name!r}"):
             header, layers = self._computed_header(prefixes)
             rest = [prefix[header:] for prefix in prefixes]
-            packed = pack(rest, continuations, endings, self.batch_tokens)
-            for batch in batches(packed, self.batch_tokens):
+            packed = pack_rows(rest, continuations, endings, self.batch_tokens)
+            for batch in batch_rows(packed, self.batch_tokens):
                 halve_on_out_of_memory(
                     lambda rows: self._score_rows(rows, header, layers, scores),
                     batch,
@@ -224,14 +238,14 @@ class TransformersEngine:
     def _score_rows(
         self, rows: Sequence[PackedRow], header: int, layers: list[Layer], scores: list[list[Score]]
     ) -> None:
-        batch = collate(rows, header, self._pad_id)
-        cache = _cache_for(layers, len(rows), batch.input_ids.shape[1])
+        batch = collate_rows(rows, header, self._pad_id)
+        cache = _make_header_cache(layers, len(rows), batch.input_ids.shape[1])
         hidden = self.model.base_model(
             input_ids=batch.input_ids.to(self.device),
             position_ids=batch.position_ids.to(self.device),
             attention_mask=self._mask(batch, header),
             use_cache=bool(header),
-            **as_argument(self.model.base_model, cache),
+            **make_cache_argument(self.model.base_model, cache),
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
         logprobs = self._logprobs(predictors, batch.token_ids.to(self.device))
@@ -249,7 +263,7 @@ class TransformersEngine:
         positions = batch.position_ids.to(self.device)
         cached = torch.arange(header, device=self.device).expand(len(positions), header)
         places = torch.cat([cached, positions], dim=1)
-        return for_layers(self.model.config, batch.mask.to(self.device), positions, places)
+        return make_layer_mask(self.model.config, batch.mask.to(self.device), positions, places)
 
     def _logprobs(self, hidden: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """log P of each token, (tokens, width) -> (tokens,): the LM head on these places alone."""
@@ -262,8 +276,8 @@ class TransformersEngine:
 
     def _shared_header(self, prefixes: list[list[int]]) -> int:
         """The number of tokens that all prefixes begin with, if they are worth a cache."""
-        shared = common_beginning(prefixes) if len(prefixes) > 1 else 0
-        return shared if shared >= _SHORTEST_HEADER else 0
+        shared = count_common_tokens(prefixes) if len(prefixes) > 1 else 0
+        return shared if shared >= _MIN_HEADER_TOKENS else 0
 
     def _computed_header(self, prefixes: list[list[int]]) -> tuple[int, list[Layer]]:
         """The length of what all prefixes begin with, and its layers. Where memory does not suffice
@@ -319,9 +333,6 @@ class TransformersEngine:
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
-    def _ids(self, text: str, first: bool) -> list[int]:
-        return self._encoder.text(text, first)
-
     @torch.inference_mode()
     def _probe(self) -> None:
         """Score a short text packed, a token at a time and plainly: a model that reads masks in its
@@ -329,9 +340,9 @@ class TransformersEngine:
         or texts."""
         prefix, continuations = "The river rose in the night and", (" flooded the field.", " fell")
         packed = self.score([ScoreRequest(prefix, continuations)])[0]
-        start = self._ids(prefix, first=True)
+        start = self.prompt_tokenizer.tokenize(prefix, add_bos=True)
         for text, score in zip(continuations, packed, strict=True):
-            end = self._encoder.behind(prefix, text)
+            end = self.prompt_tokenizer.tokenize_continuation(prefix, text)
             logits = self.model(input_ids=torch.tensor([start + end], device=self.device)).logits
             logprobs = logits[0, len(start) - 1 : -1].float().log_softmax(-1)
             plain = float(logprobs[range(len(end)), end].sum())
@@ -357,5 +368,5 @@ class TransformersEngine:
         return total
 
 
-def _cache_for(layers: list[Layer], rows: int, room: int) -> DynamicCache | None:
-    return cache_behind(layers, rows, room) if layers else None
+def _make_header_cache(layers: list[Layer], rows: int, room: int) -> DynamicCache | None:
+    return make_preallocated_cache(layers, rows, room) if layers else None

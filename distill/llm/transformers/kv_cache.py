@@ -16,7 +16,7 @@ Layer = tuple[torch.Tensor, torch.Tensor]
 """Keys and values, each (rows, heads, tokens, width)."""
 
 
-def as_argument(model: Any, cache: DynamicCache | None) -> dict[str, DynamicCache | None]:
+def make_cache_argument(model: Any, cache: DynamicCache | None) -> dict[str, DynamicCache | None]:
     """A cache as a model's forward pass takes it: transformers 5.24 has given it another name, and
     vLLM's environment holds an earlier one."""
     taken = inspect.signature(model.forward).parameters
@@ -93,8 +93,8 @@ class PreallocatedLayer(DynamicLayer):
 
     def __init__(self, header: Layer, rows: int, room: int) -> None:
         super().__init__()
-        self._key_room = _with_room(header[0], rows, room)
-        self._value_room = _with_room(header[1], rows, room)
+        self._key_room = _preallocate(header[0], rows, room)
+        self._value_room = _preallocate(header[1], rows, room)
         self._tokens = 0
         self.dtype, self.device = header[0].dtype, header[0].device
         self.is_initialized = True
@@ -116,14 +116,14 @@ class PreallocatedLayer(DynamicLayer):
         return held
 
 
-def cache_behind(header: Sequence[Layer], rows: int, room: int) -> DynamicCache:
+def make_preallocated_cache(header: Sequence[Layer], rows: int, room: int) -> DynamicCache:
     """A cache for `rows` rows behind the header's layers (each of one row)."""
     cache = DynamicCache()
     cache.layers = [PreallocatedLayer(layer, rows, room) for layer in header]
     return cache
 
 
-def _with_room(held: torch.Tensor, rows: int, room: int) -> torch.Tensor:
+def _preallocate(held: torch.Tensor, rows: int, room: int) -> torch.Tensor:
     _, heads, tokens, width = held.shape
     whole = held.new_empty(rows, heads, tokens + room, width)
     whole[:, :, :tokens] = held

@@ -47,7 +47,7 @@ class PackedBatch:
     token_ids: torch.Tensor
 
 
-def pack(
+def pack_rows(
     prefixes: Sequence[list[int]],
     continuations: Sequence[list[list[int]]],
     endings: Sequence[list[list[int]]],
@@ -72,7 +72,7 @@ def pack(
     return rows
 
 
-def batches(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRow]]:
+def batch_rows(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRow]]:
     """Rows of similar length together, at most `budget` padded tokens at a time, longest first."""
     ordered = sorted(rows, key=lambda row: (-row.length, row.request, row.first))
     start = 0
@@ -82,7 +82,7 @@ def batches(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRow]]
         start += size
 
 
-def collate(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedBatch:
+def collate_rows(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedBatch:
     """Padded tensors of the rows; `header` is the number of cached tokens before each."""
     length = max(row.length for row in rows)
     input_ids = torch.full((len(rows), length), pad_id)
@@ -92,7 +92,7 @@ def collate(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedBatch:
     token_rows, token_places, token_ids = list[int](), list[int](), list[int]()
     for number, row in enumerate(rows):
         place = 0
-        for piece in _pieces(row):
+        for piece in _iterate_segments(row):
             end = place + len(piece.ids)
             input_ids[number, place:end] = torch.tensor(piece.ids)
             first = header + piece.position
@@ -100,14 +100,14 @@ def collate(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedBatch:
             segments[number, place:end] = piece.segment
             behind[number, place:end] = piece.behind
             place = end
-        for predictor, ids, start in _scored(row):
+        for predictor, ids, start in _iterate_scored(row):
             token_rows += [number] * len(ids)
             token_places += [predictor, *range(start, start + len(ids) - 1)]
             token_ids += ids
     return PackedBatch(
         input_ids,
         position_ids,
-        _visible(segments, behind, header),
+        _make_mask(segments, behind, header),
         torch.tensor(token_rows),
         torch.tensor(token_places),
         torch.tensor(token_ids),
@@ -124,7 +124,7 @@ class _Segment(NamedTuple):
     behind: int
 
 
-def _pieces(row: PackedRow) -> Iterator[_Segment]:
+def _iterate_segments(row: PackedRow) -> Iterator[_Segment]:
     yield _Segment(row.prefix, 0, 0, 0)
     segment = 0
     for continuation in row.continuations:
@@ -136,7 +136,7 @@ def _pieces(row: PackedRow) -> Iterator[_Segment]:
             yield _Segment(ending[:-1], position, segment, own)
 
 
-def _scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
+def _iterate_scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
     """Of each continuation, then of each of its endings: the place that predicts its first token,
     its ids, and where it starts itself."""
     place = len(row.prefix)
@@ -149,7 +149,7 @@ def _scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
             place += len(ending) - 1
 
 
-def _visible(segments: torch.Tensor, behind: torch.Tensor, header: int) -> torch.Tensor:
+def _make_mask(segments: torch.Tensor, behind: torch.Tensor, header: int) -> torch.Tensor:
     """Who sees whom: the header, and of what came before, the prefix, one's own segment and the
     one that it stands behind."""
     rows, length = segments.shape

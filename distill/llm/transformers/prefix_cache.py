@@ -8,11 +8,11 @@ from typing import Any
 from distill.llm.transformers.kv_cache import Layer
 from distill.llm.transformers.slots import Slots
 
-_WORTH = 64
+_MIN_SAVED_TOKENS = 64
 """Tokens that a header must save to be worth a forward pass of its own."""
-_KEPT_BYTES = 2 << 30
+_MAX_BYTES = 2 << 30
 """Keys and values of headers that are kept."""
-_STEP = 16
+_LENGTH_STEP = 16
 """Lengths of headers are multiples of this, so that those of different calls are alike although a
 few more tokens happen to be shared in one of them."""
 
@@ -29,7 +29,7 @@ class PrefixCache:
         most_bytes: keys and values to keep, of the headers used last; one is kept in any case.
     """
 
-    def __init__(self, model: Any, most_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, model: Any, most_bytes: int = _MAX_BYTES) -> None:
         self.computed = 0
         self._model = model
         self._most_bytes = most_bytes
@@ -41,7 +41,7 @@ class PrefixCache:
         examples each have their own."""
         found: dict[tuple[int, ...], int] = {}
         if prompts:
-            _divide(sorted({tuple(ids) for ids in prompts}), 0, found)
+            _assign_headers(sorted({tuple(ids) for ids in prompts}), 0, found)
         return [found[tuple(ids)] for ids in prompts]
 
     def get(self, ids: Sequence[int], length: int) -> list[Layer]:
@@ -52,7 +52,9 @@ class PrefixCache:
         if key not in self._kept:
             self._kept[key] = self._compute(key)
         self._kept.move_to_end(key)
-        while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._most_bytes:
+        while (
+            len(self._kept) > 1 and sum(map(_count_bytes, self._kept.values())) > self._most_bytes
+        ):
             self._kept.popitem(last=False)
         return self._kept[key]
 
@@ -67,7 +69,7 @@ class PrefixCache:
         return slots.cache.copied(0, len(ids))
 
 
-def common_beginning(prompts: Sequence[list[int]] | Sequence[tuple[int, ...]]) -> int:
+def count_common_tokens(prompts: Sequence[list[int]] | Sequence[tuple[int, ...]]) -> int:
     """The number of tokens that all begin with, short of each one's last token. The first and the
     last prompt in sorting order differ from each other no later than any two do."""
     low: Sequence[int] = min(prompts)
@@ -79,15 +81,17 @@ def common_beginning(prompts: Sequence[list[int]] | Sequence[tuple[int, ...]]) -
     return shared
 
 
-def _divide(prompts: list[tuple[int, ...]], header: int, found: dict[tuple[int, ...], int]) -> None:
+def _assign_headers(
+    prompts: list[tuple[int, ...]], header: int, found: dict[tuple[int, ...], int]
+) -> None:
     """Note the header of each of these prompts, which are sorted, distinct and begin alike.
 
     Args:
         header: the length of the one that they have unless a longer one is worth computing.
     """
-    shared = common_beginning(prompts)
-    length = shared - shared % _STEP
-    if (length - header) * len(prompts) - length >= _WORTH:
+    shared = count_common_tokens(prompts)
+    length = shared - shared % _LENGTH_STEP
+    if (length - header) * len(prompts) - length >= _MIN_SAVED_TOKENS:
         header = length
     branches: dict[int, list[tuple[int, ...]]] = {}
     for prompt in prompts:
@@ -96,8 +100,8 @@ def _divide(prompts: list[tuple[int, ...]], header: int, found: dict[tuple[int, 
         else:
             branches.setdefault(prompt[shared], []).append(prompt)
     for branch in branches.values():
-        _divide(branch, header, found)
+        _assign_headers(branch, header, found)
 
 
-def _bytes(header: list[Layer]) -> int:
+def _count_bytes(header: list[Layer]) -> int:
     return sum(keys.nbytes + values.nbytes for keys, values in header)

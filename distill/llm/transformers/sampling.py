@@ -12,26 +12,28 @@ from transformers import PreTrainedTokenizerBase
 from distill.llm.protocol import Sampling
 from distill.llm.thoughts import cut_at_stop
 
-_LIKELIEST = (64, 1024)
+_CANDIDATE_COUNTS = (64, 1024)
 """Tokens that nucleus sampling looks at: the second number only where the first does not make up
 top_p; what lies beyond that has a negligible share."""
 
 
-def uniform_numbers(seed: int, sampling: Sampling) -> list[float]:
+def draw_uniform_numbers(seed: int, sampling: Sampling) -> list[float]:
     """One for each token that a prompt of this seed may get."""
     drawn: list[float] = np.random.default_rng(seed).random(sampling.max_new_tokens).tolist()
     return drawn
 
 
-def choose(logits: torch.Tensor, uniform: Sequence[float], sampling: Sampling) -> torch.Tensor:
+def choose_tokens(
+    logits: torch.Tensor, uniform: Sequence[float], sampling: Sampling
+) -> torch.Tensor:
     """The next token of each row, (rows,): `logits` (rows, vocabulary), `uniform` a number from
     [0, 1) for each row."""
     if sampling.temperature == 0:
         return logits.argmax(dim=1)
     scaled = logits.float() / sampling.temperature
     whole = scaled.logsumexp(dim=1, keepdim=True)
-    for likeliest in _LIKELIEST:
-        top, ids = _likeliest(scaled, likeliest)
+    for likeliest in _CANDIDATE_COUNTS:
+        top, ids = _select_likeliest(scaled, likeliest)
         share = (top - whole).exp()
         before = share.cumsum(dim=1) - share
         if bool((before[:, -1] >= sampling.top_p).all()):
@@ -44,7 +46,7 @@ def choose(logits: torch.Tensor, uniform: Sequence[float], sampling: Sampling) -
     return ids.gather(1, place)[:, 0]
 
 
-def _likeliest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _select_likeliest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and ids of the likeliest tokens, falling; equal ones, which bfloat16 has many of, in
     the order of their ids, so that it does not depend on `count`."""
     top = logits.topk(min(count, logits.shape[1]), dim=1, sorted=False)

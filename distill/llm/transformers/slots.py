@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 
-from distill.llm.transformers.kv_cache import SlotCache, as_argument
-from distill.llm.transformers.masks import for_layers
+from distill.llm.transformers.kv_cache import SlotCache, make_cache_argument
+
+Mask = torch.Tensor | dict[str, torch.Tensor]
+"""One mask for all layers, or one for each kind of layer."""
 
 
 class Slots:
@@ -37,9 +39,31 @@ class Slots:
         hidden = self._model.base_model(
             input_ids=input_ids,
             position_ids=positions,
-            attention_mask=for_layers(self._model.config, before, positions, places[None]),
+            attention_mask=make_layer_mask(self._model.config, before, positions, places[None]),
             use_cache=True,
-            **as_argument(self._model.base_model, self.cache),
+            **make_cache_argument(self._model.base_model, self.cache),
         ).last_hidden_state
         ends: torch.Tensor = hidden[torch.arange(len(pieces), device=device), lengths - 1]
         return ends
+
+
+def make_layer_mask(
+    config: Any, whole: torch.Tensor, asking: torch.Tensor, places: torch.Tensor
+) -> Mask:
+    """The mask as a model of this configuration takes it: `whole`, or where layers have a sliding
+    window what of it is near enough, or one mask for either kind of layer.
+
+    Args:
+        whole: what each token may see in any layer, bool, (rows, 1, tokens, places).
+        asking: positions of the tokens, (rows, tokens).
+        places: positions of what they see, (rows, places) or (1, places).
+    """
+    text = config.get_text_config()
+    window = getattr(text, "sliding_window", None)
+    kinds = set(getattr(text, "layer_types", None) or ["sliding_attention"])
+    if not window or "sliding_attention" not in kinds:
+        return whole
+    near = whole & (places[:, None, None, :] > asking[:, None, :, None] - window)
+    if kinds == {"sliding_attention"}:
+        return near
+    return {"full_attention": whole, "sliding_attention": near}

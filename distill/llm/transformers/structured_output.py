@@ -14,7 +14,7 @@ from distill.errors import UserError
 from distill.llm.protocol import Sampling
 
 
-def constrainable(tokenizer: PreTrainedTokenizerBase) -> bool:
+def supports_structured_output(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether llguidance can read the tokenizer's vocabulary: that of any fast one."""
     return isinstance(tokenizer, PreTrainedTokenizerFast)
 
@@ -27,7 +27,7 @@ class Constraint:
     """
 
     def __init__(self, tokens: LLTokenizer, sampling: Sampling) -> None:
-        self._first = LLMatcher(tokens, _grammar(sampling))
+        self._first = LLMatcher(tokens, _make_grammar(sampling))
         if self._first.is_error():
             raise UserError(
                 "the form that the LLM's text is to have",
@@ -40,7 +40,7 @@ class Constraint:
         return self._first.deep_copy()
 
 
-def readable_tokens(
+def make_llguidance_tokenizer(
     tokenizer: PreTrainedTokenizerFast, vocabulary: int, ends: Sequence[int]
 ) -> LLTokenizer:
     """The tokenizer as llguidance reads it. It takes a second, so it is kept by the engine.
@@ -52,7 +52,7 @@ def readable_tokens(
     return from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(ends))
 
 
-def forbid(logits: torch.Tensor, matchers: Sequence[LLMatcher]) -> torch.Tensor:
+def mask_forbidden_tokens(logits: torch.Tensor, matchers: Sequence[LLMatcher]) -> torch.Tensor:
     """The logits (rows, vocabulary) with those at minus infinity that a row's form rules out. A
     row whose matcher failed is left as it is."""
     rows, vocabulary = logits.shape
@@ -65,7 +65,7 @@ def forbid(logits: torch.Tensor, matchers: Sequence[LLMatcher]) -> torch.Tensor:
     return logits.masked_fill(torch.from_numpy(allowed == 0).to(logits.device), -torch.inf)
 
 
-def _grammar(sampling: Sampling) -> str:
+def _make_grammar(sampling: Sampling) -> str:
     if sampling.regex is not None:
         return LLMatcher.grammar_from_regex(sampling.regex)
     try:

@@ -12,9 +12,9 @@ import torch
 
 from distill.errors import EngineFailure, UserError, install_command
 from distill.llm.protocol import Completion, Sampling, Score, ScoreRequest
-from distill.llm.thoughts import cut_at_stop, is_cut_within
+from distill.llm.thoughts import cut_at_stop, is_cut_in_thoughts
 from distill.llm.tokenization import PromptTokenizer
-from distill.llm.vllm.process import CopyProcess, stop_all, visible_gpus
+from distill.llm.vllm.process import ModelProcess, list_visible_gpus, stop_all
 from distill.models.causal_lm import model_folder
 from distill.models.loading import load_tokenizer
 from distill.recipe import LanguageModel
@@ -43,8 +43,8 @@ class VLLMEngine:
 
     can_score = True
     can_compare_verdicts = True
-    can_force_regex = True
-    can_force_schema = True
+    supports_regex = True
+    supports_schema = True
 
     def __init__(self, settings: LanguageModel) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -56,12 +56,12 @@ class VLLMEngine:
             )
         self.name = settings.model
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
-        gpus = _gpus(settings)
-        folder = model_folder(settings.model, _torch_dtype(settings))
-        self._encoder = PromptTokenizer(load_tokenizer(folder), self.name)
-        self.has_chat = self._encoder.has_chat
-        options = _options(settings, str(folder))
-        self._copies = [CopyProcess(self.name, options, own) for own in gpus]
+        gpus = _assign_gpus(settings)
+        folder = model_folder(settings.model, _choose_dtype(settings))
+        self.prompt_tokenizer = PromptTokenizer(load_tokenizer(folder), self.name)
+        self.has_chat = self.prompt_tokenizer.has_chat
+        options = _make_vllm_options(settings, str(folder))
+        self._copies = [ModelProcess(self.name, options, own) for own in gpus]
         self._stop = weakref.finalize(self, stop_all, self._copies)
         self._longest: int = min(copy.answer() for copy in self._copies)
         self._way = ""
@@ -72,8 +72,11 @@ class VLLMEngine:
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
         """See protocol. A prompt that is too long for the model comes back with a `fault`."""
-        encoder = self._encoder
-        ids = [encoder.chat(p) if sampling.chat else encoder.text(p, first=True) for p in prompts]
+        encoder = self.prompt_tokenizer
+        ids = [
+            encoder.tokenize_chat(p) if sampling.chat else encoder.tokenize(p, add_bos=True)
+            for p in prompts
+        ]
         written = [
             Completion(
                 "", False, f"the prompt has {len(row)} tokens, the model takes {self._longest}"
@@ -82,7 +85,7 @@ class VLLMEngine:
         ]
         fitting = [i for i in range(len(ids)) if len(ids[i]) < self._longest]
         self._write(fitting, ids, seeds, sampling, written)
-        cut = [i for i in fitting if is_cut_within(*written[i][:2], sampling.stop)]
+        cut = [i for i in fitting if is_cut_in_thoughts(*written[i][:2], sampling.stop)]
         # vLLM's stop strings ended them in their thoughts: those are applied here.
         if cut:
             self._write(cut, ids, seeds, replace(sampling, stop=()), written)
@@ -117,7 +120,7 @@ class VLLMEngine:
         scores: list[list[Score]] = [[] for _ in jobs]
         for i, (sums, shared, way) in zip(order, answers, strict=True):
             prefix, several = jobs[i]
-            scores[i] = _scores(sums, several, len(requests[i].endings))
+            scores[i] = _make_scores(sums, several, len(requests[i].endings))
             prompt = len(prefix) * len(several) + sum(map(len, several))
             self._count(prompt=prompt, shared=shared)
             self._state(way)
@@ -126,8 +129,8 @@ class VLLMEngine:
     def _score_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
         """The ids of the prefix, and of each continuation, alone and then with each ending: the
         prefix cache, and siblings that begin alike, make up for the repetition."""
-        prefix = self._encoder.text(request.prefix, first=True)
-        behind = self._encoder.behind
+        prefix = self.prompt_tokenizer.tokenize(request.prefix, add_bos=True)
+        behind = self.prompt_tokenizer.tokenize_continuation
         bare = [behind(request.prefix, text) for text in request.continuations]
         # All continuations end alike, in what stands before the verdict.
         endings = [behind(request.continuations[0], text) for text in request.endings]
@@ -161,7 +164,9 @@ class VLLMEngine:
         self, method: str, jobs: Sequence[Any], weights: Sequence[int], *arguments: Any
     ) -> list[Any]:
         """One answer for each job, in order: neighbours go to the same copy of the model."""
-        shares = list(zip(self._copies, _shares(jobs, weights, len(self._copies)), strict=True))
+        shares = list(
+            zip(self._copies, _split_evenly(jobs, weights, len(self._copies)), strict=True)
+        )
         busy = [(copy, share) for copy, share in shares if share]
         for copy, share in busy:
             copy.ask(method, share, *arguments)
@@ -181,7 +186,7 @@ class VLLMEngine:
             self.tokens[key] += number
 
 
-def _scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -> list[Score]:
+def _make_scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -> list[Score]:
     """The sums of a job (see `_score_job`) as one score for each continuation."""
     each = 1 + endings
     return [
@@ -194,7 +199,7 @@ def _scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -
     ]
 
 
-def _shares(jobs: Sequence[Any], weights: Sequence[int], count: int) -> list[list[Any]]:
+def _split_evenly(jobs: Sequence[Any], weights: Sequence[int], count: int) -> list[list[Any]]:
     """`count` runs of neighbours of about equal weight; some are empty where jobs are few."""
     shares: list[list[Any]] = [[] for _ in range(count)]
     whole, before = sum(weights), 0
@@ -204,7 +209,7 @@ def _shares(jobs: Sequence[Any], weights: Sequence[int], count: int) -> list[lis
     return shares
 
 
-def _options(settings: LanguageModel, folder: str) -> dict[str, Any]:
+def _make_vllm_options(settings: LanguageModel, folder: str) -> dict[str, Any]:
     """What `vllm.LLM` is started with."""
     options: dict[str, Any] = {
         "model": folder,
@@ -217,9 +222,9 @@ def _options(settings: LanguageModel, folder: str) -> dict[str, Any]:
         "trust_remote_code": False,
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
     }
-    if _device(settings) == "cpu":
+    if _choose_device(settings) == "cpu":
         options |= {
-            "dtype": str(_torch_dtype(settings)).removeprefix("torch."),
+            "dtype": str(_choose_dtype(settings)).removeprefix("torch."),
             "enforce_eager": True,
             "block_size": _CPU_BLOCK,
             "kv_cache_memory_bytes": _CPU_CACHE_BYTES,
@@ -227,20 +232,20 @@ def _options(settings: LanguageModel, folder: str) -> dict[str, Any]:
     return options
 
 
-def _device(settings: LanguageModel) -> str:
+def _choose_device(settings: LanguageModel) -> str:
     return settings.device or best_device()
 
 
-def _torch_dtype(settings: LanguageModel) -> torch.dtype:
-    return torch_dtype(settings.dtype, _device(settings))
+def _choose_dtype(settings: LanguageModel) -> torch.dtype:
+    return torch_dtype(settings.dtype, _choose_device(settings))
 
 
-def _gpus(settings: LanguageModel) -> list[list[str] | None]:
+def _assign_gpus(settings: LanguageModel) -> list[list[str] | None]:
     """The GPUs of each copy, as CUDA names them; None on a CPU. `device` cuda:N skips N of them."""
     copies, each = settings.data_parallel, settings.tensor_parallel
-    if _device(settings) == "cpu":
+    if _choose_device(settings) == "cpu":
         return [None] * copies
-    gpus = visible_gpus()[int(_device(settings).partition(":")[2] or 0) :]
+    gpus = list_visible_gpus()[int(_choose_device(settings).partition(":")[2] or 0) :]
     if len(gpus) < copies * each:
         raise UserError(
             "llm.tensor_parallel, llm.data_parallel",

@@ -22,7 +22,7 @@ _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 """Unless set otherwise: vLLM reports nothing to its makers, and little to the screen."""
 
 
-class CopyProcess:
+class ModelProcess:
     """`ask`, then `answer`. The first answer, unasked for, is the most tokens that a prompt and its
     continuation may have, when the model is loaded."""
 
@@ -88,12 +88,12 @@ class CopyProcess:
             self._process.wait()
 
 
-def stop_all(copies: Sequence[CopyProcess]) -> None:
+def stop_all(copies: Sequence[ModelProcess]) -> None:
     for copy in copies:
         copy.stop()
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named:

@@ -29,9 +29,9 @@ ScoringJob = tuple[list[int], list[list[int]]]
 KnownLogprobs = dict[tuple[int, ...], float]
 """The tokens behind a prefix up to one of them -> the natural log-probability of that one."""
 
-_PAIRS = 512
+_PAIRS_PER_CALL = 512
 """Prompts asked at once: their outputs hold a number for each token of the prompt."""
-_TOKENS_ASKED = 128
+_MAX_TOKEN_IDS = 128
 """What `logprob_token_ids` takes."""
 _TOLERANCE = {"float32": 1e-2, "bfloat16": 0.5, "float16": 0.2}
 _ONE_TOKEN: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "detokenize": False}
@@ -87,7 +87,7 @@ class VLLMScorer:
         """What one prompt a pair lets know, for each job, and the tokens that the cache had."""
         known: list[KnownLogprobs] = [{} for _ in jobs]
         shared = [0] * len(jobs)
-        for pairs in _batches(_pairs(jobs), _PAIRS):
+        for pairs in _batches(_iterate_pairs(jobs), _PAIRS_PER_CALL):
             outputs = self._generate(
                 [pair.prefix + pair.continuation for pair in pairs],
                 [way.params(pair, self._block) for pair in pairs],
@@ -110,9 +110,9 @@ class VLLMScorer:
         asked = [
             (job, text, tokens)
             for (job, text), several in missing.items()
-            for tokens in _batches(iter(sorted(several)), _TOKENS_ASKED)
+            for tokens in _batches(iter(sorted(several)), _MAX_TOKEN_IDS)
         ]
-        for some in _batches(iter(asked), _PAIRS):
+        for some in _batches(iter(asked), _PAIRS_PER_CALL):
             outputs = self._generate(
                 [[*jobs[job][0], *text] for job, text, _ in some],
                 [SamplingParams(**_ONE_TOKEN, logprob_token_ids=tokens) for _, _, tokens in some],
@@ -169,15 +169,15 @@ class VLLMScorer:
 # --- the three ways -------------------------------------------------------------------------------
 
 
-def _first_row(pair: JobContinuation, block: int) -> int:
+def _find_first_row(pair: JobContinuation, block: int) -> int:
     """The first place within the continuation whose row is surely computed, if the cache has no
     more of the prompt than the prefix and what earlier pairs of the job have."""
     begun = len(pair.prefix) + pair.begun
     return max(pair.begun, begun // block * block - len(pair.prefix) + 1)
 
 
-def _ask_rows(pair: JobContinuation, block: int) -> SamplingParams:
-    first = _first_row(pair, block)
+def _make_rows_params(pair: JobContinuation, block: int) -> SamplingParams:
+    first = _find_first_row(pair, block)
     if first >= len(pair.continuation):
         return SamplingParams(**_ONE_TOKEN)
     return SamplingParams(
@@ -192,16 +192,16 @@ def _read_rows(output: RequestOutput, pair: JobContinuation, block: int) -> list
     rows = output.prompt_token_id_logprobs
     if rows is None:  # the cache had more: no row was computed
         return []
-    return list(enumerate(rows[:, 0].tolist(), start=_first_row(pair, block)))
+    return list(enumerate(rows[:, 0].tolist(), start=_find_first_row(pair, block)))
 
 
-def _ask_tail(pair: JobContinuation, block: int) -> SamplingParams:
+def _make_tail_params(pair: JobContinuation, block: int) -> SamplingParams:
     return SamplingParams(
         **_ONE_TOKEN, prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=False
     )
 
 
-def _ask_whole(pair: JobContinuation, block: int) -> SamplingParams:
+def _make_whole_params(pair: JobContinuation, block: int) -> SamplingParams:
     return SamplingParams(
         **_ONE_TOKEN, prompt_logprobs=0, flat_logprobs=True, skip_reading_prefix_cache=True
     )
@@ -218,23 +218,27 @@ def _read_tail(output: RequestOutput, pair: JobContinuation, block: int) -> list
     return list(enumerate(given.logprobs[-len(own) :], start=first))
 
 
-ROWS = ScoringMethod("prompt_logprob_token_ids behind the cached prefix", _ask_rows, _read_rows)
-TAIL = ScoringMethod("prompt_logprobs behind the cached prefix", _ask_tail, _read_tail)
+ROWS = ScoringMethod(
+    "prompt_logprob_token_ids behind the cached prefix", _make_rows_params, _read_rows
+)
+TAIL = ScoringMethod("prompt_logprobs behind the cached prefix", _make_tail_params, _read_tail)
 WHOLE = ScoringMethod(
-    "prompt_logprobs of whole prompts, without the prefix cache", _ask_whole, _read_tail
+    "prompt_logprobs of whole prompts, without the prefix cache", _make_whole_params, _read_tail
 )
 
 
-def _pairs(jobs: Sequence[ScoringJob]) -> Iterator[JobContinuation]:
+def _iterate_pairs(jobs: Sequence[ScoringJob]) -> Iterator[JobContinuation]:
     """Continuations that begin alike are neighbours."""
     for job, (prefix, several) in enumerate(jobs):
         before: list[int] = []
         for continuation in map(list, sorted(set(map(tuple, several)))):
-            yield JobContinuation(job, prefix, continuation, _common(before, continuation))
+            yield JobContinuation(
+                job, prefix, continuation, _count_common_tokens(before, continuation)
+            )
             before = continuation
 
 
-def _common(one: list[int], other: list[int]) -> int:
+def _count_common_tokens(one: list[int], other: list[int]) -> int:
     """How many tokens both begin with."""
     both = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(both) if a != b), min(len(one), len(other)))

@@ -15,7 +15,7 @@ from vllm.sampling_params import StructuredOutputsParams
 from distill.llm.protocol import Sampling
 from distill.llm.vllm.scoring import REFUSALS, ScoredContinuation, ScoringJob, VLLMScorer
 
-_SEEDS = 1 << 63
+_SEED_COUNT = 1 << 63
 """vLLM takes no larger ones."""
 
 
@@ -62,7 +62,7 @@ def _sampling_params(sampling: Sampling, seed: int) -> SamplingParams:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         stop=list(sampling.stop),
-        seed=seed % _SEEDS if sampling.temperature > 0 else None,
+        seed=seed % _SEED_COUNT if sampling.temperature > 0 else None,
         structured_outputs=form,
     )
 
@@ -71,7 +71,7 @@ def main() -> None:
     """Answer until nobody asks any more. An answer is (fault, result); what is no refusal ends the
     process, and vLLM's own traceback says why."""
     connection = Connection(int(sys.argv[1]))
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         model = VLLMModel(connection.recv())
     except REFUSALS as fault:
@@ -86,7 +86,7 @@ def main() -> None:
             return
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """When the parent was killed, nobody wants the answer: end this session, all that vLLM started
     in it included, and free its GPUs."""
     while os.getppid() == parent:

@@ -6,9 +6,9 @@ from collections import Counter
 
 from distill.recipe import Recipe
 from distill.relabel.by_passage import QueryPassagePair
-from distill.relabel.fuse import by_query
-from distill.relabel.judgements import judgement_row
-from distill.relabel.rankers.open import fingerprinted
+from distill.relabel.fuse import group_by_query
+from distill.relabel.judgements import make_judgement_row
+from distill.relabel.rankers.passes import fingerprint_pass
 from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.corpus_index import passage_ids
 from distill.store.run import Run, ShardResult, Stage
@@ -25,7 +25,7 @@ def make_bm25_judgements(
     Raises:
         UserError: if the stemmer of the settings' language is not installed.
     """
-    stage = run.stage("judgements-bm25", fingerprinted("bm25", recipe), [candidates])
+    stage = run.stage("judgements-bm25", fingerprint_pass("bm25", recipe), [candidates])
     if stage.complete:
         return stage
     index = open_bm25(run, passages, recipe.retriever.bm25)
@@ -36,14 +36,16 @@ def make_bm25_judgements(
     def work(number: int) -> ShardResult:
         places = range(number * size, min((number + 1) * size, len(asked)))
         texts = {asked[i]["query_id"]: asked[i]["query"] for i in places}
-        return _judge(index, row_of, texts, by_query(read_shard(CANDIDATES, paths[number])))
+        return _judge_shard(
+            index, row_of, texts, group_by_query(read_shard(CANDIDATES, paths[number]))
+        )
 
     stage.map_shards(JUDGEMENTS, range(len(paths)), work, unit="shards", key="relabel.shard_size")
     stage.finish()
     return stage
 
 
-def _judge(
+def _judge_shard(
     index: BM25Index, row_of: dict[str, int], queries: dict[str, str], lists: list[list[Row]]
 ) -> ShardResult:
     shard = ShardResult([])
@@ -52,6 +54,6 @@ def _judge(
         for row in candidates:
             pair = QueryPassagePair(row["query_id"], row["passage_id"])
             score = float(scores[row_of[pair.passage_id]])
-            shard.rows.append(judgement_row(pair, "bm25", score, tokens=0))
+            shard.rows.append(make_judgement_row(pair, "bm25", score, tokens=0))
     shard.counts = Counter(pairs=len(shard.rows), queries=len(lists))
     return shard

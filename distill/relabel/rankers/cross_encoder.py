@@ -10,16 +10,16 @@ from sentence_transformers.base.modules import Transformer
 from distill.embed.batches import by_length
 from distill.embed.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from distill.errors import UserError
-from distill.llm.device_faults import device_faults
 from distill.models.reference import resolve, revision
 from distill.models.remote_code import code_needed
 from distill.models.sentence_transformer import refuse_missing_weights, refuse_pickles
+from distill.runtime.devices import raise_device_faults
 from distill.runtime.out_of_memory import halve_on_out_of_memory
 from distill.store.local_name import name_model
 
 TextPair = tuple[str, str]
-_CHOOSE = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
-_MOST_SAID = 300
+_REMEDY = "choose a CrossEncoder with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2"
+_MAX_MESSAGE = 300
 """Characters of a library's message."""
 
 
@@ -35,8 +35,8 @@ class CrossEncoderJudge:
     """
 
     def __init__(self, reference: str, max_tokens: int, device: str | None = None) -> None:
-        self.model = _load(reference, device)
-        _check(self.model, reference)
+        self.model = _load_model(reference, device)
+        _check_head(self.model, reference)
         _check_weights(self.model, reference)
         self._max_tokens = min(self.model.max_seq_length or max_tokens, max_tokens)
         self.model.max_seq_length = self._max_tokens
@@ -69,7 +69,7 @@ class CrossEncoderJudge:
             for i, logit in zip(batch, logits, strict=True):
                 scores[i] = float(logit)
 
-        with device_faults(where):
+        with raise_device_faults(where):
             for batch in self._batches(pairs):
                 halve_on_out_of_memory(score, batch, where, "relabel.cross_encoder_tokens")
         return scores
@@ -86,7 +86,7 @@ class CrossEncoderJudge:
         yield from by_length(lengths, self._batch_tokens)
 
 
-def _load(reference: str, device: str | None) -> CrossEncoder:
+def _load_model(reference: str, device: str | None) -> CrossEncoder:
     folder = resolve(reference)
     try:
         refuse_pickles(folder)
@@ -101,21 +101,21 @@ def _load(reference: str, device: str | None) -> CrossEncoder:
     except torch.OutOfMemoryError:
         raise
     except Exception as fault:  # libraries raise anything for a damaged file
-        said = " ".join(str(fault).split())[:_MOST_SAID]
+        said = " ".join(str(fault).split())[:_MAX_MESSAGE]
         code = code_needed(folder, fault)
         raise UserError(
             f"model {reference!r}",
             code or f"cannot be loaded as a cross-encoder: {said}",
-            _CHOOSE,
+            _REMEDY,
         ) from fault
 
 
-def _check(model: CrossEncoder, reference: str) -> None:
+def _check_head(model: CrossEncoder, reference: str) -> None:
     if model.num_labels != 1:
         raise UserError(
             f"model {reference!r}",
             f"gives a pair {model.num_labels} labels, not one score",
-            _CHOOSE,
+            _REMEDY,
         )
     # Any encoder loads, with a last layer of random weights where it has none.
     architectures = (model.config and model.config.architectures) or []
@@ -124,7 +124,7 @@ def _check(model: CrossEncoder, reference: str) -> None:
         raise UserError(
             f"model {reference!r}",
             f"was not trained to score pairs: it is a {', '.join(architectures) or 'bare model'}",
-            _CHOOSE,
+            _REMEDY,
         )
 
 

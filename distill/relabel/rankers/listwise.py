@@ -5,9 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from distill.llm.prompts import Prompt, as_data
+from distill.llm.prompts import Prompt, sanitize_for_prompt
 from distill.llm.protocol import LLM, Sampling
-from distill.llm.thoughts import without_thoughts
+from distill.llm.thoughts import strip_thoughts
 
 _TOKENS_PER_PASSAGE = 8
 """As many as ` > [99]` has at most, and some to spare: a byte is a token at least."""
@@ -40,22 +40,25 @@ def judge_listwise(
             its window as it was.
     """
     counts = Counter() if counts is None else counts
-    texts = [(as_data(query), [as_data(p) for p in passages]) for query, passages in requests]
+    texts = [
+        (sanitize_for_prompt(query), [sanitize_for_prompt(p) for p in passages])
+        for query, passages in requests
+    ]
     orders = [list(range(len(passages))) for _, passages in requests]
-    slides = [windows(len(order), window) for order in orders]
+    slides = [make_windows(len(order), window) for order in orders]
     for step in range(max(map(len, slides), default=0)):
         now = [(i, slide[step]) for i, slide in enumerate(slides) if step < len(slide)]
-        asked = [_render(prompt, texts[i], orders[i], places, chat) for i, places in now]
-        sampling = _sampling([len(places) for _, places in now], llm.can_force_regex, chat)
+        asked = [_render_window(prompt, texts[i], orders[i], places, chat) for i, places in now]
+        sampling = _make_sampling([len(places) for _, places in now], llm.supports_regex, chat)
         written = llm.generate(asked, [0] * len(asked), sampling)
         for (i, places), reply in zip(now, written, strict=True):
-            orders[i], readable = _sorted(orders[i], places, without_thoughts(reply.text) or "")
+            orders[i], readable = _sort_window(orders[i], places, strip_thoughts(reply.text) or "")
             counts["windows"] += 1
             counts["unreadable replies"] += not readable
-    return [_scores(order) for order in orders]
+    return [_score_by_rank(order) for order in orders]
 
 
-def windows(count: int, window: int) -> list[range]:
+def make_windows(count: int, window: int) -> list[range]:
     """The places that are sorted together, from the back of `count` places to the front, each half
     a window before the last one. A single passage is in order."""
     found: list[range] = []
@@ -81,7 +84,7 @@ def read_order(reply: str, count: int) -> list[int] | None:
     return [*known, *(number for number in range(count) if number not in known)]
 
 
-def reply_form(fewest: int, most: int, chat: bool) -> str:
+def make_reply_regex(fewest: int, most: int, chat: bool) -> str:
     """The regular expression of a whole reply that lists from `fewest` to `most` passages. A
     continued text begins behind the label of its line, and its line break ends it."""
     identifier = rf"\[({'|'.join(str(number) for number in range(1, most + 1))})\]"
@@ -89,7 +92,7 @@ def reply_form(fewest: int, most: int, chat: bool) -> str:
     return ordered if chat else rf" {ordered}\n"
 
 
-def _render(
+def _render_window(
     prompt: Prompt, texts: tuple[str, list[str]], order: list[int], places: range, chat: bool
 ) -> str:
     query, passages = texts
@@ -97,7 +100,7 @@ def _render(
     return prompt.render(query=query, passages=shown, chat=chat)
 
 
-def _sampling(sizes: Sequence[int], constrain: bool, chat: bool) -> Sampling:
+def _make_sampling(sizes: Sequence[int], constrain: bool, chat: bool) -> Sampling:
     """Greedy. The form is the same for a call's windows, which are of one size unless a query has
     fewer passages than a window."""
     return Sampling(
@@ -105,11 +108,11 @@ def _sampling(sizes: Sequence[int], constrain: bool, chat: bool) -> Sampling:
         temperature=0.0,
         stop=() if chat or constrain else ("\n",),
         chat=chat,
-        regex=reply_form(min(sizes), max(sizes), chat) if constrain else None,
+        regex=make_reply_regex(min(sizes), max(sizes), chat) if constrain else None,
     )
 
 
-def _sorted(order: list[int], places: range, reply: str) -> tuple[list[int], bool]:
+def _sort_window(order: list[int], places: range, reply: str) -> tuple[list[int], bool]:
     found = read_order(reply, len(places))
     if found is None:
         return order, False
@@ -117,7 +120,7 @@ def _sorted(order: list[int], places: range, reply: str) -> tuple[list[int], boo
     return [*order[: places.start], *inside, *order[places.stop :]], True
 
 
-def _scores(order: Sequence[int]) -> list[tuple[float, int]]:
+def _score_by_rank(order: Sequence[int]) -> list[tuple[float, int]]:
     scores = [(0.0, 0)] * len(order)
     for rank, passage in enumerate(order, start=1):
         scores[passage] = (-float(rank), 0)

@@ -51,7 +51,7 @@ class Scripted:
     """An LLM for the paths that depend on what exactly is written."""
 
     can_score = False
-    can_force_regex = can_force_schema = True
+    supports_regex = supports_schema = True
     name = "scripted"
 
     def __init__(

@@ -7,7 +7,7 @@ from helpers.tiny_models import TEXTS
 from distill.errors import UserError
 from distill.generate.filters.best_of import by_query, likeliest_first, nearest_first
 from distill.generate.filters.candidate import GeneratedQuery, SeedRank
-from distill.llm.prompts import CONTINUATION, as_data, load_prompt
+from distill.llm.prompts import CONTINUATION, load_prompt, sanitize_for_prompt
 from distill.llm.protocol import ScoreRequest
 from distill.llm.transformers.engine import TransformersEngine
 
@@ -64,7 +64,7 @@ def test_likeliest_is_by_the_mean_over_its_tokens(tmp_path, engine):
     for group, found in zip(groups, ordered, strict=True):
         means = {}
         for draw in group:
-            start = f"Passage: {as_data(draw.passage_text, 6)}\nQuery:"
+            start = f"Passage: {sanitize_for_prompt(draw.passage_text, 6)}\nQuery:"
             ((score,),) = engine.score([ScoreRequest(start, (f" {draw.query}",))])
             means[draw.row["draw"]] = score.logprob / score.tokens
         assert [d.row["draw"] for d in found] == sorted(means, key=means.get, reverse=True)

@@ -13,7 +13,7 @@ from helpers.fake_server import MODEL, body_is, completion, serving, status
 from distill.errors import UserError
 from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
-from distill.llm.http.logprobs import read_score, read_top
+from distill.llm.http.logprobs import read_score, read_top_tokens
 from distill.recipe import LanguageModel
 
 CHAT = Sampling(20, 0.7, chat=True)
@@ -328,7 +328,7 @@ def test_what_is_no_log_probability_is_a_fault_of_its_row(value, said):
 def test_log_probabilities_of_any_shape_are_none(choice):
     reply = {"choices": [choice], "usage": "x"}
     assert "fault" in read_score(reply, " b")
-    assert read_top(reply) == []
+    assert read_top_tokens(reply) == []
 
 
 def test_prompt_log_probabilities_of_any_shape_are_a_fault():
@@ -339,4 +339,4 @@ def test_prompt_log_probabilities_of_any_shape_are_a_fault():
 
 def test_first_tokens_that_are_no_log_probabilities_are_passed_over():
     top = {"yes": -0.5, "no": math.nan, "perhaps": 2.0, "maybe": None}
-    assert read_top({"choices": [{"logprobs": {"top_logprobs": [top]}}]}) == [("yes", -0.5)]
+    assert read_top_tokens({"choices": [{"logprobs": {"top_logprobs": [top]}}]}) == [("yes", -0.5)]

@@ -289,8 +289,8 @@ def test_a_schema_is_sent_and_replies_without_it_are_counted(make, server):
 
 def test_a_server_that_ignores_forms_cannot_constrain(make, server):
     engine = make(server.url)
-    assert not engine.can_force_regex
-    assert not engine.can_force_schema
+    assert not engine.supports_regex
+    assert not engine.supports_schema
     server.seen.clear()
     engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
     assert server.seen[0].body.keys() == {"model", "prompt", "max_tokens", "temperature"}
@@ -301,8 +301,8 @@ def test_a_server_that_refuses_forms_cannot_constrain(make, server):
         None if body.keys() <= {"model", "messages", "max_tokens", "temperature"} else status(400)
     )
     engine = make(server.url)
-    assert not engine.can_force_regex
-    assert not engine.can_force_schema
+    assert not engine.supports_regex
+    assert not engine.supports_schema
 
 
 @pytest.mark.parametrize("way", ["structured_outputs", "guided_regex", "regex"])
@@ -312,13 +312,13 @@ def test_a_regex_goes_by_the_field_that_works(make, way):
 
     with serving(answer) as server:
         engine = make(server.url)
-        assert engine.can_force_regex
+        assert engine.supports_regex
         server.seen.clear()
         engine.generate(["a"], [1], Sampling(20, regex="[a-z]+"))
         field = {"regex": "[a-z]+"} if way == "structured_outputs" else "[a-z]+"
         assert server.seen[0].body[way] == field
         server.seen.clear()
-        assert make(server.url).can_force_regex
+        assert make(server.url).supports_regex
         assert server.seen == []
 
 
@@ -328,7 +328,7 @@ def test_a_server_that_forces_schemas_alone_is_sent_the_stops_of_a_form_that_it_
     method = open_method(load_recipe(None, ["name=r"]))
     with serving(lambda path, body: says(text["response_format" in body])(path, body)) as server:
         engine = make(server.url)
-        assert engine.can_force_schema
+        assert engine.supports_schema
         server.seen.clear()
         engine.generate(["a"], [1], method.sampling(False, method.can_be_forced(engine)))
         assert "\n\n" in server.seen[-1].body["stop"]

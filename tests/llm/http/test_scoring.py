@@ -9,8 +9,14 @@ from helpers.fake_server import MODEL, TinyModel, body_is, completion, says, ser
 from distill.errors import UserError
 from distill.llm import ScoreRequest
 from distill.llm.http.engine import HTTPEngine
-from distill.llm.http.logprobs import prompt_logprobs, read_top, tail, word_logprob
-from distill.llm.http.scoring import first_token_odds, graded_answer
+from distill.llm.http.logprobs import (
+    read_prompt_logprobs,
+    read_top_tokens,
+    select_continuation,
+    sum_word_logprob,
+)
+from distill.llm.http.scoring import fetch_first_token_odds
+from distill.llm.judge import parse_grade
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import LanguageModel
 
@@ -174,7 +180,7 @@ def test_a_server_that_lists_five_tokens_is_asked_for_five(make, model):
         server.rule = lambda body: (
             status(400, "logprobs must be at most 5") if body["logprobs"] > 5 else None
         )
-        first_token_odds(make(server.url).answers, ["Is it so:"], chat=False)
+        fetch_first_token_odds(make(server.url).answers, ["Is it so:"], chat=False)
         assert [seen.body["logprobs"] for seen in server.seen] == [20, 5, 5]
 
 
@@ -198,7 +204,7 @@ def verdict_server(path, body):
 def test_odds_of_verdicts_in_a_chat(make):
     with serving(verdict_server) as server:
         engine = make(server.url)
-        [bees, moon] = first_token_odds(engine.answers, ["bees?", "moon?"])
+        [bees, moon] = fetch_first_token_odds(engine.answers, ["bees?", "moon?"])
         [[of_bees, of_moon]] = engine.score([VERDICTS])
     assert bees == pytest.approx(1 + 0.1269, abs=1e-3)
     assert moon == pytest.approx(-bees)
@@ -209,11 +215,11 @@ def test_odds_of_verdicts_in_a_chat(make):
 def test_odds_where_a_verdict_is_not_among_the_likeliest(make):
     top = [("Yes", -0.1), ("The", -3.0)]
     with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top)])) as server:
-        assert first_token_odds(make(server.url).answers, ["a"]) == [pytest.approx(2.9)]
+        assert fetch_first_token_odds(make(server.url).answers, ["a"]) == [pytest.approx(2.9)]
     with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top[1:])])) as server:
-        assert first_token_odds(make(server.url).answers, ["b"]) == [None]
+        assert fetch_first_token_odds(make(server.url).answers, ["b"]) == [None]
     with serving(says("yes")) as server:
-        assert first_token_odds(make(server.url).answers, ["c"]) == [None]
+        assert fetch_first_token_odds(make(server.url).answers, ["c"]) == [None]
 
 
 @pytest.mark.bad_input("server", "first tokens without any of the verdicts", "no score, said")
@@ -278,17 +284,17 @@ def test_a_malformed_reply_of_a_scoring_server_is_asked_again(make, model):
 
 def test_tokens_that_spell_a_character_together_all_count():
     tokens = [("<s>", None), ("q", -1.0), (" ", -2.0), ("", -3.0), ("é", -4.0), ("t", -5.0)]
-    assert tail(tokens, "ét") == [-3.0, -4.0, -5.0]
-    assert tail(tokens, " ét") == [-2.0, -3.0, -4.0, -5.0]
-    assert tail(tokens, " xy") is None
+    assert select_continuation(tokens, "ét") == [-3.0, -4.0, -5.0]
+    assert select_continuation(tokens, " ét") == [-2.0, -3.0, -4.0, -5.0]
+    assert select_continuation(tokens, " xy") is None
 
 
 def test_a_token_over_the_border_counts_whole():
-    assert tail([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == [-1.0, -2.0]
+    assert select_continuation([("A", None), (":\n", -1.0), ("b", -2.0)], "\nb") == [-1.0, -2.0]
 
 
 def test_the_first_token_has_no_probability():
-    assert tail([("Ab", None), ("c", -2.0)], "bc") is None
+    assert select_continuation([("Ab", None), ("c", -2.0)], "bc") is None
 
 
 def test_prompt_logprobs_as_vllm_writes_them():
@@ -298,13 +304,13 @@ def test_prompt_logprobs_as_vllm_writes_them():
         {"9": {"logprob": -0.5, "rank": 1, "decoded_token": " it"}},
     ]
     reply = {"choices": [{"text": "x", "prompt_logprobs": given}]}
-    assert prompt_logprobs(reply) == [("", None), (" so", -1.5), (" it", -0.5)]
+    assert read_prompt_logprobs(reply) == [("", None), (" so", -1.5), (" it", -0.5)]
 
 
 def test_generated_tokens_are_no_part_of_the_prompt():
     given = {"tokens": ["a", " b", " new"], "token_logprobs": [None, -1.0, -2.0]}
     reply = {"choices": [{"text": "a b new", "logprobs": given}], "usage": {"prompt_tokens": 2}}
-    assert prompt_logprobs(reply) == [("a", None), (" b", -1.0)]
+    assert read_prompt_logprobs(reply) == [("a", None), (" b", -1.0)]
 
 
 def test_first_tokens_of_a_completion():
@@ -313,16 +319,16 @@ def test_first_tokens_of_a_completion():
         "token_logprobs": [-0.1],
         "top_logprobs": [{" yes": -0.1, "x": -3}],
     }
-    assert read_top({"choices": [{"logprobs": given}]}) == [(" yes", -0.1), ("x", -3)]
-    assert read_top({"choices": [{"logprobs": None}]}) == []
+    assert read_top_tokens({"choices": [{"logprobs": given}]}) == [(" yes", -0.1), ("x", -3)]
+    assert read_top_tokens({"choices": [{"logprobs": None}]}) == []
 
 
 def test_beginnings_of_a_word_count_unless_another_shares_them():
     top = [(" y", -1.0), ("no", -2.0), ("n", -3.0), ("", -0.1), ("yesterday", -0.2)]
-    assert word_logprob(top, "yes", {"no"}) == pytest.approx(-1.0)
-    assert word_logprob(top, "no", {"yes"}) == pytest.approx(-2.0 + 0.3133, abs=1e-3)
-    assert word_logprob(top, "no", {"never"}) == pytest.approx(-2.0)
-    assert word_logprob(top, "perhaps") is None
+    assert sum_word_logprob(top, "yes", {"no"}) == pytest.approx(-1.0)
+    assert sum_word_logprob(top, "no", {"yes"}) == pytest.approx(-2.0 + 0.3133, abs=1e-3)
+    assert sum_word_logprob(top, "no", {"never"}) == pytest.approx(-2.0)
+    assert sum_word_logprob(top, "perhaps") is None
 
 
 @pytest.mark.parametrize(
@@ -345,7 +351,7 @@ def test_beginnings_of_a_word_count_unless_another_shares_them():
     ],
 )
 def test_graded_answers(text, grade):
-    assert graded_answer(text) == grade
+    assert parse_grade(text) == grade
 
 
 @pytest.mark.parametrize("value", [math.nan, 3.0, None, "gone"])

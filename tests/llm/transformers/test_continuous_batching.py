@@ -94,7 +94,7 @@ def test_it_writes_what_transformers_itself_writes(name, alone, tmp_path):
     engine = TransformersEngine(str(tmp_path), "float32", "cpu", batch_tokens=60)
     written = engine.generate(PROMPTS, SEEDS, Sampling(16))
     for prompt, ours in zip(PROMPTS, written, strict=True):
-        ids = torch.tensor([engine._ids(prompt, first=True)])
+        ids = torch.tensor([engine.prompt_tokenizer.tokenize(prompt, add_bos=True)])
         whole = engine.model.generate(ids, max_new_tokens=16, do_sample=False)
         text = engine.tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
         assert ours.text == text
@@ -104,17 +104,24 @@ def test_a_header_is_computed_once_for_all_calls(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     sampling = Sampling(4)
     engine.generate(PROMPTS, SEEDS, sampling)
-    prompt = sum(len(engine._ids(text, first=True)) for text in PROMPTS)
+    prompt = sum(len(engine.prompt_tokenizer.tokenize(text, add_bos=True)) for text in PROMPTS)
     assert engine.tokens["prompt"] == prompt
     # Each header once, and behind it the passages: a token of slack for where tokens merge.
-    headers = sum(len(engine._ids(hand, first=True)) for hand in HANDS)
-    passages = sum(len(engine._ids(f"\nPassage: {p}\nQuery:", first=False)) for p in PASSAGES)
-    once = headers + 3 * passages + len(engine._ids(PROMPTS[-1], first=True)) + 16 * len(PROMPTS)
+    headers = sum(len(engine.prompt_tokenizer.tokenize(hand, add_bos=True)) for hand in HANDS)
+    passages = sum(
+        len(engine.prompt_tokenizer.tokenize(f"\nPassage: {p}\nQuery:")) for p in PASSAGES
+    )
+    once = (
+        headers
+        + 3 * passages
+        + len(engine.prompt_tokenizer.tokenize(PROMPTS[-1], add_bos=True))
+        + 16 * len(PROMPTS)
+    )
     assert prompt - engine.tokens["shared"] <= once
     before = dict(engine.tokens)
     later = [f"\nPassage: {text}\nQuery:" for text in ("The moon.", "A day of rain.")]
     engine.generate([HANDS[1] + text for text in later], [0, 1], sampling)
-    own = sum(len(engine._ids(text, first=False)) for text in later)
+    own = sum(len(engine.prompt_tokenizer.tokenize(text)) for text in later)
     spent = {key: engine.tokens[key] - before[key] for key in before}
     assert spent["prompt"] - spent["shared"] <= own + 2 * 16  # headers are of whole steps
 
@@ -123,7 +130,9 @@ def test_a_prompt_that_is_continued_several_times_is_computed_once(llm_folder, a
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     sampling = Sampling(12, temperature=1.0)
     written = engine.generate([PROMPTS[0]] * 5, range(5), sampling)
-    assert engine.tokens["shared"] == 4 * len(engine._ids(PROMPTS[0], first=True))
+    assert engine.tokens["shared"] == 4 * len(
+        engine.prompt_tokenizer.tokenize(PROMPTS[0], add_bos=True)
+    )
     assert written == [alone.generate([PROMPTS[0]], [n], sampling)[0] for n in range(5)]
     assert len({one.text for one in written}) > 1
 
@@ -137,7 +146,7 @@ def test_new_tokens_are_counted_with_the_one_that_ends_a_text(alone):
 
 def test_every_end_token_of_the_model_ends_a_text(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
-    prompt = torch.tensor([engine._ids(PROMPTS[0], first=True)])
+    prompt = torch.tensor([engine.prompt_tokenizer.tokenize(PROMPTS[0], add_bos=True)])
     ids = engine.model.generate(prompt, max_new_tokens=8, do_sample=False)[0, prompt.shape[1] :]
     end = int(ids[-1])
     engine.model.generation_config.eos_token_id = [engine.tokenizer.eos_token_id, end]

@@ -11,7 +11,7 @@ from distill.errors import UserError
 from distill.llm import Completion, Sampling, ScoreRequest
 from distill.llm.transformers import continuous_batching
 from distill.llm.transformers.engine import TransformersEngine
-from distill.llm.transformers.packing import pack
+from distill.llm.transformers.packing import pack_rows
 
 HEADER = "Read the passage and write the query that it answers, as a person would type it.\n\n"
 PASSAGES = [
@@ -28,11 +28,11 @@ def engine(llm_folder) -> TransformersEngine:
 
 
 def plain_score(engine: TransformersEngine, prefix: str, continuation: str) -> float:
-    return plain_ids(engine, engine._ids(prefix, first=True), continuation)
+    return plain_ids(engine, engine.prompt_tokenizer.tokenize(prefix, add_bos=True), continuation)
 
 
 def plain_ids(engine: TransformersEngine, start: list[int], continuation: str) -> float:
-    end = engine._ids(continuation, first=False)
+    end = engine.prompt_tokenizer.tokenize(continuation)
     with torch.inference_mode():
         logits = engine.model(input_ids=torch.tensor([start + end])).logits[0]
     logprobs = logits[len(start) - 1 : -1].log_softmax(-1)
@@ -46,7 +46,7 @@ def test_shared_prefix_scores_equal_separate_prompts(engine):
             assert score.logprob == pytest.approx(
                 plain_score(engine, request.prefix, query), abs=1e-3
             )
-            assert score.tokens == len(engine._ids(query, first=False))
+            assert score.tokens == len(engine.prompt_tokenizer.tokenize(query))
 
 
 ENDINGS = (" yes", " no", " not at all")
@@ -62,7 +62,9 @@ def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder
             assert score.logprob == pytest.approx(alone.logprob, abs=1e-3)
             assert score.tokens == alone.tokens
             for ending, logprob in zip(ENDINGS, score.endings, strict=True):
-                before = engine._ids(request.prefix, first=True) + engine._ids(query, first=False)
+                before = engine.prompt_tokenizer.tokenize(
+                    request.prefix, add_bos=True
+                ) + engine.prompt_tokenizer.tokenize(query)
                 assert logprob == pytest.approx(plain_ids(engine, before, ending), abs=1e-3)
 
 
@@ -108,18 +110,18 @@ def test_requests_without_anything_in_common(engine):
 def test_tokens_saved_by_sharing_are_counted(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     engine.score([ScoreRequest(HEADER + PASSAGES[0], QUERIES)])
-    prefix = len(engine._ids(HEADER + PASSAGES[0], first=True))
+    prefix = len(engine.prompt_tokenizer.tokenize(HEADER + PASSAGES[0], add_bos=True))
     assert engine.tokens["shared"] == 2 * prefix
-    own = sum(len(engine._ids(query, first=False)) for query in QUERIES)
+    own = sum(len(engine.prompt_tokenizer.tokenize(query)) for query in QUERIES)
     assert engine.tokens["prompt"] == 3 * prefix + own
 
 
 def test_what_a_verdict_saves_is_counted(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     engine.score([ScoreRequest(PASSAGES[0], QUERIES, (" yes", " no"))])
-    prefix = len(engine._ids(PASSAGES[0], first=True))
-    own = sum(len(engine._ids(query, first=False)) for query in QUERIES)
-    verdicts = sum(len(engine._ids(verdict, first=False)) for verdict in (" yes", " no"))
+    prefix = len(engine.prompt_tokenizer.tokenize(PASSAGES[0], add_bos=True))
+    own = sum(len(engine.prompt_tokenizer.tokenize(query)) for query in QUERIES)
+    verdicts = sum(len(engine.prompt_tokenizer.tokenize(verdict)) for verdict in (" yes", " no"))
     assert engine.tokens["prompt"] == 6 * prefix + 2 * own + 3 * verdicts
     assert engine.tokens["shared"] == 5 * prefix + own
 
@@ -132,13 +134,13 @@ def test_an_empty_continuation_is_refused(engine, request_):
 
 
 def test_a_row_never_exceeds_the_budget_unless_one_continuation_does():
-    rows = pack([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], budget=30)
+    rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], budget=30)
     assert [[len(c) for c in row.continuations] for row in rows] == [[8, 8], [30], [1]]
     assert [row.first for row in rows] == [0, 2, 3]
 
 
 def test_an_endings_last_token_takes_no_place():
-    rows = pack([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], budget=30)
+    rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], budget=30)
     assert [row.length for row in rows] == [10 + 8 + 2 + 8 + 2]
 
 

@@ -69,7 +69,7 @@ def test_layers_are_those_of_the_model_itself(llm_folder):
 def test_what_was_not_used_for_longest_is_dropped_first(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     with torch.inference_mode():
-        size = prefix_cache._bytes(PrefixCache(engine.model).get(HAND_A, 100))
+        size = prefix_cache._count_bytes(PrefixCache(engine.model).get(HAND_A, 100))
         known = PrefixCache(engine.model, most_bytes=int(2.5 * size))
         known.get(HAND_A, 100)
         known.get(HAND_B, 100)

@@ -5,7 +5,7 @@ import torch
 
 from distill.llm import Sampling
 from distill.llm.thoughts import cut_at_stop
-from distill.llm.transformers.sampling import choose, uniform_numbers
+from distill.llm.transformers.sampling import choose_tokens, draw_uniform_numbers
 
 EVENLY = [(n + 0.5) / 2000 for n in range(2000)]
 
@@ -13,7 +13,7 @@ EVENLY = [(n + 0.5) / 2000 for n in range(2000)]
 def shares(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """How often each token is chosen over the whole range of uniform numbers."""
     rows = logits.expand(len(EVENLY), -1)
-    chosen = choose(rows, EVENLY, sampling)
+    chosen = choose_tokens(rows, EVENLY, sampling)
     return torch.bincount(chosen, minlength=len(logits)) / len(EVENLY)
 
 
@@ -40,26 +40,26 @@ def test_a_row_does_not_depend_on_its_neighbours():
     peaked[7:17] = 12.0
     sampling = Sampling(1, temperature=1.0, top_p=0.9)
     for number in (0.0, 0.31, 0.999999):
-        [alone] = choose(peaked[None], [number], sampling).tolist()
-        beside = choose(torch.stack([flat, peaked]), [0.5, number], sampling).tolist()[1]
+        [alone] = choose_tokens(peaked[None], [number], sampling).tolist()
+        beside = choose_tokens(torch.stack([flat, peaked]), [0.5, number], sampling).tolist()[1]
         assert alone == beside
 
 
 def test_temperature_zero_takes_the_likeliest():
-    assert choose(torch.tensor([[0.0, 2.0, 1.0]]), [0.99], Sampling(1)).tolist() == [1]
+    assert choose_tokens(torch.tensor([[0.0, 2.0, 1.0]]), [0.99], Sampling(1)).tolist() == [1]
 
 
 def test_what_is_ruled_out_is_never_drawn():
     logits = torch.full((1, 100), -torch.inf)
     logits[0, 42] = -3.0
     for number in (0.0, 0.999999):
-        assert choose(logits, [number], Sampling(1, temperature=0.5)).tolist() == [42]
+        assert choose_tokens(logits, [number], Sampling(1, temperature=0.5)).tolist() == [42]
 
 
 def test_uniform_numbers_are_those_of_the_seed():
     sampling = Sampling(8)
-    assert uniform_numbers(2**63, sampling) == uniform_numbers(2**63, sampling)
-    assert uniform_numbers(1, sampling) != uniform_numbers(2, sampling)
+    assert draw_uniform_numbers(2**63, sampling) == draw_uniform_numbers(2**63, sampling)
+    assert draw_uniform_numbers(1, sampling) != draw_uniform_numbers(2, sampling)
 
 
 def test_a_text_is_cut_at_the_earliest_stop_string():

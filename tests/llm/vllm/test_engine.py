@@ -8,7 +8,7 @@ from distill.llm import Completion, Sampling
 from distill.llm.load import load_llm
 from distill.llm.tokenization import PromptTokenizer
 from distill.llm.vllm import engine as vllm_engine
-from distill.llm.vllm.engine import VLLMEngine, _gpus, _options, _shares
+from distill.llm.vllm.engine import VLLMEngine, _assign_gpus, _make_vllm_options, _split_evenly
 from distill.models.causal_lm import model_folder
 from distill.recipe import LanguageModel
 
@@ -26,7 +26,7 @@ def test_without_vllm_the_error_says_how_to_get_it(tmp_path, llm_folder):
 def test_shares_keep_the_order_and_weigh_about_the_same(copies):
     weights = [5, 1, 1, 1, 8, 2, 2, 4, 4, 4, 1, 7]
     jobs = list(range(len(weights)))
-    shares = _shares(jobs, weights, copies)
+    shares = _split_evenly(jobs, weights, copies)
     assert [job for share in shares for job in share] == jobs
     assert len(shares) == copies
     heaviest = max(sum(weights[job] for job in share) for share in shares)
@@ -34,15 +34,18 @@ def test_shares_keep_the_order_and_weigh_about_the_same(copies):
 
 
 def test_more_copies_than_jobs_leave_some_without():
-    shares = _shares(["a", "b"], [3, 3], 4)
+    shares = _split_evenly(["a", "b"], [3, 3], 4)
     assert sorted(map(len, shares)) == [0, 0, 1, 1]
 
 
 def test_each_copy_has_gpus_of_its_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,1")
     settings = LanguageModel(engine="vllm", device="cuda", tensor_parallel=2, data_parallel=2)
-    assert _gpus(settings) == [["4", "5"], ["6", "7"]]
-    assert _gpus(settings.model_copy(update={"device": "cuda:1"})) == [["5", "6"], ["7", "1"]]
+    assert _assign_gpus(settings) == [["4", "5"], ["6", "7"]]
+    assert _assign_gpus(settings.model_copy(update={"device": "cuda:1"})) == [
+        ["5", "6"],
+        ["7", "1"],
+    ]
 
 
 @pytest.mark.bad_input("device", "more GPUs than there are", "refused before anything is loaded")
@@ -50,7 +53,7 @@ def test_too_few_gpus_are_said_before_anything_is_loaded(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     settings = LanguageModel(engine="vllm", device="cuda", tensor_parallel=2, data_parallel=2)
     with pytest.raises(UserError, match="need 4, 3 are there"):
-        _gpus(settings)
+        _assign_gpus(settings)
 
 
 def test_the_recipes_settings_reach_vllm(monkeypatch):
@@ -58,7 +61,7 @@ def test_the_recipes_settings_reach_vllm(monkeypatch):
     settings = LanguageModel(
         engine="vllm", tensor_parallel=2, max_model_tokens=4096, quantization="fp8", gpu_memory=0.5
     )
-    options = _options(settings, "folder")
+    options = _make_vllm_options(settings, "folder")
     assert options["tensor_parallel_size"] == 2
     assert options["max_model_len"] == 4096
     assert options["quantization"] == "fp8"
@@ -80,7 +83,7 @@ class Heeds(VLLMEngine):
     def __init__(self, text: str, tokenizer) -> None:
         self.text, self.name, self._longest = text, "m", 100
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
-        self._encoder = PromptTokenizer(tokenizer, "m")
+        self.prompt_tokenizer = PromptTokenizer(tokenizer, "m")
         self.asked: list[tuple[int, tuple[str, ...]]] = []
 
     def _ask(self, method, jobs, weights, *arguments):

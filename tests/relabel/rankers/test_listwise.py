@@ -11,7 +11,12 @@ from distill.llm.prompts import load_prompt
 from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe.packaged import packaged_recipes
-from distill.relabel.rankers.listwise import judge_listwise, read_order, reply_form, windows
+from distill.relabel.rankers.listwise import (
+    judge_listwise,
+    make_reply_regex,
+    make_windows,
+    read_order,
+)
 
 PROMPT = load_prompt("prompts/listwise.jinja", packaged_recipes(), parts=1)
 
@@ -19,7 +24,7 @@ PROMPT = load_prompt("prompts/listwise.jinja", packaged_recipes(), parts=1)
 class Scripted:
     """Gives its replies one after the other, or sorts by the number that each passage holds."""
 
-    can_force_regex = can_force_schema = False
+    supports_regex = supports_schema = False
 
     def __init__(self, replies=None):
         self.replies = replies
@@ -63,10 +68,10 @@ def test_one_pass_of_windows_does_not_sort_all():
 
 
 def test_windows_cover_every_place_and_overlap_by_half():
-    assert windows(20, 10) == [range(10, 20), range(5, 15), range(0, 10)]
-    assert windows(7, 4) == [range(3, 7), range(1, 5), range(0, 3)]
-    assert windows(3, 10) == [range(0, 3)]
-    assert windows(1, 10) == windows(0, 10) == []
+    assert make_windows(20, 10) == [range(10, 20), range(5, 15), range(0, 10)]
+    assert make_windows(7, 4) == [range(3, 7), range(1, 5), range(0, 3)]
+    assert make_windows(3, 10) == [range(0, 3)]
+    assert make_windows(1, 10) == make_windows(0, 10) == []
 
 
 def test_windows_of_the_same_step_are_one_call():
@@ -136,15 +141,15 @@ def test_passages_cannot_pass_for_lines_of_the_prompt():
 
 
 def test_an_engine_that_constrains_is_given_the_form_of_a_list():
-    assert re.fullmatch(reply_form(3, 3, chat=True), "[2] > [1] > [3]")
-    assert re.fullmatch(reply_form(2, 12, chat=False), " [12] > [1]\n")
+    assert re.fullmatch(make_reply_regex(3, 3, chat=True), "[2] > [1] > [3]")
+    assert re.fullmatch(make_reply_regex(2, 12, chat=False), " [12] > [1]\n")
     for other in ("[2] > [1]", "[2] > [1] > [4]", "[2], [1], [3]", "so: [2] > [1] > [3]"):
-        assert not re.fullmatch(reply_form(3, 3, chat=True), other)
+        assert not re.fullmatch(make_reply_regex(3, 3, chat=True), other)
 
 
 def test_a_real_engine_writes_a_list_under_this_form(llm_folder):
     engine = TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
-    assert engine.can_force_regex
+    assert engine.supports_regex
     counts = Counter()
     passages = ["Bees dance.", "Tides follow the moon.", "Salt lowers the freezing point."]
     requests = [("what moves the sea", passages), ("ice", passages[:2])]

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distill.errors import UserError
-from distill.llm.form import in_chat_form
-from distill.llm.joined import joined_if_needed
 from distill.llm.judge import (
+    HIGHEST_WORD_GRADE,
     JudgedLists,
     JudgeRequests,
     judge_fused,
     judge_graded,
+    judge_in_words,
     judge_ql,
     judge_rc,
 )
-from distill.llm.load import identity
+from distill.llm.load import identify_llm, uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM
+from distill.llm.tokenization import fingerprint_tokenization
 from distill.models.reference import revision
 from distill.recipe import Judge, Recipe
-from distill.relabel.rankers.word_grade import HIGHEST, judge_by_grade
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.local_name import name_model
 
@@ -38,14 +38,14 @@ class RankingPass:
     judge: Callable[[JudgeRequests], list[JudgedLists]]
 
 
-def passes(recipe: Recipe, judges: list[Judge]) -> list[RankerName]:
+def list_passes(recipe: Recipe, judges: list[Judge]) -> list[RankerName]:
     """The passes in which these judges judge."""
     if recipe.relabel.fused and {"ql", "rc"} <= set(judges):
         return ["fused", *(j for j in judges if j not in ("ql", "rc"))]
     return [*judges]
 
 
-def fingerprinted(name: RankerName, recipe: Recipe) -> dict[str, object]:
+def fingerprint_pass(name: RankerName, recipe: Recipe) -> dict[str, object]:
     """What changes a pass's scores, as far as it is known without an engine."""
     rule = recipe.relabel
     if name == "cross_encoder":
@@ -58,9 +58,9 @@ def fingerprinted(name: RankerName, recipe: Recipe) -> dict[str, object]:
         }
     if name == "bm25":
         return {**recipe.retriever.bm25.model_dump(), "terms": TERMS_RULE, "version": 1}
-    prompt = _prompt(name, recipe)
+    prompt = _load_pass_prompt(name, recipe)
     settings: dict[str, object] = {
-        "llm": identity(recipe.llm),
+        "llm": identify_llm(recipe.llm),
         "prompt": prompt.source,
         "max_passage_words": rule.max_passage_words,
         "version": 2,
@@ -68,9 +68,9 @@ def fingerprinted(name: RankerName, recipe: Recipe) -> dict[str, object]:
     if name == "listwise":
         settings["window"] = rule.listwise_window
     else:
-        settings |= joined_if_needed(recipe.llm, prompt)
+        settings |= fingerprint_tokenization(recipe.llm, prompt)
     if name in ("rc", "graded") and recipe.llm.engine == "http":
-        settings["prompt_grade"] = _grade_prompt(recipe).source
+        settings["prompt_grade"] = _load_grade_prompt(recipe).source
     return settings
 
 
@@ -81,10 +81,10 @@ def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> Ra
     Raises:
         UserError: before the first pair, if the engine does not give what it takes.
     """
-    mark = {"pass": name, **fingerprinted(name, recipe)}
+    mark = {"pass": name, **fingerprint_pass(name, recipe)}
     if name == "cross_encoder":
-        return RankingPass(("cross_encoder",), mark, _cross_encoder(recipe))
-    engine, prompt = llm(), _prompt(name, recipe)
+        return RankingPass(("cross_encoder",), mark, _make_cross_encoder_judge(recipe))
+    engine, prompt = llm(), _load_pass_prompt(name, recipe)
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
             recipe.llm.model,
@@ -100,25 +100,25 @@ def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> Ra
     if engine.can_compare_verdicts:
         by_odds = judge_rc if judge == "rc" else judge_graded
         return RankingPass((judge,), mark, lambda asked: [by_odds(engine, prompt, asked)])
-    return RankingPass((judge,), {**mark, "by": "words"}, _in_words(judge, recipe, engine))
+    return RankingPass((judge,), {**mark, "by": "words"}, _make_word_judge(judge, recipe, engine))
 
 
-def _in_words(
+def _make_word_judge(
     judge: Judge, recipe: Recipe, engine: LLM
 ) -> Callable[[JudgeRequests], list[JudgedLists]]:
     """Grades in words, from 0 to 10, on the scale of what they stand for: a grade from 0 to 3, or
     above and below 0 as the odds of yes are."""
-    prompt, chat = _grade_prompt(recipe), in_chat_form(recipe, engine)
-    scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST / 2)
+    prompt, chat = _load_grade_prompt(recipe), uses_chat_template(recipe, engine)
+    scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST_WORD_GRADE / 2)
 
     def of(requests: JudgeRequests) -> list[JudgedLists]:
-        graded = judge_by_grade(engine, prompt, requests, chat)
+        graded = judge_in_words(engine, prompt, requests, chat)
         return [[[(zero + scale * grade, n) for grade, n in of_it] for of_it in graded]]
 
     return of
 
 
-def _cross_encoder(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists]]:
+def _make_cross_encoder_judge(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists]]:
     from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
 
     rule = recipe.relabel
@@ -128,12 +128,12 @@ def _cross_encoder(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists
     return lambda asked: [judge.judge(asked)]
 
 
-def _prompt(name: RankerName, recipe: Recipe) -> Prompt:
+def _load_pass_prompt(name: RankerName, recipe: Recipe) -> Prompt:
     """A fused pass reads both off the prompt of rc."""
     asked = "rc" if name == "fused" else name
     file = getattr(recipe.relabel, f"prompt_{asked}")
     return load_prompt(file, recipe.folder, parts=1 if name == "listwise" else 2)
 
 
-def _grade_prompt(recipe: Recipe) -> Prompt:
+def _load_grade_prompt(recipe: Recipe) -> Prompt:
     return load_prompt(recipe.relabel.prompt_grade, recipe.folder, parts=1)

@@ -10,39 +10,39 @@ from typing import Any
 
 from distill.llm.protocol import Score
 
-_ROUNDING = 1e-3
+_TOLERANCE = 1e-3
 """A token that is certain may come out so far above 0."""
 
 
 def is_logprob(value: Any) -> bool:
     """Whether this is one token's log-probability, as JSON or a tensor gives it; None is none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and -math.inf < value <= _ROUNDING
+    return number and -math.inf < value <= _TOLERANCE
 
 
-def fault_of(logprobs: Iterable[Any]) -> str | None:
+def find_logprob_fault(logprobs: Iterable[Any]) -> str | None:
     """What is wrong with tokens' log-probabilities, in words; None where nothing is."""
     for value in logprobs:
         if not is_logprob(value):
-            return f"a log-probability is {_name(value)}"
+            return f"a log-probability is {_describe(value)}"
     return None
 
 
-def checked(score: Score) -> Score:
+def check_score(score: Score) -> Score:
     """The score, or one with a `fault` in the place of sums that are no log-probabilities. A score
     that has endings alone (see `Score`) may have NaN for its continuation."""
     compared = score.tokens == 0 and math.isnan(score.logprob) and bool(score.endings)
     sums = score.endings if compared else (score.logprob, *score.endings)
-    fault = score.fault or fault_of(sums)
-    return unusable(fault, len(score.endings)) if fault else score
+    fault = score.fault or find_logprob_fault(sums)
+    return make_unusable_score(fault, len(score.endings)) if fault else score
 
 
-def unusable(fault: str, endings: int = 0) -> Score:
+def make_unusable_score(fault: str, endings: int = 0) -> Score:
     """The score of a text that has none."""
     return Score(math.nan, 0, (math.nan,) * endings, fault)
 
 
-def _name(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is None:
         return "missing"
     if isinstance(value, float) and math.isnan(value):

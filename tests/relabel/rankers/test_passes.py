@@ -4,7 +4,7 @@ import pytest
 
 from distill.llm.protocol import Completion
 from distill.recipe import Recipe
-from distill.relabel.rankers.open import fingerprinted, open_ranking, passes
+from distill.relabel.rankers.passes import fingerprint_pass, list_passes, open_ranking
 
 
 def recipe(**relabel) -> Recipe:
@@ -15,7 +15,7 @@ def recipe(**relabel) -> Recipe:
 class InWords:
     """An engine that gives no log-probabilities at all."""
 
-    can_score = can_compare_verdicts = can_force_regex = has_chat = False
+    can_score = can_compare_verdicts = supports_regex = has_chat = False
 
     def generate(self, prompts, seeds, sampling):
         return [Completion(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]
@@ -33,13 +33,13 @@ def test_a_grade_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected
 
 def test_fused_takes_the_place_of_ql_and_rc():
     rule = recipe(rankers=["rc", "ql", "graded"], fused=True)
-    assert passes(rule, rule.relabel.judges) == ["fused", "graded"]
-    assert passes(rule, ["rc"]) == ["rc"]
+    assert list_passes(rule, rule.relabel.judges) == ["fused", "graded"]
+    assert list_passes(rule, ["rc"]) == ["rc"]
 
 
 def test_another_prompt_or_length_is_another_ranker():
-    known = {str(fingerprinted(name, recipe())) for name in ("ql", "rc", "graded", "listwise")}
+    known = {str(fingerprint_pass(name, recipe())) for name in ("ql", "rc", "graded", "listwise")}
     assert len(known) == 4
-    assert fingerprinted("listwise", recipe()) != fingerprinted(
+    assert fingerprint_pass("listwise", recipe()) != fingerprint_pass(
         "listwise", recipe(listwise_window=4)
     )

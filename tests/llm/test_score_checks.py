@@ -5,7 +5,7 @@ import math
 import pytest
 
 from distill.llm.protocol import Score
-from distill.llm.usable import checked, fault_of, is_logprob
+from distill.llm.score_checks import check_score, find_logprob_fault, is_logprob
 
 
 @pytest.mark.parametrize("value", [0, -0.0, -3, -745.5, -1e300, 1e-4])
@@ -28,16 +28,16 @@ def test_numbers_up_to_zero_are_log_probabilities(value):
 )
 def test_anything_else_is_a_fault_that_is_named(value, said):
     assert not is_logprob(value)
-    assert fault_of([-1.0, value, -2.0]) == f"a log-probability is {said}"
+    assert find_logprob_fault([-1.0, value, -2.0]) == f"a log-probability is {said}"
 
 
 def test_a_score_of_what_is_no_log_probability_has_a_fault_and_no_numbers():
-    assert checked(Score(-3.0, 2, (-1.0,))) == Score(-3.0, 2, (-1.0,))
-    spoiled = checked(Score(-3.0, 2, (-1.0, math.nan)))
+    assert check_score(Score(-3.0, 2, (-1.0,))) == Score(-3.0, 2, (-1.0,))
+    spoiled = check_score(Score(-3.0, 2, (-1.0, math.nan)))
     assert spoiled.fault
     assert all(map(math.isnan, (spoiled.logprob, *spoiled.endings)))
 
 
 def test_endings_that_are_only_compared_need_no_score_of_the_continuation():
-    assert checked(Score(math.nan, 0, (-1.0, -2.0))).fault is None
-    assert checked(Score(math.nan, 0)).fault
+    assert check_score(Score(math.nan, 0, (-1.0, -2.0))).fault is None
+    assert check_score(Score(math.nan, 0)).fault
