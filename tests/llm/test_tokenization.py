@@ -135,4 +135,4 @@ def test_only_tokenizers_that_add_a_blank_to_one_have_to_judge_again():
 def test_a_text_that_meets_the_prompt_within_a_token_is_refused():
     with pytest.raises(UserError, match="read as one token") as fault:
         encoder_of("Mistral 7B, Mixtral, Phi-3").tokenize_continuation("Query: ho", "w")
-    assert "blank" in fault.value.remedy
+    assert "space" in fault.value.remedy
