@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from memory import WORDS, write_passages
 
-from distill.embed.encoder import Side, Vectors
+from distill.embed.encoder import Vectors
 from distill.embed.wording import PLAIN
 from distill.llm.protocol import Score, ScoreRequest
 from distill.recipe import Recipe
@@ -34,6 +34,7 @@ from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import QUERIES
+from distill.text.format import Side
 
 SIZES = [2_000, 8_000, 32_000]
 WARM_UP = 512

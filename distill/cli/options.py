@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 from pydantic import ValidationError
@@ -14,9 +14,9 @@ from distill.files.read import is_text, user_path
 from distill.files.read_yaml import parse_yaml
 from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig, Recipe, load_recipe
 from distill.store.run import Overwrite
+from distill.text.format import Side
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Side = Literal["query", "document"]
 _MOST_TOKENS = 8192
 """Of a text that a server embeds."""
 _FEWEST_TOKENS, _MOST_READ = 4, 10_000_000

@@ -14,17 +14,17 @@ from distill.embed.local import (
     unit,
 )
 from distill.embed.open_model import computed_dtype, open_model
-from distill.embed.wording import EmbedderPrompts, Side
+from distill.embed.wording import EmbedderPrompts
 from distill.errors import UserError
 from distill.recipe.sections.embedder import EmbedderConfig
 from distill.store.local_name import name_model
+from distill.text.format import Side
 
 __all__ = [
     "CPU_BATCH_TOKENS",
     "GPU_BATCH_TOKENS",
     "Encoder",
     "SentenceTransformerEncoder",
-    "Side",
     "Vectors",
     "computed_dtype",
     "unit",

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.embed.encoder import Side, Vectors
+from distill.embed.encoder import Vectors
 from distill.embed.endpoint_client import EndpointClient
 from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
+from distill.text.format import Side
 
 _CHARACTERS = 4
 """A token's, by rule of thumb: the server alone has the tokenizer."""

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.embed.batches import by_length
 from distill.embed.open_model import OpenModel, most_tokens
-from distill.embed.wording import Side
 from distill.errors import UserError
 from distill.runtime.out_of_memory import halve_on_out_of_memory
+from distill.text.format import Side
 
 CPU_BATCH_TOKENS = 1024
 """Larger batches fall out of a CPU's caches: 8,192 took twice as long on two cores."""

@@ -14,12 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from distill.embed.encoder import Encoder, Side, Vectors
+from distill.embed.encoder import Encoder, Vectors
 from distill.errors import UserError
 from distill.files.atomic import reserve_room
 from distill.runtime.progress import Progress
 from distill.store.local_name import with_paths
 from distill.store.run import fingerprint, read_json, write_json
+from distill.text.format import Side
 
 VectorDtype = Literal["float32", "float16"]
 

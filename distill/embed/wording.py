@@ -3,16 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from distill.embed.published import PublishedSettings
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
-from distill.text.format import DOCUMENT_TEMPLATE, QUERY_TEMPLATE, TextFormat
+from distill.text.format import DOCUMENT_TEMPLATE, QUERY_TEMPLATE, Side, TextFormat
 from distill.text.templates import fill_template, names_in
 
 _logger = logging.getLogger(__name__)
-
-Side = Literal["query", "document"]
 
 PROMPT_NAMES: dict[Side, tuple[str, ...]] = {
     "query": ("query",),

@@ -5,9 +5,10 @@ import json
 from collections.abc import Sequence
 from typing import Protocol
 
-from distill.embed.encoder import Side, Vectors
+from distill.embed.encoder import Vectors
 from distill.embed.endpoint import EndpointEncoder
 from distill.recipe import EmbedderConfig as Settings
+from distill.text.format import Side
 
 
 class TextEmbedder(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from distill.embed.encoder import Side, Vectors
+from distill.embed.encoder import Vectors
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import open_model
@@ -24,6 +24,7 @@ from distill.models.model_card import read_card
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import fingerprint
+from distill.text.format import Side
 
 _LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 _COPIES = ("onnx", "openvino", "original")

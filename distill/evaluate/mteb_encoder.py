@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from distill.embed.encoder import Side, Vectors
+from distill.embed.encoder import Vectors
 from distill.embed.vector_cache import VectorCache, digests_of
 from distill.embed.vector_store import CHUNK
 from distill.errors import need
 from distill.evaluate.quantize import Quantizer
 from distill.runtime.progress import Progress
+from distill.text.format import Side
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.embed.open_model import OpenModel, carried_prompts
-from distill.embed.wording import (
-    PLAIN,
-    PROMPT_NAMES,
-    EmbedderPrompts,
-    Side,
-    carried_template,
-    escaped,
-)
+from distill.embed.wording import PLAIN, PROMPT_NAMES, EmbedderPrompts, carried_template, escaped
 from distill.errors import UserError, need
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.run import fingerprint, read_json
-from distill.text.format import QUERY_TEMPLATE
+from distill.text.format import QUERY_TEMPLATE, Side
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata

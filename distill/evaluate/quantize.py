@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
-from distill.embed.encoder import Side, Vectors, unit
+from distill.embed.encoder import Vectors, unit
+from distill.text.format import Side
 
 Precision = Literal["float32", "int8", "binary"]
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from distill.embed.encoder import Side
+from distill.text.format import Side
 
 SINGLE_TEXTS = 64
 _WARM_TEXTS = 32

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from distill.embed.encoder import Side, Vectors
+from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
 from distill.export.model_source import ExportSource
 from distill.store.tables import PASSAGES, QUERIES, passage_text, read_rows
 from distill.tasks.data import load_data, same_draws
+from distill.text.format import Side
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 from rich.text import Text
 
-from distill.embed.encoder import Encoder, Side, Vectors, unit
+from distill.embed.encoder import Encoder, Vectors, unit
 from distill.errors import UserError
 from distill.evaluate.model import EvalModel
 from distill.evaluate.run_models import load_run_models
@@ -22,6 +22,7 @@ from distill.retrieve.exact import ExactIndex
 from distill.store.local_name import name_model
 from distill.store.run import Run, open_stage
 from distill.store.tables import PASSAGES, Reader, Row
+from distill.text.format import Side
 from distill.text.sanitize import seen
 
 _BEGINNING = 160

@@ -21,9 +21,13 @@ from distill.models.missing_weights import missing_weights
 from distill.models.nv_embed.pooling import NvEmbedPooling
 from distill.models.remote_code import code_needed
 
-_OURS = {
+_OWN_MODULES = {
     f"{module.__module__}.{module.__qualname__}": module
     for module in (LatentAttention, NvEmbedPooling)
+} | {
+    # The names in the modules.json of folders that earlier versions saved.
+    "distill.student.latent_attention.LatentAttention": LatentAttention,
+    "distill.nv_embed.pooling.NvEmbedPooling": NvEmbedPooling,
 }
 _CHOOSE = "name a sentence-transformers model in safetensors, or a text encoder with its tokenizer"
 _MOST_SAID = 300
@@ -48,7 +52,7 @@ def load_sentence_model(
     model_kwargs = {"use_safetensors": True, **options.pop("model_kwargs", {})}
     model = SentenceTransformer._load_with_module_classes(
         str(folder),
-        _OURS,
+        _OWN_MODULES,
         device=device,
         local_files_only=True,
         trust_remote_code=False,

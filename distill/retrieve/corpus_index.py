@@ -18,27 +18,27 @@ from distill.store.tables import PASSAGES, Reader, passage_text, read_rows
 
 
 def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
-    """What of a retriever changes results: for fingerprints. Exact indexes all give the same, so
-    only another one is named. The embedder is asked for only where it is used.
+    """The settings of a retriever that change its results, for fingerprints. All exact indexes give
+    the same results, so only an approximate one is named. A model that is not used is not loaded.
 
     Args:
-        embeds: whether texts are embedded, whatever the sources are.
+        embeds: texts are embedded and compared with vectors alone, whatever the sources are.
     """
+    sources = ["dense"] if embeds else retriever.sources
     settings: dict[str, object] = {}
-    dense = embeds or "dense" in retriever.sources
-    if dense:
+    if "dense" in sources:
         settings |= embedder_identity(retriever, retriever.model)
         settings["query_template"] = retriever.query_template
         settings |= retriever.model_dump(include={"vectors"}, exclude_defaults=True)
-    if "bm25" in retriever.sources and not embeds:
+    if "bm25" in sources:
         settings["bm25_terms"] = TERMS_RULE
-    if "bm25" in retriever.sources and retriever.bm25 != BM25():
-        settings["bm25"] = retriever.bm25.model_dump()
-    if retriever.sources != ["dense"]:
-        settings["sources"] = list(retriever.sources)
-    if len(retriever.sources) > 1:
+        if retriever.bm25 != BM25():
+            settings["bm25"] = retriever.bm25.model_dump()
+    if sources != ["dense"]:
+        settings["sources"] = list(sources)
+    if len(sources) > 1:
         settings["fusion_k"] = retriever.fusion_k
-    if dense and not is_exact(retriever):
+    if "dense" in sources and not is_exact(retriever):
         settings |= retriever.model_dump(include={"index", "effort", "index_rows"})
     return settings
 

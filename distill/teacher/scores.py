@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill.embed.encoder import Side
 from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -18,6 +17,7 @@ from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
 from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
 from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
+from distill.text.format import Side
 
 SCALE = "cosine"
 """Inner product of unit vectors, from -1 to 1."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.embed.encoder import Encoder, Side, Vectors
+from distill.embed.encoder import Encoder, Vectors
 from distill.embed.open_embedder import embedder_identity, open_embedder
 from distill.embed.published import published_as
 from distill.embed.vector_store import VectorStore, embed
@@ -16,6 +16,7 @@ from distill.models.sentence_transformer import read_prompts
 from distill.recipe import Recipe, Teacher
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import Run
+from distill.text.format import Side
 
 
 def teacher_vectors(

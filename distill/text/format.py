@@ -7,7 +7,10 @@ prompts, so that they are known wherever the model goes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Side = Literal["query", "document"]
+"""Which side of a search a text is on."""
 
 QUERY_TEMPLATE, DOCUMENT_TEMPLATE = "query_template", "document_template"
 """The names of the templates among a saved model's prompts."""

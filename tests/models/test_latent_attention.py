@@ -91,6 +91,17 @@ def test_without_trust_the_library_refuses_it_and_ours_does_not(tmp_path):
     assert load_sentence_model(folder, "cpu").encode(TEXTS).shape == (len(TEXTS), 32)
 
 
+def test_a_student_that_an_earlier_version_saved_still_loads(tmp_path):
+    tiny_decoder(tmp_path / "decoder")
+    folder = make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder
+    expected = load_sentence_model(folder, "cpu").encode(TEXTS)
+    modules = folder / "modules.json"
+    named = modules.read_text()
+    assert "distill.models.latent_attention" in named
+    modules.write_text(named.replace("distill.models.", "distill.student."))
+    assert np.array_equal(load_sentence_model(folder, "cpu").encode(TEXTS), expected)
+
+
 def test_bfloat16_gives_near_vectors(tmp_path):
     tiny_decoder(tmp_path / "decoder", initializer_range=0.05)
     model = load_sentence_model(make_base(tmp_path / "run", tmp_path / "decoder", **LATENT).folder)

@@ -111,6 +111,22 @@ def test_what_changes_results_is(known):
     assert len(set(found)) == len(changes)
 
 
+def test_what_compares_vectors_alone_is_no_other_by_the_words_that_are_searched(encoder_folder):
+    """Adding BM25 must not discard the brainstormed tasks, and the generations made from them."""
+    plain = {"model": str(encoder_folder), "device": "cpu"}
+    dense = Retriever.model_validate(plain)
+    expected = identity(dense)
+    assert identity(dense, embeds=True) == expected
+    for settings in (
+        {"sources": ["bm25"]},
+        {"sources": ["bm25", "dense"], "fusion_k": 3},
+        {"sources": ["dense", "bm25"], "bm25": {"language": "english"}},
+    ):
+        other = Retriever.model_validate(plain | settings)
+        assert identity(other, embeds=True) == expected
+        assert identity(other) != expected
+
+
 def test_what_other_terms_found_is_not_taken_for_what_these_find(monkeypatch, encoder_folder):
     settings = {"model": str(encoder_folder), "device": "cpu"}
     fused = Retriever.model_validate(settings | {"sources": ["dense", "bm25"]})

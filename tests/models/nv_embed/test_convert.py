@@ -13,6 +13,10 @@ from distill.evaluate.model import load_eval_model
 from distill.models.nv_embed.convert import convert_nv_embed
 from distill.recipe import EmbedderConfig
 
+FORMER_MODULES = {
+    "distill.models.latent_attention": "distill.student.latent_attention",
+    "distill.models.nv_embed.pooling": "distill.nv_embed.pooling",
+}
 TEMPLATE = "Instruct: {task}\nQuery: {query}"
 
 
@@ -70,6 +74,20 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     assert np.allclose(one, encoder.encode(["bees dance"], "query", ["Find bees."]), atol=1e-6)
     assert contender.dimensions == WIDTH
     assert contender.licence == "cc-by-nc-4.0"
+
+
+def test_a_conversion_that_an_earlier_version_cached_still_loads(released):
+    folder, _ = released
+    settings = EmbedderConfig(device="cpu", max_tokens=64)
+    expected = SentenceTransformerEncoder(str(folder), settings).encode(TEXTS, "document")
+    modules = convert_nv_embed(str(folder), folder) / "modules.json"
+    formerly = modules.read_text()
+    for new, old in FORMER_MODULES.items():
+        assert new in formerly
+        formerly = formerly.replace(new, old)
+    modules.write_text(formerly)
+    vectors = SentenceTransformerEncoder(str(folder), settings).encode(TEXTS, "document")
+    assert np.array_equal(vectors, expected)
 
 
 @pytest.mark.bad_input("model", "an NV-Embed whose file is cut off", "refused by name")
