@@ -27,17 +27,17 @@ def evaluate(model: str, asked: TaskOptions) -> None:
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
-    from distill.evaluate.model import open_any
+    from distill.evaluate.model import load_any_model
     from distill.evaluate.prompts import check_prompts
     from distill.evaluate.score import score_tasks
-    from distill.evaluate.summary import metric_label
+    from distill.evaluate.summary import format_metric
     from distill.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
-    contender = open_any(asked.embedder, model, asked.instructions)
+    contender = load_any_model(asked.embedder, model, asked.instructions)
     contender = check_prompts(contender, asked.prompts, asked.force_prompts)
     for score in score_tasks(contender, tasks, asked.out):
-        metric = metric_label(score.metric)
+        metric = format_metric(score.metric)
         click.echo(f"{score.task}\t{score.category}\t{metric}\t{score.score:.4f}")
     click.echo(f"results: {asked.out / 'results'}")
 
@@ -83,7 +83,7 @@ def compare(
                 --tasks mine --task-data my_eval/ --widths 128 --precisions int8
     """
     from distill.evaluate.compare import compare as compare_models
-    from distill.evaluate.compare import student_variants
+    from distill.evaluate.compare import make_student_variants
     from distill.evaluate.published import read_published
     from distill.evaluate.summary import write_summary
     from distill.report.score_tables import render
@@ -93,7 +93,9 @@ def compare(
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
     reference = read_published(published, tasks, accept_versions)
     contenders = _contenders(student, teacher, bases, asked)
-    variants = student_variants(contenders, _widths(widths), _precisions(precisions), asymmetric)
+    variants = make_student_variants(
+        contenders, _widths(widths), _precisions(precisions), asymmetric
+    )
     summary = compare_models(contenders, tasks, asked.out, variants, reference)
     write_summary(asked.out / "summary.json", summary)
     console = Console()
@@ -105,19 +107,19 @@ def compare(
 def _contenders(
     student: str, teacher: str, bases: tuple[str, ...], asked: TaskOptions
 ) -> "dict[str, EvalModel]":
-    from distill.evaluate.model import open_any
+    from distill.evaluate.model import load_any_model
     from distill.evaluate.prompts import check_prompts
 
     roles = ["base", *(f"base-{n}" for n in range(2, len(bases) + 1))]
     others, told = asked.of_others, asked.instructions
     found = {
         "student": check_prompts(
-            open_any(others, student, told), asked.prompts, asked.force_prompts
+            load_any_model(others, student, told), asked.prompts, asked.force_prompts
         ),
-        "teacher": open_any(asked.embedder, teacher, told),
+        "teacher": load_any_model(asked.embedder, teacher, told),
     }
     for role, reference in zip(roles, bases, strict=False):
-        found[role] = open_any(others, reference, told)
+        found[role] = load_any_model(others, reference, told)
     return found
 
 

@@ -10,18 +10,18 @@ from distill.evaluate.model import EvalModel
 from distill.evaluate.published import PublishedScores
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
-from distill.evaluate.statistics.significance import differences
+from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import (
     SCHEMA,
     Differences,
     ModelFigures,
     Summary,
     TaskFigures,
-    bases,
-    mean_by_category,
-    pair,
+    average_by_category,
+    list_bases,
+    name_difference,
 )
-from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
+from distill.evaluate.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.store.run import write_json
 from distill.tasks import document_texts
 from distill.tasks.data import load_data
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ScoresByRole = dict[str, list[TaskScore]]
 """By role."""
 
-INDEXED = 1_000_000
+INDEXED_VECTORS = 1_000_000
 
 
 def compare(
@@ -55,9 +55,9 @@ def compare(
     Args:
         contenders: by role: `student`, and any of `teacher`, `base`, `base-2`, ...
         out: gets the values of single items, `items.json`, as {task: {item: {role: value}}}.
-        variants: of the student, by the name of their row (`student_variants`); their speed is the
-            student's, whose vectors they are made of, or for documents that the teacher embeds
-            the teacher's.
+        variants: of the student, by the name of their row (`make_student_variants`). Their speed
+            is the student's, whose vectors they are made of; for documents that the teacher embeds
+            it is the teacher's.
         published: results of others (`read_published`).
         speed_texts: documents of the first task on which texts a second are measured.
         evaluated: where mteb's results and the vectors are kept, and not computed again where they
@@ -72,7 +72,7 @@ def compare(
     if "student" not in contenders:
         raise UserError("compare", "no student is named", "give the student's folder or hub id")
     variants, published = variants or {}, published or {}
-    own = _in_order(contenders, variants)
+    own = _order_roles(contenders, variants)
     _check_names(own, published)
     of_folder = [task.data_loaded for task in tasks]
     load_data(tasks[0])
@@ -80,11 +80,11 @@ def compare(
     scores = _score_all(own, tasks, of_folder, evaluated or out)
     models = {role: c.encode for role, c in own.items() if c.model and role not in variants}
     speed = measure_speed(models, texts, rounds)
-    write_json(out / "items.json", _items(scores))
-    return _summary(own, variants, published, scores, speed, _task_figures(tasks), seed)
+    write_json(out / "items.json", _collect_items(scores))
+    return _summarize(own, variants, published, scores, speed, _describe_tasks(tasks), seed)
 
 
-def student_variants(
+def make_student_variants(
     contenders: Mapping[str, EvalModel],
     widths: Sequence[int] = (),
     precisions: "Sequence[Precision]" = (),
@@ -96,21 +96,21 @@ def student_variants(
     Raises:
         UserError: for what these models cannot be cut or combined to.
     """
-    found = variants_of(contenders["student"], widths, precisions)
+    found = make_variants(contenders["student"], widths, precisions)
     if not with_teacher:
         return found
     if "teacher" not in contenders:
         raise UserError(
             "compare", "the asymmetric mode has no teacher for the documents", "name a teacher"
         )
-    return found | {ASYMMETRIC: asymmetric(contenders["student"], contenders["teacher"])}
+    return found | {ASYMMETRIC: make_asymmetric(contenders["student"], contenders["teacher"])}
 
 
-def _in_order(
+def _order_roles(
     contenders: Mapping[str, EvalModel], variants: Mapping[str, EvalModel]
 ) -> dict[str, EvalModel]:
     """Base models, the student, its variants, the teacher."""
-    roles = sorted(bases(contenders), key=lambda role: (len(role), role))
+    roles = sorted(list_bases(contenders), key=lambda role: (len(role), role))
     found = {role: contenders[role] for role in [*roles, "student"]} | dict(variants)
     return found | ({"teacher": contenders["teacher"]} if "teacher" in contenders else {})
 
@@ -140,7 +140,7 @@ def _score_all(
     return scores
 
 
-def _items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]]]:
+def _collect_items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for role, of_role in scores.items():
         for score in of_role:
@@ -150,7 +150,7 @@ def _items(scores: ScoresByRole) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def _task_figures(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:
+def _describe_tasks(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:
     return {
         task.metadata.name: {
             "category": task.metadata.type,
@@ -162,7 +162,7 @@ def _task_figures(tasks: "Sequence[AbsTask]") -> dict[str, TaskFigures]:
     }
 
 
-def _summary(
+def _summarize(
     own: Mapping[str, EvalModel],
     variants: Collection[str],
     published: Mapping[str, PublishedScores],
@@ -174,7 +174,7 @@ def _summary(
     for score in scores["student"]:
         tasks[score.task]["items"] = score.items
     models = {
-        role: _figures(contender, tasks, scores[role], speed.get(role))
+        role: _describe_model(contender, tasks, scores[role], speed.get(role))
         for role, contender in own.items()
     }
     for role in variants:
@@ -183,32 +183,36 @@ def _summary(
         models[role]["variant_of"] = "student"
         models[role]["texts_per_second"] = models[documents]["texts_per_second"]
         models[role]["latency_ms"] = models["student"]["latency_ms"]
-    models |= {name: _published_figures(of, tasks) for name, of in published.items()}
+    models |= {name: _describe_published(of, tasks) for name, of in published.items()}
     everyone = scores | {name: of.scores for name, of in published.items()}
     return {
         "schema": SCHEMA,
         "mteb": need("mteb", "eval").__version__,
         "tasks": tasks,
         "models": models,
-        "kept": _kept(models),
-        "differences": _differences(everyone, variants, seed),
+        "kept": _compute_share_of_teacher(models),
+        "differences": _compute_differences(everyone, variants, seed),
     }
 
 
-def _differences(
+def _compute_differences(
     scores: ScoresByRole, variants: Collection[str], seed: int
 ) -> dict[str, Differences]:
     """The student's from everyone else; a variant's from the student, for what it costs."""
     found = {}
     for role in scores:
         if role in variants:
-            found[pair(role, "student")] = differences(scores[role], scores["student"], seed)
+            found[name_difference(role, "student")] = compare_scores(
+                scores[role], scores["student"], seed
+            )
         elif role != "student":
-            found[pair("student", role)] = differences(scores["student"], scores[role], seed)
+            found[name_difference("student", role)] = compare_scores(
+                scores["student"], scores[role], seed
+            )
     return found
 
 
-def _figures(
+def _describe_model(
     contender: EvalModel,
     tasks: Mapping[str, TaskFigures],
     scores: Sequence[TaskScore],
@@ -224,9 +228,9 @@ def _figures(
         "dimensions": contender.dimensions,
         "texts_per_second": round(speed.texts_per_second, 2) if speed else None,
         "latency_ms": round(speed.latency_ms, 3) if speed else None,
-        "index_bytes_per_million": INDEXED * contender.bytes_per_vector,
+        "index_bytes_per_million": INDEXED_VECTORS * contender.bytes_per_vector,
         "score": round(mean(by_task.values()), 6),
-        "by_category": mean_by_category(tasks, by_task),
+        "by_category": average_by_category(tasks, by_task),
         "tasks": by_task,
         "variant_of": None,
         "published": False,
@@ -234,7 +238,7 @@ def _figures(
     }
 
 
-def _published_figures(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
+def _describe_published(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
     by_task = {score.task: score.score for score in of.scores}
     whole = by_task.keys() == tasks.keys()
     return {
@@ -246,9 +250,9 @@ def _published_figures(of: PublishedScores, tasks: Mapping[str, TaskFigures]) ->
         "dimensions": of.dimensions,
         "texts_per_second": None,
         "latency_ms": None,
-        "index_bytes_per_million": of.dimensions and 4 * INDEXED * of.dimensions,
+        "index_bytes_per_million": of.dimensions and 4 * INDEXED_VECTORS * of.dimensions,
         "score": round(mean(by_task.values()), 6) if whole else None,
-        "by_category": mean_by_category(tasks, by_task),
+        "by_category": average_by_category(tasks, by_task),
         "tasks": by_task,
         "variant_of": None,
         "published": True,
@@ -256,7 +260,7 @@ def _published_figures(of: PublishedScores, tasks: Mapping[str, TaskFigures]) ->
     }
 
 
-def _kept(models: Mapping[str, ModelFigures]) -> float | None:
+def _compute_share_of_teacher(models: Mapping[str, ModelFigures]) -> float | None:
     ours = models["student"]["score"]
     theirs = models["teacher"]["score"] if "teacher" in models else None
     return round(ours / theirs, 4) if ours is not None and theirs else None

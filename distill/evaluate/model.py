@@ -15,9 +15,9 @@ from distill.embed.published import NOTHING
 from distill.embed.wording import embedder_prompts
 from distill.evaluate.embedder import EndpointEmbedder
 from distill.evaluate.embedder import TextEmbedder as TextEmbedder
-from distill.evaluate.model_meta import model_meta
+from distill.evaluate.model_meta import build_model_meta
 from distill.evaluate.mteb_encoder import MtebEncoder
-from distill.evaluate.prompts import EvalPrompts, fixed_wording, prompts_of
+from distill.evaluate.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.quantize import VectorFormat
 from distill.files.read import user_path
 from distill.models.model_card import read_card
@@ -26,8 +26,8 @@ from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import fingerprint
 from distill.text.format import Side
 
-_LOADED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-_COPIES = ("onnx", "openvino", "original")
+_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_COPY_FOLDERS = ("onnx", "openvino", "original")
 """Folders in which repositories keep the same weights in other formats."""
 
 
@@ -75,8 +75,8 @@ class EvalModel:
         in another format. None where there are none here."""
         if self.folder is None:
             return None
-        files = (p for kind in _LOADED for p in self.folder.rglob(kind) if p.is_file())
-        return sum(p.stat().st_size for p in files if _of_model(p.relative_to(self.folder)))
+        files = (p for kind in _MODEL_FILES for p in self.folder.rglob(kind) if p.is_file())
+        return sum(p.stat().st_size for p in files if _is_model_file(p.relative_to(self.folder)))
 
     @property
     def experiment(self) -> dict[str, str | int]:
@@ -84,14 +84,16 @@ class EvalModel:
         other = self.documents
         departs: dict[str, str | int | None] = {
             "max_tokens": self.shortened_to,
-            "fields": _mark(self.fields),
+            "fields": _hash_settings(self.fields),
             "prompts": self.prompts.mark,
             "embed_dim": self.form.width,
             "output_dtypes": None if self.form.precision == "float32" else self.form.precision,
             "documents": f"{other.name}@{other.revision[:12]}" if other else None,
             "documents_max_tokens": other.shortened_to if other else None,
             "documents_prompts": other.prompts.mark if other else None,
-            "documents_setup": _mark({**other.departures, **other.fields}) if other else None,
+            "documents_setup": _hash_settings({**other.departures, **other.fields})
+            if other
+            else None,
         }
         set_so = {key: value for key, value in departs.items() if value is not None}
         return {**self.departures, **set_so}
@@ -101,13 +103,15 @@ class EvalModel:
         return self.embedder.embed(texts, self.prompts.of_side(side), side)
 
 
-def _mark(settings: Mapping[str, str | int]) -> str | None:
+def _hash_settings(settings: Mapping[str, str | int]) -> str | None:
     """Short enough for a folder's name; None of no settings."""
     return fingerprint("setup", settings, {})[:8] if settings else None
 
 
-def _of_model(path: Path) -> bool:
-    return path.parts[0] not in _COPIES and not any(part.startswith(".") for part in path.parts)
+def _is_model_file(path: Path) -> bool:
+    return path.parts[0] not in _COPY_FOLDERS and not any(
+        part.startswith(".") for part in path.parts
+    )
 
 
 def load_eval_model(
@@ -138,7 +142,7 @@ def load_eval_model(
         folder=opened.folder,
         model=opened.model,
         embedder=LocalEmbedder(opened, settings.batch_tokens),
-        prompts=prompts_of(opened, settings, instructions),
+        prompts=build_prompts(opened, settings, instructions),
         max_tokens=read,
         shortened_to=read if read != whole else None,
         licence=licence_of(opened.folder),
@@ -146,7 +150,7 @@ def load_eval_model(
     )
 
 
-def open_endpoint(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
+def load_served_model(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
     """A model that an OpenAI-compatible server embeds with, under its name there. How it is asked
     is no part of that name, so all of it makes results of their own.
 
@@ -158,7 +162,7 @@ def open_endpoint(settings: EmbedderConfig, model: str, instructions: bool = Tru
     wording = embedder_prompts(settings, model, {}, NOTHING)
     set_apart = any(named.values()) or settings.query_template != PLAIN_QUERY
     if not instructions:
-        wording = fixed_wording(wording, None)
+        wording = fix_task(wording, None)
     return EvalModel(
         name=model if "/" in model else f"served/{model}",
         reference=model,
@@ -173,10 +177,10 @@ def open_endpoint(settings: EmbedderConfig, model: str, instructions: bool = Tru
     )
 
 
-def open_any(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
+def load_any_model(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
     """A model in this process, or the server's where the settings name one."""
     if settings.base_url is not None:
-        return open_endpoint(settings, model, instructions)
+        return load_served_model(settings, model, instructions)
     return load_eval_model(model, settings=settings, instructions=instructions)
 
 
@@ -207,4 +211,4 @@ def as_mteb_model(contender: EvalModel, vectors: Path | None = None) -> Any:
     Args:
         vectors: where its vectors are kept, so that no text is encoded twice; None: nowhere.
     """
-    return MtebEncoder(contender, vectors, model_meta(contender))
+    return MtebEncoder(contender, vectors, build_model_meta(contender))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from distill.evaluate.model import EvalModel
 
 
-def model_meta(contender: "EvalModel") -> "ModelMeta":
+def build_model_meta(contender: "EvalModel") -> "ModelMeta":
     """mteb's ModelMeta. What departs from the model's own settings is an mteb experiment, whose
     results stand apart."""
     meta = need("mteb.models", "eval").ModelMeta
@@ -31,17 +31,17 @@ def model_meta(contender: "EvalModel") -> "ModelMeta":
         "use_instructions": contender.prompts.wording.tells_task
         or any(contender.prompts.named.values()),
         "experiment_kwargs": contender.experiment or None,
-        "similarity_fn_name": _similarity(contender),
+        "similarity_fn_name": _choose_similarity(contender),
         "framework": ["API"],
     }
     if precision != "float32":
         known["output_dtypes"] = [need("mteb.types", "eval").OutputDType(precision)]
     if contender.model is not None:
-        known |= _of_weights(contender.model)
+        known |= _describe_weights(contender.model)
     return meta.create_empty(overwrites=known)
 
 
-def _of_weights(model: SentenceTransformer) -> dict[str, Any]:
+def _describe_weights(model: SentenceTransformer) -> dict[str, Any]:
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     transformer = text_transformer(model)
     embedding: Any = transformer and transformer.auto_model.get_input_embeddings()
@@ -54,7 +54,7 @@ def _of_weights(model: SentenceTransformer) -> dict[str, Any]:
     }
 
 
-def _similarity(contender: "EvalModel") -> Any:
+def _choose_similarity(contender: "EvalModel") -> Any:
     """An index computes inner products. None where mteb has no name for the model's function, and
     asks the model itself."""
     function = need("mteb.models.model_meta", "eval").ScoringFunction

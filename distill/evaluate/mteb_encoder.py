@@ -39,12 +39,12 @@ class CachedEmbeddings:
         """(texts, dimensions), in the order of the texts."""
         if self._folder is None:
             embed = self.contender.embedder.embed
-            parts = [embed(block, prompt, side) for block in _blocks(batches)]
+            parts = [embed(block, prompt, side) for block in _split_into_blocks(batches)]
             empty = np.empty((0, self.contender.embedder.dimensions), np.float32)
             return np.concatenate([empty, *parts])
         cache = self._cache(self._folder, prompt, side)
         digests = [np.empty(0, np.uint64)]
-        for block in _blocks(batches):
+        for block in _split_into_blocks(batches):
             digests.append(digests_of(block))
             absent = cache.absent(digests[-1])
             if len(absent):
@@ -93,7 +93,7 @@ class MtebEncoder:
         prompts = source.contender.prompts
         prompt = prompts.before(task_metadata, side)
         label = f"{source.contender.name}, {task_metadata.name}"
-        batches = _told(inputs, label, prompts if side == "document" else None)
+        batches = _iterate_texts(inputs, label, prompts if side == "document" else None)
         vectors = source.vectors(batches, prompt, side)
         return self._storage.stored(vectors, side, f"{task_metadata.name}/{hf_subset}")
 
@@ -108,7 +108,7 @@ class MtebEncoder:
         return found
 
 
-def _blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
+def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
     """The texts, so many together as are committed together; the last block may be smaller."""
     block: list[str] = []
     for batch in batches:
@@ -120,7 +120,7 @@ def _blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
         yield block
 
 
-def _told(inputs: Any, label: str, documents: "EvalPrompts | None") -> Iterator[list[str]]:
+def _iterate_texts(inputs: Any, label: str, documents: "EvalPrompts | None") -> Iterator[list[str]]:
     """The batches' texts, with progress where they are many.
 
     Args:
@@ -128,15 +128,15 @@ def _told(inputs: Any, label: str, documents: "EvalPrompts | None") -> Iterator[
     """
     total = len(inputs.dataset)
     if total <= CHUNK:
-        yield from (_texts(batch, documents) for batch in inputs)
+        yield from (_write_texts(batch, documents) for batch in inputs)
         return
     with Progress(label, total, "texts") as progress:
         for batch in inputs:
-            yield _texts(batch, documents)
+            yield _write_texts(batch, documents)
             progress.advance(len(batch["text"]))
 
 
-def _texts(batch: Mapping[str, list[Any]], documents: "EvalPrompts | None") -> list[str]:
+def _write_texts(batch: Mapping[str, list[Any]], documents: "EvalPrompts | None") -> list[str]:
     """mteb's texts, which are title and text joined; or title and text as the model was trained to
     read them."""
     texts: list[str] = batch["text"]

@@ -84,9 +84,9 @@ class EvalPrompts:
             if name == task.type and task.prompt:
                 break
             if name is not None and name in self.instructions:
-                return _of_side(self.instructions[name], side)
+                return _select_side(self.instructions[name], side)
         if task.prompt:
-            return _of_side(task.prompt, side)
+            return _select_side(task.prompt, side)
         if side == "query" and self.default_task is not None:
             return self.default_task
         return str(need("mteb.abstasks.abstask", "eval").get_abstask_prompt(task.name))
@@ -142,19 +142,19 @@ _PLAIN_NAMES = {name for names in PROMPT_NAMES.values() for name in names}
 """The prompts that `EmbedderPrompts` knows."""
 
 
-def prompts_of(
+def build_prompts(
     opened: OpenModel, settings: EmbedderConfig, instructions: bool = True
 ) -> EvalPrompts:
     """How a model that was opened is asked: told each task where it was trained or published so,
     unless `instructions` is off; then one task stands for all, a student's default."""
     model, published, wording = opened.model, opened.published, opened.wording
     carried = carried_prompts(model)
-    student = _student_of(opened.folder)
+    student = _read_student_settings(opened.folder)
     default_task = None if student is None else str(student["default_task"])
     if student is not None and settings.query_template == PLAIN_QUERY and not settings.query_prompt:
-        wording = _as_trained(wording, student)
+        wording = _apply_training_template(wording, student)
     if not instructions:
-        wording = fixed_wording(wording, default_task)
+        wording = fix_task(wording, default_task)
     of_sides: dict[Side, bool] = {
         "query": settings.query_template != PLAIN_QUERY or bool(settings.query_prompt),
         "document": bool(settings.document_prompt),
@@ -172,13 +172,15 @@ def prompts_of(
     )
 
 
-def fixed_wording(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
+def fix_task(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
     """The same, told one task for all."""
     template = escaped(wording.query_prompt(task)) + PLAIN_QUERY
     return dataclasses.replace(wording, template=template)
 
 
-def _as_trained(wording: EmbedderPrompts, student: Mapping[str, Any]) -> EmbedderPrompts:
+def _apply_training_template(
+    wording: EmbedderPrompts, student: Mapping[str, Any]
+) -> EmbedderPrompts:
     """A student whose configuration holds one task's prompt alone is told every task, as long as
     that prompt is the one of its training."""
     template = carried_template({QUERY_TEMPLATE: str(student["query_template"])})
@@ -189,7 +191,7 @@ def _as_trained(wording: EmbedderPrompts, student: Mapping[str, Any]) -> Embedde
     return trained if alike else wording
 
 
-def _of_side(words: Any, side: Side | None) -> str:
+def _select_side(words: Any, side: Side | None) -> str:
     """An instruction that may be of one side alone; what has no sides is instructed as queries
     are."""
     if isinstance(words, dict):
@@ -211,16 +213,16 @@ def check_prompts(
     """
     prompts = dataclasses.replace(contender.prompts, given=dict(given))
     if not force:
-        _check_instructions(contender)
-        for side, trained in trained_prompts(contender).items():
+        _check_instruction_template(contender)
+        for side, trained in read_trained_prompts(contender).items():
             if prompts.of_side(side) != trained:
-                raise _differs(contender, f"{side} prompt", prompts.of_side(side), trained)
+                raise _refuse_prompt(contender, f"{side} prompt", prompts.of_side(side), trained)
     return dataclasses.replace(contender, prompts=prompts)
 
 
-def trained_prompts(contender: "EvalModel") -> dict[Side, str]:
+def read_trained_prompts(contender: "EvalModel") -> dict[Side, str]:
     """The prompts of a model's training by side; empty where they are not known."""
-    student = _student_of(contender.folder)
+    student = _read_student_settings(contender.folder)
     if student is not None:
         query = str(student["query_template"]).removesuffix("{query}")
         query = query.replace("{task}", str(student["default_task"]))
@@ -231,18 +233,18 @@ def trained_prompts(contender: "EvalModel") -> dict[Side, str]:
     return known if any(known.values()) else {}
 
 
-def _check_instructions(contender: "EvalModel") -> None:
+def _check_instruction_template(contender: "EvalModel") -> None:
     """A student is instructed as it was in training, or not at all."""
-    student = _student_of(contender.folder)
+    student = _read_student_settings(contender.folder)
     wording = contender.prompts.wording
     if student is None or not wording.tells_task:
         return
     trained = str(student["query_template"])
     if wording.template != carried_template({QUERY_TEMPLATE: trained}):
-        raise _differs(contender, "query template", wording.template, trained)
+        raise _refuse_prompt(contender, "query template", wording.template, trained)
 
 
-def _student_of(folder: Path | None) -> dict[str, Any] | None:
+def _read_student_settings(folder: Path | None) -> dict[str, Any] | None:
     """The section `student` under which a stage of a run built or trained the model; None for
     others."""
     manifest = None if folder is None else folder / ".stage" / "manifest.json"
@@ -252,7 +254,7 @@ def _student_of(folder: Path | None) -> dict[str, Any] | None:
     return settings.get("student") or (settings if "query_template" in settings else None)
 
 
-def _differs(contender: "EvalModel", what: str, given: str, trained: str) -> UserError:
+def _refuse_prompt(contender: "EvalModel", what: str, given: str, trained: str) -> UserError:
     return UserError(
         f"model {contender.reference!r}",
         f"would be evaluated with the {what} {given!r}, and was trained with {trained!r}",

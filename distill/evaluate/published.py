@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_READ_ERRORS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What mteb's reader raises for JSON of another shape, depending on where it differs."""
 
 
@@ -48,14 +48,14 @@ def read_published(
     by_name = {task.metadata.name: task for task in tasks}
     found: dict[str, PublishedScores] = {}
     for place in places:
-        for folder, files in _by_folder(place, list(by_name)).items():
-            results = [(file, _result(file, list(by_name))) for file in files]
+        for folder, files in _group_by_folder(place, list(by_name)).items():
+            results = [(file, _read_result(file, list(by_name))) for file in files]
             scores = [
-                _score(file, result, by_name[result.task_name], accept_versions)
+                _read_score(file, result, by_name[result.task_name], accept_versions)
                 for file, result in results
             ]
             versions = sorted({str(result.mteb_version) for _, result in results})
-            model = _model(folder, ", ".join(versions), scores)
+            model = _describe_model(folder, ", ".join(versions), scores)
             name = model.model if model.model not in found else f"{model.model}@{model.revision}"
             if name in found:
                 raise UserError(str(folder), f"{name} is there twice", "name one of its folders")
@@ -63,7 +63,7 @@ def read_published(
     return found
 
 
-def _by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
+def _group_by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
     """The files on the tasks; results of one model lie in one folder. mteb's cache has them in
     `results`, among other files."""
     within = place / "results" if (place / "results").is_dir() else place
@@ -85,7 +85,7 @@ def _by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
     return found
 
 
-def _result(file: Path, names: list[str]) -> Any:
+def _read_result(file: Path, names: list[str]) -> Any:
     """mteb's TaskResult; it also reads what earlier versions have written."""
     remedy = "name a result of mteb"
     text = read_text(file, remedy)
@@ -93,11 +93,11 @@ def _result(file: Path, names: list[str]) -> Any:
         # mteb writes NaN for what it could not measure: only the form is held to here.
         expect(parse_json(text, str(file), remedy, checked=False), dict, str(file), remedy)
     except UserError as fault:
-        raise _no_result(file, fault.what) from fault
+        raise _refuse_format(file, fault.what) from fault
     try:
         result = need("mteb.results", "eval").TaskResult.from_disk(file)
-    except _FAULTS as fault:
-        raise _no_result(file, str(fault)) from fault
+    except _READ_ERRORS as fault:
+        raise _refuse_format(file, str(fault)) from fault
     if result.task_name not in names:
         raise UserError(
             str(file),
@@ -107,12 +107,12 @@ def _result(file: Path, names: list[str]) -> Any:
     return result
 
 
-def _no_result(file: Path, what: str) -> UserError:
+def _refuse_format(file: Path, what: str) -> UserError:
     what = " ".join(what.split())[:200]
     return UserError(str(file), f"is no result in mteb's format ({what})", "name a result of mteb")
 
 
-def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> TaskScore:
+def _read_score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> TaskScore:
     metadata, ours = task.metadata, need("mteb", "eval").__version__
     if result.dataset_revision != metadata.revision:
         raise UserError(
@@ -132,8 +132,8 @@ def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> T
     try:
         whole = result.validate_and_filter_scores(task)
         score = float(whole.get_score(getter=lambda scores: scores.get(metric, math.nan)))
-    except _FAULTS as fault:
-        raise _no_result(file, str(fault)) from fault
+    except _READ_ERRORS as fault:
+        raise _refuse_format(file, str(fault)) from fault
     if not math.isfinite(score):
         raise UserError(
             str(file),
@@ -143,24 +143,24 @@ def _score(file: Path, result: Any, task: "AbsTask", accept_versions: bool) -> T
     return TaskScore(metadata.name, metadata.type, metric, round(score, 6), {})
 
 
-def _model(folder: Path, versions: str, scores: list[TaskScore]) -> PublishedScores:
+def _describe_model(folder: Path, versions: str, scores: list[TaskScore]) -> PublishedScores:
     """By `model_meta.json`; without one by the names of the folders, OWNER__MODEL/REVISION, or of
     the folder alone."""
     path = folder / "model_meta.json"
-    meta = _meta(path) if path.is_file() else _named(folder)
+    meta = _read_model_meta(path) if path.is_file() else _parse_folder_name(folder)
     experiment = f" {folder.name}" if folder.parent.name == "experiments" else ""
     return PublishedScores(
         model=f"{meta['name']}{experiment}",
-        revision=_text(meta.get("revision")),
-        licence=_text(meta.get("license")),
-        parameters=_number(meta.get("n_parameters")),
-        dimensions=_number(meta.get("embed_dim")),
+        revision=_as_text(meta.get("revision")),
+        licence=_as_text(meta.get("license")),
+        parameters=_as_int(meta.get("n_parameters")),
+        dimensions=_as_int(meta.get("embed_dim")),
         mteb=versions,
         scores=scores,
     )
 
 
-def _meta(path: Path) -> dict[str, Any]:
+def _read_model_meta(path: Path) -> dict[str, Any]:
     remedy = "fetch it anew, or leave it out: the folder's name is then the model's"
     meta = expect(read_json_file(path, remedy), dict, str(path), remedy)
     if not isinstance(meta.get("name"), str):
@@ -168,17 +168,17 @@ def _meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _named(folder: Path) -> dict[str, Any]:
+def _parse_folder_name(folder: Path) -> dict[str, Any]:
     owner, is_model, model = folder.parent.name.partition("__")
     if is_model:
         return {"name": f"{owner}/{model}", "revision": folder.name}
     return {"name": folder.name}
 
 
-def _number(value: Any) -> int | None:
+def _as_int(value: Any) -> int | None:
     """A model of several widths is published with a list of them."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _text(value: Any) -> str | None:
+def _as_text(value: Any) -> str | None:
     return None if value is None else str(value)

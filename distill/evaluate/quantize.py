@@ -57,19 +57,19 @@ class Quantizer:
         if side == "query" or self._form.precision == "float32":
             return cut
         if self._form.precision == "binary":
-            return _signs(cut)
+            return _quantize_binary(cut)
         if collection not in self._ranges:
             self._ranges[collection] = np.stack([cut.min(axis=0), cut.max(axis=0)])
-        return _int8(cut, self._ranges[collection])
+        return _quantize_int8(cut, self._ranges[collection])
 
 
-def _int8(vectors: Vectors, ranges: NDArray[np.float32]) -> Vectors:
+def _quantize_int8(vectors: Vectors, ranges: NDArray[np.float32]) -> Vectors:
     codes = quantize_embeddings(vectors, "int8", ranges=ranges)
     steps = (ranges[1] - ranges[0]) / 255
     return (ranges[0] + (np.asarray(codes, np.float32) + 128.5) * steps).astype(np.float32)
 
 
-def _signs(vectors: Vectors) -> Vectors:
+def _quantize_binary(vectors: Vectors) -> Vectors:
     """Of length one, as the queries are."""
     bits = np.unpackbits(quantize_embeddings(vectors, "ubinary"), axis=1, count=vectors.shape[1])
     return ((2.0 * bits - 1.0) / np.sqrt(vectors.shape[1])).astype(np.float32)

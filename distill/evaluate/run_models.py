@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill.evaluate.model import EvalModel, load_eval_model, open_any
+from distill.evaluate.model import EvalModel, load_any_model, load_eval_model
 from distill.evaluate.prompts import check_prompts
 from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe
 
@@ -26,5 +26,5 @@ def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Ev
     if "student" in found:
         found["student"] = check_prompts(found["student"], {})
     if recipe.teacher.model is not None:
-        found["teacher"] = open_any(recipe.teacher, recipe.teacher.model, told)
+        found["teacher"] = load_any_model(recipe.teacher, recipe.teacher.model, told)
     return found

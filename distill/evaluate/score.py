@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
 from distill.evaluate.model import EvalModel, as_mteb_model, load_eval_model
-from distill.evaluate.samples.collect import kept_of, needs_predictions
+from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels
 from distill.store.run import read_json, write_json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 _logger = logging.getLogger(__name__)
-_KEPT = 3
+FORMAT_VERSION = 3
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
 
 
@@ -74,19 +74,19 @@ def score_tasks(contender: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> 
     model = as_mteb_model(contender, out / "vectors")
     scores = []
     for task in tasks:
-        score = _stored(cache, task, model.mteb_model_meta)
+        score = _read_stored_score(cache, task, model.mteb_model_meta)
         if score is None:
             begun = time.perf_counter()
-            _compute(cache, task, model)
-            score = _stored(cache, task, model.mteb_model_meta)
+            _evaluate_task(cache, task, model)
+            score = _read_stored_score(cache, task, model.mteb_model_meta)
             if score is None:
                 raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
-            _say(f"{contender.name} on {score.task}", score, time.perf_counter() - begun)
+            _log_score(f"{contender.name} on {score.task}", score, time.perf_counter() - begun)
         scores.append(score)
     return scores
 
 
-def _compute(cache: Any, task: Any, model: Any) -> None:
+def _evaluate_task(cache: Any, task: Any, model: Any) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
     with (
@@ -95,8 +95,8 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
         same_draws(task),
         quiet(),
     ):
-        # Whether a result may be kept is decided in `_stored`: mteb does not look at the data's
-        # revision where nothing is missing.
+        # `_read_stored_score` decides whether a result may be used again: mteb does not look at the
+        # data's revision where nothing is missing.
         need("mteb", "eval").evaluate(
             model,
             task,
@@ -108,15 +108,15 @@ def _compute(cache: Any, task: Any, model: Any) -> None:
             **bars,
         )
         result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
-        kept = kept_of(task, result, Path(predictions), by_query)
+        kept = collect_samples(task, result, Path(predictions), by_query)
     # The last file written: its presence says that mteb's is whole.
-    path = _items_path(cache, task, model.mteb_model_meta)
+    path = _get_items_path(cache, task, model.mteb_model_meta)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, task_mark(task) | kept)
+    write_json(path, describe_task(task) | kept)
 
 
-def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
-    path = _items_path(cache, task, meta)
+def _read_stored_score(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
+    path = _get_items_path(cache, task, meta)
     if not path.is_file():
         return None
     try:
@@ -128,7 +128,7 @@ def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
     pairs = {pair: (gold, predicted) for pair, (gold, predicted) in kept.pop("pairs", {}).items()}
     labels = {text: (gold, given) for text, (gold, given) in kept.pop("labels", {}).items()}
     result = cache.load_task_result(task.metadata.name, meta)
-    if kept != task_mark(task) or result is None:
+    if kept != describe_task(task) or result is None:
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score
@@ -136,7 +136,7 @@ def _stored(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
     return TaskScore(name, category, metric, score, by_item, pairs, labels, resamples)
 
 
-def task_mark(task: "AbsTask") -> dict[str, Any]:
+def describe_task(task: "AbsTask") -> dict[str, Any]:
     """What a result was computed of; a benchmark may choose splits and languages of a task."""
     return {
         "metric": task.metadata.main_score,
@@ -144,14 +144,14 @@ def task_mark(task: "AbsTask") -> dict[str, Any]:
         "splits": list(task.eval_splits),
         "subsets": list(task.hf_subsets),
         "mteb": need("mteb", "eval").__version__,
-        "kept": _KEPT,
+        "kept": FORMAT_VERSION,
     }
 
 
-def _items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
+def _get_items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
     result: Path = cache.get_task_result_path(task.metadata.name, meta)
     return Path(cache.cache_path) / "queries" / result.relative_to(cache.cache_path / "results")
 
 
-def _say(what: str, score: TaskScore, seconds: float) -> None:
+def _log_score(what: str, score: TaskScore, seconds: float) -> None:
     _logger.info("evaluation: %s: %s %.4f, %.0f s", what, score.metric, score.score, seconds)

@@ -37,16 +37,16 @@ def measure_speed(
     texts = list(texts)
     singles = texts[:SINGLE_TEXTS]
     for encode in models.values():
-        _seconds(encode, texts[:_WARM_TEXTS], "document")
-        _seconds(encode, texts[:1], "query")
+        _time_encoding(encode, texts[:_WARM_TEXTS], "document")
+        _time_encoding(encode, texts[:1], "query")
     together: dict[str, list[float]] = {name: [] for name in models}
     alone: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
         for name, encode in models.items():
-            together[name].append(_seconds(encode, texts, "document"))
+            together[name].append(_time_encoding(encode, texts, "document"))
     for text in singles:
         for name, encode in models.items():
-            alone[name].append(_seconds(encode, [text], "query"))
+            alone[name].append(_time_encoding(encode, [text], "query"))
     return {
         name: Speed(
             len(texts) / statistics.median(together[name]), 1000 * statistics.median(alone[name])
@@ -55,7 +55,7 @@ def measure_speed(
     }
 
 
-def _seconds(encode: EncodeFunction, texts: Sequence[str], side: Side) -> float:
+def _time_encoding(encode: EncodeFunction, texts: Sequence[str], side: Side) -> float:
     begun = time.perf_counter()
     encode(texts, side)
     return time.perf_counter() - begun

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError
-from distill.evaluate.compare import compare, student_variants
+from distill.evaluate.compare import compare, make_student_variants
 from distill.evaluate.published import PublishedScores, read_published
 from distill.evaluate.run_models import load_run_models
-from distill.evaluate.score import task_mark
+from distill.evaluate.score import describe_task
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
-from distill.evaluate.unlabelled import unlabelled_overlap
+from distill.evaluate.unlabelled import count_unlabelled_overlap
 from distill.recipe import Recipe, Teacher
 from distill.runtime.progress import planned_stage
 from distill.store.run import Run, Stage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 HELD_OUT = "held-out"
-EVALUATED = "evaluated"
+RESULTS_FOLDER = "evaluated"
 """In a run: what evaluations have computed. It stays where the stage is set aside, for each result
 and vector there carries what it was computed of."""
 
@@ -48,46 +48,46 @@ def evaluate_run(
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
     """
-    tasks = tasks_of(recipe, held_out)
+    tasks = load_recipe_tasks(recipe, held_out)
     asked = recipe.evaluate
     published = read_published(
         [Path(place) for place in asked.published], tasks, asked.accept_versions
     )
     inputs = [base, student, *([held_out] if held_out else [])]
-    stage = run.stage("evaluation", _settings(recipe, tasks, published), inputs)
+    stage = run.stage("evaluation", _collect_settings(recipe, tasks, published), inputs)
     if not stage.complete:
         begun = time.perf_counter()
-        overlap = unlabelled_overlap(recipe, passages, tasks)
+        overlap = count_unlabelled_overlap(recipe, passages, tasks)
         contenders = load_run_models(recipe, {"base": base.folder, "student": student.folder})
         with planned_stage("evaluation"):
             summary = compare(
                 contenders,
                 tasks,
                 stage.folder,
-                student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
+                make_student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
                 published,
                 speed_texts=asked.speed_texts,
                 seed=recipe.seed,
-                evaluated=run.folder / EVALUATED,
+                evaluated=run.folder / RESULTS_FOLDER,
             )
         write_summary(stage.folder / "summary.json", summary)
-        figures = _scalars(summary) | ({"unlabelled": overlap} if overlap else {})
+        figures = _select_scores(summary) | ({"unlabelled": overlap} if overlap else {})
         stage.finish(seconds=time.perf_counter() - begun, **figures)
     write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))
     return stage
 
 
-def _settings(
+def _collect_settings(
     recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, PublishedScores]
 ) -> dict[str, Any]:
     asked, teacher = recipe.evaluate, recipe.teacher
     return {
         "schema": SCHEMA,
-        "tasks": {task.metadata.name: task_mark(task) for task in tasks},
+        "tasks": {task.metadata.name: describe_task(task) for task in tasks},
         "speed_texts": asked.speed_texts,
-        "teacher": teacher.model and _teacher_mark(teacher, teacher.model),
+        "teacher": teacher.model and _describe_teacher(teacher, teacher.model),
         # Null as it was before models were told tasks, for a run in which none is.
-        "instruction_template": "each model's own" if _told_tasks(recipe) else None,
+        "instruction_template": "each model's own" if _are_tasks_instructed(recipe) else None,
         "widths": asked.widths,
         "precisions": asked.precisions,
         "asymmetric": asked.asymmetric,
@@ -97,7 +97,7 @@ def _settings(
     }
 
 
-def _teacher_mark(teacher: Teacher, model: str) -> list[object]:
+def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
     """What of it changes its vectors: values alone where each has its own place, as runs of before
     have them, and the others by name, for a prompt of queries is none of documents."""
     named = teacher_identity(teacher, model)
@@ -107,13 +107,13 @@ def _teacher_mark(teacher: Teacher, model: str) -> list[object]:
     return [*values, named] if named else values
 
 
-def _told_tasks(recipe: Recipe) -> bool:
+def _are_tasks_instructed(recipe: Recipe) -> bool:
     form = recipe.student.text_format
     told = form.has_task or bool(recipe.student.symmetric) or is_told_tasks(recipe.teacher)
     return (told and recipe.evaluate.instructions) or form.has_title
 
 
-def tasks_of(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
+def load_recipe_tasks(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
     """The recipe's tasks and those of its benchmarks, opened, each once.
 
     Raises:
@@ -124,18 +124,18 @@ def tasks_of(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
         raise UserError(
             f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
         )
-    own = [_held_out(held_out)] if HELD_OUT in asked.tasks else []
-    return own + given_tasks(recipe)
+    own = [_load_held_out(held_out)] if HELD_OUT in asked.tasks else []
+    return own + load_named_tasks(recipe)
 
 
-def given_tasks(recipe: Recipe) -> "list[AbsTask]":
+def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
     """All but what the run itself holds out."""
     asked = recipe.evaluate
     data = Path(asked.task_data) if asked.task_data else None
     return load_tasks([n for n in asked.tasks if n != HELD_OUT], asked.benchmarks, data)
 
 
-def _held_out(held_out: Stage | None) -> "AbsTask":
+def _load_held_out(held_out: Stage | None) -> "AbsTask":
     if held_out is None:
         raise UserError(
             f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
@@ -143,7 +143,7 @@ def _held_out(held_out: Stage | None) -> "AbsTask":
     return load_task(held_out.folder.name, held_out.folder.parent)
 
 
-def _scalars(summary: Summary) -> dict[str, Any]:
+def _select_scores(summary: Summary) -> dict[str, Any]:
     models = {role: summary["models"].get(role) for role in ("base", "student", "teacher")}
     figures = {f"score_{role}": of["score"] for role, of in models.items() if of and of["score"]}
     return figures | ({} if summary["kept"] is None else {"kept": summary["kept"]})

@@ -98,7 +98,7 @@ def read_summary(path: Path) -> Summary:
     return found
 
 
-def current_summary(run_folder: Path) -> Summary | None:
+def read_current_summary(run_folder: Path) -> Summary | None:
     """The verdict on a run as it stands; None where it is not evaluated to the end, or the student,
     the base or what is held out has been made anew since.
 
@@ -110,21 +110,21 @@ def current_summary(run_folder: Path) -> Summary | None:
         return None
     manifest = open_stage(evaluation).manifest
     inputs = manifest["inputs"].items()
-    of_now = all(_mark_of(run_folder / name) == mark for name, mark in inputs)
+    of_now = all(_read_fingerprint(run_folder / name) == mark for name, mark in inputs)
     return read_summary(evaluation / "summary.json") if manifest["complete"] and of_now else None
 
 
-def _mark_of(stage: Path) -> str | None:
+def _read_fingerprint(stage: Path) -> str | None:
     standing = (stage / ".stage" / "manifest.json").is_file()
     return open_stage(stage).fingerprint if standing else None
 
 
-def pair(one: str, other: str) -> str:
+def name_difference(one: str, other: str) -> str:
     """What the difference of two roles is called."""
     return f"{one} - {other}"
 
 
-def mean_by_category(
+def average_by_category(
     tasks: Mapping[str, TaskFigures], scores: Mapping[str, float]
 ) -> dict[str, float]:
     """Each category's mean over its tasks; of those only that have a score on all of them, for a
@@ -136,13 +136,13 @@ def mean_by_category(
     return {c: round(mean(whole[c]), 6) for c in found if len(whole[c]) == len(found[c])}
 
 
-def mean_over_categories(summary: Summary, role: str) -> float | None:
+def average_categories(summary: Summary, role: str) -> float | None:
     """What mteb calls "Mean (TaskType)": every category counts the same, however many its tasks."""
     of = summary["models"][role]["by_category"]
-    return mean(of.values()) if of.keys() == set(categories(summary)) else None
+    return mean(of.values()) if of.keys() == set(list_categories(summary)) else None
 
 
-def categories(summary: Summary) -> list[str]:
+def list_categories(summary: Summary) -> list[str]:
     return list(dict.fromkeys(of["category"] for of in summary["tasks"].values()))
 
 
@@ -155,18 +155,18 @@ _LABELS = {
 }
 
 
-def metric_label(name: str) -> str:
+def format_metric(name: str) -> str:
     """mteb's name of a metric as the literature has it."""
     return _LABELS.get(name, name.replace("_", " "))
 
 
-def metric_of(summary: Summary) -> str:
+def describe_metric(summary: Summary) -> str:
     """What the overall score is: the metric that all tasks share, or else a mean of several."""
     shared = {of["metric"] for of in summary["tasks"].values()}
-    return metric_label(shared.pop()) if len(shared) == 1 else "mean over tasks"
+    return format_metric(shared.pop()) if len(shared) == 1 else "mean over tasks"
 
 
-def role_label(role: str) -> str:
+def format_role(role: str) -> str:
     """A role as a person says it: `base-2` is base model 2."""
     return role.replace("base", "base model", 1).replace("-", " ", 1) if is_base(role) else role
 
@@ -175,5 +175,5 @@ def is_base(role: str) -> bool:
     return role == "base" or role.removeprefix("base-").isdigit()
 
 
-def bases(roles: Iterable[str]) -> list[str]:
+def list_bases(roles: Iterable[str]) -> list[str]:
     return [role for role in roles if is_base(role)]

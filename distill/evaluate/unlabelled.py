@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 
-def unlabelled_overlap(
+def count_unlabelled_overlap(
     recipe: Recipe, passages: Stage | None, tasks: "Sequence[AbsTask]"
 ) -> dict[str, Any] | None:
     """How many of the corpus' passages hold words of an evaluation query or document; None where
     none is learnt from in this way, or `generate.filters.decontaminate` is false."""
-    filters, uses = recipe.generate.filters, _uses(recipe)
+    filters, uses = recipe.generate.filters, _list_uses(recipe)
     if passages is None or not uses or filters.decontaminate is False:
         return None
     known = Decontaminator([set_of_task(task) for task in tasks], filters.decontaminate_words)
@@ -39,7 +39,7 @@ def unlabelled_overlap(
     }
 
 
-def _uses(recipe: Recipe) -> list[str]:
+def _list_uses(recipe: Recipe) -> list[str]:
     stages = recipe.train.in_stages().values()
     aligned = any(
         stage.objective.needs_teacher_vectors and stage.align.passages + stage.align.sentences

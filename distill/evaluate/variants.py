@@ -9,7 +9,7 @@ from distill.evaluate.model import EvalModel
 from distill.evaluate.quantize import Precision, VectorFormat
 
 
-def variants_of(
+def make_variants(
     contender: EvalModel,
     widths: Sequence[int],
     precisions: Sequence[Precision],
@@ -44,7 +44,7 @@ def variants_of(
 ASYMMETRIC = "student queries, teacher documents"
 
 
-def asymmetric(student: EvalModel, teacher: EvalModel) -> EvalModel:
+def make_asymmetric(student: EvalModel, teacher: EvalModel) -> EvalModel:
     """The student for queries, over documents that the teacher embeds: the cheap model answers,
     the large one has indexed. Where a task has no sides, the student alone is asked.
 

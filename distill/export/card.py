@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.evaluate.summary import Summary, current_summary, metric_label
+from distill.evaluate.summary import Summary, format_metric, read_current_summary
 from distill.export.model_source import ExportSource
 from distill.export.parity import Parity
 from distill.export.provenance import (
@@ -174,7 +174,7 @@ def _summary(source: ExportSource) -> Summary | None:
     """None where the student as it stands was not evaluated, or by a distill whose figures are not
     known here."""
     try:
-        return current_summary(source.run) if source.run else None
+        return read_current_summary(source.run) if source.run else None
     except UserError:
         return None
 
@@ -190,7 +190,7 @@ def _scores(summary: Summary | None) -> Iterator[str]:
     for task, of in summary["tasks"].items():
         scores = [summary["models"][role]["tasks"].get(task) for role in roles]
         cells = " | ".join("-" if score is None else f"{score:.4f}" for score in scores)
-        yield f"| {task} | {metric_label(of['metric'])} | {cells} |"
+        yield f"| {task} | {format_metric(of['metric'])} | {cells} |"
     if summary["kept"] is not None:
         yield f"\nIt keeps {summary['kept']:.1%} of its teacher's score."
 

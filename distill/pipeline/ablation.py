@@ -19,10 +19,10 @@ from rich.table import Table
 
 from distill.errors import UserError
 from distill.evaluate.model import load_eval_model
-from distill.evaluate.score import TaskScore, score_tasks, task_mark
-from distill.evaluate.stage import given_tasks, tasks_of
-from distill.evaluate.statistics.significance import seed_differences
-from distill.evaluate.summary import SCHEMA, metric_label
+from distill.evaluate.score import TaskScore, describe_task, score_tasks
+from distill.evaluate.stage import load_named_tasks, load_recipe_tasks
+from distill.evaluate.statistics.significance import compare_seeds
+from distill.evaluate.summary import SCHEMA, format_metric
 from distill.files.checksums import digest_bytes
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, override
@@ -60,7 +60,7 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
         )
     arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
     # What is held out is made of the corpus, which the recipe names.
-    data = {task.metadata.name: task_mark(task) for task in given_tasks(recipe)}
+    data = {task.metadata.name: describe_task(task) for task in load_named_tasks(recipe)}
     scores: dict[str, list[list[TaskScore]]] = {name: [] for name in arms}
     base: list[TaskScore] = []
     for name, of_arm in arms.items():
@@ -83,7 +83,7 @@ def _student_and_base(
         return scores
     with Run(folder, "stale") as run:
         corpus, base, student = Job(run, trained).train_student()
-        tasks = tasks_of(trained, corpus.held_out)
+        tasks = load_recipe_tasks(trained, corpus.held_out)
         for task in tasks:
             load_data(task)
         device, out = trained.train.device, folder / "ablation"
@@ -140,7 +140,7 @@ def cells(arms: Sequence[Arm]) -> list[list[str]]:
     first = arms[0].scores
     rows = []
     for number, arm in enumerate(arms):
-        gap = seed_differences(arm.scores, first) if number else None
+        gap = compare_seeds(arm.scores, first) if number else None
         sure = gap is not None and gap["low"] is not None
         seeds = arm.by_seed
         rows.append(
@@ -173,7 +173,7 @@ def render(arms: Sequence[Arm]) -> Table:
 
 
 def _columns(arms: Sequence[Arm]) -> list[str]:
-    shared = {metric_label(of.metric) for of in arms[0].scores[0]}
+    shared = {format_metric(of.metric) for of in arms[0].scores[0]}
     metric = shared.pop() if len(shared) == 1 else "mean over tasks"
     return [column.format(first=arms[0].name, metric=metric) for column in COLUMNS]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.evaluate.summary import Summary, current_summary
+from distill.evaluate.summary import Summary, read_current_summary
 from distill.files.read_yaml import parse_yaml
 from distill.store.run import open_stage
 
@@ -51,7 +51,7 @@ def find(run_folder: Path) -> RunData:
         raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
     path = run_folder / "recipe.yaml"
     text = path.read_text("utf-8") if path.is_file() else ""
-    summary = current_summary(run_folder)
+    summary = read_current_summary(run_folder)
     return RunData(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
 
 

@@ -11,12 +11,12 @@ from rich.text import Text
 from distill.evaluate.summary import (
     Difference,
     Summary,
-    categories,
-    mean_over_categories,
-    metric_label,
-    metric_of,
-    pair,
-    role_label,
+    average_categories,
+    describe_metric,
+    format_metric,
+    format_role,
+    list_categories,
+    name_difference,
 )
 from distill.report.verdict import p_value
 
@@ -36,7 +36,7 @@ def render(summary: Summary) -> RenderableType:
     ]
     for role, model in summary["models"].items():
         if role != "student" and model["variant_of"] is None:
-            parts.append(_table(f"Student - {role_label(role)}", BY_TASK, by_task(summary, role)))
+            parts.append(_table(f"Student - {format_role(role)}", BY_TASK, by_task(summary, role)))
     if lost := variant_rows(summary):
         parts.append(_table("Variants - student", VARIANTS, lost))
     parts += [Text(f"{line}\n") for line in notes(summary)]
@@ -63,7 +63,7 @@ def columns(summary: Summary) -> list[str]:
     """The header of the table of models."""
     return [
         "",
-        metric_of(summary),
+        describe_metric(summary),
         "of the teacher",
         "parameters",
         "on disk",
@@ -80,7 +80,7 @@ def rows(summary: Summary) -> list[list[str]]:
     teacher = summary["models"].get("teacher")
     return [
         [
-            role_label(role),
+            format_role(role),
             _number(model["score"], ".4f"),
             _share(model["score"], teacher["score"] if teacher else None),
             _short(model["parameters"]),
@@ -99,18 +99,18 @@ def scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
     and over these, where there are several, and over tasks."""
     models = {r: m for r, m in summary["models"].items() if m["variant_of"] is None}
     cells = [
-        [task, metric_label(of["metric"]), *_row(m["tasks"].get(task) for m in models.values())]
+        [task, format_metric(of["metric"]), *_row(m["tasks"].get(task) for m in models.values())]
         for task, of in summary["tasks"].items()
     ]
-    if len(categories(summary)) > 1:
-        for category in categories(summary):
+    if len(list_categories(summary)) > 1:
+        for category in list_categories(summary):
             means = _row(m["by_category"].get(category) for m in models.values())
             cells.append([f"mean ({category})", "", *means])
-        over = _row(mean_over_categories(summary, role) for role in models)
+        over = _row(average_categories(summary, role) for role in models)
         cells.append(["mean (task type)", "", *over])
     if len(summary["tasks"]) > 1:
         cells.append(["mean (task)", "", *_row(m["score"] for m in models.values())])
-    return ["task", "metric", *map(role_label, models)], cells
+    return ["task", "metric", *map(format_role, models)], cells
 
 
 BY_TASK = ("task", "difference, 95 % interval", "p (Holm)", "won/tied/lost")
@@ -119,7 +119,7 @@ BY_TASK = ("task", "difference, 95 % interval", "p (Holm)", "won/tied/lost")
 def by_task(summary: Summary, role: str) -> list[list[str]]:
     """A row a task: the student's difference, p after Holm's correction over the tasks, and the
     items won, tied and lost; then the mean over tasks."""
-    gap = summary["differences"][pair("student", role)]
+    gap = summary["differences"][name_difference("student", role)]
     cells = [[task, *_sure(of)] for task, of in gap["tasks"].items()]
     return cells if len(cells) == 1 else [*cells, ["mean (task)", *_sure(gap["overall"])]]
 
@@ -130,7 +130,9 @@ VARIANTS = ("variant", "difference, 95 % interval", "p")
 def variant_rows(summary: Summary) -> list[list[str]]:
     """A row a variant: its difference from the student as it is, over all tasks."""
     variants = {r: m["variant_of"] for r, m in summary["models"].items() if m["variant_of"]}
-    gaps = {role: summary["differences"][pair(role, of)] for role, of in variants.items()}
+    gaps = {
+        role: summary["differences"][name_difference(role, of)] for role, of in variants.items()
+    }
     return [[role, *_sure(gap["overall"])[:2]] for role, gap in gaps.items()]
 
 

@@ -4,10 +4,10 @@ from distill.evaluate.summary import (
     Difference,
     ModelFigures,
     Summary,
-    bases,
-    metric_of,
-    pair,
-    role_label,
+    describe_metric,
+    format_role,
+    list_bases,
+    name_difference,
 )
 
 SURE = 0.05
@@ -21,10 +21,12 @@ def sentence(summary: Summary) -> str:
         if teacher is not None and summary["kept"] is not None
         else f"The student reaches {_metric(summary)} {student['score']:.4f}."
     ]
-    for role in bases(summary["models"]):
+    for role in list_bases(summary["models"]):
         base = summary["models"][role]
-        gap = summary["differences"][pair("student", role)]["overall"]
-        text = f"better than the {role_label(role)} ({base['score']:.4f}{_how_sure(summary, gap)})."
+        gap = summary["differences"][name_difference("student", role)]["overall"]
+        text = (
+            f"better than the {format_role(role)} ({base['score']:.4f}{_how_sure(summary, gap)})."
+        )
         if (gap["difference"] or 0) > 0:
             parts.append(f"It is {text}")
         else:
@@ -33,7 +35,7 @@ def sentence(summary: Summary) -> str:
 
 
 def _beside_teacher(summary: Summary, student: ModelFigures, teacher: ModelFigures) -> str:
-    gap = summary["differences"][pair("student", "teacher")]["overall"]
+    gap = summary["differences"][name_difference("student", "teacher")]["overall"]
     size = _ratios(student, teacher)
     return (
         f"The student keeps {summary['kept']:.1%} of its teacher's {_metric(summary)} "
@@ -43,7 +45,7 @@ def _beside_teacher(summary: Summary, student: ModelFigures, teacher: ModelFigur
 
 
 def _metric(summary: Summary) -> str:
-    name = metric_of(summary)
+    name = describe_metric(summary)
     return name if len(summary["tasks"]) == 1 or name.startswith("mean") else f"mean {name}"
 
 

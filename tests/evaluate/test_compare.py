@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.evaluate.compare import compare, student_variants
+from distill.evaluate.compare import compare, make_student_variants
 from distill.evaluate.model import load_eval_model
 from distill.evaluate.published import PublishedScores
 from distill.evaluate.variants import ASYMMETRIC
@@ -46,7 +46,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(contenders, tasks, out):
-    variants = student_variants(contenders, widths=[16], precisions=["int8", "binary"])
+    variants = make_student_variants(contenders, widths=[16], precisions=["int8", "binary"])
     return compare(contenders, tasks[:2], out, variants, speed_texts=4, rounds=1)
 
 
@@ -141,16 +141,16 @@ def test_a_student_without_teacher_keeps_nothing(contenders, tasks, out):
 def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(contenders):
     alone = {"student": contenders["student"]}
     with pytest.raises(UserError, match="no teacher"):
-        student_variants(alone, with_teacher=True)
+        make_student_variants(alone, with_teacher=True)
     with pytest.raises(UserError, match="dimensions"):
-        student_variants(contenders, with_teacher=True)
+        make_student_variants(contenders, with_teacher=True)
     like = alone | {"teacher": contenders["base"]}
-    assert list(student_variants(like, with_teacher=True)) == [ASYMMETRIC]
+    assert list(make_student_variants(like, with_teacher=True)) == [ASYMMETRIC]
 
 
 def test_over_the_teachers_documents_the_teachers_speed_counts(contenders, tasks, out):
     two = {"student": contenders["student"], "teacher": contenders["base"]}
-    variants = student_variants(two, with_teacher=True)
+    variants = make_student_variants(two, with_teacher=True)
     models = compare(two, tasks[:1], out, variants, speed_texts=4, rounds=1)["models"]
     both = models[ASYMMETRIC]
     assert both["texts_per_second"] == models["teacher"]["texts_per_second"]

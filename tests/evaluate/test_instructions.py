@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.model import as_mteb_model, load_eval_model, open_any
+from distill.evaluate.model import as_mteb_model, load_any_model, load_eval_model
 from distill.evaluate.prompts import check_prompts
 from distill.evaluate.run_models import load_run_models
 from distill.inspect.search import _SearchModel
@@ -168,7 +168,7 @@ def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, te
     from distill.embed.open_embedder import open_embedder
 
     trained = open_embedder(settings, str(teacher_folder))
-    contender = open_any(settings, str(teacher_folder))
+    contender = load_any_model(settings, str(teacher_folder))
     [of_training] = trained.encode(["bees"], "query", ["Find flies."])
     [of_evaluation] = contender.embedder.embed(
         ["bees"], contender.prompts.instructed("Find flies."), "query"

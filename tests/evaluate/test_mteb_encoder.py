@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
 from distill.evaluate import mteb_encoder
-from distill.evaluate.model import as_mteb_model, load_eval_model, open_endpoint
+from distill.evaluate.model import as_mteb_model, load_eval_model, load_served_model
 from distill.recipe import Retriever
 from distill.tasks import load_task
 
@@ -161,7 +161,7 @@ def test_a_served_model_is_asked_under_its_prompts(tmp_path):
 
     with serving(embeds) as server:
         settings = {"model": MODEL, "base_url": server.url, "query_prompt": "ask: "}
-        served = open_endpoint(Retriever(**settings), MODEL)
+        served = load_served_model(Retriever(**settings), MODEL)
         model = as_mteb_model(served, tmp_path)
         found = ask(model, TEXTS, side="query")
         asked = len(server.seen)

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from distill.evaluate.score import TaskScore
-from distill.evaluate.statistics.significance import differences, seed_differences
+from distill.evaluate.statistics.significance import compare_scores, compare_seeds
 
 DRAW = random.Random(4)
 GOLD = [DRAW.random() for _ in range(80)]
@@ -32,15 +32,15 @@ def width(found) -> float:
 
 def test_one_seed_has_the_interval_of_its_items():
     ours, theirs = [retrieval(0.3, 1)], [retrieval(0.25, 2)]
-    found, known = seed_differences([ours], [theirs]), differences(ours, theirs)["overall"]
+    found, known = compare_seeds([ours], [theirs]), compare_scores(ours, theirs)["overall"]
     for key in ("difference", "low", "high", "p"):
         assert found[key] == pytest.approx(known[key], abs=1e-9), key
 
 
 def test_seeds_that_differ_widen_the_interval():
     theirs = [[retrieval(0.2, 1)] for _ in range(3)]
-    alike = seed_differences([[retrieval(0.3, 1)] for _ in range(3)], theirs)
-    unlike = seed_differences([[retrieval(shift, 1)] for shift in (0.1, 0.3, 0.5)], theirs)
+    alike = compare_seeds([[retrieval(0.3, 1)] for _ in range(3)], theirs)
+    unlike = compare_seeds([[retrieval(shift, 1)] for shift in (0.1, 0.3, 0.5)], theirs)
     assert alike["difference"] == pytest.approx(0.1, abs=0.01)
     assert unlike["difference"] == pytest.approx(0.1, abs=0.01)
     assert width(alike) < 0.02
@@ -49,13 +49,13 @@ def test_seeds_that_differ_widen_the_interval():
 
 def test_pairs_of_texts_keep_their_interval_over_seeds():
     ours, theirs = ([[sts(noise, s)] for s in (1, 2, 3)] for noise in (0.1, 0.6))
-    found = seed_differences(ours, theirs)
+    found = compare_seeds(ours, theirs)
     assert found["low"] > 0
     assert found["p"] < 0.05
 
 
 def test_a_single_base_is_beside_every_seed():
-    found = seed_differences([[retrieval(0.2, 1)]], [[retrieval(0.3, 1)] for _ in range(3)])
+    found = compare_seeds([[retrieval(0.2, 1)]], [[retrieval(0.3, 1)] for _ in range(3)])
     assert found["difference"] == pytest.approx(-0.1, abs=0.01)
 
 
@@ -66,6 +66,6 @@ def test_a_seed_is_drawn_for_all_tasks_together():
         return [retrieval(shift, 1), dataclasses.replace(retrieval(shift, 1), task="other")]
 
     shifts, theirs = (0.1, 0.3, 0.5), [retrieval(0.2, 1)]
-    one = seed_differences([[retrieval(shift, 1)] for shift in shifts], [theirs])
-    both = seed_differences([alike(shift) for shift in shifts], [alike(0.2)])
+    one = compare_seeds([[retrieval(shift, 1)] for shift in shifts], [theirs])
+    both = compare_seeds([alike(shift) for shift in shifts], [alike(0.2)])
     assert width(both) == pytest.approx(width(one), rel=0.05)

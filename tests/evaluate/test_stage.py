@@ -110,7 +110,7 @@ def test_stopped_before_its_end_it_keeps_the_scores(evaluated, recipe, monkeypat
         patch.setattr(compare_module, "measure_speed", stop)
         with pytest.raises(Stopped):
             evaluated(recipe)
-    monkeypatch.setattr("distill.evaluate.score._compute", refuse)
+    monkeypatch.setattr("distill.evaluate.score._evaluate_task", refuse)
     assert (evaluated(recipe) / "summary.json").exists()
 
 

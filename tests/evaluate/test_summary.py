@@ -3,7 +3,7 @@
 import pytest
 from helpers.report_runs import summary
 
-from distill.evaluate.summary import current_summary, write_summary
+from distill.evaluate.summary import read_current_summary, write_summary
 from distill.store.run import Run
 
 
@@ -26,20 +26,20 @@ def make(folder, seed=0, base=0):
 
 
 def test_it_is_of_the_evaluation_that_stands(folder):
-    assert current_summary(folder) == summary()
+    assert read_current_summary(folder) == summary()
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"base": 2}])
 def test_another_student_or_base_has_none_until_it_is_back(folder, change):
     make(folder, **change)
-    assert current_summary(folder) is None
+    assert read_current_summary(folder) is None
     make(folder)
-    assert current_summary(folder) == summary()
+    assert read_current_summary(folder) == summary()
 
 
 def test_an_evaluation_under_way_has_none(folder, tmp_path):
     with Run(folder, "stale") as run:
         inputs = [run.stage("base", {}), run.stage("student", {"seed": 0})]
         run.stage("evaluation", {"widths": [8]}, inputs)
-    assert current_summary(folder) is None
-    assert current_summary(tmp_path / "nowhere") is None
+    assert read_current_summary(folder) is None
+    assert read_current_summary(tmp_path / "nowhere") is None

@@ -5,7 +5,7 @@ from helpers.fake_llm import passages_of
 from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 
-from distill.evaluate.unlabelled import unlabelled_overlap
+from distill.evaluate.unlabelled import count_unlabelled_overlap
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.tasks import load_task
@@ -32,7 +32,9 @@ def counted(tmp_path):
         )
         with Run(tmp_path / "run") as run:
             passages = passages_of(run, 4)
-            return unlabelled_overlap(recipe, passages, [load_task("mine", tmp_path / "tasks")])
+            return count_unlabelled_overlap(
+                recipe, passages, [load_task("mine", tmp_path / "tasks")]
+            )
 
     return work
 

@@ -11,7 +11,7 @@ from distill.errors import UserError
 from distill.evaluate.model import as_mteb_model, load_eval_model
 from distill.evaluate.quantize import Quantizer, VectorFormat
 from distill.evaluate.score import score_tasks
-from distill.evaluate.variants import ASYMMETRIC, asymmetric, variants_of
+from distill.evaluate.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
@@ -30,7 +30,7 @@ def teacher(tmp_path):
 
 @pytest.fixture
 def variants(student):
-    return variants_of(student, [16, 8], ["int8", "binary"])
+    return make_variants(student, [16, 8], ["int8", "binary"])
 
 
 def test_their_names_widths_and_bytes(student, variants):
@@ -49,7 +49,7 @@ def test_their_names_widths_and_bytes(student, variants):
 @pytest.mark.parametrize("width", [0, 32, 64])
 def test_a_width_that_is_none_is_refused(student, width):
     with pytest.raises(UserError, match="from 1 to 31"):
-        variants_of(student, [width], [])
+        make_variants(student, [width], [])
 
 
 def test_a_narrow_variant_scores_as_the_truncated_model(
@@ -143,7 +143,7 @@ def test_they_cost_no_encoding_and_their_results_stand_apart(
 
 
 def test_the_students_queries_over_the_teachers_documents(student, teacher, tmp_path):
-    both = asymmetric(student, teacher)
+    both = make_asymmetric(student, teacher)
     model = as_mteb_model(both, tmp_path)
     assert np.array_equal(ask(model, TEXTS, side="query"), vectors_of(student, "query"))
     assert np.array_equal(ask(model, TEXTS, side="document"), vectors_of(teacher, "document"))
@@ -157,13 +157,13 @@ def test_the_students_queries_over_the_teachers_documents(student, teacher, tmp_
 @pytest.mark.bad_input("evaluation", "student and teacher of unequal widths", "refused")
 def test_unequal_widths_are_refused_with_the_remedy(student, teacher_folder):
     with pytest.raises(UserError, match=r"32 dimensions.*48") as refused:
-        asymmetric(student, load_eval_model(teacher_folder))
+        make_asymmetric(student, load_eval_model(teacher_folder))
     assert "student.dimensions 48" in refused.value.remedy
 
 
 def test_score_tasks_takes_them_as_contenders(student, teacher, variants, task_data, tmp_path):
     tasks = [load_task("SciFact", task_data)]
-    every = [student, *variants.values(), asymmetric(student, teacher)]
+    every = [student, *variants.values(), make_asymmetric(student, teacher)]
     first = [score_tasks(contender, tasks, tmp_path)[0].score for contender in every]
     assert len(list(tmp_path.glob("results/*/*/**/SciFact.json"))) == 6
     assert [score_tasks(contender, tasks, tmp_path)[0].score for contender in every] == first

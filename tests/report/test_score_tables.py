@@ -7,8 +7,8 @@ from rich.console import Console
 
 from distill.errors import UserError
 from distill.evaluate.score import TaskScore
-from distill.evaluate.statistics.significance import differences
-from distill.evaluate.summary import mean_by_category, read_summary
+from distill.evaluate.statistics.significance import compare_scores
+from distill.evaluate.summary import average_by_category, read_summary
 from distill.report.score_tables import render
 from distill.report.verdict import sentence
 from distill.store.run import write_json
@@ -28,7 +28,7 @@ def model(scores, tasks, **other):
         "latency_ms": 8.25,
         "index_bytes_per_million": 1_536_000_000,
         "score": sum(scores.values()) / len(scores),
-        "by_category": mean_by_category(tasks, scores),
+        "by_category": average_by_category(tasks, scores),
         "tasks": scores,
         "variant_of": None,
         "published": False,
@@ -68,7 +68,7 @@ def summary_of(scores, bare=()):
         "models": {role: model(by_task, tasks) for role, by_task in scores.items()},
         "kept": means["student"] / means["teacher"] if teacher else None,
         "differences": {
-            f"student - {role}": differences(of["student"], of[role])
+            f"student - {role}": compare_scores(of["student"], of[role])
             for role in scores
             if role != "student"
         },

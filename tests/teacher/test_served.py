@@ -15,9 +15,9 @@ from sentence_transformers import SentenceTransformer
 
 from distill.cli import cli
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, load_eval_model, open_endpoint
+from distill.evaluate.model import as_mteb_model, load_eval_model, load_served_model
 from distill.evaluate.run_models import load_run_models
-from distill.evaluate.variants import asymmetric
+from distill.evaluate.variants import make_asymmetric
 from distill.export.provenance import NOT_STATED, ingredients
 from distill.inspect.search import search_run
 from distill.recipe import EmbedderConfig, Recipe, Teacher
@@ -182,7 +182,7 @@ def test_its_licence_is_not_known(server):
 )
 def test_asked_otherwise_its_results_are_others(server, teacher, other):
     def results(**more):
-        return as_mteb_model(open_endpoint(embedder(server, **more), MODEL))
+        return as_mteb_model(load_served_model(embedder(server, **more), MODEL))
 
     first, second = (of.mteb_model_meta.experiment_name for of in (results(), results(**other)))
     assert first != second
@@ -190,8 +190,8 @@ def test_asked_otherwise_its_results_are_others(server, teacher, other):
     student = load_eval_model(teacher)
 
     def over(**more):
-        documents = open_endpoint(embedder(server, **more), MODEL)
-        return asymmetric(student, documents).experiment
+        documents = load_served_model(embedder(server, **more), MODEL)
+        return make_asymmetric(student, documents).experiment
 
     assert over() != over(**other)
 

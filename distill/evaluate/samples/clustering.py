@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 
-def of_clusterings(
+def read_cluster_v_measures(
     task: Any, scores: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, float]:
     """By split/subset/number, the mean over the levels of labels. A sample's size is mteb's own
@@ -21,7 +21,7 @@ def of_clusterings(
                 continue
             subset = of_subset["hf_subset"]
             rows = task.dataset.get(subset, task.dataset)[split]
-            wider = sqrt(task.max_documents_per_cluster / _embedded(task, len(rows)))
+            wider = sqrt(task.max_documents_per_cluster / _count_embedded_texts(task, len(rows)))
             values = [mean(of_sample) for of_sample in zip(*levels.values(), strict=True)]
             middle = mean(values)
             for i, value in enumerate(values):
@@ -29,7 +29,7 @@ def of_clusterings(
     return found
 
 
-def _embedded(task: Any, rows: int) -> int:
+def _count_embedded_texts(task: Any, rows: int) -> int:
     """So many texts of a split mteb embeds, and draws its samples from."""
     if task.max_document_to_embed is not None:
         return min(rows, task.max_document_to_embed)

@@ -5,24 +5,35 @@ precision; mteb's own samples where it clusters."""
 from pathlib import Path
 from typing import Any
 
-from distill.evaluate.samples.clustering import of_clusterings
-from distill.evaluate.samples.items import gives_predictions, of_sets, of_texts, with_mean
-from distill.evaluate.samples.labels import average_of, exact, gives_labels, labels_of, with_score
-from distill.evaluate.samples.pairs import of_predictions, statistic_of
-from distill.evaluate.samples.summaries import gives_summaries, of_summaries
+from distill.evaluate.samples.clustering import read_cluster_v_measures
+from distill.evaluate.samples.items import (
+    has_text_accuracies,
+    keep_if_mean_matches,
+    read_set_v_measures,
+    read_text_accuracies,
+)
+from distill.evaluate.samples.labels import (
+    compute_exact_matches,
+    get_f1_average,
+    has_labels,
+    keep_if_f1_matches,
+    read_labels,
+)
+from distill.evaluate.samples.pairs import get_pair_statistic, read_pairs
+from distill.evaluate.samples.summaries import has_summary_correlations, read_summary_correlations
 
 
 def needs_predictions(task: Any) -> bool:
     """Whether mteb must write down what a model predicted."""
     return (
-        gives_predictions(task)
-        or gives_summaries(task)
-        or gives_labels(task)
-        or statistic_of(task.metadata.type, task.metadata.main_score) is not None
+        has_text_accuracies(task)
+        or has_summary_correlations(task)
+        or has_labels(task)
+        or get_pair_statistic(task.metadata.type, task.metadata.main_score) is not None
     )
 
 
-def kept_of(
+def collect_samples(
     task: Any, result: Any, predictions: Path, by_query: dict[str, float]
 ) -> dict[str, dict[str, Any]]:
     """By the names of TaskScore's fields, each empty where the score is none such.
@@ -32,18 +43,18 @@ def kept_of(
         by_query: the scores of single queries, where it is a task of queries.
     """
     score = result.get_score()
-    average = average_of(task.metadata.type, task.metadata.main_score)
-    labels = labels_of(task, predictions) if gives_labels(task) else {}
-    by_item = by_query | of_sets(result.scores)
-    if gives_predictions(task):
-        by_item |= of_texts(task, predictions)
-    if gives_summaries(task):
-        by_item |= of_summaries(task, predictions)
+    average = get_f1_average(task.metadata.type, task.metadata.main_score)
+    labels = read_labels(task, predictions) if has_labels(task) else {}
+    by_item = by_query | read_set_v_measures(result.scores)
+    if has_text_accuracies(task):
+        by_item |= read_text_accuracies(task, predictions)
+    if has_summary_correlations(task):
+        by_item |= read_summary_correlations(task, predictions)
     if average is None:
-        by_item |= exact(labels)
+        by_item |= compute_exact_matches(labels)
     return {
-        "by_item": with_mean(by_item, score),
-        "pairs": of_predictions(task, predictions, score),
-        "labels": {} if average is None else dict(with_score(labels, average, score)),
-        "resamples": with_mean(of_clusterings(task, result.scores), score),
+        "by_item": keep_if_mean_matches(by_item, score),
+        "pairs": read_pairs(task, predictions, score),
+        "labels": {} if average is None else dict(keep_if_f1_matches(labels, average, score)),
+        "resamples": keep_if_mean_matches(read_cluster_v_measures(task, result.scores), score),
     }

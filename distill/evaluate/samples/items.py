@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import predicted
+from distill.evaluate.samples.predictions import read_predictions
 
-TREC = {
+TREC_NAMES = {
     "ndcg": "ndcg_cut",
     "map": "map_cut",
     "recall": "recall",
@@ -20,7 +20,7 @@ TREC = {
     "hit_rate": "success",
 }
 """mteb's names of measures -> trec_eval's, under which mteb hands out those of single queries."""
-_MERGED = "max_over_subqueries_"
+_SUBQUERY_PREFIX = "max_over_subqueries_"
 """Of queries that are asked in several ways, q_0 and q_1, and count as one (MindSmallReranking)."""
 Qrels = Mapping[str, Mapping[str, int]]
 RetrievalScores = Mapping[str, Mapping[str, float]]
@@ -32,8 +32,8 @@ def record_queries(task: Any) -> Iterator[dict[str, float]]:
     retrieval or reranking task in one place, the hook for scores of the task's own."""
     by_item: dict[str, float] = {}
     hook = getattr(task, "task_specific_scores", None)
-    measure = task.metadata.main_score.rpartition("_at_")[0].removeprefix(_MERGED)
-    if hook is None or measure not in {*TREC, "mrr"}:
+    measure = task.metadata.main_score.rpartition("_at_")[0].removeprefix(_SUBQUERY_PREFIX)
+    if hook is None or measure not in {*TREC_NAMES, "mrr"}:
         yield by_item
         return
 
@@ -44,7 +44,7 @@ def record_queries(task: Any) -> Iterator[dict[str, float]]:
         hf_split: str,
         hf_subset: str,
     ) -> dict[str, float]:
-        of_query = _of_queries(task.metadata.main_score, scores, qrels, results)
+        of_query = _score_queries(task.metadata.main_score, scores, qrels, results)
         by_item.update({f"{hf_split}/{hf_subset}/{q}": score for q, score in of_query.items()})
         own: dict[str, float] = hook(scores, qrels, results, hf_split, hf_subset)
         return own
@@ -56,7 +56,7 @@ def record_queries(task: Any) -> Iterator[dict[str, float]]:
         del task.task_specific_scores
 
 
-def gives_predictions(task: Any) -> bool:
+def has_text_accuracies(task: Any) -> bool:
     """Whether the mean of right and wrong predictions is the task's score: accuracy over the texts
     of a split. (Cross-validation shuffles them, and several labels are right or wrong together.)"""
     abstasks = need("mteb.abstasks", "eval")
@@ -68,11 +68,11 @@ def gives_predictions(task: Any) -> bool:
     )
 
 
-def of_texts(task: Any, folder: Path) -> dict[str, float]:
+def read_text_accuracies(task: Any, folder: Path) -> dict[str, float]:
     """The share of a classification's experiments that labelled each text rightly, by the text's
     place in its split, from the predictions that mteb wrote into the folder."""
     by_item: dict[str, float] = {}
-    for part, rows, runs in predicted(task, folder):
+    for part, rows, runs in read_predictions(task, folder):
         truth = rows[task.label_column_name]
         for i, (label, *given) in enumerate(zip(truth, *runs, strict=True)):
             right = sum(one == label for one in given)
@@ -80,7 +80,7 @@ def of_texts(task: Any, folder: Path) -> dict[str, float]:
     return by_item
 
 
-def of_sets(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+def read_set_v_measures(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
     """The V-measure of each set of mteb's first clustering tasks, from mteb's result."""
     return {
         f"{split}/{of_subset['hf_subset']}/{i}": value
@@ -91,7 +91,7 @@ def of_sets(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, floa
     }
 
 
-def with_mean(by_item: Mapping[str, float], score: float) -> dict[str, float]:
+def keep_if_mean_matches(by_item: Mapping[str, float], score: float) -> dict[str, float]:
     """The items, if the mean over subsets of their means is the score to mteb's rounding."""
     of_subset = [
         [by_item[key] for key in keys]
@@ -103,21 +103,21 @@ def with_mean(by_item: Mapping[str, float], score: float) -> dict[str, float]:
     return dict(by_item) if math.isclose(mean, score, abs_tol=1e-4) else {}
 
 
-def _of_queries(
+def _score_queries(
     metric: str, scores: RetrievalScores, qrels: Qrels, results: RetrievalScores
 ) -> dict[str, float]:
     """The metric of each query; `scores` are those that mteb has of single ones."""
     name, _, k = metric.rpartition("_at_")
-    measure = name.removeprefix(_MERGED)
+    measure = name.removeprefix(_SUBQUERY_PREFIX)
     if measure != name:
-        qrels, results = _merged(qrels, results)
-        scores, *_ = _metrics().calculate_retrieval_scores(results, qrels, [int(k)])
+        qrels, results = _merge_subqueries(qrels, results)
+        scores, *_ = _import_metrics().calculate_retrieval_scores(results, qrels, [int(k)])
     if measure == "mrr":
-        return _reciprocal_ranks(qrels, results, int(k))
-    return {query: values[f"{TREC[measure]}_{k}"] for query, values in scores.items()}
+        return _compute_reciprocal_ranks(qrels, results, int(k))
+    return {query: values[f"{TREC_NAMES[measure]}_{k}"] for query, values in scores.items()}
 
 
-def _merged(qrels: Qrels, results: RetrievalScores) -> tuple[Qrels, RetrievalScores]:
+def _merge_subqueries(qrels: Qrels, results: RetrievalScores) -> tuple[Qrels, RetrievalScores]:
     """One query of each that is asked in several ways, and of each document its best score, as mteb
     has them, who gives only their mean away."""
     judged: dict[str, Mapping[str, int]] = {}
@@ -131,10 +131,10 @@ def _merged(qrels: Qrels, results: RetrievalScores) -> tuple[Qrels, RetrievalSco
     return judged, best
 
 
-def _metrics() -> Any:
+def _import_metrics() -> Any:
     return need("mteb._evaluators.retrieval_metrics", "eval")
 
 
-def _reciprocal_ranks(qrels: Qrels, results: RetrievalScores, k: int) -> dict[str, float]:
+def _compute_reciprocal_ranks(qrels: Qrels, results: RetrievalScores, k: int) -> dict[str, float]:
     """As mteb has them, who gives only their mean away."""
-    return dict(zip(results, _metrics().mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))
+    return dict(zip(results, _import_metrics().mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))

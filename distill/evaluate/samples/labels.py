@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import predicted
-from distill.evaluate.statistics.f1 import Average, Label, LabelPredictions, f1
+from distill.evaluate.samples.predictions import read_predictions
+from distill.evaluate.statistics.f1 import Average, Label, LabelPredictions, weighted_f1
 
 Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]
 """By split/subset/number: a text's labels, and those given to it in each experiment."""
@@ -19,43 +19,43 @@ Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]
 _AVERAGES: Mapping[str, Average] = {"f1": "macro", "f1_weighted": "weighted"}
 
 
-def average_of(category: str, metric: str) -> Average | None:
+def get_f1_average(category: str, metric: str) -> Average | None:
     """Over which classes a main score is the mean of F1s; None where it is something else."""
     if category == "Classification":
         return _AVERAGES.get(metric)
     return "macro" if category == "MultilabelClassification" and metric == "f1" else None
 
 
-def gives_labels(task: Any) -> bool:
+def has_labels(task: Any) -> bool:
     """Whether the task's score is an F1, or the share of texts all of whose labels are right."""
     category, metric = task.metadata.type, task.metadata.main_score
-    exact = category == "MultilabelClassification" and metric == "accuracy"
+    compute_exact_matches = category == "MultilabelClassification" and metric == "accuracy"
     classifies = isinstance(task, need("mteb.abstasks", "eval").AbsTaskClassification)
-    given = exact or average_of(category, metric) is not None
+    given = compute_exact_matches or get_f1_average(category, metric) is not None
     return bool(classifies and given and not task.is_cross_validation)
 
 
-def labels_of(task: Any, folder: Path) -> Labels:
+def read_labels(task: Any, folder: Path) -> Labels:
     """From the predictions that mteb wrote into the folder. Empty where it predicted a part of the
     split, of which it does not say which."""
     found = {}
-    for part, rows, runs in predicted(task, folder):
-        gold = [*map(_listed, rows[task.label_column_name])]
+    for part, rows, runs in read_predictions(task, folder):
+        gold = [*map(_as_list, rows[task.label_column_name])]
         if any(len(run) != len(gold) for run in runs):
             return {}
-        given = [_given(task, run, gold) for run in runs]
+        given = [_decode_predictions(task, run, gold) for run in runs]
         for i, (labels, *of_text) in enumerate(zip(gold, *given, strict=True)):
             found[f"{part}/{i}"] = (labels, of_text)
     return found
 
 
-def with_score(labels: Labels, average: Average, score: float) -> Labels:
+def keep_if_f1_matches(labels: Labels, average: Average, score: float) -> Labels:
     """The labels, if the F1 of them is the score to mteb's rounding."""
-    means = [of_all(told, average) for told in by_part(labels).values()]
+    means = [compute_f1(told, average) for told in group_labels_by_subset(labels).values()]
     return labels if means and np.isclose(mean(means), score, rtol=0, atol=1e-4) else {}
 
 
-def exact(labels: Labels) -> dict[str, float]:
+def compute_exact_matches(labels: Labels) -> dict[str, float]:
     """The share of experiments in which a text was given its labels and no others."""
     return {
         key: mean(float(set(run) == set(gold)) for run in given)
@@ -63,7 +63,7 @@ def exact(labels: Labels) -> dict[str, float]:
     }
 
 
-def by_part(labels: Labels) -> dict[str, LabelPredictions]:
+def group_labels_by_subset(labels: Labels) -> dict[str, LabelPredictions]:
     """By split and subset, which count the same in a task's score."""
     parts = {}
     for part, keys in groupby(sorted(labels), lambda key: key.rpartition("/")[0]):
@@ -72,12 +72,14 @@ def by_part(labels: Labels) -> dict[str, LabelPredictions]:
     return parts
 
 
-def of_all(told: LabelPredictions, average: Average) -> float:
+def compute_f1(told: LabelPredictions, average: Average) -> float:
     """With every text once."""
-    return float(f1(told, average)(np.ones((len(told.gold), 1)))[0])
+    return float(weighted_f1(told, average)(np.ones((len(told.gold), 1)))[0])
 
 
-def _given(task: Any, run: Sequence[Any], gold: Sequence[Sequence[Label]]) -> list[list[Label]]:
+def _decode_predictions(
+    task: Any, run: Sequence[Any], gold: Sequence[Sequence[Label]]
+) -> list[list[Label]]:
     """One classifier's labels of each text. Those of several labels are zeros and ones, by the
     sorted labels of the split."""
     if task.metadata.type != "MultilabelClassification":
@@ -86,5 +88,5 @@ def _given(task: Any, run: Sequence[Any], gold: Sequence[Sequence[Label]]) -> li
     return [[label for label, one in zip(known, row, strict=True) if one] for row in run]
 
 
-def _listed(label: Any) -> list[Label]:
+def _as_list(label: Any) -> list[Label]:
     return list(label) if isinstance(label, list | tuple) else [label]

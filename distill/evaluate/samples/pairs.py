@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import predicted
-from distill.evaluate.statistics.rank_metrics import STATISTICS, StatisticName, Values, plain
+from distill.evaluate.samples.predictions import read_predictions
+from distill.evaluate.statistics.rank_metrics import (
+    STATISTICS,
+    StatisticName,
+    Values,
+    compute_unweighted,
+)
 
 Pairs = Mapping[str, tuple[float, float]]
 """By split/subset/number: gold and predicted."""
@@ -22,7 +27,7 @@ _DISTANCES = ("manhattan_distances", "euclidean_distances")
 """mteb's names in a task's predictions."""
 
 
-def statistic_of(category: str, metric: str) -> StatisticName | None:
+def get_pair_statistic(category: str, metric: str) -> StatisticName | None:
     """What a main score in this metric is of the pairs; None where it is something else."""
     if category == "STS" and metric.endswith("spearman"):
         return "spearman"
@@ -31,31 +36,34 @@ def statistic_of(category: str, metric: str) -> StatisticName | None:
     return None
 
 
-def of_predictions(task: Any, folder: Path, score: float) -> dict[str, tuple[float, float]]:
+def read_pairs(task: Any, folder: Path, score: float) -> dict[str, tuple[float, float]]:
     """The pairs, from the predictions that mteb wrote into the folder, by the similarity that makes
     up the score: `max_ap` may be any one's. Empty where none does."""
-    name = statistic_of(task.metadata.type, task.metadata.main_score)
+    name = get_pair_statistic(task.metadata.type, task.metadata.main_score)
     if name is None:
         return {}
-    parts = [*predicted(task, folder)]
+    parts = [*read_predictions(task, folder)]
     for kind in (*_SIMILARITIES, *_DISTANCES):
-        found = _by(kind, task, parts)
-        means = [plain(STATISTICS[name], *part) for part in by_part(found).values()]
+        found = _read_similarities(kind, task, parts)
+        means = [
+            compute_unweighted(STATISTICS[name], *part)
+            for part in group_pairs_by_subset(found).values()
+        ]
         if means and np.isclose(mean(means), score, rtol=0, atol=1e-4):
             return found
     return {}
 
 
-def by_part(pairs: Pairs) -> dict[str, tuple[Values, Values]]:
+def group_pairs_by_subset(pairs: Pairs) -> dict[str, tuple[Values, Values]]:
     """Gold and predicted values, by split and subset, which count the same in a task's score."""
     parts = {}
     for part, keys in groupby(sorted(pairs), lambda key: key.rpartition("/")[0]):
-        gold, predicted = zip(*(pairs[key] for key in keys), strict=True)
-        parts[part] = np.array(gold, np.float64), np.array(predicted, np.float64)
+        gold, read_predictions = zip(*(pairs[key] for key in keys), strict=True)
+        parts[part] = np.array(gold, np.float64), np.array(read_predictions, np.float64)
     return parts
 
 
-def _by(
+def _read_similarities(
     kind: str, task: Any, parts: Sequence[tuple[str, Any, Any]]
 ) -> dict[str, tuple[float, float]]:
     """Distances that mteb has not turned around (it does for STS) fall with likeness."""
@@ -64,12 +72,14 @@ def _by(
     for part, rows, written in parts:
         if written.get(kind) is None:
             return {}
-        for i, (gold, similar) in enumerate(zip(_gold(task, rows), written[kind], strict=True)):
+        for i, (gold, similar) in enumerate(
+            zip(_read_gold(task, rows), written[kind], strict=True)
+        ):
             found[f"{part}/{i}"] = (float(gold), sign * float(similar))
     return found
 
 
-def _gold(task: Any, rows: Any) -> list[float]:
+def _read_gold(task: Any, rows: Any) -> list[float]:
     abstasks = need("mteb.abstasks", "eval")
     pairs = isinstance(task, abstasks.AbsTaskPairClassification)
     gold = list(rows[task.label_column_name if pairs else "score"])

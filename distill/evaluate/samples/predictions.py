@@ -7,7 +7,7 @@ from typing import Any
 from distill.files.atomic import read_json
 
 
-def predicted(task: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
+def read_predictions(task: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
     """Of each subset and split: its key split/subset, its rows, what was predicted of them."""
     written = read_json(folder / task.prediction_file_name)
     for subset in task.hf_subsets:

@@ -5,21 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import predicted
+from distill.evaluate.samples.predictions import read_predictions
 
 _CORRELATIONS = {"spearman": "spearmanr", "pearson": "pearsonr"}
-_PREDICTED = {"cosine": "cosine_scores", "dot": "dot_scores", "": "similarity_scores"}
+_SIMILARITY_NAMES = {"cosine": "cosine_scores", "dot": "dot_scores", "": "similarity_scores"}
 """mteb's names in a task's predictions, by what stands before the correlation in a metric."""
 
 
-def gives_summaries(task: Any) -> bool:
+def has_summary_correlations(task: Any) -> bool:
     """Whether the task's score is a mean of such correlations."""
     kind, _, correlation = task.metadata.main_score.rpartition("_")
-    known = kind in _PREDICTED and correlation in _CORRELATIONS
+    known = kind in _SIMILARITY_NAMES and correlation in _CORRELATIONS
     return bool(task.metadata.type == "Summarization" and known)
 
 
-def of_summaries(task: Any, folder: Path) -> dict[str, float]:
+def read_summary_correlations(task: Any, folder: Path) -> dict[str, float]:
     """By split/subset/number of the text, from the predictions that mteb wrote into the folder.
     Where all summaries of a text are scored alike there is no correlation, and mteb leaves it out.
     Empty where it left out more, of which it does not say which: where the model tells none of a
@@ -27,10 +27,10 @@ def of_summaries(task: Any, folder: Path) -> dict[str, float]:
     kind, _, correlation = task.metadata.main_score.rpartition("_")
     correlate = getattr(need("scipy.stats", "eval"), _CORRELATIONS[correlation])
     found: dict[str, float] = {}
-    for part, rows, written in predicted(task, folder):
+    for part, rows, written in read_predictions(task, folder):
         people = rows[task.relevancy_column_name]
         told = [i for i, scores in enumerate(people) if len(set(scores)) > 1]
-        pairs = [*zip(written["human_scores"], written[_PREDICTED[kind]], strict=True)]
+        pairs = [*zip(written["human_scores"], written[_SIMILARITY_NAMES[kind]], strict=True)]
         if len(pairs) != len(told):
             return {}
         for i, (human, of_model) in zip(told, pairs, strict=True):

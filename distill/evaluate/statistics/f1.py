@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistics.rank_metrics import LEAST, Values, WeightedStatistic
+from distill.evaluate.statistics.rank_metrics import EPSILON, Values, WeightedStatistic
 
 Average = Literal["macro", "weighted"]
 """Over classes: each counts the same, or as many times as texts have it."""
@@ -24,37 +24,37 @@ class LabelPredictions(NamedTuple):
         return LabelPredictions([*self.gold, *other.gold], [*self.given, *other.given])
 
 
-def f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
+def weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
     """The mean over experiments of the mean over classes of F1, where a class that is neither
     there nor given does not count, as in scikit-learn."""
-    classes = _numbered(told)
+    classes = _number_classes(told)
     gold = [set(labels) for labels in told.gold]
     runs = [[set(labels) for labels in run] for run in zip(*told.given, strict=True)]
     right = [[given & of for given, of in zip(run, gold, strict=True)] for run in runs]
     stack = need("scipy.sparse", "eval").vstack
-    of_gold = _indicator(gold, classes)
-    of_given = stack([_indicator(run, classes) for run in runs])
-    of_right = stack([_indicator(run, classes) for run in right])
+    of_gold = _build_indicator(gold, classes)
+    of_given = stack([_build_indicator(run, classes) for run in runs])
+    of_right = stack([_build_indicator(run, classes) for run in right])
 
     def weighted(weights: Values) -> Values:
         shape = len(runs), len(classes), weights.shape[1]
         there: Values = of_gold @ weights
         seen = (of_given @ weights).reshape(shape) + there
-        of_class = 2 * (of_right @ weights).reshape(shape) / np.maximum(seen, LEAST)
-        count = np.broadcast_to(there, shape) if average == "weighted" else seen > LEAST
+        of_class = 2 * (of_right @ weights).reshape(shape) / np.maximum(seen, EPSILON)
+        count = np.broadcast_to(there, shape) if average == "weighted" else seen > EPSILON
         found: Values = ((of_class * count).sum(axis=1) / count.sum(axis=1)).mean(axis=0)
         return found
 
     return weighted
 
 
-def _numbered(told: LabelPredictions) -> dict[Label, int]:
+def _number_classes(told: LabelPredictions) -> dict[Label, int]:
     names = {label for labels in told.gold for label in labels}
     names |= {label for text in told.given for run in text for label in run}
     return {label: number for number, label in enumerate(sorted(names, key=str))}
 
 
-def _indicator(labels: Sequence[set[Label]], classes: dict[Label, int]) -> Any:
+def _build_indicator(labels: Sequence[set[Label]], classes: dict[Label, int]) -> Any:
     """(classes, texts), one where a text has the label."""
     pairs = [(classes[label], text) for text, of in enumerate(labels) for label in of]
     rows, columns = zip(*pairs, strict=True) if pairs else ((), ())

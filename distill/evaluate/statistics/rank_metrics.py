@@ -15,14 +15,14 @@ Statistic = Callable[[Values, Values], WeightedStatistic]
 """Of (n,) gold and (n,) predicted values."""
 StatisticName = Literal["spearman", "average_precision"]
 
-LEAST = 1e-12
+EPSILON = 1e-12
 """In the place of a zero that would divide: a draw of equal values has no correlation, and one
 without a positive no precision; both count as zero."""
 
 
 def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
     """Spearman's correlation."""
-    ranks_of_gold, ranks_of_predicted = _midranks(gold), _midranks(predicted)
+    ranks_of_gold, ranks_of_predicted = _compute_midranks(gold), _compute_midranks(predicted)
 
     def weighted(weights: Values) -> Values:
         x, y, total = ranks_of_gold(weights), ranks_of_predicted(weights), weights.sum(axis=0)
@@ -31,7 +31,7 @@ def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
         covariance = np.einsum("nd,nd->d", weighted_x, y) / total - mean_x * mean_y
         of_x = np.einsum("nd,nd->d", weighted_x, x) / total - mean_x**2
         of_y = np.einsum("nd,nd->d", weighted_y, y) / total - mean_y**2
-        found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, LEAST))
+        found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, EPSILON))
         return found
 
     return weighted
@@ -40,14 +40,14 @@ def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
 def average_precision(gold: Values, predicted: Values) -> WeightedStatistic:
     """Average precision of labels, 0 or 1, in the descending order of the predictions. Equal ones
     are one step, as in scikit-learn."""
-    order, starts, _ = _groups(-predicted)
+    order, starts, _ = _group_equal_values(-predicted)
     labels = gold[order, None]
 
     def weighted(weights: Values) -> Values:
         ordered = weights[order]
-        of_step, right = _sums(ordered, starts), _sums(ordered * labels, starts)
-        precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), LEAST)
-        found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), LEAST)
+        of_step, right = _sum_groups(ordered, starts), _sum_groups(ordered * labels, starts)
+        precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), EPSILON)
+        found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), EPSILON)
         return found
 
     return weighted
@@ -59,17 +59,17 @@ STATISTICS: dict[StatisticName, Statistic] = {
 }
 
 
-def plain(statistic: Statistic, gold: Values, predicted: Values) -> float:
+def compute_unweighted(statistic: Statistic, gold: Values, predicted: Values) -> float:
     """With every item once."""
     return float(statistic(gold, predicted)(np.ones((len(gold), 1)))[0])
 
 
-def _midranks(values: Values) -> WeightedStatistic:
+def _compute_midranks(values: Values) -> WeightedStatistic:
     """Of the items as often as they are weighted, counted from the middle: (n, draws)."""
-    order, starts, group = _groups(values)
+    order, starts, group = _group_equal_values(values)
 
     def weighted(weights: Values) -> Values:
-        of_group = _sums(weights[order], starts)
+        of_group = _sum_groups(weights[order], starts)
         ranks = of_group.cumsum(axis=0)
         ranks -= of_group / 2
         ranks -= ranks[-1] / 2  # small numbers, whose squares lose no digits
@@ -79,13 +79,15 @@ def _midranks(values: Values) -> WeightedStatistic:
     return weighted
 
 
-def _groups(values: Values) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+def _group_equal_values(
+    values: Values,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """The ascending order, where in it each group of equal values starts, and each item's group."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")
     return order, np.cumsum([0, *counts[:-1]]), group
 
 
-def _sums(ordered: Values, starts: NDArray[np.intp]) -> Values:
+def _sum_groups(ordered: Values, starts: NDArray[np.intp]) -> Values:
     """Of each group."""
     return ordered if len(starts) == len(ordered) else np.add.reduceat(ordered, starts, axis=0)

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistics.f1 import Average, LabelPredictions, f1
+from distill.evaluate.statistics.f1 import Average, LabelPredictions, weighted_f1
 from distill.evaluate.statistics.rank_metrics import Statistic, Values, WeightedStatistic
 
-RESAMPLES = 5000
-FLIPS = 9999
-OF_PAIRS = 1999
+BOOTSTRAP_RESAMPLES = 5000
+PERMUTATION_RESAMPLES = 9999
+WEIGHTED_RESAMPLES = 1999
 """Of each, where a draw is no mean but a score by itself, and takes its time."""
-_BLOCK = 100_000
+_WEIGHTS_PER_BLOCK = 100_000
 """So many weights at once: more would not stay in a processor's cache."""
 
 
-_FEW = 50
+_SMALL_SAMPLE = 50
 """Below so many items percentiles are too narrow: of 20 nDCG-like differences they hold the true
 mean in 90 of 100 samples, widened in 92 to 93 (BCa in 88)."""
 
@@ -32,13 +32,17 @@ class ResampledDifference(NamedTuple):
     flipped: Values
 
 
-def mean_of(drawn: Sequence[ResampledDifference]) -> ResampledDifference:
+def average_resamples(drawn: Sequence[ResampledDifference]) -> ResampledDifference:
     """Of a mean of means: draws of independent parts, number by number, as many as all have."""
     observed, bootstrap, flipped = zip(*drawn, strict=True)
-    return ResampledDifference(mean(observed), _mean_by_number(bootstrap), _mean_by_number(flipped))
+    return ResampledDifference(
+        mean(observed), _average_by_position(bootstrap), _average_by_position(flipped)
+    )
 
 
-def of_seeds(drawn: Sequence[ResampledDifference], rng: np.random.Generator) -> ResampledDifference:
+def resample_seeds(
+    drawn: Sequence[ResampledDifference], rng: np.random.Generator
+) -> ResampledDifference:
     """Of a mean over seeds whose items were drawn alike: each number of the bootstrap is of as many
     seeds, drawn with replacement. From a generator in the same state the n-th number is of the same
     seeds, however many numbers there are."""
@@ -49,41 +53,46 @@ def of_seeds(drawn: Sequence[ResampledDifference], rng: np.random.Generator) -> 
     return ResampledDifference(
         mean(observed),
         np.take_along_axis(values, chosen, axis=0).mean(axis=0),
-        _mean_by_number(flipped),
+        _average_by_position(flipped),
     )
 
 
-def _mean_by_number(drawn: Sequence[Values]) -> Values:
+def _average_by_position(drawn: Sequence[Values]) -> Values:
     count = min(map(len, drawn))
     found: Values = np.mean([values[:count] for values in drawn], axis=0)
     return found
 
 
-def of_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
+def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
     """Of the mean of (n,) differences of single items; of few, draws are widened."""
     stats = need("scipy.stats", "eval")
     found: Any = stats.bootstrap(
-        (differences,), np.mean, n_resamples=RESAMPLES, batch=100, method="percentile", rng=rng
+        (differences,),
+        np.mean,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        batch=100,
+        method="percentile",
+        rng=rng,
     )
     # Flips of the signs, as if the models had swapped the item's values; scipy.stats'
     # permutation_test does the same thirty times slower.
-    flipped = np.empty(FLIPS)
-    for start in range(0, FLIPS, 100):
+    flipped = np.empty(PERMUTATION_RESAMPLES)
+    for start in range(0, PERMUTATION_RESAMPLES, 100):
         block = flipped[start : start + 100]
         signs = rng.integers(0, 2, (len(block), len(differences)), dtype=np.int8) * 2 - 1
         block[:] = signs @ differences / len(differences)
     observed = float(differences.mean())
     return ResampledDifference(
-        observed, _widened(found.bootstrap_distribution, observed, differences), flipped
+        observed, _widen_bootstrap(found.bootstrap_distribution, observed, differences), flipped
     )
 
 
-def _widened(bootstrap: Values, observed: float, differences: Values) -> Values:
+def _widen_bootstrap(bootstrap: Values, observed: float, differences: Values) -> Values:
     """Draws stretched about what was observed, for the bootstrap leaves out that the spread itself
     is estimated: by sqrt(n / (n - 1)) and a t quantile in the place of the normal one (the expanded
     percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap, 5.3)."""
     count = len(differences)
-    if count >= _FEW:
+    if count >= _SMALL_SAMPLE:
         return bootstrap
     stats = need("scipy.stats", "eval")
     quantiles = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975)
@@ -91,7 +100,7 @@ def _widened(bootstrap: Values, observed: float, differences: Values) -> Values:
     return stretched
 
 
-def of_pairs(
+def resample_pairs(
     statistic: Statistic, gold: Values, ours: Values, theirs: Values, rng: np.random.Generator
 ) -> ResampledDifference:
     """Of a statistic of (n,) predictions with (n,) gold values. The models swap ranks, not
@@ -99,20 +108,22 @@ def of_pairs(
     stats = need("scipy.stats", "eval")
     ranks = np.concatenate([stats.rankdata(ours), stats.rankdata(theirs)])
     of_both = statistic(np.concatenate([gold, gold]), ranks)
-    return _of_weighted(statistic(gold, ours), statistic(gold, theirs), of_both, len(gold), rng)
+    return _resample_weighted(
+        statistic(gold, ours), statistic(gold, theirs), of_both, len(gold), rng
+    )
 
 
-def of_labels(
+def resample_labels(
     average: Average, ours: LabelPredictions, theirs: LabelPredictions, rng: np.random.Generator
 ) -> ResampledDifference:
     """Of an F1 of the labels that two models' classifiers gave to the same texts; the models swap
     all that they gave to a text."""
-    of_ours, of_theirs = f1(ours, average), f1(theirs, average)
-    of_both = f1(ours.and_then(theirs), average)
-    return _of_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
+    of_ours, of_theirs = weighted_f1(ours, average), weighted_f1(theirs, average)
+    of_both = weighted_f1(ours.and_then(theirs), average)
+    return _resample_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
 
 
-def _of_weighted(
+def _resample_weighted(
     of_ours: WeightedStatistic,
     of_theirs: WeightedStatistic,
     of_both: WeightedStatistic,
@@ -135,20 +146,24 @@ def _of_weighted(
     once = np.ones((count, 1))
     observed = float(of_ours(once)[0] - of_theirs(once)[0])
     return ResampledDifference(
-        observed, _drawn(resampled, OF_PAIRS, count), _drawn(swapped, OF_PAIRS, 2 * count)
+        observed,
+        _run_in_blocks(resampled, WEIGHTED_RESAMPLES, count),
+        _run_in_blocks(swapped, WEIGHTED_RESAMPLES, 2 * count),
     )
 
 
-def of_resamples(differences: Values, rng: np.random.Generator) -> ResampledDifference:
+def resample_t_distribution(differences: Values, rng: np.random.Generator) -> ResampledDifference:
     """Of the mean of (n,) differences on n samples of one set, drawn alike for both models: a
     bootstrap that the task itself has made, too small for percentiles. Its standard deviation is
     the difference's standard error, with which a t distribution stands for the missing draws."""
     error, freedom = differences.std(ddof=1), len(differences) - 1
     observed = float(differences.mean())
-    bootstrap = observed + error * rng.standard_t(freedom, RESAMPLES)
-    return ResampledDifference(observed, bootstrap, error * rng.standard_t(freedom, FLIPS))
+    bootstrap = observed + error * rng.standard_t(freedom, BOOTSTRAP_RESAMPLES)
+    return ResampledDifference(
+        observed, bootstrap, error * rng.standard_t(freedom, PERMUTATION_RESAMPLES)
+    )
 
 
-def _drawn(some: Callable[[int], Values], count: int, width: int) -> Values:
-    size = max(8, min(100, _BLOCK // width))
+def _run_in_blocks(some: Callable[[int], Values], count: int, width: int) -> Values:
+    size = max(8, min(100, _WEIGHTS_PER_BLOCK // width))
     return np.concatenate([some(min(size, count - i)) for i in range(0, count, size)])

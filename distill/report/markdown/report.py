@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distill.evaluate.summary import Summary, role_label
+from distill.evaluate.summary import Summary, format_role
 from distill.report import numbers
 from distill.report.markdown.escape import grid, table
 from distill.report.markdown.relabelling import relabelling_as_text
@@ -44,7 +44,7 @@ def _verdict(summary: Summary) -> list[str]:
     for role, model in summary["models"].items():
         if role != "student" and model["variant_of"] is None:
             parts += [
-                f"Student - {role_label(role)}:",
+                f"Student - {format_role(role)}:",
                 table(BY_TASK, by_task(summary, role)),
             ]
     return [*parts, *notes(summary)]

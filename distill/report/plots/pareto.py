@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-from distill.evaluate.summary import ModelFigures, role_label
+from distill.evaluate.summary import ModelFigures, format_role
 from distill.report.plots.svg import MUTED, PAPER, SERIES, new_figure, style, to_svg
 
 Cost = Literal["texts_per_second", "bytes", "index_bytes_per_million"]
@@ -74,7 +74,7 @@ def _panel(axes: Any, models: Mapping[str, ModelFigures], key: Cost) -> None:
                 60,
                 color=_colour(role),
                 marker=marker,
-                label=role_label(role),
+                label=format_role(role),
                 edgecolors=PAPER,
             )
     axes.set_xlabel(label)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.evaluate.run_models import load_run_models
-from distill.evaluate.stage import EVALUATED, HELD_OUT
-from distill.evaluate.summary import metric_label
+from distill.evaluate.stage import HELD_OUT, RESULTS_FOLDER
+from distill.evaluate.summary import format_metric
 from distill.recipe import Recipe, load_recipe
 from distill.report.run_data import RunData
 from distill.report.sections.rankings import query_texts, rankings
@@ -138,13 +138,13 @@ def _search(found: RunData) -> list[dict[str, Any]]:
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
     contenders = load_run_models(recipe, {"student": found.folder / "student"})
-    vectors = found.folder / EVALUATED / "vectors"
+    vectors = found.folder / RESULTS_FOLDER / "vectors"
     told = {}
     for name, task in tasks.items():
         keys = [one.item for one in lost if one.task == name]
         by_role = {role: rankings(of, task, keys, vectors) for role, of in contenders.items()}
         for item, text in query_texts(task, keys).items():
             both = {role: of[item] for role, of in by_role.items()}
-            metric = metric_label(found.summary["tasks"][name]["metric"])
+            metric = format_metric(found.summary["tasks"][name]["metric"])
             told[name, item] = {"text": text, "metric": metric, "rankings": both}
     return [{**one._asdict(), **told[one.task, one.item]} for one in lost]

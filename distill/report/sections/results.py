@@ -10,12 +10,12 @@ from distill.evaluate.summary import (
     Differences,
     ModelFigures,
     Summary,
-    categories,
-    mean_over_categories,
-    metric_label,
-    metric_of,
-    pair,
-    role_label,
+    average_categories,
+    describe_metric,
+    format_metric,
+    format_role,
+    list_categories,
+    name_difference,
 )
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
@@ -39,7 +39,7 @@ class ResultsSection:
 
 def results(summary: Summary) -> ResultsSection:
     """The section. Variants and published scores have tables beside those of the run's models."""
-    models, quality = summary["models"], metric_of(summary)
+    models, quality = summary["models"], describe_metric(summary)
     aside = any(_aside(model) for model in models.values())
     return ResultsSection(
         headline=_headline(summary),
@@ -57,13 +57,13 @@ def _pairs(summary: Summary) -> dict[str, Differences]:
     """The student against the run's other models, the teacher first."""
     others = [r for r, model in summary["models"].items() if r != "student" and not _aside(model)]
     others.sort(key=lambda role: role != "teacher")
-    return {role_label(r): summary["differences"][pair("student", r)] for r in others}
+    return {format_role(r): summary["differences"][name_difference("student", r)] for r in others}
 
 
 def _headline(summary: Summary) -> list[tuple[str, str]]:
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
-    told = [(numbers.score(student["score"]), f"student's {metric_of(summary)}")]
+    told = [(numbers.score(student["score"]), f"student's {describe_metric(summary)}")]
     if teacher is not None:
         told += [
             (numbers.share(summary["kept"]), "of the teacher kept"),
@@ -73,7 +73,7 @@ def _headline(summary: Summary) -> list[tuple[str, str]]:
             ),
             (_times(student["bytes"], teacher["bytes"]), "the teacher's size on disk"),
         ]
-    if gap := summary["differences"].get(pair("student", "base")):
+    if gap := summary["differences"].get(name_difference("student", "base")):
         told.append((numbers.signed(gap["overall"]["difference"]), "over the untrained base"))
     return [(figure, what) for figure, what in told if figure != numbers.NONE]
 
@@ -104,7 +104,7 @@ def _models(models: Mapping[str, ModelFigures], quality: str) -> Grid:
         kept = numbers.ratio(model["score"], teacher)
         rows.append(
             [
-                Cell(role_label(role), note=_kind(model)),
+                Cell(format_role(role), note=_kind(model)),
                 _score(model["score"]),
                 Cell(numbers.share(kept), kept),
                 Cell(numbers.short(model["parameters"]), model["parameters"]),
@@ -128,14 +128,14 @@ def _kind(model: ModelFigures) -> str:
 
 def _categories(summary: Summary) -> Grid | None:
     """Means over a category's tasks, and the mean over categories; None for one category."""
-    found = categories(summary)
+    found = list_categories(summary)
     if len(found) < 2:
         return None
     rows = []
     for role, model in summary["models"].items():
         means = [model["by_category"].get(category) for category in found]
-        over = mean_over_categories(summary, role)
-        rows.append([Cell(role_label(role)), *(_score(mean) for mean in [*means, over])])
+        over = average_categories(summary, role)
+        rows.append([Cell(format_role(role)), *(_score(mean) for mean in [*means, over])])
     header = ["model", *found, "mean over categories"]
     return Grid("Means by category", header, rows, numeric=header[1:])
 
@@ -144,12 +144,12 @@ def _tasks(summary: Summary) -> Grid:
     """A row a task: the scores of base, student and teacher, then the student's differences."""
     models = {role: model for role, model in summary["models"].items() if not _aside(model)}
     pairs = _pairs(summary)
-    header = ["task", "category", *map(role_label, models)]
+    header = ["task", "category", *map(format_role, models)]
     for other in pairs:
         header += [f"student − {other}", f"p, student − {other}"]
     rows = []
     for task, of in summary["tasks"].items():
-        row = [Cell(task), Cell(of["category"], note=metric_label(of["metric"]))]
+        row = [Cell(task), Cell(of["category"], note=format_metric(of["metric"]))]
         row += [_score(model["tasks"].get(task)) for model in models.values()]
         for differences_from in pairs.values():
             row += _difference(differences_from["tasks"][task])
@@ -172,7 +172,7 @@ def _all_tasks(summary: Summary) -> Grid:
         [Cell(task), *(_score(model["tasks"].get(task)) for model in models.values())]
         for task in summary["tasks"]
     ]
-    header = ["task", *map(role_label, models)]
+    header = ["task", *map(format_role, models)]
     return Grid("All models, variants and published scores by task", header, rows, header[1:])
 
 

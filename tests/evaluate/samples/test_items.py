@@ -5,7 +5,7 @@ import pytest
 from helpers.tiny_models import tiny_encoder
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.samples.items import of_sets, with_mean
+from distill.evaluate.samples.items import keep_if_mean_matches, read_set_v_measures
 from distill.evaluate.score import evaluate_model
 from distill.tasks import load_task
 
@@ -98,12 +98,15 @@ def test_sets_that_are_clustered_apart_are_items(every_kind, folder, tmp_path):
     (score,) = evaluate_model(folder, [load_task("RedditClustering", every_kind)], tmp_path)
     assert list(score.by_item) == ["test/default/0", "test/default/1"]
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-6)
-    assert of_sets({"test": [{"hf_subset": "default", "v_measures": {"Level 0": [1.0]}}]}) == {}
+    assert (
+        read_set_v_measures({"test": [{"hf_subset": "default", "v_measures": {"Level 0": [1.0]}}]})
+        == {}
+    )
 
 
 def test_items_count_by_subset_as_the_score_does():
     items = {"test/en/a/1": 1.0, "test/en/a/2": 0.0, "test/en-de/b": 1.0, "test/en-de/c": 0.5}
-    assert with_mean(items, 0.625) == items
-    assert with_mean({**items, "test/en/d": 0.5}, 0.625) != {}
-    assert with_mean(items, 0.7) == {}
-    assert with_mean({}, 0.0) == {}
+    assert keep_if_mean_matches(items, 0.625) == items
+    assert keep_if_mean_matches({**items, "test/en/d": 0.5}, 0.625) != {}
+    assert keep_if_mean_matches(items, 0.7) == {}
+    assert keep_if_mean_matches({}, 0.0) == {}

@@ -6,11 +6,16 @@ from helpers.tiny_models import tiny_encoder
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from distill.evaluate.samples.labels import average_of, by_part, gives_labels, of_all
+from distill.evaluate.samples.labels import (
+    compute_f1,
+    get_f1_average,
+    group_labels_by_subset,
+    has_labels,
+)
 from distill.evaluate.score import evaluate_model
 from distill.evaluate.statistics import resampling
-from distill.evaluate.statistics.f1 import LabelPredictions, f1
-from distill.evaluate.statistics.significance import differences
+from distill.evaluate.statistics.f1 import LabelPredictions, weighted_f1
+from distill.evaluate.statistics.significance import compare_scores
 from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
@@ -45,7 +50,7 @@ def told(seed, texts=40, runs=3, most=1) -> LabelPredictions:
 def test_a_text_that_is_drawn_twice_counts_twice(average):
     of = told(1)
     weights = np.random.default_rng(2).integers(0, 3, (40, 5)).astype(np.float64)
-    found = f1(of, average)(weights)
+    found = weighted_f1(of, average)(weights)
     for column, value in enumerate(found):
         drawn_texts = np.repeat(np.arange(40), weights[:, column].astype(int))
         gold = [of.gold[i][0] for i in drawn_texts]
@@ -60,13 +65,13 @@ def test_a_text_may_have_several_labels():
     gold = binarizer.transform(of.gold)
     runs = [binarizer.transform([text[run] for text in of.given]) for run in range(3)]
     expected = np.mean([f1_score(gold, run, average="macro", zero_division=0) for run in runs])
-    assert of_all(of, "macro") == pytest.approx(expected)
+    assert compute_f1(of, "macro") == pytest.approx(expected)
 
 
 def test_the_interval_is_that_of_a_loop():
     ours = told(4)
     theirs = LabelPredictions(ours.gold, told(5).given)
-    found = resampling.of_labels("macro", ours, theirs, np.random.default_rng(0))
+    found = resampling.resample_labels("macro", ours, theirs, np.random.default_rng(0))
 
     def score(of, texts):
         gold = [of.gold[i][0] for i in texts]
@@ -86,7 +91,7 @@ def test_the_interval_is_that_of_a_loop():
 
 def test_models_that_give_the_same_labels_do_not_differ():
     of = told(7)
-    found = resampling.of_labels("weighted", of, of, np.random.default_rng(0))
+    found = resampling.resample_labels("weighted", of, of, np.random.default_rng(0))
     assert found.observed == 0
     assert not found.bootstrap.any()
     assert not found.flipped.any()
@@ -96,15 +101,15 @@ def test_models_that_give_the_same_labels_do_not_differ():
 def test_an_f1_of_a_classification_has_an_interval(metric, every_kind, folders, tmp_path):
     task = with_metric(load_task("classification", every_kind), metric)
     ours, theirs = (evaluate_model(folder, [task], tmp_path) for folder in folders)
-    (told_of,) = by_part(ours[0].labels).values()
-    assert of_all(told_of, average_of("Classification", metric)) == pytest.approx(
+    (told_of,) = group_labels_by_subset(ours[0].labels).values()
+    assert compute_f1(told_of, get_f1_average("Classification", metric)) == pytest.approx(
         ours[0].score, abs=1e-5
     )
     assert ours[0].by_item == {}
-    found = differences(ours, theirs)["tasks"][ours[0].task]
+    found = compare_scores(ours, theirs)["tasks"][ours[0].task]
     assert found["low"] <= found["difference"] <= found["high"]
     assert (found["items"], found["wins"]) == (ours[0].items, None)
-    again = differences(ours, ours)["overall"]
+    again = compare_scores(ours, ours)["overall"]
     assert (again["difference"], again["low"], again["high"], again["p"]) == (0, 0, 0, 1)
 
 
@@ -113,7 +118,7 @@ def test_several_labels_have_an_interval(metric, folders, tmp_path):
     task = with_metric(mock_tasks.MockMultilabelClassification(), metric)
     ours, theirs = (evaluate_model(folder, [task], tmp_path) for folder in folders)
     assert ours[0].items
-    assert differences(ours, theirs)["overall"]["low"] is not None
+    assert compare_scores(ours, theirs)["overall"]["low"] is not None
     if metric == "accuracy":
         assert np.mean([*ours[0].by_item.values()]) == pytest.approx(ours[0].score, abs=1e-5)
 
@@ -123,12 +128,12 @@ def test_other_texts_are_refused(every_kind, folders, tmp_path):
     (score,) = evaluate_model(folders[0], [task], tmp_path)
     other = {key: (["other"], given) for key, (_, given) in score.labels.items()}
     with pytest.raises(ValueError, match="not the same labels of classification"):
-        differences([score], [score.__class__(**{**vars(score), "labels": other})])
+        compare_scores([score], [score.__class__(**{**vars(score), "labels": other})])
 
 
 def test_a_score_of_another_kind_is_no_f1(every_kind):
     task = load_task("classification", every_kind)
-    assert not gives_labels(task)  # accuracy has values of single texts
-    assert not gives_labels(load_task("sts", every_kind))
-    assert average_of("MultilabelClassification", "lrap") is None
-    assert average_of("PairClassification", "max_f1") is None
+    assert not has_labels(task)  # accuracy has values of single texts
+    assert not has_labels(load_task("sts", every_kind))
+    assert get_f1_average("MultilabelClassification", "lrap") is None
+    assert get_f1_average("PairClassification", "max_f1") is None

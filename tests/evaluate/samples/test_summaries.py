@@ -7,9 +7,9 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.samples.summaries import gives_summaries
+from distill.evaluate.samples.summaries import has_summary_correlations
 from distill.evaluate.score import evaluate_model
-from distill.evaluate.statistics.significance import differences
+from distill.evaluate.statistics.significance import compare_scores
 
 mteb = pytest.importorskip("mteb")
 mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
@@ -50,7 +50,7 @@ def test_a_text_has_the_correlation_of_its_summaries(folders, tmp_path):
 
 def test_two_models_differ_by_an_interval(folders, tmp_path):
     ours, theirs = (evaluate_model(folder, [Summaries()], tmp_path) for folder in folders)
-    found = differences(ours, theirs)["tasks"][ours[0].task]
+    found = compare_scores(ours, theirs)["tasks"][ours[0].task]
     assert found["items"] == 5
     assert found["low"] <= found["difference"] <= found["high"]
     assert 0 < found["p"] <= 1
@@ -65,10 +65,10 @@ def test_a_model_that_tells_no_summaries_apart_has_no_such_scores(folders, tmp_p
 
 def test_other_scores_of_summaries_are_no_such_means():
     task = Summaries()
-    assert gives_summaries(task)
+    assert has_summary_correlations(task)
     task.metadata = task.metadata.model_copy(update={"main_score": "something_else"})
-    assert not gives_summaries(task)
-    assert not gives_summaries(mock_tasks.MockMultilingualSTSTask())
+    assert not has_summary_correlations(task)
+    assert not has_summary_correlations(mock_tasks.MockMultilingualSTSTask())
 
 
 def _measure(metric):
@@ -77,15 +77,15 @@ def _measure(metric):
 
 def test_every_task_of_mtebs_english_benchmark_has_an_interval():
     """All of what makes up its score has values to draw from: of queries, texts, pairs, samples."""
-    from distill.evaluate.samples.items import TREC, gives_predictions
-    from distill.evaluate.samples.pairs import statistic_of
+    from distill.evaluate.samples.items import TREC_NAMES, has_text_accuracies
+    from distill.evaluate.samples.pairs import get_pair_statistic
 
     without = []
     for task in mteb.get_benchmark("MTEB(eng, v2)").tasks:
         category, metric = task.metadata.type, task.metadata.main_score
-        ranked = category in ("Retrieval", "Reranking") and _measure(metric) in {*TREC, "mrr"}
+        ranked = category in ("Retrieval", "Reranking") and _measure(metric) in {*TREC_NAMES, "mrr"}
         clustered = category == "Clustering" and metric == "v_measure"
-        drawn = ranked or clustered or statistic_of(category, metric) is not None
-        if not (drawn or gives_predictions(task) or gives_summaries(task)):
+        drawn = ranked or clustered or get_pair_statistic(category, metric) is not None
+        if not (drawn or has_text_accuracies(task) or has_summary_correlations(task)):
             without.append((task.metadata.name, category, metric))
     assert without == []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.evaluate.statistics.rank_metrics import average_precision, plain, spearman
+from distill.evaluate.statistics.rank_metrics import average_precision, compute_unweighted, spearman
 
 stats = pytest.importorskip("scipy.stats")
 metrics = pytest.importorskip("sklearn.metrics")
@@ -39,5 +39,5 @@ def test_many_weightings_are_each_by_themselves():
 
 
 def test_what_has_no_value_counts_as_none():
-    assert plain(spearman, np.array([1.0, 2.0]), np.array([3.0, 3.0])) == 0
-    assert plain(average_precision, np.zeros(2), np.array([1.0, 2.0])) == 0
+    assert compute_unweighted(spearman, np.array([1.0, 2.0]), np.array([3.0, 3.0])) == 0
+    assert compute_unweighted(average_precision, np.zeros(2), np.array([1.0, 2.0])) == 0

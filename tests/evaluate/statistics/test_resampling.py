@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from distill.evaluate.statistics import resampling
-from distill.evaluate.statistics.rank_metrics import average_precision, plain, spearman
-from distill.evaluate.statistics.resampling import of_items, of_pairs, of_resamples
+from distill.evaluate.statistics.rank_metrics import average_precision, compute_unweighted, spearman
+from distill.evaluate.statistics.resampling import (
+    resample_items,
+    resample_pairs,
+    resample_t_distribution,
+)
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -22,14 +26,16 @@ def pairs(seed, count=60, gap=0.5):
 @KINDS
 def test_bootstrap_draws_pairs_anew(statistic):
     gold, ours, theirs = pairs(0)
-    found = of_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
-    assert found.observed == plain(statistic, gold, ours) - plain(statistic, gold, theirs)
+    found = resample_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    assert found.observed == compute_unweighted(statistic, gold, ours) - compute_unweighted(
+        statistic, gold, theirs
+    )
     rng, loops = np.random.default_rng(2), []
     for _ in range(1500):
         some = rng.integers(0, len(gold), len(gold))
-        values = [plain(statistic, gold[some], of[some]) for of in (ours, theirs)]
+        values = [compute_unweighted(statistic, gold[some], of[some]) for of in (ours, theirs)]
         loops.append(values[0] - values[1])
-    assert found.bootstrap.shape == (resampling.OF_PAIRS,)
+    assert found.bootstrap.shape == (resampling.WEIGHTED_RESAMPLES,)
     assert found.bootstrap.mean() == pytest.approx(np.mean(loops), abs=0.01)
     assert found.bootstrap.std() == pytest.approx(np.std(loops), rel=0.1)
 
@@ -37,14 +43,16 @@ def test_bootstrap_draws_pairs_anew(statistic):
 @KINDS
 def test_permutation_swaps_the_ranks_of_a_pair(statistic):
     gold, ours, theirs = pairs(0)
-    found = of_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    found = resample_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
     ours, theirs = stats.rankdata(ours), stats.rankdata(theirs)
     rng, loops = np.random.default_rng(2), []
     for _ in range(1500):
         swap = rng.random(len(gold)) < 0.5
         one, other = np.where(swap, theirs, ours), np.where(swap, ours, theirs)
-        loops.append(plain(statistic, gold, one) - plain(statistic, gold, other))
-    assert found.flipped.shape == (resampling.OF_PAIRS,)
+        loops.append(
+            compute_unweighted(statistic, gold, one) - compute_unweighted(statistic, gold, other)
+        )
+    assert found.flipped.shape == (resampling.WEIGHTED_RESAMPLES,)
     assert found.flipped.mean() == pytest.approx(0, abs=0.01)
     assert found.flipped.std() == pytest.approx(np.std(loops), rel=0.1)
 
@@ -52,8 +60,8 @@ def test_permutation_swaps_the_ranks_of_a_pair(statistic):
 @KINDS
 def test_the_scale_of_a_models_cosines_is_no_difference(statistic):
     gold, ours, theirs = pairs(3)
-    plainly = of_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
-    squeezed = of_pairs(statistic, gold, 0.9 + 0.01 * ours, theirs, np.random.default_rng(1))
+    plainly = resample_pairs(statistic, gold, ours, theirs, np.random.default_rng(1))
+    squeezed = resample_pairs(statistic, gold, 0.9 + 0.01 * ours, theirs, np.random.default_rng(1))
     for one, other in zip(plainly, squeezed, strict=True):
         assert one == pytest.approx(other)
 
@@ -62,7 +70,7 @@ def test_the_scale_of_a_models_cosines_is_no_difference(statistic):
 def test_models_that_are_alike_are_told_apart_by_chance_alone(statistic):
     ps = []
     for seed in range(25):
-        found = of_pairs(statistic, *pairs(seed, gap=0), np.random.default_rng(seed))
+        found = resample_pairs(statistic, *pairs(seed, gap=0), np.random.default_rng(seed))
         ps.append(np.mean(np.abs(found.flipped) >= abs(found.observed)))
     assert sum(p <= 0.05 for p in ps) <= 4
     assert np.mean(ps) == pytest.approx(0.5, abs=0.2)
@@ -70,7 +78,7 @@ def test_models_that_are_alike_are_told_apart_by_chance_alone(statistic):
 
 def test_samples_of_one_set_are_draws_already():
     differences = np.random.default_rng(0).normal(0.03, 0.01, 10)
-    found = of_resamples(differences, np.random.default_rng(1))
+    found = resample_t_distribution(differences, np.random.default_rng(1))
     half = stats.t.ppf(0.975, 9) * differences.std(ddof=1)
     low, high = np.percentile(found.bootstrap, [2.5, 97.5])
     assert (low, high) == pytest.approx(
@@ -94,10 +102,10 @@ def test_the_interval_of_few_items_holds_the_truth_nearly_as_often_as_it_says():
     held, held_by_percentiles = 0, 0
     for _ in range(rounds):
         values = sample(20)
-        low, high = np.percentile(of_items(values, rng).bootstrap, [2.5, 97.5])
+        low, high = np.percentile(resample_items(values, rng).bootstrap, [2.5, 97.5])
         held += low <= truth <= high
-        plain = rng.choice(values, (1000, 20)).mean(axis=1)
-        low, high = np.percentile(plain, [2.5, 97.5])
+        compute_unweighted = rng.choice(values, (1000, 20)).mean(axis=1)
+        low, high = np.percentile(compute_unweighted, [2.5, 97.5])
         held_by_percentiles += low <= truth <= high
     assert held / rounds > 0.89
     assert held - held_by_percentiles > 0.01 * rounds

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distill.evaluate.score import TaskScore
-from distill.evaluate.statistics.significance import differences, holm
+from distill.evaluate.statistics.significance import compare_scores, correct_holm
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -23,7 +23,7 @@ def test_difference_is_that_of_the_means_over_tasks():
     rng = np.random.default_rng(1)
     ours = [score("a", rng.random(30)), score("b", rng.random(50))]
     theirs = [score("a", rng.random(30)), score("b", rng.random(50))]
-    found = differences(ours, theirs)
+    found = compare_scores(ours, theirs)
     gap = found["overall"]
     means = [np.mean([s.score for s in scores]) for scores in (ours, theirs)]
     assert gap["difference"] == pytest.approx(means[0] - means[1], abs=1e-6)
@@ -31,14 +31,14 @@ def test_difference_is_that_of_the_means_over_tasks():
     assert gap["items"] == 80
     assert gap["wins"] is None
     assert [found["tasks"][task]["items"] for task in "ab"] == [30, 50]
-    assert found == differences(ours, theirs), "the same seed, the same interval"
+    assert found == compare_scores(ours, theirs), "the same seed, the same interval"
 
 
 def test_a_task_is_judged_alike_whatever_the_other_tasks_are():
     rng = np.random.default_rng(1)
     ours = [score("a", rng.random(30)), score("b", rng.random(50))]
     theirs = [score("a", rng.random(30)), score("b", rng.random(50))]
-    both, alone = differences(ours, theirs), differences(ours[:1], theirs[:1])
+    both, alone = compare_scores(ours, theirs), compare_scores(ours[:1], theirs[:1])
     assert both["tasks"]["a"] | {"p_holm": None} == alone["tasks"]["a"] | {"p_holm": None}
     without = ("difference", "low", "high", "p")
     overall = [alone["overall"][key] for key in without]
@@ -47,7 +47,7 @@ def test_a_task_is_judged_alike_whatever_the_other_tasks_are():
 
 def test_items_are_paired():
     hard_and_easy = np.linspace(0, 1, 200)
-    found = differences([score("a", hard_and_easy + 0.01)], [score("a", hard_and_easy)])
+    found = compare_scores([score("a", hard_and_easy + 0.01)], [score("a", hard_and_easy)])
     # Unpaired, the spread over queries would drown a gap of 0.01.
     assert found["overall"]["low"] == pytest.approx(0.01)
     assert found["overall"]["high"] == pytest.approx(0.01)
@@ -57,7 +57,7 @@ def test_items_are_paired():
 def test_interval_agrees_with_the_normal_one():
     rng = np.random.default_rng(2)
     values = rng.normal(0.05, 0.2, 400)
-    gap = differences([score("a", values)], [score("a", np.zeros(400))])["overall"]
+    gap = compare_scores([score("a", values)], [score("a", np.zeros(400))])["overall"]
     half = 1.96 * values.std(ddof=1) / 20
     assert gap["low"] == pytest.approx(values.mean() - half, abs=0.003)
     assert gap["high"] == pytest.approx(values.mean() + half, abs=0.003)
@@ -67,7 +67,7 @@ def test_interval_agrees_with_the_normal_one():
 def test_p_is_that_of_scipys_permutation_test(size):
     rng = np.random.default_rng(3)
     values = rng.normal(0.1, 0.25, size)
-    ours = differences([score("a", values)], [score("a", np.zeros(size))])["overall"]["p"]
+    ours = compare_scores([score("a", values)], [score("a", np.zeros(size))])["overall"]["p"]
     exact = stats.permutation_test((values,), np.mean, permutation_type="samples", rng=0).pvalue
     assert ours == pytest.approx(exact, abs=0.015)
 
@@ -75,7 +75,7 @@ def test_p_is_that_of_scipys_permutation_test(size):
 def test_chance_alone_is_called_so():
     rng = np.random.default_rng(4)
     ps = [
-        differences([score("a", rng.random(50))], [score("a", rng.random(50))])["overall"]["p"]
+        compare_scores([score("a", rng.random(50))], [score("a", rng.random(50))])["overall"]["p"]
         for _ in range(40)
     ]
     assert sum(p <= 0.05 for p in ps) <= 6
@@ -83,13 +83,13 @@ def test_chance_alone_is_called_so():
 
 
 def test_equal_models_are_equal():
-    gap = differences([score("a", [0.1, 0.5])], [score("a", [0.1, 0.5])])["tasks"]["a"]
+    gap = compare_scores([score("a", [0.1, 0.5])], [score("a", [0.1, 0.5])])["tasks"]["a"]
     assert (gap["difference"], gap["p"]) == (0, 1)
     assert (gap["wins"], gap["ties"], gap["losses"]) == (0, 2, 0)
 
 
 def test_items_won_tied_and_lost_are_counted():
-    gap = differences([score("a", [0.2, 0.5, 1, 0])], [score("a", [0.1, 0.5 + 1e-12, 0, 1])])
+    gap = compare_scores([score("a", [0.2, 0.5, 1, 0])], [score("a", [0.1, 0.5 + 1e-12, 0, 1])])
     of = gap["tasks"]["a"]
     assert (of["wins"], of["ties"], of["losses"]) == (2, 1, 1)
 
@@ -99,42 +99,46 @@ def test_every_language_of_a_task_counts_the_same():
     english = score("a", [0.1, 0.2, 0.3, 0.2] * 5, "test/en").by_item
     ours = TaskScore("a", "Retrieval", "ndcg_at_10", 0.5, german | english)
     theirs = TaskScore("a", "Retrieval", "ndcg_at_10", 0.0, dict.fromkeys(german | english, 0.0))
-    gap = differences([ours], [theirs])["overall"]
+    gap = compare_scores([ours], [theirs])["overall"]
     assert gap["difference"] == 0.5
     assert (gap["low"] + gap["high"]) / 2 == pytest.approx(0.5, abs=0.02)
     assert gap["low"] > 0.42, "drawn within each language"
 
 
 def test_holm_is_as_in_the_textbook():
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
+    assert correct_holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
         {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
     )
-    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
-    assert holm({}) == {}
+    assert correct_holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+    assert correct_holm({}) == {}
 
 
 def test_p_is_corrected_over_the_tasks_that_have_one():
     rng = np.random.default_rng(5)
     better = [score(task, rng.normal(0.1, 0.2, 30)) for task in "ab"]
     zero = [score(task, np.zeros(30)) for task in "ab"]
-    found = differences([*better, bare("c", 0.7)], [*zero, bare("c", 0.5)])
+    found = compare_scores([*better, bare("c", 0.7)], [*zero, bare("c", 0.5)])
     ps = {task: found["tasks"][task]["p"] for task in "ab"}
-    assert {task: found["tasks"][task]["p_holm"] for task in "ab"} == pytest.approx(holm(ps))
+    assert {task: found["tasks"][task]["p_holm"] for task in "ab"} == pytest.approx(
+        correct_holm(ps)
+    )
     assert found["tasks"]["c"]["p_holm"] is None
 
 
 def test_no_interval_without_values_of_single_items():
-    found = differences([bare("a", 0.5), score("b", [1, 0])], [bare("a", 0.3), score("b", [0, 0])])
+    found = compare_scores(
+        [bare("a", 0.5), score("b", [1, 0])], [bare("a", 0.3), score("b", [0, 0])]
+    )
     assert found["tasks"]["a"]["difference"] == 0.2
     assert {found["tasks"]["a"][key] for key in ("low", "high", "p", "wins", "items")} == {None}
     assert found["overall"]["difference"] == pytest.approx(0.35)
     assert found["overall"]["low"] is None
     single = score("a", [0.5])
-    assert differences([single], [single])["overall"]["low"] is None
+    assert compare_scores([single], [single])["overall"]["low"] is None
 
 
 def test_a_task_that_the_other_lacks_leaves_no_overall_difference():
-    found = differences([score("a", [1, 0]), score("b", [1, 1])], [bare("b", 0.5)])
+    found = compare_scores([score("a", [1, 0]), score("b", [1, 1])], [bare("b", 0.5)])
     assert found["tasks"]["a"]["difference"] is None
     assert found["tasks"]["b"]["difference"] == 0.5
     assert found["overall"]["difference"] is None
@@ -142,4 +146,4 @@ def test_a_task_that_the_other_lacks_leaves_no_overall_difference():
 
 def test_other_items_are_refused():
     with pytest.raises(ValueError, match="not the same items"):
-        differences([score("a", [0.1, 0.2])], [score("a", [0.1, 0.2, 0.3])])
+        compare_scores([score("a", [0.1, 0.2])], [score("a", [0.1, 0.2, 0.3])])
