@@ -5,8 +5,9 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 VLLM := .venv-vllm/bin
+DOCS := .venv-docs/bin
 
-.PHONY: env env-vllm lock audit demo test test-fast test-vllm check clean
+.PHONY: env env-vllm lock audit demo test test-fast test-vllm check docs clean
 
 env: .venv/.ready
 
@@ -70,5 +71,18 @@ test-vllm: env-vllm
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
 
+# The site, into site/; a warning is an error. Its environment has no torch: what the pages are made
+# from imports without it.
+.venv-docs/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/python -c 'import tomllib; \
+	  project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*project["optional-dependencies"]["docs"], sep="\n")' > .venv-docs/requirements.txt
+	$(DOCS)/python -m pip install --quiet --requirement .venv-docs/requirements.txt
+	touch $@
+
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(DOCS)/mkdocs build --strict --clean
+
 clean:
-	rm -rf .venv .venv-vllm .venv-lock .venv-audit build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-vllm .venv-docs .venv-lock .venv-audit site build dist .mypy_cache .ruff_cache .pytest_cache
