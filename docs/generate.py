@@ -18,7 +18,6 @@ from distill.store.tables import TABLES
 ROOT = Path(__file__).resolve().parents[1]
 
 
-
 class Key(NamedTuple):
     """What `distill explain` prints of one key."""
 
@@ -101,8 +100,8 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        "Each stage writes one table: a folder of Parquet shards, in the order of their numbers. Any "
-        'Parquet reader opens it, such as `datasets.load_dataset("parquet", '
+        "Each stage writes one table: a folder of Parquet shards, in the order of their numbers. "
+        'Any Parquet reader opens it, such as `datasets.load_dataset("parquet", '
         'data_dir="artifacts/mine/examples")`.',
         "",
     ]
