@@ -75,7 +75,7 @@ def measure(batch: int) -> dict[str, float]:
         mixture = make_mixture(
             student, train, 1, [score_from_example(row, train) for row in rows], []
         )
-        tokens = TokenizedTexts(Path(folder) / "tokens", model, mixture.written)
+        tokens = TokenizedTexts(Path(folder) / "tokens", model, mixture.student_texts)
         before = peak()
         objective = CombinedLoss(model, train, None, torch.nn.Identity())
         fit(

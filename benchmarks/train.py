@@ -154,10 +154,10 @@ def trained(side: Any, rows: list[Row], held_out: list[Row]) -> Trained:
 def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
     """Tokenising included, as it is in the peer's."""
     mixture = make_mixture(STUDENT, TRAIN, 1, [score_from_example(row, TRAIN) for row in rows], [])
-    tokens = TokenizedTexts(folder / "tokens", model, mixture.written)
+    tokens = TokenizedTexts(folder / "tokens", model, mixture.student_texts)
     objective = CombinedLoss(model, TRAIN, None, torch.nn.Identity())
-    sight = Diagnostics(StudentTexts(STUDENT, []), rows[:2], None)
-    fit(TRAIN, 1, objective, mixture, tokens, sight, folder, Interrupt())
+    diagnostics = Diagnostics(StudentTexts(STUDENT, []), rows[:2], None)
+    fit(TRAIN, 1, objective, mixture, tokens, diagnostics, folder, Interrupt())
 
 
 class Peer(SentenceTransformerTrainer):

@@ -1,4 +1,4 @@
-"""What is refused before a student is trained."""
+"""Checks before training: a recipe that cannot be trained as it stands is refused."""
 
 import torch
 
@@ -12,7 +12,7 @@ from distill.train.loop.model_overrides import check_kernel
 
 
 def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: Stage) -> None:
-    """Of one training stage.
+    """Check one training stage's settings against its data, the base model and this machine.
 
     Raises:
         UserError: naming the key to change.
@@ -53,7 +53,7 @@ def _check_device(train: Train) -> None:
     if train.device not in (None, "cpu", "cuda", "mps"):
         raise UserError(
             f"train.device {train.device!r}",
-            "is none of cpu, cuda, mps",
+            "must be cpu, cuda or mps",
             "choose one of several GPUs with CUDA_VISIBLE_DEVICES",
         )
     if train.device == "cuda" and not torch.cuda.is_available():
@@ -65,7 +65,7 @@ def _check_processes(train: Train) -> None:
         if size < processes.count():
             raise UserError(
                 f"train.{key}batch_size {size}",
-                f"is of all processes together, and there are {processes.count()}",
+                f"is the sum over all processes, and there are {processes.count()}",
                 "raise it, or start fewer processes",
             )
 

@@ -1,4 +1,4 @@
-"""The training of the student: one or several training stages, each on from the last."""
+"""Trains the student in one or several training stages, each from the weights of the last one."""
 
 import shutil
 import time
@@ -43,38 +43,40 @@ def train_student(
     labels: Stage | None = None,
     teacher_scores: Stage | None = None,
 ) -> Stage:
-    """The stage `student`: the base, trained as `train` says, a sentence-transformers model;
-    `training.json` beside it holds the loss and its terms by step, and what was seen on the way.
+    """Train the base model as `train` says; the stage `student`, a sentence-transformers model.
+    `training.json` beside it holds the loss with its terms and the validations, by step.
 
     Resumes at the newest complete checkpoint, with the weights of an undisturbed run. Under
     `accelerate launch` every process calls this; the first one writes.
 
     Args:
         passages: None for a recipe without a corpus.
-        examples: one or several, of which every row is trained on where no mixture is named.
-        labels: what soft scores of the LLM are read from; see `score_sources`.
-        teacher_scores: and those of a teacher.
+        examples: one or several stages; every row is trained on where the recipe has no mixture.
+        labels: the LLM's soft scores, if the objective learns from them (see `score_sources`).
+        teacher_scores: the teacher's soft scores, likewise.
 
     Raises:
         UserError: if there is no example, there is no corpus to draw texts to align from, the
-            widths do not fit the base, the device is not to be had, scores are wanted that are not
-            there, another number of processes began, or the loss rises or stops being a number.
+            widths do not fit the base, the device is not available, the objective's scores do not
+            exist, another number of processes began, or the loss rises or becomes NaN.
     """
     inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
     for train in recipe.train.in_stages().values():
         check_training(recipe, train, inputs, base)
     processes.connect(choose_train_device(recipe.train))
     with processes.main_first():
-        stage = run.stage("student", _settings(recipe, inputs), _read(recipe, inputs, base))
+        stage = run.stage(
+            "student", fingerprint_settings(recipe, inputs), _list_inputs(recipe, inputs, base)
+        )
     work = stage.book / "training"
     if not stage.complete:
         begun = time.perf_counter()
         with processes.main_first():
-            _as_many_processes(work)
+            _check_process_count(work)
         model = _open(recipe, base)
-        told, figures = _train(recipe, inputs, model, stage)
+        summaries, figures = _train(recipe, inputs, model, stage)
         if processes.is_main():
-            _write(stage, recipe, model, told)
+            _write(stage, recipe, model, summaries)
             stage.finish(seconds=time.perf_counter() - begun, **figures)
         processes.wait()
     if processes.is_main():
@@ -85,18 +87,18 @@ def train_student(
 def _train(
     recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer, stage: Stage
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """All training stages. Returns what each has to tell, and the manifest's figures."""
+    """Run all training stages; their summaries, and the figures for the manifest."""
     passages = [] if inputs.passages is None else inputs.passages.rows(PASSAGES)
     held_out = hold_out(recipe, inputs)
     rows = [row for part in inputs.examples for row in part.rows(EXAMPLES)]
     writer = StudentTexts(recipe.student, passages)
-    sight = Diagnostics(writer, draw_sample(rows, recipe.seed), held_out)
+    diagnostics = Diagnostics(writer, draw_sample(rows, recipe.seed), held_out)
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
-    told: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
     folders: list[Path] = []
     for number, (name, train) in enumerate(recipe.train.in_stages().items()):
         folder = stage.book / "training" / f"{number}-{name}"
-        phase = TrainingStage(
+        training_stage = TrainingStage(
             name,
             train,
             seed + number,
@@ -104,34 +106,34 @@ def _train(
             inputs,
             passages,
             held_out,
-            sight,
+            diagnostics,
             folder,
             list(folders),
         )
-        told.append(phase.run(model))
+        summaries.append(training_stage.run(model))
         folders.append(folder)
-    return told, _figures(told, sight.look(model))
+    return summaries, _summarize_training(summaries, diagnostics.compute(model))
 
 
-def _as_many_processes(work: Path) -> None:
-    """Each process has its part of a batch, and its own state of chance in a checkpoint: a training
-    ends with as many as began it."""
+def _check_process_count(work: Path) -> None:
+    """Refuse another number of processes than began this training: each has its share of a batch,
+    and its own random state in a checkpoint."""
     path = work / "processes.json"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
         write_json(path, processes.count())
-    begun = read_json(path)
-    if begun != processes.count():
+    begun_with = read_json(path)
+    if begun_with != processes.count():
         raise UserError(
             str(work),
-            f"was begun by {begun} processes, and there are {processes.count()}",
-            f"start {begun}, or delete that folder to begin anew",
+            f"was begun by {begun_with} processes, and there are {processes.count()}",
+            f"start {begun_with}, or delete that folder to start over",
         )
 
 
 def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
     frozen = _dtype_of_base(recipe)
-    # Frozen weights that are to be halved are never whole on a GPU.
+    # Frozen weights that become bfloat16 are never on a GPU in float32.
     model = load_sentence_model(
         base.folder, recipe.train.device if frozen == torch.float32 else "cpu"
     )
@@ -145,7 +147,7 @@ def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
 
 
 def _dtype_of_base(recipe: Recipe) -> torch.dtype:
-    """Of the weights that stay as they are under a LoRA."""
+    """The number type of the weights that a LoRA leaves frozen."""
     train = recipe.train
     if recipe.student.lora is None or train.base_dtype == "float32":
         return torch.float32
@@ -153,7 +155,7 @@ def _dtype_of_base(recipe: Recipe) -> torch.dtype:
 
 
 def _write(
-    stage: Stage, recipe: Recipe, model: SentenceTransformer, told: list[dict[str, Any]]
+    stage: Stage, recipe: Recipe, model: SentenceTransformer, summaries: list[dict[str, Any]]
 ) -> None:
     if recipe.student.lora is not None:
         finish_lora(model, recipe.student.lora)
@@ -161,21 +163,21 @@ def _write(
     if not gives_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
         raise UserError(
             f"the trained student in {part}",
-            "loads as another model than was trained",
-            "update sentence-transformers, transformers and peft, and run again: what was trained "
-            "is kept",
+            "does not give the same vectors after loading as the model that was trained",
+            "update sentence-transformers, transformers and peft, and run again: the trained "
+            "weights are saved",
         )
-    write_json(part / "training.json", _curves(told))
+    write_json(part / "training.json", _join_curves(summaries))
     move_into_place(stage, part)
 
 
-def _curves(told: list[dict[str, Any]]) -> dict[str, Any]:
-    """Lines by step, counted on from one training stage to the next."""
-    curve, looks, stages, before = [], [], [], 0
-    for stage in told:
+def _join_curves(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the curves of all training stages; steps are counted on from one to the next."""
+    curve, validations, stages, before = [], [], [], 0
+    for stage in summaries:
         curve += [line | {"step": line["step"] + before} for line in stage["curve"]]
-        # The look before a later stage's first step is at what was seen last.
-        looks += [
+        # A later stage's validation before its first step repeats the last one before it.
+        validations += [
             line | {"step": line["step"] + before}
             for line in stage["looks"]
             if line["step"] or not before
@@ -186,39 +188,42 @@ def _curves(told: list[dict[str, Any]]) -> dict[str, Any]:
             {key: value for key, value in stage.items() if key not in ("curve", "looks")}
             | {"steps": steps, "last_step": before}
         )
-    return {"curve": curve, "looks": looks, "stages": stages}
+    return {"curve": curve, "looks": validations, "stages": stages}
 
 
-def _figures(told: list[dict[str, Any]], seen: dict[str, float]) -> dict[str, Any]:
-    """Of the whole training; `seen` is of the finished student."""
-    first, last = told[0]["curve"], told[-1]["curve"]
-    near = [stage for stage in told if stage["cosine_to_teacher_before"] is not None]
-    before = told[0]["looks"][0]
+def _summarize_training(summaries: list[dict[str, Any]], after: dict[str, float]) -> dict[str, Any]:
+    """Sum up all training stages for the manifest; `after` are the finished student's
+    diagnostics."""
+    first, last = summaries[0]["curve"], summaries[-1]["curve"]
+    aligned = [stage for stage in summaries if stage["cosine_to_teacher_before"] is not None]
+    before = summaries[0]["looks"][0]
     return {
-        "examples": sum(stage["examples"] for stage in told),
-        "texts": sum(stage["texts"] for stage in told),
-        "steps": sum(stage["curve"][-1]["step"] for stage in told),
+        "examples": sum(stage["examples"] for stage in summaries),
+        "texts": sum(stage["texts"] for stage in summaries),
+        "steps": sum(stage["curve"][-1]["step"] for stage in summaries),
         "loss_first": first[0]["loss"],
         "loss_last": last[-1]["loss"],
-        "cosine_to_teacher_before": near[0]["cosine_to_teacher_before"] if near else None,
-        "cosine_to_teacher_after": near[-1]["cosine_to_teacher_after"] if near else None,
-        "before": {name: before[name] for name in seen},
-        "after": seen,
+        "cosine_to_teacher_before": aligned[0]["cosine_to_teacher_before"] if aligned else None,
+        "cosine_to_teacher_after": aligned[-1]["cosine_to_teacher_after"] if aligned else None,
+        "before": {name: before[name] for name in after},
+        "after": after,
     }
 
 
-def _read(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
-    """The stages that the student comes from."""
-    wanted = score_sources(recipe.train)
-    found = [inputs.passages, *inputs.examples, base]
-    if "teacher" in wanted:
-        found.append(inputs.teacher_scores)
-    if wanted & set(JUDGED):
-        found.append(inputs.labels)
-    return [stage for stage in found if stage is not None]
+def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
+    """The stages that the student is made from."""
+    scores = score_sources(recipe.train)
+    stages = [inputs.passages, *inputs.examples, base]
+    if "teacher" in scores:
+        stages.append(inputs.teacher_scores)
+    if scores & set(JUDGED):
+        stages.append(inputs.labels)
+    return [stage for stage in stages if stage is not None]
 
 
-def _settings(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
+def fingerprint_settings(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
+    """Everything in the recipe that decides which student comes out; keys that only change speed
+    or memory are left out."""
     stages = recipe.train.in_stages()
     settings: dict[str, Any] = {
         "student": {

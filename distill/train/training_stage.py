@@ -1,6 +1,6 @@
-"""One of a student's training stages: it begins where the one before it ended, and ends as weights
-on disk. Killed, it goes on at its newest checkpoint, and stopped by a signal behind the step that
-was in flight; done, it is not trained again."""
+"""One training stage of a student: it starts from the weights of the stage before, and ends as
+weights on disk. After a kill it resumes at its newest checkpoint; after a signal, behind the step
+in flight; a stage that is complete is not trained again."""
 
 import logging
 import random
@@ -28,7 +28,7 @@ from distill.runtime.interrupt import Interrupt
 from distill.store.run import read_json, write_json
 from distill.store.tables import Row
 from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
-from distill.train.checks_after import judge_curve
+from distill.train.checks_after import check_loss_curve
 from distill.train.data.exposure import count_steps_by_source
 from distill.train.data.held_out import HeldOut
 from distill.train.data.mixture import Mixture, make_mixture
@@ -43,16 +43,17 @@ from distill.train.objectives import CombinedLoss, alignment, make_projection
 from distill.train.objectives.kl import TargetSoftness, measure_softness
 
 _HARD = 0.95
+"""Mean top probability from which soft labels are called hard."""
 _SAMPLE = 256
-"""So many texts tell how near the student is to its teacher."""
-_WEIGHTS, _ALONG, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
+"""Texts from which the mean cosine to the teacher is estimated."""
+_WEIGHTS, _AUXILIARY, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """A training stage and what it needs. `folder` is its own, `before` those of the ones before
-    it, in order; `seed` is of its shuffling and dropout, the recipe's of all else."""
+    """A training stage and what it needs. `folder` is its own, `earlier` those of the stages before
+    it, in order; `seed` sets its shuffling and dropout, the recipe's seed everything else."""
 
     name: str
     train: Train
@@ -61,30 +62,30 @@ class TrainingStage:
     inputs: TrainingInputs
     passages: Sequence[Row]
     held_out: HeldOut | None
-    sight: Diagnostics
+    diagnostics: Diagnostics
     folder: Path
-    before: Sequence[Path]
+    earlier: Sequence[Path]
 
     def run(self, model: SentenceTransformer) -> dict[str, Any]:
-        """Train the model in place. Returns what there is to tell: curve, looks, figures.
+        """Train the model in place; the summary of the stage: curve, validations and figures.
 
         Raises:
             KeyboardInterrupt: after SIGINT or SIGTERM, with every finished step on disk.
-            UserError: if nothing is left to train on, or the loss is no number; or if it rose: then
-                the weights are kept, and the next call goes on with them.
+            UserError: if nothing is left to train on, the loss becomes NaN, or the loss rose: then
+                the weights are saved, and the next call continues with them.
         """
         with processes.main_first():
             trained = not self._is_done()
         stop = trained and self._train(model)
-        told: dict[str, Any] = read_json(self.folder / _DONE)
-        self._judge(told, trained)
+        summary: dict[str, Any] = read_json(self.folder / _DONE)
+        self._check_curve(summary, trained)
         if stop:
             raise KeyboardInterrupt
         load_weights(model, self.folder / _WEIGHTS)
-        return told
+        return summary
 
     def _is_done(self) -> bool:
-        """Whether it was trained, and its files are what was written; else it is trained anew."""
+        """Whether the stage was trained and its files are intact; if not, it is trained again."""
         done = self.folder / _DONE
         if not done.exists():
             return False
@@ -98,10 +99,10 @@ class TrainingStage:
             (self.folder / CHECKSUMS_FILE).unlink(missing_ok=True)
         return not damage
 
-    def _judge(self, told: dict[str, Any], trained: bool) -> None:
-        """Whether the loss fell. What is refused was trained just now: a person who starts the run
-        again after that has seen it."""
-        verdict = judge_curve(told["curve"], told["looks"], self.train.keep == "best")
+    def _check_curve(self, summary: dict[str, Any], trained: bool) -> None:
+        """Warn of a loss that rose, or refuse it where it was trained just now: a person who starts
+        the run again has read the refusal."""
+        verdict = check_loss_curve(summary["curve"], summary["looks"], self.train.keep == "best")
         if verdict is None:
             return
         if verdict.refuse and trained:
@@ -109,18 +110,18 @@ class TrainingStage:
                 f"training, stage {self.name}",
                 verdict.what,
                 "lower train.learning_rate, or raise train.warmup; or run the same command again "
-                f"to go on with these weights as they are (they lie in {self.folder})",
+                f"to continue with these weights as they are (in {self.folder})",
             )
         if processes.is_main():
             _log.warning("training, stage %s: %s", self.name, verdict.what)
 
     def _train(self, model: SentenceTransformer) -> bool:
-        """Whether a signal came too late to stop before the last step."""
+        """Train and write the stage; whether a signal came during its last step."""
         recipe, train = self.recipe, self.train
         mixture = self._mixture()
         teacher = self._teacher(mixture)
         with processes.main_first():
-            tokens = TokenizedTexts(self.folder / "tokens", model, mixture.written)
+            tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
         objective = self._objective(model, mixture, teacher)
         before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
         soft = self._soft_labels(mixture)
@@ -133,53 +134,53 @@ class TrainingStage:
                     objective,
                     mixture,
                     tokens,
-                    self.sight,
+                    self.diagnostics,
                     self.folder,
                     interrupt,
                     run_name,
                 )
             if processes.is_main():
-                told = {
+                summary = {
                     "name": self.name,
                     "examples": mixture.examples,
                     "texts": mixture.texts,
                     "steps_by_source": count_steps_by_source(mixture, train, lines.curve),
                     "soft_labels": None if soft is None else soft._asdict(),
                     "curve": lines.curve,
-                    "looks": lines.looks,
-                    "kept_steps": lines.kept,
+                    "looks": lines.validations,
+                    "kept_steps": lines.averaged_steps,
                     "cosine_to_teacher_before": before,
                     "cosine_to_teacher_after": mean_teacher_cosine(
                         model, objective, mixture, teacher, recipe.seed
                     ),
                 }
-                self._write(model, objective, told)
+                self._write(model, objective, summary)
             processes.wait()
             return processes.any_of_all(interrupt.asked)
 
     def _write(
-        self, model: SentenceTransformer, objective: CombinedLoss, told: dict[str, Any]
+        self, model: SentenceTransformer, objective: CombinedLoss, summary: dict[str, Any]
     ) -> None:
-        """What the stage ends with; its checkpoints go."""
+        """Write the stage's weights and summary, and delete its checkpoints."""
         save_weights(model, self.folder / _WEIGHTS)
-        if along := objective.trained_along.state_dict():
-            save_file(along, self.folder / _ALONG)
-        write_json(self.folder / _DONE, told)
-        names = (_WEIGHTS, _ALONG, _DONE)
+        if weights := objective.auxiliary.state_dict():
+            save_file(weights, self.folder / _AUXILIARY)
+        write_json(self.folder / _DONE, summary)
+        names = (_WEIGHTS, _AUXILIARY, _DONE)
         write_checksums(self.folder, [n for n in names if (self.folder / n).exists()])
         for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _soft_labels(self, mixture: Mixture) -> TargetSoftness | None:
-        """How soft the distributions are that are learnt; hard ones are warned of."""
+        """Measure how soft the learnt distributions are, and warn of hard ones."""
         if not self.train.objective.kl:
             return None
         soft = measure_softness([scored.scores for scored in mixture.rows], self.train.kl)
         if soft is not None and soft.top_probability > _HARD and processes.is_main():
             _log.warning(
-                "training, stage %s: the soft labels are hard ones: on average %.3f of a list's "
-                "distribution is its first candidate's. Raise train.kl.temperature to learn more "
-                "than which one is first",
+                "training, stage %s: the soft labels are hard: a list's first candidate has the "
+                "probability %.3f on average. Raise train.kl.temperature to learn more than which "
+                "candidate is first",
                 self.name,
                 soft.top_probability,
             )
@@ -198,13 +199,13 @@ class TrainingStage:
         if self.train.objective.cosent and all(isnan(scored.scores[0]) for scored in rows):
             raise UserError(
                 f"training, stage {self.name}",
-                "train.objective.cosent has no pair with a score of its own to learn from",
+                "train.objective.cosent has no scored pair to learn from",
                 "add a folder of pairs to train.mixture: task_type sts, a positive_score, and an "
                 "empty seed_id",
             )
         student, seed = self.recipe.student, self.recipe.seed
-        told = is_told_tasks(self.recipe.teacher)
-        return make_mixture(student, self.train, seed, rows, self.passages, told)
+        reads_tasks = is_told_tasks(self.recipe.teacher)
+        return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
 
     def _teacher(self, mixture: Mixture) -> TeacherRows | None:
         if not self.train.objective.needs_teacher_vectors:
@@ -216,7 +217,7 @@ class TrainingStage:
     def _objective(
         self, model: SentenceTransformer, mixture: Mixture, teacher: TeacherRows | None
     ) -> CombinedLoss:
-        """What is trained along goes on from where the stages before left it."""
+        """Build the loss; its auxiliary parameters continue from the stages before."""
         width = int(model.get_embedding_dimension() or 0)
         dimensions = teacher.dimensions if teacher else width
         projection = make_projection(width, dimensions, self.recipe.seed)
@@ -232,10 +233,10 @@ class TrainingStage:
             in_batch.take if in_batch else None,
             contrasted.take if contrasted else None,
         )
-        for folder in self.before:
-            if (folder / _ALONG).exists():
-                earlier = load_file(folder / _ALONG)
-                objective.trained_along.load_state_dict(earlier, strict=False)
+        for folder in self.earlier:
+            if (folder / _AUXILIARY).exists():
+                weights = load_file(folder / _AUXILIARY)
+                objective.auxiliary.load_state_dict(weights, strict=False)
         return objective
 
 
@@ -246,15 +247,15 @@ def mean_teacher_cosine(
     teacher: TeacherRows | None,
     seed: int,
 ) -> float | None:
-    """Mean cosine of student and teacher over a sample of the texts (or else the positives)."""
+    """Mean cosine of student and teacher over a sample of the texts (else of the positives)."""
     if teacher is None:
         return None
     texts = mixture.datasets.get("texts")
     column = "text" if texts else "positive"
     dataset = texts or next(iter(mixture.datasets.values()))
-    chosen = random.Random(seed).sample(range(len(dataset)), min(_SAMPLE, len(dataset)))
-    rows = dataset.select(chosen)
-    vectors = embed(model, [mixture.written[number] for number in rows[column]])
+    sample = random.Random(seed).sample(range(len(dataset)), min(_SAMPLE, len(dataset)))
+    rows = dataset.select(sample)
+    vectors = embed(model, [mixture.student_texts[number] for number in rows[column]])
     numbers = torch.tensor([label[1 if column == "text" else 2] for label in rows["label"]])
     with torch.no_grad():
         device = next(model.parameters()).device

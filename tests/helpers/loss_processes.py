@@ -41,7 +41,7 @@ def step(encoder: Path, train: Train, rows: slice, distributed: bool) -> dict[st
     columns = [TEXTS[8 * column : 8 * (column + 1)][rows] for column in range(3)]
     loss = objective([dict(model.preprocess(texts)) for texts in columns], LABELS[rows])
     loss.backward()
-    named = [*model.named_parameters(), *objective.trained_along.named_parameters()]
+    named = [*model.named_parameters(), *objective.auxiliary.named_parameters()]
     return {"loss": loss.detach()} | {n: p.grad for n, p in named if p.grad is not None}
 
 

@@ -110,7 +110,7 @@ def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):
         rows = read_mixture(inputs, train, recipe.seed)
         passages = inputs.passages.rows(PASSAGES)
         made = make_mixture(recipe.student, train, recipe.seed, rows, passages)
-    texts = {"".join(text) for text in made.written}
+    texts = {"".join(text) for text in made.student_texts}
     assert f"title: Text 3 | text: {passages[3]['text']}" in texts
     pair = example_rows()[3]
     assert f"task: {pair['task']} | query: {pair['positive']}" in texts

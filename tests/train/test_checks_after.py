@@ -9,7 +9,7 @@ from helpers.training_by_hand import make_recipe, train_in
 from distill.errors import UserError
 from distill.recipe import Train
 from distill.train import training_stage
-from distill.train.checks_after import TrainingCheck, judge_curve
+from distill.train.checks_after import TrainingCheck, check_loss_curve
 from distill.train.loop.trainer import _arguments
 
 FELL = [{"ndcg@10": 0.5}, {"ndcg@10": 0.6}, {"ndcg@10": 0.4}]
@@ -26,11 +26,11 @@ def slope(rise: float) -> list[dict[str, float]]:
 
 def test_a_loss_that_falls_stays_or_is_too_short_to_tell_is_neither_refused_nor_warned_of():
     for losses in (slope(0), slope(-1), curve(range(49)), curve([1.0] * 60)):
-        assert judge_curve(losses, ROSE, best=False) is None
+        assert check_loss_curve(losses, ROSE, best=False) is None
 
 
 def test_a_steep_rise_is_refused():
-    verdict = judge_curve(slope(1), [], best=False)
+    verdict = check_loss_curve(slope(1), [], best=False)
     assert verdict is not None
     assert verdict.refuse
     assert "the loss rose from 1.1" in verdict.what
@@ -38,18 +38,20 @@ def test_a_steep_rise_is_refused():
 
 def test_a_slight_rise_is_warned_of_and_refused_only_if_the_validation_fell_too():
     slight = slope(0.2)
-    assert judge_curve(slight, [], best=False).refuse is False
-    assert judge_curve(slight, ROSE, best=False).refuse is False
-    fell = judge_curve(slight, FELL, best=False)
+    assert check_loss_curve(slight, [], best=False).refuse is False
+    assert check_loss_curve(slight, ROSE, best=False).refuse is False
+    fell = check_loss_curve(slight, FELL, best=False)
     assert fell.refuse
     assert "nDCG@10 fell from 0.5000 to 0.4000" in fell.what
-    assert judge_curve(slight, FELL, best=True).refuse is False
+    assert check_loss_curve(slight, FELL, best=True).refuse is False
 
 
 @pytest.mark.parametrize("lines", [50, 100, 300])
 def test_a_loss_that_only_varies_is_seldom_warned_of_and_all_but_never_refused(lines):
     draw = np.random.default_rng(lines)
-    verdicts = [judge_curve(curve(2 + draw.normal(size=lines)), [], False) for _ in range(2000)]
+    verdicts = [
+        check_loss_curve(curve(2 + draw.normal(size=lines)), [], False) for _ in range(2000)
+    ]
     assert np.mean([verdict is not None for verdict in verdicts]) < 0.02
     assert sum(verdict.refuse for verdict in verdicts if verdict) <= 1
 
@@ -60,7 +62,7 @@ def test_a_refused_training_is_kept_and_the_same_command_goes_on_with_it(
     recipe = make_recipe(encoder_folder)
     expected = train_in(tmp_path / "calm", recipe).folder / "model.safetensors"
     monkeypatch.setattr(
-        training_stage, "judge_curve", lambda *_: TrainingCheck("the loss rose", True)
+        training_stage, "check_loss_curve", lambda *_: TrainingCheck("the loss rose", True)
     )
     with pytest.raises(UserError, match=r"the loss rose(.|\n)*run the same command again"):
         train_in(tmp_path / "run", recipe)

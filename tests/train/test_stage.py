@@ -313,7 +313,7 @@ def test_a_student_that_loads_as_another_is_not_finished(tmp_path, encoder_folde
         return model
 
     monkeypatch.setattr("distill.train.stage.load_sentence_model", other)
-    with pytest.raises(UserError, match="loads as another model"):
+    with pytest.raises(UserError, match="does not give the same vectors"):
         train_in(tmp_path / "run", make_recipe(encoder_folder))
     assert not (tmp_path / "run" / "student" / "config.json").exists()
 

@@ -1,4 +1,4 @@
-"""Queries held out of training, to look at the student by: split by passage, so that none leaks."""
+"""Queries held out of training for validation: split by passage, so that none leaks."""
 
 import random
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from distill.train.data.sources import TrainingInputs
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A share of the passages that are somebody's positive.
+    """The held-out share of the positive passages, with their queries.
 
     A query is held out if both its positive and the passage that it was written from are; it is
-    trained on if neither is; one that is between the two, or reads the same as one held out, is
-    neither. So no held-out passage is a positive in training. It may be another query's hard
+    trained on if neither is. A query with one of both, or with the text of a held-out query, is in
+    neither set. So no held-out passage is a positive in training. It may be another query's hard
     negative there, which does not help to find it.
     """
 
     passages: frozenset[str]
-    """Their ids,"""
+    """Ids of the held-out passages."""
     texts: frozenset[str]
-    """and, since titles and other sources name them otherwise, their texts."""
-    asked: frozenset[str]
-    """What every held-out query reads."""
+    """Their texts, since titles and other sources give them other ids."""
+    query_texts: frozenset[str]
+    """The texts of all held-out queries."""
     queries: list[Row]
-    """Those of them that are looked at."""
+    """The held-out queries that validation runs."""
     documents: dict[str, str]
-    """By id, what they are looked for among."""
+    """The documents that validation searches, by id."""
 
     def allows(self, row: Row) -> bool:
         """Whether an example may be trained on."""
@@ -38,12 +38,12 @@ class HeldOut:
             row["positive_id"] in self.passages
             or row["seed_id"] in self.passages
             or row["positive"] in self.texts
-            or row["query"] in self.asked
+            or row["query"] in self.query_texts
         )
 
 
 def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
-    """None where the recipe holds nothing out.
+    """Choose the held-out queries; None where the recipe holds nothing out.
 
     Raises:
         UserError: if no query is left, held out or to train on.
@@ -54,33 +54,34 @@ def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
     rows = [row for stage in inputs.examples for row in stage.rows(EXAMPLES)]
     draw = random.Random(f"{recipe.seed}|validation")
     positives = list(dict.fromkeys(row["positive_id"] for row in rows))
-    chosen = frozenset(draw.sample(positives, max(1, round(rule.share * len(positives)))))
-    held = [row for row in rows if row["positive_id"] in chosen and _seed(row) in chosen]
-    if not held or len(chosen) == len(positives):
+    ids = frozenset(draw.sample(positives, max(1, round(rule.share * len(positives)))))
+    held = [row for row in rows if row["positive_id"] in ids and _seed_id(row) in ids]
+    if not held or len(ids) == len(positives):
         raise UserError(
             f"train.validation.share {rule.share}",
-            f"holds out {len(chosen)} of {len(positives)} positive passages, {len(held)} queries",
+            f"holds out {len(ids)} of {len(positives)} positive passages, {len(held)} queries",
             "choose another share, or generate more queries",
         )
     queries = draw.sample(held, min(rule.queries, len(held)))
-    texts = frozenset(row["positive"] for row in rows if row["positive_id"] in chosen)
-    asked = frozenset(row["query"] for row in held)
-    return HeldOut(chosen, texts, asked, queries, _documents(rule, rows, queries, inputs, draw))
+    texts = frozenset(row["positive"] for row in rows if row["positive_id"] in ids)
+    query_texts = frozenset(row["query"] for row in held)
+    documents = _draw_documents(rule, rows, queries, inputs, draw)
+    return HeldOut(ids, texts, query_texts, queries, documents)
 
 
-def _seed(row: Row) -> str:
-    """An example whose texts belong to no corpus was written from its own positive."""
+def _seed_id(row: Row) -> str:
+    """The passage that a query was written from; its positive, where the texts are of no corpus."""
     return str(row["seed_id"] or row["positive_id"])
 
 
-def _documents(
+def _draw_documents(
     rule: Validation,
     rows: Sequence[Row],
     queries: Sequence[Row],
     inputs: TrainingInputs,
     draw: random.Random,
 ) -> dict[str, str]:
-    """The positives, and so many others drawn from the corpus and the examples' texts."""
+    """The positives, and others drawn from the corpus (without one, from the examples' texts)."""
     if inputs.passages is None:
         texts = {row["positive_id"]: row["positive"] for row in rows}
         for row in rows:

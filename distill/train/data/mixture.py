@@ -1,4 +1,4 @@
-"""What is trained on: examples, and plain texts to align, as datasets of numbers. A `label` column
+"""The training data: examples, and plain texts to align, as datasets of numbers. A `label` column
 numbers the example and its texts: the numbers say which texts are the same, and where the
 teacher's vectors and the soft scores lie; the other columns number the texts as they are written
 for the student, prompts included."""
@@ -38,7 +38,7 @@ class Mixture:
     A label is the example's number, then the numbers of its texts, counted through `queries`,
     `passages` and `others`, the texts by id as a teacher reads them; `tasks` are the queries', by
     the same ids. Texts of one side that read the same have one number; so do queries, under one
-    task where the teacher is told it. The other columns are numbers in `written`.
+    task where the teacher is told it. The other columns are numbers in `student_texts`.
     """
 
     datasets: dict[str, Dataset]
@@ -47,7 +47,7 @@ class Mixture:
     tasks: dict[str, str]
     passages: dict[str, str]
     others: dict[str, str]
-    written: list[PromptedText]
+    student_texts: list[PromptedText]
 
     @property
     def examples(self) -> int:
@@ -70,7 +70,7 @@ class Mixture:
         return ContrastColumns([2 + len(scored.row["negatives"]) for scored in self.rows])
 
     def in_batch(self, off: Sequence[str]) -> "InBatch | None":
-        """None where no type of task is excepted; `all` excepts every one."""
+        """None where no task type is excluded; `all` excludes every one."""
         if not off:
             return None
         types = [scored.row["task_type"] for scored in self.rows]
@@ -105,12 +105,12 @@ def make_mixture(
     seed: int,
     rows: Sequence[ScoredExample],
     passages: Sequence[Row],
-    told_tasks: bool = False,
+    teacher_reads_tasks: bool = False,
 ) -> Mixture:
     """The datasets of one training stage.
 
     Args:
-        told_tasks: whether the teacher embeds a query otherwise under another task.
+        teacher_reads_tasks: whether the teacher's vector of a query depends on its task.
     """
     corpus = {row["passage_id"]: passage_text(row) for row in passages}
     aligned = train.objective.needs_teacher_vectors
@@ -118,19 +118,19 @@ def make_mixture(
     examples = [_Columns(scored.row, _documents_of(scored, corpus)) for scored in rows]
     queries: dict[str, Row] = {}
     for example in examples:
-        queries.setdefault(_query_key(example.row, told_tasks), example.row)
+        queries.setdefault(_query_key(example.row, teacher_reads_tasks), example.row)
     documents = _distinct(
         [*corpus.values(), *(text for one in examples for text in one.documents), *texts]
     )
     known = {normalised(text) for text in corpus.values()}
     others = [text for key, text in documents.items() if key not in known]
-    numbers = _Numbers(queries, corpus, others, told_tasks)
-    written = _Writing(StudentTexts(student, passages))
-    datasets = _example_datasets(train, examples, numbers, written)
+    numbers = _TeacherTextNumbers(queries, corpus, others, teacher_reads_tasks)
+    student_numbers = _StudentTextNumbers(StudentTexts(student, passages))
+    datasets = _example_datasets(train, examples, numbers, student_numbers)
     if texts:
         datasets["texts"] = Dataset.from_dict(
             {
-                "text": [written.document(text) for text in texts],
+                "text": [student_numbers.document(text) for text in texts],
                 "label": [[NO_EXAMPLE, numbers.document(text)] for text in texts],
             }
         )
@@ -141,7 +141,7 @@ def make_mixture(
         {f"query-{i}": row["task"] for i, row in enumerate(queries.values())},
         corpus,
         {f"text-{i}": text for i, text in enumerate(others)},
-        list(written.numbers),
+        list(student_numbers.numbers),
     )
 
 
@@ -159,7 +159,7 @@ def _documents_of(scored: ScoredExample, corpus: Mapping[str, str]) -> list[str]
 
 
 def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
-    """So many passages and so many sentences of them, each text once, drawn by seed."""
+    """Draw passages, and sentences of passages, by seed; each text once."""
     whole = list(dict.fromkeys(passage_text(row) for row in passages))
     taken = set(whole)
     found = dict.fromkeys(s for row in passages for s in sentences(row["text"]))
@@ -182,36 +182,37 @@ def _distinct(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _query_key(row: Row, told_tasks: bool) -> str:
+def _query_key(row: Row, teacher_reads_tasks: bool) -> str:
     """What two queries have in common that have one number."""
-    return (f"{row['task']}\n" if told_tasks else "") + normalised(row["query"])
+    return (f"{row['task']}\n" if teacher_reads_tasks else "") + normalised(row["query"])
 
 
-class _Numbers:
-    """Texts numbered as a teacher's rows: queries, the corpus in table order, other documents."""
+class _TeacherTextNumbers:
+    """Numbers of the texts as rows of the teacher's vectors: queries, the corpus in table order,
+    other documents."""
 
     def __init__(
         self,
         queries: Iterable[str],
         corpus: dict[str, str],
         others: Sequence[str],
-        told_tasks: bool,
+        teacher_reads_tasks: bool,
     ) -> None:
-        self.told_tasks = told_tasks
+        self.teacher_reads_tasks = teacher_reads_tasks
         self.queries = {key: number for number, key in enumerate(queries)}
         self.documents: dict[str, int] = {}
         for number, text in enumerate([*corpus.values(), *others], start=len(self.queries)):
             self.documents.setdefault(normalised(text), number)
 
     def query(self, row: Row) -> int:
-        return self.queries[_query_key(row, self.told_tasks)]
+        return self.queries[_query_key(row, self.teacher_reads_tasks)]
 
     def document(self, text: str) -> int:
         return self.documents[normalised(text)]
 
 
-class _Writing:
-    """Texts as they are written for the student, each once."""
+class _StudentTextNumbers:
+    """Numbers of the distinct texts as they are written for the student."""
 
     def __init__(self, writer: StudentTexts) -> None:
         self.writer = writer
@@ -228,7 +229,10 @@ class _Writing:
 
 
 def _example_datasets(
-    train: Train, examples: Sequence[_Columns], numbers: _Numbers, written: _Writing
+    train: Train,
+    examples: Sequence[_Columns],
+    numbers: _TeacherTextNumbers,
+    student_numbers: _StudentTextNumbers,
 ) -> dict[str, Dataset]:
     """Examples by their numbers of negatives and of other candidates, since a batch has as many of
     each column."""
@@ -239,7 +243,11 @@ def _example_datasets(
         groups[count, len(documents) - 1 - count, task_type].append(number)
     return {
         _name(count, more, task_type): _dataset(
-            count, more, [(number, examples[number]) for number in members], numbers, written
+            count,
+            more,
+            [(number, examples[number]) for number in members],
+            numbers,
+            student_numbers,
         )
         for (count, more, task_type), members in sorted(groups.items())
     }
@@ -254,13 +262,13 @@ def _dataset(
     count: int,
     more: int,
     members: Sequence[tuple[int, _Columns]],
-    numbers: _Numbers,
-    written: _Writing,
+    numbers: _TeacherTextNumbers,
+    student_numbers: _StudentTextNumbers,
 ) -> Dataset:
     negatives = [f"negative_{n}" for n in range(1, count + 1)]
     names = ["query", "positive", *negatives, *(f"other_{n}" for n in range(1, more + 1))]
     texts = [
-        [written.query(row), *(written.document(text, row) for text in documents)]
+        [student_numbers.query(row), *(student_numbers.document(text, row) for text in documents)]
         for _, (row, documents) in members
     ]
     labels = [

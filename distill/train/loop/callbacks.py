@@ -1,4 +1,4 @@
-"""What the trainer does besides training: its curve, its progress, its checkpoints."""
+"""Callbacks of the trainer: loss curve, progress, checkpoints and validation."""
 
 import logging
 import math
@@ -22,15 +22,15 @@ from distill.train.loop.weight_averaging import WeightAverager
 from distill.train.objectives import CombinedLoss
 
 LOGGING_STEPS = 10
-_ALONG = "trained_along.safetensors"
+_AUXILIARY = "trained_along.safetensors"
 _log = logging.getLogger(__name__)
 
 
 class CurveCallback(TrainerCallback):
     """Each term of the loss beside the loss itself, in the trainer's log history.
 
-    A checkpoint is preceded by a log line, so that none of what is averaged is lost with a process
-    that is killed, and the curve of a resumed run is the undisturbed one's.
+    A log line is written before each checkpoint, so that a killed process loses no part of the
+    averages, and the curve of a resumed run equals that of an undisturbed one.
     """
 
     def __init__(self, objective: CombinedLoss) -> None:
@@ -60,8 +60,8 @@ class CurveCallback(TrainerCallback):
 
 
 class EpochCallback(TrainerCallback):
-    """Tells our sampler the epoch. The trainer reaches through one wrapper of accelerate's; where a
-    run of several processes resumes there are two, and it would shuffle as in another epoch."""
+    """Sets the epoch of our sampler. The trainer reaches through one wrapper of accelerate's; where
+    several processes resume there are two, and it would shuffle as in another epoch."""
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -91,43 +91,43 @@ class ProgressCallback(TrainerCallback):
 
 
 class CheckpointCallback(TrainerCallback):
-    """Completes the trainer's checkpoints: it saves the model, but not what is trained along.
+    """Adds the auxiliary parameters to the trainer's checkpoints, and marks them complete.
 
-    The marker is written last, so a checkpoint without it is one that a killed process left half
-    written. None is saved at the last step, where the model itself is written next.
+    The marker is written last: a checkpoint without it was left half written by a killed process.
+    No checkpoint is saved at the last step, where the model itself is written next.
     """
 
     MARKER = MARKER
 
     def __init__(self, folder: Path, objective: CombinedLoss) -> None:
         self.folder = folder
-        self.along = objective.trained_along
+        self.auxiliary = objective.auxiliary
 
     def newest(self, before: int | None = None) -> Path | None:
-        """The newest complete checkpoint that is what was written; the others are deleted, and
-        damaged ones said.
+        """The newest complete, undamaged checkpoint. Incomplete and damaged ones are deleted, the
+        latter with a warning.
 
         Args:
-            before: those of this step and of later ones are deleted too.
+            before: checkpoints of this step and of later ones are deleted too.
         """
-        whole: list[Path] = []
+        intact: list[Path] = []
         for path in sorted(self.folder.glob("checkpoint-*"), key=_step_of, reverse=True):
-            too_late = before is not None and _step_of(path) >= before
-            if too_late or not (path / self.MARKER).exists():
+            is_too_late = before is not None and _step_of(path) >= before
+            if is_too_late or not (path / self.MARKER).exists():
                 shutil.rmtree(path)
-            elif whole:
+            elif intact:
                 continue
-            elif fault := find_fault(path, [_ALONG] if self.along.state_dict() else []):
+            elif fault := find_fault(path, [_AUXILIARY] if self.auxiliary.state_dict() else []):
                 _log.warning("%s is damaged: %s. It is not used", path, fault)
                 shutil.rmtree(path)
             else:
-                whole.append(path)
-        return whole[0] if whole else None
+                intact.append(path)
+        return intact[0] if intact else None
 
     def restore(self, checkpoint: Path) -> None:
-        """Load what is trained along; the trainer itself loads the rest."""
-        if self.along.state_dict():
-            self.along.load_state_dict(load_file(checkpoint / _ALONG))
+        """Load the auxiliary parameters; the trainer itself loads the rest."""
+        if self.auxiliary.state_dict():
+            self.auxiliary.load_state_dict(load_file(checkpoint / _AUXILIARY))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -138,12 +138,12 @@ class CheckpointCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        wait()  # each process writes its own state of chance
+        wait()  # each process writes its own random state
         if not is_main():
             return
         folder = self.folder / f"checkpoint-{state.global_step}"
-        if weights := self.along.state_dict():
-            save_file(weights, folder / _ALONG)
+        if weights := self.auxiliary.state_dict():
+            save_file(weights, folder / _AUXILIARY)
         mark_complete(folder)
 
 
@@ -152,23 +152,23 @@ def _step_of(checkpoint: Path) -> int:
 
 
 class ValidationCallback(TrainerCallback):
-    """Looks at the student before the first step, every so many steps, and at the last; and keeps
-    its weights where they may be wanted. `whole` has the model, and is called in every process.
+    """Validates the student before the first step, every `every` steps and at the last one, and
+    gives its weights to the averager. `whole` returns the model, and is called in every process.
 
-    What is seen goes through the trainer's log, so that a checkpoint holds it, and trackers do.
+    Figures go through the trainer's log, so that checkpoints and trackers have them.
     """
 
     def __init__(
         self,
-        sight: Diagnostics,
+        diagnostics: Diagnostics,
         every: int,
-        kept: WeightAverager | None,
+        averager: WeightAverager | None,
         log: Callable[[dict[str, float]], None],
         whole: Callable[[], SentenceTransformer],
     ) -> None:
-        self.sight = sight
+        self.diagnostics = diagnostics
         self.every = every
-        self.kept = kept
+        self.averager = averager
         self.log = log
         self.whole = whole
 
@@ -176,21 +176,21 @@ class ValidationCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.global_step == 0:
-            self._look(state)
+            self._validate(state)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if state.global_step % self.every == 0 or control.should_training_stop:
-            wanted = control.should_log
-            self._look(state)
-            control.should_log = wanted  # of the loss; our own line has unset it
+            should_log_loss = control.should_log
+            self._validate(state)
+            control.should_log = should_log_loss  # our own log line has unset it
 
-    def _look(self, state: TrainerState) -> None:
+    def _validate(self, state: TrainerState) -> None:
         model = self.whole()
         if not is_main():
             return
-        seen = self.sight.look(model)
-        self.log(seen)
-        if self.kept is not None and state.global_step:
-            self.kept.add(model, state.global_step, seen.get("ndcg@10"))
+        figures = self.diagnostics.compute(model)
+        self.log(figures)
+        if self.averager is not None and state.global_step:
+            self.averager.add(model, state.global_step, figures.get("ndcg@10"))

@@ -1,4 +1,4 @@
-"""Looking at the student: does it find what it was not trained on, and does it collapse?"""
+"""Diagnostics of the student in training: retrieval of held-out queries, and signs of collapse."""
 
 import math
 import random
@@ -17,18 +17,18 @@ from distill.train.data.held_out import HeldOut
 from distill.train.objectives.align import alignment
 
 _SAMPLE = 128
-"""So many examples tell whether vectors collapse."""
+"""Examples on which signs of collapse are measured."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """A fixed sample of examples, and the held-out queries where there are any."""
+    """Measures a student on a fixed sample of examples, and on the held-out queries, if any."""
 
     writer: StudentTexts
     sample: Sequence[Row]
     held_out: HeldOut | None
 
-    def look(self, model: SentenceTransformer) -> dict[str, float]:
+    def compute(self, model: SentenceTransformer) -> dict[str, float]:
         """Measure the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
         Isola 2020, section 4.1.1: the mean squared distance of a query and its positive) of the
         sample, and `ndcg@10` of the held-out queries."""
@@ -47,7 +47,7 @@ class Diagnostics:
 
 
 def draw_sample(rows: Sequence[Row], seed: int) -> list[Row]:
-    """Examples of distinct positives."""
+    """Draw examples of distinct positives."""
     distinct = list({row["positive"]: row for row in rows}.values())
     return random.Random(f"{seed}|sight").sample(distinct, min(_SAMPLE, len(distinct)))
 
@@ -61,8 +61,8 @@ def measure_uniformity(vectors: Tensor) -> float:
 
 
 def measure_effective_rank(vectors: Tensor) -> float:
-    """The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007): so
-    many dimensions are in use; 1 where all vectors lie on a line."""
+    """The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007), the
+    number of dimensions in use; 1 where all vectors lie on a line."""
     values = torch.linalg.svdvals(vectors)
     shares = values / values.sum()
     return math.exp(float(-(shares * shares.clamp(min=1e-12).log()).sum()))
@@ -98,13 +98,13 @@ def embed(model: SentenceTransformer, texts: Sequence[PromptedText]) -> Tensor:
     by_prompt: dict[str, list[int]] = defaultdict(list)
     for number, text in enumerate(texts):
         by_prompt[text.prompt].append(number)
-    found = torch.empty(len(texts), int(model.get_embedding_dimension() or 0))
+    vectors = torch.empty(len(texts), int(model.get_embedding_dimension() or 0))
     for prompt, numbers in by_prompt.items():
-        vectors = model.encode(
+        encoded = model.encode(
             [texts[i].text for i in numbers],
             prompt=prompt,
             convert_to_tensor=True,
             show_progress_bar=False,
         )
-        found[numbers] = vectors.float().cpu()
-    return found
+        vectors[numbers] = encoded.float().cpu()
+    return vectors

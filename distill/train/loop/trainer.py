@@ -45,12 +45,12 @@ from distill.train.objectives import CombinedLoss
 
 
 class TrainingLog(NamedTuple):
-    """What a training left to read, by step: the loss with its terms, and what was seen."""
+    """A training's lines by step: the loss with its terms, and the validations."""
 
     curve: list[dict[str, float]]
-    looks: list[dict[str, float]]
-    kept: list[int]
-    """The steps whose weights were averaged; empty where they are the last step's."""
+    validations: list[dict[str, float]]
+    averaged_steps: list[int]
+    """The steps whose weights were averaged; empty where the last step's weights are used."""
 
 
 def fit(
@@ -59,7 +59,7 @@ def fit(
     objective: CombinedLoss,
     mixture: Mixture,
     tokens: TokenizedTexts,
-    sight: Diagnostics,
+    diagnostics: Diagnostics,
     folder: Path,
     interrupt: Interrupt,
     run_name: str = "distill",
@@ -67,20 +67,20 @@ def fit(
     """Train the objective's model in place, resuming at the newest checkpoint in the folder.
 
     Args:
-        interrupt: asks it to stop behind the step in flight.
-        run_name: what trackers show the training as.
+        interrupt: when set, the training stops behind the step in flight.
+        run_name: name of the training in trackers.
 
-    Where the recipe keeps other weights than the last, the model has these in the end.
+    At the end the model has the weights that `train.keep` and `train.soup` choose.
 
     Raises:
-        KeyboardInterrupt: if it stopped before its last step; a checkpoint has all that was done.
+        KeyboardInterrupt: if it stopped before its last step; a checkpoint has every finished step.
     """
     model = trained = objective.model  # which the trainer may wrap
     if processes.sharded():
         objective.model = trained = copy_for_sharding(model)
     checkpoints = CheckpointCallback(folder, objective)
     stop = StopOnInterrupt(interrupt)
-    kept = _kept(train, folder)
+    averager = _make_averager(train, folder)
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
             model=trained,
@@ -91,14 +91,17 @@ def fit(
             callbacks=[CurveCallback(objective), EpochCallback(), ProgressCallback(progress)],
         )
         trainer.remove_callback(PrinterCallback)
-        whole = partial(_whole, trained, model)
+        whole = partial(_gather_whole, trained, model)
         with processes.main_first():
-            damaged = None if kept is None else kept.drop_damaged()
+            damaged = None if averager is None else averager.drop_damaged()
             newest = checkpoints.newest(before=damaged)
         if newest is not None:
             checkpoints.restore(newest)
-        looks = ValidationCallback(sight, train.validation.every, kept, trainer.log, whole)
-        for callback in (UnloggedSums(trainer, objective.terms, newest), checkpoints, stop, looks):
+        validation = ValidationCallback(
+            diagnostics, train.validation.every, averager, trainer.log, whole
+        )
+        sums = UnloggedSums(trainer, objective.terms, newest)
+        for callback in (sums, checkpoints, stop, validation):
             trainer.add_callback(callback)
         longest = int(tokens.lengths.max(initial=1))
         with override_attention(trained, train.kernel), explain_out_of_memory(train, longest):
@@ -109,17 +112,17 @@ def fit(
             raise KeyboardInterrupt
     objective.model = whole()
     _unwrap(model)
-    if kept is not None and processes.is_main():
-        kept.average(model)
+    if averager is not None and processes.is_main():
+        averager.average(model)
     history = trainer.state.log_history
     return TrainingLog(
         [line for line in history if "loss" in line],
         [line for line in history if "uniformity" in line],
-        [] if kept is None else kept.steps(),
+        [] if averager is None else averager.steps(),
     )
 
 
-def _whole(trained: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
+def _gather_whole(trained: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
     """The model with the weights as trained so far: in the first process, where it is spread."""
     if trained is not model:
         gather_weights(trained, model)
@@ -127,13 +130,14 @@ def _whole(trained: SentenceTransformer, model: SentenceTransformer) -> Sentence
 
 
 def _unwrap(model: SentenceTransformer) -> None:
-    """accelerate replaces `forward` by one that computes in half precision, and marks the model as
-    done. What is seen of it later would differ from what a run sees that resumed in between."""
+    """Undo what accelerate did to the model: it replaces `forward` by one in half precision, and
+    marks the model as prepared. Otherwise diagnostics after training would differ from those of a
+    run that resumed in between."""
     for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
         vars(model).pop(name, None)
 
 
-def _kept(train: Train, folder: Path) -> WeightAverager | None:
+def _make_averager(train: Train, folder: Path) -> WeightAverager | None:
     if train.keep == "last" and train.soup == 1:
         return None
     return WeightAverager(folder / "kept", train.keep, train.soup)
@@ -175,7 +179,7 @@ def _arguments(
         seed=seed,
         # None where it is off: 5.23 has given the key another name, which 5.19 does not know.
         gradient_checkpointing=train.gradient_checkpointing or None,
-        batch_sampler=partial(_batches, train, tokens),
+        batch_sampler=partial(_make_batches, train, tokens),
         multi_dataset_batch_sampler=partial(MixedBatchSampler, processes=processes.count()),
         dataloader_drop_last=processes.count() > 1,
         ddp_broadcast_buffers=False,  # processes may call the model a different number of times
@@ -197,10 +201,11 @@ def _arguments(
 
 
 def choose_train_device(train: Train) -> str:
+    """The device that the recipe names, or else the best one available."""
     return train.device or best_device()
 
 
-def _batches(
+def _make_batches(
     train: Train,
     tokens: TokenizedTexts,
     dataset: Dataset,
@@ -209,8 +214,8 @@ def _batches(
     seed: int = 0,
     **_: Any,
 ) -> DefaultBatchSampler:
-    """Plain texts have a batch size of their own, and are grouped by length: each is learnt by
-    itself, whoever its neighbours are."""
+    """Make the batch sampler of one dataset. Plain texts have a batch size of their own and are
+    always grouped by length, since each is learnt independently of the others in its batch."""
     columns = [name for name in dataset.column_names if name != "label"]
     lengths = sum(tokens.lengths[dataset[name][:]] for name in columns)
     texts = columns == ["text"]

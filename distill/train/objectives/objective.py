@@ -88,7 +88,7 @@ class CombinedLoss(nn.Module):
     student's full width (or the projection does), and a shortened vector no place in it.
 
     `terms` collects each unweighted term since it was last emptied, under its name; of plain texts,
-    under its name and "_texts". `trained_along` is what a checkpoint must hold besides the model.
+    under its name and "_texts". `auxiliary` is what a checkpoint must hold besides the model.
     """
 
     def __init__(
@@ -111,14 +111,12 @@ class CombinedLoss(nn.Module):
         self.contrasted = contrasted
         contrast = settings.infonce
         learned = settings.objective.infonce > 0 and contrast.learn_temperature
-        self.trained_along = AuxiliaryParameters(
-            projection, contrast.temperature if learned else None
-        )
+        self.auxiliary = AuxiliaryParameters(projection, contrast.temperature if learned else None)
         self.terms: dict[str, list[Tensor]] = defaultdict(list)
 
     @property
     def projection(self) -> nn.Module:
-        return self.trained_along.projection
+        return self.auxiliary.projection
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         vectors = self._embed(list(sentence_features))
@@ -193,5 +191,5 @@ class CombinedLoss(nn.Module):
     def _temperature(self) -> float | Tensor:
         contrast = self.settings.infonce
         if contrast.learn_temperature:
-            return self.trained_along.temperature()
+            return self.auxiliary.temperature()
         return contrast.temperature

@@ -24,7 +24,7 @@ def texts_of(made) -> list[str]:
 
 
 def written(made, row, column) -> str:
-    return "".join(made.written[row[column]])
+    return "".join(made.student_texts[row[column]])
 
 
 def test_examples_are_grouped_by_their_number_of_negatives(encoder_folder):

@@ -103,7 +103,7 @@ def test_pairs_with_a_score_of_their_own_keep_it(tmp_path):
 
 
 def test_cosent_needs_pairs_and_a_stage_of_its_own(tmp_path, encoder_folder):
-    with pytest.raises(UserError, match=r"cosent has no pair with a score of its own"):
+    with pytest.raises(UserError, match=r"cosent has no scored pair"):
         train_in(tmp_path / "run", make_recipe(encoder_folder, train=COSENT))
     both = make_recipe("x", train={"objective": {"cosent": 1.0, "margin_mse": 1.0}}).train
     with pytest.raises(UserError, match=r"cosent: .*margin_mse those of somebody else"):

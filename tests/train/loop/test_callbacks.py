@@ -31,7 +31,7 @@ def test_a_resumed_epoch_is_shuffled_as_it_was_in_each_process():
 
 def test_a_checkpoint_is_complete_when_every_process_has_written(tmp_path, monkeypatch):
     class Nothing:
-        trained_along = torch.nn.Identity()
+        auxiliary = torch.nn.Identity()
 
     folder = tmp_path / "checkpoint-5"
     folder.mkdir()

@@ -143,7 +143,7 @@ def test_a_second_sigterm_waits_for_the_checkpoint(tmp_path, recipe, undisturbed
 def test_a_loss_that_rose_is_refused_also_where_a_signal_came(tmp_path, recipe, monkeypatch):
     """Else the next command, which trains nothing any more, would only warn."""
     verdict = TrainingCheck("the loss rose", True)
-    monkeypatch.setattr("distill.train.training_stage.judge_curve", lambda *_: verdict)
+    monkeypatch.setattr("distill.train.training_stage.check_loss_curve", lambda *_: verdict)
     arrange_signals(LAST, (signal.SIGTERM,), monkeypatch)
     with pytest.raises(UserError, match="the loss rose"):
         train_in(tmp_path / "run", recipe)

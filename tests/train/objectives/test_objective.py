@@ -151,7 +151,7 @@ def test_in_batch_negatives_are_looked_up_by_example(model):
 
 def test_a_learned_temperature_moves_and_is_kept_with_the_projection(model):
     learned = objective(model, {"infonce": 1.0, "align": 1.0}, infonce={"learn_temperature": True})
-    kept = learned.trained_along.state_dict()
+    kept = learned.auxiliary.state_dict()
     assert set(kept) == {"projection.weight", "log_temperature"}
     assert kept["log_temperature"].exp().item() == pytest.approx(0.05)
     fixed = objective(model, {"infonce": 1.0, "align": 1.0})
@@ -160,16 +160,16 @@ def test_a_learned_temperature_moves_and_is_kept_with_the_projection(model):
     optimiser = torch.optim.SGD(learned.parameters(), lr=0.1)
     loss.backward()
     optimiser.step()
-    temperature = learned.trained_along.temperature().item()
+    temperature = learned.auxiliary.temperature().item()
     assert temperature != pytest.approx(0.05)
     again = objective(model, {"infonce": 1.0}, infonce={"learn_temperature": True})
-    again.trained_along.load_state_dict(learned.trained_along.state_dict())
-    assert again.trained_along.temperature().item() == temperature
+    again.auxiliary.load_state_dict(learned.auxiliary.state_dict())
+    assert again.auxiliary.temperature().item() == temperature
 
 
 def test_a_learned_temperature_that_fell_too_far_can_rise_again(model):
     learned = objective(model, {"infonce": 1.0}, infonce={"learn_temperature": True})
-    along = learned.trained_along
+    along = learned.auxiliary
     torch.nn.init.constant_(along.log_temperature, -50.0)
     assert along.temperature().item() == pytest.approx(0.01)
     learned(features(model, 3), LABELS).backward()
@@ -178,7 +178,7 @@ def test_a_learned_temperature_that_fell_too_far_can_rise_again(model):
 
 def test_nothing_is_kept_where_nothing_is_trained_along(model):
     plain = CombinedLoss(model, Train(), None, make_projection(32, 32, seed=1))
-    assert plain.trained_along.state_dict() == {}
+    assert plain.auxiliary.state_dict() == {}
 
 
 @pytest.mark.parametrize(("columns", "labels"), [(3, LABELS), (1, TEXT_LABELS)])
