@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.generate.filters import make_queries
-from distill.generate.passages.fret import make_generations
+from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
 from distill.recipe import Recipe

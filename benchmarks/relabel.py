@@ -21,7 +21,7 @@ import torch
 
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.llm.judge import VERDICTS
-from distill.llm.prompts import Prompt, load_prompt, sanitize_for_prompt
+from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.recipe.packaged import packaged_recipes
@@ -29,6 +29,7 @@ from distill.relabel.judgements import make_judgements
 from distill.retrieve.exact import ExactIndex
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, Table
+from distill.text.sanitize import sanitize_for_prompt
 
 TOP_K = 20
 QUERY_WORDS = 9

@@ -18,15 +18,15 @@ from distill.estimate import Prices
 from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import decode, parse_json
 from distill.files.read_yaml import parse_yaml
-from distill.generate.brainstorm.read import read_reply
-from distill.generate.brainstorm.schemas import example_schema
+from distill.generate.brainstorm.schemas import example_schema, read_reply
 from distill.generate.labelled.rows import read_labelled
 from distill.generate.passages.few_shot import load_pool
-from distill.generate.passages.parse import parse
+from distill.generate.passages.reply import parse
 from distill.llm.judge import parse_grade
-from distill.llm.prompts import load_prompt, sanitize_for_prompt
+from distill.llm.prompts import load_prompt
 from distill.recipe import Recipe, load_recipe
 from distill.relabel.rankers.listwise import read_order
+from distill.text.sanitize import sanitize_for_prompt
 from distill.text.templates import check_template, fill_template
 
 EXAMPLES = settings(

@@ -18,7 +18,7 @@ import torch
 from transformers import GenerationConfig
 
 from distill.generate.passages.conditions import GenerationConditions
-from distill.generate.passages.fret import open_method
+from distill.generate.passages.method import open_method
 from distill.llm import Sampling
 from distill.llm.transformers.continuous_batching import _SLOT_TOKEN_FACTOR
 from distill.llm.transformers.engine import TransformersEngine

@@ -1,7 +1,11 @@
-"""Faults of a file's rows, collected, so that a person mends them all at once."""
+"""Faulty and skipped rows of a file, collected, so that a person sees all of them at once."""
+
+import logging
+from collections import Counter
 
 from distill.errors import UserError
 
+_log = logging.getLogger(__name__)
 _SHOWN = 5
 
 
@@ -31,3 +35,25 @@ class RowFaults:
             lines.append(f"  and {self._count - _SHOWN} more rows")
         remedies = dict.fromkeys(fault.remedy for fault in self._first)
         raise UserError(first.where, "\n".join(lines), "; ".join(remedies))
+
+
+class SkippedRows:
+    """Counts rows by reason and keeps the places of the first few."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._places: dict[str, list[str]] = {}
+
+    def add(self, reason: str, place: str) -> None:
+        self._counts[reason] += 1
+        places = self._places.setdefault(reason, [])
+        if len(places) < _SHOWN:
+            places.append(place)
+
+    def warn(self, where: str) -> None:
+        """A line for each reason."""
+        for reason, count in self._counts.items():
+            named = [place.removeprefix(f"{where}, ") for place in self._places[reason]]
+            more = ", ..." if count > len(named) else ""
+            rows = "1 row" if count == 1 else f"{count} rows"
+            _log.warning("%s: %s, %s: %s%s", where, rows, reason, ", ".join(named), more)

@@ -1,6 +1,7 @@
 """The stages that bring text in: the `passages` table, and the held-out retrieval task."""
 
 import functools
+import hashlib
 import json
 import random
 from collections import Counter
@@ -9,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from distill.corpus.dedupe import SeenPassages
 from distill.corpus.docstrings import source as docstrings
-from distill.corpus.left_out import SkippedRows
+from distill.corpus.faults import SkippedRows
 from distill.corpus.readers.beir import open_beir
 from distill.corpus.readers.dataset import open_dataset
 from distill.corpus.readers.jsonl import open_jsonl
@@ -32,6 +32,7 @@ from distill.store.integrity import find_stage_damage
 from distill.store.run import Run, ShardResult, Stage, fingerprint
 from distill.store.shards import shard_number, shards
 from distill.store.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
+from distill.text.normalize import normalised
 from distill.text.words import count_words
 
 T = TypeVar("T")
@@ -65,6 +66,22 @@ class _Passages:
     def drop(self, id_: str, reason: str, text: str) -> None:
         self.counts[f"dropped {reason}"] += 1
         self.dropped.append({"item_id": id_, "reason": reason, "text": text})
+
+
+class SeenPassages:
+    """Which passages came before, by a 16-byte hash of normalised title and text."""
+
+    def __init__(self) -> None:
+        self._hashes: set[bytes] = set()
+
+    def is_new(self, title: str, text: str) -> bool:
+        """True the first time, False for every passage that reads the same."""
+        content = f"{normalised(title)}\n{normalised(text)}"
+        mark = hashlib.blake2b(content.encode(), digest_size=16).digest()
+        if mark in self._hashes:
+            return False
+        self._hashes.add(mark)
+        return True
 
 
 def make_passages(run: Run, recipe: Recipe) -> Stage:

@@ -18,7 +18,8 @@ from distill.generate.brainstorm.examples import spread as spread_examples
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.schemas import FORMS
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render
-from distill.generate.passages.fret import GenerationPlan, open_method
+from distill.generate.passages.method import open_method
+from distill.generate.passages.plan import GenerationPlan
 
 _LONGEST_TASK = 40
 """Tokens of a brainstormed task: none is known before."""

@@ -7,13 +7,14 @@ from distill.errors import UserError
 from distill.estimate.amounts import NOTHING, Amount, exactly
 from distill.estimate.context import EstimateContext
 from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, counted
-from distill.generate.passages.fret import open_method
+from distill.generate.passages.method import open_method
 from distill.llm.judge import GRADES, VERDICTS
 from distill.llm.load import uses_chat_template
-from distill.llm.prompts import load_prompt, sanitize_for_prompt
+from distill.llm.prompts import load_prompt
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import RankerName, open_ranking
 from distill.store.tables import passage_text
+from distill.text.sanitize import sanitize_for_prompt
 
 _FIRST_WORDS = 10
 """Of a passage, in the place of a query where none was written."""

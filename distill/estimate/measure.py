@@ -10,7 +10,8 @@ from distill.corpus.split import tokens as count_tokens
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
 from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, exactly
-from distill.generate.passages.fret import GenerationPlan, QueryMethod, QueryRequest, draw_seed
+from distill.generate.passages.method import QueryMethod
+from distill.generate.passages.plan import GenerationPlan, QueryRequest, draw_seed
 from distill.llm.load import uses_chat_template
 from distill.llm.protocol import LLM, Completion
 from distill.recipe import EmbedderConfig, Recipe

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from distill.corpus.dedupe import normalised
 from distill.generate.filters.refusals import is_refusal
 from distill.store.run import Stage
 from distill.store.tables import Row
 from distill.tasks.decontaminate import REASONS, Decontaminator, told
+from distill.text.normalize import normalised
 
 _CONTAMINATED = REASONS[0]
 

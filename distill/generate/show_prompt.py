@@ -4,21 +4,17 @@ from rich.console import Console
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.generate.brainstorm.asked import asked
-from distill.generate.brainstorm.writing import PromptRequest, render
-from distill.generate.passages.fret import (
-    GenerationPlan,
-    QueryMethod,
-    QueryRequest,
-    draw_seed,
-    generation_settings,
-    open_method,
-)
+from distill.generate.brainstorm.examples import spread
+from distill.generate.brainstorm.tasks import list_requests
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render
+from distill.generate.passages.generations import generation_settings
+from distill.generate.passages.method import QueryMethod, open_method
+from distill.generate.passages.plan import GenerationPlan, QueryRequest, draw_seed
 from distill.llm.prompts import Prompt
 from distill.recipe import Recipe
 from distill.store.run import Run, Stage, fingerprint, open_stage
 from distill.store.shards import shard_number, shards
-from distill.store.tables import GENERATIONS, Row, read_shard
+from distill.store.tables import GENERATIONS, TASKS, Row, read_shard
 
 
 def show_prompt(
@@ -37,7 +33,7 @@ def show_prompt(
         if passages is not None and generate.from_passages
         else None
     )
-    brainstormed = asked(run, recipe) if "brainstorm" in generate.methods else []
+    brainstormed = _list_brainstorm_prompts(run, recipe) if "brainstorm" in generate.methods else []
     first = len(plan) if plan is not None else 0
     count = first + len(brainstormed)
     if not 0 <= row < count:
@@ -50,6 +46,22 @@ def show_prompt(
         _show_of_passage(run, recipe, passages, plan, row, console)
     else:
         _show_brainstormed(*brainstormed[row - first], row, console)
+
+
+def _list_brainstorm_prompts(run: Run, recipe: Recipe) -> list[tuple[PromptRequest, Prompt]]:
+    """The lists of tasks, then an example of each task that stands in the run: none before the
+    lists are written."""
+    groups = recipe.generate.brainstorm.groups
+    lists = list_requests(recipe)
+    of_tasks = load_prompts(recipe, "tasks", {request.group for request in lists})
+    found = [(request, of_tasks[request.group]) for request in lists]
+    folder = run.folder / "tasks"
+    if not (folder / ".stage").is_dir() or not open_stage(folder).complete:
+        return found
+    rows = open_stage(folder).rows(TASKS)
+    tasks = {g: [row["task"] for row in rows if row["task_type"] == g] for g in groups}
+    of_examples = load_prompts(recipe, "example", groups)
+    return found + [(request, of_examples[request.group]) for request in spread(tasks, recipe)]
 
 
 def _show_brainstormed(request: PromptRequest, prompt: Prompt, row: int, console: Console) -> None:

@@ -8,7 +8,7 @@ from distill.corpus.passages import make_held_out, make_passages
 from distill.generate.brainstorm import make_brainstorm
 from distill.generate.filters import make_queries
 from distill.generate.labelled.triples import make_labelled
-from distill.generate.passages.fret import make_generations
+from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm

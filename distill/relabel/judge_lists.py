@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill.llm.judge import JudgedLists, JudgeRequests
 from distill.llm.load import uses_chat_template
-from distill.llm.prompts import load_prompt, sanitize_for_prompt
+from distill.llm.prompts import load_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.relabel.by_passage import QueryPassagePair
@@ -22,6 +22,7 @@ from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOr
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
+from distill.text.sanitize import sanitize_for_prompt
 
 
 def make_list_judgements(

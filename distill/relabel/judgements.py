@@ -12,7 +12,6 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.llm.judge import JudgeRequests
-from distill.llm.prompts import sanitize_for_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.relabel.by_passage import (
@@ -27,6 +26,7 @@ from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint_
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
+from distill.text.sanitize import sanitize_for_prompt
 
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
 _MIN_UNUSABLE = 4

@@ -7,7 +7,7 @@ import regex
 from bm25s import stopwords
 
 from distill.errors import UserError
-from distill.text.compare import folded
+from distill.text.normalize import folded
 from distill.text.words import IDEOGRAPH, RUN, SYLLABLE
 
 TermSplitter = Callable[[str], list[str]]

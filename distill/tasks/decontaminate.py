@@ -10,8 +10,8 @@ from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Stage
-from distill.text.compare import comparable_words
 from distill.text.ngrams import SHORTEST, NgramIndex
+from distill.text.normalize import comparable_words
 from distill.text.words import amount
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ them is right."""
 
 from collections.abc import Iterable
 
-from distill.text.compare import folded_words
+from distill.text.normalize import folded_words
 
 _RUN = 3
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.text.compare import comparable_words
+from distill.text.normalize import comparable_words
 from distill.text.words import WHOLE, quarters
 
 Hashes = NDArray[np.uint64]

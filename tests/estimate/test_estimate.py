@@ -10,7 +10,7 @@ from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.estimate import Amount, Estimate, Prices, StageEstimate, estimate
-from distill.generate.passages.fret import make_generations
+from distill.generate.passages.generations import make_generations
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Completion
 from distill.pipeline.job import Job

@@ -6,14 +6,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.generate.passages.conditions import GenerationConditions
-from distill.generate.passages.fret import GenerationPlan, make_generations, open_method
+from distill.generate.passages.generations import make_generations
+from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
-from distill.llm.prompts import sanitize_for_prompt
+from distill.generate.passages.plan import GenerationPlan
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.recipe.packaged import packaged_recipes
 from distill.store.run import Run, ShardResult
 from distill.store.tables import GENERATIONS, PARSED, PASSAGES
+from distill.text.sanitize import sanitize_for_prompt
 
 HOSTILE = [
     "\n", "\r", "\u2028", "\x85", "\n\n", " ", "Passage: ", "Query: ", "Task: ", "Type: ",

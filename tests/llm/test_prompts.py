@@ -3,8 +3,9 @@
 import pytest
 
 from distill.errors import UserError
-from distill.llm.prompts import load_prompt, sanitize_for_prompt
+from distill.llm.prompts import load_prompt
 from distill.recipe.packaged import packaged_recipes
+from distill.text.sanitize import sanitize_for_prompt
 
 
 def write(folder, source):

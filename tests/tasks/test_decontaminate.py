@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.generate.filters.evaluation_query import evaluation_query
+from distill.generate.filters.decontaminate import evaluation_query
 from distill.store.run import Run
 from distill.tasks.decontaminate import (
     Decontaminator,
     EvaluationSet,
     decontaminator,
 )
-from distill.text.compare import comparable_words
 from distill.text.ngrams import NgramIndex
+from distill.text.normalize import comparable_words
 
 WORD = st.text(
     st.characters(categories=["Lu", "Ll", "Nd"], max_codepoint=0x24F), min_size=1, max_size=6

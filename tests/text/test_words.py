@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.text.compare import folded, folded_words
+from distill.text.normalize import folded, folded_words
 from distill.text.words import amount, count_words, words
 
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from distill.corpus.dedupe import normalised
 from distill.corpus.docstrings.introspect import package_versions, public_objects
 from distill.corpus.docstrings.prose import paragraphs
 from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.split import split
 from distill.recipe import Recipe
+from distill.text.normalize import normalised
 from distill.text.sentences import sentences
 from distill.text.words import count_words
 

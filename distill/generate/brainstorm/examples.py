@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.corpus.dedupe import SeenPassages
+from distill.corpus.passages import SeenPassages
 from distill.errors import UserError
 from distill.generate.brainstorm.placeholders import draw_placeholders
-from distill.generate.brainstorm.read import read_reply
-from distill.generate.brainstorm.schemas import FORMS, as_text, example_schema
+from distill.generate.brainstorm.schemas import FORMS, as_text, example_schema, read_reply
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
 from distill.generate.examples import (
     contaminated,
@@ -20,15 +19,16 @@ from distill.generate.examples import (
     make_example,
     refused,
 )
-from distill.generate.passages.parse import normalise
 from distill.llm.load import identify_llm
-from distill.llm.prompts import Prompt, sanitize_for_prompt
+from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
+from distill.text.normalize import normalise
+from distill.text.sanitize import sanitize_for_prompt
 from distill.text.words import count_words
 
 Tasks = Mapping[Group, Sequence[str]]

@@ -4,9 +4,14 @@ section 3.1 and appendix C)."""
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from jsonschema import Draft202012Validator
+
+from distill.llm.thoughts import strip_thoughts
 from distill.recipe import Group
+from distill.store.tables import Row
+from distill.text.sanitize import within_fence
 
 CHARACTERS = 3
 """For each token of room: English takes four or more, so a text that may be this long fits."""
@@ -93,6 +98,29 @@ def tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
 def as_text(schema: Mapping[str, Any]) -> str:
     """A schema as engines take it. Keys stay in their order, in which a text is written."""
     return json.dumps(schema)
+
+
+class ParsedReply(NamedTuple):
+    """Either a value that fits the schema, or the reason."""
+
+    value: dict[str, Any]
+    reason: str | None = None
+
+
+def read_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
+    """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
+    if row["fault"] is not None:
+        return ParsedReply({}, "not written")
+    reply = strip_thoughts(row["output"])
+    if not row["finished"] or reply is None:
+        return ParsedReply({}, "unfinished")
+    try:
+        value = json.loads(within_fence(reply))
+    except (ValueError, RecursionError):
+        return ParsedReply({}, "no JSON")
+    if not Draft202012Validator(schema).is_valid(value):
+        return ParsedReply({}, "another form of JSON")
+    return ParsedReply(value)
 
 
 def _longest(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:

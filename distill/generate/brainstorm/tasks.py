@@ -7,21 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from distill.corpus.dedupe import normalised
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.vector_store import embed
 from distill.errors import UserError
-from distill.generate.brainstorm.read import read_reply
-from distill.generate.brainstorm.schemas import CHARACTERS, FORMS, as_text, tasks_schema
+from distill.generate.brainstorm.schemas import CHARACTERS, FORMS, as_text, read_reply, tasks_schema
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
 from distill.llm.load import identify_llm
-from distill.llm.prompts import sanitize_for_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import BRAINSTORM, TASKS, Row
+from distill.text.normalize import normalised
+from distill.text.sanitize import sanitize_for_prompt
 from distill.text.words import count_words
 
 _TOKENS_PER_TASK = 40

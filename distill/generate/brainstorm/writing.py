@@ -10,11 +10,12 @@ from typing import Any
 
 from distill.generate.brainstorm.schemas import FORMS
 from distill.llm.load import uses_chat_template
-from distill.llm.prompts import Prompt, load_prompt, sanitize_for_prompt
+from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Group, Recipe
 from distill.store.run import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, Row
+from distill.text.sanitize import sanitize_for_prompt
 
 _STOP = ("\n",)
 """Ends a reply that is continued as text: the examples before it are of one line each."""

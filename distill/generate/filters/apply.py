@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from distill.generate.filters.best_of import CandidateOrder, by_query
 from distill.generate.filters.candidate import Filter, GeneratedQuery
 from distill.generate.filters.copied_text import copied
+from distill.generate.filters.decontaminate import evaluation_query, mark_contaminated
 from distill.generate.filters.duplicates import SeenQueries, ordinal
-from distill.generate.filters.evaluation_query import evaluation_query
 from distill.generate.filters.language import languages
 from distill.generate.filters.length import word_limits
 from distill.generate.filters.refusals import refusals
@@ -22,11 +22,6 @@ from distill.recipe import Filters
 from distill.store.run import ShardResult
 from distill.store.tables import QUERIES, Row
 from distill.tasks.decontaminate import Decontaminator
-
-SEEDS = "seed passages"
-TAINTED = "seed passages that hold an evaluation query"
-EVALUATED = "seed passages that share words with an evaluation document"
-"""What is counted of seed passages besides what is dropped."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class FilterChain:
         shard = ShardResult([])
         before, known = [*self.before], self.known
         if known is not None:
-            _mark_tainted(draws, known, shard)
+            mark_contaminated(draws, known, shard)
             before.append(lambda draw: evaluation_query(draw, known))
         draws = _passing(draws, before, shard)
         if self.search is not None:
@@ -81,16 +76,6 @@ def filters_of_retrieval(filters: Filters) -> list[Filter]:
     if filters.min_similarity is not None:
         chosen.append(min_similarity(filters.min_similarity))
     return chosen
-
-
-def _mark_tainted(draws: list[GeneratedQuery], known: Decontaminator, shard: ShardResult) -> None:
-    seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
-    tainted = {seed for seed, text in seeds.items() if known.overlaps(text)}
-    for draw in draws:
-        draw.tainted = draw.row["seed_id"] in tainted
-    shard.counts[SEEDS] = len(seeds)
-    shard.counts[TAINTED] = len(tainted)
-    shard.counts[EVALUATED] = sum(known.overlaps_document(text) for text in seeds.values())
 
 
 def _passing(

@@ -8,9 +8,10 @@ from itertools import groupby
 from distill.errors import UserError
 from distill.generate.filters.candidate import GeneratedQuery
 from distill.llm.judge import judge_ql
-from distill.llm.prompts import Prompt, sanitize_for_prompt
+from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
+from distill.text.sanitize import sanitize_for_prompt
 
 CandidateOrder = Callable[[Sequence[Sequence[GeneratedQuery]]], list[list[GeneratedQuery]]]
 """The draws of some queries, each query's the best first."""

@@ -3,7 +3,7 @@
 from difflib import SequenceMatcher
 
 from distill.generate.filters.candidate import Filter, GeneratedQuery
-from distill.text.compare import comparable_words
+from distill.text.normalize import comparable_words
 
 
 def copied_share(query: str, passage: str) -> float:

@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 from datasketch import MinHash
 
-from distill.text.compare import comparable_words
+from distill.text.normalize import comparable_words
 from distill.text.words import is_syllable
 
 PERMUTATIONS = 128

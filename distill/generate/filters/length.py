@@ -2,7 +2,7 @@
 
 from distill.generate.filters.candidate import Filter, GeneratedQuery
 from distill.text import words as segmentation
-from distill.text.compare import comparable_words
+from distill.text.normalize import comparable_words
 
 
 def word_limits(least: int, most: int) -> Filter:

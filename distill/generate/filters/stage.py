@@ -4,15 +4,9 @@ draw of each."""
 from typing import Any
 
 from distill.errors import UserError
-from distill.generate.filters.apply import (
-    EVALUATED,
-    SEEDS,
-    TAINTED,
-    FilterChain,
-    filters_of_retrieval,
-    filters_of_rows,
-)
+from distill.generate.filters.apply import FilterChain, filters_of_retrieval, filters_of_rows
 from distill.generate.filters.best_of import likeliest_first, nearest_first
+from distill.generate.filters.decontaminate import EVALUATED, SEEDS, TAINTED
 from distill.generate.filters.duplicates import SeenQueries, ordinal
 from distill.generate.filters.round_trip import SeedSearch
 from distill.generate.filters.seed_passages import SeedPassages, draws_of

@@ -10,7 +10,7 @@ from distill.corpus.readers.jsonl import read_lines
 from distill.corpus.readers.parquet import read_rows
 from distill.errors import UserError
 from distill.files.read import is_text, looked_for, open_bytes, read_text
-from distill.llm.prompts import sanitize_for_prompt
+from distill.text.sanitize import sanitize_for_prompt
 
 NumberedRow = tuple[int, Mapping[str, Any]]
 """A row with its number: the line in a text file (the header's is 1), else counted from 1."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from distill.corpus.dedupe import normalised
 from distill.corpus.readers.jsonl import sha256
 from distill.errors import UserError
 from distill.generate.examples import contaminated, decontamination, degenerate, make_example
@@ -19,6 +18,7 @@ from distill.recipe import LabelledSet, Recipe
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
+from distill.text.normalize import normalised
 
 _NLI_LABELS: Mapping[str, str] = {
     "entailment": "entailment",

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from distill.errors import UserError
 from distill.files.read import read_text
-from distill.llm.prompts import find_prompt, sanitize_for_prompt
+from distill.llm.prompts import find_prompt
 from distill.recipe import Generate, Recipe, TaskType
+from distill.text.sanitize import sanitize_for_prompt
 
 T = TypeVar("T")
 

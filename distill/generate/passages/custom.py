@@ -17,13 +17,13 @@ from distill.errors import UserError
 from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import read_text
 from distill.generate.passages.conditions import GenerationConditions, language_names
-from distill.generate.passages.parse import ParsedQuery, checked
-from distill.llm.prompts import Prompt, find_prompt, load_prompt, sanitize_for_prompt
+from distill.generate.passages.reply import ParsedQuery, checked
+from distill.llm.prompts import Prompt, find_prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.llm.thoughts import strip_thoughts
 from distill.recipe import Recipe
 from distill.store.tables import Row, passage_text
-from distill.text.fence import within_fence
+from distill.text.sanitize import sanitize_for_prompt, within_fence
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import get_args
 from distill.errors import UserError
 from distill.files.read import expect, read_text
 from distill.files.read_yaml import parse_yaml
-from distill.generate.passages.parse import normalise
 from distill.llm.prompts import find_prompt
 from distill.recipe import Recipe, TaskType
+from distill.text.normalize import normalise
 
 _KEYS = ("passage", "task", "query")
 

@@ -4,8 +4,8 @@ reason and kept in the side table."""
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.generate.passages.fret import QueryMethod, open_method
-from distill.generate.passages.parse import ParsedQuery
+from distill.generate.passages.method import QueryMethod, open_method
+from distill.generate.passages.reply import ParsedQuery
 from distill.recipe import Recipe
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards

@@ -5,9 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from distill.llm.prompts import Prompt, sanitize_for_prompt
+from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.llm.thoughts import strip_thoughts
+from distill.text.sanitize import sanitize_for_prompt
 
 _TOKENS_PER_PASSAGE = 8
 """As many as ` > [99]` has at most, and some to spare: a byte is a token at least."""

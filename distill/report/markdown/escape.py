@@ -4,11 +4,10 @@ import re
 from collections.abc import Sequence
 
 from distill.report.cells import Cell, Grid
+from distill.text.sanitize import replace_controls
 
 _MARKS = re.compile(r"[\\`*_\[\]|~$]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-"""Controls, and what turns the direction of a line."""
 
 
 def plain(text: str, length: int | None = None) -> str:
@@ -17,7 +16,7 @@ def plain(text: str, length: int | None = None) -> str:
     Args:
         length: cut to so many characters.
     """
-    line = " ".join(_UNSEEN.sub(" ", text).split())
+    line = " ".join(replace_controls(text, " ").split())
     if length is not None and len(line) > length:
         line = line[:length].rstrip() + "…"
     marked = _MARKS.sub(r"\\\g<0>", line)

@@ -13,11 +13,11 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from distill.corpus.dedupe import normalised
 from distill.recipe import Align, Student, Train
 from distill.store.tables import Row, passage_text
 from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
+from distill.text.normalize import normalised
 from distill.text.sentences import sentences
 from distill.text.words import count_words
 from distill.train.data.soft_labels import ScoredExample, SoftScores

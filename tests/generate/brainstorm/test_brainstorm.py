@@ -16,8 +16,13 @@ from distill.errors import UserError
 from distill.generate.brainstorm import brainstorm_prompts, make_brainstorm
 from distill.generate.brainstorm.examples import spread
 from distill.generate.brainstorm.placeholders import draw_placeholders
-from distill.generate.brainstorm.read import read_reply
-from distill.generate.brainstorm.schemas import FORMS, as_text, example_schema, tasks_schema
+from distill.generate.brainstorm.schemas import (
+    FORMS,
+    as_text,
+    example_schema,
+    read_reply,
+    tasks_schema,
+)
 from distill.generate.brainstorm.tasks import distinct
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render
 from distill.llm.lazy import LazyLLM

@@ -7,9 +7,10 @@ from helpers.tiny_models import TEXTS
 from distill.errors import UserError
 from distill.generate.filters.best_of import by_query, likeliest_first, nearest_first
 from distill.generate.filters.candidate import GeneratedQuery, SeedRank
-from distill.llm.prompts import CONTINUATION, load_prompt, sanitize_for_prompt
+from distill.llm.prompts import CONTINUATION, load_prompt
 from distill.llm.protocol import ScoreRequest
 from distill.llm.transformers.engine import TransformersEngine
+from distill.text.sanitize import sanitize_for_prompt
 
 PROMPT = f"Passage: {{{{ passage }}}}\nQuery:\n{CONTINUATION} {{{{ query }}}}\n"
 

@@ -14,7 +14,7 @@ from distill.generate.filters.duplicates import (
     ordinal,
     shingles,
 )
-from distill.text.compare import comparable_words
+from distill.text.normalize import comparable_words
 
 
 def reasons(file, queries, exact=True, near=None):

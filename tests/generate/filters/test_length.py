@@ -4,7 +4,7 @@ import pytest
 from helpers.query_rows import draw
 
 from distill.generate.filters.length import word_limits
-from distill.text.compare import comparable_words
+from distill.text.normalize import comparable_words
 
 
 def test_case_and_punctuation_do_not_count():

@@ -12,7 +12,7 @@ from distill.generate.passages.conditions import (
     task_type_of,
 )
 from distill.generate.passages.few_shot import load_pool
-from distill.generate.passages.parse import parse
+from distill.generate.passages.reply import parse
 from distill.recipe import ALL_TASK_TYPES, Generate, load_recipe
 
 DRAWN = Generate(

@@ -8,7 +8,7 @@ import pytest
 from distill.errors import UserError
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.custom import load_custom
-from distill.generate.passages.fret import open_method
+from distill.generate.passages.method import open_method
 from distill.recipe import load_recipe
 
 PASSAGE = {"passage_id": "p", "title": "Swifts", "text": "They sleep in flight.", "source": ""}

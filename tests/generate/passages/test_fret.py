@@ -12,15 +12,11 @@ from helpers.tiny_models import SHORT_PROMPT
 from rich.console import Console
 
 from distill.errors import UserError
-from distill.generate.passages.fret import (
-    GenerationPlan,
-    generation_settings,
-    make_generations,
-    open_method,
-    reply_form,
-    seed_rows,
-)
+from distill.generate.passages.fret import reply_form
+from distill.generate.passages.generations import generation_settings, make_generations
+from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
+from distill.generate.passages.plan import GenerationPlan, seed_rows
 from distill.generate.show_prompt import show_prompt
 from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine

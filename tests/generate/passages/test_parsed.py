@@ -8,7 +8,7 @@ from helpers.fake_llm import StandIn, passages_of
 from helpers.tiny_models import SHORT_PROMPT
 
 from distill.errors import UserError
-from distill.generate.passages.fret import make_generations
+from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe

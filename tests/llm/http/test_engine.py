@@ -14,7 +14,7 @@ from helpers import fake_server as servers
 from helpers.fake_server import MODEL, at_random, body_is, says, serving, status, text_of, trickles
 
 from distill.errors import UserError
-from distill.generate.passages.fret import open_method
+from distill.generate.passages.method import open_method
 from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel, load_recipe

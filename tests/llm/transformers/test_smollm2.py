@@ -5,7 +5,7 @@ import torch
 from conftest import SMOLLM2
 
 from distill.generate.passages.conditions import GenerationConditions
-from distill.generate.passages.fret import open_method
+from distill.generate.passages.method import open_method
 from distill.llm import Sampling, ScoreRequest
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine

@@ -44,3 +44,13 @@ def comparable_words(text: str) -> list[str]:
     """Runs of letters and digits, whatever their case and the punctuation between them (NFKC, case
     folded). A letter of a script without spaces (Chinese, Thai) is a word of its own."""
     return words(folded(text).replace("_", " "))
+
+
+def normalised(text: str) -> str:
+    """A text without differences of case, width and composition, white space collapsed."""
+    return " ".join(folded(text).split())
+
+
+def normalise(text: str) -> str:
+    """The words of a text (NFKC, case folded), joined by single spaces."""
+    return " ".join(folded_words(text))

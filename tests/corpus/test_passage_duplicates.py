@@ -2,7 +2,8 @@
 
 import pytest
 
-from distill.corpus.dedupe import SeenPassages, normalised
+from distill.corpus.passages import SeenPassages
+from distill.text.normalize import normalised
 
 
 def test_normal_form_forgets_case_width_and_white_space() -> None:

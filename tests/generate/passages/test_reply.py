@@ -2,7 +2,8 @@
 
 import pytest
 
-from distill.generate.passages.parse import ParsedQuery, normalise, parse
+from distill.generate.passages.reply import ParsedQuery, parse
+from distill.text.normalize import normalise
 
 TASK = " Given a question, find the passage that answers it.\n"
 EXAMPLES = frozenset({"why do otters hold hands when they sleep"})

@@ -5,10 +5,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from distill.llm.prompts import sanitize_for_prompt
 from distill.llm.thoughts import strip_thoughts
-from distill.text.compare import folded_words
-from distill.text.fence import within_fence
+from distill.text.normalize import normalise
+from distill.text.sanitize import sanitize_for_prompt, within_fence
 
 ReplyOrder = Literal["task, query", "query, task", "query"]
 """The lines of a reply; in the last it is the prompt's file that says the task."""
@@ -49,11 +48,6 @@ class ParsedQuery(NamedTuple):
     task: str = ""
     query: str = ""
     reason: str | None = None
-
-
-def normalise(text: str) -> str:
-    """For comparing texts: NFKC, case folded, words alone."""
-    return " ".join(folded_words(text))
 
 
 def parse(

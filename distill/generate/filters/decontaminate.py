@@ -1,0 +1,32 @@
+"""The filter against evaluation queries; see `distill.tasks.decontaminate`."""
+
+from collections.abc import Sequence
+
+from distill.generate.filters.candidate import GeneratedQuery
+from distill.store.run import ShardResult
+from distill.tasks.decontaminate import REASONS, Decontaminator
+
+SEEDS = "seed passages"
+TAINTED = "seed passages that hold an evaluation query"
+EVALUATED = "seed passages that share words with an evaluation document"
+"""What is counted of seed passages besides what is dropped."""
+
+
+def mark_contaminated(
+    draws: Sequence[GeneratedQuery], known: Decontaminator, shard: ShardResult
+) -> None:
+    seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
+    tainted = {seed for seed, text in seeds.items() if known.overlaps(text)}
+    for draw in draws:
+        draw.tainted = draw.row["seed_id"] in tainted
+    shard.counts[SEEDS] = len(seeds)
+    shard.counts[TAINTED] = len(tainted)
+    shard.counts[EVALUATED] = sum(known.overlaps_document(text) for text in seeds.values())
+
+
+def evaluation_query(draw: GeneratedQuery, known: Decontaminator) -> str | None:
+    """Drops a query that holds an evaluation query's words, or that was written from a passage
+    that does."""
+    if known.overlaps(draw.query):
+        return REASONS[0]
+    return REASONS[1] if draw.tainted else None

@@ -1,0 +1,116 @@
+"""The stage `generations`: what the LLM wrote, word for word, which is never thrown away."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from distill.generate.passages.conditions import load_personas
+from distill.generate.passages.method import QueryMethod, open_method
+from distill.generate.passages.plan import GenerationPlan, QueryRequest, draw_seed
+from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
+from distill.llm.protocol import LLM, Completion, Sampling
+from distill.recipe import Recipe
+from distill.store.run import Run, ShardResult, Stage
+from distill.store.tables import GENERATIONS, Row
+
+_NOT_WRITTEN = {
+    "methods", "prompt", "examples", "personas", "custom", "brainstorm", "labelled", "filters",
+    "best_by",
+}  # fmt: skip
+"""What of `generate` does not change what the LLM writes, or is in a fingerprint as a source."""
+
+
+def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM]) -> Stage:
+    """Have the LLM write `generate.samples` queries, each in `generate.best_of` draws, for each of
+    `generate.passages` seed passages. `llm` is called only if there is something left to write.
+
+    Raises:
+        UserError: before the first row, if a file that the recipe names is missing or malformed,
+            or if its form is chat and the model has no chat template.
+    """
+    method = open_method(recipe)
+    stage = run.stage("generations", generation_settings(recipe, method), [passages])
+    if stage.complete:
+        return stage
+    plan = GenerationPlan(recipe, passages)
+    engine = llm()
+    chat = uses_chat_template(recipe, engine)
+    sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
+    before = dict(engine.tokens)
+
+    def work(some: Sequence[range]) -> list[ShardResult]:
+        asked = [[*plan.of_passages(places)] for places in some]
+        return _write(asked, recipe, method, engine, sampling)
+
+    stage.map_together(
+        GENERATIONS,
+        plan.shards(),
+        work,
+        together=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
+        size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
+        unit="prompts",
+        tokens=lambda: engine.tokens,
+        key="generate.shard_size",
+    )
+    stage.finish(tokens={key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens})
+    return stage
+
+
+def generation_settings(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+    """What changes the text that is written: the fingerprint. Filters and the reading of replies
+    are not in it, so that what an LLM was paid for outlives a change of those."""
+    personas = load_personas(recipe)
+    return {
+        **recipe.generate.model_dump(exclude=_NOT_WRITTEN),
+        **method.source,
+        "personas": hashlib.sha256("\n".join(personas).encode()).hexdigest() if personas else None,
+        "llm": identify_llm(recipe.llm),
+        "seed": recipe.seed,
+    }
+
+
+def _write(
+    shards: list[list[QueryRequest]],
+    recipe: Recipe,
+    method: QueryMethod,
+    llm: LLM,
+    sampling: Sampling,
+) -> list[ShardResult]:
+    """Some shards in one call of the engine."""
+    draws = [
+        [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
+        for asked in shards
+    ]
+    every = [one for of_shard in draws for one in of_shard]
+    prompts = [method.prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
+    seeds = [draw_seed(recipe, one, draw) for one, draw in every]
+    written = iter(llm.generate(prompts, seeds, sampling))
+    return [
+        _shard([_row(one, draw, next(written), llm.name) for one, draw in of_shard])
+        for of_shard in draws
+    ]
+
+
+def _shard(rows: list[Row]) -> ShardResult:
+    refused = sum(row["fault"] is not None for row in rows)
+    unfinished = sum(not row["finished"] for row in rows) - refused
+    return ShardResult(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))
+
+
+def _row(asked: QueryRequest, draw: int, written: Completion, llm: str) -> Row:
+    conditions = asked.conditions
+    return {
+        "passage_id": asked.passage["passage_id"],
+        "sample": asked.sample,
+        "draw": draw,
+        "task_type": conditions.task_type,
+        "persona": conditions.persona,
+        "length": conditions.length,
+        "difficulty": conditions.difficulty,
+        "language": conditions.language,
+        # A server's JSON can hold half of a surrogate pair, which no file can.
+        "output": written.text.encode(errors="replace").decode(),
+        "finished": written.finished,
+        "fault": written.fault,
+        "llm": llm,
+    }

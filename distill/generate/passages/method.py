@@ -1,0 +1,70 @@
+"""The interface of the methods that write queries for passages, and the choice of the recipe's."""
+
+from functools import cache
+from typing import Protocol
+
+from distill.errors import UserError
+from distill.generate.passages.conditions import GenerationConditions, language_names
+from distill.generate.passages.custom import load_custom
+from distill.generate.passages.few_shot import FewShotExample, load_pool
+from distill.generate.passages.fret import FretMethod
+from distill.generate.passages.reply import ParsedQuery, ReplyOrder
+from distill.llm.prompts import Prompt, load_prompt
+from distill.llm.protocol import LLM, Sampling
+from distill.recipe import Recipe, TaskType
+from distill.store.tables import Row
+
+
+class QueryMethod(Protocol):
+    """From a passage to the LLM's prompt, and from what it wrote to a query."""
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The files that it is made of: part of fingerprints."""
+        ...
+
+    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str: ...
+
+    def sampling(self, chat: bool, constrain: bool) -> Sampling: ...
+
+    def can_be_forced(self, llm: LLM) -> bool:
+        """Whether this engine forces the form of the method's replies."""
+        ...
+
+    def parse(self, output: str, finished: bool) -> ParsedQuery: ...
+
+    @property
+    def task(self) -> str:
+        """The task of queries whose replies name none."""
+        ...
+
+
+def open_method(recipe: Recipe) -> QueryMethod:
+    """The method that writes queries for passages: fret or custom, with its files read.
+
+    Raises:
+        UserError: if one of its files is missing or malformed.
+    """
+    if "custom" in recipe.generate.methods:
+        return load_custom(recipe)
+    settings, pool = recipe.generate, load_pool(recipe)
+    prompt = load_prompt(settings.prompt, recipe.folder, parts=1)
+    task = prompt.constant("task")
+
+    @cache
+    def hand(task_type: TaskType, number: int) -> list[FewShotExample]:
+        return pool.hand(task_type, number, settings.shots, recipe.seed)
+
+    names = language_names(settings.languages)
+    return FretMethod(recipe, prompt, pool, _order(prompt), task or "", names, hand)
+
+
+def _order(prompt: Prompt) -> ReplyOrder:
+    """A prompt's file may set the `task` of all its queries, or say that the reply's `first` line
+    is the query."""
+    if prompt.constant("task"):
+        return "query"
+    first = prompt.constant("first")
+    if first not in (None, "task", "query"):
+        raise UserError(str(prompt.path), f"sets first to {first!r}", "set it to task or query")
+    return "query, task" if first == "query" else "task, query"

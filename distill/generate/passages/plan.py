@@ -1,0 +1,108 @@
+"""Which queries are written: the seed passages, and the conditions of each query.
+
+Memory does not grow with the corpus: seed passages are numbers of rows, and a shard reads its own.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from distill.errors import UserError
+from distill.generate.passages.conditions import (
+    GenerationConditions,
+    draw_conditions,
+    load_personas,
+)
+from distill.recipe import Recipe
+from distill.store.run import Stage
+from distill.store.tables import PASSAGES, Reader, Row, passage_text, read_rows
+from distill.text.words import count_words
+
+
+class QueryRequest(NamedTuple):
+    """One query to be written: for which passage, the how-manieth, and under what conditions."""
+
+    passage: Row
+    sample: int
+    conditions: GenerationConditions
+
+
+class GenerationPlan:
+    """All queries to be written, by number, passage after passage in the order of the corpus."""
+
+    def __init__(self, recipe: Recipe, passages: Stage) -> None:
+        self.recipe = recipe
+        self._personas = load_personas(recipe)
+        self._reader = Reader(PASSAGES, passages.folder)
+        rows = telling_rows(passages, recipe.generate.min_passage_words)
+        self._seeds = seed_rows(rows, recipe.generate.passages, recipe.seed)
+
+    @property
+    def passages(self) -> int:
+        return len(self._seeds)
+
+    def __len__(self) -> int:
+        return self.passages * self.recipe.generate.samples
+
+    def __getitem__(self, row: int) -> QueryRequest:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        settings = self.recipe.generate
+        place, sample = divmod(row, settings.samples)
+        passage = self._reader[int(self._seeds[place])]
+        conditions = draw_conditions(
+            settings, self._personas, self.recipe.seed, row, passage["passage_id"], sample
+        )
+        return QueryRequest(passage, sample, conditions)
+
+    def of_passages(self, places: range) -> Iterator[QueryRequest]:
+        samples = self.recipe.generate.samples
+        return (self[row] for row in range(places.start * samples, places.stop * samples))
+
+    def shards(self) -> list[range]:
+        """Ranges of seed passages: a shard holds all that is written for each of its own."""
+        settings = self.recipe.generate
+        size = max(1, settings.shard_size // (settings.samples * settings.best_of))
+        return [
+            range(start, min(start + size, self.passages))
+            for start in range(0, self.passages, size)
+        ]
+
+
+def telling_rows(passages: Stage, words: int) -> np.ndarray:
+    """The numbers of the passages with at least so many words, in order.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if words == 0:
+        return np.arange(len(Reader(PASSAGES, passages.folder)))
+    rows = enumerate(read_rows(PASSAGES, passages.folder))
+    telling = (number for number, row in rows if count_words(passage_text(row)) >= words)
+    found = np.fromiter(telling, dtype=np.int64)
+    if not found.size:
+        raise UserError(
+            str(passages.folder),
+            f"no passage has {words} words",
+            "lower generate.min_passage_words, or split the corpus less finely",
+        )
+    return found
+
+
+def seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """`count` of the numbers (all, where there are fewer), drawn without replacement and sorted.
+    RandomState's stream is frozen, so that any later numpy continues the same run."""
+    draw = np.random.RandomState(_seed(seed, "seed passages") % 2**32)
+    return np.sort(rows[draw.permutation(len(rows))[:count]])
+
+
+def draw_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
+    """The LLM's seed (31 bits, which every engine takes): the one thing that differs by draw."""
+    return _seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
+
+
+def _seed(*parts: object) -> int:
+    digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big")
