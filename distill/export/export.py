@@ -168,8 +168,9 @@ def _alone(out: Path) -> Iterator[None]:
             "another process is writing it",
             "wait for it to end, or name another folder with --out",
         ) from None
+    # The file stays: if it were deleted, a process that has it open and one that makes it anew
+    # could both hold the lock.
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()

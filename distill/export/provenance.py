@@ -7,9 +7,8 @@ from pathlib import Path
 
 from gguf import GGUFReader
 
-from distill.evaluate.model import licence_of
 from distill.files.read import user_path
-from distill.models.model_card import read_card
+from distill.models.model_card import read_card, read_licence
 from distill.models.reference import resolve
 from distill.recipe import Recipe
 from distill.store.run import open_stage
@@ -80,7 +79,7 @@ def licence(reference: str) -> str:
         return NOT_STATED
     path = resolve(reference)
     if path.is_dir():
-        return licence_of(path) or NOT_STATED
+        return read_licence(path) or NOT_STATED
     field = GGUFReader(path).fields.get("general.license")
     return str(field.contents()) if field else NOT_STATED
 

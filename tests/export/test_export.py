@@ -1,6 +1,7 @@
 """An export is used by people who have nothing of distill: their three ways in, as the card tells
 them, in processes of their own."""
 
+import fcntl
 import re
 import shutil
 
@@ -169,7 +170,20 @@ def test_a_second_export_into_the_same_folder_is_refused(tmp_path):
         with refused, _beside(tmp_path / "out"):
             pass
     assert (tmp_path / "out" / "README.md").read_text() == "of the first"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lock", "out"]
+
+
+@pytest.mark.bad_input(
+    "two writers", "an export beside one that waited for a third", "refused, nothing written"
+)
+def test_an_export_is_refused_beside_one_that_opened_the_lock_of_an_earlier_one(tmp_path):
+    with _beside(tmp_path / "first" / "out"):
+        waiting = (tmp_path / "first" / ".out.lock").open("rb+")
+    with waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused = pytest.raises(UserError, match="another process is writing it")
+        with refused, _beside(tmp_path / "first" / "out"):
+            pass
 
 
 @pytest.mark.bad_input("models", "export of a run without a student", "refused, the command told")
