@@ -59,18 +59,18 @@ def since(begun: Took) -> Took:
     return Took(*(end - start for end, start in zip(now(), begun, strict=True)))
 
 
-def ours(contender: EvalModel, tasks: list, out: Path) -> tuple[Took, Scores]:
+def ours(eval_model: EvalModel, tasks: list, out: Path) -> tuple[Took, Scores]:
     begun = now()
-    found = score_tasks(contender, tasks, out)
+    found = score_tasks(eval_model, tasks, out)
     return since(begun), {score.task: score.score for score in found}
 
 
-def mteb_alone(contender: EvalModel, tasks: list, out: Path) -> tuple[Took, Scores]:
+def mteb_alone(eval_model: EvalModel, tasks: list, out: Path) -> tuple[Took, Scores]:
     import mteb
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        model = mteb.models.SentenceTransformerEncoderWrapper(contender.model)
+        model = mteb.models.SentenceTransformerEncoderWrapper(eval_model.model)
     begun = now()
     results = mteb.evaluate(
         model,
@@ -83,16 +83,16 @@ def mteb_alone(contender: EvalModel, tasks: list, out: Path) -> tuple[Took, Scor
     return since(begun), {r.task_name: r.get_score() for r in results}
 
 
-def measure_round(contender: EvalModel, tasks: list, number: int) -> dict[str, tuple]:
+def measure_round(eval_model: EvalModel, tasks: list, number: int) -> dict[str, tuple]:
     """Each side once from nothing, and ours again over its vectors."""
     sides = {"ours": ours, "mteb": mteb_alone}
     found: dict[str, tuple] = {}
     with tempfile.TemporaryDirectory() as folder:
         for side in sorted(sides, reverse=number % 2 == 1):
-            found[side] = sides[side](contender, tasks, Path(folder) / side)
+            found[side] = sides[side](eval_model, tasks, Path(folder) / side)
         for stale in ("results", "queries"):
             shutil.rmtree(Path(folder) / "ours" / stale)
-        found["ours_warm"] = ours(contender, tasks, Path(folder) / "ours")
+        found["ours_warm"] = ours(eval_model, tasks, Path(folder) / "ours")
     told = {side: [round(part, 1) for part in took] for side, (took, _) in found.items()}
     print(f"round {number + 1}: {json.dumps(told)}", file=sys.stderr, flush=True)
     return found
@@ -124,11 +124,11 @@ def main() -> None:
     tasks = [load_task(name, data / TASKS[name]) for name in names]
     for task in tasks:
         load_data(task)
-    contender = load_eval_model(given.model, device="cpu")
-    contender.model.encode(["the first batch pays for what later ones find ready"] * 32)
+    eval_model = load_eval_model(given.model, device="cpu")
+    eval_model.model.encode(["the first batch pays for what later ones find ready"] * 32)
 
     rounds = given.rounds or (1 if given.quick else 3)
-    found = [measure_round(contender, tasks, number) for number in range(rounds)]
+    found = [measure_round(eval_model, tasks, number) for number in range(rounds)]
 
     def median(side: str) -> float:
         return round(statistics.median(one[side][0].wall for one in found), 2)

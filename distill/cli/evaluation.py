@@ -28,15 +28,15 @@ def evaluate(model: str, asked: TaskOptions) -> None:
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
     from distill.evaluate.model import load_any_model
-    from distill.evaluate.prompts import check_prompts
+    from distill.evaluate.run_models import check_prompts
     from distill.evaluate.score import score_tasks
     from distill.evaluate.summary import format_metric
     from distill.tasks import load_tasks
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
-    contender = load_any_model(asked.embedder, model, asked.instructions)
-    contender = check_prompts(contender, asked.prompts, asked.force_prompts)
-    for score in score_tasks(contender, tasks, asked.out):
+    eval_model = load_any_model(asked.embedder, model, asked.instructions)
+    eval_model = check_prompts(eval_model, asked.prompts, asked.force_prompts)
+    for score in score_tasks(eval_model, tasks, asked.out):
         metric = format_metric(score.metric)
         click.echo(f"{score.task}\t{score.category}\t{metric}\t{score.score:.4f}")
     click.echo(f"results: {asked.out / 'results'}")
@@ -92,11 +92,9 @@ def compare(
 
     tasks = load_tasks(asked.tasks, asked.benchmarks, asked.task_data)
     reference = read_published(published, tasks, accept_versions)
-    contenders = _contenders(student, teacher, bases, asked)
-    variants = make_student_variants(
-        contenders, _widths(widths), _precisions(precisions), asymmetric
-    )
-    summary = compare_models(contenders, tasks, asked.out, variants, reference)
+    models = _load_models(student, teacher, bases, asked)
+    variants = make_student_variants(models, _widths(widths), _precisions(precisions), asymmetric)
+    summary = compare_models(models, tasks, asked.out, variants, reference)
     write_summary(asked.out / "summary.json", summary)
     console = Console()
     console.print(render(summary))
@@ -104,11 +102,11 @@ def compare(
     click.echo(f"summary: {asked.out / 'summary.json'}")
 
 
-def _contenders(
+def _load_models(
     student: str, teacher: str, bases: tuple[str, ...], asked: TaskOptions
 ) -> "dict[str, EvalModel]":
     from distill.evaluate.model import load_any_model
-    from distill.evaluate.prompts import check_prompts
+    from distill.evaluate.run_models import check_prompts
 
     roles = ["base", *(f"base-{n}" for n in range(2, len(bases) + 1))]
     others, told = asked.of_others, asked.instructions

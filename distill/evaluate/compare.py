@@ -38,7 +38,7 @@ INDEXED_VECTORS = 1_000_000
 
 
 def compare(
-    contenders: Mapping[str, EvalModel],
+    models: Mapping[str, EvalModel],
     tasks: "Sequence[AbsTask]",
     out: Path,
     variants: Mapping[str, EvalModel] | None = None,
@@ -48,12 +48,12 @@ def compare(
     seed: int = 0,
     evaluated: Path | None = None,
 ) -> Summary:
-    """Evaluate every contender on every task, and measure their speed on the same documents.
+    """Evaluate every model on every task, and measure their speed on the same documents.
 
     Every task is the same object for all: the same data, splits, languages and mteb.
 
     Args:
-        contenders: by role: `student`, and any of `teacher`, `base`, `base-2`, ...
+        models: by role: `student`, and any of `teacher`, `base`, `base-2`, ...
         out: gets the values of single items, `items.json`, as {task: {item: {role: value}}}.
         variants: of the student, by the name of their row (`make_student_variants`). Their speed
             is the student's, whose vectors they are made of; for documents that the teacher embeds
@@ -69,23 +69,27 @@ def compare(
     """
     if not tasks:
         raise UserError("compare", "no task is named", "name at least one, for example SciFact")
-    if "student" not in contenders:
+    if "student" not in models:
         raise UserError("compare", "no student is named", "give the student's folder or hub id")
     variants, published = variants or {}, published or {}
-    own = _order_roles(contenders, variants)
+    own = _order_roles(models, variants)
     _check_names(own, published)
     of_folder = [task.data_loaded for task in tasks]
     load_data(tasks[0])
     texts = document_texts(tasks[0], speed_texts)
     scores = _score_all(own, tasks, of_folder, evaluated or out)
-    models = {role: c.encode for role, c in own.items() if c.model and role not in variants}
-    speed = measure_speed(models, texts, rounds)
+    encoders = {
+        role: model.encode
+        for role, model in own.items()
+        if model.model is not None and role not in variants
+    }
+    speed = measure_speed(encoders, texts, rounds)
     write_json(out / "items.json", _collect_items(scores))
     return _summarize(own, variants, published, scores, speed, _describe_tasks(tasks), seed)
 
 
 def make_student_variants(
-    contenders: Mapping[str, EvalModel],
+    models: Mapping[str, EvalModel],
     widths: Sequence[int] = (),
     precisions: "Sequence[Precision]" = (),
     with_teacher: bool = False,
@@ -96,23 +100,23 @@ def make_student_variants(
     Raises:
         UserError: for what these models cannot be cut or combined to.
     """
-    found = make_variants(contenders["student"], widths, precisions)
+    found = make_variants(models["student"], widths, precisions)
     if not with_teacher:
         return found
-    if "teacher" not in contenders:
+    if "teacher" not in models:
         raise UserError(
             "compare", "the asymmetric mode has no teacher for the documents", "name a teacher"
         )
-    return found | {ASYMMETRIC: make_asymmetric(contenders["student"], contenders["teacher"])}
+    return found | {ASYMMETRIC: make_asymmetric(models["student"], models["teacher"])}
 
 
 def _order_roles(
-    contenders: Mapping[str, EvalModel], variants: Mapping[str, EvalModel]
+    models: Mapping[str, EvalModel], variants: Mapping[str, EvalModel]
 ) -> dict[str, EvalModel]:
     """Base models, the student, its variants, the teacher."""
-    roles = sorted(list_bases(contenders), key=lambda role: (len(role), role))
-    found = {role: contenders[role] for role in [*roles, "student"]} | dict(variants)
-    return found | ({"teacher": contenders["teacher"]} if "teacher" in contenders else {})
+    roles = sorted(list_bases(models), key=lambda role: (len(role), role))
+    found = {role: models[role] for role in [*roles, "student"]} | dict(variants)
+    return found | ({"teacher": models["teacher"]} if "teacher" in models else {})
 
 
 def _check_names(own: Mapping[str, EvalModel], published: Mapping[str, PublishedScores]) -> None:
@@ -125,16 +129,16 @@ def _check_names(own: Mapping[str, EvalModel], published: Mapping[str, Published
 
 
 def _score_all(
-    contenders: Mapping[str, EvalModel],
+    models: Mapping[str, EvalModel],
     tasks: "Sequence[AbsTask]",
     of_folder: Sequence[bool],
     out: Path,
 ) -> ScoresByRole:
     """Task by task: the data of one is in memory at a time, but for what a folder has filled."""
-    scores: ScoresByRole = {role: [] for role in contenders}
+    scores: ScoresByRole = {role: [] for role in models}
     for task, filled in zip(tasks, of_folder, strict=True):
-        for role, contender in contenders.items():
-            scores[role] += score_tasks(contender, [task], out)
+        for role, model in models.items():
+            scores[role] += score_tasks(model, [task], out)
         if task.data_loaded and not filled:
             task.unload_data()
     return scores
@@ -174,8 +178,8 @@ def _summarize(
     for score in scores["student"]:
         tasks[score.task]["items"] = score.items
     models = {
-        role: _describe_model(contender, tasks, scores[role], speed.get(role))
-        for role, contender in own.items()
+        role: _describe_model(model, tasks, scores[role], speed.get(role))
+        for role, model in own.items()
     }
     for role in variants:
         # Documents are what many are embedded of; a query is one.
@@ -213,22 +217,22 @@ def _compute_differences(
 
 
 def _describe_model(
-    contender: EvalModel,
+    model: EvalModel,
     tasks: Mapping[str, TaskFigures],
     scores: Sequence[TaskScore],
     speed: Speed | None,
 ) -> ModelFigures:
     by_task = {score.task: score.score for score in scores}
     return {
-        "model": contender.name,
-        "revision": contender.revision,
-        "licence": contender.licence,
-        "parameters": contender.parameters,
-        "bytes": contender.bytes_on_disk,
-        "dimensions": contender.dimensions,
+        "model": model.name,
+        "revision": model.revision,
+        "licence": model.licence,
+        "parameters": model.parameters,
+        "bytes": model.bytes_on_disk,
+        "dimensions": model.dimensions,
         "texts_per_second": round(speed.texts_per_second, 2) if speed else None,
         "latency_ms": round(speed.latency_ms, 3) if speed else None,
-        "index_bytes_per_million": INDEXED_VECTORS * contender.bytes_per_vector,
+        "index_bytes_per_million": INDEXED_VECTORS * model.bytes_per_vector,
         "score": round(mean(by_task.values()), 6),
         "by_category": average_by_category(tasks, by_task),
         "tasks": by_task,

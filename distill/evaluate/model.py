@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
@@ -15,12 +14,10 @@ from distill.embed.published import NOTHING
 from distill.embed.wording import embedder_prompts
 from distill.evaluate.embedder import EndpointEmbedder
 from distill.evaluate.embedder import TextEmbedder as TextEmbedder
-from distill.evaluate.model_meta import build_model_meta
-from distill.evaluate.mteb_encoder import MtebEncoder
 from distill.evaluate.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.quantize import VectorFormat
 from distill.files.read import user_path
-from distill.models.model_card import read_card
+from distill.models.model_card import read_licence
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import fingerprint
@@ -66,7 +63,7 @@ class EvalModel:
 
     @property
     def bytes_per_vector(self) -> int:
-        """In an index, as the contender's form stores it."""
+        """In an index, as the model's form stores it."""
         return self.form.bytes_per_vector(self.dimensions)
 
     @property
@@ -145,7 +142,7 @@ def load_eval_model(
         prompts=build_prompts(opened, settings, instructions),
         max_tokens=read,
         shortened_to=read if read != whole else None,
-        licence=licence_of(opened.folder),
+        licence=read_licence(opened.folder),
         departures=opened.departures,
     )
 
@@ -196,19 +193,3 @@ def mteb_name(reference: str) -> str:
         folder = folder.resolve()
         return f"distill/{folder.parent.name}-{folder.name}"
     return reference.partition("@")[0]
-
-
-def licence_of(folder: Path) -> str | None:
-    """What a model's card gives as its licence; None where there is no card, or none to be read."""
-    head = read_card(folder)
-    licence = head.get("license")
-    return None if licence is None else str(head.get("license_name", licence))
-
-
-def as_mteb_model(contender: EvalModel, vectors: Path | None = None) -> Any:
-    """The contender as mteb asks it.
-
-    Args:
-        vectors: where its vectors are kept, so that no text is encoded twice; None: nowhere.
-    """
-    return MtebEncoder(contender, vectors, build_model_meta(contender))

@@ -1,18 +1,22 @@
-"""A contender as mteb asks it: an object of mteb's EncoderProtocol that encodes each text once,
-keeps the vectors on disk, and gives them in the contender's form."""
+"""A model as mteb asks it: an object of mteb's EncoderProtocol that encodes each text once,
+keeps the vectors on disk, and gives them in the model's form."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from distill.embed.encoder import Vectors
 from distill.embed.vector_cache import VectorCache, digests_of
 from distill.embed.vector_store import CHUNK
 from distill.errors import need
+from distill.evaluate.model import EvalModel
+from distill.evaluate.prompts import EvalPrompts
 from distill.evaluate.quantize import Quantizer
+from distill.models.sentence_transformer import text_transformer
 from distill.runtime.progress import Progress
 from distill.text.format import Side
 
@@ -21,26 +25,23 @@ if TYPE_CHECKING:
     from mteb.models import ModelMeta
     from mteb.types import PromptType
 
-    from distill.evaluate.model import EvalModel
-    from distill.evaluate.prompts import EvalPrompts
-
 
 class CachedEmbeddings:
-    """A contender's vectors as its model gives them, from the cache under `folder` or computed
+    """A model's vectors as its model gives them, from the cache under `folder` or computed
     into it a block at a time, so that a killed evaluation goes on at its block. Without a folder
     nothing is kept."""
 
-    def __init__(self, contender: "EvalModel", folder: Path | None) -> None:
-        self.contender = contender
+    def __init__(self, model: EvalModel, folder: Path | None) -> None:
+        self.model = model
         self._folder = folder
         self._caches: dict[tuple[str, Side | None], VectorCache] = {}
 
     def vectors(self, batches: Iterable[list[str]], prompt: str, side: Side | None) -> Vectors:
         """(texts, dimensions), in the order of the texts."""
         if self._folder is None:
-            embed = self.contender.embedder.embed
+            embed = self.model.embedder.embed
             parts = [embed(block, prompt, side) for block in _split_into_blocks(batches)]
-            empty = np.empty((0, self.contender.embedder.dimensions), np.float32)
+            empty = np.empty((0, self.model.embedder.dimensions), np.float32)
             return np.concatenate([empty, *parts])
         cache = self._cache(self._folder, prompt, side)
         digests = [np.empty(0, np.uint64)]
@@ -49,15 +50,15 @@ class CachedEmbeddings:
             absent = cache.absent(digests[-1])
             if len(absent):
                 texts = [block[i] for i in absent]
-                found = self.contender.embedder.embed(texts, prompt, side)
+                found = self.model.embedder.embed(texts, prompt, side)
                 cache.add(digests[-1][absent], found)
         return cache.take(np.concatenate(digests))
 
     def _cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
         if (prompt, side) not in self._caches:
-            embedder = self.contender.embedder
-            model = {"model": self.contender.name, "revision": self.contender.revision}
-            identity = model | embedder.identity(prompt, side)
+            embedder = self.model.embedder
+            origin = {"model": self.model.name, "revision": self.model.revision}
+            identity = origin | embedder.identity(prompt, side)
             self._caches[prompt, side] = VectorCache(folder, identity, embedder.dimensions)
         return self._caches[prompt, side]
 
@@ -66,15 +67,13 @@ class MtebEncoder:
     """What mteb calls. `batch_size` and other arguments of its are not used: batches are made by
     a token budget."""
 
-    def __init__(
-        self, contender: "EvalModel", folder: Path | None, mteb_model_meta: "ModelMeta"
-    ) -> None:
+    def __init__(self, model: EvalModel, folder: Path | None, mteb_model_meta: "ModelMeta") -> None:
         self.mteb_model_meta = mteb_model_meta
-        self.model = contender.model
+        self.model = model.model
         self._rules = need("mteb.models.abs_encoder", "eval").AbsEncoder
-        self._texts = CachedEmbeddings(contender, folder)
-        self._documents = CachedEmbeddings(contender.documents or contender, folder)
-        self._storage = Quantizer(contender.form)
+        self._texts = CachedEmbeddings(model, folder)
+        self._documents = CachedEmbeddings(model.documents or model, folder)
+        self._storage = Quantizer(model.form)
 
     def encode(
         self,
@@ -90,9 +89,9 @@ class MtebEncoder:
         made of a document's title and text, or of a query and its own instruction."""
         side: Side | None = prompt_type.value if prompt_type else None
         source = self._documents if side == "document" else self._texts
-        prompts = source.contender.prompts
+        prompts = source.model.prompts
         prompt = prompts.before(task_metadata, side)
-        label = f"{source.contender.name}, {task_metadata.name}"
+        label = f"{source.model.name}, {task_metadata.name}"
         batches = _iterate_texts(inputs, label, prompts if side == "document" else None)
         vectors = source.vectors(batches, prompt, side)
         return self._storage.stored(vectors, side, f"{task_metadata.name}/{hf_subset}")
@@ -120,7 +119,7 @@ def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
         yield block
 
 
-def _iterate_texts(inputs: Any, label: str, documents: "EvalPrompts | None") -> Iterator[list[str]]:
+def _iterate_texts(inputs: Any, label: str, documents: EvalPrompts | None) -> Iterator[list[str]]:
     """The batches' texts, with progress where they are many.
 
     Args:
@@ -136,7 +135,7 @@ def _iterate_texts(inputs: Any, label: str, documents: "EvalPrompts | None") -> 
             progress.advance(len(batch["text"]))
 
 
-def _write_texts(batch: Mapping[str, list[Any]], documents: "EvalPrompts | None") -> list[str]:
+def _write_texts(batch: Mapping[str, list[Any]], documents: EvalPrompts | None) -> list[str]:
     """mteb's texts, which are title and text joined; or title and text as the model was trained to
     read them."""
     texts: list[str] = batch["text"]
@@ -145,3 +144,65 @@ def _write_texts(batch: Mapping[str, list[Any]], documents: "EvalPrompts | None"
     titles = batch.get("title", [""] * len(texts))
     pairs = zip(batch.get("body", texts), titles, strict=True)
     return [documents.document(body, title or "") for body, title in pairs]
+
+
+def wrap_for_mteb(model: EvalModel, vectors: Path | None = None) -> "MtebEncoder":
+    """Wrap a model in the encoder that mteb calls.
+
+    Args:
+        vectors: the folder in which its vectors are stored, so that no text is encoded twice; None
+            stores nothing.
+    """
+    return MtebEncoder(model, vectors, build_model_meta(model))
+
+
+def build_model_meta(model: EvalModel) -> "ModelMeta":
+    """mteb's ModelMeta. What departs from the model's own settings is an mteb experiment, whose
+    results stand apart."""
+    meta = need("mteb.models", "eval").ModelMeta
+    licences = get_args(need("mteb.types", "eval").Licenses)
+    licence = (model.licence or "").lower()
+    precision = model.form.precision
+    known: dict[str, Any] = {
+        "name": model.name,
+        "revision": model.revision,
+        "n_parameters": model.parameters,
+        "max_tokens": model.max_tokens,
+        "embed_dim": model.dimensions,
+        # mteb reads back none but those of its list.
+        "license": licence if licence in licences else None,
+        "use_instructions": model.prompts.wording.tells_task or any(model.prompts.named.values()),
+        "experiment_kwargs": model.experiment or None,
+        "similarity_fn_name": _choose_similarity(model),
+        "framework": ["API"],
+    }
+    if precision != "float32":
+        known["output_dtypes"] = [need("mteb.types", "eval").OutputDType(precision)]
+    if model.model is not None:
+        known |= _describe_weights(model.model)
+    return meta.create_empty(overwrites=known)
+
+
+def _describe_weights(model: SentenceTransformer) -> dict[str, Any]:
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    transformer = text_transformer(model)
+    embedding: Any = transformer and transformer.auto_model.get_input_embeddings()
+    words = embedding and embedding.weight.numel()
+    return {
+        "framework": ["Sentence Transformers", "PyTorch"],
+        "open_weights": True,
+        "n_embedding_parameters": words,
+        "memory_usage_mb": round(size / 2**20, 1),
+    }
+
+
+def _choose_similarity(model: EvalModel) -> Any:
+    """An index computes inner products. None where mteb has no name for the model's function, and
+    asks the model itself."""
+    function = need("mteb.models.model_meta", "eval").ScoringFunction
+    if not model.form.plain:
+        return function.DOT_PRODUCT
+    if model.model is None:
+        return function.COSINE
+    names = {"cosine": function.COSINE, "dot": function.DOT_PRODUCT}
+    return names.get(str(model.model.similarity_fn_name))

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from distill.embed.open_model import OpenModel, carried_prompts
 from distill.embed.wording import PLAIN, PROMPT_NAMES, EmbedderPrompts, carried_template, escaped
-from distill.errors import UserError, need
+from distill.errors import need
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.run import fingerprint, read_json
 from distill.text.format import QUERY_TEMPLATE, Side
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
-
-    from distill.evaluate.model import EvalModel
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def build_prompts(
     unless `instructions` is off; then one task stands for all, a student's default."""
     model, published, wording = opened.model, opened.published, opened.wording
     carried = carried_prompts(model)
-    student = _read_student_settings(opened.folder)
+    student = read_student_settings(opened.folder)
     default_task = None if student is None else str(student["default_task"])
     if student is not None and settings.query_template == PLAIN_QUERY and not settings.query_prompt:
         wording = _apply_training_template(wording, student)
@@ -199,52 +197,7 @@ def _select_side(words: Any, side: Side | None) -> str:
     return str(words)
 
 
-def check_prompts(
-    contender: "EvalModel", given: Mapping[Side, str], force: bool = False
-) -> "EvalModel":
-    """The contender under the prompts that are given, if they are those of its training.
-
-    Those are known from the manifest of the stage that trained it, or else from the model's
-    configuration; where neither has any, nothing is refused. A contender whose configuration was
-    changed since its training is refused too.
-
-    Raises:
-        UserError: if a prompt differs from training's, unless forced.
-    """
-    prompts = dataclasses.replace(contender.prompts, given=dict(given))
-    if not force:
-        _check_instruction_template(contender)
-        for side, trained in read_trained_prompts(contender).items():
-            if prompts.of_side(side) != trained:
-                raise _refuse_prompt(contender, f"{side} prompt", prompts.of_side(side), trained)
-    return dataclasses.replace(contender, prompts=prompts)
-
-
-def read_trained_prompts(contender: "EvalModel") -> dict[Side, str]:
-    """The prompts of a model's training by side; empty where they are not known."""
-    student = _read_student_settings(contender.folder)
-    if student is not None:
-        query = str(student["query_template"]).removesuffix("{query}")
-        query = query.replace("{task}", str(student["default_task"]))
-        return {"query": query, "document": str(student["document_prompt"])}
-    own = dataclasses.replace(contender.prompts, given={})
-    known: dict[Side, str] = {side: own.of_side(side) for side in PROMPT_NAMES}
-    # sentence-transformers gives every model two empty ones.
-    return known if any(known.values()) else {}
-
-
-def _check_instruction_template(contender: "EvalModel") -> None:
-    """A student is instructed as it was in training, or not at all."""
-    student = _read_student_settings(contender.folder)
-    wording = contender.prompts.wording
-    if student is None or not wording.tells_task:
-        return
-    trained = str(student["query_template"])
-    if wording.template != carried_template({QUERY_TEMPLATE: trained}):
-        raise _refuse_prompt(contender, "query template", wording.template, trained)
-
-
-def _read_student_settings(folder: Path | None) -> dict[str, Any] | None:
+def read_student_settings(folder: Path | None) -> dict[str, Any] | None:
     """The section `student` under which a stage of a run built or trained the model; None for
     others."""
     manifest = None if folder is None else folder / ".stage" / "manifest.json"
@@ -252,12 +205,3 @@ def _read_student_settings(folder: Path | None) -> dict[str, Any] | None:
         return None
     settings: dict[str, Any] = read_json(manifest)["settings"]
     return settings.get("student") or (settings if "query_template" in settings else None)
-
-
-def _refuse_prompt(contender: "EvalModel", what: str, given: str, trained: str) -> UserError:
-    return UserError(
-        f"model {contender.reference!r}",
-        f"would be evaluated with the {what} {given!r}, and was trained with {trained!r}",
-        "leave the prompts to the model, whose configuration must be as it was trained, or add "
-        "--force-prompts to see what others do",
-    )

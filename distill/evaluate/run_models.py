@@ -1,11 +1,15 @@
 """The models of a run as its evaluation, its report and its search open them: one way for all."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from distill.embed.wording import PROMPT_NAMES, carried_template
+from distill.errors import UserError
 from distill.evaluate.model import EvalModel, load_any_model, load_eval_model
-from distill.evaluate.prompts import check_prompts
+from distill.evaluate.prompts import read_student_settings
 from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe
+from distill.text.format import QUERY_TEMPLATE, Side
 
 
 def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, EvalModel]:
@@ -28,3 +32,55 @@ def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Ev
     if recipe.teacher.model is not None:
         found["teacher"] = load_any_model(recipe.teacher, recipe.teacher.model, told)
     return found
+
+
+def check_prompts(model: EvalModel, given: Mapping[Side, str], force: bool = False) -> EvalModel:
+    """The model under the prompts that are given, if they are those of its training.
+
+    Those are known from the manifest of the stage that trained it, or else from the model's
+    configuration; where neither has any, nothing is refused. A model whose configuration was
+    changed since its training is refused too.
+
+    Raises:
+        UserError: if a prompt differs from training's, unless forced.
+    """
+    prompts = dataclasses.replace(model.prompts, given=dict(given))
+    if not force:
+        _check_instruction_template(model)
+        for side, trained in read_trained_prompts(model).items():
+            if prompts.of_side(side) != trained:
+                raise _refuse_prompt(model, f"{side} prompt", prompts.of_side(side), trained)
+    return dataclasses.replace(model, prompts=prompts)
+
+
+def read_trained_prompts(model: EvalModel) -> dict[Side, str]:
+    """The prompts of a model's training by side; empty where they are not known."""
+    student = read_student_settings(model.folder)
+    if student is not None:
+        query = str(student["query_template"]).removesuffix("{query}")
+        query = query.replace("{task}", str(student["default_task"]))
+        return {"query": query, "document": str(student["document_prompt"])}
+    own = dataclasses.replace(model.prompts, given={})
+    known: dict[Side, str] = {side: own.of_side(side) for side in PROMPT_NAMES}
+    # sentence-transformers gives every model two empty ones.
+    return known if any(known.values()) else {}
+
+
+def _check_instruction_template(model: EvalModel) -> None:
+    """A student is instructed as it was in training, or not at all."""
+    student = read_student_settings(model.folder)
+    wording = model.prompts.wording
+    if student is None or not wording.tells_task:
+        return
+    trained = str(student["query_template"])
+    if wording.template != carried_template({QUERY_TEMPLATE: trained}):
+        raise _refuse_prompt(model, "query template", wording.template, trained)
+
+
+def _refuse_prompt(model: EvalModel, what: str, given: str, trained: str) -> UserError:
+    return UserError(
+        f"model {model.reference!r}",
+        f"would be evaluated with the {what} {given!r}, and was trained with {trained!r}",
+        "leave the prompts to the model, whose configuration must be as it was trained, or add "
+        "--force-prompts to see what others do",
+    )

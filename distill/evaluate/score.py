@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.evaluate.model import EvalModel, as_mteb_model, load_eval_model
+from distill.evaluate.model import EvalModel
+from distill.evaluate.mteb_encoder import MtebEncoder, wrap_for_mteb
 from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels
@@ -49,18 +50,7 @@ class TaskScore:
         return next((len(values) for values in kept if values), None)
 
 
-def evaluate_model(
-    reference: str | Path,
-    tasks: "Sequence[AbsTask]",
-    out: Path,
-    max_tokens: int | None = None,
-    device: str | None = None,
-) -> list[TaskScore]:
-    """`score_tasks` for a model by its reference; with `max_tokens` it reads no more of a text."""
-    return score_tasks(load_eval_model(reference, max_tokens, device), tasks, out)
-
-
-def score_tasks(contender: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
+def score_tasks(model: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
     """The model's score on each task, in the order of `tasks`.
 
     Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in
@@ -71,22 +61,22 @@ def score_tasks(contender: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> 
         UserError: if a task reads the hub and the hub cannot be reached.
     """
     cache = need("mteb.cache", "eval").ResultCache(out)
-    model = as_mteb_model(contender, out / "vectors")
+    encoder = wrap_for_mteb(model, out / "vectors")
     scores = []
     for task in tasks:
-        score = _read_stored_score(cache, task, model.mteb_model_meta)
+        score = _read_stored_score(cache, task, encoder.mteb_model_meta)
         if score is None:
             begun = time.perf_counter()
-            _evaluate_task(cache, task, model)
-            score = _read_stored_score(cache, task, model.mteb_model_meta)
+            _evaluate_task(cache, task, encoder)
+            score = _read_stored_score(cache, task, encoder.mteb_model_meta)
             if score is None:
                 raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
-            _log_score(f"{contender.name} on {score.task}", score, time.perf_counter() - begun)
+            _log_score(f"{model.name} on {score.task}", score, time.perf_counter() - begun)
         scores.append(score)
     return scores
 
 
-def _evaluate_task(cache: Any, task: Any, model: Any) -> None:
+def _evaluate_task(cache: Any, task: Any, encoder: MtebEncoder) -> None:
     load_data(task)
     bars = {"show_progress_bar": sys.stderr.isatty()}
     with (
@@ -98,7 +88,7 @@ def _evaluate_task(cache: Any, task: Any, model: Any) -> None:
         # `_read_stored_score` decides whether a result may be used again: mteb does not look at the
         # data's revision where nothing is missing.
         need("mteb", "eval").evaluate(
-            model,
+            encoder,
             task,
             cache=cache,
             overwrite_strategy="always",
@@ -107,10 +97,10 @@ def _evaluate_task(cache: Any, task: Any, model: Any) -> None:
             encode_kwargs=bars,
             **bars,
         )
-        result = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
+        result = cache.load_task_result(task.metadata.name, encoder.mteb_model_meta)
         kept = collect_samples(task, result, Path(predictions), by_query)
     # The last file written: its presence says that mteb's is whole.
-    path = _get_items_path(cache, task, model.mteb_model_meta)
+    path = _get_items_path(cache, task, encoder.mteb_model_meta)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, describe_task(task) | kept)
 

@@ -58,13 +58,13 @@ def evaluate_run(
     if not stage.complete:
         begun = time.perf_counter()
         overlap = count_unlabelled_overlap(recipe, passages, tasks)
-        contenders = load_run_models(recipe, {"base": base.folder, "student": student.folder})
+        models = load_run_models(recipe, {"base": base.folder, "student": student.folder})
         with planned_stage("evaluation"):
             summary = compare(
-                contenders,
+                models,
                 tasks,
                 stage.folder,
-                make_student_variants(contenders, asked.widths, asked.precisions, asked.asymmetric),
+                make_student_variants(models, asked.widths, asked.precisions, asked.asymmetric),
                 published,
                 speed_texts=asked.speed_texts,
                 seed=recipe.seed,

@@ -1,4 +1,4 @@
-"""Variants of a contender that cost no encoding of their own: narrower vectors, coarser ones, and
+"""Variants of a model that cost no encoding of their own: narrower vectors, coarser ones, and
 the student's queries over the teacher's documents."""
 
 import dataclasses
@@ -10,12 +10,12 @@ from distill.evaluate.quantize import Precision, VectorFormat
 
 
 def make_variants(
-    contender: EvalModel,
+    model: EvalModel,
     widths: Sequence[int],
     precisions: Sequence[Precision],
     role: str = "student",
 ) -> dict[str, EvalModel]:
-    """The contender at each Matryoshka width (Kusupati et al. 2022) in float32, and in each
+    """The model at each Matryoshka width (Kusupati et al. 2022) in float32, and in each
     precision at its full width, by name: `student@128`, `student int8`. All are computed from the
     same cached vectors, and each has results of its own.
 
@@ -23,20 +23,18 @@ def make_variants(
         UserError: for a width that is none of a part of the vector.
     """
     for width in widths:
-        if not 0 < width < contender.dimensions:
+        if not 0 < width < model.dimensions:
             raise UserError(
                 f"evaluate.widths {width}",
-                f"{role} has {contender.dimensions} dimensions",
-                f"name widths from 1 to {contender.dimensions - 1}; the full width is always there",
+                f"{role} has {model.dimensions} dimensions",
+                f"name widths from 1 to {model.dimensions - 1}; the full width is always there",
             )
     found = {
-        f"{role}@{width}": dataclasses.replace(contender, form=VectorFormat(width=width))
+        f"{role}@{width}": dataclasses.replace(model, form=VectorFormat(width=width))
         for width in widths
     }
     return found | {
-        f"{role} {precision}": dataclasses.replace(
-            contender, form=VectorFormat(precision=precision)
-        )
+        f"{role} {precision}": dataclasses.replace(model, form=VectorFormat(precision=precision))
         for precision in precisions
     }
 

@@ -75,10 +75,8 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
     if not is_text(query):
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
-    contenders = load_run_models(recipe, {"student": folder / "student"})
-    found = {
-        role: _find(folder, _SearchModel(of, task), query, k) for role, of in contenders.items()
-    }
+    models = load_run_models(recipe, {"student": folder / "student"})
+    found = {role: _find(folder, _SearchModel(of, task), query, k) for role, of in models.items()}
     return SearchResults(query, found)
 
 
@@ -114,28 +112,28 @@ class _SearchModel:
     """A model of the run as an index asks it. One that is told tasks gets the student's default
     task before a query: a search has no task of its own."""
 
-    def __init__(self, contender: EvalModel, task: str) -> None:
-        self.dimensions = contender.dimensions
-        self._embedder = contender.embedder
-        prompts = contender.prompts
+    def __init__(self, model: EvalModel, task: str) -> None:
+        self.dimensions = model.dimensions
+        self._embedder = model.embedder
+        prompts = model.prompts
         self._query = prompts.instructed(task)
-        served = contender.model is None
+        served = model.model is None
         # A server's prompts are part of its identity, and no part of the texts that are kept.
         self._document = prompts.of_side("document") if served else ""
         before = "" if served else prompts.wording.document
         self.wording = dataclasses.replace(prompts.wording, document=before)
         # As the retriever's is, whose vectors of the passages serve where it is the same model.
         self.identity: dict[str, str | int] = {
-            "model": name_model(contender.reference),
-            "revision": contender.revision,
-            "max_tokens": contender.max_tokens or "all",
-            **contender.departures,
+            "model": name_model(model.reference),
+            "revision": model.revision,
+            "max_tokens": model.max_tokens or "all",
+            **model.departures,
         }
         if served:
             # A template is not among them: it changes queries alone, and those are not kept.
             self.identity |= {
                 f"{side}_prompt": prompts.named.get(side, "") for side in ("query", "document")
-            } | dict(contender.fields)
+            } | dict(model.fields)
 
     def encode(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None

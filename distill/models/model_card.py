@@ -23,3 +23,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     except UserError:
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def read_licence(folder: Path) -> str | None:
+    """Read the licence that a model's card states; None without a card, or without a licence."""
+    head = read_card(folder)
+    licence = head.get("license")
+    return None if licence is None else str(head.get("license_name", licence))

@@ -37,7 +37,7 @@ def last_id(model):
     return transformer.tokenizer("a text of some words")["input_ids"][-1]
 
 
-@pytest.fixture(params=["retriever", "teacher", "contender"])
+@pytest.fixture(params=["retriever", "teacher", "eval_model"])
 def opened(request):
     """The model in a role: the sentence-transformers model behind it."""
 

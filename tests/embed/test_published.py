@@ -24,8 +24,8 @@ def folder(tmp_path):
     return tiny_encoder(tmp_path / "model")
 
 
-def prompt_of(contender, task, side):
-    return contender.prompts.before(mteb.get_task(task).metadata, side)
+def prompt_of(eval_model, task, side):
+    return eval_model.prompts.before(mteb.get_task(task).metadata, side)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,15 @@ def test_a_published_model_has_its_prompts_in_every_role(folder, name, query, do
     settings = EmbedderConfig(device="cpu", known_as=name)
     wording = SentenceTransformerEncoder(str(folder), settings).wording
     assert (wording.query_prompt(), wording.document) == (query, document)
-    contender = load_eval_model(folder, settings=settings)
-    assert prompt_of(contender, "SciFact", "query") == query
-    assert prompt_of(contender, "SciFact", "document") == document
-    assert contender.experiment.keys() == {"prompts"}, "earlier results had none"
+    eval_model = load_eval_model(folder, settings=settings)
+    assert prompt_of(eval_model, "SciFact", "query") == query
+    assert prompt_of(eval_model, "SciFact", "document") == document
+    assert eval_model.experiment.keys() == {"prompts"}, "earlier results had none"
 
 
 def test_prompts_by_category_are_mtebs(folder):
-    contender = load_eval_model(folder, settings=EmbedderConfig(device="cpu", known_as=NOMIC))
-    assert prompt_of(contender, "STSBenchmark", None) == "classification: "
+    eval_model = load_eval_model(folder, settings=EmbedderConfig(device="cpu", known_as=NOMIC))
+    assert prompt_of(eval_model, "STSBenchmark", None) == "classification: "
     bge = load_eval_model(folder, settings=EmbedderConfig(device="cpu", known_as=BGE))
     assert prompt_of(bge, "STSBenchmark", None) == ""
 
@@ -59,12 +59,12 @@ def test_prompts_by_category_are_mtebs(folder):
 def test_an_instructed_model_has_its_template(folder, name, caplog):
     settings = EmbedderConfig(device="cpu", known_as=name)
     with caplog.at_level(logging.WARNING, "distill"):
-        contender = load_eval_model(folder, settings=settings)
+        eval_model = load_eval_model(folder, settings=settings)
     assert caplog.text == ""
-    assert contender.prompts.wording.template == TEMPLATE
-    assert "scientific claim" in prompt_of(contender, "SciFact", "query")
-    assert prompt_of(contender, "SciFact", "document") == ""
-    assert prompt_of(contender, "STSBenchmark", None).startswith("Instruct: Retrieve semantically")
+    assert eval_model.prompts.wording.template == TEMPLATE
+    assert "scientific claim" in prompt_of(eval_model, "SciFact", "query")
+    assert prompt_of(eval_model, "SciFact", "document") == ""
+    assert prompt_of(eval_model, "STSBenchmark", None).startswith("Instruct: Retrieve semantically")
     assert is_told_tasks(Teacher(model=str(folder), known_as=name))
     assert not is_told_tasks(Teacher(model=str(folder), known_as=BGE))
 

@@ -17,7 +17,7 @@ pytest.importorskip("mteb")
 
 
 @pytest.fixture(scope="module")
-def contenders(encoder_folder, teacher_folder, prompted_folder):
+def eval_models(encoder_folder, teacher_folder, prompted_folder):
     return {
         "teacher": load_eval_model(teacher_folder),
         "base-2": load_eval_model(encoder_folder, max_tokens=8),
@@ -45,21 +45,21 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def summary(contenders, tasks, out):
-    variants = make_student_variants(contenders, widths=[16], precisions=["int8", "binary"])
-    return compare(contenders, tasks[:2], out, variants, speed_texts=4, rounds=1)
+def summary(eval_models, tasks, out):
+    variants = make_student_variants(eval_models, widths=[16], precisions=["int8", "binary"])
+    return compare(eval_models, tasks[:2], out, variants, speed_texts=4, rounds=1)
 
 
-def test_summary_holds_each_model_and_the_share_kept(contenders, summary):
+def test_summary_holds_each_model_and_the_share_kept(eval_models, summary):
     models = summary["models"]
     student, teacher = models["student"], models["teacher"]
-    for role, contender in contenders.items():
+    for role, eval_model in eval_models.items():
         figures = models[role]
-        assert figures["parameters"] == contender.parameters
-        assert figures["dimensions"] == contender.dimensions
+        assert figures["parameters"] == eval_model.parameters
+        assert figures["dimensions"] == eval_model.dimensions
         assert figures["texts_per_second"] > 0
         assert figures["latency_ms"] > 0
-        assert figures["index_bytes_per_million"] == 4e6 * contender.dimensions
+        assert figures["index_bytes_per_million"] == 4e6 * eval_model.dimensions
         assert figures["score"] == pytest.approx(sum(figures["tasks"].values()) / 2, abs=1e-6)
     assert summary["kept"] == pytest.approx(student["score"] / teacher["score"], abs=1e-4)
     for role in ("teacher", "base", "base-2"):
@@ -113,8 +113,8 @@ def test_values_of_items_are_those_of_the_scores(summary, out):
             assert mean == pytest.approx(model["tasks"][task], abs=1e-5)
 
 
-def test_categories_are_averaged_as_mteb_does(contenders, tasks, tmp_path, summary, out):
-    two = {role: contenders[role] for role in ("student", "teacher")}
+def test_categories_are_averaged_as_mteb_does(eval_models, tasks, tmp_path, summary, out):
+    two = {role: eval_models[role] for role in ("student", "teacher")}
     found = compare(two, tasks, out, speed_texts=4, rounds=1)
     student = found["models"]["student"]
     scores = student["tasks"]
@@ -130,26 +130,26 @@ def test_categories_are_averaged_as_mteb_does(contenders, tasks, tmp_path, summa
     assert found["differences"]["student - teacher"]["overall"]["low"] is not None
 
 
-def test_a_student_without_teacher_keeps_nothing(contenders, tasks, out):
-    two = {role: contenders[role] for role in ("base", "student")}
+def test_a_student_without_teacher_keeps_nothing(eval_models, tasks, out):
+    two = {role: eval_models[role] for role in ("base", "student")}
     summary = compare(two, tasks[:2], out, speed_texts=4, rounds=1)
     assert "teacher" not in summary["models"]
     assert summary["kept"] is None
 
 
 @pytest.mark.bad_input("evaluation", "asymmetric with a teacher of another width", "refused")
-def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(contenders):
-    alone = {"student": contenders["student"]}
+def test_the_asymmetric_mode_needs_a_teacher_of_equal_width(eval_models):
+    alone = {"student": eval_models["student"]}
     with pytest.raises(UserError, match="no teacher"):
         make_student_variants(alone, with_teacher=True)
     with pytest.raises(UserError, match="dimensions"):
-        make_student_variants(contenders, with_teacher=True)
-    like = alone | {"teacher": contenders["base"]}
+        make_student_variants(eval_models, with_teacher=True)
+    like = alone | {"teacher": eval_models["base"]}
     assert list(make_student_variants(like, with_teacher=True)) == [ASYMMETRIC]
 
 
-def test_over_the_teachers_documents_the_teachers_speed_counts(contenders, tasks, out):
-    two = {"student": contenders["student"], "teacher": contenders["base"]}
+def test_over_the_teachers_documents_the_teachers_speed_counts(eval_models, tasks, out):
+    two = {"student": eval_models["student"], "teacher": eval_models["base"]}
     variants = make_student_variants(two, with_teacher=True)
     models = compare(two, tasks[:1], out, variants, speed_texts=4, rounds=1)["models"]
     both = models[ASYMMETRIC]
@@ -157,25 +157,25 @@ def test_over_the_teachers_documents_the_teachers_speed_counts(contenders, tasks
     assert both["latency_ms"] == models["student"]["latency_ms"]
 
 
-def test_published_results_do_not_stand_in_for_a_role(contenders, tasks, out):
-    two = {role: contenders[role] for role in ("student", "teacher")}
+def test_published_results_do_not_stand_in_for_a_role(eval_models, tasks, out):
+    two = {role: eval_models[role] for role in ("student", "teacher")}
     theirs = {"teacher": PublishedScores("teacher", None, None, None, None, "2", [])}
     with pytest.raises(UserError, match="this comparison's own teacher") as refused:
         compare(two, tasks[:1], out, published=theirs)
     assert "OWNER__MODEL" in refused.value.remedy
 
 
-def test_what_the_hub_gave_does_not_stay_in_memory(contenders, tasks, out, monkeypatch):
+def test_what_the_hub_gave_does_not_stay_in_memory(eval_models, tasks, out, monkeypatch):
     (task,) = [copy.copy(tasks[0])]
     task.data_loaded = False
     monkeypatch.setattr(task, "load_data", lambda: setattr(task, "data_loaded", True), False)
-    compare({"student": contenders["student"]}, [task], out, speed_texts=2, rounds=1)
+    compare({"student": eval_models["student"]}, [task], out, speed_texts=2, rounds=1)
     assert not task.data_loaded
 
 
 @pytest.mark.bad_input("evaluation", "nothing to compare", "refused")
-def test_nothing_to_compare_is_refused(contenders, tasks, out):
+def test_nothing_to_compare_is_refused(eval_models, tasks, out):
     with pytest.raises(UserError, match="no task"):
-        compare(contenders, [], out)
+        compare(eval_models, [], out)
     with pytest.raises(UserError, match="no student"):
-        compare({"base": contenders["base"]}, tasks, out)
+        compare({"base": eval_models["base"]}, tasks, out)

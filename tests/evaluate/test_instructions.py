@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.model import as_mteb_model, load_any_model, load_eval_model
-from distill.evaluate.prompts import check_prompts
-from distill.evaluate.run_models import load_run_models
+from distill.evaluate.model import load_any_model, load_eval_model
+from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.evaluate.run_models import check_prompts, load_run_models
 from distill.inspect.search import _SearchModel
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
@@ -43,8 +43,8 @@ def base(tmp_path, encoder_folder):
         return build_base(run, recipe_of(encoder_folder)).folder
 
 
-def before(contender, task, side):
-    return contender.prompts.before(mteb.get_task(task).metadata, side)
+def before(eval_model, task, side):
+    return eval_model.prompts.before(mteb.get_task(task).metadata, side)
 
 
 @pytest.mark.parametrize(
@@ -64,17 +64,17 @@ def test_a_student_is_told_each_task_and_both_sides_are_queries(base, task, word
 
 
 def test_searches_have_the_tasks_words_or_those_of_training(base, task_data):
-    contender = load_eval_model(base, device="cpu")
-    assert before(contender, "SciFact", "query") == SCIENTIFIC
+    eval_model = load_eval_model(base, device="cpu")
+    assert before(eval_model, "SciFact", "query") == SCIENTIFIC
     mine = load_task("mine", task_data)
-    assert contender.prompts.before(mine.metadata, "query") == "Instruct: Find bees.\nQuery: "
-    assert contender.experiment.keys() == {"prompts"}, "earlier results were without instruction"
+    assert eval_model.prompts.before(mine.metadata, "query") == "Instruct: Find bees.\nQuery: "
+    assert eval_model.experiment.keys() == {"prompts"}, "earlier results were without instruction"
 
 
 def test_switched_off_one_task_stands_for_all(base):
-    contender = load_eval_model(base, device="cpu", instructions=False)
-    assert before(contender, "SciFact", "query") == "Instruct: Find bees.\nQuery: "
-    assert before(contender, "STSBenchmark", None) == ""
+    eval_model = load_eval_model(base, device="cpu", instructions=False)
+    assert before(eval_model, "SciFact", "query") == "Instruct: Find bees.\nQuery: "
+    assert before(eval_model, "STSBenchmark", None) == ""
 
 
 def test_a_student_of_before_is_told_by_its_manifest(tmp_path):
@@ -85,8 +85,8 @@ def test_a_student_of_before_is_told_by_its_manifest(tmp_path):
     (folder / ".stage").mkdir()
     manifest = folder / ".stage" / "manifest.json"
     manifest.write_text(json.dumps({"settings": {"student": student}}))
-    contender = check_prompts(load_eval_model(folder, device="cpu"), {})
-    assert before(contender, "SciFact", "query") == SCIENTIFIC
+    eval_model = check_prompts(load_eval_model(folder, device="cpu"), {})
+    assert before(eval_model, "SciFact", "query") == SCIENTIFIC
     assert before(
         load_eval_model(folder, device="cpu", instructions=False), "SciFact", "query"
     ) == (query)
@@ -103,9 +103,9 @@ def test_a_student_of_symmetric_pairs_writes_both_sides_as_queries(tmp_path):
     for symmetric, expected in ((["sts"], "find: "), ([], "")):
         of = {"settings": {"student": student | {"symmetric": symmetric}}}
         manifest.write_text(json.dumps(of))
-        contender = check_prompts(load_eval_model(folder, device="cpu"), {})
-        assert before(contender, "STSBenchmark", None) == expected
-        assert ("prompts" in contender.experiment) == bool(symmetric)
+        eval_model = check_prompts(load_eval_model(folder, device="cpu"), {})
+        assert before(eval_model, "STSBenchmark", None) == expected
+        assert ("prompts" in eval_model.experiment) == bool(symmetric)
 
 
 def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
@@ -125,6 +125,26 @@ def test_student_base_and_teacher_of_a_run_are_each_told_by_their_own_template(
     assert claim not in off["teacher"]
 
 
+def test_instructions_change_nothing_for_a_base_made_from_an_instructed_student(base, tmp_path):
+    """Hence `evaluate.instructions` is not in the fingerprint of such an evaluation."""
+    plain = {"encoder": str(base), "query_template": "find: {query}", "default_task": "Find bees."}
+    sections = {"name": "plain", "student": plain, "train": {"device": "cpu"}}
+    with Run(tmp_path / "plain") as run:
+        folder = build_base(run, Recipe.model_validate(sections)).folder
+    prompts = []
+    for instructions in (True, False):
+        recipe = Recipe.model_validate(sections | {"evaluate": {"instructions": instructions}})
+        models = load_run_models(recipe, {"base": folder, "student": folder})
+        prompts.append(
+            [
+                (before(model, task, side), model.experiment)
+                for model in models.values()
+                for task, side in (("SciFact", "query"), ("STSBenchmark", None))
+            ]
+        )
+    assert prompts[0] == prompts[1]
+
+
 def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
     folder = tmp_path / "data" / "mine"
     (folder / "qrels").mkdir(parents=True)
@@ -132,17 +152,17 @@ def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "queries.jsonl").write_text('{"_id": "q", "text": "bees"}\n')
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
-    contender = load_eval_model(base, device="cpu")
+    eval_model = load_eval_model(base, device="cpu")
     seen: list[str] = []
-    embed = contender.embedder.embed
+    embed = eval_model.embedder.embed
 
     def watched(texts, prompt, side):
         seen.extend(prompt + text for text in texts)
         return embed(texts, prompt, side)
 
-    contender.embedder.embed = watched
+    eval_model.embedder.embed = watched
     task = load_task("mine", tmp_path / "data")
-    mteb.evaluate(as_mteb_model(contender), task, cache=None, overwrite_strategy="always")
+    mteb.evaluate(wrap_for_mteb(eval_model), task, cache=None, overwrite_strategy="always")
     assert set(seen) == {
         f"title: Bees | text: {TEXTS[3]}",
         f"title: none | text: {TEXTS[0]}",
@@ -151,8 +171,8 @@ def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
 
 
 def test_search_writes_them_so_too(base):
-    contender = load_eval_model(base, device="cpu")
-    asked = _SearchModel(contender, "Find flies.")
+    eval_model = load_eval_model(base, device="cpu")
+    asked = _SearchModel(eval_model, "Find flies.")
     whole = asked.wording.write_document("They dance.", "Bees")
     assert whole == "title: Bees | text: They dance."
     plain = load_eval_model(base, device="cpu").embedder
@@ -168,11 +188,11 @@ def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, te
     from distill.embed.open_embedder import open_embedder
 
     trained = open_embedder(settings, str(teacher_folder))
-    contender = load_any_model(settings, str(teacher_folder))
+    eval_model = load_any_model(settings, str(teacher_folder))
     [of_training] = trained.encode(["bees"], "query", ["Find flies."])
-    [of_evaluation] = contender.embedder.embed(
-        ["bees"], contender.prompts.instructed("Find flies."), "query"
+    [of_evaluation] = eval_model.embedder.embed(
+        ["bees"], eval_model.prompts.instructed("Find flies."), "query"
     )
-    [of_search] = _SearchModel(contender, "Find flies.").encode(["bees"], "query")
+    [of_search] = _SearchModel(eval_model, "Find flies.").encode(["bees"], "query")
     assert np.allclose(of_training, of_evaluation, atol=1e-6)
     assert np.allclose(of_training, of_search, atol=1e-6)

@@ -7,7 +7,9 @@ from helpers.tiny_models import tiny_encoder
 from transformers import T5Config, T5EncoderModel
 
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, licence_of, load_eval_model, mteb_name
+from distill.evaluate.model import load_eval_model, mteb_name
+from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.models.model_card import read_licence
 from distill.recipe import EmbedderConfig
 
 mteb = pytest.importorskip("mteb")
@@ -40,15 +42,15 @@ def card(folder, head):
 )
 def test_the_licence_is_the_model_cards(folder, head, expected):
     card(folder, head)
-    assert licence_of(folder) == expected
+    assert read_licence(folder) == expected
 
 
 def test_mteb_is_told_all_that_is_known(folder):
     card(folder, "license: apache-2.0")
-    contender = load_eval_model(folder, device="cpu")
-    meta = as_mteb_model(contender).mteb_model_meta
-    assert (meta.name, meta.revision) == ("distill/demo-student", contender.revision)
-    assert (meta.n_parameters, meta.embed_dim, meta.max_tokens) == (contender.parameters, 32, 64)
+    eval_model = load_eval_model(folder, device="cpu")
+    meta = wrap_for_mteb(eval_model).mteb_model_meta
+    assert (meta.name, meta.revision) == ("distill/demo-student", eval_model.revision)
+    assert (meta.n_parameters, meta.embed_dim, meta.max_tokens) == (eval_model.parameters, 32, 64)
     assert (meta.license, meta.experiment_kwargs, meta.framework[0]) == (
         "apache-2.0",
         None,
@@ -64,16 +66,16 @@ def test_mteb_is_told_all_that_is_known(folder):
 
 def test_a_licence_that_mteb_does_not_know_is_kept_from_it(folder):
     card(folder, "license: other\nlicense_name: mine")
-    contender = load_eval_model(folder)
-    assert contender.licence == "mine"
-    assert as_mteb_model(contender).mteb_model_meta.license is None
+    eval_model = load_eval_model(folder)
+    assert eval_model.licence == "mine"
+    assert wrap_for_mteb(eval_model).mteb_model_meta.license is None
 
 
 def test_what_departs_from_the_model_is_an_experiment(folder):
-    contender = load_eval_model(
+    eval_model = load_eval_model(
         folder, settings=EmbedderConfig(max_tokens=16, query_template="{task}: {query}")
     )
-    assert contender.experiment.keys() == {"max_tokens", "prompts"}
+    assert eval_model.experiment.keys() == {"max_tokens", "prompts"}
     assert load_eval_model(folder, 64).experiment == {}
 
 
@@ -107,8 +109,8 @@ def test_a_model_without_a_limit_departs_from_nothing(folder):
     tokenizer = folder / "tokenizer_config.json"
     tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"model_max_length": 1e30}))
     save_t5(folder)
-    contender = load_eval_model(folder)
-    assert (contender.max_tokens, contender.experiment) == (None, {})
+    eval_model = load_eval_model(folder)
+    assert (eval_model.max_tokens, eval_model.experiment) == (None, {})
     assert load_eval_model(folder, 16).experiment == {"max_tokens": 16}
 
 

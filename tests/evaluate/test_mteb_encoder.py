@@ -11,7 +11,8 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
 from distill.evaluate import mteb_encoder
-from distill.evaluate.model import as_mteb_model, load_eval_model, load_served_model
+from distill.evaluate.model import load_eval_model, load_served_model
+from distill.evaluate.mteb_encoder import wrap_for_mteb
 from distill.recipe import Retriever
 from distill.tasks import load_task
 
@@ -19,7 +20,7 @@ mteb = pytest.importorskip("mteb")
 
 
 @pytest.fixture
-def contender(prompted_folder):
+def eval_model(prompted_folder):
     return load_eval_model(prompted_folder, device="cpu")
 
 
@@ -60,7 +61,7 @@ def mtebs_own(folder):
 def test_vectors_are_those_of_mtebs_own_wrapper(tmp_path, task, side):
     prompts = {"query": "q ", "document": "d ", "STS": "tides ", "Clustering": "bees "}
     folder = tiny_encoder(tmp_path / "model", prompts=prompts)
-    ours = ask(as_mteb_model(load_eval_model(folder, device="cpu"), tmp_path), TEXTS, task, side)
+    ours = ask(wrap_for_mteb(load_eval_model(folder, device="cpu"), tmp_path), TEXTS, task, side)
     np.testing.assert_allclose(ours, ask(mtebs_own(folder), TEXTS, task, side), atol=1e-6)
 
 
@@ -68,27 +69,27 @@ def test_vectors_keep_the_length_that_the_model_gives_them(tmp_path):
     folder = tiny_encoder(tmp_path / "model")
     model = SentenceTransformer(str(folder), device="cpu")
     SentenceTransformer(modules=list(model)[:2]).save_pretrained(str(tmp_path / "bare"))
-    ours = ask(as_mteb_model(load_eval_model(tmp_path / "bare", device="cpu")), TEXTS)
+    ours = ask(wrap_for_mteb(load_eval_model(tmp_path / "bare", device="cpu")), TEXTS)
     assert not np.allclose(np.linalg.norm(ours, axis=1), 1, atol=0.1)
     np.testing.assert_allclose(ours, ask(mtebs_own(tmp_path / "bare"), TEXTS), atol=1e-5)
 
 
 def test_scores_are_those_of_mteb_alone_cached_or_not(
-    contender, prompted_folder, task_data, tmp_path, encoded
+    eval_model, prompted_folder, task_data, tmp_path, encoded
 ):
     task = load_task("SciFact", task_data)
     alone = scores(mtebs_own(prompted_folder), task)
-    uncached = scores(as_mteb_model(contender), task)
+    uncached = scores(wrap_for_mteb(eval_model), task)
     assert uncached == alone
-    assert scores(as_mteb_model(contender, tmp_path), task) == uncached
+    assert scores(wrap_for_mteb(eval_model, tmp_path), task) == uncached
     encoded.clear()
-    assert scores(as_mteb_model(contender, tmp_path), task) == uncached
+    assert scores(wrap_for_mteb(eval_model, tmp_path), task) == uncached
     assert encoded == []
 
 
 def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
-    contender = load_eval_model(tiny_encoder(tmp_path / "model"), device="cpu")
-    model = as_mteb_model(contender, tmp_path)
+    eval_model = load_eval_model(tiny_encoder(tmp_path / "model"), device="cpu")
+    model = wrap_for_mteb(eval_model, tmp_path)
     twice = ask(model, [*TEXTS[:3], *TEXTS[:2]], side="query")
     assert encoded == TEXTS[:3]
     assert np.array_equal(twice[3:], twice[:2])
@@ -100,16 +101,16 @@ def test_a_text_is_encoded_once_in_a_task_and_over_tasks(tmp_path, encoded):
 def test_each_prompt_and_length_has_vectors_of_its_own(prompted_folder, tmp_path, encoded):
     whole = load_eval_model(prompted_folder, device="cpu")
     short = load_eval_model(prompted_folder, 12, "cpu")
-    for contender in (whole, short):
+    for eval_model in (whole, short):
         for side in ("query", "document", None):
-            found = ask(as_mteb_model(contender, tmp_path), TEXTS, side=side)
-            assert np.array_equal(found, ask(as_mteb_model(contender), TEXTS, side=side))
+            found = ask(wrap_for_mteb(eval_model, tmp_path), TEXTS, side=side)
+            assert np.array_equal(found, ask(wrap_for_mteb(eval_model), TEXTS, side=side))
     assert len(encoded) == 12 * len(TEXTS)
 
 
-def test_killed_in_a_corpus_it_goes_on_at_its_block(contender, tmp_path, monkeypatch, encoded):
+def test_killed_in_a_corpus_it_goes_on_at_its_block(eval_model, tmp_path, monkeypatch, encoded):
     monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
-    undisturbed = ask(as_mteb_model(contender, tmp_path / "whole"), TEXTS, side="document")
+    undisturbed = ask(wrap_for_mteb(eval_model, tmp_path / "whole"), TEXTS, side="document")
     encoded.clear()
     embed = LocalEmbedder.embed
 
@@ -121,15 +122,15 @@ def test_killed_in_a_corpus_it_goes_on_at_its_block(contender, tmp_path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(LocalEmbedder, "embed", killed)
         with pytest.raises(KeyboardInterrupt):
-            ask(as_mteb_model(contender, tmp_path / "cut"), TEXTS, side="document")
+            ask(wrap_for_mteb(eval_model, tmp_path / "cut"), TEXTS, side="document")
     assert encoded == TEXTS[:8]
-    resumed = ask(as_mteb_model(contender, tmp_path / "cut"), TEXTS, side="document")
+    resumed = ask(wrap_for_mteb(eval_model, tmp_path / "cut"), TEXTS, side="document")
     assert encoded == TEXTS
     assert np.array_equal(resumed, undisturbed)
 
 
-def test_batches_keep_to_their_tokens_longest_first(contender, monkeypatch):
-    embedder = contender.embedder
+def test_batches_keep_to_their_tokens_longest_first(eval_model, monkeypatch):
+    embedder = eval_model.embedder
     embedder._batch_tokens = 40
     sizes = []
     encode = SentenceTransformer.encode
@@ -144,12 +145,12 @@ def test_batches_keep_to_their_tokens_longest_first(contender, monkeypatch):
     assert all(count == 1 or count * longest <= 40 for count, longest in sizes)
     assert [longest for _, longest in sizes] == sorted((s[1] for s in sizes), reverse=True)
     monkeypatch.undo()
-    np.testing.assert_allclose(found, contender.model.encode(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(found, eval_model.model.encode(TEXTS), atol=1e-6)
 
 
-def test_a_corpus_of_many_texts_tells_its_progress(contender, tmp_path, monkeypatch, capfd):
+def test_a_corpus_of_many_texts_tells_its_progress(eval_model, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
-    ask(as_mteb_model(contender, tmp_path), TEXTS, side="document")
+    ask(wrap_for_mteb(eval_model, tmp_path), TEXTS, side="document")
     (line,) = [x for x in capfd.readouterr().err.splitlines() if "SciFact: 12/12 texts" in x]
     assert line.startswith("distill/")
 
@@ -162,7 +163,7 @@ def test_a_served_model_is_asked_under_its_prompts(tmp_path):
     with serving(embeds) as server:
         settings = {"model": MODEL, "base_url": server.url, "query_prompt": "ask: "}
         served = load_served_model(Retriever(**settings), MODEL)
-        model = as_mteb_model(served, tmp_path)
+        model = wrap_for_mteb(served, tmp_path)
         found = ask(model, TEXTS, side="query")
         asked = len(server.seen)
         assert np.array_equal(ask(model, TEXTS, side="query"), found)

@@ -9,7 +9,8 @@ from distill.embed.published import NOTHING
 from distill.embed.wording import EmbedderPrompts, embedder_prompts
 from distill.errors import UserError
 from distill.evaluate.model import load_eval_model
-from distill.evaluate.prompts import EvalPrompts, check_prompts
+from distill.evaluate.prompts import EvalPrompts
+from distill.evaluate.run_models import check_prompts
 from distill.recipe import EmbedderConfig
 
 mteb = pytest.importorskip("mteb")
@@ -89,14 +90,14 @@ def trained_with(folder, **settings):
 
 @pytest.mark.bad_input("prompt", "other prompts than in training", "refused unless forced")
 def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
-    contender = load_eval_model(folder)
-    assert check_prompts(contender, {}) == contender
-    check_prompts(contender, {"query": "find: "})
+    eval_model = load_eval_model(folder)
+    assert check_prompts(eval_model, {}) == eval_model
+    check_prompts(eval_model, {"query": "find: "})
     with pytest.raises(UserError, match=r"query prompt 'ask: '.*trained with 'find: '"):
-        check_prompts(contender, {"query": "ask: "})
+        check_prompts(eval_model, {"query": "ask: "})
     with pytest.raises(UserError, match="document prompt"):
-        check_prompts(contender, {"document": "say: "})
-    forced = check_prompts(contender, {"query": "ask: "}, force=True)
+        check_prompts(eval_model, {"document": "say: "})
+    forced = check_prompts(eval_model, {"query": "ask: "}, force=True)
     task = mteb.get_task("SciFact").metadata
     assert forced.prompts.before(task, "query") == "ask: "
     assert forced.experiment.keys() == {"prompts"}, "its results stand apart"
@@ -126,5 +127,5 @@ def test_a_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
 
 
 def test_a_model_that_says_nothing_of_prompts_takes_any(tmp_path):
-    contender = load_eval_model(tiny_encoder(tmp_path / "model"))
-    assert check_prompts(contender, {"query": "query: "}).prompts.of_side("query") == "query: "
+    eval_model = load_eval_model(tiny_encoder(tmp_path / "model"))
+    assert check_prompts(eval_model, {"query": "query: "}).prompts.of_side("query") == "query: "

@@ -47,11 +47,11 @@ def copy(measured, tmp_path):
 
 def test_a_folder_of_results_is_read_back(measured, tasks, teacher_folder):
     out, scores = measured
-    contender = load_eval_model(teacher_folder)
+    eval_model = load_eval_model(teacher_folder)
     (found,) = read_published([out / "results"], tasks).values()
-    assert found.model == contender.name
-    assert found.revision == contender.revision
-    assert (found.parameters, found.dimensions) == (contender.parameters, contender.dimensions)
+    assert found.model == eval_model.name
+    assert found.revision == eval_model.revision
+    assert (found.parameters, found.dimensions) == (eval_model.parameters, eval_model.dimensions)
     assert found.mteb == mteb.__version__
     assert {s.task: s.score for s in found.scores} == {s.task: s.score for s in scores}
     assert all(not score.by_item for score in found.scores)
@@ -65,12 +65,14 @@ def test_a_file_is_named_by_its_folders(copy, tasks):
 def test_it_is_a_column_without_speed_or_interval(
     copy, measured, tasks, tmp_path, prompted_folder, teacher_folder
 ):
-    contenders = {
+    eval_models = {
         "student": load_eval_model(prompted_folder),
         "teacher": load_eval_model(teacher_folder),
     }
     published = read_published([measured[0], copy()], tasks)
-    summary = compare(contenders, tasks, tmp_path / "out", None, published, speed_texts=2, rounds=1)
+    summary = compare(
+        eval_models, tasks, tmp_path / "out", None, published, speed_texts=2, rounds=1
+    )
     whole, part = [of for of in summary["models"].values() if of["published"]]
     assert whole["tasks"] == pytest.approx(summary["models"]["teacher"]["tasks"])
     assert (whole["texts_per_second"], whole["bytes"]) == (None, None)

@@ -12,8 +12,9 @@ from conftest import MINILM
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import as_mteb_model, load_eval_model, mteb_name
-from distill.evaluate.score import evaluate_model, load_data, score_tasks
+from distill.evaluate.model import load_eval_model, mteb_name
+from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.evaluate.score import load_data, score_tasks
 from distill.models.reference import revision
 from distill.tasks import load_task, query_texts
 
@@ -55,8 +56,8 @@ def test_prompts_of_the_model_are_applied(prompted_folder, side):
     from mteb.types import PromptType
     from torch.utils.data import DataLoader
 
-    contender = load_eval_model(prompted_folder)
-    ours = as_mteb_model(contender).encode(
+    eval_model = load_eval_model(prompted_folder)
+    ours = wrap_for_mteb(eval_model).encode(
         DataLoader(datasets.Dataset.from_dict({"text": TEXTS}), batch_size=4),
         task_metadata=mteb.get_task("SciFact").metadata,
         hf_split="test",
@@ -78,7 +79,7 @@ def test_scores_are_those_of_the_models_own_vectors(prompted_folder, tasks, tmp_
     # One relevant document: nDCG@10 is 1 / log2(rank + 1).
     gains = [1 / math.log2(rank + 1) if rank <= 10 else 0.0 for rank in ranks]
 
-    (score, _) = evaluate_model(prompted_folder, tasks, tmp_path)
+    (score, _) = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
 
     assert score.by_item == pytest.approx(
         {f"test/default/q{i}": gain for i, gain in enumerate(gains)}
@@ -88,7 +89,7 @@ def test_scores_are_those_of_the_models_own_vectors(prompted_folder, tasks, tmp_
 
 
 def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_path):
-    scores = evaluate_model(prompted_folder, tasks, tmp_path)
+    scores = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     (loaded,) = mteb.ResultCache(tmp_path).load_results().model_results
     name = f"distill/{prompted_folder.parent.name}-student"
     assert (loaded.model_name, loaded.model_revision) == (name, revision(str(prompted_folder)))
@@ -101,10 +102,10 @@ def test_results_load_back_with_name_and_revision(prompted_folder, tasks, tmp_pa
 
 
 def test_damaged_scores_of_single_queries_are_made_again(prompted_folder, tasks, tmp_path, caplog):
-    scores = evaluate_model(prompted_folder, tasks, tmp_path)
+    scores = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     damaged, *_ = (tmp_path / "queries").rglob("*.json")
     damaged.write_text(damaged.read_text()[:40])
-    assert evaluate_model(prompted_folder, tasks, tmp_path) == scores
+    assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == scores
     assert f"{damaged} is damaged" in caplog.text
 
 
@@ -112,7 +113,7 @@ def test_damaged_scores_of_single_queries_are_made_again(prompted_folder, tasks,
     "kind", ["retrieval", "reranking", "sts", "classification", "clustering", "pairs"]
 )
 def test_every_category_scores_as_mteb_alone_does(kind, every_kind, encoder_folder, tmp_path):
-    (score,) = evaluate_model(encoder_folder, [load_task(kind, every_kind)], tmp_path)
+    (score,) = score_tasks(load_eval_model(encoder_folder), [load_task(kind, every_kind)], tmp_path)
     model = SentenceTransformer(str(encoder_folder))
     task = load_task(kind, every_kind)
     alone = mteb.evaluate(model, task, cache=None, co2_tracker=False, show_progress_bar=False)
@@ -124,22 +125,24 @@ def test_every_category_scores_as_mteb_alone_does(kind, every_kind, encoder_fold
 @pytest.mark.parametrize("name", OTHERS)
 def test_categories_without_a_layout_of_ours_are_scored_too(name, encoder_folder, tmp_path):
     task = getattr(mock_tasks, name)()
-    (score,) = evaluate_model(encoder_folder, [task], tmp_path)
+    (score,) = score_tasks(load_eval_model(encoder_folder), [task], tmp_path)
     assert (score.task, score.category) == (name, task.metadata.type)
     assert -1 <= score.score <= 1
     assert list(query_texts(task))
-    assert evaluate_model(encoder_folder, [task], tmp_path) == [score]
+    assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path) == [score]
 
 
 def test_the_second_model_on_a_task_draws_the_same_texts(every_kind, encoder_folder, tmp_path):
     task = load_task("clustering", every_kind)
-    first = evaluate_model(encoder_folder, [task], tmp_path / "first")
-    assert evaluate_model(encoder_folder, [task], tmp_path / "second") == first
+    first = score_tasks(load_eval_model(encoder_folder), [task], tmp_path / "first")
+    assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path / "second") == first
 
 
 def test_mtebs_tables_show_the_results(every_kind, encoder_folder, tmp_path):
     tasks = [load_task(kind, every_kind) for kind in ("sts", "pairs", "classification")]
-    scores = {s.task: s.score for s in evaluate_model(encoder_folder, tasks, tmp_path)}
+    scores = {
+        s.task: s.score for s in score_tasks(load_eval_model(encoder_folder), tasks, tmp_path)
+    }
     results = mteb.ResultCache(tmp_path).load_results()
     name = mteb_name(str(encoder_folder))
     shown = results.to_dataframe().set_index("task_name")[name]
@@ -152,9 +155,9 @@ def test_mtebs_leaderboard_ranks_a_model_that_it_knows(every_kind, encoder_folde
     names = ["STSBenchmark", "Banking77Classification"]
     tasks = [load_task(name, every_kind) for name in names]
     meta = mteb.get_model_meta("sentence-transformers/all-MiniLM-L6-v2")
-    contender = load_eval_model(encoder_folder)
-    contender = dataclasses.replace(contender, name=meta.name, revision=meta.revision)
-    scores = [score.score for score in score_tasks(contender, tasks, tmp_path)]
+    eval_model = load_eval_model(encoder_folder)
+    eval_model = dataclasses.replace(eval_model, name=meta.name, revision=meta.revision)
+    scores = [score.score for score in score_tasks(eval_model, tasks, tmp_path)]
 
     benchmark = mteb.Benchmark(name="two", tasks=mteb.get_tasks(tasks=names))
     board = mteb.ResultCache(tmp_path).load_results(tasks=benchmark).get_benchmark_result()
@@ -167,53 +170,53 @@ def test_mtebs_leaderboard_ranks_a_model_that_it_knows(every_kind, encoder_folde
 
 def test_other_languages_of_a_task_are_another_result(every_kind, encoder_folder, tmp_path):
     task = mock_tasks.MockMultilingualSTSTask()
-    whole = evaluate_model(encoder_folder, [task], tmp_path)
+    whole = score_tasks(load_eval_model(encoder_folder), [task], tmp_path)
     one = mock_tasks.MockMultilingualSTSTask()
     one.hf_subsets = one.hf_subsets[:1]
-    evaluate_model(encoder_folder, [one], tmp_path)
+    score_tasks(load_eval_model(encoder_folder), [one], tmp_path)
     (mark,) = (json.loads(p.read_text()) for p in tmp_path.glob("queries/**/*.json"))
     assert mark["subsets"] == one.hf_subsets != task.hf_subsets
-    assert evaluate_model(encoder_folder, [task], tmp_path) == whole
+    assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path) == whole
 
 
 def test_what_is_there_is_not_computed_again(prompted_folder, tasks, tmp_path, no_encoding):
-    first = evaluate_model(prompted_folder, tasks, tmp_path)
+    first = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     no_encoding()
-    assert evaluate_model(prompted_folder, tasks, tmp_path) == first
+    assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == first
 
 
 def test_other_data_is_computed_again(prompted_folder, task_data, tmp_path, no_encoding):
-    evaluate_model(prompted_folder, [load_task("mine", task_data)], tmp_path)
+    score_tasks(load_eval_model(prompted_folder), [load_task("mine", task_data)], tmp_path)
     corpus = task_data / "mine" / "corpus.jsonl"
     corpus.write_text(corpus.read_text().replace("heart", "liver"), encoding="utf-8")
     no_encoding()
     with pytest.raises(AssertionError, match="encoded"):
-        evaluate_model(prompted_folder, [load_task("mine", task_data)], tmp_path)
+        score_tasks(load_eval_model(prompted_folder), [load_task("mine", task_data)], tmp_path)
 
 
 def test_a_result_cut_off_in_writing_is_computed_again(prompted_folder, tasks, tmp_path):
-    first = evaluate_model(prompted_folder, tasks, tmp_path)
+    first = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
     for path in tmp_path.glob("queries/**/SciFact.json"):
         path.unlink()
     for path in tmp_path.glob("results/**/SciFact.json"):
         path.write_text(path.read_text()[:100])
-    assert evaluate_model(prompted_folder, tasks, tmp_path) == first
+    assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == first
 
 
 def test_fewer_tokens_are_another_experiment(prompted_folder, tasks, tmp_path):
-    whole = evaluate_model(prompted_folder, tasks, tmp_path)
-    assert evaluate_model(prompted_folder, tasks, tmp_path, max_tokens=64) == whole
-    shortened = evaluate_model(prompted_folder, tasks, tmp_path, max_tokens=12)
+    whole = score_tasks(load_eval_model(prompted_folder), tasks, tmp_path)
+    assert score_tasks(load_eval_model(prompted_folder, max_tokens=64), tasks, tmp_path) == whole
+    shortened = score_tasks(load_eval_model(prompted_folder, max_tokens=12), tasks, tmp_path)
     assert shortened != whole
-    assert evaluate_model(prompted_folder, tasks, tmp_path) == whole
+    assert score_tasks(load_eval_model(prompted_folder), tasks, tmp_path) == whole
     assert list(tmp_path.glob("results/*/*/experiments/max_tokens_12/SciFact.json"))
 
 
 def test_a_log_gets_one_line_a_task(prompted_folder, tasks, tmp_path, capfd, caplog):
-    contender = load_eval_model(prompted_folder)
+    eval_model = load_eval_model(prompted_folder)
     capfd.readouterr()
     with caplog.at_level(logging.INFO, "distill.evaluate"):
-        score_tasks(contender, tasks, tmp_path)
+        score_tasks(eval_model, tasks, tmp_path)
     assert capfd.readouterr() == ("", "")
     assert len(caplog.messages) == 2
     assert "student on SciFact: ndcg_at_10 0." in caplog.messages[0]
@@ -255,7 +258,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_minilm_is_as_published(name, data_folder, tmp_path):
     task = load_task(name, Path(data_folder) / "mteb")
-    (score,) = evaluate_model(MINILM, [task], tmp_path)
+    (score,) = score_tasks(load_eval_model(MINILM), [task], tmp_path)
     published, items = PUBLISHED[name]
     assert score.score == pytest.approx(published, abs=0.001)
     assert len(score.by_item) == items

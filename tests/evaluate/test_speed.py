@@ -24,15 +24,15 @@ def test_models_take_turns_on_the_same_texts():
 
 
 def test_a_real_model_has_a_rate_and_a_size(tmp_path):
-    contender = load_eval_model(tiny_encoder(tmp_path / "m"))
-    speed = measure_speed({"m": contender.encode}, TEXTS)["m"]
+    eval_model = load_eval_model(tiny_encoder(tmp_path / "m"))
+    speed = measure_speed({"m": eval_model.encode}, TEXTS)["m"]
     assert speed.texts_per_second > 0
     # One text takes longer than its share of a batch.
     assert speed.latency_ms > 1000 / speed.texts_per_second
-    assert contender.dimensions == 32
-    weights = next(contender.folder.rglob("model.safetensors")).stat().st_size
-    assert 4 * contender.parameters <= weights < contender.bytes_on_disk
-    before = contender.bytes_on_disk
-    (contender.folder / ".stage").mkdir()
-    (contender.folder / ".stage" / "manifest.json").write_text("{}")
-    assert contender.bytes_on_disk == before
+    assert eval_model.dimensions == 32
+    weights = next(eval_model.folder.rglob("model.safetensors")).stat().st_size
+    assert 4 * eval_model.parameters <= weights < eval_model.bytes_on_disk
+    before = eval_model.bytes_on_disk
+    (eval_model.folder / ".stage").mkdir()
+    (eval_model.folder / ".stage" / "manifest.json").write_text("{}")
+    assert eval_model.bytes_on_disk == before

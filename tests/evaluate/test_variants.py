@@ -8,7 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, load_eval_model
+from distill.evaluate.model import load_eval_model
+from distill.evaluate.mteb_encoder import wrap_for_mteb
 from distill.evaluate.quantize import Quantizer, VectorFormat
 from distill.evaluate.score import score_tasks
 from distill.evaluate.variants import ASYMMETRIC, make_asymmetric, make_variants
@@ -58,17 +59,17 @@ def test_a_narrow_variant_scores_as_the_truncated_model(
     task = load_task("SciFact", task_data)
     truncated = SentenceTransformer(str(prompted_folder), device="cpu", truncate_dim=8)
     own = scores(mteb.models.SentenceTransformerEncoderWrapper(truncated), task)
-    assert scores(as_mteb_model(variants["student@8"]), task) == own
-    assert own != scores(as_mteb_model(student), task)
+    assert scores(wrap_for_mteb(variants["student@8"]), task) == own
+    assert own != scores(wrap_for_mteb(student), task)
 
 
-def vectors_of(contender, side=None, task="SciFact"):
-    return ask(as_mteb_model(contender), TEXTS, task, side)
+def vectors_of(eval_model, side=None, task="SciFact"):
+    return ask(wrap_for_mteb(eval_model), TEXTS, task, side)
 
 
 def test_int8_scores_are_those_of_faiss_scalar_quantizer(student, variants):
     faiss = pytest.importorskip("faiss")
-    model = as_mteb_model(variants["student int8"])
+    model = wrap_for_mteb(variants["student int8"])
     queries, documents = (ask(model, TEXTS, side=side) for side in ("query", "document"))
     # Queries are not stored.
     np.testing.assert_allclose(queries, vectors_of(student, "query"), atol=1e-6)
@@ -89,7 +90,7 @@ def test_int8_scores_are_those_of_faiss_scalar_quantizer(student, variants):
 def test_binary_is_signs_under_the_querys_floats_and_hamming_between_stored(student, variants):
     exact = vectors_of(student, "document")
     signs = np.where(exact > 0, 1, -1)
-    model = as_mteb_model(variants["student binary"])
+    model = wrap_for_mteb(variants["student binary"])
     queries, documents = (ask(model, TEXTS, side=side) for side in ("query", "document"))
     expected = queries @ signs.T / np.sqrt(32)
     np.testing.assert_allclose(model.similarity(queries, documents), expected, atol=1e-6)
@@ -118,7 +119,7 @@ def test_they_cost_no_encoding_and_their_results_stand_apart(
     student, variants, task_data, tmp_path, monkeypatch
 ):
     task = load_task("SciFact", task_data)
-    scores(as_mteb_model(student, tmp_path / "vectors"), task)
+    scores(wrap_for_mteb(student, tmp_path / "vectors"), task)
 
     def refuse(*args):
         raise AssertionError("encoded")
@@ -127,7 +128,7 @@ def test_they_cost_no_encoding_and_their_results_stand_apart(
     cache = mteb.ResultCache(tmp_path)
     found = {}
     for name, variant in variants.items():
-        model = as_mteb_model(variant, tmp_path / "vectors")
+        model = wrap_for_mteb(variant, tmp_path / "vectors")
         settings = {"co2_tracker": False, "show_progress_bar": False}
         found[name] = mteb.evaluate(model, task, cache=cache, **settings).task_results[0]
     back = cache.load_results(load_experiments="match_name").model_results
@@ -144,7 +145,7 @@ def test_they_cost_no_encoding_and_their_results_stand_apart(
 
 def test_the_students_queries_over_the_teachers_documents(student, teacher, tmp_path):
     both = make_asymmetric(student, teacher)
-    model = as_mteb_model(both, tmp_path)
+    model = wrap_for_mteb(both, tmp_path)
     assert np.array_equal(ask(model, TEXTS, side="query"), vectors_of(student, "query"))
     assert np.array_equal(ask(model, TEXTS, side="document"), vectors_of(teacher, "document"))
     assert np.array_equal(
@@ -164,6 +165,6 @@ def test_unequal_widths_are_refused_with_the_remedy(student, teacher_folder):
 def test_score_tasks_takes_them_as_contenders(student, teacher, variants, task_data, tmp_path):
     tasks = [load_task("SciFact", task_data)]
     every = [student, *variants.values(), make_asymmetric(student, teacher)]
-    first = [score_tasks(contender, tasks, tmp_path)[0].score for contender in every]
+    first = [score_tasks(eval_model, tasks, tmp_path)[0].score for eval_model in every]
     assert len(list(tmp_path.glob("results/*/*/**/SciFact.json"))) == 6
-    assert [score_tasks(contender, tasks, tmp_path)[0].score for contender in every] == first
+    assert [score_tasks(eval_model, tasks, tmp_path)[0].score for eval_model in every] == first

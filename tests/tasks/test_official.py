@@ -9,7 +9,8 @@ from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.score import evaluate_model
+from distill.evaluate.model import load_eval_model
+from distill.evaluate.score import score_tasks
 from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
@@ -96,7 +97,7 @@ def test_retrieval_scores_are_mtebs(tmp_path, encoder_folder, monkeypatch, fault
         append(qrels, "q0a\td1\t0", "q0a\td2\t-1")
     expected = by_mteb(of_hub(folder, tmp_path / "hub"), "SciFact", encoder_folder)
     task = load_task("SciFact", tmp_path / "tasks")
-    (found,) = evaluate_model(encoder_folder, [task], tmp_path / "results")
+    (found,) = score_tasks(load_eval_model(encoder_folder), [task], tmp_path / "results")
     assert found.score == pytest.approx(expected["ndcg_at_10"], abs=1e-5)
     assert sum(found.by_item.values()) / len(found.by_item) == pytest.approx(found.score, abs=1e-4)
 

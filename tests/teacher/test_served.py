@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 
 from distill.cli import cli
 from distill.errors import UserError
-from distill.evaluate.model import as_mteb_model, load_eval_model, load_served_model
+from distill.evaluate.model import load_eval_model, load_served_model
+from distill.evaluate.mteb_encoder import wrap_for_mteb
 from distill.evaluate.run_models import load_run_models
 from distill.evaluate.variants import make_asymmetric
 from distill.export.provenance import NOT_STATED, ingredients
@@ -182,7 +183,7 @@ def test_its_licence_is_not_known(server):
 )
 def test_asked_otherwise_its_results_are_others(server, teacher, other):
     def results(**more):
-        return as_mteb_model(load_served_model(embedder(server, **more), MODEL))
+        return wrap_for_mteb(load_served_model(embedder(server, **more), MODEL))
 
     first, second = (of.mteb_model_meta.experiment_name for of in (results(), results(**other)))
     assert first != second

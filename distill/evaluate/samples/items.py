@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import read_predictions
+from distill.files.atomic import read_json
 
 TREC_NAMES = {
     "ndcg": "ndcg_cut",
@@ -24,6 +24,15 @@ _SUBQUERY_PREFIX = "max_over_subqueries_"
 """Of queries that are asked in several ways, q_0 and q_1, and count as one (MindSmallReranking)."""
 Qrels = Mapping[str, Mapping[str, int]]
 RetrievalScores = Mapping[str, Mapping[str, float]]
+
+
+def read_predictions(task: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
+    """Of each subset and split: its key split/subset, its rows, what was predicted of them."""
+    written = read_json(folder / task.prediction_file_name)
+    for subset in task.hf_subsets:
+        of_subset = task.dataset.get(subset, task.dataset)
+        for split in task.eval_splits:
+            yield f"{split}/{subset}", of_subset[split], written[subset][split]
 
 
 @contextmanager

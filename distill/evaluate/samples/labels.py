@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import read_predictions
+from distill.evaluate.samples.items import read_predictions
 from distill.evaluate.statistics.f1 import Average, Label, LabelPredictions, weighted_f1
 
 Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import read_predictions
+from distill.evaluate.samples.items import read_predictions
 from distill.evaluate.statistics.rank_metrics import (
     STATISTICS,
     StatisticName,

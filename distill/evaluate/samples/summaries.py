@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import need
-from distill.evaluate.samples.predictions import read_predictions
+from distill.evaluate.samples.items import read_predictions
 
 _CORRELATIONS = {"spearman": "spearmanr", "pearson": "pearsonr"}
 _SIMILARITY_NAMES = {"cosine": "cosine_scores", "dot": "dot_scores", "": "similarity_scores"}

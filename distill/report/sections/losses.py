@@ -137,12 +137,12 @@ def _search(found: RunData) -> list[dict[str, Any]]:
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
-    contenders = load_run_models(recipe, {"student": found.folder / "student"})
+    models = load_run_models(recipe, {"student": found.folder / "student"})
     vectors = found.folder / RESULTS_FOLDER / "vectors"
     told = {}
     for name, task in tasks.items():
         keys = [one.item for one in lost if one.task == name]
-        by_role = {role: rankings(of, task, keys, vectors) for role, of in contenders.items()}
+        by_role = {role: rankings(of, task, keys, vectors) for role, of in models.items()}
         for item, text in query_texts(task, keys).items():
             both = {role: of[item] for role, of in by_role.items()}
             metric = format_metric(found.summary["tasks"][name]["metric"])

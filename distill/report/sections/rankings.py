@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import need
-from distill.evaluate.model import EvalModel, as_mteb_model
+from distill.evaluate.model import EvalModel
+from distill.evaluate.mteb_encoder import wrap_for_mteb
 from distill.text.sanitize import seen
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _EXCERPT = 240
 
 
 def rankings(
-    contender: EvalModel, task: "AbsTask", items: Sequence[str], vectors: Path
+    model: EvalModel, task: "AbsTask", items: Sequence[str], vectors: Path
 ) -> dict[str, Any]:
     """By item: `top`, the first documents with title, text, relevance and similarity, and
     `first_relevant`, the rank of the best judged one, None beyond the first hundred.
@@ -31,7 +32,7 @@ def rankings(
     for split, subset in dict.fromkeys(place(item)[:2] for item in items):
         asked = {i: place(i)[2] for i in items if place(i)[:2] == (split, subset)}
         data = _data(task, split, subset)
-        results = _search(contender, task, vectors, data, split, subset, set(asked.values()))
+        results = _search(model, task, vectors, data, split, subset, set(asked.values()))
         ids = {row_id: number for number, row_id in enumerate(data["corpus"]["id"])}
         for item, query_id in asked.items():
             judged = data["relevant_docs"][query_id]
@@ -66,7 +67,7 @@ def _data(task: "AbsTask", split: str, subset: str) -> Any:
 
 
 def _search(
-    contender: EvalModel,
+    model: EvalModel,
     task: "AbsTask",
     vectors: Path,
     data: Any,
@@ -75,7 +76,7 @@ def _search(
     wanted: set[str],
 ) -> dict[str, dict[str, float]]:
     searcher = need("mteb.models.search_wrappers", "eval").SearchEncoderWrapper(
-        as_mteb_model(contender, vectors)
+        wrap_for_mteb(model, vectors)
     )
     queries = data["queries"]
     chosen = [number for number, id_ in enumerate(queries["id"]) if id_ in wanted]

@@ -5,8 +5,9 @@ import pytest
 from helpers.tiny_models import tiny_encoder
 from sentence_transformers import SentenceTransformer
 
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.samples.items import keep_if_mean_matches, read_set_v_measures
-from distill.evaluate.score import evaluate_model
+from distill.evaluate.score import score_tasks
 from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")
@@ -35,7 +36,7 @@ def with_metric(every_kind):
 )
 @pytest.mark.parametrize("kind", ["retrieval", "reranking"])
 def test_queries_have_the_tasks_own_metric(kind, metric, with_metric, folder, tmp_path):
-    (score,) = evaluate_model(folder, [with_metric(kind, metric)], tmp_path)
+    (score,) = score_tasks(load_eval_model(folder), [with_metric(kind, metric)], tmp_path)
     assert (score.metric, len(score.by_item)) == (metric, 12)
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-5)
 
@@ -54,14 +55,14 @@ def test_a_query_that_is_asked_in_several_ways_counts_once(every_kind, folder, t
     asked = plain["queries"].map(lambda row: {"id": of[row["id"]]})
     data = {**plain, "queries": asked, "top_ranked": lists, "relevant_docs": judged}
     task.dataset, task.data_loaded = {"default": {"test": data}}, True
-    (score,) = evaluate_model(folder, [task], tmp_path)
+    (score,) = score_tasks(load_eval_model(folder), [task], tmp_path)
     assert [*score.by_item] == [f"test/default/q{number}" for number in range(4)]
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-5)
 
 
 def test_a_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path):
     task = load_task("reranking", every_kind)
-    (score,) = evaluate_model(folder, [task], tmp_path)
+    (score,) = score_tasks(load_eval_model(folder), [task], tmp_path)
     model, data = SentenceTransformer(str(folder)), task.dataset["default"]["test"]
     texts = dict(zip(data["corpus"]["id"], data["corpus"]["text"], strict=True))
     for query in data["queries"]:
@@ -74,7 +75,7 @@ def test_a_query_reranked_has_the_rank_of_its_text(every_kind, folder, tmp_path)
 
 def test_a_text_has_the_share_of_experiments_that_told_it_rightly(every_kind, folder, tmp_path):
     task = load_task("classification", every_kind)
-    (score,) = evaluate_model(folder, [task], tmp_path)
+    (score,) = score_tasks(load_eval_model(folder), [task], tmp_path)
     assert set(score.by_item) == {f"test/default/{i}" for i in range(12)}
     shares = np.array(list(score.by_item.values()))
     assert np.allclose(shares * task.n_experiments, (shares * task.n_experiments).round())
@@ -84,7 +85,9 @@ def test_a_text_has_the_share_of_experiments_that_told_it_rightly(every_kind, fo
 
 def test_a_score_that_is_no_mean_has_no_items(with_metric, every_kind, folder, tmp_path):
     tasks = [load_task(kind, every_kind) for kind in ("sts", "pairs", "clustering")]
-    scores = evaluate_model(folder, [*tasks, with_metric("classification", "f1")], tmp_path)
+    scores = score_tasks(
+        load_eval_model(folder), [*tasks, with_metric("classification", "f1")], tmp_path
+    )
     assert [score.metric for score in scores] == ["cosine_spearman", "max_ap", "v_measure", "f1"]
     assert [score.by_item for score in scores] == [{}] * 4
 
@@ -95,7 +98,9 @@ def test_sets_that_are_clustered_apart_are_items(every_kind, folder, tmp_path):
     header, *rows = file.read_text().splitlines()
     sets = [f"{row}\t{'ab'[i % 2]}" for i, row in enumerate(rows)]
     file.write_text("\n".join([f"{header}\tset", *sets]) + "\n", encoding="utf-8")
-    (score,) = evaluate_model(folder, [load_task("RedditClustering", every_kind)], tmp_path)
+    (score,) = score_tasks(
+        load_eval_model(folder), [load_task("RedditClustering", every_kind)], tmp_path
+    )
     assert list(score.by_item) == ["test/default/0", "test/default/1"]
     assert np.mean(list(score.by_item.values())) == pytest.approx(score.score, abs=1e-6)
     assert (

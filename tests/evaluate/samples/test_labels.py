@@ -6,13 +6,14 @@ from helpers.tiny_models import tiny_encoder
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.samples.labels import (
     compute_f1,
     get_f1_average,
     group_labels_by_subset,
     has_labels,
 )
-from distill.evaluate.score import evaluate_model
+from distill.evaluate.score import score_tasks
 from distill.evaluate.statistics import resampling
 from distill.evaluate.statistics.f1 import LabelPredictions, weighted_f1
 from distill.evaluate.statistics.significance import compare_scores
@@ -100,7 +101,7 @@ def test_models_that_give_the_same_labels_do_not_differ():
 @pytest.mark.parametrize("metric", ["f1", "f1_weighted"])
 def test_an_f1_of_a_classification_has_an_interval(metric, every_kind, folders, tmp_path):
     task = with_metric(load_task("classification", every_kind), metric)
-    ours, theirs = (evaluate_model(folder, [task], tmp_path) for folder in folders)
+    ours, theirs = (score_tasks(load_eval_model(folder), [task], tmp_path) for folder in folders)
     (told_of,) = group_labels_by_subset(ours[0].labels).values()
     assert compute_f1(told_of, get_f1_average("Classification", metric)) == pytest.approx(
         ours[0].score, abs=1e-5
@@ -116,7 +117,7 @@ def test_an_f1_of_a_classification_has_an_interval(metric, every_kind, folders, 
 @pytest.mark.parametrize("metric", ["accuracy", "f1"])
 def test_several_labels_have_an_interval(metric, folders, tmp_path):
     task = with_metric(mock_tasks.MockMultilabelClassification(), metric)
-    ours, theirs = (evaluate_model(folder, [task], tmp_path) for folder in folders)
+    ours, theirs = (score_tasks(load_eval_model(folder), [task], tmp_path) for folder in folders)
     assert ours[0].items
     assert compare_scores(ours, theirs)["overall"]["low"] is not None
     if metric == "accuracy":
@@ -125,7 +126,7 @@ def test_several_labels_have_an_interval(metric, folders, tmp_path):
 
 def test_other_texts_are_refused(every_kind, folders, tmp_path):
     task = with_metric(load_task("classification", every_kind), "f1")
-    (score,) = evaluate_model(folders[0], [task], tmp_path)
+    (score,) = score_tasks(load_eval_model(folders[0]), [task], tmp_path)
     other = {key: (["other"], given) for key, (_, given) in score.labels.items()}
     with pytest.raises(ValueError, match="not the same labels of classification"):
         compare_scores([score], [score.__class__(**{**vars(score), "labels": other})])

@@ -7,8 +7,9 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
+from distill.evaluate.model import load_eval_model
 from distill.evaluate.samples.summaries import has_summary_correlations
-from distill.evaluate.score import evaluate_model
+from distill.evaluate.score import score_tasks
 from distill.evaluate.statistics.significance import compare_scores
 
 mteb = pytest.importorskip("mteb")
@@ -37,7 +38,7 @@ def folders(tmp_path_factory):
 
 
 def test_a_text_has_the_correlation_of_its_summaries(folders, tmp_path):
-    (score,) = evaluate_model(folders[0], [Summaries()], tmp_path)
+    (score,) = score_tasks(load_eval_model(folders[0]), [Summaries()], tmp_path)
     model = SentenceTransformer(str(folders[0]))
     assert [*score.by_item] == [f"test/default/{n}" for n in range(5)]
     assert np.mean([*score.by_item.values()]) == pytest.approx(score.score, abs=1e-5)
@@ -49,7 +50,9 @@ def test_a_text_has_the_correlation_of_its_summaries(folders, tmp_path):
 
 
 def test_two_models_differ_by_an_interval(folders, tmp_path):
-    ours, theirs = (evaluate_model(folder, [Summaries()], tmp_path) for folder in folders)
+    ours, theirs = (
+        score_tasks(load_eval_model(folder), [Summaries()], tmp_path) for folder in folders
+    )
     found = compare_scores(ours, theirs)["tasks"][ours[0].task]
     assert found["items"] == 5
     assert found["low"] <= found["difference"] <= found["high"]
@@ -59,7 +62,7 @@ def test_two_models_differ_by_an_interval(folders, tmp_path):
 def test_a_model_that_tells_no_summaries_apart_has_no_such_scores(folders, tmp_path, monkeypatch):
     alike = ROWS | {"machine_summaries": [ROWS["machine_summaries"][0], *[["alike"] * 4] * 5]}
     monkeypatch.setattr(f"{__name__}.ROWS", alike)
-    (score,) = evaluate_model(folders[0], [Summaries()], tmp_path)
+    (score,) = score_tasks(load_eval_model(folders[0]), [Summaries()], tmp_path)
     assert score.by_item == {}
 
 

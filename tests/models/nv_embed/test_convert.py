@@ -61,19 +61,19 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
     (folder / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
     converted = convert_nv_embed(str(folder), folder)
     before = {path: path.stat().st_mtime_ns for path in converted.rglob("*")}
-    contender = load_eval_model(
+    eval_model = load_eval_model(
         folder, settings=EmbedderConfig(device="cpu", query_template=TEMPLATE)
     )
     assert {path: path.stat().st_mtime_ns for path in converted.rglob("*")} == before
     encoder = SentenceTransformerEncoder(
         str(folder), EmbedderConfig(device="cpu", query_template=TEMPLATE)
     )
-    prompt = contender.prompts.instructed("Find bees.")
+    prompt = eval_model.prompts.instructed("Find bees.")
     assert prompt == "Instruct: Find bees.\nQuery: "
-    one = contender.embedder.embed(["bees dance"], prompt, "query")
+    one = eval_model.embedder.embed(["bees dance"], prompt, "query")
     assert np.allclose(one, encoder.encode(["bees dance"], "query", ["Find bees."]), atol=1e-6)
-    assert contender.dimensions == WIDTH
-    assert contender.licence == "cc-by-nc-4.0"
+    assert eval_model.dimensions == WIDTH
+    assert eval_model.licence == "cc-by-nc-4.0"
 
 
 def test_a_conversion_that_an_earlier_version_cached_still_loads(released):
