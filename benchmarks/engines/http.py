@@ -60,7 +60,7 @@ def ours(url: str, prompts: list[str], seeds: list[int]) -> list[str]:
         engine = HTTPEngine(settings, Path(folder) / "requests.sqlite")
         texts = [written.text for written in engine.generate(prompts, seeds, SAMPLING)]
         assert engine.tokens["cached"] == engine.tokens["failures"] == 0
-        engine.answers.cache.close()
+        engine.client.cache.close()
         return texts
 
 

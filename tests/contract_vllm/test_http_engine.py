@@ -146,7 +146,7 @@ def test_verdicts_by_first_tokens_are_in_the_order_of_the_transformers_engine(
         return [yes - no for several in scores for yes, no in (score.endings for score in several)]
 
     engine = open_engine(server, tmp_path / "requests.sqlite")
-    engine.scorer.way = None
+    engine.scorer.prompt_method = None
     ours, expected = odds(engine.score(YES_OR_NO)), odds(plain.score(YES_OR_NO))
     order = range(len(expected))
     assert sorted(order, key=ours.__getitem__) == sorted(order, key=expected.__getitem__)

@@ -95,7 +95,7 @@ def test_a_slow_reply_is_given_up_and_asked_again(make, server, fault):
 def test_an_overloaded_server_is_asked_less_at_once_and_then_more(make):
     with serving(servers.writes(seconds=0.002)) as server:
         engine = make(server.url, concurrency=8, retries=50)
-        limit = engine.answers.client.limit
+        limit = engine.client.server.limit
         server.faults.extend([status(429)] * 40)
         engine.generate(PROMPTS, SEEDS, SAMPLED)
         lowest = limit.limit

@@ -1,7 +1,7 @@
-"""What a model wrote, in whichever of the forms that servers give a choice's content.
+"""The text of a reply, in whichever shape a server gives its content.
 
-A text is most common. Mistral gives a list of chunks, reasoning models thoughts beside the answer
-or, where the tokens ran out, in its place.
+A plain text is most common. Mistral gives a list of chunks; reasoning models give thoughts beside
+the answer or, where the tokens ran out, in its place.
 """
 
 from typing import Any, NamedTuple
@@ -17,48 +17,49 @@ _THINKING_REMEDY = (
 
 
 class ReplyContent(NamedTuple):
-    """`fault` says, in words, why there is no text."""
+    """The text of a reply; `fault` says, in words, why there is none."""
 
     text: str
     fault: str | None = None
 
 
 def read_content(choice: dict[str, Any]) -> ReplyContent:
-    """The text of a choice as a server gave it, of either endpoint."""
+    """Read the text of a choice, of either endpoint."""
     message = choice.get("message")
     if not isinstance(message, dict):
-        given = message if "message" in choice else choice.get("text")
-        return _join_chunks(given)
-    found = _join_chunks(message.get("content"))
-    if found.text or (found.fault and message.get("content") is not None):
-        return found
+        return _join_chunks(message if "message" in choice else choice.get("text"))
+    content = _join_chunks(message.get("content"))
+    if content.text or (content.fault and message.get("content") is not None):
+        return content
     refused = message.get("refusal")
     if isinstance(refused, str) and refused:
         return ReplyContent(refused)
     if any(message.get(field) for field in _THOUGHT_FIELDS):
         cut = choice.get("finish_reason") == "length"
-        how = "thought until its tokens ran out" if cut else "thought"
+        how = "used up its tokens on thoughts" if cut else "only thought"
         return ReplyContent("", f"the model {how} and wrote no answer: {_THINKING_REMEDY}")
     if message.get("tool_calls"):
         return ReplyContent("", "the model called a tool and wrote no answer")
-    return ReplyContent("") if choice.get("finish_reason") == "content_filter" else found
+    return ReplyContent("") if choice.get("finish_reason") == "content_filter" else content
 
 
 def is_plain_text(choice: dict[str, Any]) -> bool:
-    """Whether the choice's text is all that there is to keep of it."""
+    """Whether the choice holds nothing but its text."""
     message = choice.get("message")
-    given = choice.get("text")
+    text = choice.get("text")
     if isinstance(message, dict):
         content = message.get("content")
-        given = message.get("refusal") if content is None else content
-    return isinstance(given, str) and read_content(choice).fault is None
+        text = message.get("refusal") if content is None else content
+    return isinstance(text, str) and read_content(choice).fault is None
 
 
 def _join_chunks(content: Any) -> ReplyContent:
+    """Join the texts of content that is a text, a chunk or a list of chunks; thoughts are left
+    out."""
     if isinstance(content, str):
         return ReplyContent(content)
     if content is None:
-        return ReplyContent("", "the server gave null in the place of a text")
+        return ReplyContent("", "the server returned null instead of a text")
     chunks = content if isinstance(content, list) else [content]
     texts: list[str] = []
     for chunk in chunks:
@@ -68,8 +69,8 @@ def _join_chunks(content: Any) -> ReplyContent:
         elif kind in _TEXT_TYPES and isinstance(chunk.get("text"), str):
             texts.append(chunk["text"])
         elif kind not in _THOUGHT_TYPES:
-            named = f"a chunk of type {str(kind)[:40]!r}" if kind else "a chunk without a type"
-            return ReplyContent("", f"the server's content holds {named}, which is no text")
+            name = f"a chunk of type {str(kind)[:40]!r}" if kind else "a chunk without a type"
+            return ReplyContent("", f"the server's content holds {name}, which is not text")
     if chunks and not texts:
-        return ReplyContent("", f"the model thought and wrote no answer: {_THINKING_REMEDY}")
+        return ReplyContent("", f"the model only thought and wrote no answer: {_THINKING_REMEDY}")
     return ReplyContent("".join(texts))

@@ -1,4 +1,4 @@
-"""A prompt and its sampling as a request, and a reply's choice as what the model wrote."""
+"""Requests for generation, and the completions read from their replies."""
 
 import re
 from typing import Any
@@ -18,26 +18,28 @@ _UNFINISHED = ("length", "content_filter", "abort", "error")
 
 
 def make_prompt_fields(prompt: str, chat: bool) -> RequestBody:
+    """Make the field that holds the prompt, of either endpoint."""
     return {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
 
 
 def choose_path(chat: bool) -> str:
+    """Choose the endpoint: chat messages or text to be continued."""
     return CHAT if chat else COMPLETION
 
 
 def make_generation_body(
-    answers: CachedClient, prompt: str, seed: int, sampling: Sampling, form: RequestBody
+    client: CachedClient, prompt: str, seed: int, sampling: Sampling, constraint: RequestBody
 ) -> RequestBody:
-    """The request for one continuation. Greedy ones have no seed: it decides nothing.
+    """Make the request for one continuation. Greedy ones have no seed: it decides nothing.
 
     Args:
-        form: the fields that force a form on the text.
+        constraint: the fields that ask for structured output.
     """
     fields: RequestBody = {
         **make_prompt_fields(prompt, sampling.chat),
         "max_tokens": sampling.max_new_tokens,
         "temperature": sampling.temperature,
-        **form,
+        **constraint,
     }
     if sampling.temperature > 0:
         fields["seed"] = seed % _SEED_COUNT
@@ -45,18 +47,18 @@ def make_generation_body(
             fields["top_p"] = sampling.top_p
     if sampling.stop:
         fields["stop"] = list(sampling.stop)
-    return answers.body(**fields)
+    return client.make_body(**fields)
 
 
 def make_schema_field(schema: dict[str, Any]) -> RequestBody:
-    """`response_format` for a JSON schema, strict where the schema is written for that."""
+    """Make `response_format` for a JSON schema, strict where the schema meets the rules of that."""
     named = {"name": "reply", "schema": schema, "strict": is_strict(schema)}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def is_strict(schema: Any) -> bool:
     """Whether each object in a schema requires all its properties and allows no others, which is
-    what hosted servers ask of a strict schema."""
+    what hosted servers require of a strict schema."""
     if isinstance(schema, list):
         return all(is_strict(part) for part in schema)
     if not isinstance(schema, dict):
@@ -70,8 +72,8 @@ def is_strict(schema: Any) -> bool:
 
 
 def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
-    """What is kept of a choice: the text word for word, and why it ended; of a choice whose content
-    is no text, or that has thoughts alone, all that the server gave too, in `raw`. Half a
+    """Read what the cache stores of a choice: the text verbatim, and why it ended. For a choice
+    whose content is no text, or only thoughts, the whole choice is added as `raw`. Half a
     character, which a limit of tokens may leave at the end, cannot be written to a file and becomes
     U+FFFD."""
     chosen = reply["choices"][choice]
@@ -83,18 +85,19 @@ def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
     return kept if is_plain_text(chosen) else {**kept, "raw": chosen}
 
 
-def make_completion(kept: dict[str, Any], stop: tuple[str, ...]) -> Completion:
-    """The text before the first stop string, should the server not have heeded them all. What was
-    kept as it came is read anew: another version may read what this one cannot."""
-    content = read_content(kept["raw"]) if "raw" in kept else ReplyContent(kept["text"])
+def make_completion(stored: dict[str, Any], stop: tuple[str, ...]) -> Completion:
+    """Make a completion of a stored choice, cut at the first stop string should the server have
+    ignored one. A choice that was stored whole is read anew: another version may read more of
+    it."""
+    content = read_content(stored["raw"]) if "raw" in stored else ReplyContent(stored["text"])
     whole = _replace_half_characters(content.text)
     text = cut_at_stop(whole, stop)
     stopped = len(text) < len(whole)
-    if kept["end"] == "content_filter" and not text:
+    if stored["end"] == "content_filter" and not text:
         return Completion("", False, fault="the server's content filter")
     if content.fault:
         return Completion("", False, fault=content.fault)
-    return Completion(text, stopped or kept["end"] not in _UNFINISHED)
+    return Completion(text, stopped or stored["end"] not in _UNFINISHED)
 
 
 def _replace_half_characters(text: str) -> str:

@@ -1,4 +1,5 @@
-"""Log-probabilities in a server's replies: of a prompt's own tokens, and of a first new one."""
+"""Log-probabilities in a server's replies: of the prompt's own tokens, and of the first new
+token."""
 
 from collections.abc import Sequence
 from math import exp, log
@@ -10,14 +11,14 @@ from distill.remote.client import ServerReply
 
 
 def read_prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:
-    """Each token of the prompt and its log-probability as it was given (None for the first), or
-    None where the reply holds none."""
+    """Read each token of the prompt with its log-probability as returned (None for the first); None
+    where the reply holds none."""
     chosen = reply["choices"][0]
     if ranked := _as_list(chosen.get("prompt_logprobs")):
-        firsts = [_as_dict(next(iter(_as_dict(of_token).values()), None)) for of_token in ranked]
+        firsts = [_as_dict(next(iter(_as_dict(token).values()), None)) for token in ranked]
         return [(_as_text(one.get("decoded_token")), one.get("logprob")) for one in firsts]
-    given = _as_dict(chosen.get("logprobs"))
-    tokens, logprobs = _as_list(given.get("tokens")), _as_list(given.get("token_logprobs"))
+    listed = _as_dict(chosen.get("logprobs"))
+    tokens, logprobs = _as_list(listed.get("tokens")), _as_list(listed.get("token_logprobs"))
     if not tokens or len(tokens) != len(logprobs):
         return None
     count = read_prompt_token_count(reply) or len(tokens)
@@ -25,10 +26,11 @@ def read_prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:
 
 
 def select_continuation(tokens: Sequence[tuple[str, Any]], continuation: str) -> list[Any] | None:
-    """The log-probabilities of the tokens that spell `continuation` at the end of the prompt; None
-    where their texts do not. A token that begins before the continuation counts whole.
+    """Select the log-probabilities of the tokens that spell `continuation` at the end of the
+    prompt; None where no tokens spell it. A token that begins before the continuation counts whole.
 
-    Counted from the end, for the offsets that servers return go astray at special tokens."""
+    Tokens are counted from the end, because the offsets that servers return are wrong at special
+    tokens."""
     at, length = len(tokens), 0
     while at > 0 and (length < len(continuation) or not tokens[at - 1][0]):
         at -= 1
@@ -41,9 +43,9 @@ def select_continuation(tokens: Sequence[tuple[str, Any]], continuation: str) ->
 
 
 def read_score(reply: ServerReply, continuation: str) -> dict[str, Any]:
-    """What is kept of a scored prompt: the continuation's score, or all log-probabilities where
-    the tokens do not spell it; where there are none, or what are none, a `fault` and the choice as
-    it came."""
+    """Read what the cache stores of a scored prompt: the continuation's score, or all
+    log-probabilities where the tokens do not spell it. Where they are missing or invalid it is a
+    `fault` and the choice as received."""
     tokens = read_prompt_logprobs(reply)
     if tokens is None:
         return {"fault": "there are no log-probabilities", "raw": reply["choices"][0]}
@@ -56,8 +58,8 @@ def read_score(reply: ServerReply, continuation: str) -> dict[str, Any]:
 
 
 def has_prompt_logprobs(reply: ServerReply, continuation: str) -> bool:
-    """Whether a probe's reply has a log-probability for each token of the prompt but the first:
-    the prompt's, for a server that ignores `echo` gives those of what it wrote."""
+    """Whether a probe's reply has a log-probability for each token of the prompt but the first.
+    They must spell the prompt: a server that ignores `echo` gives those of its own text."""
     tokens = read_prompt_logprobs(reply)
     if tokens is None or not all(is_logprob(logprob) for _, logprob in tokens[1:]):
         return False
@@ -66,28 +68,28 @@ def has_prompt_logprobs(reply: ServerReply, continuation: str) -> bool:
 
 
 def read_top_tokens(reply: ServerReply) -> list[tuple[str, float]]:
-    """The likeliest first tokens and their log-probabilities, in either of the forms in which
-    servers write them; empty where there are none. What is no log-probability is passed over."""
-    given = _as_dict(reply["choices"][0].get("logprobs"))
+    """Read the likeliest first tokens and their log-probabilities, in either of the shapes that
+    servers use; empty where there are none. Values that are not log-probabilities are ignored."""
+    logprobs = _as_dict(reply["choices"][0].get("logprobs"))
     pairs: list[tuple[Any, Any]]
-    if content := _as_list(given.get("content")):
+    if content := _as_list(logprobs.get("content")):
         listed = _as_list(_as_dict(content[0]).get("top_logprobs")) or content[:1]
         pairs = [(_as_dict(one).get("token"), _as_dict(one).get("logprob")) for one in listed]
     else:
-        pairs = list(_as_dict(next(iter(_as_list(given.get("top_logprobs"))), None)).items())
+        pairs = list(_as_dict(next(iter(_as_list(logprobs.get("top_logprobs"))), None)).items())
     return [(t, float(lp)) for t, lp in pairs if isinstance(t, str) and is_logprob(lp)]
 
 
 def read_prompt_token_count(reply: ServerReply) -> int | None:
-    """The prompt's tokens, as the server counts them."""
+    """Read the number of the prompt's tokens, as the server counts them; None where it does not."""
     return read_count(read_usage(reply).get("prompt_tokens")) or None
 
 
 def sum_word_logprob(
     top: Sequence[tuple[str, float]], word: str, others: set[str] | frozenset[str] = frozenset()
 ) -> float | None:
-    """log of the summed probability of the tokens that are `word`, or begin it and none of
-    `others`, whatever their case and blanks; None where there are none."""
+    """Compute the log of the summed probability of the tokens that are `word`, or begin it and none
+    of `others`, ignoring case and spaces; None where there are none."""
     total = 0.0
     for token, logprob in top:
         bare = token.strip().casefold()
@@ -97,7 +99,7 @@ def sum_word_logprob(
 
 
 def find_min_logprob(top: Sequence[tuple[str, float]]) -> float:
-    """The log-probability of the least likely of these tokens: what is not among them has less."""
+    """Find the log-probability of the least likely of these tokens, a bound for all others."""
     return min(logprob for _, logprob in top)
 
 

@@ -1,8 +1,8 @@
-"""What a server can say of likelihoods: of a whole text, of a first token, or as a grade.
+"""Scores from a server's log-probabilities: of a whole text, or of a first token.
 
 Query likelihood needs the log-probabilities of the prompt's own tokens, which few servers give.
-Relevance classification needs the first new token's alone, which many do; where there are none at
-all, a relevance graded in words remains.
+Relevance classification needs only those of the first new token, which many give; without any, an
+LLM can still grade relevance in words (see `judge_in_words`).
 """
 
 import logging
@@ -38,87 +38,90 @@ _FIRST_TOKEN_METHODS: dict[str, RequestBody] = {
     "completion of five": {"logprobs": 5},
     "chat": {"logprobs": True, "top_logprobs": 20},
 }
-"""The most that servers give: vLLM 20 by default, hosted completions 5, hosted chats 20."""
+"""The most tokens that servers list: vLLM 20 by default, hosted completions 5, hosted chats 20."""
 _log = logging.getLogger(__name__)
 
 
 class LogprobScorer:
-    """Scores of texts by a server's log-probabilities."""
+    """Scores texts by a server's log-probabilities."""
 
-    def __init__(self, answers: CachedClient) -> None:
-        self._answers = answers
-        self._said = False
+    def __init__(self, client: CachedClient) -> None:
+        self._client = client
+        self._has_warned = False
 
     @cached_property
-    def way(self) -> str | None:
-        """How the server gives a prompt's log-probabilities, if it does."""
+    def prompt_method(self) -> str | None:
+        """The method by which the server gives a prompt's log-probabilities, if it does."""
         prefix, continuation = _PROBE
-        way = self._answers.first(
+        method = self._client.probe(
             COMPLETION,
-            {way: self._body(prefix + continuation, way) for way in _PROMPT_METHODS},
+            {name: self._make_body(prefix + continuation, name) for name in _PROMPT_METHODS},
             lambda reply: has_prompt_logprobs(reply, continuation),
         )
-        _log.info("%s: log-probabilities of prompts by %s", self._answers.client.url, way)
-        return way
+        _log.info("%s: log-probabilities of prompts by %s", self._client.server.url, method)
+        return method
 
-    def _body(self, text: str, way: str) -> RequestBody:
-        return self._answers.body(prompt=text, temperature=0.0, **_PROMPT_METHODS[way])
+    def _make_body(self, text: str, method: str) -> RequestBody:
+        return self._client.make_body(prompt=text, temperature=0.0, **_PROMPT_METHODS[method])
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """The scores of each request's continuations, with their endings.
+        """Score each request's continuations, with their endings.
 
         Where the server gives no log-probabilities of prompts, an ending's score is that of its
         first token given all before it (see `fetch_first_token_odds`), and a continuation has none.
         Such scores serve to compare endings, as relevance classification does, and nothing else.
 
-        A text that the server refuses, or for which it gives what is no log-probability, has a
-        score with a fault.
+        A text that the server refuses, or whose log-probabilities are invalid, has a score with a
+        fault.
 
         Raises:
-            UserError: if the server can do neither.
+            UserError: if the server gives no log-probabilities of either kind.
         """
         for request in requests:
             if not all(request.continuations) or not all(request.endings):
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
-        if self.way is None:
-            return self._first_tokens_of_endings(requests)
+        if self.prompt_method is None:
+            return self._score_first_tokens(requests)
         pairs = [
             (r.prefix, c + ending)
             for r in requests
             for c in r.continuations
             for ending in ("", *r.endings)
         ]
-        kept = self._answers.of(
+        stored = self._client.fetch(
             COMPLETION,
-            [self._body(prefix + continuation, self.way) for prefix, continuation in pairs],
+            [
+                self._make_body(prefix + continuation, self.prompt_method)
+                for prefix, continuation in pairs
+            ],
             lambda number, reply, _: read_score(reply, pairs[number][1]),
             marks=[continuation for _, continuation in pairs],
         )
-        scores = self._with_counts(pairs, [_result_or_fault(one) for one in kept])
-        self._say_unusable(scores)
-        found = iter(scores)
+        scores = self._make_scores(pairs, [_result_or_fault(one) for one in stored])
+        self._warn_of_unusable(scores)
+        remaining = iter(scores)
         return [
-            [_combine_endings(found, request) for _ in request.continuations]
+            [_combine_endings(remaining, request) for _ in request.continuations]
             for request in requests
         ]
 
-    def _say_unusable(self, scores: Sequence[Score]) -> None:
+    def _warn_of_unusable(self, scores: Sequence[Score]) -> None:
         faults = [score.fault for score in scores if score.fault]
-        if faults and not self._said:
-            self._said = True
-            _log.warning("%s: some texts have no score (%s)", self._answers.client.url, faults[0])
+        if faults and not self._has_warned:
+            self._has_warned = True
+            _log.warning("%s: some texts have no score (%s)", self._client.server.url, faults[0])
 
-    def _with_counts(
-        self, pairs: Sequence[tuple[str, str]], kept: Sequence[dict[str, Any]]
+    def _make_scores(
+        self, pairs: Sequence[tuple[str, str]], results: Sequence[dict[str, Any]]
     ) -> list[Score]:
-        """The scores, where a server's token texts do not add up to the prompt (they leave out
-        blanks, or cut a character in two) by the number of the prefix's own tokens."""
-        odd = dict.fromkeys(
-            prefix for (prefix, _), one in zip(pairs, kept, strict=True) if "all" in one
+        """Make the scores. Where a server's token texts do not add up to the prompt (they leave out
+        spaces, or cut a character in two), the prefix's tokens are counted by the server."""
+        uncounted = dict.fromkeys(
+            prefix for (prefix, _), one in zip(pairs, results, strict=True) if "all" in one
         )
-        counts = dict(zip(odd, self._prompt_tokens(list(odd)), strict=True))
+        counts = dict(zip(uncounted, self._count_prompt_tokens(list(uncounted)), strict=True))
         scores = []
-        for (prefix, _), one in zip(pairs, kept, strict=True):
+        for (prefix, _), one in zip(pairs, results, strict=True):
             if "fault" in one:
                 scores.append(make_unusable_score(one["fault"]))
             elif "all" in one:
@@ -127,110 +130,116 @@ class LogprobScorer:
                 scores.append(check_score(Score(one["logprob"], one["tokens"])))
         return scores
 
-    def _prompt_tokens(self, prefixes: Sequence[str]) -> list[int | None]:
-        """None for a prefix whose tokens the server does not count."""
-        bodies = [self._answers.body(prompt=p, max_tokens=1, temperature=0.0) for p in prefixes]
-        counts = self._answers.of(
+    def _count_prompt_tokens(self, prefixes: Sequence[str]) -> list[int | None]:
+        """Count each prefix's tokens; None for one that the server does not count."""
+        bodies = [self._client.make_body(prompt=p, max_tokens=1, temperature=0.0) for p in prefixes]
+        counts = self._client.fetch(
             COMPLETION, bodies, lambda _, reply, __: read_prompt_token_count(reply)
         )
         if counts and not any(isinstance(count, int) for count in counts):
-            raise self._no("does not count the tokens of a prompt")
+            raise self._make_error("does not count the tokens of a prompt")
         return [count if isinstance(count, int) else None for count in counts]
 
-    # --- endings alone ------------------------------------------------------------------------
+    # --- endings by their first tokens ----------------------------------------------------------
 
-    def _first_tokens_of_endings(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+    def _score_first_tokens(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         if not all(request.endings for request in requests):
-            raise self._no("gives no log-probabilities of a prompt's tokens")
-        way = probe_first_tokens(self._answers, chat=False) or probe_first_tokens(
-            self._answers, chat=True
+            raise self._make_error("gives no log-probabilities of a prompt's tokens")
+        method = probe_first_tokens(self._client, chat=False) or probe_first_tokens(
+            self._client, chat=True
         )
-        if way is None:
-            raise self._no("gives no log-probabilities at all")
+        if method is None:
+            raise self._make_error("gives no log-probabilities at all")
         _log.warning(
             "%s: scores are of the endings' first tokens, good for comparing verdicts alone",
-            self._answers.client.url,
+            self._client.server.url,
         )
         stems = dict.fromkeys(r.prefix + c for r in requests for c in r.continuations)
-        tops = fetch_first_tokens(self._answers, list(stems), way)
-        top_of = dict(zip(stems, tops, strict=True))
+        tops = fetch_first_tokens(self._client, list(stems), method)
+        top_by_stem = dict(zip(stems, tops, strict=True))
         if tops and not any(tops):
-            raise self._no("refuses all texts, or gave no first tokens for them")
+            raise self._make_error("refuses all texts, or returned no first tokens for them")
         return [
-            [self._compared(top_of[r.prefix + c], r.endings) for c in r.continuations]
+            [self._compare_endings(top_by_stem[r.prefix + c], r.endings) for c in r.continuations]
             for r in requests
         ]
 
-    def _compared(self, top: list[tuple[str, float]] | None, endings: Sequence[str]) -> Score:
+    def _compare_endings(
+        self, top: list[tuple[str, float]] | None, endings: Sequence[str]
+    ) -> Score:
+        """Make a score of endings from the likeliest first tokens after their stem."""
         if top is None:
             return make_unusable_score("the text is refused, or has no first tokens", len(endings))
         words = [ending.strip() for ending in endings]
-        found = [sum_word_logprob(top, word, {*words} - {word}) for word in words]
-        if found == [None] * len(words):  # equal scores would be a verdict that nobody gave
+        logprobs = [sum_word_logprob(top, word, {*words} - {word}) for word in words]
+        if logprobs == [None] * len(words):  # equal scores would be a verdict that nobody gave
             return make_unusable_score(
                 f"none of {', '.join(words)} is among its first tokens", len(words)
             )
-        unseen = find_min_logprob(top)
-        return Score(math.nan, 0, tuple(unseen if one is None else one for one in found))
+        bound = find_min_logprob(top)
+        return Score(math.nan, 0, tuple(bound if one is None else one for one in logprobs))
 
-    def _no(self, what: str) -> UserError:
+    def _make_error(self, what: str) -> UserError:
         return UserError(
-            self._answers.client.url,
-            f"model {self._answers.settings.model!r} {what}",
+            self._client.server.url,
+            f"model {self._client.settings.model!r} {what}",
             "score on another engine (llm.engine: vllm or transformers), shorten the prompts where "
             "they are too long, or relabel.rankers: [retriever]",
         )
 
 
-# --- verdicts and grades ----------------------------------------------------------------------
+# --- first tokens -------------------------------------------------------------------------
 
 
-def probe_first_tokens(answers: CachedClient, chat: bool) -> str | None:
-    """How the server gives the likeliest first tokens of an answer, or of a continuation."""
-    names = [way for way in _FIRST_TOKEN_METHODS if (way == "chat") == chat]
-    return answers.first(
+def probe_first_tokens(client: CachedClient, chat: bool) -> str | None:
+    """Find the method by which the server gives the likeliest first tokens of an answer (chat) or
+    of a continuation; None if there is none."""
+    names = [name for name in _FIRST_TOKEN_METHODS if (name == "chat") == chat]
+    return client.probe(
         choose_path(chat),
-        {way: _make_first_token_body(answers, _PROBE[0], way) for way in names},
+        {name: _make_first_token_body(client, _PROBE[0], name) for name in names},
         lambda reply: bool(read_top_tokens(reply)),
     )
 
 
 def fetch_first_tokens(
-    answers: CachedClient, prompts: Sequence[str], way: str
+    client: CachedClient, prompts: Sequence[str], method: str
 ) -> list[list[tuple[str, float]] | None]:
-    """The likeliest first tokens behind each prompt; None where the server gives none."""
-    bodies = [_make_first_token_body(answers, prompt, way) for prompt in prompts]
-    tops = answers.of(choose_path(way == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply))
+    """Fetch the likeliest first tokens after each prompt; None where the server gives none."""
+    bodies = [_make_first_token_body(client, prompt, method) for prompt in prompts]
+    tops = client.fetch(
+        choose_path(method == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply)
+    )
     return [top if isinstance(top, list) else None for top in tops]
 
 
 def fetch_first_token_odds(
-    answers: CachedClient,
+    client: CachedClient,
     prompts: Sequence[str],
     yes: str = "yes",
     no: str = "no",
     chat: bool = True,
 ) -> list[float | None]:
-    """log P(yes) - log P(no) of each prompt's answer, over all spellings (case, a leading blank)
-    among the likeliest first tokens: RC for servers without a prompt's log-probabilities.
+    """Fetch log P(yes) - log P(no) of each prompt's answer, over all spellings (case, a leading
+    space) among the likeliest first tokens: RC for servers without a prompt's log-probabilities.
 
-    Where one verdict is not listed, the least likely token that is stands for it, so that the odds
-    are a bound; None where neither is, or the server gives nothing.
+    Where one verdict is not listed, the least likely listed token stands for it, so that the odds
+    are a bound; None where neither is listed, or the server lists nothing.
 
     Args:
         chat: a prompt is a user message, not a text to be continued.
     """
-    way = probe_first_tokens(answers, chat)
-    if way is None:
+    method = probe_first_tokens(client, chat)
+    if method is None:
         return [None] * len(prompts)
     odds: list[float | None] = []
-    for top in fetch_first_tokens(answers, prompts, way):
+    for top in fetch_first_tokens(client, prompts, method):
         both = [sum_word_logprob(top or [], yes, {no}), sum_word_logprob(top or [], no, {yes})]
         if top is None or both == [None, None]:
             odds.append(None)
             continue
-        agreed, denied = (find_min_logprob(top) if one is None else one for one in both)
-        odds.append(agreed - denied)
+        yes_logprob, no_logprob = (find_min_logprob(top) if one is None else one for one in both)
+        odds.append(yes_logprob - no_logprob)
     return odds
 
 
@@ -241,21 +250,21 @@ def _top_or_fault(reply: ServerReply) -> Any:
     }
 
 
-def _make_first_token_body(answers: CachedClient, prompt: str, way: str) -> RequestBody:
-    asked = {**make_prompt_fields(prompt, way == "chat"), "max_tokens": 1, "temperature": 0.0}
-    return answers.body(**asked, **_FIRST_TOKEN_METHODS[way])
+def _make_first_token_body(client: CachedClient, prompt: str, method: str) -> RequestBody:
+    fields = {**make_prompt_fields(prompt, method == "chat"), "max_tokens": 1, "temperature": 0.0}
+    return client.make_body(**fields, **_FIRST_TOKEN_METHODS[method])
 
 
-def _result_or_fault(kept: Any) -> dict[str, Any]:
-    """What was kept of a text, or why there is nothing. Earlier versions kept nothing of a reply
-    without log-probabilities."""
-    if isinstance(kept, RefusedPrompt):
-        return {"fault": f"the server refuses the text ({kept.reason})"}
-    return kept or {"fault": "there are no log-probabilities"}
+def _result_or_fault(stored: Any) -> dict[str, Any]:
+    """Return the stored result of a text, or why there is none. Earlier versions stored nothing of
+    a reply without log-probabilities."""
+    if isinstance(stored, RefusedPrompt):
+        return {"fault": f"the server refuses the text ({stored.reason})"}
+    return stored or {"fault": "there are no log-probabilities"}
 
 
 def _sum_after_prefix(logprobs: Sequence[Any], prefix: int | None) -> Score:
-    """The score of what follows the first `prefix` tokens."""
+    """Score what follows the first `prefix` tokens."""
     rest = logprobs[prefix:] if prefix is not None else []
     if not rest:
         return make_unusable_score("its log-probabilities do not match the prompt's tokens")
@@ -264,7 +273,7 @@ def _sum_after_prefix(logprobs: Sequence[Any], prefix: int | None) -> Score:
 
 
 def _combine_endings(scores: Iterator[Score], request: ScoreRequest) -> Score:
-    """The next continuation's score, out of its own and those with each ending behind it."""
+    """Combine a continuation's next score with those of its text plus each ending."""
     alone, *behind = [next(scores) for _ in ("", *request.endings)]
     fault = next((score.fault for score in (alone, *behind) if score.fault), None)
     if fault:

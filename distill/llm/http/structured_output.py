@@ -1,4 +1,4 @@
-"""Which forms a server forces on what it writes, found out by asking it for one of each."""
+"""Structured output of a server: which constraints it enforces, found out by probing each once."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def _make_regex_fields(regex: str) -> dict[str, RequestBody]:
-    """The fields by which servers take a regular expression: vLLM, older vLLM, SGLang."""
+    """Make the fields by which servers take a regular expression: vLLM, older vLLM, SGLang."""
     return {
         "structured_outputs": {"structured_outputs": {"regex": regex}},
         "guided_regex": {"guided_regex": regex},
@@ -39,58 +39,60 @@ def _make_regex_fields(regex: str) -> dict[str, RequestBody]:
 
 
 class StructuredOutput:
-    """What forms a server forces. It is asked when that is first needed: a server that does not
-    know a field may well ignore it."""
+    """The constraints on its output that a server enforces. It is probed when that is first needed:
+    a server that does not know a field may well ignore it."""
 
-    def __init__(self, answers: CachedClient) -> None:
-        self._answers = answers
-        self._chat = answers.settings.form != "completion"
+    def __init__(self, client: CachedClient) -> None:
+        self._client = client
+        self._chat = client.settings.form != "completion"
 
     @cached_property
-    def regex_way(self) -> str | None:
+    def regex_field(self) -> str | None:
         """The field by which the server takes a regular expression."""
-        way = self._first_forced(
+        method = self._probe_constraint(
             _make_regex_fields(_REGEX), lambda text: bool(re.fullmatch(_REGEX, text))
         )
-        _log.info("%s: regular expressions are forced by %s", self._answers.client.url, way)
-        return way
+        _log.info("%s: regular expressions are enforced by %s", self._client.server.url, method)
+        return method
 
     @cached_property
-    def schema(self) -> bool:
-        """Whether the server forces a JSON schema."""
-        way = self._first_forced(
+    def supports_schema(self) -> bool:
+        """Whether the server enforces a JSON schema."""
+        method = self._probe_constraint(
             {"response_format": make_schema_field(_SCHEMA)}, make_schema_check(_SCHEMA)
         )
-        _log.info("%s: JSON schemas are forced by %s", self._answers.client.url, way)
-        return way is not None
+        _log.info("%s: JSON schemas are enforced by %s", self._client.server.url, method)
+        return method is not None
 
-    def fields(self, sampling: Sampling) -> RequestBody:
-        """The fields for the form that `sampling` asks for; none where the server has no way. A
-        schema is sent in any case: a model may heed it although the server forces nothing."""
+    def make_fields(self, sampling: Sampling) -> RequestBody:
+        """Make the request fields for the constraint of `sampling`; none where the server has no
+        way. A schema is sent in any case: a model may follow it although the server enforces
+        nothing."""
         if sampling.json_schema:
             return make_schema_field(json.loads(sampling.json_schema))
-        if sampling.regex and self.regex_way:
-            return _make_regex_fields(sampling.regex)[self.regex_way]
+        if sampling.regex and self.regex_field:
+            return _make_regex_fields(sampling.regex)[self.regex_field]
         return {}
 
-    def _first_forced(
-        self, ways: dict[str, RequestBody], fits: Callable[[str], bool]
+    def _probe_constraint(
+        self, methods: dict[str, RequestBody], fits: Callable[[str], bool]
     ) -> str | None:
-        """The first way by which a reply gets a form that its prompt does not ask for."""
+        """Find the first method by which a reply meets a constraint that its prompt does not
+        state."""
         fields = {
             **make_prompt_fields(_PROBE_PROMPT, self._chat),
             "max_tokens": _PROBE_TOKENS,
             "temperature": 0.0,
         }
-        return self._answers.first(
+        return self._client.probe(
             choose_path(self._chat),
-            {way: self._answers.body(**fields, **field) for way, field in ways.items()},
+            {name: self._client.make_body(**fields, **field) for name, field in methods.items()},
             lambda reply: fits(read_choice(reply, 0)["text"]),
         )
 
 
 def make_schema_check(schema: dict[str, Any]) -> Callable[[str], bool]:
-    """Whether a text is JSON that `schema` allows."""
+    """Make the check whether a text is JSON that `schema` allows."""
     validator = make_validator(schema)
 
     def fits(text: str) -> bool:

@@ -67,7 +67,7 @@ def test_content_in_chunks_is_joined(make, content, text):
         ([{"text": "x"}], "without a type"),
         ([None], "without a type"),
         (7, "without a type"),
-        (None, "null in the place of a text"),
+        (None, "null instead of a text"),
     ],
 )
 @pytest.mark.bad_input("server", "a reply whose content is no text", "a fault of its row; kept")
@@ -88,7 +88,7 @@ def test_content_that_is_no_text_is_a_fault_of_its_row_and_kept(make, tmp_path, 
 def test_thoughts_without_an_answer_say_what_helps(make, content, field):
     with gives(chat(content, "length", **{field: "Let me think about it"})) as server:
         [written] = make(server.url).generate(["q"], [1], CHAT)
-    assert "thought until its tokens ran out" in written.fault
+    assert "used up its tokens on thoughts" in written.fault
     assert "generate.max_new_tokens" in written.fault
     assert "llm.extra_body" in written.fault
 

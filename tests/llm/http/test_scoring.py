@@ -74,7 +74,7 @@ def test_scores_equal_those_of_the_model_itself(make, model, local, way):
         server.rule = WAYS[way]
         engine = make(server.url)
         assert engine.can_score
-        assert engine.scorer.way == way
+        assert engine.scorer.prompt_method == way
         scores = engine.score(REQUESTS)
     for ours, theirs in zip(scores, local.score(REQUESTS), strict=True):
         assert [s.tokens for s in ours] == [s.tokens for s in theirs]
@@ -180,7 +180,7 @@ def test_a_server_that_lists_five_tokens_is_asked_for_five(make, model):
         server.rule = lambda body: (
             status(400, "logprobs must be at most 5") if body["logprobs"] > 5 else None
         )
-        fetch_first_token_odds(make(server.url).answers, ["Is it so:"], chat=False)
+        fetch_first_token_odds(make(server.url).client, ["Is it so:"], chat=False)
         assert [seen.body["logprobs"] for seen in server.seen] == [20, 5, 5]
 
 
@@ -204,7 +204,7 @@ def verdict_server(path, body):
 def test_odds_of_verdicts_in_a_chat(make):
     with serving(verdict_server) as server:
         engine = make(server.url)
-        [bees, moon] = fetch_first_token_odds(engine.answers, ["bees?", "moon?"])
+        [bees, moon] = fetch_first_token_odds(engine.client, ["bees?", "moon?"])
         [[of_bees, of_moon]] = engine.score([VERDICTS])
     assert bees == pytest.approx(1 + 0.1269, abs=1e-3)
     assert moon == pytest.approx(-bees)
@@ -215,11 +215,11 @@ def test_odds_of_verdicts_in_a_chat(make):
 def test_odds_where_a_verdict_is_not_among_the_likeliest(make):
     top = [("Yes", -0.1), ("The", -3.0)]
     with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top)])) as server:
-        assert fetch_first_token_odds(make(server.url).answers, ["a"]) == [pytest.approx(2.9)]
+        assert fetch_first_token_odds(make(server.url).client, ["a"]) == [pytest.approx(2.9)]
     with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top[1:])])) as server:
-        assert fetch_first_token_odds(make(server.url).answers, ["b"]) == [None]
+        assert fetch_first_token_odds(make(server.url).client, ["b"]) == [None]
     with serving(says("yes")) as server:
-        assert fetch_first_token_odds(make(server.url).answers, ["c"]) == [None]
+        assert fetch_first_token_odds(make(server.url).client, ["c"]) == [None]
 
 
 @pytest.mark.bad_input("server", "first tokens without any of the verdicts", "no score, said")
