@@ -100,7 +100,7 @@ def test_prompts_are_scored_without_sharing_where_that_does_not_fit(llm_folder, 
     header = " ".join(TEXTS)[:200]
     requests = [ScoreRequest(f"{header} {text}", (" why", " how")) for text in TEXTS]
     expected = engine.score(requests)
-    engine._forget_headers()
+    engine.clear_prefix_caches()
     with limit_header(engine, 20):
         for several, alike in zip(engine.score(requests), expected, strict=True):
             assert [a.logprob for a in several] == pytest.approx(
@@ -113,10 +113,10 @@ def test_headers_that_are_kept_make_room(llm_folder, caplog):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     shared = [f"{' '.join(TEXTS)[:200]} {text}" for text in TEXTS]
     engine.generate(shared, [1] * len(shared), Sampling(2))
-    assert engine._headers._kept
+    assert len(engine.prefix_cache)
 
     def refuse(_, ids):
-        if engine._headers._kept:
+        if len(engine.prefix_cache):
             raise FAULTS[0]
 
     with engine.model.get_input_embeddings().register_forward_pre_hook(refuse):

@@ -1,6 +1,8 @@
-"""Generation in which no row waits for another: a running batch of rows, each in a slot of its
-own. Where a row is finished the last one takes its slot, and the slots free at the end are given to
-the next prompts."""
+"""Continuous batching: generation in which no row waits for another.
+
+Each row of the running batch has a slot of its own. When a row is finished, the last one takes its
+slot, and the free slots at the end are given to the next prompts.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,73 +19,74 @@ from distill.llm.transformers.slots import Slots
 from distill.llm.transformers.structured_output import mask_forbidden_tokens
 
 _REFILL_SHARE = 8
-"""Slots are given away as soon as one in so many is free: starting a prompt takes a forward pass,
+"""New prompts start when one slot in this many is free: starting a prompt takes a forward pass,
 however short it is."""
 _SLOT_TOKEN_FACTOR = 6
-"""Slots together hold so many times the tokens that are computed at once: a step computes one token
-a row, so it takes many rows to use the machine."""
+"""All slots together hold this many times the tokens of one forward pass: a step computes one token
+per row, so it takes many rows to use the machine."""
 _MIN_LENGTH_SHARE = 0.8
 """Prompts are computed together while the shortest has this share of the longest's tokens."""
 
 
 @dataclass(eq=False)
 class GenerationRow:
-    """One prompt and what was written for it."""
+    """One prompt and the tokens generated for it."""
 
     ids: list[int]
     header: int
-    """The length of the header that it begins with, 0 for none."""
-    uniform: list[float]
+    """Length of the shared header that it begins with, in tokens; 0 for none."""
+    uniform_numbers: list[float]
     """A random number for each token."""
     matcher: LLMatcher | None
-    new: list[int] = field(default_factory=list)
-    """The tokens written, without the one that ends the text."""
+    new_ids: list[int] = field(default_factory=list)
+    """The generated tokens, without the one that ends the text."""
     steps: int = 0
-    """The tokens computed, with the one that ends the text."""
+    """Number of generated tokens, with the one that ends the text."""
     finished: bool = False
     fault: str | None = None
 
     @property
-    def own(self) -> int:
-        """Prompt tokens behind the header."""
+    def own_tokens(self) -> int:
+        """Number of prompt tokens after the header."""
         return len(self.ids) - self.header
 
     @property
-    def held(self) -> int:
-        """Tokens that its slot holds: the newest is computed by the next step."""
-        return len(self.ids) + len(self.new) - 1
+    def cached_tokens(self) -> int:
+        """Number of tokens in its slot: the newest is computed by the next step."""
+        return len(self.ids) + len(self.new_ids) - 1
 
     def is_over(self, max_new_tokens: int) -> bool:
         return self.finished or bool(self.fault) or self.steps == max_new_tokens
 
-    def begin_again(self) -> None:
-        """As if nothing had been written; the same will be."""
-        self.new, self.steps = [], 0
+    def restart(self) -> None:
+        """Discard the generated tokens; the same ones will be generated again."""
+        self.new_ids, self.steps = [], 0
         if self.matcher is not None:
             self.matcher.reset()
 
-    def begins_like(self, other: "GenerationRow") -> bool:
+    def shares_header(self, other: "GenerationRow") -> bool:
         return self.ids[: self.header] == other.ids[: other.header]
 
 
 @dataclass
 class ContinuousBatcher:
-    """Writes for rows until each has come to an end, or to `max_new_tokens`."""
+    """Generates for all rows until each has ended, or has `max_new_tokens`."""
 
     model: Any
-    headers: PrefixCache
-    stops: StopStrings
-    ends: frozenset[int]
+    prefix_cache: PrefixCache
+    stop_strings: StopStrings
+    end_ids: frozenset[int]
     """Ids of the tokens that end a text."""
     sampling: Sampling
     batch_tokens: int
     """Prompt tokens computed together."""
-    computed: int = 0
-    """Prompt tokens computed so far, those of headers apart."""
+    computed_tokens: int = 0
+    """Prompt tokens computed so far, without those of headers."""
 
-    def write(self, rows: Sequence[GenerationRow]) -> None:
-        """Fill in the rows. Those with the same header follow one another, the longest first."""
-        waiting = sorted(rows, key=lambda row: (row.ids[: row.header], -row.own, row.ids))
+    def generate(self, rows: Sequence[GenerationRow]) -> None:
+        """Generate the tokens of all rows. Rows with the same header follow one another, the
+        longest first."""
+        waiting = sorted(rows, key=lambda row: (row.ids[: row.header], -row.own_tokens, row.ids))
         longest = max(len(row.ids) for row in rows) + self.sampling.max_new_tokens
         count = min(len(rows), max(1, _SLOT_TOKEN_FACTOR * self.batch_tokens // longest))
         slots = Slots(self.model, count, longest)
@@ -92,84 +95,87 @@ class ContinuousBatcher:
             free = count - len(running)
             if waiting and free * _REFILL_SHARE >= count:
                 next_ones, waiting = waiting[:free], waiting[free:]
-                for alike in _batch_by_length(next_ones, self.batch_tokens):
-                    self._admit(slots, running, alike)
+                for batch in _batch_by_length(next_ones, self.batch_tokens):
+                    self._admit(slots, running, batch)
             else:
                 self._step(slots, running)
             self._retire(slots, running)
 
     def _admit(self, slots: Slots, running: list[GenerationRow], rows: list[GenerationRow]) -> None:
-        """Compute new prompts behind their headers and the first token of each. A prompt that is
-        continued several times is computed once."""
+        """Compute new prompts after their headers, and the first token of each. A prompt with
+        several continuations is computed once."""
         first = len(running)
         distinct = {tuple(row.ids): row for row in rows}
         self._place_headers(slots, list(distinct.values()), first)
         pieces = [row.ids[row.header :] for row in distinct.values()]
         hidden = slots.forward(first, pieces, [row.header for row in distinct.values()])
-        self.computed += sum(map(len, pieces))
+        self.computed_tokens += sum(map(len, pieces))
         places = {ids: place for place, ids in enumerate(distinct)}
         twins = [row for row in rows if distinct[tuple(row.ids)] is not row]
         for slot, row in enumerate(twins, start=first + len(distinct)):
-            slots.cache.copy(first + places[tuple(row.ids)], slot, slice(len(row.ids)))
+            slots.cache.copy_tokens(first + places[tuple(row.ids)], slot, slice(len(row.ids)))
         new = [*distinct.values(), *twins]
         running += new
         self._append(new, hidden[[places[tuple(row.ids)] for row in new]])
 
     def _place_headers(self, slots: Slots, rows: list[GenerationRow], first: int) -> None:
         for _, neighbours in groupby(rows, key=lambda row: row.ids[: row.header]):
-            alike = list(neighbours)
-            header = self.headers.get(alike[0].ids, alike[0].header)
-            slots.cache.begin(first, first + len(alike), header)
-            first += len(alike)
+            sharing = list(neighbours)
+            header = self.prefix_cache.get(sharing[0].ids, sharing[0].header)
+            slots.cache.write_header(first, first + len(sharing), header)
+            first += len(sharing)
 
     def _step(self, slots: Slots, running: list[GenerationRow]) -> None:
-        newest = [row.new[-1:] for row in running]
-        self._append(running, slots.forward(0, newest, [row.held for row in running]))
+        newest = [row.new_ids[-1:] for row in running]
+        self._append(running, slots.forward(0, newest, [row.cached_tokens for row in running]))
 
     def _append(self, rows: list[GenerationRow], hidden: torch.Tensor) -> None:
-        """Choose each row's next token, from the hidden states (rows, hidden size) before it."""
+        """Choose each row's next token from the last hidden states (rows, hidden size)."""
         logits = self.model.get_output_embeddings()(hidden)
         matchers = [row.matcher for row in rows if row.matcher is not None]
         if matchers:
             logits = mask_forbidden_tokens(logits, matchers)
-        uniform = [row.uniform[row.steps] for row in rows]
+        uniform_numbers = [row.uniform_numbers[row.steps] for row in rows]
         for row, token in zip(
-            rows, choose_tokens(logits, uniform, self.sampling).tolist(), strict=True
+            rows, choose_tokens(logits, uniform_numbers, self.sampling).tolist(), strict=True
         ):
-            self._note(row, token)
+            self._append_token(row, token)
 
-    def _note(self, row: GenerationRow, token: int) -> None:
+    def _append_token(self, row: GenerationRow, token: int) -> None:
         row.steps += 1
         if row.matcher is not None and not row.matcher.consume_token(token):
-            row.fault = f"the form could not be followed: {row.matcher.get_error()}"
-        elif token in self.ends:
+            row.fault = f"the structured output could not be continued: {row.matcher.get_error()}"
+        elif token in self.end_ids:
             row.finished = True
         else:
-            row.new.append(token)
-            row.finished = self.stops.end(row.new) or (
+            row.new_ids.append(token)
+            row.finished = self.stop_strings.is_complete(row.new_ids) or (
                 row.matcher is not None and row.matcher.is_stopped()
             )
 
     def _retire(self, slots: Slots, running: list[GenerationRow]) -> None:
-        """Close the gaps that finished rows leave with rows from the end."""
+        """Remove finished rows and fill their slots with rows from the end."""
         for slot in reversed(range(len(running))):
-            gone = running[slot]
-            if not gone.is_over(self.sampling.max_new_tokens):
+            finished = running[slot]
+            if not finished.is_over(self.sampling.max_new_tokens):
                 continue
             last = running.pop()
-            if last is not gone:
-                start = last.header if last.begins_like(gone) else 0
-                slots.cache.copy(len(running), slot, slice(start, last.held))
+            if last is not finished:
+                start = last.header if last.shares_header(finished) else 0
+                slots.cache.copy_tokens(len(running), slot, slice(start, last.cached_tokens))
                 running[slot] = last
 
 
 def _batch_by_length(rows: Sequence[GenerationRow], budget: int) -> Iterator[list[GenerationRow]]:
-    """Rows to be computed together: of similar length, with padding within the token budget."""
+    """Group rows into forward passes: of similar length, with padding within the token budget."""
     together: list[GenerationRow] = []
-    for row in sorted(rows, key=lambda row: (-row.own, row.ids)):
+    for row in sorted(rows, key=lambda row: (-row.own_tokens, row.ids)):
         if together:
-            longest = together[0].own
-            if row.own < _MIN_LENGTH_SHARE * longest or (len(together) + 1) * longest > budget:
+            longest = together[0].own_tokens
+            if (
+                row.own_tokens < _MIN_LENGTH_SHARE * longest
+                or (len(together) + 1) * longest > budget
+            ):
                 yield together
                 together = []
         together.append(row)

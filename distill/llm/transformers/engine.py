@@ -1,8 +1,8 @@
 """The transformers engine: any causal model that transformers loads, on a CPU or a GPU.
 
-What prompts have in common at their beginning (few-shot headers, a chat template) is computed once
-and kept for the next call. Generation refills finished rows; scoring sorts by length and batches by
-a token budget.
+The beginning that prompts share (few-shot headers, a chat template) is computed once and cached for
+the next call. Generation batches continuously; scoring sorts by length and batches by a token
+budget.
 """
 
 import logging
@@ -47,9 +47,9 @@ from distill.runtime.out_of_memory import (
 
 _log = logging.getLogger(__name__)
 _MIN_HEADER_TOKENS = 16
-"""Fewer shared tokens are not worth a cache."""
+"""Fewer shared tokens than this are not worth a cache."""
 _LOGIT_ROWS = 2048
-"""Rows of vocabulary-wide logits held at once."""
+"""Rows of vocabulary-wide logits in memory at once."""
 _TOO_LONG = "the prompt and max_new_tokens are longer than what the model can read"
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 1.0, torch.float16: 0.3}
 
@@ -58,12 +58,12 @@ class TransformersEngine:
     """An `LLM` (see protocol) computed in this process.
 
     Args:
-        batch_tokens: how many tokens are computed at once; the cache of a running batch of
-            generation holds six times as many.
+        batch_tokens: tokens per forward pass; the cache of a running batch of generation has six
+            times as many.
 
     Raises:
         UserError: if the reference holds no causal model, or one that cannot be packed or computed
-            token by token (found out by scoring a short probe all ways when it is loaded).
+            token by token (a short probe is scored in all ways when the model is loaded).
     """
 
     can_score = True
@@ -78,18 +78,18 @@ class TransformersEngine:
     ) -> None:
         self.name = reference
         self.device = device or best_device()
-        self.batch_tokens = self._tokens_written_at_once = batch_tokens
+        self.batch_tokens = self._generation_tokens = batch_tokens
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.model: Any  # transformers does not type the head of its auto classes
         self.tokenizer: Any
-        kind = torch_dtype(dtype, self.device)
-        folder = model_folder(reference, kind)
-        self.model, self.tokenizer = load_causal_lm(folder, kind, self.device)
+        torch_type = torch_dtype(dtype, self.device)
+        folder = model_folder(reference, torch_type)
+        self.model, self.tokenizer = load_causal_lm(folder, torch_type, self.device)
         self.prompt_tokenizer = PromptTokenizer(self.tokenizer, reference)
         self.has_chat = self.prompt_tokenizer.has_chat
         self.supports_regex = self.supports_schema = supports_structured_output(self.tokenizer)
-        self._headers = PrefixCache(self.model)
-        self._score_headers = PrefixCache(self.model, most_bytes=0)
+        self.prefix_cache = PrefixCache(self.model)
+        self._score_prefix_cache = PrefixCache(self.model, max_bytes=0)
         self._probe()
 
     # --- generation ---------------------------------------------------------------------------
@@ -101,63 +101,69 @@ class TransformersEngine:
         """See the protocol. A prompt that is longer than the model can read gets a fault.
 
         Raises:
-            UserError: if a prompt is empty, the chat template fails, or the form that the text is
-                to have cannot be used.
+            UserError: if a prompt is empty, the chat template fails, or the regular expression or
+                JSON schema cannot be used.
         """
         ids = [self._tokenize_prompt(prompt, sampling) for prompt in prompts]
-        most = self._most_tokens - sampling.max_new_tokens
-        fitting = [number for number, row in enumerate(ids) if len(row) <= most]
-        rows = self._rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
+        max_prompt = self._max_tokens - sampling.max_new_tokens
+        fitting = [number for number, row in enumerate(ids) if len(row) <= max_prompt]
+        rows = self._make_rows([ids[n] for n in fitting], [seeds[n] for n in fitting], sampling)
         with raise_device_faults(f"model {self.name!r}"):
-            self._write_all(rows, sampling)
+            self._generate_rows(rows, sampling)
         results = [Completion("", False, _TOO_LONG)] * len(prompts)
         for number, row in zip(fitting, rows, strict=True):
-            results[number] = self._written(row, sampling)
+            results[number] = self._make_completion(row, sampling)
         return results
 
-    def _rows(
+    def _make_rows(
         self, ids: list[list[int]], seeds: list[int], sampling: Sampling
     ) -> list[GenerationRow]:
-        constraint = self._constraint(sampling)
-        headers = self._headers.lengths(ids)
+        constraint = self._make_constraint(sampling)
+        headers = self.prefix_cache.find_lengths(ids)
         return [
             GenerationRow(
                 row,
                 header,
                 draw_uniform_numbers(seed, sampling),
-                constraint.matcher() if constraint else None,
+                constraint.make_matcher() if constraint else None,
             )
             for row, header, seed in zip(ids, headers, seeds, strict=True)
         ]
 
-    def _write_all(self, rows: list[GenerationRow], sampling: Sampling) -> None:
-        """Where memory does not suffice, rows that were finished stay, and the others are begun
-        again, from now on with half as many at once."""
-        where, left = f"model {self.name!r}", rows
-        while left and has_run_out(partial(self._write, left, sampling)):
-            if self._tokens_written_at_once == 1:
+    def _generate_rows(self, rows: list[GenerationRow], sampling: Sampling) -> None:
+        """Generate all rows. Where memory does not suffice, finished rows stay, and the others are
+        restarted, from now on with half as many at once."""
+        where, unfinished = f"model {self.name!r}", rows
+        while unfinished and has_run_out(partial(self._run_batcher, unfinished, sampling)):
+            if self._generation_tokens == 1:
                 raise does_not_fit(where, "llm.batch_tokens")
             say_halved(where, "llm.batch_tokens")
-            self._tokens_written_at_once //= 2
-            self._forget_headers()
-            left = [row for row in left if not row.is_over(sampling.max_new_tokens)]
-            for row in left:
-                row.begin_again()
+            self._generation_tokens //= 2
+            self.clear_prefix_caches()
+            unfinished = [row for row in unfinished if not row.is_over(sampling.max_new_tokens)]
+            for row in unfinished:
+                row.restart()
 
-    def _write(self, rows: list[GenerationRow], sampling: Sampling) -> None:
-        stops = StopStrings(self.tokenizer, sampling.stop)
-        ends = frozenset(self._end_ids)
-        at_once = self._tokens_written_at_once
-        writer = ContinuousBatcher(self.model, self._headers, stops, ends, sampling, at_once)
-        before = self._headers.computed
-        writer.write(rows)
+    def _run_batcher(self, rows: list[GenerationRow], sampling: Sampling) -> None:
+        stop_strings = StopStrings(self.tokenizer, sampling.stop)
+        batcher = ContinuousBatcher(
+            self.model,
+            self.prefix_cache,
+            stop_strings,
+            frozenset(self._end_ids),
+            sampling,
+            self._generation_tokens,
+        )
+        before = self.prefix_cache.computed_tokens
+        batcher.generate(rows)
         prompt = sum(len(row.ids) for row in rows)
         self.tokens["prompt"] += prompt
-        self.tokens["shared"] += prompt - writer.computed - (self._headers.computed - before)
+        headers = self.prefix_cache.computed_tokens - before
+        self.tokens["shared"] += prompt - batcher.computed_tokens - headers
         self.tokens["new"] += sum(row.steps for row in rows)
 
-    def _written(self, row: GenerationRow, sampling: Sampling) -> Completion:
-        whole = str(self.tokenizer.decode(row.new, skip_special_tokens=True))
+    def _make_completion(self, row: GenerationRow, sampling: Sampling) -> Completion:
+        whole = str(self.tokenizer.decode(row.new_ids, skip_special_tokens=True))
         text = cut_at_stop(whole, sampling.stop)
         return Completion(text, row.finished or len(text) < len(whole), row.fault)
 
@@ -171,33 +177,33 @@ class TransformersEngine:
             raise UserError("generate", "an empty prompt", "")
         return ids
 
-    def _constraint(self, sampling: Sampling) -> Constraint | None:
+    def _make_constraint(self, sampling: Sampling) -> Constraint | None:
         if not self.supports_regex or (sampling.regex is None and sampling.json_schema is None):
             return None
-        return Constraint(self._readable_tokens, sampling)
+        return Constraint(self._llguidance_tokenizer, sampling)
 
     @cached_property
-    def _readable_tokens(self) -> LLTokenizer:
+    def _llguidance_tokenizer(self) -> LLTokenizer:
         if not self._end_ids:
             raise UserError(
                 f"model {self.name!r}",
-                "names no token that ends a text, so its text cannot be held to a form; an encoder "
+                "names no token that ends a text, so its output cannot be constrained; an encoder "
                 "such as BERT has none",
-                "choose a model that writes, or set generate.constrain: false",
+                "choose a model that generates text, or set generate.constrain: false",
             )
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         return make_llguidance_tokenizer(self.tokenizer, vocabulary, self._end_ids)
 
     @cached_property
     def _end_ids(self) -> list[int]:
-        """The tokenizer's end token and those that the model names: chat models have several."""
-        named = self.model.generation_config.eos_token_id
-        several = named if isinstance(named, list) else [named]
-        ends = {self.tokenizer.eos_token_id, *several} - {None}
+        """The tokenizer's end token and those of the model's configuration: chat models have
+        several."""
+        eos = self.model.generation_config.eos_token_id
+        ends = {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
         return sorted(int(end) for end in ends)
 
     @property
-    def _most_tokens(self) -> int:
+    def _max_tokens(self) -> int:
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
@@ -205,16 +211,21 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
+        """See the protocol.
+
+        Raises:
+            UserError: if a continuation or an ending is empty.
+        """
         if not requests:
             return []
         prefixes = [
             self.prompt_tokenizer.tokenize(request.prefix, add_bos=True) for request in requests
         ]
-        behind = self.prompt_tokenizer.tokenize_continuation
-        continuations = [[behind(r.prefix, text) for text in r.continuations] for r in requests]
-        # All continuations end alike, in what stands before the verdict.
+        tokenize = self.prompt_tokenizer.tokenize_continuation
+        continuations = [[tokenize(r.prefix, text) for text in r.continuations] for r in requests]
+        # All continuations end alike, in the text before the verdict.
         endings = [
-            [behind(request.continuations[0], text) for text in request.endings]
+            [tokenize(request.continuations[0], text) for text in request.endings]
             for request in requests
         ]
         for request, several, ends in zip(requests, continuations, endings, strict=True):
@@ -222,7 +233,7 @@ class TransformersEngine:
                 raise UserError("score", f"an empty continuation of {request.prefix[-60:]!r}", "")
         scores: list[list[Score]] = [[Score(0.0, 0)] * len(c) for c in continuations]
         with raise_device_faults(f"model {self.name!r}"):
-            header, layers = self._computed_header(prefixes)
+            header, layers = self._compute_shared_header(prefixes)
             rest = [prefix[header:] for prefix in prefixes]
             packed = pack_rows(rest, continuations, endings, self.batch_tokens)
             for batch in batch_rows(packed, self.batch_tokens):
@@ -232,7 +243,7 @@ class TransformersEngine:
                     f"model {self.name!r}",
                     "llm.batch_tokens",
                 )
-        self._count(prefixes, continuations, endings, header)
+        self._count_tokens(prefixes, continuations, endings, header)
         return scores
 
     def _score_rows(
@@ -243,30 +254,34 @@ class TransformersEngine:
         hidden = self.model.base_model(
             input_ids=batch.input_ids.to(self.device),
             position_ids=batch.position_ids.to(self.device),
-            attention_mask=self._mask(batch, header),
+            attention_mask=self._make_mask(batch, header),
             use_cache=bool(header),
             **make_cache_argument(self.model.base_model, cache),
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
-        logprobs = self._logprobs(predictors, batch.token_ids.to(self.device))
+        logprobs = self._compute_logprobs(predictors, batch.token_ids.to(self.device))
         pieces = [ids for row in rows for c in row.continuations for ids in (c, *row.endings)]
         sums = iter(
-            [float(of.sum(dtype=torch.float64)) for of in logprobs.split([len(p) for p in pieces])]
+            [
+                float(p.sum(dtype=torch.float64))
+                for p in logprobs.split([len(ids) for ids in pieces])
+            ]
         )
         for row in rows:
             for number, continuation in enumerate(row.continuations, start=row.first):
                 total = next(sums)
-                behind = tuple(next(sums) for _ in row.endings)
-                scores[row.request][number] = Score(total, len(continuation), behind)
+                endings = tuple(next(sums) for _ in row.endings)
+                scores[row.request][number] = Score(total, len(continuation), endings)
 
-    def _mask(self, batch: PackedBatch, header: int) -> Mask:
+    def _make_mask(self, batch: PackedBatch, header: int) -> Mask:
         positions = batch.position_ids.to(self.device)
         cached = torch.arange(header, device=self.device).expand(len(positions), header)
         places = torch.cat([cached, positions], dim=1)
         return make_layer_mask(self.model.config, batch.mask.to(self.device), positions, places)
 
-    def _logprobs(self, hidden: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-        """log P of each token, (tokens, width) -> (tokens,): the LM head on these places alone."""
+    def _compute_logprobs(self, hidden: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """Compute log P of each token, (tokens, width) -> (tokens,): the LM head on these places
+        alone."""
         head = self.model.get_output_embeddings()
         parts = []
         for some, ids in zip(hidden.split(_LOGIT_ROWS), token_ids.split(_LOGIT_ROWS), strict=True):
@@ -274,59 +289,61 @@ class TransformersEngine:
             parts.append(-torch.nn.functional.cross_entropy(logits, ids, reduction="none"))
         return torch.cat(parts).cpu()
 
-    def _shared_header(self, prefixes: list[list[int]]) -> int:
-        """The number of tokens that all prefixes begin with, if they are worth a cache."""
+    def _count_shared_tokens(self, prefixes: list[list[int]]) -> int:
+        """Count the tokens that all prefixes begin with; 0 if they are not worth a cache."""
         shared = count_common_tokens(prefixes) if len(prefixes) > 1 else 0
         return shared if shared >= _MIN_HEADER_TOKENS else 0
 
-    def _computed_header(self, prefixes: list[list[int]]) -> tuple[int, list[Layer]]:
-        """The length of what all prefixes begin with, and its layers. Where memory does not suffice
-        for them, also not without the headers that are kept, nothing is shared."""
-        header = self._shared_header(prefixes)
+    def _compute_shared_header(self, prefixes: list[list[int]]) -> tuple[int, list[Layer]]:
+        """Compute what all prefixes begin with: its length and its layers. Where memory does not
+        suffice for it, even without the cached headers, nothing is shared."""
+        header = self._count_shared_tokens(prefixes)
         layers: list[Layer] = []
 
         def compute() -> None:
-            layers.extend(self._score_headers.get(prefixes[0], header))
+            layers.extend(self._score_prefix_cache.get(prefixes[0], header))
 
         if not has_run_out(compute):
             return header, layers
-        self._forget_headers()
+        self.clear_prefix_caches()
         if not has_run_out(compute):
             return header, layers
         _log.warning(
-            "model %r: memory does not suffice to keep the %d tokens that these prompts begin "
-            "with: they are computed for each",
+            "model %r: memory does not suffice to cache the %d tokens that these prompts begin "
+            "with: they are computed for each prompt",
             self.name,
             header,
         )
         return 0, []
 
-    def _forget_headers(self) -> None:
-        self._headers.forget()
-        self._score_headers.forget()
+    def clear_prefix_caches(self) -> None:
+        """Free the memory of all cached headers; they are computed again when needed."""
+        self.prefix_cache.clear()
+        self._score_prefix_cache.clear()
         free_memory()
 
-    def _count(
+    def _count_tokens(
         self,
         prefixes: list[list[int]],
         continuations: list[list[list[int]]],
         endings: list[list[list[int]]],
         header: int,
     ) -> None:
-        """`shared` is what one full prompt a pair (and an ending) would have computed again."""
+        """Count tokens; `shared` are those that one full prompt per pair (and ending) would have
+        computed again."""
         for prefix, several, ends in zip(prefixes, continuations, endings, strict=True):
             prompts = max(1, len(ends))
             pairs, own = len(several), sum(map(len, several))
-            behind = pairs * sum(map(len, ends))
+            ending_tokens = pairs * sum(map(len, ends))
             repeated = (len(prefix) - header) * (pairs * prompts - 1) + own * (prompts - 1)
-            self.tokens["prompt"] += prompts * (pairs * len(prefix) + own) + behind
+            self.tokens["prompt"] += prompts * (pairs * len(prefix) + own) + ending_tokens
             self.tokens["shared"] += header * pairs * prompts + repeated
 
     # --- what both share ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of the weights and of what was computed with them."""
-        del self.model, self._headers, self._score_headers
+        """Free the weights and the cached headers."""
+        del self.model, self.prefix_cache, self._score_prefix_cache
         free_memory()
 
     @property
@@ -335,9 +352,9 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _probe(self) -> None:
-        """Score a short text packed, a token at a time and plainly: a model that reads masks in its
-        own way, caps its logits or keeps a state must be refused here, not found out by bad labels
-        or texts."""
+        """Score a short text packed, a token at a time and plainly. A model that ignores masks,
+        caps its logits or keeps a state is refused here; otherwise its labels and texts would be
+        bad."""
         prefix, continuations = "The river rose in the night and", (" flooded the field.", " fell")
         packed = self.score([ScoreRequest(prefix, continuations)])[0]
         start = self.prompt_tokenizer.tokenize(prefix, add_bos=True)
@@ -346,7 +363,7 @@ class TransformersEngine:
             logits = self.model(input_ids=torch.tensor([start + end], device=self.device)).logits
             logprobs = logits[0, len(start) - 1 : -1].float().log_softmax(-1)
             plain = float(logprobs[range(len(end)), end].sum())
-            stepped = self._stepped_logprob(start, end)
+            stepped = self._score_stepwise(start, end)
             if max(abs(plain - score.logprob), abs(plain - stepped)) > _TOLERANCE[self.model.dtype]:
                 raise UserError(
                     self.name,
@@ -357,14 +374,16 @@ class TransformersEngine:
                 )
         self.tokens = dict.fromkeys(self.tokens, 0)
 
-    def _stepped_logprob(self, prefix: list[int], continuation: list[int]) -> float:
-        """A continuation's log-probability, computed as generation does."""
+    def _score_stepwise(self, prefix: list[int], continuation: list[int]) -> float:
+        """Score a continuation a token at a time, as generation computes it."""
         slots = Slots(self.model, 1, len(prefix) + len(continuation))
-        total, held, piece = 0.0, 0, prefix
+        total, cached, piece = 0.0, 0, prefix
         for token in continuation:
-            hidden = slots.forward(0, [piece], [held])
-            total += float(self._logprobs(hidden, torch.tensor([token], device=self.device)))
-            held, piece = held + len(piece), [token]
+            hidden = slots.forward(0, [piece], [cached])
+            total += float(
+                self._compute_logprobs(hidden, torch.tensor([token], device=self.device))
+            )
+            cached, piece = cached + len(piece), [token]
         return total
 
 

@@ -1,7 +1,7 @@
-"""Key-value caches with room set aside.
+"""Preallocated key-value caches.
 
-transformers' dynamic cache copies everything that it holds for every new token; here new tokens
-are written into room set aside, which on a CPU is much of what a step of generation costs.
+transformers' dynamic cache copies all its tokens for every new one, which on a CPU is much of the
+cost of a step of generation; here new tokens are written into preallocated memory.
 """
 
 import inspect
@@ -17,33 +17,33 @@ Layer = tuple[torch.Tensor, torch.Tensor]
 
 
 def make_cache_argument(model: Any, cache: DynamicCache | None) -> dict[str, DynamicCache | None]:
-    """A cache as a model's forward pass takes it: transformers 5.24 has given it another name, and
-    vLLM's environment holds an earlier one."""
-    taken = inspect.signature(model.forward).parameters
-    return {"cache" if "cache" in taken else "past_key_values": cache}
+    """Make the keyword argument by which a model's forward pass takes a cache: transformers 5.24
+    renamed it, and vLLM's environment has an earlier version."""
+    parameters = inspect.signature(model.forward).parameters
+    return {"cache" if "cache" in parameters else "past_key_values": cache}
 
 
 class SlotCache(DynamicCache):
-    """Slots of `width` tokens, each for one row of its own length. A row lies in its slot from the
-    first place on and without a gap, so that a token's place is its position in the text, and what
-    lies behind a row's last token is never seen by it."""
+    """A key-value cache of slots of `width` tokens, each for one row of its own length. A row fills
+    its slot from the first place on without a gap, so that a token's place is its position in the
+    text, and a row never attends to what lies after its last token."""
 
     def __init__(self, slots: int, width: int) -> None:
         super().__init__()
         self.slots = slots
         self.width = width
-        self._held: list[Layer] = []
+        self._slot_layers: list[Layer] = []
         self._rows = torch.empty(0)
         self._positions = torch.empty(0)
-        self._shown = (slice(0), slice(0))
+        self._window = (slice(0), slice(0))
 
-    def aim(self, first: int, positions: torch.Tensor, upto: int) -> None:
-        """The next forward pass is of the rows from slot `first` on, of tokens at `positions`
-        (rows, tokens), and sees the first `upto` places."""
+    def select(self, first: int, positions: torch.Tensor, end: int) -> None:
+        """Select the rows of the next forward pass: those from slot `first` on, with tokens at
+        `positions` (rows, tokens), attending to the first `end` places."""
         last = first + positions.shape[0]
         self._rows = torch.arange(first, last, device=positions.device)[:, None]
         self._positions = positions
-        self._shown = (slice(first, last), slice(upto))
+        self._window = (slice(first, last), slice(end))
 
     def update(
         self,
@@ -53,78 +53,81 @@ class SlotCache(DynamicCache):
         *args: Any,
         **kwargs: Any,
     ) -> Layer:
-        """Write the new tokens' keys and values; give those of the rows that `aim` named."""
-        keys, values = self._room(layer_idx, key_states, value_states)
+        """Write the new tokens' keys and values; return those of the rows that were selected."""
+        keys, values = self._get_layer(layer_idx, key_states, value_states)
         keys[self._rows, :, self._positions] = key_states.transpose(1, 2)
         values[self._rows, :, self._positions] = value_states.transpose(1, 2)
-        rows, places = self._shown
+        rows, places = self._window
         return keys[rows, :, places], values[rows, :, places]
 
-    def begin(self, first: int, last: int, header: Sequence[Layer]) -> None:
-        """The slots `first` to `last` begin with the header's layers (each of one row)."""
+    def write_header(self, first: int, last: int, header: Sequence[Layer]) -> None:
+        """Begin the slots `first` to `last` with the header's layers (each of one row)."""
         for number, (keys, values) in enumerate(header):
-            own_keys, own_values = self._room(number, keys, values)
+            own_keys, own_values = self._get_layer(number, keys, values)
             own_keys[first:last, :, : keys.shape[2]] = keys
             own_values[first:last, :, : values.shape[2]] = values
 
-    def copy(self, source: int, target: int, places: slice) -> None:
-        """What slot `source` holds at `places`, to slot `target`."""
-        for keys, values in self._held:
+    def copy_tokens(self, source: int, target: int, places: slice) -> None:
+        """Copy the tokens of slot `source` at `places` to slot `target`."""
+        for keys, values in self._slot_layers:
             keys[target, :, places] = keys[source, :, places]
             values[target, :, places] = values[source, :, places]
 
-    def copied(self, slot: int, tokens: int) -> list[Layer]:
-        """The first tokens of one slot, as layers of one row."""
+    def clone_tokens(self, slot: int, tokens: int) -> list[Layer]:
+        """Clone the first tokens of one slot, as layers of one row."""
         rows = slice(slot, slot + 1)
-        return [(k[rows, :, :tokens].clone(), v[rows, :, :tokens].clone()) for k, v in self._held]
+        return [
+            (keys[rows, :, :tokens].clone(), values[rows, :, :tokens].clone())
+            for keys, values in self._slot_layers
+        ]
 
-    def _room(self, number: int, keys: torch.Tensor, values: torch.Tensor) -> Layer:
-        # Zeros: what is masked counts nothing only as long as it is finite.
-        if number == len(self._held):
-            self._held.append((self._zeros(keys), self._zeros(values)))
-        return self._held[number]
+    def _get_layer(self, number: int, keys: torch.Tensor, values: torch.Tensor) -> Layer:
+        # Zeros: a masked value has no effect only as long as it is finite.
+        if number == len(self._slot_layers):
+            self._slot_layers.append((self._make_zeros(keys), self._make_zeros(values)))
+        return self._slot_layers[number]
 
-    def _zeros(self, like: torch.Tensor) -> torch.Tensor:
+    def _make_zeros(self, like: torch.Tensor) -> torch.Tensor:
         return like.new_zeros(self.slots, like.shape[1], self.width, like.shape[3])
 
 
 class PreallocatedLayer(DynamicLayer):
-    """One layer of `rows` rows that all begin with the header, with room for `room` more tokens."""
+    """One layer of a cache for `rows` rows that all begin with the header, with preallocated memory
+    for `room` more tokens."""
 
     def __init__(self, header: Layer, rows: int, room: int) -> None:
         super().__init__()
-        self._key_room = _preallocate(header[0], rows, room)
-        self._value_room = _preallocate(header[1], rows, room)
+        self._key_buffer = _preallocate(header[0], rows, room)
+        self._value_buffer = _preallocate(header[1], rows, room)
         self._tokens = 0
         self.dtype, self.device = header[0].dtype, header[0].device
         self.is_initialized = True
-        self._hold(header[0].shape[2])
+        self._set_length(header[0].shape[2])
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> Layer:
-        """Write the new tokens' keys and values behind what is held; give all that is held."""
+        """Write the new tokens' keys and values after the cached ones; return all."""
         new = slice(self._tokens, self._tokens + key_states.shape[2])
-        self._key_room[:, :, new] = key_states
-        self._value_room[:, :, new] = value_states
-        return self._hold(new.stop)
+        self._key_buffer[:, :, new] = key_states
+        self._value_buffer[:, :, new] = value_states
+        return self._set_length(new.stop)
 
-    def _hold(self, tokens: int) -> Layer:
+    def _set_length(self, tokens: int) -> Layer:
         self._tokens = tokens
-        held = self._key_room[:, :, :tokens], self._value_room[:, :, :tokens]
-        self.keys, self.values = held
-        return held
+        self.keys, self.values = self._key_buffer[:, :, :tokens], self._value_buffer[:, :, :tokens]
+        return self.keys, self.values
 
 
 def make_preallocated_cache(header: Sequence[Layer], rows: int, room: int) -> DynamicCache:
-    """A cache for `rows` rows behind the header's layers (each of one row)."""
+    """Make a cache for `rows` rows that begin with the header's layers (each of one row)."""
     cache = DynamicCache()
     cache.layers = [PreallocatedLayer(layer, rows, room) for layer in header]
     return cache
 
 
-def _preallocate(held: torch.Tensor, rows: int, room: int) -> torch.Tensor:
-    _, heads, tokens, width = held.shape
-    whole = held.new_empty(rows, heads, tokens + room, width)
-    whole[:, :, :tokens] = held
-    return whole
+def _preallocate(header: torch.Tensor, rows: int, room: int) -> torch.Tensor:
+    _, heads, tokens, width = header.shape
+    buffer = header.new_empty(rows, heads, tokens + room, width)
+    buffer[:, :, :tokens] = header
+    return buffer

@@ -1,10 +1,10 @@
-"""One prefix and its many continuations as one row of tokens.
+"""Packing: one prefix and its many continuations as one row of tokens.
 
-A row is `prefix, c1, c2, ...`. Every continuation sees the prefix and itself but none of the
-others, and takes the positions right behind the prefix, so each scores as if it stood there alone
-while the prefix is computed once. Endings stand behind each continuation in the same way, without
-their last token, which predicts nothing that is asked for: an ending of one token takes no place.
-A header that all rows share precedes them as a key-value cache.
+A row is `prefix, c1, c2, ...`. Every continuation attends to the prefix and itself but to none of
+the others, and takes the positions right after the prefix, so each scores as if it stood there
+alone while the prefix is computed once. Endings follow each continuation in the same way, without
+their last token, which predicts nothing that is needed: an ending of one token takes no place. A
+header that all rows share precedes them as a key-value cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,8 @@ _PAD_SEGMENT = -1
 
 @dataclass(frozen=True)
 class PackedRow:
-    """One row before padding. `request` and `first` say whose continuations these are; every one
-    of them has all the endings."""
+    """One row before padding: continuations of the request number `request`, from number `first`
+    on, each with all the endings."""
 
     request: int
     first: int
@@ -29,8 +29,9 @@ class PackedRow:
 
     @property
     def length(self) -> int:
-        behind = sum(len(ending) - 1 for ending in self.endings)
-        return len(self.prefix) + sum(len(c) + behind for c in self.continuations)
+        """Number of tokens in the row."""
+        after = sum(len(ending) - 1 for ending in self.endings)
+        return len(self.prefix) + sum(len(c) + after for c in self.continuations)
 
 
 @dataclass(frozen=True)
@@ -53,27 +54,27 @@ def pack_rows(
     endings: Sequence[list[list[int]]],
     budget: int,
 ) -> list[PackedRow]:
-    """Rows of at most `budget` tokens; a request whose continuations exceed it repeats its prefix
-    in a further row."""
+    """Pack requests into rows of at most `budget` tokens; a request whose continuations exceed it
+    repeats its prefix in a further row."""
     rows = []
-    for request, (prefix, all_of_it, behind) in enumerate(
+    for request, (prefix, request_continuations, request_endings) in enumerate(
         zip(prefixes, continuations, endings, strict=True)
     ):
-        first, held, size = 0, list[list[int]](), len(prefix)
-        for number, continuation in enumerate(all_of_it):
-            own = len(continuation) + sum(len(ending) - 1 for ending in behind)
-            if held and size + own > budget:
-                rows.append(PackedRow(request, first, prefix, held, behind))
-                first, held, size = number, [], len(prefix)
-            held.append(continuation)
+        first, packed, size = 0, list[list[int]](), len(prefix)
+        for number, continuation in enumerate(request_continuations):
+            own = len(continuation) + sum(len(ending) - 1 for ending in request_endings)
+            if packed and size + own > budget:
+                rows.append(PackedRow(request, first, prefix, packed, request_endings))
+                first, packed, size = number, [], len(prefix)
+            packed.append(continuation)
             size += own
-        if held:
-            rows.append(PackedRow(request, first, prefix, held, behind))
+        if packed:
+            rows.append(PackedRow(request, first, prefix, packed, request_endings))
     return rows
 
 
 def batch_rows(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRow]]:
-    """Rows of similar length together, at most `budget` padded tokens at a time, longest first."""
+    """Group rows of similar length, at most `budget` padded tokens per batch, longest first."""
     ordered = sorted(rows, key=lambda row: (-row.length, row.request, row.first))
     start = 0
     while start < len(ordered):
@@ -83,12 +84,16 @@ def batch_rows(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRo
 
 
 def collate_rows(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedBatch:
-    """Padded tensors of the rows; `header` is the number of cached tokens before each."""
+    """Make padded tensors of the rows.
+
+    Args:
+        header: the number of cached tokens before each row.
+    """
     length = max(row.length for row in rows)
     input_ids = torch.full((len(rows), length), pad_id)
     position_ids = torch.full((len(rows), length), header)
     segments = torch.full((len(rows), length), _PAD_SEGMENT)
-    behind = torch.full((len(rows), length), _PAD_SEGMENT)
+    parents = torch.full((len(rows), length), _PAD_SEGMENT)
     token_rows, token_places, token_ids = list[int](), list[int](), list[int]()
     for number, row in enumerate(rows):
         place = 0
@@ -98,7 +103,7 @@ def collate_rows(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedB
             first = header + piece.position
             position_ids[number, place:end] = torch.arange(first, first + len(piece.ids))
             segments[number, place:end] = piece.segment
-            behind[number, place:end] = piece.behind
+            parents[number, place:end] = piece.parent
             place = end
         for predictor, ids, start in _iterate_scored(row):
             token_rows += [number] * len(ids)
@@ -107,7 +112,7 @@ def collate_rows(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedB
     return PackedBatch(
         input_ids,
         position_ids,
-        _make_mask(segments, behind, header),
+        _make_mask(segments, parents, header),
         torch.tensor(token_rows),
         torch.tensor(token_places),
         torch.tensor(token_ids),
@@ -115,13 +120,13 @@ def collate_rows(rows: Sequence[PackedRow], header: int, pad_id: int) -> PackedB
 
 
 class _Segment(NamedTuple):
-    """Tokens in a row that see the prefix (segment 0), the segment they stand behind, and one
+    """Tokens in a row that attend to the prefix (segment 0), to their parent segment, and to one
     another; the first one's position counts from the prefix' first token."""
 
     ids: list[int]
     position: int
     segment: int
-    behind: int
+    parent: int
 
 
 def _iterate_segments(row: PackedRow) -> Iterator[_Segment]:
@@ -137,8 +142,8 @@ def _iterate_segments(row: PackedRow) -> Iterator[_Segment]:
 
 
 def _iterate_scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
-    """Of each continuation, then of each of its endings: the place that predicts its first token,
-    its ids, and where it starts itself."""
+    """Iterate over each continuation and, after it, each of its endings, with the place that
+    predicts its first token, its ids, and the place where it starts."""
     place = len(row.prefix)
     for continuation in row.continuations:
         yield len(row.prefix) - 1, continuation, place
@@ -149,14 +154,14 @@ def _iterate_scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
             place += len(ending) - 1
 
 
-def _make_mask(segments: torch.Tensor, behind: torch.Tensor, header: int) -> torch.Tensor:
-    """Who sees whom: the header, and of what came before, the prefix, one's own segment and the
-    one that it stands behind."""
+def _make_mask(segments: torch.Tensor, parents: torch.Tensor, header: int) -> torch.Tensor:
+    """Make the attention mask: each token attends to the header, and of the tokens before it to the
+    prefix, to its own segment and to the parent segment."""
     rows, length = segments.shape
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    of_prefix = (segments == 0)[:, None, :]
+    prefix = (segments == 0)[:, None, :]
     own = segments[:, :, None] == segments[:, None, :]
-    before = behind[:, :, None] == segments[:, None, :]
-    within = causal & (of_prefix | own | before)
+    parent = parents[:, :, None] == segments[:, None, :]
+    within = causal & (prefix | own | parent)
     cached = torch.ones(rows, length, header, dtype=torch.bool)
     return torch.cat([cached, within], dim=2)[:, None]

@@ -1,6 +1,8 @@
-"""Sampling that depends on a prompt's own seed alone, not on the batch that it happens to be in:
-the step-th token of a prompt is read off its step-th uniform number by the inverse of the
-cumulative distribution. And stop strings."""
+"""Sampling that depends on a prompt's own seed alone, not on the batch it is in; and stop strings.
+
+The n-th token of a prompt follows from its n-th uniform number by the inverse of the cumulative
+distribution.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,42 +15,50 @@ from distill.llm.protocol import Sampling
 from distill.llm.thoughts import cut_at_stop
 
 _CANDIDATE_COUNTS = (64, 1024)
-"""Tokens that nucleus sampling looks at: the second number only where the first does not make up
-top_p; what lies beyond that has a negligible share."""
+"""Numbers of tokens that nucleus sampling considers: the second only where the first does not reach
+top_p; the tokens beyond have a negligible share."""
 
 
 def draw_uniform_numbers(seed: int, sampling: Sampling) -> list[float]:
-    """One for each token that a prompt of this seed may get."""
-    drawn: list[float] = np.random.default_rng(seed).random(sampling.max_new_tokens).tolist()
-    return drawn
+    """Draw one number for each token that a prompt of this seed may get."""
+    numbers: list[float] = np.random.default_rng(seed).random(sampling.max_new_tokens).tolist()
+    return numbers
 
 
 def choose_tokens(
     logits: torch.Tensor, uniform: Sequence[float], sampling: Sampling
 ) -> torch.Tensor:
-    """The next token of each row, (rows,): `logits` (rows, vocabulary), `uniform` a number from
-    [0, 1) for each row."""
+    """Choose the next token of each row.
+
+    Args:
+        logits: (rows, vocabulary).
+        uniform: a number from [0, 1) for each row.
+
+    Returns:
+        Token ids, (rows,).
+    """
     if sampling.temperature == 0:
         return logits.argmax(dim=1)
     scaled = logits.float() / sampling.temperature
-    whole = scaled.logsumexp(dim=1, keepdim=True)
+    log_total = scaled.logsumexp(dim=1, keepdim=True)
     for likeliest in _CANDIDATE_COUNTS:
         top, ids = _select_likeliest(scaled, likeliest)
-        share = (top - whole).exp()
+        share = (top - log_total).exp()
         before = share.cumsum(dim=1) - share
         if bool((before[:, -1] >= sampling.top_p).all()):
             break
     share = share.masked_fill(before >= sampling.top_p, 0.0)
-    upto = share.cumsum(dim=1)
-    target = torch.tensor(uniform, device=logits.device)[:, None] * upto[:, -1:]
+    cumulative = share.cumsum(dim=1)
+    target = torch.tensor(uniform, device=logits.device)[:, None] * cumulative[:, -1:]
     last = (share > 0).sum(dim=1, keepdim=True) - 1
-    place = torch.minimum((upto <= target).sum(dim=1, keepdim=True), last)
+    place = torch.minimum((cumulative <= target).sum(dim=1, keepdim=True), last)
     return ids.gather(1, place)[:, 0]
 
 
 def _select_likeliest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and ids of the likeliest tokens, falling; equal ones, which bfloat16 has many of, in
-    the order of their ids, so that it does not depend on `count`."""
+    """Select the logits and ids of the likeliest tokens, in descending order. Equal ones, of which
+    bfloat16 has many, are in the order of their ids, so that the order does not depend on
+    `count`."""
     top = logits.topk(min(count, logits.shape[1]), dim=1, sorted=False)
     ids = top.indices.sort(dim=1).values
     values, order = logits.gather(1, ids).sort(dim=1, descending=True, stable=True)
@@ -56,7 +66,7 @@ def _select_likeliest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, t
 
 
 class StopStrings:
-    """Looks for stop strings in the last tokens of a text that grows by a token at a time."""
+    """Searches for stop strings in the last tokens of a text that grows by a token at a time."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:
         self._tokenizer: Any = tokenizer
@@ -64,8 +74,8 @@ class StopStrings:
         # A token is at least a byte, so a string that the newest token completes begins here.
         self._tail = max((len(s.encode()) for s in stop), default=0)
 
-    def end(self, tokens: Sequence[int]) -> bool:
-        """Whether the newest token completed one of them, behind the thoughts of a model that
+    def is_complete(self, tokens: Sequence[int]) -> bool:
+        """Whether the newest token completed a stop string, outside the thoughts of a model that
         thinks."""
         if not self._stop:
             return False

@@ -1,4 +1,4 @@
-"""Forward passes over the rows of a slot cache."""
+"""Forward passes over the rows of a slot cache, and the attention masks that models take."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,9 @@ Mask = torch.Tensor | dict[str, torch.Tensor]
 
 
 class Slots:
-    """A causal model and `slots` rows of up to `width` tokens, computed a piece at a time. Where
-    rows of different lengths are computed together the last place takes what pads the shorter."""
+    """Runs a causal model over `slots` rows of up to `width` tokens, a piece at a time. Where rows
+    of different lengths are computed together, padding of the shorter ones goes to the last
+    place."""
 
     def __init__(self, model: Any, slots: int, width: int) -> None:
         self._model = model
@@ -22,8 +23,14 @@ class Slots:
     def forward(
         self, first: int, pieces: Sequence[Sequence[int]], starts: Sequence[int]
     ) -> torch.Tensor:
-        """Append a piece of token ids to each row from slot `first` on; `starts` are the tokens
-        that each holds already. Gives the hidden state at each piece's end, (rows, hidden size)."""
+        """Append a piece of token ids to each row from slot `first` on.
+
+        Args:
+            starts: the number of tokens that each row has already.
+
+        Returns:
+            The hidden state at each piece's end, (rows, hidden size).
+        """
         longest = max(len(piece) for piece in pieces)
         padded = [[*piece, *[0] * (longest - len(piece))] for piece in pieces]
         device = self._model.device
@@ -32,9 +39,9 @@ class Slots:
         offsets = torch.arange(longest, device=device)
         positions = torch.tensor(starts, device=device)[:, None] + offsets
         positions = positions.where(offsets < lengths[:, None], self.cache.width - 1)
-        upto = max(start + len(piece) for start, piece in zip(starts, pieces, strict=True))
-        self.cache.aim(first, positions, upto)
-        places = torch.arange(upto, device=device)
+        end = max(start + len(piece) for start, piece in zip(starts, pieces, strict=True))
+        self.cache.select(first, positions, end)
+        places = torch.arange(end, device=device)
         before = places <= positions[:, None, :, None]
         hidden = self._model.base_model(
             input_ids=input_ids,
@@ -48,22 +55,22 @@ class Slots:
 
 
 def make_layer_mask(
-    config: Any, whole: torch.Tensor, asking: torch.Tensor, places: torch.Tensor
+    config: Any, full: torch.Tensor, positions: torch.Tensor, places: torch.Tensor
 ) -> Mask:
-    """The mask as a model of this configuration takes it: `whole`, or where layers have a sliding
-    window what of it is near enough, or one mask for either kind of layer.
+    """Make the attention mask that a model of this configuration takes: `full`, or `full` within
+    the sliding window where layers have one, or one mask for each kind of layer.
 
     Args:
-        whole: what each token may see in any layer, bool, (rows, 1, tokens, places).
-        asking: positions of the tokens, (rows, tokens).
-        places: positions of what they see, (rows, places) or (1, places).
+        full: what each token may attend to in any layer, bool, (rows, 1, tokens, places).
+        positions: positions of the tokens, (rows, tokens).
+        places: positions that they attend to, (rows, places) or (1, places).
     """
     text = config.get_text_config()
     window = getattr(text, "sliding_window", None)
     kinds = set(getattr(text, "layer_types", None) or ["sliding_attention"])
     if not window or "sliding_attention" not in kinds:
-        return whole
-    near = whole & (places[:, None, None, :] > asking[:, None, :, None] - window)
+        return full
+    near = full & (places[:, None, None, :] > positions[:, None, :, None] - window)
     if kinds == {"sliding_attention"}:
         return near
-    return {"full_attention": whole, "sliding_attention": near}
+    return {"full_attention": full, "sliding_attention": near}

@@ -1,5 +1,5 @@
-"""Text held to a form while it is written: a regular expression or a JSON schema, through
-llguidance. Before each token all those are ruled out that no text of the form could go on with."""
+"""Structured output: generation constrained to a regular expression or a JSON schema by llguidance.
+Before each token, all tokens are forbidden that cannot continue an allowed text."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def supports_structured_output(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 class Constraint:
-    """One form, for any number of texts.
+    """One constraint (a regular expression or a JSON schema), for any number of texts.
 
     Raises:
         UserError: if the regular expression or the schema cannot be used.
@@ -30,20 +30,20 @@ class Constraint:
         self._first = LLMatcher(tokens, _make_grammar(sampling))
         if self._first.is_error():
             raise UserError(
-                "the form that the LLM's text is to have",
+                "the structured output of the LLM",
                 f"cannot be used: {self._first.get_error()}",
                 "simplify the regular expression or the JSON schema",
             )
 
-    def matcher(self) -> LLMatcher:
-        """Follows one text."""
+    def make_matcher(self) -> LLMatcher:
+        """Make the state that follows one text."""
         return self._first.deep_copy()
 
 
 def make_llguidance_tokenizer(
     tokenizer: PreTrainedTokenizerFast, vocabulary: int, ends: Sequence[int]
 ) -> LLTokenizer:
-    """The tokenizer as llguidance reads it. It takes a second, so it is kept by the engine.
+    """Make the tokenizer that llguidance reads. It takes a second, so the engine does it once.
 
     Args:
         vocabulary: the number of logits, which may exceed the tokenizer's.
@@ -53,8 +53,8 @@ def make_llguidance_tokenizer(
 
 
 def mask_forbidden_tokens(logits: torch.Tensor, matchers: Sequence[LLMatcher]) -> torch.Tensor:
-    """The logits (rows, vocabulary) with those at minus infinity that a row's form rules out. A
-    row whose matcher failed is left as it is."""
+    """Set the logits (rows, vocabulary) of the tokens that a row's constraint forbids to minus
+    infinity. A row whose matcher failed is left as it is."""
     rows, vocabulary = logits.shape
     bits = allocate_token_bitmask(rows, vocabulary)
     for row, matcher in enumerate(matchers):
@@ -69,7 +69,7 @@ def _make_grammar(sampling: Sampling) -> str:
     if sampling.regex is not None:
         return LLMatcher.grammar_from_regex(sampling.regex)
     try:
-        # Free white space is where a small model loses itself.
+        # With free white space a small model may go on writing it without end.
         return LLMatcher.grammar_from_json_schema(
             sampling.json_schema or "{}",
             overrides={
@@ -80,5 +80,5 @@ def _make_grammar(sampling: Sampling) -> str:
         )
     except ValueError as fault:
         raise UserError(
-            "the JSON schema of the LLM's text", f"is not JSON: {fault}", "mend it"
+            "the JSON schema of the LLM's text", f"is not JSON: {fault}", "fix it"
         ) from fault

@@ -213,7 +213,7 @@ def test_a_stop_string_ends_the_reply_and_not_the_thoughts(llm_folder, monkeypat
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     thought = "<think>\nA passage of bees.\n</think>\n\n"
     ids = iter(engine.tokenizer(f"{thought}7\nmore", add_special_tokens=False)["input_ids"])
-    monkeypatch.setattr(continuous_batching, "choose", lambda *_: torch.tensor([next(ids)]))
+    monkeypatch.setattr(continuous_batching, "choose_tokens", lambda *_: torch.tensor([next(ids)]))
     [written] = engine.generate(["Grade:"], [1], Sampling(200, stop=("\n",)))
     assert written == Completion(f"{thought}7", True)
     assert engine.tokenizer.decode(list(ids)), "nothing was written behind the stop string"

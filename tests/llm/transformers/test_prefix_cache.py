@@ -18,37 +18,37 @@ HAND_A, HAND_B = list(range(100, 200)), list(range(300, 420))
 
 def test_each_hand_is_a_header_of_whole_steps():
     prompts = [[*HAND_A, 1, 2], [*HAND_B, 3, 4], [*HAND_A, 5, 6], [*HAND_B, 7, 8]]
-    assert PrefixCache(None).lengths(prompts) == [96, 112, 96, 112]
+    assert PrefixCache(None).find_lengths(prompts) == [96, 112, 96, 112]
 
 
 def test_a_longer_header_is_taken_where_it_saves_more_than_it_costs():
     start = list(range(50))
     prompts = [[*start, *hand, n, 9] for hand in (HAND_A, HAND_B) for n in range(3)]
-    assert PrefixCache(None).lengths(prompts) == [144] * 3 + [160] * 3
+    assert PrefixCache(None).find_lengths(prompts) == [144] * 3 + [160] * 3
     few_more = [[*HAND_A, n // 2, *range(20), n] for n in range(4)]
-    assert PrefixCache(None).lengths(few_more) == [96] * 4
+    assert PrefixCache(None).find_lengths(few_more) == [96] * 4
 
 
 def test_what_saves_next_to_nothing_is_no_header():
-    assert PrefixCache(None).lengths([[1, 2, 3, 4], [1, 2, 3, 5]]) == [0, 0]
-    assert PrefixCache(None).lengths([]) == []
+    assert PrefixCache(None).find_lengths([[1, 2, 3, 4], [1, 2, 3, 5]]) == [0, 0]
+    assert PrefixCache(None).find_lengths([]) == []
 
 
 def test_the_last_token_of_a_prompt_is_never_in_its_header():
     prompts = [HAND_A[:97], HAND_A[:97], [*HAND_A[:97], 1]]
-    assert PrefixCache(None).lengths(prompts) == [96, 96, 96]
-    assert PrefixCache(None).lengths([HAND_A[:96], HAND_A]) == [80, 80]
+    assert PrefixCache(None).find_lengths(prompts) == [96, 96, 96]
+    assert PrefixCache(None).find_lengths([HAND_A[:96], HAND_A]) == [80, 80]
 
 
 def test_prompts_of_another_call_do_not_count():
     known = PrefixCache(None)
-    assert known.lengths([[*HAND_A, 1, 2], [*HAND_B, 1, 2]]) == [0, 0]
-    assert known.lengths([[*HAND_B, 3, 4]]) == [0]
+    assert known.find_lengths([[*HAND_A, 1, 2], [*HAND_B, 1, 2]]) == [0, 0]
+    assert known.find_lengths([[*HAND_B, 3, 4]]) == [0]
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=80), min_size=1, max_size=12))
 def test_a_header_ends_before_its_prompt(prompts):
-    for ids, length in zip(prompts, PrefixCache(None).lengths(prompts), strict=True):
+    for ids, length in zip(prompts, PrefixCache(None).find_lengths(prompts), strict=True):
         assert 0 <= length < len(ids)
 
 
@@ -63,23 +63,23 @@ def test_layers_are_those_of_the_model_itself(llm_folder):
             for (keys, values), layer in zip(layers, own.past_key_values.layers, strict=True):
                 torch.testing.assert_close(keys, layer.keys)
                 torch.testing.assert_close(values, layer.values)
-    assert known.computed == 190
+    assert known.computed_tokens == 190
 
 
 def test_what_was_not_used_for_longest_is_dropped_first(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     with torch.inference_mode():
         size = prefix_cache._count_bytes(PrefixCache(engine.model).get(HAND_A, 100))
-        known = PrefixCache(engine.model, most_bytes=int(2.5 * size))
+        known = PrefixCache(engine.model, max_bytes=int(2.5 * size))
         known.get(HAND_A, 100)
         known.get(HAND_B, 100)
         known.get(HAND_A, 100)
         known.get([*range(200, 300)], 100)
-        assert known.computed == 300
+        assert known.computed_tokens == 300
         known.get(HAND_A, 100)
-        assert known.computed == 300
+        assert known.computed_tokens == 300
         known.get(HAND_B, 100)
-        assert known.computed == 400
+        assert known.computed_tokens == 400
 
 
 HANDS = [

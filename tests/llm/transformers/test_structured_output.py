@@ -78,7 +78,7 @@ def test_a_stop_string_ends_a_form_early(engine):
     assert re.fullmatch(" [a-z]{3,9}", written.text)
 
 
-@pytest.mark.bad_input("engines", "a form that cannot be forced", "refused")
+@pytest.mark.bad_input("engines", "a regular expression or schema that cannot be used", "refused")
 @pytest.mark.parametrize(
     "form", [{"regex": "(unclosed"}, {"json_schema": "{not json"}, {"json_schema": '{"type": 3}'}]
 )
