@@ -95,7 +95,7 @@ def prompts(count: int) -> list[str]:
         # Passages differ in length by a third, as those of a corpus do.
         passage = " ".join(words[start : start + length - number % 3 * length // 6])
         task_type = settings.task_types[number % len(settings.task_types)]
-        hand = number // len(settings.task_types) % settings.hands
+        hand = number // len(settings.task_types) % settings.example_sets
         conditions = GenerationConditions(task_type, hand, None, None, None, None)
         texts.append(method.prompt({"title": "", "text": passage}, conditions, chat=False))
     return texts

@@ -131,7 +131,7 @@ def score_teacher(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
 
     Does the earlier stages first, where they are not done. Writes raw cosines to `teacher-scores`,
     shard by shard as the examples; the vectors are kept in `vectors`. Further teachers:
-    teacher.also, teacher.combine.
+    teacher.additional_models, teacher.combine.
     """
     with open_job(recipe, folder, overwrite) as job:
         stage = job.score_teacher()

@@ -115,7 +115,7 @@ def _brainstorm_lines(given: EstimateContext, written: QuerySample | None) -> li
     recipe = given.recipe
     settings = recipe.generate.brainstorm
     check_languages(settings)
-    chat = recipe.llm.form == "chat"
+    chat = recipe.llm.prompt_format == "chat"
     listed = [group for group in settings.groups if FORMS[group].task is None]
     lists = load_prompts(recipe, "tasks", listed)
     examples = load_prompts(recipe, "example", settings.groups)

@@ -83,7 +83,9 @@ def listed(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
             return each
     slides = make_windows(size, window)
     asked = [
-        prompt.render(query=query, passages=several[: len(slide)], chat=recipe.llm.form == "chat")
+        prompt.render(
+            query=query, passages=several[: len(slide)], chat=recipe.llm.prompt_format == "chat"
+        )
         for query in queries
         for slide in slides
     ]

@@ -51,7 +51,7 @@ def sample_prompts(
     settings, so that a server's replies are found again by the run. Of 0, only count words."""
     asked = [plan[row] for row in spread(len(plan), size or _COUNTED)]
     if not size:
-        chat = recipe.llm.form == "chat"
+        chat = recipe.llm.prompt_format == "chat"
         prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
         return QuerySample(
             asked, [], UnitCost(counted(prompts), half(recipe.generate.max_new_tokens))

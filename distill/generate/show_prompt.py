@@ -95,7 +95,7 @@ def _facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
         "sample": asked.sample,
         **{name: value for name, value in conditions.items() if value is not None},
         "seeds": ", ".join(str(draw_seed(recipe, asked, draw)) for draw in draws),
-        "llm.form": recipe.llm.form,
+        "llm.prompt_format": recipe.llm.prompt_format,
     }
     return Text("\n".join(f"{name}: {value}" for name, value in facts.items()))
 

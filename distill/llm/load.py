@@ -19,7 +19,7 @@ def identify_llm(settings: LanguageModel) -> dict[str, str]:
         "revision": "served" if served else revision(settings.model),
         "engine": settings.engine,
         "dtype": settings.dtype,
-        "form": settings.form,
+        "form": settings.prompt_format,
     }
     if settings.quantization:
         known["quantization"] = settings.quantization
@@ -72,10 +72,10 @@ def uses_chat_template(recipe: Recipe, llm: LLM) -> bool:
     Raises:
         UserError: if the recipe asks for chat and the model has no chat template.
     """
-    if recipe.llm.form == "chat" and not llm.has_chat:
+    if recipe.llm.prompt_format == "chat" and not llm.has_chat:
         raise UserError(
             recipe.llm.model,
-            "has no chat template, and llm.form is chat",
-            "set llm.form to completion, or choose a model that was tuned for chat",
+            "has no chat template, and llm.prompt_format is chat",
+            "set llm.prompt_format to completion, or choose a model that was tuned for chat",
         )
-    return recipe.llm.form != "completion" and llm.has_chat
+    return recipe.llm.prompt_format != "completion" and llm.has_chat

@@ -100,7 +100,7 @@ class PromptTokenizer:
             raise UserError(
                 self._name,
                 "has a chat template that does not show a user's message as it is",
-                "set llm.form to completion",
+                "set llm.prompt_format to completion",
             )
         starts = [before.rfind(token) + len(token) for token in self._special if token in before]
         ends = [after.find(token) for token in self._special if token in after]
@@ -122,7 +122,7 @@ class PromptTokenizer:
             raise UserError(
                 self._name,
                 f"has a chat template that fails: {fault}",
-                "set llm.form to completion",
+                "set llm.prompt_format to completion",
             ) from fault
         return rendered
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from distill.files.read_yaml import find_in_yaml
+from distill.recipe.renamed_keys import RENAMED_KEYS
 
 _MOST = 8
 """Faults that are told at once."""
@@ -76,6 +77,8 @@ def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str])
     if error["type"] != "extra_forbidden":
         return f"{path or 'the file'}: {_message(error, source)}"
     bare = re.sub(r"\.\d+(?=\.)", "", path)
+    if bare in RENAMED_KEYS:
+        return f"the key {bare} is now called {RENAMED_KEYS[bare]}"
     near = difflib.get_close_matches(bare, known, n=1, cutoff=0.0)
     return f"unknown key {path!r}" + (f"; the nearest known one is {near[0]!r}" if near else "")
 

@@ -14,6 +14,7 @@ from distill.errors import UserError
 from distill.files.read import check_value, describe, read_text
 from distill.files.read_yaml import parse_yaml
 from distill.recipe.explain import RecipeText, explain_faults
+from distill.recipe.renamed_keys import rename_old_keys
 from distill.recipe.sections.corpus import Corpus
 from distill.recipe.sections.evaluate import Ablation, Evaluate
 from distill.recipe.sections.generate import Generate
@@ -133,12 +134,19 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     """
     written = RecipeText(str(file) if file else "--set", _read(file) if file else "")
     values = _mapping(written) if file else {}
+    if file and _is_copy_in_run(file):
+        rename_old_keys(values)
     for item in sets:
         written.sets[_set(values, item)] = item
     _refuse_secrets(values, written.where)
     values = _with_environment(values)
     check_value(values, written.where, "mend the key, or the environment variable that it names")
     return _validated(values, written, file.parent if file else Path("."))
+
+
+def _is_copy_in_run(file: Path) -> bool:
+    """Whether a recipe is the copy that a run holds, which may be of an earlier version."""
+    return file.name == "recipe.yaml" and any(file.parent.glob("*/.stage/manifest.json"))
 
 
 def _validated(values: dict[str, Any], written: RecipeText, folder: Path) -> Recipe:

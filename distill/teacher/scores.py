@@ -43,8 +43,9 @@ class TeacherScorer(NamedTuple):
 
 
 def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> Stage:
-    """Score every example by `teacher.model` and those in `teacher.also`: a row for each example
-    and teacher, in the examples' order; or a row for each example where they are concatenated.
+    """Score every example by `teacher.model` and `teacher.additional_models`: a row for each
+    example and teacher, in the examples' order; or one for each example where the vectors are
+    concatenated.
 
     First each teacher, one after the other in memory, embeds what it has not embedded yet; then
     the scores are read off the vectors. The shards are those of the examples, stage after stage.
@@ -83,10 +84,12 @@ def _models(recipe: Recipe) -> list[str]:
             "names no teacher",
             "set teacher.model to a large embedder, such as BAAI/bge-large-en-v1.5",
         )
-    models = [recipe.teacher.model, *recipe.teacher.also]
+    models = [recipe.teacher.model, *recipe.teacher.additional_models]
     if len(set(models)) != len(models):
         raise UserError(
-            f"recipe {recipe.name}", "names a teacher twice", "mend teacher.also: each model once"
+            f"recipe {recipe.name}",
+            "names a teacher twice",
+            "mend teacher.additional_models: each model once",
         )
     return models
 

@@ -223,7 +223,10 @@ class TrainingStage:
         projection = make_projection(width, dimensions, self.recipe.seed)
         check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
-        in_batch, contrasted = mixture.in_batch(self.train.in_batch_off), mixture.contrasted
+        in_batch, contrasted = (
+            mixture.in_batch(self.train.no_in_batch_negatives),
+            mixture.contrasted,
+        )
         objective = CombinedLoss(
             model,
             self.train,

@@ -68,7 +68,8 @@ def test_the_prompts_of_a_brainstorm_are_shown_without_a_corpus(tmp_path):
 
 def test_the_key_of_a_server_is_written_nowhere(recipe_file, tmp_path):
     reply = " Find it.\nQuery: how do bees dance"
-    llm = f"{{engine: http, model: {MODEL}, form: completion, concurrency: 4, base_url: '%s'}}"
+    llm = f"{{engine: http, model: {MODEL}, prompt_format: completion, concurrency: 4, "
+    llm += "base_url: '%s'}"
     with serving(lambda path, body: completion(path, [f"{reply} {KEY}"])) as server:
         server.faults.append(status(500, f"the key {KEY} is fine, I am not"))
         words = ("generate", str(recipe_file), "--run", str(tmp_path / "run"))

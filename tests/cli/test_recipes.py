@@ -26,7 +26,7 @@ def test_explain_a_key():
         ("corpus.source", "allowed: beir, jsonl, parquet, dataset, docstrings"),
         ("relabel.weights", "allowed: ql, rc, graded, listwise, cross_encoder, bm25, retriever"),
         ("relabel.negative_range", "type: list of integer, integer default: [11, 20]"),
-        ("train.in_batch_off", "type: list of text, or the word all default: []"),
+        ("train.no_in_batch_negatives", "type: list of text, or the word all default: []"),
         ("student.dimensions", "type: integer, or null default: null"),
         ("name", "default: none, it must be given"),
         ("generate.labelled.label_column", 'default: "label"'),

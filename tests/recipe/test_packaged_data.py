@@ -99,7 +99,10 @@ def test_nv_embeds_first_stage_is_of_retrieval_alone(tmp_path):
     first, second = trained_on(recipe, tmp_path / "run").values()
     assert sources(first) == {"examples"}
     assert sources(second) == {"examples", "examples-labelled"}
-    assert [train.in_batch_off for train in recipe.train.in_stages().values()] == [[], "all"]
+    assert [train.no_in_batch_negatives for train in recipe.train.in_stages().values()] == [
+        [],
+        "all",
+    ]
 
 
 def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):

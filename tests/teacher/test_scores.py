@@ -126,7 +126,7 @@ def test_each_text_is_embedded_once_a_side(tmp_path, prompted, monkeypatch):
 def test_teachers_are_kept_apart_or_concatenated(tmp_path, prompted, teacher_folder):
     def scores(folder, combine):
         with Run(folder) as run:
-            settings = recipe(prompted, also=[str(teacher_folder)], combine=combine)
+            settings = recipe(prompted, additional_models=[str(teacher_folder)], combine=combine)
             return flat(rows_of(make_teacher_scores(run, settings, examples_of(run))))
 
     apart, together = scores(tmp_path / "a", "apart"), scores(tmp_path / "b", "concatenate")
@@ -177,7 +177,11 @@ def test_what_changes_scores_changes_the_fingerprint(tmp_path, prompted, teacher
 
     plain = mark()
     also = [str(teacher_folder)]
-    others = [mark(max_tokens=8), mark(also=also), mark(also=also, combine="concatenate")]
+    others = [
+        mark(max_tokens=8),
+        mark(additional_models=also),
+        mark(additional_models=also, combine="concatenate"),
+    ]
     assert len({plain, *others}) == 4
     assert mark(batch_tokens=64) == plain
 
@@ -187,8 +191,10 @@ def test_a_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
     with Run(tmp_path) as run:
         with pytest.raises(UserError, match=r"set teacher\.model"):
             make_teacher_scores(run, recipe(), examples_of(run))
-        with pytest.raises(UserError, match=r"teacher\.also"):
-            make_teacher_scores(run, recipe(prompted, also=[str(prompted)]), examples_of(run))
+        with pytest.raises(UserError, match=r"teacher\.additional_models"):
+            make_teacher_scores(
+                run, recipe(prompted, additional_models=[str(prompted)]), examples_of(run)
+            )
         with pytest.raises(UserError, match="no example to score"):
             make_teacher_scores(run, recipe(prompted), [])
 

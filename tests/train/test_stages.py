@@ -255,7 +255,7 @@ def test_types_of_task_without_in_batch_negatives_have_their_own_alone(
 ):
     """A query without a hard negative then has nothing to be told from: its loss is 0."""
     rows = [row for row in example_rows() if not row["negatives"]]
-    train = {"in_batch_off": off, "epochs": 1}
+    train = {"no_in_batch_negatives": off, "epochs": 1}
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, train=train), rows)
     assert curves(stage.folder)["curve"][0]["infonce"] == pytest.approx(0, abs=1e-6)
 

@@ -52,7 +52,7 @@ def draw_conditions(
 
     return GenerationConditions(
         task_type=task_type_of(settings.task_types, seed, row),
-        hand=one_of("hand", range(settings.hands)) or 0,
+        hand=one_of("hand", range(settings.example_sets)) or 0,
         persona=one_of("persona", personas),
         length=one_of("length", settings.lengths),
         difficulty=one_of("difficulty", settings.difficulties),

@@ -200,8 +200,9 @@ class CachedClient:
         raise UserError(
             self.server.url,
             f"refuses every prompt for model {self.settings.model!r} ({refused[0].reason})",
-            "fix what the server names: llm.form: completion where the model has no chat "
-            "template, a lower generate.max_passage_words where the prompts are too long" + own,
+            "fix what the server names: llm.prompt_format: completion where the model has no "
+            "chat template, a lower generate.max_passage_words where the prompts are too long"
+            + own,
         )
 
 

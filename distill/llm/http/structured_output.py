@@ -44,7 +44,7 @@ class StructuredOutput:
 
     def __init__(self, client: CachedClient) -> None:
         self._client = client
-        self._chat = client.settings.form != "completion"
+        self._chat = client.settings.prompt_format != "completion"
 
     @cached_property
     def regex_field(self) -> str | None:

@@ -2,7 +2,7 @@
 an embedding model: one in this process or on a server, and how texts are written for it."""
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,9 +21,6 @@ _FLAGS = {"base_url", "api_key_variable", "max_tokens", "device", "dtype"}
 
 
 class ServedModel(Section):
-    section: ClassVar[str | None] = None
-    """The recipe's; None: these are options of a command."""
-
     max_tokens: int = Field(256, gt=0, le=10_000_000)
     """Longest text in tokens; what exceeds it is cut off."""
     batch_tokens: int | None = Field(None, gt=0)

@@ -1,6 +1,6 @@
 """The `generate` section: methods, prompts, few-shot examples and filters."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -133,6 +133,8 @@ class LabelledSet(Section):
 
 
 class Generate(Section):
+    section: ClassVar[str | None] = "generate"
+
     methods: list[Method] = Field(["fret"], min_length=1)
     """Ways to make examples. fret and custom write a query for a passage; brainstorm lists tasks
     first and then writes whole examples; labelled makes triples from labelled sets."""
@@ -142,7 +144,7 @@ class Generate(Section):
     """The pool of few-shot examples by task type, a YAML file relative to the recipe's folder."""
     shots: int = Field(6, ge=0)
     """Number of few-shot examples in each prompt."""
-    hands: int = Field(4, gt=0)
+    example_sets: int = Field(4, gt=0)
     """Number of different few-shot sets per task type. Each passage gets one of them by seed, and
     what prompts share is computed once."""
     task_types: list[TaskType] = Field(ALL_TASK_TYPES, min_length=1)

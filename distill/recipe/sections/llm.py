@@ -1,6 +1,6 @@
 """The `llm` section: which model writes and judges, and on which engine."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class LanguageModel(Section):
+    section: ClassVar[str | None] = "llm"
+
     engine: Engine = "transformers"
     """What runs the language model: transformers, vllm (GPUs, offline), or http (an
     OpenAI-compatible server)."""
@@ -25,7 +27,7 @@ class LanguageModel(Section):
     """Device to run the model on: cpu, cuda, cuda:1 or mps; null: the best one available."""
     batch_tokens: int = Field(4096, gt=0)
     """Tokens computed at once by the transformers engine; affects speed and memory only."""
-    form: Literal["auto", "chat", "completion"] = "auto"
+    prompt_format: Literal["auto", "chat", "completion"] = "auto"
     """How generation prompts reach the model. chat: as a user message of its chat template;
     completion: as a text to continue; auto: chat where the model has a template. Scores are always
     computed for plain text."""

@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from distill.recipe.renamed_keys import fingerprint_name
+
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?|mps")
 
 
@@ -45,20 +47,24 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    section: ClassVar[str | None] = None
+    """Its key in the recipe; None for a section within another one, and for options of commands."""
     newer: ClassVar[frozenset[str]] = frozenset()
     """Keys that were added after there were runs. At its default such a key is no part of a
     fingerprint, so that a run made before it goes on."""
 
     def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """The section's keys and values as a stage's settings hold them."""
+        """The section's keys and values for a stage's settings. A renamed key has its first name,
+        so that runs made before continue."""
         fields = type(self).model_fields
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for name, value in self.model_dump(exclude=set(exclude)).items():
             inner = getattr(self, name)
             if name in self.newer and inner == fields[name].get_default(call_default_factory=True):
                 continue
-            found[name] = inner.fingerprinted() if isinstance(inner, Section) else value
-        return found
+            key = fingerprint_name(self.section, name)
+            settings[key] = inner.fingerprinted() if isinstance(inner, Section) else value
+        return settings
 
     @field_validator("*", mode="before")
     @classmethod

@@ -16,8 +16,9 @@ class Teacher(EmbedderConfig):
     folder, or with `base_url` its name on the server; null: no teacher. If its `query_template`
     holds {task}, each query is embedded with its task's instruction, in training and in
     evaluation."""
-    also: list[Word] = []
-    """Further teacher models for `distill score-teacher`, with the same settings as `model`."""
+    additional_models: list[Word] = []
+    """Further teacher models for `distill score-teacher`, which share the other settings of this
+    section."""
     combine: Literal["apart", "concatenate"] = "apart"
     """How several teachers are used. apart: each one's scores are stored separately; concatenate:
     their vectors are concatenated and normalised (Jasper, arXiv 2412.19048)."""

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from distill.recipe.renamed_keys import RENAMED_KEYS
 from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.sections.section import Device, Section, Seed, Width
 
@@ -61,6 +62,7 @@ class Validation(Section):
 
 
 class Train(Section):
+    section: ClassVar[str | None] = "train"
     newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype", "bm25_share"})
 
     epochs: float = Field(1.0, gt=0, le=10_000)
@@ -114,7 +116,7 @@ class Train(Section):
     rows of one length meet again in every epoch and have fewer in-batch negatives to learn from.
     Plain texts to align are always grouped, and a batch in mini-batches is sorted by length
     anyway."""
-    in_batch_off: list[str] | Literal["all"] = []
+    no_in_batch_negatives: list[str] | Literal["all"] = []
     """Task types whose rows have no in-batch negatives, since for example in classification another
     row's positive may be of the same class. all: no row has any (NV-Embed, arXiv 2405.17428, stage
     two)."""
@@ -192,4 +194,6 @@ class Train(Section):
             first = fault.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             message = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "extra_forbidden" and (new := RENAMED_KEYS.get(f"train.{key}")):
+                message = f"the key is now called {new}"
             raise ValueError(f"stages, {name}: {key or 'train'}: {message}") from fault

@@ -209,7 +209,7 @@ def test_placeholders_are_recorded_and_in_the_prompt(tmp_path, make):
 )
 def test_the_form_follows_the_model_unless_the_recipe_says(tmp_path, make, form, has_chat, chat):
     llm = Scripted(has_chat=has_chat)
-    brainstorm(tmp_path / "run", make(llm={"form": form}), llm)
+    brainstorm(tmp_path / "run", make(llm={"prompt_format": form}), llm)
     assert {sampling.chat for _, sampling in llm.asked} == {chat}
     assert {prompt.endswith("\nJSON:") for prompt, _ in llm.asked} == {not chat}
 

@@ -130,7 +130,7 @@ def test_stopped_and_continued_it_is_the_same_to_the_byte(recipe, engine, tmp_pa
 def test_chat_form_is_refused_before_the_first_row(recipe, engine, tmp_path):
     assert not engine.has_chat
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="has no chat template"):
-        make_generations(run, recipe("llm.form=chat"), passages_of(run), lambda: engine)
+        make_generations(run, recipe("llm.prompt_format=chat"), passages_of(run), lambda: engine)
     assert not list((tmp_path / "run").glob("generations/*.parquet"))
 
 
@@ -217,7 +217,7 @@ def test_prompts_of_one_type_and_hand_begin_alike(recipe, tmp_path):
         "generate.languages=[en, de]",
         "generate.passages=24",
         "generate.samples=8",
-        "generate.hands=2",
+        "generate.example_sets=2",
     )
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
@@ -315,7 +315,7 @@ def test_the_prompt_is_shown_with_its_reply_once_there(recipe, engine, tmp_path)
         (["generate.personas=who.txt"], False),
         (["generate.examples=pool.yaml", "generate.shots=0"], False),
         (["seed=4"], False),
-        (["llm.form=completion"], False),
+        (["llm.prompt_format=completion"], False),
     ],
 )
 def test_only_what_changes_the_text_is_in_the_fingerprint(recipe, tmp_path, sets, same):
