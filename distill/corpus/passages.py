@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from distill.corpus.docstrings import source as docstrings
 from distill.corpus.faults import SkippedRows
+from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.beir import open_beir
 from distill.corpus.readers.dataset import open_dataset
 from distill.corpus.readers.jsonl import open_jsonl
@@ -165,6 +166,8 @@ def open_source(recipe: Recipe) -> CorpusSource:
             f"set {key}; a path with a variable such as ${{DISTILL_DATA}} needs the variable",
         )
     path = user_path(corpus.path)
+    if corpus.source == "auto":
+        return open_auto(path, columns, corpus.unreadable == "skip")
     if corpus.source == "beir":
         return open_beir(path)
     return open_jsonl(path, columns) if corpus.source == "jsonl" else open_parquet(path, columns)

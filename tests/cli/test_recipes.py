@@ -23,7 +23,7 @@ def test_explain_a_key():
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("corpus.source", "allowed: beir, jsonl, parquet, dataset, docstrings"),
+        ("corpus.source", "allowed: auto, beir, jsonl, parquet, dataset, docstrings"),
         ("relabel.weights", "allowed: ql, rc, graded, listwise, cross_encoder, bm25, retriever"),
         ("relabel.negative_range", "type: list of integer, integer default: [11, 20]"),
         ("train.no_in_batch_negatives", "type: list of text, or the word all default: []"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.corpus.faults import RowFaults
+from distill.corpus.readers.packed import CODECS, open_unpacked
 from distill.corpus.readers.rows import (
     Columns,
     CorpusSource,
@@ -46,11 +47,16 @@ def files(path: Path, suffix: str) -> list[Path]:
     except OSError as fault:
         raise explain_os_error(fault, path) from fault
     there = sorted(p for p in path.glob("*") if not p.name.startswith("."))
-    found = [p for p in there if p.name.endswith(suffix)]
+    found = [p for p in there if p.name.endswith(_endings(suffix))]
     _refuse_others(path, suffix, [p for p in there if p not in found])
     if not found:
         raise UserError(str(path), f"holds no {suffix} file", "mend corpus.path or corpus.source")
     return found
+
+
+def _endings(suffix: str) -> tuple[str, ...]:
+    """Parquet has compression of its own."""
+    return (suffix,) if suffix == ".parquet" else (suffix, *(suffix + packed for packed in CODECS))
 
 
 def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
@@ -87,7 +93,7 @@ def read_lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[in
     Raises:
         UserError: naming the line that is no JSON object, or what the file is instead of text.
     """
-    with open_bytes(path) as source:
+    with open_unpacked(path) as source:
         for number, line in enumerate(source, 1):
             if not line.strip():
                 continue

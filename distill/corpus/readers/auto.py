@@ -1,0 +1,99 @@
+"""A corpus of whatever form lies at a path, found out by the files' names."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill.corpus.readers.beir import open_beir
+from distill.corpus.readers.rows import Columns, CorpusSource
+from distill.corpus.readers.tables import form_of, open_tables
+from distill.corpus.readers.text_files import ending_of, is_text_file, open_texts
+from distill.errors import UserError
+from distill.files.atomic import explain_os_error
+from distill.files.read import looked_for
+
+_log = logging.getLogger(__name__)
+_SMALL = 0.25
+"""Share of all bytes up to which a part is not the corpus."""
+_KINDS = 8
+"""Endings that a message names."""
+_READ = "folders of .txt, .md, .rst or .html files, .jsonl, .json, .csv, .tsv, .parquet, BEIR"
+
+
+def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource:
+    """A BEIR folder, a file or folder of rows, or a file or folder of texts, searched through with
+    its sub-folders. Hidden files and folders are passed over.
+
+    Where a folder holds rows and texts, such as tables and a README, the larger part by size is the
+    corpus; files that are not read are said.
+
+    Args:
+        skips: whether text files that cannot be read are left out, and said, instead of refused.
+
+    Raises:
+        UserError: if nothing is there that can be read, or neither part is clearly the larger one.
+    """
+    if (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file():
+        return open_beir(path)
+    files = _files(path)
+    tables = [file for file in files if form_of(file) is not None]
+    texts = [file for file in files if is_text_file(file)]
+    if not tables and not texts:
+        what = f"holds no file that can be read, but {_named(files)}" if files else "holds no file"
+        raise UserError(str(path), what, f"these are read: {_READ}; also compressed (.gz, .zst)")
+    corpus = texts if _is_larger(path, texts, tables) else tables
+    read = set(corpus)
+    _warn_of_others(path, [file for file in files if file not in read])
+    if corpus is tables:
+        return open_tables(path, tables, columns)
+    return open_texts(path, texts, skips)
+
+
+def _is_larger(path: Path, texts: list[Path], tables: list[Path]) -> bool:
+    """Whether the corpus is the texts and not the tables."""
+    of_texts, of_tables = (sum(f.stat().st_size for f in part) for part in (texts, tables))
+    if min(of_texts, of_tables) > _SMALL * (of_texts + of_tables):
+        raise UserError(
+            str(path),
+            f"holds both rows ({_named(tables)}) and texts ({_named(texts)})",
+            "name the one file or folder that is the corpus in corpus.path",
+        )
+    return of_texts > of_tables or not tables
+
+
+def _warn_of_others(path: Path, others: list[Path]) -> None:
+    kinds = Counter(ending_of(file) or "(none)" for file in others)
+    if kinds:
+        named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(_KINDS))
+        _log.warning("%s: %d files are not read, by ending: %s", path, len(others), named)
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise UserError(
+                str(path),
+                f"no such file or folder{looked_for(path)}",
+                "fix corpus.path in the recipe, or write the whole path",
+            )
+        return sorted(_below(path))
+    except OSError as fault:
+        raise explain_os_error(fault, path) from fault
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            file = Path(place, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def _named(files: list[Path]) -> str:
+    names = ", ".join(file.name for file in files[:3])
+    return names + (f" and {len(files) - 3} more" if len(files) > 3 else "")

@@ -1,0 +1,145 @@
+"""Corpora in tables: files of rows with columns for id, title and text, in any of the usual forms.
+
+The forms are JSON Lines, JSON (a list of objects), CSV, TSV and Parquet; all but Parquet also
+compressed.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.corpus.faults import RowFaults
+from distill.corpus.readers.csv_files import read_csv
+from distill.corpus.readers.jsonl import read_lines, sha256
+from distill.corpus.readers.packed import open_unpacked, unpacked_name
+from distill.corpus.readers.parquet import read_rows
+from distill.corpus.readers.rows import (
+    Columns,
+    CorpusSource,
+    Document,
+    LocatedRow,
+    RowLocation,
+    SkippedRow,
+    documents,
+    need_columns,
+)
+from distill.errors import UserError
+from distill.files.read import decode, describe, parse_json
+
+FORMS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".parquet": "parquet",
+}
+"""Endings of files of rows, unpacked."""
+USUAL = Columns(
+    id="_id id docid doc_id docno document_id passage_id pid uid key",
+    title="title headline heading subject name",
+    text="text body content contents abstract passage document paragraph description",
+)
+"""Names that people give the columns, the likeliest first."""
+_log = logging.getLogger(__name__)
+
+
+def form_of(path: Path) -> str | None:
+    """The form of a file of rows by its ending; None for any other file."""
+    name = Path(unpacked_name(path).lower())
+    form = FORMS.get(name.suffix)
+    return None if form == "parquet" and path.suffix.lower() != ".parquet" else form
+
+
+def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSource:
+    """A corpus of files of rows. Columns that are not named and not there are found by their usual
+    names.
+
+    Raises:
+        UserError: listing the columns, if there is none for the text, or a named one is not there.
+    """
+    columns = find_columns(files[0], columns)
+    identity = {"files": {f.name: sha256(f) for f in files}, "columns": list(columns)}
+    return CorpusSource(str(path), identity, lambda: _read(files, columns))
+
+
+def find_columns(file: Path, columns: Columns) -> Columns:
+    """The columns to be read, by the first row: those that were named, else the usual ones.
+
+    Raises:
+        UserError: listing the columns that there are, if one is missing.
+    """
+    faults = RowFaults()
+    first = next(read_table(file, faults), None)
+    faults.raise_any()
+    if first is None:
+        raise UserError(str(file), "holds no row", "give a file with rows in corpus.path")
+    names = list(first[1])
+    found = Columns(
+        *(
+            _find(names, name, default, usual)
+            for name, default, usual in zip(columns, Columns(), USUAL, strict=True)
+        )
+    )
+    need_columns(str(file), names, found)
+    if found != columns:
+        _log.warning(
+            "%s: id, title and text are read from the columns %s; corpus.id_column, "
+            "corpus.title_column and corpus.text_column name others",
+            file,
+            ", ".join(repr(name) if name in names else "(none)" for name in found),
+        )
+    return found
+
+
+def _find(names: Sequence[str], wanted: str, default: str, usual: str) -> str:
+    """A column that was named stays; the default one, where it is missing, is looked for."""
+    if wanted != default or wanted in names:
+        return wanted
+    by_name = {name.casefold(): name for name in reversed(names)}
+    return next((by_name[name] for name in usual.split() if name in by_name), wanted)
+
+
+def read_table(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a file with their numbers, counted from 1.
+
+    Args:
+        faults: collects the faults of rows, which are then passed over.
+    """
+    form = form_of(file)
+    if form == "jsonl":
+        return read_lines(file, faults)
+    if form == "json":
+        return _read_json(file, faults)
+    if form == "csv":
+        return read_csv(file, faults)
+    return read_rows(file)
+
+
+def _read_json(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with open_unpacked(file) as source:
+        text = decode(source.read(), str(file))
+    remedy = 'write a list of rows: [{"_id": ..., "title": ..., "text": ...}, ...]'
+    rows = parse_json(text, str(file), remedy, checked=False)
+    if not isinstance(rows, list):
+        raise UserError(str(file), f"is not a list but {describe(rows)}", remedy)
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            where = f"{file}, row {number}"
+            faults.add(UserError(where, f"is not a JSON object but {describe(row)}", remedy))
+
+
+def _read(files: Sequence[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
+    faults = RowFaults()
+
+    def rows() -> Iterator[LocatedRow]:
+        for file in files:
+            name = Path(unpacked_name(file)).stem
+            for number, row in read_table(file, faults):
+                yield RowLocation(str(file), number), name, row
+
+    return documents(rows(), columns, faults)

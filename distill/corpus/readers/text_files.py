@@ -1,0 +1,85 @@
+"""A file or folder of texts: Markdown, HTML, reStructuredText and plain text, also compressed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from distill.corpus.faults import RowFaults
+from distill.corpus.readers.jsonl import sha256
+from distill.corpus.readers.packed import open_unpacked, unpacked_name
+from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
+from distill.corpus.readers.sections import READERS
+from distill.errors import UserError
+from distill.files.read import decode
+
+BETWEEN_HEADINGS = " > "
+UNREADABLE = "cannot be read as text"
+_SKIP = "leave such files out by --set corpus.unreadable=skip"
+_VERSION = 1
+"""Raised whenever the same files would give other documents."""
+
+
+def is_text_file(path: Path) -> bool:
+    return ending_of(path) in READERS
+
+
+def ending_of(path: Path) -> str:
+    """The ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`."""
+    return Path(unpacked_name(path)).suffix.lower()
+
+
+def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> CorpusSource:
+    """A corpus of text files, a document for each section.
+
+    A document's id is its file's path below `root`, with the section's number behind a colon where
+    there are several; its title is the headings above it, outermost first; its source is the file.
+
+    Args:
+        skips: whether files that cannot be read are left out, and said, instead of refused.
+    """
+    folder = root if root.is_dir() else root.parent
+    identity = {
+        "texts": {_name(file, folder): sha256(file) for file in files},
+        "version": _VERSION,
+    }
+    return CorpusSource(str(root), identity, lambda: _read(folder, files, skips))
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document | SkippedRow]:
+    """
+    Raises:
+        UserError: after the last file, naming the first that are no text; with `skips`, only if
+            all are.
+    """
+    faults, read = RowFaults(), 0
+    for file in files:
+        name = _name(file, folder)
+        try:
+            documents = list(_documents(file, name))
+        except UserError as fault:
+            faults.add(UserError(fault.where, fault.what, f"{fault.remedy}; or {_SKIP}"))
+            if skips:
+                yield SkippedRow(fault.where, name, UNREADABLE)
+            continue
+        read += 1
+        if documents:
+            yield from documents
+        else:
+            yield SkippedRow(str(file), name, NO_TEXT)
+    if not skips or not read:
+        faults.raise_any()
+
+
+def _documents(file: Path, name: str) -> Iterator[Document]:
+    with open_unpacked(file) as source:
+        text = decode(source.read(), str(file))
+    try:
+        sections = READERS[ending_of(file)](text)
+    except RecursionError:
+        raise UserError(str(file), "is nested too deep", "take it out of the folder") from None
+    for number, section in enumerate(sections):
+        id_ = name if len(sections) == 1 else f"{name}:{number}"
+        yield Document(id_, BETWEEN_HEADINGS.join(section.headings), section.text, name)

@@ -1,0 +1,184 @@
+"""A corpus of whatever form lies at a path."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distill.corpus.passages import make_passages, open_source
+from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.rows import Columns, Document, SkippedRow
+from distill.errors import UserError
+from distill.recipe import Recipe
+from distill.store.run import Run
+from distill.store.tables import PASSAGES
+
+ROWS = [
+    {"_id": "a", "title": "Bees", "text": "They dance, and others follow."},
+    {"_id": "b", "title": "Ice", "text": 'Slow "rivers",\nas it were.'},
+]
+
+USUAL = Columns()
+EXPECTED = [tuple(row.values()) for row in ROWS]
+FORMS = ["rows.jsonl", "rows.jsonl.gz", "rows.ndjson.zst", "rows.json", "rows.csv"]
+FORMS += ["semicolons.csv", "rows.tsv", "rows.parquet"]
+
+
+def read(path: Path, columns: Columns = USUAL, skips: bool = False) -> list[tuple[str, ...]]:
+    found = open_auto(path, columns, skips).read()
+    return [row[:3] for row in found if isinstance(row, Document)]
+
+
+USUAL = Columns()
+
+
+def write_csv(file: Path, delimiter: str) -> None:
+    lines = [["_id", "title", "text"], *(list(row.values()) for row in ROWS)]
+    quoted = (['"' + field.replace('"', '""') + '"' for field in line] for line in lines)
+    file.write_text("\n".join(delimiter.join(line) for line in quoted), encoding="utf-8-sig")
+
+
+def write_all(folder: Path) -> dict[str, Path]:
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    (folder / "rows.jsonl").write_bytes(lines)
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(lines))
+    with pa.CompressedOutputStream(str(folder / "rows.ndjson.zst"), "zstd") as out:
+        out.write(lines)
+    (folder / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
+    write_csv(folder / "rows.csv", ",")
+    write_csv(folder / "semicolons.csv", ";")
+    write_csv(folder / "rows.tsv", "\t")
+    pq.write_table(pa.Table.from_pylist(ROWS), folder / "rows.parquet")
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_rows_of_every_form_give_the_same_documents(tmp_path, name):
+    assert read(write_all(tmp_path)[name]) == EXPECTED
+
+
+def test_a_jsonl_corpus_has_the_same_fingerprint_as_by_its_own_source(tmp_path):
+    file = write_all(tmp_path)["rows.jsonl"]
+    sources = [
+        open_source(Recipe(name="x", corpus={"source": source, "path": str(file)}))
+        for source in ("auto", "jsonl")
+    ]
+    assert sources[0].identity == sources[1].identity
+
+
+def test_columns_are_found_by_their_usual_names(tmp_path, caplog):
+    file = tmp_path / "docs.csv"
+    file.write_text("DocNo,Headline,Abstract,n\n7,Bees,They dance.,1\n", encoding="utf-8")
+    assert read(file) == [("7", "Bees", "They dance.")]
+    assert "columns 'DocNo', 'Headline', 'Abstract'" in caplog.text
+
+
+@pytest.mark.bad_input("corpus", "a table with no column that may be the text", "columns listed")
+def test_columns_that_are_not_found_are_listed(tmp_path):
+    file = tmp_path / "docs.csv"
+    file.write_text("docno,prose\n7,They dance.\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"its columns are \['docno', 'prose'\].*\n.*text_column"):
+        read(file)
+    assert read(file, Columns(text="prose")) == [("7", "", "They dance.")]
+
+
+@pytest.mark.bad_input("corpus", "a title column that is named and not there", "columns listed")
+def test_a_named_column_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no column 'headlin'"):
+        read(write_all(tmp_path)["rows.csv"], Columns(title="headlin"))
+
+
+@pytest.mark.bad_input("corpus", "a CSV file with a broken row", "refused, row and remedy")
+def test_a_broken_row_of_a_csv_file_is_named(tmp_path):
+    file = tmp_path / "docs.csv"
+    file.write_text('text,title\n"a ""b"" c",t\none,two,three\nx,y\n', encoding="utf-8")
+    with pytest.raises(UserError, match=r"row 2.*has 3 fields where the header has 2"):
+        read(file)
+    file.write_text('text,title\n"a"b,t\n', encoding="utf-8")
+    with pytest.raises(UserError, match=r"row 1.*cannot be read"):
+        read(file)
+
+
+def write_texts(folder: Path) -> None:
+    (folder / "guide" / ".git").mkdir(parents=True)
+    (folder / "guide" / "bees.md").write_text("# Bees\nThey dance.\n## Food\nNectar.")
+    (folder / "guide" / ".git" / "x.txt").write_text("hidden")
+    (folder / "ice.html.gz").write_bytes(gzip.compress(b"<title>Ice</title><p>Slow rivers."))
+    (folder / "README").write_text("All about nature.")
+    (folder / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+
+
+def test_a_folder_of_texts_is_read_with_its_sub_folders(tmp_path, caplog):
+    write_texts(tmp_path)
+    assert read(tmp_path) == [
+        ("README", "", "All about nature."),
+        ("guide/bees.md:0", "Bees", "They dance."),
+        ("guide/bees.md:1", "Bees > Food", "Nectar."),
+        ("ice.html.gz", "Ice", "Slow rivers."),
+    ]
+    assert "1 files are not read, by ending: .png 1" in caplog.text
+
+
+def test_texts_become_passages_of_their_files(tmp_path):
+    write_texts(tmp_path)
+    recipe = Recipe(name="x", corpus={"source": "auto", "path": str(tmp_path), "min_words": 1})
+    with Run(tmp_path / "run") as run:
+        rows = make_passages(run, recipe).rows(PASSAGES)
+    assert [row["source"] for row in rows][:2] == ["README", "guide/bees.md"]
+
+
+def test_a_readme_beside_rows_is_no_corpus(tmp_path):
+    (tmp_path / "README.md").write_text("Rows.")
+    lines = "".join(json.dumps(row | {"_id": f"{n}"}) + "\n" for n, row in enumerate(ROWS * 20))
+    (tmp_path / "docs.jsonl").write_text(lines)
+    assert len(read(tmp_path)) == 40
+
+
+@pytest.mark.bad_input("corpus", "a folder of rows and of texts alike", "refused, both named")
+def test_a_folder_of_rows_and_texts_is_refused(tmp_path):
+    write_texts(tmp_path)
+    (tmp_path / "docs.csv").write_text("text\nThey dance.\nSlow rivers.\nAll of nature.\n")
+    with pytest.raises(UserError, match=r"both rows \(docs.csv\) and texts \(README, "):
+        read(tmp_path)
+
+
+@pytest.mark.bad_input("corpus", "an empty folder", "refused, what is read is told")
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no file\n.*these are read"):
+        read(tmp_path)
+
+
+@pytest.mark.bad_input("corpus", "a folder of pictures", "refused, named")
+def test_a_folder_without_texts_is_refused(tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"no file that can be read, but photo.png"):
+        read(tmp_path)
+
+
+@pytest.mark.bad_input("text file", "no text, or in Latin 1", "all named; or left out")
+def test_files_that_are_no_text_are_named_together_or_left_out(tmp_path):
+    write_texts(tmp_path)
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "b.txt").write_bytes(b"\0\1\2")
+    with pytest.raises(UserError, match=r"a.txt, row 1(.|\n)*b.txt(.|\n)*corpus.unreadable=skip"):
+        read(tmp_path)
+    assert len(read(tmp_path, skips=True)) == 4
+    found = list(open_auto(tmp_path, Columns(), True).read())
+    assert [row.id for row in found if isinstance(row, SkippedRow)] == ["a.txt", "b.txt"]
+
+
+@pytest.mark.bad_input("text file", "none of the files is text, with skip", "refused")
+def test_where_no_file_is_text_it_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read(tmp_path, skips=True)
+
+
+@pytest.mark.bad_input("corpus", "a compressed file that is cut off", "refused")
+def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[0]).encode() * 99)[:-9])
+    with pytest.raises(UserError, match="cannot be decompressed as gzip"):
+        read(tmp_path)

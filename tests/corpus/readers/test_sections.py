@@ -1,0 +1,91 @@
+"""Sections of text files, with the headings above them."""
+
+import pytest
+
+from distill.corpus.readers.sections import (
+    Section,
+    read_html,
+    read_markdown,
+    read_plain,
+    read_rst,
+)
+
+OUTLINE = [
+    Section(("Bees",), "They dance."),
+    Section(("Bees", "Food"), "Nectar.\n\nPollen, too."),
+    Section(("Bees", "Food", "Winter"), "Honey."),
+    Section(("Bees", "Homes"), "Hives."),
+]
+
+
+def test_markdown_headings_stand_above_their_text():
+    text = "# Bees\nThey *dance*.\n## Food\nNectar.\n\n- Pollen, too.\n### Winter\n"
+    text += "Honey.\n## Homes\nHives."
+    assert read_markdown(text) == OUTLINE
+
+
+def test_html_headings_stand_above_their_text():
+    page = """<html><head><title>Bees</title><style>p {}</style></head><body><nav>Home</nav>
+    <h1>Bees</h1><p>They <b>dance</b>.</p><h2>Food</h2><p>Nectar.</p><ul><li>Pollen,
+    too.</li></ul><h3>Winter</h3>Honey.<script>x()</script><h2>Homes</h2><div>Hives.</div>
+    <!-- no text --><footer>2020</footer></body></html>"""
+    assert read_html(page) == OUTLINE
+
+
+def test_rst_headings_stand_above_their_text():
+    text = """Bees
+====
+They *dance*.
+
+Food
+----
+Nectar.
+
+* Pollen, too.
+
+Winter
+~~~~~~
+Honey.
+
+Homes
+-----
+Hives.
+"""
+    assert read_rst(text) == OUTLINE
+
+
+def test_markdown_front_matter_gives_the_title_alone():
+    text = '---\ntitle: "Bees"\nauthor: A.\n---\nThey dance.\n\n```python\nbuzz()\n```\n'
+    assert read_markdown(text) == [Section(("Bees",), "They dance.\n\nbuzz()")]
+
+
+def test_markdown_tables_and_links_are_read_as_text():
+    text = "| a | b |\n|---|---|\n| one [link](x.md) | `two` |\n"
+    assert read_markdown(text) == [Section((), "a\n\nb\n\none link\n\ntwo")]
+
+
+def test_html_of_a_page_with_a_main_part_is_that_part():
+    page = "<body><p>Menu</p><main><h1>Bees</h1><pre>a  b\n c</pre></main></body>"
+    assert read_html(page) == [Section(("Bees",), "a  b\n c")]
+
+
+def test_html_nested_deep_is_read():
+    assert read_html("<div>" * 300 + "deep" + "</div>" * 300)[0].text == "deep"
+
+
+@pytest.mark.bad_input("text file", "reStructuredText that includes a file", "not included")
+def test_rst_reads_no_other_file(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("hidden", encoding="utf-8")
+    read = read_rst(f"Open.\n\n.. include:: {secret}\n\n.. raw:: html\n   :file: {secret}\n")
+    assert "hidden" not in str(read)
+
+
+def test_rst_keeps_the_text_of_directives_of_others():
+    text = ".. py:function:: open_run(path)\n\n   Opens a run.\n"
+    assert read_rst(text) == [Section((), "Opens a run.")]
+
+
+def test_plain_text_has_a_short_first_line_as_title():
+    assert read_plain("Bees\n\nThey dance.") == [Section(("Bees",), "They dance.")]
+    assert read_plain("They dance.\nAlways.") == [Section((), "They dance.\nAlways.")]
