@@ -2,6 +2,8 @@
 generated covers the code."""
 
 import importlib.util
+import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -122,6 +124,14 @@ def test_readme_is_short_and_shows_the_report():
     assert (ROOT / "docs" / "images" / "report.png").stat().st_size < 200_000
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_the_project_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:distill|tests|recipes|benchmarks|docs)/[\w./-]+)`", text))
+    for name in named:
+        assert (ROOT / name).exists(), f"{page}: {name}"
+
+
 def test_images_that_pages_show_are_there():
     shown = {
         (page.parent / link).resolve()
@@ -133,8 +143,6 @@ def test_images_that_pages_show_are_there():
 
 
 def test_citation_and_package_say_the_same():
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == project["version"]
@@ -144,8 +152,6 @@ def test_citation_and_package_say_the_same():
 
 def test_docs_extra_asks_for_no_other_versions():
     """What the site's build imports of distill has the bounds that distill has."""
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     docs = project["optional-dependencies"]["docs"]
     assert {one for one in docs if "mkdocs" not in one} <= set(project["dependencies"])
