@@ -18,10 +18,10 @@ from distill.estimate import Prices
 from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import decode, parse_json
 from distill.files.read_yaml import parse_yaml
-from distill.generate.brainstorm.schemas import example_schema, read_reply
+from distill.generate.brainstorm.schemas import make_example_schema, parse_json_reply
 from distill.generate.labelled.rows import read_labelled
 from distill.generate.passages.few_shot import load_pool
-from distill.generate.passages.reply import parse
+from distill.generate.passages.reply import parse_reply
 from distill.llm.judge import parse_grade
 from distill.llm.prompts import load_prompt
 from distill.recipe import Recipe, load_recipe
@@ -342,7 +342,7 @@ def test_schemas_of_keywords(value):
 @EXAMPLES
 @given(TEXTS, st.sampled_from(["task, query", "query, task", "query"]))
 def test_replies_with_queries(text, order):
-    read = parse(text, True, (), order)
+    read = parse_reply(text, True, (), order)
     assert read.reason or (read.query and "\n" not in read.query)
 
 
@@ -350,7 +350,7 @@ def test_replies_with_queries(text, order):
 @given(TEXTS, st.sampled_from(["short-long", "sts"]))
 def test_replies_that_are_brainstormed(text, group):
     row = {"fault": None, "finished": True, "output": text}
-    read = read_reply(row, example_schema(group, None))
+    read = parse_json_reply(row, make_example_schema(group, None))
     assert read.reason or isinstance(read.value, dict)
 
 

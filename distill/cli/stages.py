@@ -22,7 +22,7 @@ def _print_estimate(
     with look(recipe, folder) as job:
         found = estimates.estimate(job.run, recipe, job.llm, sample, prices)
     if as_json:
-        click.echo(json.dumps(estimates.as_json(found), indent=2))
+        click.echo(json.dumps(estimates.to_json(found), indent=2))
     else:
         Console().print(estimates.render(found))
 

@@ -25,7 +25,7 @@ from distill.corpus.readers.rows import (
     Document,
     SkippedRow,
 )
-from distill.corpus.split import split
+from distill.corpus.split import split_text
 from distill.errors import UserError
 from distill.files.read import user_path
 from distill.recipe import Corpus, Recipe
@@ -33,7 +33,7 @@ from distill.store.integrity import find_stage_damage
 from distill.store.run import Run, ShardResult, Stage, fingerprint
 from distill.store.shards import shard_number, shards
 from distill.store.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
-from distill.text.normalize import normalised
+from distill.text.normalize import normalize_text
 from distill.text.words import count_words
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class _Passages:
         self.dropped.append({"item_id": id_, "reason": reason, "text": text})
 
 
-class SeenPassages:
+class PassageDeduplicator:
     """Which passages came before, by a 16-byte hash of normalised title and text."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class SeenPassages:
 
     def is_new(self, title: str, text: str) -> bool:
         """True the first time, False for every passage that reads the same."""
-        content = f"{normalised(title)}\n{normalised(text)}"
+        content = f"{normalize_text(title)}\n{normalize_text(text)}"
         mark = hashlib.blake2b(content.encode(), digest_size=16).digest()
         if mark in self._hashes:
             return False
@@ -134,7 +134,7 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
     if recipe.corpus.source != "docstrings" or not recipe.corpus.held_out:
         return None
     settings = {
-        "source": docstrings.identity(recipe),
+        "source": docstrings.identify_docstrings(recipe),
         "max_tokens": recipe.corpus.max_tokens,
         "min_words": recipe.corpus.min_words,
     }
@@ -221,7 +221,7 @@ def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Pa
 
 def _passages(source: CorpusSource, corpus: Corpus, seed: int) -> _Passages:
     found = _Passages()
-    seen = SeenPassages()
+    seen = PassageDeduplicator()
     for document in _documents(source, found):
         for id_, text in _pieces(document, corpus.max_tokens, found.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
@@ -260,7 +260,7 @@ def _documents(source: CorpusSource, found: _Passages) -> Iterator[Document]:
 
 
 def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterator[tuple[str, str]]:
-    pieces = split(document.text, max_tokens)
+    pieces = split_text(document.text, max_tokens)
     if len(pieces) == 1:
         yield document.id, pieces[0]
         return
@@ -293,7 +293,7 @@ def _need_distinct(source: CorpusSource, rows: list[Row]) -> None:
 
 
 def _held_out(recipe: Recipe) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
-    pairs, counts = docstrings.held_out_pairs(recipe)
+    pairs, counts = docstrings.make_held_out_pairs(recipe)
     if not pairs:
         raise UserError(
             f"recipe {recipe.name!r}",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import regex
 
-from distill.text.sentences import sentence_spans
+from distill.text.sentences import find_sentence_spans
 from distill.text.words import RUN, SPACELESS, WORD, has_spaceless, is_spaceless
 
 _ASCII_MARK = re.compile(r"\w+|[^\w\s]")
@@ -51,21 +51,22 @@ class _TextPiece(NamedTuple):
     gap: str
 
 
-def tokens(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """An estimate of a text's sub-word tokens."""
     return -(-_size(text) // _THIRDS)
 
 
-def split(text: str, max_tokens: int) -> list[str]:
-    """Passages of whole sentences, each of at most `max_tokens` by `tokens`; every word of the
-    text is in exactly one of them, in order. A longer sentence is cut at spaces, what has none at
-    punctuation or else between letters, but never between a letter and its marks."""
+def split_text(text: str, max_tokens: int) -> list[str]:
+    """Split a text into passages of whole sentences, each of at most `max_tokens` tokens as
+    `estimate_tokens` counts them; every word of the text is in exactly one of them, in order. A
+    longer sentence is cut at spaces, what has none at punctuation or else between letters, but
+    never between a letter and its marks."""
     budget = max(_WORD, _THIRDS * max_tokens)
     if _size(text) <= budget:
         return [text.strip()]
     pieces: list[_TextPiece] = []
     before = 0
-    for start, end in sentence_spans(text):
+    for start, end in find_sentence_spans(text):
         gap = " " if text[before:start] else ""
         pieces += _cut(_piece(text[start:end], gap), budget)
         before = end

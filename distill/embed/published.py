@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe.sections.embedder import EmbedderConfig
-from distill.text.templates import names_in
+from distill.text.templates import find_template_names
 
 _logger = logging.getLogger(__name__)
 
@@ -113,6 +113,6 @@ def _asked(given: Any, kind: Any) -> str:
 
 def _is_template(template: str) -> bool:
     try:
-        return names_in(template) == {"task", "query"}
+        return find_template_names(template) == {"task", "query"}
     except ValueError:
         return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from distill.embed.published import PublishedSettings
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.text.format import DOCUMENT_TEMPLATE, QUERY_TEMPLATE, Side, TextFormat
-from distill.text.templates import fill_template, names_in
+from distill.text.templates import fill_template, find_template_names
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class EmbedderPrompts:
     @property
     def tells_task(self) -> bool:
         """Whether a query is embedded otherwise under another task."""
-        return "task" in names_in(self.template)
+        return "task" in find_template_names(self.template)
 
     @property
     def shows_query(self) -> bool:

@@ -3,6 +3,6 @@
 from distill.estimate.amounts import Amount, Estimate, StageEstimate
 from distill.estimate.estimate import estimate
 from distill.estimate.prices import Prices
-from distill.estimate.render import as_json, render
+from distill.estimate.render import render, to_json
 
-__all__ = ["Amount", "Estimate", "Prices", "StageEstimate", "as_json", "estimate", "render"]
+__all__ = ["Amount", "Estimate", "Prices", "StageEstimate", "estimate", "render", "to_json"]

@@ -19,34 +19,34 @@ class Amount:
         return Amount(self.low + other.low, self.high + other.high)
 
     def times(self, factor: "Amount | float") -> "Amount":
-        other = factor if isinstance(factor, Amount) else exactly(factor)
+        other = factor if isinstance(factor, Amount) else exact_amount(factor)
         if self.high is None or other.high is None:
             return Amount(self.low * other.low, None)
         return Amount(self.low * other.low, self.high * other.high)
 
     @property
     def said(self) -> str:
-        return say(self, count)
+        return format_amount(self, format_count)
 
 
-NOTHING = Amount(0.0, 0.0)
+ZERO = Amount(0.0, 0.0)
 UNKNOWN = Amount(0.0, None)
 
 
-def exactly(value: float) -> Amount:
+def exact_amount(value: float) -> Amount:
     return Amount(value, value)
 
 
-def at_most(value: float) -> Amount:
+def bounded_amount(value: float) -> Amount:
     return Amount(0.0, value)
 
 
-def count(value: float) -> str:
+def format_count(value: float) -> str:
     """1,234; in millions from ten of them on."""
     return f"{value:,.0f}" if value < 1e7 else f"{value / 1e6:,.1f}M"
 
 
-def say(amount: Amount, number: Callable[[float], str]) -> str:
+def format_amount(amount: Amount, number: Callable[[float], str]) -> str:
     """An amount's bounds, in words that `number` gives a number."""
     if amount.high is None:
         return f"≥ {number(amount.low)}" if amount.low else "?"
@@ -56,7 +56,7 @@ def say(amount: Amount, number: Callable[[float], str]) -> str:
     return f"{low} to {high}" if amount.low else f"≤ {high}"
 
 
-def total(amounts: Iterable[Amount | None]) -> Amount | None:
+def sum_amounts(amounts: Iterable[Amount | None]) -> Amount | None:
     """Their sum. None is an amount that does not apply, and so is the sum of nothing else."""
     applying = [amount for amount in amounts if amount is not None]
     return reduce(Amount.__add__, applying) if applying else None
@@ -96,12 +96,12 @@ class Estimate:
         unknown = [stage for stage, seconds in timed.items() if seconds.high is None]
         return StageEstimate(
             stage="total",
-            amount=NOTHING,
+            amount=ZERO,
             unit="",
-            prompt_tokens=total(line.prompt_tokens for line in lines),
-            shared_tokens=total(line.shared_tokens for line in lines),
-            new_tokens=total(line.new_tokens for line in lines),
-            seconds=total(seconds for seconds in timed.values() if seconds.high is not None),
-            cost=total(line.cost for line in lines),
+            prompt_tokens=sum_amounts(line.prompt_tokens for line in lines),
+            shared_tokens=sum_amounts(line.shared_tokens for line in lines),
+            new_tokens=sum_amounts(line.new_tokens for line in lines),
+            seconds=sum_amounts(seconds for seconds in timed.values() if seconds.high is not None),
+            cost=sum_amounts(line.cost for line in lines),
             note=f"time without {', '.join(unknown)}" if unknown else "",
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, StageEstimate, exactly
+from distill.estimate.amounts import UNKNOWN, ZERO, Amount, StageEstimate, exact_amount
 from distill.estimate.measure import EmbeddingSpeed, UnitCost
 from distill.estimate.prices import Price
 from distill.llm.protocol import LLM
@@ -52,7 +52,7 @@ class EstimateContext:
     ) -> StageEstimate:
         """A stage that embeds queries, and the corpus where no earlier one has. A query, which is
         shorter, takes at most the time of a passage."""
-        corpus = NOTHING if self.embedded else exactly(self.corpus_size)
+        corpus = ZERO if self.embedded else exact_amount(self.corpus_size)
         self.embedded = True
         each = self.retriever_seconds
         seconds = corpus.times(each) + Amount(0.0, queries.high).times(each)

@@ -6,11 +6,11 @@ from distill.corpus.passages import make_held_out, make_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
 from distill.estimate.context import EstimateContext
-from distill.estimate.generate import example_lines, passage_lines, query_lines
-from distill.estimate.measure import EmbeddingSpeed, spread, texts_to_embed
+from distill.estimate.generate import estimate_examples, estimate_passages, estimate_queries
+from distill.estimate.measure import EmbeddingSpeed, choose_evenly, count_texts_to_embed
 from distill.estimate.prices import Prices
-from distill.estimate.relabel import earlier_rounds, relabelling_lines
-from distill.estimate.train import evaluation_lines, training_lines
+from distill.estimate.relabel import estimate_earlier_rounds, estimate_relabelling
+from distill.estimate.train import estimate_evaluation, estimate_training
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.store.run import Run, Stage
@@ -41,18 +41,18 @@ def estimate(
     price = None if prices is None else prices.of(recipe.llm.model)
     passages = make_passages(run, recipe) if recipe.has_corpus else None
     held_out = make_held_out(run, recipe) if recipe.has_corpus else None
-    embedding = EmbeddingSpeed(_some_texts(passages, texts_to_embed(sample)))
+    embedding = EmbeddingSpeed(_some_texts(passages, count_texts_to_embed(sample)))
     given = EstimateContext(recipe, passages, held_out, llm, sample, price, embedding)
 
-    lines = passage_lines(given)
-    of_queries, queries = query_lines(given)
-    of_examples, others = example_lines(given, queries.sample)
+    lines = estimate_passages(given)
+    of_queries, queries = estimate_queries(given)
+    of_examples, others = estimate_examples(given, queries.sample)
     lines += of_queries + of_examples
-    relabelling = relabelling_lines(given, queries)
-    training = training_lines(given, queries.number, others)
-    lines += earlier_rounds(given, [*relabelling, *training])
+    relabelling = estimate_relabelling(given, queries)
+    training = estimate_training(given, queries.number, others)
+    lines += estimate_earlier_rounds(given, [*relabelling, *training])
     lines += [*relabelling, *training]
-    lines += evaluation_lines(given)
+    lines += estimate_evaluation(given)
     return Estimate(recipe.name, lines, _basis(given), prices.currency if prices else None)
 
 
@@ -60,7 +60,7 @@ def _some_texts(passages: Stage | None, count: int) -> list[str]:
     if passages is None or not count:
         return []
     rows = Reader(PASSAGES, passages.folder)
-    return [passage_text(rows[number]) for number in spread(len(rows), count)]
+    return [passage_text(rows[number]) for number in choose_evenly(len(rows), count)]
 
 
 def _basis(given: EstimateContext) -> list[str]:

@@ -3,21 +3,21 @@
 from typing import NamedTuple
 
 from distill.estimate.amounts import (
-    NOTHING,
     UNKNOWN,
+    ZERO,
     Amount,
     StageEstimate,
-    at_most,
-    exactly,
-    total,
+    bounded_amount,
+    exact_amount,
+    sum_amounts,
 )
 from distill.estimate.context import EstimateContext
-from distill.estimate.judging import judged
-from distill.estimate.measure import QuerySample, UnitCost, counted, sample_prompts
-from distill.generate.brainstorm.examples import spread as spread_examples
+from distill.estimate.judging import measure_judgements
+from distill.estimate.measure import QuerySample, UnitCost, count_mean_tokens, sample_prompts
+from distill.generate.brainstorm.examples import list_example_requests as spread_examples
 from distill.generate.brainstorm.placeholders import check_languages
-from distill.generate.brainstorm.schemas import FORMS
-from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render
+from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
 
@@ -33,31 +33,31 @@ class QueryEstimate(NamedTuple):
     sample: QuerySample | None
 
 
-def passage_lines(given: EstimateContext) -> list[StageEstimate]:
+def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
     """The corpus is read by now: that costs nothing."""
     if given.passages is None:
         return []
     seconds = given.passages.manifest["seconds"]
     return [
         StageEstimate(
-            "passages", exactly(given.corpus_size), "passages", note=f"read, {seconds:.0f} s"
+            "passages", exact_amount(given.corpus_size), "passages", note=f"read, {seconds:.0f} s"
         )
     ]
 
 
-def query_lines(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
+def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
     """generations, parsed and queries, of fret or custom."""
     recipe = given.recipe
     if given.passages is None or not recipe.generate.from_passages:
-        return [], QueryEstimate(NOTHING, None)
+        return [], QueryEstimate(ZERO, None)
     plan = GenerationPlan(recipe, given.passages)
     sample = sample_prompts(recipe, open_method(recipe), plan, given.llm, given.sample)
-    draws, queries = len(plan) * recipe.generate.best_of, at_most(len(plan))
-    number = exactly(draws)
+    draws, queries = len(plan) * recipe.generate.best_of, bounded_amount(len(plan))
+    number = exact_amount(draws)
     lines = [
         given.llm_line("generations", number, "prompts", number, sample.each, _replies(sample)),
-        StageEstimate("parsed", at_most(draws), "queries"),
-        _filter_line(given, queries, at_most(draws), sample),
+        StageEstimate("parsed", bounded_amount(draws), "queries"),
+        _filter_line(given, queries, bounded_amount(draws), sample),
     ]
     return lines, QueryEstimate(queries, sample)
 
@@ -82,14 +82,14 @@ def _filter_line(
         return given.retriever_line("queries", queries, "queries", draws)
     if best_of == 1:
         return StageEstimate("queries", queries, "queries")
-    each = judged(given, "ql", sample, best_of)
+    each = measure_judgements(given, "ql", sample, best_of)
     if each is None:
         return StageEstimate("queries", queries, "queries", seconds=UNKNOWN, note=CANNOT_JUDGE)
     note = f"compares {draws.said} draws by ql"
     return given.llm_line("queries", queries, "queries", draws, each, note)
 
 
-def example_lines(
+def estimate_examples(
     given: EstimateContext, written: QuerySample | None
 ) -> tuple[list[StageEstimate], Amount]:
     """Brainstormed and labelled examples, and how many there may be of them.
@@ -102,11 +102,11 @@ def example_lines(
     most = []
     if "brainstorm" in generate.methods:
         lines += _brainstorm_lines(given, written)
-        most.append(at_most(generate.brainstorm.examples))
+        most.append(bounded_amount(generate.brainstorm.examples))
     if "labelled" in generate.methods:
-        most.append(at_most(sum(of_set.examples for of_set in generate.labelled)))
+        most.append(bounded_amount(sum(of_set.examples for of_set in generate.labelled)))
         lines.append(StageEstimate("examples-labelled", most[-1], "examples"))
-    return lines, total(most) or NOTHING
+    return lines, sum_amounts(most) or ZERO
 
 
 def _brainstorm_lines(given: EstimateContext, written: QuerySample | None) -> list[StageEstimate]:
@@ -116,7 +116,7 @@ def _brainstorm_lines(given: EstimateContext, written: QuerySample | None) -> li
     settings = recipe.generate.brainstorm
     check_languages(settings)
     chat = recipe.llm.prompt_format == "chat"
-    listed = [group for group in settings.groups if FORMS[group].task is None]
+    listed = [group for group in settings.groups if EXAMPLE_SCHEMAS[group].task is None]
     lists = load_prompts(recipe, "tasks", listed)
     examples = load_prompts(recipe, "example", settings.groups)
     calls = [
@@ -124,22 +124,26 @@ def _brainstorm_lines(given: EstimateContext, written: QuerySample | None) -> li
         for group in listed
         for call in range(settings.calls)
     ]
-    wanted = spread_examples({g: [FORMS[g].task or ""] for g in settings.groups}, recipe)
-    step_one = counted([render(call, lists[call.group], chat) for call in calls])
-    step_two = counted([render(one, examples[one.group], chat) for one in wanted])
+    wanted = spread_examples({g: [EXAMPLE_SCHEMAS[g].task or ""] for g in settings.groups}, recipe)
+    step_one = count_mean_tokens([render_request(call, lists[call.group], chat) for call in calls])
+    step_two = count_mean_tokens([render_request(one, examples[one.group], chat) for one in wanted])
     longest = (settings.tasks_per_call + 1) * _LONGEST_TASK
     return [
         _bounded(given, "brainstorm-tasks", len(calls), step_one, longest, written),
-        StageEstimate("tasks", at_most(settings.tasks_per_call * len(calls) + len(FORMS)), "tasks"),
+        StageEstimate(
+            "tasks",
+            bounded_amount(settings.tasks_per_call * len(calls) + len(EXAMPLE_SCHEMAS)),
+            "tasks",
+        ),
         _bounded(
             given,
             "brainstorm-generations",
             len(wanted),
-            step_two + at_most(_LONGEST_TASK),
+            step_two + bounded_amount(_LONGEST_TASK),
             settings.max_new_tokens,
             written,
         ),
-        StageEstimate("examples-brainstorm", at_most(len(wanted)), "examples"),
+        StageEstimate("examples-brainstorm", bounded_amount(len(wanted)), "examples"),
     ]
 
 
@@ -153,7 +157,7 @@ def _bounded(
 ) -> StageEstimate:
     seconds = UNKNOWN
     if written is not None and written.each.seconds != UNKNOWN and written.each.new.low:
-        seconds = at_most(longest * written.each.seconds.low / written.each.new.low)
-    number = exactly(prompts)
-    each = UnitCost(prompt, at_most(longest), seconds=seconds)
+        seconds = bounded_amount(longest * written.each.seconds.low / written.each.new.low)
+    number = exact_amount(prompts)
+    each = UnitCost(prompt, bounded_amount(longest), seconds=seconds)
     return given.llm_line(stage, number, "prompts", number, each, "replies at their longest")

@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 
 from distill.errors import UserError
-from distill.estimate.amounts import NOTHING, Amount, exactly
+from distill.estimate.amounts import ZERO, Amount, exact_amount
 from distill.estimate.context import EstimateContext
-from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, counted
+from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, count_mean_tokens
 from distill.generate.passages.method import open_method
 from distill.llm.judge import GRADES, VERDICTS
 from distill.llm.load import uses_chat_template
@@ -22,7 +22,7 @@ _VERDICTS = {"ql": ("",), "rc": VERDICTS, "graded": GRADES, "fused": ("", *VERDI
 _PROMPTS = {"fused": "rc"}
 
 
-def judged(
+def measure_judgements(
     given: EstimateContext, name: RankerName, sample: QuerySample, queries_a_passage: int
 ) -> UnitCost | None:
     """What one of the run's pairs takes, measured on the sample's passages and queries; None where
@@ -52,7 +52,7 @@ def judged(
     return clock.each(several * len(passages)) or _counted(given, name, passages, queries)
 
 
-def cross_encoded(given: EstimateContext, sample: QuerySample) -> Amount | None:
+def measure_cross_encoder(given: EstimateContext, sample: QuerySample) -> Amount | None:
     """Seconds a pair of the cross-encoder; None where nothing is measured, or it cannot be had."""
     if not given.sample:
         return None
@@ -65,10 +65,10 @@ def cross_encoded(given: EstimateContext, sample: QuerySample) -> Amount | None:
     ranking.judge(requests[:1])
     begun = time.perf_counter()
     ranking.judge(requests)
-    return exactly((time.perf_counter() - begun) / (len(passages) * len(queries)))
+    return exact_amount((time.perf_counter() - begun) / (len(passages) * len(queries)))
 
 
-def listed(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
+def measure_listwise(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
     """What the listwise judgement of one query and `size` passages takes: a prompt a window."""
     recipe, window = given.recipe, given.recipe.relabel.listwise_window
     prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
@@ -91,7 +91,9 @@ def listed(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
     ]
     replies = [" > ".join(f"[{place + 1}]" for place in slide) for slide in slides]
     number = float(len(slides))
-    return UnitCost(counted(asked).times(number), counted(replies).times(number))
+    return UnitCost(
+        count_mean_tokens(asked).times(number), count_mean_tokens(replies).times(number)
+    )
 
 
 def _texts(given: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
@@ -124,5 +126,5 @@ def _counted(
         for passage, query in zip(passages, [*queries] * len(passages), strict=False)
         for verdict in verdicts
     ]
-    pair: Amount = counted(texts).times(len(verdicts))
-    return UnitCost(pair, NOTHING)
+    pair: Amount = count_mean_tokens(texts).times(len(verdicts))
+    return UnitCost(pair, ZERO)

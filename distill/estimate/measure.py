@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from distill.corpus.split import tokens as count_tokens
+from distill.corpus.split import estimate_tokens as count_tokens
 from distill.embed.encoder import SentenceTransformerEncoder
 from distill.errors import UserError
-from distill.estimate.amounts import NOTHING, UNKNOWN, Amount, exactly
+from distill.estimate.amounts import UNKNOWN, ZERO, Amount, exact_amount
 from distill.generate.passages.method import QueryMethod
-from distill.generate.passages.plan import GenerationPlan, QueryRequest, draw_seed
+from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
 from distill.llm.load import uses_chat_template
 from distill.llm.protocol import LLM, Completion
 from distill.recipe import EmbedderConfig, Recipe
@@ -49,21 +49,25 @@ def sample_prompts(
 ) -> QuerySample:
     """Ask `size` of the run's own prompts, evenly spread over the corpus, with their own seeds and
     settings, so that a server's replies are found again by the run. Of 0, only count words."""
-    asked = [plan[row] for row in spread(len(plan), size or _COUNTED)]
+    asked = [plan[row] for row in choose_evenly(len(plan), size or _COUNTED)]
     if not size:
         chat = recipe.llm.prompt_format == "chat"
         prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
         return QuerySample(
-            asked, [], UnitCost(counted(prompts), half(recipe.generate.max_new_tokens))
+            asked,
+            [],
+            UnitCost(count_mean_tokens(prompts), expect_half(recipe.generate.max_new_tokens)),
         )
     engine = llm()
     chat = uses_chat_template(recipe, engine)
     sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
     prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
-    seeds = [draw_seed(recipe, one, 0) for one in asked]
+    seeds = [derive_llm_seed(recipe, one, 0) for one in asked]
     clock = UsageMeter(engine)
     written = engine.generate(prompts, seeds, sampling)
-    each = clock.each(len(asked)) or UnitCost(counted(prompts), counted([w.text for w in written]))
+    each = clock.each(len(asked)) or UnitCost(
+        count_mean_tokens(prompts), count_mean_tokens([w.text for w in written])
+    )
     return QuerySample(asked, written, each)
 
 
@@ -82,10 +86,10 @@ class UsageMeter:
         if spent.get("cached") or not spent["prompt"]:
             return None
         return UnitCost(
-            prompt=exactly(spent["prompt"] / pieces),
-            new=exactly(spent["new"] / pieces),
-            shared=exactly(spent["shared"] / pieces),
-            seconds=exactly(seconds / pieces),
+            prompt=exact_amount(spent["prompt"] / pieces),
+            new=exact_amount(spent["new"] / pieces),
+            shared=exact_amount(spent["shared"] / pieces),
+            seconds=exact_amount(seconds / pieces),
         )
 
 
@@ -120,26 +124,26 @@ class EmbeddingSpeed:
         encoder.encode(self.texts[:2], "document")
         begun = time.perf_counter()
         encoder.encode(self.texts, "document")
-        return exactly((time.perf_counter() - begun) / len(self.texts))
+        return exact_amount((time.perf_counter() - begun) / len(self.texts))
 
 
-def texts_to_embed(size: int) -> int:
+def count_texts_to_embed(size: int) -> int:
     """How many texts an embedder is measured on, for a sample of so many prompts."""
     return size * _TEXTS_A_PROMPT
 
 
-def spread(rows: int, count: int) -> list[int]:
+def choose_evenly(rows: int, count: int) -> list[int]:
     """At most `count` numbers below `rows`, evenly spread."""
     count = min(rows, count)
     return [number * rows // count for number in range(count)]
 
 
-def counted(texts: Sequence[str]) -> Amount:
+def count_mean_tokens(texts: Sequence[str]) -> Amount:
     """The mean number of tokens, a word or punctuation mark as one and a third."""
     if not texts:
-        return NOTHING
-    return exactly(sum(count_tokens(text) for text in texts) / len(texts))
+        return ZERO
+    return exact_amount(sum(count_tokens(text) for text in texts) / len(texts))
 
 
-def half(max_new_tokens: int) -> Amount:
-    return exactly(max_new_tokens / 2)
+def expect_half(max_new_tokens: int) -> Amount:
+    return exact_amount(max_new_tokens / 2)

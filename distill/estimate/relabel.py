@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from distill.estimate.amounts import UNKNOWN, StageEstimate, at_most
+from distill.estimate.amounts import UNKNOWN, StageEstimate, bounded_amount
 from distill.estimate.context import EstimateContext
 from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
-from distill.estimate.judging import cross_encoded, judged, listed
+from distill.estimate.judging import measure_cross_encoder, measure_judgements, measure_listwise
 from distill.estimate.measure import QuerySample
 from distill.recipe import Judge
 from distill.relabel.rankers.passes import RankerName, list_passes
@@ -13,21 +13,23 @@ from distill.relabel.rankers.passes import RankerName, list_passes
 _EARLIER = "pairs that a round before has judged are not judged again"
 
 
-def relabelling_lines(given: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
+def estimate_relabelling(given: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
     """Nothing, for a recipe without queries."""
     number, sample = queries
     if sample is None or number.high is None:
         return []
     rule = given.recipe.relabel
     # The seed passage is judged even where retrieval missed it.
-    listed = min(rule.top_k + 1, given.corpus_size)
+    list_size = min(rule.top_k + 1, given.corpus_size)
     kept = min(rule.cascade.keep + 1, given.corpus_size)
-    lines = [given.retriever_line("candidates", at_most(number.high * listed), "pairs", number)]
+    lines = [
+        given.retriever_line("candidates", bounded_amount(number.high * list_size), "pairs", number)
+    ]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
-    for judges, size in ((rule.first_judges, listed), (later, kept)):
+    for judges, size in ((rule.first_judges, list_size), (later, kept)):
         names = list_passes(given.recipe, judges)
         lines += [_judging(given, name, sample, number.high, size) for name in names]
-    pairs = at_most(number.high * listed)
+    pairs = bounded_amount(number.high * list_size)
     return [
         *lines,
         StageEstimate("labels", pairs, "pairs"),
@@ -35,7 +37,9 @@ def relabelling_lines(given: EstimateContext, queries: QueryEstimate) -> list[St
     ]
 
 
-def earlier_rounds(given: EstimateContext, lines: list[StageEstimate]) -> list[StageEstimate]:
+def estimate_earlier_rounds(
+    given: EstimateContext, lines: list[StageEstimate]
+) -> list[StageEstimate]:
     """The lines of the rounds before the last, each a relabelling and a training of its own. The
     student that retrieves in a later round embeds the corpus anew."""
     of_seeds = given.recipe.relabel.first_round == "seed"
@@ -51,17 +55,19 @@ def _judging(
     given: EstimateContext, name: RankerName, sample: QuerySample, queries: float, size: int
 ) -> StageEstimate:
     """One pass over the lists of so many queries, `size` passages each."""
-    stage, pairs = f"judgements-{name}", at_most(queries * size)
+    stage, pairs = f"judgements-{name}", bounded_amount(queries * size)
     if name == "bm25":
         return StageEstimate(stage, pairs, "pairs", note="no LLM")
     if name == "cross_encoder":
-        each_pair = cross_encoded(given, sample)
+        each_pair = measure_cross_encoder(given, sample)
         seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)
         return StageEstimate(stage, pairs, "pairs", seconds=seconds, note="no LLM")
     if name == "listwise":
-        return given.llm_line(stage, pairs, "pairs", at_most(queries), listed(given, sample, size))
+        return given.llm_line(
+            stage, pairs, "pairs", bounded_amount(queries), measure_listwise(given, sample, size)
+        )
     shared_by = max(1, round((pairs.high or 0) / max(1, given.corpus_size)))
-    each = judged(given, name, sample, shared_by)
+    each = measure_judgements(given, name, sample, shared_by)
     if each is None:
         return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE)
     return given.llm_line(stage, pairs, "pairs", pairs, each)

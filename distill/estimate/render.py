@@ -9,7 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from distill.estimate.amounts import NOTHING, Amount, Estimate, StageEstimate, count, say
+from distill.estimate.amounts import (
+    ZERO,
+    Amount,
+    Estimate,
+    StageEstimate,
+    format_amount,
+    format_count,
+)
 from distill.runtime.progress import duration
 
 
@@ -29,7 +36,7 @@ def render(estimate: Estimate) -> RenderableType:
     return Group(table, *notes)
 
 
-def as_json(estimate: Estimate) -> dict[str, Any]:
+def to_json(estimate: Estimate) -> dict[str, Any]:
     """Every amount is `[low, high]`, null for a bound that is not known or a figure that does not
     apply."""
     return {
@@ -42,13 +49,13 @@ def as_json(estimate: Estimate) -> dict[str, Any]:
 
 
 def _cells(line: StageEstimate, currency: str | None) -> list[str]:
-    rows = "" if line.amount == NOTHING and not line.unit else _said(line.amount, count)
+    rows = "" if line.amount == ZERO and not line.unit else _said(line.amount, format_count)
     return [
         line.stage,
         f"{rows} {line.unit}".strip(),
-        _said(line.prompt_tokens, count),
-        _said(line.shared_tokens, count),
-        _said(line.new_tokens, count),
+        _said(line.prompt_tokens, format_count),
+        _said(line.shared_tokens, format_count),
+        _said(line.new_tokens, format_count),
         _said(line.seconds, duration),
         *([_said(line.cost, lambda cost: f"{cost:,.2f} {currency}")] if currency else []),
         escape(line.note),
@@ -56,7 +63,7 @@ def _cells(line: StageEstimate, currency: str | None) -> list[str]:
 
 
 def _said(amount: Amount | None, number: Callable[[float], str]) -> str:
-    return "" if amount is None else say(amount, number)
+    return "" if amount is None else format_amount(amount, number)
 
 
 def _values(line: StageEstimate) -> dict[str, Any]:

@@ -4,20 +4,22 @@ import math
 from pathlib import Path
 
 from distill.estimate.amounts import (
-    NOTHING,
     UNKNOWN,
+    ZERO,
     Amount,
     StageEstimate,
-    at_most,
-    exactly,
-    total,
+    bounded_amount,
+    exact_amount,
+    sum_amounts,
 )
 from distill.estimate.context import EstimateContext
 from distill.evaluate.stage import HELD_OUT
 from distill.recipe import Train
 
 
-def training_lines(given: EstimateContext, queries: Amount, others: Amount) -> list[StageEstimate]:
+def estimate_training(
+    given: EstimateContext, queries: Amount, others: Amount
+) -> list[StageEstimate]:
     """The teacher's vectors and the student.
 
     Args:
@@ -30,8 +32,8 @@ def training_lines(given: EstimateContext, queries: Amount, others: Amount) -> l
     taught = any(train.objective.needs_teacher_vectors for train in stages)
     plain = max(map(_plain, stages))
     lines = [_teacher_line(given, examples, others)] if taught else []
-    steps = total(_steps(given, train, examples) for train in stages) or NOTHING
-    note = f"{examples.said} examples, {at_most(plain).said} texts; time is not measured"
+    steps = sum_amounts(_steps(given, train, examples) for train in stages) or ZERO
+    note = f"{examples.said} examples, {bounded_amount(plain).said} texts; time is not measured"
     return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
 
 
@@ -41,15 +43,15 @@ def _teacher_line(given: EstimateContext, examples: Amount, others: Amount) -> S
     teacher, retriever = given.recipe.teacher, given.recipe.retriever
     same = (teacher.model, teacher.max_tokens) == (retriever.model, retriever.max_tokens)
     there = same and given.embedded
-    corpus = NOTHING if there else exactly(given.corpus_size)
-    texts = corpus + examples + others.times(2) + at_most(given.recipe.train.align.sentences)
-    each = teacher_seconds(given)
+    corpus = ZERO if there else exact_amount(given.corpus_size)
+    texts = corpus + examples + others.times(2) + bounded_amount(given.recipe.train.align.sentences)
+    each = measure_teacher_seconds(given)
     seconds = UNKNOWN if each == UNKNOWN else texts.times(each)
     note = "the passages' vectors are the retriever's" if there else ""
     return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, note=note)
 
 
-def teacher_seconds(given: EstimateContext) -> Amount:
+def measure_teacher_seconds(given: EstimateContext) -> Amount:
     """A text; unknown without a teacher, and where a server embeds."""
     of = given.recipe.teacher
     if of.model is None or of.base_url is not None:
@@ -67,10 +69,10 @@ def _steps(given: EstimateContext, train: Train, examples: Amount) -> Amount:
     numbers = given.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
     of_texts = math.ceil(_plain(train) / train.align.batch_size)
-    return at_most(math.ceil(train.epochs * (full + of_texts)))
+    return bounded_amount(math.ceil(train.epochs * (full + of_texts)))
 
 
-def evaluation_lines(given: EstimateContext) -> list[StageEstimate]:
+def estimate_evaluation(given: EstimateContext) -> list[StageEstimate]:
     """Texts of the tasks, for each of base, student and teacher; of a task that is on the hub none
     is known before."""
     recipe = given.recipe
@@ -84,7 +86,7 @@ def evaluation_lines(given: EstimateContext) -> list[StageEstimate]:
     note = f"{known:,} texts for each of {models} models; base and student are not measured"
     if unread:
         note += f"; {', '.join(unread)}: size unknown, read from the hub"
-    each = teacher_seconds(given)
+    each = measure_teacher_seconds(given)
     least = known * each.low if each != UNKNOWN else 0.0
     return [StageEstimate("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
 

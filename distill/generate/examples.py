@@ -7,7 +7,7 @@ from distill.generate.filters.refusals import is_refusal
 from distill.store.run import Stage
 from distill.store.tables import Row
 from distill.tasks.decontaminate import REASONS, Decontaminator, told
-from distill.text.normalize import normalised
+from distill.text.normalize import normalize_text
 
 _CONTAMINATED = REASONS[0]
 
@@ -32,10 +32,10 @@ def make_example(
     }
 
 
-def degenerate(row: Row) -> str | None:
+def reject_degenerate(row: Row) -> str | None:
     """Why an example teaches nothing, or teaches what is wrong; None where it may be kept."""
-    query, positive, task = (normalised(row[name]) for name in ("query", "positive", "task"))
-    negatives = [normalised(text) for text in row["negatives"]]
+    query, positive, task = (normalize_text(row[name]) for name in ("query", "positive", "task"))
+    negatives = [normalize_text(text) for text in row["negatives"]]
     if not all((query, positive, *negatives)):
         return "empty text"
     if query == positive:
@@ -47,7 +47,7 @@ def degenerate(row: Row) -> str | None:
     return "query is the task" if query == task else None
 
 
-def contaminated(row: Row, known: Decontaminator | None) -> str | None:
+def reject_contaminated(row: Row, known: Decontaminator | None) -> str | None:
     """Drops an example of which any text shares a run of words with an evaluation query."""
     texts = (row["query"], row["positive"], *row["negatives"])
     if known is not None and any(known.overlaps(text) for text in texts):
@@ -55,7 +55,9 @@ def contaminated(row: Row, known: Decontaminator | None) -> str | None:
     return None
 
 
-def decontamination(stage: Stage, known: Decontaminator | None, length: int) -> dict[str, Any]:
+def summarize_decontamination(
+    stage: Stage, known: Decontaminator | None, length: int
+) -> dict[str, Any]:
     """What a stage of examples tells of it in its manifest."""
     if known is None:
         return {}
@@ -63,7 +65,7 @@ def decontamination(stage: Stage, known: Decontaminator | None, length: int) -> 
     return {"decontamination": told(known, length, dropped)}
 
 
-def refused(row: Row) -> str | None:
+def reject_refusal(row: Row) -> str | None:
     """Drops an example in which an LLM declines or chats. For what LLMs wrote alone: people do
     begin with "Sorry, but I"."""
     if is_refusal(row["query"]) or is_refusal(row["positive"]):

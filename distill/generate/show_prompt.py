@@ -4,12 +4,12 @@ from rich.console import Console
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.generate.brainstorm.examples import spread
-from distill.generate.brainstorm.tasks import list_requests
-from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render
-from distill.generate.passages.generations import generation_settings
+from distill.generate.brainstorm.examples import list_example_requests
+from distill.generate.brainstorm.tasks import list_task_requests
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
+from distill.generate.passages.generations import collect_generation_settings
 from distill.generate.passages.method import QueryMethod, open_method
-from distill.generate.passages.plan import GenerationPlan, QueryRequest, draw_seed
+from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
 from distill.llm.prompts import Prompt
 from distill.recipe import Recipe
 from distill.store.run import Run, Stage, fingerprint, open_stage
@@ -52,7 +52,7 @@ def _list_brainstorm_prompts(run: Run, recipe: Recipe) -> list[tuple[PromptReque
     """The lists of tasks, then an example of each task that stands in the run: none before the
     lists are written."""
     groups = recipe.generate.brainstorm.groups
-    lists = list_requests(recipe)
+    lists = list_task_requests(recipe)
     of_tasks = load_prompts(recipe, "tasks", {request.group for request in lists})
     found = [(request, of_tasks[request.group]) for request in lists]
     folder = run.folder / "tasks"
@@ -61,14 +61,16 @@ def _list_brainstorm_prompts(run: Run, recipe: Recipe) -> list[tuple[PromptReque
     rows = open_stage(folder).rows(TASKS)
     tasks = {g: [row["task"] for row in rows if row["task_type"] == g] for g in groups}
     of_examples = load_prompts(recipe, "example", groups)
-    return found + [(request, of_examples[request.group]) for request in spread(tasks, recipe)]
+    return found + [
+        (request, of_examples[request.group]) for request in list_example_requests(tasks, recipe)
+    ]
 
 
 def _show_brainstormed(request: PromptRequest, prompt: Prompt, row: int, console: Console) -> None:
     facts = {"row": row, "item_id": request.item_id, **request.placeholders}
     console.print(Text("\n".join(f"{k}: {v}" for k, v in facts.items())), soft_wrap=True)
     for name, chat in (("completion", False), ("chat", True)):
-        _section(f"{name} form", render(request, prompt, chat), console)
+        _section(f"{name} form", render_request(request, prompt, chat), console)
 
 
 def _show_of_passage(
@@ -94,7 +96,7 @@ def _facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
         "passage_id": asked.passage["passage_id"],
         "sample": asked.sample,
         **{name: value for name, value in conditions.items() if value is not None},
-        "seeds": ", ".join(str(draw_seed(recipe, asked, draw)) for draw in draws),
+        "seeds": ", ".join(str(derive_llm_seed(recipe, asked, draw)) for draw in draws),
         "llm.prompt_format": recipe.llm.prompt_format,
     }
     return Text("\n".join(f"{name}: {value}" for name, value in facts.items()))
@@ -111,7 +113,7 @@ def _replies(
     run: Run, recipe: Recipe, method: QueryMethod, passages: Stage, plan: GenerationPlan, row: int
 ) -> list[Row]:
     folder = run.folder / "generations"
-    settings = generation_settings(recipe, method)
+    settings = collect_generation_settings(recipe, method)
     mark = fingerprint("generations", settings, {passages.name: passages.fingerprint})
     if not (folder / ".stage").is_dir() or open_stage(folder).fingerprint != mark:
         return []

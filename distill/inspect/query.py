@@ -8,7 +8,7 @@ from rich.text import Text
 
 from distill.recipe import JUDGES
 from distill.store.tables import Row
-from distill.text.sanitize import seen
+from distill.text.sanitize import sanitize_for_terminal
 
 _EXCERPT = 160
 
@@ -35,8 +35,10 @@ def candidates_table(told: QueryView) -> RichTable:
     named = [judge.replace("_", " ") for judge in judges]
     grid = RichTable("", "RRF", *named, "retriever", "passage", show_lines=True)
     for place, row in enumerate(told.candidates, start=1):
-        passage = Text(seen(row["passage_id"]), style="bold")
-        passage.append("\n" + seen(told.texts[row["passage_id"]][:_EXCERPT]), style="not bold")
+        passage = Text(sanitize_for_terminal(row["passage_id"]), style="bold")
+        passage.append(
+            "\n" + sanitize_for_terminal(told.texts[row["passage_id"]][:_EXCERPT]), style="not bold"
+        )
         grid.add_row(
             "\n".join(_roles(row["passage_id"], told)),
             f"{place}\n{row['rrf']:.3f}" if "rrf" in row else "",
@@ -77,25 +79,32 @@ def choice(told: QueryView, scored: list[Row]) -> Iterator[str]:
         yield f"positive CHANGED: from the seed {_placed(seed, told)} to {_placed(positive, told)}"
     for example in further:
         place = _placed(example["positive_id"], told)
-        yield f"further positive, example {seen(example['query_id'])}: {place}"
+        yield f"further positive, example {sanitize_for_terminal(example['query_id'])}: {place}"
     by_id = {example["query_id"]: example for example in told.examples}
     for row in scored:
         example = by_id[row["query_id"]]
         negatives = zip(example["negative_ids"], row["negative_scores"], strict=True)
         yield (
-            f"teacher {seen(row['teacher'])} ({row['scale']}): positive "
-            f"{seen(example['positive_id'])} {row['positive_score']:.4f}; negatives "
-            + (", ".join(f"{seen(id_)} {score:.4f}" for id_, score in negatives) or "none")
+            f"teacher {sanitize_for_terminal(row['teacher'])} ({row['scale']}): positive "
+            f"{sanitize_for_terminal(example['positive_id'])} {row['positive_score']:.4f}; "
+            "negatives "
+            + (
+                ", ".join(f"{sanitize_for_terminal(id_)} {score:.4f}" for id_, score in negatives)
+                or "none"
+            )
         )
 
 
 def chosen_passages(told: QueryView) -> Iterator[tuple[str, str]]:
     """Title and id of the passages to be read in full: the seed, and what took its place."""
     seed = told.query["seed_id"]
-    yield f"the seed {seen(seed)}", seed
+    yield f"the seed {sanitize_for_terminal(seed)}", seed
     for example in told.examples:
         if example["positive_id"] != seed:
-            yield f"the positive {seen(example['positive_id'])}", example["positive_id"]
+            yield (
+                f"the positive {sanitize_for_terminal(example['positive_id'])}",
+                example["positive_id"],
+            )
 
 
 def _roles(passage_id: str, told: QueryView) -> list[str]:
@@ -116,7 +125,10 @@ def _cell(row: Row, judge: str) -> str:
 def _listed(rows: list[Row], told: QueryView) -> str:
     seed = told.query["seed_id"]
     ids = (row["passage_id"] for row in rows)
-    return " > ".join(f"{seen(id_)} (seed)" if id_ == seed else seen(id_) for id_ in ids)
+    return " > ".join(
+        f"{sanitize_for_terminal(id_)} (seed)" if id_ == seed else sanitize_for_terminal(id_)
+        for id_ in ids
+    )
 
 
 def _placed(passage_id: str, told: QueryView) -> str:
@@ -125,4 +137,4 @@ def _placed(passage_id: str, told: QueryView) -> str:
     row = told.candidates[place]
     judges = [f"{j.replace('_', ' ')} {row[f'{j}_rank'] or '-'}" for j in rankers(told)[:-1]]
     ranks = [f"RRF {place + 1}", *judges, f"retriever {row['rank'] or 'missed'}"]
-    return f"{seen(passage_id)} ({', '.join(ranks)})"
+    return f"{sanitize_for_terminal(passage_id)} ({', '.join(ranks)})"

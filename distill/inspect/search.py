@@ -23,7 +23,7 @@ from distill.store.local_name import name_model
 from distill.store.run import Run, open_stage
 from distill.store.tables import PASSAGES, Reader, Row
 from distill.text.format import Side
-from distill.text.sanitize import seen
+from distill.text.sanitize import sanitize_for_terminal
 
 _BEGINNING = 160
 """Characters of a passage on the screen."""
@@ -82,7 +82,9 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
 
 def render(answers: SearchResults) -> Table:
     """A column a model; what every model found is marked with a star."""
-    view = Table(title=Text(seen(answers.query)), caption=_caption(answers), expand=True)
+    view = Table(
+        title=Text(sanitize_for_terminal(answers.query)), caption=_caption(answers), expand=True
+    )
     view.add_column("", justify="right")
     for name in answers.hits:
         view.add_column(name, ratio=1)
@@ -101,8 +103,8 @@ def _caption(answers: SearchResults) -> str | None:
 
 def _cell(hit: SearchHit, shared: bool) -> Text:
     """The passage is a document's text and may hold anything: never markup of the screen."""
-    title = " ".join(seen(hit.passage["title"]).split())
-    text = " ".join(seen(hit.passage["text"]).split())
+    title = " ".join(sanitize_for_terminal(hit.passage["title"]).split())
+    text = " ".join(sanitize_for_terminal(hit.passage["text"]).split())
     beginning = text if len(text) <= _BEGINNING else text[: _BEGINNING - 1] + "…"
     head = f"{'* ' if shared else ''}{hit.similarity:.3f}  {title or hit.passage['passage_id']}"
     return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)

@@ -31,7 +31,7 @@ from distill.store.tables import (
     passage_text,
     read_shard,
 )
-from distill.text.sanitize import seen
+from distill.text.sanitize import sanitize_for_terminal
 
 
 def tables_of(run: Path) -> dict[str, Table]:
@@ -110,7 +110,7 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
         _panel(f"query {query_id}", query), candidates_table(told), Group(*map(Text, lines))
     )
     for title, passage_id in chosen_passages(told):
-        text = Text(seen(told.texts[passage_id]))
+        text = Text(sanitize_for_terminal(told.texts[passage_id]))
         console.print(Panel(text, title=Text(title), title_align="left"))
 
 
@@ -186,9 +186,9 @@ def _panel(title: str, row: Row) -> Panel:
     lines: list[RenderableType] = []
     for name, value in row.items():
         line = Text(f"{name}: ", style="bold")
-        line.append(seen(_readable(value)), style="not bold")
+        line.append(sanitize_for_terminal(_readable(value)), style="not bold")
         lines.append(line)
-    return Panel(Group(*lines), title=Text(seen(title)), title_align="left")
+    return Panel(Group(*lines), title=Text(sanitize_for_terminal(title)), title_align="left")
 
 
 def _readable(value: Any) -> str:

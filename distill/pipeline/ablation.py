@@ -133,7 +133,7 @@ def _digest(value: Any) -> str:
     return digest_bytes(json.dumps(value, sort_keys=True).encode())
 
 
-def cells(arms: Sequence[Arm]) -> list[list[str]]:
+def make_cells(arms: Sequence[Arm]) -> list[list[str]]:
     """A row an arm: mean over seeds, each seed, their standard deviation, and the difference from
     the first arm, with an interval over items (queries, texts, pairs of texts) and seeds. Where
     a task has no values of single items there is no interval."""
@@ -160,14 +160,14 @@ def cells(arms: Sequence[Arm]) -> list[list[str]]:
 def write_ablation(folder: Path, arms: Sequence[Arm]) -> Path:
     """`ablation.md` in the run's folder: the table."""
     path = folder / "ablation.md"
-    text = table(_columns(arms), cells(arms))
+    text = table(_columns(arms), make_cells(arms))
     commit_bytes(path, f"# Ablation {folder.resolve().name}\n\n{text}\n".encode())
     return path
 
 
 def render(arms: Sequence[Arm]) -> Table:
     view = Table(*_columns(arms))
-    for row in cells(arms):
+    for row in make_cells(arms):
         view.add_row(*row)
     return view
 

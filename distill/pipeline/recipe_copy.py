@@ -3,7 +3,7 @@ continued by itself."""
 
 from pathlib import Path
 
-from distill.generate.brainstorm import brainstorm_prompts
+from distill.generate.brainstorm import list_brainstorm_prompts
 from distill.llm.prompts import find_prompt
 from distill.recipe import Recipe, dump_recipe
 from distill.store.tables import commit_bytes
@@ -25,7 +25,7 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
         name = f"prompt_{judge}"
         setattr(relabel, name, _keep(getattr(relabel, name), folder, recipe))
     if "brainstorm" in generate.methods:
-        first, *rest = brainstorm_prompts(generate.brainstorm.groups)
+        first, *rest = list_brainstorm_prompts(generate.brainstorm.groups)
         kept_at = _keep(f"{generate.brainstorm.prompts}/{first}", folder, recipe)
         for name in rest:
             _keep(f"{generate.brainstorm.prompts}/{name}", folder, recipe)

@@ -22,7 +22,7 @@ from distill.report.sections.training import training
 from distill.report.verdict import sentence
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
-from distill.text.sanitize import seen
+from distill.text.sanitize import sanitize_for_terminal
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -67,7 +67,7 @@ def _render(found: RunData, may_write: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["seen"] = seen
+    environment.filters["seen"] = sanitize_for_terminal
     return environment.get_template("report.html.jinja").render(
         name=found.name,
         version=__version__,

@@ -7,7 +7,7 @@ import regex
 from bm25s import stopwords
 
 from distill.errors import UserError
-from distill.text.normalize import folded
+from distill.text.normalize import fold_text
 from distill.text.words import IDEOGRAPH, RUN, SYLLABLE
 
 TermSplitter = Callable[[str], list[str]]
@@ -31,7 +31,7 @@ def terms(text: str) -> list[str]:
     without spaces the overlapping pairs (Chinese, Japanese), or triples (Thai, Khmer, Burmese).
     None is left out or stemmed; frequent ones weigh next to nothing anyway."""
     found: list[str] = []
-    for term in _TERM.finditer(folded(text)):
+    for term in _TERM.finditer(fold_text(text)):
         if term["ideographs"]:
             found += _grams(term[0], _IN_IDEOGRAPHS)
         elif term["syllables"]:
@@ -77,4 +77,4 @@ def _stemmer(language: str) -> Callable[[list[str]], list[str]]:
 
 def _stop_words(language: str) -> frozenset[str]:
     name = "EN" if language == "english" else language.upper()
-    return frozenset(map(folded, getattr(stopwords, f"STOPWORDS_{name}", ())))
+    return frozenset(map(fold_text, getattr(stopwords, f"STOPWORDS_{name}", ())))

@@ -11,8 +11,8 @@ from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Stage
 from distill.text.ngrams import SHORTEST, NgramIndex
-from distill.text.normalize import comparable_words
-from distill.text.words import amount
+from distill.text.normalize import split_comparable_words
+from distill.text.words import count_word_equivalents
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -42,7 +42,9 @@ class Decontaminator:
         self.sets = [known.name for known in sets]
         queries = [query for known in sets for query in known.queries()]
         self.query_count = len(queries)
-        self.too_short = sum(amount(comparable_words(query)) < SHORTEST for query in queries)
+        self.too_short = sum(
+            count_word_equivalents(split_comparable_words(query)) < SHORTEST for query in queries
+        )
         self._queries = NgramIndex(queries, length, parts=True)
         self._documents = NgramIndex((text for known in sets for text in known.documents()), length)
 

@@ -75,7 +75,7 @@ class TextFormat:
         return prompts
 
 
-def format_of_prompts(prompts: Mapping[str, str | None]) -> TextFormat:
+def build_text_format(prompts: Mapping[str, str | None]) -> TextFormat:
     """The format of a saved model, by the prompts in its configuration. Of a model that has no
     templates, its own prompts are the same for every task and title."""
     return TextFormat(

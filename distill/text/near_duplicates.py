@@ -4,7 +4,7 @@ them is right."""
 
 from collections.abc import Iterable
 
-from distill.text.normalize import folded_words
+from distill.text.normalize import split_folded_words
 
 _RUN = 3
 
@@ -22,25 +22,27 @@ class NearDuplicates:
     def __init__(self, texts: Iterable[str], share: float | None) -> None:
         self._texts = frozenset(texts)
         self._share = share
-        self._shingles = [shingles(text) for text in self._texts] if share is not None else []
+        self._shingles = (
+            [make_word_shingles(text) for text in self._texts] if share is not None else []
+        )
 
     def hold(self, text: str) -> bool:
         if text in self._texts:
             return True
         if self._share is None:
             return False
-        own = shingles(text)
-        return any(jaccard(own, other) >= self._share for other in self._shingles)
+        own = make_word_shingles(text)
+        return any(jaccard_similarity(own, other) >= self._share for other in self._shingles)
 
 
-def shingles(text: str) -> Shingles:
+def make_word_shingles(text: str) -> Shingles:
     """The runs of three words, whatever their case and the punctuation between them; of a shorter
     text its words. A letter of a script without spaces counts as a word."""
-    words = folded_words(text)
+    words = split_folded_words(text)
     size = _RUN if len(words) >= _RUN else 1
     return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
 
 
-def jaccard(one: Shingles, other: Shingles) -> float:
+def jaccard_similarity(one: Shingles, other: Shingles) -> float:
     """The share of common members; 0 for two sets without any, which say nothing of each other."""
     return len(one & other) / max(1, len(one | other))

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.text.normalize import comparable_words
-from distill.text.words import WHOLE, quarters
+from distill.text.normalize import split_comparable_words
+from distill.text.words import WORD_WEIGHT, weigh_word
 
 Hashes = NDArray[np.uint64]
 Amounts = NDArray[np.int64]
@@ -57,13 +57,13 @@ class NgramIndex:
 
 def _is_short(ends: Amounts, length: int) -> bool:
     """Whether a text of these words counts whole."""
-    return SHORTEST * WHOLE <= ends[-1] < length * WHOLE
+    return SHORTEST * WORD_WEIGHT <= ends[-1] < length * WORD_WEIGHT
 
 
 def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Where the shortest runs that amount to so many words begin, by the number of their words."""
     starts = np.arange(len(ends) - 1)
-    sizes = np.searchsorted(ends, ends[:-1] + length * WHOLE) - starts
+    sizes = np.searchsorted(ends, ends[:-1] + length * WORD_WEIGHT) - starts
     fits = starts + sizes < len(ends)
     for size in np.unique(sizes[fits]):
         yield int(size), starts[fits & (sizes == size)]
@@ -86,8 +86,8 @@ def _runs(marks: Hashes, size: int) -> Hashes:
 
 def _marks(text: str) -> tuple[Hashes, Amounts]:
     """A hash for each word, and the quarters of words up to before each and after the last."""
-    found = comparable_words(text)
-    amounts = np.fromiter(map(quarters, found), np.int64, len(found))
+    found = split_comparable_words(text)
+    amounts = np.fromiter(map(weigh_word, found), np.int64, len(found))
     marks = np.array([_mark(word) for word in found], np.uint64)
     return marks, np.concatenate([np.zeros(1, np.int64), np.cumsum(amounts)])
 

@@ -3,7 +3,7 @@ same."""
 
 import unicodedata
 
-from distill.text.words import words
+from distill.text.words import split_words
 
 _ZERO_WIDTH_SPACE = "\u200b"
 _TATWEEL = "\u0640"
@@ -25,7 +25,7 @@ class _Invisible(dict[int, str | int]):
 _INVISIBLE = _Invisible()
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """A text without differences of case, width, ligature, composition and invisible characters
     (NFKC and case folding, Unicode Standard, section 3.13)."""
     if text.isascii():
@@ -34,23 +34,23 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", case).translate(_INVISIBLE)
 
 
-def folded_words(text: str) -> list[str]:
+def split_folded_words(text: str) -> list[str]:
     """The words of a text whatever their case and the punctuation between them; a letter of a
     script without spaces is one by itself."""
-    return words(folded(text))
+    return split_words(fold_text(text))
 
 
-def comparable_words(text: str) -> list[str]:
+def split_comparable_words(text: str) -> list[str]:
     """Runs of letters and digits, whatever their case and the punctuation between them (NFKC, case
     folded). A letter of a script without spaces (Chinese, Thai) is a word of its own."""
-    return words(folded(text).replace("_", " "))
+    return split_words(fold_text(text).replace("_", " "))
 
 
-def normalised(text: str) -> str:
+def normalize_text(text: str) -> str:
     """A text without differences of case, width and composition, white space collapsed."""
-    return " ".join(folded(text).split())
+    return " ".join(fold_text(text).split())
 
 
-def normalise(text: str) -> str:
+def normalize_words(text: str) -> str:
     """The words of a text (NFKC, case folded), joined by single spaces."""
-    return " ".join(folded_words(text))
+    return " ".join(split_folded_words(text))

@@ -51,7 +51,7 @@ _TEMPLATE_TOKENS = re.compile(
 )
 
 
-def seen(text: str) -> str:
+def sanitize_for_terminal(text: str) -> str:
     """A text from outside without what a terminal would take for a command."""
     return replace_controls(text, "\N{REPLACEMENT CHARACTER}")
 
@@ -77,11 +77,11 @@ def sanitize_for_prompt(text: str, max_words: int | None = None) -> str:
     if max_words is not None:
         text = " ".join(text.split(maxsplit=max_words)[:max_words])
         text = text[: max_words * _LETTERS_PER_WORD]
-    seen = " ".join(_STRAY_JOINER.sub("", _INVISIBLE.sub("", text)).split())
-    return _TEMPLATE_TOKENS.sub(r"\g<0> ", seen)
+    cleaned = " ".join(_STRAY_JOINER.sub("", _INVISIBLE.sub("", text)).split())
+    return _TEMPLATE_TOKENS.sub(r"\g<0> ", cleaned)
 
 
-def within_fence(text: str) -> str:
+def strip_code_fence(text: str) -> str:
     """The inside of a code block that is the whole of `text`; any other text as it is."""
     fenced = _FENCED.match(text)
     return text if fenced is None or "```" in fenced[1] else fenced[1]

@@ -22,17 +22,17 @@ _ABBREVIATION = regex.compile(
 )
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     """The sentences of a text in order, without the white space between them.
 
     A sentence ends at `.`, `!` or `?` before white space and anything but a small letter, unless
     the mark belongs to a common abbreviation or an initial; at a mark of another script (`。`, `।`,
     `؟`) with the brackets and quotes behind it; and at an empty line.
     """
-    return [text[start:end] for start, end in sentence_spans(text)]
+    return [text[start:end] for start, end in find_sentence_spans(text)]
 
 
-def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
+def find_sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     """Where the sentences begin and end."""
     start = 0
     for end in _END.finditer(text):

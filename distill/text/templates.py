@@ -70,6 +70,6 @@ def fill_template(template: str, **values: str) -> str:
     )
 
 
-def names_in(template: str) -> set[str]:
+def find_template_names(template: str) -> set[str]:
     """The names that a checked template holds."""
     return {name for _, name, _, _ in Formatter().parse(template) if name is not None}

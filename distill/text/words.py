@@ -32,7 +32,7 @@ _GAP = regex.compile(r"[\s\u200b\u0f0b\u0f0c\u1361]+")
 between words."""
 _UNLIKE_SPACES = regex.compile(rf"[{SPACELESS}\u200b\u0f0b\u0f0c\u1361]", regex.V1)
 
-WHOLE = 4
+WORD_WEIGHT = 4
 """Quarters of a word in a word."""
 _IN_IDEOGRAPH = 2
 _IN_SYLLABLE = 1
@@ -40,7 +40,7 @@ _IN_SYLLABLE = 1
 ideographs for each word of the English ones that they translate, the Thai ones 4.2 letters."""
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a text, punctuation left out; a letter of a script without spaces is one by
     itself."""
     found: list[str] = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
@@ -48,13 +48,13 @@ def words(text: str) -> list[str]:
 
 
 def is_spaceless(word: str) -> bool:
-    """Whether one of `words` is a letter of a script without spaces."""
-    return quarters(word) != WHOLE
+    """Whether one of `split_words` is a letter of a script without spaces."""
+    return weigh_word(word) != WORD_WEIGHT
 
 
 def is_syllable(word: str) -> bool:
-    """Whether one of `words` is a letter of Thai, Lao, Khmer, Burmese or their like."""
-    return quarters(word) == _IN_SYLLABLE
+    """Whether one of `split_words` is a letter of Thai, Lao, Khmer, Burmese or their like."""
+    return weigh_word(word) == _IN_SYLLABLE
 
 
 def has_spaceless(text: str) -> bool:
@@ -62,15 +62,15 @@ def has_spaceless(text: str) -> bool:
     return not text.isascii() and _HAS_SPACELESS.search(text) is not None
 
 
-def quarters(word: str) -> int:
-    """How many quarters of a word one of `words` is: ideographs a half, other letters of scripts
-    without spaces a quarter, all else a whole."""
-    return WHOLE if word.isascii() else _of_letter(word[0])
+def weigh_word(word: str) -> int:
+    """The weight of one of `split_words`, in quarters of a word: of an ideograph 2, of another
+    letter of a script without spaces 1, of all else 4."""
+    return WORD_WEIGHT if word.isascii() else _of_letter(word[0])
 
 
-def amount(of: Sequence[str]) -> int:
-    """How many words some of `words` amount to, rounded up."""
-    return -(-sum(map(quarters, of)) // WHOLE)
+def count_word_equivalents(of: Sequence[str]) -> int:
+    """How many words some of `split_words` amount to, rounded up."""
+    return -(-sum(map(weigh_word, of)) // WORD_WEIGHT)
 
 
 def count_words(text: str) -> int:
@@ -79,15 +79,15 @@ def count_words(text: str) -> int:
     if text.isascii() or not _UNLIKE_SPACES.search(text):
         return len(text.split())
     pieces = (piece for piece in _GAP.split(text) if piece)
-    return -(-sum(map(_of_piece, pieces)) // WHOLE)
+    return -(-sum(map(_of_piece, pieces)) // WORD_WEIGHT)
 
 
 def _of_piece(piece: str) -> int:
-    return sum(map(quarters, words(piece))) if has_spaceless(piece) else WHOLE
+    return sum(map(weigh_word, split_words(piece))) if has_spaceless(piece) else WORD_WEIGHT
 
 
 @lru_cache(maxsize=65_536)
 def _of_letter(letter: str) -> int:
     if _IS_IDEOGRAPH.match(letter):
         return _IN_IDEOGRAPH
-    return _IN_SYLLABLE if _HAS_SPACELESS.match(letter) else WHOLE
+    return _IN_SYLLABLE if _HAS_SPACELESS.match(letter) else WORD_WEIGHT

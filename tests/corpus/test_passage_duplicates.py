@@ -2,12 +2,12 @@
 
 import pytest
 
-from distill.corpus.passages import SeenPassages
-from distill.text.normalize import normalised
+from distill.corpus.passages import PassageDeduplicator
+from distill.text.normalize import normalize_text
 
 
 def test_normal_form_forgets_case_width_and_white_space() -> None:
-    assert normalised("  Ｆine \n STRASSE\t") == normalised("fine straße") == "fine strasse"
+    assert normalize_text("  Ｆine \n STRASSE\t") == normalize_text("fine straße") == "fine strasse"
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,6 @@ def test_normal_form_forgets_case_width_and_white_space() -> None:
     ],
 )
 def test_duplicates(title: str, text: str, is_new: bool) -> None:
-    seen = SeenPassages()
+    seen = PassageDeduplicator()
     assert seen.is_new("A", "the text")
     assert seen.is_new(title, text) is is_new

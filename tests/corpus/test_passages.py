@@ -441,7 +441,7 @@ def test_complete_corpus_is_not_read_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_held_out_folder_is_beir(tmp_path: Path, tinydocs: str) -> None:
-    docstrings.docstrings.cache_clear()
+    docstrings.load_docstrings.cache_clear()
     wanted = recipe(source="docstrings", packages=[tinydocs], held_out=0.999, max_tokens=80)
     with Run(tmp_path / "run") as run:
         made = make_held_out(run, wanted)
@@ -460,7 +460,7 @@ def test_held_out_folder_is_beir(tmp_path: Path, tinydocs: str) -> None:
 
 @pytest.mark.bad_input("corpus", "nothing is left to hold out", "refused, nothing written")
 def test_held_out_without_pairs(tmp_path: Path, tinydocs: str) -> None:
-    docstrings.docstrings.cache_clear()
+    docstrings.load_docstrings.cache_clear()
     wanted = recipe(
         source="docstrings", packages=[tinydocs], held_out=0.999, min_words=500, max_tokens=900
     )

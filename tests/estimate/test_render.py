@@ -4,7 +4,7 @@ import json
 
 from rich.console import Console
 
-from distill.estimate import Amount, Estimate, StageEstimate, as_json, render
+from distill.estimate import Amount, Estimate, StageEstimate, render, to_json
 
 FOUND = Estimate(
     "mine",
@@ -70,7 +70,7 @@ def test_notes_are_shown_word_for_word():
 
 
 def test_json_holds_every_bound():
-    values = json.loads(json.dumps(as_json(FOUND)))
+    values = json.loads(json.dumps(to_json(FOUND)))
     by_stage = {line["stage"]: line for line in values["stages"]}
     assert by_stage["judgements-ql"]["seconds"] == [0, 7500]
     assert by_stage["student"]["seconds"] == [0, None]

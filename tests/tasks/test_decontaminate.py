@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import UserError
-from distill.generate.filters.decontaminate import evaluation_query
+from distill.generate.filters.decontaminate import reject_evaluation_query
 from distill.store.run import Run
 from distill.tasks.decontaminate import (
     Decontaminator,
@@ -17,7 +17,7 @@ from distill.tasks.decontaminate import (
     decontaminator,
 )
 from distill.text.ngrams import NgramIndex
-from distill.text.normalize import comparable_words
+from distill.text.normalize import split_comparable_words
 
 WORD = st.text(
     st.characters(categories=["Lu", "Ll", "Nd"], max_codepoint=0x24F), min_size=1, max_size=6
@@ -48,10 +48,10 @@ def test_any_run_of_an_evaluation_query_is_caught(data):
 def test_nothing_else_is_caught(query, text):
     """Against the definition, with sets of word tuples."""
     query, text = " ".join(query), " ".join(text)
-    size = min(4, len(comparable_words(query)))
+    size = min(4, len(split_comparable_words(query)))
 
     def grams(of):
-        words = comparable_words(of)
+        words = split_comparable_words(of)
         return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
     expected = size >= 3 and not grams(query).isdisjoint(grams(text))
@@ -65,13 +65,13 @@ def known(*queries, documents=(), length=8):
 
 def test_query_and_seed_passage_are_told_apart():
     checks = known("how high do common swifts fly at night")
-    assert evaluation_query(draw("How high do common swifts fly at night?"), checks) == (
+    assert reject_evaluation_query(draw("How high do common swifts fly at night?"), checks) == (
         "holds an evaluation query"
     )
-    assert evaluation_query(draw("how high do swifts fly"), checks) is None
+    assert reject_evaluation_query(draw("how high do swifts fly"), checks) is None
     tainted = draw("how high do swifts fly")
     tainted.tainted = True
-    assert evaluation_query(tainted, checks) == "passage holds an evaluation query"
+    assert reject_evaluation_query(tainted, checks) == "passage holds an evaluation query"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.recipe import Student
 from distill.student.build import build_student
-from distill.text.format import TextFormat, format_of_prompts
+from distill.text.format import TextFormat, build_text_format
 
 GECKO = TextFormat("task: {task} | query: {query}", "title: {title} | text: {text}")
 
@@ -33,14 +33,14 @@ def test_a_saved_model_knows_its_format(tmp_path, encoder_folder):
     )
     build_student(student, 1).save(str(tmp_path / "model"))
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
-    assert format_of_prompts(loaded.prompts) == GECKO
+    assert build_text_format(loaded.prompts) == GECKO
     assert loaded.prompts["query"] == "task: Find it. | query: "
     assert loaded.prompts["document"] == "title: none | text: "
 
 
 def test_a_model_without_templates_has_the_same_prompts_for_all():
-    assert format_of_prompts({}) == TextFormat()
-    of = format_of_prompts({"query": "ask: ", "document": "say: "})
+    assert build_text_format({}) == TextFormat()
+    of = build_text_format({"query": "ask: ", "document": "say: "})
     assert of.query("why", "any task") == ("ask: ", "why")
     assert of.document("text", "Title") == ("say: ", "Title text")
 

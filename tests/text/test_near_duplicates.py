@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.text.near_duplicates import NearDuplicates, jaccard, shingles
+from distill.text.near_duplicates import NearDuplicates, jaccard_similarity, make_word_shingles
 
 TEXT = "Bees dance to tell other bees where the flowers are."
 
@@ -24,9 +24,9 @@ def test_triples_of_words_tell_what_reads_the_same(other, same):
 
 
 def test_the_similarity_is_jaccards_of_word_triples():
-    one, other = shingles("a b c d e"), shingles("A, b c d f!")
+    one, other = make_word_shingles("a b c d e"), make_word_shingles("A, b c d f!")
     assert one == {("a", "b", "c"), ("b", "c", "d"), ("c", "d", "e")}
-    assert jaccard(one, other) == 2 / 4
+    assert jaccard_similarity(one, other) == 2 / 4
     assert NearDuplicates(["a b c d e"], 0.5).hold("a b c d f")
     assert not NearDuplicates(["a b c d e"], 0.51).hold("a b c d f")
 

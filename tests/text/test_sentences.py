@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.text.sentences import sentences
+from distill.text.sentences import split_sentences
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ from distill.text.sentences import sentences
     ],
 )  # fmt: skip
 def test_sentences(text: str, expected: list[str]) -> None:
-    assert sentences(text) == expected
+    assert split_sentences(text) == expected

@@ -2,7 +2,12 @@
 
 import pytest
 
-from distill.text.templates import check_plain_template, check_template, fill_template, names_in
+from distill.text.templates import (
+    check_plain_template,
+    check_template,
+    fill_template,
+    find_template_names,
+)
 
 NAMES = ("task", "query")
 
@@ -44,7 +49,7 @@ def test_doubled_braces_are_braces():
 
 
 def test_names_in_a_template():
-    assert names_in("{{x}} {task} {query}") == {"task", "query"}
+    assert find_template_names("{{x}} {task} {query}") == {"task", "query"}
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from distill.text.normalize import folded, folded_words
-from distill.text.words import amount, count_words, words
+from distill.text.normalize import fold_text, split_folded_words
+from distill.text.words import count_word_equivalents, count_words, split_words
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from distill.text.words import amount, count_words, words
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
-    assert words(text) == expected
+    assert split_words(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_count(text: str, count: int) -> None:
 
 
 def test_amounts_are_rounded_up() -> None:
-    assert amount(["黑", "洞"]) == 1
-    assert amount(["黑", "洞", "a"]) == 2
-    assert amount(["ก", "ข", "ค"]) == 1
-    assert amount([]) == 0
+    assert count_word_equivalents(["黑", "洞"]) == 1
+    assert count_word_equivalents(["黑", "洞", "a"]) == 2
+    assert count_word_equivalents(["ก", "ข", "ค"]) == 1
+    assert count_word_equivalents([]) == 0
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_amounts_are_rounded_up() -> None:
     ],
 )
 def test_what_looks_alike_is_alike(one: str, other: str) -> None:
-    assert folded(one) == folded(other)
-    assert folded_words(one) == folded_words(other)
+    assert fold_text(one) == fold_text(other)
+    assert split_folded_words(one) == split_folded_words(other)
 
 
 def test_vowel_signs_tell_words_apart() -> None:
-    assert folded_words("कि") != folded_words("का")
+    assert split_folded_words("कि") != split_folded_words("का")

@@ -51,14 +51,14 @@ class DocObject(NamedTuple):
     doc: str
 
 
-def public_objects(packages: tuple[str, ...]) -> tuple[list[DocObject], int]:
+def find_public_objects(packages: tuple[str, ...]) -> tuple[list[DocObject], int]:
     """The documented public objects of packages, sorted by package and name, and how many modules
     could not be imported.
 
     Raises:
         UserError: if a package is not installed, or the interpreter that imports it dies.
     """
-    package_versions(packages)
+    read_package_versions(packages)
     # Some packages write docstrings from sets: their order must not differ between two calls.
     environment = os.environ | {"PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -79,7 +79,7 @@ def public_objects(packages: tuple[str, ...]) -> tuple[list[DocObject], int]:
     return [DocObject(*row) for row in rows], int(failed)
 
 
-def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
+def read_package_versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The versions of the distributions that bring the packages.
 
     Raises:

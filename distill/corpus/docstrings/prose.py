@@ -35,7 +35,7 @@ _MARKUP = [
 ]
 
 
-def paragraphs(doc: str) -> list[str]:
+def extract_paragraphs(doc: str) -> list[str]:
     """The prose of a docstring whose indentation is removed (`inspect.cleandoc`), a paragraph or
     list item each, with white space collapsed; each ends in a punctuation mark.
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from distill.corpus.docstrings.introspect import package_versions, public_objects
-from distill.corpus.docstrings.prose import paragraphs
+from distill.corpus.docstrings.introspect import find_public_objects, read_package_versions
+from distill.corpus.docstrings.prose import extract_paragraphs
 from distill.corpus.readers.rows import CorpusSource, Document
-from distill.corpus.split import split
+from distill.corpus.split import split_text
 from distill.recipe import Recipe
-from distill.text.normalize import normalised
-from distill.text.sentences import sentences
+from distill.text.normalize import normalize_text
+from distill.text.sentences import split_sentences
 from distill.text.words import count_words
 
 _MIN_QUERY_WORDS = 4
@@ -55,23 +55,23 @@ def open_docstrings(recipe: Recipe) -> CorpusSource:
     where = f"docstrings of {', '.join(recipe.corpus.packages)}"
     return CorpusSource(
         where,
-        identity(recipe),
+        identify_docstrings(recipe),
         lambda: _read(recipe),
         lambda: _counts(recipe),
         titles_are_prose=False,
     )
 
 
-def identity(recipe: Recipe) -> dict[str, Any]:
+def identify_docstrings(recipe: Recipe) -> dict[str, Any]:
     """What decides which docstrings there are, and which of them are held out."""
     corpus = recipe.corpus
-    found: dict[str, Any] = {"packages": package_versions(tuple(corpus.packages))}
+    found: dict[str, Any] = {"packages": read_package_versions(tuple(corpus.packages))}
     if corpus.held_out:
         found |= {"held_out": corpus.held_out, "seed": recipe.seed}
     return found
 
 
-def held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
+def make_held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
     """Queries with answers from the held-out objects, and what was counted on the way.
 
     A pair is kept if its query has 4 words, its answer 20 and `corpus.min_words`, and neither
@@ -81,18 +81,18 @@ def held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
     pairs: list[QueryDocument] = []
     counts: Counter[str] = Counter()
     queries, answers = set(), set()
-    for thing in docstrings(tuple(recipe.corpus.packages))[0]:
+    for thing in load_docstrings(tuple(recipe.corpus.packages))[0]:
         if not is_held_out(thing.summary, recipe):
             continue
         counts["held out"] += 1
-        answer = split(thing.rest, recipe.corpus.max_tokens)[0]
+        answer = split_text(thing.rest, recipe.corpus.max_tokens)[0]
         if count_words(thing.summary) < _MIN_QUERY_WORDS or count_words(answer) < least:
             counts["dropped short"] += 1
-        elif normalised(thing.summary) in queries or normalised(answer) in answers:
+        elif normalize_text(thing.summary) in queries or normalize_text(answer) in answers:
             counts["dropped duplicate"] += 1
         else:
-            queries.add(normalised(thing.summary))
-            answers.add(normalised(answer))
+            queries.add(normalize_text(thing.summary))
+            answers.add(normalize_text(answer))
             pairs.append(QueryDocument(thing.name, thing.summary, answer))
     counts["kept"] = len(pairs)
     return pairs, counts
@@ -100,31 +100,31 @@ def held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
 
 def is_held_out(summary: str, recipe: Recipe) -> bool:
     """Drawn by the seed and the summary alone, so that objects with one summary stay together."""
-    content = f"{recipe.seed} {normalised(summary)}".encode()
+    content = f"{recipe.seed} {normalize_text(summary)}".encode()
     draw = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
     return draw < recipe.corpus.held_out
 
 
 @functools.lru_cache(maxsize=1)
-def docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
+def load_docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
     """Every public object with prose in its docstring, in order of package and name, and the
     count of modules that could not be imported."""
-    found, failed = public_objects(packages)
-    texts = [(thing, tuple(paragraphs(thing.doc))) for thing in found]
+    found, failed = find_public_objects(packages)
+    texts = [(thing, tuple(extract_paragraphs(thing.doc))) for thing in found]
     return [
-        DocString(thing.name, thing.package, sentences(text[0])[0], text)
+        DocString(thing.name, thing.package, split_sentences(text[0])[0], text)
         for thing, text in texts
         if text
     ], failed
 
 
 def _counts(recipe: Recipe) -> Counter[str]:
-    things, failed = docstrings(tuple(recipe.corpus.packages))
+    things, failed = load_docstrings(tuple(recipe.corpus.packages))
     held_out = sum(is_held_out(thing.summary, recipe) for thing in things)
     return Counter({"held out": held_out, "modules not importable": failed})
 
 
 def _read(recipe: Recipe) -> Iterator[Document]:
-    for thing in docstrings(tuple(recipe.corpus.packages))[0]:
+    for thing in load_docstrings(tuple(recipe.corpus.packages))[0]:
         if not is_held_out(thing.summary, recipe):
             yield Document(thing.name, thing.name, thing.text, thing.package)

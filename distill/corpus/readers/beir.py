@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.corpus.faults import RowFaults
-from distill.corpus.readers.jsonl import read_lines, sha256
+from distill.corpus.readers.jsonl import hash_file, read_lines
 from distill.corpus.readers.rows import (
     NO_TEXT,
     Columns,
@@ -15,7 +15,7 @@ from distill.corpus.readers.rows import (
     Document,
     RowLocation,
     SkippedRow,
-    documents,
+    check_documents,
 )
 from distill.errors import UserError
 from distill.files.read import looked_for, read_text
@@ -43,7 +43,7 @@ def open_beir(folder: Path) -> CorpusSource:
         UserError: if the folder holds no corpus.jsonl.
     """
     file = _file(folder, "corpus.jsonl")
-    identity = {"beir": folder.resolve().name, "sha256": sha256(file)}
+    identity = {"beir": folder.resolve().name, "sha256": hash_file(file)}
     return CorpusSource(str(file), identity, lambda: _documents(file, folder.resolve().name))
 
 
@@ -81,7 +81,7 @@ def _documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
     rows = (
         (RowLocation(str(file), number), source, row) for number, row in read_lines(file, faults)
     )
-    return documents(rows, Columns(), faults, may_be_numbered=False)
+    return check_documents(rows, Columns(), faults, may_be_numbered=False)
 
 
 def _of_task(file: Path) -> Iterator[Document]:

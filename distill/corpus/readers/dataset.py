@@ -15,8 +15,8 @@ from distill.corpus.readers.rows import (
     LocatedRow,
     RowLocation,
     SkippedRow,
-    documents,
-    need_columns,
+    check_documents,
+    require_columns,
 )
 from distill.errors import UserError
 from distill.models.reference import revision
@@ -33,7 +33,7 @@ def open_dataset(name: str, config: str | None, split: str, columns: Columns) ->
     where = f"dataset {name!r}" + (f", configuration {config!r}" if config else "")
     rows = _load(where, name, config, split)
     where += f", split {split!r}"
-    need_columns(where, rows.column_names, columns)
+    require_columns(where, rows.column_names, columns)
     local = Path(name).is_dir()
     identity: dict[str, Any] = {
         "dataset": Path(name).name if local else name,
@@ -77,4 +77,4 @@ def _read(
     placed: Iterator[LocatedRow] = (
         (RowLocation(where, number), source, row) for number, row in enumerate(chosen, 1)
     )
-    return documents(placed, columns)
+    return check_documents(placed, columns)

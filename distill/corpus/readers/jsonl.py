@@ -15,7 +15,7 @@ from distill.corpus.readers.rows import (
     LocatedRow,
     RowLocation,
     SkippedRow,
-    documents,
+    check_documents,
 )
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
@@ -28,12 +28,12 @@ def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
     Raises:
         UserError: if there is no such file.
     """
-    found = files(path, ".jsonl")
-    identity = {"files": {f.name: sha256(f) for f in found}, "columns": list(columns)}
+    found = list_files(path, ".jsonl")
+    identity = {"files": {f.name: hash_file(f) for f in found}, "columns": list(columns)}
     return CorpusSource(str(path), identity, lambda: _read(found, columns))
 
 
-def files(path: Path, suffix: str) -> list[Path]:
+def list_files(path: Path, suffix: str) -> list[Path]:
     """The file itself, or a folder's files with that suffix, by name."""
     try:
         if path.is_file():
@@ -76,7 +76,7 @@ def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
         )
 
 
-def sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     try:
         with open_bytes(path, text=False) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
@@ -121,4 +121,4 @@ def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow
             for number, row in read_lines(file, faults):
                 yield RowLocation(str(file), number), file.stem, row
 
-    return documents(rows(), columns, faults)
+    return check_documents(rows(), columns, faults)

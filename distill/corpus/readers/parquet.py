@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.corpus.readers.jsonl import files, sha256
+from distill.corpus.readers.jsonl import hash_file, list_files
 from distill.corpus.readers.rows import (
     Columns,
     CorpusSource,
@@ -15,8 +15,8 @@ from distill.corpus.readers.rows import (
     LocatedRow,
     RowLocation,
     SkippedRow,
-    documents,
-    need_columns,
+    check_documents,
+    require_columns,
 )
 from distill.errors import UserError
 
@@ -27,20 +27,20 @@ def open_parquet(path: Path, columns: Columns) -> CorpusSource:
     Raises:
         UserError: if there is no such file.
     """
-    found = files(path, ".parquet")
-    identity = {"files": {f.name: sha256(f) for f in found}, "columns": list(columns)}
+    found = list_files(path, ".parquet")
+    identity = {"files": {f.name: hash_file(f) for f in found}, "columns": list(columns)}
     return CorpusSource(str(path), identity, lambda: _read(found, columns))
 
 
 def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
-    return documents((row for file in found for row in _rows(file, columns)), columns)
+    return check_documents((row for file in found for row in _rows(file, columns)), columns)
 
 
 def _rows(file: Path, columns: Columns) -> Iterator[LocatedRow]:
     try:
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
-        need_columns(str(file), names, columns)
+        require_columns(str(file), names, columns)
     except (pa.ArrowException, OSError) as fault:
         raise _unreadable(file, fault) from fault
     for number, row in read_rows(file, [c for c in columns if c in names]):

@@ -76,7 +76,7 @@ LocatedRow = tuple[RowLocation, str, Mapping[str, Any]]
 """A row with its place and the word for its source."""
 
 
-def documents(
+def check_documents(
     rows: Iterable[LocatedRow],
     columns: Columns,
     faults: RowFaults | None = None,
@@ -188,7 +188,7 @@ class _Reader:
         return True
 
 
-def need_columns(where: str, names: Sequence[str], columns: Columns) -> None:
+def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
     """Of a table whose columns are known: the text, and what is named otherwise than by default;
     each once.
 

@@ -1,15 +1,15 @@
 """Examples without a corpus: tasks first, then an example of each (E5-Mistral, section 3.1)."""
 
-from distill.generate.brainstorm.examples import keep_examples, write_examples
+from distill.generate.brainstorm.examples import select_examples, write_examples
 from distill.generate.brainstorm.placeholders import check_languages
-from distill.generate.brainstorm.tasks import keep_tasks, write_tasks
-from distill.generate.brainstorm.writing import brainstorm_prompts
+from distill.generate.brainstorm.tasks import select_tasks, write_tasks
+from distill.generate.brainstorm.writing import list_brainstorm_prompts
 from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
 from distill.store.run import Run, Stage
 from distill.tasks.decontaminate import evaluation_sets
 
-__all__ = ["brainstorm_prompts", "make_brainstorm"]
+__all__ = ["list_brainstorm_prompts", "make_brainstorm"]
 
 
 def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | None = None) -> Stage:
@@ -28,6 +28,6 @@ def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | No
     sets = evaluation_sets(recipe, held_out)
     lists = write_tasks(run, recipe, llm)
     llm.make_room_for(recipe.retriever)
-    tasks = keep_tasks(run, recipe, lists)
+    tasks = select_tasks(run, recipe, lists)
     written = write_examples(run, recipe, tasks, llm)
-    return keep_examples(run, recipe, written, sets)
+    return select_examples(run, recipe, written, sets)

@@ -7,17 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.corpus.passages import SeenPassages
+from distill.corpus.passages import PassageDeduplicator
 from distill.errors import UserError
 from distill.generate.brainstorm.placeholders import draw_placeholders
-from distill.generate.brainstorm.schemas import FORMS, as_text, example_schema, read_reply
-from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
+from distill.generate.brainstorm.schemas import (
+    EXAMPLE_SCHEMAS,
+    make_example_schema,
+    parse_json_reply,
+    serialize_schema,
+)
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
 from distill.generate.examples import (
-    contaminated,
-    decontamination,
-    degenerate,
     make_example,
-    refused,
+    reject_contaminated,
+    reject_degenerate,
+    reject_refusal,
+    summarize_decontamination,
 )
 from distill.llm.load import identify_llm
 from distill.llm.prompts import Prompt
@@ -27,7 +32,7 @@ from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
-from distill.text.normalize import normalise
+from distill.text.normalize import normalize_words
 from distill.text.sanitize import sanitize_for_prompt
 from distill.text.words import count_words
 
@@ -61,11 +66,13 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
             group: [row["task"] for row in rows if row["task_type"] == group]
             for group in settings.groups
         }
-        write(stage, recipe, spread(by_group, recipe), prompts, samplings, llm)
+        write_replies(
+            stage, recipe, list_example_requests(by_group, recipe), prompts, samplings, llm
+        )
     return stage
 
 
-def spread(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
+def list_example_requests(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
     """The examples to write, group after group: by their shares over the groups that have a task,
     and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
     settings = recipe.generate.brainstorm
@@ -93,7 +100,9 @@ def _divided(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
     return dict(zip(groups, counts, strict=True))
 
 
-def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[EvaluationSet]) -> Stage:
+def select_examples(
+    run: Run, recipe: Recipe, written: Stage, sets: Sequence[EvaluationSet]
+) -> Stage:
     """The stage `examples-brainstorm`: what was written in form, teaches something, passes the
     recipe's filters and is no exact duplicate. All else is counted and kept in the side table.
 
@@ -116,7 +125,7 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
     if not stage.complete:
         prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)
         known = Decontaminator(sets, filters.decontaminate_words) if sets else None
-        seen = SeenPassages()
+        seen = PassageDeduplicator()
         for path in shards(stage.folder):
             for row in read_shard(EXAMPLES, path):
                 seen.is_new(row["query"], row["positive"])
@@ -126,7 +135,7 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
             lambda path: _keep(path, prompts, known, filters.refusals, seen),
             unit="shards",
         )
-        stage.finish(**decontamination(stage, known, filters.decontaminate_words))
+        stage.finish(**summarize_decontamination(stage, known, filters.decontaminate_words))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
@@ -140,12 +149,12 @@ def keep_examples(run: Run, recipe: Recipe, written: Stage, sets: Sequence[Evalu
 
 def _sampling(recipe: Recipe, group: Group) -> Sampling:
     settings = recipe.generate.brainstorm
-    schema = example_schema(group, settings.max_new_tokens)
+    schema = make_example_schema(group, settings.max_new_tokens)
     return Sampling(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        json_schema=as_text(schema) if recipe.generate.constrain else None,
+        json_schema=serialize_schema(schema) if recipe.generate.constrain else None,
     )
 
 
@@ -154,12 +163,12 @@ def _keep(
     prompts: Mapping[Group, Prompt],
     known: Decontaminator | None,
     refusals: bool,
-    seen: SeenPassages,
+    seen: PassageDeduplicator,
 ) -> ShardResult:
     shard = ShardResult([])
     for row in read_shard(BRAINSTORM, path):
         group = row["task_type"]
-        reply = read_reply(row, example_schema(group, None))
+        reply = parse_json_reply(row, make_example_schema(group, None))
         reason = reply.reason
         if reason is None:
             example = _example(row, reply.value)
@@ -180,20 +189,20 @@ def _keep(
 
 def _reason(example: Row, prompt: str, known: Decontaminator | None, refusals: bool) -> str | None:
     """Why an example is dropped: because of what it is, or by one of `generate.filters`."""
-    reason = degenerate(example) or _copied(example, normalise(prompt))
-    reason = reason or contaminated(example, known)
-    return refused(example) if reason is None and refusals else reason
+    reason = reject_degenerate(example) or _copied(example, normalize_words(prompt))
+    reason = reason or reject_contaminated(example, known)
+    return reject_refusal(example) if reason is None and refusals else reason
 
 
 def _copied(example: Row, prompt: str) -> str | None:
     """Small models repeat the prompt: its examples, or what it says of the texts to write."""
-    texts = (normalise(example["query"]), normalise(example["positive"]))
+    texts = (normalize_words(example["query"]), normalize_words(example["positive"]))
     copied = any(count_words(text) >= _COPIED_WORDS and text in prompt for text in texts)
     return "copies the prompt" if copied else None
 
 
 def _example(row: Row, value: Mapping[str, str]) -> Row:
-    form = FORMS[row["task_type"]]
+    form = EXAMPLE_SCHEMAS[row["task_type"]]
     return make_example(
         row["item_id"],
         sanitize_for_prompt(row["task"]),

@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 from distill.llm.thoughts import strip_thoughts
 from distill.recipe import Group
 from distill.store.tables import Row
-from distill.text.sanitize import within_fence
+from distill.text.sanitize import strip_code_fence
 
-CHARACTERS = 3
+CHARACTERS_PER_TOKEN = 3
 """For each token of room: English takes four or more, so a text that may be this long fits."""
 _SHORT = 160
 _OVERHEAD = 12
@@ -41,7 +41,7 @@ class ExampleSchema:
         return tuple(key for key in self.keys if key not in self.short)
 
 
-FORMS: Mapping[Group, ExampleSchema] = {
+EXAMPLE_SCHEMAS: Mapping[Group, ExampleSchema] = {
     "short-long": ExampleSchema(
         "user_query", "positive_document", "hard_negative_document", short=("user_query",)
     ),
@@ -57,14 +57,14 @@ FORMS: Mapping[Group, ExampleSchema] = {
 }
 
 
-def example_schema(group: Group, max_new_tokens: int | None) -> dict[str, Any]:
+def make_example_schema(group: Group, max_new_tokens: int | None) -> dict[str, Any]:
     """The JSON schema of an example.
 
     Args:
         max_new_tokens: bounds the texts so that the object is closed within so many tokens, for
             an engine that constrains; None: any length, for reading what was written.
     """
-    form = FORMS[group]
+    form = EXAMPLE_SCHEMAS[group]
     longest = _longest(form, max_new_tokens)
     return {
         "type": "object",
@@ -74,7 +74,7 @@ def example_schema(group: Group, max_new_tokens: int | None) -> dict[str, Any]:
     }
 
 
-def tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
+def make_tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
     """The JSON schema of a list of tasks.
 
     Args:
@@ -95,7 +95,7 @@ def tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
     }
 
 
-def as_text(schema: Mapping[str, Any]) -> str:
+def serialize_schema(schema: Mapping[str, Any]) -> str:
     """A schema as engines take it. Keys stay in their order, in which a text is written."""
     return json.dumps(schema)
 
@@ -107,7 +107,7 @@ class ParsedReply(NamedTuple):
     reason: str | None = None
 
 
-def read_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
+def parse_json_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
     """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
     if row["fault"] is not None:
         return ParsedReply({}, "not written")
@@ -115,7 +115,7 @@ def read_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
     if not row["finished"] or reply is None:
         return ParsedReply({}, "unfinished")
     try:
-        value = json.loads(within_fence(reply))
+        value = json.loads(strip_code_fence(reply))
     except (ValueError, RecursionError):
         return ParsedReply({}, "no JSON")
     if not Draft202012Validator(schema).is_valid(value):
@@ -127,7 +127,9 @@ def _longest(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:
     """Characters by key: short texts take little, long ones share what is left."""
     if max_new_tokens is None:
         return {}
-    room = max(CHARACTERS * (max_new_tokens - _OVERHEAD * len(form.keys)), 8 * len(form.keys))
+    room = max(
+        CHARACTERS_PER_TOKEN * (max_new_tokens - _OVERHEAD * len(form.keys)), 8 * len(form.keys)
+    )
     short = min(_SHORT, room // len(form.keys))
     longest = dict.fromkeys(form.short, short)
     for key in form.long:

@@ -10,8 +10,14 @@ import numpy as np
 from distill.embed.encoder import Encoder, Vectors
 from distill.embed.vector_store import embed
 from distill.errors import UserError
-from distill.generate.brainstorm.schemas import CHARACTERS, FORMS, as_text, read_reply, tasks_schema
-from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write
+from distill.generate.brainstorm.schemas import (
+    CHARACTERS_PER_TOKEN,
+    EXAMPLE_SCHEMAS,
+    make_tasks_schema,
+    parse_json_reply,
+    serialize_schema,
+)
+from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
 from distill.llm.load import identify_llm
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
@@ -19,7 +25,7 @@ from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import BRAINSTORM, TASKS, Row
-from distill.text.normalize import normalised
+from distill.text.normalize import normalize_text
 from distill.text.sanitize import sanitize_for_prompt
 from distill.text.words import count_words
 
@@ -47,11 +53,11 @@ def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
     )
     if not stage.complete:
         samplings = dict.fromkeys(groups, sampling)
-        write(stage, recipe, list_requests(recipe), prompts, samplings, llm)
+        write_replies(stage, recipe, list_task_requests(recipe), prompts, samplings, llm)
     return stage
 
 
-def list_requests(recipe: Recipe) -> list[PromptRequest]:
+def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
     """The lists to write, group after group."""
     settings = recipe.generate.brainstorm
     return [
@@ -66,7 +72,7 @@ def list_requests(recipe: Recipe) -> list[PromptRequest]:
     ]
 
 
-def keep_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
+def select_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
     """The stage `tasks`: what the lists hold, in order, without the tasks that an earlier one of
     their group equals, or means (the cosine of their embeddings reaches `same_task`); and the one
     task of each symmetric group. A shard a group.
@@ -78,7 +84,7 @@ def keep_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
     asymmetric = _asymmetric(recipe)
     mark: dict[str, Any] = {
         "version": 1,
-        "symmetric": [FORMS[group].task for group in settings.groups],
+        "symmetric": [EXAMPLE_SCHEMAS[group].task for group in settings.groups],
     }
     if asymmetric:
         embedder = retriever_identity(recipe.retriever, embeds=True)
@@ -105,7 +111,7 @@ def keep_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
     return stage
 
 
-def distinct(vectors: Vectors, least: float) -> list[int | None]:
+def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
     """For each of (texts, dimensions) unit vectors in order: the first kept one before it whose
     cosine with it is at least so much, or None where it is kept itself."""
     kept: list[int] = []
@@ -123,18 +129,20 @@ def distinct(vectors: Vectors, least: float) -> list[int | None]:
 
 
 def _asymmetric(recipe: Recipe) -> list[Group]:
-    return [group for group in recipe.generate.brainstorm.groups if FORMS[group].task is None]
+    return [
+        group for group in recipe.generate.brainstorm.groups if EXAMPLE_SCHEMAS[group].task is None
+    ]
 
 
 def _sampling(recipe: Recipe) -> Sampling:
     """Room for whole lists, whatever room examples have."""
     settings = recipe.generate.brainstorm
-    schema = tasks_schema(settings.tasks_per_call, CHARACTERS * _TOKENS_PER_TASK)
+    schema = make_tasks_schema(settings.tasks_per_call, CHARACTERS_PER_TOKEN * _TOKENS_PER_TASK)
     return Sampling(
         max_new_tokens=_TOKENS_PER_TASK * settings.tasks_per_call + _TOKENS_PER_TASK,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        json_schema=as_text(schema) if recipe.generate.constrain else None,
+        json_schema=serialize_schema(schema) if recipe.generate.constrain else None,
     )
 
 
@@ -145,7 +153,7 @@ def _of_group(
     run: Run,
     encoder: Encoder | None,
 ) -> ShardResult:
-    fixed = FORMS[group].task
+    fixed = EXAMPLE_SCHEMAS[group].task
     if fixed is not None or encoder is None:
         row = {"task_id": f"brainstorm~{group}", "task_type": group, "task": fixed}
         return ShardResult([row], Counter(kept=1))
@@ -155,7 +163,7 @@ def _of_group(
     whole = encoder.wording.write(texts, "query")
     store = embed(run.folder / "vectors", encoder, "query", ids, whole, f"embed {group} tasks")
     for task_id, text, same in zip(
-        ids, texts, distinct(store.vectors, settings.same_task), strict=True
+        ids, texts, find_same_meaning(store.vectors, settings.same_task), strict=True
     ):
         if same is not None:
             _drop(shard, task_id, "same meaning", f"{text} (as {ids[same]})")
@@ -171,9 +179,9 @@ def _read(rows: Sequence[Row], shard: ShardResult) -> dict[str, str]:
     """The tasks of a group's lists by id, each wording once."""
     tasks: dict[str, str] = {}
     seen: set[str] = set()
-    schema = tasks_schema(None, None)
+    schema = make_tasks_schema(None, None)
     for row in rows:
-        reply = read_reply(row, schema)
+        reply = parse_json_reply(row, schema)
         if reply.reason is not None:
             _drop(shard, row["item_id"], f"list: {reply.reason}", row["output"])
             continue
@@ -181,10 +189,10 @@ def _read(rows: Sequence[Row], shard: ShardResult) -> dict[str, str]:
             task_id = f"{row['item_id']}~{number}"
             if count_words(text) < _FEWEST_WORDS or not text[0].isalpha():
                 _drop(shard, task_id, "no sentence", text)
-            elif normalised(text) in seen:
+            elif normalize_text(text) in seen:
                 _drop(shard, task_id, "same words", text)
             else:
-                seen.add(normalised(text))
+                seen.add(normalize_text(text))
                 tasks[task_id] = text
     return tasks
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from distill.generate.brainstorm.schemas import FORMS
+from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
@@ -31,11 +31,11 @@ class PromptRequest:
     placeholders: Mapping[str, Any]
 
 
-def brainstorm_prompts(groups: Iterable[Group]) -> list[str]:
+def list_brainstorm_prompts(groups: Iterable[Group]) -> list[str]:
     """The files that `generate.brainstorm.prompts` must hold for these groups."""
     names = []
     for group in groups:
-        if FORMS[group].task is None:
+        if EXAMPLE_SCHEMAS[group].task is None:
             names.append(f"tasks-{group}.jinja")
         names.append(f"example-{group}.jinja")
     return names
@@ -54,7 +54,7 @@ def load_prompts(recipe: Recipe, step: str, groups: Iterable[Group]) -> dict[Gro
     }
 
 
-def render(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
+def render_request(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
     """A request's prompt as the LLM gets it. A task that it wrote itself comes back as data."""
     values = dict(request.placeholders)
     if request.task is not None:
@@ -62,7 +62,7 @@ def render(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
     return prompt.render(chat=chat, **values)
 
 
-def write(
+def write_replies(
     stage: Stage,
     recipe: Recipe,
     requests: Sequence[PromptRequest],
@@ -112,7 +112,7 @@ def _write(
     sampling = replace(samplings[group], chat=chat)
     if not chat and not (engine.supports_schema and sampling.json_schema):
         sampling = replace(sampling, stop=_STOP)
-    texts = [render(request, prompts[group], chat) for request in item]
+    texts = [render_request(request, prompts[group], chat) for request in item]
     seeds = [_seed(seed, request.item_id) for request in item]
     written = engine.generate(texts, seeds, sampling)
     rows: list[Row] = [

@@ -9,15 +9,19 @@ that falls itself, and where the best draw is a duplicate the next best has its 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.generate.filters.best_of import CandidateOrder, by_query
+from distill.generate.filters.best_of import CandidateOrder, group_by_query
 from distill.generate.filters.candidate import Filter, GeneratedQuery
-from distill.generate.filters.copied_text import copied
-from distill.generate.filters.decontaminate import evaluation_query, mark_contaminated
-from distill.generate.filters.duplicates import SeenQueries, ordinal
-from distill.generate.filters.language import languages
-from distill.generate.filters.length import word_limits
-from distill.generate.filters.refusals import refusals
-from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
+from distill.generate.filters.copied_text import make_copy_filter
+from distill.generate.filters.decontaminate import mark_contaminated, reject_evaluation_query
+from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
+from distill.generate.filters.language import make_language_filter
+from distill.generate.filters.length import make_length_filter
+from distill.generate.filters.refusals import reject_refusals
+from distill.generate.filters.round_trip import (
+    SeedSearch,
+    make_round_trip_filter,
+    make_similarity_filter,
+)
 from distill.recipe import Filters
 from distill.store.run import ShardResult
 from distill.store.tables import QUERIES, Row
@@ -34,47 +38,49 @@ class FilterChain:
     after: Sequence[Filter]
     order: CandidateOrder
 
-    def __call__(self, draws: list[GeneratedQuery], number: int, seen: SeenQueries) -> ShardResult:
+    def __call__(
+        self, draws: list[GeneratedQuery], number: int, seen: QueryDeduplicator
+    ) -> ShardResult:
         """The queries kept of the `number`-th shard's draws, and all that was dropped."""
         shard = ShardResult([])
         before, known = [*self.before], self.known
         if known is not None:
             mark_contaminated(draws, known, shard)
-            before.append(lambda draw: evaluation_query(draw, known))
+            before.append(lambda draw: reject_evaluation_query(draw, known))
         draws = _passing(draws, before, shard)
         if self.search is not None:
             self.search.look(draws)
         draws = _passing(draws, self.after, shard)
         place = 0
-        for best_first in self.order(by_query(draws)):
-            _keep_one(best_first, ordinal(number, place), seen, shard)
+        for best_first in self.order(group_by_query(draws)):
+            _keep_one(best_first, make_ordinal(number, place), seen, shard)
             place += len(best_first)
         seen.flush()
         return shard
 
 
-def filters_of_rows(filters: Filters) -> list[Filter]:
+def make_row_filters(filters: Filters) -> list[Filter]:
     """What a query and its passage decide, evaluation queries aside.
 
     Raises:
         UserError: if a language is unknown to the detector.
     """
-    chosen = [word_limits(filters.min_words, filters.max_words)]
+    chosen = [make_length_filter(filters.min_words, filters.max_words)]
     if filters.refusals:
-        chosen.append(refusals)
-    chosen.append(languages(filters.languages))
+        chosen.append(reject_refusals)
+    chosen.append(make_language_filter(filters.languages))
     if filters.max_copied is not None:
-        chosen.append(copied(filters.max_copied))
+        chosen.append(make_copy_filter(filters.max_copied))
     return chosen
 
 
-def filters_of_retrieval(filters: Filters) -> list[Filter]:
+def make_retrieval_filters(filters: Filters) -> list[Filter]:
     """What needs each query's search."""
     chosen = []
     if filters.round_trip is not None:
-        chosen.append(round_trip(filters.round_trip))
+        chosen.append(make_round_trip_filter(filters.round_trip))
     if filters.min_similarity is not None:
-        chosen.append(min_similarity(filters.min_similarity))
+        chosen.append(make_similarity_filter(filters.min_similarity))
     return chosen
 
 
@@ -93,7 +99,7 @@ def _passing(
 
 
 def _keep_one(
-    draws: list[GeneratedQuery], first: int, seen: SeenQueries, shard: ShardResult
+    draws: list[GeneratedQuery], first: int, seen: QueryDeduplicator, shard: ShardResult
 ) -> None:
     """Keep the first draw that repeats no kept query; `first` is the first draw's ordinal."""
     kept = False

@@ -17,7 +17,7 @@ CandidateOrder = Callable[[Sequence[Sequence[GeneratedQuery]]], list[list[Genera
 """The draws of some queries, each query's the best first."""
 
 
-def by_query(draws: Sequence[GeneratedQuery]) -> list[list[GeneratedQuery]]:
+def group_by_query(draws: Sequence[GeneratedQuery]) -> list[list[GeneratedQuery]]:
     """The draws of each (passage, sample), which stand together."""
     return [
         list(group)
@@ -25,7 +25,7 @@ def by_query(draws: Sequence[GeneratedQuery]) -> list[list[GeneratedQuery]]:
     ]
 
 
-def nearest_first(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[GeneratedQuery]]:
+def order_by_rank(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[GeneratedQuery]]:
     """By the rank of the seed passage; ties, and seeds that were not found, by similarity, then by
     draw."""
 
@@ -36,7 +36,7 @@ def nearest_first(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[Gene
     return [sorted(draws, key=key) for draws in queries]
 
 
-def likeliest_first(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
+def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
     """By the mean log-likelihood of the query's tokens given its passage (relabelling's QL prompt),
     then by draw. The mean, for a sum would prefer short queries.
 

@@ -3,25 +3,25 @@
 from difflib import SequenceMatcher
 
 from distill.generate.filters.candidate import Filter, GeneratedQuery
-from distill.text.normalize import comparable_words
+from distill.text.normalize import split_comparable_words
 
 
-def copied_share(query: str, passage: str) -> float:
+def compute_copied_share(query: str, passage: str) -> float:
     """The longest run of consecutive words that query and passage share, as a share of the query's
     words: 1 where the whole query stands in the passage, 0 where no word does. Case and
     punctuation do not count."""
-    asked, written = comparable_words(query), comparable_words(passage)
+    asked, written = split_comparable_words(query), split_comparable_words(passage)
     if not asked:
         return 0.0
     matcher = SequenceMatcher(None, written, asked, autojunk=False)
     return matcher.find_longest_match().size / len(asked)
 
 
-def copied(most: float) -> Filter:
+def make_copy_filter(most: float) -> Filter:
     """Drops a query of which a larger share is copied."""
 
     def reason(draw: GeneratedQuery) -> str | None:
-        share = copied_share(draw.query, draw.passage_text)
+        share = compute_copied_share(draw.query, draw.passage_text)
         return "copies the passage" if share > most else None
 
     return reason

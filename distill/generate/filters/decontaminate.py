@@ -6,9 +6,9 @@ from distill.generate.filters.candidate import GeneratedQuery
 from distill.store.run import ShardResult
 from distill.tasks.decontaminate import REASONS, Decontaminator
 
-SEEDS = "seed passages"
-TAINTED = "seed passages that hold an evaluation query"
-EVALUATED = "seed passages that share words with an evaluation document"
+SEED_PASSAGES = "seed passages"
+CONTAMINATED_SEEDS = "seed passages that hold an evaluation query"
+OVERLAPPING_SEEDS = "seed passages that share words with an evaluation document"
 """What is counted of seed passages besides what is dropped."""
 
 
@@ -19,12 +19,12 @@ def mark_contaminated(
     tainted = {seed for seed, text in seeds.items() if known.overlaps(text)}
     for draw in draws:
         draw.tainted = draw.row["seed_id"] in tainted
-    shard.counts[SEEDS] = len(seeds)
-    shard.counts[TAINTED] = len(tainted)
-    shard.counts[EVALUATED] = sum(known.overlaps_document(text) for text in seeds.values())
+    shard.counts[SEED_PASSAGES] = len(seeds)
+    shard.counts[CONTAMINATED_SEEDS] = len(tainted)
+    shard.counts[OVERLAPPING_SEEDS] = sum(known.overlaps_document(text) for text in seeds.values())
 
 
-def evaluation_query(draw: GeneratedQuery, known: Decontaminator) -> str | None:
+def reject_evaluation_query(draw: GeneratedQuery, known: Decontaminator) -> str | None:
     """Drops a query that holds an evaluation query's words, or that was written from a passage
     that does."""
     if known.overlaps(draw.query):

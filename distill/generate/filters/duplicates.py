@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 from datasketch import MinHash
 
-from distill.text.normalize import comparable_words
+from distill.text.normalize import split_comparable_words
 from distill.text.words import is_syllable
 
 PERMUTATIONS = 128
@@ -35,29 +35,29 @@ _CACHE_KIB = 16_384
 _EMPTY = MinHash(PERMUTATIONS, hashfunc=zlib.crc32)
 
 
-def ordinal(shard: int, place: int) -> int:
+def make_ordinal(shard: int, place: int) -> int:
     """The place of a query among all: by shard, then within it."""
     return shard * _SHARD + place
 
 
-def normalised(query: str) -> str:
+def normalize_query(query: str) -> str:
     """The query's words, joined by single spaces; letters of Thai and their like by none, since by
     single ones and pairs all queries would be alike."""
-    found = comparable_words(query)
+    found = split_comparable_words(query)
     gaps = ("" if is_syllable(a) and is_syllable(b) else " " for a, b in pairwise(found))
     return "".join(part for pair in zip(["", *gaps], found, strict=False) for part in pair)
 
 
-def shingles(text: str) -> frozenset[str]:
+def make_character_shingles(text: str) -> frozenset[str]:
     """The runs of 3 characters of a normalised text; a shorter text is one shingle."""
     return frozenset([text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))])
 
 
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+def jaccard_similarity(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / len(one | other)
 
 
-def band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
+def choose_band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
     """Signature rows a band: the most, and so the fewest proposals, with which a pair as similar
     as the threshold still shares a band with probability 0.99."""
     fit = [
@@ -68,7 +68,7 @@ def band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
     return max(fit, default=1)
 
 
-class SeenQueries:
+class QueryDeduplicator:
     """The queries kept so far, in a file that is made anew and removed at the end.
 
     Args:
@@ -80,10 +80,10 @@ class SeenQueries:
         self._file = file
         self._exact = exact
         self._near = near
-        self._rows = band_rows(near) if near is not None else 0
+        self._rows = choose_band_rows(near) if near is not None else 0
         self._sketched: tuple[str, list[int]] = ("", [])
 
-    def __enter__(self) -> "SeenQueries":
+    def __enter__(self) -> "QueryDeduplicator":
         self._file.unlink(missing_ok=True)
         self._db = sqlite3.connect(self._file)
         # A killed stage fills the file anew from its shards, so nothing in it need be safe.
@@ -108,7 +108,7 @@ class SeenQueries:
 
     def reason(self, query: str, own: int) -> str | None:
         """Whether the query with the ordinal `own` repeats an earlier one, and how."""
-        text = normalised(query)
+        text = normalize_query(query)
         if self._exact and self._is_exact(text, own):
             return "exact duplicate"
         near = self._near is not None and self._is_near(text, own, self._near)
@@ -116,7 +116,7 @@ class SeenQueries:
 
     def add(self, query: str, own: int) -> None:
         """Remember a query that is kept. To add it again changes nothing."""
-        text = normalised(query)
+        text = normalize_query(query)
         if self._exact:
             self._db.execute("INSERT OR IGNORE INTO exact VALUES (?, ?)", (_key(text), own))
         if self._near is not None:
@@ -134,21 +134,24 @@ class SeenQueries:
         return found.fetchone() is not None
 
     def _is_near(self, text: str, own: int, threshold: float) -> bool:
-        keys, mine = self._bands(text), shingles(text)
+        keys, mine = self._bands(text), make_character_shingles(text)
         proposed = self._db.execute(
             "SELECT text FROM texts WHERE owner IN (SELECT owner FROM bands WHERE key IN "
             f"({', '.join('?' * len(keys))}) AND owner < ? GROUP BY owner "
             f"ORDER BY count(*) DESC, owner LIMIT {_PROPOSALS})",
             (*keys, own),
         )
-        return any(jaccard(mine, shingles(other)) >= threshold for (other,) in proposed)
+        return any(
+            jaccard_similarity(mine, make_character_shingles(other)) >= threshold
+            for (other,) in proposed
+        )
 
     def _bands(self, text: str) -> list[int]:
         """A key for each band of the text's signature; a query is looked for, then added."""
         if self._sketched[0] == text and self._sketched[1]:
             return self._sketched[1]
         sketch = _EMPTY.copy()
-        sketch.update_batch([shingle.encode() for shingle in shingles(text)])
+        sketch.update_batch([shingle.encode() for shingle in make_character_shingles(text)])
         values = np.asarray(sketch.hashvalues, np.uint64)
         starts = range(0, PERMUTATIONS - self._rows + 1, self._rows)
         keys = [_band_key(at, values[at : at + self._rows].tobytes()) for at in starts]

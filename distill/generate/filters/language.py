@@ -33,7 +33,7 @@ def is_foreign(text: str, allowed: Sequence[str]) -> bool:
     return bool(probability >= _CERTAIN and sum(chances[a] for a in allowed) < _EXCLUDED)
 
 
-def languages(allowed: Sequence[str] | None) -> Filter:
+def make_language_filter(allowed: Sequence[str] | None) -> Filter:
     """Holds a row to its own language where it was written for one, else to those allowed, else to
     none.
 

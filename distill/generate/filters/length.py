@@ -2,15 +2,15 @@
 
 from distill.generate.filters.candidate import Filter, GeneratedQuery
 from distill.text import words as segmentation
-from distill.text.normalize import comparable_words
+from distill.text.normalize import split_comparable_words
 
 
-def word_limits(least: int, most: int) -> Filter:
+def make_length_filter(least: int, most: int) -> Filter:
     """Drops queries of fewer or more words; in scripts without spaces, by how many words their
     letters amount to."""
 
     def reason(draw: GeneratedQuery) -> str | None:
-        count = segmentation.amount(comparable_words(draw.query))
+        count = segmentation.count_word_equivalents(split_comparable_words(draw.query))
         if count < least:
             return "too few words"
         return "too many words" if count > most else None

@@ -66,7 +66,7 @@ def points_at_text(text: str) -> bool:
     return _POINTS.search(text) is not None
 
 
-def refusals(draw: GeneratedQuery) -> str | None:
+def reject_refusals(draw: GeneratedQuery) -> str | None:
     """Drops what is no query, and queries that only their own passage makes sense of."""
     if is_refusal(draw.query):
         return "refusal or boilerplate"

@@ -36,7 +36,7 @@ class SeedSearch:
             draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, float(cosine))
 
 
-def round_trip(depth: int) -> Filter:
+def make_round_trip_filter(depth: int) -> Filter:
     """Drops a query whose seed passage is not among its first `depth`."""
 
     def reason(draw: GeneratedQuery) -> str | None:
@@ -46,7 +46,7 @@ def round_trip(depth: int) -> Filter:
     return reason
 
 
-def min_similarity(least: float) -> Filter:
+def make_similarity_filter(least: float) -> Filter:
     """Drops a query less similar than this to its seed passage."""
 
     def reason(draw: GeneratedQuery) -> str | None:

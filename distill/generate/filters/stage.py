@@ -4,10 +4,14 @@ draw of each."""
 from typing import Any
 
 from distill.errors import UserError
-from distill.generate.filters.apply import FilterChain, filters_of_retrieval, filters_of_rows
-from distill.generate.filters.best_of import likeliest_first, nearest_first
-from distill.generate.filters.decontaminate import EVALUATED, SEEDS, TAINTED
-from distill.generate.filters.duplicates import SeenQueries, ordinal
+from distill.generate.filters.apply import FilterChain, make_retrieval_filters, make_row_filters
+from distill.generate.filters.best_of import make_likelihood_order, order_by_rank
+from distill.generate.filters.decontaminate import (
+    CONTAMINATED_SEEDS,
+    OVERLAPPING_SEEDS,
+    SEED_PASSAGES,
+)
+from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.filters.round_trip import SeedSearch
 from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.llm.lazy import LazyLLM
@@ -76,11 +80,11 @@ def _make(
     before = dict(engine.tokens) if engine else {}
     retriever, depth = recipe.retriever, _depth(recipe)
     screen = FilterChain(
-        before=filters_of_rows(filters),
+        before=make_row_filters(filters),
         known=known,
         search=SeedSearch(run, retriever, passages, depth) if _retrieves(recipe) else None,
-        after=filters_of_retrieval(filters),
-        order=likeliest_first(engine, prompt, recipe) if engine and prompt else nearest_first,
+        after=make_retrieval_filters(filters),
+        order=make_likelihood_order(engine, prompt, recipe) if engine and prompt else order_by_rank,
     )
     stage = run.stage(_NAME, settings, inputs)
     if stage.complete:
@@ -92,7 +96,7 @@ def _make(
         return screen(draws_of(read_shard(PARSED, paths[number]), corpus), number, seen)
 
     file = stage.book / "seen.sqlite"
-    with SeenQueries(file, filters.exact_duplicates, filters.near_duplicates) as seen:
+    with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _recall(stage, seen)
         stage.map_shards(
             QUERIES,
@@ -109,11 +113,11 @@ def _make(
     return stage
 
 
-def _recall(stage: Stage, seen: SeenQueries) -> None:
+def _recall(stage: Stage, seen: QueryDeduplicator) -> None:
     """Remember what the shards that stand already hold."""
     for path in shards(stage.folder):
         for place, row in enumerate(read_shard(QUERIES, path)):
-            seen.add(row["query"], ordinal(shard_number(path), place))
+            seen.add(row["query"], make_ordinal(shard_number(path), place))
         seen.flush()
 
 
@@ -183,7 +187,9 @@ def _figures(stage: Stage, known: Decontaminator | None, length: int) -> dict[st
         return {}
     counts = stage.counts()
     found = told(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))
-    of_seeds = {name: counts[name] for name in (SEEDS, TAINTED, EVALUATED)}
+    of_seeds = {
+        name: counts[name] for name in (SEED_PASSAGES, CONTAMINATED_SEEDS, OVERLAPPING_SEEDS)
+    }
     return {"decontamination": found | of_seeds}
 
 

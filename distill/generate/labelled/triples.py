@@ -10,15 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from distill.corpus.readers.jsonl import sha256
+from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
-from distill.generate.examples import contaminated, decontamination, degenerate, make_example
+from distill.generate.examples import (
+    make_example,
+    reject_contaminated,
+    reject_degenerate,
+    summarize_decontamination,
+)
 from distill.generate.labelled.rows import read_labelled
 from distill.recipe import LabelledSet, Recipe
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
-from distill.text.normalize import normalised
+from distill.text.normalize import normalize_text
 
 _NLI_LABELS: Mapping[str, str] = {
     "entailment": "entailment",
@@ -74,7 +79,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
     settings: dict[str, Any] = {
         "version": 1,
         "sets": [
-            {**of_set.model_dump(exclude={"path"}), "sha256": sha256(file)}
+            {**of_set.model_dump(exclude={"path"}), "sha256": hash_file(file)}
             for file, of_set in zip(files, sets, strict=True)
         ],
         "decontaminate": {known.name: known.revision for known in evaluated},
@@ -92,7 +97,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
             lambda number: _shard(number, read[number], recipe, known),
             unit="sets",
         )
-        stage.finish(**decontamination(stage, known, filters.decontaminate_words))
+        stage.finish(**summarize_decontamination(stage, known, filters.decontaminate_words))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
@@ -141,7 +146,7 @@ def read_classification(file: Path, settings: LabelledSet) -> TextsByLabel:
     labels: dict[str, dict[str, tuple[int, str]]] = defaultdict(dict)
     columns = (settings.text_column, settings.label_column)
     for row, (text, label) in read_labelled(file, columns):
-        labels[label].setdefault(normalised(text), (row, text))
+        labels[label].setdefault(normalize_text(text), (row, text))
     if len(labels) < 2:
         raise UserError(
             str(file),
@@ -242,7 +247,7 @@ def _shard(
             triple.positive,
             [triple.negative],
         )
-        reason = degenerate(example) or contaminated(example, known)
+        reason = reject_degenerate(example) or reject_contaminated(example, known)
         if reason is not None:
             shard.counts[f"dropped: {reason}"] += 1
             shard.dropped.append(

@@ -51,7 +51,7 @@ def draw_conditions(
         return random.Random(f"{seed}|{passage_id}|{sample}|{name}").choice(values)
 
     return GenerationConditions(
-        task_type=task_type_of(settings.task_types, seed, row),
+        task_type=choose_task_type(settings.task_types, seed, row),
         hand=one_of("hand", range(settings.example_sets)) or 0,
         persona=one_of("persona", personas),
         length=one_of("length", settings.lengths),
@@ -60,7 +60,7 @@ def draw_conditions(
     )
 
 
-def task_type_of(types: Sequence[TaskType], seed: int, row: int) -> TaskType:
+def choose_task_type(types: Sequence[TaskType], seed: int, row: int) -> TaskType:
     """The `row`-th of a sequence in which every run of `len(types)` rows is a permutation."""
     block, place = divmod(row, len(types))
     return random.Random(f"{seed}|types|{block}").sample(list(types), len(types))[place]
@@ -85,7 +85,7 @@ def load_personas(recipe: Recipe) -> list[str]:
     return personas
 
 
-def language_names(codes: Sequence[str]) -> dict[str, str]:
+def load_language_names(codes: Sequence[str]) -> dict[str, str]:
     """`{"de": "German"}`: what an LLM is told.
 
     Raises:

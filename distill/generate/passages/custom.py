@@ -16,14 +16,14 @@ from jsonschema.protocols import Validator
 from distill.errors import UserError
 from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import read_text
-from distill.generate.passages.conditions import GenerationConditions, language_names
-from distill.generate.passages.reply import ParsedQuery, checked
+from distill.generate.passages.conditions import GenerationConditions, load_language_names
+from distill.generate.passages.reply import ParsedQuery, check_query
 from distill.llm.prompts import Prompt, find_prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.llm.thoughts import strip_thoughts
 from distill.recipe import Recipe
 from distill.store.tables import Row, passage_text
-from distill.text.sanitize import sanitize_for_prompt, within_fence
+from distill.text.sanitize import sanitize_for_prompt, strip_code_fence
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class CustomMethod:
         if not finished or text is None:
             return ParsedQuery(reason="unfinished")
         try:
-            reply = json.loads(within_fence(text), parse_constant=_refuse)
+            reply = json.loads(strip_code_fence(text), parse_constant=_refuse)
             fault = jsonschema.exceptions.best_match(self.validator.iter_errors(reply))
         except (ValueError, RecursionError):
             return ParsedQuery(reason="not JSON")
@@ -92,7 +92,7 @@ class CustomMethod:
             return ParsedQuery(reason=f"no text in {custom.query!r}")
         if custom.task and not isinstance(task, str):
             return ParsedQuery(reason=f"no text in {custom.task!r}")
-        return checked(task, query, frozenset())
+        return check_query(task, query, frozenset())
 
 
 def load_custom(recipe: Recipe) -> CustomMethod:
@@ -114,7 +114,7 @@ def load_custom(recipe: Recipe) -> CustomMethod:
         load_prompt(custom.prompt, recipe.folder, parts=1),
         source,
         make_validator(schema),
-        language_names(recipe.generate.languages),
+        load_language_names(recipe.generate.languages),
     )
 
 

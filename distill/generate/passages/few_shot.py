@@ -14,7 +14,7 @@ from distill.files.read import expect, read_text
 from distill.files.read_yaml import parse_yaml
 from distill.llm.prompts import find_prompt
 from distill.recipe import Recipe, TaskType
-from distill.text.normalize import normalise
+from distill.text.normalize import normalize_words
 
 _KEYS = ("passage", "task", "query")
 
@@ -33,7 +33,9 @@ class FewShotPool:
     @property
     def queries(self) -> frozenset[str]:
         """All queries, normalised: none of them may come back as a generated one."""
-        return frozenset(normalise(s["query"]) for shots in self.examples.values() for s in shots)
+        return frozenset(
+            normalize_words(s["query"]) for shots in self.examples.values() for s in shots
+        )
 
     def hand(self, task_type: TaskType, number: int, shots: int, seed: int) -> list[FewShotExample]:
         """`shots` examples in an order of their own: half of them, rounded up, of the type itself

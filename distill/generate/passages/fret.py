@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from distill.generate.passages.conditions import GenerationConditions
 from distill.generate.passages.few_shot import FewShotExample, FewShotPool
-from distill.generate.passages.reply import ParsedQuery, ReplyOrder, parse
+from distill.generate.passages.reply import ParsedQuery, ReplyOrder, parse_reply
 from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Recipe, TaskType
@@ -58,14 +58,14 @@ class FretMethod:
             # A chat model ends by itself, and may think in paragraphs before it answers.
             stop=() if constrain or chat else _STOP,
             chat=chat,
-            regex=reply_form(self.order, chat) if constrain else None,
+            regex=make_reply_regex(self.order, chat) if constrain else None,
         )
 
     def parse(self, output: str, finished: bool) -> ParsedQuery:
-        return parse(output, finished, self.pool.queries, self.order)
+        return parse_reply(output, finished, self.pool.queries, self.order)
 
 
-def reply_form(order: ReplyOrder, chat: bool) -> str:
+def make_reply_regex(order: ReplyOrder, chat: bool) -> str:
     """The regular expression of a whole reply. A continued text begins behind the first label, and
     nothing but its last line break ends it; a chat model ends its reply by itself."""
     labels = [label.title() for label in order.split(", ")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from distill.generate.passages.conditions import load_personas
 from distill.generate.passages.method import QueryMethod, open_method
-from distill.generate.passages.plan import GenerationPlan, QueryRequest, draw_seed
+from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
 from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
 from distill.llm.protocol import LLM, Completion, Sampling
 from distill.recipe import Recipe
@@ -29,7 +29,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
             or if its form is chat and the model has no chat template.
     """
     method = open_method(recipe)
-    stage = run.stage("generations", generation_settings(recipe, method), [passages])
+    stage = run.stage("generations", collect_generation_settings(recipe, method), [passages])
     if stage.complete:
         return stage
     plan = GenerationPlan(recipe, passages)
@@ -56,7 +56,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     return stage
 
 
-def generation_settings(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+def collect_generation_settings(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
     """What changes the text that is written: the fingerprint. Filters and the reading of replies
     are not in it, so that what an LLM was paid for outlives a change of those."""
     personas = load_personas(recipe)
@@ -83,7 +83,7 @@ def _write(
     ]
     every = [one for of_shard in draws for one in of_shard]
     prompts = [method.prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
-    seeds = [draw_seed(recipe, one, draw) for one, draw in every]
+    seeds = [derive_llm_seed(recipe, one, draw) for one, draw in every]
     written = iter(llm.generate(prompts, seeds, sampling))
     return [
         _shard([_row(one, draw, next(written), llm.name) for one, draw in of_shard])

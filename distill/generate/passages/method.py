@@ -4,7 +4,7 @@ from functools import cache
 from typing import Protocol
 
 from distill.errors import UserError
-from distill.generate.passages.conditions import GenerationConditions, language_names
+from distill.generate.passages.conditions import GenerationConditions, load_language_names
 from distill.generate.passages.custom import load_custom
 from distill.generate.passages.few_shot import FewShotExample, load_pool
 from distill.generate.passages.fret import FretMethod
@@ -55,7 +55,7 @@ def open_method(recipe: Recipe) -> QueryMethod:
     def hand(task_type: TaskType, number: int) -> list[FewShotExample]:
         return pool.hand(task_type, number, settings.shots, recipe.seed)
 
-    names = language_names(settings.languages)
+    names = load_language_names(settings.languages)
     return FretMethod(recipe, prompt, pool, _order(prompt), task or "", names, hand)
 
 

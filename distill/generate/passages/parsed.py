@@ -63,13 +63,13 @@ def _parse_shard(path: Path, method: QueryMethod, several: bool) -> ShardResult:
         if parsed.reason is not None:
             shard.counts[f"dropped: {parsed.reason}"] += 1
             shard.dropped.append(
-                {"item_id": query_id(row, several), "reason": parsed.reason, "text": text}
+                {"item_id": make_query_id(row, several), "reason": parsed.reason, "text": text}
             )
             continue
         shard.counts["kept"] += 1
         shard.rows.append(
             {
-                "query_id": query_id(row, several),
+                "query_id": make_query_id(row, several),
                 "seed_id": row["passage_id"],
                 "sample": row["sample"],
                 "draw": row["draw"],
@@ -90,7 +90,7 @@ def _read(row: Row, method: QueryMethod) -> tuple[ParsedQuery, str]:
     return method.parse(row["output"], row["finished"]), row["output"]
 
 
-def query_id(row: Row, several: bool) -> str:
+def make_query_id(row: Row, several: bool) -> str:
     """PASSAGE~SAMPLE, and .DRAW where there are several draws to choose from."""
     of_sample = f"{row['passage_id']}~{row['sample']}"
     return f"{of_sample}.{row['draw']}" if several else of_sample

@@ -36,8 +36,8 @@ class GenerationPlan:
         self.recipe = recipe
         self._personas = load_personas(recipe)
         self._reader = Reader(PASSAGES, passages.folder)
-        rows = telling_rows(passages, recipe.generate.min_passage_words)
-        self._seeds = seed_rows(rows, recipe.generate.passages, recipe.seed)
+        rows = find_rows_with_enough_words(passages, recipe.generate.min_passage_words)
+        self._seeds = sample_seed_rows(rows, recipe.generate.passages, recipe.seed)
 
     @property
     def passages(self) -> int:
@@ -71,7 +71,7 @@ class GenerationPlan:
         ]
 
 
-def telling_rows(passages: Stage, words: int) -> np.ndarray:
+def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
     """The numbers of the passages with at least so many words, in order.
 
     Raises:
@@ -91,14 +91,14 @@ def telling_rows(passages: Stage, words: int) -> np.ndarray:
     return found
 
 
-def seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     """`count` of the numbers (all, where there are fewer), drawn without replacement and sorted.
     RandomState's stream is frozen, so that any later numpy continues the same run."""
     draw = np.random.RandomState(_seed(seed, "seed passages") % 2**32)
     return np.sort(rows[draw.permutation(len(rows))[:count]])
 
 
-def draw_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
+def derive_llm_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
     """The LLM's seed (31 bits, which every engine takes): the one thing that differs by draw."""
     return _seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 from distill.llm.thoughts import strip_thoughts
-from distill.text.normalize import normalise
-from distill.text.sanitize import sanitize_for_prompt, within_fence
+from distill.text.normalize import normalize_words
+from distill.text.sanitize import sanitize_for_prompt, strip_code_fence
 
 ReplyOrder = Literal["task, query", "query, task", "query"]
 """The lines of a reply; in the last it is the prompt's file that says the task."""
@@ -50,7 +50,7 @@ class ParsedQuery(NamedTuple):
     reason: str | None = None
 
 
-def parse(
+def parse_reply(
     output: str,
     finished: bool,
     example_queries: Collection[str],
@@ -65,14 +65,14 @@ def parse(
     reply = strip_thoughts(output)
     if reply is None:
         return ParsedQuery(reason="unfinished")
-    match = _FORMS[order].match(within_fence(reply))
+    match = _FORMS[order].match(strip_code_fence(reply))
     if not finished and (match is None or match["rest"] is None):
         return ParsedQuery(reason="unfinished")
     if match is None:
         return ParsedQuery(reason="malformed")
     found = match.groupdict()
     task = _line(found, "Task") if "Task" in found else None
-    return checked(task, _line(found, "Query"), example_queries)
+    return check_query(task, _line(found, "Query"), example_queries)
 
 
 def _line(found: Mapping[str, str | None], name: str) -> str:
@@ -89,18 +89,18 @@ def _plain(line: str) -> str:
     return re.sub(r"\A([*_`]{1,3})(?=\S)(.*\S)\1\Z", r"\2", line.strip())
 
 
-def checked(task: str | None, query: str, example_queries: Collection[str]) -> ParsedQuery:
+def check_query(task: str | None, query: str, example_queries: Collection[str]) -> ParsedQuery:
     """Task and query as data (they enter later prompts), unless one is empty or is a copy."""
     query = sanitize_for_prompt(query).strip('"“”').strip()
-    if not normalise(query):
+    if not normalize_words(query):
         return ParsedQuery(reason="malformed")
-    if normalise(query) in example_queries:
+    if normalize_words(query) in example_queries:
         return ParsedQuery(reason="copies an example")
     if task is None:
         return ParsedQuery(query=query)
     task = sanitize_for_prompt(task)
-    if not normalise(task):
+    if not normalize_words(task):
         return ParsedQuery(reason="malformed")
-    if normalise(query) == normalise(task):
+    if normalize_words(query) == normalize_words(task):
         return ParsedQuery(reason="query is the task")
     return ParsedQuery(task, query)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from distill.recipe.sections.section import Device, Section
 from distill.remote.settings import check_fields, check_server
-from distill.text.templates import check_template, names_in
+from distill.text.templates import check_template, find_template_names
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -114,7 +114,7 @@ class EmbedderConfig(ServedModel):
         template, key = self.query_template, self.key("query_template")
         check_template(template, ("task", "query"), key)
         before = template.removesuffix("{query}")
-        if before == template or "query" in names_in(before):
+        if before == template or "query" in find_template_names(before):
             raise ValueError(
                 f"{key} {template!r} must hold {{query}} once, at its end: a model reads what "
                 "precedes it as the query's prompt"

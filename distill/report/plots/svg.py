@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from distill.errors import need
-from distill.text.sanitize import seen
+from distill.text.sanitize import sanitize_for_terminal
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = tuple(f"#0500{number:02x}" for number in range(1, 7))
@@ -85,7 +85,7 @@ def to_svg(figure: Any, description: str) -> Markup:
     written = io.StringIO()
     figure.savefig(written, format="svg", transparent=True, metadata=_NO_METADATA)
     text = written.getvalue()
-    text = seen(text[text.index("<svg") :])
+    text = sanitize_for_terminal(text[text.index("<svg") :])
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     text = re.sub(r'<g id="[^"]*">', "<g>", text)  # the same in every drawing

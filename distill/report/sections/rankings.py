@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from distill.errors import need
 from distill.evaluate.model import EvalModel
 from distill.evaluate.mteb_encoder import wrap_for_mteb
-from distill.text.sanitize import seen
+from distill.text.sanitize import sanitize_for_terminal
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -51,7 +51,11 @@ def query_texts(task: "AbsTask", items: Sequence[str]) -> dict[str, str]:
     for split, subset in dict.fromkeys(place(item)[:2] for item in items):
         queries = _data(task, split, subset)["queries"]
         by_id = dict(zip(queries["id"], queries["text"], strict=True))
-        texts |= {i: seen(by_id[place(i)[2]]) for i in items if place(i)[:2] == (split, subset)}
+        texts |= {
+            i: sanitize_for_terminal(by_id[place(i)[2]])
+            for i in items
+            if place(i)[:2] == (split, subset)
+        }
     return texts
 
 
@@ -94,10 +98,10 @@ def _search(
 
 
 def _document(row: Mapping[str, Any], judged: Mapping[str, int], score: float) -> dict[str, Any]:
-    text = " ".join(seen(row["text"]).split())
+    text = " ".join(sanitize_for_terminal(row["text"]).split())
     return {
         "id": row["id"],
-        "title": seen(row.get("title") or ""),
+        "title": sanitize_for_terminal(row.get("title") or ""),
         "text": text if len(text) <= _EXCERPT else text[:_EXCERPT].rstrip() + "…",
         "relevance": judged.get(row["id"], 0),
         "similarity": round(float(score), 4),

@@ -17,8 +17,8 @@ from distill.recipe import Align, Student, Train
 from distill.store.tables import Row, passage_text
 from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
-from distill.text.normalize import normalised
-from distill.text.sentences import sentences
+from distill.text.normalize import normalize_text
+from distill.text.sentences import split_sentences
 from distill.text.words import count_words
 from distill.train.data.soft_labels import ScoredExample, SoftScores
 
@@ -122,7 +122,7 @@ def make_mixture(
     documents = _distinct(
         [*corpus.values(), *(text for one in examples for text in one.documents), *texts]
     )
-    known = {normalised(text) for text in corpus.values()}
+    known = {normalize_text(text) for text in corpus.values()}
     others = [text for key, text in documents.items() if key not in known]
     numbers = _TeacherTextNumbers(queries, corpus, others, teacher_reads_tasks)
     student_numbers = _StudentTextNumbers(StudentTexts(student, passages))
@@ -162,7 +162,7 @@ def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
     """Draw passages, and sentences of passages, by seed; each text once."""
     whole = list(dict.fromkeys(passage_text(row) for row in passages))
     taken = set(whole)
-    found = dict.fromkeys(s for row in passages for s in sentences(row["text"]))
+    found = dict.fromkeys(s for row in passages for s in split_sentences(row["text"]))
     parts = [s for s in found if count_words(s) >= MIN_WORDS and s not in taken]
     return [
         *_draw(whole, align.passages, f"{seed}|passages to align"),
@@ -178,13 +178,13 @@ def _distinct(texts: Iterable[str]) -> dict[str, str]:
     """The first of the texts that read the same, by what they have in common."""
     found: dict[str, str] = {}
     for text in texts:
-        found.setdefault(normalised(text), text)
+        found.setdefault(normalize_text(text), text)
     return found
 
 
 def _query_key(row: Row, teacher_reads_tasks: bool) -> str:
     """What two queries have in common that have one number."""
-    return (f"{row['task']}\n" if teacher_reads_tasks else "") + normalised(row["query"])
+    return (f"{row['task']}\n" if teacher_reads_tasks else "") + normalize_text(row["query"])
 
 
 class _TeacherTextNumbers:
@@ -202,13 +202,13 @@ class _TeacherTextNumbers:
         self.queries = {key: number for number, key in enumerate(queries)}
         self.documents: dict[str, int] = {}
         for number, text in enumerate([*corpus.values(), *others], start=len(self.queries)):
-            self.documents.setdefault(normalised(text), number)
+            self.documents.setdefault(normalize_text(text), number)
 
     def query(self, row: Row) -> int:
         return self.queries[_query_key(row, self.teacher_reads_tasks)]
 
     def document(self, text: str) -> int:
-        return self.documents[normalised(text)]
+        return self.documents[normalize_text(text)]
 
 
 class _StudentTextNumbers:

@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
-from distill.corpus.docstrings.prose import paragraphs
+from distill.corpus.docstrings.prose import extract_paragraphs
 
 
 def prose(doc: str) -> str:
-    return " ".join(paragraphs(inspect.cleandoc(doc)))
+    return " ".join(extract_paragraphs(inspect.cleandoc(doc)))
 
 
 def test_numpydoc() -> None:

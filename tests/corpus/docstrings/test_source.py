@@ -6,15 +6,15 @@ import sys
 import pytest
 
 from distill.corpus.docstrings import source as docstrings
-from distill.corpus.docstrings.introspect import package_versions, public_objects
-from distill.corpus.docstrings.source import held_out_pairs, is_held_out
+from distill.corpus.docstrings.introspect import find_public_objects, read_package_versions
+from distill.corpus.docstrings.source import is_held_out, make_held_out_pairs
 from distill.errors import UserError
 from distill.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    docstrings.docstrings.cache_clear()
+    docstrings.load_docstrings.cache_clear()
 
 
 def recipe(seed: int = 13, **corpus: object) -> Recipe:
@@ -24,7 +24,7 @@ def recipe(seed: int = 13, **corpus: object) -> Recipe:
 
 
 def test_each_public_object_once_under_its_shortest_name(tinydocs: str) -> None:
-    found, _ = public_objects((tinydocs,))
+    found, _ = find_public_objects((tinydocs,))
     assert [thing.name for thing in found] == [
         "tinydocs.Shape",
         "tinydocs.Shape.scale",
@@ -39,13 +39,13 @@ def test_each_public_object_once_under_its_shortest_name(tinydocs: str) -> None:
 
 
 def test_modules_that_cannot_be_imported_are_counted(tinydocs: str) -> None:
-    assert public_objects((tinydocs,))[1] == 2
+    assert find_public_objects((tinydocs,))[1] == 2
 
 
 def test_nothing_is_imported_or_printed_here(
     tinydocs: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    public_objects((tinydocs,))
+    find_public_objects((tinydocs,))
     assert tinydocs not in sys.modules
     assert capfd.readouterr() == ("", "")
 
@@ -53,11 +53,11 @@ def test_nothing_is_imported_or_printed_here(
 @pytest.mark.bad_input("corpus", "a package that is not installed", "refused by name")
 def test_package_that_is_not_installed() -> None:
     with pytest.raises(UserError, match="'no_such_package' is not installed"):
-        public_objects(("no_such_package",))
+        find_public_objects(("no_such_package",))
 
 
 def test_versions_are_those_of_the_distribution(tinydocs: str) -> None:
-    assert package_versions((tinydocs,)) == {"tinydocs": "2.5"}
+    assert read_package_versions((tinydocs,)) == {"tinydocs": "2.5"}
 
 
 _HASHED = """
@@ -96,7 +96,7 @@ def test_held_out_objects_are_not_in_the_corpus_and_the_rest_is(tinydocs: str) -
     half = recipe(packages=[tinydocs], held_out=0.5)
     names = {d.id for d in docstrings.open_docstrings(everything).read()}
     kept = {d.id for d in docstrings.open_docstrings(half).read()}
-    things, _ = docstrings.docstrings((tinydocs,))
+    things, _ = docstrings.load_docstrings((tinydocs,))
     out = {t.name for t in things if is_held_out(t.summary, half)}
     assert kept | out == names
     assert not kept & out
@@ -112,7 +112,7 @@ def test_objects_with_one_summary_stay_together(tinydocs: str) -> None:
 
 
 def test_held_out_summary_asks_and_the_rest_answers(tinydocs: str) -> None:
-    pairs, counts = held_out_pairs(recipe(packages=[tinydocs], held_out=0.999))
+    pairs, counts = make_held_out_pairs(recipe(packages=[tinydocs], held_out=0.999))
     assert [pair.name for pair in pairs] == ["tinydocs.grow"]
     assert pairs[0].query == "Make a given shape larger by one unit on every side."
     assert pairs[0].document.startswith("The new shape has the same centre as the old one,")
@@ -120,7 +120,7 @@ def test_held_out_summary_asks_and_the_rest_answers(tinydocs: str) -> None:
 
 
 def test_held_out_answer_is_cut_to_the_budget(tinydocs: str) -> None:
-    pairs, _ = held_out_pairs(recipe(packages=[tinydocs], held_out=0.999, max_tokens=40))
+    pairs, _ = make_held_out_pairs(recipe(packages=[tinydocs], held_out=0.999, max_tokens=40))
     assert len(pairs[0].document.split()) <= 30
 
 
@@ -128,7 +128,7 @@ def test_held_out_answer_is_cut_to_the_budget(tinydocs: str) -> None:
 def test_real_packages() -> None:
     real = recipe(held_out=0.1)
     kept = list(docstrings.open_docstrings(real).read())
-    pairs, _ = held_out_pairs(real)
+    pairs, _ = make_held_out_pairs(real)
     assert len(kept) > 7000
     assert len(pairs) > 400
     assert {d.source for d in kept} == set(real.corpus.packages)

@@ -5,7 +5,7 @@ from helpers.query_rows import parsed, passage, recipe
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.generate.filters.best_of import by_query, likeliest_first, nearest_first
+from distill.generate.filters.best_of import group_by_query, make_likelihood_order, order_by_rank
 from distill.generate.filters.candidate import GeneratedQuery, SeedRank
 from distill.llm.prompts import CONTINUATION, load_prompt
 from distill.llm.protocol import ScoreRequest
@@ -22,7 +22,7 @@ def drawn(sample, draw, query="how high", rank=None, similarity=0.0, text="Swift
 
 def test_draws_of_one_query_stand_together():
     draws = [drawn(0, 0), drawn(0, 2), drawn(1, 1), drawn(3, 0)]
-    assert by_query(draws) == [draws[:2], draws[2:3], draws[3:]]
+    assert group_by_query(draws) == [draws[:2], draws[2:3], draws[3:]]
 
 
 def test_nearest_is_by_rank_then_similarity_then_draw():
@@ -34,7 +34,7 @@ def test_nearest_is_by_rank_then_similarity_then_draw():
         drawn(0, 4, rank=None, similarity=0.95),
         drawn(0, 5, rank=None, similarity=0.9),
     ]
-    (order,) = nearest_first([draws])
+    (order,) = order_by_rank([draws])
     assert [d.row["draw"] for d in order] == [2, 3, 1, 4, 0, 5]
 
 
@@ -42,7 +42,7 @@ def test_queries_of_one_draw_each_are_compared_with_nothing(tmp_path, engine):
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     groups = [[drawn(0, 1, "alone")], [drawn(1, 0, "alone too")]]
-    assert likeliest_first(engine, prompt, recipe())(groups) == groups
+    assert make_likelihood_order(engine, prompt, recipe())(groups) == groups
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_likeliest_is_by_the_mean_over_its_tokens(tmp_path, engine):
         [drawn(2, n, query, text=TEXTS[3]) for n, query in enumerate(asked[:2])],
     ]
     settings = recipe(generate={"max_passage_words": 6})
-    ordered = likeliest_first(engine, prompt, settings)(groups)
+    ordered = make_likelihood_order(engine, prompt, settings)(groups)
     assert ordered[1] == groups[1]
     for group, found in zip(groups, ordered, strict=True):
         means = {}
@@ -75,7 +75,7 @@ def test_equal_draws_keep_their_order(tmp_path, engine):
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     group = [drawn(0, n, "the same") for n in range(3)]
-    assert likeliest_first(engine, prompt, recipe())([group]) == [group]
+    assert make_likelihood_order(engine, prompt, recipe())([group]) == [group]
 
 
 @pytest.mark.bad_input("engines", "best_by ql without log-probabilities", "refused")
@@ -86,4 +86,4 @@ def test_an_engine_without_log_probabilities_is_refused(tmp_path):
     (tmp_path / "ql.jinja").write_text(PROMPT)
     prompt = load_prompt("ql.jinja", tmp_path, parts=2)
     with pytest.raises(UserError, match="best_by ql needs log-probabilities"):
-        likeliest_first(Mute(), prompt, recipe())
+        make_likelihood_order(Mute(), prompt, recipe())

@@ -4,7 +4,7 @@ import pytest
 from helpers.query_rows import draw, parsed, passage
 
 from distill.generate.filters.candidate import GeneratedQuery
-from distill.generate.filters.copied_text import copied, copied_share
+from distill.generate.filters.copied_text import compute_copied_share, make_copy_filter
 
 TEXT = "The heart pumps blood through the body; the lungs take oxygen from the air."
 
@@ -21,21 +21,21 @@ TEXT = "The heart pumps blood through the body; the lungs take oxygen from the a
     ],
 )
 def test_share(query, share):
-    assert copied_share(query, TEXT) == pytest.approx(share)
+    assert compute_copied_share(query, TEXT) == pytest.approx(share)
 
 
 def test_a_frequent_word_is_no_junk():
     """difflib would leave out words that make up more than 1 % of a long passage."""
-    assert copied_share("the sea the sea", "the sea " * 300) == 1.0
+    assert compute_copied_share("the sea the sea", "the sea " * 300) == 1.0
 
 
 def test_more_than_the_limit_is_dropped():
-    assert copied(0.75)(draw("what pumps blood through", TEXT)) is None
-    assert copied(0.7)(draw("what pumps blood through", TEXT)) == "copies the passage"
+    assert make_copy_filter(0.75)(draw("what pumps blood through", TEXT)) is None
+    assert make_copy_filter(0.7)(draw("what pumps blood through", TEXT)) == "copies the passage"
 
 
 def test_the_title_is_part_of_the_passage():
     titled = GeneratedQuery(
         parsed("p", "swift flight"), passage("p", "They sleep.", "Swift flight"), 0
     )
-    assert copied(0.9)(titled) == "copies the passage"
+    assert make_copy_filter(0.9)(titled) == "copies the passage"

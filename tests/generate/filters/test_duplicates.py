@@ -7,20 +7,20 @@ import pytest
 from helpers.tiny_models import TEXTS
 
 from distill.generate.filters.duplicates import (
-    SeenQueries,
-    band_rows,
-    jaccard,
-    normalised,
-    ordinal,
-    shingles,
+    QueryDeduplicator,
+    choose_band_rows,
+    jaccard_similarity,
+    make_character_shingles,
+    make_ordinal,
+    normalize_query,
 )
-from distill.text.normalize import comparable_words
+from distill.text.normalize import split_comparable_words
 
 
 def reasons(file, queries, exact=True, near=None):
     """Each query's reason, one query after the other."""
     found = []
-    with SeenQueries(file, exact, near) as seen:
+    with QueryDeduplicator(file, exact, near) as seen:
         for place, query in enumerate(queries):
             found.append(seen.reason(query, place))
             if found[-1] is None:
@@ -34,7 +34,7 @@ def variants() -> list[str]:
     draw = random.Random(3)
     found = []
     for _ in range(400):
-        asked = comparable_words(draw.choice(TEXTS))
+        asked = split_comparable_words(draw.choice(TEXTS))
         if draw.random() < 0.6:
             asked[draw.randrange(len(asked))] = draw.choice(["sea", "stone", "of", "very"])
         if draw.random() < 0.5:
@@ -54,8 +54,8 @@ def test_exact_duplicates_are_of_the_same_words(tmp_path):
 def test_near_duplicates_are_those_of_all_pairs(tmp_path, variants, threshold):
     kept, expected = [], []
     for query in variants:
-        mine = shingles(normalised(query))
-        near = any(jaccard(mine, other) >= threshold for other in kept)
+        mine = make_character_shingles(normalize_query(query))
+        near = any(jaccard_similarity(mine, other) >= threshold for other in kept)
         expected.append("near duplicate" if near else None)
         if not near:
             kept.append(mine)
@@ -66,24 +66,24 @@ def test_near_duplicates_are_those_of_all_pairs(tmp_path, variants, threshold):
 
 
 def test_bands_find_pairs_at_the_threshold():
-    assert [band_rows(t) for t in (0.01, 0.5, 0.8, 0.95)] == [1, 3, 6, 16]
+    assert [choose_band_rows(t) for t in (0.01, 0.5, 0.8, 0.95)] == [1, 3, 6, 16]
 
 
 def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
     queries = ["how high do swifts fly", "how high do owls fly", "how high do swifts fly at night"]
-    with SeenQueries(tmp_path / "seen", True, 0.9) as seen:
+    with QueryDeduplicator(tmp_path / "seen", True, 0.9) as seen:
         for _ in range(2):
             for place, query in enumerate(queries):
-                assert seen.reason(query, ordinal(3, place)) is None
-                seen.add(query, ordinal(3, place))
-        assert seen.reason(queries[0], ordinal(3, 5)) == "exact duplicate"
-        assert seen.reason(queries[0] + "?!", ordinal(4, 0)) == "exact duplicate"
+                assert seen.reason(query, make_ordinal(3, place)) is None
+                seen.add(query, make_ordinal(3, place))
+        assert seen.reason(queries[0], make_ordinal(3, 5)) == "exact duplicate"
+        assert seen.reason(queries[0] + "?!", make_ordinal(4, 0)) == "exact duplicate"
         # An earlier shard, done again after a later one, owns nothing of it.
-        assert seen.reason(queries[0], ordinal(2, 7)) is None
+        assert seen.reason(queries[0], make_ordinal(2, 7)) is None
 
 
 def test_what_a_killed_process_left_is_forgotten(tmp_path):
-    left = SeenQueries(tmp_path / "seen", True, 0.8)
+    left = QueryDeduplicator(tmp_path / "seen", True, 0.8)
     left.__enter__()
     left.add("how high do swifts fly", 0)
     left.flush()
@@ -106,7 +106,7 @@ def _peak(file, count):
     letters = "abcdefghijklmnopqrstuvwxyz"
     vocabulary = ["".join(draw.choices(letters, k=7)) for _ in range(2000)]
     tracemalloc.start()
-    with SeenQueries(file, True, 0.8) as seen:
+    with QueryDeduplicator(file, True, 0.8) as seen:
         for place in range(count):
             query = " ".join(draw.choices(vocabulary, k=6))
             if seen.reason(query, place) is None:
@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_the_queries(tmp_path):
 
 
 def test_thai_is_compared_by_runs_of_letters_and_chinese_by_single_ones():
-    assert normalised("ธารน้ำแข็ง Ice!") == normalised("ธารน้ำแข็ง  ICE")
-    assert " " not in normalised("ธารน้ำแข็ง")
-    assert normalised("冰川 is") == "冰 川 is"
-    assert normalised("") == ""
+    assert normalize_query("ธารน้ำแข็ง Ice!") == normalize_query("ธารน้ำแข็ง  ICE")
+    assert " " not in normalize_query("ธารน้ำแข็ง")
+    assert normalize_query("冰川 is") == "冰 川 is"
+    assert normalize_query("") == ""

@@ -4,42 +4,42 @@ import pytest
 from helpers.query_rows import draw
 
 from distill.errors import UserError
-from distill.generate.filters.language import languages
+from distill.generate.filters.language import make_language_filter
 
 GERMAN = "Wie funktioniert ein Kühlschrank?"
 ENGLISH = "what is the capital of France"
 
 
 def test_another_language_is_dropped():
-    assert languages(["en"])(draw(GERMAN)) == "another language"
-    assert languages(["de"])(draw(ENGLISH)) == "another language"
-    assert languages(["fr", "en"])(draw(GERMAN)) == "another language"
+    assert make_language_filter(["en"])(draw(GERMAN)) == "another language"
+    assert make_language_filter(["de"])(draw(ENGLISH)) == "another language"
+    assert make_language_filter(["fr", "en"])(draw(GERMAN)) == "another language"
 
 
 def test_what_is_allowed_passes():
-    assert languages(["en", "de"])(draw(GERMAN)) is None
-    assert languages(None)(draw(GERMAN)) is None
+    assert make_language_filter(["en", "de"])(draw(GERMAN)) is None
+    assert make_language_filter(None)(draw(GERMAN)) is None
 
 
 @pytest.mark.parametrize(
     "query", ["heart disease", "HTTP 404", "numpy.linalg.svd shape", "COVID-19 vaccine", "sushi"]
 )
 def test_what_is_uncertain_passes(query):
-    assert languages(["en"])(draw(query)) is None
+    assert make_language_filter(["en"])(draw(query)) is None
 
 
 def test_a_row_is_held_to_the_language_it_was_written_for():
-    assert languages(None)(draw(ENGLISH, language="de")) == "another language"
-    assert languages(["en"])(draw(ENGLISH, language="de")) == "another language"
-    assert languages(["en"])(draw(GERMAN, language="de")) is None
+    assert make_language_filter(None)(draw(ENGLISH, language="de")) == "another language"
+    assert make_language_filter(["en"])(draw(ENGLISH, language="de")) == "another language"
+    assert make_language_filter(["en"])(draw(GERMAN, language="de")) is None
     # What cannot be detected cannot be ruled out.
-    assert languages(None)(draw(GERMAN, language="rmw")) is None
+    assert make_language_filter(None)(draw(GERMAN, language="rmw")) is None
 
 
 @pytest.mark.bad_input("shape of a recipe", "a filter for a language that is not known", "refused")
 def test_an_unknown_language_is_refused():
     with pytest.raises(UserError, match=r"generate\.filters\.languages: english: cannot"):
-        languages(["en", "english"])
+        make_language_filter(["en", "english"])
 
 
 @pytest.mark.slow
@@ -51,5 +51,7 @@ def test_real_questions_in_their_own_language_pass(data_folder):
         lines = (data_folder / "own" / "xquad" / own / "queries.jsonl").read_text().splitlines()
         draws = [draw(json.loads(line)["text"]) for line in lines]
         assert len(draws) == 1190
-        assert sum(languages([own])(d) is not None for d in draws) == 0
-        assert sum(languages([other])(d) is not None for d in draws) >= least * len(draws)
+        assert sum(make_language_filter([own])(d) is not None for d in draws) == 0
+        assert sum(make_language_filter([other])(d) is not None for d in draws) >= least * len(
+            draws
+        )

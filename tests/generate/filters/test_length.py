@@ -3,20 +3,20 @@
 import pytest
 from helpers.query_rows import draw
 
-from distill.generate.filters.length import word_limits
-from distill.text.normalize import comparable_words
+from distill.generate.filters.length import make_length_filter
+from distill.text.normalize import split_comparable_words
 
 
 def test_case_and_punctuation_do_not_count():
     expected = ["the", "swift", "s", "flight", "how", "high"]
-    assert comparable_words("  The SWIFT’s ﬂight—how_high?") == expected
-    assert comparable_words("the swift's flight how high") == expected
+    assert split_comparable_words("  The SWIFT’s ﬂight—how_high?") == expected
+    assert split_comparable_words("the swift's flight how high") == expected
 
 
 def test_words_are_whole_in_any_script():
-    assert comparable_words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
-    assert comparable_words("北京的天气 today") == ["北", "京", "的", "天", "气", "today"]
-    assert comparable_words("co\u00adop\u200bera") == ["coop", "era"]
+    assert split_comparable_words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+    assert split_comparable_words("北京的天气 today") == ["北", "京", "的", "天", "气", "today"]
+    assert split_comparable_words("co\u00adop\u200bera") == ["coop", "era"]
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_words_are_whole_in_any_script():
     ],
 )
 def test_limits(query, reason):
-    assert word_limits(2, 7)(draw(query)) == reason
+    assert make_length_filter(2, 7)(draw(query)) == reason

@@ -5,7 +5,11 @@ import pytest
 from helpers.query_rows import parsed, passage, prepare, recipe
 from helpers.tiny_models import TEXTS
 
-from distill.generate.filters.round_trip import SeedSearch, min_similarity, round_trip
+from distill.generate.filters.round_trip import (
+    SeedSearch,
+    make_round_trip_filter,
+    make_similarity_filter,
+)
 from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run
@@ -42,7 +46,7 @@ def test_filters_drop_by_rank_and_by_similarity(looked):
     draws, _ = looked
     for depth in (1, 3):
         expected = [d.retrieved.rank is None or d.retrieved.rank > depth for d in draws]
-        assert [round_trip(depth)(d) == "round trip" for d in draws] == expected
+        assert [make_round_trip_filter(depth)(d) == "round trip" for d in draws] == expected
     least = float(np.median([d.retrieved.similarity for d in draws]))
-    fallen = [min_similarity(least)(d) for d in draws]
+    fallen = [make_similarity_filter(least)(d) for d in draws]
     assert fallen.count("dissimilar to its passage") == len(draws) // 2

@@ -6,13 +6,13 @@ import pytest
 
 from distill.errors import UserError
 from distill.generate.passages.conditions import (
+    choose_task_type,
     draw_conditions,
-    language_names,
+    load_language_names,
     load_personas,
-    task_type_of,
 )
 from distill.generate.passages.few_shot import load_pool
-from distill.generate.passages.reply import parse
+from distill.generate.passages.reply import parse_reply
 from distill.recipe import ALL_TASK_TYPES, Generate, load_recipe
 
 DRAWN = Generate(
@@ -34,13 +34,13 @@ def recipe_in(folder, **generate):
 
 @pytest.mark.parametrize("rows", [1, 6, 60, 601])
 def test_task_types_are_uniform_exactly(rows):
-    counts = Counter(task_type_of(ALL_TASK_TYPES, 13, row) for row in range(rows))
+    counts = Counter(choose_task_type(ALL_TASK_TYPES, 13, row) for row in range(rows))
     assert max(counts.values()) - min(counts[kind] for kind in ALL_TASK_TYPES) <= 1
 
 
 def test_their_order_differs_between_blocks_and_seeds():
     def order(seed, block):
-        return [task_type_of(ALL_TASK_TYPES, seed, 6 * block + i) for i in range(6)]
+        return [choose_task_type(ALL_TASK_TYPES, seed, 6 * block + i) for i in range(6)]
 
     assert len({tuple(order(seed, block)) for seed in (1, 2) for block in range(10)}) > 15
     assert order(1, 3) == order(1, 3)
@@ -86,9 +86,9 @@ def test_an_empty_file_of_personas_is_refused(tmp_path):
     "shape of a recipe", "a language code that is not known", "refused, some known ones told"
 )
 def test_languages_are_told_by_name_and_unknown_codes_refused():
-    assert language_names(["en", "de"]) == {"en": "English", "de": "German"}
+    assert load_language_names(["en", "de"]) == {"en": "English", "de": "German"}
     with pytest.raises(UserError, match="'english' is not a known ISO 639-1 code"):
-        language_names(["english"])
+        load_language_names(["english"])
 
 
 # --- the pool of few-shot examples --------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_the_packaged_pool_is_rich_and_every_example_parses(tmp_path):
     assert len(pool.queries) == len(shots)
     for shot in shots:
         output = f" {shot['task']}\nQuery: {shot['query']}\n"
-        assert parse(output, True, frozenset()) == (shot["task"], shot["query"], None)
+        assert parse_reply(output, True, frozenset()) == (shot["task"], shot["query"], None)
 
 
 @pytest.mark.parametrize("shots", [0, 1, 3, 4, 6, 7])

@@ -12,11 +12,11 @@ from helpers.tiny_models import SHORT_PROMPT
 from rich.console import Console
 
 from distill.errors import UserError
-from distill.generate.passages.fret import reply_form
-from distill.generate.passages.generations import generation_settings, make_generations
+from distill.generate.passages.fret import make_reply_regex
+from distill.generate.passages.generations import collect_generation_settings, make_generations
 from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
-from distill.generate.passages.plan import GenerationPlan, seed_rows
+from distill.generate.passages.plan import GenerationPlan, sample_seed_rows
 from distill.generate.show_prompt import show_prompt
 from distill.llm.protocol import Completion
 from distill.llm.transformers.engine import TransformersEngine
@@ -139,7 +139,7 @@ def test_chat_form_is_refused_before_the_first_row(recipe, engine, tmp_path):
 
 def test_seed_passages_are_drawn_by_seed_without_replacement():
     def drawn(rows, count, seed):
-        return seed_rows(np.arange(rows), count, seed).tolist()
+        return sample_seed_rows(np.arange(rows), count, seed).tolist()
 
     some = drawn(1000, 100, 1)
     assert some == sorted(set(some)) == drawn(1000, 100, 1)
@@ -249,7 +249,7 @@ def test_the_fret_prompt_ends_with_the_first_label(recipe, tmp_path):
         (True, "Query: a query\nTask: a task"),
     ):
         assert method.parse(reply, True).query == "a query"
-        assert method.sampling(chat, constrain=True).regex == reply_form("query, task", chat)
+        assert method.sampling(chat, constrain=True).regex == make_reply_regex("query, task", chat)
         assert method.sampling(chat, constrain=False).regex is None
 
 
@@ -323,6 +323,6 @@ def test_only_what_changes_the_text_is_in_the_fingerprint(recipe, tmp_path, sets
     (tmp_path / "pool.yaml").write_text("{}")
 
     def settings(*sets):
-        return generation_settings(recipe(*sets), open_method(recipe(*sets)))
+        return collect_generation_settings(recipe(*sets), open_method(recipe(*sets)))
 
     assert (settings() == settings(*sets)) == same

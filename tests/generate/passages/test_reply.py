@@ -2,8 +2,8 @@
 
 import pytest
 
-from distill.generate.passages.reply import ParsedQuery, parse
-from distill.text.normalize import normalise
+from distill.generate.passages.reply import ParsedQuery, parse_reply
+from distill.text.normalize import normalize_words
 
 TASK = " Given a question, find the passage that answers it.\n"
 EXAMPLES = frozenset({"why do otters hold hands when they sleep"})
@@ -11,7 +11,7 @@ EXAMPLES = frozenset({"why do otters hold hands when they sleep"})
 
 @pytest.mark.parametrize("before", ["", "Task:", "\nTask:", " "])
 def test_task_and_query_are_taken_with_or_without_the_label(before):
-    parsed = parse(before + TASK + 'Query: "how high do swifts fly?"', True, EXAMPLES)
+    parsed = parse_reply(before + TASK + 'Query: "how high do swifts fly?"', True, EXAMPLES)
     assert parsed.task == "Given a question, find the passage that answers it."
     assert parsed.query == "how high do swifts fly?"
     assert parsed.reason is None
@@ -41,20 +41,22 @@ def test_task_and_query_are_taken_with_or_without_the_label(before):
     ],
 )
 def test_each_fault_has_its_reason(output, finished, reason):
-    assert parse(output, finished, EXAMPLES).reason == reason
+    assert parse_reply(output, finished, EXAMPLES).reason == reason
 
 
 @pytest.mark.parametrize("before", ["", "Query:", "\nQuery:"])
 def test_the_query_may_come_first(before):
-    parsed = parse(before + " how high do swifts fly?\nTask:" + TASK, True, EXAMPLES, "query, task")
+    parsed = parse_reply(
+        before + " how high do swifts fly?\nTask:" + TASK, True, EXAMPLES, "query, task"
+    )
     assert parsed == (TASK.strip(), "how high do swifts fly?", None)
-    swapped = parse("Task:" + TASK + "Query: how high", True, EXAMPLES, "query, task")
+    swapped = parse_reply("Task:" + TASK + "Query: how high", True, EXAMPLES, "query, task")
     assert swapped.reason == "malformed"
 
 
 @pytest.mark.parametrize("output", [" how high do swifts fly\n", "Query: how high do swifts fly"])
 def test_a_prompt_that_says_the_task_itself_gets_a_query_alone(output):
-    parsed = parse(output, True, EXAMPLES, "query")
+    parsed = parse_reply(output, True, EXAMPLES, "query")
     assert parsed == ("", "how high do swifts fly", None)
 
 
@@ -67,16 +69,18 @@ def test_a_prompt_that_says_the_task_itself_gets_a_query_alone(output):
     ],
 )
 def test_a_query_alone_is_one_line(output, reason):
-    assert parse(output, True, EXAMPLES, "query").reason == reason
+    assert parse_reply(output, True, EXAMPLES, "query").reason == reason
 
 
 def test_a_query_is_plain_text():
-    parsed = parse(TASK + "Query: what\tends\r <|im_end|> a\u200bturn\u202e", True, EXAMPLES)
+    parsed = parse_reply(TASK + "Query: what\tends\r <|im_end|> a\u200bturn\u202e", True, EXAMPLES)
     assert parsed.query == "what ends < |im_end|> aturn"
 
 
 def test_normalise_looks_at_words_alone():
-    assert normalise("  The SWIFT’s ﬂight—how high?") == normalise("the swift s flight how high")
+    assert normalize_words("  The SWIFT’s ﬂight—how high?") == normalize_words(
+        "the swift s flight how high"
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,22 +98,22 @@ def test_normalise_looks_at_words_alone():
     ],
 )
 def test_replies_of_chat_models_are_read(reply):
-    assert parse(reply, True, ()) == ParsedQuery("Find it.", "why do bees dance")
+    assert parse_reply(reply, True, ()) == ParsedQuery("Find it.", "why do bees dance")
 
 
 def test_a_star_that_no_emphasis_began_with_is_part_of_the_query():
-    assert parse("**Query:** what is an int*", True, (), "query").query == "what is an int*"
-    assert parse("Query: what is an int*", True, (), "query").query == "what is an int*"
+    assert parse_reply("**Query:** what is an int*", True, (), "query").query == "what is an int*"
+    assert parse_reply("Query: what is an int*", True, (), "query").query == "what is an int*"
 
 
 def test_thoughts_that_did_not_end_are_unfinished():
-    assert parse("<think>\nThe passage", True, ()).reason == "unfinished"
+    assert parse_reply("<think>\nThe passage", True, ()).reason == "unfinished"
 
 
 def test_a_reply_is_whole_although_what_follows_it_was_cut():
     reply = "Task: Find it.\nQuery: why do bees dance\n\nNote: I ho"
-    assert parse(reply, False, ()) == ParsedQuery("Find it.", "why do bees dance")
-    assert parse(reply[:35], False, ()).reason == "unfinished"
+    assert parse_reply(reply, False, ()) == ParsedQuery("Find it.", "why do bees dance")
+    assert parse_reply(reply[:35], False, ()).reason == "unfinished"
 
 
 @pytest.mark.parametrize(
@@ -121,9 +125,9 @@ def test_a_reply_is_whole_although_what_follows_it_was_cut():
     ],
 )
 def test_a_code_block_around_the_reply_and_wide_spaces_are_no_part_of_it(reply):
-    assert parse(reply, True, EXAMPLES) == ("Find it.", "how high do swifts fly", None)
+    assert parse_reply(reply, True, EXAMPLES) == ("Find it.", "how high do swifts fly", None)
 
 
 def test_two_code_blocks_are_not_taken_for_one():
     reply = "```\nTask: Find it.\n```\nQuery: how high\n```\nx\n```"
-    assert parse(reply, True, EXAMPLES).reason == "malformed"
+    assert parse_reply(reply, True, EXAMPLES).reason == "malformed"
