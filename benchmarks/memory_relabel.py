@@ -53,9 +53,9 @@ class StandInEncoder:
     def encode(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
     ) -> Vectors:
-        return self.encode_written(self.wording.write(texts, side, tasks), side)
+        return self.encode_prompted(self.wording.write(texts, side, tasks), side)
 
-    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
+    def encode_prompted(self, texts: Sequence[str], side: Side) -> Vectors:
         seeds = [zlib.crc32(text.encode()) for text in texts]
         rows = [np.random.default_rng(s).standard_normal(DIMENSIONS) for s in seeds]
         vectors = np.asarray(rows, np.float32)

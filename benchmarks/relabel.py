@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.encoder import Encoder
+from distill.embed.open_embedder import load_encoder
 from distill.llm.judge import VERDICTS
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.transformers.engine import TransformersEngine
@@ -55,7 +56,7 @@ def write(run: Run, table: Table, rows: list[Row], size: int, *inputs: Stage) ->
 
 
 def prepare(
-    run: Run, recipe: Recipe, passages: list[str], encoder: SentenceTransformerEncoder
+    run: Run, recipe: Recipe, passages: list[str], encoder: Encoder
 ) -> tuple[Stage, Stage, Stage, list[Row]]:
     """The stages before judgement: a query of each passage's first words, retrieved by MiniLM."""
     asked = [" ".join(sanitize_for_prompt(text).split()[:QUERY_WORDS]) for text in passages]
@@ -171,9 +172,7 @@ def main() -> None:
         rounds, passages, sampled = 1, 4, 1
     recipe = load_recipe(packaged_recipes() / "demo.yaml", ["relabel.shard_size=256"])
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu", recipe.llm.batch_tokens)
-    encoder = SentenceTransformerEncoder(
-        recipe.retriever.model, EmbedderConfig(max_tokens=256, device="cpu")
-    )
+    encoder = load_encoder(recipe.retriever.model, EmbedderConfig(max_tokens=256, device="cpu"))
     prompts = {n: load_prompt(f"prompts/{n}.jinja", packaged_recipes(), 2) for n in ("ql", "rc")}
     every = texts(rounds * passages)
     figures: dict[str, list[float]] = {"ours": [], "fused": [], "peer": []}

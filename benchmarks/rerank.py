@@ -21,7 +21,8 @@ from typing import Any
 
 import pytrec_eval
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.encoder import Encoder
+from distill.embed.open_embedder import load_encoder
 from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
@@ -55,7 +56,7 @@ class Collection:
         self.queries = {r["_id"]: r["text"] for r in asked[:most]}
         self.relevant = {q: self.relevant[q] for q in self.queries}
 
-    def retrieve(self, encoder: SentenceTransformerEncoder) -> list[list[dict[str, Any]]]:
+    def retrieve(self, encoder: Encoder) -> list[list[dict[str, Any]]]:
         """Rows of candidates, a list for each query."""
         ids = list(self.passages)
         index = ExactIndex(encoder.encode(list(self.passages.values()), "document"))
@@ -211,7 +212,7 @@ def main() -> None:
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
     collection = Collection(Path(os.environ["DISTILL_DATA"], CORPORA[given.corpus]), given.queries)
     retriever = given.retriever or recipe.retriever.model
-    encoder = SentenceTransformerEncoder(retriever, EmbedderConfig(max_tokens=256, device="cpu"))
+    encoder = load_encoder(retriever, EmbedderConfig(max_tokens=256, device="cpu"))
     candidates = collection.retrieve(encoder)
     engine = TransformersEngine(given.llm or recipe.llm.model, dtype="float32", device="cpu")
     scores, speed = judge_all(engine, collection, candidates, given)

@@ -1,11 +1,20 @@
-"""Batches of texts of similar length, within a budget of tokens."""
+"""Batches of texts of similar length within a budget of tokens, padding included."""
 
 from collections.abc import Iterator, Sequence
 
+CPU_BATCH_TOKENS = 1024
+"""Larger batches do not fit a CPU's caches: 8,192 took twice as long on two cores."""
+GPU_BATCH_TOKENS = 65_536
 
-def by_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """The numbers of all texts, the longest first, in batches of at most so many tokens, padding
-    included; a text that is longer by itself is a batch.
+
+def default_batch_tokens(device_type: str) -> int:
+    """The budget that suits a device of this type, such as cpu or cuda."""
+    return CPU_BATCH_TOKENS if device_type == "cpu" else GPU_BATCH_TOKENS
+
+
+def batch_by_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Yield the numbers of all texts in batches of at most `tokens` tokens, the longest first. A
+    text that exceeds the budget by itself is a batch of its own.
 
     Args:
         lengths: tokens of each text, at least one.

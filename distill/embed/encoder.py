@@ -1,113 +1,120 @@
-"""Encoders: texts in, unit vectors out."""
+"""Encoders: queries and documents to unit vectors, with the prompts that their model reads.
+
+An `Embedder` is a model, in this process (`local.py`) or behind a server (`endpoint.py`). An
+`Encoder` is an embedder with its prompts, and is what retrieval, teachers and search use. An
+evaluation chooses a prompt for each task, and uses the embedder itself.
+"""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from distill.embed.local import (
-    CPU_BATCH_TOKENS,
-    GPU_BATCH_TOKENS,
-    LocalEmbedder,
-    Vectors,
-    unit,
-)
-from distill.embed.open_model import computed_dtype, open_model
 from distill.embed.wording import EmbedderPrompts
 from distill.errors import UserError
-from distill.recipe.sections.embedder import EmbedderConfig
-from distill.store.local_name import name_model
 from distill.text.format import Side
 
-__all__ = [
-    "CPU_BATCH_TOKENS",
-    "GPU_BATCH_TOKENS",
-    "Encoder",
-    "SentenceTransformerEncoder",
-    "Vectors",
-    "computed_dtype",
-    "unit",
-]
+Vectors = NDArray[np.float32]
 
 
-class Encoder(Protocol):
-    """`identity` changes whenever the vector of a whole text would: model, revision, length. What
-    precedes a text is part of the whole text, and `wording` says it."""
+class Embedder(Protocol):
+    """A model that embeds texts behind a prompt."""
 
-    identity: dict[str, str | int]
     dimensions: int
-    wording: EmbedderPrompts
+    normalizes: bool
+    """Whether its vectors have length one; else classifiers see the length that the model gives."""
+    pools_prompts: bool
+    """Whether a prompt is read as any other words of the text."""
 
-    def encode(
-        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
-    ) -> Vectors:
-        """Unit vectors, float32, of shape (texts, dimensions), of texts with what the model reads
-        before them. `tasks` are of queries, one each, for a model that is told them."""
+    def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+        """Return everything beside the text, and the model's revision, that changes its vector."""
         ...
 
-    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
-        """The same of whole texts, as `wording.write` makes them."""
+    def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
+        """Return (texts, dimensions), float32."""
         ...
 
 
-class SentenceTransformerEncoder:
-    """A sentence-transformers model, with the prompts that it carries, or was published with, or
-    that the settings name.
+@dataclass
+class Encoder:
+    """An embedder with its prompts.
 
-    Raises:
-        UserError: if the model cannot be had, or does not do as it was published to.
+    Args:
+        identity: changes whenever the vector of a whole text would: model, revision, length. A
+            prompt is part of the whole text, unless a server's settings name it.
+        reference, template_key: what errors call the model, and its `query_template`.
+        server_prompts: what is put before the texts of a side where they are sent, and is part of
+            the identity: a server's prompts are no part of the texts that are stored.
     """
 
-    def __init__(self, reference: str, settings: EmbedderConfig) -> None:
-        opened = open_model(reference, settings)
-        self.model = opened.model
-        self.wording = opened.wording
-        self._reference, self._key = reference, settings.key("query_template")
-        self._embedder = LocalEmbedder(opened, settings.batch_tokens)
-        self.dimensions = self._embedder.dimensions
-        self.identity: dict[str, str | int] = {
-            "model": name_model(reference),
-            "revision": opened.revision,
-            "max_tokens": opened.max_tokens or "all",
-        }
-        self.identity |= opened.departures
+    embedder: Embedder
+    wording: EmbedderPrompts
+    identity: dict[str, str | int]
+    reference: str
+    template_key: str = "query_template"
+    server_prompts: Mapping[Side, str] = field(default_factory=dict)
+
+    @property
+    def dimensions(self) -> int:
+        return self.embedder.dimensions
 
     def encode(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
     ) -> Vectors:
-        written = self.wording.write(texts, side, tasks)
-        if side == "document" or self._embedder.pools_prompts:
-            return self.encode_written(written, side)
-        ends = [len(whole) - len(text) for whole, text in zip(written, texts, strict=True)]
-        split = [(whole[:end], whole[end:]) for whole, end in zip(written, ends, strict=True)]
+        """Return unit vectors, float32, of shape (texts, dimensions), of texts without prompts.
+
+        Args:
+            tasks: of queries, one each, for a model that is instructed with them.
+        """
+        prompted = self.wording.write(texts, side, tasks)
+        if side == "document" or self.embedder.pools_prompts:
+            return self.encode_prompted(prompted, side)
+        ends = [len(whole) - len(text) for whole, text in zip(prompted, texts, strict=True)]
+        split = [(whole[:end], whole[end:]) for whole, end in zip(prompted, ends, strict=True)]
         return self._encode_split(split, side)
 
-    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
-        """
+    def encode_prompted(self, texts: Sequence[str], side: Side) -> Vectors:
+        """Return the same vectors of whole texts, as `wording.write` makes them.
+
         Raises:
             UserError: if the model leaves its prompts out of its vectors, and a whole query does
                 not show where its prompt ends.
         """
-        if self._embedder.pools_prompts:
-            return unit(self._embedder.embed(texts, "", side))
+        if self.embedder.pools_prompts:
+            prompt = self.server_prompts.get(side, "")
+            return self._normalize(self.embedder.embed(texts, prompt, side))
         if side == "query" and not self.wording.shows_query:
             raise UserError(
-                f"model {self._reference!r}",
+                f"model {self.reference!r}",
                 f"leaves a query's prompt out of its vector, and {self.wording.template!r} does "
                 "not show where the task ends and the query begins",
-                f"set {self._key} to a template with words or a line break between {{task}} and "
-                "{query}; a student must have been trained with it as student.query_template",
+                f"set {self.template_key} to a template with words or a line break between "
+                "{task} and {query}; a student must have been trained with it as "
+                "student.query_template",
             )
         return self._encode_split([self.wording.split(text, side) for text in texts], side)
 
     def _encode_split(self, split: Sequence[tuple[str, str]], side: Side) -> Vectors:
-        """Of prompts and what follows them. The model leaves its prompt's tokens out, and counts
-        them for a batch of one prompt."""
+        """Encode pairs of a prompt and the text behind it. The model leaves its prompt's tokens
+        out, and counts them for a batch of one prompt."""
         by_prompt: dict[str, list[int]] = defaultdict(list)
         for number, (prompt, _) in enumerate(split):
             by_prompt[prompt].append(number)
         vectors = np.empty((len(split), self.dimensions), np.float32)
         for prompt, numbers in by_prompt.items():
-            vectors[numbers] = self._embedder.embed([split[i][1] for i in numbers], prompt, side)
-        return unit(vectors)
+            vectors[numbers] = self.embedder.embed([split[i][1] for i in numbers], prompt, side)
+        return self._normalize(vectors)
+
+    def _normalize(self, vectors: Vectors) -> Vectors:
+        # Dividing a second time would change last digits.
+        return vectors if self.embedder.normalizes else normalize_rows(vectors)
+
+
+def normalize_rows(vectors: Vectors) -> Vectors:
+    """Divide each row by its length, which is summed in float64. A row of zeros stays one: models
+    of word vectors give it to a text of which they know no word, and it is like no other."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -1,5 +1,6 @@
-"""An encoder behind an OpenAI-compatible `/v1/embeddings` endpoint."""
+"""An embedder behind an OpenAI-compatible `/v1/embeddings` endpoint."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,82 +9,65 @@ from numpy.typing import NDArray
 
 from distill.embed.encoder import Vectors
 from distill.embed.endpoint_client import EndpointClient
-from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
 from distill.text.format import Side
 
 _CHARACTERS = 4
-"""A token's, by rule of thumb: the server alone has the tokenizer."""
+"""Characters a token, by rule of thumb: only the server has the tokenizer."""
 _BATCH_TOKENS = 8192
 _MOST_TEXTS = 32
-"""In a request; text-embeddings-inference takes no more unless told to."""
+"""Texts in a request; text-embeddings-inference takes no more by default."""
 
 
-class EndpointEncoder:
-    """A model that a server embeds with.
+class EndpointEmbedder:
+    """A model that a server embeds with; its vectors are divided by their length here.
 
     Texts are cut to about `max_tokens` and batched by a token budget, both counted as four
-    characters a token; what the server refuses as too long is cut to what it takes. Of the model
-    only the name is known, so the name, the prompts, the fields of requests and the length are its
-    identity: where it is served from is none of it.
+    characters a token; a text that the server refuses as too long is cut to what it takes.
 
     Raises:
-        UserError: from the constructor and from `encode`, if the server refuses the job or does not
-            answer in spite of all retries, or gives what are no vectors.
+        UserError: from the constructor and from `embed`, if the server refuses the job, does not
+            answer in spite of all retries, or replies with something other than vectors.
     """
 
-    def __init__(self, served: EmbedderConfig, model: str) -> None:
-        self._client = EndpointClient(served, model)
-        self._served = served
-        self.wording = EmbedderPrompts(served.query_template)
-        self._prompts: dict[Side, str] = {
-            "query": "" if has_words(served.query_template) else served.query_prompt,
-            "document": served.document_prompt,
-        }
-        self._characters = served.max_tokens * _CHARACTERS
-        self._batch_characters = (served.batch_tokens or _BATCH_TOKENS) * _CHARACTERS
-        self._most_texts = served.batch_texts or _MOST_TEXTS
-        self.dimensions = self._client.first("dimensions", self.fields("document")).shape[1]
-        self.identity: dict[str, str | int] = {
-            "model": model,
-            "revision": "served",
-            "max_tokens": served.max_tokens,
-            "query_prompt": served.query_prompt,
-            "document_prompt": served.document_prompt,
-            **served.fields_identity,
-        }
+    normalizes = True
+    pools_prompts = True
 
-    def fields(self, side: Side | None) -> dict[str, Any]:
-        """Of a request, beside the model and its texts."""
-        served = self._served
-        if side is None:
-            return {**served.document_extra_body, **served.extra_body}
-        of_side = served.query_extra_body if side == "query" else served.document_extra_body
-        return {**served.extra_body, **of_side}
+    def __init__(self, settings: EmbedderConfig, model: str) -> None:
+        self._client = EndpointClient(settings, model)
+        self._settings = settings
+        self._characters = settings.max_tokens * _CHARACTERS
+        self._batch_characters = (settings.batch_tokens or _BATCH_TOKENS) * _CHARACTERS
+        self._most_texts = settings.batch_texts or _MOST_TEXTS
+        self.dimensions = self._client.first("dimensions", self._fields("document")).shape[1]
 
-    def encode(
-        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
-    ) -> Vectors:
-        return self.encode_written(self.wording.write(texts, side, tasks), side)
+    def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+        fields = self._fields(side)
+        sent = {"fields": json.dumps(fields, sort_keys=True)} if fields else {}
+        return {"prompt": prompt, "max_tokens": self._settings.max_tokens, **sent}
 
-    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
-        """The prompts are part of the identity, and are put before the texts here."""
-        return self.encode_under(self._prompts[side], texts, side)
-
-    def encode_under(self, prompt: str, texts: Sequence[str], side: Side | None) -> Vectors:
-        """Unit vectors of texts with the prompt before each."""
+    def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
         sent = [prompt + text[: self._characters] for text in texts]
         vectors = np.empty((len(texts), self.dimensions), np.float32)
 
-        def arrived(batch: list[int], found: NDArray[np.float64]) -> None:
-            vectors[batch] = self._unit(found, [sent[i] for i in batch])
+        def store(batch: list[int], received: NDArray[np.float64]) -> None:
+            vectors[batch] = self._normalize(received, [sent[i] for i in batch])
 
-        self._client.embed(sent, self._batches(sent), self.fields(side), arrived)
+        self._client.embed(sent, self._batches(sent), self._fields(side), store)
         return vectors
 
+    def _fields(self, side: Side | None) -> dict[str, Any]:
+        """Return the fields of a request, beside the model and its texts."""
+        settings = self._settings
+        if side is None:
+            return {**settings.document_extra_body, **settings.extra_body}
+        of_side = settings.query_extra_body if side == "query" else settings.document_extra_body
+        return {**settings.extra_body, **of_side}
+
     def _batches(self, texts: Sequence[str]) -> list[list[int]]:
-        """Numbers of texts, longest first, so that what is sent together is of one length."""
+        """Group the numbers of texts, longest first, so that texts of one length are sent
+        together."""
         batches: list[list[int]] = []
         room = 0
         for i in sorted(range(len(texts)), key=lambda i: (-len(texts[i]), i)):
@@ -94,7 +78,7 @@ class EndpointEncoder:
             room -= len(texts[i])
         return batches
 
-    def _unit(self, vectors: NDArray[np.float64], texts: list[str]) -> Vectors:
+    def _normalize(self, vectors: NDArray[np.float64], texts: list[str]) -> Vectors:
         if vectors.shape[1] != self.dimensions:
             raise UserError(
                 self._client.url,

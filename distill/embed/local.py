@@ -1,66 +1,61 @@
-"""Texts -> vectors by a model in this process: the one place where its `encode` is called."""
+"""An embedder in this process.
+
+The student in training and the parity check of an export call sentence-transformers themselves:
+they have a model that nothing opened, and other batches than theirs would change last digits.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import PreTrainedTokenizerBase
 
-from distill.embed.batches import by_length
+from distill.embed.batches import batch_by_length, default_batch_tokens
+from distill.embed.encoder import Vectors
 from distill.embed.open_model import OpenModel, most_tokens
 from distill.errors import UserError
 from distill.runtime.out_of_memory import halve_on_out_of_memory
 from distill.text.format import Side
 
-CPU_BATCH_TOKENS = 1024
-"""Larger batches fall out of a CPU's caches: 8,192 took twice as long on two cores."""
-GPU_BATCH_TOKENS = 65_536
-
-Vectors = NDArray[np.float32]
-
 _CHARACTERS = 4
-"""A token's, by rule of thumb, where there is no tokenizer to count with."""
+"""Characters a token, by rule of thumb, where there is no tokenizer to count with."""
 
 
 class LocalEmbedder:
     """A sentence-transformers model. Texts are batched by a token budget, longest first, so that a
-    batch wastes little padding; vectors have the length that the model gives them, for classifiers
-    see it.
+    batch wastes little padding.
 
     Args:
         batch_tokens: the budget; None: what suits the device.
     """
+
+    normalizes = False
 
     def __init__(self, opened: OpenModel, batch_tokens: int | None = None) -> None:
         self.model: SentenceTransformer = opened.model
         self._reference = opened.reference
         self._departures = opened.departures
         self.dimensions = int(self.model.get_embedding_dimension() or 0)
-        on_cpu = self.model.device.type == "cpu"
-        self._batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+        self._batch_tokens = batch_tokens or default_batch_tokens(self.model.device.type)
         modules = list(self.model.modules())
         self._routed = any(isinstance(module, Router) for module in modules)
         self.pools_prompts = all(m.include_prompt for m in modules if isinstance(m, Pooling))
-        """Whether a prompt is read as any other words of the text."""
 
     def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
-        """Everything beside the text, and the model's revision, that changes its vector."""
-        found: dict[str, str | int] = {
+        identity: dict[str, str | int] = {
             "prompt": prompt,
             "max_tokens": most_tokens(self.model) or "all",
             "dtype": str(self.model.dtype),
             **{key: value for key, value in self._departures.items() if key != "dtype"},
         }
         # Any other model reads both sides alike: a query that is a document too is encoded once.
-        return found | ({"side": side or "none"} if self._routed else {})
+        return identity | ({"side": side or "none"} if self._routed else {})
 
     def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
-        """(texts, dimensions), float32.
-
+        """
         Raises:
             UserError: naming a text whose vector is not finite.
         """
@@ -70,7 +65,7 @@ class LocalEmbedder:
         def encode(batch: Sequence[int]) -> None:
             vectors[batch] = self._encode([texts[i] for i in batch], prompt, side)
 
-        for batch in by_length(lengths, self._batch_tokens):
+        for batch in batch_by_length(lengths, self._batch_tokens):
             halve_on_out_of_memory(encode, batch, f"model {self._reference!r}", "batch_tokens")
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
@@ -101,10 +96,3 @@ class LocalEmbedder:
             return [len(text) // _CHARACTERS + 1 for text in texts]
         tokenized = tokenizer(texts, truncation=True, max_length=most_tokens(self.model))
         return [max(1, len(ids)) for ids in tokenized["input_ids"]]
-
-
-def unit(vectors: Vectors) -> Vectors:
-    """Each row divided by its length, which is summed in float64. A row of zeros stays one: models
-    of word vectors give it to a text of which they know no word, and it is like no other."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -1,10 +1,14 @@
-"""The retriever, or a teacher, by its settings: in this process or behind a server."""
+"""Open a retriever or a teacher by its settings, in this process or behind a server; and what of
+those settings changes its vectors."""
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from distill.embed.encoder import Encoder, SentenceTransformerEncoder, computed_dtype
-from distill.embed.endpoint import EndpointEncoder
+from distill.embed.encoder import Encoder
+from distill.embed.endpoint import EndpointEmbedder
+from distill.embed.local import LocalEmbedder
+from distill.embed.open_model import computed_dtype, open_model
 from distill.embed.published import published_as
+from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
 from distill.models.reference import resolve, revision
@@ -14,15 +18,50 @@ from distill.store.local_name import name_model
 
 
 def open_embedder(settings: EmbedderConfig, model: str) -> Encoder:
-    """
+    """Open a model in this process, or the server's where the settings name one.
+
     Raises:
-        UserError: if the model or the server cannot be had, or the model does not do as it was
-            published to.
+        UserError: if the model or the server is not available, or the model does not compute what
+            it was published to.
     """
     check_served(settings)
-    if settings.base_url is None:
-        return SentenceTransformerEncoder(model, settings)
-    return EndpointEncoder(settings, model)
+    return load_encoder(model, settings) if settings.base_url is None else _connect(settings, model)
+
+
+def load_encoder(reference: str, settings: EmbedderConfig) -> Encoder:
+    """Load a sentence-transformers model, with the prompts that the settings name, or that it was
+    published with, or that its files carry.
+
+    Raises:
+        UserError: if the model is not available, or does not compute what it was published to.
+    """
+    opened = open_model(reference, settings)
+    embedder = LocalEmbedder(opened, settings.batch_tokens)
+    key = settings.key("query_template")
+    return Encoder(embedder, opened.wording, opened.identity, reference, key)
+
+
+def _connect(settings: EmbedderConfig, model: str) -> Encoder:
+    """Of a served model only the name is known, so the name, the prompts, the fields of requests
+    and the length are its identity; the server's address is not part of it."""
+    template = settings.query_template
+    before_query = "" if has_words(template) else settings.query_prompt
+    identity: dict[str, str | int] = {
+        "model": model,
+        "revision": "served",
+        "max_tokens": settings.max_tokens,
+        "query_prompt": settings.query_prompt,
+        "document_prompt": settings.document_prompt,
+        **settings.fields_identity,
+    }
+    return Encoder(
+        EndpointEmbedder(settings, model),
+        EmbedderPrompts(template),
+        identity,
+        model,
+        settings.key("query_template"),
+        {"query": before_query, "document": settings.document_prompt},
+    )
 
 
 def check_served(settings: EmbedderConfig) -> None:
@@ -44,39 +83,39 @@ def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]
     be set is left out. A server answers for its own model: of that only the name is known, and the
     address is no part of it."""
     served = settings.base_url is not None
-    found: dict[str, object] = {
+    identity: dict[str, object] = {
         "model": model if served else name_model(model),
         "revision": "served" if served else revision(model),
         "max_tokens": settings.max_tokens,
     }
     if settings.query_template != PLAIN_QUERY:
-        found["query_template"] = settings.query_template
+        identity["query_template"] = settings.query_template
     set_apart = {"query_prompt", "document_prompt", "append_eos"}
-    found |= settings.model_dump(include=set_apart, exclude_defaults=True)
-    found |= settings.fields_identity
+    identity |= settings.model_dump(include=set_apart, exclude_defaults=True)
+    identity |= settings.fields_identity
     dtype = "float32" if served else computed_dtype(settings.dtype, settings.device)
     if dtype != "float32":
-        found["dtype"] = dtype
+        identity["dtype"] = dtype
     if not served:
-        found |= _made_good(model, settings)
-    return found
+        identity |= _adaptations(model, settings)
+    return identity
 
 
-def _made_good(model: str, settings: EmbedderConfig) -> dict[str, object]:
+def _adaptations(model: str, settings: EmbedderConfig) -> dict[str, object]:
     """What is done for a model beside loading its files, as far as they say it themselves."""
     folder = resolve(model)
-    found: dict[str, object] = {}
+    identity: dict[str, object] = {}
     config, published = read_settings(folder, "config.json"), published_as(model, settings)
     decodes = config.get("model_type") not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if settings.bidirectional and decodes and config.get("is_causal") is not False:
-        found["bidirectional"] = True
+        identity["bidirectional"] = True
     code = remote_class(config.get("auto_map"))
     if code in CODE:
-        found["code"] = code
+        identity["code"] = code
         if settings.bidirectional is False:  # not as that code does
-            found["bidirectional"] = False
+            identity["bidirectional"] = False
     if read_settings(folder, "tokenizer_config.json").get("add_eos_token") is True:
-        found["add_eos_token"] = True
+        identity["add_eos_token"] = True
     if published.mark:
-        found["published"] = published.mark
-    return found
+        identity["published"] = published.mark
+    return identity

@@ -16,6 +16,7 @@ from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import open_sentence_model, read_settings, text_transformer
 from distill.recipe.sections.embedder import ALL_TOKENS, EmbedderConfig
 from distill.runtime.devices import DTYPES, best_device, check_device, torch_dtype
+from distill.store.local_name import name_model
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class OpenModel:
     departures: dict[str, str | int]
     all_tokens: int | None
     max_tokens: int | None
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """Everything beside a whole text that changes its vector."""
+        return {
+            "model": name_model(self.reference),
+            "revision": self.revision,
+            "max_tokens": self.max_tokens or "all",
+            **self.departures,
+        }
 
 
 def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:

@@ -205,7 +205,7 @@ def _fill(
     with Progress(label, len(texts), "texts", len(texts) - left) as progress:
         for start in starts:
             chunk = texts[start : start + CHUNK]
-            vectors[start : start + len(chunk)] = encoder.encode_written(chunk, side)
+            vectors[start : start + len(chunk)] = encoder.encode_prompted(chunk, side)
             vectors.flush()
             _record(folder, start, vectors[start : start + len(chunk)])
             done = max(done, start + len(chunk))

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from distill.embed.encoder import Vectors
+from distill.embed.encoder import Embedder, Vectors
+from distill.embed.endpoint import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import open_model
 from distill.embed.published import NOTHING
 from distill.embed.wording import embedder_prompts
-from distill.evaluate.embedder import EndpointEmbedder
-from distill.evaluate.embedder import TextEmbedder as TextEmbedder
 from distill.evaluate.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.quantize import VectorFormat
 from distill.files.read import user_path
@@ -40,7 +39,7 @@ class EvalModel:
     revision: str
     folder: Path | None
     model: SentenceTransformer | None
-    embedder: TextEmbedder
+    embedder: Embedder
     prompts: EvalPrompts
     max_tokens: int | None
     shortened_to: int | None = None

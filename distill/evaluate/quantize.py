@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
-from distill.embed.encoder import Vectors, unit
+from distill.embed.encoder import Vectors, normalize_rows
 from distill.text.format import Side
 
 Precision = Literal["float32", "int8", "binary"]
@@ -53,7 +53,7 @@ class Quantizer:
         """(n, dimensions) -> (n, width). Vectors of one `collection` share their ranges."""
         if self._form.plain or not len(vectors):
             return vectors
-        cut = unit(vectors[:, : self._form.width])
+        cut = normalize_rows(vectors[:, : self._form.width])
         if side == "query" or self._form.precision == "float32":
             return cut
         if self._form.precision == "binary":

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 from rich.text import Text
 
-from distill.embed.encoder import Encoder, Vectors, unit
+from distill.embed.encoder import Encoder
 from distill.errors import UserError
 from distill.evaluate.model import EvalModel
 from distill.evaluate.run_models import load_run_models
@@ -76,8 +76,10 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
     models = load_run_models(recipe, {"student": folder / "student"})
-    found = {role: _find(folder, _SearchModel(of, task), query, k) for role, of in models.items()}
-    return SearchResults(query, found)
+    hits = {
+        role: _find(folder, make_encoder(model), query, task, k) for role, model in models.items()
+    }
+    return SearchResults(query, hits)
 
 
 def render(answers: SearchResults) -> Table:
@@ -110,46 +112,25 @@ def _cell(hit: SearchHit, shared: bool) -> Text:
     return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
 
 
-class _SearchModel:
-    """A model of the run as an index asks it. One that is told tasks gets the student's default
-    task before a query: a search has no task of its own."""
-
-    def __init__(self, model: EvalModel, task: str) -> None:
-        self.dimensions = model.dimensions
-        self._embedder = model.embedder
-        prompts = model.prompts
-        self._query = prompts.instructed(task)
-        served = model.model is None
-        # A server's prompts are part of its identity, and no part of the texts that are kept.
-        self._document = prompts.of_side("document") if served else ""
-        before = "" if served else prompts.wording.document
-        self.wording = dataclasses.replace(prompts.wording, document=before)
-        # As the retriever's is, whose vectors of the passages serve where it is the same model.
-        self.identity: dict[str, str | int] = {
-            "model": name_model(model.reference),
-            "revision": model.revision,
-            "max_tokens": model.max_tokens or "all",
-            **model.departures,
-        }
-        if served:
-            # A template is not among them: it changes queries alone, and those are not kept.
-            self.identity |= {
-                f"{side}_prompt": prompts.named.get(side, "") for side in ("query", "document")
-            } | dict(model.fields)
-
-    def encode(
-        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
-    ) -> Vectors:
-        if side == "query":
-            return unit(self._embedder.embed(texts, self._query, side))
-        return self.encode_written(self.wording.write(texts, side), side)
-
-    def encode_written(self, texts: Sequence[str], side: Side) -> Vectors:
-        prompt, whole = self._document, list(texts)
-        if side == "document" and not self._document:
-            prompt = self.wording.before_documents
-            whole = [text[len(prompt) :] for text in whole]
-        return unit(self._embedder.embed(whole, prompt, side))
+def make_encoder(model: EvalModel) -> Encoder:
+    """Make the encoder of a run's model. Its identity is as the retriever's, whose vectors of the
+    passages serve where it is the same model."""
+    wording, named = model.prompts.wording, model.prompts.named
+    identity: dict[str, str | int] = {
+        "model": name_model(model.reference),
+        "revision": model.revision,
+        "max_tokens": model.max_tokens or "all",
+        **model.departures,
+    }
+    if model.model is not None:
+        return Encoder(model.embedder, wording, identity, model.reference)
+    # A server's prompts are part of its identity, and no part of the texts that are stored. The
+    # query's template is not part of it: it changes queries alone, and those are not stored.
+    identity |= {f"{side}_prompt": named.get(side, "") for side in ("query", "document")}
+    identity |= model.fields
+    plain = dataclasses.replace(wording, document="")
+    prompts: dict[Side, str] = {"document": wording.document}
+    return Encoder(model.embedder, plain, identity, model.reference, server_prompts=prompts)
 
 
 @contextmanager
@@ -168,11 +149,14 @@ def _open_run(folder: Path) -> Iterator[Run]:
         yield run
 
 
-def _find(folder: Path, encoder: Encoder, query: str, k: int) -> list[SearchHit]:
+def _find(folder: Path, encoder: Encoder, query: str, task: str, k: int) -> list[SearchHit]:
+    """Search the run's passages. A model that is instructed gets the student's default task: a
+    search has no task of its own."""
     passages = open_stage(folder / "passages")
     with _open_run(folder) as run:
         store = corpus_vectors(run, encoder, passages)
-    scores, rows = ExactIndex(store.vectors).search(encoder.encode([query], "query"), k)
+    vectors = encoder.encode([query], "query", [task])
+    scores, rows = ExactIndex(store.vectors).search(vectors, k)
     reader = Reader(PASSAGES, passages.folder)
     return [
         SearchHit(int(row), reader[int(row)], float(score))

@@ -7,20 +7,20 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from distill.embed.encoder import SentenceTransformerEncoder, computed_dtype, unit
+from distill.embed.encoder import normalize_rows
+from distill.embed.open_embedder import load_encoder
+from distill.embed.open_model import computed_dtype
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
 
 
 def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder):
-    exact = SentenceTransformerEncoder(
-        str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu")
-    )
-    half = SentenceTransformerEncoder(
+    exact = load_encoder(str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu"))
+    half = load_encoder(
         str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu", dtype="bfloat16")
     )
-    assert exact.model.dtype == torch.float32
-    assert half.model.dtype == torch.bfloat16
+    assert exact.embedder.model.dtype == torch.float32
+    assert half.embedder.model.dtype == torch.bfloat16
     assert exact.identity != half.identity
     vectors, expected = half.encode(TEXTS, "query"), exact.encode(TEXTS, "query")
     assert vectors.dtype == expected.dtype == np.float32
@@ -55,14 +55,14 @@ def without_prompts(tmp_path):
 
 def test_a_task_is_left_out_whole_though_a_blank_alone_ends_it(without_prompts):
     settings = EmbedderConfig(max_tokens=32, device="cpu", query_template="{task} {query}")
-    encoder = SentenceTransformerEncoder(without_prompts, settings)
-    expected = encoder.model.encode(["bees dance"], prompt="Find what dances. ")
+    encoder = load_encoder(without_prompts, settings)
+    expected = encoder.embedder.model.encode(["bees dance"], prompt="Find what dances. ")
     found = encoder.encode(["bees dance"], "query", ["Find what dances."])
     np.testing.assert_allclose(found, expected, atol=1e-6)
     with pytest.raises(UserError, match="does not show where the task ends"):
-        encoder.encode_written(["Find what dances. bees dance"], "query")
+        encoder.encode_prompted(["Find what dances. bees dance"], "query")
 
 
 def test_a_text_of_no_known_word_is_like_no_other():
-    found = unit(np.array([[0, 0], [3, 4]], np.float32))
+    found = normalize_rows(np.array([[0, 0], [3, 4]], np.float32))
     np.testing.assert_allclose(found, [[0, 0], [0.6, 0.8]], atol=1e-7)

@@ -10,9 +10,9 @@ import pytest
 from helpers.fake_server import MODEL, body_is, serving, status
 
 from distill.embed import endpoint_client
+from distill.embed.endpoint import EndpointEmbedder
 from distill.embed.endpoint_client import cut, most_named, share_that_fits
 from distill.errors import UserError
-from distill.evaluate.embedder import EndpointEmbedder
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import identity, open_encoder
 
@@ -179,7 +179,7 @@ def test_fields_of_ones_own_go_along_by_side(server):
     )
     encoder.encode(["a"], "query")
     encoder.encode(["b"], "document")
-    encoder.encode_under("", ["c"], None)
+    encoder.embedder.embed(["c"], "", None)
     fields = [{k: v for k, v in s.body.items() if k in ("truncate", "input_type", "late")} for s in
               server.seen]  # fmt: skip
     document = {"truncate": "END", "input_type": "passage", "late": True}

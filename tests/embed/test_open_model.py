@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import (
 from tokenizers import Tokenizer
 from transformers import RobertaConfig, RobertaModel
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.open_embedder import load_encoder
 from distill.embed.open_model import open_model
 from distill.errors import UserError
 from distill.evaluate.model import load_eval_model
@@ -44,9 +44,9 @@ def opened(request):
     def of(folder, **settings):
         given = {"model": str(folder), "device": "cpu", "max_tokens": 32} | settings
         if request.param == "retriever":
-            return open_encoder(Retriever(**given)).model
+            return open_encoder(Retriever(**given)).embedder.model
         if request.param == "teacher":
-            return open_teacher(Teacher(**given), str(folder)).model
+            return open_teacher(Teacher(**given), str(folder)).embedder.model
         return load_eval_model(folder, settings=EmbedderConfig(**settings, device="cpu")).model
 
     return of
@@ -105,7 +105,7 @@ def test_the_end_of_sequence_may_be_asked_for_or_left_out(tmp_path, opened):
 
 def test_what_is_made_good_is_part_of_fingerprints_and_stores(tmp_path):
     folder = gte_qwen2(tmp_path / "gte")
-    encoder = SentenceTransformerEncoder(str(folder), CPU)
+    encoder = load_encoder(str(folder), CPU)
     assert (encoder.identity["attention"], encoder.identity["append_eos"]) == ("bidirectional", 1)
     of_retriever = identity(Retriever(model=str(folder)))
     of_teacher = teacher_identity(Teacher(model=str(folder)), str(folder))
@@ -134,7 +134,7 @@ def test_half_precision_reaches_every_module(tmp_path):
     modules = [transformer, Pooling(32, pooling_mode="mean"), Dense(32, 8)]
     SentenceTransformer(modules=modules).save_pretrained(str(tmp_path / "dense"))
     half = EmbedderConfig(device="cpu", dtype="bfloat16")
-    encoder = SentenceTransformerEncoder(str(tmp_path / "dense"), half)
+    encoder = load_encoder(str(tmp_path / "dense"), half)
     assert np.isfinite(encoder.encode(TEXTS, "document")).all()
 
 
@@ -146,14 +146,12 @@ def test_prompts_none_of_which_is_a_querys_are_told_and_a_template_takes_their_p
 ):
     folder = e5_mistral(tmp_path / "e5")
     with caplog.at_level(logging.WARNING):
-        plain = SentenceTransformerEncoder(str(folder), CPU)
+        plain = load_encoder(str(folder), CPU)
     assert "web_search_query" in caplog.text
     assert "--embedder query_template" in caplog.text
     assert np.allclose(plain.encode(["bees"], "query"), plain.encode(["bees"], "document"))
     template = "Instruct: {task}\nQuery: {query}"
-    told = SentenceTransformerEncoder(
-        str(folder), CPU.model_copy(update={"query_template": template})
-    )
+    told = load_encoder(str(folder), CPU.model_copy(update={"query_template": template}))
     one, other = (told.encode(["bees"], "query", [task]) for task in ("Find flies.", "Sort them."))
     assert not np.allclose(one, other)
     assert np.allclose(one, plain.encode(["Instruct: Find flies.\nQuery: bees"], "document"))
@@ -162,8 +160,8 @@ def test_prompts_none_of_which_is_a_querys_are_told_and_a_template_takes_their_p
 def test_a_local_model_takes_prompts(tmp_path):
     folder = tiny_encoder(tmp_path / "bge")
     settings = EmbedderConfig(device="cpu", query_prompt="find: ", document_prompt="text: ")
-    encoder = SentenceTransformerEncoder(str(folder), settings)
-    plain = SentenceTransformerEncoder(str(folder), EmbedderConfig(device="cpu"))
+    encoder = load_encoder(str(folder), settings)
+    plain = load_encoder(str(folder), EmbedderConfig(device="cpu"))
     assert np.allclose(encoder.encode(["bees"], "query"), plain.encode(["find: bees"], "query"))
     assert np.allclose(
         encoder.encode(["bees"], "document"), plain.encode(["text: bees"], "document")
@@ -179,7 +177,7 @@ def test_a_model_of_word_vectors_has_every_role(tmp_path, opened):
     static = StaticEmbedding(backend, embedding_dim=16)
     SentenceTransformer(modules=[static, Normalize()]).save_pretrained(str(tmp_path / "static"))
     assert opened(tmp_path / "static").encode(["bees"]).shape == (1, 16)
-    encoder = SentenceTransformerEncoder(str(tmp_path / "static"), CPU)
+    encoder = load_encoder(str(tmp_path / "static"), CPU)
     assert encoder.identity["max_tokens"] == "all"
     assert encoder.encode([], "query").shape == (0, 16)
     assert encoder.encode(TEXTS, "document").shape == (len(TEXTS), 16)
@@ -215,7 +213,7 @@ def test_texts_are_cut_to_the_positions_that_tokens_have(roberta, opened):
     model = opened(roberta)
     assert model.max_seq_length == 32
     assert model.encode(["bees " * 70]).shape == (1, 32)
-    encoder = SentenceTransformerEncoder(str(roberta), EmbedderConfig(device="cpu", max_tokens=64))
+    encoder = load_encoder(str(roberta), EmbedderConfig(device="cpu", max_tokens=64))
     assert encoder.encode(["bees " * 70], "document").shape == (1, 32)
 
 

@@ -5,8 +5,7 @@ import logging
 import pytest
 from helpers.tiny_models import tiny_encoder
 
-from distill.embed.encoder import SentenceTransformerEncoder
-from distill.embed.open_embedder import embedder_identity
+from distill.embed.open_embedder import embedder_identity, load_encoder
 from distill.embed.published import hub_id, published_as
 from distill.evaluate.model import load_eval_model
 from distill.recipe import EmbedderConfig, Teacher
@@ -38,7 +37,7 @@ def prompt_of(eval_model, task, side):
 )
 def test_a_published_model_has_its_prompts_in_every_role(folder, name, query, document):
     settings = EmbedderConfig(device="cpu", known_as=name)
-    wording = SentenceTransformerEncoder(str(folder), settings).wording
+    wording = load_encoder(str(folder), settings).wording
     assert (wording.query_prompt(), wording.document) == (query, document)
     eval_model = load_eval_model(folder, settings=settings)
     assert prompt_of(eval_model, "SciFact", "query") == query
@@ -73,14 +72,14 @@ def test_settings_come_before_what_is_known(folder):
     given = EmbedderConfig(
         device="cpu", known_as=BGE, query_prompt="ask: ", document_prompt="text: "
     )
-    wording = SentenceTransformerEncoder(str(folder), given).wording
+    wording = load_encoder(str(folder), given).wording
     assert (wording.query_prompt(), wording.document) == ("ask: ", "text: ")
     given = EmbedderConfig(device="cpu", known_as=MISTRAL, query_template="find {task}: {query}")
-    wording = SentenceTransformerEncoder(str(folder), given).wording
+    wording = load_encoder(str(folder), given).wording
     assert wording.query_prompt("bees") == "find bees: "
     # Gecko's has no words of its own: the model's stay.
     given = EmbedderConfig(device="cpu", known_as=E5, query_template="{task} {query}")
-    wording = SentenceTransformerEncoder(str(folder), given).wording
+    wording = load_encoder(str(folder), given).wording
     assert wording.query_prompt("bees") == "query: bees "
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from distill.embed import vector_store as store
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.encoder import Encoder
+from distill.embed.open_embedder import load_encoder
 from distill.embed.vector_store import embed
 from distill.recipe import EmbedderConfig
 
@@ -13,9 +14,9 @@ IDS = [f"p{n}" for n in range(10)]
 
 
 @pytest.fixture
-def encoder(encoder_folder, monkeypatch) -> SentenceTransformerEncoder:
+def encoder(encoder_folder, monkeypatch) -> Encoder:
     monkeypatch.setattr(store, "CHUNK", 4)
-    return SentenceTransformerEncoder(
+    return load_encoder(
         str(encoder_folder), EmbedderConfig(max_tokens=32, device="cpu", batch_tokens=64)
     )
 
@@ -23,16 +24,16 @@ def encoder(encoder_folder, monkeypatch) -> SentenceTransformerEncoder:
 class Dies:
     """An encoder that fails after so many chunks, as a killed process would."""
 
-    def __init__(self, encoder: SentenceTransformerEncoder, chunks: int) -> None:
+    def __init__(self, encoder: Encoder, chunks: int) -> None:
         self.identity, self.dimensions = encoder.identity, encoder.dimensions
         self.wording = encoder.wording
         self._encoder, self._left = encoder, chunks
 
-    def encode_written(self, texts, side):
+    def encode_prompted(self, texts, side):
         if not self._left:
             raise KeyboardInterrupt
         self._left -= 1
-        return self._encoder.encode_written(texts, side)
+        return self._encoder.encode_prompted(texts, side)
 
 
 def test_resumed_equals_undisturbed(tmp_path, encoder):
@@ -69,7 +70,7 @@ def test_float16_is_a_store_of_its_own_and_takes_half(tmp_path, encoder):
 
 def test_vectors_are_the_models_own(tmp_path, encoder):
     vectors = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors
-    expected = encoder.model.encode_document(TEXTS, normalize_embeddings=True)
+    expected = encoder.embedder.model.encode_document(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 

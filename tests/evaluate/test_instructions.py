@@ -10,7 +10,7 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from distill.evaluate.model import load_any_model, load_eval_model
 from distill.evaluate.mteb_encoder import wrap_for_mteb
 from distill.evaluate.run_models import check_prompts, load_run_models
-from distill.inspect.search import _SearchModel
+from distill.inspect.search import make_encoder
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
 from distill.student.build import build_base
@@ -171,14 +171,13 @@ def test_documents_are_written_with_their_titles_as_in_training(base, tmp_path):
 
 
 def test_search_writes_them_so_too(base):
-    eval_model = load_eval_model(base, device="cpu")
-    asked = _SearchModel(eval_model, "Find flies.")
-    whole = asked.wording.write_document("They dance.", "Bees")
+    encoder = make_encoder(load_eval_model(base, device="cpu"))
+    whole = encoder.wording.write_document("They dance.", "Bees")
     assert whole == "title: Bees | text: They dance."
     plain = load_eval_model(base, device="cpu").embedder
-    found = asked.encode_written([whole], "document")
+    found = encoder.encode_prompted([whole], "document")
     assert np.allclose(found, plain.embed([whole], "", "document"), atol=1e-6)
-    found = asked.encode(["bees"], "query")
+    found = encoder.encode(["bees"], "query", ["Find flies."])
     expected = plain.embed(["Instruct: Find flies.\nQuery: bees"], "", "query")
     assert np.allclose(found, expected, atol=1e-6)
 
@@ -193,6 +192,6 @@ def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, te
     [of_evaluation] = eval_model.embedder.embed(
         ["bees"], eval_model.prompts.instructed("Find flies."), "query"
     )
-    [of_search] = _SearchModel(eval_model, "Find flies.").encode(["bees"], "query")
+    [of_search] = make_encoder(eval_model).encode(["bees"], "query", ["Find flies."])
     assert np.allclose(of_training, of_evaluation, atol=1e-6)
     assert np.allclose(of_training, of_search, atol=1e-6)

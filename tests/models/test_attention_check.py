@@ -5,7 +5,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.open_embedder import load_encoder
 from distill.errors import UserError
 from distill.models.attention_check import check_bidirectional
 from distill.recipe import EmbedderConfig
@@ -40,7 +40,7 @@ def saved(llm_folder, tmp_path):
     ],
 )
 def test_what_does_as_it_says_is_taken(saved, config, declared):
-    SentenceTransformerEncoder(
+    load_encoder(
         saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
     )
 
@@ -56,7 +56,7 @@ def test_what_does_as_it_says_is_taken(saved, config, declared):
 )
 def test_what_is_declared_bidirectional_and_runs_causally_is_refused(saved, config, declared):
     with pytest.raises(UserError, match=r"without padding .* runs causally") as caught:
-        SentenceTransformerEncoder(
+        load_encoder(
             saved(**config), EmbedderConfig(max_tokens=32, device="cpu", bidirectional=declared)
         )
     assert "is_causal" in caught.value.remedy

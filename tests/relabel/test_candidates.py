@@ -6,7 +6,7 @@ from helpers.fake_llm import passages_of
 from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.open_embedder import load_encoder
 from distill.recipe import EmbedderConfig
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus_index import open_encoder
@@ -169,7 +169,7 @@ def test_fused_candidates_have_cosines_and_come_from_both(make, products):
 
 def test_another_encoder_takes_the_retrievers_place(make, teacher_folder):
     settings = EmbedderConfig(max_tokens=32, device="cpu", query_template="{task} {query}")
-    encoder = SentenceTransformerEncoder(str(teacher_folder), settings)
+    encoder = load_encoder(str(teacher_folder), settings)
     plain, student = make(), make(name="student", encoder=encoder)
     assert plain.fingerprint != student.fingerprint
     assert by_query(plain) != by_query(student)

@@ -29,7 +29,7 @@ def test_they_are_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
         passages, _ = prepare(run, [ROWS[:3], ROWS[3:4], ROWS[4:]], [])
         found = corpus_vectors(run, encoder, passages)
         monkeypatch.setattr(
-            encoder, "encode_written", None
+            encoder, "encode_prompted", None
         )  # all that follows comes from the store
         ids, texts = [r["passage_id"] for r in ROWS], [passage_text(r) for r in ROWS]
         again = embed(run.folder / "vectors", encoder, "document", ids, texts, "embed passages")

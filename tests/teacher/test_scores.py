@@ -11,7 +11,7 @@ import pytest
 from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.encoder import Encoder
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.store.run import Run, ShardResult
@@ -101,10 +101,10 @@ def test_scores_are_the_cosines_of_sentence_transformers(tmp_path, prompted):
 
 def test_each_text_is_embedded_once_a_side(tmp_path, prompted, monkeypatch):
     asked = Counter()
-    encode = SentenceTransformerEncoder.encode_written
+    encode = Encoder.encode_prompted
     monkeypatch.setattr(
-        SentenceTransformerEncoder,
-        "encode_written",
+        Encoder,
+        "encode_prompted",
         lambda self, texts, side: (
             asked.update((side, text) for text in texts) or encode(self, texts, side)
         ),
@@ -146,7 +146,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
     with Run(tmp_path / "whole") as run:
         whole = make_teacher_scores(run, recipe(prompted), examples_of(run))
 
-    encode, calls = SentenceTransformerEncoder.encode_written, iter(range(3))
+    encode, calls = Encoder.encode_prompted, iter(range(3))
 
     def mortal(self, texts, side):
         if next(calls, None) is None:
@@ -154,10 +154,10 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
         return encode(self, texts, side)
 
     with Run(tmp_path / "killed") as run:
-        monkeypatch.setattr(SentenceTransformerEncoder, "encode_written", mortal)
+        monkeypatch.setattr(Encoder, "encode_prompted", mortal)
         with pytest.raises(KeyboardInterrupt):
             make_teacher_scores(run, recipe(prompted), examples_of(run))
-        monkeypatch.setattr(SentenceTransformerEncoder, "encode_written", encode)
+        monkeypatch.setattr(Encoder, "encode_prompted", encode)
         stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
         # And once more with a shard lost behind its back.
         shards(stage.folder)[2].unlink()

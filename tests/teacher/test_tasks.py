@@ -39,7 +39,7 @@ def test_the_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
         assert len(list((tmp_path / "vectors").iterdir())) == stores + 1
     encoder = open_embedder(told.teacher, str(teacher))
     whole = ["do find with: bees", "do sort with: bees"]
-    expected = encoder.encode_written(whole, "query")
+    expected = encoder.encode_prompted(whole, "query")
     assert np.allclose(rows.take(torch.tensor([0, 1])).numpy(), expected, atol=1e-6)
     assert np.allclose(other.take(torch.tensor([0])), expected[:1], atol=1e-6)
     assert not np.allclose(expected[0], expected[1])
@@ -67,8 +67,8 @@ def test_scores_are_under_each_querys_task(tmp_path, teacher):
     with Run(tmp_path) as run:
         scored = flat(rows_of(make_teacher_scores(run, told, examples_of(run))))
     encoder = open_embedder(told.teacher, str(teacher))
-    [query] = encoder.encode_written([f"do Find it. with: {TEXTS[0]}"], "query")
-    [positive] = encoder.encode_written([TEXTS[0]], "document")
+    [query] = encoder.encode_prompted([f"do Find it. with: {TEXTS[0]}"], "query")
+    [positive] = encoder.encode_prompted([TEXTS[0]], "document")
     assert scored[0]["positive_score"] == pytest.approx(float(query @ positive), abs=1e-5)
 
 

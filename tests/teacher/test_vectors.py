@@ -5,7 +5,8 @@ import pytest
 import torch
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.encoder import Encoder
+from distill.embed.open_embedder import load_encoder
 from distill.embed.vector_store import embed
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
@@ -32,7 +33,7 @@ OTHERS = {"t0": "An owl can turn its head."}
 def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
     with Run(tmp_path) as run:
         rows = teacher_vectors(run, recipe(prompted), QUERIES, PASSAGES, OTHERS)
-    encoder = SentenceTransformerEncoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
+    encoder = load_encoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
     expected = np.concatenate(
         [
             encoder.encode(list(QUERIES.values()), "query"),
@@ -47,16 +48,16 @@ def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
 
 
 def test_what_the_retriever_embedded_is_not_embedded_again(tmp_path, prompted, monkeypatch):
-    encoder = SentenceTransformerEncoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
+    encoder = load_encoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
     with Run(tmp_path) as run:
         root = run.folder / "vectors"
         whole = encoder.wording.write(list(PASSAGES.values()), "document")
         embed(root, encoder, "document", list(PASSAGES), whole, "retriever")
         asked = []
-        encode = SentenceTransformerEncoder.encode_written
+        encode = Encoder.encode_prompted
         monkeypatch.setattr(
-            SentenceTransformerEncoder,
-            "encode_written",
+            Encoder,
+            "encode_prompted",
             lambda self, texts, side: asked.extend(texts) or encode(self, texts, side),
         )
         teacher_vectors(run, recipe(prompted), QUERIES, PASSAGES)

@@ -7,8 +7,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Transformer
 
-from distill.embed.batches import by_length
-from distill.embed.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
+from distill.embed.batches import batch_by_length, default_batch_tokens
 from distill.errors import UserError
 from distill.models.reference import resolve, revision
 from distill.models.remote_code import code_needed
@@ -45,8 +44,7 @@ class CrossEncoderJudge:
             "revision": revision(reference),
             "max_tokens": self._max_tokens,
         }
-        on_cpu = self.model.device.type == "cpu"
-        self._batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
+        self._batch_tokens = default_batch_tokens(self.model.device.type)
 
     def judge(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[list[tuple[float, int]]]:
         """For each passage and its queries, (logit, 0 tokens). The logit is raw: a sigmoid, which
@@ -83,7 +81,7 @@ class CrossEncoderJudge:
             list(queries), list(passages), truncation=True, max_length=self._max_tokens
         )
         lengths = [len(ids) for ids in tokenized["input_ids"]]
-        yield from by_length(lengths, self._batch_tokens)
+        yield from batch_by_length(lengths, self._batch_tokens)
 
 
 def _load_model(reference: str, device: str | None) -> CrossEncoder:

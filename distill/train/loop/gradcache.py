@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from distill.embed.batches import by_length
+from distill.embed.batches import batch_by_length
 from distill.train.loop.fsdp import max_over_processes
 
 Features = Mapping[str, Any]
@@ -30,7 +30,7 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
     text twice, and counts tokens without padding, of which a batch in random order is full.
     """
     texts = [text for features in columns for text in _unpadded(features)]
-    batches = list(by_length([len(text["input_ids"]) for text in texts], tokens))
+    batches = list(batch_by_length([len(text["input_ids"]) for text in texts], tokens))
     batches.reverse()  # the fullest is the last
     passes = _passes(model)
 

@@ -29,7 +29,7 @@ def looked(tmp_path, encoder_folder):
         SeedSearch(run, retriever, passages, 4).look(draws)
     encoder = open_encoder(retriever)
     whole = [f"{row['task']} {row['query']}" for row in ASKED]
-    queries = encoder.encode_written(whole, "query")
+    queries = encoder.encode_prompted(whole, "query")
     return draws, queries @ encoder.encode(TEXTS, "document").T
 
 

@@ -7,7 +7,7 @@ from helpers.published_models import WIDTH, edit_json, nv_embed
 from helpers.tiny_models import TEXTS
 from safetensors.torch import load_file, save_file
 
-from distill.embed.encoder import SentenceTransformerEncoder
+from distill.embed.open_embedder import load_encoder
 from distill.errors import UserError
 from distill.evaluate.model import load_eval_model
 from distill.models.nv_embed.convert import convert_nv_embed
@@ -43,7 +43,7 @@ def as_released(parts, text, instruction=""):
 def test_vectors_are_those_of_the_released_code(released):
     folder, parts = released
     settings = EmbedderConfig(device="cpu", max_tokens=64, query_template=TEMPLATE)
-    encoder = SentenceTransformerEncoder(str(folder), settings)
+    encoder = load_encoder(str(folder), settings)
     found = encoder.encode(TEXTS, "document")
     expected = [as_released(parts, text) for text in TEXTS]
     assert np.allclose(found, expected, atol=1e-5)
@@ -65,9 +65,7 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
         folder, settings=EmbedderConfig(device="cpu", query_template=TEMPLATE)
     )
     assert {path: path.stat().st_mtime_ns for path in converted.rglob("*")} == before
-    encoder = SentenceTransformerEncoder(
-        str(folder), EmbedderConfig(device="cpu", query_template=TEMPLATE)
-    )
+    encoder = load_encoder(str(folder), EmbedderConfig(device="cpu", query_template=TEMPLATE))
     prompt = eval_model.prompts.instructed("Find bees.")
     assert prompt == "Instruct: Find bees.\nQuery: "
     one = eval_model.embedder.embed(["bees dance"], prompt, "query")
@@ -79,14 +77,14 @@ def test_it_is_converted_once_and_evaluated_as_it_is_trained_with(released):
 def test_a_conversion_that_an_earlier_version_cached_still_loads(released):
     folder, _ = released
     settings = EmbedderConfig(device="cpu", max_tokens=64)
-    expected = SentenceTransformerEncoder(str(folder), settings).encode(TEXTS, "document")
+    expected = load_encoder(str(folder), settings).encode(TEXTS, "document")
     modules = convert_nv_embed(str(folder), folder) / "modules.json"
     formerly = modules.read_text()
     for new, old in FORMER_MODULES.items():
         assert new in formerly
         formerly = formerly.replace(new, old)
     modules.write_text(formerly)
-    vectors = SentenceTransformerEncoder(str(folder), settings).encode(TEXTS, "document")
+    vectors = load_encoder(str(folder), settings).encode(TEXTS, "document")
     assert np.array_equal(vectors, expected)
 
 
@@ -96,7 +94,7 @@ def test_a_damaged_file_is_refused(released):
     path = folder / "model-00001-of-00002.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
-        SentenceTransformerEncoder(str(folder), EmbedderConfig(device="cpu"))
+        load_encoder(str(folder), EmbedderConfig(device="cpu"))
 
 
 @pytest.mark.bad_input("model", "an NV-Embed with other weights than are known", "refused")
@@ -116,6 +114,6 @@ def test_other_weights_than_are_known_are_refused(released, other):
         edit_json(folder / "config.json", latent_attention_config={"hidden_dim": 7})
     save_file(weights, path)
     with pytest.raises(UserError, match="is not NV-Embed as it is known here"):
-        SentenceTransformerEncoder(str(folder), EmbedderConfig(device="cpu"))
+        load_encoder(str(folder), EmbedderConfig(device="cpu"))
     cache = folder.parent / "cache" / "safetensors"
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
