@@ -141,10 +141,10 @@ def test_nothing_of_vllm_outlives_a_parent_that_is_killed():
         [
             sys.executable,
             "-c",
-            "from distill.llm.vllm.process import CopyProcess\n"
-            "copy = CopyProcess('a model', {'model': 'nowhere'}, None)\n"
-            "print(copy._process.pid, flush=True)\n"
-            "copy.answer()",
+            "from distill.llm.vllm.process import ModelProcess\n"
+            "copy = ModelProcess('a model', {'model': 'nowhere'}, None)\n"
+            "print(copy.process.pid, flush=True)\n"
+            "copy.receive()",
         ],
         stdout=subprocess.PIPE,
         text=True,

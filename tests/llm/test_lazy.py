@@ -94,10 +94,10 @@ def test_a_process_that_ended_is_no_fault_of_the_input(tmp_path, capfd):
     """vLLM is not installed here, so its process ends at once."""
     copy = ModelProcess("some/model", {}, None)
     with pytest.raises(EngineFailure, match="process ended") as fault:
-        copy.answer()
-    copy._process.wait()
+        copy.receive()
+    copy.process.wait()
     with pytest.raises(EngineFailure, match="some/model"):
-        copy.ask("write", [])
+        copy.send("generate", [])
     copy.stop()
     assert "llm.gpu_memory" in fault.value.remedy
     assert "vllm" in capfd.readouterr().err

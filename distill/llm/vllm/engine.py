@@ -1,5 +1,5 @@
-"""The vLLM engine, offline: prompts become tokens here, and copies of the model, each in a process
-of its own (see `vllm_process`), continue or score them."""
+"""The vLLM engine, offline: prompts are tokenized here, and copies of the model, each in a process
+of its own (see `process`), continue or score them."""
 
 import importlib.util
 import logging
@@ -21,10 +21,10 @@ from distill.recipe import LanguageModel
 from distill.runtime.devices import best_device, torch_dtype
 
 _CPU_CACHE_BYTES = 2 << 30
-"""Room for keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE (GiB) overrides it."""
+"""Memory for keys and values on a CPU; the variable VLLM_CPU_KVCACHE_SPACE (GiB) overrides it."""
 _CPU_BLOCK = 32
-"""Tokens that the prefix cache keeps or forgets together, the fewest that vLLM's CPU kernels like.
-With its own 128, up to 127 tokens of a prefix are computed anew for each of its continuations."""
+"""Tokens in a block of the prefix cache: the fewest that vLLM's CPU kernels take well. With vLLM's
+default of 128, up to 127 tokens of a prefix are computed again for each of its continuations."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ _log = logging.getLogger(__name__)
 class VLLMEngine:
     """An `LLM` (see protocol) computed by `vllm.LLM`, with prefix caching.
 
-    Prompts are asked in the order of their tokens, so that equal beginnings are adjacent. A
-    prompt's seed settles what its continuation is drawn with; but rounding differs with the batch,
-    and may turn a near tie (VLLM_BATCH_INVARIANT=1 prevents it, on the GPUs where vLLM can).
+    Prompts are sent in the order of their tokens, so that equal beginnings are adjacent. A prompt's
+    seed decides its random numbers; but rounding differs with the batch and may decide a near tie
+    otherwise (VLLM_BATCH_INVARIANT=1 prevents it, on the GPUs where vLLM supports that).
 
     Raises:
-        UserError: if vLLM is not installed, the model cannot be had, vLLM cannot load it, or fewer
-            GPUs are there than `tensor_parallel` times `data_parallel`.
+        UserError: if vLLM is not installed, the model is not available, vLLM cannot load it, or
+            there are fewer GPUs than `tensor_parallel` times `data_parallel`.
     """
 
     can_score = True
@@ -61,10 +61,10 @@ class VLLMEngine:
         self.prompt_tokenizer = PromptTokenizer(load_tokenizer(folder), self.name)
         self.has_chat = self.prompt_tokenizer.has_chat
         options = _make_vllm_options(settings, str(folder))
-        self._copies = [ModelProcess(self.name, options, own) for own in gpus]
+        self._copies = [ModelProcess(self.name, options, share) for share in gpus]
         self._stop = weakref.finalize(self, stop_all, self._copies)
-        self._longest: int = min(copy.answer() for copy in self._copies)
-        self._way = ""
+        self._max_tokens: int = min(copy.receive() for copy in self._copies)
+        self._scoring_method = ""
 
     # --- generation ---------------------------------------------------------------------------
 
@@ -72,127 +72,138 @@ class VLLMEngine:
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
         """See protocol. A prompt that is too long for the model comes back with a `fault`."""
-        encoder = self.prompt_tokenizer
+        tokenizer = self.prompt_tokenizer
         ids = [
-            encoder.tokenize_chat(p) if sampling.chat else encoder.tokenize(p, add_bos=True)
+            tokenizer.tokenize_chat(p) if sampling.chat else tokenizer.tokenize(p, add_bos=True)
             for p in prompts
         ]
-        written = [
+        completions = [
             Completion(
-                "", False, f"the prompt has {len(row)} tokens, the model takes {self._longest}"
+                "", False, f"the prompt has {len(row)} tokens, the model takes {self._max_tokens}"
             )
             for row in ids
         ]
-        fitting = [i for i in range(len(ids)) if len(ids[i]) < self._longest]
-        self._write(fitting, ids, seeds, sampling, written)
-        cut = [i for i in fitting if is_cut_in_thoughts(*written[i][:2], sampling.stop)]
-        # vLLM's stop strings ended them in their thoughts: those are applied here.
+        fitting = [i for i in range(len(ids)) if len(ids[i]) < self._max_tokens]
+        self._generate(fitting, ids, seeds, sampling, completions)
+        cut = [i for i in fitting if is_cut_in_thoughts(*completions[i][:2], sampling.stop)]
+        # vLLM's stop strings ended these within their thoughts: here they are applied after them.
         if cut:
-            self._write(cut, ids, seeds, replace(sampling, stop=()), written)
+            self._generate(cut, ids, seeds, replace(sampling, stop=()), completions)
         for i in cut:
-            text = cut_at_stop(written[i].text, sampling.stop)
-            written[i] = Completion(text, written[i].finished or text != written[i].text)
-        return written
+            whole = completions[i]
+            text = cut_at_stop(whole.text, sampling.stop)
+            completions[i] = Completion(text, whole.finished or text != whole.text)
+        return completions
 
-    def _write(
+    def _generate(
         self,
-        some: Sequence[int],
+        numbers: Sequence[int],
         ids: Sequence[list[int]],
         seeds: Sequence[int],
         sampling: Sampling,
-        written: list[Completion],
+        completions: list[Completion],
     ) -> None:
-        """Fill in the prompts of these numbers, which are asked in the order of their tokens."""
-        order = sorted(some, key=lambda i: ids[i])
+        """Fill in the completions of the prompts of these numbers, sent in the order of their
+        tokens."""
+        order = sorted(numbers, key=lambda i: ids[i])
         jobs = [(ids[i], seeds[i]) for i in order]
-        answers = self._ask("write", jobs, [len(ids[i]) for i in order], sampling)
-        for i, (text, finished, shared, new) in zip(order, answers, strict=True):
-            written[i] = Completion(text, finished)
-            self._count(prompt=len(ids[i]), shared=shared, new=new)
+        results = self._run("generate", jobs, [len(ids[i]) for i in order], sampling)
+        for i, (text, finished, shared, new) in zip(order, results, strict=True):
+            completions[i] = Completion(text, finished)
+            self._count_tokens(prompt=len(ids[i]), shared=shared, new=new)
 
     # --- scoring ------------------------------------------------------------------------------
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        jobs = [self._score_job(request) for request in requests]
+        """See protocol.
+
+        Raises:
+            UserError: if a prefix, continuation or ending is empty, or together they are too long
+                for the model.
+        """
+        jobs = [self._make_scoring_job(request) for request in requests]
         order = sorted(range(len(jobs)), key=lambda i: jobs[i])
-        weights = [len(prefix) + sum(map(len, several)) for prefix, several in jobs]
-        answers = self._ask("score", [jobs[i] for i in order], [weights[i] for i in order])
+        weights = [len(prefix) + sum(map(len, continuations)) for prefix, continuations in jobs]
+        results = self._run("score", [jobs[i] for i in order], [weights[i] for i in order])
         scores: list[list[Score]] = [[] for _ in jobs]
-        for i, (sums, shared, way) in zip(order, answers, strict=True):
-            prefix, several = jobs[i]
-            scores[i] = _make_scores(sums, several, len(requests[i].endings))
-            prompt = len(prefix) * len(several) + sum(map(len, several))
-            self._count(prompt=prompt, shared=shared)
-            self._state(way)
+        for i, (sums, shared, method) in zip(order, results, strict=True):
+            prefix, continuations = jobs[i]
+            scores[i] = _make_scores(sums, continuations, len(requests[i].endings))
+            prompt = len(prefix) * len(continuations) + sum(map(len, continuations))
+            self._count_tokens(prompt=prompt, shared=shared)
+            self._log_scoring_method(method)
         return scores
 
-    def _score_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
-        """The ids of the prefix, and of each continuation, alone and then with each ending: the
-        prefix cache, and siblings that begin alike, make up for the repetition."""
+    def _make_scoring_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
+        """Tokenize the prefix, and each continuation alone and then with each ending. The
+        repetition costs little, because of the prefix cache and of siblings that begin alike."""
         prefix = self.prompt_tokenizer.tokenize(request.prefix, add_bos=True)
-        behind = self.prompt_tokenizer.tokenize_continuation
-        bare = [behind(request.prefix, text) for text in request.continuations]
-        # All continuations end alike, in what stands before the verdict.
-        endings = [behind(request.continuations[0], text) for text in request.endings]
-        several = [ids + ending for ids in bare for ending in ([], *endings)]
+        tokenize = self.prompt_tokenizer.tokenize_continuation
+        bare = [tokenize(request.prefix, text) for text in request.continuations]
+        # All continuations end alike, in the text before the verdict.
+        endings = [tokenize(request.continuations[0], text) for text in request.endings]
+        continuations = [ids + ending for ids in bare for ending in ([], *endings)]
         where = f"the prompt that ends in {request.prefix[-60:]!r}"
         if not prefix or not all(bare) or not all(endings):
-            raise UserError(where, "is empty or has an empty continuation", "mend the prompt file")
-        longest = len(prefix) + max(map(len, several), default=0)
-        if longest >= self._longest:
+            raise UserError(where, "is empty or has an empty continuation", "fix the prompt file")
+        longest = len(prefix) + max(map(len, continuations), default=0)
+        if longest >= self._max_tokens:
             raise UserError(
                 where,
-                f"has {longest} tokens with its continuation, the model takes {self._longest}",
+                f"has {longest} tokens with its continuation, the model takes {self._max_tokens}",
                 "lower generate.max_passage_words and relabel.max_passage_words, or raise "
                 "llm.max_model_tokens",
             )
-        return prefix, several
+        return prefix, continuations
 
-    def _state(self, way: str) -> None:
-        """The log says once how scores are had: vLLM's versions and devices differ in that."""
-        if way != self._way:
-            _log.info("vLLM scores %s by %s", self.name, way)
-            self._way = way
+    def _log_scoring_method(self, method: str) -> None:
+        """Log once by which method vLLM scores: its versions and devices differ in that."""
+        if method != self._scoring_method:
+            _log.info("vLLM scores %s by %s", self.name, method)
+            self._scoring_method = method
 
-    # --- what both share ----------------------------------------------------------------------
+    # --- processes ---------------------------------------------------------------------------
 
     def close(self) -> None:
         """End the processes, which gives their GPUs' memory back."""
         self._stop()
 
-    def _ask(
+    def _run(
         self, method: str, jobs: Sequence[Any], weights: Sequence[int], *arguments: Any
     ) -> list[Any]:
-        """One answer for each job, in order: neighbours go to the same copy of the model."""
+        """Compute one result for each job, in order; neighbours go to the same copy of the
+        model."""
         shares = list(
             zip(self._copies, _split_evenly(jobs, weights, len(self._copies)), strict=True)
         )
         busy = [(copy, share) for copy, share in shares if share]
         for copy, share in busy:
-            copy.ask(method, share, *arguments)
+            copy.send(method, share, *arguments)
         faults: list[UserError | EngineFailure] = []
-        answers: list[Any] = []
-        for copy, _ in busy:  # every copy answers before any fault is raised
+        results: list[Any] = []
+        for copy, _ in busy:  # every copy replies before any fault is raised
             try:
-                answers += copy.answer()
+                results += copy.receive()
             except (UserError, EngineFailure) as fault:
                 faults.append(fault)
         if faults:
             raise faults[0]
-        return answers
+        return results
 
-    def _count(self, **tokens: int) -> None:
+    def _count_tokens(self, **tokens: int) -> None:
         for key, number in tokens.items():
             self.tokens[key] += number
 
 
-def _make_scores(sums: Sequence[float], several: Sequence[list[int]], endings: int) -> list[Score]:
-    """The sums of a job (see `_score_job`) as one score for each continuation."""
+def _make_scores(
+    sums: Sequence[float], continuations: Sequence[list[int]], endings: int
+) -> list[Score]:
+    """Make one score for each continuation of the sums of a job (see `_make_scoring_job`)."""
     each = 1 + endings
     return [
         Score(
             sums[start],
-            len(several[start]),
+            len(continuations[start]),
             tuple(with_ending - sums[start] for with_ending in sums[start + 1 : start + each]),
         )
         for start in range(0, len(sums), each)
@@ -200,17 +211,18 @@ def _make_scores(sums: Sequence[float], several: Sequence[list[int]], endings: i
 
 
 def _split_evenly(jobs: Sequence[Any], weights: Sequence[int], count: int) -> list[list[Any]]:
-    """`count` runs of neighbours of about equal weight; some are empty where jobs are few."""
+    """Split jobs into `count` runs of neighbours of about equal weight; some are empty where jobs
+    are few."""
     shares: list[list[Any]] = [[] for _ in range(count)]
-    whole, before = sum(weights), 0
+    total, before = sum(weights), 0
     for job, weight in zip(jobs, weights, strict=True):
-        shares[min(count - 1, (before + weight // 2) * count // max(1, whole))].append(job)
+        shares[min(count - 1, (before + weight // 2) * count // max(1, total))].append(job)
         before += weight
     return shares
 
 
 def _make_vllm_options(settings: LanguageModel, folder: str) -> dict[str, Any]:
-    """What `vllm.LLM` is started with."""
+    """Make the arguments of `vllm.LLM`."""
     options: dict[str, Any] = {
         "model": folder,
         "dtype": settings.dtype,
@@ -241,7 +253,8 @@ def _choose_dtype(settings: LanguageModel) -> torch.dtype:
 
 
 def _assign_gpus(settings: LanguageModel) -> list[list[str] | None]:
-    """The GPUs of each copy, as CUDA names them; None on a CPU. `device` cuda:N skips N of them."""
+    """Assign GPUs to each copy, as CUDA names them; None on a CPU. `device` cuda:N skips N of
+    them."""
     copies, each = settings.data_parallel, settings.tensor_parallel
     if _choose_device(settings) == "cpu":
         return [None] * copies
@@ -249,7 +262,7 @@ def _assign_gpus(settings: LanguageModel) -> list[list[str] | None]:
     if len(gpus) < copies * each:
         raise UserError(
             "llm.tensor_parallel, llm.data_parallel",
-            f"{copies} copies of {each} GPUs each need {copies * each}, {len(gpus)} are there",
+            f"{copies} copies of {each} GPUs each need {copies * each}, but there are {len(gpus)}",
             "lower one of the two",
         )
     return [gpus[n * each : (n + 1) * each] for n in range(copies)]

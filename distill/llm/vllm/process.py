@@ -1,8 +1,8 @@
-"""A copy of a model in vLLM, in a child process of its own (`vllm_model` is what runs there).
+"""A copy of a model in vLLM, in a child process of its own (which runs `worker`).
 
-vLLM starts processes that outlive a parent which is killed, and keep its GPU; and that end at the
-terminal's Ctrl-C, with the rows in flight. The child stands between: it ends, and ends vLLM with
-it, when its parent is gone, and it is in a session of its own, which Ctrl-C does not reach.
+vLLM starts processes that outlive a killed parent and keep its GPU, and that end at the terminal's
+Ctrl-C, with the rows in flight. The child prevents both: it ends, and ends vLLM with it, when its
+parent is gone, and it is in a session of its own, which Ctrl-C does not reach.
 """
 
 import os
@@ -19,12 +19,14 @@ from distill.errors import EngineFailure, UserError
 
 _SECONDS_TO_STOP = 20.0
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-"""Unless set otherwise: vLLM reports nothing to its makers, and little to the screen."""
+"""Unless set otherwise, vLLM sends no usage statistics and logs warnings only."""
 
 
 class ModelProcess:
-    """`ask`, then `answer`. The first answer, unasked for, is the most tokens that a prompt and its
-    continuation may have, when the model is loaded."""
+    """Sends calls to a copy of the model and receives their results: `send`, then `receive`.
+
+    The first result comes without a call, when the model is loaded: the most tokens that a prompt
+    and its continuation may have."""
 
     def __init__(self, name: str, options: dict[str, Any], gpus: Sequence[str] | None) -> None:
         self._name = name
@@ -32,7 +34,7 @@ class ModelProcess:
         environment = _ENVIRONMENT | os.environ
         if gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "distill.llm.vllm.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=environment,
@@ -40,23 +42,24 @@ class ModelProcess:
             start_new_session=True,
         )
         theirs.close()
-        self._send(options)
+        self._send_message(options)
 
-    def ask(self, method: str, *arguments: Any) -> None:
-        """
+    def send(self, method: str, *arguments: Any) -> None:
+        """Send a call.
+
         Raises:
             EngineFailure: if the process has ended.
         """
-        self._send((method, *arguments))
+        self._send_message((method, *arguments))
 
-    def _send(self, message: Any) -> None:
+    def _send_message(self, message: Any) -> None:
         try:
             self._connection.send(message)
         except OSError:
-            raise self._ended() from None
+            raise self._make_failure() from None
 
-    def answer(self) -> Any:
-        """What the copy answers to the question asked last.
+    def receive(self) -> Any:
+        """Receive the result of the last call.
 
         Raises:
             UserError: if vLLM refuses it.
@@ -65,37 +68,38 @@ class ModelProcess:
         try:
             fault, result = self._connection.recv()
         except (EOFError, OSError):
-            raise self._ended() from None
+            raise self._make_failure() from None
         if fault:
-            raise UserError(f"model {self._name!r}", f"vLLM refuses: {fault}", "mend the recipe")
+            raise UserError(f"model {self._name!r}", f"vLLM refuses: {fault}", "fix the recipe")
         return result
 
-    def _ended(self) -> EngineFailure:
+    def _make_failure(self) -> EngineFailure:
         return EngineFailure(
             f"model {self._name!r}",
             "vLLM's process ended",
-            "its own messages above say why; a smaller llm.max_model_tokens or llm.gpu_memory "
-            "helps against a lack of memory",
+            "its own messages above say why; if memory ran out, lower llm.max_model_tokens or "
+            "llm.gpu_memory",
         )
 
     def stop(self) -> None:
-        """End the child and all that vLLM started in it."""
+        """End the child and all processes that vLLM started in it."""
         self._connection.close()
         try:
-            self._process.wait(_SECONDS_TO_STOP)
+            self.process.wait(_SECONDS_TO_STOP)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def stop_all(copies: Sequence[ModelProcess]) -> None:
+    """End all copies."""
     for copy in copies:
         copy.stop()
 
 
 def list_visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named:
-        return [gpu.strip() for gpu in named.split(",")]
+    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        return [gpu.strip() for gpu in visible.split(",")]
     return [str(number) for number in range(torch.cuda.device_count())]

@@ -1,14 +1,15 @@
-"""Log-probabilities of continuations in vLLM, with the prefix cache read.
+"""Log-probabilities of continuations in vLLM, with use of the prefix cache.
 
-By default vLLM computes a prompt whole whose log-probabilities are asked for. Two ways do without:
+By default vLLM computes the whole of a prompt whose log-probabilities are requested. Two methods
+avoid that:
 
-- `ROWS` asks for the continuation's tokens alone (`prompt_logprob_token_ids`; V2 model runner),
-- `TAIL` asks for the whole prompt's but lets it read the prefix cache: what stands there is left
-  out, or garbage, and only the rows behind it are read.
+- `ROWS` requests the continuation's tokens alone (`prompt_logprob_token_ids`; V2 model runner),
+- `TAIL` requests those of the whole prompt but lets vLLM read the prefix cache: the cached part is
+  left out, or garbage, and only the rows after it are read.
 
-A token right behind a cached block has no row, for the block's last token, which predicts it, is
-not computed again. Where a sibling with the same beginning does not know it either, it is asked as
-what a one-token continuation would be. `WHOLE`, vLLM's default, judges the other two in a probe.
+A token right after a cached block has no row, because the block's last token, which predicts it, is
+not computed again. Where no sibling with the same beginning provides it either, it is requested as
+a one-token continuation. `WHOLE`, vLLM's default, is what a probe compares the other two with.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.logprobs import FlatLogprobs
 
 REFUSALS = (VLLMValidationError, ValueError, TypeError)
-"""What vLLM raises for a request that it does not take."""
+"""What vLLM raises for a request that it does not accept."""
 
 ScoringJob = tuple[list[int], list[list[int]]]
 """A prefix and its continuations."""
@@ -30,20 +31,20 @@ KnownLogprobs = dict[tuple[int, ...], float]
 """The tokens behind a prefix up to one of them -> the natural log-probability of that one."""
 
 _PAIRS_PER_CALL = 512
-"""Prompts asked at once: their outputs hold a number for each token of the prompt."""
+"""Prompts per call: their outputs have a number for each token of the prompt."""
 _MAX_TOKEN_IDS = 128
-"""What `logprob_token_ids` takes."""
+"""The most that `logprob_token_ids` takes."""
 _TOLERANCE = {"float32": 1e-2, "bfloat16": 0.5, "float16": 0.2}
 _ONE_TOKEN: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "detokenize": False}
 
 
 ScoredContinuation = tuple[list[float], int, str]
-"""The continuations' summed log-probabilities, the prompt tokens that the cache had, and the way
-that was gone."""
+"""The continuations' summed log-probabilities, the prompt tokens that the cache had, and the name
+of the method."""
 
 
 class JobContinuation(NamedTuple):
-    """A continuation of a job, and how many of its first tokens an earlier pair of the job has."""
+    """A continuation of a job; `begun` of its first tokens are in an earlier pair of the job."""
 
     job: int
     prefix: list[int]
@@ -53,8 +54,9 @@ class JobContinuation(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoringMethod:
-    """`params(pair, block)` asks; `read(output, pair, block)` gives (place within the continuation,
-    log-probability) for the places that have one."""
+    """A method to get log-probabilities: `params(pair, block)` makes the request; `read(output,
+    pair, block)` returns (place within the continuation, log-probability) for the places that have
+    one."""
 
     name: str
     params: Callable[[JobContinuation, int], SamplingParams]
@@ -62,116 +64,120 @@ class ScoringMethod:
 
 
 class VLLMScorer:
-    """Scores jobs by the cheapest way that agrees with vLLM's default on a probe."""
+    """Scores jobs by the cheapest method that agrees with vLLM's default on a probe."""
 
     def __init__(self, llm: LLM) -> None:
         self._llm = llm
         config = llm.llm_engine.vllm_config
         self._block: int = config.cache_config.block_size
         self._tolerance = _TOLERANCE[str(config.model_config.dtype).removeprefix("torch.")]
-        self.way = self._cheapest()
+        self.method = self._choose_method()
 
     def score(self, jobs: Sequence[ScoringJob]) -> list[ScoredContinuation]:
-        """One result a job. Jobs with a common beginning should be neighbours."""
-        known, shared = self._ask(jobs, self.way)
-        self._fill(jobs, known)
+        """Score each job. Jobs with a common beginning should be neighbours."""
+        known, shared = self._request(jobs, self.method)
+        self._request_missing(jobs, known)
         sums = [
-            [sum(found[tuple(c[: n + 1])] for n in range(len(c))) for c in several]
-            for (_, several), found in zip(jobs, known, strict=True)
+            [sum(logprobs[tuple(c[: n + 1])] for n in range(len(c))) for c in continuations]
+            for (_, continuations), logprobs in zip(jobs, known, strict=True)
         ]
-        return [(s, n, self.way.name) for s, n in zip(sums, shared, strict=True)]
+        return [(s, n, self.method.name) for s, n in zip(sums, shared, strict=True)]
 
-    def _ask(
-        self, jobs: Sequence[ScoringJob], way: ScoringMethod
+    def _request(
+        self, jobs: Sequence[ScoringJob], method: ScoringMethod
     ) -> tuple[list[KnownLogprobs], list[int]]:
-        """What one prompt a pair lets know, for each job, and the tokens that the cache had."""
+        """Request one prompt per pair; return the log-probabilities of each job that this gives,
+        and the number of tokens that the cache had."""
         known: list[KnownLogprobs] = [{} for _ in jobs]
         shared = [0] * len(jobs)
         for pairs in _batches(_iterate_pairs(jobs), _PAIRS_PER_CALL):
             outputs = self._generate(
                 [pair.prefix + pair.continuation for pair in pairs],
-                [way.params(pair, self._block) for pair in pairs],
+                [method.params(pair, self._block) for pair in pairs],
             )
             for pair, output in zip(pairs, outputs, strict=True):
                 shared[pair.job] += output.num_cached_tokens or 0
-                for place, logprob in way.read(output, pair, self._block):
+                for place, logprob in method.read(output, pair, self._block):
                     known[pair.job][tuple(pair.continuation[: place + 1])] = logprob
         return known, shared
 
-    def _fill(self, jobs: Sequence[ScoringJob], known: list[KnownLogprobs]) -> None:
-        """Ask for what is not known yet as what one more token would be, all that may follow the
-        same text at once."""
+    def _request_missing(self, jobs: Sequence[ScoringJob], known: list[KnownLogprobs]) -> None:
+        """Request each missing log-probability as that of one more token, for all tokens that may
+        follow the same text at once."""
         missing: dict[tuple[int, tuple[int, ...]], set[int]] = {}
-        for job, (_, several) in enumerate(jobs):
-            for continuation in several:
+        for job, (_, continuations) in enumerate(jobs):
+            for continuation in continuations:
                 for n, token in enumerate(continuation):
                     if tuple(continuation[: n + 1]) not in known[job]:
                         missing.setdefault((job, tuple(continuation[:n])), set()).add(token)
-        asked = [
+        requests = [
             (job, text, tokens)
-            for (job, text), several in missing.items()
-            for tokens in _batches(iter(sorted(several)), _MAX_TOKEN_IDS)
+            for (job, text), next_tokens in missing.items()
+            for tokens in _batches(iter(sorted(next_tokens)), _MAX_TOKEN_IDS)
         ]
-        for some in _batches(iter(asked), _PAIRS_PER_CALL):
+        for some in _batches(iter(requests), _PAIRS_PER_CALL):
             outputs = self._generate(
                 [[*jobs[job][0], *text] for job, text, _ in some],
                 [SamplingParams(**_ONE_TOKEN, logprob_token_ids=tokens) for _, _, tokens in some],
             )
             for (job, text, tokens), output in zip(some, outputs, strict=True):
-                found = output.outputs[0].logprobs
-                assert found is not None, "asked for, so given"
+                logprobs = output.outputs[0].logprobs
+                assert logprobs is not None, "they were requested"
                 for token in tokens:
-                    known[job][(*text, token)] = found[0][token].logprob
+                    known[job][(*text, token)] = logprobs[0][token].logprob
 
     def _generate(
         self, prompts: Sequence[list[int]], params: Sequence[SamplingParams]
     ) -> list[RequestOutput]:
-        given = [TokensPrompt(prompt_token_ids=ids) for ids in prompts]
-        return self._llm.generate(given, params, use_tqdm=False)
+        inputs = [TokensPrompt(prompt_token_ids=ids) for ids in prompts]
+        return self._llm.generate(inputs, params, use_tqdm=False)
 
     # --- the probe ----------------------------------------------------------------------------
 
-    def _cheapest(self) -> ScoringMethod:
-        jobs = self._probe_jobs()
-        expected = self._try(jobs, WHOLE)
-        for way in (ROWS, TAIL):
+    def _choose_method(self) -> ScoringMethod:
+        jobs = self._make_probe_jobs()
+        expected = self._score_probe(jobs, WHOLE)
+        for method in (ROWS, TAIL):
             try:
-                cold, warm = self._try(jobs, way), self._try(jobs, way)
+                cold, warm = self._score_probe(jobs, method), self._score_probe(jobs, method)
             except REFUSALS:  # this version or model runner does not have it
                 continue
             if np.allclose([cold, warm], expected, rtol=0, atol=self._tolerance):
-                return way
+                return method
         return WHOLE
 
-    def _try(self, jobs: Sequence[ScoringJob], way: ScoringMethod) -> list[float]:
-        known, _ = self._ask(jobs, way)
-        self._fill(jobs, known)
+    def _score_probe(self, jobs: Sequence[ScoringJob], method: ScoringMethod) -> list[float]:
+        known, _ = self._request(jobs, method)
+        self._request_missing(jobs, known)
         return [
-            sum(found[tuple(c[: n + 1])] for n in range(len(c)))
-            for (_, several), found in zip(jobs, known, strict=True)
-            for c in several
+            sum(logprobs[tuple(c[: n + 1])] for n in range(len(c)))
+            for (_, continuations), logprobs in zip(jobs, known, strict=True)
+            for c in continuations
         ]
 
-    def _probe_jobs(self) -> list[ScoringJob]:
-        """Prefixes that end with a block of the cache and within one, and continuations that begin
-        alike."""
+    def _make_probe_jobs(self) -> list[ScoringJob]:
+        """Make prefixes that end with a block of the cache and within one, and continuations that
+        begin alike."""
         tokenizer = self._llm.get_tokenizer()
         text = "The river rose in the night, and nobody had ever seen it so high before. "
-        several = [
+        continuations = [
             tokenizer.encode(ending, add_special_tokens=False)
             for ending in (" It flooded the field.", " It flooded the town and the road.", " Then")
         ]
-        room = self._llm.llm_engine.model_config.max_model_len - max(map(len, several)) - 1
+        room = self._llm.llm_engine.model_config.max_model_len - max(map(len, continuations)) - 1
         ids = tokenizer.encode(text * (1 + 3 * self._block // 8))[: max(1, room)]
-        return [(ids[: 2 * self._block], several), (ids[: 2 * self._block + 5], several)]
+        return [
+            (ids[: 2 * self._block], continuations),
+            (ids[: 2 * self._block + 5], continuations),
+        ]
 
 
-# --- the three ways -------------------------------------------------------------------------------
+# --- the three methods ----------------------------------------------------------------------------
 
 
 def _find_first_row(pair: JobContinuation, block: int) -> int:
-    """The first place within the continuation whose row is surely computed, if the cache has no
-    more of the prompt than the prefix and what earlier pairs of the job have."""
+    """Find the first place within the continuation whose row is certainly computed, if the cache
+    has no more of the prompt than the prefix and the tokens of earlier pairs of the job."""
     begun = len(pair.prefix) + pair.begun
     return max(pair.begun, begun // block * block - len(pair.prefix) + 1)
 
@@ -208,14 +214,14 @@ def _make_whole_params(pair: JobContinuation, block: int) -> SamplingParams:
 
 
 def _read_tail(output: RequestOutput, pair: JobContinuation, block: int) -> list[tuple[int, float]]:
-    """The last rows are the continuation's; those of cached places are not read."""
-    given = output.prompt_logprobs
-    assert isinstance(given, FlatLogprobs), "asked for, so given"
+    """Read the last rows, which are the continuation's; those of cached places are not read."""
+    logprobs = output.prompt_logprobs
+    assert isinstance(logprobs, FlatLogprobs), "they were requested"
     first = max(0, (output.num_cached_tokens or 0) - len(pair.prefix) + 1)
-    own = pair.continuation[first:]
-    if not own or given.token_ids[-len(own) :] != own:  # not computed, for a reason unforeseen
+    rest = pair.continuation[first:]
+    if not rest or logprobs.token_ids[-len(rest) :] != rest:  # not computed, for an unknown reason
         return []
-    return list(enumerate(given.logprobs[-len(own) :], start=first))
+    return list(enumerate(logprobs.logprobs[-len(rest) :], start=first))
 
 
 ROWS = ScoringMethod(
@@ -228,10 +234,10 @@ WHOLE = ScoringMethod(
 
 
 def _iterate_pairs(jobs: Sequence[ScoringJob]) -> Iterator[JobContinuation]:
-    """Continuations that begin alike are neighbours."""
-    for job, (prefix, several) in enumerate(jobs):
+    """Iterate over the pairs of all jobs; continuations that begin alike are neighbours."""
+    for job, (prefix, continuations) in enumerate(jobs):
         before: list[int] = []
-        for continuation in map(list, sorted(set(map(tuple, several)))):
+        for continuation in map(list, sorted(set(map(tuple, continuations)))):
             yield JobContinuation(
                 job, prefix, continuation, _count_common_tokens(before, continuation)
             )
@@ -239,7 +245,7 @@ def _iterate_pairs(jobs: Sequence[ScoringJob]) -> Iterator[JobContinuation]:
 
 
 def _count_common_tokens(one: list[int], other: list[int]) -> int:
-    """How many tokens both begin with."""
+    """Count the tokens that both begin with."""
     both = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(both) if a != b), min(len(one), len(other)))
 

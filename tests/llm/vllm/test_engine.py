@@ -52,7 +52,7 @@ def test_each_copy_has_gpus_of_its_own(monkeypatch):
 def test_too_few_gpus_are_said_before_anything_is_loaded(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     settings = LanguageModel(engine="vllm", device="cuda", tensor_parallel=2, data_parallel=2)
-    with pytest.raises(UserError, match="need 4, 3 are there"):
+    with pytest.raises(UserError, match="need 4, but there are 3"):
         _assign_gpus(settings)
 
 
@@ -81,12 +81,12 @@ class Heeds(VLLMEngine):
     """Copies of the model that write the same, and end it before a stop string anywhere."""
 
     def __init__(self, text: str, tokenizer) -> None:
-        self.text, self.name, self._longest = text, "m", 100
+        self.text, self.name, self._max_tokens = text, "m", 100
         self.tokens = {"prompt": 0, "shared": 0, "new": 0}
         self.prompt_tokenizer = PromptTokenizer(tokenizer, "m")
         self.asked: list[tuple[int, tuple[str, ...]]] = []
 
-    def _ask(self, method, jobs, weights, *arguments):
+    def _run(self, method, jobs, weights, *arguments):
         [sampling] = arguments
         self.asked.append((len(jobs), sampling.stop))
         ends = [at for at in map(self.text.find, sampling.stop) if at >= 0]
