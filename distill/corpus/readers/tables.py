@@ -11,7 +11,7 @@ from typing import Any
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.csv_files import read_csv
-from distill.corpus.readers.jsonl import read_lines, sha256
+from distill.corpus.readers.jsonl import hash_file, read_lines
 from distill.corpus.readers.packed import open_unpacked, unpacked_name
 from distill.corpus.readers.parquet import read_rows
 from distill.corpus.readers.rows import (
@@ -21,8 +21,8 @@ from distill.corpus.readers.rows import (
     LocatedRow,
     RowLocation,
     SkippedRow,
-    documents,
-    need_columns,
+    check_documents,
+    require_columns,
 )
 from distill.errors import UserError
 from distill.files.read import decode, describe, parse_json
@@ -61,7 +61,7 @@ def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSo
         UserError: listing the columns, if there is none for the text, or a named one is not there.
     """
     columns = find_columns(files[0], columns)
-    identity = {"files": {f.name: sha256(f) for f in files}, "columns": list(columns)}
+    identity = {"files": {f.name: hash_file(f) for f in files}, "columns": list(columns)}
     return CorpusSource(str(path), identity, lambda: _read(files, columns))
 
 
@@ -83,7 +83,7 @@ def find_columns(file: Path, columns: Columns) -> Columns:
             for name, default, usual in zip(columns, Columns(), USUAL, strict=True)
         )
     )
-    need_columns(str(file), names, found)
+    require_columns(str(file), names, found)
     if found != columns:
         _log.warning(
             "%s: id, title and text are read from the columns %s; corpus.id_column, "
@@ -142,4 +142,4 @@ def _read(files: Sequence[Path], columns: Columns) -> Iterator[Document | Skippe
             for number, row in read_table(file, faults):
                 yield RowLocation(str(file), number), name, row
 
-    return documents(rows(), columns, faults)
+    return check_documents(rows(), columns, faults)

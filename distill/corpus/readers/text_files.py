@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distill.corpus.faults import RowFaults
-from distill.corpus.readers.jsonl import sha256
+from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, unpacked_name
 from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
 from distill.corpus.readers.sections import READERS
@@ -38,7 +38,7 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
     """
     folder = root if root.is_dir() else root.parent
     identity = {
-        "texts": {_name(file, folder): sha256(file) for file in files},
+        "texts": {_name(file, folder): hash_file(file) for file in files},
         "version": _VERSION,
     }
     return CorpusSource(str(root), identity, lambda: _read(folder, files, skips))
