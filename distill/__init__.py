@@ -1,11 +1,104 @@
-"""distill: a corpus and an LLM in, a small embedding model out, measured against its teacher."""
+"""distill: a corpus and an LLM in, a small embedding model out, measured against its teacher.
 
+The public functions are loaded when they are first used: `import distill` alone imports nothing
+large. `distill.api` describes them.
+"""
+
+import importlib
+import inspect as _inspect
 import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill.api import RunFolder as RunFolder
+    from distill.api import ablate as ablate
+    from distill.api import compare as compare
+    from distill.api import copy_recipe as copy_recipe
+    from distill.api import doctor as doctor
+    from distill.api import estimate as estimate
+    from distill.api import evaluate as evaluate
+    from distill.api import explain_key as explain_key
+    from distill.api import export as export
+    from distill.api import generate as generate
+    from distill.api import inspect as inspect
+    from distill.api import list_recipes as list_recipes
+    from distill.api import load_recipe as load_recipe
+    from distill.api import open_run as open_run
+    from distill.api import read_corpus as read_corpus
+    from distill.api import relabel as relabel
+    from distill.api import report as report
+    from distill.api import run as run
+    from distill.api import score_teacher as score_teacher
+    from distill.api import search as search
+    from distill.api import show_prompt as show_prompt
+    from distill.api import train_student as train_student
+    from distill.errors import UserError as UserError
 
 __version__ = "0.1.0"
+
+_FUNCTIONS = [
+    "ablate",
+    "compare",
+    "copy_recipe",
+    "doctor",
+    "estimate",
+    "evaluate",
+    "explain_key",
+    "export",
+    "generate",
+    "inspect",
+    "list_recipes",
+    "load_recipe",
+    "open_run",
+    "read_corpus",
+    "relabel",
+    "report",
+    "run",
+    "score_teacher",
+    "search",
+    "show_prompt",
+    "train_student",
+]
+__all__ = ["RunFolder", "UserError", *_FUNCTIONS]
 
 # Where another process wants the same cores, OpenMP's threads spin waiting for one another and
 # small matrix products become an order of magnitude slower. Waiting passively costs about a fifth
 # of their speed where the cores are free: OMP_WAIT_POLICY=ACTIVE, set outside, takes it back.
 # OpenMP reads this once, when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'distill' has no attribute {name!r}")
+    module = "distill.errors" if name == "UserError" else "distill.api"
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+class _CallableFolder(ModuleType):
+    """A folder of code that has the name of a public function, such as `distill.evaluate`: calling
+    it calls the function, and its modules are imported as ever."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._function(*arguments, **named)
+
+    @property
+    def __signature__(self) -> _inspect.Signature:
+        return _inspect.signature(self._function)
+
+    @property
+    def _function(self) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module("distill.api"), name)
+
+
+for _name in ("estimate", "evaluate", "export", "generate", "inspect", "relabel", "report"):
+    importlib.import_module(f"distill.{_name}")  # none of them imports anything itself
+    sys.modules[f"distill.{_name}"].__class__ = _CallableFolder

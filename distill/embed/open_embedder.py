@@ -11,6 +11,7 @@ from distill.embed.published import published_as
 from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
+from distill.models.in_memory import find_object, is_object, object_identity
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import read_settings
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
@@ -24,6 +25,9 @@ def open_embedder(settings: EmbedderConfig, model: str) -> Encoder:
         UserError: if the model or the server is not available, or the model does not compute what
             it was published to.
     """
+    if is_object(model):
+        encoder: Encoder = find_object(model)
+        return encoder
     check_served(settings)
     return load_encoder(model, settings) if settings.base_url is None else _connect(settings, model)
 
@@ -82,6 +86,8 @@ def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]
     """What of an embedder changes its vectors: for fingerprints. What is as it was before it could
     be set is left out. A server answers for its own model: of that only the name is known, and the
     address is no part of it."""
+    if is_object(model):
+        return object_identity(model)
     served = settings.base_url is not None
     identity: dict[str, object] = {
         "model": model if served else name_model(model),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from distill.corpus.split import estimate_tokens as count_tokens
-from distill.embed.open_embedder import load_encoder
+from distill.embed.open_embedder import open_embedder
 from distill.errors import UserError
 from distill.estimate.amounts import UNKNOWN, ZERO, Amount, exact_amount
 from distill.generate.passages.method import QueryMethod
@@ -117,7 +117,7 @@ class EmbeddingSpeed:
 
     def _measured(self, model: str, settings: EmbedderConfig) -> Amount:
         try:
-            encoder = load_encoder(model, settings)
+            encoder = open_embedder(settings, model)
         except UserError as fault:
             self.faults.append(f"{model} {fault.what}")
             return UNKNOWN

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from distill.embed.encoder import Embedder, Vectors
+from distill.embed.encoder import Embedder, Encoder, Vectors
 from distill.embed.endpoint import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
@@ -16,6 +16,7 @@ from distill.embed.wording import embedder_prompts
 from distill.evaluate.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.quantize import VectorFormat
 from distill.files.read import user_path
+from distill.models.in_memory import find_object, is_object
 from distill.models.model_card import read_licence
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
@@ -173,8 +174,28 @@ def load_served_model(settings: EmbedderConfig, model: str, instructions: bool =
     )
 
 
+def load_object_model(reference: str, instructions: bool = True) -> EvalModel:
+    """Wrap an object of the program, a `distill.embed.Encoder`, under the name in its reference."""
+    encoder: Encoder = find_object(reference)
+    name, _, digest = reference.partition(":")[2].rpartition("-")
+    wording = encoder.wording if instructions else fix_task(encoder.wording, None)
+    return EvalModel(
+        name=f"object/{name}",
+        reference=reference,
+        revision=digest,
+        folder=None,
+        model=None,
+        embedder=encoder.embedder,
+        prompts=EvalPrompts(wording=wording),
+        max_tokens=None,
+    )
+
+
 def load_any_model(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
-    """A model in this process, or the server's where the settings name one."""
+    """A model in this process, the server's where the settings name one, or an object of the
+    program where the reference stands for one."""
+    if is_object(model):
+        return load_object_model(model, instructions)
     if settings.base_url is not None:
         return load_served_model(settings, model, instructions)
     return load_eval_model(model, settings=settings, instructions=instructions)

@@ -1,5 +1,5 @@
 """Language models behind one protocol."""
 
-from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
+from distill.llm.protocol import LLM, Completion, IdentifiedLLM, Sampling, Score, ScoreRequest
 
-__all__ = ["LLM", "Completion", "Sampling", "Score", "ScoreRequest"]
+__all__ = ["LLM", "Completion", "IdentifiedLLM", "Sampling", "Score", "ScoreRequest"]

@@ -14,11 +14,15 @@ class LazyLLM:
     Args:
         load: opens the engine.
         served: it computes elsewhere, so that its memory is in nobody's way.
+        borrowed: it belongs to the caller, who closes it.
     """
 
-    def __init__(self, load: Callable[[], LLM], served: bool = False) -> None:
+    def __init__(
+        self, load: Callable[[], LLM], served: bool = False, borrowed: bool = False
+    ) -> None:
         self._load = load
         self._served = served
+        self._borrowed = borrowed
         self._engine: LLM | None = None
 
     def __call__(self) -> LLM:
@@ -39,6 +43,7 @@ class LazyLLM:
 
     def close(self) -> None:
         if self._engine is not None:
-            self._engine.close()
+            if not self._borrowed:
+                self._engine.close()
             self._engine = None
             free_memory()

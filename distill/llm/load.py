@@ -4,17 +4,20 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.llm.protocol import LLM
+from distill.models.in_memory import find_object, is_object, object_identity
 from distill.models.reference import revision
 from distill.recipe import LanguageModel, Recipe
 from distill.runtime.devices import best_device
 from distill.store.local_name import name_model
 
 
-def identify_llm(settings: LanguageModel) -> dict[str, str]:
+def identify_llm(settings: LanguageModel) -> dict[str, object]:
     """What of an LLM changes results: for fingerprints. A server answers for its own model: of
     that only the name is known, and the address is no part of it."""
+    if is_object(settings.model):
+        return {**object_identity(settings.model), "form": settings.prompt_format}
     served = settings.engine == "http"
-    known = {
+    known: dict[str, object] = {
         "model": settings.model if served else name_model(settings.model),
         "revision": "served" if served else revision(settings.model),
         "engine": settings.engine,
@@ -51,6 +54,9 @@ def load_llm(settings: LanguageModel, requests: Path) -> LLM:
     Raises:
         UserError: if the engine is not installed, or the model cannot be had.
     """
+    if is_object(settings.model):
+        llm: LLM = find_object(settings.model)
+        return llm
     if settings.engine == "vllm":
         from distill.llm.vllm.engine import VLLMEngine
 

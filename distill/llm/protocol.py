@@ -1,6 +1,6 @@
 """The seam between the stages and whatever computes a language model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -102,3 +102,12 @@ class LLM(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class IdentifiedLLM(LLM, Protocol):
+    """An LLM that a program passes to distill in the place of a model reference, as in
+    `distill.run(recipe, llm=MyLLM())`. It stays open: `close` is left to the program.
+
+    `identity` goes into fingerprints: it changes whenever what the LLM writes or scores would."""
+
+    identity: Mapping[str, str | int]

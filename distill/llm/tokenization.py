@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from distill.errors import UserError
 from distill.llm.prompts import CONTINUATION, Prompt
 from distill.models.causal_lm import model_folder
+from distill.models.in_memory import is_object
 from distill.models.loading import load_tokenizer
 from distill.recipe import LanguageModel
 from distill.runtime.devices import best_device, torch_dtype
@@ -138,7 +139,7 @@ def fingerprint_tokenization(settings: LanguageModel, prompt: Prompt) -> dict[st
     """The part of a scoring stage's fingerprint that depends on the tokenizer. It is empty except
     for tokenizers that put a space before this prompt's second part when they read it alone: with
     those, earlier versions scored one space too many."""
-    if settings.engine == "http":
+    if settings.engine == "http" or is_object(settings.model):
         return {}
     start = prompt.source.partition(CONTINUATION)[2][:1]
     device = settings.device or best_device()

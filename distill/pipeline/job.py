@@ -12,6 +12,7 @@ from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
+from distill.models.in_memory import is_object
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe
 from distill.relabel.stages import relabel
@@ -57,7 +58,9 @@ class Job:
         requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
         served = recipe.llm.engine == "http"
-        self.llm = LazyLLM(lambda: load_llm(recipe.llm, requests), served)
+        self.llm = LazyLLM(
+            lambda: load_llm(recipe.llm, requests), served, is_object(recipe.llm.model)
+        )
         if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
 

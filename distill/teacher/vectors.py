@@ -11,6 +11,7 @@ from distill.embed.open_embedder import embedder_identity, open_embedder
 from distill.embed.published import published_as
 from distill.embed.vector_store import VectorStore, embed
 from distill.embed.wording import EmbedderPrompts, carried_template
+from distill.models.in_memory import is_object
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
 from distill.recipe import Recipe, Teacher
@@ -68,6 +69,8 @@ def is_told_tasks(settings: Teacher) -> bool:
     what was published of it say. (What its files carry is known once it is open.)"""
     if settings.model is None:
         return False
+    if is_object(settings.model):
+        return open_teacher(settings, settings.model).wording.tells_task
     if settings.query_template != PLAIN_QUERY or settings.query_prompt:
         return EmbedderPrompts(settings.query_template).tells_task
     if settings.base_url is not None:

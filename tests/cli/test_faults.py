@@ -65,11 +65,11 @@ def test_an_option_that_is_refused(arguments, says):
     "command line", "--widths ², 0, -1, 1.5, 10^30", "refused: no list of widths"
 )
 def test_widths_that_are_none(widths):
-    from distill.cli.evaluation import _widths
+    from distill.cli.evaluation import _parse_widths
     from distill.errors import UserError
 
     with pytest.raises(UserError, match="is no list of widths"):
-        _widths(widths)
+        _parse_widths(widths)
 
 
 def distill(*arguments, **environment):

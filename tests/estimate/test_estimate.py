@@ -9,7 +9,9 @@ from helpers.fake_server import MODEL, serving
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.estimate import Amount, Estimate, Prices, StageEstimate, estimate
+from distill.estimate.amounts import Amount, Estimate, StageEstimate
+from distill.estimate.estimate import estimate
+from distill.estimate.prices import Prices
 from distill.generate.passages.generations import make_generations
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Completion

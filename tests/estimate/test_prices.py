@@ -3,7 +3,8 @@
 import pytest
 
 from distill.errors import UserError
-from distill.estimate import Amount, Prices
+from distill.estimate.amounts import Amount
+from distill.estimate.prices import Prices
 
 
 def prices(tmp_path, text: str) -> Prices:

@@ -4,7 +4,8 @@ import json
 
 from rich.console import Console
 
-from distill.estimate import Amount, Estimate, StageEstimate, render, to_json
+from distill.estimate.amounts import Amount, Estimate, StageEstimate
+from distill.estimate.render import render, to_json
 
 FOUND = Estimate(
     "mine",

@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 from huggingface_hub import HfApi
 
-from distill.cli.ship import export as command
+from distill.cli.export_search import export as command
 from distill.errors import UserError
 from distill.export import hub
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from helpers.fresh_process import CONTEXT
 from helpers.report_runs import DECONTAMINATION, HOSTILE, summary, write_run
 
-from distill.cli.report import report
+from distill.cli.runs import report
 from distill.errors import UserError
 from distill.evaluate.summary import write_summary
 from distill.report.html import write_html

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill.cli.jobs import check_devices
+from distill.api.devices import check_devices
 from distill.errors import UserError
 from distill.recipe import load_recipe
 from distill.runtime.devices import check_device

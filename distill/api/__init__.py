@@ -1,0 +1,57 @@
+"""distill as a library: one function for each command.
+
+>>> import distill
+>>> recipe = distill.load_recipe(settings={"name": "mine", "train.epochs": 2})
+>>> recipe.train.epochs
+2.0
+
+A recipe is run, and its results are read, by::
+
+    run = distill.run(recipe, folder="runs/mine", overwrite="stale")
+    run.student, run.summary, run.table("examples")
+    distill.search(run, "transpose a matrix", k=5)
+"""
+
+from distill.api.evaluation import compare, evaluate
+from distill.api.results import FORMATS, doctor, export, inspect, report, search
+from distill.api.run_folder import RunFolder, open_run
+from distill.api.session import load_recipe
+from distill.api.stages import (
+    ablate,
+    estimate,
+    generate,
+    read_corpus,
+    relabel,
+    run,
+    score_teacher,
+    show_prompt,
+    train_student,
+)
+from distill.recipe.packaged import copy_recipe, list_recipes
+from distill.recipe.reference import explain_key
+
+__all__ = [
+    "FORMATS",
+    "RunFolder",
+    "ablate",
+    "compare",
+    "copy_recipe",
+    "doctor",
+    "estimate",
+    "evaluate",
+    "explain_key",
+    "export",
+    "generate",
+    "inspect",
+    "list_recipes",
+    "load_recipe",
+    "open_run",
+    "read_corpus",
+    "relabel",
+    "report",
+    "run",
+    "score_teacher",
+    "search",
+    "show_prompt",
+    "train_student",
+]

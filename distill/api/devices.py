@@ -1,0 +1,58 @@
+"""Which of the recipe's devices a command computes on, and whether this machine has them."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from distill.models.in_memory import is_object
+from distill.recipe import Recipe
+
+Step = Literal["corpus", "generate", "relabel", "score_teacher", "train_student", "evaluate"]
+"""How far along the run a command goes: each does what it needs of the steps before it."""
+
+
+def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
+    """Check, before an LLM is paid for, that this machine has the devices that a command uses.
+
+    Args:
+        last: the last step that the command does.
+
+    Raises:
+        UserError: naming the key, and the devices that are there.
+    """
+    from distill.runtime.devices import check_device
+
+    for key, device in _devices(recipe, last):
+        check_device(device, key)
+
+
+def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
+    """Key and value of each device that is used up to this step."""
+    generate, relabel, teacher = recipe.generate, recipe.relabel, recipe.teacher
+    relabels = last not in ("corpus", "generate") and generate.from_passages
+    trains = last in ("train_student", "evaluate") or (relabels and relabel.rounds > 1)
+    asks_llm = generate.from_passages or "brainstorm" in generate.methods
+    if last == "corpus":
+        return
+    if asks_llm and recipe.llm.engine != "http" and not is_object(recipe.llm.model):
+        yield "llm.device", recipe.llm.device
+    embeds = relabels or _embeds_to_generate(recipe)
+    if (embeds and _is_local(recipe.retriever.model, recipe.retriever.base_url)) or (
+        relabels and relabel.cross_encoder is not None
+    ):
+        yield "retriever.device", recipe.retriever.device
+    if (trains or last == "score_teacher") and _is_local(teacher.model, teacher.base_url):
+        yield "teacher.device", teacher.device
+    if trains:
+        yield "train.device", recipe.train.device
+
+
+def _embeds_to_generate(recipe: Recipe) -> bool:
+    """Whether generation compares queries or tasks by the retriever's vectors."""
+    generate, filters = recipe.generate, recipe.generate.filters
+    by_rank = generate.best_of > 1 and generate.best_by == "round_trip"
+    filtered = filters.round_trip is not None or filters.min_similarity is not None
+    return "brainstorm" in generate.methods or (generate.from_passages and (by_rank or filtered))
+
+
+def _is_local(model: str | None, base_url: str | None) -> bool:
+    return model is not None and base_url is None and not is_object(model)

@@ -1,0 +1,174 @@
+"""Models measured and compared on tasks: `evaluate` and `compare`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from distill.api.objects import name_model
+from distill.errors import UserError
+from distill.files.read import user_path
+from distill.recipe import ALL_TOKENS, EmbedderConfig
+
+if TYPE_CHECKING:
+    from distill.embed.encoder import Encoder
+    from distill.evaluate.model import EvalModel
+    from distill.evaluate.quantize import Precision
+    from distill.evaluate.score import TaskScore
+    from distill.evaluate.summary import Summary
+    from distill.text.format import Side
+
+    ModelOrPath = str | PathLike[str] | Encoder
+
+EmbedderSettings = EmbedderConfig | Mapping[str, Any]
+"""Settings of an embedding model, as in a recipe's section `teacher`."""
+RESULTS = Path("artifacts/evaluation")
+_MOST_TOKENS_SERVED = 8192
+"""Of a text that a server embeds, where nothing else is set."""
+
+
+def read_embedder(settings: EmbedderSettings) -> EmbedderConfig:
+    """Check the settings of an embedding model. Without `max_tokens` it reads as much of a text as
+    it can, or 8,192 tokens behind a server.
+
+    >>> read_embedder({"query_prompt": "query: ", "device": "cpu"}).query_prompt
+    'query: '
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if isinstance(settings, EmbedderConfig):
+        return settings
+    served = settings.get("base_url") is not None
+    default = {"max_tokens": _MOST_TOKENS_SERVED if served else ALL_TOKENS}
+    try:
+        return EmbedderConfig.model_validate(default | dict(settings))
+    except ValidationError as fault:
+        what = "; ".join(
+            ": ".join([*map(str, error["loc"]), error["msg"].removeprefix("Value error, ")])
+            for error in fault.errors()
+        )
+        raise UserError(
+            "the options of the embedder", what, "see the section teacher of a recipe"
+        ) from fault
+
+
+def evaluate(
+    model: "ModelOrPath",
+    tasks: Sequence[str] = (),
+    *,
+    benchmarks: Sequence[str] = (),
+    task_data: str | Path | None = None,
+    out: str | Path = RESULTS,
+    embedder: EmbedderSettings = {},  # noqa: B006 (read alone)
+    instructions: bool = True,
+    prompts: "Mapping[Side, str] | None" = None,
+    force_prompts: bool = False,
+) -> "list[TaskScore]":
+    """Evaluate a model on tasks, with mteb's own classes and metrics.
+
+    >>> evaluate("runs/mine/student", ["SciFact"])[0].score  # doctest: +SKIP
+    0.6467
+
+    Args:
+        model: a hub id, a folder, `wheel:...`, or an `Encoder`.
+        tasks: names of mteb's tasks, or of folders in `task_data`.
+        benchmarks: names of mteb's benchmarks, of which all tasks are taken.
+        task_data: a folder of offline data, one sub-folder a task.
+        out: where results go, in mteb's format; what is there is not computed again.
+        embedder: the model's settings.
+        instructions: whether a model that was trained with instructions is given each task's.
+        prompts: what is put before queries and documents, in the place of the model's own.
+        force_prompts: whether prompts may differ from those of the model's training.
+
+    Raises:
+        UserError: if no task is named, a task cannot be read, or the model cannot be used.
+    """
+    from distill.evaluate.model import load_any_model
+    from distill.evaluate.run_models import check_prompts
+    from distill.evaluate.score import score_tasks
+
+    opened = _open_tasks(tasks, benchmarks, task_data)
+    loaded = load_any_model(read_embedder(embedder), name_model(model), instructions)
+    loaded = check_prompts(loaded, prompts or {}, force_prompts)
+    return score_tasks(loaded, opened, user_path(str(out)))
+
+
+def compare(
+    student: "ModelOrPath",
+    teacher: "ModelOrPath",
+    bases: "Sequence[ModelOrPath]" = (),
+    *,
+    tasks: Sequence[str] = (),
+    benchmarks: Sequence[str] = (),
+    task_data: str | Path | None = None,
+    out: str | Path = RESULTS,
+    widths: Sequence[int] = (),
+    precisions: "Sequence[Precision]" = (),
+    asymmetric: bool = False,
+    published: Iterable[str | Path] = (),
+    accept_versions: bool = False,
+    teacher_settings: EmbedderSettings = {},  # noqa: B006 (read alone)
+    student_settings: EmbedderSettings = {},  # noqa: B006
+    instructions: bool = True,
+    prompts: "Mapping[Side, str] | None" = None,
+    force_prompts: bool = False,
+) -> "Summary":
+    """Compare a student with its teacher, and with any base models, on the same tasks. The summary
+    is also written to `OUT/summary.json`.
+
+    >>> summary = compare("runs/mine/student", "BAAI/bge-large-en-v1.5",
+    ...     tasks=["SciFact"], widths=[128])  # doctest: +SKIP
+
+    Args:
+        widths: Matryoshka widths to which the student's vectors are also cut.
+        precisions: coarser number types for the student's vectors: `int8`, `binary`.
+        asymmetric: whether the student's queries are also searched over the teacher's documents.
+        published: files or folders of others' results in mteb's format.
+        accept_versions: whether published results may be of another version of mteb.
+        teacher_settings: settings of the teacher.
+        student_settings: settings of the student and the base models.
+        prompts: what is put before the student's queries and documents, in the place of its own.
+
+    The other arguments are those of `evaluate`.
+
+    Raises:
+        UserError: if no task is named, a task cannot be read, or a model cannot be used.
+    """
+    from distill.evaluate.compare import compare as compare_models
+    from distill.evaluate.compare import make_student_variants
+    from distill.evaluate.model import load_any_model
+    from distill.evaluate.published import read_published
+    from distill.evaluate.run_models import check_prompts
+    from distill.evaluate.summary import write_summary
+
+    opened, place = _open_tasks(tasks, benchmarks, task_data), user_path(str(out))
+    reference = read_published([Path(path) for path in published], opened, accept_versions)
+    own, others = read_embedder(student_settings), read_embedder(teacher_settings)
+    loaded = load_any_model(own, name_model(student), instructions)
+    models: dict[str, EvalModel] = {
+        "student": check_prompts(loaded, prompts or {}, force_prompts),
+        "teacher": load_any_model(others, name_model(teacher), instructions),
+    }
+    for number, base in enumerate(bases, start=1):
+        role = "base" if number == 1 else f"base-{number}"
+        models[role] = load_any_model(own, name_model(base), instructions)
+    variants = make_student_variants(models, widths, precisions, asymmetric)
+    summary = compare_models(models, opened, place, variants, reference)
+    write_summary(place / "summary.json", summary)
+    return summary
+
+
+def _open_tasks(
+    tasks: Sequence[str], benchmarks: Sequence[str], task_data: str | Path | None
+) -> list[Any]:
+    from distill.tasks import load_tasks
+
+    if not tasks and not benchmarks:
+        raise UserError(
+            "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
+        )
+    data = None if task_data is None else user_path(str(task_data))
+    return load_tasks(list(tasks), list(benchmarks), data)

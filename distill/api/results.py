@@ -1,0 +1,143 @@
+"""What is done with a run that is there: look into it, report on it, export and search it."""
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from distill.api.objects import register_encoder
+from distill.files.read import user_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from distill.embed.encoder import Encoder
+    from distill.export.card import ExportedFile
+    from distill.inspect.doctor import Check
+    from distill.inspect.search import SearchResults
+
+RunOrPath = str | PathLike[str]
+"""A `RunFolder`, or the path of a run."""
+FORMATS = ("sentence-transformers", "onnx", "int8")
+
+
+class ExportResult(NamedTuple):
+    """An exported folder: the file of each format with how like the model it is, and the address
+    of the commit on the hub, where it was uploaded."""
+
+    folder: Path
+    files: "dict[str, ExportedFile]"
+    commit: str | None
+
+
+def report(run: RunOrPath, out: str | Path | None = None) -> Path:
+    """Render a run's results as one HTML page that needs no network, and return its path.
+
+    Args:
+        out: where the page goes; by default `report.html` in the run's folder.
+
+    Raises:
+        UserError: if the folder holds no run, or matplotlib is not installed.
+    """
+    from distill.report.html import write_html
+
+    return write_html(user_path(fspath(run)), None if out is None else user_path(str(out)))
+
+
+def export(
+    model: RunOrPath,
+    out: str | Path,
+    formats: Sequence[str] = FORMATS,
+    *,
+    task: str | None = None,
+    task_data: str | Path | None = None,
+    push_to: str | None = None,
+) -> ExportResult:
+    """Write a run's student, or another model, as files that other programs load, with a model
+    card. Each format is loaded again and compared with the model before anything is left there.
+
+    Args:
+        model: a run, a folder or a hub id.
+        out: the folder to write; it must not exist, or be empty.
+        formats: any of `sentence-transformers`, `onnx` and `int8`.
+        task: the task on which int8 may lose at most a hundredth; by default the run's first.
+        task_data: a folder of offline data, one sub-folder a task.
+        push_to: `OWNER/NAME` of a repository of the hub, to which the folder is uploaded with the
+            token in HF_TOKEN; a new repository is private.
+
+    Raises:
+        UserError: if there is no such model, `out` holds something, a library is missing, or a
+            format is not like the model, or the hub refuses the upload.
+    """
+    from distill.export.export import export_model
+    from distill.export.hub import check_push, push
+
+    if push_to is not None:
+        check_push(push_to)
+    place, data = user_path(str(out)), None if task_data is None else user_path(str(task_data))
+    files = export_model(fspath(model), place, list(formats), task, data, push_to)
+    return ExportResult(place, files, None if push_to is None else push(place, push_to))
+
+
+def search(
+    run: RunOrPath, query: str, k: int = 5, *, teacher: "Encoder | None" = None
+) -> "SearchResults":
+    """Search a run's corpus with its student, and with its teacher where the recipe names one.
+
+    >>> results = search("runs/mine", "transpose a matrix", k=3)  # doctest: +SKIP
+    >>> results.hits["student"][0].passage["text"]  # doctest: +SKIP
+    'Reverse or permute the axes of an array.'
+
+    Args:
+        k: how many passages of each model.
+        teacher: the object that stood in the place of the recipe's teacher, if this program did
+            not pass it before.
+
+    Raises:
+        UserError: if the folder is no run, or it has no passages or no student yet.
+    """
+    from distill.inspect.search import search_run
+
+    if teacher is not None:
+        register_encoder(teacher)
+    return search_run(user_path(fspath(run)), query, k)
+
+
+def inspect(
+    run: RunOrPath,
+    table: str | None = None,
+    *,
+    query: str | None = None,
+    rows: int = 3,
+    skip: int = 0,
+    console: "Console | None" = None,
+) -> None:
+    """Print a run's stages, some rows of a table, or one query with all its candidates.
+
+    Args:
+        table: the name of a table; `queries/dropped` is what a stage left out.
+        query: the id of a query.
+        rows: how many rows of the table.
+        skip: how many rows are passed over first.
+
+    Raises:
+        UserError: if the run has no such table or query.
+    """
+    from rich.console import Console
+
+    from distill.inspect.tables import show_query, show_rows, show_run
+
+    folder, console = user_path(fspath(run)), console or Console()
+    if query is not None:
+        show_query(folder, query, console)
+    elif table is not None:
+        show_rows(folder, table, rows, skip, console)
+    else:
+        show_run(folder, console)
+
+
+def doctor() -> "list[Check]":
+    """Check what is installed, and which engines and devices can be used; load no model."""
+    from distill.inspect.doctor import report as check_all
+
+    return check_all()

@@ -1,0 +1,118 @@
+"""What the functions of the API do around the stages: settle the recipe and the folder, and open a
+job in it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.api.devices import Step, check_devices
+from distill.errors import UserError
+from distill.files.read import user_path
+from distill.recipe import Recipe
+from distill.recipe import load_recipe as read_recipe
+from distill.runtime.processes import is_main
+from distill.runtime.run_log import log_to
+from distill.store.run import Overwrite, Run
+
+if TYPE_CHECKING:
+    from distill.pipeline.job import Job
+
+RecipeOrFile = Recipe | str | Path
+"""A recipe, or the path of its file."""
+
+
+def load_recipe(
+    file: str | Path | None = None,
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    folder: str | Path | None = None,
+) -> Recipe:
+    """Read a recipe, and check it.
+
+    >>> recipe = load_recipe(settings={"name": "mine", "relabel.negative_count": 4})
+    >>> recipe.relabel.negative_count
+    4
+
+    Args:
+        file: the recipe's YAML file.
+        settings: keys to set to other values, `{"a.b": value}`, or as `a.b=value` in YAML.
+        folder: a run's folder, whose own recipe is read where no file is named. A run without one
+            gets its name from the folder.
+
+    Raises:
+        UserError: naming the file, the row and the key, for anything that is not a valid recipe.
+    """
+    sets = [*settings] if not isinstance(settings, Mapping) else _as_yaml(settings)
+    path = None if file is None else user_path(str(file))
+    if path is None and folder is not None and (Path(folder) / "recipe.yaml").is_file():
+        path = Path(folder) / "recipe.yaml"
+    if path is None and not any(item.startswith("name=") for item in sets):
+        if folder is None:
+            raise UserError(
+                "command line",
+                "neither a recipe nor a run is named",
+                "give a RECIPE file, such as recipes/demo.yaml, or --run FOLDER",
+            )
+        sets = [f"name={Path(folder).resolve().name.lower()}", *sets]
+    return read_recipe(path, sets)
+
+
+def _as_yaml(settings: Mapping[str, Any]) -> list[str]:
+    """The settings as `a.b=value`: JSON is YAML."""
+    return [
+        f"{key}={json.dumps(value, ensure_ascii=False, default=str)}"
+        for key, value in settings.items()
+    ]
+
+
+def settle(recipe: RecipeOrFile, folder: str | Path | None) -> tuple[Recipe, Path]:
+    """The recipe, read where its file is named, and the run's folder: by default
+    `artifacts/NAME`."""
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    return recipe, Path("artifacts") / recipe.name if folder is None else user_path(str(folder))
+
+
+@contextmanager
+def open_job(
+    recipe: Recipe, folder: Path, overwrite: Overwrite, last: Step = "evaluate"
+) -> "Iterator[Job]":
+    """Open a job that writes a run's stages.
+
+    Args:
+        last: the last step that will be done: this machine must have the devices that it takes.
+
+    Raises:
+        UserError: if a device is not there, or another process writes the run.
+    """
+    from distill.pipeline.job import Job
+    from distill.pipeline.recipe_copy import save_recipe
+
+    check_devices(recipe, last)
+    with Run(folder, overwrite) as run, log_to(folder) if is_main() else nullcontext():
+        yield Job(run, recipe)
+        # Not before: a recipe that was refused must not take the place of the one that was run.
+        if is_main():
+            save_recipe(folder, recipe)
+
+
+@contextmanager
+def open_job_to_look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
+    """Open a job that redoes nothing and leaves the run's own recipe as it is."""
+    from distill.pipeline.job import Job
+
+    with Run(folder) as run:
+        yield Job(run, recipe)
+
+
+def show_whole_run(job: "Job") -> None:
+    """Show beside each stage's progress where the whole run is and how long it still takes."""
+    from distill.estimate.plan import plan_run
+    from distill.models.reference import cache_folder
+    from distill.runtime.progress import follow_plan
+    from distill.runtime.run_plan import add_speeds
+
+    if is_main():
+        plan = plan_run(job.run, job.recipe, job.llm)
+        follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds))

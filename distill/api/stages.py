@@ -1,0 +1,248 @@
+"""The run and its stages: one function for each command from the corpus to the student."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.api.devices import check_devices
+from distill.api.objects import Models, put_models
+from distill.api.run_folder import RunFolder, open_run
+from distill.api.session import (
+    RecipeOrFile,
+    open_job,
+    open_job_to_look,
+    settle,
+    show_whole_run,
+)
+from distill.errors import UserError
+from distill.store.run import Overwrite, Stage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from distill.embed.encoder import Encoder
+    from distill.estimate.amounts import Estimate
+    from distill.llm.protocol import IdentifiedLLM
+    from distill.pipeline.ablation import Arm
+
+
+def run(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    overwrite: Overwrite = "never",
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+    teacher: "Encoder | None" = None,
+) -> RunFolder:
+    """Do everything that a recipe says: from the corpus to the evaluated student and the report.
+    A run that was stopped continues.
+
+    >>> run = run("mine.yaml", folder="runs/mine")  # doctest: +SKIP
+    >>> run.student, run.summary["kept"]  # doctest: +SKIP
+    (PosixPath('runs/mine/student'), 0.97)
+
+    Args:
+        folder: the run's folder; by default `artifacts/NAME`.
+        overwrite: what to do with a stage that other settings have written: refuse (`never`), redo
+            it and what depends on it (`stale`), or redo all (`always`).
+        llm: an object in the place of `llm.model`.
+        retriever: an object in the place of `retriever.model`.
+        teacher: an object in the place of `teacher.model`.
+
+    Raises:
+        UserError: for a recipe, a file or a model that cannot be used.
+        EngineFailure: if the LLM's engine ended.
+    """
+    from distill.report.html import write_html
+    from distill.report.markdown.report import write_report
+
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, teacher))
+    with open_job(recipe, place, overwrite) as job:
+        show_whole_run(job)
+        job.evaluate()
+    # The report reads the run's own recipe, which is this one from here on.
+    write_report(place)
+    write_html(place)
+    return open_run(place)
+
+
+def read_corpus(
+    recipe: RecipeOrFile, folder: str | Path | None = None, overwrite: Overwrite = "never"
+) -> RunFolder:
+    """Read the recipe's corpus into passages: the command `distill corpus`.
+
+    Raises:
+        UserError: if the recipe names no corpus, or it cannot be read.
+    """
+    recipe, place = settle(recipe, folder)
+    with open_job(recipe, place, overwrite, "corpus") as job:
+        passages = job.corpus().passages
+        if passages is None:
+            raise UserError(f"recipe {recipe.name}", "names no corpus", "set corpus.path")
+    return RunFolder(place, [passages])
+
+
+def generate(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    overwrite: Overwrite = "never",
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+) -> RunFolder:
+    """Have an LLM write queries for passages, or whole examples; the corpus is read first.
+
+    Raises:
+        UserError: for a recipe, a file or a model that cannot be used.
+        EngineFailure: if the LLM's engine ended.
+    """
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, None))
+    with open_job(recipe, place, overwrite, "generate") as job:
+        results = job.generate()
+    return RunFolder(place, _complete([results.queries, *results.examples]))
+
+
+def relabel(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    overwrite: Overwrite = "never",
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+    teacher: "Encoder | None" = None,
+) -> RunFolder:
+    """Retrieve candidates for each query, have them judged, and choose positives and negatives.
+    The stages before it are done first.
+
+    Raises:
+        UserError: for a recipe, a file or a model that cannot be used.
+        EngineFailure: if the LLM's engine ended.
+    """
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, teacher))
+    with open_job(recipe, place, overwrite, "relabel") as job:
+        examples = job.relabel()
+    return RunFolder(place, _complete(examples.stages))
+
+
+def score_teacher(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    overwrite: Overwrite = "never",
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+    teacher: "Encoder | None" = None,
+) -> RunFolder:
+    """Have the teacher score each example's positive and negatives against its query. The stages
+    before it are done first.
+
+    Raises:
+        UserError: for a recipe, a file or a model that cannot be used.
+        EngineFailure: if the LLM's engine ended.
+    """
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, teacher))
+    with open_job(recipe, place, overwrite, "score_teacher") as job:
+        scores = job.score_teacher()
+    return RunFolder(place, [scores])
+
+
+def train_student(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    overwrite: Overwrite = "never",
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+    teacher: "Encoder | None" = None,
+) -> RunFolder:
+    """Train the student. The stages before it are done first; a training that was killed continues
+    at its last checkpoint.
+
+    Raises:
+        UserError: for a recipe, a file or a model that cannot be used.
+        EngineFailure: if the LLM's engine ended.
+    """
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, teacher))
+    with open_job(recipe, place, overwrite, "train_student") as job:
+        _, base, student = job.train_student()
+    return RunFolder(place, [base, student])
+
+
+def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]":
+    """Train and evaluate the variants that the recipe's section `ablation` names, and write their
+    table to `ablation.md` in the run's folder. The untrained base model is the last arm.
+
+    Raises:
+        UserError: if the recipe names no arms or no task, or an arm is not a valid recipe.
+    """
+    from distill.pipeline.ablation import ablate as compare_arms
+    from distill.pipeline.ablation import write_ablation
+
+    recipe, place = settle(recipe, folder)
+    check_devices(recipe)
+    arms = compare_arms(place, recipe)
+    write_ablation(place, arms)
+    return arms
+
+
+def estimate(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    sample: int = 8,
+    prices: str | Path | None = None,
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+    teacher: "Encoder | None" = None,
+) -> "Estimate":
+    """Estimate the tokens, time and money that a recipe takes, stage by stage. The corpus is read
+    into the run's folder.
+
+    Args:
+        sample: the number of prompts to run to measure tokens and speed; 0 loads no model.
+        prices: a YAML file with the price of a million tokens of each model.
+
+    Raises:
+        UserError: if a file that the recipe names cannot be read, or the LLM cannot be used.
+    """
+    from distill.estimate.estimate import estimate as estimate_stages
+    from distill.estimate.prices import Prices
+
+    listed = None if prices is None else Prices(Path(prices))
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, teacher))
+    with open_job_to_look(recipe, place) as job:
+        return estimate_stages(job.run, recipe, job.llm, sample, listed)
+
+
+def show_prompt(
+    recipe: RecipeOrFile,
+    row: int,
+    folder: str | Path | None = None,
+    console: "Console | None" = None,
+) -> None:
+    """Print one row's prompt as the LLM gets it, and what the LLM wrote if it has; run no model.
+
+    Args:
+        row: the number of the prompt, from 0.
+
+    Raises:
+        UserError: if there is no such row.
+    """
+    from rich.console import Console
+
+    from distill.generate.show_prompt import show_prompt as print_prompt
+
+    recipe, place = settle(recipe, folder)
+    with open_job_to_look(recipe, place) as job:
+        print_prompt(job.run, recipe, job.corpus().passages, row, console or Console())
+
+
+def _complete(stages: "Sequence[Stage | None]") -> list[Stage]:
+    return [stage for stage in stages if stage is not None]
