@@ -3,6 +3,7 @@ there, and commands exist with the options that are given to them."""
 
 import ast
 import importlib.util
+import re
 
 import click
 import pytest
@@ -10,8 +11,9 @@ import yaml
 
 from distill.cli import cli
 from distill.recipe.load import Recipe, known_keys, load_recipe
+from distill.recipe.renamed_keys import RENAMED_KEYS
 
-from .markdown import PART, ROOT, Block, all_blocks, read_commands
+from .markdown import PAGES, PART, ROOT, Block, all_blocks, read_commands
 
 FOREIGN = {
     "lancedb",
@@ -22,7 +24,10 @@ FOREIGN = {
     "qdrant_client",
 }
 """Libraries of others that pages show and the tests do not install."""
+FILE_ENDINGS = {"html", "json", "jsonl", "md", "py", "tsv", "yaml"}
 OTHER_YAML = {"prices.yaml"}
+OLD_KEYS = {"relabel.round_trip", "teacher.instruction_template", "evaluate.batch_size"}
+"""Keys that the changelog names as gone."""
 SHELL = [b for language in ("bash", "sh", "shell") for b in all_blocks(language)]
 
 
@@ -110,6 +115,22 @@ def parse(command: click.Command, words: list[str]) -> tuple[list[str], dict]:
 def assert_key(key: str) -> None:
     known = set(known_keys(Recipe))
     assert key in known or any(one.startswith(f"{key}.") for one in known), f"no key {key}"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name != "robustness.md"],  # its table is of bad input
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_key_that_a_page_names_exists(page):
+    """What stands in `code` and begins with a section of the recipe is a key, or was one."""
+    sections = "|".join(Recipe.model_fields)
+    text = page.read_text(encoding="utf-8")
+    for key in set(re.findall(rf"`((?:{sections})\.[a-z_.]+)\b", text)):
+        is_file = key.rpartition(".")[2] in FILE_ENDINGS
+        is_old = page.name == "CHANGELOG.md" and key in OLD_KEYS | RENAMED_KEYS.keys()
+        if not is_file and not is_old:
+            assert_key(key)
 
 
 def test_pages_show_many_commands_and_recipes():
