@@ -1,6 +1,8 @@
-"""Candidates: the nearest passages of each generated query, task and query embedded together where
-the retriever is told tasks (Gecko, section 3.2), and the seed passage even where retrieval missed
-it."""
+"""The stage `candidates`: the nearest passages of each generated query, and its seed passage even
+where retrieval missed it.
+
+Task and query are embedded together where the retriever takes instructions (Gecko, section 3.2).
+"""
 
 import logging
 from collections import Counter
@@ -16,7 +18,7 @@ from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 _log = logging.getLogger(__name__)
 _EMPTY_COUNT = "nothing retrieved"
 _RECALL_SAMPLE = 256
-"""Queries of the first shard on which an approximate index is compared with exact search."""
+"""Number of queries on which an approximate index is compared with exact search."""
 
 
 def make_candidates(
@@ -31,7 +33,7 @@ def make_candidates(
     retriever, top_k = recipe.retriever, recipe.relabel.top_k
     size = recipe.relabel.shard_size
     if "bm25" in (*retriever.sources, *recipe.relabel.rankers):
-        terms_in(retriever.bm25.language)  # what cannot be stemmed is refused before all else
+        terms_in(retriever.bm25.language)  # refuse a language without a stemmer before all else
     settings = {
         **identity(retriever),
         **(encoder.identity if encoder else {}),
@@ -41,19 +43,19 @@ def make_candidates(
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
-    finder = PassageRetriever(run, retriever, passages, encoder)
+    searcher = PassageRetriever(run, retriever, passages, encoder)
     ids = passage_ids(passages)
     row_of = {id_: row for row, id_ in enumerate(ids)}
-    asked = Reader(QUERIES, queries.folder)
+    query_rows = Reader(QUERIES, queries.folder)
 
     def work(numbers: range) -> ShardResult:
-        return _search_shard([asked[i] for i in numbers], finder, ids, row_of, top_k)
+        return _search_shard([query_rows[i] for i in numbers], searcher, ids, row_of, top_k)
 
-    items = [range(i, min(i + size, len(asked))) for i in range(0, len(asked), size)]
+    items = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
     stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
-    _warn_of_empty_results(stage.counts()[_EMPTY_COUNT], len(asked))
-    sample = [asked[i] for i in range(min(len(asked), size, _RECALL_SAMPLE))]
-    recall = finder.recall(*_split_queries_and_tasks(sample), top_k)
+    _warn_of_empty_results(stage.counts()[_EMPTY_COUNT], len(query_rows))
+    sample = [query_rows[i] for i in range(min(len(query_rows), size, _RECALL_SAMPLE))]
+    recall = searcher.recall(*_split_queries_and_tasks(sample), top_k)
     stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))
     return stage
 
@@ -61,23 +63,24 @@ def make_candidates(
 def _warn_of_empty_results(count: int, queries: int) -> None:
     if count:
         _log.warning(
-            "candidates: %d of %d queries share no word with any passage, so that BM25 finds them "
-            "nothing but their seed; add the source `dense`, or set retriever.bm25.language",
+            "candidates: %d of %d queries share no word with any passage, so that BM25 finds "
+            "nothing for them and only their seed remains; add the source `dense`, or set "
+            "retriever.bm25.language",
             count,
             queries,
         )
 
 
 def _search_shard(
-    asked: list[Row],
-    finder: PassageRetriever,
+    queries: list[Row],
+    searcher: PassageRetriever,
     ids: list[str],
     row_of: dict[str, int],
     top_k: int,
 ) -> ShardResult:
     shard = ShardResult([], Counter())
-    found = finder.find(*_split_queries_and_tasks(asked), top_k)
-    for place, (query, rows) in enumerate(zip(asked, found.rows, strict=True)):
+    results = searcher.find(*_split_queries_and_tasks(queries), top_k)
+    for place, (query, rows) in enumerate(zip(queries, results.rows, strict=True)):
         if not rows:
             shard.counts[_EMPTY_COUNT] += 1
         ranks: list[int | None] = list(range(1, len(rows) + 1))
@@ -87,7 +90,7 @@ def _search_shard(
         else:
             shard.counts["seed not retrieved"] += 1
             rows, ranks = [*rows, seed], [*ranks, None]
-        scores = found.similarity(place, rows)
+        scores = results.similarity(place, rows)
         shard.rows += [
             {
                 "query_id": query["query_id"],
@@ -100,6 +103,6 @@ def _search_shard(
     return shard
 
 
-def _split_queries_and_tasks(asked: list[Row]) -> tuple[list[str], list[str]]:
-    """The queries, and their tasks."""
-    return [row["query"] for row in asked], [row["task"] for row in asked]
+def _split_queries_and_tasks(rows: list[Row]) -> tuple[list[str], list[str]]:
+    """Split query rows into their queries and their tasks."""
+    return [row["query"] for row in rows], [row["task"] for row in rows]

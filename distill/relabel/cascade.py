@@ -1,10 +1,11 @@
-"""The stage `candidates-survivors`: what a cheap first judgement leaves to the others."""
+"""The stage `candidates-survivors`: the candidates that a cascade's cheap first rankers pass on to
+the others."""
 
 from collections.abc import Mapping
 
 from distill.recipe import Recipe
 from distill.relabel.by_passage import CandidateLayout
-from distill.relabel.fuse import ShardJudgements, group_by_query, make_label_rows
+from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run, ShardResult, Stage
 from distill.store.shards import shards
 from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
@@ -17,8 +18,9 @@ def make_survivors(
     candidates: Stage,
     judgements: Mapping[str, Stage],
 ) -> Stage:
-    """The first `relabel.cascade.keep` candidates of each query by the cascade's first rankers, and
-    its seed passage, which must be judged by all to keep or lose its place; rows as they were."""
+    """Select the first `relabel.cascade.keep` candidates of each query by the cascade's first
+    rankers, and its seed passage, which all rankers must judge as it may remain the positive. Rows
+    are unchanged."""
     rule = recipe.relabel
     settings = {
         "by": rule.cascade.by,
@@ -31,25 +33,27 @@ def make_survivors(
     if stage.complete:
         return stage
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
-    readers = [ShardJudgements(of, layout, rule) for of in judgements.values()]
+    readers = [ShardJudgements(judged, layout, rule) for judged in judgements.values()]
     first = rule.model_copy(update={"rankers": rule.cascade.by})
-    asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 
     def work(number: int) -> ShardResult:
         start = number * rule.shard_size
-        places = range(start, min(start + rule.shard_size, len(asked)))
-        seeds = {asked[i]["query_id"]: asked[i]["seed_id"] for i in places}
-        scores = {ranker: of for reader in readers for ranker, of in reader.scores(number).items()}
+        places = range(start, min(start + rule.shard_size, len(query_rows)))
+        seeds = {query_rows[i]["query_id"]: query_rows[i]["seed_id"] for i in places}
+        scores: dict[str, PairScores] = {}
+        for reader in readers:
+            scores |= reader.scores(number)
         shard = ShardResult([])
         rows = read_shard(CANDIDATES, paths[number])
-        for of_query in group_by_query(rows):
+        for candidate_rows in group_by_query(rows):
             order = sorted(
-                make_label_rows(of_query, scores, first),
+                make_label_rows(candidate_rows, scores, first),
                 key=lambda row: (-row["rrf"], row["retriever_rank"]),
             )
-            kept = {row["passage_id"] for row in order[: rule.cascade.keep]}
-            kept.add(seeds[of_query[0]["query_id"]])
-            shard.rows += [row for row in of_query if row["passage_id"] in kept]
+            selected = {row["passage_id"] for row in order[: rule.cascade.keep]}
+            selected.add(seeds[candidate_rows[0]["query_id"]])
+            shard.rows += [row for row in candidate_rows if row["passage_id"] in selected]
         shard.counts["left to the first judgement"] = len(rows) - len(shard.rows)
         return shard
 

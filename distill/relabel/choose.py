@@ -1,8 +1,8 @@
-"""From labels to training examples: the positive and the hard negatives (Gecko, section 3.2).
+"""The stage `examples`: the positive and the hard negatives of each query (Gecko, section 3.2).
 
-The seed passage may lose its place as positive to a better one, but it never becomes a negative:
-the query was written for it. Nor does any passage that reads the same as the seed or a positive.
-Fewer negatives than asked stay fewer, and are counted.
+A better passage may replace the seed passage as positive, but the seed never becomes a negative:
+the query was written for it. Nor does any passage that is a near-duplicate of the seed or a
+positive. Queries with fewer negatives than `relabel.negative_count` are counted.
 """
 
 import math
@@ -23,14 +23,14 @@ from distill.store.shards import shards
 from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
 
 CHANGES_FILE = "changes.json"
-"""In the stage's bookkeeping: some changes of positive, for the report."""
+"""In the stage's metadata folder: some changes of positive, for the report."""
 UNANSWERED = "no candidate answers it"
 CHANGED = "positive changed"
 
 
 class ChosenExamples(NamedTuple):
-    """`positives`: the query's own, then what else answers it, best first. `counts`: what was kept
-    from being a negative, by the rule that did so first."""
+    """One query's positives and negatives. `positives`: the query's own, then further passages that
+    answer it, best first. `counts`: rejected negatives by the first rule that rejects them."""
 
     positives: list[Row]
     negatives: list[Row]
@@ -41,12 +41,12 @@ def make_examples(
     run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels: Stage, candidates: Stage
 ) -> Stage:
     """Choose each query's positives and hard negatives; `positive_score` and `negative_scores` are
-    the retriever's similarities. A query without an answer is dropped and kept in the side table.
+    the retriever's similarities. A query without an answer goes to the table of dropped rows.
     The query's own id is that of its first example; further positives make examples of their own,
     `ID+2`, `ID+3` and so on, which no query's id can be.
 
     Args:
-        candidates: whose manifest counts the seeds that retrieval missed.
+        candidates: the stage whose manifest counts the seeds that retrieval missed.
 
     Raises:
         UserError: if no example is left.
@@ -72,33 +72,33 @@ def _fill_stage(
     candidates: Stage,
 ) -> None:
     rule = recipe.relabel
-    asked, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
     texts = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
 
-    def queries_of(number: int) -> list[Row]:
+    def read_queries(number: int) -> list[Row]:
         start = number * rule.shard_size
-        return [asked[i] for i in range(start, min(start + rule.shard_size, len(asked)))]
+        return [query_rows[i] for i in range(start, min(start + rule.shard_size, len(query_rows)))]
 
     def work(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])
-        return _make_shard(queries_of(number), labelled, texts.of_shard(number), recipe)
+        return _make_shard(read_queries(number), labelled, texts.of_shard(number), recipe)
 
     stage.map_shards(EXAMPLES, range(len(paths)), work)
-    told = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
-    tally = RunningStatistics(
-        told, compute_bin_edges(labels.folder, told), _read_count(stage, CHANGED)
+    rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
+    statistics = RunningStatistics(
+        rankers, compute_bin_edges(labels.folder, rankers), stage.counts()[CHANGED]
     )
     for number, path in enumerate(shards(stage.folder)):
         labelled = read_shard(LABELS, paths[number])
-        tally.add(
+        statistics.add(
             _join_labels_and_examples(
-                queries_of(number), labelled, read_shard(EXAMPLES, path), rule
+                read_queries(number), labelled, read_shard(EXAMPLES, path), rule
             )
         )
-    _write_changes(stage, tally, passages)
+    _write_changes(stage, statistics, passages)
     missed = candidates.manifest["counts"].get("seed not retrieved", 0)
-    share_missed = round(missed / max(1, len(asked)), 4)
-    stage.finish([CHANGES_FILE], **tally.figures(), share_seed_not_retrieved=share_missed)
+    share_missed = round(missed / max(1, len(query_rows)), 4)
+    stage.finish([CHANGES_FILE], **statistics.summarize(), share_seed_not_retrieved=share_missed)
 
 
 def choose_examples(
@@ -106,14 +106,14 @@ def choose_examples(
     seed_id: str,
     texts: Mapping[str, str],
     rule: Relabel,
-    draw: random.Random,
+    rng: random.Random,
 ) -> ChosenExamples | None:
-    """One query's positives and negatives, or None where no candidate answers it.
+    """Choose one query's positives and negatives; None where no candidate answers it.
 
     Args:
         labels: the query's label rows.
         texts: of all its candidates.
-        draw: decides sampled negatives.
+        rng: decides sampled negatives.
     """
     ordered = sort_by_fusion(labels, rule.rankers[0])
     if rule.min_relevance is not None and not _select_relevant(ordered, rule, rule.min_relevance):
@@ -124,13 +124,13 @@ def choose_examples(
         reaching = _select_relevant(ordered, rule, rule.more_positives)
         positives += [row for row in reaching if row is not positives[0]]
     pool, counts = select_negative_pool(ordered, seed, positives, texts, rule)
-    return ChosenExamples(positives, draw_negatives(pool, rule, draw), counts)
+    return ChosenExamples(positives, draw_negatives(pool, rule, rng), counts)
 
 
 def sort_by_fusion(labels: list[Row], first_ranker: str) -> list[Row]:
-    """Best first by fusion. Ties, which are frequent between two rankers without a constant (first
-    and second place against second and first), are the first-named ranker's to break; what it has
-    not judged, behind a cascade, comes last."""
+    """Sort labels by fusion, best first. The first-named ranker breaks ties, which are frequent
+    between two rankers without a constant (first and second place against second and first);
+    candidates that it has not judged, because of a cascade, come last."""
     name = f"{first_ranker}_rank"
     return sorted(
         labels, key=lambda row: (-row["rrf"], row[name] or math.inf, row["retriever_rank"])
@@ -144,13 +144,14 @@ def _choose_positive(ordered: list[Row], seed: Row, rule: Relabel) -> Row:
 
 
 def _select_relevant(ordered: list[Row], rule: Relabel, least: float) -> list[Row]:
-    """The candidates whose relevance reaches a threshold; without a judgement none is reached."""
+    """Select the candidates whose relevance reaches a threshold; one without a judgement does
+    not."""
     name = get_relevance_column(rule)
     return [row for row in ordered if row[name] is not None and row[name] >= least]
 
 
 def _make_fingerprint(recipe: Recipe) -> dict[str, Any]:
-    """What changes the choice, and nothing that this choice does not look at."""
+    """Collect the settings that change the choice, and none that this choice does not use."""
     rule = recipe.relabel
     settings = rule.model_dump(
         include={
@@ -184,10 +185,10 @@ def _make_shard(
 ) -> ShardResult:
     shard, rule = ShardResult([]), recipe.relabel
     by_id = {row["query_id"]: row for row in queries}
-    for of_query in group_by_query(labels):
-        query = by_id[of_query[0]["query_id"]]
-        draw = random.Random(f"{recipe.seed}|{query['query_id']}")
-        choice = choose_examples(of_query, query["seed_id"], texts, rule, draw)
+    for label_rows in group_by_query(labels):
+        query = by_id[label_rows[0]["query_id"]]
+        rng = random.Random(f"{recipe.seed}|{query['query_id']}")
+        choice = choose_examples(label_rows, query["seed_id"], texts, rule, rng)
         if choice is None:
             shard.counts[f"dropped: {UNANSWERED}"] += 1
             dropped = {"item_id": query["query_id"], "reason": UNANSWERED, "text": query["query"]}
@@ -228,23 +229,18 @@ def _make_example(
 def _join_labels_and_examples(
     queries: list[Row], labels: list[Row], examples: list[Row], rule: Relabel
 ) -> list[RelabelledQuery]:
-    """A shard's queries with their labels and their own example."""
+    """Join a shard's queries with their labels and their own example."""
     by_id = {row["query_id"]: row for row in queries}
     chosen = {row["query_id"]: row for row in examples}
-    found = []
-    for of_query in group_by_query(labels):
-        query_id = of_query[0]["query_id"]
-        ordered = sort_by_fusion(of_query, rule.rankers[0])
-        found.append(RelabelledQuery(by_id[query_id], ordered, chosen.get(query_id)))
-    return found
+    joined = []
+    for label_rows in group_by_query(labels):
+        query_id = label_rows[0]["query_id"]
+        ordered = sort_by_fusion(label_rows, rule.rankers[0])
+        joined.append(RelabelledQuery(by_id[query_id], ordered, chosen.get(query_id)))
+    return joined
 
 
-def _read_count(stage: Stage, name: str) -> int:
-    """A count over all shards of a stage that is not finished yet."""
-    return stage.counts()[name]
-
-
-def _write_changes(stage: Stage, tally: RunningStatistics, passages: Stage) -> None:
-    seeds = texts_of(passages.folder, {change["seed_id"] for change in tally.changes})
-    changes = [{**change, "seed": seeds[change["seed_id"]]} for change in tally.changes]
+def _write_changes(stage: Stage, statistics: RunningStatistics, passages: Stage) -> None:
+    seeds = texts_of(passages.folder, {change["seed_id"] for change in statistics.changes})
+    changes = [{**change, "seed": seeds[change["seed_id"]]} for change in statistics.changes]
     write_json(stage.book / CHANGES_FILE, changes)

@@ -34,7 +34,7 @@ def make_list_judgements(
     llm: Callable[[], LLM],
     judged: Path,
 ) -> Stage:
-    """Have each query's candidates sorted; a score is minus the rank."""
+    """Have the LLM sort each query's candidates; a score is minus the rank."""
     rule = recipe.relabel
     settings = fingerprint_pass("listwise", recipe)
     stage = run.stage("judgements-listwise", settings, [candidates])
@@ -44,20 +44,20 @@ def make_list_judgements(
     prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
     chat = uses_chat_template(recipe, engine)
     before = dict(engine.tokens)
-    asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     corpus = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
     with closing(JudgementCache(judged)) as known:
         turn = known.begin(stage)
 
         def work(number: int) -> ShardResult:
             first = number * rule.shard_size
-            places = range(first, min(first + rule.shard_size, len(asked)))
-            texts_of_queries = {asked[i]["query_id"]: asked[i]["query"] for i in places}
+            places = range(first, min(first + rule.shard_size, len(query_rows)))
+            query_texts = {query_rows[i]["query_id"]: query_rows[i]["query"] for i in places}
             lists = group_by_query(read_shard(CANDIDATES, paths[number]))
             texts, own = corpus.of_shard(number), {row["passage_id"] for of in lists for row in of}
             cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
             counts: Counter[str] = Counter()
-            place = JudgementOrigin(turn, number)
+            origin = JudgementOrigin(turn, number)
             judge = partial(
                 judge_listwise,
                 engine,
@@ -66,7 +66,7 @@ def make_list_judgements(
                 chat=chat,
                 counts=counts,
             )
-            return _judge_shard(judge, counts, settings, lists, texts_of_queries, cut, known, place)
+            return _judge_shard(judge, counts, settings, lists, query_texts, cut, known, origin)
 
         stage.map_shards(
             JUDGEMENTS,
@@ -83,24 +83,25 @@ def make_list_judgements(
 def _judge_shard(
     judge: Callable[[JudgeRequests], JudgedLists],
     counts: Counter[str],
-    mark: dict[str, object],
+    fingerprint: dict[str, object],
     lists: list[list[Row]],
     queries: dict[str, str],
     texts: dict[str, str],
     known: JudgementCache,
-    place: JudgementOrigin,
+    origin: JudgementOrigin,
 ) -> ShardResult:
-    """A list is judged as a whole: it is known only with all its passages in their order."""
+    """Judge the lists that the cache does not have. A list is judged as a whole: the cache has it
+    only with all its passages in their order."""
     keys: dict[QueryPassagePair, bytes] = {}
-    pairs_of = [
+    pair_lists = [
         [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists
     ]
-    for pairs in pairs_of:
+    for pairs in pair_lists:
         listed = [texts[pair.passage_id] for pair in pairs]
         for rank, pair in enumerate(pairs):
-            keys[pair] = judgement_key(mark, str(rank), queries[pair.query_id], *listed)
-    found = known.find(list(keys.values()), place)
-    unknown = [pairs for pairs in pairs_of if any(keys[pair] not in found for pair in pairs)]
+            keys[pair] = judgement_key(fingerprint, str(rank), queries[pair.query_id], *listed)
+    cached = known.find(list(keys.values()), origin)
+    unknown = [pairs for pairs in pair_lists if any(keys[pair] not in cached for pair in pairs)]
     requests = [
         (queries[pairs[0].query_id], [texts[pair.passage_id] for pair in pairs])
         for pairs in unknown
@@ -110,9 +111,9 @@ def _judge_shard(
         for pairs, scores in zip(unknown, judge(requests), strict=True)
         for pair, score in zip(pairs, scores, strict=True)
     }
-    known.keep(new, place)
+    known.keep(new, origin)
     rows = [
-        make_judgement_row(pair, "listwise", *(found.get(key) or new[key]))
+        make_judgement_row(pair, "listwise", *(cached.get(key) or new[key]))
         for pair, key in keys.items()
     ]
     counts.update(pairs=len(rows), queries=len(lists), **{"judged before": len(rows) - len(new)})

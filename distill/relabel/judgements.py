@@ -1,7 +1,7 @@
 """The stages `judgements-*`: every candidate judged by one ranker.
 
-The work is passage-major, a block of queries at a time, and what the run has judged before, under
-whatever settings, is looked up and not judged again.
+The work is passage-major, a block of queries at a time. Pairs that the run has judged before, under
+any settings, are looked up and not judged again.
 """
 
 import math
@@ -30,7 +30,7 @@ from distill.text.sanitize import sanitize_for_prompt
 
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
 _MIN_UNUSABLE = 4
-"""So many pairs without a usable score, and none with one, are no accident."""
+"""From this many pairs without a usable score on, with none usable, the cause is systematic."""
 
 
 def make_judgements(
@@ -47,10 +47,10 @@ def make_judgements(
 
     Args:
         name: any pass but `listwise`, which is of whole lists (see `judge_lists`).
-        judged: the SQLite file of all judgements of the run.
+        judged: the SQLite file that caches all judgements of the run.
 
     Raises:
-        UserError: before the first row, if the engine does not give what the ranker takes.
+        UserError: before the first row, if the engine cannot do what the ranker needs.
     """
     rule = recipe.relabel
     settings = {
@@ -86,8 +86,8 @@ def make_judgements(
             tokens=(lambda: engine.tokens) if engine else None,
             key="relabel.shard_size",
         )
-    spent = {k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens} if engine else {}
-    stage.finish(**({"tokens": spent} if spent else {}))
+    tokens = {k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens} if engine else {}
+    stage.finish(**({"tokens": tokens} if tokens else {}))
     return stage
 
 
@@ -96,27 +96,28 @@ def _judge_shard(
     block: PairBlock,
     pairs: list[QueryPassagePair],
     known: JudgementCache,
-    place: JudgementOrigin,
+    origin: JudgementOrigin,
     max_words: int | None,
 ) -> ShardResult:
-    """One shard: what was known of its pairs when the stage was begun, and the rest judged and
-    kept. A pair for which the
-    model has no usable score has no row; it ranks behind those that were judged."""
+    """Judge the pairs of one shard that the cache does not have, and cache the new judgements. A
+    pair for which the model has no usable score has no row; it ranks behind the judged ones."""
     texts = {
         id_: sanitize_for_prompt(block.passages[id_], max_words)
         for id_ in {p.passage_id for p in pairs}
     }
     keys = {
         (ranker, pair): judgement_key(
-            {**ranking.mark, "ranker": ranker}, texts[pair.passage_id], block.queries[pair.query_id]
+            {**ranking.fingerprint, "ranker": ranker},
+            texts[pair.passage_id],
+            block.queries[pair.query_id],
         )
         for ranker in ranking.rankers
         for pair in pairs
     }
-    found = known.find(list(keys.values()), place)
-    unknown = [p for p in pairs if any(keys[r, p] not in found for r in ranking.rankers)]
+    cached = known.find(list(keys.values()), origin)
+    unknown = [p for p in pairs if any(keys[r, p] not in cached for r in ranking.rankers)]
     groups = by_passage(unknown)
-    requests: JudgeRequests = [(texts[p], [block.queries[q] for q in of_it]) for p, of_it in groups]
+    requests: JudgeRequests = [(texts[p], [block.queries[q] for q in ids]) for p, ids in groups]
     new: dict[bytes, Judgement] = {}
     if requests:
         for ranker, judged in zip(ranking.rankers, ranking.judge(requests), strict=True):
@@ -125,14 +126,14 @@ def _judge_shard(
                     new[keys[ranker, QueryPassagePair(query_id, passage_id)]] = score
         _refuse_if_all_unusable(ranking, new)
         new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
-        known.keep(new, place)
-    scored = found | new
+        known.keep(new, origin)
+    scored = cached | new
     rows = [
         make_judgement_row(pair, ranker, *scored[key])
         for (ranker, pair), key in keys.items()
         if key in scored
     ]
-    left_out = [
+    dropped = [
         {"item_id": f"{pair.query_id} {pair.passage_id}", "reason": ranker, "text": _NO_SCORE}
         for (ranker, pair), key in keys.items()
         if key not in scored
@@ -140,13 +141,13 @@ def _judge_shard(
     counts = Counter(
         pairs=len(pairs), passages=len(texts), **{"judged before": len(pairs) - len(unknown)}
     )
-    if left_out:
-        counts["without a usable score"] = len(left_out)
-    return ShardResult(rows, counts, left_out)
+    if dropped:
+        counts["without a usable score"] = len(dropped)
+    return ShardResult(rows, counts, dropped)
 
 
 def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]) -> None:
-    """One pair's score may be unusable; of several that all are, the model is the cause."""
+    """Refuse the model if all of several scores are unusable; a single one may be."""
     if len(new) < _MIN_UNUSABLE or any(math.isfinite(score) for score, _ in new.values()):
         return
     raise UserError(
@@ -158,6 +159,7 @@ def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]
 
 
 def make_judgement_row(pair: QueryPassagePair, ranker: str, score: float, tokens: int) -> Row:
+    """Make a row of the table of judgements."""
     return {
         "query_id": pair.query_id,
         "passage_id": pair.passage_id,

@@ -1,4 +1,4 @@
-"""Which of a query's candidates are its hard negatives, and what keeps one from it."""
+"""Hard negatives: which of a query's candidates may be one, and which are chosen."""
 
 import random
 from collections import Counter
@@ -22,22 +22,23 @@ def select_negative_pool(
     texts: Mapping[str, str],
     rule: Relabel,
 ) -> tuple[list[Row], Counter[str]]:
-    """What may be a negative, best first by fusion or by similarity (`negatives_by`), and how many
-    may not, by the first reason. A range of ranks is counted after these have left.
+    """Select the candidates that may be negatives, best first by fusion or by similarity
+    (`negatives_by`), and count those that may not, by the first reason. A range of ranks is applied
+    after these rejections.
 
     Args:
         ordered: the query's labels, best first by fusion.
         positives: the query's own first: limits on similarity are measured from it.
         texts: of all candidates.
     """
-    taken = {row["passage_id"] for row in (seed, *positives)}
+    excluded = {row["passage_id"] for row in (seed, *positives)}
     seeds = NearDuplicates([texts[seed["passage_id"]]], rule.near_duplicates)
     others = NearDuplicates([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
     pool: list[Row] = []
     counts: Counter[str] = Counter()
     for row in _sort_candidates(ordered, rule):
         text = texts[row["passage_id"]]
-        if row["passage_id"] in taken:
+        if row["passage_id"] in excluded:
             continue
         if seeds.hold(text):
             counts[SEED_TWIN] += 1
@@ -56,13 +57,13 @@ def select_negative_pool(
     return pool, counts
 
 
-def draw_negatives(pool: list[Row], rule: Relabel, draw: random.Random) -> list[Row]:
-    """At most `negative_count`: the worst or the best first, or as drawn."""
+def draw_negatives(pool: list[Row], rule: Relabel, rng: random.Random) -> list[Row]:
+    """Draw at most `negative_count` negatives: the worst or the best first, or a random sample."""
     if rule.negatives == "lowest":
         return pool[::-1][: rule.negative_count]
     if rule.negatives == "hardest":
         return pool[: rule.negative_count]
-    return draw.sample(pool, min(rule.negative_count, len(pool)))
+    return rng.sample(pool, min(rule.negative_count, len(pool)))
 
 
 def _sort_candidates(ordered: list[Row], rule: Relabel) -> list[Row]:
@@ -72,14 +73,15 @@ def _sort_candidates(ordered: list[Row], rule: Relabel) -> list[Row]:
 
 
 def get_relevance_column(rule: Relabel) -> str:
-    """One scale for all candidates: rc's, or the grade's where rc does not judge."""
+    """Return the column of the relevance of all candidates: rc, or the grade where rc does not
+    judge."""
     return "rc" if "rc" in rule.rankers else "graded"
 
 
 def _find_broken_limit(row: Row, positive: Row, rule: Relabel) -> str | None:
-    """Positive-aware limits on a negative's similarity (NV-Retriever, section 3): which one it
-    does not keep. The share is taken off the size of the positive's similarity, so that the limit
-    lies below it whatever its sign."""
+    """Find the positive-aware limit on similarity (NV-Retriever, section 3) that a negative
+    exceeds. The share is taken off the absolute value of the positive's similarity, so that the
+    limit lies below it whatever its sign."""
     similarity, limit = row["similarity"], positive["similarity"]
     share, margin = rule.max_negative_share, rule.negative_margin
     if share is not None and similarity >= limit - abs(limit) * (1 - share):
@@ -90,7 +92,7 @@ def _find_broken_limit(row: Row, positive: Row, rule: Relabel) -> str | None:
 
 
 def _is_confirmed_negative(row: Row, rule: Relabel) -> bool:
-    """Whether the LLM says that it is one: rather no than yes, or a grade below low."""
+    """Whether the LLM judges the candidate irrelevant: rather no than yes, or a grade below low."""
     if not rule.confirmed_exempt:
         return False
     name = get_relevance_column(rule)

@@ -1,4 +1,4 @@
-"""Relabelling from queries to examples: candidates, judgements, fusion, choice."""
+"""All stages of relabelling, from queries to examples: candidates, judgements, fusion, choice."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +17,14 @@ from distill.store.run import Run, Stage
 
 
 class RelabelResult(NamedTuple):
-    """What became of the queries: every judged candidate, and the examples chosen among them."""
+    """The labels of all candidates, and the examples chosen among them."""
 
     labels: Stage
     examples: Stage
 
 
 JudgementStages = dict[str, tuple[Stage, Stage]]
-"""By pass: its judgements, and the candidates that it judged."""
+"""Name of a pass -> its judgements, and the candidates that it judged."""
 
 
 def relabel(
@@ -35,35 +35,35 @@ def relabel(
     llm: LazyLLM,
     judged: Path,
 ) -> RelabelResult:
-    """All stages of relabelling. Of encoder, cross-encoder and LLM one at a time is in memory.
+    """Run all stages of relabelling. Encoder, cross-encoder and LLM are in memory one at a time.
 
     Args:
-        judged: the SQLite file of what was judged before.
+        judged: the SQLite file that caches judgements.
     """
     rule = recipe.relabel
     if "dense" in recipe.retriever.sources:
         llm.make_room_for(recipe.retriever)
     candidates = make_candidates(run, recipe, passages, queries)
 
-    def judge(of: Stage, judges: list[Judge]) -> JudgementStages:
-        found: JudgementStages = {}
-        # The cross-encoder first, where nothing else has to go for it.
+    def judge(pairs: Stage, judges: list[Judge]) -> JudgementStages:
+        stages: JudgementStages = {}
+        # The cross-encoder first, while no LLM is in memory.
         for name in sorted(list_passes(recipe, judges), key=lambda name: name != "cross_encoder"):
             if name == "cross_encoder":
                 llm.make_room()
             if name == "bm25":
-                made = make_bm25_judgements(run, recipe, passages, queries, of)
+                stage = make_bm25_judgements(run, recipe, passages, queries, pairs)
             elif name == "listwise":
-                made = make_list_judgements(run, recipe, passages, queries, of, llm, judged)
+                stage = make_list_judgements(run, recipe, passages, queries, pairs, llm, judged)
             else:
-                made = make_judgements(run, recipe, name, passages, queries, of, llm, judged)
-            found[name] = (made, of)
-        return found
+                stage = make_judgements(run, recipe, name, passages, queries, pairs, llm, judged)
+            stages[name] = (stage, pairs)
+        return stages
 
     judgements = judge(candidates, rule.first_judges)
-    later = [judge_ for judge_ in rule.judges if judge_ not in rule.first_judges]
+    later = [ranker for ranker in rule.judges if ranker not in rule.first_judges]
     if later:
-        first = {name: made for name, (made, _) in judgements.items()}
+        first = {name: stage for name, (stage, _) in judgements.items()}
         survivors = make_survivors(run, recipe, queries, candidates, first)
         judgements |= judge(survivors, later)
     labels = make_labels(run, recipe, candidates, judgements)

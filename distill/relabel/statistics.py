@@ -1,6 +1,6 @@
-"""What the manifest and the report tell of relabelling, added up one shard at a time: how often the
-positive changed, where each ranker puts the seed passage, how far rankers agree, how their scores
-are spread, and some changes for a person to read."""
+"""Statistics of relabelling for the manifest and the report, added up one shard at a time: how
+often the positive changed, where each ranker puts the seed passage, how far rankers agree, how
+their scores are distributed, and some changes for a person to read."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from distill.store.tables import LABELS, Row
 
 BIN_COUNT = 10
 MAX_CHANGES = 20
-"""So many changes of positive are kept for reading."""
+"""Number of changes of positive that are listed for reading."""
 FUSION = "fusion"
-"""Among rankers: the order that all of them make together."""
+"""Name of the fused order, used like that of a ranker."""
 
 BinEdges = dict[str, list[float]]
-"""Of a histogram of each ranker's scores: the bins' limits."""
+"""Ranker -> limits of the bins of its scores' histogram."""
 
 
 class RelabelledQuery(NamedTuple):
@@ -34,12 +34,12 @@ class RelabelledQuery(NamedTuple):
 
 
 class RunningStatistics:
-    """The figures of a run, whatever its size: sums, and `MAX_CHANGES` of its changes.
+    """Collects statistics of a run of any size: sums, and up to `MAX_CHANGES` of its changes.
 
     Args:
-        rankers: whose ranks and scores are told.
+        rankers: the rankers to compare.
         edges: of their histograms, see `compute_bin_edges`.
-        changed: how many positives changed in the whole run.
+        changed: number of positives that changed in the whole run.
     """
 
     def __init__(self, rankers: Sequence[str], edges: BinEdges, changed: int) -> None:
@@ -49,18 +49,18 @@ class RunningStatistics:
         self._edges = edges
         self._means = _Means()
         self._seeds = {ranker: _Means() for ranker in [*rankers, FUSION]}
-        self._spread: defaultdict[tuple[str, str], NDArray[np.int64]] = defaultdict(
+        self._histogram_counts: defaultdict[tuple[str, str], NDArray[np.int64]] = defaultdict(
             lambda: np.zeros(BIN_COUNT, np.int64)
         )
         self._tau: NDArray[np.float64] = np.zeros((len(rankers), len(rankers)))
-        self._tau_of: NDArray[np.int64] = np.zeros((len(rankers), len(rankers)), np.int64)
-        self._wanted = (
+        self._tau_counts: NDArray[np.int64] = np.zeros((len(rankers), len(rankers)), np.int64)
+        self._listed = (
             {i * changed // MAX_CHANGES for i in range(MAX_CHANGES)} if changed else set()
         )
         self._changed = 0
 
     def add(self, judged: Sequence[RelabelledQuery]) -> None:
-        """One shard's queries."""
+        """Add the queries of one shard."""
         for one in judged:
             self._add_first_and_last(one.ordered)
             self._add_seed(one)
@@ -69,8 +69,8 @@ class RunningStatistics:
                 self._add_example(one)
         self._add_scores(judged)
 
-    def figures(self) -> dict[str, Any]:
-        """Shares and means as numbers; `seed_rank`, `kendall_tau` and `scores` by ranker."""
+    def summarize(self) -> dict[str, Any]:
+        """Return shares and means as numbers; `seed_rank`, `kendall_tau` and `scores` by ranker."""
         return {
             **self._means,
             "seed_rank": {ranker: dict(means) for ranker, means in self._seeds.items() if means},
@@ -79,7 +79,8 @@ class RunningStatistics:
         }
 
     def _add_first_and_last(self, ordered: Sequence[Row]) -> None:
-        """p_1 and p_N of the fusion; a cascade leaves the last without some rankers' scores."""
+        """Add the score differences of the fusion's first and last candidate (p_1 and p_N). After a
+        cascade the last one lacks the scores of some rankers."""
         first, last = ordered[0], ordered[-1]
         for ranker in ["rrf", *(r for r in self._rankers if r != "retriever")]:
             if first[ranker] is not None and last[ranker] is not None:
@@ -96,14 +97,14 @@ class RunningStatistics:
         ranks = [[row[f"{ranker}_rank"] for row in ordered] for ranker in self._rankers]
         tau = compute_kendall_tau(np.array(ranks, np.float64))
         self._tau += np.nan_to_num(tau)
-        self._tau_of += ~np.isnan(tau)
+        self._tau_counts += ~np.isnan(tau)
 
     def _add_example(self, one: RelabelledQuery) -> None:
         assert one.example is not None
         self._means.add("share_relabelled", one.example["relabelled"])
         if not one.example["relabelled"]:
             return
-        if self._changed in self._wanted:
+        if self._changed in self._listed:
             self.changes.append(_make_change(one, one.example, self._rankers))
         self._changed += 1
 
@@ -116,16 +117,17 @@ class RunningStatistics:
                 for ranker in self._edges:
                     if (score := row[get_score_column(ranker)]) is not None:
                         values[ranker, kind].append(score)
-        for (ranker, kind), found in values.items():
-            self._spread[ranker, kind] += np.histogram(found, self._edges[ranker])[0]
+        for (ranker, kind), scores in values.items():
+            self._histogram_counts[ranker, kind] += np.histogram(scores, self._edges[ranker])[0]
 
     def _agreement(self) -> dict[str, dict[str, float]]:
-        """By ranker and another one; without the pairs that have no candidates in common."""
+        """Average Kendall's tau for each pair of rankers; pairs without common candidates are left
+        out."""
         return {
             one: {
-                other: round(float(self._tau[i, j] / self._tau_of[i, j]), 4)
+                other: round(float(self._tau[i, j] / self._tau_counts[i, j]), 4)
                 for j, other in enumerate(self._rankers)
-                if i != j and self._tau_of[i, j]
+                if i != j and self._tau_counts[i, j]
             }
             for i, one in enumerate(self._rankers)
         }
@@ -134,14 +136,17 @@ class RunningStatistics:
         return {
             ranker: {
                 "edges": [round(edge, 4) for edge in edges],
-                **{kind: self._spread[ranker, kind].tolist() for kind in ("positive", "others")},
+                **{
+                    kind: self._histogram_counts[ranker, kind].tolist()
+                    for kind in ("positive", "others")
+                },
             }
             for ranker, edges in self._edges.items()
         }
 
 
 class _Means(Mapping[str, float]):
-    """Means by name, of values that are not kept."""
+    """Running means by name."""
 
     def __init__(self) -> None:
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -162,13 +167,13 @@ class _Means(Mapping[str, float]):
 
 
 def get_score_column(ranker: str) -> str:
-    """Where the labels have a ranker's score: the retriever's is the similarity."""
+    """Return the labels' column of a ranker's score: the retriever's is the similarity."""
     return "similarity" if ranker == "retriever" else ranker
 
 
 def compute_bin_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
-    """Ten bins from each ranker's lowest to its highest score; none for one without scores. Of the
-    labels, one column of one shard is in memory at a time."""
+    """Compute ten bins from each ranker's lowest to its highest score; none for one without scores.
+    One column of one shard of the labels is in memory at a time."""
     edges = {}
     for ranker in rankers:
         column = get_score_column(ranker)
@@ -178,25 +183,25 @@ def compute_bin_edges(labels: Path, rankers: Sequence[str]) -> BinEdges:
             ).as_py()
             for path in shards(labels)
         ]
-        found = [end for limits in ends for end in limits.values() if end is not None]
-        if found:
-            edges[ranker] = np.histogram_bin_edges([min(found), max(found)], BIN_COUNT).tolist()
+        limits = [end for pair in ends for end in pair.values() if end is not None]
+        if limits:
+            edges[ranker] = np.histogram_bin_edges([min(limits), max(limits)], BIN_COUNT).tolist()
     return edges
 
 
 def find_ranks(
     one: RelabelledQuery, passage_id: str, rankers: Sequence[str]
 ) -> dict[str, int | None]:
-    """A candidate's rank by each ranker, None where it was not judged, and by the fusion."""
+    """Find a candidate's rank by each ranker, None where it was not judged, and by the fusion."""
     place = next(i for i, row in enumerate(one.ordered) if row["passage_id"] == passage_id)
     row = one.ordered[place]
     return {**{ranker: row[f"{ranker}_rank"] for ranker in rankers}, FUSION: place + 1}
 
 
 def compute_kendall_tau(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Agreement of every two rankers, over the candidates that both have ranked: concordant minus
-    discordant pairs, as a share of all. Ranks have no ties, so that all kinds of tau are the same;
-    scipy's test of significance would take most of the time.
+    """Compute Kendall's tau of every two rankers, over the candidates that both have ranked:
+    concordant minus discordant pairs, as a share of all. Ranks have no ties, so all variants of tau
+    are equal; scipy's test of significance would take most of the time.
 
     Args:
         ranks: (rankers, candidates), NaN where a ranker has none.

@@ -1,5 +1,5 @@
-"""The stage `judgements-bm25`: how well each candidate's words fit its query, whichever search
-proposed it. No model is asked: nothing of it is paid for, and nothing is looked up.
+"""The stage `judgements-bm25`: the BM25 score of each candidate, whichever search proposed it. It
+takes no model, so its judgements are not cached.
 """
 
 from collections import Counter
@@ -30,12 +30,12 @@ def make_bm25_judgements(
         return stage
     index = open_bm25(run, passages, recipe.retriever.bm25)
     row_of = {id_: row for row, id_ in enumerate(passage_ids(passages))}
-    asked, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
+    query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     size = recipe.relabel.shard_size
 
     def work(number: int) -> ShardResult:
-        places = range(number * size, min((number + 1) * size, len(asked)))
-        texts = {asked[i]["query_id"]: asked[i]["query"] for i in places}
+        places = range(number * size, min((number + 1) * size, len(query_rows)))
+        texts = {query_rows[i]["query_id"]: query_rows[i]["query"] for i in places}
         return _judge_shard(
             index, row_of, texts, group_by_query(read_shard(CANDIDATES, paths[number]))
         )

@@ -1,5 +1,5 @@
-"""A cross-encoder as a ranker: query and passage read together by one small model, which gives the
-pair a score (as GPL, Wang et al. 2022, section 3.1, scores its pairs)."""
+"""A cross-encoder as a ranker: one small model reads query and passage together and scores the pair
+(as GPL, Wang et al. 2022, section 3.1, scores its pairs)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -47,8 +47,8 @@ class CrossEncoderJudge:
         self._batch_tokens = default_batch_tokens(self.model.device.type)
 
     def judge(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[list[tuple[float, int]]]:
-        """For each passage and its queries, (logit, 0 tokens). The logit is raw: a sigmoid, which
-        many such models end in, would round what is clear to equal ones."""
+        """Judge each passage and its queries: (logit, 0 tokens). The logit is raw: a sigmoid, which
+        many such models end in, would round clear cases to equal scores."""
         pairs = [(query, passage) for passage, queries in requests for query in queries]
         scores = iter(self._scores(pairs))
         return [[(next(scores), 0) for _ in queries] for _, queries in requests]
@@ -73,7 +73,8 @@ class CrossEncoderJudge:
         return scores
 
     def _batches(self, pairs: Sequence[TextPair]) -> Iterator[list[int]]:
-        """Numbers of pairs, longest first, cut by a budget of tokens, padding included."""
+        """Batch the numbers of pairs, longest first, by a budget of tokens that includes
+        padding."""
         if not pairs:
             return
         queries, passages = zip(*pairs, strict=True)
@@ -99,11 +100,11 @@ def _load_model(reference: str, device: str | None) -> CrossEncoder:
     except torch.OutOfMemoryError:
         raise
     except Exception as fault:  # libraries raise anything for a damaged file
-        said = " ".join(str(fault).split())[:_MAX_MESSAGE]
+        message = " ".join(str(fault).split())[:_MAX_MESSAGE]
         code = code_needed(folder, fault)
         raise UserError(
             f"model {reference!r}",
-            code or f"cannot be loaded as a cross-encoder: {said}",
+            code or f"cannot be loaded as a cross-encoder: {message}",
             _REMEDY,
         ) from fault
 
@@ -127,10 +128,10 @@ def _check_head(model: CrossEncoder, reference: str) -> None:
 
 
 def _check_weights(model: CrossEncoder, reference: str) -> None:
-    """Weights that the files lack would be random ones."""
+    """Refuse files that lack weights, which would be random ones."""
     for module in model:
         if isinstance(module, Transformer):
             try:
                 refuse_missing_weights(module, resolve(reference))
             except ValueError as fault:
-                raise UserError(f"model {reference!r}", str(fault), "fetch it anew") from fault
+                raise UserError(f"model {reference!r}", str(fault), "download it again") from fault

@@ -11,15 +11,15 @@ from distill.llm.thoughts import strip_thoughts
 from distill.text.sanitize import sanitize_for_prompt
 
 _TOKENS_PER_PASSAGE = 8
-"""As many as ` > [99]` has at most, and some to spare: a byte is a token at least."""
+"""More than ` > [99]` can have, as a token is at least a byte."""
 _TOKENS_BESIDE = 32
-"""For the sentence that some models put before their list."""
+"""Tokens for the sentence that some models put before their list."""
 
 _IDENTIFIER = r"\[([0-9]{1,4})\]"
 _LIST = re.compile(r"\[[0-9]{1,4}\](?:\s*>\s*\[[0-9]{1,4}\])*")
 
 Window = tuple[int, range]
-"""The number of a request, and the places of its order that the LLM is to sort."""
+"""Number of a request, and the places of its order that the LLM is to sort."""
 
 
 def judge_listwise(
@@ -30,15 +30,15 @@ def judge_listwise(
     chat: bool,
     counts: Counter[str] | None = None,
 ) -> list[list[tuple[float, int]]]:
-    """For each query and its passages, (minus the passage's final rank, 0 tokens).
+    """Judge each query and its passages: (minus the passage's final rank, 0 tokens).
 
     The windows that all queries have at the same step are one call of the engine.
 
     Args:
         requests: queries, each with its passages in the retriever's order, best first.
         window: passages in one prompt; it slides by half of that.
-        counts: where "windows" and "unreadable replies" are counted; an unreadable reply leaves
-            its window as it was.
+        counts: counts of "windows" and "unreadable replies", added here; an unreadable reply
+            leaves its window as it was.
     """
     counts = Counter() if counts is None else counts
     texts = [
@@ -49,10 +49,10 @@ def judge_listwise(
     slides = [make_windows(len(order), window) for order in orders]
     for step in range(max(map(len, slides), default=0)):
         now = [(i, slide[step]) for i, slide in enumerate(slides) if step < len(slide)]
-        asked = [_render_window(prompt, texts[i], orders[i], places, chat) for i, places in now]
+        prompts = [_render_window(prompt, texts[i], orders[i], places, chat) for i, places in now]
         sampling = _make_sampling([len(places) for _, places in now], llm.supports_regex, chat)
-        written = llm.generate(asked, [0] * len(asked), sampling)
-        for (i, places), reply in zip(now, written, strict=True):
+        replies = llm.generate(prompts, [0] * len(prompts), sampling)
+        for (i, places), reply in zip(now, replies, strict=True):
             orders[i], readable = _sort_window(orders[i], places, strip_thoughts(reply.text) or "")
             counts["windows"] += 1
             counts["unreadable replies"] += not readable
@@ -60,24 +60,24 @@ def judge_listwise(
 
 
 def make_windows(count: int, window: int) -> list[range]:
-    """The places that are sorted together, from the back of `count` places to the front, each half
-    a window before the last one. A single passage is in order."""
-    found: list[range] = []
+    """Make the windows of places that are sorted together, from the back of `count` places to the
+    front, each half a window before the last one. A single passage needs none."""
+    places: list[range] = []
     end = count
-    while end > 1 and (not found or found[-1].start > 0):
-        found.append(range(max(0, end - window), end))
+    while end > 1 and (not places or places[-1].start > 0):
+        places.append(range(max(0, end - window), end))
         end -= window // 2
-    return found
+    return places
 
 
 def read_order(reply: str, count: int) -> list[int] | None:
-    """The order of `count` passages, counted from 0, that a reply such as `[2] > [1] > [3]` gives.
+    """Read the order of `count` passages, counted from 0, from a reply such as `[2] > [1] > [3]`.
 
     Of several lists the longest counts: a sentence around it may name a passage too. Identifiers
-    that are unknown or named again are passed over, passages that are not named follow in the
+    that are unknown or repeated are ignored; passages that are not named follow in the
     order they had. None where no passage is named.
     """
-    chosen = max(_LIST.findall(reply), key=lambda found: found.count("["), default="")
+    chosen = max(_LIST.findall(reply), key=lambda match: match.count("["), default="")
     named = [int(digits) - 1 for digits in re.findall(_IDENTIFIER, chosen)]
     known = [number for number in dict.fromkeys(named) if 0 <= number < count]
     if not known:
@@ -86,8 +86,8 @@ def read_order(reply: str, count: int) -> list[int] | None:
 
 
 def make_reply_regex(fewest: int, most: int, chat: bool) -> str:
-    """The regular expression of a whole reply that lists from `fewest` to `most` passages. A
-    continued text begins behind the label of its line, and its line break ends it."""
+    """Make the regular expression of a whole reply that lists from `fewest` to `most` passages. A
+    continued text begins after the label of its line, and a line break ends it."""
     identifier = rf"\[({'|'.join(str(number) for number in range(1, most + 1))})\]"
     ordered = rf"{identifier}( > {identifier}){{{fewest - 1},{most - 1}}}"
     return ordered if chat else rf" {ordered}\n"
@@ -102,8 +102,8 @@ def _render_window(
 
 
 def _make_sampling(sizes: Sequence[int], constrain: bool, chat: bool) -> Sampling:
-    """Greedy. The form is the same for a call's windows, which are of one size unless a query has
-    fewer passages than a window."""
+    """Make greedy sampling for a call's windows. They share one regular expression, as they are of
+    one size unless a query has fewer passages than a window."""
     return Sampling(
         max_new_tokens=_TOKENS_PER_PASSAGE * max(sizes) + _TOKENS_BESIDE,
         temperature=0.0,
@@ -114,10 +114,10 @@ def _make_sampling(sizes: Sequence[int], constrain: bool, chat: bool) -> Samplin
 
 
 def _sort_window(order: list[int], places: range, reply: str) -> tuple[list[int], bool]:
-    found = read_order(reply, len(places))
-    if found is None:
+    ranking = read_order(reply, len(places))
+    if ranking is None:
         return order, False
-    inside = [order[places.start + number] for number in found]
+    inside = [order[places.start + number] for number in ranking]
     return [*order[: places.start], *inside, *order[places.stop :]], True
 
 

@@ -1,4 +1,4 @@
-"""The rankers that judge, opened: what each needs of an engine, and what identifies its scores."""
+"""Passes of rankers over the candidates: the fingerprint of each, and its judge on an engine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,28 +25,29 @@ from distill.retrieve.terms import TERMS_RULE
 from distill.store.local_name import name_model
 
 RankerName = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
-"""A pass over the candidates: that of one judge, or `fused` for ql and rc together."""
+"""A pass over the candidates: the name of its ranker, or `fused` for ql and rc together."""
 
 
 @dataclass(frozen=True)
 class RankingPass:
-    """`judge` gives one `JudgedLists` for each of `rankers`; `mark` changes whenever scores
-    would."""
+    """A pass ready to judge. `judge` returns one `JudgedLists` for each of `rankers`; `fingerprint`
+    changes whenever scores would."""
 
     rankers: tuple[Judge, ...]
-    mark: dict[str, object]
+    fingerprint: dict[str, object]
     judge: Callable[[JudgeRequests], list[JudgedLists]]
 
 
 def list_passes(recipe: Recipe, judges: list[Judge]) -> list[RankerName]:
-    """The passes in which these judges judge."""
+    """List the passes in which these rankers judge."""
     if recipe.relabel.fused and {"ql", "rc"} <= set(judges):
         return ["fused", *(j for j in judges if j not in ("ql", "rc"))]
     return [*judges]
 
 
 def fingerprint_pass(name: RankerName, recipe: Recipe) -> dict[str, object]:
-    """What changes a pass's scores, as far as it is known without an engine."""
+    """Make the fingerprint of a pass: all that changes its scores, as far as known without an
+    engine."""
     rule = recipe.relabel
     if name == "cross_encoder":
         model = rule.cross_encoder or ""
@@ -75,15 +76,15 @@ def fingerprint_pass(name: RankerName, recipe: Recipe) -> dict[str, object]:
 
 
 def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> RankingPass:
-    """A pass over pairs, ready to judge; `llm` is called for those of an LLM alone. `listwise` and
-    `bm25` are none: they have stages of their own.
+    """Open a pass over pairs, ready to judge; `llm` is called only for passes that need it.
+    `listwise` and `bm25` are not opened here: they have stages of their own.
 
     Raises:
-        UserError: before the first pair, if the engine does not give what it takes.
+        UserError: before the first pair, if the engine cannot do what the pass needs.
     """
-    mark = {"pass": name, **fingerprint_pass(name, recipe)}
+    fingerprint = {"pass": name, **fingerprint_pass(name, recipe)}
     if name == "cross_encoder":
-        return RankingPass(("cross_encoder",), mark, _make_cross_encoder_judge(recipe))
+        return RankingPass(("cross_encoder",), fingerprint, _make_cross_encoder_judge(recipe))
     engine, prompt = llm(), _load_pass_prompt(name, recipe)
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
@@ -93,29 +94,37 @@ def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> Ra
             "[listwise, retriever]",
         )
     if name == "fused":
-        return RankingPass(("ql", "rc"), mark, lambda asked: [*judge_fused(engine, prompt, asked)])
+        return RankingPass(
+            ("ql", "rc"), fingerprint, lambda requests: [*judge_fused(engine, prompt, requests)]
+        )
     if name == "ql":
-        return RankingPass(("ql",), mark, lambda asked: [judge_ql(engine, prompt, asked)])
+        return RankingPass(
+            ("ql",), fingerprint, lambda requests: [judge_ql(engine, prompt, requests)]
+        )
     judge: Judge = "rc" if name == "rc" else "graded"
     if engine.can_compare_verdicts:
-        by_odds = judge_rc if judge == "rc" else judge_graded
-        return RankingPass((judge,), mark, lambda asked: [by_odds(engine, prompt, asked)])
-    return RankingPass((judge,), {**mark, "by": "words"}, _make_word_judge(judge, recipe, engine))
+        by_logprobs = judge_rc if judge == "rc" else judge_graded
+        return RankingPass(
+            (judge,), fingerprint, lambda requests: [by_logprobs(engine, prompt, requests)]
+        )
+    return RankingPass(
+        (judge,), {**fingerprint, "by": "words"}, _make_word_judge(judge, recipe, engine)
+    )
 
 
 def _make_word_judge(
     judge: Judge, recipe: Recipe, engine: LLM
 ) -> Callable[[JudgeRequests], list[JudgedLists]]:
-    """Grades in words, from 0 to 10, on the scale of what they stand for: a grade from 0 to 3, or
-    above and below 0 as the odds of yes are."""
+    """Make a judge by grades in words, from 0 to 10, scaled to what they replace: a grade from 0 to
+    3, or log-odds above and below 0."""
     prompt, chat = _load_grade_prompt(recipe), uses_chat_template(recipe, engine)
     scale, zero = (0.3, 0.0) if judge == "graded" else (1.0, -HIGHEST_WORD_GRADE / 2)
 
-    def of(requests: JudgeRequests) -> list[JudgedLists]:
+    def judge_requests(requests: JudgeRequests) -> list[JudgedLists]:
         graded = judge_in_words(engine, prompt, requests, chat)
-        return [[[(zero + scale * grade, n) for grade, n in of_it] for of_it in graded]]
+        return [[[(zero + scale * grade, n) for grade, n in grades] for grades in graded]]
 
-    return of
+    return judge_requests
 
 
 def _make_cross_encoder_judge(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists]]:
@@ -125,13 +134,13 @@ def _make_cross_encoder_judge(recipe: Recipe) -> Callable[[JudgeRequests], list[
     judge = CrossEncoderJudge(
         rule.cross_encoder or "", rule.cross_encoder_tokens, recipe.retriever.device
     )
-    return lambda asked: [judge.judge(asked)]
+    return lambda requests: [judge.judge(requests)]
 
 
 def _load_pass_prompt(name: RankerName, recipe: Recipe) -> Prompt:
-    """A fused pass reads both off the prompt of rc."""
-    asked = "rc" if name == "fused" else name
-    file = getattr(recipe.relabel, f"prompt_{asked}")
+    """Load a pass's prompt; a fused pass reads both scores off the prompt of rc."""
+    ranker = "rc" if name == "fused" else name
+    file = getattr(recipe.relabel, f"prompt_{ranker}")
     return load_prompt(file, recipe.folder, parts=1 if name == "listwise" else 2)
 
 

@@ -21,14 +21,14 @@ class InWords:
         return [Completion(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]
 
 
-@pytest.mark.parametrize(
+@pytest.fingerprint.parametrize(
     ("ranker", "expected"), [("rc", [5.0, -3.0, -5.0]), ("graded", [3.0, 0.6, 0.0])]
 )
 def test_a_grade_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected):
     ranking = open_ranking(ranker, recipe(rankers=[ranker]), InWords)
     [judged] = ranking.judge([("Bees dance.", ["why", "what"]), ("Ice.", ["is ice cold"])])
     assert [score for of_it in judged for score, _ in of_it] == pytest.approx(expected)
-    assert ranking.mark["by"] == "words"
+    assert ranking.fingerprint["by"] == "words"
 
 
 def test_fused_takes_the_place_of_ql_and_rc():

@@ -48,7 +48,7 @@ def figures():
     tally = RunningStatistics(RANKERS, EDGES, changed=1)
     for shard in SHARDS:
         tally.add(shard)
-    return tally.figures()
+    return tally.summarize()
 
 
 def test_shares_and_gaps_are_means_over_the_run(figures):
@@ -100,7 +100,7 @@ def test_edges_reach_from_the_lowest_to_the_highest_score_of_all_shards(tmp_path
     assert len(edges["ql"]) == 11
     tally = RunningStatistics(["ql"], {"ql": edges["ql"]}, 0)
     tally.add([RelabelledQuery(query("q"), rows, None), RelabelledQuery(query("q2"), more, None)])
-    assert sum(tally.figures()["scores"]["ql"]["others"]) == 3
+    assert sum(tally.summarize()["scores"]["ql"]["others"]) == 3
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -126,7 +126,7 @@ def test_what_a_cascade_left_unjudged_counts_for_nothing():
     rows = [label("a", 1.0, 1), label("seed", 2.0, 2, ql=-1.0, ql_rank=1)]
     tally = RunningStatistics(RANKERS, EDGES, 0)
     tally.add([RelabelledQuery(query("q"), rows[::-1], None)])
-    figures = tally.figures()
+    figures = tally.summarize()
     assert "ql_first_minus_last" not in figures
     assert figures["kendall_tau"] == {"ql": {}, "retriever": {}}
     assert sum(figures["scores"]["ql"]["others"]) == 1
