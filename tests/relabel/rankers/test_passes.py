@@ -21,7 +21,7 @@ class InWords:
         return [Completion(reply, True) for reply in ("10", "2", "0")[: len(prompts)]]
 
 
-@pytest.fingerprint.parametrize(
+@pytest.mark.parametrize(
     ("ranker", "expected"), [("rc", [5.0, -3.0, -5.0]), ("graded", [3.0, 0.6, 0.0])]
 )
 def test_a_grade_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected):
