@@ -3,6 +3,7 @@ mkdocs, which makes them while the site is built. Nothing of it is committed.
 
 `python docs/generate.py FOLDER` writes the same pages into a folder."""
 
+import ast
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -146,16 +147,26 @@ def layers_page() -> str:
 
 
 def api_page() -> str:
-    """What `import distill` gives; mkdocstrings puts the docstrings in."""
-    lines = ["# Python API", ""]
-    if (ROOT / "distill" / "api.py").is_file():
-        return "\n".join([*lines, "::: distill.api", ""])
-    lines += [
-        "The commands are the interface of this version. A student is an ordinary "
-        "sentence-transformers model, and a run's tables are Parquet.",
+    """The public names of distill.api; mkdocstrings puts their docstrings in."""
+    lines = [
+        "# Python API",
+        "",
+        "Each function stands for a command; `import distill` gives them all, as `distill.run` "
+        "and so on. [Python](../guides/python.md) shows how they are used.",
         "",
     ]
+    for name in public_names():
+        lines += [f"::: distill.api.{name}", ""]
     return "\n".join(lines)
+
+
+def public_names() -> list[str]:
+    """What `distill.api` exports, read without importing it: the site is built without torch."""
+    tree = ast.parse((ROOT / "distill" / "api" / "__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise SystemExit("distill/api/__init__.py has no __all__")
 
 
 def root_page(name: str) -> Callable[[], str]:

@@ -3,6 +3,7 @@ there, and commands exist with the options that are given to them."""
 
 import ast
 import importlib.util
+import inspect
 import re
 
 import click
@@ -66,6 +67,17 @@ def test_python_block_compiles_and_its_imports_exist(block):
                 module = importlib.import_module(node.module)
                 for alias in node.names:
                     assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+
+
+@pytest.mark.parametrize("block", all_blocks("python"), ids=place)
+def test_calls_of_the_library_fit_its_functions(block):
+    import distill
+
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("distill."):
+            function = getattr(distill, ast.unparse(node.func).removeprefix("distill."))
+            keywords = {keyword.arg: None for keyword in node.keywords}
+            inspect.signature(function).bind(*node.args, **keywords)
 
 
 def assert_module(name: str) -> None:
