@@ -4,6 +4,7 @@ there, and commands exist with the options that are given to them."""
 import ast
 import importlib.util
 import inspect
+import json
 import re
 
 import click
@@ -143,6 +144,11 @@ def test_key_that_a_page_names_exists(page):
         is_old = page.name == "CHANGELOG.md" and key in OLD_KEYS | RENAMED_KEYS.keys()
         if not is_file and not is_old:
             assert_key(key)
+
+
+@pytest.mark.parametrize("block", all_blocks("json"), ids=place)
+def test_json_block_parses(block):
+    assert json.loads(block.text)
 
 
 def test_pages_show_many_commands_and_recipes():

@@ -19,6 +19,7 @@ from .markdown import ROOT, read_blocks, read_commands
 
 FOLDER = ROOT / "docs" / "tutorials"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+PROMPT = "generate.prompt"
 TAKES_A_RECIPE = {"corpus", "generate", "estimate", "relabel", "train-student", "run"}
 SMALL = {
     "corpus.max_tokens": 40,
@@ -68,7 +69,7 @@ class TinyModels(NamedTuple):
     def settings(self, tutorial: str) -> dict[str, object]:
         models = {
             "llm.model": self.llm,
-            "generate.prompt": self.prompt,
+            PROMPT: self.prompt,
             "retriever.model": self.encoder,
             "teacher.model": self.teacher,
             "student.encoder": self.encoder,
@@ -133,7 +134,7 @@ TUTORIALS: dict[str, Callable[[], None]] = {
 
 def test_every_tutorial_is_carried_out():
     written = {path.stem for path in FOLDER.glob("*.md")}
-    assert written - {"read-the-report"} == TUTORIALS.keys()
+    assert written - {"read-the-report", "own-parts"} == TUTORIALS.keys()
 
 
 @pytest.fixture
@@ -165,6 +166,20 @@ def test_tutorial(name, tiny, server, tmp_path, monkeypatch):
         assert (tmp_path / "artifacts" / "mine" / "requests.sqlite").is_file()
     assert {"train-student", "run"} & set(done)
     assert (tmp_path / "artifacts" / "mine" / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_own_prompt_of_the_tutorial_is_shown(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_notes()
+    for block in read_blocks(FOLDER / "own-parts.md"):
+        if block.title:
+            Path(block.title).write_text(block.text)
+    settings = {key: value for key, value in tiny.settings("own-parts").items() if key != PROMPT}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    done = distill("generate", "mine.yaml", "--show-prompt", "0", *words)
+    assert done.returncode == 0, done.stderr
+    assert "Write the question of a technician" in done.stdout
 
 
 def run(words: list[str], tiny: TinyModels, settings: Mapping[str, object]) -> str | None:
