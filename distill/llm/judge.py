@@ -1,13 +1,15 @@
-"""How an LLM judges candidates by log-probabilities (Gecko, section 3.2).
+"""Judging of query-passage pairs by an LLM, by log-probabilities (Gecko, section 3.2) or in words.
 
 - Query likelihood, `QL(q, p) = log P(q | p)`.
-- Relevance classification, here the log-odds of the verdicts yes and no behind query and passage,
+- Relevance classification, here the log-odds of the verdicts yes and no after query and passage,
   `RC(q, p) = log P(yes | q, p) - log P(no | q, p)`.
 - Graded relevance, the expected grade over the verdicts none, low, medium, high, whose
   probabilities are taken to add up to one (Zhuang et al. 2023, "Beyond Yes and No", section 3.1).
 
-All is passage-major: the queries of a passage continue one prefix, so that an engine computes the
-few-shot header once for many passages and a passage once for all its queries. The verdicts are
+- A grade in words, for engines that give no log-probabilities at all.
+
+Scoring is passage-major: the queries of a passage continue one prefix, so that an engine computes
+the few-shot header once for many passages and a passage once for all its queries. The verdicts are
 endings of one continuation: they need not be single tokens, and the query is computed once.
 """
 
@@ -23,21 +25,21 @@ from distill.llm.thoughts import strip_thoughts
 
 VERDICTS = ("yes", "no")
 GRADES = ("none", "low", "medium", "high")
-"""From 0 to 3."""
+"""Graded verdicts, worth 0 to 3."""
 HIGHEST_WORD_GRADE = 10.0
-"""Grades in words are from 0 to this."""
+"""The highest grade in words; the lowest is 0."""
 _WORD_SAMPLING = Sampling(max_new_tokens=16, temperature=0.0, stop=("\n",))
 _CHAT_SAMPLING = Sampling(max_new_tokens=64, temperature=0.0, chat=True)
 
 JudgeRequests = Sequence[tuple[str, Sequence[str]]]
 """Passages, each with its queries."""
 JudgedLists = list[list[tuple[float, int]]]
-"""For each passage and its queries, a score and the number of tokens that it is of; nan and 0 where
-the engine has no usable score for a pair."""
+"""For each passage and its queries, a score and the number of tokens that it sums over; nan and 0
+where the engine has no usable score for a pair."""
 
 
 def judge_ql(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
-    """For each passage and its queries, (log P(query | passage), tokens of the query)."""
+    """Judge each passage and its queries: (log P(query | passage), tokens of the query)."""
     scored = llm.score(
         [
             ScoreRequest(
@@ -47,52 +49,57 @@ def judge_ql(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
             for passage, queries in requests
         ]
     )
-    return [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored]
+    return [
+        [(score.logprob, score.tokens) for score in passage_scores] for passage_scores in scored
+    ]
 
 
 def judge_rc(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
-    """For each passage and its queries, (log-odds of yes against no, tokens of the query)."""
+    """Judge each passage and its queries: (log-odds of yes against no, tokens of the query)."""
     scored = _score_verdicts(llm, prompt, requests, VERDICTS)
     return [
-        [(compute_log_odds(score), score.tokens) for score in of_passage] for of_passage in scored
+        [(compute_log_odds(score), score.tokens) for score in passage_scores]
+        for passage_scores in scored
     ]
 
 
 def judge_graded(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
-    """For each passage and its queries, (expected grade from 0 to 3, tokens of the query)."""
+    """Judge each passage and its queries: (expected grade from 0 to 3, tokens of the query)."""
     scored = _score_verdicts(llm, prompt, requests, GRADES)
     return [
-        [(compute_expected_grade(score), score.tokens) for score in of_passage]
-        for of_passage in scored
+        [(compute_expected_grade(score), score.tokens) for score in passage_scores]
+        for passage_scores in scored
     ]
 
 
 class FusedJudge(NamedTuple):
+    """Scores of QL and RC of the same pairs."""
+
     ql: JudgedLists
     rc: JudgedLists
 
 
 def judge_fused(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> FusedJudge:
-    """QL and RC of each pair in one pass, read off the prompt of RC: what precedes the verdict is
-    the query and the end of its line, the same few tokens for every pair."""
+    """Judge each pair by QL and RC in one pass with the prompt of RC: before the verdict come the
+    query and the end of its line, the same few tokens for every pair."""
     scored = _score_verdicts(llm, prompt, requests, VERDICTS)
     return FusedJudge(
-        [[(score.logprob, score.tokens) for score in of_passage] for of_passage in scored],
+        [[(score.logprob, score.tokens) for score in passage_scores] for passage_scores in scored],
         [
-            [(compute_log_odds(score), score.tokens) for score in of_passage]
-            for of_passage in scored
+            [(compute_log_odds(score), score.tokens) for score in passage_scores]
+            for passage_scores in scored
         ],
     )
 
 
 def compute_log_odds(score: Score) -> float:
-    """Of yes against no, the first and the second ending."""
+    """Compute the log-odds of the first ending, yes, against the second, no."""
     yes, no = score.endings
     return yes - no
 
 
 def compute_expected_grade(score: Score) -> float:
-    """The mean of the grades 0, 1, 2, ... by the endings' probabilities."""
+    """Compute the mean of the grades 0, 1, 2, ... weighted by the endings' probabilities."""
     highest = max(score.endings)
     weights = [math.exp(logprob - highest) for logprob in score.endings]
     return sum(grade * weight for grade, weight in enumerate(weights)) / sum(weights)
@@ -101,12 +108,12 @@ def compute_expected_grade(score: Score) -> float:
 def judge_in_words(
     llm: LLM, prompt: Prompt, requests: Sequence[tuple[str, Sequence[str]]], chat: bool
 ) -> list[list[tuple[float, int]]]:
-    """For each passage and its queries, (grade from 0 to 10, 0 tokens). A reply that is no grade
-    counts as 0: it says nothing for the passage."""
+    """Judge each passage and its queries: (grade from 0 to 10, 0 tokens). A reply without a grade
+    counts as 0: it does not speak for the passage."""
     pairs = [(passage, query) for passage, queries in requests for query in queries]
-    asked = [prompt.render(passage=passage, query=query) for passage, query in pairs]
-    written = llm.generate(asked, [0] * len(asked), _CHAT_SAMPLING if chat else _WORD_SAMPLING)
-    grades = iter(_read_grade(reply.text) for reply in written)
+    prompts = [prompt.render(passage=passage, query=query) for passage, query in pairs]
+    replies = llm.generate(prompts, [0] * len(prompts), _CHAT_SAMPLING if chat else _WORD_SAMPLING)
+    grades = iter(_read_grade(reply.text) for reply in replies)
     return [[(next(grades), 0) for _ in queries] for _, queries in requests]
 
 
@@ -115,13 +122,13 @@ def _read_grade(reply: str) -> float:
 
 
 def parse_grade(text: str, highest: float = 10) -> float | None:
-    """The grade from 0 to `highest` that an answer gives: "7", "7/10", "7 out of 10", "Relevance:
-    7.5", or a sentence with a single number; None where it gives none, or more than one."""
+    """Parse the grade from 0 to `highest` in an answer: "7", "7/10", "7 out of 10", "Relevance:
+    7.5", or a sentence with a single number; None where it has none, or more than one."""
     scale = f"{highest:g}".replace(".", r"\.")
     number = r"(?<![\w.-])(\d+(?:\.\d+)?)"
-    of_scale = re.findall(rf"{number}\s*(?:/|out of|of)\s*{scale}(?![\d.]*\d)", text)
+    with_scale = re.findall(rf"{number}\s*(?:/|out of|of)\s*{scale}(?![\d.]*\d)", text)
     after_colon = re.findall(rf":\W*{number}\W*$", text)
-    numbers = of_scale or after_colon or re.findall(number, text)
+    numbers = with_scale or after_colon or re.findall(number, text)
     if len(set(numbers)) != 1:
         return None
     grade = float(numbers[0])
@@ -141,12 +148,12 @@ def _make_request(
 ) -> ScoreRequest:
     stems = [prompt.render(1, query=query, verdict="").rstrip() for query in queries]
     texts = [prompt.render(1, query=queries[0], verdict=verdict) for verdict in verdicts]
-    # With the blank before it, which most tokenizers make part of the word.
+    # With the space before it, which most tokenizers make part of the word.
     endings = tuple(text[len(stems[0]) :] for text in texts)
     if not all(text.startswith(stems[0]) for text in texts) or len({*endings, ""}) <= len(verdicts):
         raise UserError(
             str(prompt.path),
             "its second part does not end in the verdict",
-            "end it in {{ verdict }}, behind a blank",
+            "end it in {{ verdict }}, after a space",
         )
     return ScoreRequest(prompt.render(passage=passage), tuple(stems), endings)

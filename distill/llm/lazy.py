@@ -1,4 +1,4 @@
-"""An engine that is opened when it is first needed, and closed when its memory is."""
+"""An engine that is loaded when it is first needed, and closed when its memory is needed."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ from distill.runtime.devices import free_memory
 
 
 class LazyLLM:
-    """Calling it gives the open engine. After `close` the next call opens it anew, so a stage that
-    is handed this must call it when it begins, and not hold the engine of an earlier stage.
+    """Returns the open engine when called. After `close` the next call loads it anew, so each stage
+    must call this when it begins, and not use the engine of an earlier stage.
 
     Args:
-        load: opens the engine.
-        served: it computes elsewhere, so that its memory is in nobody's way.
+        load: loads the engine.
+        served: the engine runs on a server, so that its memory need not be freed here.
         borrowed: it belongs to the caller, who closes it.
     """
 
@@ -27,7 +27,7 @@ class LazyLLM:
 
     def __call__(self) -> LLM:
         if self._engine is None:
-            free_memory()  # of what earlier stages computed with
+            free_memory()  # of the models of earlier stages
             self._engine = self._load()
         return self._engine
 
@@ -37,11 +37,12 @@ class LazyLLM:
             self.close()
 
     def make_room_for(self, retriever: Retriever) -> None:
-        """Close an engine on this machine, unless the retriever computes elsewhere."""
+        """Close an engine on this machine, unless the retriever runs on a server."""
         if retriever.base_url is None:
             self.make_room()
 
     def close(self) -> None:
+        """Close the engine, if one is open, and free its memory."""
         if self._engine is not None:
             if not self._borrowed:
                 self._engine.close()

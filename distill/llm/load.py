@@ -1,4 +1,4 @@
-"""A recipe's `llm` section -> an engine."""
+"""Loads the engine of a recipe's `llm` section, and identifies it for fingerprints."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from distill.store.local_name import name_model
 
 
 def identify_llm(settings: LanguageModel) -> dict[str, object]:
-    """What of an LLM changes results: for fingerprints. A server answers for its own model: of
-    that only the name is known, and the address is no part of it."""
+    """Collect what changes an LLM's results, for fingerprints. Of a server's model only the name is
+    known; its address does not count."""
     if is_object(settings.model):
         return {**object_identity(settings.model), "form": settings.prompt_format}
     served = settings.engine == "http"
@@ -33,12 +33,13 @@ def identify_llm(settings: LanguageModel) -> dict[str, object]:
 
 _PROMPTS_PER_GPU = 1024
 _REQUESTS_PER_CONNECTION = 8
-"""Of requests in flight: at the end of a call a server waits for the slowest of the last ones."""
+"""At the end of a call the server works on its slowest requests alone: several rounds of requests
+per call keep that time short."""
 
 
 def choose_prompts_per_call(settings: LanguageModel) -> int:
-    """So many prompts in one call keep the engine busy. In this process, where more would only be
-    lost when it is killed, a shard is enough."""
+    """Choose how many prompts per call keep the engine busy. In this process a single shard is
+    enough: more would only be lost when it is killed."""
     if settings.engine == "http":
         return _REQUESTS_PER_CONNECTION * settings.concurrency
     on_gpu = settings.engine == "vllm" and (settings.device or best_device()) != "cpu"
@@ -46,13 +47,13 @@ def choose_prompts_per_call(settings: LanguageModel) -> int:
 
 
 def load_llm(settings: LanguageModel, requests: Path) -> LLM:
-    """The engine that `settings` name.
+    """Load the engine that `settings` describe.
 
     Args:
-        requests: the SQLite file in which the HTTP engine keeps every reply.
+        requests: the SQLite file in which the HTTP engine stores every reply.
 
     Raises:
-        UserError: if the engine is not installed, or the model cannot be had.
+        UserError: if the engine is not installed, or the model is not available.
     """
     if is_object(settings.model):
         llm: LLM = find_object(settings.model)

@@ -22,17 +22,17 @@ from distill.recipe.packaged import packaged_recipes
 from distill.runtime.trial import find_excess
 
 CONTINUATION = "=== continuation ===\n"
-"""The line that divides a scoring prompt."""
+"""The line that separates the two parts of a scoring prompt."""
 
 _MAX_COPIES = 10_000
-"""Of a text or list that a template may repeat by `*`."""
+"""A template may repeat a text or list this many times by `*`."""
 _MAX_CHARACTERS = 1_000_000
-"""Of a prompt: no model reads as many."""
+"""The longest prompt; no model reads as much."""
 
 
 class _NoConstantFolding(CodeGenerator):
-    """Compiles without computing what depends on no value: that waits until it is rendered, where
-    time and memory are limited."""
+    """Compiles without evaluating constant expressions: they are evaluated when the template is
+    rendered, where time and memory are limited."""
 
     def _output_child_to_const(
         self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
@@ -43,7 +43,7 @@ class _NoConstantFolding(CodeGenerator):
 
 
 class _LimitedEnvironment(SandboxedEnvironment):
-    """Without the operators by which a few letters of a template fill a machine's memory."""
+    """Refuses the operators by which a few letters of a template fill a machine's memory."""
 
     code_generator_class = _NoConstantFolding
     intercepted_binops = frozenset(["*", "**"])
@@ -53,7 +53,7 @@ class _LimitedEnvironment(SandboxedEnvironment):
         counts = [side for side in (left, right) if isinstance(side, int)]
         copies = operator == "*" and not numbers and any(n > _MAX_COPIES for n in counts)
         if copies or (operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) < 10)):
-            raise SecurityError(f"{operator} is not for so much")
+            raise SecurityError(f"the operands of {operator} are too large")
         return super().call_binop(context, operator, left, right)
 
 
@@ -79,10 +79,10 @@ _EXPRESSION_ERRORS = (
 
 
 def find_prompt(name: str, folder: Path) -> Path:
-    """The prompt file beside the recipe (`folder`), else among the packaged ones.
+    """Find the prompt file beside the recipe (`folder`), else among the packaged ones.
 
     Raises:
-        UserError: if neither has it.
+        UserError: if it is in neither place.
     """
     for place in (folder, packaged_recipes()):
         if (place / name).is_file():
@@ -98,22 +98,22 @@ def find_prompt(name: str, folder: Path) -> Path:
 class Prompt:
     """A prompt's file, its source (part of fingerprints) and its one or two parts.
 
-    Before a part is rendered, that is tried with limits of time and memory (see `trial`), and tried
-    again whenever values come that are twice as large as those before."""
+    Before a part is rendered, rendering is tried with limits of time and memory (see `trial`), and
+    tried again whenever the values are more than twice as large as those before."""
 
     path: Path
     source: str
     parts: tuple[Template, ...]
-    tried: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    tried_sizes: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
     """Part -> the size of the largest values that it was tried with."""
 
     def render(self, part: int = 0, **values: Any) -> str:
-        """One part with its values; a prompt ends without white space, as its answer begins with
-        it.
+        """Render one part with its values; a prompt ends without white space, as its answer begins
+        with it.
 
         Raises:
-            UserError: if the template uses a name that it is not given, fails otherwise, or takes
-                too much time, memory or room.
+            UserError: if the template uses an unknown name, fails otherwise, or takes too much
+                time, memory or space.
         """
         self._try(part, values)
         try:
@@ -128,12 +128,12 @@ class Prompt:
 
     def _try(self, part: int, values: Mapping[str, Any]) -> None:
         size = _measure_values(values)
-        if part not in self.tried or size > 2 * self.tried[part]:
+        if part not in self.tried_sizes or size > 2 * self.tried_sizes[part]:
             _refuse_excess(self.path, lambda: _render(self.parts[part], values))
-            self.tried[part] = size
+            self.tried_sizes[part] = size
 
-    def constant(self, name: str) -> str | None:
-        """The text of the file's `{% set name = "..." %}`, None where it has none."""
+    def read_constant(self, name: str) -> str | None:
+        """Read the text of the file's `{% set name = "..." %}`, None where it has none."""
         for node in _ENVIRONMENT.parse(self.source).body:
             if isinstance(node, nodes.Assign) and getattr(node.target, "name", None) == name:
                 value = node.node
@@ -145,7 +145,7 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
     """Read a prompt file of `parts` parts.
 
     Raises:
-        UserError: if the file is missing, is no Jinja, or has another number of parts.
+        UserError: if the file is missing, is not a Jinja template, or has another number of parts.
     """
     path = find_prompt(name, folder)
     source = read_text(path)
@@ -154,7 +154,7 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
         raise UserError(
             str(path),
             f"has {len(pieces)} parts, {parts} expected",
-            f"divide a scoring prompt once, by the line {CONTINUATION.strip()!r}",
+            f"separate the two parts of a scoring prompt by the line {CONTINUATION.strip()!r}",
         )
     try:
         return Prompt(path, source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
@@ -162,14 +162,14 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
         raise UserError(
             f"{path}, row {_find_row(pieces, source, fault.lineno)}",
             f"is not a Jinja template: {fault.message}",
-            "mend the row",
+            "fix the row",
         ) from fault
     except (TemplateError, *_EXPRESSION_ERRORS) as fault:
-        raise UserError(str(path), f"is not a Jinja template: {fault}", "mend it") from fault
+        raise UserError(str(path), f"is not a Jinja template: {fault}", "fix it") from fault
 
 
 def _render(template: Template, values: Mapping[str, Any]) -> str:
-    """Raises ValueError where it becomes longer than any prompt."""
+    """Render a template; raises ValueError if the text becomes longer than any prompt."""
     pieces, length = list[str](), 0
     for piece in template.generate(values):
         pieces.append(piece)
@@ -180,18 +180,18 @@ def _render(template: Template, values: Mapping[str, Any]) -> str:
 
 
 def _refuse_excess(path: Path, work: Callable[[], object]) -> None:
-    """Refuse the prompt where `work` takes more than any prompt needs."""
+    """Refuse the prompt if `work` takes more time or memory than any prompt needs."""
     excess = find_excess(work)
     if excess is not None:
         raise UserError(
             str(path),
             f"cannot be rendered: it {excess}",
-            "take out its nested loops, and what repeats, pads or multiplies a text",
+            "remove nested loops, and expressions that repeat, pad or multiply a text",
         )
 
 
 def _measure_values(value: object) -> int:
-    """Characters of all texts within, and one for every other value."""
+    """Measure values: the characters of all texts within, and one for every other value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
@@ -202,7 +202,7 @@ def _measure_values(value: object) -> int:
 
 
 def _find_row(pieces: list[str], source: str, row: int) -> int:
-    """The row in the file, where a fault lies in the `row`-th of its part."""
+    """Find the row in the file of a fault in the `row`-th row of its part."""
     for piece in reversed(pieces):
         try:
             _ENVIRONMENT.parse(piece)

@@ -1,4 +1,4 @@
-"""The seam between the stages and whatever computes a language model."""
+"""The protocol of language models: what the stages need of an engine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import NamedTuple, Protocol
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a continuation is drawn. temperature 0 is greedy; generation ends before any of `stop`
-    (of those behind the thoughts, where a model thinks aloud first), at the model's end token, or
-    after `max_new_tokens`.
+    """Settings of generation. Temperature 0 is greedy; generation ends before any of `stop`
+    (outside the thoughts of a model that thinks first), at the model's end token, or after
+    `max_new_tokens`.
 
     `chat`: prompts are user messages for the model's chat template, not texts to be continued.
-    `regex` (of the whole text) or `json_schema` (as JSON text): the form that an engine which
-    can force it makes the text have; the others ignore both, so the reader still checks.
+    `regex` (of the whole text) or `json_schema` (as JSON text): structured output, which an engine
+    enforces if it supports that; other engines ignore both, so parsers still check.
     """
 
     max_new_tokens: int
@@ -27,10 +27,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """One prefix and the continuations to score behind it. A continuation should begin where a
-    token does (with a space or a line break): its tokens are those behind the prefix' last word.
+    """One prefix and the continuations to score after it. A continuation should begin where a token
+    does (with a space or a line break): its tokens are those after the prefix' last word.
 
-    Each of the `endings`, such as verdicts, is scored behind each continuation, which is computed
+    Each of the `endings`, such as verdicts, is scored after each continuation, which is computed
     once for all of them; they too should begin where a token does."""
 
     prefix: str
@@ -43,8 +43,8 @@ class Score(NamedTuple):
     ending's summed log-probability given both. An engine that can only compare verdicts (see LLM)
     gives endings that are comparable with one another alone, and nan for the continuation.
 
-    `fault` is why this text has no score (see `usable`); its numbers are nan, and the others of
-    the call stand."""
+    `fault` is why this text has no score (see `score_checks`); its numbers are nan. The other
+    scores of the call are valid."""
 
     logprob: float
     tokens: int
@@ -53,9 +53,9 @@ class Score(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What the model wrote, and whether it came to an end (a stop string or its end token).
-    `fault` is why an engine wrote nothing for this prompt, where that will not change by asking
-    again (a server's content filter, a prompt that is too long)."""
+    """The text that a model generated, and whether it came to an end (a stop string or its end
+    token). `fault` is why there is no text for this prompt, where a repetition would not help (a
+    server's content filter, a prompt that is too long)."""
 
     text: str
     finished: bool
@@ -63,13 +63,12 @@ class Completion(NamedTuple):
 
 
 class LLM(Protocol):
-    """An engine. `close` gives back what it holds (weights, a process, connections), after which
-    it is not used any more; `LazyLLM` opens another.
+    """An engine. `close` frees its resources (weights, a process, connections), after which it is
+    not used any more; `LazyLLM` opens another.
 
-    `can_score` says whether it has log-probabilities, `supports_regex` and `supports_schema`
-    which forms it forces on what it writes, `has_chat` whether the model has a chat template;
-    `tokens` counts what it computed so far: prompt tokens, those saved by sharing,
-    new tokens."""
+    `can_score` says whether it has log-probabilities, `supports_regex` and `supports_schema` which
+    structured output it enforces, `has_chat` whether the model has a chat template; `tokens` counts
+    the tokens computed so far: of prompts, saved by sharing, and new ones."""
 
     name: str
     tokens: dict[str, int]
@@ -94,11 +93,12 @@ class LLM(Protocol):
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
-        """One continuation for each prompt, in order, drawn with that prompt's own seed."""
+        """Generate one continuation for each prompt, in order, sampled with that prompt's own
+        seed."""
         ...
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """The scores of each request's continuations, in order."""
+        """Score each request's continuations, in order."""
         ...
 
     def close(self) -> None: ...

@@ -1,5 +1,4 @@
-"""Replies of models that think aloud before they answer, behind servers and engines that leave the
-thoughts in the text."""
+"""Replies of reasoning models, from servers and engines that leave the thoughts in the text."""
 
 import re
 from collections.abc import Sequence
@@ -26,9 +25,9 @@ _WRAPPING = re.compile(
 
 
 def find_end_of_thoughts(text: str) -> int | None:
-    """Where the reply begins behind the thoughts before it, 0 where there are none, and None while
-    the thoughts have not ended. Thoughts may lack their opening tag, which many chat templates
-    write themselves, be empty, or be several in a row."""
+    """Find where the reply begins after its thoughts: 0 where there are none, None while they have
+    not ended. Thoughts may lack their opening tag, which many chat templates write themselves, be
+    empty, or be several in a row."""
     end = 0
     while True:
         opened = _OPENING.match(text, end)
@@ -41,8 +40,8 @@ def find_end_of_thoughts(text: str) -> int | None:
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text before the earliest stop string. One within the thoughts, or between them and the
-    reply's first word, ends nothing: stop strings are of the reply."""
+    """Cut a text before its earliest stop string. One within the thoughts, or between them and the
+    reply's first word, does not count: stop strings apply to the reply."""
     end = find_end_of_thoughts(text)
     if end is None:
         return text
@@ -53,13 +52,13 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
 
 
 def is_cut_in_thoughts(text: str, finished: bool, stop: Sequence[str]) -> bool:
-    """Whether a text came to an end in its thoughts, which a stop string that another program
-    applied may have ended: without stop strings the reply may still follow."""
+    """Whether a text ended within its thoughts, where a stop string that another program applied
+    may have cut it: without stop strings the reply may still follow."""
     return bool(stop) and finished and find_end_of_thoughts(text) is None
 
 
 def strip_thoughts(text: str) -> str | None:
-    """The reply alone; None where it was never begun."""
+    """Return the reply without its thoughts; None where the thoughts never ended."""
     end = find_end_of_thoughts(text)
     if end is None:
         return None

@@ -42,14 +42,14 @@ def test_a_scoring_prompt_has_two_parts(tmp_path):
 def test_a_file_can_set_a_constant(tmp_path):
     sets = ['task = "Find it."', "other = passage"]
     prompt = write(tmp_path, "\n".join(f"{{% set {one} %}}" for one in sets))
-    assert prompt.constant("task") == "Find it."
-    assert prompt.constant("other") is None
-    assert prompt.constant("absent") is None
+    assert prompt.read_constant("task") == "Find it."
+    assert prompt.read_constant("other") is None
+    assert prompt.read_constant("absent") is None
 
 
 def test_the_naive_prompt_fixes_its_task():
     prompt = load_prompt("prompts/naive.jinja", packaged_recipes(), parts=1)
-    assert prompt.constant("task") == "Given a query, find the passages that answer it."
+    assert prompt.read_constant("task") == "Given a query, find the passages that answer it."
     rendered = prompt.render(passage="Swifts sleep in flight.", chat=False)
     assert rendered.endswith("Passage: Swifts sleep in flight.\nQuery:")
 

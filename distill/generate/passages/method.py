@@ -49,7 +49,7 @@ def open_method(recipe: Recipe) -> QueryMethod:
         return load_custom(recipe)
     settings, pool = recipe.generate, load_pool(recipe)
     prompt = load_prompt(settings.prompt, recipe.folder, parts=1)
-    task = prompt.constant("task")
+    task = prompt.read_constant("task")
 
     @cache
     def hand(task_type: TaskType, number: int) -> list[FewShotExample]:
@@ -62,9 +62,9 @@ def open_method(recipe: Recipe) -> QueryMethod:
 def _order(prompt: Prompt) -> ReplyOrder:
     """A prompt's file may set the `task` of all its queries, or say that the reply's `first` line
     is the query."""
-    if prompt.constant("task"):
+    if prompt.read_constant("task"):
         return "query"
-    first = prompt.constant("first")
+    first = prompt.read_constant("first")
     if first not in (None, "task", "query"):
         raise UserError(str(prompt.path), f"sets first to {first!r}", "set it to task or query")
     return "query, task" if first == "query" else "task, query"
