@@ -73,7 +73,7 @@ def test_a_prompt_that_is_too_long_is_named_and_the_others_are_written(engine):
     assert texts[::2] == engine.generate(COMPLETIONS[:2], SEEDS[:2], GREEDY)
 
 
-def test_a_regular_expression_is_obeyed(engine):
+def test_structured_output_obeys_a_regular_expression(engine):
     sampling = Sampling(max_new_tokens=24, temperature=1.0, regex=REGEX)
     for text in engine.generate(COMPLETIONS, SEEDS, sampling):
         assert re.fullmatch(REGEX, text.text)
@@ -81,7 +81,7 @@ def test_a_regular_expression_is_obeyed(engine):
 
 
 @pytest.mark.parametrize("chat", [False, True])
-def test_a_json_schema_is_obeyed(engine, chat):
+def test_structured_output_obeys_a_json_schema(engine, chat):
     sampling = Sampling(max_new_tokens=60, temperature=1.0, json_schema=SCHEMA, chat=chat)
     for text in engine.generate(MESSAGES, SEEDS, sampling):
         row = json.loads(text.text)
@@ -89,7 +89,7 @@ def test_a_json_schema_is_obeyed(engine, chat):
         assert isinstance(row["relevant"], bool)
 
 
-def test_a_form_that_vllm_does_not_take_is_the_users_to_mend(engine):
+def test_structured_output_that_vllm_refuses_is_an_error_of_the_user(engine):
     with pytest.raises(UserError, match="look-around"):
         engine.generate(COMPLETIONS, SEEDS, Sampling(max_new_tokens=4, regex="(?<=a)b"))
     assert engine.generate(COMPLETIONS[:1], SEEDS[:1], GREEDY)[0].finished

@@ -116,7 +116,7 @@ def test_several_draws_of_a_prompt_are_one_request(server, tmp_path):
     assert kept.tokens["prompt"] == 0
 
 
-def test_forms_are_forced(engine):
+def test_structured_output_is_enforced(engine):
     assert engine.supports_regex
     assert engine.supports_schema
     for chat in (False, True):

@@ -34,7 +34,7 @@ def prompt_of(name):
     return load_prompt(f"prompts/{name}.jinja", packaged_recipes(), parts=2)
 
 
-def test_query_likelihood_is_the_querys_log_probability_behind_its_passage(engine):
+def test_query_likelihood_ql_is_the_querys_log_probability_behind_its_passage(engine):
     prompt = prompt_of("ql")
     together = judge_ql(engine, prompt, REQUESTS)
     for passage, judged in zip(PASSAGES, together, strict=True):
@@ -52,7 +52,7 @@ def likelihoods(engine, prompt, passage, query, verdicts):
     return [engine.score([ScoreRequest(prefix, (text,))])[0][0].logprob for text in texts]
 
 
-def test_relevance_is_the_log_odds_of_the_verdicts(engine):
+def test_relevance_classification_rc_is_the_log_odds_of_the_verdicts(engine):
     prompt = prompt_of("rc")
     for passage, judged in zip(PASSAGES, judge_rc(engine, prompt, REQUESTS), strict=True):
         for query, (score, _) in zip(QUERIES, judged, strict=True):
@@ -60,7 +60,7 @@ def test_relevance_is_the_log_odds_of_the_verdicts(engine):
             assert score == pytest.approx(yes - no, abs=1e-3)
 
 
-def test_a_grade_is_the_mean_by_the_verdicts_likelihoods(engine):
+def test_graded_relevance_is_the_mean_by_the_verdicts_likelihoods(engine):
     prompt = prompt_of("graded")
     [[(grade, _), _], _] = judge_graded(engine, prompt, REQUESTS)
     weights = [math.exp(x) for x in likelihoods(engine, prompt, PASSAGES[0], QUERIES[0], GRADES)]
@@ -68,7 +68,7 @@ def test_a_grade_is_the_mean_by_the_verdicts_likelihoods(engine):
     assert grade == pytest.approx(expected, abs=1e-3)
 
 
-def test_grades_reach_from_none_to_high():
+def test_graded_relevance_reaches_from_none_to_high():
     assert compute_expected_grade(Score(0, 1, (0.0, -800.0, -800.0, -800.0))) == 0
     assert compute_expected_grade(Score(0, 1, (-800.0, -800.0, -800.0, 0.0))) == 3
     assert compute_expected_grade(Score(0, 1, (-9.0, -9.0, -9.0, -9.0))) == pytest.approx(1.5)

@@ -26,7 +26,7 @@ REPLY = "Task: Find it.\nQuery: why do bees dance"
         "<|channel|>analysis<|message|>bees<|end|><|start|>assistant<|channel|>final<|message|>",
     ],
 )
-def test_the_reply_is_what_stands_behind_them(thoughts):
+def test_the_reply_is_what_follows_the_thoughts(thoughts):
     assert strip_thoughts(thoughts + REPLY).strip() == REPLY
 
 

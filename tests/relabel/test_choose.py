@@ -109,7 +109,7 @@ def test_the_first_named_ranker_breaks_ties(rankers, positive):
     assert chosen(rows, rankers=rankers)[0] == positive
 
 
-def test_what_the_first_ranker_has_not_judged_loses_ties():
+def test_what_the_first_ranker_has_not_judged_in_a_cascade_loses_ties():
     rows = [
         label("a", 1.0, 1),
         label("b", 1.0, 2, ql=-1.0, ql_rank=2),
@@ -158,7 +158,7 @@ def test_a_negative_that_the_llm_confirms_may_be_similar():
     assert choice.counts["negatives rejected by max_negative_share"] == 2
 
 
-def test_a_grade_below_low_confirms_a_negative():
+def test_a_graded_relevance_below_low_confirms_a_negative():
     rows = [
         label("b", 2.0, 1, graded=2.5, graded_rank=1),
         label("seed", 1.0, 2, graded=1.5, graded_rank=2),
@@ -197,7 +197,7 @@ def test_a_query_that_no_candidate_answers_is_none():
     assert chosen(rows, rankers=["rc"], min_relevance=0.2)[0] == "b"
 
 
-def test_a_grade_is_the_relevance_only_where_rc_does_not_judge():
+def test_graded_is_the_relevance_only_where_rc_does_not_judge():
     rows = [
         label("b", 2.0, 1, rc=-1.0, rc_rank=1, graded=3.0, graded_rank=1),
         label("seed", 1.0, 2, graded=2.0, graded_rank=2),

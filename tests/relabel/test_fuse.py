@@ -27,7 +27,7 @@ def labels(ranks, judged, **rule):
     return make_label_rows(candidates(ranks), judged, Relabel(**rule))
 
 
-def test_reciprocal_ranks_without_constant_as_in_gecko():
+def test_rrf_sums_reciprocal_ranks_without_constant_as_in_gecko():
     rows = labels(
         [1, 2, 3], scores(ql=[-9.0, -3.0, -5.0], rc=[0.1, 0.3, -0.2]), rankers=["ql", "rc"]
     )
@@ -36,14 +36,14 @@ def test_reciprocal_ranks_without_constant_as_in_gecko():
     assert [row["rrf"] for row in rows] == pytest.approx([1 / 3 + 1 / 2, 2.0, 1 / 2 + 1 / 3])
 
 
-def test_the_constant_and_the_retriever_as_a_ranker():
+def test_rrf_with_its_constant_and_the_retriever_as_a_ranker():
     rows = labels([1, 2], scores(ql=[-2.0, -1.0]), rankers=["ql", "retriever"], rrf_k=60)
     assert [row["rrf"] for row in rows] == pytest.approx([1 / 62 + 1 / 61] * 2)
     assert rows[0]["rc"] is None
     assert rows[0]["rc_rank"] is None
 
 
-def test_weights_of_rankers():
+def test_rrf_weighs_rankers():
     rows = labels(
         [1, 2],
         scores(ql=[-2.0, -1.0]),
@@ -53,17 +53,17 @@ def test_weights_of_rankers():
     assert [row["rrf"] for row in rows] == pytest.approx([3 / 2 + 1, 3 + 1 / 2])
 
 
-def test_a_missed_seed_ranks_behind_what_was_retrieved():
+def test_rrf_ranks_a_missed_seed_behind_what_was_retrieved():
     rows = labels([1, 2, None], {}, rankers=["retriever"])
     assert [row["retriever_rank"] for row in rows] == [1, 2, 3]
 
 
-def test_equal_scores_rank_in_the_retrievers_order():
+def test_rrf_ranks_equal_scores_in_the_retrievers_order():
     rows = labels([2, 1, 3], scores(ql=[-1.0, -1.0, -1.0]), rankers=["ql"])
     assert [row["ql_rank"] for row in rows] == [2, 1, 3]
 
 
-def test_what_a_cascade_left_ranks_behind_in_the_order_of_its_first_judgement():
+def test_rrf_ranks_what_a_cascade_left_last_in_the_order_of_its_first_judgement():
     rows = labels(
         [1, 2, 3, 4],
         scores(rc=[0.1, 0.9, 0.2, 0.8], ql=[None, -9.0, None, -1.0]),
@@ -77,7 +77,7 @@ def test_what_a_cascade_left_ranks_behind_in_the_order_of_its_first_judgement():
     )
 
 
-def test_what_a_ranker_could_not_judge_ranks_behind_what_it_judged():
+def test_rrf_ranks_what_a_ranker_could_not_judge_behind_what_it_judged():
     rows = labels([1, 2, 3], scores(ql=[None, -3.0, -2.0]), rankers=["ql"])
     assert [row["ql_rank"] for row in rows] == [None, 2, 1]
     assert sorted(range(3), key=lambda i: -rows[i]["rrf"]) == [2, 1, 0]
@@ -86,7 +86,7 @@ def test_what_a_ranker_could_not_judge_ranks_behind_what_it_judged():
     assert none_judged[0]["rrf"] > none_judged[1]["rrf"]
 
 
-def test_every_label_has_its_score_where_shards_are_more_than_their_names_are_wide(tmp_path):
+def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are_wide(tmp_path):
     asked = [("why", f"p{n}") for n in range(24)]
     recipe = Recipe(name="r", relabel={"rankers": ["ql"], "shard_size": 1, "block": 4})
 

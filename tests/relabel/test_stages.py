@@ -33,7 +33,7 @@ def recipe(llm_folder, encoder_folder, tmp_path_factory) -> Recipe:
     return Recipe.model_validate({"name": "r", "llm": llm, "retriever": retriever, "relabel": rule})
 
 
-def test_every_ranker_has_its_say_on_what_the_cascade_leaves(tmp_path, recipe):
+def test_every_ranker_judges_what_the_cascade_leaves(tmp_path, recipe):
     engine = TransformersEngine(recipe.llm.model, "float32", "cpu")
     with Run(tmp_path / "run", "stale") as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, [["p3"], ["p6"], ["p1"]])

@@ -51,7 +51,7 @@ def figures():
     return tally.summarize()
 
 
-def test_shares_and_gaps_are_means_over_the_run(figures):
+def test_statistics_shares_and_gaps_are_means_over_the_run(figures):
     assert figures["share_relabelled"] == 0.5
     assert figures["ql_first_minus_last"] == pytest.approx((2 + 3 + 4) / 3, abs=1e-4)
     assert figures["rrf_first_minus_last"] == pytest.approx((2 / 3 + 3 / 4 + 1 / 2) / 3, abs=1e-4)

@@ -241,7 +241,7 @@ def test_an_error_within_a_body_of_status_200_counts_as_one(make):
             make(server.url).generate(["next"], [1], PLAIN)
 
 
-def test_escapes_of_terminals_are_in_no_error_and_no_fault(make, caplog):
+def test_redaction_escapes_of_terminals_are_in_no_error_and_no_fault(make, caplog):
     escape = "\x1b[2J\x1b]0;owned\x07no"
     with serving() as server:
         server.faults.extend([status(500, escape), status(400, escape)])
@@ -254,7 +254,7 @@ def test_escapes_of_terminals_are_in_no_error_and_no_fault(make, caplog):
     assert "\x1b" not in str(caught.value) + caplog.text
 
 
-def test_a_key_in_a_header_of_its_own_and_a_query(make, monkeypatch):
+def test_redaction_of_a_key_in_a_header_of_its_own_and_a_query(make, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-for-azure-alone")
     with serving() as server:
         url = f"{server.url}?api-version=2024-02-01"
@@ -271,7 +271,7 @@ def test_a_key_in_a_header_of_its_own_and_a_query(make, monkeypatch):
 @pytest.mark.bad_input(
     "server", "a reply that repeats the key in an escaped form", "[key], on disk too"
 )
-def test_the_key_is_in_no_reply_that_is_kept(make, monkeypatch, tmp_path, spelt):
+def test_redaction_the_key_is_in_no_reply_that_is_kept(make, monkeypatch, tmp_path, spelt):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a/long+key")
     message = f'{{"content": [{{"type": "audio", "name": "{spelt}"}}], "note": "{spelt}"}}'
     reply = f'{{"choices": [{{"message": {message}}}], "id": "{spelt}"}}'.encode()

@@ -277,7 +277,7 @@ def test_ctrl_c_keeps_what_is_in_flight(make, tmp_path):
 # --- forms ----------------------------------------------------------------------------------------
 
 
-def test_a_schema_is_sent_and_replies_without_it_are_counted(make, server):
+def test_structured_output_schema_is_sent_and_its_violations_are_counted(make, server):
     engine = make(server.url)
     engine.generate(PROMPTS, SEEDS, Sampling(20, 0.7, chat=True, json_schema=SCHEMA))
     sent = server.seen[0].body["response_format"]
@@ -287,7 +287,7 @@ def test_a_schema_is_sent_and_replies_without_it_are_counted(make, server):
     assert engine.tokens["formless"] == len(PROMPTS)
 
 
-def test_a_server_that_ignores_forms_cannot_constrain(make, server):
+def test_structured_output_is_not_supported_by_a_server_that_ignores_it(make, server):
     engine = make(server.url)
     assert not engine.supports_regex
     assert not engine.supports_schema
@@ -296,7 +296,7 @@ def test_a_server_that_ignores_forms_cannot_constrain(make, server):
     assert server.seen[0].body.keys() == {"model", "prompt", "max_tokens", "temperature"}
 
 
-def test_a_server_that_refuses_forms_cannot_constrain(make, server):
+def test_structured_output_is_not_supported_by_a_server_that_refuses_it(make, server):
     server.rule = lambda body: (
         None if body.keys() <= {"model", "messages", "max_tokens", "temperature"} else status(400)
     )
@@ -306,7 +306,7 @@ def test_a_server_that_refuses_forms_cannot_constrain(make, server):
 
 
 @pytest.mark.parametrize("way", ["structured_outputs", "guided_regex", "regex"])
-def test_a_regex_goes_by_the_field_that_works(make, way):
+def test_structured_output_regex_goes_by_the_field_that_works(make, way):
     def answer(path, body):
         return says("123-456" if way in body else "yes")(path, body)
 
@@ -322,7 +322,7 @@ def test_a_regex_goes_by_the_field_that_works(make, way):
         assert server.seen == []
 
 
-def test_a_server_that_forces_schemas_alone_is_sent_the_stops_of_a_form_that_it_does_not(make):
+def test_structured_output_that_a_server_does_not_support_leaves_its_stop_strings(make):
     """Fret's form is a regular expression: unforced, nothing else would end a continued text."""
     text = {True: '{"number": 4}', False: "yes"}
     method = open_method(load_recipe(None, ["name=r"]))
@@ -338,7 +338,7 @@ def test_a_server_that_forces_schemas_alone_is_sent_the_stops_of_a_form_that_it_
 
 
 @pytest.mark.bad_input("secrets", "a key in use", "is nowhere on disk or in the log")
-def test_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
+def test_redaction_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     with serving(says(f"the key is {KEY}, I was told")) as server:
         server.faults.extend([status(500, f"token {KEY}"), body_is(f"<{KEY}>".encode())])
@@ -355,14 +355,14 @@ def test_the_key_is_nowhere_on_disk_or_in_the_log(make, tmp_path, caplog):
         assert file.is_dir() or KEY.encode() not in file.read_bytes()
 
 
-def test_a_word_as_key_does_not_spoil_texts(make, server, monkeypatch):
+def test_redaction_of_a_word_as_key_does_not_spoil_texts(make, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "about")
     [written] = make(server.url).generate(PROMPTS[:1], SEEDS[:1], SAMPLED)
     assert written == TEXTS[0]
 
 
 @pytest.mark.bad_input("secrets", "a key that cannot be a header", "refused, not shown")
-def test_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
+def test_redaction_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-one\nsk-two")
     with pytest.raises(UserError) as caught:
         make("http://127.0.0.1:9/v1")
@@ -376,7 +376,7 @@ def test_a_key_that_cannot_be_a_header_is_refused_unseen(make, monkeypatch):
     "url",
     ["http://me:hush@host/v1", "host:8000/v1", "ftp://host", "http://", "http://h/v1?key=hush"],
 )
-def test_an_address_that_is_none_is_refused_without_its_secrets(make, url):
+def test_redaction_an_address_that_is_none_is_refused_without_its_secrets(make, url):
     with pytest.raises(UserError, match=r"llm\.base_url") as caught:
         make(url)
     assert "hush" not in str(caught.value)

@@ -201,7 +201,7 @@ def verdict_server(path, body):
     )
 
 
-def test_odds_of_verdicts_in_a_chat(make):
+def test_first_token_odds_of_verdicts_in_a_chat(make):
     with serving(verdict_server) as server:
         engine = make(server.url)
         [bees, moon] = fetch_first_token_odds(engine.client, ["bees?", "moon?"])
@@ -212,7 +212,7 @@ def test_odds_of_verdicts_in_a_chat(make):
     assert of_moon.endings[0] - of_moon.endings[1] == pytest.approx(moon)
 
 
-def test_odds_where_a_verdict_is_not_among_the_likeliest(make):
+def test_first_token_odds_where_a_verdict_is_not_among_the_likeliest(make):
     top = [("Yes", -0.1), ("The", -3.0)]
     with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top)])) as server:
         assert fetch_first_token_odds(make(server.url).client, ["a"]) == [pytest.approx(2.9)]

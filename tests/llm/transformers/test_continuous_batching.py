@@ -100,7 +100,7 @@ def test_it_writes_what_transformers_itself_writes(name, alone, tmp_path):
         assert ours.text == text
 
 
-def test_a_header_is_computed_once_for_all_calls(llm_folder):
+def test_a_header_in_the_prefix_cache_is_computed_once_for_all_calls(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     sampling = Sampling(4)
     engine.generate(PROMPTS, SEEDS, sampling)
@@ -126,7 +126,7 @@ def test_a_header_is_computed_once_for_all_calls(llm_folder):
     assert spent["prompt"] - spent["shared"] <= own + 2 * 16  # headers are of whole steps
 
 
-def test_a_prompt_that_is_continued_several_times_is_computed_once(llm_folder, alone):
+def test_prefix_cache_computes_a_prompt_with_several_continuations_once(llm_folder, alone):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     sampling = Sampling(12, temperature=1.0)
     written = engine.generate([PROMPTS[0]] * 5, range(5), sampling)

@@ -68,7 +68,7 @@ def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder
                 assert logprob == pytest.approx(plain_ids(engine, before, ending), abs=1e-3)
 
 
-def test_scores_do_not_depend_on_what_was_scored_before(llm_folder):
+def test_scores_do_not_depend_on_what_the_prefix_cache_has(llm_folder):
     """To the last digit: a run that was killed ends with the same bytes."""
     engine, fresh = (TransformersEngine(str(llm_folder), "float32", "cpu") for _ in range(2))
     earlier = [ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES]
@@ -200,8 +200,8 @@ def test_an_encoder_is_refused(tmp_path):
         )
 
 
-@pytest.mark.bad_input("models", "an LLM without an end token, to write in a form", "refused")
-def test_a_model_without_an_end_cannot_be_held_to_a_form(llm_folder):
+@pytest.mark.bad_input("models", "structured output of an LLM without an end token", "refused")
+def test_structured_output_of_a_model_without_an_end_token_is_refused(llm_folder):
     engine = TransformersEngine(str(llm_folder), "float32", "cpu")
     engine.tokenizer.eos_token = None
     engine.model.generation_config.eos_token_id = None

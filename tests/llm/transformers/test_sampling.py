@@ -17,7 +17,7 @@ def shares(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return torch.bincount(chosen, minlength=len(logits)) / len(EVENLY)
 
 
-def test_tokens_are_drawn_with_their_probability():
+def test_sampling_draws_tokens_with_their_probability():
     logits = torch.randn(200, generator=torch.manual_seed(0)) * 2
     drawn = shares(logits, Sampling(1, temperature=0.7))
     torch.testing.assert_close(drawn, (logits / 0.7).softmax(0), atol=1e-3, rtol=0)

@@ -97,7 +97,7 @@ def test_a_message_cannot_leave_the_chat_template(engine):
     )
 
 
-def test_batched_behind_several_headers_equals_alone(engine):
+def test_batched_behind_several_headers_of_the_prefix_cache_equals_alone(engine):
     headers = [
         load_prompt(f"prompts/{name}.jinja", packaged_recipes(), parts=2).render(passage="")
         for name in ("ql", "rc")

@@ -140,14 +140,14 @@ def test_passages_cannot_pass_for_lines_of_the_prompt():
     assert sampling.stop == ("\n",)
 
 
-def test_an_engine_that_constrains_is_given_the_form_of_a_list():
+def test_structured_output_of_a_list_is_asked_of_an_engine_that_supports_it():
     assert re.fullmatch(make_reply_regex(3, 3, chat=True), "[2] > [1] > [3]")
     assert re.fullmatch(make_reply_regex(2, 12, chat=False), " [12] > [1]\n")
     for other in ("[2] > [1]", "[2] > [1] > [4]", "[2], [1], [3]", "so: [2] > [1] > [3]"):
         assert not re.fullmatch(make_reply_regex(3, 3, chat=True), other)
 
 
-def test_a_real_engine_writes_a_list_under_this_form(llm_folder):
+def test_a_real_engine_writes_a_list_under_this_constraint(llm_folder):
     engine = TransformersEngine(str(llm_folder), dtype="float32", device="cpu")
     assert engine.supports_regex
     counts = Counter()

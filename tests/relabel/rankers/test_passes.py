@@ -24,7 +24,7 @@ class InWords:
 @pytest.mark.parametrize(
     ("ranker", "expected"), [("rc", [5.0, -3.0, -5.0]), ("graded", [3.0, 0.6, 0.0])]
 )
-def test_a_grade_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected):
+def test_graded_in_words_is_on_the_scale_of_what_it_stands_for(ranker, expected):
     ranking = open_ranking(ranker, recipe(rankers=[ranker]), InWords)
     [judged] = ranking.judge([("Bees dance.", ["why", "what"]), ("Ice.", ["is ice cold"])])
     assert [score for of_it in judged for score, _ in of_it] == pytest.approx(expected)
