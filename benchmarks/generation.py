@@ -15,11 +15,13 @@ from statistics import mean
 
 from distill.evaluate.model import load_eval_model
 from distill.evaluate.score import score_tasks
+from distill.files.atomic import read_json
 from distill.generate.filters.round_trip import SeedSearch
 from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
-from distill.store.run import Run, open_stage, read_json
+from distill.store.run import Run
+from distill.store.stage import open_stage
 from distill.store.tables import PARSED
 from distill.tasks import load_task
 

@@ -26,7 +26,8 @@ from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.protocol import LLM, Completion, Sampling, Score, ScoreRequest
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PASSAGES
 
 SIZES = [10**4, 10**5, 10**6]

@@ -32,7 +32,8 @@ from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
 from distill.relabel.fuse import make_labels
 from distill.relabel.judgements import make_judgements
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import QUERIES
 from distill.text.format import Side
 

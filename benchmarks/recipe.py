@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
+from distill.files.atomic import read_json
 from distill.recipe import load_recipe
-from distill.store.run import read_json
 
 
 @click.command()

@@ -28,7 +28,8 @@ from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.recipe.packaged import packaged_recipes
 from distill.relabel.judgements import make_judgements
 from distill.retrieve.exact import ExactIndex
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, PASSAGES, QUERIES, Row, Table
 from distill.text.sanitize import sanitize_for_prompt
 

@@ -23,6 +23,7 @@ import pytrec_eval
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import load_encoder
+from distill.files.atomic import read_json, write_json
 from distill.llm.judge import judge_fused, judge_graded, judge_ql, judge_rc
 from distill.llm.prompts import load_prompt
 from distill.llm.transformers.engine import TransformersEngine
@@ -30,7 +31,7 @@ from distill.recipe import EmbedderConfig, Relabel, load_recipe
 from distill.recipe.packaged import packaged_recipes
 from distill.relabel.fuse import make_label_rows
 from distill.retrieve.exact import ExactIndex
-from distill.store.run import fingerprint, read_json, write_json
+from distill.store.stage import fingerprint
 from distill.text.sanitize import sanitize_for_prompt
 
 CORPORA = {"cacm": "own/cacm", "vaswani": "own/vaswani", "scifact": "mteb/SciFact"}

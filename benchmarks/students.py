@@ -19,7 +19,7 @@ import click
 import yaml
 
 from distill.corpus.readers.jsonl import read_lines
-from distill.store.run import read_json
+from distill.files.atomic import read_json
 from distill.store.tables import PASSAGES, passage_text, read_rows
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -9,7 +9,7 @@ from distill.errors import UserError
 from distill.files.read import user_path
 from distill.recipe import Recipe
 from distill.recipe import load_recipe as read_recipe
-from distill.store.run import Stage, open_stage
+from distill.store.stage import Stage, open_stage
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -15,7 +15,8 @@ from distill.api.session import (
     show_whole_run,
 )
 from distill.errors import UserError
-from distill.store.run import Overwrite, Stage
+from distill.store.run import Overwrite
+from distill.store.stage import Stage
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -30,8 +30,9 @@ from distill.errors import UserError
 from distill.files.read import user_path
 from distill.recipe import Corpus, Recipe
 from distill.store.integrity import find_stage_damage
-from distill.store.run import Run, ShardResult, Stage, fingerprint
+from distill.store.run import Run
 from distill.store.shards import shard_number, shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
 from distill.text.normalize import normalize_text
 from distill.text.words import count_words
@@ -178,22 +179,11 @@ def _prepared(
 ) -> tuple[Stage, T | None]:
     """The stage, and its content unless it is complete. The content is read before the stage is
     begun, so that bad input leaves the folder as it was and can be mended without --overwrite."""
-    content = None if _is_made(run, name, settings) else prepare()
+    content = None if run.is_complete(name, settings) else prepare()
     stage = run.stage(name, settings)
     if stage.complete:
         return stage, None
     return stage, prepare() if content is None else content
-
-
-def _is_made(run: Run, name: str, settings: Mapping[str, Any]) -> bool:
-    stage = Stage(name, run.folder / name, fingerprint(name, settings, {}))
-    return _is_begun(stage) and stage.complete
-
-
-def _is_begun(stage: Stage) -> bool:
-    """Whether it stands in its folder, under its fingerprint."""
-    there = (stage.book / "manifest.json").exists()
-    return there and bool(stage.manifest["fingerprint"] == stage.fingerprint)
 
 
 def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Passages]) -> bool:
@@ -203,8 +193,8 @@ def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Pa
     Shards that are damaged or missing say nothing: they are made again, and where that gives other
     bytes the stage sets aside what was made from them.
     """
-    stage = Stage("passages", run.folder / "passages", fingerprint("passages", settings, {}))
-    if not _is_begun(stage):
+    stage = run.find_stage("passages", settings)
+    if stage is None:
         return False
     kept, damage = prepare().kept, find_stage_damage(stage)
     starts = range(0, len(kept), _SHARD)

@@ -22,8 +22,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from distill.embed.encoder import Vectors
-from distill.files.atomic import explain_os_error
-from distill.store.run import fingerprint, write_json
+from distill.files.atomic import explain_os_error, write_json
+from distill.store.stage import fingerprint
 
 Digests = NDArray[np.uint64]
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from distill.embed.encoder import Encoder, Vectors
 from distill.errors import UserError
-from distill.files.atomic import reserve_room
+from distill.files.atomic import read_json, reserve_room, write_json
 from distill.runtime.progress import Progress
 from distill.store.local_name import with_paths
-from distill.store.run import fingerprint, read_json, write_json
+from distill.store.stage import fingerprint
 from distill.text.format import Side
 
 VectorDtype = Literal["float32", "float16"]

@@ -8,7 +8,7 @@ from distill.estimate.measure import EmbeddingSpeed, UnitCost
 from distill.estimate.prices import Price
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.store.run import Stage
+from distill.store.stage import Stage
 
 
 @dataclass

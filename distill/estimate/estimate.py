@@ -13,7 +13,8 @@ from distill.estimate.relabel import estimate_earlier_rounds, estimate_relabelli
 from distill.estimate.train import estimate_evaluation, estimate_training
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, Reader, passage_text
 
 

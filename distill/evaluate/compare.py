@@ -22,7 +22,7 @@ from distill.evaluate.summary import (
     name_difference,
 )
 from distill.evaluate.variants import ASYMMETRIC, make_asymmetric, make_variants
-from distill.store.run import write_json
+from distill.files.atomic import write_json
 from distill.tasks import document_texts
 from distill.tasks.data import load_data
 

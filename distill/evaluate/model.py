@@ -20,7 +20,7 @@ from distill.models.in_memory import find_object, is_object
 from distill.models.model_card import read_licence
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
-from distill.store.run import fingerprint
+from distill.store.stage import fingerprint
 from distill.text.format import Side
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")

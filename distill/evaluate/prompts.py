@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from distill.embed.open_model import OpenModel, carried_prompts
 from distill.embed.wording import PLAIN, PROMPT_NAMES, EmbedderPrompts, carried_template, escaped
 from distill.errors import need
+from distill.files.atomic import read_json
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
-from distill.store.run import fingerprint, read_json
+from distill.store.stage import fingerprint
 from distill.text.format import QUERY_TEMPLATE, Side
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from distill.evaluate.mteb_encoder import MtebEncoder, wrap_for_mteb
 from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels
-from distill.store.run import read_json, write_json
+from distill.files.atomic import read_json, write_json
 from distill.tasks.data import load_data, quiet, same_draws
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summar
 from distill.evaluate.unlabelled import count_unlabelled_overlap
 from distill.recipe import Recipe, Teacher
 from distill.runtime.progress import planned_stage
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.tasks import load_task, load_tasks
 from distill.teacher.vectors import is_told_tasks, teacher_identity
 

@@ -7,7 +7,8 @@ from statistics import mean
 from typing import TypedDict
 
 from distill.errors import UserError
-from distill.store.run import open_stage, read_json
+from distill.files.atomic import read_json
+from distill.store.stage import open_stage
 from distill.store.tables import commit_bytes
 
 SCHEMA = 2

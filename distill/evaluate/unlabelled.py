@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.recipe import Recipe
 from distill.recipe.sections.train import TITLES
-from distill.store.run import Stage
+from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, passage_text, read_rows
 from distill.tasks.decontaminate import Decontaminator, set_of_task
 

@@ -11,7 +11,7 @@ from distill.files.read import user_path
 from distill.models.model_card import read_card, read_licence
 from distill.models.reference import resolve
 from distill.recipe import Recipe
-from distill.store.run import open_stage
+from distill.store.stage import open_stage
 
 NOT_STATED = "not stated"
 _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.generate.filters.refusals import is_refusal
-from distill.store.run import Stage
+from distill.store.stage import Stage
 from distill.store.tables import Row
 from distill.tasks.decontaminate import REASONS, Decontaminator, told
 from distill.text.normalize import normalize_text
@@ -61,7 +61,7 @@ def summarize_decontamination(
     """What a stage of examples tells of it in its manifest."""
     if known is None:
         return {}
-    dropped = stage.counts()[f"dropped: {_CONTAMINATED}"]
+    dropped = stage.sum_counts()[f"dropped: {_CONTAMINATED}"]
     return {"decontamination": told(known, length, dropped)}
 
 

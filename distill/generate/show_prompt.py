@@ -12,8 +12,9 @@ from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
 from distill.llm.prompts import Prompt
 from distill.recipe import Recipe
-from distill.store.run import Run, Stage, fingerprint, open_stage
+from distill.store.run import Run
 from distill.store.shards import shard_number, shards
+from distill.store.stage import Stage, fingerprint, open_stage
 from distill.store.tables import GENERATIONS, TASKS, Row, read_shard
 
 

@@ -20,7 +20,8 @@ from distill.recipe import load_recipe
 from distill.retrieve.corpus_index import corpus_vectors
 from distill.retrieve.exact import ExactIndex
 from distill.store.local_name import name_model
-from distill.store.run import Run, open_stage
+from distill.store.run import Run
+from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, Reader, Row
 from distill.text.format import Side
 from distill.text.sanitize import sanitize_for_terminal

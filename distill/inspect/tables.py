@@ -15,8 +15,8 @@ from distill.errors import UserError
 from distill.inspect.query import QueryView, candidates_table, choice, chosen_passages, orders
 from distill.relabel.choose import sort_by_fusion
 from distill.store.integrity import check_files, read_manifest
-from distill.store.run import open_stage
-from distill.store.shards import shard_number, shards
+from distill.store.shards import shards
+from distill.store.stage import open_stage
 from distill.store.tables import (
     CANDIDATES,
     DROPPED,
@@ -146,7 +146,7 @@ def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console)
     dropped = (
         (of.name, row)
         for of in stages
-        for path in check_files(of, sorted(of.book.glob("dropped-*.parquet"), key=shard_number))
+        for path in check_files(of, of.list_dropped())
         for row in read_shard(DROPPED, path)
     )
     for name, row in islice(dropped, skip, skip + rows):

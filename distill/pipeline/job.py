@@ -18,7 +18,8 @@ from distill.recipe import Recipe
 from distill.relabel.stages import relabel
 from distill.runtime import processes
 from distill.runtime.devices import free_memory
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 
 
 class CorpusStages(NamedTuple):

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from distill.store.run import Stage
 from distill.store.shards import shards
+from distill.store.stage import Stage
 from distill.store.tables import (
     CANDIDATES,
     PASSAGES,

@@ -6,13 +6,15 @@ Task and query are embedded together where the retriever takes instructions (Gec
 
 import logging
 from collections import Counter
+from typing import Any
 
 from distill.embed.encoder import Encoder
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity, passage_ids
 from distill.retrieve.retriever import PassageRetriever
 from distill.retrieve.terms import terms_in
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 
 _log = logging.getLogger(__name__)
@@ -53,10 +55,11 @@ def make_candidates(
 
     items = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
     stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
-    _warn_of_empty_results(stage.counts()[_EMPTY_COUNT], len(query_rows))
+    _warn_of_empty_results(stage.sum_counts()[_EMPTY_COUNT], len(query_rows))
     sample = [query_rows[i] for i in range(min(len(query_rows), size, _RECALL_SAMPLE))]
     recall = searcher.recall(*_split_queries_and_tasks(sample), top_k)
-    stage.finish(**({} if recall is None else {"recall_at_k": recall, "k": top_k}))
+    figures: dict[str, Any] = {} if recall is None else {"recall_at_k": recall, "k": top_k}
+    stage.finish(**figures)
     return stage
 
 

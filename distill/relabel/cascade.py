@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from distill.recipe import Recipe
 from distill.relabel.by_passage import CandidateLayout
 from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
 
 

@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from distill.errors import UserError
+from distill.files.atomic import write_json
 from distill.recipe import Recipe, Relabel
 from distill.relabel.by_passage import texts_of
 from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
 from distill.relabel.statistics import RelabelledQuery, RunningStatistics, compute_bin_edges
-from distill.store.run import Run, ShardResult, Stage, write_json
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
 
 CHANGES_FILE = "changes.json"
@@ -86,7 +88,7 @@ def _fill_stage(
     stage.map_shards(EXAMPLES, range(len(paths)), work)
     rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
     statistics = RunningStatistics(
-        rankers, compute_bin_edges(labels.folder, rankers), stage.counts()[CHANGED]
+        rankers, compute_bin_edges(labels.folder, rankers), stage.sum_counts()[CHANGED]
     )
     for number, path in enumerate(shards(stage.folder)):
         labelled = read_shard(LABELS, paths[number])
@@ -243,4 +245,4 @@ def _join_labels_and_examples(
 def _write_changes(stage: Stage, statistics: RunningStatistics, passages: Stage) -> None:
     seeds = texts_of(passages.folder, {change["seed_id"] for change in statistics.changes})
     changes = [{**change, "seed": seeds[change["seed_id"]]} for change in statistics.changes]
-    write_json(stage.book / CHANGES_FILE, changes)
+    write_json(stage.metadata_dir / CHANGES_FILE, changes)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from distill.recipe import JUDGES, Ranker, Recipe, Relabel
 from distill.relabel.by_passage import CandidateLayout
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
 
 PairScores = dict[tuple[str, str], float]

@@ -18,9 +18,11 @@ from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise
 from distill.relabel.rankers.passes import fingerprint_pass
+from distill.runtime.progress import TokenMeter
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -43,7 +45,7 @@ def make_list_judgements(
     engine = llm()
     prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
     chat = uses_chat_template(recipe, engine)
-    before = dict(engine.tokens)
+    meter = TokenMeter(engine)
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     corpus = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
     with closing(JudgementCache(judged)) as known:
@@ -73,10 +75,10 @@ def make_list_judgements(
             range(len(paths)),
             work,
             unit="shards",
-            tokens=lambda: engine.tokens,
+            meter=meter,
             key="relabel.shard_size",
         )
-    stage.finish(tokens={k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens})
+    stage.finish(meter=meter)
     return stage
 
 

@@ -23,8 +23,10 @@ from distill.relabel.by_passage import (
     by_passage,
 )
 from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint_pass, open_ranking
+from distill.runtime.progress import TokenMeter
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -63,7 +65,7 @@ def make_judgements(
         return stage
     ranking = open_ranking(name, recipe, llm)
     engine = None if name == "cross_encoder" else llm()
-    before = dict(engine.tokens) if engine else {}
+    meter = TokenMeter(engine) if engine else None
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
     blocks = PairBlocks(layout, queries, passages)
     max_words = None if engine is None else rule.max_passage_words
@@ -83,11 +85,10 @@ def make_judgements(
             work,
             size=lambda numbered: numbered[1].stop - numbered[1].start,
             unit="pairs",
-            tokens=(lambda: engine.tokens) if engine else None,
+            meter=meter,
             key="relabel.shard_size",
         )
-    tokens = {k: engine.tokens[k] - before.get(k, 0) for k in engine.tokens} if engine else {}
-    stage.finish(**({"tokens": tokens} if tokens else {}))
+    stage.finish(meter=meter)
     return stage
 
 

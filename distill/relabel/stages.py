@@ -13,7 +13,8 @@ from distill.relabel.judge_lists import make_list_judgements
 from distill.relabel.judgements import make_judgements
 from distill.relabel.rankers.bm25 import make_bm25_judgements
 from distill.relabel.rankers.passes import list_passes
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 
 
 class RelabelResult(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from distill.errors import UserError
 from distill.evaluate.summary import Summary, read_current_summary
 from distill.files.read_yaml import parse_yaml
-from distill.store.run import open_stage
+from distill.store.stage import open_stage
 
 Manifest = dict[str, Any]
 

@@ -17,7 +17,8 @@ from distill.retrieve.corpus_index import PassageTexts
 from distill.retrieve.exact import NOTHING, RowNumbers
 from distill.retrieve.terms import TERMS_RULE, TermSplitter, terms_in
 from distill.runtime.progress import Progress
-from distill.store.run import Run, Stage, fingerprint
+from distill.store.run import Run
+from distill.store.stage import Stage, fingerprint
 
 
 class BM25Index:

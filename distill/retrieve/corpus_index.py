@@ -13,7 +13,8 @@ from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, Reader, passage_text, read_rows
 
 

@@ -23,7 +23,7 @@ from distill.retrieve.exact import (
     certain_top_k,
     rescore,
 )
-from distill.store.run import fingerprint
+from distill.store.stage import fingerprint
 
 _BLOCK = 65_536
 _SAMPLE = 64

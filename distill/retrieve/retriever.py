@@ -10,7 +10,8 @@ from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import NOTHING, RowNumbers, similarity
 from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
 from distill.retrieve.index import is_exact, recall
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 
 
 class RetrievedPassages(NamedTuple):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -28,6 +29,30 @@ from distill.runtime.run_plan import RunPlan
 TokenCounts = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
 cached."""
+
+
+class TokenMeter:
+    """Counts the tokens that an engine uses from the moment the meter is made."""
+
+    def __init__(self, engine: "CountsTokens") -> None:
+        self._engine = engine
+        self._before = dict(engine.tokens)
+
+    def totals(self) -> Mapping[str, int]:
+        """The engine's own counters, as they stand."""
+        return self._engine.tokens
+
+    def used(self) -> dict[str, int]:
+        """What each counter has grown by."""
+        return {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
+
+
+class CountsTokens(Protocol):
+    """An engine with counters of tokens."""
+
+    @property
+    def tokens(self) -> Mapping[str, int]: ...
+
 
 _SECONDS_BETWEEN_LINES = 30.0
 OnSpeeds = Callable[[dict[str, float]], None]

@@ -19,7 +19,7 @@ from distill.files.checksums import digest_bytes, find_damage, list_files, measu
 from distill.store.shards import shard_number, shards
 
 if TYPE_CHECKING:
-    from distill.store.run import Stage
+    from distill.store.stage import Stage
 
 FORMAT = 1
 """Of manifests; raised where an older distill could not continue a run."""
@@ -86,7 +86,7 @@ def repair_stage(stage: "Stage") -> None:
 
     A stage of before, of which nothing was recorded, is recorded as it stands.
     """
-    path = stage.book / "manifest.json"
+    path = stage.metadata_dir / "manifest.json"
     if _is_verified(path):
         return
     damage = find_stage_damage(stage)
@@ -107,7 +107,7 @@ def check_stage(stage: "Stage") -> None:
     Raises:
         UserError: naming the first of them.
     """
-    path = stage.book / "manifest.json"
+    path = stage.metadata_dir / "manifest.json"
     if _is_verified(path):
         return
     for name, what in find_stage_damage(stage).items():
@@ -122,7 +122,7 @@ def check_files(stage: "Stage", paths: Iterable[Path]) -> Iterator[Path]:
     Raises:
         UserError: naming the first that is damaged, or any of the stage's files that is missing.
     """
-    unreadable, recorded = _read_recorded(stage, read_manifest(stage.book / "manifest.json"))
+    unreadable, recorded = _read_recorded(stage, stage.manifest)
     for name in recorded:
         if not (stage.folder / name).is_file():
             raise _refusal(stage, name, "is missing")
@@ -151,14 +151,14 @@ def check_model_folder(folder: Path) -> None:
     except UserError:  # the folder has checksums of nothing: the run itself says so
         return
     if manifest["complete"]:
-        from distill.store.run import Stage
+        from distill.store.stage import Stage
 
         check_stage(Stage(folder.name, folder, manifest["fingerprint"]))
 
 
 def find_stage_damage(stage: "Stage") -> dict[str, str]:
     """Files of a stage that are missing or changed, each with what is wrong with it."""
-    unreadable, recorded = _read_recorded(stage, read_manifest(stage.book / "manifest.json"))
+    unreadable, recorded = _read_recorded(stage, stage.manifest)
     found = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
     return unreadable | {name: what for name, what in found.items() if what is not None}
 
@@ -166,7 +166,7 @@ def find_stage_damage(stage: "Stage") -> dict[str, str]:
 def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
     """Shards that were made again with other bytes than the ones they stand for. Nothing is made
     from what lies in the bookkeeping."""
-    before = read_manifest(stage.book / "manifest.json").get("files", {})
+    before = read_manifest(stage.metadata_dir / "manifest.json").get("files", {})
     before = {name: file for name, file in before.items() if not name.startswith(_BOOK)}
     return [name for name, file in files.items() if name in before and before[name] != file]
 
@@ -191,7 +191,7 @@ def _read_books(stage: "Stage") -> tuple[dict[str, str], RecordedFiles]:
     shard, and of its dropped rows where it has any."""
     damage: dict[str, str] = {}
     recorded: RecordedFiles = {}
-    for path in stage.books():
+    for path in stage.list_shard_figures():
         name = f"{path.stem}.parquet"
         try:
             figures = read_json(path)
@@ -214,14 +214,14 @@ def _compare(path: Path, recorded: dict[str, Any]) -> str | None:
 def _set_aside(stage: "Stage", name: str) -> None:
     """Out of the table, but not away: it may hold what an LLM was paid for. Dropped rows are made
     again with their shard, which goes with them."""
-    place = stage.book / "damaged"
+    place = stage.metadata_dir / "damaged"
     place.mkdir(exist_ok=True)
     shard = _shard_of(name)
     for one in {name, shard}:
         if (stage.folder / one).is_file():
             os.replace(stage.folder / one, place / one.removeprefix(_BOOK).replace("/", "-"))
     if shard_number(Path(shard)) >= 0:
-        (stage.book / f"{Path(shard).stem}.json").unlink(missing_ok=True)
+        (stage.metadata_dir / f"{Path(shard).stem}.json").unlink(missing_ok=True)
 
 
 def _shard_of(name: str) -> str:
@@ -243,5 +243,5 @@ def _is_verified(path: Path) -> bool:
 
 def note_verified(stage: "Stage") -> None:
     """The stage's files are those of its manifest: this process has made or compared them."""
-    path = stage.book / "manifest.json"
+    path = stage.metadata_dir / "manifest.json"
     _verified.add((str(path.absolute()), path.stat().st_mtime_ns))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.files.atomic import read_json, write_json
-from distill.store.run import Stage
 from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
+from distill.store.stage import Stage
 
 Judgement = tuple[float, int]
 """A score, and the number of tokens that it is of."""
@@ -50,7 +50,7 @@ class JudgementCache:
 
     def begin(self, stage: Stage) -> int:
         """The stage's turn: taken when it is begun, and kept in its folder."""
-        path = stage.book / "judging.json"
+        path = stage.metadata_dir / "judging.json"
         if not path.exists():
             write_json(path, {"turn": 1 + (self._table.largest("turn") or 0)})
         return int(read_json(path)["turn"])

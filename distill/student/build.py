@@ -15,7 +15,8 @@ from distill.models.reference import revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student
 from distill.store.local_name import name_model
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, read_rows
 from distill.student.base_model import (
     first_transformer,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from distill.store.run import Stage
+from distill.store.stage import Stage
 
 _LAST = ("config.json", "adapter_config.json")
 _PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
@@ -15,7 +15,7 @@ _PROBE = ["A sentence to compare two models by.", "Another one, a little longer 
 
 def save_beside(stage: Stage, model: SentenceTransformer) -> Path:
     """Save the model where nobody takes it for finished."""
-    part = stage.book / "model.part"
+    part = stage.metadata_dir / "model.part"
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(str(part), create_model_card=False)
     for path in part.rglob("*"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.store.run import Stage
+from distill.store.stage import Stage
 from distill.text.ngrams import SHORTEST, NgramIndex
 from distill.text.normalize import split_comparable_words
 from distill.text.words import count_word_equivalents

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
 from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
 from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity

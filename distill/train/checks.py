@@ -5,7 +5,7 @@ import torch
 from distill.errors import UserError, need
 from distill.recipe import Recipe, Train
 from distill.runtime import processes
-from distill.store.run import Stage
+from distill.store.stage import Stage
 from distill.train.data.soft_labels import check_scores
 from distill.train.data.sources import TrainingInputs, check_titles
 from distill.train.loop.model_overrides import check_kernel

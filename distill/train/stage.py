@@ -10,13 +10,15 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
+from distill.files.atomic import read_json, write_json
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.runtime import processes
 from distill.runtime.devices import torch_dtype
 from distill.store.local_name import name_model
-from distill.store.run import Run, Stage, read_json, write_json
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, PASSAGES
 from distill.student.base_model import first_transformer
 from distill.student.bidirectional import check_attention
@@ -68,7 +70,7 @@ def train_student(
         stage = run.stage(
             "student", fingerprint_settings(recipe, inputs), _list_inputs(recipe, inputs, base)
         )
-    work = stage.book / "training"
+    work = stage.metadata_dir / "training"
     if not stage.complete:
         begun = time.perf_counter()
         with processes.main_first():
@@ -97,7 +99,7 @@ def _train(
     summaries: list[dict[str, Any]] = []
     folders: list[Path] = []
     for number, (name, train) in enumerate(recipe.train.in_stages().items()):
-        folder = stage.book / "training" / f"{number}-{name}"
+        folder = stage.metadata_dir / "training" / f"{number}-{name}"
         training_stage = TrainingStage(
             name,
             train,

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
+from distill.files.atomic import read_json, write_json
 from distill.files.checksums import (
     CHECKSUMS_FILE,
     find_damaged_files,
@@ -25,7 +26,6 @@ from distill.files.checksums import (
 from distill.recipe import Recipe, Train
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
-from distill.store.run import read_json, write_json
 from distill.store.tables import Row
 from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
 from distill.train.checks_after import check_loss_curve

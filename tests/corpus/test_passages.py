@@ -20,7 +20,8 @@ from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.recipe import Recipe
 from distill.store import integrity
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import DROPPED, PASSAGES, Row, read_shard
 
 ROWS = [
@@ -79,7 +80,7 @@ def test_split_without_duplicates_and_short_texts(tmp_path: Path) -> None:
         "kept": 3,
     }
     assert made.complete
-    dropped = read_shard(DROPPED, made.book / "dropped-part-00000.parquet")
+    dropped = read_shard(DROPPED, made.metadata_dir / "dropped-part-00000.parquet")
     assert [(row["item_id"], row["reason"]) for row in dropped] == [
         ("b", "duplicate"),
         ("c", "short"),
@@ -173,7 +174,7 @@ def test_rows_that_say_nothing_are_left_out(
     assert rows == passages(tmp_path / "other", recipe(path=str(jsonl(tmp_path))))[1]
     assert made.manifest["counts"][f"dropped {reason}"] == 1
     assert f"1 row, {reason}: row 5" in caplog.text
-    dropped = read_shard(DROPPED, made.book / "dropped-part-00000.parquet")
+    dropped = read_shard(DROPPED, made.metadata_dir / "dropped-part-00000.parquet")
     assert {"item_id": row["_id"], "reason": reason, "text": ""} in dropped
 
 
@@ -391,14 +392,15 @@ import os, signal, sys
 from pathlib import Path
 from distill.corpus import passages
 from distill.recipe import Recipe
-from distill.store.run import Run, Stage
+from distill.store.stage import Stage
+from distill.store.run import Run
 passages._SHARD = 10
-commit = Stage._commit
+commit = Stage.commit_shard
 def killing(self, table, path, shard, seconds):
     if path.name == sys.argv[3]:
         os.kill(os.getpid(), signal.SIGKILL)
     commit(self, table, path, shard, seconds)
-Stage._commit = killing
+Stage.commit_shard = killing
 recipe = Recipe.model_validate_json(sys.argv[2])
 with Run(Path(sys.argv[1])) as run:
     passages.make_passages(run, recipe)
@@ -449,7 +451,7 @@ def test_held_out_folder_is_beir(tmp_path: Path, tinydocs: str) -> None:
         before = table_bytes(made.folder)
         (made.folder / "corpus.jsonl").unlink()  # as if killed before it was written
         manifest = made.manifest | {"complete": False}
-        (made.book / "manifest.json").write_text(json.dumps(manifest))
+        (made.metadata_dir / "manifest.json").write_text(json.dumps(manifest))
         assert make_held_out(run, wanted) == made
     assert table_bytes(made.folder) == before
     beir = read_beir(made.folder)

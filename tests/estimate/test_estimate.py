@@ -12,13 +12,14 @@ from distill.errors import UserError
 from distill.estimate.amounts import Amount, Estimate, StageEstimate
 from distill.estimate.estimate import estimate
 from distill.estimate.prices import Prices
+from distill.files.atomic import read_json
 from distill.generate.passages.generations import make_generations
 from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Completion
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
 from distill.relabel.rankers.listwise import make_windows
-from distill.store.run import Run, read_json
+from distill.store.run import Run
 
 KEPT = ["generate.filters={decontaminate: false}"]
 """The tiny corpus holds the tiny task's queries."""

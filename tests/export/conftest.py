@@ -15,7 +15,8 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from torch import nn
 
 from distill.evaluate.summary import SCHEMA
-from distill.store.run import Run, write_json
+from distill.files.atomic import write_json
+from distill.store.run import Run
 from distill.tasks import load_task
 
 PROMPTS = {"query": "tides follow: ", "document": "an owl: "}

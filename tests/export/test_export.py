@@ -16,8 +16,9 @@ from sentence_transformers import SentenceTransformer
 from distill.errors import UserError
 from distill.export.export import _beside, export_model
 from distill.export.graph import open_graph
+from distill.files.atomic import read_json, write_json
 from distill.store import integrity
-from distill.store.run import Run, read_json, write_json
+from distill.store.run import Run
 
 SAVE = "\nimport numpy\nnumpy.savez('{name}.npz', queries=queries, passages=passages)\n"
 

@@ -13,7 +13,8 @@ from distill.generate.passages.plan import GenerationPlan
 from distill.llm.protocol import Completion
 from distill.recipe import load_recipe
 from distill.recipe.packaged import packaged_recipes
-from distill.store.run import Run, ShardResult
+from distill.store.run import Run
+from distill.store.stage import ShardResult
 from distill.store.tables import GENERATIONS, PARSED, PASSAGES
 from distill.text.sanitize import sanitize_for_prompt
 

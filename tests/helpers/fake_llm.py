@@ -1,7 +1,7 @@
 """A stand-in for an LLM, where our own machinery is what is tested, and passages for it."""
 
 from distill.llm.protocol import Completion
-from distill.store.run import ShardResult
+from distill.store.stage import ShardResult
 from distill.store.tables import PASSAGES
 from helpers.tiny_models import TEXTS
 

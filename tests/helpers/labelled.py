@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.recipe import JUDGES, Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, LABELS, PASSAGES, QUERIES, Row, Table
 
 SEED = "seed"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from distill.generate.filters.candidate import GeneratedQuery
 from distill.recipe import Recipe
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import PARSED, PASSAGES, Row, Table, read_shard, write_shard
 
 
@@ -69,12 +70,12 @@ def dropped(stage: Stage) -> list[tuple[str, str, str]]:
 
     return [
         (row["item_id"], row["reason"], row["text"])
-        for path in sorted(stage.book.glob("dropped-*.parquet"))
+        for path in sorted(stage.metadata_dir.glob("dropped-*.parquet"))
         for row in read_shard(DROPPED, path)
     ]
 
 
 def tables(stage: Stage) -> dict[str, bytes]:
     """Every committed file of a stage, byte for byte."""
-    paths = [*stage.folder.glob("*.parquet"), *stage.book.glob("*.parquet")]
+    paths = [*stage.folder.glob("*.parquet"), *stage.metadata_dir.glob("*.parquet")]
     return {path.name: path.read_bytes() for path in sorted(paths)}

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, PASSAGES, QUERIES, Row, Table
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.evaluate.summary import write_summary
-from distill.store.run import Run, write_json
+from distill.files.atomic import write_json
+from distill.store.run import Run
 
 HOSTILE = "<script>alert(1)</script> \"' onload=x javascript:alert(2) {{ 7 * 7 }} \x1b[31m\u202e"
 """A text that would be a script, an attribute, a template or a command to a terminal."""
@@ -146,7 +147,7 @@ def write_run(folder: Path, hostile: bool = False) -> Path:
         counts = {"kept": 60, "positive changed": 9, "fewer negatives than asked": 4}
         examples.finish(rows=60, counts=counts, **RELABELLED)
         write_json(
-            examples.book / "changes.json",
+            examples.metadata_dir / "changes.json",
             [change(n, f"why do bees dance {n}", text) for n in range(9)],
         )
         base = run.stage("base", {})

@@ -10,7 +10,8 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PASSAGES
 from distill.student.build import build_base
 from helpers.tiny_models import TEXTS

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row
 from distill.student.build import build_base
 from distill.train.stage import train_student

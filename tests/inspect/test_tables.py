@@ -9,7 +9,8 @@ from rich.console import Console
 from distill.errors import UserError
 from distill.inspect.tables import show_query, show_rows, show_run, tables_of
 from distill.relabel.choose import make_examples
-from distill.store.run import Run, ShardResult
+from distill.store.run import Run
+from distill.store.stage import ShardResult
 from distill.store.tables import TEACHER_SCORES
 
 TEXTS = {**OF_TEXTS, "b": "A [bold]glacier[/bold] \x1b[31mis[/] a slow river of ice [/italic]."}

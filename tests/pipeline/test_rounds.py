@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
+from distill.files.atomic import read_json
 from distill.models.reference import revision
 from distill.pipeline.job import Job
 from distill.recipe import load_recipe
-from distill.store.run import Run, open_stage, read_json
+from distill.store.run import Run
+from distill.store.stage import open_stage
 from distill.store.tables import EXAMPLES
 
 

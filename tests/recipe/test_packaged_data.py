@@ -8,7 +8,8 @@ from helpers.training_by_hand import example_rows, passage_rows
 
 from distill.errors import UserError
 from distill.recipe import Recipe, load_recipe, override
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row
 from distill.train.data.mixture import make_mixture
 from distill.train.data.sources import (

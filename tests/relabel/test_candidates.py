@@ -10,8 +10,9 @@ from distill.embed.open_embedder import load_encoder
 from distill.recipe import EmbedderConfig
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus_index import open_encoder
-from distill.store.run import Run, ShardResult
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult
 from distill.store.tables import CANDIDATES, QUERIES, read_shard
 
 TASK = "Find the passage."

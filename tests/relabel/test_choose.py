@@ -6,11 +6,12 @@ import pytest
 from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
 
 from distill.errors import UserError
+from distill.files.atomic import read_json, write_json
 from distill.recipe import Relabel
 from distill.relabel.choose import choose_examples, make_examples
 from distill.report.markdown.report import write_report
 from distill.store import integrity
-from distill.store.run import Run, read_json, write_json
+from distill.store.run import Run
 from distill.store.tables import DROPPED, EXAMPLES, read_shard
 
 
@@ -265,12 +266,12 @@ def test_examples_have_texts_scores_and_an_id_for_each_positive(tmp_path):
     assert counts["positive changed"] == 1
     assert counts["additional positives"] == 1
     assert counts["dropped: no candidate answers it"] == 1
-    (dropped,) = read_shard(DROPPED, stage.book / "dropped-part-00001.parquet")
+    (dropped,) = read_shard(DROPPED, stage.metadata_dir / "dropped-part-00001.parquet")
     assert dropped["item_id"] == "q3"
     assert dropped["reason"] == "no candidate answers it"
     assert stage.manifest["figures"]["share_relabelled"] == 0.5
     assert stage.manifest["figures"]["share_seed_not_retrieved"] == pytest.approx(1 / 3, abs=1e-4)
-    (change,) = read_json(stage.book / "changes.json")
+    (change,) = read_json(stage.metadata_dir / "changes.json")
     assert change["query_id"] == "q1"
     assert (change["seed"], change["positive"]) == (OF_TEXTS["seed"], OF_TEXTS["b"])
 
@@ -280,7 +281,7 @@ def test_damaged_changes_are_refused_by_the_report_and_made_again(tmp_path):
     with Run(tmp_path / "run") as run:
         prepared = prepare(run, three_queries(), two_shards_of_labels())
         stage = examples_of(tmp_path, prepared, run)
-    path = stage.book / "changes.json"
+    path = stage.metadata_dir / "changes.json"
     before = path.read_bytes()
     path.write_bytes(before.replace(b"q1", b"q7"))
     with pytest.raises(UserError, match="other bytes than were written") as refused:
@@ -310,9 +311,11 @@ def test_a_stage_whose_shard_is_lost_ends_with_the_same_bytes(tmp_path):
             stage = examples_of(tmp_path, prepared, run, negatives="sampled")
             if name == "lost":
                 (stage.folder / "part-00001.parquet").unlink()
-                write_json(stage.book / "manifest.json", stage.manifest | {"complete": False})
+                write_json(
+                    stage.metadata_dir / "manifest.json", stage.manifest | {"complete": False}
+                )
                 examples_of(tmp_path, prepared, run, negatives="sampled")
-            paths = [*stage.folder.glob("*.parquet"), stage.book / "changes.json"]
+            paths = [*stage.folder.glob("*.parquet"), stage.metadata_dir / "changes.json"]
             files[name] = {path.name: path.read_bytes() for path in paths}
     assert files["whole"] == files["lost"]
     assert len(files["whole"]) == 3

@@ -5,7 +5,8 @@ from helpers.relabel_rows import candidate, prepare
 
 from distill.recipe import Recipe, Relabel
 from distill.relabel.fuse import make_label_rows, make_labels
-from distill.store.run import Run, ShardResult
+from distill.store.run import Run
+from distill.store.stage import ShardResult
 from distill.store.tables import JUDGEMENTS, LABELS
 
 

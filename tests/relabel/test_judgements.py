@@ -197,7 +197,7 @@ def test_bytes_depend_neither_on_the_order_of_shards_nor_on_kills(tmp_path, llm_
         for number in missing:
             (stage.folder / f"part-{number:05d}.parquet").unlink()
         if missing:
-            write_json(stage.book / "manifest.json", stage.manifest | {"complete": False})
+            write_json(stage.metadata_dir / "manifest.json", stage.manifest | {"complete": False})
             stage = judge(folder, settings, engine, found=found, asked=asked)
         return stage
 

@@ -8,7 +8,8 @@ from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import JUDGES, Recipe
 from distill.relabel.stages import relabel
-from distill.store.run import Run, open_stage
+from distill.store.run import Run
+from distill.store.stage import open_stage
 from distill.store.tables import EXAMPLES, LABELS
 
 PASSAGES = {f"p{n}": text for n, text in enumerate(TEXTS)}

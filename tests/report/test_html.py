@@ -11,9 +11,10 @@ from helpers.report_runs import DECONTAMINATION, HOSTILE, summary, write_run
 from distill.cli.runs import report
 from distill.errors import UserError
 from distill.evaluate.summary import write_summary
+from distill.files.atomic import write_json
 from distill.report.html import write_html
 from distill.report.markdown.report import write_report
-from distill.store.run import Run, write_json
+from distill.store.run import Run
 
 
 class Page(HTMLParser):

@@ -9,9 +9,9 @@ from distill.errors import UserError
 from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import average_by_category, read_summary
+from distill.files.atomic import write_json
 from distill.report.score_tables import render
 from distill.report.verdict import sentence
-from distill.store.run import write_json
 
 ITEMS = 30
 

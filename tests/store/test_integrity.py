@@ -11,7 +11,8 @@ from store.test_run import ITEMS, content, fill, shard_of
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.store import integrity
-from distill.store.run import Run, ShardResult, Stage, open_stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage, open_stage
 from distill.store.tables import DROPPED, Reader
 
 
@@ -87,7 +88,7 @@ def test_a_run_of_before_without_checksums_goes_on(tmp_path):
 
 
 def _forget_checksums(stage: Stage) -> None:
-    for path in [stage.book / "manifest.json", *stage.book.glob("part-*.json")]:
+    for path in [stage.metadata_dir / "manifest.json", *stage.metadata_dir.glob("part-*.json")]:
         recorded = json.loads(path.read_text())
         recorded.pop("files", None)
         recorded.pop("file", None)
@@ -110,9 +111,9 @@ def _forget_checksums(stage: Stage) -> None:
 def test_damaged_dropped_rows_are_made_again(tmp_path, caplog, harm, complete):
     stage = fill(tmp_path / "run", {}, work=drops_a_row)
     if not complete:
-        write_json(stage.book / "manifest.json", _unfinished(stage))
+        write_json(stage.metadata_dir / "manifest.json", _unfinished(stage))
     before = dropped_tables(stage)
-    harm(stage.book / "dropped-part-00001.parquet")
+    harm(stage.metadata_dir / "dropped-part-00001.parquet")
     assert made_again(tmp_path / "run", drops_a_row) == [ITEMS[1]]
     assert "dropped-part-00001.parquet" in caplog.text
     assert dropped_tables(stage) == before
@@ -126,7 +127,7 @@ def drops_a_row(item: str) -> ShardResult:
 
 
 def dropped_tables(stage: Stage) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(stage.book.glob("*.parquet"))}
+    return {path.name: path.read_bytes() for path in sorted(stage.metadata_dir.glob("*.parquet"))}
 
 
 def _unfinished(stage: Stage) -> dict[str, object]:
@@ -163,11 +164,11 @@ def test_a_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm
         with Run(tmp_path) as run:
             stage = run.stage("words", {})
             if not stage.complete:
-                write_json(stage.book / "changes.json", ["a change"] * 20)
+                write_json(stage.metadata_dir / "changes.json", ["a change"] * 20)
                 stage.finish(["changes.json"])
         return stage
 
-    path = finish().book / "changes.json"
+    path = finish().metadata_dir / "changes.json"
     before = path.read_bytes()
     harm(path)
     finish()
@@ -180,7 +181,7 @@ def test_a_recorded_file_of_the_bookkeeping_is_made_again(tmp_path, caplog, harm
 @pytest.mark.parametrize("name", ["part-00001.parquet", ".stage/dropped-part-00001.parquet"])
 def test_a_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
     stage = fill(tmp_path / "run", {}, work=drops_a_row)
-    paths = sorted([*stage.folder.glob("*.parquet"), *stage.book.glob("*.parquet")])
+    paths = sorted([*stage.folder.glob("*.parquet"), *stage.metadata_dir.glob("*.parquet")])
     assert [*integrity.check_files(stage, paths)] == paths
     harm(stage.folder / name)
     with pytest.raises(UserError, match="distill run RECIPE") as refused:
@@ -191,7 +192,7 @@ def test_a_command_that_reads_refuses_a_damaged_file(tmp_path, harm, name):
 @pytest.mark.bad_input("damage", "figures of a shard that are torn", "the shard is made again")
 def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
     stage = fill(tmp_path / "run", {})
-    (stage.book / "part-00001.json").write_text('{"rows": 1')
+    (stage.metadata_dir / "part-00001.json").write_text('{"rows": 1')
     assert made_again(tmp_path / "run") == [ITEMS[1]]
     assert stage.manifest["counts"] == {"kept": 3}
 
@@ -211,7 +212,7 @@ def test_torn_figures_of_a_shard_are_made_again_with_it(tmp_path):
 )
 def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, content):
     stage = fill(tmp_path / "run", {})
-    (stage.book / "manifest.json").write_text(content)
+    (stage.metadata_dir / "manifest.json").write_text(content)
     with pytest.raises(UserError) as refused:
         fill(tmp_path / "run", {})
     assert refused.value.where.endswith("words/.stage/manifest.json")
@@ -223,7 +224,7 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_way_out(tmp_path, cont
 @pytest.mark.bad_input("damage", "a manifest of a newer distill", "refused, the update named")
 def test_a_manifest_of_a_newer_distill_is_refused(tmp_path):
     with Run(tmp_path) as run:
-        path = run.stage("words", {}).book / "manifest.json"
+        path = run.stage("words", {}).metadata_dir / "manifest.json"
         write_json(path, read_json(path) | {"format": 2})
         with pytest.raises(UserError, match="newer distill"):
             run.stage("words", {})
@@ -274,7 +275,7 @@ def test_any_file_of_a_stage_is_compared(tmp_path):
         train(run)
     integrity.check_model_folder(stage.folder)
     assert (stage.folder / "model.safetensors").read_bytes() == b"weights"
-    assert (stage.book / "damaged" / "model.safetensors").read_bytes() == b"weighta"
+    assert (stage.metadata_dir / "damaged" / "model.safetensors").read_bytes() == b"weighta"
 
 
 def test_a_table_is_opened_by_its_manifest_alone(tmp_path, monkeypatch):

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from distill.errors import UserError
+from distill.files.atomic import read_json
 from distill.store.local_name import name_model
-from distill.store.run import Run, ShardResult, read_json
+from distill.store.run import Run
+from distill.store.stage import ShardResult
 from distill.store.tables import DROPPED, read_rows
 
 ITEMS = ["one", "two", "three"]
@@ -87,7 +89,7 @@ def test_shards_beyond_the_width_of_their_names_go_on_in_order(tmp_path):
 
 
 def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("distill.store.run._MANY_SHARDS", 2)
+    monkeypatch.setattr("distill.store.stage._MANY_SHARDS", 2)
     with Run(tmp_path) as run:
         stage = run.stage("words", {})
         stage.map_shards(DROPPED, ITEMS, shard_of, key="generate.shard_size")
@@ -103,9 +105,9 @@ def test_shards_done_together_are_those_done_one_by_one(tmp_path):
 
     with Run(tmp_path / "together") as run:
         stage = run.stage("words", {})
-        stage.map_together(DROPPED, ITEMS, work, together=2)
+        stage.map_batches(DROPPED, ITEMS, work, batch_size=2)
         (stage.folder / "part-00001.parquet").unlink()
-        stage.map_together(DROPPED, ITEMS, work, together=2)
+        stage.map_batches(DROPPED, ITEMS, work, batch_size=2)
         stage.finish()
     assert calls == [["one", "two"], ["three"], ["two"]]
     whole = fill(tmp_path / "whole", {})
@@ -203,7 +205,8 @@ from pathlib import Path
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in background
 from distill import cli
-from distill.store.run import Run, ShardResult
+from distill.store.stage import ShardResult
+from distill.store.run import Run
 from distill.store.tables import DROPPED
 
 folder = Path(sys.argv.pop(1))

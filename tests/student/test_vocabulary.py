@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from distill.errors import UserError
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.student.build import build_base
 
 CORPUS = TEXTS[:4]

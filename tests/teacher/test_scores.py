@@ -14,8 +14,9 @@ from sentence_transformers import SentenceTransformer
 from distill.embed.encoder import Encoder
 from distill.errors import UserError
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, read_shard
 from distill.teacher import texts as distinct
 from distill.teacher.scores import make_teacher_scores
@@ -161,7 +162,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
         stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
         # And once more with a shard lost behind its back.
         shards(stage.folder)[2].unlink()
-        manifest = stage.book / "manifest.json"
+        manifest = stage.metadata_dir / "manifest.json"
         manifest.write_text(json.dumps(stage.manifest | {"complete": False}))
         stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
     assert [p.read_bytes() for p in shards(stage.folder)] == [

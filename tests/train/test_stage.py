@@ -23,7 +23,8 @@ from distill.generate.examples import make_example
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.student.build import build_base
 from distill.train.loop.callbacks import CheckpointCallback
@@ -65,7 +66,7 @@ def test_the_folder_holds_a_model_its_curve_and_nothing_else(
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=ALIGNED))
     base = files(tmp_path / "run" / "base")
     assert set(files(stage.folder)) == {*base, "training.json"}
-    assert [p.name for p in stage.book.iterdir()] == ["manifest.json"]
+    assert [p.name for p in stage.metadata_dir.iterdir()] == ["manifest.json"]
     curve = json.loads((stage.folder / "training.json").read_text())["curve"]
     assert curve[0]["step"] == 1
     assert curve[-1]["step"] == stage.manifest["figures"]["steps"]

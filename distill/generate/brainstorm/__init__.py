@@ -6,7 +6,8 @@ from distill.generate.brainstorm.tasks import select_tasks, write_tasks
 from distill.generate.brainstorm.writing import list_brainstorm_prompts
 from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.tasks.decontaminate import evaluation_sets
 
 __all__ = ["list_brainstorm_prompts", "make_brainstorm"]

@@ -28,8 +28,9 @@ from distill.llm.load import identify_llm
 from distill.llm.prompts import Prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, EXAMPLES, TASKS, Row, read_shard
 from distill.tasks.decontaminate import RULE, Decontaminator, EvaluationSet
 from distill.text.normalize import normalize_words

@@ -23,7 +23,8 @@ from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.retrieve.corpus_index import open_encoder
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, TASKS, Row
 from distill.text.normalize import normalize_text
 from distill.text.sanitize import sanitize_for_prompt

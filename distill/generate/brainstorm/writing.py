@@ -13,7 +13,8 @@ from distill.llm.load import uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Group, Recipe
-from distill.store.run import ShardResult, Stage
+from distill.runtime.progress import TokenMeter
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, Row
 from distill.text.sanitize import sanitize_for_prompt
 
@@ -78,7 +79,7 @@ def write_replies(
         stage.finish()
         return
     engine = llm()
-    before = dict(engine.tokens)
+    meter = TokenMeter(engine)
     chat = uses_chat_template(recipe, engine)
     stage.map_shards(
         BRAINSTORM,
@@ -86,10 +87,10 @@ def write_replies(
         lambda item: _write(item, recipe.seed, prompts, samplings, chat, engine),
         size=len,
         unit="prompts",
-        tokens=lambda: engine.tokens,
+        meter=meter,
         key="generate.brainstorm.shard_size",
     )
-    stage.finish(tokens={name: n - before.get(name, 0) for name, n in engine.tokens.items()})
+    stage.finish(meter=meter)
 
 
 def _items(requests: Sequence[PromptRequest], size: int) -> list[list[PromptRequest]]:

@@ -23,7 +23,7 @@ from distill.generate.filters.round_trip import (
     make_similarity_filter,
 )
 from distill.recipe import Filters
-from distill.store.run import ShardResult
+from distill.store.stage import ShardResult
 from distill.store.tables import QUERIES, Row
 from distill.tasks.decontaminate import Decontaminator
 

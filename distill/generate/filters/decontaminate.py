@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from distill.generate.filters.candidate import GeneratedQuery
-from distill.store.run import ShardResult
+from distill.store.stage import ShardResult
 from distill.tasks.decontaminate import REASONS, Decontaminator
 
 SEED_PASSAGES = "seed passages"

@@ -10,7 +10,8 @@ from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import similarity
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 
 
 class SeedSearch:

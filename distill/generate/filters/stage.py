@@ -20,8 +20,10 @@ from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
-from distill.store.run import Run, ShardResult, Stage, fingerprint
+from distill.runtime.progress import TokenMeter
+from distill.store.run import Run
 from distill.store.shards import shard_number, shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
 from distill.tasks.decontaminate import (
     REASONS,
@@ -54,7 +56,9 @@ def make_queries(
     sets = evaluation_sets(recipe, held_out)
     prompt = _prompt(recipe)
     settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, parsed]
-    stage = run.stage(_NAME, settings, inputs) if _is_made(run, settings, inputs) else None
+    # A complete stage needs neither models nor evaluation texts.
+    complete = run.is_complete(_NAME, settings, inputs)
+    stage = run.stage(_NAME, settings, inputs) if complete else None
     # Opened, a stage whose files are damaged is complete no more.
     if stage is None or not stage.complete:
         stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
@@ -77,7 +81,7 @@ def _make(
     if prompt is None and _retrieves(recipe):
         llm.make_room_for(recipe.retriever)
     engine = llm() if prompt is not None else None
-    before = dict(engine.tokens) if engine else {}
+    meter = TokenMeter(engine) if engine else None
     retriever, depth = recipe.retriever, _depth(recipe)
     screen = FilterChain(
         before=make_row_filters(filters),
@@ -95,7 +99,7 @@ def _make(
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
         return screen(draws_of(read_shard(PARSED, paths[number]), corpus), number, seen)
 
-    file = stage.book / "seen.sqlite"
+    file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _recall(stage, seen)
         stage.map_shards(
@@ -104,12 +108,10 @@ def _make(
             work,
             size=lambda number: count_rows(paths[number]),
             unit="draws",
-            tokens=(lambda: engine.tokens) if engine else None,
+            meter=meter,
         )
     figures = _figures(stage, known, filters.decontaminate_words)
-    if engine:
-        figures["tokens"] = {key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens}
-    stage.finish(**figures)
+    stage.finish(meter=meter, **figures)
     return stage
 
 
@@ -172,20 +174,11 @@ def _fingerprinted(
     return settings
 
 
-def _is_made(run: Run, settings: dict[str, Any], inputs: list[Stage]) -> bool:
-    """Whether the stage stands complete: then neither models nor evaluation texts are read."""
-    mark = fingerprint(_NAME, settings, {stage.name: stage.fingerprint for stage in inputs})
-    stage = Stage(_NAME, run.folder / _NAME, mark)
-    if run.overwrite == "always" or not (stage.book / "manifest.json").exists():
-        return False
-    return bool(stage.manifest["fingerprint"] == mark and stage.complete)
-
-
 def _figures(stage: Stage, known: Decontaminator | None, length: int) -> dict[str, Any]:
     """What decontamination found, over all shards."""
     if known is None:
         return {}
-    counts = stage.counts()
+    counts = stage.sum_counts()
     found = told(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))
     of_seeds = {
         name: counts[name] for name in (SEED_PASSAGES, CONTAMINATED_SEEDS, OVERLAPPING_SEEDS)

@@ -20,7 +20,8 @@ from distill.generate.examples import (
 )
 from distill.generate.labelled.rows import read_labelled
 from distill.recipe import LabelledSet, Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
 from distill.text.normalize import normalize_text

@@ -10,7 +10,9 @@ from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_
 from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
 from distill.llm.protocol import LLM, Completion, Sampling
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.runtime.progress import TokenMeter
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, Row
 
 _NOT_WRITTEN = {
@@ -36,23 +38,23 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     engine = llm()
     chat = uses_chat_template(recipe, engine)
     sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
-    before = dict(engine.tokens)
+    meter = TokenMeter(engine)
 
     def work(some: Sequence[range]) -> list[ShardResult]:
         asked = [[*plan.of_passages(places)] for places in some]
         return _write(asked, recipe, method, engine, sampling)
 
-    stage.map_together(
+    stage.map_batches(
         GENERATIONS,
         plan.shards(),
         work,
-        together=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
+        batch_size=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
         size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
         unit="prompts",
-        tokens=lambda: engine.tokens,
+        meter=meter,
         key="generate.shard_size",
     )
-    stage.finish(tokens={key: engine.tokens[key] - before.get(key, 0) for key in engine.tokens})
+    stage.finish(meter=meter)
     return stage
 
 

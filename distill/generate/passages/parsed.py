@@ -7,8 +7,9 @@ from distill.errors import UserError
 from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.reply import ParsedQuery
 from distill.recipe import Recipe
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
 
 

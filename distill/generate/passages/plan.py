@@ -16,7 +16,7 @@ from distill.generate.passages.conditions import (
     load_personas,
 )
 from distill.recipe import Recipe
-from distill.store.run import Stage
+from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, Reader, Row, passage_text, read_rows
 from distill.text.words import count_words
 

@@ -11,8 +11,9 @@ from distill.relabel.judgements import make_judgement_row
 from distill.relabel.rankers.passes import fingerprint_pass
 from distill.retrieve.bm25 import BM25Index, open_bm25
 from distill.retrieve.corpus_index import passage_ids
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
 
 

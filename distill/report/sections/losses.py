@@ -9,10 +9,10 @@ from distill.errors import UserError
 from distill.evaluate.run_models import load_run_models
 from distill.evaluate.stage import HELD_OUT, RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
+from distill.files.atomic import read_json, write_json
 from distill.recipe import Recipe, load_recipe
 from distill.report.run_data import RunData
 from distill.report.sections.rankings import query_texts, rankings
-from distill.store.run import read_json, write_json
 from distill.tasks import load_task
 
 QUERIES = 10

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from distill.files.atomic import read_json
 from distill.relabel.choose import CHANGES_FILE
 from distill.relabel.statistics import FUSION
 from distill.report import numbers
@@ -15,7 +16,7 @@ from distill.report.cells import Cell, Grid
 from distill.report.plots.histograms import histograms
 from distill.report.run_data import Manifest, RunData
 from distill.store.integrity import check_files
-from distill.store.run import open_stage, read_json
+from distill.store.stage import open_stage
 
 _SEED_COLUMNS = {
     "share_first": "first",
@@ -68,7 +69,7 @@ def relabelling(found: RunData) -> RelabelSection | None:
 def _changes(folder: Path) -> list[dict[str, Any]]:
     """As the stage kept them; none of a run of before, which kept none."""
     stage = open_stage(folder)
-    (path,) = check_files(stage, [stage.book / CHANGES_FILE])
+    (path,) = check_files(stage, [stage.metadata_dir / CHANGES_FILE])
     return list(read_json(path)) if path.is_file() else []
 
 

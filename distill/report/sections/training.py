@@ -6,11 +6,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from distill.files.atomic import read_json
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.plots.curves import curves
 from distill.report.run_data import RunData
-from distill.store.run import read_json
 
 
 @dataclass(frozen=True)

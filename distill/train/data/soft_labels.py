@@ -12,8 +12,8 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.recipe import Train
 from distill.recipe.sections.objective import RANKER_OF
-from distill.store.run import Stage
 from distill.store.shards import shards
+from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
 from distill.train.objectives.inputs import standardize
 

@@ -13,8 +13,9 @@ from distill.files.read import user_path
 from distill.models.reference import revision
 from distill.recipe import Recipe, Train
 from distill.recipe.sections.train import TITLES
-from distill.store.run import Run, Stage, open_stage
+from distill.store.run import Run
 from distill.store.shards import shards
+from distill.store.stage import Stage, open_stage
 from distill.store.tables import EXAMPLES, PASSAGES, Row, read_rows
 from distill.train.data.soft_labels import ScoredExample, read_scored_examples, score_from_example
 

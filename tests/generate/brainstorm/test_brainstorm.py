@@ -31,7 +31,8 @@ from distill.llm.protocol import LLM, Completion, Sampling
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Brainstorm, Group, Recipe, load_recipe
 from distill.recipe.packaged import packaged_recipes
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import BRAINSTORM, DROPPED, EXAMPLES, TASKS, Row, read_rows, read_shard
 
 GROUPS: list[Group] = list(EXAMPLE_SCHEMAS)

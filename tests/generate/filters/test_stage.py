@@ -15,7 +15,8 @@ from distill.llm.lazy import LazyLLM
 from distill.llm.prompts import CONTINUATION
 from distill.llm.transformers.engine import TransformersEngine
 from distill.relabel.candidates import make_candidates
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import QUERIES
 
 PASSAGES = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
@@ -119,7 +120,7 @@ def test_the_first_of_all_shards_wins(make):
 def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, death):
     settings = recipe(generate={"filters": BOTH})
     whole = tables(make(many(), settings, name="whole"))
-    commit = Stage._commit
+    commit = Stage.commit_shard
 
     def deadly(self, table, path, *rest):
         if path.name == f"part-{death:05d}.parquet":
@@ -127,17 +128,17 @@ def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, 
         commit(self, table, path, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stage, "_commit", deadly)
+        patch.setattr(Stage, "commit_shard", deadly)
         with pytest.raises(KeyboardInterrupt):
             make(many(), settings, name="killed")
     stage = make(many(), settings, name="killed")
     assert tables(stage) == whole
-    assert not list(stage.book.glob("*sqlite*"))
+    assert not list(stage.metadata_dir.glob("*sqlite*"))
 
 
 def _live(folder, deaths):
     """Kills its own process at the first commit of a shard that no life has died at yet."""
-    write = Stage._commit
+    write = Stage.commit_shard
 
     def deadly(self, table, path, *rest):
         if self.name == "queries" and not (deaths / path.name).exists():
@@ -145,7 +146,7 @@ def _live(folder, deaths):
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, table, path, *rest)
 
-    Stage._commit = deadly
+    Stage.commit_shard = deadly
     with Run(folder) as run:
         stages = prepare(run, [PASSAGES], many())
         make_queries(run, recipe(generate={"filters": BOTH}), *stages, LazyLLM(no_llm), None)

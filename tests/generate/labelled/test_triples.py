@@ -14,7 +14,8 @@ import pytest
 from distill.errors import UserError
 from distill.generate.labelled.triples import make_labelled
 from distill.recipe import Recipe
-from distill.store.run import Run, Stage
+from distill.store.run import Run
+from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES
 
 LABELS = ["card_arrival", "exchange_rate", "lost_card", "top_up_failed"]

@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_kept_aside_with_its_reason(recipe, tmp_path):
         rows = parsed.rows(PARSED)
         dropped = [
             row
-            for path in sorted(parsed.book.glob("dropped-*"))
+            for path in sorted(parsed.metadata_dir.glob("dropped-*"))
             for row in read_shard(DROPPED, path)
         ]
     assert [row["query_id"] for row in rows] == [f"{row['seed_id']}~0" for row in rows]

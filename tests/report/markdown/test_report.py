@@ -6,9 +6,10 @@ import pytest
 from helpers.report_runs import DECONTAMINATION, change, write_run
 
 from distill.errors import UserError
+from distill.files.atomic import write_json
 from distill.report.markdown.escape import table
 from distill.report.markdown.report import write_report
-from distill.store.run import Run, write_json
+from distill.store.run import Run
 
 
 def report_of(folder, **queries) -> str:
@@ -100,7 +101,7 @@ def relabelling_of(folder, changes=(), **figures) -> str:
         examples = run.stage("examples", {}, [judged, other])
         counts = {"kept": 500, "positive changed": 76, "fewer negatives than asked": 9}
         examples.finish(rows=500, counts=counts, **(RELABELLED | figures))
-        write_json(examples.book / "changes.json", list(changes))
+        write_json(examples.metadata_dir / "changes.json", list(changes))
     text = write_report(folder).read_text(encoding="utf-8")
     return text.split("## Relabelling\n")[1].split("\n## ")[0]
 

@@ -13,10 +13,12 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.evaluate.summary import write_summary
+from distill.files.atomic import write_json
 from distill.report.run_data import find
 from distill.report.sections import losses as module
 from distill.report.sections.losses import losses, worst
-from distill.store.run import Run, open_stage, write_json
+from distill.store.run import Run
+from distill.store.stage import open_stage
 from distill.tasks import load_task
 
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from distill.errors import UserError
 from distill.recipe import KL, Train
-from distill.store.run import Run, ShardResult, Stage
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
 from distill.train.data.soft_labels import (
     check_scores,

@@ -1,0 +1,265 @@
+"""One stage of a run: a folder of shards that commit atomically, under a fingerprint of everything
+that its result depends on."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distill.errors import UserError
+from distill.files.atomic import commit_bytes, read_json, write_json
+from distill.runtime.interrupt import Interrupt
+from distill.runtime.progress import Progress, TokenMeter
+from distill.store.integrity import (
+    differs_from_before,
+    measure_shard,
+    note_verified,
+    read_manifest,
+    record_files,
+)
+from distill.store.shards import shard_name, shard_number, shards
+from distill.store.tables import DROPPED, Row, Table, encode_shard, read_rows
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+_MANY_SHARDS = 20_000
+
+
+def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """16 hex digits over everything that changes a stage's result."""
+    body = json.dumps([stage, settings, inputs], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+@dataclass
+class ShardResult:
+    """The rows of one shard, the rows that were dropped on the way, and what was counted."""
+
+    rows: list[Row]
+    counts: Counter[str] = field(default_factory=Counter)
+    dropped: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's folder under a fingerprint. Its manifest and the figures of its shards lie in the
+    hidden `.stage/`, so that the folder opens with any Parquet reader."""
+
+    name: str
+    folder: Path
+    fingerprint: str
+
+    @property
+    def metadata_dir(self) -> Path:
+        return self.folder / ".stage"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return read_manifest(self.metadata_dir / "manifest.json")
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.manifest["complete"])
+
+    def finish(
+        self, beside: Sequence[str] = (), /, meter: TokenMeter | None = None, **figures: Any
+    ) -> None:
+        """Add the shards' figures up into the manifest, record the checksums of all files, and mark
+        the stage complete. What was made from shards that now have other bytes is set aside.
+
+        Args:
+            beside: names of files in `.stage/` that are to be recorded, too.
+            meter: what an engine has used becomes the figure `tokens`.
+            figures: `seconds`, `rows` and `counts` replace or extend the shards' sums; others are
+                written as they are.
+        """
+        manifest = self.manifest
+        files = record_files(self, beside)
+        for name in differs_from_before(self, files):
+            _logger.warning(
+                "%s was made again with other bytes than before: what was made from it is set "
+                "aside and made again",
+                self.folder / name,
+            )
+            _set_dependants_aside(self)
+        seconds, rows, counts = 0.0, 0, Counter[str]()
+        for path in self.list_shard_figures():
+            shard = read_json(path)
+            seconds += shard["seconds"]
+            rows += shard["rows"]
+            counts.update(shard["counts"])
+        manifest |= {
+            "seconds": round(figures.pop("seconds", seconds), 3),
+            "rows": figures.pop("rows", rows),
+            "counts": dict(sorted(counts.items())) | figures.pop("counts", {}),
+            "files": files,
+            "complete": True,
+        }
+        if meter is not None:
+            figures["tokens"] = meter.used()
+        if figures:
+            manifest["figures"] = figures
+        write_json(self.metadata_dir / "manifest.json", manifest)
+        note_verified(self)
+
+    def map_shards(
+        self,
+        table: Table,
+        items: Sequence[T],
+        work: Callable[[T], ShardResult],
+        size: Callable[[T], int] = lambda item: 1,
+        unit: str = "shards",
+        meter: TokenMeter | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Do `work` on every item whose shard is not there yet, and commit each as it is done. See
+        `map_batches`."""
+        self.map_batches(table, items, lambda batch: [*map(work, batch)], 1, size, unit, meter, key)
+
+    def map_batches(
+        self,
+        table: Table,
+        items: Sequence[T],
+        work: Callable[[Sequence[T]], Sequence[ShardResult]],
+        batch_size: int,
+        size: Callable[[T], int] = lambda item: 1,
+        unit: str = "shards",
+        meter: TokenMeter | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Do `work` on all items whose shards are not there yet, `batch_size` of them in one call,
+        for an engine that is faster with more at once, and commit their shards.
+
+        The figures and the dropped rows of a shard are written before the shard itself, whose
+        rename is the commit: a shard that exists is never done again, one that does not is.
+
+        On Ctrl-C the shards in flight are finished and committed; a second one does not wait.
+
+        Args:
+            items: one a shard. `batch_size` items, and their shards' rows, are in memory at a time,
+                so items that only say where their rows are (a range, a path) keep memory flat.
+            work: returns a shard for each item.
+            size: how many `unit`s an item is; called for every item before the first is worked on.
+            meter: the engine's counters, for the progress bar.
+            key: the recipe's key that makes the shards larger: named where they are too many.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT or SIGTERM.
+        """
+        paths = self._list_shard_paths(len(items))
+        missing = [i for i, path in enumerate(paths) if not path.exists()]
+        if self.complete and not missing:
+            return
+        if key is not None and len(items) > _MANY_SHARDS:
+            _logger.warning(
+                "%s: %d shards, more than %d: so many files are slow to list and to open; raise "
+                "%s for larger ones",
+                self.folder,
+                len(items),
+                _MANY_SHARDS,
+                key,
+            )
+        total = sum(size(item) for item in items)
+        done = total - sum(size(items[i]) for i in missing)
+        totals = meter.totals if meter else None
+        with Interrupt() as interrupt, Progress(self.name, total, unit, done, totals) as progress:
+            for start in range(0, len(missing), batch_size):
+                batch = missing[start : start + batch_size]
+                begun = time.perf_counter()
+                results = work([items[i] for i in batch])
+                seconds = (time.perf_counter() - begun) / len(batch)
+                for i, shard in zip(batch, results, strict=True):
+                    self.commit_shard(table, paths[i], shard, seconds)
+                    progress.advance(size(items[i]))
+                interrupt.stop_if_asked()
+
+    def commit_shard(self, table: Table, path: Path, shard: ShardResult, seconds: float) -> None:
+        """Write one shard: its dropped rows, its figures, and at last the rows themselves. Tests
+        replace this to end a process between two commits."""
+        dropped = self._commit_dropped(path.name, shard.dropped)
+        data = encode_shard(table, shard.rows)
+        figures = {
+            "seconds": round(seconds, 3),
+            "rows": len(shard.rows),
+            "counts": dict(sorted(shard.counts.items())),
+            "file": measure_shard(data, len(shard.rows)),
+            **dropped,
+        }
+        write_json(self.metadata_dir / f"{path.stem}.json", figures)
+        commit_bytes(path, data)
+
+    def list_shard_figures(self) -> list[Path]:
+        """The files with the figures of each shard, in the shards' order."""
+        return sorted(self.metadata_dir.glob("part-*.json"), key=shard_number)
+
+    def list_dropped(self) -> list[Path]:
+        """The tables of dropped rows, in the shards' order."""
+        return sorted(self.metadata_dir.glob("dropped-*.parquet"), key=shard_number)
+
+    def sum_counts(self) -> Counter[str]:
+        """The counts of the shards that are committed so far, added up."""
+        counts: Counter[str] = Counter()
+        for path in self.list_shard_figures():
+            counts.update(read_json(path)["counts"])
+        return counts
+
+    def rows(self, table: Table) -> list[Row]:
+        """All rows of the stage's table."""
+        return list(read_rows(table, self.folder))
+
+    def _list_shard_paths(self, count: int) -> list[Path]:
+        """The paths of a table of `count` shards. A shard with a shorter name, as names used to be,
+        keeps it."""
+        present = [*self.list_shard_figures(), *shards(self.folder)]
+        stems = {shard_number(path): path.stem for path in present}
+        names = (stems.get(number, shard_name(number, count)) for number in range(count))
+        return [self.folder / f"{name}.parquet" for name in names]
+
+    def _commit_dropped(self, name: str, rows: list[Row]) -> dict[str, Any]:
+        """Write a shard's dropped rows as a table beside it, where there are any. Returns what the
+        shard's figures hold of that."""
+        path = self.metadata_dir / f"dropped-{name}"
+        if not rows:
+            path.unlink(missing_ok=True)  # of an earlier try
+            return {}
+        data = encode_shard(DROPPED, rows)
+        commit_bytes(path, data)
+        return {"dropped": measure_shard(data, len(rows))}
+
+
+def open_stage(folder: Path) -> Stage:
+    """Open a stage's folder as it stands, for reading.
+
+    Raises:
+        UserError: if it is no stage's folder.
+    """
+    path = folder / ".stage" / "manifest.json"
+    if not path.exists():
+        raise UserError(
+            str(folder), "is not a stage of a run", "name a stage's folder inside a run's folder"
+        )
+    return Stage(folder.name, folder, str(read_manifest(path)["fingerprint"]))
+
+
+def _set_dependants_aside(stage: Stage) -> None:
+    """Move the stages that were made from this one, and those made from them, to `superseded/`,
+    under names from which they do not come back by themselves."""
+    run = stage.folder.parent
+    # Rounds are runs inside the run, made from its stages.
+    of_rounds = run.glob("round-*/*/.stage/manifest.json")
+    for path in sorted([*run.glob("*/.stage/manifest.json"), *of_rounds]):
+        folder = path.parent.parent
+        if not path.exists() or stage.name not in read_manifest(path)["inputs"]:
+            continue
+        _set_dependants_aside(open_stage(folder))
+        target = folder.parent / "superseded" / f"{folder.name}-outdated"
+        while target.exists():
+            target = target.with_name(target.name + "-again")
+        target.parent.mkdir(exist_ok=True)
+        os.replace(folder, target)
