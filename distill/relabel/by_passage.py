@@ -118,6 +118,13 @@ class PairBlocks:
         )
 
 
+def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row]:
+    """The queries of one shard of candidates, labels or examples: each holds `shard_size` whole
+    queries in the order of the queries' table, the last one those that are left."""
+    start = shard * shard_size
+    return [queries[i] for i in range(start, min(start + shard_size, len(queries)))]
+
+
 def texts_of(passages: Path, wanted: set[str]) -> dict[str, str]:
     """The texts of some passages of a corpus, which is read once, a shard at a time."""
     return {

@@ -4,7 +4,7 @@ the others."""
 from collections.abc import Mapping
 
 from distill.recipe import Recipe
-from distill.relabel.by_passage import CandidateLayout
+from distill.relabel.by_passage import CandidateLayout, read_shard_queries
 from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run
 from distill.store.shards import shards
@@ -39,9 +39,8 @@ def make_survivors(
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 
     def work(number: int) -> ShardResult:
-        start = number * rule.shard_size
-        places = range(start, min(start + rule.shard_size, len(query_rows)))
-        seeds = {query_rows[i]["query_id"]: query_rows[i]["seed_id"] for i in places}
+        shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
+        seeds = {row["query_id"]: row["seed_id"] for row in shard_queries}
         scores: dict[str, PairScores] = {}
         for reader in readers:
             scores |= reader.scores(number)

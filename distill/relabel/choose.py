@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Recipe, Relabel
-from distill.relabel.by_passage import texts_of
+from distill.relabel.by_passage import read_shard_queries, texts_of
 from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
@@ -78,8 +78,7 @@ def _fill_stage(
     texts = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
 
     def read_queries(number: int) -> list[Row]:
-        start = number * rule.shard_size
-        return [query_rows[i] for i in range(start, min(start + rule.shard_size, len(query_rows)))]
+        return read_shard_queries(query_rows, number, rule.shard_size)
 
     def work(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])

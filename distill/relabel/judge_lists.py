@@ -12,7 +12,7 @@ from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.relabel.by_passage import QueryPassagePair
+from distill.relabel.by_passage import QueryPassagePair, read_shard_queries
 from distill.relabel.candidate_texts import CandidateTexts
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
@@ -52,9 +52,8 @@ def make_list_judgements(
         turn = known.begin(stage)
 
         def work(number: int) -> ShardResult:
-            first = number * rule.shard_size
-            places = range(first, min(first + rule.shard_size, len(query_rows)))
-            query_texts = {query_rows[i]["query_id"]: query_rows[i]["query"] for i in places}
+            shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
+            query_texts = {row["query_id"]: row["query"] for row in shard_queries}
             lists = group_by_query(read_shard(CANDIDATES, paths[number]))
             texts, own = corpus.of_shard(number), {row["passage_id"] for of in lists for row in of}
             cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
