@@ -110,7 +110,7 @@ def _seeds_found(folder: Path, recipe: Recipe, depth: int) -> float:
     passages = open_stage(folder / "passages")
     draws = draws_of(open_stage(folder / "parsed").rows(PARSED), SeedPassages(passages.folder))
     with Run(folder) as run:
-        SeedSearch(run, recipe.retriever, passages, depth).look(draws)
+        SeedSearch(run, recipe.retriever, passages, depth).search(draws)
     return mean(draw.retrieved is not None and draw.retrieved.rank is not None for draw in draws)
 
 

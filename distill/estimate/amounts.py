@@ -25,7 +25,7 @@ class Amount:
         return Amount(self.low * other.low, self.high * other.high)
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         return format_amount(self, format_count)
 
 

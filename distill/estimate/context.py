@@ -56,9 +56,9 @@ class EstimateContext:
         self.embedded = True
         each = self.retriever_seconds
         seconds = corpus.times(each) + Amount(0.0, queries.high).times(each)
-        texts = f"embeds {queries.said} queries"
+        texts = f"embeds {queries.text} queries"
         if corpus.high:
-            texts = f"embeds {corpus.said} passages and {queries.said} queries"
+            texts = f"embeds {corpus.text} passages and {queries.text} queries"
         return StageEstimate(
             stage, amount, unit, seconds=UNKNOWN if each == UNKNOWN else seconds, note=texts
         )

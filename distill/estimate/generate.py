@@ -64,11 +64,11 @@ def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], Query
 
 def _replies(sample: QuerySample) -> str:
     """What there is to say against the sample's replies."""
-    refused = sum(one.fault is not None for one in sample.written)
-    unfinished = sum(not one.finished for one in sample.written) - refused
+    refused = sum(one.fault is not None for one in sample.completions)
+    unfinished = sum(not one.finished for one in sample.completions) - refused
     counts = {"refused": refused, "unfinished": unfinished}
     said = [f"{n} {what}" for what, n in counts.items() if n]
-    return f"of {len(sample.written)} asked: {', '.join(said)}" if said else ""
+    return f"of {len(sample.completions)} asked: {', '.join(said)}" if said else ""
 
 
 def _filter_line(
@@ -85,7 +85,7 @@ def _filter_line(
     each = measure_judgements(given, "ql", sample, best_of)
     if each is None:
         return StageEstimate("queries", queries, "queries", seconds=UNKNOWN, note=CANNOT_JUDGE)
-    note = f"compares {draws.said} draws by ql"
+    note = f"compares {draws.text} draws by ql"
     return given.llm_line("queries", queries, "queries", draws, each, note)
 
 

@@ -99,7 +99,7 @@ def measure_listwise(given: EstimateContext, sample: QuerySample, size: int) -> 
 def _texts(given: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
     """The sample's passages as they are judged, and its queries."""
     words = given.recipe.relabel.max_passage_words
-    passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.asked]
+    passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.requests]
     queries = _queries(given, sample) or [
         sanitize_for_prompt(text, _FIRST_WORDS) for text in passages
     ]
@@ -109,7 +109,7 @@ def _texts(given: EstimateContext, sample: QuerySample) -> tuple[list[str], list
 def _queries(given: EstimateContext, sample: QuerySample) -> list[str]:
     """Those of the sample's replies that are in form."""
     method = open_method(given.recipe)
-    parsed = [method.parse(one.text, one.finished) for one in sample.written]
+    parsed = [method.parse(one.text, one.finished) for one in sample.completions]
     return [one.query for one in parsed if one.reason is None]
 
 

@@ -39,8 +39,8 @@ class QuerySample:
     """Queries to be written; what the LLM wrote for them, nothing where it was not asked; and what
     one of them takes."""
 
-    asked: list[QueryRequest]
-    written: list[Completion]
+    requests: list[QueryRequest]
+    completions: list[Completion]
     each: UnitCost
 
 
@@ -60,7 +60,9 @@ def sample_prompts(
         )
     engine = llm()
     chat = uses_chat_template(recipe, engine)
-    sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
+    sampling = method.sampling(
+        chat, recipe.generate.constrain and method.can_be_constrained(engine)
+    )
     prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
     seeds = [derive_llm_seed(recipe, one, 0) for one in asked]
     clock = UsageMeter(engine)

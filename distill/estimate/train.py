@@ -33,7 +33,7 @@ def estimate_training(
     plain = max(map(_plain, stages))
     lines = [_teacher_line(given, examples, others)] if taught else []
     steps = sum_amounts(_steps(given, train, examples) for train in stages) or ZERO
-    note = f"{examples.said} examples, {bounded_amount(plain).said} texts; time is not measured"
+    note = f"{examples.text} examples, {bounded_amount(plain).text} texts; time is not measured"
     return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
 
 

@@ -40,9 +40,9 @@ def select_negative_pool(
         text = texts[row["passage_id"]]
         if row["passage_id"] in excluded:
             continue
-        if seeds.hold(text):
+        if seeds.contains(text):
             counts[SEED_TWIN] += 1
-        elif others.hold(text):
+        elif others.contains(text):
             counts[POSITIVE_TWIN] += 1
         elif (reason := _find_broken_limit(row, positives[0], rule)) is None:
             pool.append(row)

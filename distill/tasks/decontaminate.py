@@ -51,13 +51,13 @@ class Decontaminator:
     def overlaps(self, text: str) -> bool:
         """Whether a text shares a run of words with an evaluation query, or is part of one, both
         shorter than that: `sort arrays in numpy` of `how to sort arrays in numpy`."""
-        return self._queries.meet(text)
+        return self._queries.overlaps(text)
 
     def overlaps_document(self, text: str) -> bool:
         """Whether a text shares a run of words with an evaluation document. To learn from the
         unlabelled passages of a corpus that is evaluated on is the purpose, so this is told and
         never a reason to drop anything."""
-        return self._documents.meet(text)
+        return self._documents.overlaps(text)
 
 
 def decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | None:

@@ -26,7 +26,7 @@ class NearDuplicates:
             [make_word_shingles(text) for text in self._texts] if share is not None else []
         )
 
-    def hold(self, text: str) -> bool:
+    def contains(self, text: str) -> bool:
         if text in self._texts:
             return True
         if self._share is None:

@@ -43,7 +43,7 @@ class NgramIndex:
         self._held = {size: np.unique(np.concatenate(found)) for size, found in runs.items()}
         self._inner = {size: np.unique(np.concatenate(found)) for size, found in inner.items()}
 
-    def meet(self, text: str) -> bool:
+    def overlaps(self, text: str) -> bool:
         """Whether a text shares a run of words, or is itself, short as it is, part of a text that
         counts whole (if `parts`)."""
         marks, ends = _marks(text)

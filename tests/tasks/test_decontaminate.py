@@ -41,7 +41,7 @@ def test_any_run_of_an_evaluation_query_is_caught(data):
     runs = NgramIndex([" ".join(query)], length)
     size = min(length, len(query))
     start = data.draw(st.integers(0, len(query) - size))
-    assert runs.meet(data.draw(swollen(query[start : start + size])))
+    assert runs.overlaps(data.draw(swollen(query[start : start + size])))
 
 
 @given(st.lists(WORD, min_size=1, max_size=10), st.lists(WORD, min_size=1, max_size=10))
@@ -55,7 +55,7 @@ def test_nothing_else_is_caught(query, text):
         return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
     expected = size >= 3 and not grams(query).isdisjoint(grams(text))
-    assert NgramIndex([query], 4).meet(text) == expected
+    assert NgramIndex([query], 4).overlaps(text) == expected
 
 
 def known(*queries, documents=(), length=8):
@@ -69,9 +69,9 @@ def test_query_and_seed_passage_are_told_apart():
         "holds an evaluation query"
     )
     assert reject_evaluation_query(draw("how high do swifts fly"), checks) is None
-    tainted = draw("how high do swifts fly")
-    tainted.tainted = True
-    assert reject_evaluation_query(tainted, checks) == "passage holds an evaluation query"
+    contaminated = draw("how high do swifts fly")
+    contaminated.contaminated = True
+    assert reject_evaluation_query(contaminated, checks) == "passage holds an evaluation query"
 
 
 @pytest.mark.parametrize(

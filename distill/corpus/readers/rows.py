@@ -45,7 +45,20 @@ REPEATED = "repeated"
 class CorpusSource:
     """A corpus that can be read. `identity` changes whenever its documents would; `where` names
     it in errors; `counts` tells what else reading counted, once it is over; `titles_are_prose`:
-    whether a title says something, or only names an object."""
+    whether a title says something, or only names an object.
+
+    A reader is a function that opens such a source. `read` gives each document once, in an order
+    that never changes, and can be called again; `check_documents` checks the rows on the way.
+
+    >>> rows = [(RowLocation("notes.txt", 1), "notes", {"_id": "a", "text": "Swifts sleep."})]
+    >>> source = CorpusSource(
+    ...     where="notes.txt",
+    ...     identity={"notes": "the file's checksum"},
+    ...     read=lambda: check_documents(rows, Columns()),
+    ... )
+    >>> [document.text for document in source.read()]
+    ['Swifts sleep.']
+    """
 
     where: str
     identity: dict[str, Any]

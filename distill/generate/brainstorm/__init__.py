@@ -28,7 +28,6 @@ def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | No
     check_languages(recipe.generate.brainstorm)
     sets = evaluation_sets(recipe, held_out)
     lists = write_tasks(run, recipe, llm)
-    llm.make_room_for(recipe.retriever)
-    tasks = select_tasks(run, recipe, lists)
+    tasks = select_tasks(run, recipe, lists, llm)
     written = write_examples(run, recipe, tasks, llm)
     return select_examples(run, recipe, written, sets)

@@ -18,6 +18,7 @@ from distill.generate.brainstorm.schemas import (
     serialize_schema,
 )
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
+from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Brainstorm, Group, Recipe
@@ -73,10 +74,11 @@ def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
     ]
 
 
-def select_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
+def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
     """The stage `tasks`: what the lists hold, in order, without the tasks that an earlier one of
     their group equals, or means (the cosine of their embeddings reaches `same_task`); and the one
-    task of each symmetric group. A shard a group.
+    task of each symmetric group. A shard a group. A local LLM is closed only where tasks are
+    still to be embedded.
 
     Raises:
         UserError: if no group has a task.
@@ -92,6 +94,8 @@ def select_tasks(run: Run, recipe: Recipe, lists: Stage) -> Stage:
         mark |= {"same_task": settings.same_task, "retriever": embedder}
     stage = run.stage("tasks", mark, [lists])
     if not stage.complete:
+        if asymmetric:
+            llm.make_room_for(recipe.retriever)
         encoder = open_encoder(recipe.retriever) if asymmetric else None
         written = lists.rows(BRAINSTORM)
         stage.map_shards(

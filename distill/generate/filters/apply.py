@@ -49,7 +49,7 @@ class FilterChain:
             before.append(lambda draw: reject_evaluation_query(draw, known))
         draws = _passing(draws, before, shard)
         if self.search is not None:
-            self.search.look(draws)
+            self.search.search(draws)
         draws = _passing(draws, self.after, shard)
         place = 0
         for best_first in self.order(group_by_query(draws)):

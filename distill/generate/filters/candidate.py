@@ -1,4 +1,4 @@
-"""What a filter looks at."""
+"""The interface of filters: what they see of a generated query, and what they return."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ class SeedRank(NamedTuple):
 @dataclass
 class GeneratedQuery:
     """One parsed query (a PARSED row) with its seed passage (a PASSAGES row), which is the
-    `number`-th of the corpus. `tainted`: the seed passage holds words of an evaluation query."""
+    `number`-th of the corpus. `contaminated`: the seed passage holds words of an evaluation
+    query."""
 
     row: Row
     passage: Row
     number: int
-    tainted: bool = False
+    contaminated: bool = False
     retrieved: SeedRank | None = None
 
     @property
@@ -36,4 +37,17 @@ class GeneratedQuery:
 
 
 Filter = Callable[[GeneratedQuery], str | None]
-"""Why the draw is dropped, or None."""
+"""A filter: returns why a query is dropped, in a few words, or None where it passes.
+
+The reason is counted in the stage's manifest and stands beside the query in its side table. A
+filter looks at one query at a time and changes nothing. One with settings is made by a function;
+`make_row_filters` in `apply` lists those that need no retrieval, in their order.
+
+>>> def make_question_filter(mark: str) -> Filter:
+...     def reason(query: GeneratedQuery) -> str | None:
+...         return None if query.query.endswith(mark) else "no question"
+...     return reason
+>>> query = GeneratedQuery({"query": "how swifts sleep"}, {"title": "", "text": "Swifts."}, 0)
+>>> make_question_filter("?")(query)
+'no question'
+"""

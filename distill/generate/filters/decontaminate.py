@@ -16,11 +16,11 @@ def mark_contaminated(
     draws: Sequence[GeneratedQuery], known: Decontaminator, shard: ShardResult
 ) -> None:
     seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
-    tainted = {seed for seed, text in seeds.items() if known.overlaps(text)}
+    contaminated = {seed for seed, text in seeds.items() if known.overlaps(text)}
     for draw in draws:
-        draw.tainted = draw.row["seed_id"] in tainted
+        draw.contaminated = draw.row["seed_id"] in contaminated
     shard.counts[SEED_PASSAGES] = len(seeds)
-    shard.counts[CONTAMINATED_SEEDS] = len(tainted)
+    shard.counts[CONTAMINATED_SEEDS] = len(contaminated)
     shard.counts[OVERLAPPING_SEEDS] = sum(known.overlaps_document(text) for text in seeds.values())
 
 
@@ -29,4 +29,4 @@ def reject_evaluation_query(draw: GeneratedQuery, known: Decontaminator) -> str 
     that does."""
     if known.overlaps(draw.query):
         return REASONS[0]
-    return REASONS[1] if draw.tainted else None
+    return REASONS[1] if draw.contaminated else None

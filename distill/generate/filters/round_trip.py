@@ -24,7 +24,7 @@ class SeedSearch:
         self._vectors = store.vectors
         self._depth = depth
 
-    def look(self, draws: Sequence[GeneratedQuery]) -> None:
+    def search(self, draws: Sequence[GeneratedQuery]) -> None:
         """Set each draw's `retrieved`."""
         if not draws:
             return

@@ -50,11 +50,11 @@ class Triple(NamedTuple):
 
 
 class LabelledTriples(Protocol):
-    """A labelled set that was read. `alone` counts texts without a positive of their own, and
+    """A labelled set that was read. `unpaired` counts texts without a positive of their own, and
     premises without a positive and a negative."""
 
     @property
-    def alone(self) -> int: ...
+    def unpaired(self) -> int: ...
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
         """At most one triple for each text or premise, in random order."""
@@ -118,7 +118,7 @@ class TextsByLabel:
     labels: list[list[tuple[int, str]]]
 
     @property
-    def alone(self) -> int:
+    def unpaired(self) -> int:
         return sum(len(texts) == 1 for texts in self.labels)
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
@@ -180,7 +180,7 @@ class Premises:
     """The premises that have hypotheses of both kinds."""
 
     premises: list[tuple[str, Hypotheses]]
-    alone: int
+    unpaired: int
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
         for premise, of_premise in draw.sample(self.premises, len(self.premises)):
@@ -235,8 +235,8 @@ def _shard(
     """At most `examples` examples of one set."""
     settings = recipe.generate.labelled[number]
     shard = ShardResult([])
-    if triples.alone:
-        shard.counts["without a counterpart"] = triples.alone
+    if triples.unpaired:
+        shard.counts["without a counterpart"] = triples.unpaired
     for triple in triples.draw(random.Random(f"{recipe.seed}|labelled|{number}")):
         if len(shard.rows) == settings.examples:
             break

@@ -24,11 +24,11 @@ _MOST_PERSONA_WORDS = 60
 
 @dataclass(frozen=True)
 class GenerationConditions:
-    """`hand` is the number of the draw of few-shot examples; None is what the recipe leaves to the
-    LLM."""
+    """`example_set` is the number of the set of few-shot examples; None is what the recipe leaves
+    to the LLM."""
 
     task_type: TaskType
-    hand: int
+    example_set: int
     persona: str | None
     length: str | None
     difficulty: str | None
@@ -52,7 +52,7 @@ def draw_conditions(
 
     return GenerationConditions(
         task_type=choose_task_type(settings.task_types, seed, row),
-        hand=one_of("hand", range(settings.example_sets)) or 0,
+        example_set=one_of("hand", range(settings.example_sets)) or 0,
         persona=one_of("persona", personas),
         length=one_of("length", settings.lengths),
         difficulty=one_of("difficulty", settings.difficulties),

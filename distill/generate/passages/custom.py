@@ -58,7 +58,7 @@ class CustomMethod:
             chat=chat,
         )
 
-    def can_be_forced(self, llm: LLM) -> bool:
+    def can_be_constrained(self, llm: LLM) -> bool:
         return llm.supports_schema
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:

@@ -1,7 +1,7 @@
-"""Few-shot examples by task type, and the hands that are dealt from them.
+"""Few-shot examples by task type, and the sets that are drawn from them.
 
-All prompts of one task type and hand begin with the same words, which an engine computes once;
-several hands for each type keep the examples, and so the queries, from being all alike.
+All prompts of one task type and set begin with the same words, which an engine computes once;
+several sets for each type keep the examples, and so the queries, from being all alike.
 """
 
 import random
@@ -37,7 +37,9 @@ class FewShotPool:
             normalize_words(s["query"]) for shots in self.examples.values() for s in shots
         )
 
-    def hand(self, task_type: TaskType, number: int, shots: int, seed: int) -> list[FewShotExample]:
+    def draw_examples(
+        self, task_type: TaskType, number: int, shots: int, seed: int
+    ) -> list[FewShotExample]:
         """`shots` examples in an order of their own: half of them, rounded up, of the type itself
         and among these the last; the others of other types, of as many as there are."""
         draw = random.Random(f"{seed}|hand|{task_type}|{number}")

@@ -27,7 +27,7 @@ class FretMethod:
     order: ReplyOrder
     task: str
     languages: dict[str, str]
-    hand: Callable[[TaskType, int], list[FewShotExample]]
+    draw_examples: Callable[[TaskType, int], list[FewShotExample]]
 
     @property
     def source(self) -> dict[str, str]:
@@ -38,7 +38,7 @@ class FretMethod:
         return self.prompt_file.render(
             passage=sanitize_for_prompt(text, self.recipe.generate.max_passage_words),
             task_type=conditions.task_type,
-            examples=self.hand(conditions.task_type, conditions.hand),
+            examples=self.draw_examples(conditions.task_type, conditions.example_set),
             persona=conditions.persona,
             length=conditions.length,
             difficulty=conditions.difficulty,
@@ -46,7 +46,7 @@ class FretMethod:
             chat=chat,
         )
 
-    def can_be_forced(self, llm: LLM) -> bool:
+    def can_be_constrained(self, llm: LLM) -> bool:
         return llm.supports_regex
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:

@@ -37,11 +37,13 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     plan = GenerationPlan(recipe, passages)
     engine = llm()
     chat = uses_chat_template(recipe, engine)
-    sampling = method.sampling(chat, recipe.generate.constrain and method.can_be_forced(engine))
+    sampling = method.sampling(
+        chat, recipe.generate.constrain and method.can_be_constrained(engine)
+    )
     meter = TokenMeter(engine)
 
     def work(some: Sequence[range]) -> list[ShardResult]:
-        asked = [[*plan.of_passages(places)] for places in some]
+        asked = [[*plan.list_requests(places)] for places in some]
         return _write(asked, recipe, method, engine, sampling)
 
     stage.map_batches(

@@ -27,7 +27,7 @@ class QueryMethod(Protocol):
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling: ...
 
-    def can_be_forced(self, llm: LLM) -> bool:
+    def can_be_constrained(self, llm: LLM) -> bool:
         """Whether this engine forces the form of the method's replies."""
         ...
 
@@ -52,11 +52,11 @@ def open_method(recipe: Recipe) -> QueryMethod:
     task = prompt.read_constant("task")
 
     @cache
-    def hand(task_type: TaskType, number: int) -> list[FewShotExample]:
-        return pool.hand(task_type, number, settings.shots, recipe.seed)
+    def draw_examples(task_type: TaskType, number: int) -> list[FewShotExample]:
+        return pool.draw_examples(task_type, number, settings.shots, recipe.seed)
 
     names = load_language_names(settings.languages)
-    return FretMethod(recipe, prompt, pool, _order(prompt), task or "", names, hand)
+    return FretMethod(recipe, prompt, pool, _order(prompt), task or "", names, draw_examples)
 
 
 def _order(prompt: Prompt) -> ReplyOrder:

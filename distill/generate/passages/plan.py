@@ -22,7 +22,8 @@ from distill.text.words import count_words
 
 
 class QueryRequest(NamedTuple):
-    """One query to be written: for which passage, the how-manieth, and under what conditions."""
+    """One query to be written: for which passage, which of its samples, and under what
+    conditions."""
 
     passage: Row
     sample: int
@@ -57,7 +58,7 @@ class GenerationPlan:
         )
         return QueryRequest(passage, sample, conditions)
 
-    def of_passages(self, places: range) -> Iterator[QueryRequest]:
+    def list_requests(self, places: range) -> Iterator[QueryRequest]:
         samples = self.recipe.generate.samples
         return (self[row] for row in range(places.start * samples, places.stop * samples))
 

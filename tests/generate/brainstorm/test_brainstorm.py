@@ -118,6 +118,26 @@ def brainstorm(folder: Path, recipe: Recipe, llm: LLM) -> Stage:
         return make_brainstorm(run, recipe, LazyLLM(lambda: llm, served=True))
 
 
+def count_closings(folder: Path, recipe: Recipe) -> list[str]:
+    """Runs the brainstorm with a local LLM that is open; a mark for each time that it is closed."""
+    closings: list[str] = []
+    engine = Scripted()
+    engine.close = lambda: closings.append("closed")
+    with Run(folder) as run:
+        llm = LazyLLM(lambda: engine)
+        llm()
+        make_brainstorm(run, recipe, llm)
+    return closings
+
+
+def test_brainstorm_closes_a_local_llm_only_where_tasks_are_embedded(tmp_path, make):
+    mixed = make(brainstorm={"groups": ["short-short", "sts"], "examples": 2, "calls": 1})
+    assert count_closings(tmp_path / "mixed", mixed) == ["closed"]
+    assert count_closings(tmp_path / "mixed", mixed) == []
+    symmetric = make(brainstorm={"groups": ["sts"], "examples": 2})
+    assert count_closings(tmp_path / "symmetric", symmetric) == []
+
+
 def rows(stage: Stage, name: str, table: Any) -> list[Row]:
     return list(read_rows(table, stage.folder.parent / name))
 

@@ -26,7 +26,7 @@ def looked(tmp_path, encoder_folder):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [rows[:5], rows[5:]], [ASKED])
         draws = draws_of(ASKED, SeedPassages(passages.folder))
-        SeedSearch(run, retriever, passages, 4).look(draws)
+        SeedSearch(run, retriever, passages, 4).search(draws)
     encoder = open_encoder(retriever)
     whole = [f"{row['task']} {row['query']}" for row in ASKED]
     queries = encoder.encode_prompted(whole, "query")

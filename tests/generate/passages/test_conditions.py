@@ -49,7 +49,7 @@ def test_their_order_differs_between_blocks_and_seeds():
 def test_the_rest_depends_on_seed_passage_and_sample_alone():
     def rest(seed, row, passage_id, sample):
         drawn = draw_conditions(DRAWN, ["a nurse", "a pilot"], seed, row, passage_id, sample)
-        return drawn.hand, drawn.persona, drawn.length, drawn.difficulty, drawn.language
+        return drawn.example_set, drawn.persona, drawn.length, drawn.difficulty, drawn.language
 
     assert rest(1, 0, "p1", 0) == rest(1, 99, "p1", 0)
     many = [rest(seed, 0, f"p{p}", s) for seed in (1, 2) for p in range(100) for s in (0, 1)]
@@ -111,19 +111,19 @@ def test_a_hand_is_half_of_the_type_itself_and_never_holds_one_twice(tmp_path, s
     pool = load_pool(recipe_in(tmp_path, shots=shots))
     for kind in ALL_TASK_TYPES:
         for number in range(4):
-            hand = pool.hand(kind, number, shots, seed=5)
+            hand = pool.draw_examples(kind, number, shots, seed=5)
             assert len(hand) == len({shot["query"] for shot in hand}) == shots
             own = [shot for shot in hand if shot["task_type"] == kind]
             assert len(own) == (shots + 1) // 2
             others = [shot["task_type"] for shot in hand if shot["task_type"] != kind]
             assert len(others) == len(set(others))
-            assert hand == pool.hand(kind, number, shots, seed=5)
+            assert hand == pool.draw_examples(kind, number, shots, seed=5)
 
 
 def test_hands_differ(tmp_path):
     pool = load_pool(recipe_in(tmp_path))
     hands = {
-        tuple(shot["query"] for shot in pool.hand("search", number, 6, seed))
+        tuple(shot["query"] for shot in pool.draw_examples("search", number, 6, seed))
         for number in range(4)
         for seed in (1, 2)
     }

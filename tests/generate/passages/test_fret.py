@@ -231,7 +231,7 @@ def test_prompts_of_one_type_and_hand_begin_alike(recipe, tmp_path):
             assert header.count("\nQuery: ") == asked.generate.shots
             assert f"\nPassage: {row.passage['text']}\n" in rest
             assert row.conditions.persona in rest
-            key = (row.conditions.task_type, row.conditions.hand)
+            key = (row.conditions.task_type, row.conditions.example_set)
             assert headers.setdefault(key, header) == header
         assert len(set(headers.values())) == len(headers) == 2 * len(ALL_TASK_TYPES)
 
