@@ -1,0 +1,129 @@
+"""distill as a library: what `import distill` offers, and what its functions refuse."""
+
+import doctest
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distill
+from distill import api
+from distill.api.devices import check_devices
+from distill.errors import UserError
+from distill.runtime import devices
+
+FOLDERS = ("estimate", "evaluate", "export", "generate", "inspect", "relabel", "report")
+
+
+def test_import_distill_loads_nothing_large():
+    code = (
+        "import sys, distill\n"
+        "large = {'torch', 'transformers', 'numpy', 'pyarrow', 'pydantic', 'datasets', 'mteb'}\n"
+        "assert not large & sys.modules.keys(), large & sys.modules.keys()\n"
+        "assert {'run', 'load_recipe', 'evaluate'} <= set(dir(distill))\n"
+        "distill.load_recipe(settings={'name': 'x'})\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_there():
+    assert sorted([*api.__all__, "UserError"]) == sorted([*distill.__all__, "FORMATS"])
+    for name in distill.__all__:
+        assert callable(getattr(distill, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = distill.nothing
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_with_the_name_of_a_function_is_both(name):
+    folder = getattr(distill, name)
+    assert folder is importlib.import_module(f"distill.{name}")
+    assert folder.__path__
+    assert inspect.signature(folder) == inspect.signature(getattr(api, name))
+
+
+def test_the_protocols_are_imported_from_their_folders():
+    from distill.embed import Embedder, EmbedderPrompts, Encoder
+    from distill.llm import LLM, IdentifiedLLM
+
+    assert all((Embedder, EmbedderPrompts, Encoder, LLM, IdentifiedLLM))
+
+
+def test_the_package_is_typed():
+    assert (Path(distill.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    "module", [path.stem for path in sorted(Path(api.__file__).parent.glob("*.py"))]
+)
+def test_the_examples_in_docstrings_run(module):
+    name = "distill.api" if module == "__init__" else f"distill.api.{module}"
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_settings_of_a_recipe_are_python_values():
+    settings = {"name": "x", "train.stages": [], "corpus.path": Path("my docs.jsonl")}
+    recipe = distill.load_recipe(settings=settings)
+    assert recipe.corpus.path == "my docs.jsonl"
+    with pytest.raises(UserError, match=r"relabel\.negatives_count"):
+        distill.load_recipe(settings={"name": "x", "relabel.negatives_count": 4})
+
+
+@pytest.mark.bad_input("library", "an object that lacks what its protocol has", "refused by name")
+def test_an_object_that_is_no_model_is_refused(recipe_file, tmp_path):
+    with pytest.raises(
+        UserError, match="the object PosixPath: has no can_compare_verdicts"
+    ) as fault:
+        distill.generate(recipe_file, tmp_path / "run", llm=Path())
+    assert "IdentifiedLLM" in fault.value.remedy
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.bad_input("library", "a folder that is no run", "refused")
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not a run"):
+        distill.open_run(tmp_path)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "refused"),
+    [
+        (
+            {"train.device": "cuda"},
+            ("corpus", "generate", "relabel"),
+            ("train_student", "evaluate"),
+        ),
+        ({"retriever.device": "cuda"}, ("corpus", "generate"), ("relabel", "train_student")),
+        ({"llm.device": "cuda"}, ("corpus",), ("generate", "relabel")),
+        (
+            {"teacher.model": "m", "teacher.device": "cuda"},
+            ("generate", "relabel"),
+            ("score_teacher", "evaluate"),
+        ),
+        (
+            {"retriever.device": "cuda", "generate.filters.round_trip": 3},
+            ("corpus",),
+            ("generate",),
+        ),
+    ],
+)
+@pytest.mark.bad_input(
+    "device", "a device of a later stage that is not there", "the earlier stages' commands run"
+)
+def test_a_command_needs_the_devices_of_its_own_stages_alone(no_gpu, settings, steps, refused):
+    recipe = distill.load_recipe(settings={"name": "x", **settings})
+    for step in steps:
+        check_devices(recipe, step)
+    for step in refused:
+        with pytest.raises(UserError, match="cuda: is not on this machine"):
+            check_devices(recipe, step)
