@@ -62,8 +62,8 @@ def test_versions_are_those_of_the_distribution(tinydocs: str) -> None:
 
 _HASHED = """
 import hashlib
-from distill.corpus.docstrings.source import docstrings
-print(hashlib.sha256(repr(docstrings({packages!r})).encode()).hexdigest())
+from distill.corpus.docstrings.source import load_docstrings
+print(hashlib.sha256(repr(load_docstrings({packages!r})).encode()).hexdigest())
 """
 _STATE = "import scipy.stats, numpy.testing, numpy.f2py\nnumpy.grow = lambda: None\n"
 
