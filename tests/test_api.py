@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.in_memory import InMemoryLLM, in_memory_encoder
+from sentence_transformers import SentenceTransformer
 
 import distill
 from distill import api
 from distill.api.devices import check_devices
 from distill.errors import UserError
+from distill.models import in_memory
 from distill.runtime import devices
 
 FOLDERS = ("estimate", "evaluate", "export", "generate", "inspect", "relabel", "report")
@@ -127,3 +130,82 @@ def test_a_command_needs_the_devices_of_its_own_stages_alone(no_gpu, settings, s
     for step in refused:
         with pytest.raises(UserError, match="cuda: is not on this machine"):
             check_devices(recipe, step)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {
+        "llm": InMemoryLLM(),
+        "retriever": in_memory_encoder(),
+        "teacher": in_memory_encoder(2),
+    }
+
+
+@pytest.fixture(scope="module")
+def run(recipe_file, tmp_path_factory, models):
+    folder = tmp_path_factory.mktemp("library") / "run"
+    return distill.run(recipe_file, folder, **models)
+
+
+@pytest.mark.slow
+def test_objects_stand_in_the_place_of_all_models(run, models):
+    assert models["llm"].calls
+    assert not models["llm"].closed
+    assert models["teacher"].embedder.texts
+    assert SentenceTransformer(str(run.student)).encode("tides").shape == (32,)
+    assert run.summary["models"]["teacher"]["model"] == "object/word-hashes"
+    assert 0 < run.summary["models"]["student"]["score"] <= 1
+    assert (run.folder / "report.html").is_file()
+    assert run.recipe.llm.model.startswith("object:in-memory-")
+
+
+@pytest.mark.slow
+def test_a_table_is_a_dataset(run):
+    examples = run.table("examples")
+    assert len(examples) == next(s for s in run.stages if s.name == "examples").manifest["rows"]
+    assert {"query", "positive_id", "negative_ids"} <= set(examples.column_names)
+    assert examples.cache_files
+    assert "judgements-ql" in run.tables
+    with pytest.raises(UserError, match=r"this run has: .*passages"):
+        run.table("example")
+
+
+@pytest.mark.slow
+def test_a_run_with_objects_continues_with_equal_ones(run, recipe_file):
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.parquet")}
+    llm = InMemoryLLM()
+    again = {"llm": llm, "retriever": in_memory_encoder(), "teacher": in_memory_encoder(2)}
+    distill.train_student(recipe_file, run.folder, **again)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.parquet")} == before
+    assert llm.calls == 0
+    other = InMemoryLLM(version=2)
+    with pytest.raises(UserError, match="was written with another fingerprint"):
+        distill.generate(recipe_file, run.folder, llm=other, retriever=again["retriever"])
+
+
+@pytest.mark.slow
+def test_a_run_with_objects_says_that_they_are_missing(run, monkeypatch):
+    monkeypatch.setattr(in_memory, "_OBJECTS", {})
+    recipe = distill.load_recipe(folder=run)
+    with pytest.raises(UserError, match="is an object of the program that began this run"):
+        distill.generate(recipe, run)
+
+
+@pytest.mark.slow
+def test_a_run_with_objects_is_searched_exported_and_estimated(run, tmp_path):
+    hits = distill.search(run, "the moon and the sea", k=3).hits
+    assert [len(hits[role]) for role in ("student", "teacher")] == [3, 3]
+    exported = distill.export(run, tmp_path / "out", ["sentence-transformers"])
+    assert "object:word-hashes" in (exported.folder / "README.md").read_text()
+    assert exported.commit is None
+    assert distill.estimate(run.recipe, run, sample=0).lines
+    distill.inspect(run, "queries", rows=1)
+
+
+@pytest.mark.slow
+def test_an_encoder_is_evaluated_and_compared(run, tmp_path):
+    options = {"task_data": run.recipe.evaluate.task_data, "out": tmp_path}
+    (score,) = distill.evaluate(in_memory_encoder(), ["mine"], **options)
+    assert 0 < score.score <= 1
+    summary = distill.compare(run.student, in_memory_encoder(), tasks=["mine"], **options)
+    assert summary["models"]["teacher"]["score"] == pytest.approx(score.score, abs=1e-6)
