@@ -11,7 +11,8 @@ import torch
 
 from distill.errors import UserError
 from distill.files.checksums import discard_if_damaged, write_checksums
-from distill.models.reference import cache_folder, cache_lock, resolve, revision
+from distill.models.cache import cache_folder, cache_lock
+from distill.models.reference import resolve, revision
 
 
 def model_folder(reference: str, dtype: torch.dtype) -> Path:
