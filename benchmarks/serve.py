@@ -36,7 +36,7 @@ from tokenizers import Encoding, Tokenizer
 
 from distill.corpus.readers.jsonl import read_lines
 from distill.export.int8 import write_int8
-from distill.export.parity import refuse_int8, task_score
+from distill.export.parity import refuse_int8, score_on_task
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import load_recipe
@@ -159,7 +159,7 @@ def main(student: Path | None, quick: bool, smoke: bool) -> None:
     scores = {
         "ours": parity.score,
         "ours_in_float": parity.score_of_model,
-        "peer": None if task is None else task_score(teacher, task),
+        "peer": None if task is None else score_on_task(teacher, task),
     }
     line = {
         "name": "serve",

@@ -95,6 +95,6 @@ def inspect(folder: Path, table: str | None, query_id: str | None, rows: int, sk
 @click.command()
 def doctor() -> None:
     """Check which packages, engines and devices can be used here, and what to install."""
-    from distill.inspect.doctor import render
+    from distill.inspect.doctor import render_checks
 
-    Console().print(render(api.doctor()))
+    Console().print(render_checks(api.doctor()))

@@ -1,10 +1,12 @@
-"""The model card of an export: how it is used, what it was made from, what it is good for."""
+"""The model card of an export: how it is used, what it was made from, what it is good for. Its text
+is `templates/card.md.jinja`."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
@@ -12,25 +14,26 @@ from distill.evaluate.summary import Summary, format_metric, read_current_summar
 from distill.export.model_source import ExportSource
 from distill.export.parity import Parity
 from distill.export.provenance import (
-    hub_id,
-    ingredients,
-    licence,
-    licence_keys,
-    short,
-    training,
+    Ingredient,
+    build_licence_keys,
+    describe_training,
+    find_licence,
+    get_hub_id,
+    list_ingredients,
+    shorten_reference,
 )
 from distill.export.snippets import (
-    max_tokens,
-    with_onnxruntime,
-    with_sentence_transformers,
-    with_transformers,
+    get_max_tokens,
+    write_onnxruntime_snippet,
+    write_sentence_transformers_snippet,
+    write_transformers_snippet,
 )
 
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported form of the model: its main file, how near it is, and what was done to it where
-    that was a choice."""
+    """An exported form of the model: its main file, how near it is to the model, and what was done
+    to it where that was a choice."""
 
     path: str
     bytes: int
@@ -48,30 +51,46 @@ class ModelCard:
     model: SentenceTransformer
     files: Mapping[str, ExportedFile]
 
-    def __str__(self) -> str:
-        summary = _summary(self.source)
-        sections = (
-            _intro(self),
-            _use(self),
-            _prompts(self.model),
-            _training(self.source),
-            _licences(self.source),
-            _scores(summary),
-            _files(self.files),
-            _limits(self),
+    def render(self) -> str:
+        """Write the card as Markdown with a YAML head, as the hub reads it."""
+        source, summary = self.source, _read_summary(self.source)
+        roles = [role for role in ("base", "student", "teacher") if _is_scored(role, summary)]
+        environment = Environment(
+            loader=PackageLoader("distill.export"),
+            autoescape=False,  # Markdown has no elements to escape
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
         )
-        body = "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
-        return f"---\n{_head(self, summary)}\n---\n\n{body}\n"
+        return environment.get_template("card.md.jinja").render(
+            head=_write_head(self, summary),
+            name=self.name,
+            from_run=source.run is not None,
+            parameters=sum(weight.numel() for weight in self.model.parameters()),
+            dimensions=self.model.get_embedding_dimension(),
+            max_tokens=get_max_tokens(self.model),
+            snippets=_write_snippets(self),
+            has_graph=bool(_list_graphs(self.files)),
+            int8_path=self.files["int8"].path if "int8" in self.files else None,
+            prompts=_quote_prompts(self.model),
+            training=_describe_training(source),
+            ingredients=_list_ingredients(source),
+            summary=summary,
+            roles=roles,
+            scores=_format_scores(summary, roles) if summary else [],
+            files=self.files,
+        )
 
 
-def _head(card: ModelCard, summary: Summary | None) -> str:
+def _write_head(card: ModelCard, summary: Summary | None) -> str:
     recipe = card.source.recipe
     origin = recipe.student.encoder if recipe else card.source.reference
-    stated = licence_keys(origin)
-    results = list(_results(summary)) if summary else None
+    stated = build_licence_keys(origin)
+    results = list(_list_results(summary)) if summary else None
     data = ModelCardData(
         model_name=card.name.rpartition("/")[2],
-        base_model=hub_id(origin),
+        base_model=get_hub_id(origin),
         license=stated.get("license"),
         license_name=stated.get("license_name"),
         library_name="sentence-transformers",
@@ -82,7 +101,7 @@ def _head(card: ModelCard, summary: Summary | None) -> str:
     return str(data.to_yaml())
 
 
-def _results(summary: Summary) -> Iterator[EvalResult]:
+def _list_results(summary: Summary) -> Iterator[EvalResult]:
     for task, score in summary["models"]["student"]["tasks"].items():
         of = summary["tasks"][task]
         yield EvalResult(
@@ -95,82 +114,54 @@ def _results(summary: Summary) -> Iterator[EvalResult]:
         )
 
 
-def _intro(card: ModelCard) -> Iterator[str]:
-    model = card.model
-    parameters = sum(weight.numel() for weight in model.parameters())
-    yield f"# {card.name}"
-    yield ""
-    made = "distilled from a corpus, an LLM and a large embedder with distill"
-    yield (
-        f"A sentence embedding model{f', {made}' if card.source.run else ''}: {parameters:,} "
-        f"parameters, {model.get_embedding_dimension()} dimensions, texts of up to "
-        f"{max_tokens(model)} tokens. Vectors have unit length; compare them by inner product."
-    )
-
-
-def _use(card: ModelCard) -> Iterator[str]:
-    yield "## Use"
+def _write_snippets(card: ModelCard) -> dict[str, str | None]:
+    """By library, the code that uses the model; None where it would be too long."""
     snippets: dict[str, str | None] = {}
     if "sentence-transformers" in card.files:
-        snippets["sentence-transformers"] = with_sentence_transformers(card.model, card.name)
-        snippets["transformers alone"] = with_transformers(card.model, card.name, card.on_hub)
-    graphs = [card.files[form].path for form in ("onnx", "int8") if form in card.files]
+        snippets["sentence-transformers"] = write_sentence_transformers_snippet(
+            card.model, card.name
+        )
+        snippets["transformers alone"] = write_transformers_snippet(
+            card.model, card.name, card.on_hub
+        )
+    graphs = _list_graphs(card.files)
     if graphs:
         # Of int8 too, where both are there: only the file's name differs.
-        graph = graphs[0]
-        snippets["onnxruntime"] = with_onnxruntime(card.model, card.name, card.on_hub, graph)
-    for title, code in snippets.items():
-        yield f"\nWith {title}:\n"
-        yield (
-            f"```python\n{code}```" if code else "(Its modules are more than a few lines of code.)"
+        snippets["onnxruntime"] = write_onnxruntime_snippet(
+            card.model, card.name, card.on_hub, graphs[0]
         )
-    if graphs:
-        yield (
-            "\nThe graph takes token ids and gives vectors of unit length: transformer, pooling "
-            "and projection are inside, the tokenizer is not; it is `tokenizer.json`."
-        )
-    if "int8" in card.files:
-        yield (
-            f"`{card.files['int8'].path}` is used alike. Its vectors depend a little on what else "
-            "is in a batch, for activations are quantised by the batch: embed queries and "
-            "documents with the same file."
-        )
+    return snippets
 
 
-def _prompts(model: SentenceTransformer) -> Iterator[str]:
-    yield "## Prompts\n"
-    yield "What the model expects before a text; sentence-transformers puts it there by itself.\n"
-    for side in ("query", "document"):
-        prompt = model.prompts.get(side)
-        yield f"- {side}: {f'`{_quoted(prompt)}`' if prompt else 'none'}"
+def _list_graphs(files: Mapping[str, ExportedFile]) -> list[str]:
+    """The paths of ONNX files, that in float first."""
+    return [files[form].path for form in ("onnx", "int8") if form in files]
 
 
-def _quoted(prompt: str) -> str:
-    """On one line, with its spaces and line ends to be seen."""
-    return json.dumps(prompt, ensure_ascii=False)
+def _quote_prompts(model: SentenceTransformer) -> dict[str, str]:
+    """By side, on one line, so that spaces and line ends show; empty where there is none."""
+    prompts = {side: model.prompts.get(side) for side in ("query", "document")}
+    return {
+        side: json.dumps(prompt, ensure_ascii=False) if prompt else ""
+        for side, prompt in prompts.items()
+    }
 
 
-def _training(source: ExportSource) -> Iterator[str]:
-    yield "## Training data\n"
+def _describe_training(source: ExportSource) -> list[str]:
     if source.run is None or source.recipe is None:
-        yield "Not known: the model was exported without the run that trained it."
-        return
-    for line in training(source.run, source.recipe):
-        yield f"- {line}"
+        return []
+    return list(describe_training(source.run, source.recipe))
 
 
-def _licences(source: ExportSource) -> Iterator[str]:
-    yield "## Licences\n"
-    yield "As stated by what it was made from; whether they allow your use is yours to check."
-    yield "\n| | | licence |\n|---|---|---|"
-    if source.recipe is None:
-        yield f"| model | {short(source.reference)} | {licence(source.reference)} |"
-        return
-    for part in ingredients(source.recipe):
-        yield f"| {part.role} | {part.name} | {part.licence} |"
+def _list_ingredients(source: ExportSource) -> list[Ingredient]:
+    """Without a recipe, the model itself."""
+    if source.recipe is not None:
+        return list_ingredients(source.recipe)
+    name, licence = shorten_reference(source.reference), find_licence(source.reference)
+    return [Ingredient("model", name, licence)]
 
 
-def _summary(source: ExportSource) -> Summary | None:
+def _read_summary(source: ExportSource) -> Summary | None:
     """None where the student as it stands was not evaluated, or by a distill whose figures are not
     known here."""
     try:
@@ -179,38 +170,13 @@ def _summary(source: ExportSource) -> Summary | None:
         return None
 
 
-def _scores(summary: Summary | None) -> Iterator[str]:
-    yield "## Scores\n"
-    if summary is None:
-        yield "It was not evaluated."
-        return
-    roles = [role for role in ("base", "student", "teacher") if role in summary["models"]]
-    yield f"With mteb {summary['mteb']}; the base is the student before training.\n"
-    yield f"| task | metric | {' | '.join(roles)} |\n|---|---|{'---:|' * len(roles)}"
-    for task, of in summary["tasks"].items():
+def _is_scored(role: str, summary: Summary | None) -> bool:
+    return summary is not None and role in summary["models"]
+
+
+def _format_scores(summary: Summary, roles: list[str]) -> Iterator[list[str]]:
+    """A row for each task: its name, its metric, and each role's score."""
+    for task, figures in summary["tasks"].items():
         scores = [summary["models"][role]["tasks"].get(task) for role in roles]
-        cells = " | ".join("-" if score is None else f"{score:.4f}" for score in scores)
-        yield f"| {task} | {format_metric(of['metric'])} | {cells} |"
-    if summary["kept"] is not None:
-        yield f"\nIt keeps {summary['kept']:.1%} of its teacher's score."
-
-
-def _files(files: Mapping[str, ExportedFile]) -> Iterator[str]:
-    yield "## Files\n"
-    yield "| form | file | MB | against the model that was exported |\n|---|---|---:|---|"
-    for form, file in files.items():
-        named = f"{form}: {file.made}" if file.made else form
-        yield f"| {named} | `{file.path}` | {file.bytes / 1e6:.1f} | {file.parity} |"
-
-
-def _limits(card: ModelCard) -> Iterator[str]:
-    yield "## Intended use and limits\n"
-    yield "- Meant for search and similarity over texts like its corpus, as one part of a system."
-    yield f"- What lies beyond {max_tokens(card.model)} tokens of a text is not read."
-    if card.source.run is not None:
-        yield "- Other languages and fields than the corpus' were neither trained on nor measured."
-        yield (
-            "- Its queries were written by an LLM: what that LLM gets wrong or leaves out, the "
-            "model learnt too. It has its encoder's and its teacher's biases."
-        )
-    yield "- A similarity is no probability, and none of a person's or a text's worth."
+        cells = ["-" if score is None else f"{score:.4f}" for score in scores]
+        yield [task, format_metric(figures["metric"]), *cells]

@@ -57,24 +57,26 @@ def export_model(
         UserError: if there is no such model, `out` holds something, a library is missing, or a
             form is not like the model.
     """
-    _check(out, forms)
+    _check_arguments(out, forms)
     source = open_source(reference)
     model = load_source(source)
     if set(forms) & GRAPHS.keys():
         check_exportable(model, source.reference)
-    asked = _task(source, task, task_data) if "int8" in forms else None
+    asked = _choose_task(source, task, task_data) if "int8" in forms else None
     texts = sample_texts(source)
-    with _beside(out) as part:
-        files = {form: _write(form, model, part, texts, asked) for form in FORMS if form in forms}
+    with _write_beside(out) as part:
+        files = {
+            form: _write_form(form, model, part, texts, asked) for form in FORMS if form in forms
+        }
         if "sentence-transformers" not in forms:
             model.tokenizer.save_pretrained(part)
         name = hub_name or out.resolve().name
         card = ModelCard(name, hub_name is not None, source, model, files)
-        commit_bytes(part / "README.md", str(card).encode())
+        commit_bytes(part / "README.md", card.render().encode())
     return files
 
 
-def _check(out: Path, forms: Sequence[str]) -> None:
+def _check_arguments(out: Path, forms: Sequence[str]) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(str(out), "is there already", "name a folder that is not, or delete it")
     unknown = [form for form in forms if form not in FORMS]
@@ -89,7 +91,9 @@ def _check(out: Path, forms: Sequence[str]) -> None:
         need("onnxruntime", "export")
 
 
-def _task(source: ExportSource, name: str | None, task_data: Path | None) -> "AbsTask | None":
+def _choose_task(
+    source: ExportSource, name: str | None, task_data: Path | None
+) -> "AbsTask | None":
     """The task named, or the run's own first."""
     if name is not None:
         return load_task(name, task_data)
@@ -101,7 +105,7 @@ def _task(source: ExportSource, name: str | None, task_data: Path | None) -> "Ab
     return load_task(first, Path(data) if data else None)
 
 
-def _write(
+def _write_form(
     form: str,
     model: SentenceTransformer,
     folder: Path,
@@ -135,7 +139,7 @@ def _write(
 
 
 @contextmanager
-def _beside(out: Path) -> Iterator[Path]:
+def _write_beside(out: Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when all went well and is gone when not.
 
     Raises:
@@ -144,7 +148,7 @@ def _beside(out: Path) -> Iterator[Path]:
     out = out.resolve()
     # Not `.part`, which is a file that a run clears away where `out` lies inside it.
     part = out.with_name(f".{out.name}.new")
-    with _alone(out):
+    with _lock(out):
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
         try:
@@ -157,7 +161,7 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _lock(out: Path) -> Iterator[None]:
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:

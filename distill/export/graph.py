@@ -69,7 +69,7 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
     # The exporter that traces: what the newer one writes of such a model (torch 2.13) names a value
     # twice and does not load. It warns of its age, and of each branch that tracing settles; whether
     # they were settled well is what the parity check finds out.
-    with warnings.catch_warnings(), _eager_attention(model), torch.inference_mode():
+    with warnings.catch_warnings(), _use_eager_attention(model), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _WholeModel(model).eval(),
@@ -142,7 +142,7 @@ class _Graph(InputModule):
 
 
 @contextmanager
-def _eager_attention(model: SentenceTransformer) -> Iterator[None]:
+def _use_eager_attention(model: SentenceTransformer) -> Iterator[None]:
     """Attention spelt out in plain products: a fused kernel chooses its path by the example's mask,
     and tracing would settle the choice."""
     transformer: Any = model[0].auto_model

@@ -15,10 +15,10 @@ from distill.export.graph import open_graph, write_graph
 from distill.export.parity import (
     Parity,
     TextsBySide,
+    add_task_score,
     compare_vectors,
-    int8_is_near,
-    score_of_model,
-    with_score,
+    is_int8_near,
+    score_original,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Int8Variant:
         return weights if self.narrowing else f"{weights}, narrowing products in float"
 
 
-FORMS = (Int8Variant(True, True), Int8Variant(True, False), Int8Variant(False, False))
+VARIANTS = (Int8Variant(True, True), Int8Variant(True, False), Int8Variant(False, False))
 """The fastest first. A feed-forward layer's second product is what loses most: what enters it has a
 few large values, and one scale must do for all. On x86 without VNNI there is a second loss: two
 products are added in 16 bits, where signed weights can overflow.
@@ -57,37 +57,37 @@ def write_int8(
     Raises:
         UserError: if the model scores nothing on the task, so that nothing can be compared.
     """
-    score = None if task is None else score_of_model(model, task)
+    score = None if task is None else score_original(model, task)
     with TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / "float.onnx"
         write_graph(model, whole)
-        for form in FORMS:
-            quantise(whole, path, form)
+        for form in VARIANTS:
+            quantize_graph(whole, path, form)
             other = open_graph(path, model)
             parity = compare_vectors(model, other, texts)
             if task is not None and score is not None:
-                parity = with_score(parity, other, task, score)
-            if int8_is_near(parity):
+                parity = add_task_score(parity, other, task, score)
+            if is_int8_near(parity):
                 break
     return form, parity
 
 
-def quantise(graph: Path, path: Path, form: Int8Variant) -> None:
+def quantize_graph(graph: Path, path: Path, form: Int8Variant) -> None:
     """The same graph with weights of 8 bits, a scale for each output channel; activations are
     quantised as they come."""
     quantization = need("onnxruntime.quantization", "export")
     kind = quantization.QuantType.QInt8 if form.signed else quantization.QuantType.QUInt8
-    with _no_advice():
+    with _silence_advice():
         quantization.quantize_dynamic(
             graph,
             path,
             per_channel=True,
             weight_type=kind,
-            nodes_to_exclude=[] if form.narrowing else narrowing_products(graph),
+            nodes_to_exclude=[] if form.narrowing else find_narrowing_products(graph),
         )
 
 
-def narrowing_products(graph: Path) -> list[str]:
+def find_narrowing_products(graph: Path) -> list[str]:
     """The names of the products with a weight of fewer outputs than inputs."""
     found = need("onnx", "export").load(graph).graph
     shapes = {weight.name: weight.dims for weight in found.initializer}
@@ -96,7 +96,7 @@ def narrowing_products(graph: Path) -> list[str]:
 
 
 @contextmanager
-def _no_advice() -> Iterator[None]:
+def _silence_advice() -> Iterator[None]:
     """The quantiser advises a step beforehand that this graph does not need."""
     root = logging.getLogger()
     level = root.level

@@ -34,13 +34,13 @@ def open_source(reference: str) -> ExportSource:
     """
     path = user_path(reference)
     if (path / "recipe.yaml").is_file():
-        return _of_run(path)
+        return _open_run_student(path)
     if path.is_dir() and path.name == "student" and (path.parent / "recipe.yaml").is_file():
-        return _of_run(path.parent)
+        return _open_run_student(path.parent)
     return ExportSource(reference, resolve(reference))
 
 
-def _of_run(run: Path) -> ExportSource:
+def _open_run_student(run: Path) -> ExportSource:
     student = run / "student"
     # What a run that was stopped leaves in this folder is bookkeeping and no model.
     if not any((student / name).is_file() for name in ("config.json", ADAPTER)):

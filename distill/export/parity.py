@@ -29,8 +29,8 @@ INT8_COSINE = 0.98
 INT8_LOSS = 0.01
 """Of the task's score, relative to the float model's."""
 
-_OF_RUN = 48
-_OF_LENGTHS = [
+_RUN_TEXTS = 48
+_SAMPLE_TEXTS = [
     "Yes.",
     "How do bees tell others about flowers?",
     "Bees dance to tell other bees where the flowers are: the angle says in which direction, the "
@@ -74,10 +74,10 @@ class Parity:
 def sample_texts(source: ExportSource) -> TextsBySide:
     """Texts by side: the first of the run's queries and passages, and sentences of all lengths,
     also beyond what the model reads."""
-    queries, passages = list(_OF_LENGTHS), list(_OF_LENGTHS)
+    queries, passages = list(_SAMPLE_TEXTS), list(_SAMPLE_TEXTS)
     if source.run is not None:
-        asked = islice(read_rows(QUERIES, source.run / "queries"), _OF_RUN)
-        found = islice(read_rows(PASSAGES, source.run / "passages"), _OF_RUN)
+        asked = islice(read_rows(QUERIES, source.run / "queries"), _RUN_TEXTS)
+        found = islice(read_rows(PASSAGES, source.run / "passages"), _RUN_TEXTS)
         queries += [row["query"] for row in asked]
         passages += [passage_text(row) for row in found]
     return {"query": queries, "document": passages}
@@ -89,7 +89,7 @@ def compare_vectors(
     """Cosine of the two models' vectors of each text, in batches with padding."""
     cosines = np.concatenate(
         [
-            _cosines(_encode(model, side, some), _encode(other, side, some))
+            _compute_cosines(_embed(model, side, some), _embed(other, side, some))
             for side, some in texts.items()
         ]
     )
@@ -98,13 +98,13 @@ def compare_vectors(
     return Parity(len(cosines), float(cosines.mean()), float(cosines.min()))
 
 
-def score_of_model(model: SentenceTransformer, task: "AbsTask") -> float:
+def score_original(model: SentenceTransformer, task: "AbsTask") -> float:
     """The model's main score on a task of mteb, of which a file may lose a share.
 
     Raises:
         UserError: if it is not above 0, and has no share to lose.
     """
-    score = task_score(model, task)
+    score = score_on_task(model, task)
     if not score > 0:
         raise UserError(
             f"task {task.metadata.name}",
@@ -114,7 +114,7 @@ def score_of_model(model: SentenceTransformer, task: "AbsTask") -> float:
     return score
 
 
-def with_score(
+def add_task_score(
     parity: Parity, other: SentenceTransformer, task: "AbsTask", score_of_model: float
 ) -> Parity:
     """The parity with the file's main score on the task beside the model's."""
@@ -122,7 +122,7 @@ def with_score(
         parity,
         task=task.metadata.name,
         metric=task.metadata.main_score,
-        score=task_score(other, task),
+        score=score_on_task(other, task),
         score_of_model=score_of_model,
     )
 
@@ -133,22 +133,22 @@ def refuse_float(parity: Parity, what: str) -> None:
         UserError: if any text's vector is another than the model's.
     """
     if parity.cosine_min < FLOAT_COSINE:
-        raise _refused(what, parity, f"every text's cosine must be {FLOAT_COSINE} or more")
+        raise _refuse(what, parity, f"every text's cosine must be {FLOAT_COSINE} or more")
 
 
 def refuse_int8(parity: Parity, what: str) -> None:
     """
     Raises:
-        UserError: unless `int8_is_near`.
+        UserError: unless `is_int8_near`.
     """
-    if not int8_is_near(parity):
+    if not is_int8_near(parity):
         rule = f"at most {INT8_LOSS:.0%} of the score may be lost"
         if parity.task is None:
             rule = f"the mean cosine must be {INT8_COSINE} or more"
-        raise _refused(what, parity, rule)
+        raise _refuse(what, parity, rule)
 
 
-def int8_is_near(parity: Parity) -> bool:
+def is_int8_near(parity: Parity) -> bool:
     """Whether at most a hundredth of the task's score is lost; without a task, whether the vectors
     are near the model's on average."""
     if parity.task is None:
@@ -156,7 +156,7 @@ def int8_is_near(parity: Parity) -> bool:
     return parity.loss <= INT8_LOSS
 
 
-def _refused(what: str, parity: Parity, rule: str) -> UserError:
+def _refuse(what: str, parity: Parity, rule: str) -> UserError:
     return UserError(
         what,
         f"is not the model that it was made from, nothing is written: {parity}; {rule}",
@@ -164,17 +164,17 @@ def _refused(what: str, parity: Parity, rule: str) -> UserError:
     )
 
 
-def _encode(model: SentenceTransformer, side: Side, texts: list[str]) -> Vectors:
+def _embed(model: SentenceTransformer, side: Side, texts: list[str]) -> Vectors:
     encode = model.encode_query if side == "query" else model.encode_document
     return encode(texts, batch_size=16, normalize_embeddings=True, show_progress_bar=False)
 
 
-def _cosines(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
+def _compute_cosines(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
     cosines: NDArray[np.float64] = (ours.astype(np.float64) * theirs).sum(axis=1)
     return cosines
 
 
-def task_score(model: SentenceTransformer, task: "AbsTask") -> float:
+def score_on_task(model: SentenceTransformer, task: "AbsTask") -> float:
     """The main score with all the task's texts, where it draws some the same for every model."""
     mteb = need("mteb", "eval")
     quiet = {"show_progress_bar": False}

@@ -26,28 +26,32 @@ class Ingredient:
     licence: str
 
 
-def ingredients(recipe: Recipe) -> list[Ingredient]:
+def list_ingredients(recipe: Recipe) -> list[Ingredient]:
     """Corpus, LLM, encoder and teacher, each with its licence where its own files state one. A
     model that is neither in a folder nor in a wheel is not fetched to look."""
     found = [
-        Ingredient("encoder", short(recipe.student.encoder), licence(recipe.student.encoder)),
+        Ingredient(
+            "encoder",
+            shorten_reference(recipe.student.encoder),
+            find_licence(recipe.student.encoder),
+        ),
     ]
     if recipe.teacher.model is not None:
-        found.append(_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
-    found.append(_model("LLM", recipe.llm.model, recipe.llm.base_url))
+        found.append(_describe_model("teacher", recipe.teacher.model, recipe.teacher.base_url))
+    found.append(_describe_model("LLM", recipe.llm.model, recipe.llm.base_url))
     if recipe.has_corpus:
-        found.append(Ingredient("corpus", corpus_name(recipe), NOT_STATED))
+        found.append(Ingredient("corpus", describe_corpus(recipe), NOT_STATED))
     return found
 
 
-def _model(role: str, reference: str, base_url: str | None) -> Ingredient:
+def _describe_model(role: str, reference: str, base_url: str | None) -> Ingredient:
     """Of what a server has the name alone is known."""
     if base_url is not None:
         return Ingredient(role, reference, NOT_STATED)
-    return Ingredient(role, short(reference), licence(reference))
+    return Ingredient(role, shorten_reference(reference), find_licence(reference))
 
 
-def corpus_name(recipe: Recipe) -> str:
+def describe_corpus(recipe: Recipe) -> str:
     """Without the folders above it, which are a machine's affair."""
     corpus = recipe.corpus
     if corpus.source == "docstrings":
@@ -57,23 +61,23 @@ def corpus_name(recipe: Recipe) -> str:
     return corpus.dataset or NOT_STATED
 
 
-def short(reference: str) -> str:
+def shorten_reference(reference: str) -> str:
     """A model reference as a reader wants it: no checksum, and of a path the last name alone, for
     the folders above it tell of a machine and its people."""
     reference = reference.partition("#")[0]
-    if reference.startswith("wheel:") or hub_id(reference):
+    if reference.startswith("wheel:") or get_hub_id(reference):
         return reference
     return user_path(reference).resolve().name
 
 
-def hub_id(reference: str) -> str | None:
+def get_hub_id(reference: str) -> str | None:
     """The reference's repository on the hub, where it is one."""
     name = reference.partition("@")[0]
     there = user_path(reference).exists()
     return name if _HUB.fullmatch(name) and not there else None
 
 
-def licence(reference: str) -> str:
+def find_licence(reference: str) -> str:
     """What the model's card, or the GGUF file itself, gives as its licence."""
     if not reference.startswith("wheel:") and not user_path(reference).exists():
         return NOT_STATED
@@ -84,10 +88,10 @@ def licence(reference: str) -> str:
     return str(field.contents()) if field else NOT_STATED
 
 
-def licence_keys(reference: str) -> dict[str, str]:
+def build_licence_keys(reference: str) -> dict[str, str]:
     """The licence as a card's front matter has it. The hub takes its own list's names alone as
     `license`: any other is `other`, with the name beside it."""
-    stated = licence(reference)
+    stated = find_licence(reference)
     if stated == NOT_STATED:
         return {}
     path = resolve(reference)
@@ -96,17 +100,17 @@ def licence_keys(reference: str) -> dict[str, str]:
     return {"license": stated}
 
 
-def training(run: Path, recipe: Recipe) -> Iterator[str]:
+def describe_training(run: Path, recipe: Recipe) -> Iterator[str]:
     """A line for each thing that a reader of the card wants to know about the training data."""
     student = open_stage(run / "student").manifest
     sources = [name for name in student["inputs"] if name not in ("passages", "base")]
     if "passages" in student["inputs"]:
         rows = open_stage(run / "passages").manifest["rows"]
-        yield f"Corpus: {corpus_name(recipe)}, {rows:,} passages."
+        yield f"Corpus: {describe_corpus(recipe)}, {rows:,} passages."
     if (run / "queries" / ".stage").is_dir():
-        yield from _queries(run, recipe)
+        yield from _describe_queries(run, recipe)
     for name in sources:
-        yield _examples(name, open_stage(run / name).manifest)
+        yield _describe_examples(name, open_stage(run / name).manifest)
     weights = {k: v for k, v in recipe.train.objective.model_dump().items() if v}
     terms = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
     train = recipe.train
@@ -116,11 +120,12 @@ def training(run: Path, recipe: Recipe) -> Iterator[str]:
         yield f"Aligned with the teacher's vectors on {texts:,} plain texts besides the examples."
 
 
-def _queries(run: Path, recipe: Recipe) -> Iterator[str]:
+def _describe_queries(run: Path, recipe: Recipe) -> Iterator[str]:
     manifest = open_stage(run / "queries").manifest
     yield (
-        f"Generated queries: {manifest['rows']:,}, written by {short(recipe.llm.model)} for "
-        "passages of the corpus. No person wrote or judged any of them."
+        f"Generated queries: {manifest['rows']:,}, written by "
+        f"{shorten_reference(recipe.llm.model)} for passages of the corpus. "
+        "No person wrote or judged any of them."
     )
     filters = {k: v for k, v in manifest["settings"].get("filters", {}).items() if v}
     if filters:
@@ -135,7 +140,7 @@ def _queries(run: Path, recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _examples(name: str, manifest: dict[str, object]) -> str:
+def _describe_examples(name: str, manifest: dict[str, object]) -> str:
     counts = manifest.get("counts")
     moved = counts.get("positive changed") if isinstance(counts, dict) else None
     line = f"Examples (`{name}`): {manifest['rows']:,}"

@@ -17,14 +17,14 @@ _PASSAGES = [
     "Bees dance to tell other bees where the flowers are.",
     "A glacier is a slow river of ice that carves valleys as it moves.",
 ]
-_POOLED = {
+_POOLING_CODE = {
     "mean": "(tokens * mask).sum(1) / mask.sum(1)",
     "cls": "tokens[:, 0]",
     "lasttoken": "tokens[torch.arange(len(texts)), mask.squeeze(2).sum(1).long() - 1]",
 }
 
 
-def with_sentence_transformers(model: SentenceTransformer, name: str) -> str:
+def write_sentence_transformers_snippet(model: SentenceTransformer, name: str) -> str:
     foreign = any(not type(m).__module__.startswith("sentence_transformers.") for m in model)
     # distill's own module is loaded by distill: no reader is asked to trust the code of a folder.
     loaded = (
@@ -35,57 +35,61 @@ def with_sentence_transformers(model: SentenceTransformer, name: str) -> str:
         else "from sentence_transformers import SentenceTransformer\n\n"
         f'model = SentenceTransformer("{name}")\n'
     )
-    unit = "" if _gives_unit_vectors(model) else ", normalize_embeddings=True"
+    unit = "" if _has_unit_vectors(model) else ", normalize_embeddings=True"
     return (
         f"{loaded}"
-        f"queries = model.encode_query({_listed(_QUERIES)}{unit})\n"
-        f"passages = model.encode_document({_listed(_PASSAGES)}{unit})\n"
+        f"queries = model.encode_query({_write_list(_QUERIES)}{unit})\n"
+        f"passages = model.encode_document({_write_list(_PASSAGES)}{unit})\n"
         "print(queries @ passages.T)\n"
     )
 
 
-def with_transformers(model: SentenceTransformer, name: str, on_hub: bool) -> str | None:
+def write_transformers_snippet(model: SentenceTransformer, name: str, on_hub: bool) -> str | None:
     """None where the model has a module that is not written down in a line or two."""
     first, *rest = model
     poolings = [m for m in rest if isinstance(m, Pooling)]
     denses = [m for m in rest if isinstance(m, Dense)]
-    plain = isinstance(first, Transformer) and len(poolings) == 1 and all(map(_is_plain, rest))
+    plain = (
+        isinstance(first, Transformer) and len(poolings) == 1 and all(map(_is_expressible, rest))
+    )
     if not plain or not (poolings[0].include_prompt or not any(model.prompts.values())):
         return None
     paths = [f"{number}_Dense" for number, m in enumerate(model) if isinstance(m, Dense)]
     return (
         "import torch\n"
-        + _hub_import(on_hub)
+        + _write_hub_import(on_hub)
         + ("from safetensors.torch import load_file\n" if denses else "")
         + "from transformers import AutoModel, AutoTokenizer\n\n"
-        + _folder(name, on_hub)
+        + _write_folder_line(name, on_hub)
         + "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
         "model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()\n"
         + "".join(f'dense_{p[0]} = load_file(f"{{folder}}/{p}/model.safetensors")\n' for p in paths)
         + "\n\ndef encode(texts, prompt):\n"
         "    texts = [prompt + text for text in texts]\n"
         "    batch = tokenizer(texts, padding=True, truncation=True, "
-        f'max_length={max_tokens(model)}, return_tensors="pt")\n'
+        f'max_length={get_max_tokens(model)}, return_tensors="pt")\n'
         "    with torch.inference_mode():\n"
         "        tokens = model(**batch).last_hidden_state\n"
         '    mask = batch["attention_mask"].unsqueeze(2).float()\n'
-        f"    vectors = {_POOLED[str(poolings[0].pooling_mode)]}\n"
-        + "".join(map(_dense_line, denses, paths))
-        + f"    return torch.nn.functional.normalize(vectors{_cut(model)}, dim=1)\n\n\n"
-        + _both(model)
+        f"    vectors = {_POOLING_CODE[str(poolings[0].pooling_mode)]}\n"
+        + "".join(map(_write_dense_line, denses, paths))
+        + f"    return torch.nn.functional.normalize(vectors{_write_slice(model)}, dim=1)\n\n\n"
+        + _write_encode_calls(model)
     )
 
 
-def with_onnxruntime(model: SentenceTransformer, name: str, on_hub: bool, graph: str) -> str:
+def write_onnxruntime_snippet(
+    model: SentenceTransformer, name: str, on_hub: bool, graph: str
+) -> str:
     tokenizer = model.tokenizer
     side = ', direction="left"' if tokenizer.padding_side == "left" else ""
     return (
         "import numpy as np\nimport onnxruntime\n"
-        + _hub_import(on_hub)
+        + _write_hub_import(on_hub)
         + "from tokenizers import Tokenizer\n\n"
-        + _folder(name, on_hub)
+        + _write_folder_line(name, on_hub)
         + 'tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")\n'
-        f"tokenizer.enable_truncation({max_tokens(model)})\n"
+        f"tokenizer.enable_truncation({get_max_tokens(model)})\n"
         f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, "
         f'pad_token="{tokenizer.pad_token}"{side})\n'
         f'session = onnxruntime.InferenceSession(f"{{folder}}/{graph}")\n\n\n'
@@ -94,25 +98,25 @@ def with_onnxruntime(model: SentenceTransformer, name: str, on_hub: bool, graph:
         "    ids = np.array([text.ids for text in batch])\n"
         "    mask = np.array([text.attention_mask for text in batch])\n"
         '    feed = {"input_ids": ids, "attention_mask": mask}\n'
-        f'    return session.run(["{OUTPUT}"], feed)[0]\n\n\n' + _both(model)
+        f'    return session.run(["{OUTPUT}"], feed)[0]\n\n\n' + _write_encode_calls(model)
     )
 
 
-def _gives_unit_vectors(model: SentenceTransformer) -> bool:
+def _has_unit_vectors(model: SentenceTransformer) -> bool:
     return model.truncate_dim is None and isinstance(model[-1], Normalize)
 
 
-def _cut(model: SentenceTransformer) -> str:
+def _write_slice(model: SentenceTransformer) -> str:
     return "" if model.truncate_dim is None else f"[:, :{model.truncate_dim}]"
 
 
-def max_tokens(model: SentenceTransformer) -> int:
+def get_max_tokens(model: SentenceTransformer) -> int:
     return int(model.max_seq_length or model.tokenizer.model_max_length)
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _is_expressible(module: nn.Module) -> bool:
     if isinstance(module, Pooling):
-        return module.pooling_mode in _POOLED
+        return module.pooling_mode in _POOLING_CODE
     if isinstance(module, Dense):
         activation = isinstance(module.activation_function, (nn.Identity, nn.Tanh))
         between = {module.module_input_name, module.module_output_name} == {"sentence_embedding"}
@@ -120,7 +124,7 @@ def _is_plain(module: nn.Module) -> bool:
     return isinstance(module, Normalize)
 
 
-def _dense_line(dense: Any, path: str) -> str:
+def _write_dense_line(dense: Any, path: str) -> str:
     weights = f"dense_{path[0]}"
     line = f'vectors @ {weights}["linear.weight"].T'
     line += f' + {weights}["linear.bias"]' if dense.bias else ""
@@ -131,27 +135,27 @@ def _is_tanh(dense: Any) -> bool:
     return isinstance(dense.activation_function, nn.Tanh)
 
 
-def _folder(name: str, on_hub: bool) -> str:
+def _write_folder_line(name: str, on_hub: bool) -> str:
     place = f"snapshot_download({json.dumps(name)})" if on_hub else json.dumps(name)
     return f"folder = {place}\n"
 
 
-def _hub_import(on_hub: bool) -> str:
+def _write_hub_import(on_hub: bool) -> str:
     return "from huggingface_hub import snapshot_download\n" if on_hub else ""
 
 
-def _both(model: SentenceTransformer) -> str:
+def _write_encode_calls(model: SentenceTransformer) -> str:
     query, document = (
         json.dumps(model.prompts.get(side) or "", ensure_ascii=False)
         for side in ("query", "document")
     )
     return (
-        f"queries = encode({_listed(_QUERIES)}, prompt={query})\n"
-        f"passages = encode({_listed(_PASSAGES)}, prompt={document})\n"
+        f"queries = encode({_write_list(_QUERIES)}, prompt={query})\n"
+        f"passages = encode({_write_list(_PASSAGES)}, prompt={document})\n"
         "print(queries @ passages.T)\n"
     )
 
 
-def _listed(texts: Sequence[str]) -> str:
+def _write_list(texts: Sequence[str]) -> str:
     lines = "".join(f"    {json.dumps(text)},\n" for text in texts)
     return f"[\n{lines}]" if len(texts) > 1 else f"[{json.dumps(texts[0])}]"

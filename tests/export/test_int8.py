@@ -7,7 +7,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.export import int8, parity
 from distill.export.graph import open_graph, write_graph
-from distill.export.int8 import FORMS, narrowing_products, quantise, write_int8
+from distill.export.int8 import VARIANTS, find_narrowing_products, quantize_graph, write_int8
 from distill.export.parity import compare_vectors
 
 
@@ -29,12 +29,12 @@ def products(path) -> list[str]:
 
 def test_the_second_product_of_each_layer_can_stay_in_float(graph, tmp_path, model, texts):
     layers = len(model[0].auto_model.encoder.layer)
-    named = narrowing_products(graph)
+    named = find_narrowing_products(graph)
     assert len(named) == layers
     assert all("/output/dense/" in name and "attention" not in name for name in named)
-    for form in FORMS:
-        quantise(graph, tmp_path / f"{form}.onnx", form)
-    whole, narrow, unsigned = (tmp_path / f"{form}.onnx" for form in FORMS)
+    for form in VARIANTS:
+        quantize_graph(graph, tmp_path / f"{form}.onnx", form)
+    whole, narrow, unsigned = (tmp_path / f"{form}.onnx" for form in VARIANTS)
     assert products(narrow).count("MatMul") == products(whole).count("MatMul") + layers
     assert products(narrow) == products(unsigned)
     for path in (whole, narrow, unsigned):
@@ -51,16 +51,16 @@ def test_the_first_form_that_keeps_the_score_is_taken(
     def quantised(graph, path, form):
         tried.append(form)
         spoilt = SentenceTransformer(str(model_folder), device="cpu")
-        if form != FORMS[good]:
+        if form != VARIANTS[good]:
             torch.nn.init.ones_(spoilt[2].linear.weight)
         write_graph(spoilt, path)
 
-    score = parity.task_score
+    score = parity.score_on_task
     monkeypatch.setattr(int8, "quantise", quantised)
     monkeypatch.setattr(parity, "task_score", lambda m, t: scored.append(m) or score(m, t))
     form, found = write_int8(model, tmp_path / "int8.onnx", texts, task)
-    assert form == FORMS[good]
-    assert tried == list(FORMS[: good + 1])
+    assert form == VARIANTS[good]
+    assert tried == list(VARIANTS[: good + 1])
     assert found.loss == 0
     assert scored.count(model) == 1  # not again with each form
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]

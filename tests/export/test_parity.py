@@ -11,12 +11,12 @@ from distill.export import export, int8, parity
 from distill.export.graph import write_graph
 from distill.export.parity import (
     Parity,
+    add_task_score,
     compare_vectors,
     refuse_float,
     refuse_int8,
-    score_of_model,
-    task_score,
-    with_score,
+    score_on_task,
+    score_original,
 )
 from distill.tasks import load_task
 
@@ -65,13 +65,13 @@ def test_int8_is_held_to_the_score_where_there_is_a_task(model, model_folder, ma
     other[2].linear.weight.data[2:] = 0  # two dimensions for twelve texts
     other[2].linear.bias.data[:] = 0
     task = make_task()
-    score = score_of_model(model, task)
-    found = with_score(Parity(1, 0.99, 0.99), other, task, score)
+    score = score_original(model, task)
+    found = add_task_score(Parity(1, 0.99, 0.99), other, task, score)
     assert found.metric == "ndcg_at_10"
     assert 0 < found.score < found.score_of_model <= 1
     with pytest.raises(UserError, match=r"loss \d+\.\d\d%; at most 1% of the score"):
         refuse_int8(found, "int8")
-    same = with_score(Parity(1, 0.5, 0.5), model, task, score)
+    same = add_task_score(Parity(1, 0.5, 0.5), model, task, score)
     assert same.loss == 0
     refuse_int8(same, "int8")  # far vectors that rank alike are no loss
 
@@ -94,7 +94,7 @@ def test_models_are_scored_on_the_same_draws_of_a_task(model, tmp_path):
     (tmp_path / "groups").mkdir()
     (tmp_path / "groups" / "data.tsv").write_text(f"text\tlabel\n{rows}")
     task = load_task("groups", tmp_path)
-    assert task_score(model, task) == task_score(model, task)
+    assert score_on_task(model, task) == score_on_task(model, task)
 
 
 def test_int8_is_held_to_the_cosine_where_there_is_none():

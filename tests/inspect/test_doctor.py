@@ -9,16 +9,16 @@ import pytest
 from rich.console import Console
 
 from distill.inspect import doctor
-from distill.inspect.doctor import Check, render, report
+from distill.inspect.doctor import Check, render_checks, run_checks
 
 
 def line(name: str) -> Check:
-    return next(line for line in report() if line.name == name)
+    return next(line for line in run_checks() if line.name == name)
 
 
 def test_base_packages_with_their_versions() -> None:
     assert line("torch").detail == importlib.metadata.version("torch")
-    assert {found.name for found in report()} >= {
+    assert {found.name for found in run_checks()} >= {
         *("python", "transformers", "cpu", "cuda", "engine transformers", "engine vllm"),
         *("engine http", "near-duplicate filter", "language filter", "structured replies"),
         *("extra cpu", "extra gpu", "extra eval", "extra ray", "extra export"),
@@ -37,7 +37,9 @@ def test_missing_extra_names_its_command(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_remedies_are_shown_word_for_word() -> None:
     """Square brackets are rich's markup."""
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(render([Check("extra ray", "off", "many [machines]", "pip install '.[ray]'")]))
+    console.print(
+        render_checks([Check("extra ray", "off", "many [machines]", "pip install '.[ray]'")])
+    )
     shown = console.export_text()
     assert "pip install '.[ray]'" in shown
     assert "many [machines]" in shown
@@ -46,7 +48,7 @@ def test_remedies_are_shown_word_for_word() -> None:
 def test_everything_missing_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "_is_there", lambda module: False)
     monkeypatch.setenv("DISTILL_DATA", str(tmp_path))
-    missing = [found for found in report() if found.state == "missing"]
+    missing = [found for found in run_checks() if found.state == "missing"]
     assert missing
     assert all(found.remedy for found in missing)
 
@@ -86,7 +88,7 @@ def test_an_engine_that_is_not_installed_says_how_to(monkeypatch) -> None:
 def test_an_api_key_is_said_to_be_set_and_never_shown(monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     assert line("API key").state == "ok"
-    assert not any("sk-secret" in part for found in report() for part in found)
+    assert not any("sk-secret" in part for found in run_checks() for part in found)
     monkeypatch.delenv("OPENAI_API_KEY")
     assert line("API key").state == "off"
 

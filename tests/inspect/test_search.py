@@ -10,7 +10,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.inspect.search import render, search_run
+from distill.inspect.search import render_results, search_run
 from distill.store.run import Run
 
 TEXTS = OF_TEXTS | {"e": "[bold]An owl[/bold] can turn its head \x1b[31m so far. " * 9}
@@ -34,7 +34,7 @@ def write_recipe(folder, **sections):
 
 def shown(answers, width=120) -> str:
     out = StringIO()
-    Console(file=out, width=width, color_system=None).print(render(answers))
+    Console(file=out, width=width, color_system=None).print(render_results(answers))
     return out.getvalue()
 
 

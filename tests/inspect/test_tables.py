@@ -7,7 +7,7 @@ from helpers.labelled import OF_TEXTS, label, prepare, query, recipe
 from rich.console import Console
 
 from distill.errors import UserError
-from distill.inspect.tables import show_query, show_rows, show_run, tables_of
+from distill.inspect.tables import list_tables, show_query, show_rows, show_run
 from distill.relabel.choose import make_examples
 from distill.store.run import Run
 from distill.store.stage import ShardResult
@@ -122,7 +122,7 @@ def test_teacher_scores_of_other_examples_are_left_out(run):
 def test_the_table_of_teacher_scores_can_be_looked_at(run):
     out = StringIO()
     console = Console(file=out, width=120)
-    assert tables_of(run)["teacher-scores"] is TEACHER_SCORES
+    assert list_tables(run)["teacher-scores"] is TEACHER_SCORES
     show_rows(run, "teacher-scores", 1, 0, console)
     show_run(run, console)
     assert "big/one" in out.getvalue()

@@ -19,7 +19,7 @@ from distill.evaluate.model import load_eval_model, load_served_model
 from distill.evaluate.mteb_encoder import wrap_for_mteb
 from distill.evaluate.run_models import load_run_models
 from distill.evaluate.variants import make_asymmetric
-from distill.export.provenance import NOT_STATED, ingredients
+from distill.export.provenance import NOT_STATED, list_ingredients
 from distill.inspect.search import search_run
 from distill.recipe import EmbedderConfig, Recipe, Teacher
 from distill.store.run import Run
@@ -167,7 +167,7 @@ def test_a_key_that_is_refused_is_named_by_its_variable_alone(server, monkeypatc
 
 
 def test_its_licence_is_not_known(server):
-    found = {of.role: of for of in ingredients(recipe(**served(server)))}
+    found = {of.role: of for of in list_ingredients(recipe(**served(server)))}
     assert (found["teacher"].name, found["teacher"].licence) == (MODEL, NOT_STATED)
 
 
