@@ -56,8 +56,8 @@ def test_the_first_form_that_keeps_the_score_is_taken(
         write_graph(spoilt, path)
 
     score = parity.score_on_task
-    monkeypatch.setattr(int8, "quantise", quantised)
-    monkeypatch.setattr(parity, "task_score", lambda m, t: scored.append(m) or score(m, t))
+    monkeypatch.setattr(int8, "quantize_graph", quantised)
+    monkeypatch.setattr(parity, "score_on_task", lambda m, t: scored.append(m) or score(m, t))
     form, found = write_int8(model, tmp_path / "int8.onnx", texts, task)
     assert form == VARIANTS[good]
     assert tried == list(VARIANTS[: good + 1])

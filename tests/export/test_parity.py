@@ -80,7 +80,7 @@ def test_int8_is_held_to_the_score_where_there_is_a_task(model, model_folder, ma
 def test_a_task_that_the_model_fails_on_cannot_say_what_is_lost(
     model_folder, tmp_path, make_task, run_folder, monkeypatch, score
 ):
-    monkeypatch.setattr(parity, "task_score", lambda *models: score)
+    monkeypatch.setattr(parity, "score_on_task", lambda *models: score)
     with pytest.raises(UserError, match=r"itself scores(.|\n)*name another with --task"):
         export.export_model(
             str(model_folder), tmp_path / "out", ["int8"], "mine", run_folder / "tasks"
@@ -110,7 +110,7 @@ def test_a_refused_form_leaves_nothing(model_folder, tmp_path, monkeypatch):
     def broken(graph, path, form):
         write_graph(spoilt(model_folder, 2.0), path)
 
-    monkeypatch.setattr(int8, "quantise", broken)
+    monkeypatch.setattr(int8, "quantize_graph", broken)
     with pytest.raises(UserError, match="nothing is written"):
         export.export_model(str(model_folder), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ def test_base_packages_with_their_versions() -> None:
 
 
 def test_missing_extra_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_is_there", lambda module: False)
+    monkeypatch.setattr(doctor, "_is_installed", lambda module: False)
     found = line("extra ray")
     assert found.state == "off"
     assert "ray not installed" in found.detail
@@ -46,7 +46,7 @@ def test_remedies_are_shown_word_for_word() -> None:
 
 
 def test_everything_missing_has_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "_is_there", lambda module: False)
+    monkeypatch.setattr(doctor, "_is_installed", lambda module: False)
     monkeypatch.setenv("DISTILL_DATA", str(tmp_path))
     missing = [found for found in run_checks() if found.state == "missing"]
     assert missing
@@ -67,7 +67,7 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_what_generation_needs_is_named_with_what_to_install(monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "_is_there", lambda module: module not in ("httpx", "datasketch"))
+    monkeypatch.setattr(doctor, "_is_installed", lambda module: module not in ("httpx", "datasketch"))
     assert line("engine http").state == "missing"
     assert line("engine http").remedy == "pip install httpx"
     assert line("near-duplicate filter").remedy == "pip install datasketch"
@@ -79,7 +79,7 @@ def test_an_engine_that_is_not_installed_says_how_to(monkeypatch) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor.importlib.metadata, "version", version)
-    monkeypatch.setattr(doctor, "_is_there", lambda module: False)
+    monkeypatch.setattr(doctor, "_is_installed", lambda module: False)
     found = line("engine vllm")
     assert found.state == "off"
     assert "vllm" in found.remedy
