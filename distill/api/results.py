@@ -138,6 +138,6 @@ def inspect(
 
 def doctor() -> "list[Check]":
     """Check what is installed, and which engines and devices can be used; load no model."""
-    from distill.inspect.doctor import report as check_all
+    from distill.inspect.doctor import run_checks as check_all
 
     return check_all()

@@ -72,9 +72,9 @@ class RunFolder:
     @property
     def tables(self) -> list[str]:
         """The names of the run's tables."""
-        from distill.inspect.tables import tables_of
+        from distill.inspect.tables import list_tables
 
-        return list(tables_of(self.folder))
+        return list(list_tables(self.folder))
 
     def table(self, name: str) -> "Dataset":
         """One table of the run, such as `examples` or `judgements-ql`. Its shards are not held in
@@ -85,11 +85,11 @@ class RunFolder:
         """
         from datasets import Dataset, Features
 
-        from distill.inspect.tables import tables_of
+        from distill.inspect.tables import list_tables
         from distill.store.integrity import check_files
         from distill.store.shards import shards
 
-        tables = tables_of(self.folder)
+        tables = list_tables(self.folder)
         if name not in tables:
             raise UserError(
                 str(self.folder / name),

@@ -75,6 +75,6 @@ def search(run: Path, query: str, k: int) -> None:
     \b
     Example:  distill search artifacts/demo "how do I transpose a matrix"
     """
-    from distill.inspect.search import render
+    from distill.inspect.search import render_results
 
-    Console().print(render(api.search(run, query, k)))
+    Console().print(render_results(api.search(run, query, k)))

@@ -34,17 +34,11 @@ def build_candidates_table(view: QueryView) -> RichTable:
     *judges, _ = list_rankers(view)
     named = [judge.replace("_", " ") for judge in judges]
     grid = RichTable("", "RRF", *named, "retriever", "passage", show_lines=True)
-<<<<<<< HEAD
-    for place, row in enumerate(told.candidates, start=1):
+    for place, row in enumerate(view.candidates, start=1):
         passage = Text(sanitize_for_terminal(row["passage_id"]), style="bold")
         passage.append(
-            "\n" + sanitize_for_terminal(told.texts[row["passage_id"]][:_EXCERPT]), style="not bold"
+            "\n" + sanitize_for_terminal(view.texts[row["passage_id"]][:_EXCERPT]), style="not bold"
         )
-=======
-    for place, row in enumerate(view.candidates, start=1):
-        passage = Text(seen(row["passage_id"]), style="bold")
-        passage.append("\n" + seen(view.texts[row["passage_id"]][:_EXCERPT]), style="not bold")
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
         grid.add_row(
             "\n".join(_list_roles(row["passage_id"], view)),
             f"{place}\n{row['rrf']:.3f}" if "rrf" in row else "",
@@ -85,15 +79,9 @@ def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
         before, after = _format_ranks(seed, view), _format_ranks(positive, view)
         yield f"positive CHANGED: from the seed {before} to {after}"
     for example in further:
-<<<<<<< HEAD
-        place = _placed(example["positive_id"], told)
-        yield f"further positive, example {sanitize_for_terminal(example['query_id'])}: {place}"
-    by_id = {example["query_id"]: example for example in told.examples}
-=======
         place = _format_ranks(example["positive_id"], view)
-        yield f"further positive, example {seen(example['query_id'])}: {place}"
+        yield f"further positive, example {sanitize_for_terminal(example['query_id'])}: {place}"
     by_id = {example["query_id"]: example for example in view.examples}
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
     for row in scored:
         example = by_id[row["query_id"]]
         negatives = zip(example["negative_ids"], row["negative_scores"], strict=True)
@@ -110,15 +98,9 @@ def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
 
 def list_chosen_passages(view: QueryView) -> Iterator[tuple[str, str]]:
     """Title and id of the passages to be read in full: the seed, and what took its place."""
-<<<<<<< HEAD
-    seed = told.query["seed_id"]
-    yield f"the seed {sanitize_for_terminal(seed)}", seed
-    for example in told.examples:
-=======
     seed = view.query["seed_id"]
-    yield f"the seed {seen(seed)}", seed
+    yield f"the seed {sanitize_for_terminal(seed)}", seed
     for example in view.examples:
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
         if example["positive_id"] != seed:
             yield (
                 f"the positive {sanitize_for_terminal(example['positive_id'])}",

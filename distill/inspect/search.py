@@ -77,26 +77,19 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
     models = load_run_models(recipe, {"student": folder / "student"})
-<<<<<<< HEAD
     hits = {
-        role: _find(folder, make_encoder(model), query, task, k) for role, model in models.items()
+        role: _search(folder, make_encoder(model), query, task, k) for role, model in models.items()
     }
     return SearchResults(query, hits)
-=======
-    found = {role: _search(folder, _SearchModel(of, task), query, k) for role, of in models.items()}
-    return SearchResults(query, found)
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
 
 
 def render_results(answers: SearchResults) -> Table:
     """A column a model; what every model found is marked with a star."""
-<<<<<<< HEAD
     view = Table(
-        title=Text(sanitize_for_terminal(answers.query)), caption=_caption(answers), expand=True
+        title=Text(sanitize_for_terminal(answers.query)),
+        caption=_write_caption(answers),
+        expand=True,
     )
-=======
-    view = Table(title=Text(seen(answers.query)), caption=_write_caption(answers), expand=True)
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
     view.add_column("", justify="right")
     for name in answers.hits:
         view.add_column(name, ratio=1)
@@ -161,13 +154,9 @@ def _open_vectors(folder: Path) -> Iterator[Run]:
         yield run
 
 
-<<<<<<< HEAD
-def _find(folder: Path, encoder: Encoder, query: str, task: str, k: int) -> list[SearchHit]:
+def _search(folder: Path, encoder: Encoder, query: str, task: str, k: int) -> list[SearchHit]:
     """Search the run's passages. A model that is instructed gets the student's default task: a
     search has no task of its own."""
-=======
-def _search(folder: Path, encoder: Encoder, query: str, k: int) -> list[SearchHit]:
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
     passages = open_stage(folder / "passages")
     with _open_vectors(folder) as run:
         store = corpus_vectors(run, encoder, passages)

@@ -117,13 +117,8 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
         build_candidates_table(view),
         Group(*map(Text, lines)),
     )
-<<<<<<< HEAD
-    for title, passage_id in chosen_passages(told):
-        text = Text(sanitize_for_terminal(told.texts[passage_id]))
-=======
     for title, passage_id in list_chosen_passages(view):
-        text = Text(seen(view.texts[passage_id]))
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
+        text = Text(sanitize_for_terminal(view.texts[passage_id]))
         console.print(Panel(text, title=Text(title), title_align="left"))
 
 
@@ -201,11 +196,7 @@ def _build_panel(title: str, row: Row) -> Panel:
     lines: list[RenderableType] = []
     for name, value in row.items():
         line = Text(f"{name}: ", style="bold")
-<<<<<<< HEAD
-        line.append(sanitize_for_terminal(_readable(value)), style="not bold")
-=======
-        line.append(seen(_format_value(value)), style="not bold")
->>>>>>> 4ba231a (The model card is a template; functions of export and inspect are named by what they do)
+        line.append(sanitize_for_terminal(_format_value(value)), style="not bold")
         lines.append(line)
     return Panel(Group(*lines), title=Text(sanitize_for_terminal(title)), title_align="left")
 

@@ -67,7 +67,9 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_what_generation_needs_is_named_with_what_to_install(monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "_is_installed", lambda module: module not in ("httpx", "datasketch"))
+    monkeypatch.setattr(
+        doctor, "_is_installed", lambda module: module not in ("httpx", "datasketch")
+    )
     assert line("engine http").state == "missing"
     assert line("engine http").remedy == "pip install httpx"
     assert line("near-duplicate filter").remedy == "pip install datasketch"
