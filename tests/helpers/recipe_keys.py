@@ -1,0 +1,127 @@
+"""Which keys of a recipe code reads, and which of them a stage's fingerprint depends on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, get_args
+from unittest import mock
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from distill.errors import UserError
+from distill.recipe import Recipe
+from distill.recipe.sections.section import Section
+from distill.store.run import Run
+
+Path = tuple[str | int, ...]
+VALUES: list[Any] = [True, False, 1, 2, 0.5, 0.25, "cuda", "none", "x{query}", "x{text}", "x/y"]
+VALUES += ["http://localhost:8000/v1", {"name": "a"}, {"path": "titles"}, {"rank": 3}]
+"""Values to try in the place of a key's own, beside those that its type names."""
+
+
+@contextmanager
+def record_reads() -> Iterator[set[tuple[type, str]]]:
+    """Collect each key that is read as an attribute, by its section's class and name."""
+    reads: set[tuple[type, str]] = set()
+    plain = BaseModel.__getattribute__
+
+    def read(section: Section, name: str) -> Any:
+        value = plain(section, name)
+        if name in type(section).model_fields and not isinstance(value, Section):
+            reads.add((type(section), name))
+        return value
+
+    with mock.patch.object(Section, "__getattribute__", read):
+        yield reads
+
+
+def locate_sections(section: Section, path: Path = ()) -> dict[type, Path]:
+    """Where in a recipe each class of sections lies; of several in a list, the first."""
+    places = {type(section): path}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, Section):
+            inner = (*path, name) if first is value else (*path, name, 0)
+            places |= locate_sections(first, inner)
+    return places
+
+
+def change_key(recipe: Recipe, path: Path, name: str) -> Iterator[Recipe]:
+    """Copies of the recipe in which one key has another value of its type."""
+    section = _follow(recipe, path)
+    value, field = getattr(section, name), type(section).model_fields[name]
+    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, "", *field.metadata])
+    for candidate in _candidates(field.annotation, value):
+        try:
+            other = adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+        if other != value:
+            changed = recipe.model_copy(deep=True)
+            setattr(_follow(changed, path), name, other)
+            yield changed
+
+
+def _follow(recipe: Recipe, path: Path) -> Any:
+    section: Any = recipe
+    for step in path:
+        section = section[step] if isinstance(step, int) else getattr(section, step)
+    return section
+
+
+def _candidates(annotation: Any, value: Any) -> Iterator[Any]:
+    yield from _choices(annotation)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield from (value + 1, value / 2)
+    if isinstance(value, str):
+        yield f"x{value}"
+    for one in VALUES:
+        yield from (one, [one], {"x": one})
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    for inner in get_args(annotation):
+        if isinstance(inner, str | int | bool):
+            yield from (inner, [inner])
+        else:
+            yield from _choices(inner)
+
+
+class _SettingsSeen(Exception):
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+
+def read_settings(stage: str, make: Callable[[Recipe], Any], recipe: Recipe) -> Any:
+    """The settings with which a function opens a stage, of which its fingerprint is made; an error
+    for bad input in their place."""
+
+    def open_stage(run: Run, name: str, settings: Any, inputs: Any = ()) -> Any:
+        if name == stage:
+            raise _SettingsSeen(settings)
+        return plain(run, name, settings, inputs)
+
+    plain = Run.stage
+    with mock.patch.object(Run, "stage", open_stage):
+        try:
+            make(recipe)
+        except _SettingsSeen as seen:
+            return seen.settings
+        except UserError as fault:
+            return str(fault)
+    raise AssertionError(f"the stage {stage} was not opened")
+
+
+def find_missing_keys(
+    stage: str, make: Callable[[Recipe], Any], recipe: Recipe, reads: set[tuple[type, str]]
+) -> set[str]:
+    """The keys among `reads` that change nothing in the settings of the stage."""
+    settings, places = read_settings(stage, make, recipe), locate_sections(recipe)
+    missing = set()
+    for section, name in reads:
+        path = places[section]
+        changed = list(change_key(recipe, path, name))
+        assert changed, f"no other value is known for {section.__name__}.{name}"
+        if all(read_settings(stage, make, one) == settings for one in changed):
+            missing.add(".".join(str(part) for part in (*path, name) if not isinstance(part, int)))
+    return missing

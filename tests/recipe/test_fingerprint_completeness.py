@@ -1,0 +1,93 @@
+"""Every key that a stage reads is in its fingerprint, or declared to change speed alone."""
+
+import shutil
+
+import pytest
+from helpers.recipe_keys import find_missing_keys, read_settings, record_reads
+from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+
+from distill.recipe import Recipe
+from distill.recipe.sections.train import PERFORMANCE_KEYS
+from distill.store.run import Run
+from distill.student.build import build_base
+from distill.train.stage import train_student
+
+LORA = {"lora": {"rank": 2}}
+ALIGNED = {
+    "objective": {"infonce": 1, "align": 1, "similarity_matrix": 1, "gor": 0.1},
+    "align": {"passages": 4, "sentences": 4, "batch_size": 4},
+}
+VALIDATED = {
+    "validation": {"share": 0.3, "every": 1},
+    "soup": 2,
+    "mixture": [{"path": "examples", "weight": 2}, {"path": "titles"}],
+    "widths": [32, 8],
+    "no_in_batch_negatives": ["search"],
+    "mini_batch_tokens": 64,
+}
+
+OF_TRAINING = {f"train.{key}" for key in PERFORMANCE_KEYS}
+OF_EMBEDDER = {"teacher.device", "teacher.batch_tokens"}
+RESOLVED = {"teacher.known_as", "teacher.bidirectional"}
+"""Fingerprints hold what these keys change in a model: nothing in an encoder without prompts."""
+
+
+@pytest.mark.parametrize(
+    ("student", "train", "has_teacher"),
+    [
+        ({}, VALIDATED, False),
+        (LORA, ALIGNED, True),
+        ({"pooling": "latent", "pool_prompt": False}, {}, False),
+    ],
+    ids=["validated", "aligned", "latent"],
+)
+def test_fingerprint_of_training_holds_every_key_that_training_reads(
+    tmp_path, encoder_folder, teacher_folder, student, train, has_teacher
+):
+    teacher = teacher_folder if has_teacher else None
+    recipe = make_recipe(encoder_folder, teacher, student=student, train=train)
+    with Run(tmp_path / "run", "stale") as run:
+        passages, examples = write_inputs(run, example_rows())
+        base = build_base(run, recipe)
+
+        def make(recipe: Recipe):
+            return train_student(run, recipe, passages, [examples], base)
+
+        with record_reads() as reads:
+            make(recipe)
+        missing = find_missing_keys("student", make, recipe, reads)
+        unused = set() if has_teacher else {"teacher.model"}
+        assert missing <= OF_TRAINING | OF_EMBEDDER | RESOLVED | unused
+
+
+@pytest.mark.parametrize(
+    "student", [{"layers": [0]}, {"pooling": "latent"}, {"dimensions": 8}], ids=str
+)
+def test_fingerprint_of_the_base_holds_every_key_that_building_it_reads(
+    tmp_path, encoder_folder, student
+):
+    recipe = make_recipe(encoder_folder, student=student)
+    with Run(tmp_path / "run", "stale") as run:
+        passages, _ = write_inputs(run, example_rows())
+
+        def make(recipe: Recipe):
+            return build_base(run, recipe, passages)
+
+        with record_reads() as reads:
+            make(recipe)
+        assert find_missing_keys("base", make, recipe, reads) == set()
+
+
+def test_a_key_that_is_missing_in_a_fingerprint_is_found(tmp_path):
+    recipe = Recipe(name="mine")
+
+    def make(recipe: Recipe):
+        with Run(tmp_path / "run", "stale") as run:
+            run.stage("mine", {"seed": recipe.seed})
+            return recipe.train.soup
+
+    with record_reads() as reads:
+        make(recipe)
+    assert find_missing_keys("mine", make, recipe, reads) == {"train.soup"}
+    assert read_settings("mine", make, recipe) == {"seed": 13}
+    shutil.rmtree(tmp_path / "run")
