@@ -48,6 +48,7 @@ _FULL_SAID = (
     "os error 27",
     "file write failed",  # torch's archive
     "unexpected pos",  # the same, where the archive is closed
+    "iostream error",  # the same, where its last bytes do not fit
 )
 """How libraries that raise no OSError (safetensors, torch, SQLite) say that a disk is full."""
 
