@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import datasets
 
-from distill.evaluate.model import EvalModel, load_eval_model
+from distill.evaluate.models.eval_model import EvalModel, load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.tasks import load_task
 from distill.tasks.data import load_data

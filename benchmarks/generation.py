@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from statistics import mean
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.files.atomic import read_json
 from distill.generate.filters.round_trip import SeedSearch

@@ -15,7 +15,7 @@ import distill
 from distill import api
 from distill.api.devices import check_devices
 from distill.errors import UserError
-from distill.models import in_memory
+from distill.models.sources import in_memory
 from distill.runtime import devices
 
 FOLDERS = ("estimate", "evaluate", "export", "generate", "inspect", "relabel", "report")

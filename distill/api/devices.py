@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from distill.models.in_memory import is_object
+from distill.models.sources.in_memory import is_object
 from distill.recipe import Recipe
 
 Step = Literal["corpus", "generate", "relabel", "score_teacher", "train_student", "evaluate"]

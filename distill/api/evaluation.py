@@ -14,8 +14,8 @@ from distill.recipe import ALL_TOKENS, EmbedderConfig
 
 if TYPE_CHECKING:
     from distill.embed.encoder import Encoder
-    from distill.evaluate.model import EvalModel
-    from distill.evaluate.quantize import Precision
+    from distill.evaluate.models.eval_model import EvalModel
+    from distill.evaluate.models.quantize import Precision
     from distill.evaluate.score import TaskScore
     from distill.evaluate.summary import Summary
     from distill.text.format import Side
@@ -86,8 +86,8 @@ def evaluate(
     Raises:
         UserError: if no task is named, a task cannot be read, or the model cannot be used.
     """
-    from distill.evaluate.model import load_any_model
-    from distill.evaluate.run_models import check_prompts
+    from distill.evaluate.models.eval_model import load_any_model
+    from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.score import score_tasks
 
     opened = _open_tasks(tasks, benchmarks, task_data)
@@ -139,9 +139,9 @@ def compare(
     """
     from distill.evaluate.compare import compare as compare_models
     from distill.evaluate.compare import make_student_variants
-    from distill.evaluate.model import load_any_model
-    from distill.evaluate.published import read_published
-    from distill.evaluate.run_models import check_prompts
+    from distill.evaluate.models.eval_model import load_any_model
+    from distill.evaluate.models.published import read_published
+    from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.summary import write_summary
 
     opened, place = _open_tasks(tasks, benchmarks, task_data), user_path(str(out))

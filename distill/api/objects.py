@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import get_protocol_members
 
-from distill.models.in_memory import register_object
+from distill.models.sources.in_memory import register_object
 from distill.recipe import LanguageModel, Recipe, Retriever, Teacher
 from distill.recipe.sections.embedder import EmbedderConfig
 

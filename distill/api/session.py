@@ -109,7 +109,7 @@ def open_job_to_look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
 def show_whole_run(job: "Job") -> None:
     """Show beside each stage's progress where the whole run is and how long it still takes."""
     from distill.estimate.plan import plan_run
-    from distill.models.cache import cache_folder
+    from distill.models.sources.cache import cache_folder
     from distill.runtime.progress import follow_plan
     from distill.runtime.run_plan import add_speeds
 

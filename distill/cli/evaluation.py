@@ -12,7 +12,7 @@ from distill.cli.options import TaskOptions, split_list, task_options
 from distill.errors import UserError
 
 if TYPE_CHECKING:
-    from distill.evaluate.quantize import Precision
+    from distill.evaluate.models.quantize import Precision
 
 
 @click.command()

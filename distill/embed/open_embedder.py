@@ -4,16 +4,16 @@ those settings changes its vectors."""
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from distill.embed.encoder import Encoder
-from distill.embed.endpoint import EndpointEmbedder
+from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_model import computed_dtype, open_model
 from distill.embed.published import published_as
 from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
-from distill.models.in_memory import find_object, is_object, object_identity
 from distill.models.reference import resolve, revision
 from distill.models.sentence_transformer import read_settings
+from distill.models.sources.in_memory import find_object, is_object, object_identity
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.local_name import name_model
 

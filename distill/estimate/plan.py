@@ -5,7 +5,7 @@ from collections.abc import Callable
 from distill.estimate.amounts import StageEstimate
 from distill.estimate.estimate import estimate
 from distill.llm.protocol import LLM
-from distill.models.cache import cache_folder
+from distill.models.sources.cache import cache_folder
 from distill.recipe import Recipe
 from distill.runtime.run_plan import PlannedStage, RunPlan, read_speeds
 from distill.store.run import Run

@@ -6,8 +6,9 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError, need
-from distill.evaluate.model import EvalModel
-from distill.evaluate.published import PublishedScores
+from distill.evaluate.models.eval_model import EvalModel
+from distill.evaluate.models.published import PublishedScores
+from distill.evaluate.models.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.speed import Speed, measure_speed
 from distill.evaluate.statistics.significance import compare_scores
@@ -21,7 +22,6 @@ from distill.evaluate.summary import (
     list_bases,
     name_difference,
 )
-from distill.evaluate.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.files.atomic import write_json
 from distill.tasks import document_texts
 from distill.tasks.data import load_data
@@ -29,7 +29,7 @@ from distill.tasks.data import load_data
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-    from distill.evaluate.quantize import Precision
+    from distill.evaluate.models.quantize import Precision
 
 ScoresByRole = dict[str, list[TaskScore]]
 """By role."""

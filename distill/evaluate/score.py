@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.evaluate.model import EvalModel
-from distill.evaluate.mteb_encoder import MtebEncoder, wrap_for_mteb
+from distill.evaluate.models.eval_model import EvalModel
+from distill.evaluate.models.mteb_encoder import MtebEncoder, wrap_for_mteb
 from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels

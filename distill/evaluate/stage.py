@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare, make_student_variants
-from distill.evaluate.published import PublishedScores, read_published
-from distill.evaluate.run_models import load_run_models
+from distill.evaluate.models.published import PublishedScores, read_published
+from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.score import describe_task
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.unlabelled import count_unlabelled_overlap

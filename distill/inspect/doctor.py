@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from distill.errors import install_command
-from distill.models.cache import cache_folder
+from distill.models.sources.cache import cache_folder
 from distill.recipe import LanguageModel
 from distill.runtime.devices import torch_dtype
 

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from distill.embed.encoder import Encoder
 from distill.errors import UserError
-from distill.evaluate.model import EvalModel
-from distill.evaluate.run_models import load_run_models
+from distill.evaluate.models.eval_model import EvalModel
+from distill.evaluate.models.run_models import load_run_models
 from distill.files.read import is_text
 from distill.recipe import load_recipe
 from distill.retrieve.corpus_index import corpus_vectors

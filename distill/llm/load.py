@@ -4,8 +4,8 @@ from pathlib import Path
 
 from distill.errors import UserError
 from distill.llm.protocol import LLM
-from distill.models.in_memory import find_object, is_object, object_identity
 from distill.models.reference import revision
+from distill.models.sources.in_memory import find_object, is_object, object_identity
 from distill.recipe import LanguageModel, Recipe
 from distill.runtime.devices import best_device
 from distill.store.local_name import name_model

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from distill.errors import UserError
 from distill.llm.prompts import CONTINUATION, Prompt
 from distill.models.causal_lm import model_folder
-from distill.models.in_memory import is_object
 from distill.models.loading import load_tokenizer
+from distill.models.sources.in_memory import is_object
 from distill.recipe import LanguageModel
 from distill.runtime.devices import best_device, torch_dtype
 

@@ -11,8 +11,8 @@ import torch
 
 from distill.errors import UserError
 from distill.files.checksums import discard_if_damaged, write_checksums
-from distill.models.cache import cache_folder, cache_lock
 from distill.models.reference import resolve, revision
+from distill.models.sources.cache import cache_folder, cache_lock
 
 
 def model_folder(reference: str, dtype: torch.dtype) -> Path:

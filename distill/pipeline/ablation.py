@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import TaskScore, describe_task, score_tasks
 from distill.evaluate.stage import load_named_tasks, load_recipe_tasks
 from distill.evaluate.statistics.significance import compare_seeds

@@ -12,7 +12,7 @@ from distill.generate.passages.generations import make_generations
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import load_llm
-from distill.models.in_memory import is_object
+from distill.models.sources.in_memory import is_object
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe
 from distill.relabel.stages import relabel

@@ -23,6 +23,7 @@ from distill.remote.faults import (
     TransientFault,
     UnknownField,
     error_within,
+    read_completion,
     refusal,
 )
 from distill.remote.key import ApiKey, key_of
@@ -49,23 +50,6 @@ _MALFORMED_TRIES = {True: 2, False: 4}
 """Of a server that never answered well, by whether what it gave was whole in a form of its own."""
 _NEW_NAME = {"max_tokens": "max_completion_tokens"}
 _log = logging.getLogger(__name__)
-
-ServerReply = dict[str, Any]
-"""A reply's JSON object; `choices` is a list that holds something."""
-
-
-def read_completion(reply: Any) -> ServerReply:
-    """A reply to a prompt.
-
-    Raises:
-        Malformed: if it is no object with `choices`, each with a text or a message, of any kind.
-    """
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    if not isinstance(choices, list) or not choices:
-        raise MalformedReply("a reply without choices")
-    if not all(isinstance(one, dict) and ("text" in one or "message" in one) for one in choices):
-        raise MalformedReply("a reply whose choices have neither text nor message")
-    return dict(reply)
 
 
 class ServerRequest(NamedTuple):

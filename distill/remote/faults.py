@@ -85,6 +85,24 @@ class MalformedReply(TransientFault):
         self.whole = whole
 
 
+ServerReply = dict[str, Any]
+"""A reply's JSON object; `choices` is a list that holds something."""
+
+
+def read_completion(reply: Any) -> ServerReply:
+    """A reply to a prompt.
+
+    Raises:
+        MalformedReply: if it is no object with `choices`, each with a text or a message.
+    """
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise MalformedReply("a reply without choices")
+    if not all(isinstance(one, dict) and ("text" in one or "message" in one) for one in choices):
+        raise MalformedReply("a reply whose choices have neither text nor message")
+    return dict(reply)
+
+
 class RefusedPrompt(DistillError):
     """This prompt is refused, and would be again. `status` is None for a probe's that is not one of
     a prompt."""

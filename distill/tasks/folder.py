@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError, need
-from distill.tasks.classification import CLASSIFICATION
-from distill.tasks.clustering import CLUSTERING
+from distill.tasks.categories.classification import CLASSIFICATION
+from distill.tasks.categories.clustering import CLUSTERING
+from distill.tasks.categories.pair_classification import PAIR_CLASSIFICATION
+from distill.tasks.categories.reranking import RERANKING
+from distill.tasks.categories.retrieval import RETRIEVAL
+from distill.tasks.categories.sts import STS
 from distill.tasks.layout import OWN_SPLITS, TaskLayout
-from distill.tasks.pair_classification import PAIR_CLASSIFICATION
-from distill.tasks.reranking import RERANKING
-from distill.tasks.retrieval import RETRIEVAL
-from distill.tasks.sts import STS
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

@@ -11,9 +11,9 @@ from distill.embed.open_embedder import embedder_identity, open_embedder
 from distill.embed.published import published_as
 from distill.embed.vector_store import VectorStore, embed
 from distill.embed.wording import EmbedderPrompts, carried_template
-from distill.models.in_memory import is_object
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
+from distill.models.sources.in_memory import is_object
 from distill.recipe import Recipe, Teacher
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.run import Run

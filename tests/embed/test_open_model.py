@@ -23,7 +23,7 @@ from transformers import RobertaConfig, RobertaModel
 from distill.embed.open_embedder import load_encoder
 from distill.embed.open_model import open_model
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.models.bidirectional import sees_later_tokens
 from distill.recipe import EmbedderConfig, Retriever, Teacher
 from distill.retrieve.corpus_index import identity, open_encoder

@@ -7,7 +7,7 @@ from helpers.tiny_models import tiny_encoder
 
 from distill.embed.open_embedder import embedder_identity, load_encoder
 from distill.embed.published import hub_id, published_as
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.recipe import EmbedderConfig, Teacher
 from distill.teacher.vectors import is_told_tasks
 

@@ -8,9 +8,9 @@ from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare, make_student_variants
-from distill.evaluate.model import load_eval_model
-from distill.evaluate.published import PublishedScores
-from distill.evaluate.variants import ASYMMETRIC
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.models.published import PublishedScores
+from distill.evaluate.models.variants import ASYMMETRIC
 from distill.tasks import load_task
 
 pytest.importorskip("mteb")

@@ -12,8 +12,8 @@ from conftest import MINILM
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import load_eval_model, mteb_name
-from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models.eval_model import load_eval_model, mteb_name
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.score import load_data, score_tasks
 from distill.models.reference import revision
 from distill.tasks import load_task, query_texts

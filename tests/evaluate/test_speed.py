@@ -2,7 +2,7 @@
 
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.speed import measure_speed
 
 

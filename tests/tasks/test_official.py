@@ -9,7 +9,7 @@ from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.tasks import load_task
 

@@ -15,10 +15,10 @@ from sentence_transformers import SentenceTransformer
 
 from distill.cli import cli
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model, load_served_model
-from distill.evaluate.mteb_encoder import wrap_for_mteb
-from distill.evaluate.run_models import load_run_models
-from distill.evaluate.variants import make_asymmetric
+from distill.evaluate.models.eval_model import load_eval_model, load_served_model
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.variants import make_asymmetric
 from distill.export.provenance import NOT_STATED, list_ingredients
 from distill.inspect.search import search_run
 from distill.recipe import EmbedderConfig, Recipe, Teacher

@@ -20,7 +20,7 @@ _LONGEST_TITLE = 120
 """Characters of a first line that may be a plain text's title."""
 
 
-class Section(NamedTuple):
+class TextSection(NamedTuple):
     """Text below the same headings, outermost first; the document's title is the first of them."""
 
     headings: tuple[str, ...]
@@ -31,7 +31,7 @@ class _Outline:
     """Collects blocks of text under a stack of headings."""
 
     def __init__(self, title: str = "") -> None:
-        self.sections: list[Section] = []
+        self.sections: list[TextSection] = []
         self._stack: list[tuple[int, str]] = [(0, title)] if title else []
         self._blocks: list[str] = []
 
@@ -50,11 +50,11 @@ class _Outline:
     def close(self) -> None:
         text = "\n\n".join(block.strip() for block in self._blocks if block.strip())
         if text:
-            self.sections.append(Section(tuple(name for _, name in self._stack), text))
+            self.sections.append(TextSection(tuple(name for _, name in self._stack), text))
         self._blocks = []
 
 
-def read_markdown(text: str) -> list[Section]:
+def read_markdown(text: str) -> list[TextSection]:
     """Sections of a Markdown text (CommonMark with tables); a YAML head gives the title alone."""
     from markdown_it import MarkdownIt
 
@@ -92,7 +92,7 @@ def _inline(tokens: list[Any]) -> str:
     return "".join(parts)
 
 
-def read_html(text: str) -> list[Section]:
+def read_html(text: str) -> list[TextSection]:
     """Sections of an HTML page: of its main part where it names one, else of its body."""
     from bs4 import BeautifulSoup
 
@@ -149,7 +149,7 @@ def _walk(root: Any) -> Iterator[tuple[str, str]]:
                 waiting.extend(reversed(node.contents))
 
 
-def read_rst(text: str) -> list[Section]:
+def read_rst(text: str) -> list[TextSection]:
     """Sections of a reStructuredText document. It includes no file and runs no code; of directives
     that docutils does not know (Sphinx') the text is kept."""
     from docutils import nodes
@@ -191,7 +191,7 @@ def _without_directive(block: str) -> str:
     return "\n".join(line.strip() for line in block.splitlines()[1:])
 
 
-def read_plain(text: str) -> list[Section]:
+def read_plain(text: str) -> list[TextSection]:
     """One section; a short first line above an empty one is its title."""
     first, _, rest = text.lstrip().partition("\n")
     is_title = len(first) <= _LONGEST_TITLE and rest[:1] == "\n" and rest.strip() != ""
@@ -201,7 +201,7 @@ def read_plain(text: str) -> list[Section]:
     return outline.sections
 
 
-READERS: dict[str, Callable[[str], list[Section]]] = {
+READERS: dict[str, Callable[[str], list[TextSection]]] = {
     ".md": read_markdown,
     ".markdown": read_markdown,
     ".html": read_html,

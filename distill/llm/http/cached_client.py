@@ -9,8 +9,8 @@ from typing import Any
 
 from distill.errors import UserError
 from distill.recipe import LanguageModel
-from distill.remote.client import ServerClient, ServerReply, ServerRequest, read_completion
-from distill.remote.faults import MalformedReply, RefusedPrompt
+from distill.remote.client import ServerClient, ServerRequest
+from distill.remote.faults import MalformedReply, RefusedPrompt, ServerReply, read_completion
 from distill.store.request_cache import RequestCache, request_key
 
 RequestBody = dict[str, Any]

@@ -7,7 +7,7 @@ from distill.llm.http.cached_client import CachedClient, RequestBody
 from distill.llm.http.content import ReplyContent, is_plain_text, read_content
 from distill.llm.protocol import Completion, Sampling
 from distill.llm.thoughts import cut_at_stop
-from distill.remote.client import ServerReply
+from distill.remote.faults import ServerReply
 
 CHAT = "/chat/completions"
 COMPLETION = "/completions"

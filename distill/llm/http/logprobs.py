@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.llm.http.cached_client import read_count, read_usage
 from distill.llm.score_checks import find_logprob_fault, is_logprob
-from distill.remote.client import ServerReply
+from distill.remote.faults import ServerReply
 
 
 def read_prompt_logprobs(reply: ServerReply) -> list[tuple[str, Any]] | None:

@@ -24,8 +24,7 @@ from distill.llm.http.logprobs import (
 )
 from distill.llm.protocol import Score, ScoreRequest
 from distill.llm.score_checks import check_score, find_logprob_fault, make_unusable_score
-from distill.remote.client import ServerReply
-from distill.remote.faults import RefusedPrompt
+from distill.remote.faults import RefusedPrompt, ServerReply
 
 _PROBE = ("The river rose in the night and", " flooded the field.")
 _PROMPT_METHODS: dict[str, RequestBody] = {

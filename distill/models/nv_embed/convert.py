@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
 
 from distill.errors import UserError
-from distill.models.cache import cache_folder
 from distill.models.end_of_sequence import append_eos, ends_in_eos
 from distill.models.latent_attention import LatentAttention
 from distill.models.nv_embed.pooling import NvEmbedPooling
 from distill.models.reference import revision
+from distill.models.sources.cache import cache_folder
 
 MODEL_TYPE = "nvembed"
 _TRANSFORMER, _LATENT = "embedding_model.", "latent_attention_model."

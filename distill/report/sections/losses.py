@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill.errors import UserError
-from distill.evaluate.run_models import load_run_models
+from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.stage import HELD_OUT, RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
 from distill.files.atomic import read_json, write_json

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import need
-from distill.evaluate.model import EvalModel
-from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models.eval_model import EvalModel
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.text.sanitize import sanitize_for_terminal
 
 if TYPE_CHECKING:

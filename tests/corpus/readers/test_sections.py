@@ -3,7 +3,7 @@
 import pytest
 
 from distill.corpus.readers.sections import (
-    Section,
+    TextSection,
     read_html,
     read_markdown,
     read_plain,
@@ -11,10 +11,10 @@ from distill.corpus.readers.sections import (
 )
 
 OUTLINE = [
-    Section(("Bees",), "They dance."),
-    Section(("Bees", "Food"), "Nectar.\n\nPollen, too."),
-    Section(("Bees", "Food", "Winter"), "Honey."),
-    Section(("Bees", "Homes"), "Hives."),
+    TextSection(("Bees",), "They dance."),
+    TextSection(("Bees", "Food"), "Nectar.\n\nPollen, too."),
+    TextSection(("Bees", "Food", "Winter"), "Honey."),
+    TextSection(("Bees", "Homes"), "Hives."),
 ]
 
 
@@ -56,17 +56,17 @@ Hives.
 
 def test_markdown_front_matter_gives_the_title_alone():
     text = '---\ntitle: "Bees"\nauthor: A.\n---\nThey dance.\n\n```python\nbuzz()\n```\n'
-    assert read_markdown(text) == [Section(("Bees",), "They dance.\n\nbuzz()")]
+    assert read_markdown(text) == [TextSection(("Bees",), "They dance.\n\nbuzz()")]
 
 
 def test_markdown_tables_and_links_are_read_as_text():
     text = "| a | b |\n|---|---|\n| one [link](x.md) | `two` |\n"
-    assert read_markdown(text) == [Section((), "a\n\nb\n\none link\n\ntwo")]
+    assert read_markdown(text) == [TextSection((), "a\n\nb\n\none link\n\ntwo")]
 
 
 def test_html_of_a_page_with_a_main_part_is_that_part():
     page = "<body><p>Menu</p><main><h1>Bees</h1><pre>a  b\n c</pre></main></body>"
-    assert read_html(page) == [Section(("Bees",), "a  b\n c")]
+    assert read_html(page) == [TextSection(("Bees",), "a  b\n c")]
 
 
 def test_html_nested_deep_is_read():
@@ -83,9 +83,9 @@ def test_rst_reads_no_other_file(tmp_path):
 
 def test_rst_keeps_the_text_of_directives_of_others():
     text = ".. py:function:: open_run(path)\n\n   Opens a run.\n"
-    assert read_rst(text) == [Section((), "Opens a run.")]
+    assert read_rst(text) == [TextSection((), "Opens a run.")]
 
 
 def test_plain_text_has_a_short_first_line_as_title():
-    assert read_plain("Bees\n\nThey dance.") == [Section(("Bees",), "They dance.")]
-    assert read_plain("They dance.\nAlways.") == [Section((), "They dance.\nAlways.")]
+    assert read_plain("Bees\n\nThey dance.") == [TextSection(("Bees",), "They dance.")]
+    assert read_plain("They dance.\nAlways.") == [TextSection((), "They dance.\nAlways.")]

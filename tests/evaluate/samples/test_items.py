@@ -5,7 +5,7 @@ import pytest
 from helpers.tiny_models import tiny_encoder
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.samples.items import keep_if_mean_matches, read_set_v_measures
 from distill.evaluate.score import score_tasks
 from distill.tasks import load_task

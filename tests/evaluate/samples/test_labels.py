@@ -6,7 +6,7 @@ from helpers.tiny_models import tiny_encoder
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.samples.labels import (
     compute_f1,
     get_f1_average,

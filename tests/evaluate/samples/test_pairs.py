@@ -5,7 +5,7 @@ import pytest
 from helpers.tiny_models import tiny_encoder
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.samples.clustering import read_cluster_v_measures
 from distill.evaluate.samples.items import keep_if_mean_matches
 from distill.evaluate.samples.pairs import get_pair_statistic, group_pairs_by_subset

@@ -7,7 +7,7 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.samples.summaries import has_summary_correlations
 from distill.evaluate.score import score_tasks
 from distill.evaluate.statistics.significance import compare_scores

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from distill.embed.open_embedder import load_encoder
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model
+from distill.evaluate.models.eval_model import load_eval_model
 from distill.models.nv_embed.convert import convert_nv_embed
 from distill.recipe import EmbedderConfig
 

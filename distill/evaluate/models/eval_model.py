@@ -7,17 +7,17 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Embedder, Encoder, Vectors
-from distill.embed.endpoint import EndpointEmbedder
+from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
 from distill.embed.open_model import open_model
 from distill.embed.published import NOTHING
 from distill.embed.wording import embedder_prompts
-from distill.evaluate.prompts import EvalPrompts, build_prompts, fix_task
-from distill.evaluate.quantize import VectorFormat
+from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
+from distill.evaluate.models.quantize import VectorFormat
 from distill.files.read import user_path
-from distill.models.in_memory import find_object, is_object
 from distill.models.model_card import read_licence
+from distill.models.sources.in_memory import find_object, is_object
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.stage import fingerprint

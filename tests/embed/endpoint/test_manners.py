@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from helpers.fake_server import MODEL, body_is, serving, status
 
-from distill.embed import endpoint_client
-from distill.embed.endpoint import EndpointEmbedder
-from distill.embed.endpoint_client import cut, most_named, share_that_fits
+from distill.embed.endpoint import client
+from distill.embed.endpoint.client import cut, most_named, share_that_fits
+from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.errors import UserError
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import identity, open_encoder
@@ -39,7 +39,7 @@ def served(form):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(endpoint_client, "_FIRST_WAIT", 0.002)
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.002)
 
 
 @pytest.fixture

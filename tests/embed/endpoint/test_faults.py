@@ -22,7 +22,7 @@ from helpers.fake_server import (
     truncates,
 )
 
-from distill.embed import endpoint, endpoint_client
+from distill.embed.endpoint import client, embedder
 from distill.errors import UserError
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import open_encoder
@@ -43,8 +43,8 @@ def embeds(path, body):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(endpoint_client, "_FIRST_WAIT", 0.002)
-    monkeypatch.setattr(endpoint, "_MOST_TEXTS", 4)
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.002)
+    monkeypatch.setattr(embedder, "_MOST_TEXTS", 4)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
 
 
@@ -103,7 +103,7 @@ def test_a_server_that_asks_for_an_hour_ends_the_job(server, wait):
 
 
 def test_a_server_that_dies_and_comes_back(server, monkeypatch):
-    monkeypatch.setattr(endpoint_client, "_FIRST_WAIT", 0.1)
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.1)
     encoder = opened(server)
     port = server.server_address[1]
     server.shutdown()

@@ -13,9 +13,9 @@ from distill.embed.encoder import Vectors
 from distill.embed.vector_cache import VectorCache, digests_of
 from distill.embed.vector_store import CHUNK
 from distill.errors import need
-from distill.evaluate.model import EvalModel
-from distill.evaluate.prompts import EvalPrompts
-from distill.evaluate.quantize import Quantizer
+from distill.evaluate.models.eval_model import EvalModel
+from distill.evaluate.models.prompts import EvalPrompts
+from distill.evaluate.models.quantize import Quantizer
 from distill.models.sentence_transformer import text_transformer
 from distill.runtime.progress import Progress
 from distill.text.format import Side

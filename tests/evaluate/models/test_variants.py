@@ -8,11 +8,11 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model
-from distill.evaluate.mteb_encoder import wrap_for_mteb
-from distill.evaluate.quantize import Quantizer, VectorFormat
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models.quantize import Quantizer, VectorFormat
+from distill.evaluate.models.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.evaluate.score import score_tasks
-from distill.evaluate.variants import ASYMMETRIC, make_asymmetric, make_variants
 from distill.tasks import load_task
 
 mteb = pytest.importorskip("mteb")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from helpers.tiny_models import TEXTS, tiny_encoder
 
-from distill.evaluate.model import load_any_model, load_eval_model
-from distill.evaluate.mteb_encoder import wrap_for_mteb
-from distill.evaluate.run_models import check_prompts, load_run_models
+from distill.evaluate.models.eval_model import load_any_model, load_eval_model
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models.run_models import check_prompts, load_run_models
 from distill.inspect.search import make_encoder
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run

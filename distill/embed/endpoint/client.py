@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.embed.endpoint_reply import read_vectors
+from distill.embed.endpoint.reply import read_vectors
 from distill.errors import UserError
 from distill.recipe import ServedModel
 from distill.remote.client import ServerClient, ServerRequest

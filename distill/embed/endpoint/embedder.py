@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.embed.encoder import Vectors
-from distill.embed.endpoint_client import EndpointClient
+from distill.embed.endpoint.client import EndpointClient
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
 from distill.text.format import Side

@@ -10,9 +10,9 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.embed.local import LocalEmbedder
-from distill.evaluate import mteb_encoder
-from distill.evaluate.model import load_eval_model, load_served_model
-from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models import mteb_encoder
+from distill.evaluate.models.eval_model import load_eval_model, load_served_model
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.recipe import Retriever
 from distill.tasks import load_task
 

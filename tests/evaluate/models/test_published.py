@@ -6,8 +6,8 @@ import pytest
 
 from distill.errors import UserError
 from distill.evaluate.compare import compare
-from distill.evaluate.model import load_eval_model
-from distill.evaluate.published import read_published
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.models.published import read_published
 from distill.evaluate.score import score_tasks
 from distill.report.score_tables import render
 from distill.tasks import load_task

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import format_bytes, no_room
 from distill.files.checksums import digest_file, discard_if_damaged, write_checksums
-from distill.models.cache import cache_folder, cache_lock
+from distill.models.sources.cache import cache_folder, cache_lock
 
 WHEEL_FORM = "wheel:PACKAGE==VERSION/PATH#sha256=HEX"
 _WHEEL = re.compile(

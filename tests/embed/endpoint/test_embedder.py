@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.fake_server import MODEL, at_random, body_is, drops, serving, status, truncates
 
-from distill.embed import endpoint, endpoint_client
+from distill.embed.endpoint import client, embedder
 from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.recipe import Retriever
@@ -42,8 +42,8 @@ def expected(texts: list[str]) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(endpoint_client, "_FIRST_WAIT", 0.002)
-    monkeypatch.setattr(endpoint, "_MOST_TEXTS", 4)
+    monkeypatch.setattr(client, "_FIRST_WAIT", 0.002)
+    monkeypatch.setattr(embedder, "_MOST_TEXTS", 4)
     monkeypatch.setenv("SOME_KEY", SECRET)
 
 

@@ -7,8 +7,8 @@ from helpers.tiny_models import tiny_encoder
 from transformers import T5Config, T5EncoderModel
 
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model, mteb_name
-from distill.evaluate.mteb_encoder import wrap_for_mteb
+from distill.evaluate.models.eval_model import load_eval_model, mteb_name
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.models.model_card import read_licence
 from distill.recipe import EmbedderConfig
 

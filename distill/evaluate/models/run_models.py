@@ -6,8 +6,8 @@ from pathlib import Path
 
 from distill.embed.wording import PROMPT_NAMES, carried_template
 from distill.errors import UserError
-from distill.evaluate.model import EvalModel, load_any_model, load_eval_model
-from distill.evaluate.prompts import read_student_settings
+from distill.evaluate.models.eval_model import EvalModel, load_any_model, load_eval_model
+from distill.evaluate.models.prompts import read_student_settings
 from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe
 from distill.text.format import QUERY_TEMPLATE, Side
 

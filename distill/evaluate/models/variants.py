@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from distill.errors import UserError
-from distill.evaluate.model import EvalModel
-from distill.evaluate.quantize import Precision, VectorFormat
+from distill.evaluate.models.eval_model import EvalModel
+from distill.evaluate.models.quantize import Precision, VectorFormat
 
 
 def make_variants(

@@ -8,9 +8,9 @@ from helpers.tiny_models import tiny_encoder
 from distill.embed.published import NOTHING
 from distill.embed.wording import EmbedderPrompts, embedder_prompts
 from distill.errors import UserError
-from distill.evaluate.model import load_eval_model
-from distill.evaluate.prompts import EvalPrompts
-from distill.evaluate.run_models import check_prompts
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.models.prompts import EvalPrompts
+from distill.evaluate.models.run_models import check_prompts
 from distill.recipe import EmbedderConfig
 
 mteb = pytest.importorskip("mteb")
