@@ -204,7 +204,9 @@ class TrainingStage:
                 "empty seed_id",
             )
         student, seed = self.recipe.student, self.recipe.seed
-        reads_tasks = is_told_tasks(self.recipe.teacher)
+        # A teacher that is not learnt from has no say in which queries are the same.
+        needs_teacher = self.train.objective.needs_teacher_vectors
+        reads_tasks = needs_teacher and is_told_tasks(self.recipe.teacher)
         return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
 
     def _teacher(self, mixture: Mixture) -> TeacherRows | None:

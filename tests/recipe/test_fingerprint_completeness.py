@@ -6,7 +6,7 @@ import pytest
 from helpers.recipe_keys import find_missing_keys, read_settings, record_reads
 from helpers.training_by_hand import example_rows, make_recipe, write_inputs
 
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Teacher
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.store.run import Run
 from distill.student.build import build_base
@@ -58,6 +58,20 @@ def test_fingerprint_of_training_holds_every_key_that_training_reads(
         missing = find_missing_keys("student", make, recipe, reads)
         unused = set() if has_teacher else {"teacher.model"}
         assert missing <= OF_TRAINING | OF_EMBEDDER | RESOLVED | unused
+
+
+def test_training_reads_nothing_of_a_teacher_that_it_does_not_learn_from(
+    tmp_path, encoder_folder, teacher_folder
+):
+    """Its template may tell tasks, by which equal queries under two tasks would be two."""
+    recipe = make_recipe(encoder_folder, teacher_folder, train={"objective": {"infonce": 1}})
+    recipe.teacher.query_template = "{task}: {query}"
+    with Run(tmp_path / "run", "stale") as run:
+        passages, examples = write_inputs(run, example_rows())
+        base = build_base(run, recipe)
+        with record_reads() as reads:
+            train_student(run, recipe, passages, [examples], base)
+    assert [name for section, name in reads if section is Teacher and name != "model"] == []
 
 
 @pytest.mark.parametrize(
