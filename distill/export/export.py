@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
+from distill.files.atomic import set_usual_modes
 from distill.export.card import ExportedFile, ModelCard
 from distill.export.graph import check_exportable, open_graph, write_graph
 from distill.export.int8 import write_int8
@@ -153,6 +154,7 @@ def _write_beside(out: Path) -> Iterator[Path]:
         part.mkdir(parents=True)
         try:
             yield part
+            set_usual_modes(part)
             if out.exists():
                 out.rmdir()
             os.replace(part, out)

@@ -96,6 +96,16 @@ def commit_bytes(path: Path, data: bytes) -> None:
         raise explain_os_error(fault, path, len(data)) from fault
 
 
+def set_usual_modes(folder: Path) -> None:
+    """Give each file of a folder the mode of an ordinary new file. safetensors lets the owner alone
+    read what it writes, so that a server that runs as another user could not load a model."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
+
+
 def reserve_room(path: Path, size: int) -> None:
     """Have the disk set aside all of a file's bytes. Before a file is mapped into memory: a full
     disk found out by writing to the map ends the process with SIGBUS.

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
+from distill.files.atomic import set_usual_modes
 from distill.store.stage import Stage
 
 _LAST = ("config.json", "adapter_config.json")
@@ -18,6 +19,7 @@ def save_beside(stage: Stage, model: SentenceTransformer) -> Path:
     part = stage.metadata_dir / "model.part"
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(str(part), create_model_card=False)
+    set_usual_modes(part)
     for path in part.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -70,6 +70,13 @@ def base(folder, recipe):
         return build_base(run, recipe)
 
 
+def test_other_users_can_read_the_weights(tmp_path, encoder_folder):
+    with Run(tmp_path) as run:
+        folder = build_base(run, make_recipe(encoder_folder)).folder
+    modes = {path.name: path.stat().st_mode for path in folder.glob("*.*")}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_the_base_loads_by_itself_and_carries_its_prompts(tmp_path, encoder_folder):
     template = "task: {task} | query: {query}"
     student = {
