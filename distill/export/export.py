@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
-from distill.files.atomic import set_usual_modes
 from distill.export.card import ExportedFile, ModelCard
 from distill.export.graph import check_exportable, open_graph, write_graph
 from distill.export.int8 import write_int8
@@ -23,8 +22,8 @@ from distill.export.parity import (
     refuse_int8,
     sample_texts,
 )
+from distill.files.atomic import commit_bytes, set_usual_modes
 from distill.models.sentence_transformer import load_sentence_model
-from distill.store.tables import commit_bytes
 from distill.tasks import load_task
 
 if TYPE_CHECKING:
