@@ -10,6 +10,11 @@ from distill.cli.options import PATH, recipe_options
 from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite
 
+_NOT_MEASURED = """\
+The student was trained and not measured, for the recipe names no evaluation task. With queries and
+answers of your own, in a folder such as my_eval/mine/ of BEIR files:
+  distill compare {run}/student TEACHER --tasks mine --task-data my_eval"""
+
 
 @click.command()
 @recipe_options
@@ -29,10 +34,13 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
     from distill.report.score_tables import render
     from distill.report.verdict import sentence
 
-    summary = api.run(recipe, folder, overwrite).summary
+    done = api.run(recipe, folder, overwrite)
     console = Console()
-    console.print(render(summary))
-    console.print(sentence(summary), markup=False, highlight=False)
+    if recipe.evaluate.names_tasks:
+        console.print(render(done.summary))
+        console.print(sentence(done.summary), markup=False, highlight=False)
+    else:
+        click.echo(_NOT_MEASURED.format(run=folder))
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")
     click.echo(f"student: {folder / 'student'}")
 

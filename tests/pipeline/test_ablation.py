@@ -38,7 +38,7 @@ def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_p
     again = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert again.stdout == done.stdout
     # Not of other data.
-    monkeypatch.setattr(distill.pipeline.ablation, "task_mark", lambda task: "another")
+    monkeypatch.setattr(distill.pipeline.ablation, "describe_task", lambda task: "another")
     with pytest.raises(TypeError, match="not callable"):
         CliRunner().invoke(cli, words, catch_exceptions=False)
 

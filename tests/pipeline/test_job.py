@@ -32,6 +32,19 @@ def test_the_verdict_is_in_summary_json(run):
     assert summary["kept"] == pytest.approx(kept, abs=1e-3)
 
 
+def test_without_evaluation_tasks_the_run_ends_with_the_student(run, tmp_path, recipe_file):
+    """The stages up to the student are the evaluated run's own, but for what they are checked
+    against."""
+    done = distill(
+        "run", str(recipe_file), "--run", str(tmp_path / "run"), "--set", "evaluate.tasks=[]"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "trained and not measured" in done.stdout
+    assert (tmp_path / "run" / "student" / "config.json").exists()
+    assert (tmp_path / "run" / "report.html").exists()
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
 def test_the_student_loads_with_sentence_transformers_alone(run):
     student = SentenceTransformer(str(run / "student"))
     assert student.encode(["Bees dance."]).shape == (1, 32)

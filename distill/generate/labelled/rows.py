@@ -15,6 +15,9 @@ from distill.text.sanitize import sanitize_for_prompt
 NumberedRow = tuple[int, Mapping[str, Any]]
 """A row with its number: the line in a text file (the header's is 1), else counted from 1."""
 
+_LONGEST_FIELD = 131_072
+"""Characters; what is longer is a quote that is never closed."""
+
 
 def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Each row's number and what it holds in these columns, as plain text of one line.
@@ -61,6 +64,7 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
 def _csv(file: Path, delimiter: str) -> Iterator[NumberedRow]:
     open_bytes(file).close()
     with file.open(encoding="utf-8-sig", newline="") as source:
+        csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: others may have raised it
         # Strict: else a quote that is never closed would swallow all rows that follow it.
         rows = csv.DictReader(source, delimiter=delimiter, strict=True, restkey="")
         try:

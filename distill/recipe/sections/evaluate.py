@@ -37,6 +37,11 @@ class Evaluate(Section):
     accept_versions: bool = False
     """Accept published results that another version of mteb has written."""
 
+    @property
+    def names_tasks(self) -> bool:
+        """Whether there is anything to evaluate on."""
+        return bool(self.tasks or self.benchmarks)
+
 
 class Ablation(Section):
     arms: dict[str, dict[str, Any]] = {}

@@ -42,6 +42,7 @@ def arrange_signals(step: int, numbers: Sequence[int], patch: pytest.MonkeyPatch
             if state.global_step == step:
                 for number in numbers:
                     os.kill(os.getpid(), number)
+                    time.sleep(0.01)  # Python hands on signals at once by their number
 
     patch.setattr("distill.train.loop.trainer.ProgressCallback", Signalling)
     return begun
