@@ -198,7 +198,9 @@ def test_a_run_with_objects_is_searched_exported_and_estimated(run, tmp_path):
     exported = distill.export(run, tmp_path / "out", ["sentence-transformers"])
     assert "object:word-hashes" in (exported.folder / "README.md").read_text()
     assert exported.commit is None
+    before = {path.name for path in Path().iterdir()}
     assert distill.estimate(run.recipe, run, sample=0).lines
+    assert {path.name for path in Path().iterdir()} == before
     distill.inspect(run, "queries", rows=1)
 
 

@@ -1,7 +1,7 @@
 """Models measured and compared on tasks: `evaluate` and `compare`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def evaluate(
     opened = _open_tasks(tasks, benchmarks, task_data)
     loaded = load_any_model(read_embedder(embedder), name_model(model), instructions)
     loaded = check_prompts(loaded, prompts or {}, force_prompts)
-    return score_tasks(loaded, opened, user_path(str(out)))
+    return score_tasks(loaded, opened, user_path(fspath(out)))
 
 
 def compare(
@@ -144,7 +144,7 @@ def compare(
     from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.summary import write_summary
 
-    opened, place = _open_tasks(tasks, benchmarks, task_data), user_path(str(out))
+    opened, place = _open_tasks(tasks, benchmarks, task_data), user_path(fspath(out))
     reference = read_published([Path(path) for path in published], opened, accept_versions)
     own, others = read_embedder(student_settings), read_embedder(teacher_settings)
     loaded = load_any_model(own, name_model(student), instructions)
@@ -170,5 +170,5 @@ def _open_tasks(
         raise UserError(
             "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
         )
-    data = None if task_data is None else user_path(str(task_data))
+    data = None if task_data is None else user_path(fspath(task_data))
     return load_tasks(list(tasks), list(benchmarks), data)

@@ -41,7 +41,7 @@ def report(run: RunOrPath, out: str | Path | None = None) -> Path:
     """
     from distill.report.html import write_html
 
-    return write_html(user_path(fspath(run)), None if out is None else user_path(str(out)))
+    return write_html(user_path(fspath(run)), None if out is None else user_path(fspath(out)))
 
 
 def export(
@@ -74,7 +74,10 @@ def export(
 
     if push_to is not None:
         check_push(push_to)
-    place, data = user_path(str(out)), None if task_data is None else user_path(str(task_data))
+    place, data = (
+        user_path(fspath(out)),
+        None if task_data is None else user_path(fspath(task_data)),
+    )
     files = export_model(fspath(model), place, list(formats), task, data, push_to)
     return ExportResult(place, files, None if push_to is None else push(place, push_to))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ def open_run(folder: str | Path) -> RunFolder:
     Raises:
         UserError: if the folder holds no run.
     """
-    path = user_path(str(folder))
+    path = user_path(fspath(folder))
     manifests = sorted(path.glob("*/.stage/manifest.json"), key=lambda p: p.stat().st_mtime)
     if not (path / "recipe.yaml").is_file():
         raise UserError(str(path), "is not a run", "name a folder that `distill run` has written")

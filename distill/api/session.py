@@ -4,6 +4,7 @@ job in it."""
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def load_recipe(
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
     """
     sets = [*settings] if not isinstance(settings, Mapping) else _as_yaml(settings)
-    path = None if file is None else user_path(str(file))
+    path = None if file is None else user_path(fspath(file))
     if path is None and folder is not None and (Path(folder) / "recipe.yaml").is_file():
         path = Path(folder) / "recipe.yaml"
     if path is None and not any(item.startswith("name=") for item in sets):
@@ -71,7 +72,7 @@ def settle(recipe: RecipeOrFile, folder: str | Path | None) -> tuple[Recipe, Pat
     `artifacts/NAME`."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    return recipe, Path("artifacts") / recipe.name if folder is None else user_path(str(folder))
+    return recipe, Path("artifacts") / recipe.name if folder is None else user_path(fspath(folder))
 
 
 @contextmanager
@@ -106,13 +107,17 @@ def open_job_to_look(recipe: Recipe, folder: Path) -> "Iterator[Job]":
         yield Job(run, recipe)
 
 
-def show_whole_run(job: "Job") -> None:
-    """Show beside each stage's progress where the whole run is and how long it still takes."""
+@contextmanager
+def show_whole_run(job: "Job") -> Iterator[None]:
+    """Show, beside each stage's progress, where the whole run is and how long it still takes."""
     from distill.estimate.plan import plan_run
     from distill.models.sources.cache import cache_folder
     from distill.runtime.progress import follow_plan
     from distill.runtime.run_plan import add_speeds
 
-    if is_main():
-        plan = plan_run(job.run, job.recipe, job.llm)
-        follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds))
+    if not is_main():
+        yield
+        return
+    plan = plan_run(job.run, job.recipe, job.llm)
+    with follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds)):
+        yield

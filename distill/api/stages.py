@@ -61,8 +61,7 @@ def run(
 
     recipe, place = settle(recipe, folder)
     recipe = put_models(recipe, Models(llm, retriever, teacher))
-    with open_job(recipe, place, overwrite) as job:
-        show_whole_run(job)
+    with open_job(recipe, place, overwrite) as job, show_whole_run(job):
         if recipe.evaluate.names_tasks:
             job.evaluate()
         else:

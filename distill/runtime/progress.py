@@ -71,10 +71,16 @@ def show_progress(quiet: bool) -> None:
     _Display.quiet = quiet
 
 
-def follow_plan(plan: RunPlan | None, keep_speeds: OnSpeeds | None = None) -> None:
-    """Show from now on where the whole run is. `keep_speeds` is given each stage's seconds a unit
-    under its key, as soon as the stage is done."""
+@contextmanager
+def follow_plan(plan: RunPlan, keep_speeds: OnSpeeds | None = None) -> Iterator[None]:
+    """Show inside where the whole run is. `keep_speeds` is given each stage's seconds a unit under
+    its key, as soon as the stage is done."""
+    before = _Display.plan, _Display.keep_speeds
     _Display.plan, _Display.keep_speeds = plan, keep_speeds
+    try:
+        yield
+    finally:
+        _Display.plan, _Display.keep_speeds = before
 
 
 @contextmanager

@@ -68,9 +68,17 @@ def plan():
     ]
     plan = RunPlan(stages, {speed_key(stages[1]): 2.0})
     measured: dict[str, float] = {}
-    progress.follow_plan(plan, measured.update)
-    yield plan, measured
-    progress.follow_plan(None)
+    with progress.follow_plan(plan, measured.update):
+        yield plan, measured
+
+
+def test_progress_after_a_run_says_nothing_of_it(clock, capsys):
+    with progress.follow_plan(RunPlan([PlannedStage("train", 20.0, "student")], {})):
+        pass
+    with Progress("generations", 10, "prompts") as bar:
+        clock.now += 50
+        bar.advance(10)
+    assert "run:" not in capsys.readouterr().err
 
 
 def test_progress_says_where_the_whole_run_is_and_what_it_still_takes(clock, plan, capsys):
