@@ -19,9 +19,12 @@ def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
     Raises:
         UserError: naming the key, and the devices that are there.
     """
-    from distill.runtime.devices import check_device
+    named = [(key, device) for key, device in _devices(recipe, last) if device is not None]
+    if not named:
+        return
+    from distill.runtime.devices import check_device  # imports torch
 
-    for key, device in _devices(recipe, last):
+    for key, device in named:
         check_device(device, key)
 
 

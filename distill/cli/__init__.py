@@ -12,6 +12,7 @@ from rich.console import Console
 from distill import __version__
 from distill.cli.evaluation import compare, evaluate
 from distill.cli.export_search import export, search
+from distill.cli.group import CommandGroup
 from distill.cli.recipes import copy, explain, recipes
 from distill.cli.runs import ablate, doctor, inspect, report, run
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
@@ -21,7 +22,10 @@ from distill.files.atomic import explain_full_disk, explain_os_error
 from distill.runtime.interrupt import end_soon_after_sigterm
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__)
 def cli() -> None:
     """Distil a small embedding model for your corpus.
@@ -35,23 +39,36 @@ def cli() -> None:
     """
 
 
+CommandGroup.headings = {
+    "From a corpus to a student": ["estimate", "run", "report", "search", "export"],
+    "Single stages, in their order": [
+        "corpus",
+        "generate",
+        "relabel",
+        "score-teacher",
+        "train-student",
+    ],
+    "Measure and look closer": ["evaluate", "compare", "ablate", "inspect"],
+    "Recipes and this machine": ["recipes", "explain", "doctor"],
+}
+
 for command in (
+    estimate,
+    run,
+    report,
+    search,
+    export,
     corpus,
     generate,
-    estimate,
     relabel,
     score_teacher,
     train_student,
     evaluate,
     compare,
-    run,
     ablate,
-    report,
-    export,
-    search,
     inspect,
-    explain,
     recipes,
+    explain,
     doctor,
 ):
     add_verbosity_options(command)

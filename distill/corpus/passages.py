@@ -14,7 +14,6 @@ from distill.corpus.docstrings import source as docstrings
 from distill.corpus.faults import SkippedRows
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.beir import open_beir
-from distill.corpus.readers.dataset import open_dataset
 from distill.corpus.readers.jsonl import open_jsonl
 from distill.corpus.readers.parquet import open_parquet
 from distill.corpus.readers.rows import (
@@ -158,6 +157,8 @@ def open_source(recipe: Recipe) -> CorpusSource:
         return docstrings.open_docstrings(recipe)
     columns = Columns(corpus.id_column, corpus.title_column, corpus.text_column)
     if corpus.dataset is not None and (corpus.path is None or corpus.source == "dataset"):
+        from distill.corpus.readers.dataset import open_dataset
+
         return open_dataset(corpus.dataset, corpus.config, corpus.split, columns)
     if corpus.path is None or corpus.source == "dataset":
         key = "corpus.dataset" if corpus.source == "dataset" else "corpus.path"

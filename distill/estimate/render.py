@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -19,21 +20,60 @@ from distill.estimate.amounts import (
 )
 from distill.runtime.progress import duration
 
+_TOKENS = ("prompt tokens", "shared", "new tokens")
+_WIDEST = 10_000
+"""Columns of a terminal on which any table has room."""
+
 
 def render(estimate: Estimate) -> RenderableType:
-    """A row a stage and one of totals; below it, what the figures rest on."""
-    table = Table(title=f"distill estimate: {escape(estimate.recipe)}", box=box.SIMPLE_HEAD)
+    """A row a stage and one of totals; below it, what the figures rest on. Where the terminal is
+    too narrow for the table, a paragraph a stage: no number is cut."""
+    return _EstimateView(estimate)
+
+
+class _EstimateView:
+    def __init__(self, estimate: Estimate) -> None:
+        self._estimate = estimate
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _make_table(self._estimate)
+        wide = Measurement.get(console, options.update(width=_WIDEST), table).maximum
+        yield table if wide <= options.max_width else _make_list(self._estimate)
+        yield from (Text(note, style="dim") for note in self._estimate.basis)
+
+
+def _make_table(estimate: Estimate) -> Table:
+    table = Table(title=_title(estimate), box=box.SIMPLE_HEAD)
     table.add_column("stage", no_wrap=True)
     priced = ["cost"] if estimate.currency else []
-    for heading in ("rows", "prompt tokens", "shared", "new tokens", "time", *priced):
+    for heading in ("rows", *_TOKENS, "time", *priced):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("")
     for line in estimate.lines:
         table.add_row(*_cells(line, estimate.currency))
     table.add_section()
     table.add_row(*_cells(estimate.total, estimate.currency), style="bold")
-    notes = [Text(note, style="dim") for note in estimate.basis]
-    return Group(table, *notes)
+    return table
+
+
+def _make_list(estimate: Estimate) -> Table:
+    """Two columns: the stage, and its figures as words, which wrap between figures."""
+    table = Table(title=_title(estimate), box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for line in [*estimate.lines, estimate.total]:
+        stage, rows, *tokens, seconds = _cells(line, None)[:-1]
+        named = zip(tokens, _TOKENS, strict=True)
+        cost = "" if line.cost is None else _said_cost(line.cost, estimate.currency)
+        said = [rows, *(f"{n} {what}" for n, what in named if n), seconds, cost, escape(line.note)]
+        together = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in said[:-1] if part]
+        style = "bold" if line.stage == "total" else ""
+        table.add_row(stage, ", ".join([*together, *filter(None, said[-1:])]), style=style)
+    return table
+
+
+def _title(estimate: Estimate) -> str:
+    return f"distill estimate: {escape(estimate.recipe)}"
 
 
 def to_json(estimate: Estimate) -> dict[str, Any]:
@@ -57,13 +97,17 @@ def _cells(line: StageEstimate, currency: str | None) -> list[str]:
         _said(line.shared_tokens, format_count),
         _said(line.new_tokens, format_count),
         _said(line.seconds, duration),
-        *([_said(line.cost, lambda cost: f"{cost:,.2f} {currency}")] if currency else []),
+        *([_said_cost(line.cost, currency)] if currency else []),
         escape(line.note),
     ]
 
 
 def _said(amount: Amount | None, number: Callable[[float], str]) -> str:
     return "" if amount is None else format_amount(amount, number)
+
+
+def _said_cost(amount: Amount | None, currency: str | None) -> str:
+    return _said(amount, lambda cost: f"{cost:,.2f} {currency or ''}".strip())
 
 
 def _values(line: StageEstimate) -> dict[str, Any]:

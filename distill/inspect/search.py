@@ -7,24 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from distill.embed.encoder import Encoder
 from distill.errors import UserError
-from distill.evaluate.models.eval_model import EvalModel
-from distill.evaluate.models.run_models import load_run_models
 from distill.files.read import is_text
 from distill.recipe import load_recipe
-from distill.retrieve.corpus_index import corpus_vectors
-from distill.retrieve.exact import ExactIndex
 from distill.store.local_name import name_model
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, Reader, Row
 from distill.text.format import Side
 from distill.text.sanitize import sanitize_for_terminal
+
+if TYPE_CHECKING:
+    from distill.embed.encoder import Encoder
+    from distill.evaluate.models.eval_model import EvalModel
 
 _BEGINNING = 160
 """Characters of a passage on the screen."""
@@ -76,6 +76,8 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
     if not is_text(query):
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     task = recipe.student.default_task
+    from distill.evaluate.models.run_models import load_run_models
+
     models = load_run_models(recipe, {"student": folder / "student"})
     hits = {
         role: _search(folder, make_encoder(model), query, task, k) for role, model in models.items()
@@ -117,9 +119,11 @@ def _format_hit(hit: SearchHit, shared: bool) -> Text:
     return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
 
 
-def make_encoder(model: EvalModel) -> Encoder:
+def make_encoder(model: "EvalModel") -> "Encoder":
     """Make the encoder of a run's model. Its identity is as the retriever's, whose vectors of the
     passages serve where it is the same model."""
+    from distill.embed.encoder import Encoder
+
     wording, named = model.prompts.wording, model.prompts.named
     identity: dict[str, str | int] = {
         "model": name_model(model.reference),
@@ -154,9 +158,12 @@ def _open_vectors(folder: Path) -> Iterator[Run]:
         yield run
 
 
-def _search(folder: Path, encoder: Encoder, query: str, task: str, k: int) -> list[SearchHit]:
+def _search(folder: Path, encoder: "Encoder", query: str, task: str, k: int) -> list[SearchHit]:
     """Search the run's passages. A model that is instructed gets the student's default task: a
     search has no task of its own."""
+    from distill.retrieve.corpus_index import corpus_vectors
+    from distill.retrieve.exact import ExactIndex
+
     passages = open_stage(folder / "passages")
     with _open_vectors(folder) as run:
         store = corpus_vectors(run, encoder, passages)

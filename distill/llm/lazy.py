@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from distill.llm.protocol import LLM
 from distill.recipe import Retriever
-from distill.runtime.devices import free_memory
 
 
 class LazyLLM:
@@ -27,7 +26,7 @@ class LazyLLM:
 
     def __call__(self) -> LLM:
         if self._engine is None:
-            free_memory()  # of the models of earlier stages
+            _free_memory()  # of the models of earlier stages
             self._engine = self._load()
         return self._engine
 
@@ -47,4 +46,10 @@ class LazyLLM:
             if not self._borrowed:
                 self._engine.close()
             self._engine = None
-            free_memory()
+            _free_memory()
+
+
+def _free_memory() -> None:
+    from distill.runtime.devices import free_memory  # imports torch
+
+    free_memory()

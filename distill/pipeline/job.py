@@ -1,25 +1,22 @@
 """The whole path from a corpus to an evaluated student. No stage calls another: this is the one
-place that knows their order. Each stage reads the tables of earlier ones and writes its own."""
+place that knows their order. Each stage reads the tables of earlier ones and writes its own.
+
+A stage's code is imported when the stage is reached: reading a corpus needs no torch.
+"""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from distill.corpus.passages import make_held_out, make_passages
-from distill.generate.brainstorm import make_brainstorm
-from distill.generate.filters import make_queries
-from distill.generate.labelled.triples import make_labelled
-from distill.generate.passages.generations import make_generations
-from distill.generate.passages.parsed import make_parsed
 from distill.llm.lazy import LazyLLM
-from distill.llm.load import load_llm
 from distill.models.sources.in_memory import is_object
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe
-from distill.relabel.stages import relabel
 from distill.runtime import processes
-from distill.runtime.devices import free_memory
 from distill.store.run import Run
 from distill.store.stage import Stage
+
+if TYPE_CHECKING:
+    from distill.llm.protocol import LLM
 
 
 class CorpusStages(NamedTuple):
@@ -59,13 +56,13 @@ class Job:
         requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
         served = recipe.llm.engine == "http"
-        self.llm = LazyLLM(
-            lambda: load_llm(recipe.llm, requests), served, is_object(recipe.llm.model)
-        )
+        self.llm = LazyLLM(lambda: _load_llm(recipe, requests), served, is_object(recipe.llm.model))
         if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
 
     def corpus(self) -> CorpusStages:
+        from distill.corpus.passages import make_held_out, make_passages
+
         if not self.recipe.has_corpus:
             return CorpusStages(None, None)
         return CorpusStages(
@@ -73,6 +70,12 @@ class Job:
         )
 
     def generate(self) -> GenerateResult:
+        from distill.generate.brainstorm import make_brainstorm
+        from distill.generate.filters import make_queries
+        from distill.generate.labelled.triples import make_labelled
+        from distill.generate.passages.generations import make_generations
+        from distill.generate.passages.parsed import make_parsed
+
         run, recipe, corpus = self.run, self.recipe, self.corpus()
         _check_sources(run, recipe, corpus)
         queries, examples = None, []
@@ -88,6 +91,8 @@ class Job:
 
     def relabel(self) -> TrainingExamples:
         """The corpus and all examples."""
+        from distill.relabel.stages import relabel
+
         with processes.main_first():
             corpus, queries, examples = self.generate()
         if corpus.passages is None or queries is None:
@@ -107,6 +112,8 @@ class Job:
         """Relabel and train in a run of its own inside this one, `round-N`; the recipe with the
         student that came of it as retriever, which is told each query's task as it was in
         training."""
+        from distill.relabel.stages import relabel
+
         folder = self.run.folder / f"round-{number}"
         of_seeds = number == 1 and recipe.relabel.first_round == "seed"
         rule = recipe.relabel.of_seeds() if of_seeds else recipe.relabel
@@ -159,6 +166,12 @@ class Job:
             )
 
 
+def _load_llm(recipe: Recipe, requests: Path) -> "LLM":
+    from distill.llm.load import load_llm
+
+    return load_llm(recipe.llm, requests)
+
+
 def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
     from distill.train.data.sources import check_sources
 
@@ -169,6 +182,7 @@ def _train(
     run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage], labels: Stage | None
 ) -> tuple[Stage, Stage]:
     """The base and the student."""
+    from distill.runtime.devices import free_memory
     from distill.student.build import build_base
     from distill.train.stage import train_student
 

@@ -3,7 +3,6 @@ continued by itself."""
 
 from pathlib import Path
 
-from distill.generate.brainstorm import list_brainstorm_prompts
 from distill.llm.prompts import find_prompt
 from distill.recipe import Recipe, dump_recipe
 from distill.store.tables import commit_bytes
@@ -25,6 +24,8 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
         name = f"prompt_{judge}"
         setattr(relabel, name, _keep(getattr(relabel, name), folder, recipe))
     if "brainstorm" in generate.methods:
+        from distill.generate.brainstorm import list_brainstorm_prompts
+
         first, *rest = list_brainstorm_prompts(generate.brainstorm.groups)
         kept_at = _keep(f"{generate.brainstorm.prompts}/{first}", folder, recipe)
         for name in rest:

@@ -78,3 +78,23 @@ def test_json_holds_every_bound():
     assert by_stage["passages"]["cost"] is None
     assert values["total"]["cost"] == [1.25, 5.75]
     assert values["currency"] == "EUR"
+
+
+def test_no_figure_is_cut_in_a_narrow_terminal():
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render(FOUND))
+    said = console.export_text()
+    words = said.replace("\N{NO-BREAK SPACE}", " ")
+    for figure in (
+        "500 prompts",
+        "330,000",
+        "5 min 00 s",
+        "1.25 EUR",
+        "≤ 10,500 pairs",
+        "≤ 2 h 05 min",
+        "5 min 00 s to 2 h 10 min",
+        "1.25 EUR to 5.75 EUR",
+    ):
+        assert figure in words
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 80

@@ -13,7 +13,16 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["distill.cli", "distill.pipeline.job", "distill.train.stage", "distill.evaluate.stage", "mteb"]
+    [
+        "distill.cli",
+        "distill.pipeline.job",
+        "distill.generate.filters",
+        "distill.generate.brainstorm",
+        "distill.relabel.stages",
+        "distill.train.stage",
+        "distill.evaluate.stage",
+        "mteb",
+    ]
 )
 
 

@@ -1,0 +1,52 @@
+"""The list of commands: in the order of work, under headings, and the nearest one for a name that
+is mistyped."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import click
+
+_NEAREST = 0.6
+"""Least similarity, from 0 to 1, of a name that is suggested."""
+
+
+class CommandGroup(click.Group):
+    """A group of commands that lists them by `headings`, each with the names of its commands in the
+    order in which they are used."""
+
+    headings: Mapping[str, Sequence[str]] = {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        listed = [name for names in self.headings.values() for name in names]
+        return listed + [name for name in self.commands if name not in listed]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each heading with its commands. The first sentence of each is written whole, over
+        several lines where it is long."""
+        for heading, names in self.headings.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, _purpose(self.commands[name])) for name in names])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as fault:
+            near = _nearest(args[0], self.list_commands(ctx))
+            if near:
+                fault.message += f" Did you mean {near!r}?"
+            raise
+
+
+def _purpose(command: click.Command) -> str:
+    return command.get_short_help_str(limit=1000)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """The command whose name, or one of whose words, is most like a mistyped one: `train-student`
+    for `trian`."""
+    words = {word: command for command in reversed(known) for word in command.split("-")}
+    words |= {command: command for command in known}
+    near = difflib.get_close_matches(name.lower(), words, n=1, cutoff=_NEAREST)
+    return words[near[0]] if near else None

@@ -1,0 +1,55 @@
+"""Which libraries commands import that load no model: a typing error must not cost half a minute."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_LARGE = ["torch", "transformers", "sentence_transformers", "sklearn", "scipy", "datasets", "mteb"]
+_SCRIPT = """
+import json, sys
+from distill.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+else:
+    code = 0
+print(json.dumps({"code": code, "large": [name for name in %r if name in sys.modules]}))
+"""
+
+
+def run_command(*arguments):
+    """Exit code, and those of the large libraries that the command imported."""
+    command = [sys.executable, "-c", _SCRIPT % _LARGE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    return result["code"], result["large"], done.stdout + done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run whose corpus is read."""
+    rows = [{"_id": str(n), "text": f"The {n}th of some rather short texts."} for n in range(20)]
+    (tmp_path / "docs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    settings = ["--run", tmp_path / "run", "--path", tmp_path / "docs.jsonl"]
+    code, large, said = run_command("corpus", *settings)
+    assert (code, large) == (0, []), said
+    return tmp_path / "run"
+
+
+def test_corpus_and_inspect_import_no_large_library(folder):
+    for arguments in (["inspect", folder], ["inspect", folder, "passages"]):
+        code, large, said = run_command(*arguments)
+        assert (code, large) == (0, []), said
+
+
+def test_what_is_refused_at_once_imports_no_large_library(folder):
+    for arguments in (
+        ["search", folder, "some text"],  # has no student
+        ["run", folder / "none.yaml"],
+        ["trian"],
+    ):
+        code, large, said = run_command(*arguments)
+        assert (code, large) == (2, []), said
