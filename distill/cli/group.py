@@ -34,9 +34,9 @@ class CommandGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as fault:
             near = _nearest(args[0], self.list_commands(ctx))
-            if near:
-                fault.message += f" Did you mean {near!r}?"
-            raise
+            if near is None:
+                raise
+            raise click.UsageError(f"{fault.message} Did you mean {near!r}?", ctx) from fault
 
 
 def _purpose(command: click.Command) -> str:

@@ -1,4 +1,4 @@
-"""Which libraries commands import that load no model: a typing error must not cost half a minute."""
+"""Which libraries commands import that load no model: a typing error must not cost a minute."""
 
 import json
 import subprocess
