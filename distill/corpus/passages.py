@@ -8,10 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from distill.corpus.docstrings import source as docstrings
 from distill.corpus.faults import SkippedRows
+from distill.corpus.held_out import (
+    HELD_OUT_PASSAGES,
+    JUDGED,
+    holds_documents_out,
+    is_held_out,
+    need_both_parts,
+)
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.beir import open_beir
 from distill.corpus.readers.jsonl import open_jsonl
@@ -27,7 +34,7 @@ from distill.corpus.readers.rows import (
 from distill.corpus.split import split_text
 from distill.errors import UserError
 from distill.files.read import user_path
-from distill.recipe import Corpus, Recipe
+from distill.recipe import Recipe
 from distill.store.integrity import find_stage_damage
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
@@ -63,6 +70,7 @@ class _Passages:
     dropped: list[Row] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     left_out: SkippedRows = field(default_factory=SkippedRows)
+    held_out: list[Row] = field(default_factory=list)
 
     def drop(self, id_: str, reason: str, text: str) -> None:
         self.counts[f"dropped {reason}"] += 1
@@ -87,7 +95,8 @@ class PassageDeduplicator:
 
 def make_passages(run: Run, recipe: Recipe) -> Stage:
     """The recipe's corpus as passages: split by sentence to `corpus.max_tokens`, without exact
-    duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them.
+    duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them, and without those
+    of held-out documents.
 
     A passage of a split text is called ID#0, ID#1, ...; one of a whole text keeps its ID. What is
     left out is counted, and kept in the `dropped` side table of the first shard.
@@ -96,8 +105,25 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
         UserError: for a corpus that cannot be read, is malformed, or of which nothing is left;
             the run's folder is then as it was.
     """
+    return make_split_passages(run, recipe).passages
+
+
+class SplitPassages(NamedTuple):
+    """The passages to train on, and those of the documents that `corpus.held_out` holds out, None
+    where nothing needs them."""
+
+    passages: Stage
+    held_out: Stage | None
+
+
+def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
+    """Make the stages `passages`, as `make_passages` does, and `passages-held-out` beside it.
+
+    Raises:
+        UserError: as `make_passages`, and where no document or every document is held out.
+    """
     source = open_source(recipe)
-    prepare = functools.cache(lambda: _passages(source, recipe.corpus, recipe.seed))
+    prepare = functools.cache(lambda: _passages(source, recipe))
     settings: dict[str, Any] = {
         "source": source.identity,
         "max_tokens": recipe.corpus.max_tokens,
@@ -105,11 +131,38 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
     }
     if recipe.corpus.limit is not None:
         settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
+    if holds_documents_out(recipe):
+        settings |= {"held_out": recipe.corpus.held_out, "seed": recipe.seed}
     if source.titles_are_prose and not _made_alike(run, settings, prepare):
         settings["rules"] = _RULES
     stage, passages = _prepared(run, "passages", settings, prepare)
-    if passages is None:
-        return stage
+    if passages is not None:
+        _write_passages(stage, passages)
+    return SplitPassages(stage, _make_held_out_passages(run, recipe, settings, prepare))
+
+
+def _make_held_out_passages(
+    run: Run, recipe: Recipe, settings: Mapping[str, Any], prepare: Callable[[], _Passages]
+) -> Stage | None:
+    if not recipe.corpus.held_out:
+        return None
+    if recipe.corpus.source == "docstrings":
+        if JUDGED not in recipe.evaluate.tasks:
+            return None
+        source = docstrings.open_held_out_docstrings(recipe)
+        stage, passages = _prepared(
+            run, HELD_OUT_PASSAGES, settings, lambda: _passages(source, recipe)
+        )
+    else:
+        stage, passages = _prepared(run, HELD_OUT_PASSAGES, settings, prepare)
+        if passages is not None:
+            passages = _Passages(passages.held_out, counts=Counter(kept=len(passages.held_out)))
+    if passages is not None:
+        _write_passages(stage, passages)
+    return stage
+
+
+def _write_passages(stage: Stage, passages: _Passages) -> None:
     chunks = list(range(0, len(passages.kept), _SHARD))
 
     def work(start: int) -> ShardResult:
@@ -120,7 +173,6 @@ def make_passages(run: Run, recipe: Recipe) -> Stage:
         PASSAGES, chunks, work, lambda s: len(passages.kept[s : s + _SHARD]), "passages"
     )
     stage.finish()
-    return stage
 
 
 def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
@@ -210,10 +262,11 @@ def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Pa
     )
 
 
-def _passages(source: CorpusSource, corpus: Corpus, seed: int) -> _Passages:
-    found = _Passages()
-    seen = PassageDeduplicator()
+def _passages(source: CorpusSource, recipe: Recipe) -> _Passages:
+    corpus, found = recipe.corpus, _Passages()
+    seen, held_out = PassageDeduplicator(), set[str]()
     for document in _documents(source, found):
+        is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
         for id_, text in _pieces(document, corpus.max_tokens, found.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
             row["source"] = document.source
@@ -224,14 +277,20 @@ def _passages(source: CorpusSource, corpus: Corpus, seed: int) -> _Passages:
                 found.drop(id_, "duplicate", text)
             else:
                 found.kept.append(row)
+                held_out.update([id_] if is_out else [])
     found.counts.update(source.counts())
     _need_some(source, found)
     _need_distinct(source, found.kept)
     found.left_out.warn(source.where)
     if corpus.limit is not None and corpus.limit < len(found.kept):
         found.counts["over limit"] = len(found.kept) - corpus.limit
-        drawn = random.Random(seed).sample(range(len(found.kept)), corpus.limit)
+        drawn = random.Random(recipe.seed).sample(range(len(found.kept)), corpus.limit)
         found.kept = [found.kept[i] for i in sorted(drawn)]
+    if holds_documents_out(recipe):
+        found.held_out = [row for row in found.kept if row["passage_id"] in held_out]
+        found.kept = [row for row in found.kept if row["passage_id"] not in held_out]
+        need_both_parts(source.where, recipe, len(found.held_out), len(found.kept))
+        found.counts["held out"] = len(found.held_out)
     found.counts["kept"] = len(found.kept)
     return found
 

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 class CorpusStages(NamedTuple):
-    """Both None where a recipe has no corpus."""
+    """All None where a recipe has no corpus; `held_out` are the docstrings that are held out as
+    queries with their answers, `held_out_passages` the passages of held-out documents."""
 
     passages: Stage | None
     held_out: Stage | None
+    held_out_passages: Stage | None
 
 
 class GenerateResult(NamedTuple):
@@ -61,13 +63,12 @@ class Job:
             save_recipe(run.folder, recipe)
 
     def corpus(self) -> CorpusStages:
-        from distill.corpus.passages import make_held_out, make_passages
+        from distill.corpus.passages import make_held_out, make_split_passages
 
         if not self.recipe.has_corpus:
-            return CorpusStages(None, None)
-        return CorpusStages(
-            make_passages(self.run, self.recipe), make_held_out(self.run, self.recipe)
-        )
+            return CorpusStages(None, None, None)
+        passages, held_out_passages = make_split_passages(self.run, self.recipe)
+        return CorpusStages(passages, make_held_out(self.run, self.recipe), held_out_passages)
 
     def generate(self) -> GenerateResult:
         from distill.generate.brainstorm import make_brainstorm

@@ -77,8 +77,11 @@ class Recipe(Section):
         self._check_first_round()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
-        if self.corpus.held_out and self.corpus.source != "docstrings":
-            raise ValueError("corpus.held_out: only the docstrings source can hold objects out")
+        if "held-out" in self.evaluate.tasks and self.corpus.source != "docstrings":
+            raise ValueError(
+                "evaluate.tasks has held-out, whose queries are the summaries of docstrings: name "
+                "judged, for which the LLM writes queries"
+            )
         return self
 
     def _check_first_round(self) -> None:

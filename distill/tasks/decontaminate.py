@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.corpus.held_out import JUDGED
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -87,7 +88,8 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     if wanted is False:
         return []
     sets = [_held_out(held_out)] if HELD_OUT in rule.tasks else []
-    others = [name for name in rule.tasks if name != HELD_OUT]
+    # The queries of `judged` are written later, for passages that nothing is trained on.
+    others = [name for name in rule.tasks if name not in (HELD_OUT, JUDGED)]
     if not (others or rule.benchmarks):
         return sets
     from distill.tasks import load_tasks

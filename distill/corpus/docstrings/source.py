@@ -56,8 +56,18 @@ def open_docstrings(recipe: Recipe) -> CorpusSource:
     return CorpusSource(
         where,
         identify_docstrings(recipe),
-        lambda: _read(recipe),
+        lambda: _read(recipe, held_out=False),
         lambda: _counts(recipe),
+        titles_are_prose=False,
+    )
+
+
+def open_held_out_docstrings(recipe: Recipe) -> CorpusSource:
+    """The docstrings that are held out, whole, as `open_docstrings` gives the others."""
+    return CorpusSource(
+        f"held-out docstrings of {', '.join(recipe.corpus.packages)}",
+        identify_docstrings(recipe),
+        lambda: _read(recipe, held_out=True),
         titles_are_prose=False,
     )
 
@@ -124,7 +134,7 @@ def _counts(recipe: Recipe) -> Counter[str]:
     return Counter({"held out": held_out, "modules not importable": failed})
 
 
-def _read(recipe: Recipe) -> Iterator[Document]:
+def _read(recipe: Recipe, held_out: bool) -> Iterator[Document]:
     for thing in load_docstrings(tuple(recipe.corpus.packages))[0]:
-        if not is_held_out(thing.summary, recipe):
+        if is_held_out(thing.summary, recipe) == held_out:
             yield Document(thing.name, thing.name, thing.text, thing.package)

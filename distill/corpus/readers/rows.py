@@ -20,13 +20,15 @@ _MOST_NAMES = 20
 
 class Document(NamedTuple):
     """A text of the corpus before splitting; `source` is where it came from, in a word.
-    `is_mended`: half a surrogate pair, which no file can hold, was replaced by `\ufffd`."""
+    `is_mended`: half a surrogate pair, which no file can hold, was replaced by `\ufffd`. `whole` is
+    the id of the document that this one is a section of; empty where it is whole itself."""
 
     id: str
     title: str
     text: str
     source: str
     is_mended: bool = False
+    whole: str = ""
 
 
 class SkippedRow(NamedTuple):

@@ -82,4 +82,4 @@ def _documents(file: Path, name: str) -> Iterator[Document]:
         raise UserError(str(file), "is nested too deep", "take it out of the folder") from None
     for number, section in enumerate(sections):
         id_ = name if len(sections) == 1 else f"{name}:{number}"
-        yield Document(id_, BETWEEN_HEADINGS.join(section.headings), section.text, name)
+        yield Document(id_, BETWEEN_HEADINGS.join(section.headings), section.text, name, whole=name)

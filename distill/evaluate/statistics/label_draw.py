@@ -1,0 +1,57 @@
+"""Which pairs of query and passage a person sees, and how likely each was to be seen: priority
+sampling (Duffield, Lund and Thorup 2007, "Priority sampling for estimation of arbitrary subset
+sums"), in an order of which every beginning is a valid sample, so that a person may stop anywhere.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from distill.evaluate.statistics.rank_metrics import Values
+
+FLOOR = 0.1
+"""What a pair is worth at least, as a share of the mean weight: pairs that do not matter to today's
+two models may matter to later ones."""
+
+
+def compute_draw_sizes(weights: Values) -> Values:
+    """Compute how likely each pair is drawn, relative to the others: by |weight|, (n,), plus a
+    floor."""
+    sizes = np.abs(weights)
+    mean = sizes.mean() if len(sizes) else 0.0
+    drawn: Values = sizes + FLOOR * mean if mean else np.ones(len(sizes))
+    return drawn
+
+
+def draw_uniform(seed: int, query_id: str, passage_id: str) -> float:
+    """Draw a number in (0, 1) by seed and pair alone: the same whatever other pairs there are."""
+    digest = hashlib.sha256(f"{seed}\n{query_id}\n{passage_id}".encode()).digest()
+    return (int.from_bytes(digest[:7], "big") + 0.5) / 2**56
+
+
+def compute_draw_keys(sizes: Values, uniform: Values) -> Values:
+    """Compute the keys (n,) in whose ascending order pairs are shown."""
+    keys: Values = uniform / sizes
+    return keys
+
+
+def compute_inclusion(
+    sizes: Values, keys: Values, judged: Sequence[int], skipped: Sequence[int] = ()
+) -> Values:
+    """Compute the probability of each pair, (n,), of having been judged.
+
+    By the first key behind the last pair that was seen, the probability min(1, size x key) makes
+    weighted sums unbiased. Pairs that were seen and skipped are taken to be like the others.
+
+    Args:
+        judged: positions of the pairs with a verdict.
+        skipped: positions of the pairs that were seen and left without one.
+    """
+    seen = len(judged) + len(skipped)
+    if not judged:
+        return np.zeros(len(sizes))
+    ordered = np.sort(keys)
+    bound = ordered[seen] if seen < len(ordered) else np.inf
+    inclusion: Values = np.minimum(1.0, sizes * bound) * (len(judged) / seen)
+    return inclusion
