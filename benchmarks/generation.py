@@ -16,10 +16,11 @@ from statistics import mean
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import score_tasks
 from distill.files.atomic import read_json
+from distill.generate.filters.candidate import attach_passages
 from distill.generate.filters.round_trip import SeedSearch
-from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PARSED
@@ -108,7 +109,8 @@ def _generated(folder: Path, recipe: Recipe) -> dict[str, object]:
 def _seeds_found(folder: Path, recipe: Recipe, depth: int) -> float:
     """The share of parsed queries that bring their seed passage among the first `depth`."""
     passages = open_stage(folder / "passages")
-    draws = draws_of(open_stage(folder / "parsed").rows(PARSED), SeedPassages(passages.folder))
+    rows = open_stage(folder / "parsed").rows(PARSED)
+    draws = attach_passages(rows, PassageReader(passages.folder))
     with Run(folder) as run:
         SeedSearch(run, recipe.retriever, passages, depth).search(draws)
     return mean(draw.retrieved is not None and draw.retrieved.rank is not None for draw in draws)

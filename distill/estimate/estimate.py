@@ -13,9 +13,10 @@ from distill.estimate.relabel import estimate_earlier_rounds, estimate_relabelli
 from distill.estimate.train import estimate_evaluation, estimate_training
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import PASSAGES, Reader, passage_text
+from distill.store.tables import passage_text
 
 
 def estimate(
@@ -60,8 +61,9 @@ def estimate(
 def _some_texts(passages: Stage | None, count: int) -> list[str]:
     if passages is None or not count:
         return []
-    rows = Reader(PASSAGES, passages.folder)
-    return [passage_text(rows[number]) for number in choose_evenly(len(rows), count)]
+    reader = PassageReader(passages.folder)
+    rows = reader.read_rows(choose_evenly(len(reader), count))
+    return [passage_text(row) for row in rows]
 
 
 def _basis(given: EstimateContext) -> list[str]:

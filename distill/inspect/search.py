@@ -16,9 +16,10 @@ from distill.errors import UserError
 from distill.files.read import is_text
 from distill.recipe import load_recipe
 from distill.store.local_name import name_model
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import open_stage
-from distill.store.tables import PASSAGES, Reader, Row
+from distill.store.tables import Row
 from distill.text.format import Side
 from distill.text.sanitize import sanitize_for_terminal
 
@@ -169,8 +170,9 @@ def _search(folder: Path, encoder: "Encoder", query: str, task: str, k: int) -> 
         store = corpus_vectors(run, encoder, passages)
     vectors = encoder.encode([query], "query", [task])
     scores, rows = ExactIndex(store.vectors).search(vectors, k)
-    reader = Reader(PASSAGES, passages.folder)
+    numbers = rows[0].tolist()
+    found = PassageReader(passages.folder).read_rows(numbers)
     return [
-        SearchHit(int(row), reader[int(row)], float(score))
-        for row, score in zip(rows[0], scores[0], strict=True)
+        SearchHit(number, passage, float(score))
+        for number, passage, score in zip(numbers, found, scores[0], strict=True)
     ]

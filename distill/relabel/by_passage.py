@@ -15,16 +15,14 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
+from distill.store.passages import PassageReader
 from distill.store.shards import shards
 from distill.store.stage import Stage
 from distill.store.tables import (
     CANDIDATES,
-    PASSAGES,
     QUERIES,
     Reader,
     Row,
-    passage_text,
-    read_rows,
     read_shard,
 )
 
@@ -93,7 +91,7 @@ class PairBlocks:
     def __init__(self, layout: CandidateLayout, queries: Stage, passages: Stage) -> None:
         self._layout = layout
         self._queries = Reader(QUERIES, queries.folder)
-        self._passages = passages.folder
+        self._passages = PassageReader(passages.folder)
         self._held: tuple[int, PairBlock] | None = None
 
     def pairs_of(self, piece: JudgementPart) -> tuple[PairBlock, list[QueryPassagePair]]:
@@ -114,8 +112,35 @@ class PairBlocks:
         return PairBlock(
             sorted(pairs, key=lambda pair: pair.passage_id),
             {row["query_id"]: row["query"] for row in asked},
-            texts_of(self._passages, {pair.passage_id for pair in pairs}),
+            self._passages.read_texts({pair.passage_id for pair in pairs}),
         )
+
+
+class CandidateTexts:
+    """The texts of all candidates of a block of shards of candidates or labels: the corpus is read
+    once a block.
+
+    Args:
+        paths: the shards.
+        shards_a_block: 1 or more; the texts of so many shards are in memory together.
+    """
+
+    def __init__(self, passages: Stage, paths: Sequence[Path], shards_a_block: int) -> None:
+        self._passages = PassageReader(passages.folder)
+        self._paths = paths
+        self._shards_a_block = shards_a_block
+        self._block: tuple[int, dict[str, str]] = (-1, {})
+
+    def read_shard_texts(self, number: int) -> dict[str, str]:
+        """Texts by passage id of the candidates in this shard, and of the others in its block."""
+        start = number - number % self._shards_a_block
+        if self._block[0] != start:
+            self._block = (-1, {})  # its memory first
+            paths = self._paths[start : start + self._shards_a_block]
+            columns = [pq.read_table(p, columns=["passage_id"], partitioning=None) for p in paths]
+            ids = {id_ for column in columns for id_ in column["passage_id"].to_pylist()}
+            self._block = (start, self._passages.read_texts(ids))
+        return self._block[1]
 
 
 def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row]:
@@ -123,15 +148,6 @@ def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row
     queries in the order of the queries' table, the last one those that are left."""
     start = shard * shard_size
     return [queries[i] for i in range(start, min(start + shard_size, len(queries)))]
-
-
-def texts_of(passages: Path, wanted: set[str]) -> dict[str, str]:
-    """The texts of some passages of a corpus, which is read once, a shard at a time."""
-    return {
-        row["passage_id"]: passage_text(row)
-        for row in read_rows(PASSAGES, passages)
-        if row["passage_id"] in wanted
-    }
 
 
 def by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[str]]]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from distill.embed.encoder import Encoder
 from distill.recipe import Recipe
-from distill.retrieve.corpus_index import identity, passage_ids
+from distill.retrieve.corpus_index import identity
 from distill.retrieve.retriever import PassageRetriever
 from distill.retrieve.terms import terms_in
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
@@ -46,7 +47,7 @@ def make_candidates(
     if stage.complete:
         return stage
     searcher = PassageRetriever(run, retriever, passages, encoder)
-    ids = passage_ids(passages)
+    ids = PassageReader(passages.folder).read_ids()
     row_of = {id_: row for row, id_ in enumerate(ids)}
     query_rows = Reader(QUERIES, queries.folder)
 

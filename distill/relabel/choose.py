@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Recipe, Relabel
-from distill.relabel.by_passage import read_shard_queries, texts_of
-from distill.relabel.candidate_texts import CandidateTexts
+from distill.relabel.by_passage import CandidateTexts, read_shard_queries
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
 from distill.relabel.statistics import RelabelledQuery, RunningStatistics, compute_bin_edges
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
@@ -75,14 +75,14 @@ def _fill_stage(
 ) -> None:
     rule = recipe.relabel
     query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
-    texts = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
+    texts = CandidateTexts(passages, paths, max(1, rule.block // rule.shard_size))
 
     def read_queries(number: int) -> list[Row]:
         return read_shard_queries(query_rows, number, rule.shard_size)
 
     def work(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])
-        return _make_shard(read_queries(number), labelled, texts.of_shard(number), recipe)
+        return _make_shard(read_queries(number), labelled, texts.read_shard_texts(number), recipe)
 
     stage.map_shards(EXAMPLES, range(len(paths)), work)
     rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
@@ -242,6 +242,8 @@ def _join_labels_and_examples(
 
 
 def _write_changes(stage: Stage, statistics: RunningStatistics, passages: Stage) -> None:
-    seeds = texts_of(passages.folder, {change["seed_id"] for change in statistics.changes})
+    seeds = PassageReader(passages.folder).read_texts(
+        {change["seed_id"] for change in statistics.changes}
+    )
     changes = [{**change, "seed": seeds[change["seed_id"]]} for change in statistics.changes]
     write_json(stage.metadata_dir / CHANGES_FILE, changes)

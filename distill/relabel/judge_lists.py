@@ -12,8 +12,7 @@ from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.relabel.by_passage import QueryPassagePair, read_shard_queries
-from distill.relabel.candidate_texts import CandidateTexts
+from distill.relabel.by_passage import CandidateTexts, QueryPassagePair, read_shard_queries
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise
@@ -47,7 +46,7 @@ def make_list_judgements(
     chat = uses_chat_template(recipe, engine)
     meter = TokenMeter(engine)
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
-    corpus = CandidateTexts(passages.folder, paths, max(1, rule.block // rule.shard_size))
+    corpus = CandidateTexts(passages, paths, max(1, rule.block // rule.shard_size))
     with closing(JudgementCache(judged)) as known:
         turn = known.begin(stage)
 
@@ -55,7 +54,8 @@ def make_list_judgements(
             shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
             query_texts = {row["query_id"]: row["query"] for row in shard_queries}
             lists = group_by_query(read_shard(CANDIDATES, paths[number]))
-            texts, own = corpus.of_shard(number), {row["passage_id"] for of in lists for row in of}
+            texts = corpus.read_shard_texts(number)
+            own = {row["passage_id"] for of in lists for row in of}
             cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
             counts: Counter[str] = Counter()
             origin = JudgementOrigin(turn, number)

@@ -13,9 +13,10 @@ from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import PASSAGES, Reader, passage_text, read_rows
+from distill.store.tables import passage_text
 
 
 def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
@@ -58,8 +59,8 @@ def corpus_vectors(
 ) -> VectorStore:
     """A vector for each passage, in the corpus' order: from the run's store, or embedded into it.
     Of the texts one shard is in memory at a time; the ids all are."""
-    ids = passage_ids(passages)
     texts = PassageTexts(passages.folder, encoder.wording)
+    ids = PassageReader(passages.folder).read_ids()
     root = run.folder / "vectors"
     return embed(root, encoder, "document", ids, texts, "embed passages", precision)
 
@@ -72,13 +73,9 @@ def dense_index(
     Raises:
         UserError: before anything is embedded, if the recipe's index cannot be made.
     """
-    check_index(retriever, encoder.dimensions, len(Reader(PASSAGES, passages.folder)))
+    check_index(retriever, encoder.dimensions, len(PassageReader(passages.folder)))
     store = corpus_vectors(run, encoder, passages, retriever.vectors)
     return store, make_index(retriever, store)
-
-
-def passage_ids(passages: Stage) -> list[str]:
-    return [row["passage_id"] for row in read_rows(PASSAGES, passages.folder)]
 
 
 class PassageTexts(Sequence[str]):
@@ -86,7 +83,7 @@ class PassageTexts(Sequence[str]):
     asked for."""
 
     def __init__(self, folder: Path, wording: EmbedderPrompts = PLAIN) -> None:
-        self._rows = Reader(PASSAGES, folder)
+        self._rows = PassageReader(folder)
         self._wording = wording
 
     def __len__(self) -> int:

@@ -283,6 +283,16 @@ def read_shard(table: Table, path: Path) -> list[Row]:
     Raises:
         UserError: if the file is no Parquet or its columns are not the declared ones.
     """
+    rows: list[Row] = read_arrow(table, path).to_pylist()
+    return rows
+
+
+def read_arrow(table: Table, path: Path) -> pa.Table:
+    """Read one shard as an Arrow table, of which rows become Python objects one by one.
+
+    Raises:
+        UserError: if the file is no Parquet or its columns are not the declared ones.
+    """
     try:
         arrow = pq.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, OSError) as fault:
@@ -300,7 +310,7 @@ def read_shard(table: Table, path: Path) -> list[Row]:
             f"has other columns than a {table.name} table:\n{arrow.schema}",
             f"expected:\n{table.schema}",
         )
-    return arrow.to_pylist()
+    return arrow
 
 
 def _with_newer_columns(table: Table, arrow: pa.Table) -> pa.Table:
@@ -331,10 +341,20 @@ class Reader:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def __iter__(self) -> Iterator[Row]:
+        for path in self._paths:
+            yield from read_shard(self._table, path)
+
     def __getitem__(self, number: int) -> Row:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        shard = bisect_right(self._ends, number)
+        shard = self._find_shard(number)
         if shard != self._held:
             self._rows, self._held = read_shard(self._table, self._paths[shard]), shard
-        return self._rows[number - (self._ends[shard] - len(self._rows))]
+        return self._rows[number - self._first_row(shard)]
+
+    def _find_shard(self, number: int) -> int:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return bisect_right(self._ends, number)
+
+    def _first_row(self, shard: int) -> int:
+        return self._ends[shard - 1] if shard else 0

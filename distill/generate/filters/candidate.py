@@ -1,9 +1,10 @@
 """The interface of filters: what they see of a generated query, and what they return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from distill.store.passages import PassageReader
 from distill.store.tables import Row, passage_text
 
 
@@ -34,6 +35,18 @@ class GeneratedQuery:
     @property
     def passage_text(self) -> str:
         return passage_text(self.passage)
+
+
+def attach_passages(rows: Sequence[Row], corpus: PassageReader) -> list[GeneratedQuery]:
+    """Attach to each parsed row the passage that its query was written for.
+
+    Raises:
+        UserError: if a passage is not in the corpus.
+    """
+    seeds = corpus.find({row["seed_id"] for row in rows})
+    return [
+        GeneratedQuery(row, seeds[row["seed_id"]].row, seeds[row["seed_id"]].number) for row in rows
+    ]
 
 
 Filter = Callable[[GeneratedQuery], str | None]

@@ -6,6 +6,7 @@ from typing import Any
 from distill.errors import UserError
 from distill.generate.filters.apply import FilterChain, make_retrieval_filters, make_row_filters
 from distill.generate.filters.best_of import make_likelihood_order, order_by_rank
+from distill.generate.filters.candidate import attach_passages
 from distill.generate.filters.decontaminate import (
     CONTAMINATED_SEEDS,
     OVERLAPPING_SEEDS,
@@ -13,7 +14,6 @@ from distill.generate.filters.decontaminate import (
 )
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.filters.round_trip import SeedSearch
-from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.llm.lazy import LazyLLM
 from distill.llm.load import identify_llm as llm_identity
 from distill.llm.prompts import Prompt, load_prompt
@@ -21,6 +21,7 @@ from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.runtime.progress import TokenMeter
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
 from distill.store.stage import ShardResult, Stage
@@ -93,11 +94,12 @@ def _make(
     stage = run.stage(_NAME, settings, inputs)
     if stage.complete:
         return stage
-    paths, corpus = shards(parsed.folder), SeedPassages(passages.folder)
+    paths, corpus = shards(parsed.folder), PassageReader(passages.folder)
 
     def work(number: int) -> ShardResult:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
-        return screen(draws_of(read_shard(PARSED, paths[number]), corpus), number, seen)
+        draws = attach_passages(read_shard(PARSED, paths[number]), corpus)
+        return screen(draws, number, seen)
 
     file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:

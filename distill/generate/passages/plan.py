@@ -16,8 +16,9 @@ from distill.generate.passages.conditions import (
     load_personas,
 )
 from distill.recipe import Recipe
+from distill.store.passages import PassageReader
 from distill.store.stage import Stage
-from distill.store.tables import PASSAGES, Reader, Row, passage_text, read_rows
+from distill.store.tables import Row, passage_text
 from distill.text.words import count_words
 
 
@@ -36,7 +37,7 @@ class GenerationPlan:
     def __init__(self, recipe: Recipe, passages: Stage) -> None:
         self.recipe = recipe
         self._personas = load_personas(recipe)
-        self._reader = Reader(PASSAGES, passages.folder)
+        self._reader = PassageReader(passages.folder)
         rows = find_rows_with_enough_words(passages, recipe.generate.min_passage_words)
         self._seeds = sample_seed_rows(rows, recipe.generate.passages, recipe.seed)
 
@@ -78,9 +79,10 @@ def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
     Raises:
         UserError: if there is none.
     """
+    reader = PassageReader(passages.folder)
     if words == 0:
-        return np.arange(len(Reader(PASSAGES, passages.folder)))
-    rows = enumerate(read_rows(PASSAGES, passages.folder))
+        return np.arange(len(reader))
+    rows = enumerate(reader)
     telling = (number for number, row in rows if count_words(passage_text(row)) >= words)
     found = np.fromiter(telling, dtype=np.int64)
     if not found.size:

@@ -10,7 +10,7 @@ from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
 from distill.relabel.rankers.passes import fingerprint_pass
 from distill.retrieve.bm25 import BM25Index, open_bm25
-from distill.retrieve.corpus_index import passage_ids
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
@@ -30,7 +30,8 @@ def make_bm25_judgements(
     if stage.complete:
         return stage
     index = open_bm25(run, passages, recipe.retriever.bm25)
-    row_of = {id_: row for row, id_ in enumerate(passage_ids(passages))}
+    ids = PassageReader(passages.folder).read_ids()
+    row_of = {id_: row for row, id_ in enumerate(ids)}
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     size = recipe.relabel.shard_size
 

@@ -5,13 +5,14 @@ import pytest
 from helpers.query_rows import parsed, passage, prepare, recipe
 from helpers.tiny_models import TEXTS
 
+from distill.generate.filters.candidate import attach_passages
 from distill.generate.filters.round_trip import (
     SeedSearch,
     make_round_trip_filter,
     make_similarity_filter,
 )
-from distill.generate.filters.seed_passages import SeedPassages, draws_of
 from distill.retrieve.corpus_index import open_encoder
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 
 ASKED = [parsed(f"p{n}", " ".join(text.split()[2:6])) for n, text in enumerate(TEXTS)]
@@ -25,7 +26,7 @@ def looked(tmp_path, encoder_folder):
     rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [rows[:5], rows[5:]], [ASKED])
-        draws = draws_of(ASKED, SeedPassages(passages.folder))
+        draws = attach_passages(ASKED, PassageReader(passages.folder))
         SeedSearch(run, retriever, passages, 4).search(draws)
     encoder = open_encoder(retriever)
     whole = [f"{row['task']} {row['query']}" for row in ASKED]
