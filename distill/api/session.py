@@ -112,12 +112,13 @@ def show_whole_run(job: "Job") -> Iterator[None]:
     """Show, beside each stage's progress, where the whole run is and how long it still takes."""
     from distill.estimate.plan import plan_run
     from distill.models.sources.cache import cache_folder
-    from distill.runtime.progress import follow_plan
+    from distill.runtime.progress import follow_plan, show_activity
     from distill.runtime.run_plan import add_speeds
 
     if not is_main():
         yield
         return
-    plan = plan_run(job.run, job.recipe, job.llm)
+    with show_activity("planning the run"):
+        plan = plan_run(job.run, job.recipe, job.llm)
     with follow_plan(plan, lambda speeds: add_speeds(cache_folder(), speeds)):
         yield

@@ -58,6 +58,7 @@ def run(
     """
     from distill.report.html import write_html
     from distill.report.markdown.report import write_report
+    from distill.runtime.progress import show_activity
 
     recipe, place = settle(recipe, folder)
     recipe = put_models(recipe, Models(llm, retriever, teacher))
@@ -67,8 +68,9 @@ def run(
         else:
             job.train_student()
     # The report reads the run's own recipe, which is this one from here on.
-    write_report(place)
-    write_html(place)
+    with show_activity("writing the report"):
+        write_report(place)
+        write_html(place)
     return open_run(place)
 
 

@@ -1,6 +1,8 @@
 """`--quiet` and `--verbose`, which every command takes, and what the terminal shows of the log."""
 
 import logging
+import sys
+from typing import TextIO
 
 import click
 
@@ -14,10 +16,18 @@ class Verbosity:
     verbose = False
 
 
+class _TerminalHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the moment: above the live line of progress, while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def configure_logging() -> None:
     """Show distill's own messages as plain lines on stderr, and warnings alone of the libraries.
     The run's log file gets everything, whatever is shown."""
-    handler = logging.StreamHandler()
+    handler = _TerminalHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(show_in_terminal)
     handler.set_name("terminal")

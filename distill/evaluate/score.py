@@ -2,7 +2,6 @@
 the model; beside them stands each item's own score, for intervals and tests."""
 
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from distill.evaluate.samples.collect import collect_samples, needs_predictions
 from distill.evaluate.samples.items import record_queries
 from distill.evaluate.samples.labels import Labels
 from distill.files.atomic import read_json, write_json
+from distill.runtime.progress import show_activity
 from distill.tasks.data import load_data, quiet, same_draws
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def score_tasks(model: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> list
         score = _read_stored_score(cache, task, encoder.mteb_model_meta)
         if score is None:
             begun = time.perf_counter()
-            _evaluate_task(cache, task, encoder)
+            with show_activity(f"evaluating {model.name} on {task.metadata.name}"):
+                _evaluate_task(cache, task, encoder)
             score = _read_stored_score(cache, task, encoder.mteb_model_meta)
             if score is None:
                 raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
@@ -78,7 +79,7 @@ def score_tasks(model: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> list
 
 def _evaluate_task(cache: Any, task: Any, encoder: MtebEncoder) -> None:
     load_data(task)
-    bars = {"show_progress_bar": sys.stderr.isatty()}
+    bars = {"show_progress_bar": False}
     with (
         record_queries(task) as by_query,
         TemporaryDirectory() as predictions,

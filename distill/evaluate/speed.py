@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from distill.runtime.progress import Progress
 from distill.text.format import Side
 
 SINGLE_TEXTS = 64
@@ -41,12 +42,16 @@ def measure_speed(
         _time_encoding(encode, texts[:1], "query")
     together: dict[str, list[float]] = {name: [] for name in models}
     alone: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(rounds):
-        for name, encode in models.items():
-            together[name].append(_time_encoding(encode, texts, "document"))
-    for text in singles:
-        for name, encode in models.items():
-            alone[name].append(_time_encoding(encode, [text], "query"))
+    amount = len(models) * (rounds * len(texts) + len(singles))
+    with Progress("measuring speed", amount, "texts") as progress:
+        for _ in range(rounds):
+            for name, encode in models.items():
+                together[name].append(_time_encoding(encode, texts, "document"))
+                progress.advance(len(texts))
+        for text in singles:
+            for name, encode in models.items():
+                alone[name].append(_time_encoding(encode, [text], "query"))
+                progress.advance()
     return {
         name: Speed(
             len(texts) / statistics.median(together[name]), 1000 * statistics.median(alone[name])

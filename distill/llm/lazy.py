@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from distill.llm.protocol import LLM
 from distill.recipe import Retriever
+from distill.runtime.progress import show_activity
 
 
 class LazyLLM:
@@ -27,7 +28,8 @@ class LazyLLM:
     def __call__(self) -> LLM:
         if self._engine is None:
             _free_memory()  # of the models of earlier stages
-            self._engine = self._load()
+            with show_activity("loading the LLM"):
+                self._engine = self._load()
         return self._engine
 
     def make_room(self) -> None:

@@ -1,5 +1,6 @@
-"""A bar with rates and time left, of this work and of the whole run: live in a terminal; a line
-each half minute where the output is piped. The run's log has these lines too."""
+"""What a person sees of the work under way, and of the whole run: one live line in a terminal;
+where the output is piped, a line after ten seconds and then one each half minute. The run's log has
+these lines too."""
 
 import sys
 import threading
@@ -9,19 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TextColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
-from rich.text import Text
-
+from distill.runtime.live_line import LiveLine
 from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_event
 from distill.runtime.run_plan import RunPlan
@@ -55,15 +44,34 @@ class CountsTokens(Protocol):
 
 
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_TO_FIRST_LINE = 10.0
+_TITLES = {
+    "passages": "reading the corpus",
+    "generations": "writing queries",
+    "parsed": "parsing queries",
+    "queries": "filtering queries",
+    "candidates": "retrieving candidates",
+    "labels": "fusing ranks",
+    "examples": "choosing positives",
+    "teacher-scores": "scoring with the teacher",
+    "tokenise": "tokenising",
+    "train": "training",
+    "evaluation": "evaluating",
+}
+"""What the stages do, by the name of their tables; other work is called by its own label."""
 OnSpeeds = Callable[[dict[str, float]], None]
 
 
 class _Display:
-    """What this process shows of progress: set once by the command, read by every bar."""
+    """What this process shows of progress: set once by the command, read by every piece of work."""
 
     quiet = False
     plan: RunPlan | None = None
+    run_begun = 0.0
     keep_speeds: OnSpeeds | None = None
+    works: "list[Progress]" = []  # noqa: RUF012 (one for the process)
+    """The work under way; that which was begun last is shown."""
+    line = LiveLine()
 
 
 def show_progress(quiet: bool) -> None:
@@ -75,24 +83,31 @@ def show_progress(quiet: bool) -> None:
 def follow_plan(plan: RunPlan, keep_speeds: OnSpeeds | None = None) -> Iterator[None]:
     """Show inside where the whole run is. `keep_speeds` is given each stage's seconds a unit under
     its key, as soon as the stage is done."""
-    before = _Display.plan, _Display.keep_speeds
+    before = _Display.plan, _Display.keep_speeds, _Display.run_begun
     _Display.plan, _Display.keep_speeds = plan, keep_speeds
+    _Display.run_begun = time.monotonic()
     try:
-        yield
+        with show_activity("preparing the next step"):
+            yield
     finally:
-        _Display.plan, _Display.keep_speeds = before
+        _Display.plan, _Display.keep_speeds, _Display.run_begun = before
+
+
+@contextmanager
+def show_activity(label: str) -> Iterator[None]:
+    """Show that work without a known amount is under way, such as the loading of a model: how long
+    it takes so far. It leaves a line behind only where it took longer than ten seconds."""
+    with Progress(label, None):
+        yield
 
 
 @contextmanager
 def planned_stage(name: str) -> Iterator[None]:
-    """A stage that has several bars, or none, as one of the run's plan."""
-    if _Display.plan is None:
+    """Show a stage that has several bars, or none, as one of the run's plan."""
+    with Progress(name, None):
+        begun = time.monotonic()
         yield
-        return
-    _Display.plan.begin(name)
-    begun = time.monotonic()
-    yield
-    if amount := _Display.plan.current_amount:
+    if _Display.plan is not None and (amount := _Display.plan.current_amount):
         _keep_speed(name, (time.monotonic() - begun) / amount)
 
 
@@ -107,6 +122,7 @@ class Progress:
     """Progress of one piece of work on stderr; of several processes the first one tells it.
 
     Args:
+        total: how many units of work there are; None where that is not known.
         done: what an earlier run already did.
         tokens: tells tokens a second, failures and what came from a cache, counted from the
             beginning of this piece of work.
@@ -115,7 +131,7 @@ class Progress:
     def __init__(
         self,
         label: str,
-        total: int,
+        total: int | None,
         unit: str = "rows",
         done: int = 0,
         tokens: TokenCounts | None = None,
@@ -124,42 +140,34 @@ class Progress:
         self.total = total
         self.unit = unit
         self.done = done
+        self.note = ""
+        """Shown among the figures, such as the loss of a training."""
         self._position = ""
         self._whole_stage = False
         self._tokens = tokens
         self._before: Mapping[str, int] = {}
         self._fresh = 0
         self._begun = self._advanced = self._printed = time.monotonic()
-        self._bar: Bar | None = None
         self._ended = threading.Event()
 
     def __enter__(self) -> "Progress":
-        self._begun = self._advanced = self._printed = time.monotonic()
+        self._restart()
         self._before = dict(self._tokens()) if self._tokens else {}
         if _Display.plan is not None:
             self._whole_stage = _Display.plan.begin(self.label)
             self._position = _Display.plan.position
-        threading.Thread(target=self._print_regularly, daemon=True).start()
+        _Display.works.append(self)
         if sys.stderr.isatty() and is_main() and not _Display.quiet:
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _Figures(self),
-                console=Console(stderr=True),
-            )
-            label = self._position + self.label
-            self._task = self._bar.add_task(label, total=self.total, completed=self.done)
-            self._bar.start()
+            _Display.line.show(self)
+        threading.Thread(target=self._print_regularly, daemon=True).start()
         return self
 
     def advance(self, count: int = 1) -> None:
+        """Count so many units as done."""
         self.done += count
         self._fresh += count
         self._advanced = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, total=self.total)
-        elif self._advanced - self._printed > _SECONDS_BETWEEN_LINES:
+        if self._advanced - self._printed > _SECONDS_BETWEEN_LINES:
             self._print_line()
 
     def __exit__(
@@ -169,13 +177,29 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        if self._bar is not None:
-            self._bar.stop()
-        elif kind is None or kind is KeyboardInterrupt:
-            self._print_line()
+        _Display.works.remove(self)
+        if _Display.works and _Display.works[-1].total is None:
+            _Display.works[-1]._restart()
+        if kind is None or kind is KeyboardInterrupt:
+            self._leave_line(finished=kind is None)
+        _Display.line.hide(self)
         self._log()
         if kind is None and self._fresh:
             _keep_speed(self.label, 1 / self.rate)
+
+    @property
+    def title(self) -> str:
+        """Where the run is and what is done, such as "[3/9] judging (ql)"."""
+        if self.total is None and _Display.plan is not None:
+            self._position = _Display.plan.position
+        if self.label.startswith("judgements-"):
+            return f"{self._position}judging ({self.label.removeprefix('judgements-')})"
+        return self._position + _TITLES.get(self.label, self.label)
+
+    @property
+    def amount(self) -> str:
+        """Such as "23 of 187 pairs"; empty where no amount is known."""
+        return f"{self.done:,} of {self.total:,} {self.unit}" if self.total else ""
 
     @property
     def rate(self) -> float:
@@ -185,29 +209,44 @@ class Progress:
 
     @property
     def figures(self) -> str:
-        """Units and tokens a second, failures, time left; of what is known so far."""
-        parts = [f"{self.rate:.1f} {self.unit}/s"] if self._fresh else []
-        parts += self._token_figures()
+        """Time so far and left, of this work and of the run; the note; units and tokens a second,
+        failures; of what is known so far."""
         left = self._seconds_left
+        parts = [duration(self._elapsed)]
         if left is not None:
             parts.append(f"{duration(left)} left")
-            if _Display.plan is not None:
-                parts.append(_Display.plan.describe_time_left(left, self._whole_stage))
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._run_figures(left), *self._work_figures()])
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun
 
     @property
     def _seconds_left(self) -> float | None:
-        if not self._fresh:
+        if not self._fresh or self.total is None:
             return None
         left = (self.total - self.done) / self.rate
         return max(0.0, left - self._since_advance())
+
+    def _run_figures(self, left: float | None) -> list[str]:
+        if _Display.plan is None:
+            return []
+        so_far = duration(time.monotonic() - _Display.run_begun)
+        of_run = _Display.plan.describe_time_left(
+            left or 0.0, self._whole_stage and left is not None
+        )
+        return [f"run: {so_far}{', ' if of_run else ''}{of_run}"]
+
+    def _work_figures(self) -> list[str]:
+        rate = [f"{self.rate:,.1f} {self.unit}/s"] if self._fresh else []
+        return [*([self.note] if self.note else []), *rate, *self._token_figures()]
 
     def _token_figures(self) -> list[str]:
         """Live: an engine counts while a shard is still in flight."""
         if self._tokens is None:
             return []
         counted = {key: n - self._before.get(key, 0) for key, n in self._tokens().items()}
-        seconds = max(time.monotonic() - self._begun, 1e-9)
+        seconds = max(self._elapsed, 1e-9)
         parts = []
         if counted.get("new"):
             parts.append(f"{counted['new'] / seconds:,.0f} tokens/s")
@@ -222,45 +261,59 @@ class Progress:
     def _since_advance(self) -> float:
         return time.monotonic() - self._advanced
 
+    def _restart(self) -> None:
+        self._begun = self._advanced = self._printed = time.monotonic()
+
     def _print_regularly(self) -> None:
-        """A line each half minute, even while nothing ends: a log that stands still looks dead."""
-        while not self._ended.wait(_SECONDS_BETWEEN_LINES):
+        """Print a line after ten seconds and then each half minute, even while nothing ends: a log
+        that stands still looks dead."""
+        wait = _SECONDS_TO_FIRST_LINE
+        while not self._ended.wait(wait):
+            wait = _SECONDS_BETWEEN_LINES
+            if not _Display.works or _Display.works[-1] is not self:
+                continue
             self._log()
-            if self._bar is None and time.monotonic() - self._printed >= _SECONDS_BETWEEN_LINES:
+            first = self._printed == self._begun
+            if time.monotonic() - self._printed >= (_SECONDS_TO_FIRST_LINE if first else wait):
                 self._print_line()
 
     def _print_line(self) -> None:
         self._printed = time.monotonic()
+        if is_main() and not _Display.quiet and not _Display.line.shown:
+            self._write(f"{self._what}, {self.figures}")
+
+    def _leave_line(self, finished: bool) -> None:
+        """The work's last line, which stays."""
+        if self.total is None and self._elapsed < _SECONDS_TO_FIRST_LINE:
+            return
         if not is_main() or _Display.quiet:
             return
-        line = f"{self._position}{self.label}: {self.done}/{self.total} {self.unit}"
-        figures = self.figures
-        print(f"{line}, {figures}" if figures else line, file=sys.stderr, flush=True)
+        took = duration(self._elapsed)
+        figures = [f"in {took}" if finished else f"stopped after {took}", *self._work_figures()]
+        self._write(f"{self._what}{',' if self.amount else ''} {', '.join(figures)}")
+
+    def _write(self, line: str) -> None:
+        if _Display.line.shown:
+            _Display.line.print_above(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    @property
+    def _what(self) -> str:
+        return f"{self.title}: {self.amount}" if self.amount else self.title
 
     def _log(self) -> None:
         if not is_main():
             return
-        seconds = round(time.monotonic() - self._begun, 3)
         log_event(
             "progress",
             stage=self.label,
             done=self.done,
             total=self.total,
             unit=self.unit,
-            seconds=seconds,
+            seconds=round(self._elapsed, 3),
             figures=self.figures,
         )
-
-
-class _Figures(ProgressColumn):
-    """The figures as they stand whenever the bar is drawn."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def render(self, task: Task) -> Text:
-        return Text(self._progress.figures)
 
 
 def duration(seconds: float) -> str:

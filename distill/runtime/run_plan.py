@@ -59,7 +59,8 @@ class RunPlan:
 
     def describe_time_left(self, seconds_of_this: float, whole_stage: bool) -> str:
         """Time left of the whole run in words, given that of the work under way. Stages whose
-        speed or amount is not known are left out, and then it is "at least".
+        speed or amount is not known are left out, and then it is "at least"; empty where nothing
+        is known.
 
         Args:
             whole_stage: whether that work is all of its stage.
@@ -69,7 +70,9 @@ class RunPlan:
         later = [self._seconds(stage) for stage in self.stages[self._next :]]
         known = seconds_of_this + sum(seconds for seconds in later if seconds is not None)
         all_known = whole_stage and None not in later
-        return f"run: {'' if all_known else 'at least '}{duration(known)} left"
+        if not all_known and known < 1:
+            return ""
+        return f"{'' if all_known else 'at least '}{duration(known)} left"
 
     def measure(self, label: str, seconds_a_unit: float) -> dict[str, float]:
         """The speed of the stage under way, under its key; nothing if that is other work."""

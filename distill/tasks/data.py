@@ -3,7 +3,6 @@ model."""
 
 import copy
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,13 +56,13 @@ def same_draws(task: Any) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A log gets one line a task: no bars of datasets, where each would be a hundred lines, and no
+    """Hide the bars of datasets, for the work has a line of its own, and mteb's
     advice with each model to take a task's newer version, for the name says which is meant."""
     bars, logger = (
         need("datasets", "eval").utils.logging,
         logging.getLogger("mteb.abstasks.abstask"),
     )
-    hide = not sys.stderr.isatty() and bars.is_progress_bar_enabled()
+    hide = bars.is_progress_bar_enabled()
     logger.addFilter(_no_advice)
     if hide:
         bars.disable_progress_bar()

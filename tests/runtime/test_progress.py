@@ -36,17 +36,47 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(clock, capsys):
             bar.advance(10)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "generations: 40/100 prompts, 1.2 prompts/s, 48 s left",
-        "generations: 80/100 prompts, 1.2 prompts/s, 16 s left",
-        "generations: 100/100 prompts, 1.2 prompts/s, 0 s left",
+        "writing queries: 40 of 100 prompts, 32 s, 48 s left, 1.2 prompts/s",
+        "writing queries: 80 of 100 prompts, 1 min 04 s, 16 s left, 1.2 prompts/s",
+        "writing queries: 100 of 100 prompts, in 1 min 20 s, 1.2 prompts/s",
     ]
 
 
 def test_a_log_has_lines_while_nothing_ends(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.02)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)
     with Progress("generations", 100, "prompts"):
         time.sleep(0.4)
-        assert capsys.readouterr().err.count("generations: 0/100 prompts") >= 2
+        assert capsys.readouterr().err.count("writing queries: 0 of 100 prompts") >= 2
+
+
+def test_an_activity_of_a_few_seconds_leaves_no_line(clock, capsys):
+    with progress.show_activity("loading the LLM"):
+        clock.now += 9
+    assert capsys.readouterr().err == ""
+
+
+def test_an_activity_that_takes_long_says_how_long_it_took(clock, capsys):
+    with progress.show_activity("loading the LLM"):
+        clock.now += 75
+    assert capsys.readouterr().err == "loading the LLM in 1 min 15 s\n"
+
+
+def test_work_that_is_interrupted_says_how_far_it_came(clock, capsys):
+    bar = Progress("generations", 10, "prompts").__enter__()
+    clock.now += 5
+    bar.advance(2)
+    bar.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    said = "writing queries: 2 of 10 prompts, stopped after 5 s, 0.4 prompts/s\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_note_stands_among_the_figures(clock, capsys):
+    with Progress("train", 10, "steps") as bar:
+        clock.now += 5
+        bar.note = "loss 0.25"
+        bar.advance(10)
+    assert capsys.readouterr().err == "training: 10 of 10 steps, in 5 s, loss 0.25, 2.0 steps/s\n"
 
 
 def test_quiet_shows_no_progress(clock, capsys):
@@ -87,8 +117,9 @@ def test_progress_says_where_the_whole_run_is_and_what_it_still_takes(clock, pla
         clock.now += 50
         bar.advance(50)
     # Half of 100 at one a second, 50 pairs at two seconds, and steps whose speed nobody knows.
-    said = "[1/3] generations: 50/100 prompts, 1.0 prompts/s, 50 s left"
-    assert capsys.readouterr().err.splitlines()[0] == f"{said}, run: at least 2 min 30 s left"
+    said = "[1/3] writing queries: 50 of 100 prompts, 50 s, 50 s left"
+    shown = capsys.readouterr().err.splitlines()[0]
+    assert shown == f"{said}, run: 50 s, at least 2 min 30 s left, 1.0 prompts/s"
     assert measured == {speed_key(plan.stages[0]): 1.0}
 
 
@@ -98,7 +129,7 @@ def test_time_left_of_the_run_is_exact_where_every_speed_is_known(clock, plan):
     with Progress("judgements-ql", 50, "pairs") as bar:
         clock.now += 10
         bar.advance(10)
-        assert bar.figures == "1.0 pairs/s, 40 s left, run: 1 min 40 s left"
+        assert bar.figures == "10 s, 40 s left, run: 10 s, 1 min 40 s left, 1.0 pairs/s"
 
 
 def test_other_work_is_part_of_the_stage_before_it(clock, plan):
@@ -107,27 +138,27 @@ def test_other_work_is_part_of_the_stage_before_it(clock, plan):
     with Progress("embed passages", 10, "texts") as bar:
         clock.now += 5
         bar.advance(5)
-        assert bar.figures.endswith("5 s left, run: at least 5 s left")
+        assert "5 s left, run: 5 s, at least 5 s left" in bar.figures
 
 
 def test_what_an_earlier_run_did_counts_as_done_but_not_as_speed(clock):
     with Progress("generations", 100, "prompts", done=50) as bar:
         clock.now += 10
         bar.advance(10)
-        assert bar.figures == "1.0 prompts/s, 40 s left"
+        assert bar.figures == "10 s, 40 s left, 1.0 prompts/s"
 
 
 def test_tokens_and_failures_are_those_of_this_piece_of_work(clock):
     counted = {"prompt": 900, "shared": 500, "new": 700, "failures": 2}
     with Progress("generations", 20, "prompts", tokens=lambda: counted) as bar:
         clock.now += 10
-        assert bar.figures == ""
+        assert bar.figures == "10 s"
         counted["new"] += 500
-        assert bar.figures == "50 tokens/s"
+        assert bar.figures == "10 s, 50 tokens/s"
         bar.advance(5)
-        assert bar.figures == "0.5 prompts/s, 50 tokens/s, 30 s left"
+        assert bar.figures == "10 s, 30 s left, 0.5 prompts/s, 50 tokens/s"
         counted["failures"] += 3
-        assert bar.figures == "0.5 prompts/s, 50 tokens/s, 3 failed, 30 s left"
+        assert bar.figures == "10 s, 30 s left, 0.5 prompts/s, 50 tokens/s, 3 failed"
 
 
 def test_scoring_shows_prompt_tokens(clock):
@@ -135,16 +166,16 @@ def test_scoring_shows_prompt_tokens(clock):
     with Progress("judgements-ql", 20, "pairs", tokens=lambda: counted) as bar:
         clock.now += 1
         counted["prompt"] = 12345
-        assert bar.figures == "12,345 prompt tokens/s"
+        assert bar.figures == "1 s, 12,345 prompt tokens/s"
 
 
 def test_time_left_runs_down_while_a_shard_is_in_flight(clock):
     with Progress("generations", 100, "prompts") as bar:
         clock.now += 10
         bar.advance(50)
-        assert bar.figures == "5.0 prompts/s, 10 s left"
+        assert bar.figures == "10 s, 10 s left, 5.0 prompts/s"
         clock.now += 4
-        assert bar.figures == "5.0 prompts/s, 6 s left"
+        assert bar.figures == "14 s, 6 s left, 5.0 prompts/s"
 
 
 @pytest.mark.parametrize(
@@ -162,19 +193,27 @@ def test_durations_are_for_people(seconds, said):
 
 
 CHILD = """
-from distill.runtime.progress import Progress
-with Progress("generations", 10, "prompts", tokens=lambda: {"new": 5}) as bar:
-    bar.advance(10)
+import sys, time
+from distill.runtime.progress import Progress, show_activity
+with show_activity("loading the LLM"):
+    time.sleep(0.3)
+    with Progress("generations", 10, "prompts", tokens=lambda: {"new": 5}) as bar:
+        bar.advance(4)
+        time.sleep(0.3)
+        bar.advance(6)
+    time.sleep(0.3)
 """
 
 
-def test_a_terminal_shows_a_bar():
+def test_a_terminal_shows_one_live_line_and_keeps_the_finished_ones():
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
     subprocess.run([sys.executable, "-c", CHILD], stderr=theirs, env=environment, check=True)
     os.close(theirs)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
-    assert "generations" in shown
-    assert "10/10" in shown
-    assert "prompts/s" in shown
+    assert "loading the LLM" in shown
+    assert "4 of 10 prompts" in shown
+    assert "writing queries: 10 of 10 prompts, in 0 s, " in shown
+    # The last thing drawn is nothing: the live line leaves with the work.
+    assert shown.rstrip().endswith("\x1b[?25h") or shown.rstrip().endswith("\x1b[2K")

@@ -89,6 +89,12 @@ class ProgressCallback(TrainerCallback):
     ) -> None:
         self.progress.advance()
 
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if "loss" in state.log_history[-1]:
+            self.progress.note = f"loss {state.log_history[-1]['loss']:.4g}"
+
 
 class CheckpointCallback(TrainerCallback):
     """Adds the auxiliary parameters to the trainer's checkpoints, and marks them complete.

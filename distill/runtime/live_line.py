@@ -1,0 +1,88 @@
+"""The one live line of a terminal: of the work that was begun last, with a spinner that turns even
+where nothing ends for minutes."""
+
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+_REFRESHES_A_SECOND = 8
+_BAR_WIDTH = 14
+
+
+class ShownWork(Protocol):
+    """A piece of work as the line shows it; its figures change by themselves with time."""
+
+    total: int | None
+    done: int
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def amount(self) -> str: ...
+
+    @property
+    def figures(self) -> str: ...
+
+
+class LiveLine:
+    """A line on stderr that is drawn anew several times a second while any work is shown. What does
+    not fit into the terminal's width is cut at the right, where the least important figures are."""
+
+    def __init__(self) -> None:
+        self._works: list[ShownWork] = []
+        self._live: Live | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the line is on the screen."""
+        return self._live is not None
+
+    def show(self, work: ShownWork) -> None:
+        """Show this work, until it is hidden or other work is shown."""
+        self._works.append(work)
+        if self._live is None:
+            console = Console(stderr=True)
+            unicode = console.encoding.lower().startswith("utf")
+            self._spinner = Spinner("dots" if unicode else "line")
+            self._live = Live(
+                console=console,
+                get_renderable=self._render,
+                refresh_per_second=_REFRESHES_A_SECOND,
+                transient=True,
+            )
+            self._live.start(refresh=True)
+
+    def hide(self, work: ShownWork) -> None:
+        """Show this work no more, but that which was shown before it."""
+        if work in self._works:
+            self._works.remove(work)
+        if self._live is not None and not self._works:
+            self._live.stop()
+            self._live = None
+
+    def print_above(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _render(self) -> Table | Text:
+        if not self._works:
+            return Text("")
+        work = self._works[-1]
+        line = Table.grid(padding=(0, 1))
+        for _ in range(3 if work.total else 2):
+            line.add_column(no_wrap=True)
+        line.add_column(no_wrap=True, overflow="ellipsis")
+        cells = [Text(work.title)]
+        if work.total:
+            bar = ProgressBar(total=work.total, completed=work.done, width=_BAR_WIDTH)
+            line.add_row(self._spinner, *cells, bar, Text(f"{work.amount}, {work.figures}"))
+        else:
+            line.add_row(self._spinner, *cells, Text(work.figures))
+        return line
