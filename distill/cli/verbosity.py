@@ -17,7 +17,7 @@ class Verbosity:
 
 
 class _TerminalHandler(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the moment: above the live line of progress, while it is shown."""
+    """Writes to what stderr is at the moment, which is above progress' live line while it shows."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr

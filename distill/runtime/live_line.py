@@ -3,7 +3,8 @@ where nothing ends for minutes."""
 
 from typing import Protocol
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -75,14 +76,14 @@ class LiveLine:
         if not self._works:
             return Text("")
         work = self._works[-1]
-        line = Table.grid(padding=(0, 1))
-        for _ in range(3 if work.total else 2):
-            line.add_column(no_wrap=True)
-        line.add_column(no_wrap=True, overflow="ellipsis")
-        cells = [Text(work.title)]
+        cells: list[RenderableType] = [self._spinner, Text(work.title)]
+        widths = [1, cell_len(work.title)]
         if work.total:
-            bar = ProgressBar(total=work.total, completed=work.done, width=_BAR_WIDTH)
-            line.add_row(self._spinner, *cells, bar, Text(f"{work.amount}, {work.figures}"))
-        else:
-            line.add_row(self._spinner, *cells, Text(work.figures))
+            cells.append(ProgressBar(total=work.total, completed=work.done, width=_BAR_WIDTH))
+            widths.append(_BAR_WIDTH)
+        line = Table.grid(padding=(0, 1))
+        for width in widths:
+            line.add_column(no_wrap=True, min_width=width)
+        line.add_column(no_wrap=True, overflow="ellipsis")
+        line.add_row(*cells, Text(", ".join(filter(None, [work.amount, work.figures]))))
         return line
