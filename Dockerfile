@@ -15,7 +15,7 @@ WORKDIR /opt/distill
 COPY pyproject.toml README.md LICENSE ./
 COPY recipes ./recipes
 COPY distill ./distill
-RUN pip install '.[cpu,eval,export]'
+RUN pip install '.[cpu,eval,export,documents]'
 
 RUN useradd --create-home distill && mkdir -p /work /cache && chown distill /work /cache
 USER distill

@@ -20,7 +20,7 @@ ifdef LOCKED
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 else
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,eval,export,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,eval,export,documents,dev]'
 endif
 	touch $@
 
@@ -30,7 +30,7 @@ lock:
 	.venv-lock/bin/python -m pip install --quiet pip-tools
 	.venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-options --unsafe-package torch \
-	  --extra cpu --extra eval --extra export --extra dev --output-file .venv-lock/all pyproject.toml
+	  --extra cpu --extra eval --extra export --extra documents --extra dev --output-file .venv-lock/all pyproject.toml
 	awk '/^[^ #]/{skip=($$0 ~ /^(nvidia-|triton|cuda-)/)} /^#/{next} !skip' .venv-lock/all > requirements.lock
 
 # Known vulnerabilities of what is locked.

@@ -31,6 +31,7 @@ _EXTRAS = {
     "cpu": (("faiss",), "FAISS index on the CPU"),
     "gpu": (("faiss", "vllm"), "FAISS index and vLLM on CUDA"),
     "eval": (("matplotlib", "mteb"), "evaluation on MTEB tasks, and its figures"),
+    "documents": (("mammoth", "pypdf"), "Word and PDF files of a corpus"),
     "ray": (("ray",), "many machines (nothing uses it yet)"),
     "track": (("tensorboard", "trackio", "wandb"), "training's curves in a tracker"),
     "export": (("onnx", "onnxruntime"), "ONNX export"),

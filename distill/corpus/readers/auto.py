@@ -19,7 +19,11 @@ _SMALL = 0.25
 """Share of all bytes up to which a part is not the corpus."""
 _KINDS = 8
 """Endings that a message names."""
-_READ = "folders of .txt, .md, .rst or .html files, .jsonl, .json, .csv, .tsv, .parquet, BEIR"
+_READ = (
+    "folders of .txt, .md, .rst, .html, .pdf, .docx files or manual pages, "
+    ".jsonl, .json, .csv, .tsv, .parquet, BEIR"
+)
+_COMPRESSED = "compressed (.gz, .bz2, .xz, .zst)"
 
 
 def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource:
@@ -42,7 +46,7 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
     texts = [file for file in files if is_text_file(file)]
     if not tables and not texts:
         what = f"holds no file that can be read, but {_named(files)}" if files else "holds no file"
-        raise UserError(str(path), what, f"these are read: {_READ}; also compressed (.gz, .zst)")
+        raise UserError(str(path), what, f"these are read: {_READ}; also {_COMPRESSED}")
     corpus = texts if _is_larger(path, texts, tables) else tables
     read = set(corpus)
     _warn_of_others(path, [file for file in files if file not in read])

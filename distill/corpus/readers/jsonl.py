@@ -65,7 +65,7 @@ def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
         UserError: if there are files of the kind that would not be read, compressed or with a
             suffix in capitals: the corpus would lack their part without a word.
     """
-    kind = re.compile(rf"{re.escape(suffix)}(\.(gz|bz2|xz|zst|zip|lz4))?$", re.IGNORECASE)
+    kind = re.compile(rf"{re.escape(suffix)}(\.(gz|bz2|xz|zst|zip|lz4|7z))?$", re.IGNORECASE)
     unread = [p.name for p in others if kind.search(p.name) and p.is_file()]
     if unread:
         names = ", ".join(unread[:3]) + (", ..." if len(unread) > 3 else "")

@@ -1,6 +1,7 @@
 """Compressed files, read as if they were not: .gz, .bz2, .xz, .zst, .lz4."""
 
 import io
+import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ from distill.errors import UserError
 from distill.files.atomic import explain_os_error
 from distill.files.read import open_bytes
 
-CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-"""Endings of compressed files, and Arrow's names of their codecs."""
+CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
+"""Endings of compressed files, and Arrow's names of their codecs; xz, which it lacks, is Python's
+own."""
 
 
 def unpacked_name(path: Path) -> str:
@@ -22,24 +24,31 @@ def unpacked_name(path: Path) -> str:
 
 
 @contextmanager
-def open_unpacked(path: Path) -> Iterator[BinaryIO]:
+def open_unpacked(path: Path, text: bool = True) -> Iterator[BinaryIO]:
     """The file's bytes, decompressed while they are read.
+
+    Args:
+        text: refuse what is no text and not named as compressed.
 
     Raises:
         UserError: if it cannot be opened, is damaged, or is no text and not named as compressed.
     """
     codec = CODECS.get(path.suffix.lower())
     if codec is None:
-        with open_bytes(path) as source:
+        with open_bytes(path, text) as source:
             yield source
         return
     try:
+        if codec == "xz":
+            with lzma.open(path) as decompressed:
+                yield cast(BinaryIO, decompressed)
+            return
         with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, codec) as unpacked:
             # pyarrow's file has what a raw stream needs, and no more.
             yield io.BufferedReader(cast(io.RawIOBase, unpacked))
     except FileNotFoundError as fault:
         raise explain_os_error(fault, path) from fault
-    except (pa.ArrowException, OSError, EOFError) as fault:
+    except (pa.ArrowException, lzma.LZMAError, OSError, EOFError) as fault:
         raise UserError(
             str(path), f"cannot be decompressed as {codec}", "fetch or compress it anew"
         ) from fault

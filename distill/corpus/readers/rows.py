@@ -168,7 +168,7 @@ class _Reader:
         if not self._titled:
             raise UserError(
                 place.file,
-                f"has no column {self._columns.title!r} in any row",
+                f"has no column {self._columns.title!r} in any row; its columns are {_names(row)}",
                 "name the right one in corpus.title_column",
             )
 

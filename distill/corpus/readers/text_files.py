@@ -1,4 +1,5 @@
-"""A file or folder of texts: Markdown, HTML, reStructuredText and plain text, also compressed."""
+"""A file or folder of texts: Markdown, HTML, reStructuredText, plain text, manual pages, PDF and
+Word, also compressed."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,9 +8,9 @@ from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, unpacked_name
 from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
-from distill.corpus.readers.sections import READERS
+from distill.corpus.sections.formats import ENDINGS, check_readers, is_binary, read_sections
+from distill.corpus.sections.man_page import ENDING, is_man_page
 from distill.errors import UserError
-from distill.files.read import decode
 
 BETWEEN_HEADINGS = " > "
 UNREADABLE = "cannot be read as text"
@@ -19,7 +20,18 @@ _VERSION = 1
 
 
 def is_text_file(path: Path) -> bool:
-    return ending_of(path) in READERS
+    """Whether a file is a text by its ending; of those of manual pages (`.1`) by its content too,
+    for such are those of old logs."""
+    ending = ending_of(path)
+    return ending in ENDINGS or (ENDING.fullmatch(ending) is not None and _is_man_page(path))
+
+
+def _is_man_page(path: Path) -> bool:
+    try:
+        with open_unpacked(path) as source:
+            return is_man_page(source.read().decode("utf-8", "replace"))
+    except UserError:
+        return False
 
 
 def ending_of(path: Path) -> str:
@@ -35,8 +47,13 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
 
     Args:
         skips: whether files that cannot be read are left out, and said, instead of refused.
+
+    Raises:
+        UserError: if what reads PDF or Word files or manual pages is needed and not installed.
     """
     folder = root if root.is_dir() else root.parent
+    if not skips:
+        check_readers(str(root), {file: ending_of(file) for file in files}, _SKIP)
     identity = {
         "texts": {_name(file, folder): hash_file(file) for file in files},
         "version": _VERSION,
@@ -74,10 +91,11 @@ def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document
 
 
 def _documents(file: Path, name: str) -> Iterator[Document]:
-    with open_unpacked(file) as source:
-        text = decode(source.read(), str(file))
+    ending = ending_of(file)
+    with open_unpacked(file, text=not is_binary(ending)) as source:
+        data = source.read()
     try:
-        sections = READERS[ending_of(file)](text)
+        sections = read_sections(data, ending, str(file))
     except RecursionError:
         raise UserError(str(file), "is nested too deep", "take it out of the folder") from None
     for number, section in enumerate(sections):

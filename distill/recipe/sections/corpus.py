@@ -11,14 +11,15 @@ class Corpus(Section):
     source: Literal["auto", "beir", "jsonl", "parquet", "dataset", "docstrings"] = "jsonl"
     """Format of the corpus: beir, jsonl, parquet, dataset (Hugging Face), or docstrings of
     installed Python packages; auto finds out what lies at `path` by the files' names: texts (.txt,
-    .md, .rst, .html), rows (.jsonl, .json, .csv, .tsv, .parquet) or BEIR, compressed or not."""
+    .md, .rst, .html, .pdf, .docx, manual pages), rows (.jsonl, .json, .csv, .tsv, .parquet) or
+    BEIR, compressed or not."""
     path: LocalPath | None = None
     """Where the corpus lies. For beir a folder with corpus.jsonl; for jsonl and parquet a file or a
     folder of files; for auto any of them; null: not read from a path."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     """What becomes of text files of an auto corpus that cannot be read, such as those in another
-    encoding than UTF-8: refuse names them and stops; skip leaves them out, says so and counts
-    them."""
+    encoding than UTF-8, or scanned PDFs: refuse names them and stops; skip leaves them out, says so
+    and counts them."""
     dataset: Word | None = None
     """A Hugging Face dataset, `owner/name`, read where `path` is not given; null: none."""
     config: str | None = None

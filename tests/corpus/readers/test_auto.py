@@ -1,12 +1,16 @@
 """A corpus of whatever form lies at a path."""
 
+import bz2
 import gzip
 import json
+import lzma
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers.document_files import make_docx, make_pdf
 
 from distill.corpus.passages import make_passages, open_source
 from distill.corpus.readers.auto import open_auto
@@ -23,7 +27,8 @@ ROWS = [
 
 USUAL = Columns()
 EXPECTED = [tuple(row.values()) for row in ROWS]
-FORMS = ["rows.jsonl", "rows.jsonl.gz", "rows.ndjson.zst", "rows.json", "rows.csv"]
+FORMS = ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.bz2", "rows.jsonl.xz", "rows.ndjson.zst"]
+FORMS += ["rows.json", "rows.csv"]
 FORMS += ["semicolons.csv", "rows.tsv", "rows.parquet"]
 
 
@@ -45,6 +50,8 @@ def write_all(folder: Path) -> dict[str, Path]:
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
     (folder / "rows.jsonl").write_bytes(lines)
     (folder / "rows.jsonl.gz").write_bytes(gzip.compress(lines))
+    (folder / "rows.jsonl.bz2").write_bytes(bz2.compress(lines))
+    (folder / "rows.jsonl.xz").write_bytes(lzma.compress(lines))
     with pa.CompressedOutputStream(str(folder / "rows.ndjson.zst"), "zstd") as out:
         out.write(lines)
     (folder / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
@@ -182,3 +189,38 @@ def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[0]).encode() * 99)[:-9])
     with pytest.raises(UserError, match="cannot be decompressed as gzip"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst"])
+def test_texts_of_every_compression_give_the_same_document(tmp_path, ending):
+    file = tmp_path / f"bees.md{ending}"
+    packers = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+    with pa.CompressedOutputStream(str(file), "zstd") as out:
+        out.write(b"# Bees\nThey dance.")
+    if ending in packers:
+        file.write_bytes(packers[ending](b"# Bees\nThey dance."))
+    assert read(file) == [(file.name, "Bees", "They dance.")]
+
+
+def test_a_folder_of_pdf_and_word_files_is_read(tmp_path):
+    pytest.importorskip("pypdf")
+    pytest.importorskip("mammoth")
+    (tmp_path / "a.pdf").write_bytes(make_pdf([["They dance."]], title="Bees"))
+    (tmp_path / "b.docx").write_bytes(make_docx([("Title", "Ice"), ("Normal", "Slow rivers.")]))
+    (tmp_path / "c.pdf").write_bytes(make_pdf([[]]))
+    with pytest.raises(UserError, match="holds no text"):
+        read(tmp_path)
+    assert read(tmp_path, skips=True) == [
+        ("a.pdf", "Bees", "They dance."),
+        ("b.docx", "Ice", "Slow rivers."),
+    ]
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
+def test_manual_pages_are_read_and_old_logs_are_not(tmp_path, caplog):
+    page = b".TH DANCE 7\n.SH NAME\ndance \\- tell where flowers are\n"
+    (tmp_path / "dance.7.gz").write_bytes(gzip.compress(page))
+    (tmp_path / "server.log.1").write_bytes(b"2026-11-28 started\n")
+    (tmp_path / "alias.7").write_bytes(b".so man7/dance.7\n")
+    assert read(tmp_path) == [("dance.7.gz", "dance(7) > Name", "dance - tell where flowers are")]
+    assert "2 files are not read" in caplog.text

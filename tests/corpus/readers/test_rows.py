@@ -243,7 +243,7 @@ def test_a_column_that_is_there_twice(tmp_path):
                 "corpus", f"{name} in a folder beside *.jsonl", "refused, for it would not be read"
             ),
         )
-        for name in ("b.jsonl.xz", "b.JSONL", "b.jsonl.zip")
+        for name in ("b.jsonl.7z", "b.JSONL", "b.jsonl.zip")
     ],
 )
 def test_a_folder_of_which_a_part_would_not_be_read(tmp_path, name):

@@ -5,8 +5,10 @@ what is no text for a reader (scripts, navigation) is left out.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
+
+from distill.corpus.sections.outline import Outline, TextSection
 
 _NAVIGATION = {"script", "style", "nav", "header", "footer", "aside", "noscript", "template", "svg"}
 _BLOCK = re.compile(
@@ -20,47 +22,13 @@ _LONGEST_TITLE = 120
 """Characters of a first line that may be a plain text's title."""
 
 
-class TextSection(NamedTuple):
-    """Text below the same headings, outermost first; the document's title is the first of them."""
-
-    headings: tuple[str, ...]
-    text: str
-
-
-class _Outline:
-    """Collects blocks of text under a stack of headings."""
-
-    def __init__(self, title: str = "") -> None:
-        self.sections: list[TextSection] = []
-        self._stack: list[tuple[int, str]] = [(0, title)] if title else []
-        self._blocks: list[str] = []
-
-    def add(self, block: str) -> None:
-        self._blocks.append(block)
-
-    def open(self, level: int, heading: str) -> None:
-        """Begin a section below the nearest heading of a higher level."""
-        self.close()
-        heading = " ".join(heading.split())
-        while self._stack and self._stack[-1][0] >= level:
-            self._stack.pop()
-        if heading and not (self._stack and self._stack[-1][1] == heading):
-            self._stack.append((level, heading))
-
-    def close(self) -> None:
-        text = "\n\n".join(block.strip() for block in self._blocks if block.strip())
-        if text:
-            self.sections.append(TextSection(tuple(name for _, name in self._stack), text))
-        self._blocks = []
-
-
 def read_markdown(text: str) -> list[TextSection]:
     """Sections of a Markdown text (CommonMark with tables); a YAML head gives the title alone."""
     from markdown_it import MarkdownIt
 
     front = _FRONT_MATTER.match(text)
     titled = _FRONT_TITLE.search(front[1]) if front else None
-    outline = _Outline(titled[1] if titled else "")
+    outline = Outline(titled[1] if titled else "")
     level = 0
     for token in (
         MarkdownIt("commonmark").enable("table").parse(text[front.end() :] if front else text)
@@ -98,7 +66,7 @@ def read_html(text: str) -> list[TextSection]:
 
     page = BeautifulSoup(text, "html.parser")
     title = page.title.get_text(" ", strip=True) if page.title else ""
-    outline = _Outline(title)
+    outline = Outline(title)
     root = page.find("main") or page.find("article") or page.body or page
     pieces: list[str] = []
 
@@ -163,7 +131,7 @@ def read_rst(text: str) -> list[TextSection]:
         "_disable_config": True,
         "doctitle_xform": False,
     }
-    outline = _Outline()
+    outline = Outline()
 
     def read(node: nodes.Node, level: int) -> None:
         for child in node.children:
@@ -195,21 +163,7 @@ def read_plain(text: str) -> list[TextSection]:
     """One section; a short first line above an empty one is its title."""
     first, _, rest = text.lstrip().partition("\n")
     is_title = len(first) <= _LONGEST_TITLE and rest[:1] == "\n" and rest.strip() != ""
-    outline = _Outline(first.strip() if is_title else "")
+    outline = Outline(first.strip() if is_title else "")
     outline.add(rest if is_title else text)
     outline.close()
     return outline.sections
-
-
-READERS: dict[str, Callable[[str], list[TextSection]]] = {
-    ".md": read_markdown,
-    ".markdown": read_markdown,
-    ".html": read_html,
-    ".htm": read_html,
-    ".xhtml": read_html,
-    ".rst": read_rst,
-    ".txt": read_plain,
-    ".text": read_plain,
-    "": read_plain,
-}
-"""By the ending of a file's name, unpacked."""

@@ -2,13 +2,8 @@
 
 import pytest
 
-from distill.corpus.readers.sections import (
-    TextSection,
-    read_html,
-    read_markdown,
-    read_plain,
-    read_rst,
-)
+from distill.corpus.sections.markup import read_html, read_markdown, read_plain, read_rst
+from distill.corpus.sections.outline import TextSection
 
 OUTLINE = [
     TextSection(("Bees",), "They dance."),
