@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distill.api.objects import name_model
 from distill.errors import UserError
 from distill.files.read import user_path
-from distill.recipe import ALL_TOKENS, EmbedderConfig
+from distill.recipe import ALL_TOKENS, EmbedderConfig, LabelledColumns
 
 if TYPE_CHECKING:
     from distill.embed.encoder import Encoder
@@ -55,12 +55,30 @@ def read_embedder(settings: EmbedderSettings) -> EmbedderConfig:
         ) from fault
 
 
+def read_columns(columns: Mapping[str, str]) -> LabelledColumns:
+    """Check the names of a labelled set's columns.
+
+    >>> read_columns({"question": "q"}).question
+    'q'
+
+    Raises:
+        UserError: naming what is unknown.
+    """
+    for part in columns:
+        if part not in LabelledColumns.model_fields:
+            known = ", ".join(LabelledColumns.model_fields)
+            raise UserError(f"columns {part}={columns[part]}", f"{part} is not known", known)
+    return LabelledColumns(**columns)
+
+
 def evaluate(
     model: "ModelOrPath",
     tasks: Sequence[str] = (),
     *,
     benchmarks: Sequence[str] = (),
     task_data: str | Path | None = None,
+    columns: Mapping[str, str] = {},
+    corpus: str | Path | None = None,
     out: str | Path = RESULTS,
     embedder: EmbedderSettings = {},  # noqa: B006 (read alone)
     instructions: bool = True,
@@ -74,9 +92,13 @@ def evaluate(
 
     Args:
         model: a hub id, a folder, `wheel:...`, or an `Encoder`.
-        tasks: names of mteb's tasks, or of folders in `task_data`.
+        tasks: names of mteb's tasks, or of folders in `task_data`, or paths of labelled files:
+            SQuAD's JSON, or tables of questions with passages or document ids.
         benchmarks: names of mteb's benchmarks, of which all tasks are taken.
         task_data: a folder of offline data, one sub-folder a task.
+        columns: which columns of labelled files hold `question`, `passage`, `document`, `title` and
+            `score`; those that are not named are found by their usual names.
+        corpus: the documents whose ids labelled files name; by default `corpus.*` beside them.
         out: where results go, in mteb's format; what is there is not computed again.
         embedder: the model's settings.
         instructions: whether a model that was trained with instructions is given each task's.
@@ -90,7 +112,7 @@ def evaluate(
     from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.score import score_tasks
 
-    opened = _open_tasks(tasks, benchmarks, task_data)
+    opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
     loaded = load_any_model(read_embedder(embedder), name_model(model), instructions)
     loaded = check_prompts(loaded, prompts or {}, force_prompts)
     return score_tasks(loaded, opened, user_path(fspath(out)))
@@ -104,6 +126,8 @@ def compare(
     tasks: Sequence[str] = (),
     benchmarks: Sequence[str] = (),
     task_data: str | Path | None = None,
+    columns: Mapping[str, str] = {},
+    corpus: str | Path | None = None,
     out: str | Path = RESULTS,
     widths: Sequence[int] = (),
     precisions: "Sequence[Precision]" = (),
@@ -144,7 +168,8 @@ def compare(
     from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.summary import write_summary
 
-    opened, place = _open_tasks(tasks, benchmarks, task_data), user_path(fspath(out))
+    opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
+    place = user_path(fspath(out))
     reference = read_published([Path(path) for path in published], opened, accept_versions)
     own, others = read_embedder(student_settings), read_embedder(teacher_settings)
     loaded = load_any_model(own, name_model(student), instructions)
@@ -162,13 +187,21 @@ def compare(
 
 
 def _open_tasks(
-    tasks: Sequence[str], benchmarks: Sequence[str], task_data: str | Path | None
+    tasks: Sequence[str],
+    benchmarks: Sequence[str],
+    task_data: str | Path | None,
+    columns: Mapping[str, str],
+    corpus: str | Path | None,
 ) -> list[Any]:
     from distill.tasks import load_tasks
+    from distill.tasks.labelled_task import file_options
 
     if not tasks and not benchmarks:
         raise UserError(
             "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
         )
     data = None if task_data is None else user_path(fspath(task_data))
-    return load_tasks(list(tasks), list(benchmarks), data)
+    labelled = file_options(
+        read_columns(columns), None if corpus is None else user_path(fspath(corpus))
+    )
+    return load_tasks(list(tasks), list(benchmarks), data, labelled)

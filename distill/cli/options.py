@@ -142,6 +142,8 @@ class TaskOptions:
     tasks: list[str]
     benchmarks: list[str]
     task_data: Path | None
+    columns: dict[str, str]
+    corpus: Path | None
     out: Path
     embedder: EmbedderConfig
     student: EmbedderConfig
@@ -153,7 +155,24 @@ class TaskOptions:
 def task_options(command: Command) -> Command:
     """Declare the options that `evaluate` and `compare` share, parsed to `options`."""
 
-    @click.option("--tasks", default="", help="Task names, separated by commas: SciFact,mine.")
+    @click.option(
+        "--tasks",
+        default="",
+        help="Task names, or paths of labelled files, separated by commas: SciFact,mine,q.csv.",
+    )
+    @click.option(
+        "--columns",
+        default="",
+        metavar="PART=NAME,...",
+        help="Columns of labelled files, where not found by their usual names: "
+        "question=q,passage=text. Parts: question, passage, document (an id), title, score.",
+    )
+    @click.option(
+        "--corpus",
+        type=PATH,
+        help="Documents whose ids labelled files name: a file or folder of any form.  [default: "
+        "corpus.jsonl, .csv and so on beside the labelled file]",
+    )
     @click.option(
         "--benchmark",
         "benchmarks",
@@ -246,6 +265,8 @@ def task_options(command: Command) -> Command:
         query_prompt: str | None,
         document_prompt: str | None,
         task_data: Path | None,
+        columns: str,
+        corpus: Path | None,
         out: Path,
         max_tokens: int | None,
         device: str | None,
@@ -259,6 +280,8 @@ def task_options(command: Command) -> Command:
             tasks=split_list(tasks),
             benchmarks=list(benchmarks),
             task_data=task_data,
+            columns=_parse_columns(columns),
+            corpus=corpus,
             out=out,
             embedder=_parse_embedder(
                 {
@@ -298,6 +321,17 @@ def _parse_embedder(flags: dict[str, Any], settings: Sequence[str]) -> EmbedderC
             raise UserError(f"--embedder {item}", "is not KEY=VALUE of an embedder", known)
         values[key] = _parse_setting(key, value)
     return read_embedder(values)
+
+
+def _parse_columns(text: str) -> dict[str, str]:
+    """PART=NAME pairs between commas."""
+    pairs = [word.partition("=") for word in split_list(text)]
+    for part, sign, name in pairs:
+        if not (part and sign and name):
+            raise UserError(
+                f"--columns {text}", "is no list of PART=NAME", "give such as question=q"
+            )
+    return {part: name for part, _, name in pairs}
 
 
 def _parse_instruction(template: str | None) -> list[str]:

@@ -15,6 +15,8 @@ from distill.estimate.amounts import (
 from distill.estimate.context import EstimateContext
 from distill.evaluate.stage import HELD_OUT
 from distill.recipe import Train
+from distill.tasks import corpus_texts, open_recipe_task, query_texts
+from distill.tasks.labelled import is_labelled_file
 
 
 def estimate_training(
@@ -95,6 +97,9 @@ def _texts_of(name: str, given: EstimateContext) -> int | None:
     """Rows of a task's files, such as documents and queries, if they are on this machine."""
     if name == HELD_OUT:
         return None if given.held_out is None else 2 * int(given.held_out.manifest["rows"])
+    if is_labelled_file(name):
+        task = open_recipe_task(given.recipe, name)
+        return sum(1 for texts in (corpus_texts(task), query_texts(task)) for _ in texts)
     data = given.recipe.evaluate.task_data
     folder = Path(data) / name if data else None
     if folder is None or not folder.is_dir():

@@ -15,7 +15,7 @@ from distill.recipe import Recipe, Teacher
 from distill.runtime.progress import planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.tasks import load_task, load_tasks
+from distill.tasks import load_task, open_recipe_tasks
 from distill.teacher.vectors import is_told_tasks, teacher_identity
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def load_recipe_tasks(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]"
 
 def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
     """All but what the run itself holds out."""
-    asked = recipe.evaluate
-    data = Path(asked.task_data) if asked.task_data else None
-    return load_tasks([n for n in asked.tasks if n != HELD_OUT], asked.benchmarks, data)
+    return open_recipe_tasks(recipe, [n for n in recipe.evaluate.tasks if n != HELD_OUT])
 
 
 def _load_held_out(held_out: Stage | None) -> "AbsTask":

@@ -24,7 +24,7 @@ from distill.export.parity import (
 )
 from distill.files.atomic import commit_bytes, set_usual_modes
 from distill.models.sentence_transformer import load_sentence_model
-from distill.tasks import load_task
+from distill.tasks import load_task, open_recipe_task
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -99,10 +99,10 @@ def _choose_task(
         return load_task(name, task_data)
     if source.run is None or source.recipe is None or not source.recipe.evaluate.tasks:
         return None
-    first, data = source.recipe.evaluate.tasks[0], source.recipe.evaluate.task_data
+    first = source.recipe.evaluate.tasks[0]
     if first == "held-out":
         return load_task(first, source.run)
-    return load_task(first, Path(data) if data else None)
+    return open_recipe_task(source.recipe, first)
 
 
 def _write_form(

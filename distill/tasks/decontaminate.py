@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.corpus.held_out import JUDGED
@@ -92,10 +91,9 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     others = [name for name in rule.tasks if name not in (HELD_OUT, JUDGED)]
     if not (others or rule.benchmarks):
         return sets
-    from distill.tasks import load_tasks
+    from distill.tasks import open_recipe_tasks
 
-    folder = Path(rule.task_data) if rule.task_data else None
-    tasks = _with_remedy(lambda: load_tasks(others, rule.benchmarks, folder))
+    tasks = _with_remedy(lambda: open_recipe_tasks(recipe, others))
     return sets + [set_of_task(task) for task in tasks]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
 from distill.tasks.categories.classification import CLASSIFICATION
@@ -46,10 +46,14 @@ def fill(task: "AbsTask", folder: Path) -> "AbsTask":
         )
     files = layout.files(task)
     _check(task, folder, layout, files)
-    subset = task.hf_subsets[0]
-    task.dataset = {subset: layout.read(task, folder)}
+    return set_data(task, layout.read(task, folder), _content(folder, files))
+
+
+def set_data(task: "AbsTask", splits: Mapping[str, Any], revision: str) -> "AbsTask":
+    """Give the task the data of its splits, as mteb's classes hold it, with this revision."""
+    task.dataset = {task.hf_subsets[0]: splits}
     task.data_loaded = True
-    source = dict(task.metadata.dataset) | {"revision": _content(folder, files)}
+    source = dict(task.metadata.dataset) | {"revision": revision}
     task.metadata = task.metadata.model_copy(update={"dataset": source})
     return task
 
@@ -61,14 +65,19 @@ def own_task(name: str, folder: Path) -> "AbsTask":
         UserError: if the files are of no category or of several, or one is missing or faulty.
     """
     layout = _layout(folder)
+    return fill(make_own_task(name, layout, _split(layout, folder)), folder)
+
+
+def make_own_task(name: str, layout: TaskLayout, split: str) -> "AbsTask":
+    """A user's own task, still without data, evaluated on one split."""
     metadata = need("mteb.abstasks.task_metadata", "eval").TaskMetadata(
         name=name.replace("/", "-"),
         description="A collection of the user's own.",
         type=layout.category,
         category="t2c" if layout in (CLASSIFICATION, CLUSTERING) else "t2t",
-        # mteb loads by this; the task is filled from its folder before it could.
+        # mteb loads by this; the task is given its data before it could.
         dataset={"path": f"own/{name}", "revision": "unread"},
-        eval_splits=[_split(layout, folder)],
+        eval_splits=[split],
         # Undetermined language and script: nothing says which they are.
         eval_langs=["und-Zyyy"],
         main_score=layout.metric,
@@ -76,7 +85,7 @@ def own_task(name: str, folder: Path) -> "AbsTask":
     base = getattr(need("mteb.abstasks", "eval"), layout.base)
     members = {"metadata": metadata} | dict(layout.settings)
     own: type[AbsTask] = type(f"Own{layout.category}", (base,), members)
-    return fill(own(), folder)
+    return own()
 
 
 def _layout(folder: Path) -> TaskLayout:

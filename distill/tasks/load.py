@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import UserError, need
-from distill.files.read import looked_for
+from distill.files.read import looked_for, user_path
+from distill.recipe import Recipe
 from distill.tasks.folder import LAYOUTS, fill, own_task
+from distill.tasks.labelled import is_labelled_file, task_name
+from distill.tasks.labelled_task import LabelledOptions, labelled_task, recipe_options
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 
-def load_task(name: str, task_data: Path | None = None) -> "AbsTask":
-    """The task called `name`, filled from the folder `task_data/name` where there is one.
+def load_task(
+    name: str, task_data: Path | None = None, labelled: LabelledOptions | None = None
+) -> "AbsTask":
+    """The task called `name`, filled from the folder `task_data/name` where there is one; or the
+    labelled set in the file `name`.
 
     An official mteb task is evaluated on its own splits with its own metrics, from the hub or from
     the folder. A folder whose name is no mteb task is the user's own task: its files tell its
@@ -23,10 +29,15 @@ def load_task(name: str, task_data: Path | None = None) -> "AbsTask":
     task carries the hash of its files as dataset revision, so results of other data are never
     taken for its own.
 
+    Args:
+        labelled: how a file of a labelled set is read.
+
     Raises:
         UserError: for an unknown name, a task that is not text alone, an average over several
             tasks (`load_tasks` takes it for its parts), or a faulty folder.
     """
+    if is_labelled_file(name):
+        return labelled_task(user_path(name), labelled or LabelledOptions())
     official = _official()
     if name in official:
         return _filled(official[name](), task_data)
@@ -37,7 +48,10 @@ def load_task(name: str, task_data: Path | None = None) -> "AbsTask":
 
 
 def load_tasks(
-    names: Sequence[str], benchmarks: Sequence[str] = (), task_data: Path | None = None
+    names: Sequence[str],
+    benchmarks: Sequence[str] = (),
+    task_data: Path | None = None,
+    labelled: LabelledOptions | None = None,
 ) -> "list[AbsTask]":
     """The named tasks and those of mteb's benchmarks (`MTEB(eng, v2)`), each once, in that order.
 
@@ -46,22 +60,57 @@ def load_tasks(
     `task_data` where there is one.
 
     Raises:
-        UserError: as `load_task`, and for an unknown benchmark.
+        UserError: as `load_task`, for an unknown benchmark, and for labelled sets of one name.
     """
+    _check_names([task_name(Path(n)) for n in names if is_labelled_file(n)], names)
     found: dict[str, AbsTask] = {}
-    for task in _all(names, benchmarks, task_data):
+    for task in _all(names, benchmarks, task_data, labelled):
         found.setdefault(task.metadata.name, task)
     return list(found.values())
 
 
+def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
+    """One task of a recipe, with its data as `open_recipe_tasks` reads it.
+
+    Raises:
+        UserError: as `load_task`.
+    """
+    data = recipe.evaluate.task_data
+    return load_task(name, user_path(data) if data else None, recipe_options(recipe))
+
+
+def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
+    """These tasks and those of the recipe's benchmarks, with its folder of offline data, its
+    columns of labelled sets, and its corpus for the ids in them.
+
+    Raises:
+        UserError: as `load_tasks`.
+    """
+    asked = recipe.evaluate
+    data = user_path(asked.task_data) if asked.task_data else None
+    return load_tasks(names, asked.benchmarks, data, recipe_options(recipe))
+
+
+def _check_names(files: Sequence[str], names: Sequence[str]) -> None:
+    """A file's task is named by the file: results of two would be mixed up."""
+    for name in files:
+        if files.count(name) > 1 or name in names:
+            raise UserError(
+                f"task {name}", "is the name of two tasks", "rename one of the files or folders"
+            )
+
+
 def _all(
-    names: Sequence[str], benchmarks: Sequence[str], task_data: Path | None
+    names: Sequence[str],
+    benchmarks: Sequence[str],
+    task_data: Path | None,
+    labelled: LabelledOptions | None,
 ) -> "Iterator[AbsTask]":
     official = _official()
     for name in names:
         parts = getattr(official[name].metadata, "tasks", None) if name in official else None
         if parts is None:
-            yield load_task(name, task_data)
+            yield load_task(name, task_data, labelled)
         else:
             yield from _copies(parts, task_data)
     for benchmark in benchmarks:
@@ -139,7 +188,7 @@ def _unknown(name: str, official: list[str], task_data: Path | None) -> UserErro
     layouts = "; ".join(layout.says for layout in LAYOUTS.values())
     return UserError(
         f"task {name}",
-        f"is neither a task of mteb nor a folder of yours: {there}",
+        f"is neither a task of mteb nor a folder or file of yours: {there}",
         f"did you mean {' or '.join(near)}?"
         if near
         else "give the name of an mteb task, or of a folder in the folder of tasks that holds "

@@ -113,19 +113,12 @@ def write_questions() -> None:
         table.writerows({"question": f"where is {n}", "doc_id": f"p{n}"} for n in range(20))
 
 
-def write_task() -> None:
-    """What the tutorial on labelled queries makes."""
-    write_questions()
-    blocks = {block.title: block for block in read_blocks(FOLDER / "labelled-queries.md")}
-    subprocess.run([sys.executable, "-c", blocks["make_task.py"].text], check=True)
-
-
 TUTORIALS: dict[str, Callable[[], None]] = {
     "markdown-folder": write_notes,
     "no-labels": write_corpus,
     "labelled-queries": write_questions,
     "llm-server": write_corpus,
-    "shrink-an-api": write_task,
+    "shrink-an-api": write_questions,
     "other-languages": write_corpus,
     "code-search": write_code,
 }

@@ -116,7 +116,7 @@ def test_stopped_before_its_end_it_keeps_the_scores(evaluated, recipe, monkeypat
 
 def test_other_splits_make_another_evaluation(evaluated, recipe, task_data, monkeypatch):
     task = load_task("SciFact", task_data)
-    monkeypatch.setattr("distill.evaluate.stage.load_tasks", lambda *asked: [task])
+    monkeypatch.setattr("distill.evaluate.stage.open_recipe_tasks", lambda *asked: [task])
     evaluated(recipe)
     task._eval_splits = ["train"]
     with pytest.raises(UserError, match="changed: tasks"):

@@ -8,15 +8,38 @@ from pydantic import Field
 from distill.recipe.sections.section import LocalPath, Section, Seed, Width, Word
 
 
+class LabelledColumns(Section):
+    question: Word | None = None
+    """Column of a labelled file that holds the question; null: found by its usual names, such as
+    question, query or q."""
+    passage: Word | None = None
+    """Column of a labelled file that holds the text of the passage that answers, or a list of
+    them; null: found by its usual names, such as passage, context or answer."""
+    document: Word | None = None
+    """Column of a labelled file that holds the id of the document that answers, or a list of them;
+    null: found by its usual names, such as doc_id or corpus-id, where there is no passage."""
+    title: Word | None = None
+    """Column of a labelled file that holds the passage's title; null: title, where there is one."""
+    score: Word | None = None
+    """Column of a labelled file that holds the relevance, a whole number from 0; null: found by its
+    usual names, such as score or relevance; without any, each row counts 1."""
+
+
 class Evaluate(Section):
     tasks: list[Word] = []
-    """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, or
-    `held-out`, the docstrings that `corpus.held_out` holds back."""
+    """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, paths of
+    labelled files (SQuAD's JSON, or .csv, .tsv, .jsonl, .json, .parquet of questions and passages,
+    or questions and document ids; see `columns`), or `held-out`, the docstrings that
+    `corpus.held_out` holds back."""
     benchmarks: list[Word] = []
     """Benchmarks of mteb, such as MTEB(eng, v2), all of whose tasks are evaluated."""
     task_data: LocalPath | None = None
     """A folder with offline copies of the tasks' data, one sub-folder per task; null: mteb reads
     the Hugging Face hub."""
+    columns: LabelledColumns = LabelledColumns()
+    """Which columns of labelled files in `tasks` hold question, passage, document id, title and
+    score. Document ids are those of the run's corpus, or of a file `corpus.jsonl` (.csv and so on)
+    beside the labelled file."""
     instructions: bool = True
     """Give each task's instruction to models that were trained or published with instructions. A
     text of a task without queries and documents is then written as a query. When off, one embedding

@@ -1,19 +1,25 @@
 """The queries on which the student loses most against its teacher, with both rankings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill.errors import UserError
 from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.stage import HELD_OUT, RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
 from distill.files.atomic import read_json, write_json
+from distill.files.read import user_path
 from distill.recipe import Recipe, load_recipe
 from distill.report.run_data import RunData
 from distill.report.sections.rankings import query_texts, rankings
-from distill.tasks import load_task
+from distill.tasks import load_task, open_recipe_task
+from distill.tasks.labelled import is_labelled_file, task_name
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
 
 QUERIES = 10
 _CATEGORIES = ("Retrieval", "Reranking")
@@ -106,8 +112,8 @@ def _read_kept(path: Path) -> dict[str, Any]:
     return kept if isinstance(kept, dict) and isinstance(kept.get("queries"), list) else {}
 
 
-def _folders(found: RunData, recipe: Recipe) -> dict[str, Path]:
-    """By task with rankings, the folder of tasks that its data lies in.
+def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]]":
+    """By task with rankings, what reads its data, where that is on this machine.
 
     Raises:
         UserError: if the data of none is on this machine.
@@ -118,7 +124,15 @@ def _folders(found: RunData, recipe: Recipe) -> dict[str, Path]:
     folders = {task: Path(data) for task in ranked if data is not None}
     if HELD_OUT in ranked:
         folders[HELD_OUT] = found.folder
-    here = {task: folder for task, folder in folders.items() if (folder / task).is_dir()}
+    files = {task_name(Path(n)): n for n in recipe.evaluate.tasks if is_labelled_file(n)}
+    here: dict[str, Callable[[], AbsTask]] = {
+        task: partial(open_recipe_task, recipe, files[task])
+        for task in ranked
+        if task in files and user_path(files[task]).is_file()
+    }
+    for task, folder in folders.items():
+        if (folder / task).is_dir():
+            here[task] = partial(load_task, task, folder)
     if not here:
         named = ", ".join(ranked) or "a task with rankings"
         raise UserError(f"the data of {named}", "is not in a folder here", "evaluate.task_data")
@@ -128,12 +142,12 @@ def _folders(found: RunData, recipe: Recipe) -> dict[str, Path]:
 def _search(found: RunData) -> list[dict[str, Any]]:
     assert found.summary is not None
     recipe = load_recipe(found.folder / "recipe.yaml")
-    folders = _folders(found, recipe)
+    readers = _readers(found, recipe)
     items = read_json(_evaluation(found) / "items.json")
-    lost = worst({task: of for task, of in items.items() if task in folders}, QUERIES)
+    lost = worst({task: of for task, of in items.items() if task in readers}, QUERIES)
     if not lost:
         return []
-    tasks = {name: load_task(name, folders[name]) for name in {one.task for one in lost}}
+    tasks = {name: readers[name]() for name in {one.task for one in lost}}
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")

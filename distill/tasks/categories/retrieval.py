@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
-    return {split: _as_mteb(read_beir(folder, split)) for split in task.eval_splits}
+    return {split: to_mteb(read_beir(folder, split)) for split in task.eval_splits}
 
 
-def _as_mteb(beir: BeirDataset) -> Any:
+def to_mteb(beir: BeirDataset) -> Any:
+    """A split's data as mteb's retrieval tasks hold it."""
     dataset = need("datasets", "eval").Dataset
     ids, documents = list(beir.corpus), list(beir.corpus.values())
     corpus = {"id": ids} | {key: [d[key] for d in documents] for key in ("title", "text")}

@@ -1,0 +1,71 @@
+"""A file of a labelled set as a task of mteb."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.corpus.passages import open_source
+from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.rows import Columns, CorpusSource
+from distill.corpus.readers.tables import form_of
+from distill.errors import UserError
+from distill.files.read import looked_for
+from distill.recipe import LabelledColumns, Recipe
+from distill.tasks.categories.retrieval import RETRIEVAL, to_mteb
+from distill.tasks.folder import make_own_task, set_data
+from distill.tasks.labelled import read_labelled, task_name
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelledOptions:
+    """How files of labelled sets are read: which columns hold what, and the corpus whose documents
+    they may name by id."""
+
+    columns: LabelledColumns = field(default_factory=LabelledColumns)
+    open_corpus: Callable[[], CorpusSource] | None = None
+
+
+def recipe_options(recipe: Recipe) -> LabelledOptions:
+    """The columns that a recipe names, and its own corpus."""
+    opened = (lambda: open_source(recipe)) if recipe.has_corpus else None
+    return LabelledOptions(recipe.evaluate.columns, opened)
+
+
+def file_options(columns: LabelledColumns, corpus: Path | None) -> LabelledOptions:
+    """These columns, and the corpus of any form at a path."""
+    if corpus is None:
+        return LabelledOptions(columns)
+    return LabelledOptions(columns, lambda: open_auto(corpus, Columns()))
+
+
+def labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
+    """The retrieval task that a labelled set is, named by its file. A file `corpus.jsonl` (or .csv
+    and so on) beside it goes before the corpus of the options.
+
+    Raises:
+        UserError: if there is no such file, or it is faulty.
+    """
+    if not file.is_file():
+        raise UserError(str(file), f"no such file{looked_for(file)}", "fix the path of the task")
+    data, revision = read_labelled(file, options.columns, _find_corpus(file, options))
+    task = make_own_task(task_name(file), RETRIEVAL, "test")
+    return set_data(task, {"test": to_mteb(data)}, revision)
+
+
+def _find_corpus(file: Path, options: LabelledOptions) -> CorpusSource | None:
+    beside = [
+        path
+        for path in sorted(file.parent.glob("corpus.*"))
+        if form_of(path) is not None and path.name != file.name
+    ]
+    if beside:
+        _log.info("%s: document ids are those of %s", file, beside[0])
+        return open_auto(beside[0], Columns())
+    return options.open_corpus() if options.open_corpus is not None else None
