@@ -13,10 +13,10 @@ import numpy as np
 from distill.embed.encoder import Vectors
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
-from distill.retrieve.corpus_index import PassageTexts
 from distill.retrieve.exact import NOTHING, RowNumbers
 from distill.retrieve.terms import TERMS_RULE, TermSplitter, terms_in
 from distill.runtime.progress import Progress
+from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage, fingerprint
 
@@ -59,7 +59,7 @@ def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
     if not folder.exists():
         fresh = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        _make(PassageTexts(passages.folder), settings, terms).save(fresh)
+        _make(PassageTexts(PassageReader(passages.folder)), settings, terms).save(fresh)
         write_checksums(fresh)
         os.replace(fresh, folder)
     return BM25Index(folder, terms)

@@ -1,22 +1,17 @@
 """The recipe's retriever over the recipe's passages: what filters, relabelling and whoever else
 asks it have in common, so that a run embeds its passages once."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import overload
-
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import embedder_identity, open_embedder
 from distill.embed.vector_store import VectorDtype, VectorStore, embed
-from distill.embed.wording import PLAIN, EmbedderPrompts
 from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
 from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
-from distill.store.passages import PassageReader
+from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import passage_text
+from distill.store.tables import Row
 
 
 def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
@@ -59,10 +54,21 @@ def corpus_vectors(
 ) -> VectorStore:
     """A vector for each passage, in the corpus' order: from the run's store, or embedded into it.
     Of the texts one shard is in memory at a time; the ids all are."""
-    texts = PassageTexts(passages.folder, encoder.wording)
-    ids = PassageReader(passages.folder).read_ids()
+    reader = PassageReader(passages.folder)
+
+    def write(row: Row) -> str:
+        return encoder.wording.write_document(row["text"], row["title"])
+
     root = run.folder / "vectors"
-    return embed(root, encoder, "document", ids, texts, "embed passages", precision)
+    return embed(
+        root,
+        encoder,
+        "document",
+        reader.read_ids(),
+        PassageTexts(reader, write),
+        "embed passages",
+        precision,
+    )
 
 
 def dense_index(
@@ -76,32 +82,3 @@ def dense_index(
     check_index(retriever, encoder.dimensions, len(PassageReader(passages.folder)))
     store = corpus_vectors(run, encoder, passages, retriever.vectors)
     return store, make_index(retriever, store)
-
-
-class PassageTexts(Sequence[str]):
-    """The passages' texts by number, as an encoder reads them, taken from their shards as they are
-    asked for."""
-
-    def __init__(self, folder: Path, wording: EmbedderPrompts = PLAIN) -> None:
-        self._rows = PassageReader(folder)
-        self._wording = wording
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [self._text(i) for i in range(*number.indices(len(self)))]
-        return self._text(number)
-
-    def _text(self, number: int) -> str:
-        row = self._rows[number]
-        if self._wording.titled is None:
-            return self._wording.document + passage_text(row)
-        return self._wording.write_document(row["text"], row["title"])

@@ -1,9 +1,9 @@
 """The passages of a corpus, read by number or by id, a shard at a time."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import pyarrow as pa
 
@@ -95,3 +95,29 @@ class PassageReader(Reader):
             columns = read_arrow(PASSAGES, self._paths[number])
             self._shard = _Shard(number, columns, columns["passage_id"].to_pylist())
         return self._shard
+
+
+class PassageTexts(Sequence[str]):
+    """The texts of all passages by row number, read from their shards on demand.
+
+    Args:
+        write: how a passage is written for its reader.
+    """
+
+    def __init__(self, passages: PassageReader, write: Callable[[Row], str] = passage_text) -> None:
+        self._passages = passages
+        self._write = write
+
+    def __len__(self) -> int:
+        return len(self._passages)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [self[place] for place in range(*number.indices(len(self)))]
+        return self._write(self._passages[number])

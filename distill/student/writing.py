@@ -1,6 +1,6 @@
 """The texts of examples and of the corpus as they are written for a student."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from distill.recipe import Student
 from distill.store.tables import Row, passage_text
@@ -13,14 +13,19 @@ class StudentTexts:
     none.
 
     Args:
-        passages: the corpus, as far as there is one.
+        passages: the corpus, as far as there is one; read once, if the template has titles.
+        texts: the documents that will be written: only their passages are held in memory.
     """
 
-    def __init__(self, student: Student, passages: Iterable[Row] = ()) -> None:
+    def __init__(
+        self, student: Student, passages: Iterable[Row] = (), texts: Container[str] = ()
+    ) -> None:
         self.format = student.text_format
         self._student = student
-        has_title = self.format.has_title
-        self._passages = {passage_text(row): row for row in passages} if has_title else {}
+        self._passages: dict[str, Row] = {}
+        if self.format.has_title:
+            named = ((passage_text(row), row) for row in passages)
+            self._passages = {text: row for text, row in named if text in texts}
 
     def query(self, row: Row) -> PromptedText:
         """An example's query, under its task."""

@@ -2,7 +2,7 @@
 often it occurs, and never more than a few shards of them are in memory."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -32,14 +32,13 @@ class DistinctTexts:
     """The distinct texts of one side, numbered in the order in which they first occur.
 
     Of a text 24 bytes are kept: a hash of 64 bits, where the text first occurs, and its number. The
-    texts themselves are read from the examples' shards again. (Among ten million texts two share a
-    hash with a chance of three in a million.)
+    texts themselves are read from the examples' shards again.
     """
 
     def __init__(self, paths: Sequence[Path], texts_of: TextsOf) -> None:
         self._paths = paths
         self._texts_of = texts_of
-        digests = [_digests(texts) for texts in map(self._read, paths)]
+        digests = [digest_texts(texts) for texts in map(self._read, paths)]
         self._starts = [0, *accumulate(len(part) for part in digests)]
         self._sorted, self._first = np.unique(
             np.concatenate([*digests, np.empty(0, np.uint64)]), return_index=True
@@ -56,7 +55,9 @@ class DistinctTexts:
 
     def numbers(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The numbers of texts that are among them."""
-        numbers: NDArray[np.int64] = self._number[np.searchsorted(self._sorted, _digests(texts))]
+        numbers: NDArray[np.int64] = self._number[
+            np.searchsorted(self._sorted, digest_texts(texts))
+        ]
         return numbers
 
     def parts(self) -> Iterator[list[str]]:
@@ -79,7 +80,9 @@ def text_id(text: str) -> str:
     return _hash(text).hex()
 
 
-def _digests(texts: Sequence[str]) -> TextDigests:
+def digest_texts(texts: Iterable[str]) -> TextDigests:
+    """Hash each text to 64 bits, by which equal ones are known. (Among ten million texts two share
+    a hash with a chance of three in a million.)"""
     return np.frombuffer(b"".join(map(_hash, texts)), np.uint64)
 
 

@@ -16,7 +16,9 @@ from distill.models.sentence_transformer import read_prompts
 from distill.models.sources.in_memory import is_object
 from distill.recipe import Recipe, Teacher
 from distill.recipe.sections.embedder import PLAIN_QUERY
+from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
+from distill.store.tables import Row, passage_text
 from distill.text.format import Side
 
 
@@ -26,31 +28,41 @@ def teacher_vectors(
     queries: Mapping[str, str],
     *documents: Mapping[str, str],
     tasks: Mapping[str, str] | None = None,
+    corpus: PassageReader | None = None,
 ) -> "TeacherRows":
     """The recipe's teacher's vectors of texts by id, from the run's vector stores or computed
-    into them. Each mapping has a store of its own: where the retriever is the teacher too, the
-    corpus in table order is there already.
+    into them. The corpus and each mapping have a store of their own: where the retriever is the
+    teacher too, the corpus in table order is there already.
 
     The teacher has its own words before a text, not the student's.
 
     Args:
         tasks: of the queries by their ids, for a teacher that is told them.
+        corpus: passages that are embedded too, without being held in memory.
 
     Returns:
-        Rows in the order given: queries first, then each mapping of documents.
+        Rows in the order given: queries first, then the corpus, then each mapping of documents.
     """
     teacher = recipe.teacher
     if teacher.model is None:
         raise ValueError("no teacher.model: a recipe that trains on one is refused without it")
     encoder = open_teacher(teacher, teacher.model)
 
-    def store(side: Side, texts: Mapping[str, str]) -> VectorStore:
-        ids, label = list(texts), f"teacher's {side} vectors"
-        told = None if tasks is None or side == "document" else [tasks[id_] for id_ in ids]
-        whole = encoder.wording.write(list(texts.values()), side, told)
+    def store(side: Side, ids: Sequence[str], whole: Sequence[str]) -> VectorStore:
+        label = f"teacher's {side} vectors"
         return embed(run.folder / "vectors", encoder, side, ids, whole, label)
 
-    stores = [store("query", queries), *(store("document", texts) for texts in documents if texts)]
+    def write_passage(row: Row) -> str:
+        return encoder.wording.write([passage_text(row)], "document")[0]
+
+    told = None if tasks is None else [tasks[id_] for id_ in queries]
+    whole_queries = encoder.wording.write(list(queries.values()), "query", told)
+    stores = [store("query", list(queries), whole_queries)]
+    if corpus is not None and len(corpus):
+        stores.append(store("document", corpus.read_ids(), PassageTexts(corpus, write_passage)))
+    for texts in filter(None, documents):
+        whole = encoder.wording.write(list(texts.values()), "document")
+        stores.append(store("document", list(texts), whole))
     return TeacherRows([s.vectors for s in stores])
 
 

@@ -17,9 +17,10 @@ from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.runtime import processes
 from distill.runtime.devices import torch_dtype
 from distill.store.local_name import name_model
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import EXAMPLES, PASSAGES
+from distill.store.tables import EXAMPLES
 from distill.student.base_model import first_transformer
 from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
@@ -90,11 +91,15 @@ def _train(
     recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer, stage: Stage
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Run all training stages; their summaries, and the figures for the manifest."""
-    passages = [] if inputs.passages is None else inputs.passages.rows(PASSAGES)
+    passages = None if inputs.passages is None else PassageReader(inputs.passages.folder)
     held_out = hold_out(recipe, inputs)
     rows = [row for part in inputs.examples for row in part.rows(EXAMPLES)]
-    writer = StudentTexts(recipe.student, passages)
-    diagnostics = Diagnostics(writer, draw_sample(rows, recipe.seed), held_out)
+    sample = draw_sample(rows, recipe.seed)
+    documents = {row["positive"] for row in sample}
+    if held_out is not None:
+        documents.update(held_out.documents.values())
+    writer = StudentTexts(recipe.student, passages or (), documents)
+    diagnostics = Diagnostics(writer, sample, held_out)
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
     summaries: list[dict[str, Any]] = []
     folders: list[Path] = []

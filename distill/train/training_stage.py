@@ -26,7 +26,7 @@ from distill.files.checksums import (
 from distill.recipe import Recipe, Train
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
-from distill.store.tables import Row
+from distill.store.passages import PassageReader
 from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
 from distill.train.checks_after import check_loss_curve
 from distill.train.data.exposure import count_steps_by_source
@@ -60,7 +60,7 @@ class TrainingStage:
     seed: int
     recipe: Recipe
     inputs: TrainingInputs
-    passages: Sequence[Row]
+    passages: PassageReader | None
     held_out: HeldOut | None
     diagnostics: Diagnostics
     folder: Path
@@ -207,14 +207,20 @@ class TrainingStage:
         # A teacher that is not learnt from has no say in which queries are the same.
         needs_teacher = self.train.objective.needs_teacher_vectors
         reads_tasks = needs_teacher and is_told_tasks(self.recipe.teacher)
-        return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
+        return make_mixture(student, self.train, seed, rows, self.passages or (), reads_tasks)
 
     def _teacher(self, mixture: Mixture) -> TeacherRows | None:
         if not self.train.objective.needs_teacher_vectors:
             return None
-        run, texts = self.inputs.run, (mixture.queries, mixture.passages, mixture.others)
         with processes.main_first():
-            return teacher_vectors(run, self.recipe, *texts, tasks=mixture.tasks)
+            return teacher_vectors(
+                self.inputs.run,
+                self.recipe,
+                mixture.queries,
+                mixture.others,
+                tasks=mixture.tasks,
+                corpus=self.passages,
+            )
 
     def _objective(
         self, model: SentenceTransformer, mixture: Mixture, teacher: TeacherRows | None

@@ -1,13 +1,14 @@
 """Queries held out of training for validation: split by passage, so that none leaks."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.recipe.sections.train import Validation
-from distill.store.tables import EXAMPLES, PASSAGES, Row, passage_text
+from distill.store.passages import PassageReader
+from distill.store.tables import EXAMPLES, Row
 from distill.train.data.sources import TrainingInputs
 
 
@@ -82,13 +83,19 @@ def _draw_documents(
     draw: random.Random,
 ) -> dict[str, str]:
     """The positives, and others drawn from the corpus (without one, from the examples' texts)."""
-    if inputs.passages is None:
+    needed = {row["positive_id"]: row["positive"] for row in queries}
+
+    def draw_others(ids: Iterable[str]) -> list[str]:
+        others = [id_ for id_ in ids if id_ not in needed]
+        return draw.sample(others, min(len(others), max(0, rule.passages - len(needed))))
+
+    if inputs.passages is not None:
+        reader = PassageReader(inputs.passages.folder)
+        chosen = draw_others(reader.read_ids())
+        texts = reader.read_texts(chosen)
+    else:
         texts = {row["positive_id"]: row["positive"] for row in rows}
         for row in rows:
             texts |= dict(zip(row["negative_ids"], row["negatives"], strict=True))
-    else:
-        texts = {row["passage_id"]: passage_text(row) for row in inputs.passages.rows(PASSAGES)}
-    needed = {row["positive_id"]: row["positive"] for row in queries}
-    others = [key for key in texts if key not in needed]
-    count = min(len(others), max(0, rule.passages - len(needed)))
-    return needed | {key: texts[key] for key in draw.sample(others, count)}
+        chosen = draw_others(texts)
+    return needed | {id_: texts[id_] for id_ in chosen}

@@ -3,9 +3,8 @@ numbers the example and its texts: the numbers say which texts are the same, and
 teacher's vectors and the soft scores lie; the other columns number the texts as they are written
 for the student, prompts included."""
 
-import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,17 +12,14 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from distill.recipe import Align, Student, Train
+from distill.recipe import Student, Train
 from distill.store.tables import Row, passage_text
 from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
 from distill.text.normalize import normalize_text
-from distill.text.sentences import split_sentences
-from distill.text.words import count_words
 from distill.train.data.soft_labels import ScoredExample, SoftScores
+from distill.train.data.texts_to_align import draw_texts
 
-MIN_WORDS = 4
-"""Shorter sentences are headings and debris of the splitting."""
 NO_EXAMPLE = -1
 """The example's number in the label of a plain text."""
 
@@ -35,17 +31,17 @@ class Mixture:
     (text, label). Where soft labels are learnt of all candidates, "examples-N+M" have M columns
     other_1 to other_M too.
 
-    A label is the example's number, then the numbers of its texts, counted through `queries`,
-    `passages` and `others`, the texts by id as a teacher reads them; `tasks` are the queries', by
-    the same ids. Texts of one side that read the same have one number; so do queries, under one
-    task where the teacher is told it. The other columns are numbers in `student_texts`.
+    A label is the example's number, then the numbers of its texts, counted through `queries`, the
+    passages of the corpus (where a teacher's vectors are learnt, else none) and `others`, the
+    documents that are not among those; `tasks` are the queries', by the same ids. Texts of one side
+    that read the same have one number; so do queries, under one task where the teacher is told it.
+    The other columns are numbers in `student_texts`.
     """
 
     datasets: dict[str, Dataset]
     rows: Sequence[ScoredExample]
     queries: dict[str, str]
     tasks: dict[str, str]
-    passages: dict[str, str]
     others: dict[str, str]
     student_texts: list[PromptedText]
 
@@ -104,28 +100,27 @@ def make_mixture(
     train: Train,
     seed: int,
     rows: Sequence[ScoredExample],
-    passages: Sequence[Row],
+    passages: Iterable[Row],
     teacher_reads_tasks: bool = False,
 ) -> Mixture:
     """The datasets of one training stage.
 
     Args:
+        passages: the corpus, gone through as often as a setting needs it, and never held in memory.
         teacher_reads_tasks: whether the teacher's vector of a query depends on its task.
     """
-    corpus = {row["passage_id"]: passage_text(row) for row in passages}
     aligned = train.objective.needs_teacher_vectors
     texts = draw_texts(train.align, seed, passages) if aligned else []
-    examples = [_Columns(scored.row, _documents_of(scored, corpus)) for scored in rows]
+    examples = _list_columns(rows, passages)
     queries: dict[str, Row] = {}
     for example in examples:
         queries.setdefault(_query_key(example.row, teacher_reads_tasks), example.row)
-    documents = _distinct(
-        [*corpus.values(), *(text for one in examples for text in one.documents), *texts]
-    )
-    known = {normalize_text(text) for text in corpus.values()}
-    others = [text for key, text in documents.items() if key not in known]
+    written = [*(text for one in examples for text in one.documents), *texts]
+    documents = _distinct(written)
+    corpus = _number_passages(passages, documents) if aligned else _CorpusNumbers({}, 0)
+    others = [text for key, text in documents.items() if key not in corpus.numbers]
     numbers = _TeacherTextNumbers(queries, corpus, others, teacher_reads_tasks)
-    student_numbers = _StudentTextNumbers(StudentTexts(student, passages))
+    student_numbers = _StudentTextNumbers(StudentTexts(student, passages, set(written)))
     datasets = _example_datasets(train, examples, numbers, student_numbers)
     if texts:
         datasets["texts"] = Dataset.from_dict(
@@ -139,7 +134,6 @@ def make_mixture(
         rows,
         {f"query-{i}": row["query"] for i, row in enumerate(queries.values())},
         {f"query-{i}": row["task"] for i, row in enumerate(queries.values())},
-        corpus,
         {f"text-{i}": text for i, text in enumerate(others)},
         list(student_numbers.numbers),
     )
@@ -152,26 +146,23 @@ class _Columns(NamedTuple):
     documents: list[str]
 
 
-def _documents_of(scored: ScoredExample, corpus: Mapping[str, str]) -> list[str]:
-    """The positive, the negatives, and further candidates, which are passages of the corpus."""
-    row = scored.row
-    return [row["positive"], *row["negatives"], *(corpus[id_] for id_ in scored.others)]
-
-
-def draw_texts(align: Align, seed: int, passages: Sequence[Row]) -> list[str]:
-    """Draw passages, and sentences of passages, by seed; each text once."""
-    whole = list(dict.fromkeys(passage_text(row) for row in passages))
-    taken = set(whole)
-    found = dict.fromkeys(s for row in passages for s in split_sentences(row["text"]))
-    parts = [s for s in found if count_words(s) >= MIN_WORDS and s not in taken]
+def _list_columns(rows: Sequence[ScoredExample], passages: Iterable[Row]) -> list[_Columns]:
+    """List each example's positive, its negatives, and its further candidates, which are passages
+    of the corpus."""
+    ids = {id_ for scored in rows for id_ in scored.others}
+    found = (row for row in passages if row["passage_id"] in ids) if ids else ()
+    texts = {row["passage_id"]: passage_text(row) for row in found}
     return [
-        *_draw(whole, align.passages, f"{seed}|passages to align"),
-        *_draw(parts, align.sentences, f"{seed}|sentences to align"),
+        _Columns(
+            scored.row,
+            [
+                scored.row["positive"],
+                *scored.row["negatives"],
+                *(texts[id_] for id_ in scored.others),
+            ],
+        )
+        for scored in rows
     ]
-
-
-def _draw(texts: list[str], count: int, seed: str) -> list[str]:
-    return random.Random(seed).sample(texts, min(count, len(texts)))
 
 
 def _distinct(texts: Iterable[str]) -> dict[str, str]:
@@ -187,6 +178,25 @@ def _query_key(row: Row, teacher_reads_tasks: bool) -> str:
     return (f"{row['task']}\n" if teacher_reads_tasks else "") + normalize_text(row["query"])
 
 
+class _CorpusNumbers(NamedTuple):
+    """The row numbers of passages by their normalized texts, and the number of all passages."""
+
+    numbers: dict[str, int]
+    size: int
+
+
+def _number_passages(passages: Iterable[Row], documents: Container[str]) -> _CorpusNumbers:
+    """Find the first passage that reads as each of the documents (normalized texts)."""
+    numbers: dict[str, int] = {}
+    size = 0
+    for row in passages:
+        key = normalize_text(passage_text(row))
+        if key in documents:
+            numbers.setdefault(key, size)
+        size += 1
+    return _CorpusNumbers(numbers, size)
+
+
 class _TeacherTextNumbers:
     """Numbers of the texts as rows of the teacher's vectors: queries, the corpus in table order,
     other documents."""
@@ -194,14 +204,15 @@ class _TeacherTextNumbers:
     def __init__(
         self,
         queries: Iterable[str],
-        corpus: dict[str, str],
+        corpus: _CorpusNumbers,
         others: Sequence[str],
         teacher_reads_tasks: bool,
     ) -> None:
         self.teacher_reads_tasks = teacher_reads_tasks
         self.queries = {key: number for number, key in enumerate(queries)}
-        self.documents: dict[str, int] = {}
-        for number, text in enumerate([*corpus.values(), *others], start=len(self.queries)):
+        before = len(self.queries)
+        self.documents = {key: before + number for key, number in corpus.numbers.items()}
+        for number, text in enumerate(others, start=before + corpus.size):
             self.documents.setdefault(normalize_text(text), number)
 
     def query(self, row: Row) -> int:

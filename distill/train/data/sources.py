@@ -4,7 +4,7 @@ balanced by type of task."""
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,7 +130,7 @@ def check_titles(train: Train, passages: Stage | None) -> None:
     Raises:
         UserError: if titles are asked for without a corpus that has any.
     """
-    if any(source.path == TITLES for source in train.mixture) and not _titled(passages):
+    if any(source.path == TITLES for source in train.mixture) and not any(_titled(passages)):
         raise UserError(
             f"train.mixture {TITLES!r}",
             "there is no passage that has a title",
@@ -138,9 +138,9 @@ def check_titles(train: Train, passages: Stage | None) -> None:
         )
 
 
-def _titled(passages: Stage | None) -> list[Row]:
-    rows = [] if passages is None else passages.rows(PASSAGES)
-    return [row for row in rows if row["title"].strip() and row["text"].strip()]
+def _titled(passages: Stage | None) -> Iterator[Row]:
+    rows = iter(()) if passages is None else read_rows(PASSAGES, passages.folder)
+    return (row for row in rows if row["title"].strip() and row["text"].strip())
 
 
 def _titles(passages: Stage | None) -> list[Row]:

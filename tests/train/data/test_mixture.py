@@ -3,8 +3,8 @@
 import torch
 from helpers.training_by_hand import example_rows, make_recipe, passage_rows
 
-from distill.recipe import Align
-from distill.train.data.mixture import NO_EXAMPLE, draw_texts, make_mixture
+from distill.store.tables import passage_text
+from distill.train.data.mixture import NO_EXAMPLE, make_mixture
 from distill.train.data.soft_labels import ScoredExample
 
 
@@ -19,8 +19,12 @@ def mixture(folder, rows=None, passages=None, **sections):
     return make_mixture(recipe.student, recipe.train, recipe.seed, scored, passages)
 
 
-def texts_of(made) -> list[str]:
-    return [*made.queries.values(), *made.passages.values(), *made.others.values()]
+def texts_of(made, passages=()) -> list[str]:
+    """All numbered texts; the corpus is among them where a teacher's vectors are learnt."""
+    return [*made.queries.values(), *map(passage_text, passages), *made.others.values()]
+
+
+ALIGNED = {"objective": {"align": 1}}
 
 
 def written(made, row, column) -> str:
@@ -42,7 +46,7 @@ def test_labels_number_the_texts_as_the_teacher_reads_them(encoder_folder):
     student = {"query_template": "task: {task} | query: {query}", "document_prompt": "text: "}
     train = {"objective": {"align": 1}, "align": {"passages": 3, "sentences": 2}}
     made = mixture(encoder_folder, student=student, train=train)
-    texts, rows = texts_of(made), example_rows()
+    texts, rows = texts_of(made, passage_rows()), example_rows()
     for name in ("examples-0", "examples-1"):
         for row in made.datasets[name]:
             example = rows[row["label"][0]]
@@ -79,24 +83,40 @@ def test_the_same_text_has_one_number_on_each_side(encoder_folder):
 def test_texts_that_read_the_same_have_one_number(encoder_folder):
     rows = example_rows()
     rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
-    made = mixture(encoder_folder, rows)
+    made = mixture(encoder_folder, rows, train=ALIGNED)
     first, second = (made.datasets["examples-0"][n]["label"] for n in (0, 1))
     assert (first[0], second[0]) == (0, 3)
     assert first[1:] == second[1:]
     assert made.others == {}
 
 
+class UnreadCorpus:
+    def __iter__(self):
+        raise AssertionError("the corpus is read")
+
+
+def test_same_texts_are_known_without_the_corpus_where_no_teacher_is_learnt_from(encoder_folder):
+    rows = example_rows()
+    rows[3] |= {"query": rows[0]["query"].upper(), "positive": f"  {rows[0]['positive']}\n"}
+    made = mixture(encoder_folder, rows, passages=UnreadCorpus())
+    first, second = (made.datasets["examples-0"][n]["label"] for n in (0, 1))
+    assert first[1:] == second[1:]
+    assert set(made.others.values()) <= {
+        text for row in rows for text in (row["positive"], *row["negatives"])
+    }
+
+
 def test_documents_from_outside_the_corpus_are_numbered_too(encoder_folder):
     rows = example_rows()
     rows[0] |= {"positive": "A text of another collection.", "positive_id": "x1"}
-    made = mixture(encoder_folder, rows)
+    made = mixture(encoder_folder, rows, train=ALIGNED)
+    texts = texts_of(made, passage_rows())
     assert list(made.others.values()) == ["A text of another collection."]
-    assert texts_of(made)[made.datasets["examples-0"][0]["label"][2]] == rows[0]["positive"]
+    assert texts[made.datasets["examples-0"][0]["label"][2]] == rows[0]["positive"]
 
 
 def test_without_a_corpus_all_documents_are_others(encoder_folder):
     made = mixture(encoder_folder, passages=[], train={"objective": {"align": 1}})
-    assert made.passages == {}
     assert made.texts == 0
     texts = texts_of(made)
     for name in ("examples-0", "examples-1"):
@@ -128,20 +148,6 @@ def test_homogeneous_batches_are_of_datasets_of_one_type_of_task(encoder_folder)
         "examples-1-classification": 1,
         "examples-1-search": 5,
     }
-
-
-def test_texts_are_drawn_by_seed_each_once():
-    rows = passage_rows()
-    rows[0]["text"] = "One sentence of five words. Too short. And one sentence of six words."
-    rows[1]["text"] = rows[2]["text"] = "One sentence of five words. Here another of five words."
-    align = Align(passages=5, sentences=100)
-    drawn = draw_texts(align, 1, rows)
-    assert len(drawn) == len(set(drawn))
-    assert "Too short." not in drawn
-    assert {"One sentence of five words.", "And one sentence of six words."} <= set(drawn)
-    assert sum(text.startswith("Text") for text in drawn) == 5
-    assert draw_texts(align, 1, rows) == drawn
-    assert draw_texts(align, 2, rows) != drawn
 
 
 FORMAT = {

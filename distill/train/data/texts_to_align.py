@@ -1,0 +1,61 @@
+"""Plain texts of the corpus that are aligned with a teacher's vectors, beside the examples."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from distill.recipe import Align
+from distill.store.tables import Row, passage_text
+from distill.teacher.texts import TextDigests, digest_texts
+from distill.text.sentences import split_sentences
+from distill.text.words import count_words
+
+MIN_WORDS = 4
+"""Shorter sentences are headings and debris of the splitting."""
+
+
+def draw_texts(align: Align, seed: int, passages: Iterable[Row]) -> list[str]:
+    """Draw passages, and sentences of passages that are no passage themselves, by seed; each text
+    once. Of texts that are not drawn, a hash is held in memory."""
+
+    def list_passages() -> Iterator[str]:
+        return (passage_text(row) for row in passages)
+
+    def list_sentences() -> Iterator[str]:
+        sentences = (text for row in passages for text in split_sentences(row["text"]))
+        return (text for text in sentences if count_words(text) >= MIN_WORDS)
+
+    if not (align.passages or align.sentences):
+        return []
+    whole = digest_texts(list_passages())
+    drawn = _draw(list_passages, whole, align.passages, f"{seed}|passages to align")
+    if align.sentences:
+        parts = digest_texts(list_sentences())
+        seed_of_parts = f"{seed}|sentences to align"
+        drawn += _draw(list_sentences, parts, align.sentences, seed_of_parts, whole)
+    return drawn
+
+
+def _draw(
+    list_texts: Callable[[], Iterable[str]],
+    digests: TextDigests,
+    count: int,
+    seed: str,
+    left_out: TextDigests | None = None,
+) -> list[str]:
+    """Draw `count` of the distinct texts, or all if there are fewer.
+
+    Args:
+        digests: of the texts.
+        left_out: those of texts that are not drawn.
+    """
+    distinct, first = np.unique(digests, return_index=True)
+    if left_out is not None:
+        first = first[~np.isin(distinct, left_out)]
+    first.sort()
+    numbers = random.Random(seed).sample(range(len(first)), min(count, len(first)))
+    places = [int(first[number]) for number in numbers]
+    wanted = set(places)
+    texts = {place: text for place, text in enumerate(list_texts()) if place in wanted}
+    return [texts[place] for place in places]
