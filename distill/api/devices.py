@@ -33,7 +33,7 @@ def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
     generate, relabel, teacher = recipe.generate, recipe.relabel, recipe.teacher
     relabels = last not in ("corpus", "generate") and generate.from_passages
     trains = last in ("train_student", "evaluate") or (relabels and relabel.rounds > 1)
-    asks_llm = generate.from_passages or "brainstorm" in generate.methods
+    asks_llm = generate.writes_queries or "brainstorm" in generate.methods
     if last == "corpus":
         return
     if asks_llm and recipe.llm.engine != "http" and not is_object(recipe.llm.model):

@@ -20,6 +20,7 @@ from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
+from distill.recipe import Recipe
 
 _LONGEST_TASK = 40
 """Tokens of a brainstormed task: none is known before."""
@@ -46,20 +47,34 @@ def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
 
 
 def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
-    """generations, parsed and queries, of fret or custom."""
+    """generations, parsed, free-queries and queries."""
     recipe = given.recipe
     if given.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
+    free = _free_lines(recipe)
+    if not recipe.generate.writes_queries:
+        queries = bounded_amount(recipe.generate.free.queries)
+        return [*free, StageEstimate("queries", queries, "queries")], QueryEstimate(queries, None)
     plan = GenerationPlan(recipe, given.passages)
     sample = sample_prompts(recipe, open_method(recipe), plan, given.llm, given.sample)
-    draws, queries = len(plan) * recipe.generate.best_of, bounded_amount(len(plan))
+    draws = len(plan) * recipe.generate.best_of
+    queries = bounded_amount(len(plan) + (recipe.generate.free.queries if free else 0))
     number = exact_amount(draws)
     lines = [
         given.llm_line("generations", number, "prompts", number, sample.each, _replies(sample)),
         StageEstimate("parsed", bounded_amount(draws), "queries"),
+        *free,
         _filter_line(given, queries, bounded_amount(draws), sample),
     ]
     return lines, QueryEstimate(queries, sample)
+
+
+def _free_lines(recipe: Recipe) -> list[StageEstimate]:
+    """Queries that are taken from the passages, which take no model."""
+    if not recipe.generate.free_methods:
+        return []
+    amount = bounded_amount(recipe.generate.free.queries)
+    return [StageEstimate("free-queries", amount, "queries", note="no LLM")]
 
 
 def _replies(sample: QuerySample) -> str:

@@ -16,7 +16,7 @@ _EARLIER = "pairs that a round before has judged are not judged again"
 def estimate_relabelling(given: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
     """Nothing, for a recipe without queries."""
     number, sample = queries
-    if sample is None or number.high is None:
+    if not number.high:
         return []
     rule = given.recipe.relabel
     # The seed passage is judged even where retrieval missed it.
@@ -52,12 +52,15 @@ def estimate_earlier_rounds(
 
 
 def _judging(
-    given: EstimateContext, name: RankerName, sample: QuerySample, queries: float, size: int
+    given: EstimateContext, name: RankerName, sample: QuerySample | None, queries: float, size: int
 ) -> StageEstimate:
-    """One pass over the lists of so many queries, `size` passages each."""
+    """One pass over the lists of so many queries, `size` passages each. Without a sample of queries
+    that an LLM wrote, what its judgements take is not measured."""
     stage, pairs = f"judgements-{name}", bounded_amount(queries * size)
     if name == "bm25":
         return StageEstimate(stage, pairs, "pairs", note="no LLM")
+    if sample is None:
+        return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note="not measured")
     if name == "cross_encoder":
         each_pair = measure_cross_encoder(given, sample)
         seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)

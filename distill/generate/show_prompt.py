@@ -31,7 +31,7 @@ def show_prompt(
     generate = recipe.generate
     plan = (
         GenerationPlan(recipe, passages)
-        if passages is not None and generate.from_passages
+        if passages is not None and generate.writes_queries
         else None
     )
     brainstormed = _list_brainstorm_prompts(run, recipe) if "brainstorm" in generate.methods else []

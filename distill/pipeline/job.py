@@ -74,21 +74,33 @@ class Job:
         from distill.generate.brainstorm import make_brainstorm
         from distill.generate.filters import make_queries
         from distill.generate.labelled.triples import make_labelled
-        from distill.generate.passages.generations import make_generations
-        from distill.generate.passages.parsed import make_parsed
 
         run, recipe, corpus = self.run, self.recipe, self.corpus()
         _check_sources(run, recipe, corpus)
         queries, examples = None, []
         if corpus.passages is not None and recipe.generate.from_passages:
-            generations = make_generations(run, recipe, corpus.passages, self.llm)
-            parsed = make_parsed(run, recipe, generations)
-            queries = make_queries(run, recipe, corpus.passages, parsed, self.llm, corpus.held_out)
+            sources = self._query_sources(corpus.passages)
+            queries = make_queries(run, recipe, corpus.passages, sources, self.llm, corpus.held_out)
         if "brainstorm" in recipe.generate.methods:
             examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
         if "labelled" in recipe.generate.methods:
             examples.append(make_labelled(run, recipe, corpus.held_out))
         return GenerateResult(corpus, queries, examples)
+
+    def _query_sources(self, passages: Stage) -> list[Stage]:
+        """Queries of passages before any filter: the language model's, and those without one."""
+        from distill.generate.free.stage import make_free_queries
+        from distill.generate.passages.generations import make_generations
+        from distill.generate.passages.parsed import make_parsed
+
+        run, recipe, sources = self.run, self.recipe, []
+        if recipe.generate.writes_queries:
+            sources.append(
+                make_parsed(run, recipe, make_generations(run, recipe, passages, self.llm))
+            )
+        if recipe.generate.free_methods:
+            sources.append(make_free_queries(run, recipe, passages))
+        return sources
 
     def relabel(self) -> TrainingExamples:
         """The corpus and all examples."""

@@ -35,6 +35,7 @@ def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
         settings["sources"] = list(sources)
     if len(sources) > 1:
         settings["fusion_k"] = retriever.fusion_k
+        settings |= retriever.model_dump(include={"merge"}, exclude_defaults=True)
     if "dense" in sources and not is_exact(retriever):
         settings |= retriever.model_dump(include={"index", "effort", "index_rows"})
     return settings

@@ -48,17 +48,19 @@ class PassageRetriever:
         self._sources = {name: sources[name] for name in retriever.sources}
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
-        """The k best passages of each query. Their similarity is the cosine where `dense` is a
-        source, else the BM25 score.
+        """The k best passages of each query; by `merge: union` the k best of each source. Their
+        similarity is the cosine where `dense` is a source, else the BM25 score.
 
         Args:
             tasks: of the queries, one each, for an encoder that is told them.
         """
-        depth = k if len(self._sources) == 1 else DEPTH * k
+        union = self._retriever.merge == "union"
+        depth = k if union or len(self._sources) == 1 else DEPTH * k
         found = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
         lists = zip(*(of.rows for of in found.values()), strict=True)
         constant = self._retriever.fusion_k
-        fused = [reciprocal_rank_fusion(of_query, constant, k) for of_query in lists]
+        most = k * len(self._sources) if union else k
+        fused = [reciprocal_rank_fusion(of_query, constant, most) for of_query in lists]
         measure = found["dense" if "dense" in found else "bm25"]
         return RetrievedPassages(fused, measure.similarity)
 

@@ -77,7 +77,7 @@ GENERATIONS = _table(
 )
 PARSED = _table(
     "parsed",
-    "a query as read from what the LLM wrote, before any filter",
+    "a query as read from what the LLM wrote, or taken from a passage, before any filter",
     nullable=["persona", "language"],
     query_id=_text,
     seed_id=_text,
@@ -92,7 +92,7 @@ PARSED = _table(
 )
 QUERIES = _table(
     "queries",
-    "a generated query",
+    "a generated query; of one taken from its passage, task_type names the method",
     nullable=["persona"],
     query_id=_text,
     seed_id=_text,

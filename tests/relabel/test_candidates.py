@@ -145,6 +145,22 @@ def test_bm25_finds_the_seed_whose_words_the_query_repeats(make):
         assert max(scores) > 1  # no cosine
 
 
+def test_a_union_holds_the_first_of_each_source_with_a_similarity_of_all(make, products):
+    dense, bm25 = by_query(make()), by_query(make(name="bm25", sources=["bm25"]))
+    union = by_query(make(name="union", sources=["dense", "bm25"], merge="union"))
+    larger = 0
+    for number, rows in enumerate(union):
+        retrieved = {row["passage_id"] for row in rows if row["rank"] is not None}
+        assert retrieved == {
+            row["passage_id"] for row in dense[number] + bm25[number] if row["rank"] is not None
+        }
+        larger += len(retrieved) > 3
+        for row in rows:
+            cosine = products[number, int(row["passage_id"].removeprefix("p"))]
+            assert row["similarity"] == pytest.approx(cosine, abs=1e-5)
+    assert larger
+
+
 def test_a_seed_without_the_querys_words_has_a_bm25_score_of_zero(make):
     asked = [("p0", "zebra"), ("p1", "copper zebra")]
     none, one = by_query(make(sources=["bm25"], asked=asked))[:2]

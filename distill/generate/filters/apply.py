@@ -122,4 +122,4 @@ def _drop(draw: GeneratedQuery, reason: str, shard: ShardResult) -> None:
 def _kept(row: Row) -> Row:
     """A PARSED row as a QUERIES row, without the number of the draw in its id."""
     kept = {column: row[column] for column in QUERIES.columns}
-    return kept | {"query_id": f"{row['seed_id']}~{row['sample']}"}
+    return kept | {"query_id": row["query_id"].removesuffix(f".{row['draw']}")}

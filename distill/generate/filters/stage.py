@@ -1,6 +1,7 @@
 """The stage `queries`: of what was parsed, the queries that pass the recipe's filters, the best
 draw of each."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from distill.errors import UserError
@@ -42,12 +43,13 @@ def make_queries(
     run: Run,
     recipe: Recipe,
     passages: Stage,
-    parsed: Stage,
+    sources: Sequence[Stage],
     llm: LazyLLM,
     held_out: Stage | None,
 ) -> Stage:
-    """Filter the parsed queries, shard by shard. What is left out is counted by its reason and kept
-    in the side table. `llm` is called only if draws are still to be compared by it.
+    """Filter the queries of some stages (tables of parsed queries), one after the other and shard
+    by shard. What is left out is counted by its reason and kept in the side table. `llm` is called
+    only if draws are still to be compared by it.
 
     Raises:
         UserError: if a filter cannot work (an evaluation task cannot be read, a language is
@@ -56,7 +58,7 @@ def make_queries(
     """
     sets = evaluation_sets(recipe, held_out)
     prompt = _prompt(recipe)
-    settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, parsed]
+    settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor evaluation texts.
     complete = run.is_complete(_NAME, settings, inputs)
     stage = run.stage(_NAME, settings, inputs) if complete else None
@@ -76,7 +78,7 @@ def _make(
     prompt: Prompt | None,
     llm: LazyLLM,
 ) -> Stage:
-    passages, parsed = inputs
+    passages, *sources = inputs
     filters = recipe.generate.filters
     known = Decontaminator(sets, filters.decontaminate_words) if sets else None
     if prompt is None and _retrieves(recipe):
@@ -94,7 +96,8 @@ def _make(
     stage = run.stage(_NAME, settings, inputs)
     if stage.complete:
         return stage
-    paths, corpus = shards(parsed.folder), PassageReader(passages.folder)
+    paths = [path for source in sources for path in shards(source.folder)]
+    corpus = PassageReader(passages.folder)
 
     def work(number: int) -> ShardResult:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.

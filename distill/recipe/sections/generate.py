@@ -6,7 +6,10 @@ from pydantic import Field, model_validator
 
 from distill.recipe.sections.section import LocalPath, Section, Word
 
-Method = Literal["fret", "custom", "brainstorm", "labelled"]
+FreeMethod = Literal["sentences", "titles", "keywords"]
+Method = Literal["fret", "custom", "brainstorm", "labelled", "sentences", "titles", "keywords"]
+FREE_METHODS: tuple[FreeMethod, ...] = get_args(FreeMethod)
+"""Methods that take queries from the passages themselves, without a language model."""
 Group = Literal["short-long", "long-short", "short-short", "long-long", "sts", "bitext"]
 TaskType = Literal[
     "question answering",
@@ -132,12 +135,44 @@ class LabelledSet(Section):
     """Largest number of triples made from this set."""
 
 
+class FreeQueries(Section):
+    """Queries that are taken from the passages themselves, without a language model."""
+
+    queries: int = Field(6000, gt=0)
+    """Number of queries to take from the corpus in all, by the methods sentences, titles and
+    keywords together, before the filters. A kind that the corpus has fewer of (titles, where there
+    are none) is not replaced by another."""
+    shares: dict[FreeMethod, Share] = {}
+    """Relative number of queries of each kind; 1 for a kind that is not named."""
+    per_passage: int = Field(8, gt=0)
+    """Largest number of queries of one kind that a passage gives, on a corpus with fewer passages
+    than queries to take."""
+    sentence_words: tuple[int, int] = (4, 50)
+    """Fewest and most words of a sentence that becomes a query."""
+    keyword_terms: tuple[int, int] = (2, 7)
+    """Fewest and most terms of a bag of keywords. They are drawn from one passage, each term
+    weighted by log(passages / passages that have it)."""
+    task: str = "Given a query, find the passages that answer it."
+    """Task instruction of these queries, for embedders that are told one."""
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> "FreeQueries":
+        for key in ("sentence_words", "keyword_terms"):
+            fewest, most = getattr(self, key)
+            if not 1 <= fewest <= most:
+                raise ValueError(f"{key} must be [fewest, most] with 1 <= fewest <= most")
+        return self
+
+
 class Generate(Section):
     section: ClassVar[str | None] = "generate"
 
     methods: list[Method] = Field(["fret"], min_length=1)
-    """Ways to make examples. fret and custom write a query for a passage; brainstorm lists tasks
-    first and then writes whole examples; labelled makes triples from labelled sets."""
+    """Ways to make examples. fret and custom have a language model write a query for a passage;
+    brainstorm has it list tasks first and then write whole examples; labelled makes triples from
+    labelled sets. sentences, titles and keywords take queries from the passages themselves and need
+    no language model: sentences of the passages, their titles or headings, and bags of their rarer
+    words (settings in `free`)."""
     prompt: str = "prompts/fret.jinja"
     """The few-shot prompt of the method fret, a Jinja file relative to the recipe's folder."""
     examples: str = "prompts/fret-examples.yaml"
@@ -194,6 +229,8 @@ class Generate(Section):
     labelled: list[LabelledSet] = []
     """Labelled sets that the method labelled turns into triples of the same and another label
     (Gecko, arXiv 2403.20327, section 4)."""
+    free: FreeQueries = FreeQueries()
+    """Settings of the methods sentences, titles and keywords, which need no language model."""
     filters: Filters = Filters()
     """Filters that drop bad generated queries; each counts what it drops and stores it in a side
     table."""
@@ -213,9 +250,20 @@ class Generate(Section):
         return self
 
     @property
-    def from_passages(self) -> bool:
-        """Whether queries are written for passages, and so there is something to relabel."""
+    def writes_queries(self) -> bool:
+        """Whether a language model writes queries for passages."""
         return "fret" in self.methods or "custom" in self.methods
+
+    @property
+    def free_methods(self) -> list[FreeMethod]:
+        """The methods that take queries from the passages without a language model, in their
+        order."""
+        return [method for method in FREE_METHODS if method in self.methods]
+
+    @property
+    def from_passages(self) -> bool:
+        """Whether there are queries of passages, and so there is something to relabel."""
+        return self.writes_queries or bool(self.free_methods)
 
     @property
     def example_stages(self) -> list[str]:

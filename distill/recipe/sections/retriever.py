@@ -64,13 +64,18 @@ class BM25(Section):
 
 class Retriever(EmbedderConfig):
     section: ClassVar[str | None] = "retriever"
+    newer: ClassVar[frozenset[str]] = frozenset({"merge"})
 
     model: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """The embedding model that retrieves candidates: a sentence-transformers model, or with
     `base_url` its name on the server."""
     sources: list[RetrievalSource] = Field(["dense"], min_length=1)
-    """Which searches propose candidates: dense, bm25 or both; the results of both are merged by
-    reciprocal rank fusion."""
+    """Which searches propose candidates: dense, bm25 or both; `merge` says how the results of both
+    become one list."""
+    merge: Literal["fusion", "union"] = "fusion"
+    """How the results of several sources become the candidates of a query. fusion: the first
+    `relabel.top_k` by reciprocal rank fusion; union: the first `relabel.top_k` of each source, up
+    to twice as many in all, in the order of the fusion."""
     fusion_k: float = Field(60, ge=0)
     """Constant k of the reciprocal rank fusion of several sources (Cormack et al. 2009)."""
     bm25: BM25 = BM25()

@@ -29,7 +29,9 @@ def make(tmp_path):
     def work(rows, settings, llm=no_llm, held_out=None, name="run", overwrite="never") -> Stage:
         with Run(tmp_path / name, overwrite) as run:
             stages = prepare(run, [PASSAGES[:5], PASSAGES[5:]], rows)
-            return make_queries(run, settings, *stages, LazyLLM(llm, served=True), held_out)
+            return make_queries(
+                run, settings, stages[0], stages[1:], LazyLLM(llm, served=True), held_out
+            )
 
     return work
 
@@ -149,7 +151,9 @@ def _live(folder, deaths):
     Stage.commit_shard = deadly
     with Run(folder) as run:
         stages = prepare(run, [PASSAGES], many())
-        make_queries(run, recipe(generate={"filters": BOTH}), *stages, LazyLLM(no_llm), None)
+        make_queries(
+            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm), None
+        )
 
 
 @pytest.mark.slow
@@ -170,7 +174,7 @@ def test_kill_9_between_insert_and_commit_equals_undisturbed(make, tmp_path):
     with Run(tmp_path / "cut") as run:
         stages = prepare(run, [PASSAGES], many())
         stage = make_queries(
-            run, recipe(generate={"filters": BOTH}), *stages, LazyLLM(no_llm), None
+            run, recipe(generate={"filters": BOTH}), stages[0], stages[1:], LazyLLM(no_llm), None
         )
     assert tables(stage) == whole
 

@@ -1,0 +1,157 @@
+"""The stage `free-queries`: queries that are taken from the passages themselves, without a language
+model. They have the columns of `parsed`, so that filters, relabelling and training read them like
+any others; `task_type` is the method.
+"""
+
+import random
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.errors import UserError
+from distill.generate.free.draw import (
+    CorpusCounts,
+    digest_sentence,
+    draw_queries,
+    list_keywords,
+    list_sentences,
+)
+from distill.recipe import FreeMethod, FreeQueries, Recipe
+from distill.retrieve.terms import TERMS_RULE
+from distill.runtime.progress import Progress
+from distill.store.passages import PassageReader
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
+from distill.store.tables import PARSED, PASSAGES, Row, read_rows
+
+_NO_LLM = "none"
+"""The column `llm` of a query that no language model wrote."""
+_BOILERPLATE = 3
+"""A sentence that stands in so many passages tells none of them from the others."""
+_SHARD_PASSAGES = 1024
+
+
+class CorpusScan(NamedTuple):
+    """What one pass over the corpus found: its counts, and which passages (by number) have
+    something of each kind."""
+
+    counts: CorpusCounts
+    eligible: Mapping[FreeMethod, NDArray[np.int64]]
+
+
+def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
+    """Take about `generate.free.queries` queries from the corpus by the recipe's methods, spread
+    over as many passages as there are.
+
+    Raises:
+        UserError: if the corpus has nothing of any of these kinds.
+    """
+    settings, methods = recipe.generate.free, recipe.generate.free_methods
+    marked = {
+        **settings.fingerprinted(),
+        "methods": methods,
+        "seed": recipe.seed,
+        "terms": TERMS_RULE,
+        "version": 1,
+    }
+    stage = run.stage("free-queries", marked, [passages])
+    if not stage.complete:
+        scan = scan_corpus(passages, settings)
+        numbers = plan_counts(scan, settings, methods, recipe.seed)
+        reader = PassageReader(passages.folder)
+
+        def work(seeds: list[int]) -> ShardResult:
+            shard = ShardResult([])
+            for seed in seeds:
+                shard.rows += _take(reader[seed], numbers[seed], scan.counts, recipe)
+            shard.counts = Counter(row["task_type"] for row in shard.rows)
+            return shard
+
+        seeds = sorted(numbers)
+        items = [seeds[i : i + _SHARD_PASSAGES] for i in range(0, len(seeds), _SHARD_PASSAGES)]
+        stage.map_shards(PARSED, items, work, size=len, unit="passages")
+        stage.finish()
+    if not stage.manifest["rows"]:
+        raise UserError(
+            str(stage.folder),
+            f"the corpus gave no query by generate.methods {methods}: no sentence of "
+            f"{settings.sentence_words[0]} words or more, no title, no rare words",
+            "name other methods, such as keywords, or lower generate.free.sentence_words",
+        )
+    return stage
+
+
+def scan_corpus(passages: Stage, settings: FreeQueries) -> CorpusScan:
+    """Count the corpus' words and sentences, and list the passages that have a sentence, a title,
+    or words enough for a bag. One shard of texts is in memory at a time."""
+    total = int(passages.manifest["rows"])
+    term_passages: Counter[str] = Counter()
+    digests = array("Q")
+    eligible: dict[FreeMethod, list[int]] = {"sentences": [], "titles": [], "keywords": []}
+    with Progress("count words", total, "passages") as progress:
+        for number, passage in enumerate(read_rows(PASSAGES, passages.folder)):
+            words, sentences = list_keywords(passage), list_sentences(passage, settings)
+            term_passages.update(words)
+            digests.extend({digest_sentence(sentence) for sentence in sentences})
+            if sentences:
+                eligible["sentences"].append(number)
+            if passage["title"].strip():
+                eligible["titles"].append(number)
+            if len(words) >= settings.keyword_terms[0]:
+                eligible["keywords"].append(number)
+            progress.advance()
+    values, times = np.unique(np.frombuffer(digests, np.uint64), return_counts=True)
+    boilerplate = frozenset(values[times >= _BOILERPLATE].tolist())
+    counts = CorpusCounts(total, dict(term_passages), boilerplate)
+    return CorpusScan(counts, {kind: np.array(n, np.int64) for kind, n in eligible.items()})
+
+
+def plan_counts(
+    scan: CorpusScan, settings: FreeQueries, methods: list[FreeMethod], seed: int
+) -> dict[int, dict[FreeMethod, int]]:
+    """Plan how many queries of each kind each passage gives: one where there are passages enough,
+    else as many as reach the kind's share, up to `per_passage`. A title gives one."""
+    shares = {method: settings.shares.get(method, 1.0) for method in methods}
+    plan: dict[int, dict[FreeMethod, int]] = {}
+    for method, share in shares.items():
+        rows = scan.eligible[method]
+        wanted = round(settings.queries * share / sum(shares.values()))
+        if not len(rows) or not wanted:
+            continue
+        most = 1 if method == "titles" else settings.per_passage
+        each = min(most, -(-wanted // len(rows)))
+        # Another draw for each kind: together they reach more of the corpus.
+        draw = random.Random(f"{seed}|{method}")
+        for row in draw.sample(rows.tolist(), min(len(rows), -(-wanted // each))):
+            plan.setdefault(row, {})[method] = each
+    return plan
+
+
+def _take(
+    passage: Row, numbers: Mapping[FreeMethod, int], counts: CorpusCounts, recipe: Recipe
+) -> list[Row]:
+    """One passage's queries, as rows of `parsed`."""
+    settings, rows = recipe.generate.free, list[Row]()
+    for method, count in numbers.items():
+        draw = random.Random(f"{recipe.seed}|{passage['passage_id']}|{method}")
+        queries = draw_queries(passage, method, count, counts, settings, draw)
+        for number, query in enumerate(queries):
+            rows.append(
+                {
+                    "query_id": f"{passage['passage_id']}~{method}-{number}",
+                    "seed_id": passage["passage_id"],
+                    "sample": len(rows),
+                    "draw": 0,
+                    "task": settings.task,
+                    "task_type": method,
+                    "query": query,
+                    "persona": None,
+                    "language": None,
+                    "llm": _NO_LLM,
+                }
+            )
+    return rows

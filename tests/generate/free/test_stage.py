@@ -1,0 +1,68 @@
+"""The stage `free-queries`, and a run whose queries need no language model."""
+
+import pytest
+from helpers.query_rows import parsed, passage, prepare, recipe
+from helpers.tiny_models import TEXTS
+
+from distill.errors import UserError
+from distill.generate.filters import make_queries
+from distill.generate.free.stage import make_free_queries
+from distill.llm.lazy import LazyLLM
+from distill.store.run import Run
+from distill.store.tables import PARSED, QUERIES
+
+FREE = ["sentences", "titles", "keywords"]
+ROWS = [passage(f"p{n}", text, f"title of {n}") for n, text in enumerate(TEXTS)]
+
+
+def no_llm():
+    raise AssertionError("an LLM was opened")
+
+
+def make(folder, rows=ROWS, **generate):
+    settings = recipe(generate={"methods": FREE, **generate})
+    with Run(folder) as run:
+        passages, _ = prepare(run, [rows], [[]])
+        return make_free_queries(run, settings, passages).rows(PARSED)
+
+
+def count(rows):
+    return {kind: sum(row["task_type"] == kind for row in rows) for kind in FREE}
+
+
+def test_each_kind_has_its_share_and_a_seed_passage(tmp_path):
+    rows = make(tmp_path / "run", free={"queries": 12, "shares": {"keywords": 2}})
+    assert count(rows) == {"sentences": 3, "titles": 3, "keywords": 6}
+    assert {row["seed_id"] for row in rows} <= {row["passage_id"] for row in ROWS}
+    assert len({row["query_id"] for row in rows}) == 12
+    assert {row["llm"] for row in rows} == {"none"}
+
+
+def test_a_small_corpus_gives_more_queries_a_passage(tmp_path):
+    rows = make(tmp_path / "run", methods=["keywords"], free={"queries": 60, "per_passage": 4})
+    assert 40 <= len(rows) <= 48
+    assert max(sum(row["seed_id"] == f"p{n}" for row in rows) for n in range(12)) == 4
+
+
+def test_a_kind_that_the_corpus_has_not_is_not_replaced(tmp_path):
+    rows = make(tmp_path / "run", [row | {"title": ""} for row in ROWS], free={"queries": 12})
+    assert count(rows) == {"sentences": 4, "titles": 0, "keywords": 4}
+
+
+def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_path):
+    settings = recipe(generate={"methods": ["fret", *FREE], "free": {"queries": 12}})
+    with Run(tmp_path / "run") as run:
+        passages, written = prepare(run, [ROWS], [[parsed("p0", "which organ moves blood")]])
+        free = make_free_queries(run, settings, passages)
+        llm = LazyLLM(no_llm, served=True)
+        queries = make_queries(run, settings, passages, [written, free], llm, None).rows(QUERIES)
+    assert queries[0]["query_id"] == "p0~0"
+    assert [row["query_id"] for row in queries[1:]] == [r["query_id"] for r in free.rows(PARSED)]
+
+
+@pytest.mark.bad_input(
+    "corpus", "a corpus without sentences, titles or rare words", "named with what to change"
+)
+def test_a_corpus_that_gives_no_query_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no query by generate\.methods"):
+        make(tmp_path / "run", [passage("p0", "one"), passage("p1", "one")])
