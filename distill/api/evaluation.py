@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distill.api.objects import name_model
 from distill.errors import UserError
 from distill.files.read import user_path
-from distill.recipe import ALL_TOKENS, EmbedderConfig, LabelledColumns
+from distill.recipe import ALL_TOKENS, BM25, EmbedderConfig, LabelledColumns
 
 if TYPE_CHECKING:
     from distill.embed.encoder import Encoder
@@ -139,6 +139,9 @@ def compare(
     instructions: bool = True,
     prompts: "Mapping[Side, str] | None" = None,
     force_prompts: bool = False,
+    baselines: bool = True,
+    margin: float = 0.01,
+    speed_texts: int = 256,
 ) -> "Summary":
     """Compare a student with its teacher, and with any base models, on the same tasks. The summary
     is also written to `OUT/summary.json`.
@@ -155,6 +158,10 @@ def compare(
         teacher_settings: settings of the teacher.
         student_settings: settings of the student and the base models.
         prompts: what is put before the student's queries and documents, in the place of its own.
+        baselines: whether BM25 and its hybrids with base, student and teacher are measured too, on
+            retrieval tasks.
+        margin: the difference of scores that does not matter.
+        speed_texts: documents on which speed is measured; 0: it is not.
 
     The other arguments are those of `evaluate`.
 
@@ -181,7 +188,16 @@ def compare(
         role = "base" if number == 1 else f"base-{number}"
         models[role] = load_any_model(own, name_model(base), instructions)
     variants = make_student_variants(models, widths, precisions, asymmetric)
-    summary = compare_models(models, opened, place, variants, reference)
+    summary = compare_models(
+        models,
+        opened,
+        place,
+        variants,
+        reference,
+        speed_texts=speed_texts,
+        baselines=BM25() if baselines else None,
+        margin=margin,
+    )
     write_summary(place / "summary.json", summary)
     return summary
 

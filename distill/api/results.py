@@ -52,6 +52,7 @@ def export(
     task: str | None = None,
     task_data: str | Path | None = None,
     push_to: str | None = None,
+    force: bool = False,
 ) -> ExportResult:
     """Write a run's student, or another model, as files that other programs load, with a model
     card. Each format is loaded again and compared with the model before anything is left there.
@@ -64,10 +65,12 @@ def export(
         task_data: a folder of offline data, one sub-folder a task.
         push_to: `OWNER/NAME` of a repository of the hub, to which the folder is uploaded with the
             token in HF_TOKEN; a new repository is private.
+        force: whether a student is exported whose run says that it is worse than its base.
 
     Raises:
-        UserError: if there is no such model, `out` holds something, a library is missing, or a
-            format is not like the model, or the hub refuses the upload.
+        UserError: if there is no such model, `out` holds something, a library is missing, a
+            format is not like the model, the student is worse than its base, or the hub refuses
+            the upload.
     """
     from distill.export.export import export_model
     from distill.export.hub import check_push, push
@@ -78,7 +81,7 @@ def export(
         user_path(fspath(out)),
         None if task_data is None else user_path(fspath(task_data)),
     )
-    files = export_model(fspath(model), place, list(formats), task, data, push_to)
+    files = export_model(fspath(model), place, list(formats), task, data, push_to, force)
     return ExportResult(place, files, None if push_to is None else push(place, push_to))
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from distill import api
 from distill.cli.options import TaskOptions, split_list, task_options
+from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,6 +74,16 @@ def evaluate(model: str, options: TaskOptions) -> None:
     is_flag=True,
     help="Accept published results of another version of mteb.",
 )
+@click.option("--no-baselines", is_flag=True, help="Leave out the rows of BM25 and its hybrids.")
+@click.option(
+    "--margin",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Difference of scores that does not matter: models within it are level.",
+)
+@click.option("--no-speed", is_flag=True, help="Do not measure speed.")
+@FAIL_IF
 def compare(
     student: str,
     teacher: str,
@@ -84,20 +94,23 @@ def compare(
     asymmetric: bool,
     published: tuple[Path, ...],
     accept_versions: bool,
+    no_baselines: bool,
+    margin: float,
+    no_speed: bool,
+    fail_if: str | None,
 ) -> None:
     """Compare STUDENT with TEACHER, and with any BASE models, on the same tasks.
 
-    Prints the scores, the student's differences (95 % confidence interval, p-value, items won,
-    tied and lost), the share of the teacher's score, size, speed and index size, and writes them
-    to OUT/summary.json. Speed is measured on the same texts, with the models taking turns.
+    Prints a verdict and what to ship, the scores, the student's differences (95 % confidence
+    interval, p-value, items won, tied and lost), the share of the teacher's score, size, speed and
+    index size, and writes them to OUT/summary.json. Speed is measured on the same texts, with the
+    models taking turns. Retrieval tasks have rows for BM25, and for base, student and teacher
+    fused with BM25.
 
     \b
     Example:  distill compare runs/mine/student BAAI/bge-large-en-v1.5 runs/mine/base \\
                 --tasks mine --task-data my_eval/ --widths 128 --precisions int8
     """
-    from distill.report.score_tables import render
-    from distill.report.verdict import sentence
-
     summary = api.compare(
         student,
         teacher,
@@ -118,11 +131,13 @@ def compare(
         instructions=options.instructions,
         prompts=options.prompts,
         force_prompts=options.force_prompts,
+        baselines=not no_baselines,
+        margin=margin,
+        speed_texts=0 if no_speed else 256,
     )
-    console = Console()
-    console.print(render(summary))
-    console.print(sentence(summary), markup=False, highlight=False)
+    print_summary(summary)
     click.echo(f"summary: {options.out / 'summary.json'}")
+    exit_on_verdict(summary, fail_if)
 
 
 def _parse_widths(text: str) -> list[int]:

@@ -32,6 +32,9 @@ from distill.cli.options import PATH, TEXT, split_list
     help="Upload the folder to this repository of the Hugging Face hub, with the token in "
     "HF_TOKEN. A new repository is private.",
 )
+@click.option(
+    "--force", is_flag=True, help="Export a student that its run found worse than its base."
+)
 def export(
     model: str,
     out: Path,
@@ -39,6 +42,7 @@ def export(
     task: str | None,
     task_data: Path | None,
     hub_name: str | None,
+    force: bool,
 ) -> None:
     """Export a run's student, or another model, as files for other programs, with a model card.
 
@@ -50,7 +54,13 @@ def export(
     Example:  distill export artifacts/demo --out exports/demo
     """
     result = api.export(
-        model, out, split_list(formats), task=task, task_data=task_data, push_to=hub_name
+        model,
+        out,
+        split_list(formats),
+        task=task,
+        task_data=task_data,
+        push_to=hub_name,
+        force=force,
     )
     for name, file in result.files.items():
         size = file.bytes / 1e6

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from distill import api
 from distill.cli.options import PATH, recipe_options
+from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite
 
@@ -21,7 +22,14 @@ answers of your own, in a folder such as my_eval/mine/ of BEIR files:
 @click.option(
     "--print-resolved", is_flag=True, help="Print every key of the recipe with its value and exit."
 )
-def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool) -> None:
+@FAIL_IF
+def run(
+    recipe: Recipe,
+    folder: Path,
+    overwrite: Overwrite,
+    print_resolved: bool,
+    fail_if: str | None,
+) -> None:
     """Run all stages of RECIPE, from the corpus to the trained student and its report.
 
     \b
@@ -31,18 +39,15 @@ def run(recipe: Recipe, folder: Path, overwrite: Overwrite, print_resolved: bool
     if print_resolved:
         click.echo(dump_recipe(recipe), nl=False)
         return
-    from distill.report.score_tables import render
-    from distill.report.verdict import sentence
-
     done = api.run(recipe, folder, overwrite)
-    console = Console()
     if recipe.evaluate.names_tasks:
-        console.print(render(done.summary))
-        console.print(sentence(done.summary), markup=False, highlight=False)
+        print_summary(done.summary)
     else:
         click.echo(_NOT_MEASURED.format(run=folder))
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")
     click.echo(f"student: {folder / 'student'}")
+    if recipe.evaluate.names_tasks:
+        exit_on_verdict(done.summary, fail_if)
 
 
 @click.command()

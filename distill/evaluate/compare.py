@@ -6,6 +6,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from distill.errors import UserError, need
+from distill.evaluate.baselines.systems import FUSED_ROLES, score_baselines, takes_baselines
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores
 from distill.evaluate.models.variants import ASYMMETRIC, make_asymmetric, make_variants
@@ -14,15 +15,17 @@ from distill.evaluate.speed import Speed, measure_speed
 from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import (
     SCHEMA,
-    Differences,
     ModelFigures,
     Summary,
     TaskFigures,
     average_by_category,
+    format_role,
     list_bases,
     name_difference,
 )
+from distill.evaluate.verdict import MARGIN, build_verdict, list_pairs
 from distill.files.atomic import write_json
+from distill.recipe import BM25
 from distill.tasks import document_texts
 from distill.tasks.data import load_data
 
@@ -45,8 +48,9 @@ def compare(
     published: Mapping[str, PublishedScores] | None = None,
     speed_texts: int = 256,
     rounds: int = 3,
-    seed: int = 0,
     evaluated: Path | None = None,
+    baselines: BM25 | None = None,
+    margin: float = MARGIN,
 ) -> Summary:
     """Evaluate every model on every task, and measure their speed on the same documents.
 
@@ -59,9 +63,12 @@ def compare(
             is the student's, whose vectors they are made of; for documents that the teacher embeds
             it is the teacher's.
         published: results of others (`read_published`).
-        speed_texts: documents of the first task on which texts a second are measured.
+        speed_texts: documents of the first task on which texts a second are measured; 0: none are.
         evaluated: where mteb's results and the vectors are kept, and not computed again where they
             are there; by default `out`.
+        baselines: settings of BM25, which then is measured on retrieval tasks, alone and fused with
+            base, student and teacher. None leaves these rows out.
+        margin: the difference of scores that does not matter (`build_verdict`).
 
     Raises:
         UserError: without a task or a student, where a published model has the name of a role, or
@@ -76,16 +83,18 @@ def compare(
     _check_names(own, published)
     of_folder = [task.data_loaded for task in tasks]
     load_data(tasks[0])
-    texts = document_texts(tasks[0], speed_texts)
-    scores = _score_all(own, tasks, of_folder, evaluated or out)
+    texts = document_texts(tasks[0], speed_texts) if speed_texts else []
+    scores = _score_all(own, tasks, of_folder, evaluated or out, baselines)
     encoders = {
         role: model.encode
         for role, model in own.items()
         if model.model is not None and role not in variants
     }
-    speed = measure_speed(encoders, texts, rounds)
+    speed = measure_speed(encoders, texts, rounds) if speed_texts else {}
     write_json(out / "items.json", _collect_items(scores))
-    return _summarize(own, variants, published, scores, speed, _describe_tasks(tasks), seed)
+    summary = _summarize(own, variants, published, scores, speed, _describe_tasks(tasks))
+    summary["verdict"] = build_verdict(summary, margin)
+    return summary
 
 
 def make_student_variants(
@@ -133,12 +142,19 @@ def _score_all(
     tasks: "Sequence[AbsTask]",
     of_folder: Sequence[bool],
     out: Path,
+    baselines: BM25 | None,
 ) -> ScoresByRole:
     """Task by task: the data of one is in memory at a time, but for what a folder has filled."""
     scores: ScoresByRole = {role: [] for role in models}
+    fused = {role: models[role] for role in FUSED_ROLES if role in models}
     for task, filled in zip(tasks, of_folder, strict=True):
+        beside = baselines if takes_baselines(task) else None
         for role, model in models.items():
-            scores[role] += score_tasks(model, [task], out)
+            ranked = beside is not None and role in fused
+            scores[role] += score_tasks(model, [task], out, ranked)
+        if beside is not None:
+            for role, score in score_baselines(fused, task, out, beside).items():
+                scores.setdefault(role, []).append(score)
         if task.data_loaded and not filled:
             task.unload_data()
     return scores
@@ -173,7 +189,6 @@ def _summarize(
     scores: ScoresByRole,
     speed: Mapping[str, Speed],
     tasks: dict[str, TaskFigures],
-    seed: int,
 ) -> Summary:
     for score in scores["student"]:
         tasks[score.task]["items"] = score.items
@@ -187,6 +202,8 @@ def _summarize(
         models[role]["variant_of"] = "student"
         models[role]["texts_per_second"] = models[documents]["texts_per_second"]
         models[role]["latency_ms"] = models["student"]["latency_ms"]
+    baselines = [role for role in scores if role not in own]
+    models |= {role: _describe_baseline(role, tasks, scores[role]) for role in baselines}
     models |= {name: _describe_published(of, tasks) for name, of in published.items()}
     everyone = scores | {name: of.scores for name, of in published.items()}
     return {
@@ -195,25 +212,13 @@ def _summarize(
         "tasks": tasks,
         "models": models,
         "kept": _compute_share_of_teacher(models),
-        "differences": _compute_differences(everyone, variants, seed),
+        "differences": {
+            name_difference(one, other): compare_scores(
+                everyone[one], everyone[other], shared=bool({one, other} & {*baselines})
+            )
+            for one, other in list_pairs(everyone, variants)
+        },
     }
-
-
-def _compute_differences(
-    scores: ScoresByRole, variants: Collection[str], seed: int
-) -> dict[str, Differences]:
-    """The student's from everyone else; a variant's from the student, for what it costs."""
-    found = {}
-    for role in scores:
-        if role in variants:
-            found[name_difference(role, "student")] = compare_scores(
-                scores[role], scores["student"], seed
-            )
-        elif role != "student":
-            found[name_difference("student", role)] = compare_scores(
-                scores["student"], scores[role], seed
-            )
-    return found
 
 
 def _describe_model(
@@ -239,7 +244,40 @@ def _describe_model(
         "variant_of": None,
         "published": False,
         "mteb": need("mteb", "eval").__version__,
+        "measures": _collect_measures(scores),
+        "baseline": False,
     }
+
+
+def _describe_baseline(
+    role: str, tasks: Mapping[str, TaskFigures], scores: Sequence[TaskScore]
+) -> ModelFigures:
+    """A hybrid costs what its model and BM25 cost together, which was not measured."""
+    by_task = {score.task: score.score for score in scores}
+    whole = by_task.keys() == tasks.keys()
+    return {
+        "model": format_role(role),
+        "revision": None,
+        "licence": None,
+        "parameters": None,
+        "bytes": None,
+        "dimensions": None,
+        "texts_per_second": None,
+        "latency_ms": None,
+        "index_bytes_per_million": None,
+        "score": round(mean(by_task.values()), 6) if whole else None,
+        "by_category": average_by_category(tasks, by_task),
+        "tasks": by_task,
+        "variant_of": None,
+        "published": False,
+        "mteb": need("mteb", "eval").__version__,
+        "measures": _collect_measures(scores),
+        "baseline": True,
+    }
+
+
+def _collect_measures(scores: Sequence[TaskScore]) -> dict[str, dict[str, float]]:
+    return {score.task: score.measures for score in scores if score.measures}
 
 
 def _describe_published(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
@@ -261,6 +299,8 @@ def _describe_published(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -
         "variant_of": None,
         "published": True,
         "mteb": of.mteb,
+        "measures": {},
+        "baseline": False,
     }
 
 

@@ -6,14 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distill.errors import UserError, need
+from distill.evaluate.baselines.rankings import Rankings, has_rankings, write_rankings
 from distill.evaluate.models.eval_model import EvalModel
-from distill.evaluate.models.mteb_encoder import MtebEncoder, wrap_for_mteb
+from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.samples.collect import collect_samples, needs_predictions
-from distill.evaluate.samples.items import record_queries
+from distill.evaluate.samples.items import ranks_documents, record_queries
 from distill.evaluate.samples.labels import Labels
 from distill.files.atomic import read_json, write_json
 from distill.runtime.progress import show_activity
@@ -23,8 +25,17 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 _logger = logging.getLogger(__name__)
+MEASURES = ("recall_at_10", "recall_at_100", "mrr_at_10")
+"""Beside a ranking's main score."""
 FORMAT_VERSION = 3
 """What is kept beside mteb's results; what an earlier distill kept is not enough."""
+
+
+class MtebModel(Protocol):
+    """What mteb can ask: one of its EncoderProtocol or SearchProtocol."""
+
+    @property
+    def mteb_model_meta(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,8 @@ class TaskScore:
     """A model's score on a task in its main metric, the mean over the task's splits and languages:
     in [0, 1], or in [-1, 1] where it is a correlation. `category` is mteb's word (`Retrieval`,
     `STS`). `by_item` (split/subset/id -> score of a query or text in the same metric) is empty
-    where the score is no mean over items."""
+    where the score is no mean over items. `measures` are other scores of a task that ranks
+    documents, by mteb's names (`MEASURES`)."""
 
     task: str
     category: str
@@ -42,6 +54,7 @@ class TaskScore:
     pairs: dict[str, tuple[float, float]] = field(default_factory=dict)
     labels: Labels = field(default_factory=dict)
     resamples: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
     @property
     def items(self) -> int | None:
@@ -50,38 +63,62 @@ class TaskScore:
         return next((len(values) for values in kept if values), None)
 
 
-def score_tasks(model: EvalModel, tasks: "Sequence[AbsTask]", out: Path) -> list[TaskScore]:
+def score_tasks(
+    model: EvalModel, tasks: "Sequence[AbsTask]", out: Path, ranked: bool = False
+) -> list[TaskScore]:
     """The model's score on each task, in the order of `tasks`.
 
     Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in
     `out/queries`, the model's vectors in `out/vectors`. What is there for the same revision of the
     model, the same data and the same mteb is read, not computed again.
 
+    Args:
+        ranked: whether each query's documents are kept as well, in `out/rankings`, where
+            `get_rankings_path` says; where they are not there yet, the task is evaluated again
+            from the stored vectors.
+
     Raises:
         UserError: if a task reads the hub and the hub cannot be reached.
     """
-    cache = need("mteb.cache", "eval").ResultCache(out)
     encoder = wrap_for_mteb(model, out / "vectors")
-    scores = []
-    for task in tasks:
-        score = _read_stored_score(cache, task, encoder.mteb_model_meta)
+    return [score_search(encoder, model.name, task, out, ranked) for task in tasks]
+
+
+def score_search(
+    search: MtebModel, name: str, task: "AbsTask", out: Path, ranked: bool = False
+) -> TaskScore:
+    """Score anything that mteb can ask, an encoder or a search, on a task, as `score_tasks` does.
+
+    Args:
+        name: what the log calls it.
+    """
+    cache, meta = need("mteb.cache", "eval").ResultCache(out), search.mteb_model_meta
+    ranked = ranked and ranks_documents(task)
+    score = _read_stored_score(cache, task, meta, ranked)
+    if score is None:
+        begun = time.perf_counter()
+        with show_activity(f"evaluating {name} on {task.metadata.name}"):
+            _evaluate_task(cache, task, search, ranked)
+        score = _read_stored_score(cache, task, meta, ranked)
         if score is None:
-            begun = time.perf_counter()
-            with show_activity(f"evaluating {model.name} on {task.metadata.name}"):
-                _evaluate_task(cache, task, encoder)
-            score = _read_stored_score(cache, task, encoder.mteb_model_meta)
-            if score is None:
-                raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
-            _log_score(f"{model.name} on {score.task}", score, time.perf_counter() - begun)
-        scores.append(score)
-    return scores
+            raise AssertionError(f"mteb wrote no result of {task.metadata.name}")
+        _log_score(f"{name} on {score.task}", score, time.perf_counter() - begun)
+    return score
 
 
-def _evaluate_task(cache: Any, task: Any, encoder: MtebEncoder) -> None:
+def get_rankings_path(out: Path, task: "AbsTask", meta: Any) -> Path:
+    """Get the file with a model's rankings on a task, which `read_rankings` reads."""
+    cache = need("mteb.cache", "eval").ResultCache(out)
+    return _get_path_beside(cache, task, meta, "rankings").with_suffix(".parquet")
+
+
+def _evaluate_task(cache: Any, task: Any, search: MtebModel, ranked: bool) -> None:
     load_data(task)
+    meta = search.mteb_model_meta
     bars = {"show_progress_bar": False}
+    rankings: Rankings | None = {} if ranked else None
     with (
-        record_queries(task) as by_query,
+        record_queries(task, rankings) as by_query,
         TemporaryDirectory() as predictions,
         same_draws(task),
         quiet(),
@@ -89,7 +126,7 @@ def _evaluate_task(cache: Any, task: Any, encoder: MtebEncoder) -> None:
         # `_read_stored_score` decides whether a result may be used again: mteb does not look at the
         # data's revision where nothing is missing.
         need("mteb", "eval").evaluate(
-            encoder,
+            search,
             task,
             cache=cache,
             overwrite_strategy="always",
@@ -98,17 +135,23 @@ def _evaluate_task(cache: Any, task: Any, encoder: MtebEncoder) -> None:
             encode_kwargs=bars,
             **bars,
         )
-        result = cache.load_task_result(task.metadata.name, encoder.mteb_model_meta)
+        result = cache.load_task_result(task.metadata.name, meta)
         kept = collect_samples(task, result, Path(predictions), by_query)
-    # The last file written: its presence says that mteb's is whole.
-    path = _get_items_path(cache, task, encoder.mteb_model_meta)
+    if rankings is not None:
+        path = get_rankings_path(Path(cache.cache_path), task, meta)
+        write_rankings(path, rankings, describe_task(task))
+    # The last file written: its presence says that the others are whole.
+    path = _get_path_beside(cache, task, meta, "queries")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, describe_task(task) | kept)
 
 
-def _read_stored_score(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | None:
-    path = _get_items_path(cache, task, meta)
+def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> TaskScore | None:
+    path = _get_path_beside(cache, task, meta, "queries")
     if not path.is_file():
+        return None
+    rankings = get_rankings_path(Path(cache.cache_path), task, meta)
+    if ranked and not has_rankings(rankings, describe_task(task)):
         return None
     try:
         kept = dict(read_json(path))
@@ -123,8 +166,20 @@ def _read_stored_score(cache: Any, task: "AbsTask", meta: Any) -> TaskScore | No
         return None
     score = round(float(result.get_score()), 6)
     category, metric = task.metadata.type, task.metadata.main_score
-    name = task.metadata.name
-    return TaskScore(name, category, metric, score, by_item, pairs, labels, resamples)
+    name, measures = task.metadata.name, _read_measures(task, result)
+    return TaskScore(name, category, metric, score, by_item, pairs, labels, resamples, measures)
+
+
+def _read_measures(task: "AbsTask", result: Any) -> dict[str, float]:
+    """The mean over subsets of each split's, as mteb makes its main score."""
+    if not ranks_documents(task):
+        return {}
+    known = [subset for subsets in result.scores.values() for subset in subsets]
+    return {
+        measure: round(mean(float(subset[measure]) for subset in known), 6)
+        for measure in MEASURES
+        if all(measure in subset for subset in known)
+    }
 
 
 def describe_task(task: "AbsTask") -> dict[str, Any]:
@@ -139,9 +194,10 @@ def describe_task(task: "AbsTask") -> dict[str, Any]:
     }
 
 
-def _get_items_path(cache: Any, task: "AbsTask", meta: Any) -> Path:
+def _get_path_beside(cache: Any, task: "AbsTask", meta: Any, folder: str) -> Path:
+    """The place in a folder beside mteb's results that the task's result has in theirs."""
     result: Path = cache.get_task_result_path(task.metadata.name, meta)
-    return Path(cache.cache_path) / "queries" / result.relative_to(cache.cache_path / "results")
+    return Path(cache.cache_path) / folder / result.relative_to(cache.cache_path / "results")
 
 
 def _log_score(what: str, score: TaskScore, seconds: float) -> None:

@@ -11,7 +11,8 @@ from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.score import describe_task
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.unlabelled import count_unlabelled_overlap
-from distill.recipe import Recipe, Teacher
+from distill.evaluate.verdict import MARGIN
+from distill.recipe import BM25, Recipe, Teacher
 from distill.runtime.progress import planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -68,8 +69,9 @@ def evaluate_run(
                 make_student_variants(models, asked.widths, asked.precisions, asked.asymmetric),
                 published,
                 speed_texts=asked.speed_texts,
-                seed=recipe.seed,
                 evaluated=run.folder / RESULTS_FOLDER,
+                baselines=recipe.retriever.bm25 if asked.baselines else None,
+                margin=asked.margin,
             )
         write_summary(stage.folder / "summary.json", summary)
         figures = _select_scores(summary) | ({"unlabelled": overlap} if overlap else {})
@@ -95,7 +97,21 @@ def _collect_settings(
         "published": {
             name: {score.task: score.score for score in of.scores} for name, of in published.items()
         },
+        **_collect_newer_settings(recipe),
     }
+
+
+def _collect_newer_settings(recipe: Recipe) -> dict[str, Any]:
+    """What was added after there were runs, where it is not as it was for them. Where BM25 finds
+    candidates or ranks them, its settings are in the fingerprint of the student."""
+    asked, bm25 = recipe.evaluate, recipe.retriever.bm25
+    elsewhere = "bm25" in {*recipe.retriever.sources, *recipe.relabel.rankers}
+    told = {
+        "baselines": None if asked.baselines else False,
+        "margin": None if asked.margin == MARGIN else asked.margin,
+        "bm25": None if bm25 == BM25() or elsewhere or not asked.baselines else bm25.model_dump(),
+    }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _describe_teacher(teacher: Teacher, model: str) -> list[object]:

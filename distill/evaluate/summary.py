@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
-from typing import TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from distill.errors import UserError
 from distill.files.atomic import read_json
@@ -26,7 +26,10 @@ class TaskFigures(TypedDict):
 class ModelFigures(TypedDict):
     """What is not known is null: a server's size, the speed of published results, the overall
     score of a model that lacks a task. `score` is the mean over tasks; `latency_ms` the median of
-    single texts; `mteb` the version that the scores are of."""
+    single texts; `mteb` the version that the scores are of. `measures` are other scores of a task
+    that ranks documents (recall_at_10, recall_at_100, mrr_at_10), by task. `baseline` is true of
+    BM25 and its hybrids, which have scores on retrieval tasks alone. Summaries of earlier versions
+    lack both."""
 
     model: str
     revision: str | None
@@ -43,6 +46,8 @@ class ModelFigures(TypedDict):
     variant_of: str | None
     published: bool
     mteb: str
+    measures: NotRequired[dict[str, dict[str, float]]]
+    baseline: NotRequired[bool]
 
 
 class Difference(TypedDict):
@@ -65,8 +70,43 @@ class Differences(TypedDict):
     tasks: dict[str, Difference]
 
 
+Kind = Literal["better", "level", "worse", "unclear"]
+"""How the student stands to another model: its 95 % interval lies above zero, within the margin on
+both sides, below zero, or none of these. What lies within the margin is level whatever its sign."""
+Advice = Literal["student", "base", "hybrid", "bm25"]
+
+
+class Comparison(TypedDict):
+    """`not_worse`: the whole interval lies above minus the margin (non-inferiority). `detectable`:
+    the smallest difference that a comparison of as many items shows in four of five cases (80 %
+    power at the two-sided level of 5 %). Both are null where there is no interval."""
+
+    kind: Kind
+    difference: float | None
+    low: float | None
+    high: float | None
+    items: int | None
+    not_worse: bool | None
+    detectable: float | None
+
+
+class Verdict(TypedDict):
+    """`kind` is the student's standing to `against`: its base (of several the one beside which it
+    looks worst), without a base its teacher, without both BM25; null where there is none of them.
+    `advice` says what to ship, and `system` which model or hybrid that is; `margin` is the
+    difference that does not matter. `comparisons` are the student's, by the other's role."""
+
+    kind: Kind
+    against: str | None
+    advice: Advice
+    system: str
+    margin: float
+    comparisons: dict[str, Comparison]
+
+
 class Summary(TypedDict):
     schema: int
+    verdict: NotRequired[Verdict]
     mteb: str
     tasks: dict[str, TaskFigures]
     models: dict[str, ModelFigures]
@@ -79,8 +119,9 @@ class Summary(TypedDict):
 
 
 def write_summary(path: Path, summary: Summary) -> None:
-    """A JSON file in the summary's own order, which is that of its tables."""
-    commit_bytes(path, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+    """A JSON file in the summary's own order, which is that of its tables; the verdict is first."""
+    ordered = {key: summary[key] for key in ("schema", "verdict") if key in summary} | summary
+    commit_bytes(path, (json.dumps(ordered, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_summary(path: Path) -> Summary:
@@ -121,8 +162,8 @@ def _read_fingerprint(stage: Path) -> str | None:
 
 
 def name_difference(one: str, other: str) -> str:
-    """What the difference of two roles is called."""
-    return f"{one} - {other}"
+    """Name the difference of two roles: `student - teacher`, `student - (base + bm25)`."""
+    return " - ".join(f"({role})" if " + " in role else role for role in (one, other))
 
 
 def average_by_category(
@@ -147,8 +188,24 @@ def list_categories(summary: Summary) -> list[str]:
     return list(dict.fromkeys(of["category"] for of in summary["tasks"].values()))
 
 
+BM25_ROLE = "bm25"
+
+
+def name_hybrid(role: str) -> str:
+    """Name the hybrid of a model and BM25: `student + bm25`."""
+    return f"{role} + {BM25_ROLE}"
+
+
+def list_baselines(models: Mapping[str, ModelFigures]) -> list[str]:
+    """List BM25 and its hybrids, where they were measured."""
+    return [role for role, model in models.items() if model.get("baseline")]
+
+
 _LABELS = {
     "ndcg_at_10": "nDCG@10",
+    "recall_at_10": "recall@10",
+    "recall_at_100": "recall@100",
+    "mrr_at_10": "MRR@10",
     "map_at_1000": "MAP@1000",
     "cosine_spearman": "Spearman",
     "max_ap": "max AP",
@@ -168,7 +225,13 @@ def describe_metric(summary: Summary) -> str:
 
 
 def format_role(role: str) -> str:
-    """A role as a person says it: `base-2` is base model 2."""
+    """A role as a person says it: `base-2` is base model 2, `base + bm25` base model + BM25."""
+    return " + ".join(_format_part(part) for part in role.split(" + "))
+
+
+def _format_part(role: str) -> str:
+    if role == BM25_ROLE:
+        return "BM25"
     return role.replace("base", "base model", 1).replace("-", " ", 1) if is_base(role) else role
 
 

@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError, need
+from distill.evaluate.summary import read_current_summary
+from distill.evaluate.verdict import compare_with_base
 from distill.export.card import ExportedFile, ModelCard
 from distill.export.graph import check_exportable, open_graph, write_graph
 from distill.export.int8 import write_int8
@@ -41,6 +43,7 @@ def export_model(
     task: str | None = None,
     task_data: Path | None = None,
     hub_name: str | None = None,
+    force: bool = False,
 ) -> dict[str, ExportedFile]:
     """Write the model in these forms, with a model card, to the folder `out`.
 
@@ -52,13 +55,16 @@ def export_model(
         task: the retrieval (or other) task of mteb, or folder of `task_data`, on which int8 may
             lose a hundredth; by default the run's first, where it has one.
         hub_name: the name that the card gives the model, where it is to be pushed.
+        force: whether a student is exported whose run says that it is worse than its base.
 
     Raises:
-        UserError: if there is no such model, `out` holds something, a library is missing, or a
-            form is not like the model.
+        UserError: if there is no such model, `out` holds something, a library is missing, a form is
+            not like the model, or the student is worse than its base.
     """
     _check_arguments(out, forms)
     source = open_source(reference)
+    if source.run is not None and not force:
+        _refuse_worse_student(source.run)
     model = load_source(source)
     if set(forms) & GRAPHS.keys():
         check_exportable(model, source.reference)
@@ -89,6 +95,24 @@ def _check_arguments(out: Path, forms: Sequence[str]) -> None:
     if set(forms) & GRAPHS.keys():
         need("onnx", "export")
         need("onnxruntime", "export")
+
+
+def _refuse_worse_student(run: Path) -> None:
+    """Refuse to export a student that its run's evaluation finds worse than its base.
+
+    Raises:
+        UserError: for such a student.
+    """
+    summary = read_current_summary(run)
+    base = compare_with_base(summary) if summary else None
+    if base is None or base["kind"] != "worse":
+        return
+    raise UserError(
+        str(run),
+        f"its student is worse than its base model ({base['difference']:+.4f}, 95 % interval "
+        f"{base['low']:+.4f} to {base['high']:+.4f})",
+        f"export the base instead ({run / 'base'}), or add --force to export the student",
+    )
 
 
 def _choose_task(

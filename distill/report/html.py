@@ -19,7 +19,7 @@ from distill.report.sections.losses import losses
 from distill.report.sections.relabelling import relabelling
 from distill.report.sections.results import results
 from distill.report.sections.training import training
-from distill.report.verdict import sentence
+from distill.report.verdict import headline, sentence
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
 from distill.text.sanitize import sanitize_for_terminal
@@ -71,6 +71,7 @@ def _render(found: RunData, may_write: bool) -> str:
     return environment.get_template("report.html.jinja").render(
         name=found.name,
         version=__version__,
+        headline=headline(found.summary) if found.summary else "",
         verdict=sentence(found.summary) if found.summary else found.not_evaluated,
         sections=_sections(found, may_write),
         numbers=numbers,

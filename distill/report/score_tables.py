@@ -1,6 +1,7 @@
 """The summary as tables, for the screen and for the plain-text report."""
 
 from collections.abc import Iterable, Sequence
+from statistics import mean
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -9,14 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.evaluate.summary import (
+    BM25_ROLE,
     Difference,
+    Differences,
+    ModelFigures,
     Summary,
     average_categories,
     describe_metric,
     format_metric,
     format_role,
+    list_baselines,
     list_categories,
     name_difference,
+    name_hybrid,
 )
 from distill.report.verdict import p_value
 
@@ -29,14 +35,17 @@ def render(summary: Summary) -> RenderableType:
     what they cost; scores by task; the student's difference from each other model; and what its
     variants lose."""
     header, cells = columns(summary), rows(summary)
+    costs = 3 + len(list_measures(summary))
+    measured = [line for line in cells if any(cell != UNKNOWN for cell in line[costs:])]
     parts: list[RenderableType] = [
-        _table("", header[:3], [line[:3] for line in cells]),
-        _table("", ["", *header[3:]], [[line[0], *line[3:]] for line in cells]),
+        _table("", header[:costs], [line[:costs] for line in cells]),
+        _table("", ["", *header[costs:]], [[line[0], *line[costs:]] for line in measured]),
         _table("Scores", *scores(summary)),
     ]
-    for role, model in summary["models"].items():
-        if role != "student" and model["variant_of"] is None:
-            parts.append(_table(f"Student - {format_role(role)}", BY_TASK, by_task(summary, role)))
+    for role in list_opponents(summary):
+        parts.append(_table(f"Student - {format_role(role)}", BY_TASK, by_task(summary, role)))
+    if beside := baseline_rows(summary):
+        parts.append(_table(BASELINES_TITLE, BASELINES, beside))
     if lost := variant_rows(summary):
         parts.append(_table("Variants - student", VARIANTS, lost))
     parts += [Text(f"{line}\n") for line in notes(summary)]
@@ -65,6 +74,7 @@ def columns(summary: Summary) -> list[str]:
         "",
         describe_metric(summary),
         "of the teacher",
+        *map(format_metric, list_measures(summary)),
         "parameters",
         "on disk",
         "dims",
@@ -77,12 +87,13 @@ def columns(summary: Summary) -> list[str]:
 def rows(summary: Summary) -> list[list[str]]:
     """A row a model: score, share of the teacher's, size, texts a second of many together,
     milliseconds for a single one, an index of a million passages."""
-    teacher = summary["models"].get("teacher")
+    teacher, measures = summary["models"].get("teacher"), list_measures(summary)
     return [
         [
             format_role(role),
             _number(model["score"], ".4f"),
             _share(model["score"], teacher["score"] if teacher else None),
+            *_row(average_measure(model, measure) for measure in measures),
             _short(model["parameters"]),
             _bytes(model["bytes"]),
             _number(model["dimensions"], ",d"),
@@ -94,10 +105,35 @@ def rows(summary: Summary) -> list[list[str]]:
     ]
 
 
+def average_measure(model: ModelFigures, measure: str) -> float | None:
+    """Average a measure of rankings over the tasks that have it."""
+    known = [of[measure] for of in model.get("measures", {}).values() if measure in of]
+    return mean(known) if known else None
+
+
+def list_measures(summary: Summary) -> list[str]:
+    """List the measures of rankings that any model has beside the main score."""
+    return list(
+        dict.fromkeys(
+            measure
+            for model in summary["models"].values()
+            for of_task in model.get("measures", {}).values()
+            for measure in of_task
+            if any(of["metric"] != measure for of in summary["tasks"].values())
+        )
+    )
+
+
 def scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
     """Header and rows: each task's scores, and the means that mteb makes of them: of each category
-    and over these, where there are several, and over tasks."""
-    models = {r: m for r, m in summary["models"].items() if m["variant_of"] is None}
+    and over these, where there are several, and over tasks. Of the hybrids the student's alone has
+    a column: a terminal has room for no more."""
+    shown = (BM25_ROLE, name_hybrid("student"))
+    models = {
+        role: model
+        for role, model in summary["models"].items()
+        if model["variant_of"] is None and (role in shown or not model.get("baseline"))
+    }
     cells = [
         [task, format_metric(of["metric"]), *_row(m["tasks"].get(task) for m in models.values())]
         for task, of in summary["tasks"].items()
@@ -122,6 +158,47 @@ def by_task(summary: Summary, role: str) -> list[list[str]]:
     gap = summary["differences"][name_difference("student", role)]
     cells = [[task, *_sure(of)] for task, of in gap["tasks"].items()]
     return cells if len(cells) == 1 else [*cells, ["mean (task)", *_sure(gap["overall"])]]
+
+
+def list_opponents(summary: Summary) -> list[str]:
+    """List the models whose difference from the student has a table by task: all but variants and
+    baselines."""
+    return [
+        role
+        for role, model in summary["models"].items()
+        if role != "student" and model["variant_of"] is None and not model.get("baseline")
+    ]
+
+
+BASELINES_TITLE = "Beside BM25 and hybrids (reciprocal rank fusion), mean over retrieval tasks"
+BASELINES = ("pair", "difference, 95 % interval", "p", "won/tied/lost")
+
+
+def baseline_rows(summary: Summary) -> list[list[str]]:
+    """A row a pair with BM25 or a hybrid in it: the difference over retrieval tasks."""
+    baselines = set(list_baselines(summary["models"]))
+    kept = summary["differences"]
+    pairs = [
+        (one, other)
+        for one in summary["models"]
+        for other in summary["models"]
+        if {one, other} & baselines and name_difference(one, other) in kept
+    ]
+    return [
+        [
+            name_difference(format_role(one), format_role(other)),
+            *_sure(kept[name_difference(one, other)]["overall"])[:2],
+            _count_items(kept[name_difference(one, other)]),
+        ]
+        for one, other in pairs
+    ]
+
+
+def _count_items(of: Differences) -> str:
+    """Items won, tied and lost over all tasks."""
+    known = [task for task in of["tasks"].values() if task["wins"] is not None]
+    totals = [sum(task[key] or 0 for task in known) for key in ("wins", "ties", "losses")]
+    return "/".join(map(str, totals)) if known else UNKNOWN
 
 
 VARIANTS = ("variant", "difference, 95 % interval", "p")

@@ -1,6 +1,8 @@
 """The verdict in words."""
 
 from distill.evaluate.summary import (
+    BM25_ROLE,
+    Comparison,
     Difference,
     ModelFigures,
     Summary,
@@ -8,9 +10,77 @@ from distill.evaluate.summary import (
     format_role,
     list_bases,
     name_difference,
+    name_hybrid,
 )
+from distill.evaluate.verdict import get_verdict
 
 SURE = 0.05
+_STANDING = {
+    "better": "better than",
+    "level": "level with",
+    "worse": "worse than",
+    "unclear": "not told apart from",
+}
+
+
+def headline(summary: Summary) -> str:
+    """Write the verdict in one line: what to ship, and how the student stands to its base, to BM25
+    and to its teacher."""
+    verdict = get_verdict(summary)
+    compared = verdict["comparisons"]
+    others = [*list_bases(compared), *(r for r in (BM25_ROLE, "teacher") if r in compared)]
+    told = [f"{_STANDING[compared[role]['kind']]} {_name(role)}" for role in others]
+    advice = f"Ship {_name(verdict['system'])}"
+    if verdict["advice"] == "hybrid":
+        advice = f"Ship the hybrid, {format_role(verdict['system'])}"
+    return f"{advice}: the student is {_join(told)}." if told else f"{advice}."
+
+
+def explain_verdict(summary: Summary) -> str:
+    """Write what the verdict's words rest on: the margin of "level", what could not be told apart
+    and which differences would have shown, and what fusion with BM25 reaches."""
+    verdict = get_verdict(summary)
+    compared = verdict["comparisons"]
+    known = [*list_bases(compared), *(r for r in (BM25_ROLE, "teacher") if r in compared)]
+    parts = [_explain_unclear(role, compared[role], verdict["margin"]) for role in known]
+    if any(compared[role]["kind"] == "level" for role in known):
+        parts.append(f"Level means that the 95 % interval lies within {verdict['margin']:g}.")
+    hybrid = summary["models"].get(name_hybrid("student"))
+    if hybrid is not None and BM25_ROLE in compared:
+        gap = compared[name_hybrid("student")]
+        parts.append(
+            f"BM25 alone: {_describe(compared[BM25_ROLE])}; the student fused with BM25: "
+            f"{_describe(gap)} (the student minus each)."
+        )
+    return " ".join(filter(None, parts))
+
+
+def _explain_unclear(role: str, of: Comparison, margin: float) -> str:
+    if of["kind"] != "unclear" or of["detectable"] is None or of["items"] is None:
+        return ""
+    beyond = f"; it is at most {margin:g} worse" if of["not_worse"] else ""
+    return (
+        f"Beside {_name(role)} {of['items']} items would show a difference of "
+        f"{of['detectable']:.3f} or more{beyond}."
+    )
+
+
+def _describe(of: Comparison) -> str:
+    if of["difference"] is None:
+        return "no difference known"
+    if of["low"] is None or of["high"] is None:
+        return f"{of['difference']:+.4f}"
+    return f"{of['difference']:+.4f} [{of['low']:+.4f}, {of['high']:+.4f}]"
+
+
+def _name(role: str) -> str:
+    """A role within a sentence."""
+    own = role in ("student", "teacher") or role.startswith("base")
+    return f"the {format_role(role)}" if own else format_role(role)
+
+
+def _join(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def sentence(summary: Summary) -> str:
@@ -31,7 +101,7 @@ def sentence(summary: Summary) -> str:
             parts.append(f"It is {text}")
         else:
             parts.insert(0, f"The student is NO {text}")
-    return " ".join(parts)
+    return " ".join([*parts, *filter(None, [explain_verdict(summary)])])
 
 
 def _beside_teacher(summary: Summary, student: ModelFigures, teacher: ModelFigures) -> str:
@@ -55,8 +125,7 @@ def _ratios(student: ModelFigures, teacher: ModelFigures) -> str:
         "the size on disk": (student["bytes"], teacher["bytes"]),
         "the speed": (student["texts_per_second"], teacher["texts_per_second"]),
     }
-    known = [f"{a / b:.2f} times {what}" for what, (a, b) in told.items() if a and b]
-    return " and ".join(filter(None, [", ".join(known[:-1]), *known[-1:]]))
+    return _join([f"{a / b:.2f} times {what}" for what, (a, b) in told.items() if a and b])
 
 
 def _how_sure(summary: Summary, gap: Difference) -> str:

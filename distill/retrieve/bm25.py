@@ -5,7 +5,6 @@ import os
 import shutil
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
 
 import bm25s
 import numpy as np
@@ -22,10 +21,10 @@ from distill.store.stage import Stage, fingerprint
 
 
 class BM25Index:
-    """An index that `open_bm25` made. Its arrays are memory-mapped; the vocabulary is not."""
+    """An index of texts that `build_bm25` made, in memory or as `open_bm25` maps it from a file."""
 
-    def __init__(self, folder: Path, terms: TermSplitter) -> None:
-        self._bm25 = bm25s.BM25.load(folder, mmap=True)
+    def __init__(self, index: bm25s.BM25, terms: TermSplitter) -> None:
+        self._bm25 = index
         self._terms = terms
 
     def scores(self, query: str) -> Vectors:
@@ -59,13 +58,16 @@ def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
     if not folder.exists():
         fresh = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        _make(PassageTexts(PassageReader(passages.folder)), settings, terms).save(fresh)
+        texts = PassageTexts(PassageReader(passages.folder))
+        build_bm25(texts, settings, terms).save(fresh)
         write_checksums(fresh)
         os.replace(fresh, folder)
-    return BM25Index(folder, terms)
+    # The arrays are memory-mapped; the vocabulary is not.
+    return BM25Index(bm25s.BM25.load(folder, mmap=True), terms)
 
 
-def _make(texts: Sequence[str], settings: BM25, terms: TermSplitter) -> bm25s.BM25:
+def build_bm25(texts: Sequence[str], settings: BM25, terms: TermSplitter) -> bm25s.BM25:
+    """Index texts in memory: every word's score in every text, computed once."""
     vocabulary: dict[str, int] = {}
     corpus: list[array[int]] = []  # four bytes a term
     with Progress("index passages' words", len(texts), "passages") as progress:

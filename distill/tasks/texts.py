@@ -15,7 +15,7 @@ def document_texts(task: "AbsTask", count: int) -> list[str]:
     corpus: Any = next(_corpora(task)) if _is_retrieval(task) else list(query_texts(task))
     step = max(1, len(corpus) // count)
     rows = [corpus[i] for i in range(0, len(corpus), step)][:count]
-    return [row if isinstance(row, str) else _document(row) for row in rows]
+    return [row if isinstance(row, str) else join_document(row) for row in rows]
 
 
 def query_texts(task: "AbsTask") -> Iterator[str]:
@@ -38,7 +38,7 @@ def corpus_texts(task: "AbsTask") -> Iterator[str]:
     for tasks of other categories."""
     if _is_retrieval(task):
         for corpus in _corpora(task):
-            yield from (_document(row) for row in corpus)
+            yield from (join_document(row) for row in corpus)
 
 
 def _is_retrieval(task: "AbsTask") -> bool:
@@ -58,7 +58,8 @@ def _parts(task: "AbsTask") -> Iterator[Any]:
             yield subset[split]
 
 
-def _document(row: Mapping[str, Any]) -> str:
+def join_document(row: Mapping[str, Any]) -> str:
+    """Join a document's title and text as mteb's encoders read them."""
     return f"{row.get('title') or ''} {row['text']}".strip()
 
 

@@ -74,6 +74,13 @@ def test_serve(data_folder):
     assert figures.keys() >= FIGURES | {"cosine_int8_to_float", "batch_1"}
 
 
+def test_baselines(data_folder, encoder_folder, tmp_path):
+    words = ("--quick", "--teacher", str(encoder_folder), "--base", str(encoder_folder))
+    figures = run_script("baselines", *words, "--out", str(tmp_path))
+    assert figures.keys() >= FIGURES
+    assert list(figures["systems"]) == ["base", "teacher", "bm25", "base + bm25", "teacher + bm25"]
+
+
 def test_evaluate(data_folder, encoder_folder):
     figures = run_script(
         "evaluate", "--rounds", "1", "--tasks", "cacm", "--model", str(encoder_folder)

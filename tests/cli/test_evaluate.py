@@ -73,7 +73,15 @@ def test_compare_shows_and_writes_the_verdict(encoder_folder, teacher_folder, ta
         "student int8",
         "student binary",
         "teacher",
+        "bm25",
+        "base + bm25",
+        "student + bm25",
+        "teacher + bm25",
     ]
+    assert summary["models"]["bm25"]["tasks"].keys() == {"mine"}
+    assert summary["models"]["bm25"]["score"] is None
+    assert summary["differences"]["student - bm25"]["overall"]["items"] == len(TEXTS)
+    assert shown.splitlines()[0].startswith("Ship ")
     assert list(summary["tasks"]) == ["mine", "pairs"]
     for told in ("Student - teacher", "mean (task type)", "Variants - student", "(STS)"):
         assert told in shown
@@ -92,6 +100,26 @@ def test_compare_shows_and_writes_the_verdict(encoder_folder, teacher_folder, ta
     again = json.loads((tmp_path / "summary.json").read_text())
     (published,) = [model for model in again["models"].values() if model["published"]]
     assert published["tasks"] == summary["models"]["teacher"]["tasks"]
+
+
+def test_compare_fails_on_request(encoder_folder, teacher_folder, task_data, tmp_path):
+    words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path, "--no-speed")
+    same = ("compare", encoder_folder, teacher_folder, encoder_folder, *words)
+    assert call(*same, "--fail-if", "worse").startswith("Ship ")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["verdict"]["kind"], summary["verdict"]["against"]) == ("level", "base")
+    done = CliRunner().invoke(cli, [str(word) for word in (*same, "--fail-if", "not-better")])
+    assert done.exit_code == 1
+    assert "The verdict is 'level'" in done.stderr
+    assert "summary: " in done.stdout
+
+
+def test_compare_without_baselines_and_with_a_wider_margin(encoder_folder, task_data, tmp_path):
+    words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path, "--no-speed")
+    call("compare", encoder_folder, encoder_folder, *words, "--no-baselines", "--margin", "0.05")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary["models"]) == ["student", "teacher"]
+    assert summary["verdict"]["margin"] == 0.05
 
 
 def test_the_asymmetric_mode_is_a_row(prompted, encoder_folder, task_data, tmp_path):

@@ -12,7 +12,7 @@ from distill.errors import UserError
 from distill.evaluate import compare as compare_module
 from distill.evaluate.speed import Speed
 from distill.evaluate.stage import evaluate_run
-from distill.recipe import Recipe
+from distill.recipe import BM25, Recipe
 from distill.report.markdown.report import write_report
 from distill.store.run import Run
 from distill.tasks import load_task
@@ -64,6 +64,10 @@ def model_stage(run, name, folder):
     return stage
 
 
+OWN = ["base", "student", "teacher"]
+BASELINES = ["bm25", "base + bm25", "student + bm25", "teacher + bm25"]
+
+
 def test_run_gets_summary_results_and_manifest(evaluated, recipe):
     folder = evaluated(recipe)
     summary = json.loads((folder / "summary.json").read_text())
@@ -75,14 +79,74 @@ def test_run_gets_summary_results_and_manifest(evaluated, recipe):
     assert summary["models"]["student"]["model"] == "distill/small-student"
     items = json.loads((folder / "evaluation" / "items.json").read_text())
     assert len(items["held-out"]) == summary["tasks"]["held-out"]["items"] == 9
-    assert next(iter(items["SciFact"].values())).keys() == {"base", "student", "teacher"}
+    assert list(next(iter(items["SciFact"].values()))) == sorted([*OWN, *BASELINES])
     loaded = mteb.ResultCache(folder / "evaluated").load_results(load_experiments="match_name")
-    assert len(loaded.model_results) == 3
+    assert len(loaded.model_results) == len([*OWN, *BASELINES])
     manifest = json.loads((folder / "evaluation/.stage/manifest.json").read_text())
     assert manifest["complete"]
     assert manifest["inputs"].keys() == {"base", "student", "held-out"}
     assert manifest["figures"]["kept"] == summary["kept"]
     assert manifest["figures"]["score_student"] == summary["models"]["student"]["score"]
+
+
+def test_baselines_stand_beside_the_models(evaluated, recipe):
+    folder = evaluated(recipe)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary)[:2] == ["schema", "verdict"]
+    assert list(summary["models"]) == [*OWN, *BASELINES]
+    for role in ("student", *BASELINES):
+        measures = summary["models"][role]["measures"]
+        assert measures.keys() == {"held-out", "SciFact"}
+        assert measures["SciFact"].keys() == {"recall_at_10", "recall_at_100", "mrr_at_10"}
+    kept = summary["differences"]
+    for name in ("student - bm25", "student - (teacher + bm25)", "base - (base + bm25)"):
+        assert kept[name]["overall"]["items"] == 9 + len(TEXTS)
+    both = kept["(student + bm25) - (teacher + bm25)"]["overall"]["difference"]
+    scores = [summary["models"][f"{role} + bm25"]["score"] for role in ("student", "teacher")]
+    assert both == pytest.approx(scores[0] - scores[1], abs=1e-5)
+    assert summary["verdict"]["comparisons"].keys() == {"base", "teacher", *BASELINES}
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert text.splitlines()[2].startswith("**Ship ")
+    assert "| (student + BM25) - (base model + BM25) |" in text
+
+
+def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evaluated, recipe):
+    folder = evaluated(recipe)
+    settings = json.loads((folder / "evaluation/.stage/manifest.json").read_text())["settings"]
+    assert not settings.keys() & {"baselines", "margin", "bm25"}
+    recipe.evaluate.baselines = False
+    with pytest.raises(UserError, match="changed: baselines"):
+        evaluated(recipe)
+    summary = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
+    assert list(summary["models"]) == OWN
+    assert list(summary["differences"]) == ["student - base", "student - teacher"]
+
+
+def test_other_settings_of_bm25_make_another_evaluation(evaluated, recipe):
+    before = json.loads((evaluated(recipe) / "summary.json").read_text())
+    recipe.retriever.bm25 = BM25(b=0.1, k1=0)
+    with pytest.raises(UserError, match="changed: bm25"):
+        evaluated(recipe)
+    after = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
+    assert after["models"]["student"]["tasks"] == before["models"]["student"]["tasks"]
+
+
+def test_speed_is_left_out_on_request(evaluated, recipe, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(compare_module, "measure_speed", refuse)
+    recipe.evaluate.speed_texts = 0
+    summary = json.loads((evaluated(recipe) / "summary.json").read_text())
+    assert summary["models"]["student"]["texts_per_second"] is None
+
+
+def test_the_recipes_seed_does_not_change_an_interval(evaluated, recipe, tmp_path):
+    first = json.loads((evaluated(recipe) / "summary.json").read_text())
+    shutil.move(tmp_path / "small", tmp_path / "other")
+    second = evaluated(recipe.model_copy(update={"seed": 5}))
+    told = json.loads((second / "summary.json").read_text())
+    assert told["differences"] == first["differences"]
 
 
 def test_a_complete_evaluation_is_not_done_again(evaluated, recipe, monkeypatch):
@@ -180,7 +244,7 @@ def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path
     summary = json.loads((evaluated(recipe, "stale") / "summary.json").read_text())
     roles = ["base", "student", "student@8", "student int8", "teacher"]
     *own, published = summary["models"]
-    assert own == roles
+    assert own == [*roles, *BASELINES]
     assert published.startswith(name.replace("__", "/"))
     assert summary["models"][published]["tasks"] == summary["models"]["teacher"]["tasks"]
 

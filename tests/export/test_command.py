@@ -1,5 +1,7 @@
 """`distill export` as typed: what it prints, how it ends, and that nothing leaves the machine."""
 
+import shutil
+
 import pytest
 from click.testing import CliRunner
 from huggingface_hub import HfApi
@@ -7,6 +9,7 @@ from huggingface_hub import HfApi
 from distill.cli.export_search import export as command
 from distill.errors import UserError
 from distill.export import hub
+from distill.files.atomic import read_json, write_json
 
 
 @pytest.fixture
@@ -30,6 +33,30 @@ def test_nothing_is_pushed_unless_asked(model_folder, tmp_path, uploads):
     assert "model.safetensors: sentence-transformers" in done.output
     assert "lowest 1.00000" in done.output
     assert uploads == []
+
+
+@pytest.fixture
+def worse_run(tmp_path, run_folder):
+    """A run whose evaluation found the student worse than its base."""
+    folder = tmp_path / "worse"
+    shutil.copytree(run_folder, folder)
+    path = folder / "evaluation" / "summary.json"
+    gap = {"difference": -0.05, "low": -0.08, "high": -0.02, "items": 50}
+    differences = {"student - base": {"overall": gap, "tasks": {}}}
+    write_json(path, read_json(path) | {"differences": differences})
+    return folder
+
+
+@pytest.mark.bad_input("export", "a student that is worse than its base", "refused without --force")
+def test_a_student_worse_than_its_base_wants_force(worse_run, tmp_path, uploads):
+    out = tmp_path / "out"
+    done = run(str(worse_run), "--out", str(out))
+    assert isinstance(done.exception, UserError)
+    assert "worse than its base model (-0.0500" in str(done.exception)
+    assert "--force" in done.exception.remedy
+    assert not out.exists()
+    assert run(str(worse_run), "--out", str(out), "--force").exit_code == 0
+    assert (out / "model.safetensors").is_file()
 
 
 @pytest.mark.bad_input("hub", "a push without a token", "refused before any work")

@@ -46,7 +46,7 @@ def test_order_and_scores_are_bm25s_own(run):
 def test_an_index_is_made_once(run, monkeypatch):
     passages = passages_of(run)
     first = open_bm25(run, passages, BM25()).search(QUERIES, 5)
-    monkeypatch.setattr(bm25, "_make", None)
+    monkeypatch.setattr(bm25, "build_bm25", None)
     again = open_bm25(run, passages, BM25()).search(QUERIES, 5)
     assert np.array_equal(first[1], again[1])
 

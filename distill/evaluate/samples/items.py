@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import need
+from distill.evaluate.baselines.rankings import Rankings, rank_documents
 from distill.files.atomic import read_json
 
 TREC_NAMES = {
@@ -35,16 +36,25 @@ def read_predictions(task: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
             yield f"{split}/{subset}", of_subset[split], written[subset][split]
 
 
-@contextmanager
-def record_queries(task: Any) -> Iterator[dict[str, float]]:
-    """The main metric of each query, filled while the task is evaluated. mteb offers it to a
-    retrieval or reranking task in one place, the hook for scores of the task's own."""
-    by_item: dict[str, float] = {}
-    hook = getattr(task, "task_specific_scores", None)
+def ranks_documents(task: Any) -> bool:
+    """Whether the task's score is a mean over queries for which documents are ranked."""
     measure = task.metadata.main_score.rpartition("_at_")[0].removeprefix(_SUBQUERY_PREFIX)
-    if hook is None or measure not in {*TREC_NAMES, "mrr"}:
+    return hasattr(task, "task_specific_scores") and measure in {*TREC_NAMES, "mrr"}
+
+
+@contextmanager
+def record_queries(task: Any, rankings: Rankings | None = None) -> Iterator[dict[str, float]]:
+    """The main metric of each query, filled while the task is evaluated. mteb offers it to a
+    retrieval or reranking task in one place, the hook for scores of the task's own.
+
+    Args:
+        rankings: gets each query's documents in order; None keeps none.
+    """
+    by_item: dict[str, float] = {}
+    if not ranks_documents(task):
         yield by_item
         return
+    hook = task.task_specific_scores
 
     def record(
         scores: dict[str, dict[str, float]],
@@ -54,7 +64,10 @@ def record_queries(task: Any) -> Iterator[dict[str, float]]:
         hf_subset: str,
     ) -> dict[str, float]:
         of_query = _score_queries(task.metadata.main_score, scores, qrels, results)
-        by_item.update({f"{hf_split}/{hf_subset}/{q}": score for q, score in of_query.items()})
+        part = f"{hf_split}/{hf_subset}"
+        by_item.update({f"{part}/{query}": score for query, score in of_query.items()})
+        if rankings is not None:
+            rankings[part] = {query: rank_documents(found) for query, found in results.items()}
         own: dict[str, float] = hook(scores, qrels, results, hf_split, hf_subset)
         return own
 

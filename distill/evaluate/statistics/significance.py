@@ -21,9 +21,13 @@ _TIE_TOLERANCE = 1e-9
 
 
 def compare_scores(
-    ours: Sequence[TaskScore], theirs: Sequence[TaskScore], seed: int = 0
+    ours: Sequence[TaskScore],
+    theirs: Sequence[TaskScore],
+    seed: int = 0,
+    shared: bool = False,
 ) -> Differences:
-    """Ours - theirs on each task, and overall: the mean over tasks, as the table has it.
+    """Ours - theirs on each task, and overall: the mean over tasks, as the table has it, or over
+    the `shared` ones alone, which both have.
 
     Items (queries, texts, pairs of texts) are paired, and drawn within their task, split and
     language. `low` and `high` are the 95 % interval of the percentile bootstrap; `p` is two-sided,
@@ -41,7 +45,8 @@ def compare_scores(
     corrected = correct_holm({task: of["p"] for task, of in tasks.items() if of["p"] is not None})
     for task, p in corrected.items():
         tasks[task]["p_holm"] = p
-    return {"overall": _compute_overall(tasks, [*by_task.values()]), "tasks": tasks}
+    averaged = {task: tasks[task] for task in by_task} if shared and by_task else tasks
+    return {"overall": _compute_overall(averaged, [*by_task.values()]), "tasks": tasks}
 
 
 def compare_seeds(

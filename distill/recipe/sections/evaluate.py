@@ -1,7 +1,7 @@
 """The sections `evaluate` and `ablation`: what models are measured on, and which variants of a
 recipe are compared."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class LabelledColumns(Section):
 
 
 class Evaluate(Section):
+    newer: ClassVar[frozenset[str]] = frozenset({"baselines", "margin"})
+
     tasks: list[Word] = []
     """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, paths of
     labelled files (SQuAD's JSON, or .csv, .tsv, .jsonl, .json, .parquet of questions and passages,
@@ -44,8 +46,16 @@ class Evaluate(Section):
     """Give each task's instruction to models that were trained or published with instructions. A
     text of a task without queries and documents is then written as a query. When off, one embedding
     of a text serves all tasks."""
-    speed_texts: int = Field(256, gt=0)
-    """Number of documents on which the models' speed, in texts per second, is measured."""
+    speed_texts: int = Field(256, ge=0)
+    """Number of documents on which the models' speed, in texts per second, is measured; 0: no
+    measurement."""
+    baselines: bool = True
+    """Measure BM25, and base, student and teacher each fused with BM25 (reciprocal rank fusion), on
+    retrieval tasks. It needs no further embeddings. Words are those of the task's language where
+    mteb states it, or else of retriever.bm25.language."""
+    margin: float = Field(0.01, gt=0, lt=1)
+    """Difference of a score in [0, 1], such as nDCG@10, that does not matter: models are level
+    where the 95 % interval of their difference lies within it on both sides."""
     widths: list[Width] = []
     """Matryoshka widths (dimensions, arXiv 2205.13147) at which the student is evaluated in
     addition to its full width."""

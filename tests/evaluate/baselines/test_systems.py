@@ -1,0 +1,71 @@
+"""BM25 and hybrids beside models on a task."""
+
+import pytest
+from helpers.tiny_models import TEXTS
+
+from distill.embed.local import LocalEmbedder
+from distill.evaluate.baselines.systems import rank_systems, score_baselines, takes_baselines
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.score import score_tasks
+from distill.recipe import BM25
+from distill.retrieve.fusion import reciprocal_rank_fusion
+from distill.tasks import load_task
+
+pytest.importorskip("mteb")
+
+
+@pytest.fixture
+def task(tmp_path, make_beir):
+    make_beir(tmp_path / "tasks" / "mine")
+    return load_task("mine", tmp_path / "tasks")
+
+
+@pytest.fixture
+def models(encoder_folder, teacher_folder):
+    return {"student": load_eval_model(encoder_folder), "teacher": load_eval_model(teacher_folder)}
+
+
+def test_each_system_ranks_each_query(task, models, tmp_path):
+    found = rank_systems(models, task, tmp_path / "out", BM25(), depth=12)
+    assert list(found) == ["student", "teacher", "bm25", "student + bm25", "teacher + bm25"]
+    for system, by_query in found.items():
+        assert len(by_query) == len(TEXTS), system
+        assert all(len(ids) == len(set(ids)) for ids in by_query.values())
+    # A document's own first words find it.
+    assert all(ids[0] == f"d{query[1:]}" for query, ids in found["bm25"].items())
+    for query, ids in found["student + bm25"].items():
+        lists = [found["student"][query], found["bm25"][query]]
+        assert ids == reciprocal_rank_fusion(lists, 60, 12)
+
+
+def test_bm25_scores_what_its_ranking_is_worth(task, models, tmp_path):
+    score_tasks(models["student"], [task], tmp_path / "out", ranked=True)
+    scores = score_baselines({"student": models["student"]}, task, tmp_path / "out", BM25())
+    assert list(scores) == ["bm25", "student + bm25"]
+    assert scores["bm25"].score == 1.0
+    assert scores["bm25"].measures == {"recall_at_10": 1, "recall_at_100": 1, "mrr_at_10": 1}
+    assert len(scores["student + bm25"].by_item) == len(TEXTS)
+
+
+def test_results_without_rankings_are_ranked_from_their_vectors(
+    task, models, tmp_path, monkeypatch
+):
+    student, out = models["student"], tmp_path / "out"
+    before = score_tasks(student, [task], out)
+
+    def refuse(*args):
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(LocalEmbedder, "embed", refuse)
+    assert score_tasks(student, [task], out, ranked=True) == before
+    first = score_baselines({"student": student}, task, out, BM25())
+    monkeypatch.setattr("distill.evaluate.score._evaluate_task", refuse)
+    assert score_baselines({"student": student}, task, out, BM25()) == first
+
+
+def test_only_retrieval_takes_baselines(task, tmp_path):
+    assert takes_baselines(task)
+    (tmp_path / "tasks" / "pairs").mkdir()
+    rows = "a b\tc d\t1\na\td\t2\n"
+    (tmp_path / "tasks" / "pairs" / "test.tsv").write_text(f"sentence1\tsentence2\tscore\n{rows}")
+    assert not takes_baselines(load_task("pairs", tmp_path / "tasks"))
