@@ -230,7 +230,8 @@ def _table(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) ->
     between = 2 * (len(widths) + 1)
     view.add_column(Text(header[0]), overflow="fold", max_width=WIDTH - between - sum(widths))
     for name, width in zip(header[1:], widths, strict=True):
-        view.add_column(Text(name), justify="right", overflow="fold", min_width=width)
+        label = Text(name.replace(" + ", "\n+ "))  # a hybrid's, which is wide
+        view.add_column(label, justify="right", overflow="fold", min_width=width)
     for line in cells:
         # As text: a model's name is no markup.
         view.add_row(*map(Text, line))
