@@ -56,7 +56,9 @@ def evaluate_run(
         [Path(place) for place in asked.published], tasks, asked.accept_versions
     )
     inputs = [base, student, *([held_out] if held_out else [])]
-    stage = run.stage("evaluation", _collect_settings(recipe, tasks, published), inputs)
+    settings = _collect_settings(recipe, tasks, published)
+    # Nothing is made from it, and what it computed before lies in the folder of results.
+    stage = run.stage("evaluation", settings, inputs, replaces=True)
     if not stage.complete:
         begun = time.perf_counter()
         overlap = count_unlabelled_overlap(recipe, passages, tasks)

@@ -1,12 +1,14 @@
 """A training example that was not relabelled, and what of them is never trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distill.generate.filters.refusals import is_refusal
+from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import Row
-from distill.tasks.decontaminate import REASONS, Decontaminator, told
+from distill.store.tables import EXAMPLES, Row
+from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
+from distill.tasks.decontaminate import REASONS, Decontaminator, EvaluationSet, told
 from distill.text.normalize import normalize_text
 
 _CONTAMINATED = REASONS[0]
@@ -53,6 +55,50 @@ def reject_contaminated(row: Row, known: Decontaminator | None) -> str | None:
     if known is not None and any(known.overlaps(text) for text in texts):
         return _CONTAMINATED
     return None
+
+
+def find_clean_examples(
+    run: Run,
+    name: str,
+    settings: Mapping[str, Any],
+    inputs: Sequence[Stage],
+    sets: Sequence[EvaluationSet],
+    known: Callable[[], Decontaminator | None],
+) -> Stage | None:
+    """Find the complete stage of examples that was made for other evaluation tasks, where the
+    present ones change nothing in it.
+
+    Args:
+        settings: the stage's settings for the present tasks, which are `sets` and which `known`
+            knows.
+
+    Raises:
+        UserError: if it would change, and the run may not overwrite it.
+    """
+    length = settings["decontaminate_words"]
+
+    def find_change(stage: Stage) -> str | None:
+        return find_change_of_rows(
+            stage,
+            sets,
+            known(),
+            length,
+            lambda against: sum(_overlaps(row, against) for row in stage.rows(EXAMPLES)),
+        )
+
+    def describe() -> dict[str, Any]:
+        return summarize_decontamination(Stage(name, run.folder / name, ""), known(), length)
+
+    return find_clean_stage(run, name, settings, inputs, find_change, describe)
+
+
+def _overlaps(row: Row, known: Decontaminator) -> bool:
+    """Whether any text of an example holds words of an evaluation query. The id behind each text of
+    a labelled set of classes is no part of it."""
+    texts = [row["query"], row["positive"], *row["negatives"]]
+    if row["query_id"].startswith("labelled~") and row["task_type"] == "classification":
+        texts = [text.rpartition(" ")[0] for text in texts]
+    return any(known.overlaps(text) for text in texts)
 
 
 def summarize_decontamination(

@@ -3,10 +3,11 @@ and a manifest. Killed at any moment, the same command continues and ends with t
 
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -16,10 +17,12 @@ from filelock import FileLock, Timeout
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error, write_json
 from distill.runtime.processes import is_main
+from distill.store.changes import describe_changes
 from distill.store.integrity import FORMAT, read_manifest, repair_stage
 from distill.store.local_name import with_paths
 from distill.store.stage import Stage, fingerprint
 
+_logger = logging.getLogger(__name__)
 Overwrite = Literal["never", "stale", "always"]
 _VERSIONED = (
     "torch transformers sentence-transformers faiss-cpu faiss-gpu bm25s datasets mteb numpy pyarrow"
@@ -69,11 +72,21 @@ class Run:
     ) -> None:
         self._lock.release()
 
-    def stage(self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()) -> Stage:
+    def stage(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        inputs: Iterable[Stage] = (),
+        replaces: bool = False,
+    ) -> Stage:
         """Open a stage: continue it where its fingerprint is the same, else begin it anew.
 
         What stands under another fingerprint is moved to `superseded/`, never deleted, and comes
         back from there when its settings do.
+
+        Args:
+            replaces: whether a stage under another fingerprint is replaced, and that is said, even
+                where `overwrite` is "never": for one that costs little and nothing is made from.
         """
         input_fingerprints = {stage.name: stage.fingerprint for stage in inputs}
         stage, current = self._resolve(name, settings, input_fingerprints)
@@ -83,7 +96,10 @@ class Run:
                 repair_stage(stage)
             return stage
         if current is not None:
-            if self.overwrite == "never":
+            if replaces:
+                changes = _describe(stage, settings, input_fingerprints)
+                _logger.info("%s is made again; changed: %s", stage.folder, changes)
+            elif self.overwrite == "never":
                 _refuse(stage, settings, input_fingerprints)
             self._supersede(stage, current)
         self._begun.add(name)
@@ -102,6 +118,30 @@ class Run:
         under another fingerprint. Nothing is changed and no file is compared."""
         stage, current = self._resolve(name, settings, {of.name: of.fingerprint for of in inputs})
         return stage if current == stage.fingerprint else None
+
+    def find_complete_but_for(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        inputs: Iterable[Stage],
+        keys: Collection[str],
+    ) -> Stage | None:
+        """The complete stage that stands in the folder and was made of the same inputs, with the
+        same settings but for some `keys`; None where there is none."""
+        path = self.folder / name / ".stage" / "manifest.json"
+        if not path.exists() or self._must_rerun(name):
+            return None
+        manifest = read_manifest(path)
+        before = {key: value for key, value in manifest["settings"].items() if key not in keys}
+        after = {key: value for key, value in settings.items() if key not in keys}
+        forms = [json.loads(json.dumps(form)) for form in (after, with_paths(after))]
+        same_inputs = manifest["inputs"] == {of.name: of.fingerprint for of in inputs}
+        if before not in forms or not same_inputs:
+            return None
+        stage = Stage(name, self.folder / name, str(manifest["fingerprint"]))
+        if self._first:
+            repair_stage(stage)
+        return stage if stage.complete else None
 
     def is_complete(
         self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()
@@ -180,18 +220,18 @@ def _read_fingerprint(folder: Path) -> str | None:
 def _refuse(
     stage: Stage, settings: Mapping[str, Any], input_fingerprints: Mapping[str, str]
 ) -> None:
-    path = stage.metadata_dir / "manifest.json"
-    before = read_manifest(path) if path.exists() else {"settings": {}, "inputs": {}}
-    after = {"settings": json.loads(json.dumps(settings)), "inputs": dict(input_fingerprints)}
-    changed = [
-        key
-        for part in ("settings", "inputs")
-        for key in sorted(before[part].keys() | after[part].keys())
-        if before[part].get(key) != after[part].get(key)
-    ]
+    changes = _describe(stage, settings, input_fingerprints)
     raise UserError(
         str(stage.folder),
-        f"was written with another fingerprint; changed: {', '.join(changed) or 'unknown'}",
+        f"was written with another fingerprint; changed: {changes}",
         "--overwrite stale redoes it and what depends on it (the old is kept in "
         "superseded/), or give this run another folder with --run",
     )
+
+
+def _describe(
+    stage: Stage, settings: Mapping[str, Any], input_fingerprints: Mapping[str, str]
+) -> str:
+    path = stage.metadata_dir / "manifest.json"
+    before = read_manifest(path) if path.exists() else {"settings": {}, "inputs": {}}
+    return describe_changes(stage.name, before, settings, input_fingerprints) or "unknown"

@@ -254,7 +254,7 @@ def test_passages_from_before_stand_where_they_are_the_same(tmp_path: Path) -> N
     as_before(tmp_path / "old", wanted, rows)
     assert passages(tmp_path / "old", wanted)[1] == rows
     as_before(tmp_path / "other", wanted, rows[:1])
-    with pytest.raises(UserError, match="another fingerprint; changed: rules"):
+    with pytest.raises(UserError, match=r"another fingerprint; changed: corpus\.rules"):
         passages(tmp_path / "other", wanted)
 
 

@@ -130,7 +130,7 @@ def test_the_manifest_tells_settings_versions_rows_and_seconds(tmp_path):
 def test_other_settings_are_refused_and_named(tmp_path):
     before = fill(tmp_path, {"size": 3, "seed": 1})
     kept = content(before.folder)
-    with pytest.raises(UserError, match=r"changed: size(.|\n)*--overwrite stale"):
+    with pytest.raises(UserError, match=r"changed: size: 3 -> 4(.|\n)*--overwrite stale"):
         fill(tmp_path, {"size": 4, "seed": 1})
     assert content(before.folder) == kept
 

@@ -1,6 +1,7 @@
 """Step two of the brainstorm: one example a task, in a context of its own, and what of it becomes a
 training example (E5-Mistral, section 3.1)."""
 
+import functools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from distill.generate.brainstorm.schemas import (
 )
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, write_replies
 from distill.generate.examples import (
+    find_clean_examples,
     make_example,
     reject_contaminated,
     reject_degenerate,
@@ -39,6 +41,7 @@ from distill.text.words import count_words
 
 Tasks = Mapping[Group, Sequence[str]]
 
+_NAME = "examples-brainstorm"
 _COPIED_WORDS = 4
 """Fewer may stand in a prompt by chance."""
 
@@ -122,10 +125,13 @@ def select_examples(
     }
     if sets:
         settings["decontaminate_rule"] = RULE
-    stage = run.stage("examples-brainstorm", settings, [written])
+    known = functools.cache(
+        lambda: Decontaminator(sets, filters.decontaminate_words) if sets else None
+    )
+    stage = find_clean_examples(run, _NAME, settings, [written], sets, known)
+    stage = stage or run.stage(_NAME, settings, [written])
     if not stage.complete:
         prompts = load_prompts(recipe, "example", recipe.generate.brainstorm.groups)
-        known = Decontaminator(sets, filters.decontaminate_words) if sets else None
         seen = PassageDeduplicator()
         for path in shards(stage.folder):
             for row in read_shard(EXAMPLES, path):
@@ -133,10 +139,10 @@ def select_examples(
         stage.map_shards(
             EXAMPLES,
             shards(written.folder),
-            lambda path: _keep(path, prompts, known, filters.refusals, seen),
+            lambda path: _keep(path, prompts, known(), filters.refusals, seen),
             unit="shards",
         )
-        stage.finish(**summarize_decontamination(stage, known, filters.decontaminate_words))
+        stage.finish(**summarize_decontamination(stage, known(), filters.decontaminate_words))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),

@@ -15,6 +15,7 @@ OVERLAPPING_SEEDS = "seed passages that share words with an evaluation document"
 def mark_contaminated(
     draws: Sequence[GeneratedQuery], known: Decontaminator, shard: ShardResult
 ) -> None:
+    """Mark the draws whose seed passages hold an evaluation query, and count those passages."""
     seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
     contaminated = {seed for seed, text in seeds.items() if known.overlaps(text)}
     for draw in draws:

@@ -1,6 +1,8 @@
 """The stage `queries`: of what was parsed, the queries that pass the recipe's filters, the best
 draw of each."""
 
+import functools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from distill.generate.filters.decontaminate import (
     CONTAMINATED_SEEDS,
     OVERLAPPING_SEEDS,
     SEED_PASSAGES,
+    mark_contaminated,
 )
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.filters.round_trip import SeedSearch
@@ -26,7 +29,8 @@ from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
+from distill.store.tables import PARSED, QUERIES, count_rows, passage_text, read_shard
+from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
 from distill.tasks.decontaminate import (
     REASONS,
     RULE,
@@ -61,12 +65,56 @@ def make_queries(
     settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor evaluation texts.
     complete = run.is_complete(_NAME, settings, inputs)
-    stage = run.stage(_NAME, settings, inputs) if complete else None
+    stage = (
+        run.stage(_NAME, settings, inputs)
+        if complete
+        else _find_unchanged(run, recipe, settings, inputs, sets)
+    )
     # Opened, a stage whose files are damaged is complete no more.
     if stage is None or not stage.complete:
         stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
     _need_some(stage)
     return stage
+
+
+def _find_unchanged(
+    run: Run,
+    recipe: Recipe,
+    settings: dict[str, Any],
+    inputs: list[Stage],
+    sets: list[EvaluationSet],
+) -> Stage | None:
+    """The complete stage of other evaluation tasks, where the present ones change nothing in it."""
+    passages, parsed = inputs
+    length = recipe.generate.filters.decontaminate_words
+    known = functools.cache(lambda: Decontaminator(sets, length) if sets else None)
+
+    def find_change(stage: Stage) -> str | None:
+        return find_change_of_rows(
+            stage, sets, known(), length, lambda against: _count_hits(stage, passages, against)
+        )
+
+    def describe() -> dict[str, Any]:
+        against, marked = known(), ShardResult([])
+        corpus, counts = SeedPassages(passages.folder), Counter[str]()
+        for path in shards(parsed.folder) if against is not None else ():
+            mark_contaminated(draws_of(read_shard(PARSED, path), corpus), against, marked)
+            counts.update(marked.counts)
+        before = Stage(_NAME, run.folder / _NAME, "").sum_counts()
+        return _figures(Counter({**before, **counts}), against, length)
+
+    return find_clean_stage(run, _NAME, settings, inputs, find_change, describe)
+
+
+def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
+    """The number of queries that hold words of an evaluation query, or whose seed passages do."""
+    corpus, hits = SeedPassages(passages.folder), 0
+    for path in shards(stage.folder):
+        rows = read_shard(QUERIES, path)
+        seeds = corpus.find({row["seed_id"] for row in rows})
+        contaminated = {id_ for id_, (_, row) in seeds.items() if known.overlaps(passage_text(row))}
+        hits += sum(row["seed_id"] in contaminated or known.overlaps(row["query"]) for row in rows)
+    return hits
 
 
 def _make(
@@ -115,7 +163,7 @@ def _make(
             unit="draws",
             meter=meter,
         )
-    figures = _figures(stage, known, filters.decontaminate_words)
+    figures = _figures(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(meter=meter, **figures)
     return stage
 
@@ -179,11 +227,10 @@ def _fingerprinted(
     return settings
 
 
-def _figures(stage: Stage, known: Decontaminator | None, length: int) -> dict[str, Any]:
+def _figures(counts: Counter[str], known: Decontaminator | None, length: int) -> dict[str, Any]:
     """What decontamination found, over all shards."""
     if known is None:
         return {}
-    counts = stage.sum_counts()
     found = told(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))
     of_seeds = {
         name: counts[name] for name in (SEED_PASSAGES, CONTAMINATED_SEEDS, OVERLAPPING_SEEDS)

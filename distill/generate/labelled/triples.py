@@ -3,6 +3,7 @@ a unique id behind all three, so that whatever else is in the batch is told apar
 never a false negative (Gecko, section 4); and a premise, what it entails and what contradicts it.
 """
 
+import functools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from distill.corpus.readers.jsonl import hash_file
 from distill.errors import UserError
 from distill.generate.examples import (
+    find_clean_examples,
     make_example,
     reject_contaminated,
     reject_degenerate,
@@ -26,6 +28,7 @@ from distill.store.tables import EXAMPLES, Row
 from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
 from distill.text.normalize import normalize_text
 
+_NAME = "examples-labelled"
 _NLI_LABELS: Mapping[str, str] = {
     "entailment": "entailment",
     "0": "entailment",
@@ -89,16 +92,19 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
     }
     if evaluated:
         settings["decontaminate_rule"] = RULE
-    stage = run.stage("examples-labelled", settings)
+    known = functools.cache(
+        lambda: Decontaminator(evaluated, filters.decontaminate_words) if evaluated else None
+    )
+    stage = find_clean_examples(run, _NAME, settings, [], evaluated, known)
+    stage = stage or run.stage(_NAME, settings)
     if not stage.complete:
-        known = Decontaminator(evaluated, filters.decontaminate_words) if evaluated else None
         stage.map_shards(
             EXAMPLES,
             range(len(sets)),
-            lambda number: _shard(number, read[number], recipe, known),
+            lambda number: _shard(number, read[number], recipe, known()),
             unit="sets",
         )
-        stage.finish(**summarize_decontamination(stage, known, filters.decontaminate_words))
+        stage.finish(**summarize_decontamination(stage, known(), filters.decontaminate_words))
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),

@@ -306,18 +306,83 @@ def test_what_decontamination_found_is_told(make, tmp_path):
     }
 
 
-def test_other_evaluation_queries_make_other_queries(make, tmp_path):
-    asked = [[parsed("p0", "which organ moves blood")]]
-    with Run(tmp_path / "run") as run:
-        held_out = held_out_stage(run, EVALUATION, TEXTS[:2])
-    make(asked, evaluating(), held_out=held_out)
+ASKED = [
+    [parsed("p0", "which organ moves blood"), parsed("p0", "how far can an owl turn", 1)],
+    [parsed("p8", "what looks behind itself")],
+]
+
+
+def evaluate_on(tmp_path, queries):
+    """The stage of held-out queries, which is another evaluation task for other queries."""
     with Run(tmp_path / "run", "stale") as run:
-        other = held_out_stage(run, EVALUATION[:1], TEXTS[:2])
-    with pytest.raises(UserError, match="changed: decontaminate"):
-        make(asked, evaluating(), held_out=other)
+        return held_out_stage(run, queries, TEXTS[:2])
+
+
+def tables_of(stage):
+    return [path.read_bytes() for path in sorted(stage.folder.glob("*.parquet"))]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (EVALUATION, ["why do bees dance at noon"]),
+        (EVALUATION[:1], EVALUATION),
+        (EVALUATION, EVALUATION[:1]),
+        (EVALUATION, None),
+        (None, EVALUATION),
+    ],
+)
+def test_tasks_that_hit_no_query_change_nothing(make, tmp_path, before, after):
+    """Neither the rows nor the fingerprint, which all that is made from the queries hangs on; and
+    they are those of a run that had the later tasks from the start."""
     off = evaluating(decontaminate=False)
-    stage = make(asked, off, held_out=other, overwrite="stale")
-    assert "figures" not in stage.manifest
+    made = []
+    for queries in (before, after):
+        held_out = evaluate_on(tmp_path, queries or ["-"])
+        settings = evaluating() if queries else off
+        made.append(make(ASKED, settings, held_out=held_out))
+    assert made[0] == made[1]
+    told = made[1].manifest["figures"].get("decontamination", {})
+    assert told.get("evaluation queries") == (len(after) if after else None)
+    fresh = make(
+        ASKED,
+        evaluating() if after else off,
+        held_out=evaluate_on(tmp_path, after or ["-"]),
+        name="fresh",
+    )
+    assert tables_of(fresh) == tables_of(made[1])
+
+
+def test_tasks_are_checked_once(make, tmp_path, monkeypatch):
+    make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
+    other = evaluate_on(tmp_path, EVALUATION[:1])
+    make(ASKED, evaluating(), held_out=other)
+
+    def refuse(*arguments):
+        raise AssertionError("the evaluation's texts are read again")
+
+    monkeypatch.setattr("distill.generate.filters.stage.Decontaminator", refuse)
+    make(ASKED, evaluating(), held_out=other)
+
+
+def test_a_task_that_hits_queries_is_refused_with_their_number(make, tmp_path):
+    make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
+    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
+    with pytest.raises(UserError, match="1 of its rows hold words of an evaluation query") as fault:
+        make(ASKED, evaluating(), held_out=hit)
+    assert "distill compare RUN/student" in fault.value.remedy
+    stage = make(ASKED, evaluating(), held_out=hit, overwrite="stale")
+    assert [query_id for query_id, _ in kept(stage)] == ["p0~0", "p8~0"]
+
+
+def test_without_the_task_that_hit_queries_they_come_back(make, tmp_path):
+    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
+    make(ASKED, evaluating(), held_out=hit)
+    other = evaluate_on(tmp_path, EVALUATION)
+    with pytest.raises(UserError, match="1 rows were left out for a task"):
+        make(ASKED, evaluating(), held_out=other)
+    stage = make(ASKED, evaluating(), held_out=other, overwrite="stale")
+    assert len(kept(stage)) == 3
 
 
 @pytest.mark.bad_input(
