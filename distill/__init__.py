@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distill.api import RunFolder as RunFolder
     from distill.api import ablate as ablate
+    from distill.api import check as check
     from distill.api import compare as compare
     from distill.api import copy_recipe as copy_recipe
     from distill.api import doctor as doctor
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 _FUNCTIONS = [
     "ablate",
+    "check",
     "compare",
     "copy_recipe",
     "doctor",

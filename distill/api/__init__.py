@@ -12,6 +12,7 @@ A recipe is run, and its results are read, by::
     distill.search(run, "transpose a matrix", k=5)
 """
 
+from distill.api.before import check
 from distill.api.evaluation import compare, evaluate
 from distill.api.results import FORMATS, doctor, export, inspect, report, search
 from distill.api.run_folder import RunFolder, open_run
@@ -34,6 +35,7 @@ __all__ = [
     "FORMATS",
     "RunFolder",
     "ablate",
+    "check",
     "compare",
     "copy_recipe",
     "doctor",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.api.before import check_first
 from distill.api.devices import check_devices
 from distill.api.objects import Models, put_models
 from distill.api.run_folder import RunFolder, open_run
@@ -62,6 +63,7 @@ def run(
 
     recipe, place = settle(recipe, folder)
     recipe = put_models(recipe, Models(llm, retriever, teacher))
+    check_first(recipe, place)
     with open_job(recipe, place, overwrite) as job, show_whole_run(job):
         if recipe.evaluate.names_tasks:
             job.evaluate()
@@ -223,6 +225,7 @@ def estimate(
     listed = None if prices is None else Prices(Path(prices))
     recipe, place = settle(recipe, folder)
     recipe = put_models(recipe, Models(llm, retriever, teacher))
+    check_first(recipe, place, models=sample > 0)
     with open_job_to_look(recipe, place) as job:
         return estimate_stages(job.run, recipe, job.llm, sample, listed)
 

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from distill import __version__
+from distill.cli.before import check
 from distill.cli.evaluation import compare, evaluate
 from distill.cli.export_search import export, search
 from distill.cli.group import CommandGroup
@@ -40,7 +41,7 @@ def cli() -> None:
 
 
 CommandGroup.headings = {
-    "From a corpus to a student": ["estimate", "run", "report", "search", "export"],
+    "From a corpus to a student": ["check", "estimate", "run", "report", "search", "export"],
     "Single stages, in their order": [
         "corpus",
         "generate",
@@ -53,6 +54,7 @@ CommandGroup.headings = {
 }
 
 for command in (
+    check,
     estimate,
     run,
     report,

@@ -183,6 +183,7 @@ def test_other_splits_make_another_evaluation(evaluated, recipe, task_data, monk
     monkeypatch.setattr("distill.evaluate.stage.open_recipe_tasks", lambda *asked: [task])
     folder = evaluated(recipe)
     task._eval_splits = ["train"]
+    task.dataset["default"]["train"] = task.dataset["default"]["test"]
     evaluated(recipe)
     assert len([*(folder / "superseded").glob("evaluation-*")]) == 1
 

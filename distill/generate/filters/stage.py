@@ -96,8 +96,10 @@ def _find_unchanged(
 
     def describe() -> dict[str, Any]:
         against, marked = known(), ShardResult([])
+        if against is None:
+            return {}
         corpus, counts = SeedPassages(passages.folder), Counter[str]()
-        for path in shards(parsed.folder) if against is not None else ():
+        for path in shards(parsed.folder):
             mark_contaminated(draws_of(read_shard(PARSED, path), corpus), against, marked)
             counts.update(marked.counts)
         before = Stage(_NAME, run.folder / _NAME, "").sum_counts()

@@ -4,7 +4,7 @@ import functools
 import re
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -19,6 +19,8 @@ from distill.remote.connect import check_environment
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 HUB_FORMS = "owner/name or owner/name@revision"
 _FETCHED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.gguf", "*.jinja", "README.md"]
+_PATIENCE = 10.0
+"""Seconds that the hub may take to say whether it has a repository."""
 _COPIES = ["onnx/*", "openvino/*", "original/*"]
 """Folders in which repositories keep the same weights in other formats."""
 
@@ -67,3 +69,37 @@ def fetch_from_hub(repo: str, commit: str | None) -> Path:
             "choose a repository with .safetensors, or convert it and name the folder",
         )
     return Path(folder)
+
+
+def check_on_hub(repo: str, commit: str | None) -> list[str]:
+    """Look whether a repository is in the hub's cache or can be fetched, without fetching it.
+
+    Returns:
+        A notice where it will be fetched.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    where = f"model {repo + ('@' + commit if commit else '')!r}"
+    if isinstance(try_to_load_from_cache(repo, "config.json", revision=commit), str):
+        return []
+    offline = "connect to the hub once, or name a local folder or a wheel: reference instead"
+    if constants.HF_HUB_OFFLINE:
+        raise UserError(where, "is not in the hub's cache, and HF_HUB_OFFLINE is set", offline)
+    try:
+        HfApi().model_info(repo, revision=commit, timeout=_PATIENCE)
+    except GatedRepoError:
+        raise UserError(
+            where, "asks for its licence to be accepted", "accept it on the hub, `hf auth login`"
+        ) from None
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        raise UserError(
+            where,
+            "no such repository or revision on the hub (or a private one)",
+            "check the spelling; `hf auth login` for a private one",
+        ) from None
+    except Exception as fault:  # noqa: BLE001 (an invalid proxy raises anything)
+        check_environment(constants.ENDPOINT)
+        what = f"is not in the hub's cache, and the hub cannot be reached ({type(fault).__name__})"
+        raise UserError(where, what, offline) from None
+    return [f"{where}: fetched from the Hugging Face hub"]

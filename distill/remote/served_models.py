@@ -1,0 +1,59 @@
+"""Which models an OpenAI-compatible server has, asked once and quickly."""
+
+import httpx
+
+from distill.errors import UserError
+from distill.remote.address import checked_address
+from distill.remote.connect import proxy_of
+from distill.remote.key import key_of
+from distill.remote.settings import ServerSettings
+
+_PATIENCE = 5.0
+"""Seconds that a server may take to list its models."""
+_REFUSED = (401, 403)
+
+
+def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) -> list[str] | None:
+    """List the models of a server; None where it answers, but does not list them.
+
+    Args:
+        settings: the server's address and key.
+        patience: seconds to wait for it.
+
+    Raises:
+        UserError: if nobody answers there, or the key is refused.
+    """
+    address = checked_address(settings.base_url or "", settings.key)
+    key = key_of(settings.api_key_variable, settings.api_key_header)
+    proxy = proxy_of(address)
+    url = address.at("/models")
+    try:
+        reply = httpx.get(
+            url,
+            headers=key.header,
+            timeout=patience,
+            proxy=proxy.url if proxy else None,
+            trust_env=False,
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as fault:
+        raise UserError(
+            f"{settings.key('base_url')} {address.base}",
+            f"no server answers there ({type(fault).__name__})",
+            "start the server, or fix the address",
+        ) from None
+    if reply.status_code in _REFUSED:
+        raise UserError(
+            f"{settings.key('base_url')} {address.base}",
+            f"the server refuses the key (HTTP {reply.status_code})",
+            f"set the environment variable {settings.api_key_variable} to a key that it accepts",
+        )
+    return _read_names(reply)
+
+
+def _read_names(reply: httpx.Response) -> list[str] | None:
+    """The ids of the server's list; None where the reply is no such list."""
+    try:
+        models = reply.json()["data"] if reply.status_code == httpx.codes.OK else None
+        return None if models is None else [str(model["id"]) for model in models]
+    except (ValueError, KeyError, TypeError):
+        return None

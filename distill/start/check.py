@@ -1,0 +1,71 @@
+"""Everything about a recipe that can be found wrong in seconds, before anything is spent: files,
+columns, models, servers, prompts, extras and free disk. All faults are named at once."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.errors import UserError
+from distill.recipe import Recipe
+from distill.start.check_data import check_corpus, check_labelled, list_task_checks
+from distill.start.check_machine import check_disk, check_extras, check_languages
+from distill.start.check_models import check_judge, list_model_checks
+from distill.start.check_prompts import list_prompt_checks
+
+Check = Callable[[], Iterable[str]]
+"""One check: it returns notices, and raises a UserError for a fault."""
+
+
+class CheckResult(NamedTuple):
+    """`faults` would end the run; `notices` are worth knowing before it begins."""
+
+    faults: list[UserError]
+    notices: list[str]
+
+
+def check_recipe(recipe: Recipe, folder: Path, models: bool = True) -> CheckResult:
+    """Look for everything that would end a run of the recipe later. No model is loaded, nothing is
+    written, and no LLM is asked to write.
+
+    Args:
+        folder: where the run would be written.
+        models: whether its models must be reachable.
+    """
+    faults: dict[str, UserError] = {}
+    notices: list[str] = []
+    for check in _list_checks(recipe, folder, models):
+        try:
+            notices += check()
+        except UserError as fault:
+            faults.setdefault(str(fault), fault)
+    return CheckResult([*faults.values()], list(dict.fromkeys(notices)))
+
+
+def raise_faults(recipe: Recipe, faults: list[UserError]) -> None:
+    """Raise the fault, or all of them as one.
+
+    Raises:
+        UserError: if there is any.
+    """
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = "".join(f"\n  {number}. {fault}" for number, fault in enumerate(faults, 1))
+        raise UserError(
+            f"recipe {recipe.name}",
+            f"{len(faults)} faults:{listed}",
+            "fix them; `distill check RECIPE` looks again",
+        )
+
+
+def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[Check]:
+    yield lambda: check_corpus(recipe)
+    yield lambda: check_labelled(recipe)
+    yield from list_task_checks(recipe)
+    yield lambda: check_extras(recipe)
+    yield lambda: check_languages(recipe)
+    if models:
+        yield from list_model_checks(recipe)
+    yield lambda: check_judge(recipe)
+    yield from list_prompt_checks(recipe)
+    yield lambda: check_disk(recipe, folder)

