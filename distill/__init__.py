@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distill.api import explain_key as explain_key
     from distill.api import export as export
     from distill.api import generate as generate
+    from distill.api import init as init
     from distill.api import inspect as inspect
     from distill.api import list_recipes as list_recipes
     from distill.api import load_recipe as load_recipe
@@ -50,6 +51,7 @@ _FUNCTIONS = [
     "explain_key",
     "export",
     "generate",
+    "init",
     "inspect",
     "list_recipes",
     "load_recipe",

@@ -12,7 +12,7 @@ A recipe is run, and its results are read, by::
     distill.search(run, "transpose a matrix", k=5)
 """
 
-from distill.api.before import check
+from distill.api.before import check, init, load_recipe_for
 from distill.api.evaluation import compare, evaluate
 from distill.api.results import FORMATS, doctor, export, inspect, report, search
 from distill.api.run_folder import RunFolder, open_run
@@ -44,9 +44,11 @@ __all__ = [
     "explain_key",
     "export",
     "generate",
+    "init",
     "inspect",
     "list_recipes",
     "load_recipe",
+    "load_recipe_for",
     "open_run",
     "read_corpus",
     "relabel",

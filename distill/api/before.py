@@ -1,19 +1,105 @@
-"""What comes before a run: the checks of a recipe."""
+"""What comes before a run: a first recipe for a corpus, and the checks of a recipe."""
 
 import logging
+from os import fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from distill.api.session import RecipeOrFile, settle
+from distill.api.session import RecipeOrFile, load_recipe, settle
+from distill.errors import UserError
+from distill.files.read import user_path
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
 
 if TYPE_CHECKING:
     from distill.start.check import CheckResult
+    from distill.start.init import Proposal
 
 _logger = logging.getLogger(__name__)
 _READ_ALONE = {"passages", "passages-held-out", "held-out"}
 """Stages that spend nothing: a run of these alone has not begun."""
+
+
+INIT_RECIPE = "init.yaml"
+"""In a run's folder: the recipe that was written for its corpus."""
+
+
+class InitResult(NamedTuple):
+    """A recipe that was written, and what it was chosen by."""
+
+    file: Path
+    proposal: "Proposal"
+
+
+def init(
+    corpus: str | Path,
+    out: str | Path | None = None,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> InitResult:
+    """Write a first recipe for a corpus: it looks at the texts, at this machine, and at the models
+    that are served, cached or installed. No model is loaded.
+
+    >>> init("docs/").file  # doctest: +SKIP
+    PosixPath('docs.yaml')
+
+    Args:
+        corpus: a file or folder of texts or rows.
+        out: the file to write; by default NAME.yaml in the working folder.
+        name: the run's name; by default made from the corpus' path.
+        overwrite: whether a file that exists is overwritten.
+
+    Raises:
+        UserError: if the corpus cannot be read, or the file exists.
+    """
+    from distill.start.init import name_run, propose_recipe
+    from distill.start.write import check_target, write_recipe
+
+    path = user_path(fspath(corpus))
+    file = Path(f"{name or name_run(path)}.yaml") if out is None else user_path(fspath(out))
+    check_target(file, overwrite)
+    proposal = propose_recipe(path, name)
+    return InitResult(write_recipe(file, proposal.text), proposal)
+
+
+def load_recipe_for(
+    corpus: str | Path, settings: list[str], folder: str | Path | None = None
+) -> tuple[Recipe, Path]:
+    """Load the recipe of a corpus' run and name its folder. The first time `init` writes the recipe
+    into that folder, as init.yaml; later the same one is read.
+
+    Args:
+        corpus: a file or folder of texts or rows.
+        settings: keys to set to other values, as `a.b=value` in YAML.
+        folder: the run's folder; by default artifacts/NAME, with a name made from the corpus' path.
+
+    Raises:
+        UserError: if the corpus cannot be read, or the folder holds the run of another corpus.
+    """
+    from distill.start.init import name_run
+
+    path = user_path(fspath(corpus))
+    place = Path("artifacts") / name_run(path) if folder is None else user_path(fspath(folder))
+    file = place / INIT_RECIPE
+    if not file.exists():
+        if (place / "recipe.yaml").exists():
+            raise UserError(
+                str(place),
+                "holds a run that was not begun with --corpus alone",
+                "name its recipe, or another folder with --run",
+            )
+        place.mkdir(parents=True, exist_ok=True)
+        init(path, file)
+        _logger.info("recipe: %s", file)
+    recipe = load_recipe(file, settings)
+    if recipe.corpus.path != str(path.resolve()):
+        raise UserError(
+            str(place),
+            f"holds the run of another corpus, {recipe.corpus.path}",
+            "name another folder with --run",
+        )
+    return recipe, place
 
 
 def check(recipe: RecipeOrFile, folder: str | Path | None = None) -> "CheckResult":

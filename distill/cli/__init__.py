@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from distill import __version__
-from distill.cli.before import check
+from distill.cli.before import check, init
 from distill.cli.evaluation import compare, evaluate
 from distill.cli.export_search import export, search
 from distill.cli.group import CommandGroup
@@ -34,14 +34,23 @@ def cli() -> None:
     \b
     An LLM writes queries for your passages and judges which passages answer them.
     A small student model learns from these examples and is compared with its teacher.
-      distill run recipes/demo.yaml      run all stages of one recipe
-      distill doctor                     check what can be used on this machine
+      distill init docs/        write a first recipe for a folder of texts
+      distill check docs.yaml   look for what would end its run
+      distill run docs.yaml     run all its stages
     Each stage is also a command. A command continues where an earlier one stopped.
     """
 
 
 CommandGroup.headings = {
-    "From a corpus to a student": ["check", "estimate", "run", "report", "search", "export"],
+    "From a corpus to a student": [
+        "init",
+        "check",
+        "estimate",
+        "run",
+        "report",
+        "search",
+        "export",
+    ],
     "Single stages, in their order": [
         "corpus",
         "generate",
@@ -54,6 +63,7 @@ CommandGroup.headings = {
 }
 
 for command in (
+    init,
     check,
     estimate,
     run,

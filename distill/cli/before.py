@@ -1,11 +1,11 @@
-"""`distill check`: what comes before a run."""
+"""`distill init` and `distill check`: what comes before a run."""
 
 from pathlib import Path
 
 import click
 
 from distill import api
-from distill.cli.options import recipe_options
+from distill.cli.options import PATH, recipe_options
 from distill.recipe import Recipe
 from distill.store.run import Overwrite
 
@@ -30,3 +30,26 @@ def check(context: click.Context, recipe: Recipe, folder: Path, overwrite: Overw
     if result.faults:
         context.exit(2)
     click.echo(f"recipe {recipe.name}: nothing was found that would end a run")
+
+
+@click.command()
+@click.argument("corpus", metavar="CORPUS", type=PATH)
+@click.option("--out", type=PATH, help="File to write.  [default: NAME.yaml in this folder]")
+@click.option("--name", help="Name of the run.  [default: made from the corpus' path]")
+@click.option("--overwrite", is_flag=True, help="Overwrite a file that exists.")
+def init(corpus: Path, out: Path | None, name: str | None, overwrite: bool) -> None:
+    """Write a first recipe for CORPUS, a file or folder of texts or rows.
+
+    Looks at the texts (form, amount, language), at this machine, and at the models that are served,
+    cached or installed; each key of the recipe says why it is there. No model is loaded. A server
+    of an LLM is found on its usual port of this machine, or in OPENAI_BASE_URL.
+
+    \b
+    Example:  distill init docs/ && distill check docs.yaml && distill run docs.yaml
+    """
+    from distill.start.describe import describe_proposal
+
+    file, proposal = api.init(corpus, out, name=name, overwrite=overwrite)
+    for line in describe_proposal(proposal):
+        click.echo(line)
+    click.echo(f"recipe:  {file}\n\nnext:\n  distill check {file}\n  distill run {file}")

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -8,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from distill.api.before import load_recipe_for
 from distill.api.evaluation import read_embedder
 from distill.api.session import load_recipe
 from distill.errors import UserError
@@ -23,6 +25,8 @@ _FEWEST_TOKENS, _MOST_READ = 4, 10_000_000
 _RUN_HELP = "Folder of the run.  [default: artifacts/NAME, with the recipe's name]"
 _FLAG_SETTINGS = "distill.flag_settings"
 """In a command's context: the settings that its flags stand for."""
+_CORPUS = "distill.corpus"
+"""In a command's context: the path of --corpus."""
 
 
 class _Text(click.ParamType):
@@ -91,12 +95,35 @@ def recipe_options(command: Command) -> Command:
         overwrite: Overwrite,
         **options: Any,
     ) -> Any:
-        flags = click.get_current_context().meta.get(_FLAG_SETTINGS, [])
-        recipe = load_recipe(recipe_file, [*sets, *flags], folder)
-        folder = folder or Path("artifacts") / recipe.name
+        meta = click.get_current_context().meta
+        settings, corpus = [*sets, *meta.get(_FLAG_SETTINGS, [])], meta.get(_CORPUS)
+        if corpus is not None and recipe_file is None:
+            recipe, folder = load_recipe_for(corpus, settings, folder)
+        else:
+            named = [] if corpus is None else [f"corpus.path={json.dumps(str(corpus))}"]
+            source = [] if corpus is None else ["corpus.source=auto"]
+            recipe = load_recipe(recipe_file, [*source, *named, *settings], folder)
+            folder = folder or Path("artifacts") / recipe.name
         return command(recipe=recipe, folder=folder, overwrite=overwrite, **options)
 
     return cast(Command, resolved)
+
+
+def corpus_option(command: Command) -> Command:
+    """--corpus: a path in the place of the recipe's corpus, or of a whole recipe."""
+
+    def remember(context: click.Context, option: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            context.meta[_CORPUS] = value
+
+    return click.option(
+        "--corpus",
+        type=PATH,
+        callback=remember,
+        expose_value=False,
+        help="File or folder of texts or rows. Without a RECIPE one is written for it, as `distill "
+        "init` does, to RUN/init.yaml; with one it takes the place of the recipe's corpus.",
+    )(command)
 
 
 def recipe_flag(

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from distill import api
-from distill.cli.options import PATH, recipe_options
+from distill.cli.options import PATH, corpus_option, recipe_options
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite
@@ -19,6 +19,7 @@ answers of your own, in a folder such as my_eval/mine/ of BEIR files:
 
 @click.command()
 @recipe_options
+@corpus_option
 @click.option(
     "--print-resolved", is_flag=True, help="Print every key of the recipe with its value and exit."
 )
@@ -34,6 +35,7 @@ def run(
 
     \b
     Example:  distill run recipes/demo.yaml
+    Example:  distill run --corpus docs/    without a recipe: one is chosen and kept in the run
     A run that was stopped continues with the same command.
     """
     if print_resolved:

@@ -14,7 +14,7 @@ from rich.table import Table
 from distill.errors import install_command
 from distill.models.sources.cache import cache_folder
 from distill.recipe import LanguageModel
-from distill.runtime.devices import torch_dtype
+from distill.runtime.devices import count_cores, measure_memory, torch_dtype
 
 CheckState = Literal["ok", "missing", "off"]
 
@@ -104,16 +104,10 @@ def _is_installed(module: str) -> bool:
 
 
 def _check_cpu() -> Check:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = measure_memory() / 2**30
     native = torch_dtype("auto", "cpu") is torch.bfloat16
     bf16 = "bfloat16 native" if native else "bfloat16 emulated: float32 is used"
-    return Check("cpu", "ok", f"{_count_cores()} cores, {memory:.0f} GiB, {bf16}")
-
-
-def _count_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return Check("cpu", "ok", f"{count_cores()} cores, {memory:.0f} GiB, {bf16}")
 
 
 def _check_cuda() -> Check:

@@ -1,6 +1,7 @@
 """Which device computes, in which precision it computes natively, and its memory."""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,6 +43,26 @@ def check_device(device: str | None, key: str) -> None:
         "is not on this machine",
         f"here there is {', '.join(have)}; leave {key} out for the best of them",
     )
+
+
+def count_cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def measure_memory() -> int:
+    """Measure this machine's memory, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def find_gpu() -> tuple[str, int] | None:
+    """Find the first GPU: its name and its memory in bytes; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    properties = torch.cuda.get_device_properties(0)
+    return properties.name, properties.total_memory
 
 
 def free_memory() -> None:

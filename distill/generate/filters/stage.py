@@ -29,7 +29,7 @@ from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PARSED, QUERIES, count_rows, passage_text, read_shard
+from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
 from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
 from distill.tasks.decontaminate import (
     REASONS,
@@ -98,9 +98,10 @@ def _find_unchanged(
         against, marked = known(), ShardResult([])
         if against is None:
             return {}
-        corpus, counts = SeedPassages(passages.folder), Counter[str]()
+        corpus, counts = PassageReader(passages.folder), Counter[str]()
         for path in shards(parsed.folder):
-            mark_contaminated(draws_of(read_shard(PARSED, path), corpus), against, marked)
+            draws = attach_passages(read_shard(PARSED, path), corpus)
+            mark_contaminated(draws, against, marked)
             counts.update(marked.counts)
         before = Stage(_NAME, run.folder / _NAME, "").sum_counts()
         return _figures(Counter({**before, **counts}), against, length)
@@ -110,11 +111,11 @@ def _find_unchanged(
 
 def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
     """The number of queries that hold words of an evaluation query, or whose seed passages do."""
-    corpus, hits = SeedPassages(passages.folder), 0
+    corpus, hits = PassageReader(passages.folder), 0
     for path in shards(stage.folder):
         rows = read_shard(QUERIES, path)
-        seeds = corpus.find({row["seed_id"] for row in rows})
-        contaminated = {id_ for id_, (_, row) in seeds.items() if known.overlaps(passage_text(row))}
+        seeds = corpus.read_texts({row["seed_id"] for row in rows})
+        contaminated = {id_ for id_, text in seeds.items() if known.overlaps(text)}
         hits += sum(row["seed_id"] in contaminated or known.overlaps(row["query"]) for row in rows)
     return hits
 

