@@ -34,8 +34,8 @@ def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey) -> str:
 def _header(corpus: CorpusSurvey) -> Iterator[str]:
     about = "" if corpus.is_whole else "about "
     language = corpus.language or "several languages"
-    yield f"# A first recipe for {about}{corpus.documents:,} documents: {corpus.passages:,} passages,"
-    yield f"# {corpus.tokens:,} tokens; language: {language}."
+    yield f"# A first recipe for {about}{corpus.documents:,} documents, of {corpus.passages:,}"
+    yield f"# passages and {corpus.tokens:,} tokens; language: {language}."
     yield "# Every other key has its default: `distill explain` lists them."
 
 
