@@ -20,7 +20,7 @@ from .markdown import ROOT, read_blocks, read_commands
 FOLDER = ROOT / "docs" / "tutorials"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PROMPT = "generate.prompt"
-TAKES_A_RECIPE = {"corpus", "generate", "estimate", "relabel", "train-student", "run"}
+TAKES_A_RECIPE = {"check", "corpus", "generate", "estimate", "relabel", "train-student", "run"}
 SMALL = {
     "corpus.max_tokens": 40,
     "llm.engine": "transformers",
