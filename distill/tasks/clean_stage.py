@@ -27,8 +27,8 @@ def find_clean_stage(
     find_change: Callable[[Stage], str | None],
     describe: Callable[[], dict[str, Any]],
 ) -> Stage | None:
-    """Find the complete stage of this name, made for other evaluation tasks, that would be the same
-    for the present ones. Its manifest then says that it was checked against these.
+    """Find the complete stage of this name, perhaps made for other evaluation tasks, that would be
+    the same for the present ones. Its manifest then says that it was checked against these.
 
     Args:
         settings: the stage's settings for the present tasks.
@@ -42,8 +42,8 @@ def find_clean_stage(
     if stage is None:
         return None
     manifest = stage.manifest
-    checked = {key: settings[key] for key in SETTINGS if settings.get(key)}
-    if manifest.get(_CHECKED) == checked:
+    checked = _select(settings)
+    if manifest.get(_CHECKED, _select(manifest["settings"])) == checked:
         return stage
     change = find_change(stage)
     if change is not None:
@@ -54,6 +54,11 @@ def find_clean_stage(
     manifest |= {_CHECKED: checked, "figures": figures | describe()}
     write_json(stage.metadata_dir / "manifest.json", manifest)
     return stage
+
+
+def _select(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Select what a stage is decontaminated against; nothing for no task."""
+    return {key: settings[key] for key in SETTINGS if settings.get(key)}
 
 
 def find_change_of_rows(

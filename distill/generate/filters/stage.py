@@ -63,15 +63,9 @@ def make_queries(
     sets = evaluation_sets(recipe, held_out)
     prompt = _prompt(recipe)
     settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, *sources]
-    # A complete stage needs neither models nor evaluation texts.
-    complete = run.is_complete(_NAME, settings, inputs)
-    stage = (
-        run.stage(_NAME, settings, inputs)
-        if complete
-        else _find_unchanged(run, recipe, settings, inputs, sets)
-    )
-    # Opened, a stage whose files are damaged is complete no more.
-    if stage is None or not stage.complete:
+    # A complete stage needs neither models nor, where it was checked before, evaluation texts.
+    stage = _find_unchanged(run, recipe, settings, inputs, sets)
+    if stage is None:
         stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
     _need_some(stage)
     return stage
@@ -85,7 +79,7 @@ def _find_unchanged(
     sets: list[EvaluationSet],
 ) -> Stage | None:
     """The complete stage of other evaluation tasks, where the present ones change nothing in it."""
-    passages, parsed = inputs
+    passages, *sources = inputs
     length = recipe.generate.filters.decontaminate_words
     known = functools.cache(lambda: Decontaminator(sets, length) if sets else None)
 
@@ -99,7 +93,7 @@ def _find_unchanged(
         if against is None:
             return {}
         corpus, counts = PassageReader(passages.folder), Counter[str]()
-        for path in shards(parsed.folder):
+        for path in (path for source in sources for path in shards(source.folder)):
             draws = attach_passages(read_shard(PARSED, path), corpus)
             mark_contaminated(draws, against, marked)
             counts.update(marked.counts)

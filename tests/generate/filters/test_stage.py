@@ -365,6 +365,14 @@ def test_tasks_are_checked_once(make, tmp_path, monkeypatch):
     make(ASKED, evaluating(), held_out=other)
 
 
+def test_the_first_tasks_again_are_told_of_again(make, tmp_path):
+    first = evaluate_on(tmp_path, EVALUATION)
+    before = make(ASKED, evaluating(), held_out=first).manifest["figures"]
+    make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION[:1]))
+    again = make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
+    assert again.manifest["figures"] == before
+
+
 def test_a_task_that_hits_queries_is_refused_with_their_number(make, tmp_path):
     make(ASKED, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION))
     hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
