@@ -77,7 +77,8 @@ def load_recipe_for(
     Raises:
         UserError: if the corpus cannot be read, or the folder holds the run of another corpus.
     """
-    from distill.start.init import name_run
+    from distill.start.init import name_run, propose_recipe
+    from distill.start.write import write_recipe
 
     path = user_path(fspath(corpus))
     place = Path("artifacts") / name_run(path) if folder is None else user_path(fspath(folder))
@@ -89,9 +90,9 @@ def load_recipe_for(
                 "holds a run that was not begun with --corpus alone",
                 "name its recipe, or another folder with --run",
             )
+        text = propose_recipe(path).text
         place.mkdir(parents=True, exist_ok=True)
-        init(path, file)
-        _logger.info("recipe: %s", file)
+        _logger.info("recipe: %s", write_recipe(file, text))
     recipe = load_recipe(file, settings)
     if recipe.corpus.path != str(path.resolve()):
         raise UserError(

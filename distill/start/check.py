@@ -12,7 +12,7 @@ from distill.start.check_machine import check_disk, check_extras, check_language
 from distill.start.check_models import check_judge, list_model_checks
 from distill.start.check_prompts import list_prompt_checks
 
-Check = Callable[[], Iterable[str]]
+RecipeCheck = Callable[[], Iterable[str]]
 """One check: it returns notices, and raises a UserError for a fault."""
 
 
@@ -58,7 +58,7 @@ def raise_faults(recipe: Recipe, faults: list[UserError]) -> None:
         )
 
 
-def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[Check]:
+def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeCheck]:
     yield lambda: check_corpus(recipe)
     yield lambda: check_labelled(recipe)
     yield from list_task_checks(recipe)

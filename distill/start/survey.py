@@ -96,7 +96,8 @@ def _describe_form(path: Path) -> str:
         return f"a {path.suffix or 'text'} file"
     kinds = Counter("".join(file.suffixes[-1:]) or "(no ending)" for file in files)
     named = [f"{count:,} {kind}" for kind, count in kinds.most_common(3)]
-    return f"a folder of {' and '.join([', '.join(named[:-1]), named[-1]][not named[:-1] :])} files"
+    listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+    return f"a folder of {listed} files"
 
 
 def _find_language(texts: Sequence[str]) -> str | None:
