@@ -12,7 +12,7 @@ A recipe is run, and its results are read, by::
     distill.search(run, "transpose a matrix", k=5)
 """
 
-from distill.api.before import check, init, load_recipe_for
+from distill.api.before import check, init
 from distill.api.evaluation import compare, evaluate
 from distill.api.results import FORMATS, doctor, export, inspect, report, search
 from distill.api.run_folder import RunFolder, open_run
@@ -48,7 +48,6 @@ __all__ = [
     "inspect",
     "list_recipes",
     "load_recipe",
-    "load_recipe_for",
     "open_run",
     "read_corpus",
     "relabel",

@@ -14,6 +14,8 @@ _QUERY = "a query"
 def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """A check for each prompt that the recipe uses, with its few-shot examples."""
     if recipe.generate.from_passages:
+        if "fret" in recipe.generate.methods:
+            yield lambda: _check_file(recipe)  # its few-shot examples may be at fault, too
         yield lambda: _check_generation(recipe)
     relabels = recipe.has_corpus and recipe.generate.from_passages
     for judge in recipe.relabel.judges if relabels else ():
@@ -21,6 +23,11 @@ def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
             yield lambda judge=judge: _check_score(recipe, judge)  # type: ignore[misc]
         elif judge == "listwise":
             yield lambda: _check_list(recipe)
+
+
+def _check_file(recipe: Recipe) -> list[str]:
+    load_prompt(recipe.generate.prompt, recipe.folder, parts=1)
+    return []
 
 
 def _check_generation(recipe: Recipe) -> list[str]:
