@@ -2,25 +2,30 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.auto import open_auto
-from distill.corpus.readers.rows import Columns, Document
+from distill.corpus.readers.rows import Columns, CorpusSource, Document
 from distill.corpus.readers.tables import form_of, read_table
+from distill.corpus.readers.text_files import ending_of
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
 
 _SAMPLE = 2000
 """Documents that are read; the amounts of a larger corpus are estimated from them."""
+_SAMPLE_CHARACTERS = 2_000_000
+"""Of the documents that are read."""
 _COLUMN_ROWS = 100
 """Rows of a table by which columns with unusual names are told apart."""
 _LANGUAGE_SAMPLE = 200
 """Documents by which the language is found."""
 _LANGUAGE_CHARACTERS = 1000
 """Beginning of a document that tells its language."""
+_ONE_LANGUAGE = 0.9
+"""Share of the characters from which a corpus is in one language."""
 _LEAST_TEXT = 20
 """Characters that the values of a text column have on average at least."""
 _LONGEST_TITLE = 200
@@ -53,26 +58,33 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
         UserError: if nothing there can be read; of a table without a column of text, listing its
             columns.
     """
-    columns = _find_columns(path)
-    source = open_auto(path, columns, skips=True)
-    read = itertools.islice(source.read(), _SAMPLE + 1)
-    documents = [document for document in read if isinstance(document, Document)]
-    if not documents:
+    source, columns = _open(path)
+    documents = (document for document in source.read() if isinstance(document, Document))
+    texts = list(_sample(documents))
+    if not texts:
         raise UserError(str(path), "holds no document with a text", "name another path")
-    is_whole = len(documents) <= _SAMPLE
-    sample = documents[:_SAMPLE]
-    texts = [document.text for document in sample]
+    is_whole = next(documents, None) is None
     factor = 1.0 if is_whole else max(1.0, _measure(path) / sum(len(t.encode()) for t in texts))
     return CorpusSurvey(
         path=path,
         form=_describe_form(path),
         columns=columns,
-        documents=round(len(sample) * factor),
+        documents=round(len(texts) * factor),
         passages=round(sum(len(split_text(text, passage_tokens)) for text in texts) * factor),
         tokens=round(sum(map(estimate_tokens, texts)) * factor),
         language=_find_language(texts),
         is_whole=is_whole,
     )
+
+
+def _sample(documents: Iterator[Document]) -> Iterator[str]:
+    """The texts of the first documents, up to a number of them and of characters."""
+    characters = 0
+    for document in itertools.islice(documents, _SAMPLE):
+        yield document.text
+        characters += len(document.text)
+        if characters > _SAMPLE_CHARACTERS:
+            return
 
 
 def _list_files(path: Path) -> list[Path]:
@@ -94,50 +106,53 @@ def _describe_form(path: Path) -> str:
     files = _list_files(path)
     if path.is_file():
         return f"a {path.suffix or 'text'} file"
-    kinds = Counter("".join(file.suffixes[-1:]) or "(no ending)" for file in files)
+    kinds = Counter(ending_of(file) or "(no ending)" for file in files)
     named = [f"{count:,} {kind}" for kind, count in kinds.most_common(3)]
     listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     return f"a folder of {listed} files"
 
 
 def _find_language(texts: Sequence[str]) -> str | None:
-    """The language of at least nine in ten texts."""
+    """The language of nine in ten characters of a sample: of short texts it is often mistaken."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    step = max(1, len(texts) // _LANGUAGE_SAMPLE)
-    found = Counter(
-        identifier.classify(text[:_LANGUAGE_CHARACTERS])[0] for text in texts[::step] if text
-    )
-    (language, count) = found.most_common(1)[0]
-    return str(language) if count >= 0.9 * found.total() else None
+    characters = Counter[str]()
+    for text in texts[:: max(1, len(texts) // _LANGUAGE_SAMPLE)]:
+        beginning = text[:_LANGUAGE_CHARACTERS]
+        characters[str(identifier.classify(beginning)[0])] += len(beginning)
+    language, count = characters.most_common(1)[0]
+    return language if count >= _ONE_LANGUAGE * characters.total() else None
 
 
-def _find_columns(path: Path) -> Columns:
-    """The columns of a table whose names are not among the usual ones, by what they hold; the
-    default ones where the reader finds them by itself.
+def _open(path: Path) -> tuple[CorpusSource, Columns]:
+    """Open a corpus. A table's columns whose names are not among the usual ones are found by what
+    they hold; the default ones stand for those that the reader finds by itself.
 
     Raises:
-        UserError: listing the columns, where none holds texts.
+        UserError: as the reader does: listing the columns, where none holds texts.
     """
-    files = [file for file in _list_files(path) if form_of(file) is not None]
-    if not files or (path / "queries.jsonl").is_file():
-        return Columns()
     try:
-        open_auto(files[0], Columns())
+        return open_auto(path, Columns(), skips=True), Columns()
     except UserError as fault:
-        guessed = guess_columns(files[0])
-        if guessed is None:
+        tables = [file for file in _list_files(path) if form_of(file) is not None]
+        columns = guess_columns(tables[0]) if tables else None
+        if columns is None:
+            raise
+        try:
+            return open_auto(path, columns, skips=True), columns
+        except UserError:
             raise fault from None
-        return guessed
-    return Columns()
 
 
 def guess_columns(file: Path) -> Columns | None:
     """Guess which columns of a table hold text, title and id, by the first rows: the text has the
     longest values, an id is never empty and never the same twice, a title is short and comes before
-    the text. None where no column holds texts."""
-    rows = [row for _, row in itertools.islice(read_table(file, RowFaults()), _COLUMN_ROWS)]
+    the text. None where no column holds texts, or the file cannot be read."""
+    try:
+        rows = [row for _, row in itertools.islice(read_table(file, RowFaults()), _COLUMN_ROWS)]
+    except UserError:
+        return None
     if not rows:
         return None
     values = {name: [row.get(name) for row in rows] for name in rows[0]}
