@@ -26,8 +26,7 @@ _SHOWN = 5
 def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     """A check for each model that the recipe names and uses."""
     relabel, teacher = recipe.relabel, recipe.teacher
-    asks_llm = recipe.generate.from_passages or "brainstorm" in recipe.generate.methods
-    if asks_llm:
+    if _asks_llm(recipe):
         yield lambda: _check_llm(recipe.llm)
     if recipe.has_corpus:
         yield lambda: _check_embedder(recipe.retriever.model, recipe.retriever)
@@ -38,6 +37,14 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     if relabel.cross_encoder is not None and "cross_encoder" in relabel.rankers:
         encoder = relabel.cross_encoder
         yield lambda: _check_reference(encoder)
+
+
+def _asks_llm(recipe: Recipe) -> bool:
+    """Whether the LLM writes anything, or judges what was written or taken from passages."""
+    generate = recipe.generate
+    writes = generate.writes_queries or "brainstorm" in generate.methods
+    judges = {"ql", "rc", "graded", "listwise"} & set(recipe.relabel.rankers)
+    return writes or (generate.from_passages and bool(judges))
 
 
 def _check_llm(llm: LanguageModel) -> list[str]:
