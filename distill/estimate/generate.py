@@ -47,7 +47,7 @@ def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
 
 
 def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
-    """generations, parsed, free-queries and queries."""
+    """generations, parsed, parsed-free and queries."""
     recipe = given.recipe
     if given.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
@@ -74,7 +74,7 @@ def _free_lines(recipe: Recipe) -> list[StageEstimate]:
     if not recipe.generate.free_methods:
         return []
     amount = bounded_amount(recipe.generate.free.queries)
-    return [StageEstimate("free-queries", amount, "queries", note="no LLM")]
+    return [StageEstimate("parsed-free", amount, "queries", note="no LLM")]
 
 
 def _replies(sample: QuerySample) -> str:
