@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from distill.embed.open_model import OpenModel, open_model
+from distill.embed.wording import PROMPT_NAMES
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes
 from distill.models.sentence_transformer import load_sentence_model
@@ -15,6 +16,7 @@ from distill.models.sources.in_memory import is_object
 from distill.recipe import Recipe
 from distill.store.stage import Stage
 from distill.student.saving import save_beside
+from distill.text.format import DOCUMENT_TEMPLATE
 
 _PROBE = ["A query to compare two models by.", "another one"]
 
@@ -51,7 +53,9 @@ def route_query_document(
 ) -> SentenceTransformer:
     """Put two models behind one: sentence-transformers' Router, by `encode_query` and
     `encode_document`. Without the second, `encode_document` fails with the name of the route."""
-    prompts = {"query": queries.prompts.get("query", ""), "document": ""}
+    of_documents = (*PROMPT_NAMES["document"], DOCUMENT_TEMPLATE)
+    prompts = {name: prompt for name, prompt in queries.prompts.items() if name not in of_documents}
+    prompts["document"] = ""
     if documents is None:
         router = Router({"query": list(queries.children())}, allow_empty_key=False)
     else:

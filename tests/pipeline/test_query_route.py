@@ -8,6 +8,7 @@ from helpers.fake_server import serving
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
+from distill.export.export import export_model
 from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
@@ -90,6 +91,17 @@ def test_search_embeds_no_document_anew(run_folder):
     found = search_run(run_folder, "what pumps blood", 3)
     assert set(found.hits) == {"student", "teacher"}
     assert sorted(path.name for path in (run_folder / "vectors").iterdir()) == before
+
+
+def test_export_writes_both_routes(run_folder, tmp_path):
+    export_model(str(run_folder), tmp_path / "out", ["sentence-transformers"])
+    exported, student = (
+        SentenceTransformer(str(folder)) for folder in (tmp_path / "out", run_folder / "student")
+    )
+    np.testing.assert_allclose(
+        exported.encode_document(TEXTS), student.encode_document(TEXTS), atol=1e-5
+    )
+    np.testing.assert_allclose(exported.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-5)
 
 
 class Killed(BaseException):
