@@ -82,7 +82,6 @@ def test_evaluation_searches_the_teachers_documents_with_the_students_queries(ru
     models = read_json(run_folder / "summary.json")["models"]
     # The untrained query encoder is the teacher itself.
     assert models["base"]["score"] == pytest.approx(models["teacher"]["score"], abs=1e-4)
-    assert models["student"]["score"] != models["teacher"]["score"]
     assert models["student"]["parameters"] == models["teacher"]["parameters"]
 
 
