@@ -1,6 +1,7 @@
 """The candidates of each query as rows of the corpus, with the distribution that is learnt over
 them; and the training data of queries alone."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from distill.text.format import PromptedText
 from distill.train.data.mixture import Mixture
 from distill.train.data.soft_labels import ScoredExample
 from distill.train.objectives.corpus_softmax import BatchPools
+
+
+_log = logging.getLogger(__name__)
 
 
 class CandidatePools:
@@ -82,6 +86,14 @@ def make_query_examples(
             f"{settings.scores!r}",
             "train on the stage `examples`, which was relabelled, or name other "
             "train.corpus_softmax.scores",
+        )
+    if missing := len(rows) - len(members):
+        _log.warning(
+            "training: %d of %d queries have no candidate in the corpus with a score %r, and are "
+            "left out",
+            missing,
+            len(rows),
+            settings.scores,
         )
     writer = StudentTexts(student)
     texts: dict[PromptedText, int] = {}
