@@ -19,7 +19,6 @@ from distill.train.data.mixture import Mixture
 from distill.train.data.soft_labels import ScoredExample
 from distill.train.objectives.corpus_softmax import BatchPools
 
-
 _log = logging.getLogger(__name__)
 
 
