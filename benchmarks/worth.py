@@ -38,7 +38,6 @@ DOCSTRINGS: dict[str, Any] = {
     "min_words": 8,
     "limit": 3000,
 }
-OUT = Path("artifacts/worth")
 
 
 @click.command()
@@ -48,6 +47,7 @@ OUT = Path("artifacts/worth")
 @click.option("--set", "sets", multiple=True, help="A key of the recipe, a.b=value.")
 @click.option("--name", help="Name of this variation, where --set changes something.")
 @click.option("--summary", is_flag=True, help="Sum up all that have run.")
+@click.option("--root", default=Path("artifacts/worth"), type=click.Path(path_type=Path))
 def main(
     corpus: str | None,
     seed: int,
@@ -55,16 +55,17 @@ def main(
     sets: tuple[str, ...],
     name: str | None,
     summary: bool,
+    root: Path,
 ) -> None:
     if summary:
-        print(json.dumps(sum_up([read_json(path) for path in sorted(OUT.glob("*.json"))])))
+        print(json.dumps(sum_up([read_json(path) for path in sorted(root.glob("*.json"))])))
         return
     if corpus is None:
         raise click.UsageError("name a corpus, or --summary")
     if sets and name is None:
         raise click.UsageError("--set makes another measurement: give it a --name")
     variant = name or ("layers-" + layers.replace(",", "-") if layers else "whole")
-    folder = OUT / f"{corpus}-{variant}-{seed}"
+    folder = root / f"{corpus}-{variant}-{seed}"
     settings = [*collect_settings(corpus), f"seed={seed}", *sets]
     if layers:
         settings.append(f"student.layers=[{layers}]")
