@@ -30,7 +30,7 @@ from distill.store.tables import PARSED, PASSAGES, Row, read_rows
 
 _NO_LLM = "none"
 """The column `llm` of a query that no language model wrote."""
-_BOILERPLATE = 3
+_BOILERPLATE = 10
 """A sentence that stands in so many passages tells none of them from the others."""
 _SHARD_PASSAGES = 1024
 
