@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.fake_server import serving
+from helpers.fake_server import MODEL, serving
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
@@ -93,7 +93,7 @@ def test_search_embeds_no_document_anew(run_folder):
 
 
 def test_export_writes_both_routes(run_folder, tmp_path):
-    export_model(str(run_folder), tmp_path / "out", ["sentence-transformers"])
+    export_model(str(run_folder), tmp_path / "out", ["sentence-transformers"], force=True)
     exported, student = (
         SentenceTransformer(str(folder)) for folder in (tmp_path / "out", run_folder / "student")
     )
@@ -151,10 +151,10 @@ def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
     def embeds(path, body):
         vectors = encoder.encode(body["input"]).tolist()
         data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
-        return {"object": "list", "model": "served", "data": data}
+        return {"object": "list", "model": MODEL, "data": data}
 
     with serving(embeds) as server:
-        served = f"model: served, base_url: {server.url}, max_tokens: 32"
+        served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
         recipe = adapt(
             recipe_file,
             encoder_folder,
@@ -168,7 +168,7 @@ def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
     assert student.encode_query(TEXTS).shape == (2, 32)
     with pytest.raises(ValueError, match="document"):
         student.encode_document(TEXTS)
-    assert "`served`, which is behind a server" in (folder / "README.md").read_text()
+    assert f"`{MODEL}`, which is behind a server" in (folder / "README.md").read_text()
 
 
 @pytest.mark.bad_input("recipe", "a query encoder of another width", "named with the width to set")

@@ -36,8 +36,8 @@ def pools():
     return BatchPools(torch.tensor(rows), F.pad(target, (0, 1)))
 
 
-def loss_of(documents, pools, **settings):
-    return CorpusSoftmaxLoss(documents, lambda numbers: pools, CorpusSoftmax(**settings))
+def loss_of(vectors, pools, **settings):
+    return CorpusSoftmaxLoss(vectors, lambda numbers: pools, CorpusSoftmax(**settings))
 
 
 def by_definition(documents, queries, pools, temperature=0.05):
