@@ -2,6 +2,7 @@
 route, which is the teacher."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -54,20 +55,29 @@ def route_query_document(
     """Put two models behind one: sentence-transformers' Router, by `encode_query` and
     `encode_document`. Without the second, `encode_document` fails with the name of the route."""
     of_documents = (*PROMPT_NAMES["document"], DOCUMENT_TEMPLATE)
-    prompts = {name: prompt for name, prompt in queries.prompts.items() if name not in of_documents}
+    prompts = {
+        name: prompt
+        for name, prompt in queries.prompts.items()
+        if prompt is not None and name not in of_documents
+    }
     prompts["document"] = ""
     if documents is None:
-        router = Router({"query": list(queries.children())}, allow_empty_key=False)
+        router = Router({"query": _list_modules(queries)}, allow_empty_key=False)
     else:
         router = Router.for_query_document(
-            query_modules=list(queries.children()),
-            document_modules=list(documents.model.children()),
+            query_modules=_list_modules(queries),
+            document_modules=_list_modules(documents.model),
             default_route="query",
         )
         prompts["document"] = documents.wording.before_documents
     return SentenceTransformer(
         modules=[router], prompts=prompts, similarity_fn_name="cosine", device="cpu"
     )
+
+
+def _list_modules(model: SentenceTransformer) -> list[Any]:
+    """List a model's modules in their order; all of them are sentence-transformers' own kind."""
+    return list(model.children())
 
 
 def _describe_documents(recipe: Recipe) -> str:
