@@ -18,6 +18,7 @@ from distill.generate.brainstorm.examples import list_example_requests as spread
 from distill.generate.brainstorm.placeholders import check_languages
 from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
+from distill.generate.log.stage import select_log_queries
 from distill.generate.passages.method import open_method
 from distill.generate.passages.plan import GenerationPlan
 from distill.recipe import Recipe
@@ -47,18 +48,18 @@ def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
 
 
 def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
-    """generations, parsed, parsed-free and queries."""
+    """log-queries, generations, parsed, free-queries and queries."""
     recipe = given.recipe
     if given.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
-    free = _free_lines(recipe)
+    free, others = _other_lines(recipe)
     if not recipe.generate.writes_queries:
-        queries = bounded_amount(recipe.generate.free.queries)
+        queries = bounded_amount(others)
         return [*free, StageEstimate("queries", queries, "queries")], QueryEstimate(queries, None)
     plan = GenerationPlan(recipe, given.passages)
     sample = sample_prompts(recipe, open_method(recipe), plan, given.llm, given.sample)
     draws = len(plan) * recipe.generate.best_of
-    queries = bounded_amount(len(plan) + (recipe.generate.free.queries if free else 0))
+    queries = bounded_amount(len(plan) + others)
     number = exact_amount(draws)
     lines = [
         given.llm_line("generations", number, "prompts", number, sample.each, _replies(sample)),
@@ -69,12 +70,19 @@ def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], Query
     return lines, QueryEstimate(queries, sample)
 
 
-def _free_lines(recipe: Recipe) -> list[StageEstimate]:
-    """Queries that are taken from the passages, which take no model."""
-    if not recipe.generate.free_methods:
-        return []
-    amount = bounded_amount(recipe.generate.free.queries)
-    return [StageEstimate("parsed-free", amount, "queries", note="no LLM")]
+def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
+    """Queries of a log, and those that are taken from the passages, which take no model; and how
+    many they are at most."""
+    numbers = {}
+    if "log" in recipe.generate.methods:
+        numbers["log-queries"] = len(select_log_queries(recipe).queries)
+    if recipe.generate.free_methods:
+        numbers["free-queries"] = recipe.generate.free.queries
+    lines = [
+        StageEstimate(name, bounded_amount(number), "queries", note="no LLM")
+        for name, number in numbers.items()
+    ]
+    return lines, sum(numbers.values())
 
 
 def _replies(sample: QuerySample) -> str:

@@ -20,9 +20,7 @@ def estimate_relabelling(given: EstimateContext, queries: QueryEstimate) -> list
         return []
     rule = given.recipe.relabel
     # The seed passage is judged even where retrieval missed it.
-    retriever = given.recipe.retriever
-    lists = len(retriever.sources) if retriever.merge == "union" else 1
-    list_size = min(rule.top_k * lists + 1, given.corpus_size)
+    list_size = min(rule.top_k + 1, given.corpus_size)
     kept = min(rule.cascade.keep + 1, given.corpus_size)
     lines = [
         given.retriever_line("candidates", bounded_amount(number.high * list_size), "pairs", number)

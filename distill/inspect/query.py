@@ -73,7 +73,9 @@ def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
         return
     own, *further = view.examples
     seed, positive = view.query["seed_id"], own["positive_id"]
-    if seed == positive:
+    if not seed:
+        yield f"positive, of a query without a seed: {_format_ranks(positive, view)}"
+    elif seed == positive:
         yield f"positive: the seed {_format_ranks(seed, view)}"
     else:
         before, after = _format_ranks(seed, view), _format_ranks(positive, view)
@@ -99,7 +101,8 @@ def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
 def list_chosen_passages(view: QueryView) -> Iterator[tuple[str, str]]:
     """Title and id of the passages to be read in full: the seed, and what took its place."""
     seed = view.query["seed_id"]
-    yield f"the seed {sanitize_for_terminal(seed)}", seed
+    if seed:
+        yield f"the seed {sanitize_for_terminal(seed)}", seed
     for example in view.examples:
         if example["positive_id"] != seed:
             yield (

@@ -88,12 +88,16 @@ class Job:
         return GenerateResult(corpus, queries, examples)
 
     def _query_sources(self, passages: Stage) -> list[Stage]:
-        """Queries of passages before any filter: the language model's, and those without one."""
+        """Queries over passages before any filter. What users asked comes first: of equal queries
+        the first is kept."""
         from distill.generate.free.stage import make_free_queries
+        from distill.generate.log.stage import make_log_queries
         from distill.generate.passages.generations import make_generations
         from distill.generate.passages.parsed import make_parsed
 
         run, recipe, sources = self.run, self.recipe, []
+        if "log" in recipe.generate.methods:
+            sources.append(make_log_queries(run, recipe))
         if recipe.generate.writes_queries:
             sources.append(
                 make_parsed(run, recipe, make_generations(run, recipe, passages, self.llm))

@@ -10,7 +10,7 @@ from distill.store.tables import commit_bytes
 
 def save_recipe(folder: Path, recipe: Recipe) -> None:
     """Write `recipe.yaml` and the prompts that it names. What lies outside the recipe's folder is
-    named anew; labelled sets are not copied but named by their whole path."""
+    named anew; labelled sets and logs are not copied but named by their whole path."""
     kept = recipe.model_copy(deep=True)
     generate, relabel = kept.generate, kept.relabel
     generate.prompt = _keep(generate.prompt, folder, recipe)
@@ -33,6 +33,8 @@ def save_recipe(folder: Path, recipe: Recipe) -> None:
         generate.brainstorm.prompts = str(Path(kept_at).parent)
     for labelled in generate.labelled:
         labelled.path = str((recipe.folder / labelled.path).resolve())
+    if generate.log.path is not None:
+        generate.log.path = str((recipe.folder / generate.log.path).resolve())
     _write(folder / "recipe.yaml", dump_recipe(kept).encode())
 
 

@@ -1,5 +1,5 @@
-"""The stage `candidates`: the nearest passages of each generated query, and its seed passage even
-where retrieval missed it.
+"""The stage `candidates`: the nearest passages of each query, and its seed passage, where it has
+one, even if retrieval missed it.
 
 Task and query are embedded together where the retriever takes instructions (Gecko, section 3.2).
 """
@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from distill.embed.encoder import Encoder
+from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity
 from distill.retrieve.retriever import PassageRetriever
@@ -20,6 +21,8 @@ from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 
 _log = logging.getLogger(__name__)
 _EMPTY_COUNT = "nothing retrieved"
+WITHOUT_SEED = "without a seed passage"
+"""Count of queries that users asked: nobody knows which passage answers them."""
 _RECALL_SAMPLE = 256
 """Number of queries on which an approximate index is compared with exact search."""
 
@@ -46,6 +49,7 @@ def make_candidates(
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
+    _check_size(passages, top_k)
     searcher = PassageRetriever(run, retriever, passages, encoder)
     ids = PassageReader(passages.folder).read_ids()
     row_of = {id_: row for row, id_ in enumerate(ids)}
@@ -62,6 +66,28 @@ def make_candidates(
     figures: dict[str, Any] = {} if recall is None else {"recall_at_k": recall, "k": top_k}
     stage.finish(**figures)
     return stage
+
+
+def _check_size(passages: Stage, top_k: int) -> None:
+    """
+    Raises:
+        UserError: for a corpus of one passage, among which there is nothing to search.
+    """
+    count = int(passages.manifest["rows"])
+    if count == 1:
+        raise UserError(
+            str(passages.folder),
+            "holds one passage, which answers every query",
+            "give a larger corpus, or lower corpus.max_tokens",
+        )
+    if count < top_k:
+        _log.warning(
+            "%s: holds %d passages, fewer than relabel.top_k (%d): every passage is a candidate of "
+            "every query; give a larger corpus, or lower relabel.top_k",
+            passages.folder,
+            count,
+            top_k,
+        )
 
 
 def _warn_of_empty_results(count: int, queries: int) -> None:
@@ -88,8 +114,10 @@ def _search_shard(
         if not rows:
             shard.counts[_EMPTY_COUNT] += 1
         ranks: list[int | None] = list(range(1, len(rows) + 1))
-        seed = row_of[query["seed_id"]]
-        if seed in rows:
+        seed = row_of[query["seed_id"]] if query["seed_id"] else None
+        if seed is None:
+            shard.counts[WITHOUT_SEED] += 1
+        elif seed in rows:
             shard.counts["seed retrieved"] += 1
         else:
             shard.counts["seed not retrieved"] += 1

@@ -20,8 +20,8 @@ def make_survivors(
     judgements: Mapping[str, Stage],
 ) -> Stage:
     """Select the first `relabel.cascade.keep` candidates of each query by the cascade's first
-    rankers, and its seed passage, which all rankers must judge as it may remain the positive. Rows
-    are unchanged."""
+    rankers, and its seed passage, if it has one, which all rankers must judge as it may remain the
+    positive. Rows are unchanged."""
     rule = recipe.relabel
     settings = {
         "by": rule.cascade.by,

@@ -15,6 +15,7 @@ from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Recipe, Relabel
 from distill.relabel.by_passage import CandidateTexts, read_shard_queries
+from distill.relabel.candidates import WITHOUT_SEED
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
 from distill.relabel.statistics import RelabelledQuery, RunningStatistics, compute_bin_edges
@@ -97,8 +98,9 @@ def _fill_stage(
             )
         )
     _write_changes(stage, statistics, passages)
-    missed = candidates.manifest["counts"].get("seed not retrieved", 0)
-    share_missed = round(missed / max(1, len(query_rows)), 4)
+    counts = candidates.manifest["counts"]
+    seeded = len(query_rows) - counts.get(WITHOUT_SEED, 0)
+    share_missed = round(counts.get("seed not retrieved", 0) / max(1, seeded), 4)
     stage.finish([CHANGES_FILE], **statistics.summarize(), share_seed_not_retrieved=share_missed)
 
 
@@ -109,17 +111,19 @@ def choose_examples(
     rule: Relabel,
     rng: random.Random,
 ) -> ChosenExamples | None:
-    """Choose one query's positives and negatives; None where no candidate answers it.
+    """Choose one query's positives and negatives; None where no candidate answers it. Without a
+    seed passage the positive is the first by fusion, whatever `relabel.positive` says.
 
     Args:
         labels: the query's label rows.
+        seed_id: the passage that the query was written for; empty for a query of a log.
         texts: of all its candidates.
         rng: decides sampled negatives.
     """
     ordered = sort_by_fusion(labels, rule.rankers[0])
     if rule.min_relevance is not None and not _select_relevant(ordered, rule, rule.min_relevance):
         return None
-    seed = next(row for row in ordered if row["passage_id"] == seed_id)
+    seed = next(row for row in ordered if row["passage_id"] == seed_id) if seed_id else None
     positives = [_choose_positive(ordered, seed, rule)]
     if rule.more_positives is not None:
         reaching = _select_relevant(ordered, rule, rule.more_positives)
@@ -138,8 +142,10 @@ def sort_by_fusion(labels: list[Row], first_ranker: str) -> list[Row]:
     )
 
 
-def _choose_positive(ordered: list[Row], seed: Row, rule: Relabel) -> Row:
+def _choose_positive(ordered: list[Row], seed: Row | None, rule: Relabel) -> Row:
     first = ordered[0]
+    if seed is None:
+        return first
     close = rule.positive == "margin" and first["rrf"] - seed["rrf"] < rule.positive_margin
     return seed if rule.positive == "seed" or close else first
 
@@ -198,7 +204,8 @@ def _make_shard(
         counts = {
             "kept": 1,
             "additional positives": len(choice.positives) - 1,
-            CHANGED: int(choice.positives[0]["passage_id"] != query["seed_id"]),
+            CHANGED: int(_is_relabelled(query, choice.positives[0])),
+            WITHOUT_SEED: int(not query["seed_id"]),
             "fewer negatives than asked": int(len(choice.negatives) < rule.negative_count),
         }
         shard.counts += Counter(counts) + choice.counts
@@ -223,8 +230,13 @@ def _make_example(
         "negatives": [texts[id_] for id_ in negative_ids],
         "positive_score": positive["similarity"],
         "negative_scores": [row["similarity"] for row in negatives],
-        "relabelled": positive["passage_id"] != query["seed_id"],
+        "relabelled": _is_relabelled(query, positive),
     }
+
+
+def _is_relabelled(query: Row, positive: Row) -> bool:
+    """Whether another passage took the place of the seed; never for a query without one."""
+    return bool(query["seed_id"]) and positive["passage_id"] != query["seed_id"]
 
 
 def _join_labels_and_examples(

@@ -17,7 +17,7 @@ CONFIRMED = "negatives kept as confirmed by the LLM"
 
 def select_negative_pool(
     ordered: list[Row],
-    seed: Row,
+    seed: Row | None,
     positives: list[Row],
     texts: Mapping[str, str],
     rule: Relabel,
@@ -28,11 +28,13 @@ def select_negative_pool(
 
     Args:
         ordered: the query's labels, best first by fusion.
+        seed: the passage that the query was written for, if any.
         positives: the query's own first: limits on similarity are measured from it.
         texts: of all candidates.
     """
-    excluded = {row["passage_id"] for row in (seed, *positives)}
-    seeds = NearDuplicates([texts[seed["passage_id"]]], rule.near_duplicates)
+    known = [seed] if seed is not None else []
+    excluded = {row["passage_id"] for row in (*known, *positives)}
+    seeds = NearDuplicates([texts[row["passage_id"]] for row in known], rule.near_duplicates)
     others = NearDuplicates([texts[row["passage_id"]] for row in positives], rule.near_duplicates)
     pool: list[Row] = []
     counts: Counter[str] = Counter()

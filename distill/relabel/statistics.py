@@ -87,6 +87,8 @@ class RunningStatistics:
                 self._means.add(f"{ranker}_first_minus_last", first[ranker] - last[ranker])
 
     def _add_seed(self, one: RelabelledQuery) -> None:
+        if not one.query["seed_id"]:
+            return
         for ranker, rank in find_ranks(one, one.query["seed_id"], self._rankers).items():
             if rank is not None:
                 self._seeds[ranker].add("share_first", rank == 1)
@@ -101,6 +103,8 @@ class RunningStatistics:
 
     def _add_example(self, one: RelabelledQuery) -> None:
         assert one.example is not None
+        if not one.query["seed_id"]:
+            return
         self._means.add("share_relabelled", one.example["relabelled"])
         if not one.example["relabelled"]:
             return

@@ -77,7 +77,7 @@ GENERATIONS = _table(
 )
 PARSED = _table(
     "parsed",
-    "a query as read from what the LLM wrote, or taken from a passage, before any filter",
+    "a query as read from what the LLM wrote, a passage or a log, before any filter",
     nullable=["persona", "language"],
     query_id=_text,
     seed_id=_text,
@@ -92,7 +92,7 @@ PARSED = _table(
 )
 QUERIES = _table(
     "queries",
-    "a generated query; of one taken from its passage, task_type names the method",
+    "a training query; task_type names its method; seed_id is empty for one of a log",
     nullable=["persona"],
     query_id=_text,
     seed_id=_text,

@@ -7,6 +7,7 @@ from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
 from distill.embed.open_embedder import load_encoder
+from distill.errors import UserError
 from distill.recipe import EmbedderConfig
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus_index import open_encoder
@@ -199,6 +200,29 @@ def test_queries_that_find_nothing_are_told(make, caplog):
     stage = make(asked=asked, sources=["bm25"])
     assert stage.manifest["counts"]["nothing retrieved"] == 1
     assert "1 of 2 queries share no word" in caplog.text
+
+
+@pytest.mark.bad_input("corpus", "fewer passages than relabel.top_k", "said, with the remedy")
+def test_a_corpus_smaller_than_top_k_is_said(make, caplog):
+    stage = make(top_k=50)
+    assert all(len(rows) == len(TEXTS) for rows in by_query(stage))
+    assert "fewer than relabel.top_k (50)" in caplog.text
+    assert "lower relabel.top_k" in caplog.text
+
+
+@pytest.mark.bad_input("corpus", "one passage", "refused before anything is judged")
+def test_a_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
+    retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
+    with Run(tmp_path / "run") as run:
+        passages, queries = passages_of(run, 1), queries_of(run, [("p0", "bees")])
+        with pytest.raises(UserError, match="holds one passage"):
+            make_candidates(run, recipe(retriever=retriever), passages, queries)
+
+
+def test_a_query_without_a_seed_has_the_nearest_alone(make):
+    stage = make(asked=[("", query) for _, query in ASKED])
+    assert all([row["rank"] for row in rows] == [1, 2, 3] for rows in by_query(stage))
+    assert stage.manifest["counts"] == {"without a seed passage": len(ASKED)}
 
 
 def test_without_embeddings_no_embedder_is_asked_for(make):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from distill.store.passages import PassageReader
+from distill.store.passages import NumberedPassage, PassageReader
 from distill.store.tables import Row, passage_text
 
 
@@ -19,14 +19,19 @@ class SeedRank(NamedTuple):
 @dataclass
 class GeneratedQuery:
     """One parsed query (a PARSED row) with its seed passage (a PASSAGES row), which is the
-    `number`-th of the corpus. `contaminated`: the seed passage holds words of an evaluation
-    query."""
+    `number`-th of the corpus; an empty one for a query of a log. `contaminated`: the seed passage
+    holds words of an evaluation query."""
 
     row: Row
     passage: Row
     number: int
     contaminated: bool = False
     retrieved: SeedRank | None = None
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether it is known which passage the query is for."""
+        return bool(self.row.get("seed_id", True))
 
     @property
     def query(self) -> str:
@@ -43,7 +48,8 @@ def attach_passages(rows: Sequence[Row], corpus: PassageReader) -> list[Generate
     Raises:
         UserError: if a passage is not in the corpus.
     """
-    seeds = corpus.find({row["seed_id"] for row in rows})
+    seeds = corpus.find({row["seed_id"] for row in rows} - {""})
+    seeds[""] = NumberedPassage(-1, {"passage_id": "", "title": "", "text": ""})
     return [
         GeneratedQuery(row, seeds[row["seed_id"]].row, seeds[row["seed_id"]].number) for row in rows
     ]

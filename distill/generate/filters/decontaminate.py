@@ -16,7 +16,7 @@ def mark_contaminated(
     draws: Sequence[GeneratedQuery], known: Decontaminator, shard: ShardResult
 ) -> None:
     """Mark the draws whose seed passages hold an evaluation query, and count those passages."""
-    seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws}
+    seeds = {draw.row["seed_id"]: draw.passage_text for draw in draws if draw.has_seed}
     contaminated = {seed for seed, text in seeds.items() if known.overlaps(text)}
     for draw in draws:
         draw.contaminated = draw.row["seed_id"] in contaminated

@@ -67,7 +67,10 @@ def points_at_text(text: str) -> bool:
 
 
 def reject_refusals(draw: GeneratedQuery) -> str | None:
-    """Drops what is no query, and queries that only their own passage makes sense of."""
+    """Drops what is no query, and queries that only their own passage makes sense of. What users
+    asked is never a refusal."""
+    if not draw.has_seed:
+        return None
     if is_refusal(draw.query):
         return "refusal or boilerplate"
     return "points at the passage" if points_at_text(draw.query) else None

@@ -25,7 +25,8 @@ class SeedSearch:
         self._depth = depth
 
     def search(self, draws: Sequence[GeneratedQuery]) -> None:
-        """Set each draw's `retrieved`."""
+        """Set `retrieved` of each draw with a seed passage."""
+        draws = [draw for draw in draws if draw.has_seed]
         if not draws:
             return
         tasks = [draw.row["task"] for draw in draws]
@@ -41,6 +42,8 @@ def make_round_trip_filter(depth: int) -> Filter:
     """Drops a query whose seed passage is not among its first `depth`."""
 
     def reason(draw: GeneratedQuery) -> str | None:
+        if not draw.has_seed:
+            return None
         rank = draw.retrieved.rank if draw.retrieved else None
         return "round trip" if rank is None or rank > depth else None
 
@@ -51,6 +54,8 @@ def make_similarity_filter(least: float) -> Filter:
     """Drops a query less similar than this to its seed passage."""
 
     def reason(draw: GeneratedQuery) -> str | None:
+        if not draw.has_seed:
+            return None
         near = draw.retrieved is not None and draw.retrieved.similarity >= least
         return None if near else "dissimilar to its passage"
 

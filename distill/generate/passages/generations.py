@@ -17,7 +17,7 @@ from distill.store.tables import GENERATIONS, Row
 
 _NOT_WRITTEN = {
     "methods", "prompt", "examples", "personas", "custom", "brainstorm", "labelled", "filters",
-    "best_by", "free",
+    "best_by", "free", "log",
 }  # fmt: skip
 """What of `generate` does not change what the LLM writes, or is in a fingerprint as a source."""
 

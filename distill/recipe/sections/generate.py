@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 from distill.recipe.sections.section import LocalPath, Section, Word
 
 FreeMethod = Literal["sentences", "titles", "keywords"]
-Method = Literal["fret", "custom", "brainstorm", "labelled", "sentences", "titles", "keywords"]
+Method = Literal[
+    "fret", "custom", "brainstorm", "labelled", "sentences", "titles", "keywords", "log"
+]  # fmt: skip
 FREE_METHODS: tuple[FreeMethod, ...] = get_args(FreeMethod)
 """Methods that take queries from the passages themselves, without a language model."""
 Group = Literal["short-long", "long-short", "short-short", "long-long", "sts", "bitext"]
@@ -164,6 +166,29 @@ class FreeQueries(Section):
         return self
 
 
+class QueryLog(Section):
+    """What users really asked. No passage is known for such a query: relabelling retrieves
+    candidates, judges them, and chooses the positive (Gecko, arXiv 2403.20327, section 3.2)."""
+
+    path: LocalPath | None = None
+    """The log, relative to the recipe: a text file with a query a line, or a .csv, .tsv, .jsonl,
+    .json or .parquet file with a column of queries; compressed or not."""
+    query_column: Word | None = None
+    """Column of the log that holds the queries; null: found by its usual names, such as query or
+    q."""
+    queries: int | None = Field(None, gt=0)
+    """Largest number of different queries taken from the log, drawn by the recipe's seed; null: all
+    of them."""
+    min_count: int = Field(1, gt=0)
+    """Fewest times that a query was asked; rarer ones are left out, for they may tell who asked."""
+    personal_data: Literal["keep", "mask", "drop"] = "keep"
+    """What becomes of queries with e-mail addresses, IP addresses or numbers of six digits or more
+    (phones, cards, customers): keep leaves them; mask writes [email], [ip] or [number] in their
+    place; drop leaves the query out. Names of people are not found."""
+    task: str = "Given a query, find the passages that answer it."
+    """Task instruction of these queries, for embedders that are told one."""
+
+
 class Generate(Section):
     section: ClassVar[str | None] = "generate"
 
@@ -172,7 +197,8 @@ class Generate(Section):
     brainstorm has it list tasks first and then write whole examples; labelled makes triples from
     labelled sets. sentences, titles and keywords take queries from the passages themselves and need
     no language model: sentences of the passages, their titles or headings, and bags of their rarer
-    words (settings in `free`)."""
+    words (settings in `free`). log takes what users really asked, from a file (settings in
+    `log`)."""
     prompt: str = "prompts/fret.jinja"
     """The few-shot prompt of the method fret, a Jinja file relative to the recipe's folder."""
     examples: str = "prompts/fret-examples.yaml"
@@ -231,6 +257,8 @@ class Generate(Section):
     (Gecko, arXiv 2403.20327, section 4)."""
     free: FreeQueries = FreeQueries()
     """Settings of the methods sentences, titles and keywords, which need no language model."""
+    log: QueryLog = QueryLog()
+    """Settings of the method log: what users really asked, relabelled like generated queries."""
     filters: Filters = Filters()
     """Filters that drop bad generated queries; each counts what it drops and stores it in a side
     table."""
@@ -245,6 +273,8 @@ class Generate(Section):
             )
         if self.temperature == 0 and max(self.best_of, self.samples) > 1:
             raise ValueError("generate.temperature 0 writes each sample and draw alike")
+        if "log" in self.methods and self.log.path is None:
+            raise ValueError("generate.methods has log: set generate.log.path")
         if "labelled" in self.methods and not self.labelled:
             raise ValueError("generate.methods has labelled: set generate.labelled")
         return self
@@ -262,8 +292,8 @@ class Generate(Section):
 
     @property
     def from_passages(self) -> bool:
-        """Whether there are queries of passages, and so there is something to relabel."""
-        return self.writes_queries or bool(self.free_methods)
+        """Whether there are queries over passages, and so there is something to relabel."""
+        return self.writes_queries or bool(self.free_methods) or "log" in self.methods
 
     @property
     def example_stages(self) -> list[str]:

@@ -63,6 +63,8 @@ class Section(BaseModel):
             if name in self.newer and inner == fields[name].get_default(call_default_factory=True):
                 continue
             key = fingerprint_name(self.section, name)
+            if isinstance(inner, list) and inner and isinstance(inner[0], Section):
+                value = [one.fingerprinted() for one in inner]
             settings[key] = inner.fingerprinted() if isinstance(inner, Section) else value
         return settings
 

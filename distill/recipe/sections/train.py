@@ -5,14 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from distill.recipe.renamed_keys import RENAMED_KEYS
-from distill.recipe.sections.objective import (
-    KL,
-    Align,
-    CorpusSoftmax,
-    InfoNCE,
-    MarginMSE,
-    Objective,
-)
+from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
 from distill.recipe.sections.section import Device, Section, Seed, Width
 
 TITLES = "titles"
@@ -43,10 +36,15 @@ PERFORMANCE_KEYS = {
 class MixtureSource(Section):
     """One set of examples in the mixture."""
 
+    newer: ClassVar[frozenset[str]] = frozenset({"task_types"})
+
     path: str
     """What is trained on: the name of a stage of the run, such as examples; a folder of Parquet
     shards with the columns of examples; or titles, which trains every passage as the answer to its
     title."""
+    task_types: list[str] = []
+    """Only rows of these task types, such as [log] for the queries of a log; empty: all rows. The
+    same set may stand in a mixture several times."""
     weight: float = Field(1.0, gt=0)
     """How often each row is seen in an epoch: 2 is twice; 0.5 is every second row, drawn by
     seed."""
@@ -70,9 +68,7 @@ class Validation(Section):
 
 class Train(Section):
     section: ClassVar[str | None] = "train"
-    newer: ClassVar[frozenset[str]] = frozenset(
-        {"weight_decay", "base_dtype", "bm25_share", "corpus_softmax"}
-    )
+    newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype", "bm25_share"})
 
     epochs: float = Field(1.0, gt=0, le=10_000)
     """Number of passes over the mixture; fractions are allowed."""
@@ -107,9 +103,6 @@ class Train(Section):
     """Settings of the divergence from soft scores over a query's candidates."""
     margin_mse: MarginMSE = MarginMSE()
     """Settings of the squared error of score margins (arXiv 2010.02666)."""
-    corpus_softmax: CorpusSoftmax = CorpusSoftmax()
-    """Settings of the softmax over the whole corpus, which trains a query encoder against documents
-    that stay as they are."""
     bm25_share: float = Field(0.5, ge=0, le=1)
     """Weight of BM25 in the soft scores `hybrid`; the retriever's similarity has the rest. 0.5:
     both weigh the same; 0.33: the similarity weighs twice as much."""

@@ -54,7 +54,9 @@ def relabelling(found: RunData) -> RelabelSection | None:
     figures, counts = examples.get("figures", {}), examples["counts"]
     return RelabelSection(
         changed=numbers.share(figures.get("share_relabelled")),
-        queries=numbers.whole(counts.get("kept", examples["rows"])),
+        queries=numbers.whole(
+            counts.get("kept", examples["rows"]) - counts.get("without a seed passage", 0)
+        ),
         missed=numbers.share(figures.get("share_seed_not_retrieved")),
         notes=_notes(found.complete),
         seed_rank=_seed_rank(figures.get("seed_rank", {})),

@@ -46,17 +46,28 @@ def find_revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
 
 
 def read_mixture(inputs: TrainingInputs, train: Train, seed: int) -> list[ScoredExample]:
-    """The rows of an epoch, with their soft scores, in the order of the sources."""
+    """The rows of an epoch, with their soft scores, in the order of the sources.
+
+    Raises:
+        UserError: if a source has no example of the task types that are named.
+    """
     if not train.mixture:
         rows = [row for stage in inputs.examples for row in _of_stage(inputs, stage, train)]
     else:
         rows = []
         for source in train.mixture:
-            draw = random.Random(f"{seed}|{source.path}")
+            draw = random.Random(f"{seed}|{'|'.join([source.path, *source.task_types])}")
             found = [
                 scored._replace(source=source.path)
                 for scored in _rows_of(inputs, source.path, train)
+                if not source.task_types or scored.row["task_type"] in source.task_types
             ]
+            if source.task_types and not found:
+                raise UserError(
+                    f"train.mixture {source.path!r}",
+                    f"has no example of the task types {source.task_types}",
+                    "name others in task_types, or none for all examples",
+                )
             rows += _repeated(found, source.weight, draw)
     if train.balance == "task_type":
         rows = _balanced(rows, random.Random(f"{seed}|balance"))

@@ -38,6 +38,25 @@ def test_weights_repeat_rows_and_leave_others_out(inputs):
     assert sum(more.values()) == 12
 
 
+def test_a_source_may_be_the_rows_of_some_task_types(tmp_path):
+    rows = [row | {"task_type": "log"} if n < 2 else row for n, row in enumerate(example_rows())]
+    with Run(tmp_path / "other") as run:
+        passages, examples = write_inputs(run, rows)
+        inputs = TrainingInputs(run, passages, [examples], None, None)
+        of_log = {"path": "examples", "task_types": ["log"], "weight": 2}
+        found = read(inputs, mixture=[{"path": "examples"}, of_log])
+        assert [found[row["query_id"]] for row in rows] == [3, 3, *[1] * (len(rows) - 2)]
+        unknown = of_log | {"task_types": ["logs"]}
+        with pytest.raises(UserError, match=r"no example of the task types \['logs'\]"):
+            read(inputs, mixture=[unknown])
+
+
+def test_a_mixture_of_all_task_types_has_the_fingerprint_that_it_always_had():
+    mixture = [{"path": "examples", "weight": 2}]
+    settings = make_recipe("x", train={"mixture": mixture}).train.fingerprinted()
+    assert settings["mixture"] == [{"path": "examples", "weight": 2.0}]
+
+
 def test_titles_ask_for_their_texts(inputs):
     train = make_recipe("x", train={"mixture": [{"path": "titles"}]}).train
     rows = [scored.row for scored in read_mixture(inputs, train, 1)]

@@ -1,0 +1,93 @@
+"""The stage `log-queries`: what users really asked, read from a log. The rows have the columns of
+`parsed`, but no seed passage: `seed_id` is empty, for nobody knows yet which passage answers.
+Filters, relabelling and training take them beside generated queries; `task_type` is `log`."""
+
+import logging
+import random
+from collections import Counter
+from pathlib import Path
+
+from distill.corpus.readers.jsonl import hash_file
+from distill.generate.log.read import LoggedQueries, read_log
+from distill.recipe import Recipe
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
+from distill.store.tables import PARSED, Row
+
+LOG_TYPE = "log"
+_log = logging.getLogger(__name__)
+_NAME = "log-queries"
+_SHARD = 10_000
+"""Queries a shard."""
+
+
+def make_log_queries(run: Run, recipe: Recipe) -> Stage:
+    """Read the different queries of `generate.log.path`; of more than `generate.log.queries`, so
+    many are drawn by seed.
+
+    Raises:
+        UserError: if the log cannot be read or holds no different queries, before the stage is
+            begun.
+    """
+    settings = recipe.generate.log
+    file = _find_file(recipe)
+    fingerprint = {
+        **settings.fingerprinted({"path"}),
+        "sha256": hash_file(file) if file.is_file() else None,
+        "seed": recipe.seed if settings.queries is not None else None,
+        "version": 1,
+    }
+    read = None if run.is_complete(_NAME, fingerprint) else select_log_queries(recipe)
+    stage = run.stage(_NAME, fingerprint)
+    if not stage.complete:
+        read = read or select_log_queries(recipe)
+        numbered, counts = list(enumerate(read.queries)), read.counts
+
+        def work(some: list[tuple[int, str]]) -> ShardResult:
+            rows = [_make_row(number, query, settings.task) for number, query in some]
+            return ShardResult(rows, counts if some[0][0] == 0 else Counter())
+
+        items = [numbered[i : i + _SHARD] for i in range(0, len(numbered), _SHARD)]
+        stage.map_shards(PARSED, items, work, size=len, unit="queries")
+        stage.finish()
+    if recipe.relabel.min_relevance is None:
+        _log.warning(
+            "%s: relabel.min_relevance is not set, so that a query which no passage answers is "
+            "trained on all the same; set it, with rc or graded among relabel.rankers",
+            _NAME,
+        )
+    return stage
+
+
+def select_log_queries(recipe: Recipe) -> LoggedQueries:
+    """Read the log and draw `generate.log.queries` of its queries, where there are more.
+
+    Raises:
+        UserError: as `read_log`.
+    """
+    read, most = read_log(_find_file(recipe), recipe.generate.log), recipe.generate.log.queries
+    if most is not None and most < len(read.queries):
+        draw = random.Random(f"{recipe.seed}|log")
+        chosen = sorted(draw.sample(range(len(read.queries)), most))
+        read.counts["dropped: over generate.log.queries"] = len(read.queries) - most
+        read.queries = [read.queries[number] for number in chosen]
+    return read
+
+
+def _find_file(recipe: Recipe) -> Path:
+    return recipe.folder / str(recipe.generate.log.path)
+
+
+def _make_row(number: int, query: str, task: str) -> Row:
+    return {
+        "query_id": f"~log-{number}",
+        "seed_id": "",
+        "sample": number,
+        "draw": 0,
+        "task": task,
+        "task_type": LOG_TYPE,
+        "query": query,
+        "persona": None,
+        "language": None,
+        "llm": "none",
+    }

@@ -1,0 +1,115 @@
+"""Queries of a log on their way through filters and relabelling, without a seed passage."""
+
+import pytest
+from helpers.query_rows import passage
+from helpers.tiny_models import TEXTS
+
+from distill.generate.filters import make_queries
+from distill.generate.log.stage import make_log_queries
+from distill.llm.lazy import LazyLLM
+from distill.llm.transformers.engine import TransformersEngine
+from distill.recipe import Recipe
+from distill.relabel.stages import relabel
+from distill.report.run_data import find
+from distill.report.sections.data_funnel import funnel
+from distill.report.sections.relabelling import relabelling
+from distill.store.run import Run
+from distill.store.tables import EXAMPLES, PARSED, PASSAGES, QUERIES, Row, write_shard
+
+ASKED = ["why do bees dance", "what moves the sea", "Why do bees  dance", "bees", "copper wires"]
+
+
+@pytest.fixture
+def recipe(tmp_path, llm_folder, encoder_folder) -> Recipe:
+    (tmp_path / "asked.txt").write_text("\n".join(ASKED))
+    retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
+    made = Recipe.model_validate(
+        {
+            "name": "r",
+            "llm": {"model": str(llm_folder), "dtype": "float32", "device": "cpu"},
+            "generate": {
+                "methods": ["log"],
+                "log": {"path": "asked.txt"},
+                "filters": {"round_trip": 1, "min_similarity": 0.9, "max_copied": 0.5},
+            },
+            "retriever": retriever,
+            "relabel": {"rankers": ["ql", "rc", "retriever"], "top_k": 4, "min_relevance": -50},
+        }
+    )
+    made._folder = tmp_path
+    return made
+
+
+def make_passages(run):
+    stage = run.stage("passages", {})
+    if not stage.complete:
+        rows = [passage(f"p{n}", text) for n, text in enumerate(TEXTS)]
+        write_shard(PASSAGES, stage.folder / "part-00000.parquet", rows)
+        stage.finish(rows=len(rows))
+    return stage
+
+
+def relabel_log(run, recipe, positive="first") -> list[Row]:
+    rule = recipe.relabel.model_copy(update={"positive": positive})
+    recipe = recipe.model_copy(update={"relabel": rule})
+    llm = LazyLLM(lambda: TransformersEngine(recipe.llm.model, "float32", "cpu"), served=True)
+    passages, log = make_passages(run), make_log_queries(run, recipe)
+    queries = make_queries(run, recipe, passages, [log], llm, None)
+    judged = run.folder / "judgements.sqlite"
+    return relabel(run, recipe, passages, queries, llm, judged).examples.rows(EXAMPLES)
+
+
+def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(tmp_path, recipe):
+    with Run(tmp_path / "run") as run:
+        log = make_log_queries(run, recipe)
+        assert [row["query"] for row in log.rows(PARSED)] == [*ASKED[:2], *ASKED[3:]]
+        assert log.manifest["counts"]["dropped: asked again"] == 1
+        llm = LazyLLM(lambda: pytest.fail("no LLM is needed"), served=True)
+        queries = make_queries(run, recipe, make_passages(run), [log], llm, None)
+        rows = queries.rows(QUERIES)
+    assert [(row["query_id"], row["seed_id"], row["task_type"]) for row in rows] == [
+        ("~log-0", "", "log"),
+        ("~log-1", "", "log"),
+        ("~log-3", "", "log"),
+    ]
+    assert queries.manifest["counts"]["dropped: too few words"] == 1
+
+
+@pytest.mark.parametrize("positive", ["first", "seed", "margin"])
+def test_the_first_by_fusion_is_the_positive_whatever_the_rule_for_seeds(
+    tmp_path, recipe, positive
+):
+    with Run(tmp_path / "run", "stale") as run:
+        rows = relabel_log(run, recipe, positive)
+    assert [row["query"] for row in rows] == [*ASKED[:2], "copper wires"]
+    assert not any(row["relabelled"] or row["seed_id"] for row in rows)
+    assert all(row["negatives"] for row in rows)
+
+
+def test_the_report_counts_no_seed_of_a_log(tmp_path, recipe):
+    with Run(tmp_path / "run") as run:
+        relabel_log(run, recipe)
+    section = relabelling(find(tmp_path / "run"))
+    assert section is not None
+    assert (section.queries, section.seed_rank, section.changed_in_all) == ("0", None, 0)
+    flow = funnel(find(tmp_path / "run").complete)
+    assert flow is not None
+    (step,) = [step for step in flow.steps if step.table == "log-queries"]
+    assert (step.rows, step.dropped) == (4, {"asked again": 1})
+
+
+def test_a_query_that_no_passage_answers_is_left_out(tmp_path, recipe):
+    rule = recipe.relabel.model_copy(update={"min_relevance": 50.0})
+    recipe = recipe.model_copy(update={"relabel": rule})
+    with Run(tmp_path / "run") as run, pytest.raises(Exception, match="no query is left"):
+        relabel_log(run, recipe)
+
+
+def test_so_many_queries_are_drawn_by_seed(tmp_path, recipe):
+    log = recipe.generate.log.model_copy(update={"queries": 2})
+    drawn = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"log": log})})
+    drawn._folder = recipe.folder
+    with Run(tmp_path / "run") as run:
+        stage = make_log_queries(run, drawn)
+    assert len(stage.rows(PARSED)) == 2
+    assert stage.manifest["counts"]["dropped: over generate.log.queries"] == 2
