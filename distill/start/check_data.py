@@ -10,6 +10,7 @@ from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError, need
 from distill.files.read import looked_for, open_bytes, user_path
+from distill.generate.log.stage import select_log_queries
 from distill.recipe import Recipe
 from distill.tasks.decontaminate import HELD_OUT
 from distill.tasks.folder import LAYOUTS
@@ -19,8 +20,8 @@ _FIRST = 100
 _OWN = (HELD_OUT, JUDGED)
 """Tasks that a run makes itself."""
 _NO_TASKS = (
-    "no evaluation task: the run ends with a student that is not measured. With queries and "
-    "answers of your own: evaluate.tasks and evaluate.task_data; see `distill explain evaluate`"
+    "no evaluation task: the run ends with a student that is not measured. With questions and "
+    "answers of your own: evaluate.tasks: [questions.csv]; see `distill explain evaluate.tasks`"
 )
 
 
@@ -60,11 +61,13 @@ def _check_packages(packages: list[str]) -> list[str]:
 
 
 def check_labelled(recipe: Recipe) -> list[str]:
-    """Look whether the files of `generate.labelled` are there.
+    """Look whether the files of `generate.labelled` are there, and read the log of queries.
 
     Raises:
-        UserError: naming the first that is not.
+        UserError: naming the first that is not, or what is wrong with the log.
     """
+    if "log" in recipe.generate.methods:
+        select_log_queries(recipe)
     if "labelled" in recipe.generate.methods:
         for labelled in recipe.generate.labelled:
             file = recipe.folder / labelled.path
@@ -88,7 +91,7 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         yield lambda folder=folder: _check_folder(folder)  # type: ignore[misc]
     others = [name for name in named if name not in folders]
     if others or evaluate.benchmarks:
-        yield lambda: _check_official(others, evaluate.benchmarks, data)
+        yield lambda: _check_others(recipe, others)
 
 
 def _check_folder(folder: Path) -> list[str]:
@@ -107,14 +110,15 @@ def _check_folder(folder: Path) -> list[str]:
     return []
 
 
-def _check_official(names: list[str], benchmarks: list[str], data: Path | None) -> list[str]:
-    """
+def _check_others(recipe: Recipe, names: list[str]) -> list[str]:
+    """Read labelled files, and see that mteb knows all other names.
+
     Raises:
-        UserError: if mteb is not installed, or knows no such task.
+        UserError: if mteb is not installed, or a task is unknown or faulty.
     """
     need("mteb", "eval")
-    from distill.tasks import load_tasks
+    from distill.tasks import open_recipe_tasks
 
-    tasks = load_tasks(names, benchmarks, data)
+    tasks = open_recipe_tasks(recipe, names)
     hub = [task.metadata.name for task in tasks if not task.data_loaded]
     return [f"evaluation: {', '.join(hub)}: read from the Hugging Face hub"] if hub else []

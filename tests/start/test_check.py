@@ -76,6 +76,15 @@ def test_a_fault_is_named(written, tmp_path, settings, says):
     assert any(says in fault for fault in faults(written(**settings), tmp_path / "run"))
 
 
+def test_labelled_files_and_logs_are_read(written, tmp_path):
+    (tmp_path / "questions.csv").write_text("question,wording\nwhy do bees dance,a\n")
+    labelled = {"evaluate__tasks": [str(tmp_path / "questions.csv")]}
+    log = {"generate__methods": ["log"], "generate__log": {"path": "no.txt"}}
+    found = "\n".join(faults(written(**labelled, **log), tmp_path / "run"))
+    assert "its columns are ['question', 'wording']" in found
+    assert "no.txt: no such file" in found
+
+
 def test_all_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path):
     together = {key: value for _, settings, _ in BAD for key, value in settings.items()}
     written(**{k: v for k, v in together.items() if "column" not in k})
