@@ -48,7 +48,7 @@ def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
 
 
 def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
-    """log-queries, generations, parsed, free-queries and queries."""
+    """log-queries, generations, parsed, parsed-free and queries."""
     recipe = given.recipe
     if given.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
@@ -77,7 +77,7 @@ def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
     if "log" in recipe.generate.methods:
         numbers["log-queries"] = len(select_log_queries(recipe).queries)
     if recipe.generate.free_methods:
-        numbers["free-queries"] = recipe.generate.free.queries
+        numbers["parsed-free"] = recipe.generate.free.queries
     lines = [
         StageEstimate(name, bounded_amount(number), "queries", note="no LLM")
         for name, number in numbers.items()

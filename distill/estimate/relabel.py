@@ -20,7 +20,9 @@ def estimate_relabelling(given: EstimateContext, queries: QueryEstimate) -> list
         return []
     rule = given.recipe.relabel
     # The seed passage is judged even where retrieval missed it.
-    list_size = min(rule.top_k + 1, given.corpus_size)
+    retriever = given.recipe.retriever
+    lists = len(retriever.sources) if retriever.merge == "union" else 1
+    list_size = min(rule.top_k * lists + 1, given.corpus_size)
     kept = min(rule.cascade.keep + 1, given.corpus_size)
     lines = [
         given.retriever_line("candidates", bounded_amount(number.high * list_size), "pairs", number)

@@ -143,11 +143,12 @@ def _write_form(
     """
     if form == "sentence-transformers":
         model.save_pretrained(str(folder), create_model_card=False)
-        path = folder / "model.safetensors"
+        weights = sorted(folder.rglob("*.safetensors"))
         other = load_sentence_model(folder, "cpu")
         parity = compare_vectors(model, other, texts)
         refuse_float(parity, form)
-        return ExportedFile(path.name, path.stat().st_size, parity)
+        name = str(weights[0].relative_to(folder))
+        return ExportedFile(name, sum(path.stat().st_size for path in weights), parity)
     path = folder / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
     made = ""

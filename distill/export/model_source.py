@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 
 from distill.errors import UserError
 from distill.files.read import user_path
@@ -43,7 +44,9 @@ def open_source(reference: str) -> ExportSource:
 def _open_run_student(run: Path) -> ExportSource:
     student = run / "student"
     # What a run that was stopped leaves in this folder is bookkeeping and no model.
-    if not any((student / name).is_file() for name in ("config.json", ADAPTER)):
+    if not any(
+        (student / name).is_file() for name in ("config.json", "router_config.json", ADAPTER)
+    ):
         raise UserError(
             str(run), "has no student yet", f"train it: distill train-student --run {run}"
         )
@@ -63,6 +66,14 @@ def load_source(source: ExportSource) -> SentenceTransformer:
             "is an adapter, which needs its base beside it",
             "train it again with --set student.lora.save=merged",
         )
-    return open_sentence_model(
+    model = open_sentence_model(
         source.reference, source.folder, "cpu", model_kwargs={"dtype": torch.float32}
     )
+    first = model[0]
+    if isinstance(first, Router) and "document" not in first.sub_modules:
+        raise UserError(
+            f"model {source.reference!r}",
+            "embeds queries alone, and its documents are embedded by a model behind a server",
+            f"use the folder {source.folder} as it is; its README.md says what it needs",
+        )
+    return model

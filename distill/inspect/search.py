@@ -68,7 +68,7 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
         raise UserError(
             str(folder), "has no corpus to search", "give the recipe one, with `corpus.path`"
         )
-    if not (folder / "student" / "config.json").is_file():
+    if not (folder / "student" / "modules.json").is_file():
         raise UserError(
             str(folder), "has no student yet", f"train it: distill train-student --run {folder}"
         )
@@ -81,7 +81,10 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
 
     models = load_run_models(recipe, {"student": folder / "student"})
     hits = {
-        role: _search(folder, make_encoder(model), query, task, k) for role, model in models.items()
+        role: _search(
+            folder, make_encoder(model), make_encoder(model.documents or model), query, task, k
+        )
+        for role, model in models.items()
     }
     return SearchResults(query, hits)
 
@@ -159,15 +162,17 @@ def _open_vectors(folder: Path) -> Iterator[Run]:
         yield run
 
 
-def _search(folder: Path, encoder: "Encoder", query: str, task: str, k: int) -> list[SearchHit]:
-    """Search the run's passages. A model that is instructed gets the student's default task: a
-    search has no task of its own."""
+def _search(
+    folder: Path, encoder: "Encoder", documents: "Encoder", query: str, task: str, k: int
+) -> list[SearchHit]:
+    """Search the run's passages, which `documents` embeds. A model that is instructed gets the
+    student's default task: a search has no task of its own."""
     from distill.retrieve.corpus_index import corpus_vectors
     from distill.retrieve.exact import ExactIndex
 
     passages = open_stage(folder / "passages")
     with _open_vectors(folder) as run:
-        store = corpus_vectors(run, encoder, passages)
+        store = corpus_vectors(run, documents, passages)
     vectors = encoder.encode([query], "query", [task])
     scores, rows = ExactIndex(store.vectors).search(vectors, k)
     numbers = rows[0].tolist()

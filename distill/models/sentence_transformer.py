@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from transformers import PreTrainedTokenizerBase
@@ -113,6 +114,12 @@ def most_positions(transformer: Transformer) -> int | None:
 def text_transformer(model: SentenceTransformer) -> Transformer | None:
     """The first module that reads tokens; None for a model of word vectors."""
     return next((module for module in model.modules() if isinstance(module, Transformer)), None)
+
+
+def query_modules(model: SentenceTransformer) -> torch.nn.Module:
+    """The modules that embed queries: the query route of a Router, else the whole model."""
+    first = model[0]
+    return first.sub_modules["query"] if isinstance(first, Router) else model
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from distill.recipe.sections.generate import (
     TaskType,
 )
 from distill.recipe.sections.llm import DType, Engine, LanguageModel
-from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
+from distill.recipe.sections.objective import (
+    KL,
+    Align,
+    CorpusSoftmax,
+    InfoNCE,
+    MarginMSE,
+    Objective,
+)
 from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.sections.retriever import BM25, RetrievalSource, Retriever
 from distill.recipe.sections.student import Latent, Lora, Student
@@ -37,6 +44,7 @@ __all__ = [
     "Brainstorm",
     "Cascade",
     "Corpus",
+    "CorpusSoftmax",
     "Custom",
     "DType",
     "Dtype",

@@ -74,6 +74,7 @@ class Recipe(Section):
         if self.teacher.model is None and any(o.needs_teacher_vectors for o in objectives):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         self._check_soft_labels()
+        self._check_route()
         self._check_first_round()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
@@ -83,6 +84,38 @@ class Recipe(Section):
                 "judged, for which the LLM writes queries"
             )
         return self
+
+    def _check_route(self) -> None:
+        """Whether a query encoder is trained as one, and no other student is."""
+        objectives = [stage.objective for stage in self.train.in_stages().values()]
+        alone = [o.trains_queries_alone for o in objectives]
+        if self.student.route == "both":
+            if any(alone):
+                raise ValueError(
+                    "train.objective.corpus_softmax trains queries alone: set student.route: query"
+                )
+            return
+        terms = [o.model_dump(exclude_defaults=True).keys() for o in objectives]
+        if not all(alone) or any(len(names) > 1 for names in terms):
+            raise ValueError(
+                "student.route query: set train.objective: {corpus_softmax: 1.0}, and no other term"
+            )
+        refusals = {
+            "teacher.model": self.teacher.model is None,
+            "a corpus": not self.has_corpus,
+        }
+        for needed in (name for name, missing in refusals.items() if missing):
+            raise ValueError(f"student.route query needs {needed}, whose vectors it searches")
+        forbidden = {
+            "relabel.rounds above 1": self.relabel.rounds > 1,
+            "train.widths": any(t.widths is not None for t in self.train.in_stages().values()),
+            "train.validation.share above 0": self.train.validation.share > 0,
+            "student.symmetric": bool(self.student.symmetric),
+            "student.lora.save adapter": self.student.lora is not None
+            and self.student.lora.save == "adapter",
+        }
+        for name in (name for name, present in forbidden.items() if present):
+            raise ValueError(f"student.route query does not go with {name}: take it out")
 
     def _check_first_round(self) -> None:
         if self.relabel.first_round == "relabelled":
@@ -99,7 +132,7 @@ class Recipe(Section):
 
     def _check_soft_labels(self) -> None:
         for train in self.train.in_stages().values():
-            for term in ("kl", "margin_mse"):
+            for term in ("kl", "margin_mse", "corpus_softmax"):
                 if getattr(train.objective, term):
                     self._check_scores(f"train.{term}.scores", getattr(train, term).scores)
             if train.objective.kl and train.kl.candidates == "all" and train.kl.scores == "teacher":

@@ -46,7 +46,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     config = read_config(student.encoder)
     check_layers(student.layers, config.num_hidden_layers)
     corpus = _corpus(student, passages)
-    settings = student.fingerprinted(exclude={"lora", "symmetric"})
+    settings = student.fingerprinted(exclude={"lora", "symmetric", "route"})
     settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
     settings["seed"] = recipe.seed
     stage = run.stage("base", settings, corpus)

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from distill.files.atomic import set_usual_modes
 from distill.store.stage import Stage
 
-_LAST = ("config.json", "adapter_config.json")
+_LAST = ("config.json", "adapter_config.json", "router_config.json")
 _PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
 
 

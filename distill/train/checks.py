@@ -26,7 +26,7 @@ def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: S
         need(tracker, "track")
     check_titles(train, inputs.passages)
     check_scores(train, inputs.labels, inputs.teacher_scores)
-    if train.objective.needs_teacher_vectors:
+    if train.objective.needs_teacher_vectors or train.objective.trains_queries_alone:
         _check_teacher(recipe, train, inputs)
 
 

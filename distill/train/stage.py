@@ -34,6 +34,7 @@ from distill.train.data.soft_labels import JUDGED, score_sources
 from distill.train.data.sources import TrainingInputs, find_revisions
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
 from distill.train.loop.trainer import choose_train_device
+from distill.train.query_route import save_query_route
 from distill.train.training_stage import TrainingStage
 
 
@@ -174,6 +175,8 @@ def _write(
             "update sentence-transformers, transformers and peft, and run again: the trained "
             "weights are saved",
         )
+    if recipe.student.route == "query":
+        part = save_query_route(stage, recipe, model)
     write_json(part / "training.json", _join_curves(summaries))
     move_into_place(stage, part)
 
@@ -254,4 +257,7 @@ def fingerprint_settings(recipe: Recipe, inputs: TrainingInputs) -> dict[str, An
 
 
 def _needs_teacher(train: Train) -> bool:
-    return any(stage.objective.needs_teacher_vectors for stage in train.in_stages().values())
+    return any(
+        stage.objective.needs_teacher_vectors or stage.objective.trains_queries_alone
+        for stage in train.in_stages().values()
+    )

@@ -24,14 +24,21 @@ from distill.files.checksums import (
     write_checksums,
 )
 from distill.recipe import Recipe, Train
+from distill.retrieve.corpus_index import corpus_vectors
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
-from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
+from distill.teacher.vectors import TeacherRows, is_told_tasks, open_teacher, teacher_vectors
 from distill.train.checks_after import check_loss_curve
+from distill.train.data.candidate_pools import (
+    CandidatePools,
+    QueryExamples,
+    make_query_examples,
+)
 from distill.train.data.exposure import count_steps_by_source
 from distill.train.data.held_out import HeldOut
 from distill.train.data.mixture import Mixture, make_mixture
+from distill.train.data.soft_labels import ScoredExample
 from distill.train.data.sources import TrainingInputs, read_mixture
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import Diagnostics, embed
@@ -40,6 +47,7 @@ from distill.train.loop.model_overrides import override_dropout
 from distill.train.loop.trainer import fit
 from distill.train.loop.weight_averaging import find_weights_fault, load_weights, save_weights
 from distill.train.objectives import CombinedLoss, alignment, make_projection
+from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.kl import TargetSoftness, measure_softness
 
 _HARD = 0.95
@@ -118,11 +126,14 @@ class TrainingStage:
     def _train(self, model: SentenceTransformer) -> bool:
         """Train and write the stage; whether a signal came during its last step."""
         recipe, train = self.recipe, self.train
-        mixture = self._mixture()
+        rows = self._rows()
+        queries = self._query_examples(rows) if train.objective.trains_queries_alone else None
+        mixture = self._mixture(rows) if queries is None else queries.mixture
         teacher = self._teacher(mixture)
         with processes.main_first():
             tokens = TokenizedTexts(self.folder / "tokens", model, mixture.student_texts)
-        objective = self._objective(model, mixture, teacher)
+        corpus_softmax = None if queries is None else self._corpus_softmax(model, queries.pools)
+        objective = self._objective(model, mixture, teacher, corpus_softmax)
         before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
         soft = self._soft_labels(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
@@ -186,7 +197,32 @@ class TrainingStage:
             )
         return soft
 
-    def _mixture(self) -> Mixture:
+    def _query_examples(self, rows: Sequence[ScoredExample]) -> QueryExamples:
+        if self.passages is None:
+            raise ValueError("no corpus: a recipe that searches one is refused without it")
+        settings = self.train.corpus_softmax
+        ids = self.passages.read_ids()
+        return make_query_examples(self.recipe.student, settings, rows, ids)
+
+    def _corpus_softmax(
+        self, model: SentenceTransformer, pools: CandidatePools
+    ) -> CorpusSoftmaxLoss:
+        """Build the loss over the teacher's vectors of the corpus, from the run's store."""
+        run, teacher, passages = self.inputs.run, self.recipe.teacher, self.inputs.passages
+        if teacher.model is None or passages is None:
+            raise ValueError("no teacher or corpus: a recipe that searches them is refused")
+        with processes.main_first():
+            store = corpus_vectors(run, open_teacher(teacher, teacher.model), passages)
+        width, wanted = model.get_embedding_dimension(), store.vectors.shape[1]
+        if width != wanted:
+            raise UserError(
+                "student.route query",
+                f"the student has {width} dimensions, and the teacher's vectors {wanted}",
+                f"set student.dimensions: {wanted}",
+            )
+        return CorpusSoftmaxLoss(store.vectors, pools.take, self.train.corpus_softmax)
+
+    def _rows(self) -> list[ScoredExample]:
         rows = read_mixture(self.inputs, self.train, self.recipe.seed)
         if self.held_out is not None:
             rows = [scored for scored in rows if self.held_out.allows(scored.row)]
@@ -203,6 +239,9 @@ class TrainingStage:
                 "add a folder of pairs to train.mixture: task_type sts, a positive_score, and an "
                 "empty seed_id",
             )
+        return rows
+
+    def _mixture(self, rows: Sequence[ScoredExample]) -> Mixture:
         student, seed = self.recipe.student, self.recipe.seed
         # A teacher that is not learnt from has no say in which queries are the same.
         needs_teacher = self.train.objective.needs_teacher_vectors
@@ -223,7 +262,11 @@ class TrainingStage:
             )
 
     def _objective(
-        self, model: SentenceTransformer, mixture: Mixture, teacher: TeacherRows | None
+        self,
+        model: SentenceTransformer,
+        mixture: Mixture,
+        teacher: TeacherRows | None,
+        corpus_softmax: CorpusSoftmaxLoss | None,
     ) -> CombinedLoss:
         """Build the loss; its auxiliary parameters continue from the stages before."""
         width = int(model.get_embedding_dimension() or 0)
@@ -231,10 +274,8 @@ class TrainingStage:
         projection = make_projection(width, dimensions, self.recipe.seed)
         check_sharded(self.train, any(True for _ in projection.parameters()))
         scores = mixture.scores if self.train.objective.needs_scores else None
-        in_batch, contrasted = (
-            mixture.in_batch(self.train.no_in_batch_negatives),
-            mixture.contrasted,
-        )
+        in_batch = mixture.in_batch(self.train.no_in_batch_negatives)
+        contrasted = None if corpus_softmax else mixture.contrasted
         objective = CombinedLoss(
             model,
             self.train,
@@ -243,6 +284,7 @@ class TrainingStage:
             scores.take if scores else None,
             in_batch.take if in_batch else None,
             contrasted.take if contrasted else None,
+            corpus_softmax,
         )
         for folder in self.earlier:
             if (folder / _AUXILIARY).exists():

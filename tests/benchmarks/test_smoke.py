@@ -89,6 +89,17 @@ def test_evaluate(data_folder, encoder_folder):
     assert figures["score_difference"] < 1e-5
 
 
+def test_worth(data_folder, encoder_folder, tmp_path):
+    models = ("retriever.model", "teacher.model", "student.encoder")
+    settings = [f"{key}={encoder_folder}" for key in models]
+    settings += [f"{key}.max_tokens=32" for key in ("retriever", "teacher", "student")]
+    settings += ["corpus.limit=60", "generate.free.queries=64", "relabel.top_k=10"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    figures = run_script("worth", "cacm", "--name", "small", "--root", str(tmp_path), *words)
+    assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
+    assert run_script("worth", "--summary", "--root", str(tmp_path))["corpora"] == []
+
+
 def test_memory():
     assert run_script("memory", "--sizes", "600").keys() >= {"peak_mib", "ratio_of_peaks"}
 

@@ -17,6 +17,7 @@ from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
 from distill.evaluate.models.quantize import VectorFormat
 from distill.files.read import user_path
 from distill.models.model_card import read_licence
+from distill.models.sentence_transformer import query_modules
 from distill.models.sources.in_memory import find_object, is_object
 from distill.recipe import ALL_TOKENS, EmbedderConfig
 from distill.recipe.sections.embedder import PLAIN_QUERY
@@ -52,10 +53,12 @@ class EvalModel:
 
     @property
     def parameters(self) -> int | None:
-        """None where a server keeps them."""
+        """Number of weights; of a query encoder over another model's documents, its own alone. None
+        where a server keeps them."""
         if self.model is None:
             return None
-        return sum(weight.numel() for weight in self.model.parameters())
+        modules = query_modules(self.model) if self.documents is not None else self.model
+        return sum(weight.numel() for weight in modules.parameters())
 
     @property
     def dimensions(self) -> int:
@@ -73,7 +76,13 @@ class EvalModel:
         if self.folder is None:
             return None
         files = (p for kind in _MODEL_FILES for p in self.folder.rglob(kind) if p.is_file())
-        return sum(p.stat().st_size for p in files if _is_model_file(p.relative_to(self.folder)))
+        inside = ((p, p.relative_to(self.folder)) for p in files)
+        one_side = self.documents is not None
+        return sum(
+            path.stat().st_size
+            for path, name in inside
+            if _is_model_file(name) and not (one_side and _is_document_file(name))
+        )
 
     @property
     def experiment(self) -> dict[str, str | int]:
@@ -109,6 +118,11 @@ def _is_model_file(path: Path) -> bool:
     return path.parts[0] not in _COPY_FOLDERS and not any(
         part.startswith(".") for part in path.parts
     )
+
+
+def _is_document_file(path: Path) -> bool:
+    """Whether it belongs to the documents' route of a sentence-transformers Router."""
+    return any(part.startswith("document_") for part in path.parts[:-1])
 
 
 def load_eval_model(

@@ -8,12 +8,14 @@ from distill.embed.wording import PROMPT_NAMES, carried_template
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel, load_any_model, load_eval_model
 from distill.evaluate.models.prompts import read_student_settings
+from distill.evaluate.models.variants import make_asymmetric
 from distill.recipe import ALL_TOKENS, EmbedderConfig, Recipe
 from distill.text.format import QUERY_TEMPLATE, Side
 
 
 def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, EvalModel]:
-    """By role: the models in the run's folders, and the recipe's teacher where it names one.
+    """By role: the models in the run's folders, and the recipe's teacher where it names one. A
+    query encoder (`student.route`) is paired with the teacher, which embeds the documents.
 
     Args:
         folders: of `base` and `student`, or of one of them.
@@ -31,6 +33,10 @@ def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Ev
         found["student"] = check_prompts(found["student"], {})
     if recipe.teacher.model is not None:
         found["teacher"] = load_any_model(recipe.teacher, recipe.teacher.model, told)
+    if recipe.student.route == "query":
+        teacher = found["teacher"]
+        others = {role: model for role, model in found.items() if role != "teacher"}
+        found |= {role: make_asymmetric(model, teacher) for role, model in others.items()}
     return found
 
 
@@ -59,6 +65,8 @@ def read_trained_prompts(model: EvalModel) -> dict[Side, str]:
     if student is not None:
         query = str(student["query_template"]).removesuffix("{query}")
         query = query.replace("{task}", str(student["default_task"]))
+        if student.get("route") == "query":
+            return {"query": query}
         return {"query": query, "document": str(student["document_prompt"])}
     own = dataclasses.replace(model.prompts, given={})
     known: dict[Side, str] = {side: own.of_side(side) for side in PROMPT_NAMES}

@@ -1,4 +1,4 @@
-"""The stage `free-queries`: queries that are taken from the passages themselves, without a language
+"""The stage `parsed-free`: queries that are taken from the passages themselves, without a language
 model. They have the columns of `parsed`, so that filters, relabelling and training read them like
 any others; `task_type` is the method.
 """
@@ -30,7 +30,7 @@ from distill.store.tables import PARSED, PASSAGES, Row, read_rows
 
 _NO_LLM = "none"
 """The column `llm` of a query that no language model wrote."""
-_BOILERPLATE = 3
+_BOILERPLATE = 10
 """A sentence that stands in so many passages tells none of them from the others."""
 _SHARD_PASSAGES = 1024
 
@@ -58,7 +58,7 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
         "terms": TERMS_RULE,
         "version": 1,
     }
-    stage = run.stage("free-queries", marked, [passages])
+    stage = run.stage("parsed-free", marked, [passages])
     if not stage.complete:
         scan = scan_corpus(passages, settings)
         numbers = plan_counts(scan, settings, methods, recipe.seed)

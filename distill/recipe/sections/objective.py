@@ -27,6 +27,8 @@ RANKER_OF: Mapping[str, Ranker] = {
 class Objective(Section):
     """The weights of the sum that is trained on; a term that is not named, or 0, is left out."""
 
+    newer: ClassVar[frozenset[str]] = frozenset({"corpus_softmax"})
+
     infonce: float = Field(0.0, ge=0)
     """Weight of the contrastive loss against in-batch and hard negatives (Gecko, arXiv 2403.20327,
     equation 3)."""
@@ -49,6 +51,11 @@ class Objective(Section):
     """Weight of the CoSENT loss, which orders scored pairs across the batch. It uses rows of task
     type sts or sentence similarity with a positive_score and an empty seed_id: rows with a seed_id
     were written from a passage, and their score is only the retriever's."""
+    corpus_softmax: float = Field(0.0, ge=0)
+    """Weight of the cross-entropy between the soft scores' distribution over a query's candidates
+    and the softmax of the query's similarity with every document of the corpus, whose vectors are
+    the teacher's and stay as they are. It trains a query encoder (student.route query), and no
+    other term beside it."""
     gor: float = Field(0.0, ge=0)
     """Weight of global orthogonal regularisation, which spreads vectors over the sphere (Zhang et
     al. 2017, arXiv 1708.06320)."""
@@ -62,6 +69,11 @@ class Objective(Section):
     @property
     def needs_teacher_vectors(self) -> bool:
         return any((self.align, self.similarity_matrix, self.relative_order))
+
+    @property
+    def trains_queries_alone(self) -> bool:
+        """Whether no document is encoded in training."""
+        return bool(self.corpus_softmax)
 
     @property
     def needs_scores(self) -> bool:
@@ -149,3 +161,24 @@ class MarginMSE(Section):
     scale: float = Field(1.0, gt=0)
     """Factor by which soft scores are multiplied, so that their margins have the size of cosine
     margins."""
+
+
+class CorpusSoftmax(Section):
+    """Cross-entropy of a query's soft scores with the softmax over all of the corpus' documents."""
+
+    scores: SoftScoreName = "hybrid"
+    """Soft scores to learn from: hybrid (the retriever's similarity and bm25, each scaled to mean 0
+    and deviation 1 over a query's candidates and added by train.bm25_share), bm25 (words in
+    common), ql (log-likelihood per token, needs relabel.ql_per_token), ql_sum (log-likelihood of
+    the whole query), rc (relevance classification), rrf (all rankers fused) or teacher (the
+    teacher's similarity of the chosen candidates). Nothing but the candidates has mass."""
+    temperature: float = Field(0.333, gt=0)
+    """Temperature of the soft scores. 0.333 with train.bm25_share 0.333 is the softmax of twice the
+    scaled similarity plus the scaled BM25 score; 0.05 suits cosines."""
+    student_temperature: float = Field(0.05, gt=0)
+    """Temperature of the cosine similarities of a query with the documents."""
+    documents: int = Field(1_000_000, gt=0)
+    """Largest number of documents over all of which the softmax runs; on a larger corpus it runs
+    over the candidates of the batch and a uniform sample, whose share is corrected."""
+    sample: int = Field(100_000, gt=0)
+    """Number of documents drawn for each step on a corpus larger than `documents`."""

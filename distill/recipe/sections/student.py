@@ -38,11 +38,16 @@ class Lora(Section):
 
 
 class Student(Section):
-    newer: ClassVar[frozenset[str]] = frozenset({"symmetric"})
+    newer: ClassVar[frozenset[str]] = frozenset({"symmetric", "route"})
 
     encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """The model that the student is made from: a BERT-like encoder or a decoder, as a hub id, a
     folder or a GGUF file."""
+    route: Literal["both", "query"] = "both"
+    """What the student encodes. both: queries and documents; query: queries alone, in the space of
+    the teacher, whose document vectors stay as they are: an index of the teacher's vectors is
+    searched with the student, and nothing in it is embedded anew. It needs the objective
+    corpus_softmax and, where the encoder has another width than the teacher, student.dimensions."""
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """The encoder's layers that the student takes over, counted from 0; null: all."""
     vocabulary: Literal["all", "corpus"] = "all"

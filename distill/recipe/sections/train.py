@@ -5,7 +5,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from distill.recipe.renamed_keys import RENAMED_KEYS
-from distill.recipe.sections.objective import KL, Align, InfoNCE, MarginMSE, Objective
+from distill.recipe.sections.objective import (
+    KL,
+    Align,
+    CorpusSoftmax,
+    InfoNCE,
+    MarginMSE,
+    Objective,
+)
 from distill.recipe.sections.section import Device, Section, Seed, Width
 
 TITLES = "titles"
@@ -68,7 +75,9 @@ class Validation(Section):
 
 class Train(Section):
     section: ClassVar[str | None] = "train"
-    newer: ClassVar[frozenset[str]] = frozenset({"weight_decay", "base_dtype", "bm25_share"})
+    newer: ClassVar[frozenset[str]] = frozenset(
+        {"weight_decay", "base_dtype", "bm25_share", "corpus_softmax"}
+    )
 
     epochs: float = Field(1.0, gt=0, le=10_000)
     """Number of passes over the mixture; fractions are allowed."""
@@ -103,6 +112,9 @@ class Train(Section):
     """Settings of the divergence from soft scores over a query's candidates."""
     margin_mse: MarginMSE = MarginMSE()
     """Settings of the squared error of score margins (arXiv 2010.02666)."""
+    corpus_softmax: CorpusSoftmax = CorpusSoftmax()
+    """Settings of the softmax over the whole corpus, which trains a query encoder against documents
+    that stay as they are."""
     bm25_share: float = Field(0.5, ge=0, le=1)
     """Weight of BM25 in the soft scores `hybrid`; the retriever's similarity has the rest. 0.5:
     both weigh the same; 0.33: the similarity weighs twice as much."""

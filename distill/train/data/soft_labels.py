@@ -45,7 +45,7 @@ def score_source(train: Train) -> str | None:
     """
     named = {
         term: getattr(train, term).scores
-        for term in ("kl", "margin_mse")
+        for term in ("kl", "margin_mse", "corpus_softmax")
         if getattr(train.objective, term)
     }
     if len(set(named.values())) > 1:
@@ -114,7 +114,9 @@ def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterato
     """Each with the scores of its own documents, or of everything that was judged for its query.
     Labels have the shards of the examples that were chosen from them; examples of another stage
     have none."""
-    everything = bool(train.objective.kl) and train.kl.candidates == "all"
+    everything = train.objective.trains_queries_alone or (
+        bool(train.objective.kl) and train.kl.candidates == "all"
+    )
     for path in shards(stage.folder):
         rows = read_shard(EXAMPLES, path)
         of_shard = labels.folder / path.name

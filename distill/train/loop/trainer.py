@@ -220,7 +220,7 @@ def _make_batches(
     lengths = sum(tokens.lengths[dataset[name][:]] for name in columns)
     texts = columns == ["text"]
     return NoSharedPositiveSampler(
-        range(len(dataset)) if texts else [label[2] for label in dataset["label"]],
+        range(len(dataset)) if len(columns) == 1 else [label[2] for label in dataset["label"]],
         lengths if texts or train.group_by_length else None,
         batch_size=train.align.batch_size if texts else train.batch_size,
         processes=processes.count(),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from distill.recipe import Train
 from distill.train.loop.gradcache import embed_cached
 from distill.train.objectives.align import alignment
+from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.cosent import cosent
 from distill.train.objectives.gor import gor
 from distill.train.objectives.infonce import infonce
@@ -76,7 +77,7 @@ class BatchContext(NamedTuple):
 
 class CombinedLoss(nn.Module):
     """The weighted sum of `train.objective`, for batches of examples (query, positive, negatives)
-    and of plain texts (one column).
+    and of plain texts (one column); with `corpus_softmax`, for batches of queries alone.
 
     `labels`, (batch, 1 + columns), holds an example's number and its texts' numbers. What is known
     of them is looked up on the CPU: the teacher's vectors by text, (n,) to (n, teacher dimensions);
@@ -100,6 +101,7 @@ class CombinedLoss(nn.Module):
         scores: Lookup | None = None,
         in_batch: Lookup | None = None,
         contrasted: Lookup | None = None,
+        corpus_softmax: CorpusSoftmaxLoss | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -109,6 +111,7 @@ class CombinedLoss(nn.Module):
         self.scores = scores
         self.in_batch = in_batch
         self.contrasted = contrasted
+        self.corpus_softmax = corpus_softmax
         contrast = settings.infonce
         learned = settings.objective.infonce > 0 and contrast.learn_temperature
         self.auxiliary = AuxiliaryParameters(projection, contrast.temperature if learned else None)
@@ -131,7 +134,8 @@ class CombinedLoss(nn.Module):
         total = torch.cat(list(vectors)).sum() * 0
         for name, term in self._terms(vectors, labels).items():
             total = total + getattr(self.settings.objective, name) * term
-            self.terms[name if len(vectors) > 1 else f"{name}_texts"].append(term.detach())
+            plain = len(vectors) == 1 and self.corpus_softmax is None
+            self.terms[f"{name}_texts" if plain else name].append(term.detach())
         return total
 
     def _embed(self, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
@@ -141,6 +145,8 @@ class CombinedLoss(nn.Module):
 
     def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> LossTerms:
         """Every term with a weight that this batch knows enough for, by its name in the recipe."""
+        if self.corpus_softmax is not None:
+            return {"corpus_softmax": self.corpus_softmax(vectors[0], labels[:, 0])}
         known = self._look_up(labels)
         terms = average_over_widths(lambda cut: self._at_width(cut, known), vectors, self.widths)
         if known.vectors is not None and self.settings.objective.align:

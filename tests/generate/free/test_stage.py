@@ -1,4 +1,4 @@
-"""The stage `free-queries`, and a run whose queries need no language model."""
+"""The stage `parsed-free`, and a run whose queries need no language model."""
 
 import pytest
 from helpers.query_rows import parsed, passage, prepare, recipe

@@ -1,0 +1,105 @@
+"""Cross-entropy of a query's soft scores with the softmax over all documents of the corpus."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from distill.embed.encoder import Vectors
+from distill.recipe import CorpusSoftmax
+from distill.train.objectives.inputs import check_shape
+
+_CHUNK = 65_536
+"""Documents whose logits are in memory at a time."""
+
+
+class BatchPools(NamedTuple):
+    """Of some queries: `rows` of the corpus, (queries, candidates) integers, and the `target`
+    probability of each, (queries, candidates) float32. A query with fewer candidates than another
+    has rows of probability 0 behind its own."""
+
+    rows: Tensor
+    target: Tensor
+
+
+class CorpusSoftmaxLoss:
+    """The loss of a batch of queries against documents whose vectors do not change.
+
+    Args:
+        documents: (documents, dimensions) unit vectors, maybe memory-mapped.
+        pools: example numbers (n,) to the queries' candidates and target distributions.
+    """
+
+    def __init__(
+        self, documents: Vectors, pools: Callable[[Tensor], BatchPools], settings: CorpusSoftmax
+    ) -> None:
+        self._documents = documents
+        self._pools = pools
+        self._settings = settings
+
+    def __call__(self, queries: Tensor, numbers: Tensor) -> Tensor:
+        """
+        Args:
+            queries: (batch, dimensions) unit vectors.
+            numbers: (batch,) example numbers.
+
+        Returns:
+            The mean over the batch, in nats, a scalar.
+
+        Raises:
+            ValueError: if the queries have another width than the documents.
+        """
+        check_shape("queries", queries, len(numbers), self._documents.shape[1])
+        pools = self._pools(numbers)
+        target = pools.target.to(queries.device)
+        own = self._score_candidates(queries, pools.rows)
+        if len(self._documents) <= self._settings.documents:
+            normalizer = self._sum_all(queries)
+        else:
+            # The same batch draws the same sample, also after a resumed training.
+            normalizer = self._sum_sample(queries, pools.rows.unique(), int(numbers.sum()))
+        return (normalizer - (target * own).sum(1)).mean()
+
+    def _score_candidates(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """(batch, candidates) logits."""
+        vectors = self._take(rows.flatten()).view(*rows.shape, -1).to(queries.device)
+        return torch.einsum("bd,bcd->bc", queries, vectors) / self._settings.student_temperature
+
+    def _sum_all(self, queries: Tensor) -> Tensor:
+        """(batch,) log of the sum over all documents, a chunk at a time."""
+        starts = range(0, len(self._documents), _CHUNK)
+        parts = [self._sum_rows(queries, slice(start, start + _CHUNK)) for start in starts]
+        return torch.stack(parts, dim=1).logsumexp(1)
+
+    def _sum_rows(self, queries: Tensor, rows: slice) -> Tensor:
+        """(batch,) log of the sum over a chunk, whose logits are computed again on the way back."""
+
+        def log_sum(batch: Tensor) -> Tensor:
+            vectors = torch.from_numpy(np.array(self._documents[rows], np.float32))
+            logits = batch @ vectors.to(batch.device).T / self._settings.student_temperature
+            return logits.logsumexp(1)
+
+        summed: Tensor = checkpoint(log_sum, queries, use_reentrant=False)
+        return summed
+
+    def _sum_sample(self, queries: Tensor, pool: Tensor, seed: int) -> Tensor:
+        """(batch,) log of the estimated sum over all documents: the batch's candidates, and a
+        uniform sample of the others, each for as many as it stands for (logQ correction, Bengio
+        and Senecal 2008)."""
+        total = len(self._documents)
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randint(total, (self._settings.sample,), generator=generator)
+        others = drawn[~torch.isin(drawn, pool)]
+        stands_for = (total - len(pool)) / max(1, len(others))
+        vectors = self._take(torch.cat([pool, others])).to(queries.device)
+        logits = queries @ vectors.T / self._settings.student_temperature
+        logits[:, len(pool) :] += math.log(max(stands_for, 1e-9))
+        return logits.logsumexp(1)
+
+    def _take(self, rows: Tensor) -> Tensor:
+        """(n, dimensions) float32."""
+        return torch.from_numpy(np.asarray(self._documents[rows.numpy()], np.float32))

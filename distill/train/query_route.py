@@ -1,0 +1,92 @@
+"""Saves a query encoder as the query route of a sentence-transformers model, beside the documents'
+route, which is the teacher."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+
+from distill.embed.open_model import OpenModel, open_model
+from distill.embed.wording import PROMPT_NAMES
+from distill.errors import UserError
+from distill.files.atomic import commit_bytes
+from distill.models.sentence_transformer import load_sentence_model
+from distill.models.sources.in_memory import is_object
+from distill.recipe import Recipe
+from distill.store.stage import Stage
+from distill.student.saving import save_beside
+from distill.text.format import DOCUMENT_TEMPLATE
+
+_PROBE = ["A query to compare two models by.", "another one"]
+
+
+def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer) -> Path:
+    """Save the model whose `encode_query` is the student and whose `encode_document` is the
+    teacher. Where the teacher is behind a server, or an object of the program, the folder has the
+    query route alone, `encode_document` fails, and README.md says what embeds documents.
+
+    Raises:
+        UserError: if the model gives other vectors after loading.
+    """
+    teacher = recipe.teacher
+    remote = teacher.base_url is not None or is_object(str(teacher.model))
+    documents = None if remote else open_model(str(teacher.model), teacher)
+    model = route_query_document(queries, documents)
+    part = save_beside(stage, model)
+    reloaded = load_sentence_model(part, device="cpu")
+    before, after = (m.encode_query(_PROBE, show_progress_bar=False) for m in (queries, reloaded))
+    if not np.allclose(before, after, atol=1e-4):
+        raise UserError(
+            f"the trained query encoder in {part}",
+            "does not give the same vectors after loading as the model that was trained",
+            "update sentence-transformers and transformers, and run again: the trained weights are "
+            "saved",
+        )
+    if documents is None:
+        commit_bytes(part / "README.md", _describe_documents(recipe).encode())
+    return part
+
+
+def route_query_document(
+    queries: SentenceTransformer, documents: OpenModel | None
+) -> SentenceTransformer:
+    """Put two models behind one: sentence-transformers' Router, by `encode_query` and
+    `encode_document`. Without the second, `encode_document` fails with the name of the route."""
+    of_documents = (*PROMPT_NAMES["document"], DOCUMENT_TEMPLATE)
+    prompts = {
+        name: prompt
+        for name, prompt in queries.prompts.items()
+        if prompt is not None and name not in of_documents
+    }
+    prompts["document"] = ""
+    if documents is None:
+        router = Router({"query": _list_modules(queries)}, allow_empty_key=False)
+    else:
+        router = Router.for_query_document(
+            query_modules=_list_modules(queries),
+            document_modules=_list_modules(documents.model),
+            default_route="query",
+        )
+        prompts["document"] = documents.wording.before_documents
+    return SentenceTransformer(
+        modules=[router], prompts=prompts, similarity_fn_name="cosine", device="cpu"
+    )
+
+
+def _list_modules(model: SentenceTransformer) -> list[Any]:
+    """List a model's modules in their order; all of them are sentence-transformers' own kind."""
+    return list(model.children())
+
+
+def _describe_documents(recipe: Recipe) -> str:
+    where = "behind a server" if recipe.teacher.base_url is not None else "in a program"
+    prompt = recipe.teacher.document_prompt
+    before = f" Before each document stands {prompt!r}." if prompt else ""
+    return (
+        "# A query encoder\n\n"
+        "`encode_query` of this sentence-transformers model embeds queries. Documents are embedded "
+        f"by the model `{recipe.teacher.model}`, which is {where} and not in this folder:"
+        f"`encode_document` fails.{before} Search an index of that model's vectors, by cosine.\n"
+    )

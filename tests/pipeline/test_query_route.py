@@ -1,0 +1,205 @@
+"""A query encoder in the teacher's space, adapted to a corpus without an LLM: the whole path."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.fake_server import MODEL, serving
+from sentence_transformers import SentenceTransformer
+
+from distill.errors import UserError
+from distill.export.export import export_model
+from distill.files.atomic import read_json
+from distill.inspect.search import search_run
+from distill.llm.lazy import LazyLLM
+from distill.pipeline.job import Job
+from distill.recipe import Recipe, load_recipe
+from distill.store.run import Run
+from distill.store.stage import open_stage
+from distill.store.tables import QUERIES
+from distill.train.loop.callbacks import CheckpointCallback
+
+TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
+
+
+def adapt(recipe_file: Path, encoder: Path, *sets: str) -> Recipe:
+    settings = [
+        "generate.methods=[sentences, keywords]",
+        "generate.free={queries: 40}",
+        f"retriever={{model: {encoder}, max_tokens: 32, device: cpu, merge: union}}",
+        "retriever.sources=[dense, bm25]",
+        "relabel={top_k: 4, rankers: [retriever, bm25], positive: seed, negative_count: 0}",
+        f"teacher={{model: {encoder}, max_tokens: 32, device: cpu}}",
+        "student.layers=null",
+        "student.route=query",
+        "train={batch_size: 8, epochs: 2, device: cpu, checkpoint_steps: 3, learning_rate: 1e-3}",
+        "train.objective={corpus_softmax: 1.0}",
+        *sets,
+    ]
+    return load_recipe(recipe_file, settings)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in folder.rglob("*") if p.is_file() and ".stage" not in p.parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+
+
+@pytest.fixture(scope="module")
+def recipe(recipe_file, encoder_folder) -> Recipe:
+    return adapt(recipe_file, encoder_folder)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, recipe) -> Path:
+    folder = tmp_path_factory.mktemp("query-route") / "run"
+    with Run(folder) as run:
+        job = Job(run, recipe)
+        job.llm = LazyLLM(_refuse_llm, served=True)
+        job.evaluate()
+    return folder
+
+
+def _refuse_llm():
+    raise AssertionError("an LLM was opened")
+
+
+def test_queries_are_the_students_and_documents_the_teachers(run_folder, encoder_folder):
+    student = SentenceTransformer(str(run_folder / "student"))
+    teacher = SentenceTransformer(str(encoder_folder))
+    np.testing.assert_allclose(
+        student.encode_document(TEXTS), teacher.encode_document(TEXTS), atol=1e-6
+    )
+    assert np.abs(student.encode_query(TEXTS) - teacher.encode_query(TEXTS)).max() > 1e-3
+
+
+def test_training_lowers_the_cross_entropy_and_encodes_queries_alone(run_folder):
+    curve = read_json(run_folder / "student" / "training.json")["curve"]
+    assert curve[-1]["corpus_softmax"] < curve[0]["corpus_softmax"]
+    assert curve[0]["loss"] == pytest.approx(curve[0]["corpus_softmax"], abs=1e-3)
+
+
+def test_evaluation_searches_the_teachers_documents_with_the_students_queries(run_folder):
+    models = read_json(run_folder / "summary.json")["models"]
+    # The untrained query encoder is the teacher itself.
+    assert models["base"]["score"] == pytest.approx(models["teacher"]["score"], abs=1e-4)
+    assert models["student"]["parameters"] == models["teacher"]["parameters"]
+
+
+def test_search_embeds_no_document_anew(run_folder):
+    before = sorted(path.name for path in (run_folder / "vectors").iterdir())
+    found = search_run(run_folder, "what pumps blood", 3)
+    assert set(found.hits) == {"student", "teacher"}
+    assert sorted(path.name for path in (run_folder / "vectors").iterdir()) == before
+
+
+def test_export_writes_both_routes(run_folder, tmp_path):
+    export_model(str(run_folder), tmp_path / "out", ["sentence-transformers"], force=True)
+    exported, student = (
+        SentenceTransformer(str(folder)) for folder in (tmp_path / "out", run_folder / "student")
+    )
+    np.testing.assert_allclose(
+        exported.encode_document(TEXTS), student.encode_document(TEXTS), atol=1e-5
+    )
+    np.testing.assert_allclose(exported.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-5)
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
+    tmp_path, recipe, run_folder, monkeypatch, step
+):
+    class Fatal(CheckpointCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            super().on_step_end(args, state, control, **kwargs)
+            if state.global_step == step:
+                raise Killed
+
+    with Run(tmp_path / "run") as run, monkeypatch.context() as patch:
+        patch.setattr("distill.train.loop.trainer.CheckpointCallback", Fatal)
+        with pytest.raises(Killed):
+            Job(run, recipe).train_student()
+    with Run(tmp_path / "run") as run:
+        Job(run, recipe).train_student()
+    assert files(tmp_path / "run" / "student") == files(run_folder / "student")
+
+
+def test_an_encoder_of_another_width_is_projected_into_the_teachers_space(
+    tmp_path, recipe_file, encoder_folder, teacher_folder
+):
+    recipe = adapt(
+        recipe_file,
+        teacher_folder,
+        f"student.encoder={encoder_folder}",
+        "student.layers=[0, 2]",
+        "student.dimensions=48",
+        "train.corpus_softmax={documents: 4, sample: 16}",
+    )
+    with Run(tmp_path / "run") as run:
+        Job(run, recipe).train_student()
+    student = SentenceTransformer(str(tmp_path / "run" / "student"))
+    assert student.encode_query(TEXTS).shape == student.encode_document(TEXTS).shape == (2, 48)
+
+
+def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
+    tmp_path, recipe_file, encoder_folder
+):
+    encoder = SentenceTransformer(str(encoder_folder))
+
+    def embeds(path, body):
+        vectors = encoder.encode(body["input"]).tolist()
+        data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
+        return {"object": "list", "model": MODEL, "data": data}
+
+    with serving(embeds) as server:
+        served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
+        recipe = adapt(
+            recipe_file,
+            encoder_folder,
+            f"teacher={{{served}}}",
+            f"retriever={{{served}, sources: [dense, bm25], merge: union}}",
+        )
+        with Run(tmp_path / "run") as run:
+            Job(run, recipe).train_student()
+    folder = tmp_path / "run" / "student"
+    student = SentenceTransformer(str(folder))
+    assert student.encode_query(TEXTS).shape == (2, 32)
+    with pytest.raises(ValueError, match="document"):
+        student.encode_document(TEXTS)
+    assert f"`{MODEL}`, which is behind a server" in (folder / "README.md").read_text()
+
+
+@pytest.mark.bad_input("recipe", "a query encoder of another width", "named with the width to set")
+def test_a_width_that_is_not_the_teachers_is_refused(
+    tmp_path, recipe_file, encoder_folder, teacher_folder
+):
+    recipe = adapt(recipe_file, teacher_folder, f"student.encoder={encoder_folder}")
+    with Run(tmp_path / "run") as run, pytest.raises(UserError, match=r"student\.dimensions: 48"):
+        Job(run, recipe).train_student()
+    assert not (tmp_path / "run" / "student" / "modules.json").exists()
+
+
+@pytest.mark.bad_input("recipe", "a query route with what does not go with it", "named")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("student.route=both", "set student.route: query"),
+        ("train.objective={infonce: 1.0}", "corpus_softmax: 1.0"),
+        ("train.objective={corpus_softmax: 1.0, infonce: 1.0}", "no other term"),
+        ("teacher.model=null", "needs teacher.model"),
+        ("train.widths=[32, 8]", "train.widths: take it out"),
+        ("relabel.rankers=[retriever]", "add bm25 to relabel.rankers"),
+    ],
+)
+def test_a_query_route_that_cannot_be_trained_is_refused(
+    recipe_file, encoder_folder, setting, message
+):
+    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+        adapt(recipe_file, encoder_folder, setting)
+
+
+def test_queries_of_every_kind_are_in_the_table(run_folder):
+    kinds = {row["task_type"] for row in open_stage(run_folder / "queries").rows(QUERIES)}
+    assert kinds == {"sentences", "keywords"}
