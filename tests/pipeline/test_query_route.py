@@ -7,6 +7,7 @@ import pytest
 from helpers.fake_server import MODEL, serving
 from sentence_transformers import SentenceTransformer
 
+import distill
 from distill.errors import UserError
 from distill.export.export import export_model
 from distill.files.atomic import read_json
@@ -203,3 +204,12 @@ def test_a_query_route_that_cannot_be_trained_is_refused(
 def test_queries_of_every_kind_are_in_the_table(run_folder):
     kinds = {row["task_type"] for row in open_stage(run_folder / "queries").rows(QUERIES)}
     assert kinds == {"sentences", "keywords"}
+
+
+@pytest.mark.slow
+def test_the_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path):
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "adapt-tiny.yaml")
+    result = distill.run(recipe, tmp_path / "run")
+    assert {"student", "teacher", "base"} <= result.summary["models"].keys()
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not (tmp_path / "run" / "generations").exists()
