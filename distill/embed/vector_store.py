@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,9 +68,30 @@ def embed(
     done = int(read_json(folder / "done.json")["rows"])
     starts = [*_damaged_chunks(folder, done), *range(done, len(texts), CHUNK)]
     if starts:
-        _fill(folder, encoder, side, texts, starts, label)
+        _fill(folder, lambda rows: encoder.encode_prompted(texts[rows], side), starts, label)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return VectorStore(list(ids), vectors, folder)
+
+
+def import_vectors(
+    root: Path,
+    encoder: Encoder,
+    side: Side,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    read: Callable[[slice], Vectors],
+) -> None:
+    """Fill the store of these texts with vectors that the same model has given them before, so that
+    `embed` computes none. A store that is there already is left as it is.
+
+    Args:
+        read: unit vectors of the texts in a range, (texts, dimensions).
+    """
+    folder = _find_folder(root, encoder, side, ids, texts, "float32")
+    if not folder.exists():
+        _create(folder, encoder, ids, len(texts), "float32")
+    done = int(read_json(folder / "done.json")["rows"])
+    _fill(folder, read, range(done, len(texts), CHUNK), "import vectors")
 
 
 def _find_folder(
@@ -190,25 +211,20 @@ def _create(
 
 
 def _fill(
-    folder: Path,
-    encoder: Encoder,
-    side: Side,
-    texts: Sequence[str],
-    starts: Sequence[int],
-    label: str,
+    folder: Path, compute: Callable[[slice], Vectors], starts: Sequence[int], label: str
 ) -> None:
-    """Compute the chunks that begin at these rows. Each is committed by the count of rows, after
-    its vectors and their checksum."""
+    """Write the chunks that begin at these rows. Each is committed by the count of rows, after its
+    vectors and their checksum."""
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "r+")
-    done = int(read_json(folder / "done.json")["rows"])
-    left = sum(min(CHUNK, len(texts) - start) for start in starts)
-    with Progress(label, len(texts), "texts", len(texts) - left) as progress:
+    done, total = int(read_json(folder / "done.json")["rows"]), len(vectors)
+    left = sum(min(CHUNK, total - start) for start in starts)
+    with Progress(label, total, "texts", total - left) as progress:
         for start in starts:
-            chunk = texts[start : start + CHUNK]
-            vectors[start : start + len(chunk)] = encoder.encode_prompted(chunk, side)
+            end = min(start + CHUNK, total)
+            vectors[start:end] = compute(slice(start, end))
             vectors.flush()
-            _record(folder, start, vectors[start : start + len(chunk)])
-            done = max(done, start + len(chunk))
+            _record(folder, start, vectors[start:end])
+            done = max(done, end)
             write_json(folder / "done.json", {"rows": done})
-            progress.advance(len(chunk))
+            progress.advance(end - start)
     _verified.add(folder / _CHECKSUMS)

@@ -78,6 +78,10 @@ class Job:
         run, recipe, corpus = self.run, self.recipe, self.corpus()
         _check_sources(run, recipe, corpus)
         queries, examples = None, []
+        if corpus.passages is not None and recipe.teacher.document_vectors is not None:
+            from distill.teacher.document_vectors import import_document_vectors
+
+            import_document_vectors(run, recipe, corpus.passages)
         if corpus.passages is not None and recipe.generate.from_passages:
             sources = self._query_sources(corpus.passages)
             queries = make_queries(run, recipe, corpus.passages, sources, self.llm, corpus.held_out)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from distill.recipe.sections.embedder import EmbedderConfig
-from distill.recipe.sections.section import Word
+from distill.recipe.sections.section import LocalPath, Word
 
 
 class Teacher(EmbedderConfig):
@@ -22,6 +22,12 @@ class Teacher(EmbedderConfig):
     combine: Literal["apart", "concatenate"] = "apart"
     """How several teachers are used. apart: each one's scores are stored separately; concatenate:
     their vectors are concatenated and normalised (Jasper, arXiv 2412.19048)."""
+
+    document_vectors: LocalPath | None = None
+    """A file with the vectors that `model` gave the passages, so that the corpus is not embedded
+    again: .parquet with the columns id and vector, or .npy with the passages' ids beside it, one a
+    line, in a .txt file of the same name. Ten of them are compared with the model. null: passages
+    are embedded. It serves the retriever too, where that is the same model."""
 
     @model_validator(mode="before")
     @classmethod

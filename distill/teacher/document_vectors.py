@@ -1,0 +1,147 @@
+"""Reads the vectors of the corpus that the user has already, in place of embedding it again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from distill.embed.encoder import Encoder, Vectors, normalize_rows
+from distill.embed.vector_store import import_vectors
+from distill.errors import UserError
+from distill.files.read import user_path
+from distill.recipe import Recipe
+from distill.store.passages import PassageReader, PassageTexts
+from distill.store.run import Run
+from distill.store.stage import Stage
+from distill.store.tables import Row
+from distill.teacher.vectors import open_teacher
+
+_PROBES = 10
+_LEAST_COSINE = 0.99
+"""Of a passage's vector with the model's own; batches and number types move a vector less."""
+
+
+class StoredVectors(NamedTuple):
+    """Vectors with the ids of their passages."""
+
+    ids: list[str]
+    vectors: Vectors
+
+
+def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
+    """Put `teacher.document_vectors` into the run's store of the corpus' vectors.
+
+    Raises:
+        UserError: if the file cannot be read, lacks a passage, has another width than the teacher,
+            holds a vector that is zero or not finite, or is not the teacher's.
+    """
+    teacher = recipe.teacher
+    if teacher.document_vectors is None or teacher.model is None:
+        return
+    path = user_path(teacher.document_vectors)
+    stored, reader = read_vectors(path), PassageReader(passages.folder)
+    ids = reader.read_ids()
+    rows = _match_rows(path, stored.ids, ids)
+    encoder = open_teacher(teacher, teacher.model)
+    _check_width(path, stored.vectors, encoder)
+
+    def write(row: Row) -> str:
+        return encoder.wording.write_document(row["text"], row["title"])
+
+    def read(part: slice) -> Vectors:
+        vectors = np.asarray(stored.vectors[rows[part]], np.float32)
+        _check_values(path, vectors, ids[part])
+        return normalize_rows(vectors)
+
+    texts = PassageTexts(reader, write)
+    probes = _choose_probes(len(ids))
+    own = encoder.encode_prompted([texts[row] for row in probes], "document")
+    theirs = np.concatenate([read(slice(row, row + 1)) for row in probes])
+    _check_model(path, theirs, own, [ids[row] for row in probes])
+    import_vectors(run.folder / "vectors", encoder, "document", ids, texts, read)
+
+
+def read_vectors(path: Path) -> StoredVectors:
+    """Read vectors and their ids from .parquet or .npy; the latter is memory-mapped.
+
+    Raises:
+        UserError: if that cannot be read.
+    """
+    try:
+        if path.suffix == ".npy":
+            ids = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            table = pq.read_table(path, columns=["id", "vector"])
+            ids = [str(id_) for id_ in table["id"].to_pylist()]
+            vectors = np.stack(table["vector"].to_numpy())
+    except (OSError, ValueError, UnicodeDecodeError, pa.ArrowException) as fault:
+        raise UserError(
+            str(path),
+            f"cannot be read as vectors ({type(fault).__name__}: {str(fault)[:200]})",
+            "give a .parquet file with the columns id and vector, all vectors of one width, or an "
+            ".npy file with the ids in a .txt file of the same name",
+        ) from fault
+    if vectors.ndim != 2 or len(vectors) != len(ids):
+        raise UserError(
+            str(path),
+            f"holds vectors of shape {vectors.shape} for {len(ids)} ids",
+            "give one vector for each id",
+        )
+    return StoredVectors(ids, vectors)
+
+
+def _match_rows(path: Path, stored: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    """Find each passage's row in the file."""
+    row_of = {id_: row for row, id_ in enumerate(stored)}
+    missing = [id_ for id_ in wanted if id_ not in row_of]
+    if missing:
+        raise UserError(
+            str(path),
+            f"has no vector for {len(missing)} of {len(wanted)} passages, such as {missing[0]!r}",
+            "add them, or raise corpus.max_tokens if documents were split into passages",
+        )
+    return np.array([row_of[id_] for id_ in wanted], np.int64)
+
+
+def _check_values(path: Path, vectors: Vectors, ids: Sequence[str]) -> None:
+    bad = ~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)
+    if bad.any():
+        raise UserError(
+            str(path),
+            f"the vector of passage {ids[int(bad.argmax())]!r} is zero, or holds NaN or infinity",
+            "embed that passage again",
+        )
+
+
+def _choose_probes(count: int) -> list[int]:
+    """Rows that are spread over the corpus."""
+    return sorted({round(row) for row in np.linspace(0, count - 1, min(count, _PROBES))})
+
+
+def _check_width(path: Path, vectors: Vectors, encoder: Encoder) -> None:
+    if vectors.shape[1] != encoder.dimensions:
+        raise UserError(
+            str(path),
+            f"holds vectors of width {vectors.shape[1]}, and {encoder.reference!r} gives "
+            f"{encoder.dimensions}",
+            "name the model that made them as teacher.model",
+        )
+
+
+def _check_model(path: Path, stored: Vectors, own: Vectors, ids: Sequence[str]) -> None:
+    """Compare a few of the file's vectors with those that the model gives now."""
+    cosines = (stored * own).sum(axis=1)
+    worst = int(cosines.argmin())
+    if cosines[worst] < _LEAST_COSINE:
+        raise UserError(
+            str(path),
+            f"the vector of passage {ids[worst]!r} has a cosine of {cosines[worst]:.3f} with the "
+            "one that the teacher gives now",
+            "name the model, the prompts and the length that made these vectors, or take "
+            "teacher.document_vectors out, so that the corpus is embedded again",
+        )

@@ -1,0 +1,91 @@
+"""Vectors of the corpus that the user has already take the place of embedding it."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.fake_llm import passages_of
+from helpers.query_rows import recipe
+from helpers.tiny_models import TEXTS
+
+from distill.embed.local import LocalEmbedder
+from distill.errors import UserError
+from distill.retrieve.corpus_index import corpus_vectors
+from distill.store.run import Run
+from distill.teacher.document_vectors import import_document_vectors
+from distill.teacher.vectors import open_teacher
+
+
+@pytest.fixture
+def settings(encoder_folder):
+    return {"model": str(encoder_folder), "max_tokens": 32, "device": "cpu"}
+
+
+@pytest.fixture
+def vectors(settings):
+    teacher = recipe(teacher=settings).teacher
+    return open_teacher(teacher, teacher.model).encode(TEXTS, "document")
+
+
+IDS = [f"p{n}" for n in range(len(TEXTS))]
+
+
+def write_npy(folder, vectors, ids=IDS):
+    np.save(folder / "mine.npy", vectors)
+    (folder / "mine.txt").write_text("\n".join(ids) + "\n")
+    return folder / "mine.npy"
+
+
+def write_parquet(folder, vectors, ids=IDS):
+    pq.write_table(pa.table({"id": ids, "vector": list(vectors)}), folder / "mine.parquet")
+    return folder / "mine.parquet"
+
+
+def import_in(run, settings, path):
+    made = recipe(teacher={**settings, "document_vectors": str(path)})
+    passages = passages_of(run, len(TEXTS))
+    import_document_vectors(run, made, passages)
+    return made, passages
+
+
+@pytest.mark.parametrize("write", [write_npy, write_parquet])
+def test_vectors_in_any_order_and_length_take_the_place_of_embedding(
+    tmp_path, settings, vectors, write, monkeypatch
+):
+    path = write(tmp_path, 3 * vectors[::-1], IDS[::-1])
+    with Run(tmp_path / "run") as run:
+        made, passages = import_in(run, settings, path)
+        monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails
+        store = corpus_vectors(run, open_teacher(made.teacher, made.teacher.model), passages)
+    np.testing.assert_allclose(store.vectors, vectors, atol=1e-6)
+
+
+@pytest.mark.bad_input("vectors", "vectors of other count, width, order or model", "named")
+@pytest.mark.parametrize(
+    ("change", "ids", "message"),
+    [
+        (lambda v: v[:-1], IDS, "for 12 ids"),
+        (lambda v: v[:-1], IDS[:-1], "no vector for 1 of 12 passages, such as 'p11'"),
+        (lambda v: v[:, :16], IDS, "width 16, and .* gives 32"),
+        (lambda v: v * 0, IDS, "is zero, or holds NaN"),
+        (lambda v: np.where(np.arange(32) == 3, np.nan, v), IDS, "is zero, or holds NaN"),
+        (lambda v: np.roll(v, 1, axis=0), IDS, "has a cosine of"),
+    ],
+    ids=["count", "missing", "width", "zero", "nan", "order"],
+)
+def test_vectors_that_are_not_the_teachers_are_refused(
+    tmp_path, settings, vectors, change, ids, message
+):
+    path = write_npy(tmp_path, change(vectors), ids)
+    with Run(tmp_path / "run") as run, pytest.raises(UserError, match=message):
+        import_in(run, settings, path)
+    assert not list((tmp_path / "run").glob("vectors/*"))
+
+
+@pytest.mark.bad_input("vectors", "a file of vectors that is none", "named, with the two forms")
+@pytest.mark.parametrize("name", ["none.npy", "none.parquet", "pickled.npy"])
+def test_a_file_that_holds_no_vectors_is_refused(tmp_path, settings, name):
+    (tmp_path / "pickled.txt").write_text("p0\n")
+    np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object))
+    with Run(tmp_path / "run") as run, pytest.raises(UserError, match="cannot be read as vectors"):
+        import_in(run, settings, tmp_path / name)
