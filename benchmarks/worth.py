@@ -70,11 +70,22 @@ def main(
     if layers:
         settings.append(f"student.layers=[{layers}]")
     words = [word for item in settings for word in ("--set", item)]
+    share_vectors(root / f"{corpus}-vectors", folder)
     command = [sys.executable, "-m", "distill.cli", "run", "recipes/adapt.yaml"]
     subprocess.run([*command, "--run", str(folder), *words], check=True, stdout=sys.stderr)
     line = {"corpus": corpus, "variant": variant, "seed": seed, "set": [*sets]} | measure(folder)
     write_json(folder.with_suffix(".json"), line)
     print(json.dumps(line))
+
+
+def share_vectors(shared: Path, folder: Path) -> None:
+    """Let all runs of a corpus have one folder of vectors: each is addressed by its content."""
+    for place in ("vectors", "evaluated/vectors"):
+        (shared / place).mkdir(parents=True, exist_ok=True)
+        link = folder / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to((shared / place).resolve())
 
 
 def collect_settings(corpus: str) -> list[str]:
