@@ -143,12 +143,13 @@ def _write_form(
     """
     if form == "sentence-transformers":
         model.save_pretrained(str(folder), create_model_card=False)
-        weights = sorted(folder.rglob("*.safetensors"))
+        path = next(folder.glob("model.safetensors"), None) or next(
+            folder.glob("query_*/model.safetensors")
+        )
         other = load_sentence_model(folder, "cpu")
         parity = compare_vectors(model, other, texts)
         refuse_float(parity, form)
-        name = str(weights[0].relative_to(folder))
-        return ExportedFile(name, sum(path.stat().st_size for path in weights), parity)
+        return ExportedFile(str(path.relative_to(folder)), path.stat().st_size, parity)
     path = folder / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
     made = ""
