@@ -128,6 +128,8 @@ def choose_examples(
     if rule.more_positives is not None:
         reaching = _select_relevant(ordered, rule, rule.more_positives)
         positives += [row for row in reaching if row is not positives[0]]
+    if rule.negative_count == 0:  # long lists take minutes to compare with the positive
+        return ChosenExamples(positives, [], Counter())
     pool, counts = select_negative_pool(ordered, seed, positives, texts, rule)
     return ChosenExamples(positives, draw_negatives(pool, rule, rng), counts)
 
