@@ -48,7 +48,7 @@ def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
 
 
 def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
-    """log-queries, generations, parsed, parsed-free and queries."""
+    """parsed-log, generations, parsed, parsed-free and queries."""
     recipe = given.recipe
     if given.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
@@ -75,7 +75,7 @@ def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
     many they are at most."""
     numbers = {}
     if "log" in recipe.generate.methods:
-        numbers["log-queries"] = len(select_log_queries(recipe).queries)
+        numbers["parsed-log"] = len(select_log_queries(recipe).queries)
     if recipe.generate.free_methods:
         numbers["parsed-free"] = recipe.generate.free.queries
     lines = [

@@ -1,4 +1,4 @@
-"""The stage `log-queries`: what users really asked, read from a log. The rows have the columns of
+"""The stage `parsed-log`: what users really asked, read from a log. The rows have the columns of
 `parsed`, but no seed passage: `seed_id` is empty, for nobody knows yet which passage answers.
 Filters, relabelling and training take them beside generated queries; `task_type` is `log`."""
 
@@ -16,7 +16,7 @@ from distill.store.tables import PARSED, Row
 
 LOG_TYPE = "log"
 _log = logging.getLogger(__name__)
-_NAME = "log-queries"
+_NAME = "parsed-log"
 _SHARD = 10_000
 """Queries a shard."""
 

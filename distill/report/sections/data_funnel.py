@@ -54,10 +54,7 @@ def dropped(manifest: Manifest) -> dict[str, int]:
 
 
 def _table(name: str) -> Table | None:
-    """What a stage's folder holds a table of: `examples-labelled` is one of examples, `log-queries`
-    one of queries before any filter."""
-    if name.endswith("-queries"):
-        return PARSED
+    """What a stage's folder holds a table of: `examples-labelled` is one of examples."""
     return next((table for table in _TABLES if table.name == name.partition("-")[0]), None)
 
 

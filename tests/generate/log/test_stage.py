@@ -94,7 +94,7 @@ def test_the_report_counts_no_seed_of_a_log(tmp_path, recipe):
     assert (section.queries, section.seed_rank, section.changed_in_all) == ("0", None, 0)
     flow = funnel(find(tmp_path / "run").complete)
     assert flow is not None
-    (step,) = [step for step in flow.steps if step.table == "log-queries"]
+    (step,) = [step for step in flow.steps if step.table == "parsed-log"]
     assert (step.rows, step.dropped) == (4, {"asked again": 1})
 
 
