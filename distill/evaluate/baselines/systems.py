@@ -98,7 +98,7 @@ def _make_hybrids(
         dense = get_rankings_path(out, task, meta)
         # Name, revision and what else sets the model's results apart from others.
         place = cache.get_task_result_path(task.metadata.name, meta).parent
-        sources = {"dense": str(place.relative_to(out.resolve())), "bm25": bm25.revision}
+        sources = {"dense": str(place.resolve().relative_to(out.resolve())), "bm25": bm25.revision}
         yield (
             name_hybrid(role),
             FusedSearch(f"{model.name}-bm25", sources, _ReadBoth(dense, lexical)),

@@ -1,5 +1,7 @@
 """BM25 and hybrids beside models on a task."""
 
+from pathlib import Path
+
 import pytest
 from helpers.tiny_models import TEXTS
 
@@ -61,6 +63,15 @@ def test_results_without_rankings_are_ranked_from_their_vectors(
     first = score_baselines({"student": student}, task, out, BM25())
     monkeypatch.setattr("distill.evaluate.score._evaluate_task", refuse)
     assert score_baselines({"student": student}, task, out, BM25()) == first
+
+
+def test_a_folder_named_from_the_working_directory_is_the_same_one(
+    task, models, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    student = {"student": models["student"]}
+    found = rank_systems(student, task, Path("out"), BM25(), depth=3)
+    assert rank_systems(student, task, tmp_path / "out", BM25(), depth=3) == found
 
 
 def test_only_retrieval_takes_baselines(task, tmp_path):
