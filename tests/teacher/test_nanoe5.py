@@ -61,14 +61,19 @@ def read_rows(data_folder: Path, language: str, name: str) -> dict[str, str]:
     return {row["_id"]: row["text"] for row in rows}
 
 
+def read_answers(data_folder: Path) -> dict[str, str]:
+    """Question id -> paragraph id, the same in all languages."""
+    (file,) = (data_folder / "own" / "xquad" / "en" / "qrels").glob("*.tsv")
+    rows = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:])
+    return {row[0]: row[1] for row in rows}
+
+
 @pytest.mark.parametrize("language", ["en", "de", "zh"])
 def test_questions_of_three_languages_find_their_english_paragraphs(address, data_folder, language):
     settings = load_recipe(RECIPE).teacher.model_copy(update={"base_url": address})
     encoder = open_embedder(settings, MODEL)
     documents = dict(list(read_rows(data_folder, "en", "corpus").items())[:40])
-    lines = (data_folder / "own" / "xquad" / "en" / "qrels" / "test.tsv").read_text().split("\n")
-    answers = {row[0]: row[1] for row in (line.split("\t") for line in lines[1:]) if row[0]}
-    questions = read_rows(data_folder, language, "queries")
+    answers, questions = read_answers(data_folder), read_rows(data_folder, language, "queries")
     asked = [id_ for id_, document in answers.items() if document in documents][:60]
     vectors = encoder.encode(list(documents.values()), "document")
     queries = encoder.encode([questions[id_] for id_ in asked], "query")
@@ -79,16 +84,21 @@ def test_questions_of_three_languages_find_their_english_paragraphs(address, dat
 
 
 def test_the_recipe_adapts_a_student_in_two_languages(address, data_folder, tmp_path):
+    documents = dict(list(read_rows(data_folder, "de", "corpus").items())[:20])
+    questions = read_rows(data_folder, "de", "queries")
+    pairs = [(questions[id_], documents.get(of)) for id_, of in read_answers(data_folder).items()]
+    rows = [{"question": asked, "passage": text} for asked, text in pairs if text is not None]
+    (tmp_path / "german.jsonl").write_text("\n".join(map(json.dumps, rows[:30])))
     small = {
         "retriever.base_url": address,
         "teacher.base_url": address,
-        "corpus.limit": 60,
-        "generate.free.queries": 60,
+        "corpus.limit": 40,
+        "generate.free.queries": 40,
         "train.epochs": 1,
-        "train.align.passages": 40,
-        "train.align.sentences": 60,
+        "train.align.passages": 20,
+        "train.align.sentences": 20,
         "evaluate.speed_texts": 8,
-        "evaluate.tasks": "[de]",
+        "evaluate.tasks": f"[{tmp_path / 'german.jsonl'}]",
     }
     sets = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
     done = distill("run", str(RECIPE), "--run", str(tmp_path / "run"), *sets)
