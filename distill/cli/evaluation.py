@@ -1,8 +1,10 @@
 """`distill evaluate` and `distill compare`."""
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,20 +15,24 @@ from distill.errors import UserError
 
 if TYPE_CHECKING:
     from distill.evaluate.models.quantize import Precision
+    from distill.evaluate.score import TaskScore
 
 
 @click.command()
 @click.argument("model")
 @task_options
-def evaluate(model: str, options: TaskOptions) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
     """Evaluate MODEL on tasks, with mteb's own classes and metrics.
 
     MODEL is a hub id, a folder (such as RUN/student) or wheel:...; its own prompts are used. With
-    --base-url it is the name of a model on a server.
+    --base-url it is the name of a model on a server. A line a task: category, metric, score, its
+    95 % confidence interval over the task's queries or texts, and their number.
 
     \b
     Example:  distill evaluate artifacts/demo/student --tasks SciFact
     """
+    from distill.evaluate.statistics.score_interval import estimate_score_interval
     from distill.evaluate.summary import format_metric
 
     scores = api.evaluate(
@@ -42,10 +48,39 @@ def evaluate(model: str, options: TaskOptions) -> None:
         prompts=options.prompts,
         force_prompts=options.force_prompts,
     )
+    if as_json:
+        click.echo(json.dumps(_describe_scores(model, scores, options.out), ensure_ascii=False))
+        return
     for score in scores:
         metric = format_metric(score.metric)
-        click.echo(f"{score.task}\t{score.category}\t{metric}\t{score.score:.4f}")
+        interval = estimate_score_interval(score)
+        sure = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "no interval"
+        items = "-" if score.items is None else f"n = {score.items}"
+        cells = [score.task, score.category, metric, f"{score.score:.4f}", sure, items]
+        click.echo("\t".join(cells))
     click.echo(f"results: {options.out / 'results'}")
+
+
+def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> dict[str, Any]:
+    """What `evaluate --json` prints; `low`, `high` and `items` are null where there are no values
+    of single items."""
+    from distill.evaluate.statistics.score_interval import estimate_score_interval
+
+    rows = []
+    for score in scores:
+        low, high = estimate_score_interval(score) or (None, None)
+        rows.append(
+            {
+                "task": score.task,
+                "category": score.category,
+                "metric": score.metric,
+                "score": score.score,
+                "low": None if low is None else round(low, 6),
+                "high": None if high is None else round(high, 6),
+                "items": score.items,
+            }
+        )
+    return {"model": model, "tasks": rows, "results": str(out / "results")}
 
 
 @click.command()
@@ -74,6 +109,7 @@ def evaluate(model: str, options: TaskOptions) -> None:
     is_flag=True,
     help="Accept published results of another version of mteb.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
 @click.option("--no-baselines", is_flag=True, help="Leave out the rows of BM25 and its hybrids.")
 @click.option(
     "--margin",
@@ -94,6 +130,7 @@ def compare(
     asymmetric: bool,
     published: tuple[Path, ...],
     accept_versions: bool,
+    as_json: bool,
     no_baselines: bool,
     margin: float,
     no_speed: bool,
@@ -135,6 +172,10 @@ def compare(
         margin=margin,
         speed_texts=0 if no_speed else 256,
     )
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False))
+        exit_on_verdict(summary, fail_if)
+        return
     print_summary(summary)
     click.echo(f"summary: {options.out / 'summary.json'}")
     exit_on_verdict(summary, fail_if)

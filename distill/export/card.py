@@ -10,14 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
+from distill.evaluate.statistics.retention import estimate_retention
 from distill.evaluate.summary import Summary, format_metric, read_current_summary
 from distill.export.model_source import ExportSource
 from distill.export.parity import Parity
 from distill.export.provenance import (
+    NOT_STATED,
     Ingredient,
     build_licence_keys,
     describe_training,
-    find_licence,
     get_hub_id,
     list_ingredients,
     shorten_reference,
@@ -28,6 +29,10 @@ from distill.export.snippets import (
     write_sentence_transformers_snippet,
     write_transformers_snippet,
 )
+from distill.files.atomic import read_json
+from distill.models.model_card import find_licence
+from distill.runtime.machine import format_machine
+from distill.store.stage import open_stage
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class ModelCard:
             training=_describe_training(source),
             ingredients=_list_ingredients(source),
             summary=summary,
+            kept=_describe_retention(source, summary),
+            machine=_describe_machine(source),
             roles=roles,
             scores=_format_scores(summary, roles) if summary else [],
             files=self.files,
@@ -96,9 +103,25 @@ def _write_head(card: ModelCard, summary: Summary | None) -> str:
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "distill"],
+        datasets=_list_datasets(card.source),
+        language=_list_languages(card.source),
         eval_results=results or None,
     )
     return str(data.to_yaml())
+
+
+def _list_datasets(source: ExportSource) -> list[str] | None:
+    """The corpus, where it is a dataset of the hub."""
+    recipe = source.recipe
+    if recipe is None or not recipe.has_corpus or recipe.corpus.dataset is None:
+        return None
+    return None if recipe.corpus.path is not None else [recipe.corpus.dataset]
+
+
+def _list_languages(source: ExportSource) -> list[str] | None:
+    """The languages that the recipe accepts of generated queries, where it names any."""
+    recipe = source.recipe
+    return (recipe.generate.filters.languages or None) if recipe is not None else None
 
 
 def _list_results(summary: Summary) -> Iterator[EvalResult]:
@@ -157,7 +180,8 @@ def _list_ingredients(source: ExportSource) -> list[Ingredient]:
     """Without a recipe, the model itself."""
     if source.recipe is not None:
         return list_ingredients(source.recipe)
-    name, licence = shorten_reference(source.reference), find_licence(source.reference)
+    name = shorten_reference(source.reference)
+    licence = find_licence(source.reference) or NOT_STATED
     return [Ingredient("model", name, licence)]
 
 
@@ -168,6 +192,31 @@ def _read_summary(source: ExportSource) -> Summary | None:
         return read_current_summary(source.run) if source.run else None
     except UserError:
         return None
+
+
+def _describe_retention(source: ExportSource, summary: Summary | None) -> str:
+    """The share of the teacher's score with its interval; empty without a teacher."""
+    if summary is None or summary["kept"] is None or source.run is None:
+        return ""
+    share = f"It keeps {summary['kept']:.1%} of its teacher's score"
+    path = source.run / "evaluation" / "items.json"
+    values = read_json(path) if path.is_file() else {}
+    found = estimate_retention(values, summary["tasks"])
+    if found is None:
+        return f"{share}; without values of single items there is no interval."
+    return (
+        f"{share} (95 % interval {found.low:.0%} to {found.high:.0%}, over {found.items:,} items)."
+    )
+
+
+def _describe_machine(source: ExportSource) -> str:
+    """The machine that trained the student, and for how long; empty where that is not known."""
+    if source.run is None or not (source.run / "student" / ".stage").is_dir():
+        return ""
+    student = open_stage(source.run / "student").manifest
+    if "machine" not in student:
+        return ""
+    return f"Trained in {student['seconds'] / 60:,.0f} min on {format_machine(student['machine'])}."
 
 
 def _is_scored(role: str, summary: Summary | None) -> bool:

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gguf import GGUFReader
-
 from distill.files.read import user_path
-from distill.models.model_card import read_card, read_licence
+from distill.models.model_card import find_licence, read_card
 from distill.models.reference import resolve
 from distill.recipe import Recipe
 from distill.store.stage import open_stage
@@ -27,13 +25,13 @@ class Ingredient:
 
 
 def list_ingredients(recipe: Recipe) -> list[Ingredient]:
-    """Corpus, LLM, encoder and teacher, each with its licence where its own files state one. A
-    model that is neither in a folder nor in a wheel is not fetched to look."""
+    """List corpus, LLM, encoder and teacher, each with its licence where its own files state one;
+    no model is fetched to look."""
     found = [
         Ingredient(
             "encoder",
             shorten_reference(recipe.student.encoder),
-            find_licence(recipe.student.encoder),
+            find_licence(recipe.student.encoder) or NOT_STATED,
         ),
     ]
     if recipe.teacher.model is not None:
@@ -48,7 +46,7 @@ def _describe_model(role: str, reference: str, base_url: str | None) -> Ingredie
     """Of what a server has the name alone is known."""
     if base_url is not None:
         return Ingredient(role, reference, NOT_STATED)
-    return Ingredient(role, shorten_reference(reference), find_licence(reference))
+    return Ingredient(role, shorten_reference(reference), find_licence(reference) or NOT_STATED)
 
 
 def describe_corpus(recipe: Recipe) -> str:
@@ -77,22 +75,11 @@ def get_hub_id(reference: str) -> str | None:
     return name if _HUB.fullmatch(name) and not there else None
 
 
-def find_licence(reference: str) -> str:
-    """What the model's card, or the GGUF file itself, gives as its licence."""
-    if not reference.startswith("wheel:") and not user_path(reference).exists():
-        return NOT_STATED
-    path = resolve(reference)
-    if path.is_dir():
-        return read_licence(path) or NOT_STATED
-    field = GGUFReader(path).fields.get("general.license")
-    return str(field.contents()) if field else NOT_STATED
-
-
 def build_licence_keys(reference: str) -> dict[str, str]:
     """The licence as a card's front matter has it. The hub takes its own list's names alone as
     `license`: any other is `other`, with the name beside it."""
     stated = find_licence(reference)
-    if stated == NOT_STATED:
+    if stated is None:
         return {}
     path = resolve(reference)
     if path.is_dir() and "license_name" in read_card(path):

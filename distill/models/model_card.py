@@ -1,12 +1,13 @@
-"""What the head of a model's card (README.md) says of it."""
+"""What the head of a model's card (README.md) says of it, and which licence its files state."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
-from distill.files.read import read_text
+from distill.files.read import read_text, user_path
 from distill.files.read_yaml import parse_yaml
+from distill.models.sources.wheel import find_in_cache, parse_wheel
 
 _HEAD = re.compile(r"\A\s*---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 
@@ -30,3 +31,26 @@ def read_licence(folder: Path) -> str | None:
     head = read_card(folder)
     licence = head.get("license")
     return None if licence is None else str(head.get("license_name", licence))
+
+
+def find_licence(reference: str) -> str | None:
+    """Find the licence that a model's card, or the GGUF file itself, states. None where it states
+    none, or where the model is neither a file or folder nor a wheel that was fetched before:
+    nothing is fetched to look.
+
+    Raises:
+        UserError: if the reference is of a wheel and not well-formed.
+    """
+    path: Path | None = user_path(reference)
+    if reference.startswith("wheel:"):
+        path = find_in_cache(parse_wheel(reference))
+    if path is None or not path.exists():
+        return None
+    return read_licence(path) if path.is_dir() else _read_gguf_licence(path)
+
+
+def _read_gguf_licence(path: Path) -> str | None:
+    from gguf import GGUFReader  # takes a second to import
+
+    field = GGUFReader(path).fields.get("general.license")
+    return str(field.contents()) if field else None

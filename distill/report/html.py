@@ -16,6 +16,8 @@ from distill.report.run_data import RunData, find
 from distill.report.sections.data_funnel import funnel
 from distill.report.sections.lineage import lineage
 from distill.report.sections.losses import losses
+from distill.report.sections.overview import overview
+from distill.report.sections.query_sample import query_sample
 from distill.report.sections.relabelling import relabelling
 from distill.report.sections.results import results
 from distill.report.sections.training import training
@@ -70,6 +72,8 @@ def _render(found: RunData, may_write: bool) -> str:
     environment.filters["seen"] = sanitize_for_terminal
     return environment.get_template("report.html.jinja").render(
         name=found.name,
+        overview=overview(found),
+        sample=query_sample(found),
         version=__version__,
         headline=headline(found.summary) if found.summary else "",
         verdict=sentence(found.summary) if found.summary else found.not_evaluated,
@@ -84,7 +88,7 @@ def _render(found: RunData, may_write: bool) -> str:
 def _sections(found: RunData, may_write: bool) -> dict[str, Any]:
     """By the name of their partial template, in the order of the tabs."""
     return {
-        "results": results(found.summary) if found.summary else None,
+        "results": results(found.summary, found.items) if found.summary else None,
         "losses": losses(found, may_write),
         "training": training(found),
         "funnel": funnel(found.complete),

@@ -5,20 +5,35 @@ from distill.evaluate.summary import Difference
 NONE = "–"
 
 
-def score(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4f}"
+def score(value: float | None, digits: int = 4) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, digits: int = 4) -> str:
     """With a true minus, which is as wide as the plus."""
-    return NONE if value is None else f"{value:+.4f}".replace("-", "−")
+    return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def interval(of: Difference) -> str:
     """Of a difference; empty where the task has no values of single items."""
     if of["low"] is None or of["high"] is None:
         return ""
-    return f"{signed(of['low'])} to {signed(of['high'])}"
+    digits = count_digits(of)
+    return f"{signed(of['low'], digits)} to {signed(of['high'], digits)}"
+
+
+def count_digits(of: Difference) -> int:
+    """Count the decimals that an interval warrants: 4 where it reaches less than 0.005 to either
+    side, 3 below 0.05, else 2. Without an interval there are 4, for nothing speaks against them."""
+    if of["low"] is None or of["high"] is None:
+        return 4
+    reach = (of["high"] - of["low"]) / 2
+    return 4 if reach < 0.005 else 3 if reach < 0.05 else 2
+
+
+def percent(value: float | None) -> str:
+    """A share without decimals."""
+    return NONE if value is None else f"{value:.0%}"
 
 
 def probability(value: float | None) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import UserError
+from distill.evaluate.statistics.retention import ItemValues
 from distill.evaluate.summary import Summary, read_current_summary
+from distill.files.atomic import read_json
 from distill.files.read_yaml import parse_yaml
 from distill.store.stage import open_stage
 
@@ -31,6 +33,16 @@ class RunData:
     @property
     def complete(self) -> dict[str, Manifest]:
         return {name: m for name, m in self.stages.items() if m["complete"]}
+
+    @property
+    def items(self) -> ItemValues | None:
+        """The evaluation's values of single items; None where it kept none, or they are damaged."""
+        path = self.folder / "evaluation" / "items.json"
+        try:
+            found = read_json(path) if self.summary is not None and path.is_file() else None
+        except UserError:
+            return None
+        return found if isinstance(found, dict) else None
 
     @property
     def not_evaluated(self) -> str:

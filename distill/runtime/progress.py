@@ -71,6 +71,8 @@ class _Display:
     keep_speeds: OnSpeeds | None = None
     works: "list[Progress]" = []  # noqa: RUF012 (one for the process)
     """The work under way; that which was begun last is shown."""
+    between: "Progress | None" = None
+    """What is shown of a run while no work of it is: its time counts from the last work's end."""
     line = LiveLine()
 
 
@@ -87,10 +89,11 @@ def follow_plan(plan: RunPlan, keep_speeds: OnSpeeds | None = None) -> Iterator[
     _Display.plan, _Display.keep_speeds = plan, keep_speeds
     _Display.run_begun = time.monotonic()
     try:
-        with show_activity("preparing the next step"):
+        with Progress("preparing the next step", None) as _Display.between:
             yield
     finally:
         _Display.plan, _Display.keep_speeds, _Display.run_begun = before
+        _Display.between = None
 
 
 @contextmanager
@@ -178,12 +181,13 @@ class Progress:
     ) -> None:
         self._ended.set()
         _Display.works.remove(self)
-        if _Display.works and _Display.works[-1].total is None:
-            _Display.works[-1]._restart()
+        if _Display.between is not None:
+            _Display.between._restart()
         if kind is None or kind is KeyboardInterrupt:
             self._leave_line(finished=kind is None)
         _Display.line.hide(self)
-        self._log()
+        if self.total is not None or self._elapsed >= _SECONDS_TO_FIRST_LINE:
+            self._log()
         if kind is None and self._fresh:
             _keep_speed(self.label, 1 / self.rate)
 

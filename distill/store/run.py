@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error, write_json
+from distill.runtime.machine import describe_machine
 from distill.runtime.processes import is_main
 from distill.store.changes import describe_changes
 from distill.store.integrity import FORMAT, read_manifest, repair_stage
@@ -186,6 +187,7 @@ class Run:
             "settings": settings,
             "inputs": input_fingerprints,
             "versions": read_versions(),
+            "machine": describe_machine(),
             "complete": False,
         }
         # Made beside and renamed, so that a folder without a manifest never stands here.

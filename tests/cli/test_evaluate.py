@@ -58,6 +58,20 @@ def test_evaluate_names_category_and_metric(encoder_folder, task_data, tmp_path)
     results = mteb.ResultCache(tmp_path).load_results().model_results[0].task_results
     found = {result.task_name: f"{result.get_score():.4f}" for result in results}
     assert found == {line.split("\t")[0]: line.split("\t")[3] for line in lines[:2]}
+    low, _, high = lines[0].split("\t")[4].partition(" to ")
+    assert float(low) <= float(found["mine"]) <= float(high)
+    assert lines[0].split("\t")[5] == f"n = {len(TEXTS)}"
+    assert lines[1].split("\t")[4] == "no interval"
+
+
+def test_evaluate_prints_json_on_request(encoder_folder, task_data, tmp_path):
+    words = ("--tasks", "mine,pairs", "--task-data", task_data, "--out", tmp_path, "--json")
+    told = json.loads(call("evaluate", encoder_folder, *words))
+    assert [task["task"] for task in told["tasks"]] == ["mine", "pairs"]
+    assert told["tasks"][0]["low"] <= told["tasks"][0]["score"] <= told["tasks"][0]["high"]
+    assert told["tasks"][0]["items"] == len(TEXTS)
+    assert told["tasks"][1]["low"] is None
+    assert told["results"] == str(tmp_path / "results")
 
 
 def test_compare_shows_and_writes_the_verdict(encoder_folder, teacher_folder, task_data, tmp_path):
@@ -65,6 +79,8 @@ def test_compare_shows_and_writes_the_verdict(encoder_folder, teacher_folder, ta
     variants = ("--widths", "16,8", "--precisions", "int8,binary")
     shown = call("compare", encoder_folder, teacher_folder, encoder_folder, *words, *variants)
     summary = json.loads((tmp_path / "summary.json").read_text())
+    again = json.loads(call("compare", encoder_folder, teacher_folder, *words, "--json"))
+    assert again == json.loads((tmp_path / "summary.json").read_text())
     assert list(summary["models"]) == [
         "base",
         "student",

@@ -6,6 +6,7 @@ from distill.report.plots.curves import curves
 from distill.report.plots.differences import differences
 from distill.report.plots.histograms import histograms
 from distill.report.plots.pareto import front, pareto
+from distill.report.plots.scatter import scatter
 
 
 def test_the_front_is_what_no_other_beats_in_both():
@@ -28,6 +29,7 @@ def test_a_cost_that_one_model_alone_is_known_by_has_no_panel():
     models = summary()["models"]
     for name in ("base", "teacher"):
         models[name]["texts_per_second"] = None
+    models["student int8"]["texts_per_second"] = 150.0
     for name in ("student", "student int8"):
         models[name]["bytes"] = None
     drawn = str(pareto(models, "nDCG@10"))
@@ -50,3 +52,30 @@ def test_two_plots_share_no_id():
     ids = [part.split('"')[0] for part in (first + second).split(' id="')[1:]]
     assert ids
     assert len(ids) == len(set(ids))
+
+
+def test_costs_within_a_hundredth_are_the_same():
+    # A kilobyte more on disk does not push the better model off the front.
+    assert front([(70.279, 0.5), (70.280, 0.7)], more_is_better=False) == [(70.280, 0.7)]
+    assert front([(100.0, 0.7), (100.5, 0.5)], more_is_better=True) == [(100.0, 0.7)]
+
+
+def test_a_cost_that_is_alike_in_all_models_has_no_panel():
+    models = {role: summary()["models"][role] for role in ("base", "student", "teacher")}
+    drawn = str(pareto(models, "nDCG@10"))
+    assert "index of" not in drawn
+    assert "size on disk" in drawn
+
+
+def test_the_scatter_counts_queries_on_either_side():
+    items = {
+        "mine": {
+            "test/default/1": {"student": 0.9, "teacher": 0.5},
+            "test/default/2": {"student": 0.1, "teacher": 0.5},
+            "test/default/3": {"student": 0.1, "teacher": 0.5},
+            "test/default/4": {"student": 1.0, "teacher": 1.0},
+        },
+        "pairs": {},
+    }
+    assert "better on 1 queries, worse on 2, alike on 1" in str(scatter(items))
+    assert scatter({"mine": {"test/default/1": {"base": 1.0}}}) is None

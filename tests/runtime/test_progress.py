@@ -62,6 +62,23 @@ def test_an_activity_that_takes_long_says_how_long_it_took(clock, capsys):
     assert capsys.readouterr().err == "loading the LLM in 1 min 15 s\n"
 
 
+def test_between_stages_the_time_counts_from_the_end_of_the_last(clock, capsys):
+    with progress.follow_plan(RunPlan([PlannedStage("train", 20.0, "student")], {})):
+        with Progress("train", 10, "steps") as bar:
+            clock.now += 60
+            bar.advance(10)
+        clock.now += 12
+    assert capsys.readouterr().err.splitlines()[-1] == "[1/1] preparing the next step in 12 s"
+
+
+def test_an_activity_around_other_work_counts_from_its_own_begin(clock, capsys):
+    with progress.show_activity("evaluating"):
+        clock.now += 20
+        with Progress("embed passages", 10, "texts") as bar:
+            bar.advance(10)
+    assert capsys.readouterr().err.splitlines()[-1] == "evaluating in 20 s"
+
+
 def test_work_that_is_interrupted_says_how_far_it_came(clock, capsys):
     bar = Progress("generations", 10, "prompts").__enter__()
     clock.now += 5

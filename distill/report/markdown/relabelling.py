@@ -18,7 +18,7 @@ def relabelling_as_text(of: RelabelSection | None) -> list[str]:
         return []
     told = (
         f"The positive is another passage than the seed for {of.changed} of {of.queries} queries; "
-        f"retrieval missed the seed of {of.missed}."
+        f"for {of.missed} of the queries retrieval did not find the seed."
     )
     tau = "Kendall's tau, from -1 to 1, over the candidates of a query; the mean over all queries."
     return [

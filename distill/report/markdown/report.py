@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from distill.evaluate.statistics.retention import estimate_retention
 from distill.evaluate.summary import Summary, format_role
 from distill.report import numbers
-from distill.report.markdown.escape import grid, table
+from distill.report.markdown.escape import grid, plain, table
 from distill.report.markdown.relabelling import relabelling_as_text
-from distill.report.run_data import find
+from distill.report.run_data import RunData, find
 from distill.report.score_tables import (
     BASELINES,
     BASELINES_TITLE,
@@ -21,10 +22,15 @@ from distill.report.score_tables import (
 )
 from distill.report.sections.data_funnel import Funnel, FunnelStep, funnel
 from distill.report.sections.lineage import Lineage, lineage
+from distill.report.sections.overview import overview
+from distill.report.sections.query_sample import QuerySample, query_sample
 from distill.report.sections.relabelling import relabelling
 from distill.report.verdict import headline, sentence
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
+
+_TEXT = 200
+"""Characters of a passage."""
 
 
 def write_report(run_folder: Path) -> Path:
@@ -40,7 +46,10 @@ def write_report(run_folder: Path) -> Path:
     parts = [
         f"# Report on {found.name}",
         *(_verdict(found.summary) if found.summary else [found.not_evaluated]),
+        *_retention(found),
+        "\n".join(f"- {label}: {plain(value)}" for label, value in overview(found)),
         *_funnel(funnel(found.complete)),
+        *_sample(query_sample(found)),
         *relabelling_as_text(relabelling(found)),
         *_lineage(lineage(found)),
     ]
@@ -62,6 +71,37 @@ def _verdict(summary: Summary) -> list[str]:
     if beside := baseline_rows(summary):
         parts += [f"{BASELINES_TITLE}:", table(BASELINES, beside)]
     return [*parts, *notes(summary)]
+
+
+def _retention(found: RunData) -> list[str]:
+    if found.summary is None or found.items is None:
+        return []
+    kept = estimate_retention(found.items, found.summary["tasks"])
+    if kept is None:
+        return []
+    return [
+        f"Share of the teacher's score: {kept.share:.1%}, 95 % interval {kept.low:.1%} to "
+        f"{kept.high:.1%}, over {kept.items:,} items."
+    ]
+
+
+def _sample(of: QuerySample | None) -> list[str]:
+    """Shares, forms and task types, and some queries with the beginnings of their passages."""
+    if of is None:
+        return []
+    queries = [
+        f"{number}. **{plain(one['query'])}** ({plain(one['passage_id'])}): "
+        f"{plain(one['text'], _TEXT)}"
+        for number, one in enumerate(of.queries, start=1)
+    ]
+    return [
+        "## Queries",
+        "\n".join(f"- {label}: {figure}" for label, figure in of.shares),
+        grid(of.forms),
+        *([grid(of.task_types)] if of.task_types else []),
+        f"{len(of.queries)} of {of.count:,}, evenly over the run:",
+        "\n".join(queries),
+    ]
 
 
 def _funnel(of: Funnel | None) -> list[str]:

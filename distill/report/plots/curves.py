@@ -1,12 +1,11 @@
 """The training's curve: the loss and each of its terms by step, each in a panel of its own, for
 their scales have nothing in common."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from distill.report.plots.svg import SERIES, columns_for, new_figure, style, to_svg
+from distill.report.plots.svg import SERIES, join_panels, new_figure, style, to_svg
 
 _NOT_DRAWN = ("step", "epoch")
 
@@ -20,20 +19,18 @@ def curves(curve: Sequence[Mapping[str, float]]) -> Markup | None:
     series = {name: points for name, points in _series(curve).items() if len(points) > 1}
     if not series:
         return None
-    columns = columns_for(len(series))
-    lines = math.ceil(len(series) / columns)
-    with style("curves"):
-        figure = new_figure(3.4 * columns, 2.4 * lines)
-        panels = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axes, (name, points) in zip(panels, series.items(), strict=False):
-            mark = "o" if len(points) <= 30 else None
-            axes.plot(*zip(*points, strict=True), color=SERIES[0], marker=mark, markersize=3)
-            axes.set_title(name.replace("_", " "), loc="left")
-            axes.set_xlabel("step")
-        for axes in panels[len(series) :]:
-            axes.set_visible(False)
-        told = [_in_words(name, points) for name, points in series.items()]
-        return to_svg(figure, f"By step of training: {'; '.join(told)}.")
+    return join_panels([_draw(name, points) for name, points in series.items()])
+
+
+def _draw(name: str, points: Sequence[tuple[float, float]]) -> Markup:
+    with style(f"curves {name}"):
+        figure = new_figure(3.4, 2.4)
+        axes = figure.subplots()
+        mark = "o" if len(points) <= 30 else None
+        axes.plot(*zip(*points, strict=True), color=SERIES[0], marker=mark, markersize=3)
+        axes.set_title(name.replace("_", " "), loc="left")
+        axes.set_xlabel("step")
+        return to_svg(figure, f"By step of training: {_in_words(name, points)}.")
 
 
 def _series(curve: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from distill.evaluate.summary import Difference, Differences
 from distill.report.plots.svg import MUTED, SERIES, new_figure, style, to_svg
 
-_MARKERS = "osD^v"
+_MARKERS = "osD^vPX<>"
 
 
 def differences(pairs: Mapping[str, Differences]) -> Markup | None:
@@ -28,7 +28,7 @@ def differences(pairs: Mapping[str, Differences]) -> Markup | None:
         for number, (name, pair) in enumerate(pairs.items()):
             values = [*pair["tasks"].values(), pair["overall"]] if len(tasks) > 1 else None
             by_row = values or list(pair["tasks"].values())
-            shift = (number - (len(pairs) - 1) / 2) * 0.22
+            shift = (number - (len(pairs) - 1) / 2) * min(0.22, 0.8 / len(pairs))
             _draw(axes, by_row, f"student − {name}", number, shift)
         axes.set_yticks(range(len(rows)), rows)
         # From top to bottom; without room around it a single row would be cut at its marks.

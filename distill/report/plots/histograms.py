@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from distill.report.plots.svg import SERIES, columns_for, new_figure, style, to_svg
+from distill.report.plots.svg import SERIES, join_panels, new_figure, style, to_svg
 
 
 def histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup | None:
@@ -17,23 +17,21 @@ def histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup
     """
     if not by_ranker:
         return None
-    columns = columns_for(len(by_ranker))
-    lines = -(-len(by_ranker) // columns)
-    with style("histograms"):
-        figure = new_figure(3.4 * columns, 2.4 * lines)
-        panels = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axes, (ranker, of) in zip(panels, by_ranker.items(), strict=False):
-            _stairs(axes, of["positive"], of["edges"], SERIES[0], "positives")
-            _stairs(axes, of["others"], of["edges"], SERIES[1], "other candidates")
-            axes.set_title(ranker.replace("_", " "), loc="left")
-            axes.yaxis.set_major_formatter("{x:.0%}")
-            axes.set_xlabel("score")
-        for axes in panels[len(by_ranker) :]:
-            axes.set_visible(False)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
-        told = ", ".join(ranker.replace("_", " ") for ranker in by_ranker)
-        return to_svg(figure, f"Scores of positives and of other candidates by {told}.")
+    return join_panels([_draw(ranker, of) for ranker, of in by_ranker.items()])
+
+
+def _draw(ranker: str, of: Mapping[str, Sequence[float]]) -> Markup:
+    name = ranker.replace("_", " ")
+    with style(f"histograms {ranker}"):
+        figure = new_figure(3.4, 2.7)
+        axes = figure.subplots()
+        _stairs(axes, of["positive"], of["edges"], SERIES[0], "positives")
+        _stairs(axes, of["others"], of["edges"], SERIES[1], "other candidates")
+        axes.set_title(name, loc="left")
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set_xlabel("score")
+        figure.legend(loc="outside lower center", ncols=2)
+        return to_svg(figure, f"Scores of positives and of other candidates by {name}.")
 
 
 def _stairs(

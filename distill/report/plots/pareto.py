@@ -6,7 +6,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from distill.evaluate.summary import ModelFigures, format_role
-from distill.report.plots.svg import MUTED, PAPER, SERIES, new_figure, style, to_svg
+from distill.report.plots.svg import MUTED, PAPER, SERIES, join_panels, new_figure, style, to_svg
 
 Cost = Literal["texts_per_second", "bytes", "index_bytes_per_million"]
 
@@ -16,6 +16,9 @@ _COSTS: dict[Cost, tuple[str, bool]] = {
     "index_bytes_per_million": ("index of 10⁶ passages, MB", False),
 }
 """A model's figure: its axis, and whether more of it is better."""
+_SAME = 0.01
+"""Costs that differ by a smaller share are the same: a file of a kilobyte, or the noise of a
+measurement, puts no model on the front."""
 _MEGA = 1e6
 _MARKERS = "oDs^vPX<>hdp"
 
@@ -23,35 +26,48 @@ Point = tuple[float, float]
 
 
 def pareto(models: Mapping[str, ModelFigures], quality: str) -> Markup | None:
-    """One panel for each cost that two models or more are known by; None where there is none. The
-    line joins the models that no other is better than in both.
+    """Draw one panel for each cost in which two models or more differ by a hundredth; None where
+    there is none. The line joins the models that no other is better than in both.
 
     Args:
         models: by role, as in a summary.
         quality: what the score is called.
     """
-    costs = [key for key in _COSTS if len(_known(models, key)) > 1]
+    costs = [key for key in _COSTS if _differ(_known(models, key))]
     if not costs:
         return None
-    with style("pareto"):
-        figure = new_figure(3.2 * max(2, len(costs)), 3.5)
-        for axes, key in zip(figure.subplots(1, len(costs), squeeze=False)[0], costs, strict=True):
-            _panel(axes, models, key)
-        figure.axes[0].set_ylabel(quality)
-        handles, labels = _legend(figure.axes)
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
-        told = f"{quality} of {', '.join(labels)} against speed and size; the table has the values."
+    return join_panels([_draw(models, key, quality) for key in costs])
+
+
+def _draw(models: Mapping[str, ModelFigures], key: Cost, quality: str) -> Markup:
+    with style(f"pareto {key}"):
+        figure = new_figure(3.4, 3.6)
+        axes = figure.subplots()
+        _panel(axes, models, key)
+        axes.set_ylabel(quality)
+        figure.legend(loc="outside lower center", ncols=2)
+        names = ", ".join(format_role(role) for role in _known(models, key))
+        told = f"{quality} of {names} against {_COSTS[key][0]}; the table has the values."
         return to_svg(figure, told)
 
 
 def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
-    """The points that no other is better than in both: cost and quality, by rising cost."""
+    """The points that no other is better than in both, cost and quality, by rising cost. Of points
+    whose costs differ by less than a hundredth that of the best quality alone is among them."""
     sign = -1 if more_is_better else 1
     best: list[Point] = []
     for cost, quality in sorted(points, key=lambda p: (sign * p[0], -p[1])):
-        if not best or quality > best[-1][1]:
-            best.append((cost, quality))
+        if best and quality <= best[-1][1]:
+            continue
+        if best and abs(cost - best[-1][0]) < _SAME * max(cost, best[-1][0]):
+            best.pop()
+        best.append((cost, quality))
     return sorted(best)
+
+
+def _differ(known: Mapping[str, Point]) -> bool:
+    costs = [cost for cost, _ in known.values()]
+    return len(costs) > 1 and max(costs) - min(costs) >= _SAME * max(costs)
 
 
 def _panel(axes: Any, models: Mapping[str, ModelFigures], key: Cost) -> None:
@@ -96,15 +112,6 @@ def _known(models: Mapping[str, ModelFigures], key: Cost) -> dict[str, Point]:
         for role, model in models.items()
         if (cost := model[key]) and model["score"] is not None
     }
-
-
-def _legend(panels: Sequence[Any]) -> tuple[list[Any], list[str]]:
-    """Every model once, in the order of the table of the first panel that has it."""
-    seen: dict[str, Any] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            seen.setdefault(label, handle)
-    return list(seen.values()), list(seen)
 
 
 def _colour(role: str) -> str:

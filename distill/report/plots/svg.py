@@ -3,7 +3,7 @@ sheet's variables, so that one drawing serves light, dark and print."""
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -71,9 +71,9 @@ def new_figure(width: float, height: float) -> Any:
     return figures.Figure(figsize=(width, height), layout="constrained")
 
 
-def columns_for(panels: int) -> int:
-    """Small panels beside each other: three, or two where three would leave a lone one."""
-    return 2 if panels in (1, 2, 4) else 3
+def join_panels(drawings: Sequence[Markup]) -> Markup:
+    """Put drawings beside each other, as many as the page is wide enough for."""
+    return Markup('<div class="panels">') + Markup("").join(drawings) + Markup("</div>")
 
 
 def to_svg(figure: Any, description: str) -> Markup:
@@ -95,6 +95,7 @@ def to_svg(figure: Any, description: str) -> Markup:
     label = escape(description)
     opening = re.sub(r' (width|height)="[^"]*"', "", text[: text.index(">")], count=2)
     width = figure.get_figwidth() * _REM_PER_INCH
-    told = f'<svg role="img" aria-label="{label}" style="max-width: {width:.1f}rem"'
+    size = f"max-width: {width:.1f}rem; --width: {width:.1f}rem"
+    told = f'<svg role="img" aria-label="{label}" style="{size}"'
     opening = opening.replace("<svg", told, 1)
     return Markup(opening + text[text.index(">") :])  # matplotlib has escaped what it was given

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from distill.errors import UserError
+from distill.models.model_card import find_licence
 from distill.report import numbers
 from distill.report.cells import Cell, Grid, words
 from distill.report.run_data import Manifest, RunData
@@ -64,7 +66,7 @@ def _models(found: RunData) -> Grid | None:
     for label, (section, key) in _MODELS.items():
         if reference := (found.recipe.get(section) or {}).get(key):
             revision = revisions.get(reference, "")
-            licence = by_revision.get(revision) or _NOT_STATED
+            licence = by_revision.get(revision) or _find_licence(found, section, reference)
             rows.append(_model(label, reference.partition("#")[0], revision, licence))
     for role, model in evaluated.items():
         if not model["variant_of"]:
@@ -73,6 +75,17 @@ def _models(found: RunData) -> Grid | None:
             rows.append(_model(label, model["model"], model["revision"] or "", licence))
     header = ["role", "model and revision", "licence"]
     return Grid("Models", header, rows) if rows else None
+
+
+def _find_licence(found: RunData, section: str, reference: str) -> str:
+    """The licence that the model's own files state, as the card of an export has it; of a model
+    behind a server, or one that is not on this machine any more, none is known."""
+    if (found.recipe.get(section) or {}).get("base_url"):
+        return _NOT_STATED
+    try:
+        return find_licence(reference) or _NOT_STATED
+    except (UserError, OSError):
+        return _NOT_STATED
 
 
 def _model(label: str, name: str, revision: str, licence: str) -> list[Cell]:

@@ -1,4 +1,5 @@
-"""The queries on which the student loses most against its teacher, with both rankings."""
+"""The queries on which the student is furthest behind its teacher, and furthest ahead of it, with
+both rankings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,9 +35,10 @@ class LostQuery(NamedTuple):
 
 @dataclass(frozen=True)
 class LostQueries:
-    """`why` says what hinders where `queries` is empty."""
+    """Those behind, and `gains` those ahead; `why` says what hinders where both are empty."""
 
     queries: list[dict[str, Any]]
+    gains: list[dict[str, Any]]
     why: str
 
 
@@ -49,26 +51,37 @@ def losses(found: RunData, may_write: bool = True) -> LostQueries:
     """
     hindrance = _hindrance(found)
     if hindrance:
-        return LostQueries([], hindrance)
+        return LostQueries([], [], hindrance)
     try:
-        return LostQueries(_told(found, may_write), "")
+        kept = _told(found, may_write)
+        return LostQueries(kept["queries"], kept["gains"], "")
     except UserError as fault:
-        return LostQueries([], f"The rankings cannot be had: {fault.where} {fault.what}.")
+        return LostQueries([], [], f"The rankings cannot be had: {fault.where} {fault.what}.")
 
 
 def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[LostQuery]:
-    """The items that the teacher does better on, the largest difference first.
+    """List the items that the teacher does better on, the largest difference first.
 
     Args:
         items: task -> item -> role -> value.
     """
-    lost = [
+    lost = [one for one in _pair(items) if one.teacher > one.student]
+    return sorted(lost, key=lambda one: (one.student - one.teacher, one.task, one.item))[:count]
+
+
+def best(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[LostQuery]:
+    """List the items that the student does better on, the largest difference first."""
+    won = [one for one in _pair(items) if one.student > one.teacher]
+    return sorted(won, key=lambda one: (one.teacher - one.student, one.task, one.item))[:count]
+
+
+def _pair(items: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[LostQuery]:
+    return [
         LostQuery(task, item, values["student"], values["teacher"])
         for task, by_item in items.items()
         for item, values in by_item.items()
-        if values.get("teacher", 0.0) > values.get("student", 0.0)
+        if "student" in values and "teacher" in values
     ]
-    return sorted(lost, key=lambda one: (one.student - one.teacher, one.task, one.item))[:count]
 
 
 def _hindrance(found: RunData) -> str:
@@ -85,7 +98,7 @@ def _evaluation(found: RunData) -> Path:
     return found.folder / "evaluation"
 
 
-def _told(found: RunData, may_write: bool) -> list[dict[str, Any]]:
+def _told(found: RunData, may_write: bool) -> dict[str, Any]:
     mark = found.stages["evaluation"]["fingerprint"]
     path = found.folder / "report" / "losses.json"
     kept = _read_kept(path)
@@ -96,20 +109,21 @@ def _told(found: RunData, may_write: bool) -> list[dict[str, Any]]:
                 "does not hold them, and the run cannot be written now",
                 "make the report again when no other process writes the run",
             )
-        kept = {"evaluation": mark, "queries": _search(found)}
+        kept = {"evaluation": mark, **_search(found)}
         path.parent.mkdir(exist_ok=True)
         write_json(path, kept)
-    told: list[dict[str, Any]] = kept["queries"]
-    return told
+    return kept
 
 
 def _read_kept(path: Path) -> dict[str, Any]:
-    """Nothing where the file is damaged: it is made again."""
+    """Nothing where the file is damaged, or of before gains were in it: it is made again."""
     try:
         kept = read_json(path) if path.is_file() else {}
     except UserError:
         return {}
-    return kept if isinstance(kept, dict) and isinstance(kept.get("queries"), list) else {}
+    if not isinstance(kept, dict):
+        return {}
+    return kept if all(isinstance(kept.get(key), list) for key in ("queries", "gains")) else {}
 
 
 def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]]":
@@ -139,15 +153,33 @@ def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]
     return here
 
 
-def _search(found: RunData) -> list[dict[str, Any]]:
+def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
+    """What `losses.json` holds: `queries` that were lost, and `gains`."""
     assert found.summary is not None
     recipe = load_recipe(found.folder / "recipe.yaml")
     readers = _readers(found, recipe)
     items = read_json(_evaluation(found) / "items.json")
-    lost = worst({task: of for task, of in items.items() if task in readers}, QUERIES)
-    if not lost:
-        return []
-    tasks = {name: readers[name]() for name in {one.task for one in lost}}
+    ranked = {task: of for task, of in items.items() if task in readers}
+    chosen = {"queries": worst(ranked, QUERIES), "gains": best(ranked, QUERIES)}
+    both = [one for ones in chosen.values() for one in ones]
+    if not both:
+        return {"queries": [], "gains": []}
+    told = _search_items(found, recipe, readers, both)
+    return {
+        key: [{**one._asdict(), **told[one.task, one.item]} for one in ones]
+        for key, ones in chosen.items()
+    }
+
+
+def _search_items(
+    found: RunData,
+    recipe: Recipe,
+    readers: "Mapping[str, Callable[[], AbsTask]]",
+    both: list[LostQuery],
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """By task and item: the query's text, the metric, and the rankings by role."""
+    assert found.summary is not None
+    tasks = {name: readers[name]() for name in {one.task for one in both}}
     for name, task in tasks.items():
         if task.metadata.revision != found.summary["tasks"][name]["revision"]:
             raise UserError(f"the data of {name}", "has changed since the evaluation", "restore it")
@@ -155,10 +187,10 @@ def _search(found: RunData) -> list[dict[str, Any]]:
     vectors = found.folder / RESULTS_FOLDER / "vectors"
     told = {}
     for name, task in tasks.items():
-        keys = [one.item for one in lost if one.task == name]
+        keys = [one.item for one in both if one.task == name]
         by_role = {role: rankings(of, task, keys, vectors) for role, of in models.items()}
+        metric = format_metric(found.summary["tasks"][name]["metric"])
         for item, text in query_texts(task, keys).items():
-            both = {role: of[item] for role, of in by_role.items()}
-            metric = format_metric(found.summary["tasks"][name]["metric"])
-            told[name, item] = {"text": text, "metric": metric, "rankings": both}
-    return [{**one._asdict(), **told[one.task, one.item]} for one in lost]
+            ranked = {role: of[item] for role, of in by_role.items()}
+            told[name, item] = {"text": text, "metric": metric, "rankings": ranked}
+    return told

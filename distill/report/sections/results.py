@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from distill.evaluate.statistics.retention import ItemValues, Retention, estimate_retention
 from distill.evaluate.summary import (
     BM25_ROLE,
     Difference,
@@ -23,6 +24,7 @@ from distill.report import numbers
 from distill.report.cells import Cell, Grid
 from distill.report.plots.differences import differences
 from distill.report.plots.pareto import pareto
+from distill.report.plots.scatter import scatter
 from distill.report.score_tables import (
     BASELINES,
     BASELINES_TITLE,
@@ -34,31 +36,38 @@ from distill.report.score_tables import (
 
 @dataclass(frozen=True)
 class ResultsSection:
-    """The section; `headline` is what stands in large figures beneath the sentence."""
+    """The section; `headline` is what stands in large figures beneath the sentence: the figure,
+    what it is, and how sure."""
 
-    headline: list[tuple[str, str]]
+    headline: list[tuple[str, str, str]]
     models: Grid
     categories: Grid | None
     tasks: Grid
     all_tasks: Grid | None
     baselines: Grid | None
     differences: Markup | None
+    scatter: Markup | None
     pareto: Markup | None
     without_items: list[str]
 
 
-def results(summary: Summary) -> ResultsSection:
-    """The section. Variants and published scores have tables beside those of the run's models."""
+def results(summary: Summary, items: ItemValues | None = None) -> ResultsSection:
+    """The section. Variants and published scores have tables beside those of the run's models.
+
+    Args:
+        items: the values of single items, where they were kept.
+    """
     models, quality = summary["models"], describe_metric(summary)
     aside = any(_aside(model) for model in models.values())
     return ResultsSection(
-        headline=_headline(summary),
+        headline=_headline(summary, estimate_retention(items or {}, summary["tasks"])),
         models=_models(models, quality, list_measures(summary)),
         categories=_categories(summary),
         tasks=_tasks(summary),
         all_tasks=_all_tasks(summary) if aside else None,
         baselines=_baselines(summary),
         differences=differences(_pairs(summary)),
+        scatter=scatter(items or {}),
         pareto=pareto(models, quality),
         without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
     )
@@ -84,22 +93,33 @@ def _baselines(summary: Summary) -> Grid | None:
     return Grid(BASELINES_TITLE, list(BASELINES), rows, numeric=[]) if rows else None
 
 
-def _headline(summary: Summary) -> list[tuple[str, str]]:
+def _headline(summary: Summary, kept: Retention | None) -> list[tuple[str, str, str]]:
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
-    told = [(numbers.score(student["score"]), f"student's {describe_metric(summary)}")]
+    gap = summary["differences"].get(name_difference("student", "base"))
+    told = [(numbers.score(student["score"], 3), f"student's {describe_metric(summary)}", "")]
     if teacher is not None:
         told += [
-            (numbers.share(summary["kept"]), "of the teacher kept"),
+            (numbers.share(summary["kept"]), "of the teacher kept", _describe_retention(kept)),
             (
                 _times(student["texts_per_second"], teacher["texts_per_second"]),
                 "the teacher's speed",
+                "one measurement, in turns",
             ),
-            (_times(student["bytes"], teacher["bytes"]), "the teacher's size on disk"),
+            (_times(student["bytes"], teacher["bytes"]), "the teacher's size on disk", ""),
         ]
-    if gap := summary["differences"].get(name_difference("student", "base")):
-        told.append((numbers.signed(gap["overall"]["difference"]), "over the untrained base"))
-    return [(figure, what) for figure, what in told if figure != numbers.NONE]
+    if gap is not None:
+        overall = gap["overall"]
+        figure = numbers.signed(overall["difference"], numbers.count_digits(overall))
+        told.append((figure, "over the untrained base", numbers.interval(overall)))
+    return [tile for tile in told if tile[0] != numbers.NONE]
+
+
+def _describe_retention(kept: Retention | None) -> str:
+    if kept is None:
+        return ""
+    low, high = numbers.percent(kept.low), numbers.percent(kept.high)
+    return f"{low} to {high} (95 %, {kept.items:,} items)"
 
 
 def _times(one: float | None, other: float | None) -> str:
@@ -178,7 +198,10 @@ def _tasks(summary: Summary) -> Grid:
     rows = []
     for task, of in summary["tasks"].items():
         row = [Cell(task), Cell(of["category"], note=format_metric(of["metric"]))]
-        row += [_score(model["tasks"].get(task)) for model in models.values()]
+        digits = max(
+            (numbers.count_digits(pair["tasks"][task]) for pair in pairs.values()), default=4
+        )
+        row += [_score(model["tasks"].get(task), digits) for model in models.values()]
         for differences_from in pairs.values():
             row += _difference(differences_from["tasks"][task])
         rows.append(row)
@@ -189,7 +212,11 @@ def _difference(of: Difference) -> list[Cell]:
     p = of["p"] if of["p_holm"] is None else of["p_holm"]
     counts = [str(count) for count in (of["wins"], of["ties"], of["losses"]) if count is not None]
     return [
-        Cell(numbers.signed(of["difference"]), of["difference"], numbers.interval(of)),
+        Cell(
+            numbers.signed(of["difference"], numbers.count_digits(of)),
+            of["difference"],
+            numbers.interval(of),
+        ),
         Cell(numbers.probability(p), p, " / ".join(counts)),
     ]
 
@@ -204,5 +231,5 @@ def _all_tasks(summary: Summary) -> Grid:
     return Grid("All models, variants and published scores by task", header, rows, header[1:])
 
 
-def _score(value: float | None) -> Cell:
-    return Cell(numbers.score(value), value)
+def _score(value: float | None, digits: int = 4) -> Cell:
+    return Cell(numbers.score(value, digits), value)

@@ -10,6 +10,8 @@ function show(number) {
     link.tabIndex = i === number ? 0 : -1;
     panels[i].hidden = i !== number;
   });
+  // The verdict stands above the results alone; printed, it stands once.
+  document.querySelector(".summary").hidden = number !== 0;
 }
 
 function named() {

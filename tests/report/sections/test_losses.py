@@ -16,7 +16,7 @@ from distill.evaluate.summary import write_summary
 from distill.files.atomic import write_json
 from distill.report.run_data import find
 from distill.report.sections import losses as module
-from distill.report.sections.losses import losses, worst
+from distill.report.sections.losses import best, losses, worst
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.tasks import load_task
@@ -85,6 +85,22 @@ def test_the_worst_are_those_that_the_teacher_does_better_on():
     found = [(one.task, one.item) for one in worst(items, 3)]
     assert found == [("b", "test/default/1"), ("a", "test/default/1"), ("a", "test/default/3")]
     assert len(worst(items, 1)) == 1
+    assert [(one.task, one.item) for one in best(items, 3)] == [("a", "test/default/2")]
+
+
+def test_gains_stand_beside_losses_and_are_kept_with_them(run_folder):
+    told = losses(find(run_folder))
+    # The student's score rises with the number; above 0.5 it is ahead.
+    assert all(query["student"] > query["teacher"] for query in told.gains)
+    assert set(told.gains[0]["rankings"]) == {"student", "teacher"}
+
+
+def test_rankings_of_before_gains_were_shown_are_searched_again(run_folder):
+    first = losses(find(run_folder))
+    path = run_folder / "report" / "losses.json"
+    kept = json.loads(path.read_text())
+    write_json(path, {"evaluation": kept["evaluation"], "queries": kept["queries"]})
+    assert losses(find(run_folder)) == first
 
 
 def test_both_rankings_are_those_of_the_models(run_folder):
