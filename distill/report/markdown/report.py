@@ -23,7 +23,7 @@ from distill.report.score_tables import (
 from distill.report.sections.data_funnel import Funnel, FunnelStep, funnel
 from distill.report.sections.lineage import Lineage, lineage
 from distill.report.sections.overview import overview
-from distill.report.sections.query_sample import QuerySample, query_sample
+from distill.report.sections.query_sample import QuerySection, query_sample
 from distill.report.sections.relabelling import relabelling
 from distill.report.verdict import headline, sentence
 from distill.store.run import Run
@@ -85,7 +85,7 @@ def _retention(found: RunData) -> list[str]:
     ]
 
 
-def _sample(of: QuerySample | None) -> list[str]:
+def _sample(of: QuerySection | None) -> list[str]:
     """Shares, forms and task types, and some queries with the beginnings of their passages."""
     if of is None:
         return []

@@ -34,7 +34,7 @@ _FEW_WORDS = 3
 
 
 @dataclass(frozen=True)
-class QuerySample:
+class QuerySection:
     """`shares`: label and figure. `queries` have text, task, passage id, title and passage."""
 
     shares: list[tuple[str, str]]
@@ -45,7 +45,7 @@ class QuerySample:
     count: int
 
 
-def query_sample(found: RunData) -> QuerySample | None:
+def query_sample(found: RunData) -> QuerySection | None:
     """The section; None for a run without generated queries, or whose tables cannot be read."""
     if not {"passages", "queries"} <= found.complete.keys():
         return None
@@ -59,7 +59,7 @@ def query_sample(found: RunData) -> QuerySample | None:
         return None
     rows = {id_: passage.row for id_, passage in passages.items()}
     texts = [passage_text(rows[row["seed_id"]]) for row in examined]
-    return QuerySample(
+    return QuerySection(
         shares=_measure_shares(found, examined, texts),
         forms=_count("Form of the queries", "form", [_form(row["query"]) for row in examined]),
         task_types=_count_task_types(examined),

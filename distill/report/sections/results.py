@@ -33,6 +33,8 @@ from distill.report.score_tables import (
     list_measures,
 )
 
+_NOT_WORSE = {True: "yes", False: "not shown", None: numbers.NONE}
+
 
 @dataclass(frozen=True)
 class ResultsSection:
@@ -44,6 +46,7 @@ class ResultsSection:
     categories: Grid | None
     tasks: Grid
     all_tasks: Grid | None
+    comparisons: Grid | None
     baselines: Grid | None
     differences: Markup | None
     scatter: Markup | None
@@ -65,6 +68,7 @@ def results(summary: Summary, items: ItemValues | None = None) -> ResultsSection
         categories=_categories(summary),
         tasks=_tasks(summary),
         all_tasks=_all_tasks(summary) if aside else None,
+        comparisons=_comparisons(summary),
         baselines=_baselines(summary),
         differences=differences(_pairs(summary)),
         scatter=scatter(items or {}),
@@ -86,6 +90,28 @@ def _pairs(summary: Summary) -> dict[str, Differences]:
 
 def _list_hybrids(summary: Summary) -> list[str]:
     return [role for role in list_baselines(summary["models"]) if role != BM25_ROLE]
+
+
+def _comparisons(summary: Summary) -> Grid | None:
+    """How the student stands to each other model at the stated margin, and the smallest difference
+    that so many items can show; None for a summary of before verdicts were in it."""
+    verdict = summary.get("verdict")
+    if verdict is None or not verdict["comparisons"]:
+        return None
+    margin = verdict["margin"]
+    rows = [
+        [
+            Cell(format_role(role)),
+            Cell(of["kind"]),
+            Cell(_NOT_WORSE[of["not_worse"]]),
+            Cell(numbers.score(of["detectable"], 3), of["detectable"]),
+            Cell(numbers.whole(of["items"]), of["items"]),
+        ]
+        for role, of in verdict["comparisons"].items()
+    ]
+    not_worse = f"at most {margin:g} worse"
+    header = ["student against", "verdict", not_worse, "smallest visible difference", "items"]
+    return Grid("How sure, model by model", header, rows, numeric=header[3:])
 
 
 def _baselines(summary: Summary) -> Grid | None:
@@ -198,9 +224,8 @@ def _tasks(summary: Summary) -> Grid:
     rows = []
     for task, of in summary["tasks"].items():
         row = [Cell(task), Cell(of["category"], note=format_metric(of["metric"]))]
-        digits = max(
-            (numbers.count_digits(pair["tasks"][task]) for pair in pairs.values()), default=4
-        )
+        gaps = [pair["tasks"][task] for pair in pairs.values()]
+        digits = max((numbers.count_digits(g) for g in gaps if g["low"] is not None), default=4)
         row += [_score(model["tasks"].get(task), digits) for model in models.values()]
         for differences_from in pairs.values():
             row += _difference(differences_from["tasks"][task])
