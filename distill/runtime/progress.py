@@ -181,7 +181,7 @@ class Progress:
     ) -> None:
         self._ended.set()
         _Display.works.remove(self)
-        if _Display.between is not None:
+        if _Display.between is not None and _Display.between is not self:
             _Display.between._restart()
         if kind is None or kind is KeyboardInterrupt:
             self._leave_line(finished=kind is None)
