@@ -29,12 +29,13 @@ def scatter(items: ItemValues) -> Markup | None:
             axes.scatter(
                 [teacher for teacher, _ in counts],
                 [student for _, student in counts],
-                [14 + 10 * count for count in counts.values()],
+                [16 * count**0.6 for count in counts.values()],
                 color=SERIES[number % len(SERIES)],
                 marker=_MARKERS[number % len(_MARKERS)],
                 alpha=0.55,
                 label=task,
                 linewidths=0,
+                clip_on=False,
             )
         axes.set_xlabel("teacher's score of a query")
         axes.set_ylabel("student's score")
