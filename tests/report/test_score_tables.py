@@ -8,10 +8,10 @@ from rich.console import Console
 from distill.errors import UserError
 from distill.evaluate.score import TaskScore
 from distill.evaluate.statistics.significance import compare_scores
-from distill.evaluate.summary import average_by_category, read_summary
+from distill.evaluate.summary import average_by_category, name_difference, read_summary
 from distill.files.atomic import write_json
 from distill.report.score_tables import render
-from distill.report.verdict import sentence
+from distill.report.verdict import headline, sentence
 
 ITEMS = 30
 
@@ -68,7 +68,7 @@ def summary_of(scores, bare=()):
         "models": {role: model(by_task, tasks) for role, by_task in scores.items()},
         "kept": means["student"] / means["teacher"] if teacher else None,
         "differences": {
-            f"student - {role}": compare_scores(of["student"], of[role])
+            name_difference("student", role): compare_scores(of["student"], of[role])
             for role in scores
             if role != "student"
         },
@@ -104,6 +104,67 @@ def test_the_sentence_tells_share_interval_chance_and_ratios(plain):
         "queries, p < 0.001). It is better than the base model 2 (0.3500; difference +0.1500, "
         "95 % interval +0.1500 to +0.1500 over 60 queries, p < 0.001)."
     )
+
+
+BASELINES = {
+    "bm25": {"SciFact": 0.75, "mine": 0.35},
+    "student + bm25": {"SciFact": 0.8, "mine": 0.5},
+}
+
+
+@pytest.fixture
+def beside_bm25():
+    scores = {
+        "base": {"SciFact": 0.5, "mine": 0.3},
+        "student": {"SciFact": 0.6, "mine": 0.4},
+        "teacher": {"SciFact": 0.605, "mine": 0.4},
+    }
+    found = summary_of(scores | BASELINES)
+    costs = ("parameters", "bytes", "dimensions", "texts_per_second", "latency_ms")
+    for role in BASELINES:
+        found["models"][role] |= dict.fromkeys((*costs, "index_bytes_per_million"))
+        measures = {"SciFact": {"mrr_at_10": 0.25}, "mine": {"mrr_at_10": 0.75}}
+        found["models"][role] |= {"baseline": True, "measures": measures}
+    return found
+
+
+def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside_bm25):
+    assert headline(plain) == (
+        "Ship the student: the student is better than the base model, better than the base model 2 "
+        "and worse than the teacher."
+    )
+    assert headline(beside_bm25) == (
+        "Ship the hybrid, student + BM25: the student is better than the base model, worse than "
+        "BM25 and level with the teacher."
+    )
+    text = sentence(beside_bm25)
+    assert "Level means that the 95 % interval lies within 0.01." in text
+    assert "BM25 alone: -0.0500 [-0.0500, -0.0500]; the student fused with BM25: -0.1500" in text
+
+
+def test_what_is_not_told_apart_has_the_difference_that_would_show(plain):
+    gap = plain["differences"]["student - teacher"]["overall"]
+    gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}
+    assert "not told apart from the teacher" in headline(plain)
+    assert (
+        "Beside the teacher 60 items would show a difference of 0.020 or more; it is at most 0.01 "
+        "worse."
+    ) in sentence(plain)
+
+
+def test_tables_have_baselines_and_measures_of_rankings(beside_bm25):
+    text = screen(beside_bm25)
+    (header,) = [line for line in text.splitlines() if "MRR@10" in line]
+    assert header.split()[0] == "nDCG@10"
+    (row,) = [line for line in text.splitlines() if line.startswith(" BM25")][:1]
+    assert row.split() == ["BM25", "0.5500", "109.5%", "0.5000"]
+    assert "Beside BM25 and hybrids" in text
+    (pair,) = [line for line in text.splitlines() if line.startswith(" student - BM25 ")]
+    assert pair.split()[3:] == ["-0.0500", "[-0.0500,", "-0.0500]", "<", "0.001", "30/0/30"]
+    assert "Student - BM25" not in text
+    # What a baseline costs was not measured, and so it has no row there.
+    costs = text[text.index("texts/s") : text.index("Scores")]
+    assert "BM25" not in costs
 
 
 def test_a_student_no_better_than_its_base_is_said_first():
