@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from distill.evaluate.summary import Summary
 
 FAILURE = 1
-"""The exit code of a command whose verdict was asked not to be so. Bad input ends with 2."""
+"""The exit code where the verdict is the one that `--fail-if` names. Bad input ends with 2."""
 
 FAIL_IF = click.option(
     "--fail-if",

@@ -26,6 +26,7 @@ _SMALLER = 0.95
 """A student of fewer bytes than this share of its base's is worth shipping where both are level."""
 
 PAIRS = (
+    ("base", BM25_ROLE),
     ("base", name_hybrid("base")),
     (name_hybrid("student"), name_hybrid("base")),
     (name_hybrid("student"), name_hybrid("teacher")),
@@ -36,7 +37,7 @@ PAIRS = (
 
 
 def get_verdict(summary: Summary) -> Verdict:
-    """Get the verdict of a summary; of one that an earlier version wrote it is drawn now."""
+    """Get the verdict of a summary; of one that an earlier version wrote, judge now."""
     return summary.get("verdict") or build_verdict(summary)
 
 
@@ -55,9 +56,9 @@ def build_verdict(summary: Summary, margin: float = MARGIN) -> Verdict:
         if role != "student" and model["variant_of"] is None
     ]
     comparisons = {
-        role: found
+        role: comparison
         for role in others
-        if (found := _compare(summary["differences"], "student", role, margin)) is not None
+        if (comparison := _compare(summary["differences"], "student", role, margin)) is not None
     }
     against = _choose_opponent(comparisons)
     advice, system = _advise(summary, margin)
@@ -111,19 +112,19 @@ def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
 
 
 def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
-    """A hybrid where it is better than the model alone; BM25 alone where no model adds to it."""
-    models, differences = summary["models"], summary["differences"]
-    hybrid = name_hybrid(_choose_model(summary, margin, hybrid=True))
-    alone = [role for role in ("student", "base") if role in models]
-    if any(_is_worse(differences, role, name_hybrid(role), margin) for role in alone):
+    """A hybrid where it is better than its model alone; BM25 alone where no model adds to it."""
+    differences = summary["differences"]
+    alone = _choose_model(summary, margin, hybrid=False)
+    for model in (_choose_model(summary, margin, hybrid=True), alone):
+        hybrid = name_hybrid(model)
+        if not _is_worse(differences, model, hybrid, margin):
+            continue
         beside = _compare(differences, hybrid, BM25_ROLE, margin)
-        if beside is None or (beside["difference"] or 0) > 0:
-            return "hybrid", hybrid
+        ahead = beside is None or (beside["difference"] or 0) > 0
+        return ("hybrid", hybrid) if ahead else ("bm25", BM25_ROLE)
+    if _is_worse(differences, alone, BM25_ROLE, margin):
         return "bm25", BM25_ROLE
-    if _is_worse(differences, "student", BM25_ROLE, margin):
-        return "bm25", BM25_ROLE
-    model = _choose_model(summary, margin, hybrid=False)
-    return ("student" if model == "student" else "base"), model
+    return ("student" if alone == "student" else "base"), alone
 
 
 def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:
@@ -134,30 +135,30 @@ def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:
     chosen = "student"
     for base in bases:
         pair = [name_hybrid(role) if hybrid else role for role in ("student", base)]
-        found = _compare(differences, pair[0], pair[1], margin)
-        if found is None:
+        comparison = _compare(differences, pair[0], pair[1], margin)
+        if comparison is None:
             continue
-        ahead = (found["difference"] or 0) > 0
-        if found["kind"] == "level":
+        ahead = (comparison["difference"] or 0) > 0
+        if comparison["kind"] == "level":
             ahead = (models["student"]["bytes"] or 0) < _SMALLER * (models[base]["bytes"] or 0)
-        if found["kind"] == "worse" or not (ahead or found["kind"] == "better"):
+        if not ahead:
             chosen = base
     return chosen
 
 
 def _is_worse(differences: Mapping[str, Differences], one: str, other: str, margin: float) -> bool:
-    found = _compare(differences, one, other, margin)
-    return found is not None and found["kind"] == "worse"
+    comparison = _compare(differences, one, other, margin)
+    return comparison is not None and comparison["kind"] == "worse"
 
 
 def _compare(
     differences: Mapping[str, Differences], one: str, other: str, margin: float
 ) -> Comparison | None:
-    """One role beside another, whichever way the difference is kept; None where it is not."""
-    if (kept := differences.get(name_difference(one, other))) is not None:
-        return judge_difference(kept["overall"], margin)
-    if (kept := differences.get(name_difference(other, one))) is not None:
-        return judge_difference(_negate(kept["overall"]), margin)
+    """One role beside another, whichever way their difference was taken; None without any."""
+    if (difference := differences.get(name_difference(one, other))) is not None:
+        return judge_difference(difference["overall"], margin)
+    if (difference := differences.get(name_difference(other, one))) is not None:
+        return judge_difference(_negate(difference["overall"]), margin)
     return None
 
 
@@ -172,9 +173,9 @@ def _negate(of: Difference) -> Difference:
 def list_pairs(roles: Collection[str], variants: Collection[str]) -> list[tuple[str, str]]:
     """List the pairs whose difference a comparison computes: the student beside everyone else, a
     variant beside the student, and what the advice needs."""
-    found = [
+    pairs = [
         (role, "student") if role in variants else ("student", role)
         for role in roles
         if role != "student"
     ]
-    return found + [pair for pair in PAIRS if set(pair) <= set(roles)]
+    return pairs + [pair for pair in PAIRS if set(pair) <= set(roles)]

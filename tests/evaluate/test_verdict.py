@@ -92,10 +92,17 @@ def test_verdict_is_beside_the_base_it_looks_worst_with():
             "bm25",
         ),
         (
-            {"student__student_h": WORSE, "student_h__base_h": WORSE, "base_h__bm25": BETTER},
+            {"base__base_h": WORSE, "student_h__base_h": WORSE, "base_h__bm25": BETTER},
             "hybrid",
             "base + bm25",
         ),
+        # A weak base gains by BM25; the student, which does not, is shipped alone.
+        (
+            {"student__base": BETTER, "student__student_h": BETTER, "base__base_h": WORSE},
+            "student",
+            "student",
+        ),
+        ({"student__base": WORSE, "base__bm25": WORSE}, "bm25", "bm25"),
         ({"student__student_h": UNCLEAR, "student__base": BETTER}, "student", "student"),
     ],
 )

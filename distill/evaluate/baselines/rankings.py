@@ -20,7 +20,7 @@ _SCHEMA = pa.schema(
         pa.field("documents", pa.list_(pa.string()), nullable=False),
     ]
 )
-_COMPUTED_OF = b"distill"
+_ORIGIN = b"distill"
 NO_DOCUMENT = ""
 """The id under which a search says that it finds nothing for a query."""
 
@@ -31,46 +31,46 @@ def rank_documents(scores: Mapping[str, float]) -> list[str]:
     >>> rank_documents({"a": 0.5, "b": 0.5, "c": 0.9})
     ['c', 'b', 'a']
     """
-    found = (document for document in scores if document != NO_DOCUMENT)
-    return sorted(found, key=lambda document: (scores[document], document), reverse=True)
+    documents = (document for document in scores if document != NO_DOCUMENT)
+    return sorted(documents, key=lambda document: (scores[document], document), reverse=True)
 
 
-def write_rankings(path: Path, rankings: Rankings, computed_of: Mapping[str, Any]) -> None:
+def write_rankings(path: Path, rankings: Rankings, origin: Mapping[str, Any]) -> None:
     """Write rankings to a file that is there whole or not at all.
 
     Args:
-        computed_of: what they were computed of (`describe_task`), JSON; `read_rankings` compares.
+        origin: JSON, what they were computed of (`describe_task`); `has_rankings` compares it.
     """
     rows = [
         {"part": part, "query": query, "documents": list(documents)}
         for part, by_query in rankings.items()
         for query, documents in by_query.items()
     ]
-    told = {_COMPUTED_OF: json.dumps(computed_of, sort_keys=True).encode()}
+    metadata = {_ORIGIN: json.dumps(origin, sort_keys=True).encode()}
     sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata(told)
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA).replace_schema_metadata(metadata)
     pq.write_table(table, sink, compression="zstd")
     path.parent.mkdir(parents=True, exist_ok=True)
     commit_bytes(path, sink.getvalue().to_pybytes())
 
 
-def has_rankings(path: Path, computed_of: Mapping[str, Any]) -> bool:
+def has_rankings(path: Path, origin: Mapping[str, Any]) -> bool:
     """Tell whether a file holds whole rankings that were computed of this."""
     if not path.is_file():
         return False
     try:
-        told = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata or {}
     except (pa.ArrowException, OSError):
         return False
-    return bool(told.get(_COMPUTED_OF) == json.dumps(computed_of, sort_keys=True).encode())
+    return bool(metadata.get(_ORIGIN) == json.dumps(origin, sort_keys=True).encode())
 
 
 def read_rankings(path: Path) -> Rankings:
     """Read the rankings of a file that `write_rankings` wrote."""
-    found: Rankings = {}
+    rankings: Rankings = {}
     for row in pq.read_table(path, schema=_SCHEMA).to_pylist():
-        found.setdefault(row["part"], {})[row["query"]] = row["documents"]
-    return found
+        rankings.setdefault(row["part"], {})[row["query"]] = row["documents"]
+    return rankings
 
 
 def cut_rankings(rankings: Rankings, depth: int) -> dict[str, list[str]]:

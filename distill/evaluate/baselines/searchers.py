@@ -51,7 +51,7 @@ class BM25Search:
         """Score the `top_k` best documents of each query, of those that share a word with it."""
         assert self._index is not None
         count = min(top_k, len(self._ids))
-        found: RetrievedScores = {}
+        results: RetrievedScores = {}
         for row in queries:
             (scores,), (places,) = self._index.search([row["text"]], count)
             by_document = {
@@ -59,8 +59,8 @@ class BM25Search:
                 for score, place in zip(scores, places, strict=True)
                 if place != NOTHING
             }
-            found[row["id"]] = by_document or {NO_DOCUMENT: 0.0}
-        return found
+            results[row["id"]] = by_document or {NO_DOCUMENT: 0.0}
+        return results
 
 
 class FusedSearch:
@@ -126,8 +126,8 @@ def find_language(task_metadata: Any, subset: str) -> Language | None:
         return None
     names = need("mteb.languages", "eval").ISO_TO_LANGUAGE
     words = re.findall(r"\w+", names.get(codes[0].partition("-")[0], "").lower())
-    known: tuple[Language, ...] = get_args(Language)
-    return next((language for language in known if language in words), None)
+    languages: tuple[Language, ...] = get_args(Language)
+    return next((language for language in languages if language in words), None)
 
 
 def build_search_meta(name: str, revision: str) -> Any:

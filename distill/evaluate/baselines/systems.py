@@ -41,13 +41,13 @@ def score_baselines(
         models: by role; each one's rankings on the task must be there (`score_tasks` with
             `ranked`).
         settings: weights and language of BM25.
-        keep_hybrids: whether the rankings of hybrids are kept too.
+        keep_hybrids: whether the rankings of hybrids are stored as well.
     """
     bm25 = BM25Search(settings)
-    found = {BM25_ROLE: score_search(bm25, BM25_ROLE, task, out, ranked=True)}
+    scores = {BM25_ROLE: score_search(bm25, BM25_ROLE, task, out, ranked=True)}
     for role, search in _make_hybrids(models, task, out, bm25):
-        found[role] = score_search(search, role, task, out, ranked=keep_hybrids)
-    return found
+        scores[role] = score_search(search, role, task, out, ranked=keep_hybrids)
+    return scores
 
 
 def rank_systems(
