@@ -17,6 +17,7 @@ class CommandGroup(click.Group):
     headings: Mapping[str, Sequence[str]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands as the help shows them: heading by heading, then those under none."""
         listed = [name for names in self.headings.values() for name in names]
         return listed + [name for name in self.commands if name not in listed]
 
@@ -30,6 +31,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown name is refused with the nearest known one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as fault:

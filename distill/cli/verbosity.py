@@ -37,6 +37,7 @@ def configure_logging() -> None:
 
 
 def add_verbosity_options(command: click.Command) -> None:
+    """Add `--quiet` and `--verbose` to a command."""
     command.params += [
         click.Option(
             ["-q", "--quiet"],

@@ -17,6 +17,7 @@ class RowFaults:
         self._count = 0
 
     def add(self, fault: UserError) -> None:
+        """Count a fault; the first few are shown in full."""
         self._count += 1
         if len(self._first) < _SHOWN:
             self._first.append(fault)
@@ -45,6 +46,7 @@ class SkippedRows:
         self._places: dict[str, list[str]] = {}
 
     def add(self, reason: str, place: str) -> None:
+        """Count a skipped row under its reason; the first few places are shown."""
         self._counts[reason] += 1
         places = self._places.setdefault(reason, [])
         if len(places) < _SHOWN:

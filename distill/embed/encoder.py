@@ -59,6 +59,7 @@ class Encoder:
 
     @property
     def dimensions(self) -> int:
+        """The length of a vector."""
         return self.embedder.dimensions
 
     def encode(

@@ -45,6 +45,7 @@ class LocalEmbedder:
         self.pools_prompts = all(m.include_prompt for m in modules if isinstance(m, Pooling))
 
     def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+        """Return what changes a text's vector: prompt, length, dtype, settings (see `Embedder`)."""
         identity: dict[str, str | int] = {
             "prompt": prompt,
             "max_tokens": most_tokens(self.model) or "all",

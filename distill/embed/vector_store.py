@@ -43,6 +43,7 @@ class VectorStore:
 
     @property
     def row_of(self) -> dict[str, int]:
+        """The row of each id."""
         return {id_: row for row, id_ in enumerate(self.ids)}
 
 

@@ -19,6 +19,7 @@ class Amount:
         return Amount(self.low + other.low, self.high + other.high)
 
     def times(self, factor: "Amount | float") -> "Amount":
+        """Multiply bounds by bounds; without an upper bound on either side there is none."""
         other = factor if isinstance(factor, Amount) else exact_amount(factor)
         if self.high is None or other.high is None:
             return Amount(self.low * other.low, None)
@@ -26,6 +27,7 @@ class Amount:
 
     @property
     def text(self) -> str:
+        """The amount for people, such as `1,234` or `at most 1.2 million`."""
         return format_amount(self, format_count)
 
 
@@ -34,10 +36,12 @@ UNKNOWN = Amount(0.0, None)
 
 
 def exact_amount(value: float) -> Amount:
+    """Make an amount that is known exactly."""
     return Amount(value, value)
 
 
 def bounded_amount(value: float) -> Amount:
+    """Make an amount of which only the upper bound is known."""
     return Amount(0.0, value)
 
 

@@ -28,6 +28,7 @@ class EstimateContext:
 
     @property
     def corpus_size(self) -> int:
+        """The number of passages; 0 without a corpus."""
         return 0 if self.passages is None else int(self.passages.manifest["rows"])
 
     def llm_line(

@@ -148,4 +148,5 @@ def count_mean_tokens(texts: Sequence[str]) -> Amount:
 
 
 def expect_half(max_new_tokens: int) -> Amount:
+    """Expect half of the allowed new tokens, where no reply was sampled."""
     return exact_amount(max_new_tokens / 2)

@@ -27,6 +27,7 @@ class Price(Section):
     output: float = Field(ge=0)
 
     def of(self, prompt_tokens: Amount, new_tokens: Amount) -> Amount:
+        """Compute the price of so many tokens, in the file's currency."""
         return prompt_tokens.times(self.input / 1e6) + new_tokens.times(self.output / 1e6)
 
 

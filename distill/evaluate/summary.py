@@ -185,6 +185,7 @@ def average_categories(summary: Summary, role: str) -> float | None:
 
 
 def list_categories(summary: Summary) -> list[str]:
+    """List the categories of the evaluated tasks, each once, in the tasks' order."""
     return list(dict.fromkeys(of["category"] for of in summary["tasks"].values()))
 
 
@@ -236,8 +237,11 @@ def _format_part(role: str) -> str:
 
 
 def is_base(role: str) -> bool:
+    """Whether this role is an untrained encoder: `base`, or `base-2` and on where there are
+    several."""
     return role == "base" or role.removeprefix("base-").isdigit()
 
 
 def list_bases(roles: Iterable[str]) -> list[str]:
+    """List the roles that are untrained encoders."""
     return [role for role in roles if is_base(role)]

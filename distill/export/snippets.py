@@ -25,6 +25,7 @@ _POOLING_CODE = {
 
 
 def write_sentence_transformers_snippet(model: SentenceTransformer, name: str) -> str:
+    """Write code that loads the model with sentence-transformers and embeds texts."""
     foreign = any(not type(m).__module__.startswith("sentence_transformers.") for m in model)
     # distill's own module is loaded by distill: no reader is asked to trust the code of a folder.
     loaded = (
@@ -81,6 +82,7 @@ def write_transformers_snippet(model: SentenceTransformer, name: str, on_hub: bo
 def write_onnxruntime_snippet(
     model: SentenceTransformer, name: str, on_hub: bool, graph: str
 ) -> str:
+    """Write code that embeds texts with onnxruntime and tokenizers alone."""
     tokenizer = model.tokenizer
     side = ', direction="left"' if tokenizer.padding_side == "left" else ""
     return (
@@ -111,6 +113,7 @@ def _write_slice(model: SentenceTransformer) -> str:
 
 
 def get_max_tokens(model: SentenceTransformer) -> int:
+    """Get the number of tokens of a text that the model reads."""
     return int(model.max_seq_length or model.tokenizer.model_max_length)
 
 

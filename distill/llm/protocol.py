@@ -74,7 +74,9 @@ class LLM(Protocol):
     tokens: dict[str, int]
 
     @property
-    def can_score(self) -> bool: ...
+    def can_score(self) -> bool:
+        """Whether `score` gives log-probabilities."""
+        ...
 
     @property
     def can_compare_verdicts(self) -> bool:
@@ -82,13 +84,19 @@ class LLM(Protocol):
         ...
 
     @property
-    def supports_regex(self) -> bool: ...
+    def supports_regex(self) -> bool:
+        """Whether output can be held to a regular expression."""
+        ...
 
     @property
-    def supports_schema(self) -> bool: ...
+    def supports_schema(self) -> bool:
+        """Whether output can be held to a JSON schema."""
+        ...
 
     @property
-    def has_chat(self) -> bool: ...
+    def has_chat(self) -> bool:
+        """Whether the model has a chat template, or is asked by chat messages."""
+        ...
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
@@ -101,7 +109,9 @@ class LLM(Protocol):
         """Score each request's continuations, in order."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what the engine holds: memory, processes, files."""
+        ...
 
 
 class IdentifiedLLM(LLM, Protocol):

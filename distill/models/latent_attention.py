@@ -49,6 +49,8 @@ class LatentAttention(Module):
         self.down = nn.Linear(_EXPANSION * width, width)
 
     def forward(self, features: dict[str, Tensor | Any], **kwargs: Any) -> dict[str, Tensor | Any]:
+        """Replace the token states (batch, tokens, width) in `features` by attended ones of that
+        shape."""
         states = features["token_embeddings"]
         states = states + self._look_up(self.norm_states(states))
         features["token_embeddings"] = states + self._mlp(self.norm_mlp(states))
@@ -74,11 +76,13 @@ class LatentAttention(Module):
     def save(
         self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any
     ) -> None:
+        """Save configuration and weights, as sentence-transformers asks of a module."""
         self.save_config(output_path)
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
 
     @classmethod
     def load(cls, model_name_or_path: str, *args: Any, **options: Any) -> "LatentAttention":
+        """Load the module from a folder that `save` wrote."""
         known = {"subfolder", "token", "cache_folder", "revision", "local_files_only"}
         where = {key: value for key, value in options.items() if key in known}
         module = cls(**cls.load_config(model_name_or_path, **where))

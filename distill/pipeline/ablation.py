@@ -45,6 +45,7 @@ class Arm(NamedTuple):
 
     @property
     def by_seed(self) -> list[float]:
+        """The mean score over tasks of each seed."""
         return [mean(task.score for task in of_seed) for of_seed in self.scores]
 
 
@@ -168,6 +169,7 @@ def write_ablation(folder: Path, arms: Sequence[Arm]) -> Path:
 
 
 def render(arms: Sequence[Arm]) -> Table:
+    """Make the table of arms for the terminal."""
     view = Table(*_columns(arms))
     for row in make_cells(arms):
         view.add_row(*row)

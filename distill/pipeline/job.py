@@ -63,6 +63,7 @@ class Job:
             save_recipe(run.folder, recipe)
 
     def corpus(self) -> CorpusStages:
+        """Make the stages `passages` and, where documents are held out, their passages and task."""
         from distill.corpus.passages import make_held_out, make_split_passages
 
         if not self.recipe.has_corpus:
@@ -71,6 +72,7 @@ class Job:
         return CorpusStages(passages, make_held_out(self.run, self.recipe), held_out_passages)
 
     def generate(self) -> GenerateResult:
+        """Make the queries: generate, parse, brainstorm, label and filter."""
         from distill.generate.brainstorm import make_brainstorm
         from distill.generate.filters import make_queries
         from distill.generate.labelled.triples import make_labelled
@@ -178,6 +180,7 @@ class Job:
         return corpus, base, student
 
     def evaluate(self) -> Stage:
+        """Train the student if it is not there, and compare it with base and teacher."""
         from distill.evaluate.stage import evaluate_run
 
         corpus, base, student = self.train_student()

@@ -284,6 +284,7 @@ def _with_environment(value: Any) -> Any:
 
 
 def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """List the dotted names of all keys of a section."""
     keys = []
     for name, info in section.model_fields.items():
         keys.append(prefix + name)

@@ -77,6 +77,7 @@ class CandidateLayout:
         return shard // self._shards_a_block
 
     def candidates(self, block: int) -> list[Row]:
+        """Read the candidates of a block of passages."""
         return [row for path in self._paths[block] for row in read_shard(CANDIDATES, path)]
 
     def queries(self, block: int, all_of_them: int) -> range:
@@ -95,6 +96,7 @@ class PairBlocks:
         self._held: tuple[int, PairBlock] | None = None
 
     def pairs_of(self, piece: JudgementPart) -> tuple[PairBlock, list[QueryPassagePair]]:
+        """Return the block of a part and the part's pairs."""
         block = self._block(piece.block)
         return block, block.pairs[piece.start : piece.stop]
 

@@ -43,6 +43,7 @@ class ApiKey:
 
     @property
     def header(self) -> dict[str, str]:
+        """The header that carries the key; empty without a key."""
         if not self._secret:
             return {}
         bearer = "Bearer " if self.name.lower() == _BEARER else ""

@@ -44,6 +44,7 @@ class AdaptiveLimit:
                 turn.set_result(None)
 
     def succeeded(self) -> None:
+        """Raise the limit after a successful request: by one after `limit` of them."""
         self.limit = min(self.highest, self.limit + 1 / self.limit)
 
     def overloaded(self, begun: float) -> None:

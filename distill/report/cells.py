@@ -32,4 +32,5 @@ class Grid:
 
 
 def words(*texts: str) -> list[Cell]:
+    """Make cells of texts."""
     return [Cell(text) for text in texts]

@@ -28,10 +28,12 @@ class RunData:
 
     @property
     def name(self) -> str:
+        """The run's name: that of its folder."""
         return self.folder.resolve().name
 
     @property
     def complete(self) -> dict[str, Manifest]:
+        """The manifests of the complete stages by name."""
         return {name: m for name, m in self.stages.items() if m["complete"]}
 
     @property

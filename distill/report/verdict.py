@@ -148,4 +148,5 @@ def _items(summary: Summary) -> str:
 
 
 def p_value(p: float) -> str:
+    """Format a p-value, such as `p = 0.012` or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -32,7 +32,9 @@ class SearchIndex(Protocol):
     """`search` gives float32 scores and row numbers, both (queries, at most k), best first. Where
     an index finds fewer for one query than for another, the row `NOTHING` fills the end."""
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]: ...
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
+        """Find the k best rows of each query."""
+        ...
 
 
 class ExactIndex:
@@ -48,6 +50,7 @@ class ExactIndex:
         self._block = min(rows or _PASSAGES_AT_ONCE, _PASSAGES_AT_ONCE)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
+        """Find the k best rows of each query (see `SearchIndex`)."""
         return certain_top_k(self._propose, self.vectors, queries, k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:

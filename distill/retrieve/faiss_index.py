@@ -50,6 +50,7 @@ class FaissFlatIndex:
         self._block = min(rows or _BLOCK, _BLOCK)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
+        """Find the k best rows of each query (see `SearchIndex`)."""
         return certain_top_k(self._propose, self.vectors, np.ascontiguousarray(queries), k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
@@ -74,6 +75,7 @@ class FaissFlatGpuIndex:
         self._exact = ExactIndex(vectors)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
+        """Find the k best rows of each query (see `SearchIndex`)."""
         return certain_top_k(self._propose, self.vectors, queries, k)
 
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
@@ -91,6 +93,7 @@ class ApproximateIndex:
         self._parts = PartitionedIndex(retriever.index, vectors, folder, retriever)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
+        """Find the k best of the proposed rows of each query (see `SearchIndex`)."""
         k = min(k, len(self.vectors))
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), NOTHING, np.int64)

@@ -22,13 +22,19 @@ class ShownWork(Protocol):
     done: int
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Where the run is and what is done."""
+        ...
 
     @property
-    def amount(self) -> str: ...
+    def amount(self) -> str:
+        """How much of the work is done; empty if its amount is unknown."""
+        ...
 
     @property
-    def figures(self) -> str: ...
+    def figures(self) -> str:
+        """Time and rates, as they are now."""
+        ...
 
 
 class LiveLine:

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether an exception says that memory, of the CPU or a GPU, did not suffice."""
     said = str(fault).lower()
     return isinstance(fault, torch.OutOfMemoryError) or (
         isinstance(fault, RuntimeError) and any(saying in said for saying in _SAYINGS)
@@ -72,6 +73,7 @@ def say_halved(where: str, key: str) -> None:
 
 
 def does_not_fit(where: str, key: str) -> UserError:
+    """Make the error for a batch of one text that does not fit into memory."""
     return UserError(
         where,
         "does not fit into memory with a single text",

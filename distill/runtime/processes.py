@@ -12,10 +12,12 @@ torch's own limit is half an hour, or ten minutes between GPUs."""
 
 
 def count() -> int:
+    """Return the number of processes of the launcher (torchrun, accelerate); 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
+    """Whether this process is the first, which alone writes and prints."""
     return int(os.environ.get("RANK", "0")) == 0
 
 

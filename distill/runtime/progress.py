@@ -40,7 +40,9 @@ class CountsTokens(Protocol):
     """An engine with counters of tokens."""
 
     @property
-    def tokens(self) -> Mapping[str, int]: ...
+    def tokens(self) -> Mapping[str, int]:
+        """Tokens so far, by kind."""
+        ...
 
 
 _SECONDS_BETWEEN_LINES = 30.0

@@ -38,6 +38,7 @@ class JsonLines(logging.Formatter):
     """One JSON object a line. JSON escapes control characters, so no text can forge a line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Format a record as a line of JSON: time (UTC), level, logger, message and fields."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -82,6 +82,7 @@ class RunPlan:
 
     @property
     def current_amount(self) -> float | None:
+        """The stage's units of work; None if unknown, or before the first stage."""
         return None if self._current is None else self.stages[self._current].amount
 
     @property
@@ -98,6 +99,7 @@ def _is_named(stage: PlannedStage, label: str) -> bool:
 
 
 def speed_key(stage: PlannedStage) -> str:
+    """Make the key of a stage's speed: its name and a hash of its models."""
     digest = hashlib.sha256(stage.models.encode()).hexdigest()[:12]
     return f"{stage.name.rpartition('/')[2]}-{digest}"
 

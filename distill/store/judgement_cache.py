@@ -76,6 +76,7 @@ class JudgementCache:
         )
 
     def close(self) -> None:
+        """Close the file."""
         self._table.close()
 
 

@@ -39,6 +39,7 @@ class RequestCache:
         self._table.add([(key, text, _checksum(key, text))])
 
     def close(self) -> None:
+        """Close the file."""
         self._table.close()
 
 

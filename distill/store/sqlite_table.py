@@ -99,6 +99,7 @@ class SqliteTable:
         return found
 
     def close(self) -> None:
+        """Close the file."""
         self._db.close()
 
     def _select(self, db: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, SqlRow]:

@@ -57,14 +57,17 @@ class Stage:
 
     @property
     def metadata_dir(self) -> Path:
+        """The folder of the manifest and the shards' figures."""
         return self.folder / ".stage"
 
     @property
     def manifest(self) -> dict[str, Any]:
+        """The stage's manifest, read anew."""
         return read_manifest(self.metadata_dir / "manifest.json")
 
     @property
     def complete(self) -> bool:
+        """Whether the stage was finished."""
         return bool(self.manifest["complete"])
 
     def finish(

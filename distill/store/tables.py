@@ -35,6 +35,7 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
+        """The names of the columns."""
         return list(self.schema.names)
 
 

@@ -123,6 +123,7 @@ def _held_out(held_out: Stage | None) -> EvaluationSet:
 
 
 def set_of_task(task: "AbsTask") -> EvaluationSet:
+    """Make the evaluation set of a task of mteb; its texts are read when they are asked for."""
     from distill.tasks import corpus_texts, query_texts
 
     return EvaluationSet(

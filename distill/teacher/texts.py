@@ -20,6 +20,7 @@ badly."""
 
 
 def queries_of(examples: Sequence[Row]) -> list[str]:
+    """Return the examples' queries."""
     return [row["query"] for row in examples]
 
 

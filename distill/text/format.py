@@ -35,10 +35,12 @@ class TextFormat:
 
     @property
     def has_task(self) -> bool:
+        """Whether a query is written with its task."""
         return "{task}" in self.query_template
 
     @property
     def has_title(self) -> bool:
+        """Whether the template of documents has a place for the title."""
         return "{title}" in self.document_template
 
     def query_prompt(self, task: str) -> str:
@@ -51,6 +53,7 @@ class TextFormat:
         return self.document_template.removesuffix("{text}").replace("{title}", NO_TITLE)
 
     def query(self, query: str, task: str) -> PromptedText:
+        """Write a query of this task."""
         return PromptedText(self.query_prompt(task), query)
 
     def document(self, text: str, title: str = "") -> PromptedText:

@@ -30,6 +30,7 @@ class DocString(NamedTuple):
 
     @property
     def text(self) -> str:
+        """The docstring's paragraphs as one text."""
         return " ".join(self.paragraphs)
 
     @property

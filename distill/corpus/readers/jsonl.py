@@ -77,6 +77,7 @@ def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
 
 
 def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file, decompressed if its name says that it is packed, in hex."""
     try:
         with open_bytes(path, text=False) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()

@@ -19,6 +19,7 @@ class Outline:
         self._blocks: list[str] = []
 
     def add(self, block: str) -> None:
+        """Add a block of text to the section under way."""
         self._blocks.append(block)
 
     def open(self, level: int, heading: str) -> None:
@@ -31,6 +32,7 @@ class Outline:
             self._stack.append((level, heading))
 
     def close(self) -> None:
+        """End the section under way; one without text is left out."""
         text = "\n\n".join(block.strip() for block in self._blocks if block.strip())
         if text:
             self.sections.append(TextSection(tuple(name for _, name in self._stack), text))

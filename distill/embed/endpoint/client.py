@@ -114,6 +114,7 @@ class EndpointClient:
         raise self.refused(refused[0], None)
 
     def ask(self, texts: list[str], fields: dict[str, Any]) -> ServerRequest:
+        """Make the request for the vectors of these texts."""
         count = len(texts)
         return ServerRequest(
             "/embeddings",
@@ -156,6 +157,7 @@ class EndpointClient:
             _log.warning("%s %s", self.url, what)
 
     def say_cut(self, reason: str) -> None:
+        """Warn, once, that the server takes no texts of this length and each is cut."""
         key = self._settings.key("max_tokens")
         self.say(
             "cut",

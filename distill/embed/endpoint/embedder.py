@@ -43,11 +43,14 @@ class EndpointEmbedder:
         self.dimensions = self._client.first("dimensions", self._fields("document")).shape[1]
 
     def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+        """Return what changes a text's vector: prompt, length and the fields of requests (see
+        `Embedder`)."""
         fields = self._fields(side)
         sent = {"fields": json.dumps(fields, sort_keys=True)} if fields else {}
         return {"prompt": prompt, "max_tokens": self._settings.max_tokens, **sent}
 
     def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
+        """Return the server's vectors, normalized, of shape (texts, dimensions), float32."""
         sent = [prompt + text[: self._characters] for text in texts]
         vectors = np.empty((len(texts), self.dimensions), np.float32)
 

@@ -62,6 +62,7 @@ class EvalModel:
 
     @property
     def dimensions(self) -> int:
+        """The length of a vector, truncated if the form says so."""
         return self.form.width or self.embedder.dimensions
 
     @property

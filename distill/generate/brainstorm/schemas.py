@@ -34,10 +34,12 @@ class ExampleSchema:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """The keys of a reply that are asked for."""
         return tuple(key for key in (self.query, self.positive, self.negative) if key)
 
     @property
     def long(self) -> tuple[str, ...]:
+        """The keys whose values are documents and not phrases."""
         return tuple(key for key in self.keys if key not in self.short)
 
 

@@ -35,10 +35,12 @@ class GeneratedQuery:
 
     @property
     def query(self) -> str:
+        """The query's text."""
         return str(self.row["query"])
 
     @property
     def passage_text(self) -> str:
+        """The text of the passage that the query was written from, title included."""
         return passage_text(self.passage)
 
 

@@ -54,6 +54,7 @@ def make_character_shingles(text: str) -> frozenset[str]:
 
 
 def jaccard_similarity(one: frozenset[str], other: frozenset[str]) -> float:
+    """Compute the share of shingles that two queries have in common, from 0 to 1."""
     return len(one & other) / len(one | other)
 
 
@@ -125,6 +126,7 @@ class QueryDeduplicator:
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (own, text))
 
     def flush(self) -> None:
+        """Commit the queries that were added to the file."""
         self._db.commit()
 
     def _is_exact(self, text: str, own: int) -> bool:

@@ -57,7 +57,9 @@ class LabelledTriples(Protocol):
     premises without a positive and a negative."""
 
     @property
-    def unpaired(self) -> int: ...
+    def unpaired(self) -> int:
+        """The number of texts without a partner to make a positive of."""
+        ...
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
         """At most one triple for each text or premise, in random order."""
@@ -125,6 +127,7 @@ class TextsByLabel:
 
     @property
     def unpaired(self) -> int:
+        """The number of labels with a single text."""
         return sum(len(texts) == 1 for texts in self.labels)
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
@@ -189,6 +192,8 @@ class Premises:
     unpaired: int
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
+        """Draw a triple for each premise, in random order: premise, an entailed and a contradicted
+        text."""
         for premise, of_premise in draw.sample(self.premises, len(self.premises)):
             row, entailed = draw.choice(of_premise.entailed)
             yield Triple(row, premise, entailed, draw.choice(of_premise.contradicted))

@@ -38,13 +38,16 @@ class CustomMethod:
 
     @property
     def source(self) -> dict[str, str]:
+        """The files that decide the result, for fingerprints."""
         return {"custom_prompt": self.prompt_file.source, "custom_schema": self.schema}
 
     @property
     def task(self) -> str:
+        """The task of a query whose reply names none."""
         return self.recipe.generate.custom.default_task
 
     def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
+        """Render the user's prompt for a passage."""
         words = self.recipe.generate.max_passage_words
         return self.prompt_file.render(
             passage=sanitize_for_prompt(passage_text(passage), words),
@@ -59,6 +62,7 @@ class CustomMethod:
         )
 
     def can_be_constrained(self, llm: LLM) -> bool:
+        """Whether the engine can hold its output to the user's JSON schema."""
         return llm.supports_schema
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
@@ -74,6 +78,7 @@ class CustomMethod:
         )
 
     def parse(self, output: str, finished: bool) -> ParsedQuery:
+        """Read the query in a reply, which must be JSON that the user's schema allows."""
         custom = self.recipe.generate.custom
         text = strip_thoughts(output)
         if not finished or text is None:

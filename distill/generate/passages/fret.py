@@ -31,9 +31,11 @@ class FretMethod:
 
     @property
     def source(self) -> dict[str, str]:
+        """The texts that decide the result, for fingerprints."""
         return {"prompt": self.prompt_file.source, "examples": self.pool.source}
 
     def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
+        """Render FRet's prompt for a passage, with examples of the task type."""
         text = f"{passage['title']}\n{passage['text']}"
         return self.prompt_file.render(
             passage=sanitize_for_prompt(text, self.recipe.generate.max_passage_words),
@@ -47,9 +49,11 @@ class FretMethod:
         )
 
     def can_be_constrained(self, llm: LLM) -> bool:
+        """Whether the engine can hold its output to the regular expression of a reply."""
         return llm.supports_regex
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
+        """Make the sampling settings of a reply, constrained if the engine can."""
         settings = self.recipe.generate
         return Sampling(
             settings.max_new_tokens,
@@ -62,6 +66,8 @@ class FretMethod:
         )
 
     def parse(self, output: str, finished: bool) -> ParsedQuery:
+        """Read the task and the query in a reply; a query of the prompt's own examples is
+        refused."""
         return parse_reply(output, finished, self.pool.queries, self.order)
 
 

@@ -43,6 +43,7 @@ class GenerationPlan:
 
     @property
     def passages(self) -> int:
+        """The number of passages that queries are written from."""
         return len(self._seeds)
 
     def __len__(self) -> int:
@@ -60,6 +61,7 @@ class GenerationPlan:
         return QueryRequest(passage, sample, conditions)
 
     def list_requests(self, places: range) -> Iterator[QueryRequest]:
+        """List the requests of these passages, `generate.samples` for each."""
         samples = self.recipe.generate.samples
         return (self[row] for row in range(places.start * samples, places.stop * samples))
 

@@ -52,10 +52,12 @@ class HTTPEngine:
 
     @cached_property
     def supports_regex(self) -> bool:
+        """Whether the server enforces a regular expression."""
         return self.structured_output.regex_field is not None
 
     @cached_property
     def supports_schema(self) -> bool:
+        """Whether the server enforces a JSON schema."""
         return self.structured_output.supports_schema
 
     @cached_property

@@ -12,6 +12,7 @@ class NvEmbedPooling(Pooling):
     on. The last one, the blank behind "Query:", becomes part of the text's first word."""
 
     def forward(self, features: dict[str, Tensor | Any], **kwargs: Any) -> dict[str, Tensor | Any]:
+        """Add the pooled vectors, (batch, width), to `features`."""
         length = features.get("prompt_length")
         if length is not None:
             features = {**features, "prompt_length": length - 1}

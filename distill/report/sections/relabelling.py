@@ -43,6 +43,7 @@ class RelabelSection:
 
     @property
     def plot(self) -> Markup | None:
+        """The histograms of the rankers' scores."""
         return histograms(self.scores)
 
 

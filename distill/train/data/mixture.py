@@ -47,10 +47,12 @@ class Mixture:
 
     @property
     def examples(self) -> int:
+        """The number of examples."""
         return len(self.rows)
 
     @property
     def texts(self) -> int:
+        """The number of texts for alignment."""
         return len(self.datasets["texts"]) if "texts" in self.datasets else 0
 
     @property

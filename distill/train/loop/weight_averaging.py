@@ -79,6 +79,7 @@ class WeightAverager:
         return min(damaged, default=None)
 
     def steps(self) -> list[int]:
+        """The steps whose weights are kept, in order."""
         return sorted(self._in_order())
 
     def average(self, model: nn.Module) -> None:

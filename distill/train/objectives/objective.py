@@ -119,9 +119,11 @@ class CombinedLoss(nn.Module):
 
     @property
     def projection(self) -> nn.Module:
+        """The trained map from the student's vectors to the teacher's."""
         return self.auxiliary.projection
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """Compute the weighted sum of the losses over a batch (see `BatchContext`)."""
         vectors = self._embed(list(sentence_features))
         check_shape("labels", labels, len(vectors[0]), 1 + len(vectors))
         with torch.autocast(labels.device.type, enabled=False):
