@@ -23,7 +23,8 @@ class RowFaults:
             self._first.append(fault)
 
     def raise_any(self) -> None:
-        """
+        """Raise the faults that were counted, if any.
+
         Raises:
             UserError: if there is a fault: the first, and after it the next few and how many more
                 there are.

@@ -56,7 +56,9 @@ class LocalEmbedder:
         return identity | ({"side": side or "none"} if self._routed else {})
 
     def embed(self, texts: Sequence[str], prompt: str, side: Side | None) -> Vectors:
-        """
+        """Embed the texts behind the prompt, into vectors of the length that the model gives them:
+        (texts, dimensions), float32.
+
         Raises:
             UserError: naming a text whose vector is not finite.
         """

@@ -69,7 +69,8 @@ def _connect(settings: EmbedderConfig, model: str) -> Encoder:
 
 
 def check_served(settings: EmbedderConfig) -> None:
-    """
+    """Refuse settings that only a model in this process can have.
+
     Raises:
         UserError: if of a served model something is asked that is the server's affair.
     """

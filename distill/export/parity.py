@@ -128,7 +128,8 @@ def add_task_score(
 
 
 def refuse_float(parity: Parity, what: str) -> None:
-    """
+    """Refuse a float export whose vectors differ from the model's.
+
     Raises:
         UserError: if any text's vector is another than the model's.
     """
@@ -137,7 +138,8 @@ def refuse_float(parity: Parity, what: str) -> None:
 
 
 def refuse_int8(parity: Parity, what: str) -> None:
-    """
+    """Refuse an int8 export that ranks worse than the model.
+
     Raises:
         UserError: unless `is_int8_near`.
     """

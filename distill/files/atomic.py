@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is said where a disk refuses them."""
+"""Write files atomically, and explain in words why a disk refuses them."""
 
 import errno
 import json
@@ -54,7 +54,7 @@ _FULL_SAID = (
 
 
 def read_json(path: Path) -> Any:
-    """The value of a file that distill or one of its libraries wrote.
+    """Read a JSON file that distill or one of its libraries wrote.
 
     Raises:
         UserError: if it is damaged.
@@ -70,13 +70,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file, there whole or not at all."""
+    """Write a JSON file atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
     commit_bytes(path, (text + "\n").encode())
 
 
 def commit_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all: beside, fsync, rename.
+    """Write a file atomically: to a file beside it, fsync, rename.
 
     Raises:
         UserError: where the disk is full or refuses the file; nothing is left beside it.
@@ -97,8 +97,8 @@ def commit_bytes(path: Path, data: bytes) -> None:
 
 
 def set_usual_modes(folder: Path) -> None:
-    """Give each file of a folder the mode of an ordinary new file. safetensors lets the owner alone
-    read what it writes, so that a server that runs as another user could not load a model."""
+    """Give each file of a folder the mode of an ordinary new file. safetensors makes files that
+    only their owner can read, so that a server that runs as another user could not load a model."""
     mask = os.umask(0)
     os.umask(mask)
     for path in folder.rglob("*"):
@@ -107,8 +107,8 @@ def set_usual_modes(folder: Path) -> None:
 
 
 def reserve_room(path: Path, size: int) -> None:
-    """Have the disk set aside all of a file's bytes. Before a file is mapped into memory: a full
-    disk found out by writing to the map ends the process with SIGBUS.
+    """Reserve disk space for all of a file's bytes, before the file is mapped into memory: a write
+    to the map of a full disk ends the process with SIGBUS.
 
     Raises:
         UserError: if the disk has not so much room.
@@ -124,7 +124,7 @@ def reserve_room(path: Path, size: int) -> None:
 def explain_os_error(
     fault: OSError, path: Path | None = None, needed: int | None = None
 ) -> UserError:
-    """What the system refused, as an error with place and remedy.
+    """Turn the system's refusal of a file into an error with place and remedy.
 
     Args:
         path: the file that was being written; by default the one that `fault` names.
@@ -141,8 +141,8 @@ def explain_os_error(
 
 
 def explain_full_disk(fault: BaseException, path: Path | None = None) -> UserError | None:
-    """The error to show where a library's fault, or one that led to it, says that a disk is full;
-    None where none does.
+    """Return the error to show if a library's exception, or one that led to it, says that a disk is
+    full; else None.
 
     Args:
         path: what was being written, where the fault does not name it.
@@ -159,7 +159,7 @@ def explain_full_disk(fault: BaseException, path: Path | None = None) -> UserErr
 
 
 def no_room(path: Path | None, needed: int | None = None) -> UserError:
-    """The error for a disk without room."""
+    """Make the error for a full disk."""
     need = "" if needed is None else f" {format_bytes(needed)} are needed,"
     return UserError(
         "the disk" if path is None else str(path),
@@ -170,7 +170,7 @@ def no_room(path: Path | None, needed: int | None = None) -> UserError:
 
 
 def format_bytes(count: float) -> str:
-    """Such as `1.5 MB`."""
+    """Format a number of bytes, such as `1.5 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
@@ -179,7 +179,7 @@ def format_bytes(count: float) -> str:
 
 
 def _free(path: Path | None) -> str:
-    """Nothing where it is not known which disk is full: the working folder's may have room."""
+    """Say how much room the disk of a path has, as far as the path is known."""
     if path is None:
         return " and the library that wrote to it does not say where"
     place = path.absolute()

@@ -18,24 +18,24 @@ CHECKSUMS_FILE = ".checksums.json"
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex; the file is never whole in memory."""
+    """Compute the SHA-256 of a file's bytes, in hex, without reading all of it into memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_bytes(data: bytes) -> str:
-    """SHA-256 in hex, the one that `digest_file` gives of a file with these bytes."""
+    """Compute the SHA-256 of bytes, in hex, as `digest_file` does of a file."""
     return hashlib.sha256(data).hexdigest()
 
 
 def measure_file(path: Path) -> dict[str, Any]:
-    """What is recorded of a file: `bytes` and `sha256`."""
+    """Measure a file: `bytes`, its length, and `sha256`."""
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
 def find_damage(path: Path, recorded: Mapping[str, Any]) -> str | None:
-    """How a file differs from what `measure_file` gave of it, in words that follow its name; None
-    where it does not. A length that differs is found without reading the file."""
+    """Say how a file differs from its record by `measure_file`, in words that follow its name; None
+    if it does not. A length that differs is found without reading the file."""
     if not path.is_file():
         return "is missing"
     size = path.stat().st_size
@@ -47,8 +47,8 @@ def find_damage(path: Path, recorded: Mapping[str, Any]) -> str | None:
 
 
 def find_damage_beside(path: Path, recorded: Path) -> str | None:
-    """`find_damage` by what was recorded in a JSON file; a file whose record cannot be read counts
-    as damaged."""
+    """Say how a file differs from its record in a JSON file (see `find_damage`); without a readable
+    record it counts as damaged."""
     try:
         return find_damage(path, read_json(recorded))
     except (OSError, UserError, KeyError, TypeError) as fault:
@@ -56,8 +56,8 @@ def find_damage_beside(path: Path, recorded: Path) -> str | None:
 
 
 def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
-    """Record the files of a folder in its `.checksums.json`: all, hidden ones left out, or those
-    named (relative to the folder)."""
+    """Record the files of a folder in its `.checksums.json`: all but hidden ones, or those of these
+    names (relative to the folder)."""
     write_json(
         folder / CHECKSUMS_FILE,
         {name: measure_file(folder / name) for name in names or list_files(folder)},
@@ -65,7 +65,7 @@ def write_checksums(folder: Path, names: Iterable[str] | None = None) -> None:
 
 
 def find_damaged_files(folder: Path) -> dict[str, str]:
-    """The recorded files of a folder that are missing or changed, each with what is wrong with it.
+    """Find the recorded files of a folder that are missing or changed, each with what is wrong.
 
     Raises:
         UserError: if the folder has no checksums that can be read (see `has_checksums`).
@@ -85,14 +85,14 @@ def find_damaged_files(folder: Path) -> dict[str, str]:
 
 
 def has_checksums(folder: Path) -> bool:
-    """Folders made before checksums were taken have none."""
+    """Whether a folder has recorded checksums; older ones have none."""
     return (folder / CHECKSUMS_FILE).is_file()
 
 
 def discard_if_damaged(folder: Path) -> None:
-    """Remove a folder of derived files, such as an index, where one is missing or changed, or
-    their checksums cannot be read: whoever wants it makes it again. Compared once a process;
-    folders without checksums are left."""
+    """Remove a folder of derived files, such as an index, if one is missing or changed or the
+    checksums cannot be read, so that the caller makes it again. A folder is compared once a
+    process; without checksums it stays."""
     if folder in _compared or not has_checksums(folder):
         return
     try:
@@ -108,6 +108,6 @@ def discard_if_damaged(folder: Path) -> None:
 
 
 def list_files(folder: Path) -> list[str]:
-    """The files of a folder and of those in it, hidden ones left out, by name."""
+    """List the files of a folder and its sub-folders by name, hidden ones left out."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(f.as_posix() for f in files if not any(p.startswith(".") for p in f.parts))

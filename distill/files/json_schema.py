@@ -25,7 +25,7 @@ _IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 
 
 def read_schema(path: Path, source: str) -> dict[str, Any]:
-    """The schema that a file's text holds.
+    """Read a JSON schema from a file's text.
 
     Raises:
         UserError: if it is no schema of an object, refers to other files, to what is not there or
@@ -49,14 +49,14 @@ def read_schema(path: Path, source: str) -> dict[str, Any]:
 
 
 def make_validator(schema: Mapping[str, Any]) -> Validator:
-    """The validator of a checked schema."""
+    """Make the validator of a checked schema."""
     base = validator_for(schema, jsonschema.Draft202012Validator)
     safe = extend(base, {"pattern": _pattern, "patternProperties": _pattern_properties})
     return safe(schema)
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the pattern is somewhere in the text, by RE2."""
+    """Whether RE2 finds the pattern anywhere in the text."""
     return bool(pc.match_substring_regex(pa.scalar(text), pattern).as_py())
 
 
@@ -75,7 +75,8 @@ def _pattern_properties(validator: Any, of: Any, instance: Any, schema: Any) -> 
 
 
 def _encodable(text: str) -> str:
-    """Halves of surrogate pairs, which JSON can write and RE2 cannot read, as question marks."""
+    """Replace halves of surrogate pairs, which JSON can hold and RE2 cannot read, by question
+    marks."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -99,7 +100,7 @@ def _patterns(schema: Any) -> Iterator[str]:
 
 
 def _parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every mapping in a schema: what stands in them as data is looked at as well."""
+    """Iterate over every mapping in a schema, also within data such as `enum`."""
     if isinstance(schema, dict):
         yield schema
     for inner in schema.values() if isinstance(schema, dict) else schema:
@@ -133,7 +134,7 @@ def _references(part: Mapping[str, Any]) -> list[str]:
 
 
 def _check_that_it_ends(where: str, schema: dict[str, Any], lookup: Any) -> None:
-    """Follow references and the keywords that stay at the same value."""
+    """Refuse references that lead back to themselves without consuming a part of the value."""
     left: list[tuple[Any, tuple[str, ...]]] = [(schema, ())]
     while left:
         part, way = left.pop()

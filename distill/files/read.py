@@ -45,7 +45,7 @@ _MAGIC: dict[bytes, tuple[str, str]] = {
 
 
 def read_bytes(file: Path, remedy: str = "mend the path") -> bytes:
-    """The bytes of a regular file.
+    """Read the bytes of a regular file.
 
     Raises:
         UserError: if there is none, or it cannot be read.
@@ -62,12 +62,13 @@ def read_bytes(file: Path, remedy: str = "mend the path") -> bytes:
 
 
 def looked_for(path: Path) -> str:
-    """Where a relative path was looked for, to be added to a message; empty for an absolute one."""
+    """Say where a relative path was looked for, to be added to a message; empty for an absolute
+    one."""
     return "" if path.is_absolute() else f" in {Path.cwd()}, where the command runs"
 
 
 def user_path(path: str) -> Path:
-    """A path as a person writes it, ~ being their home.
+    """Make a path of what a person wrote, with ~ as their home folder.
 
     Raises:
         UserError: for none at all, an address such as s3://bucket/name, or the home of somebody who
@@ -90,7 +91,7 @@ def user_path(path: str) -> Path:
 
 
 def read_text(file: Path, remedy: str = "mend the path") -> str:
-    """The text of a UTF-8 file, without its byte order mark.
+    """Read a UTF-8 text file, without its byte order mark.
 
     Raises:
         UserError: if there is no such file, or it is compressed, UTF-16 or otherwise no UTF-8.
@@ -99,7 +100,7 @@ def read_text(file: Path, remedy: str = "mend the path") -> str:
 
 
 def decode(data: bytes, where: str) -> str:
-    """UTF-8 bytes as text, without a byte order mark.
+    """Decode UTF-8 bytes, without a byte order mark.
 
     Raises:
         UserError: saying what it is instead, with the row where it first fails.
@@ -121,7 +122,7 @@ def decode(data: bytes, where: str) -> str:
 
 
 def open_bytes(file: Path, text: bool = True) -> BufferedReader:
-    """A file to be read piece by piece.
+    """Open a file to be read piece by piece.
 
     Args:
         text: refuse what is compressed or in another encoding than UTF-8.
@@ -140,7 +141,7 @@ def open_bytes(file: Path, text: bool = True) -> BufferedReader:
 
 
 def decode_row(line: bytes, where: str) -> str:
-    """One line of a file as text, without a byte order mark.
+    """Decode one line of a file, without a byte order mark.
 
     Raises:
         UserError: if it is not UTF-8.
@@ -153,7 +154,7 @@ def decode_row(line: bytes, where: str) -> str:
 
 
 def refuse_other_forms(start: bytes, where: str) -> None:
-    """Refuse a file that begins as one that is compressed, or is text in another encoding.
+    """Refuse a file that is compressed, or text in another encoding than UTF-8.
 
     Raises:
         UserError: naming the form and the remedy.
@@ -167,7 +168,7 @@ def refuse_other_forms(start: bytes, where: str) -> None:
 
 
 def read_json_file(file: Path, remedy: str) -> Any:
-    """The value of a JSON file.
+    """Read the value of a JSON file.
 
     Raises:
         UserError: naming file, row and remedy, for anything else.
@@ -176,7 +177,7 @@ def read_json_file(file: Path, remedy: str) -> Any:
 
 
 def parse_json(text: str, where: str, remedy: str, checked: bool = True) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
         checked: refuse numbers and texts that mean nothing, wherever they stand. Without it only
@@ -221,8 +222,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_value(value: Any, where: str, remedy: str, contents: bool = True) -> None:
-    """Refuse a value of lists, mappings and scalars that is nested too deep, or (`contents`) holds
-    a number or a text that means nothing.
+    """Refuse a value of lists, mappings and scalars that is nested too deep, or (with `contents`)
+    holds an unusable number or text.
 
     Raises:
         UserError: naming the path to it, such as models.a.input.
@@ -233,7 +234,8 @@ def check_value(value: Any, where: str, remedy: str, contents: bool = True) -> N
 
 
 def find_fault(value: Any, contents: bool = True) -> tuple[Steps, str] | None:
-    """What `check_value` would refuse: the path of keys and numbers to it, and the fault."""
+    """Find what `check_value` would refuse: the path of keys and numbers to it, and what is
+    wrong."""
     left: list[tuple[Steps, Any]] = [((), value)]
     while left:
         path, inner = left.pop()
@@ -268,7 +270,7 @@ def is_text(value: str) -> bool:
 
 
 def expect(value: Any, kind: type[T], where: str, remedy: str) -> T:
-    """The value, which must be a mapping (dict), a list or a text (str).
+    """Return the value if it is a mapping (dict), a list or a text (str), as expected.
 
     Raises:
         UserError: saying what it is instead.
@@ -290,7 +292,7 @@ _KINDS: dict[type, str] = {
 
 
 def describe(value: Any) -> str:
-    """What a value of YAML or JSON is, in words: `the number 5`."""
+    """Describe a value of YAML or JSON in words, such as `the number 5`."""
     word = _KINDS.get(type(value), f"a {type(value).__name__}")
     if isinstance(value, dict | list) or value is None:
         return word

@@ -18,8 +18,8 @@ _MOST_DIGITS = 400
 
 
 def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any:
-    """The value of a YAML text: mappings with texts as keys, lists, texts, numbers, truth values,
-    dates and null.
+    """Parse a YAML text: mappings with texts as keys, lists, texts, numbers, truth values, dates
+    and null.
 
     Raises:
         UserError: naming row and remedy.
@@ -46,15 +46,15 @@ def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any
 
 
 class YamlScalar(NamedTuple):
-    """How a scalar stands in a YAML text; the row is counted from 1."""
+    """A scalar as written in a YAML text; the row is counted from 1."""
 
     row: int
     text: str | None
 
 
 def find_in_yaml(text: str, path: Sequence[str | int]) -> YamlScalar | None:
-    """Where in a YAML text the value of this path of keys and numbers stands; for a path of which
-    only a part is there, that part. None for what cannot be found."""
+    """Find where in a YAML text the value at this path of keys and numbers stands, or the longest
+    part of the path that is there; None if there is none."""
     try:
         node = _Loader(text).get_single_node()
     except yaml.YAMLError:
@@ -88,7 +88,7 @@ _TAGS = {_MERGE, _TEXT, *_NUMBERS} | {
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses in addition what this module's docstring names."""
+    """PyYAML's safe loader that also refuses what the module's docstring names."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -97,7 +97,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As PyYAML has it, counting levels and what aliases stand for."""
+        """Compose a node as PyYAML does, and count levels and expanded aliases."""
         if self.check_event(yaml.AliasEvent):
             return self._alias(parent, index)
         self._levels += 1
@@ -125,8 +125,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """As PyYAML has it, whose constructors fail in many ways on scalars that are tagged as
-        what they are not, and on dates such as 2024-13-01."""
+        """Construct a value as PyYAML does. Its constructors fail in many ways on scalars with a
+        wrong tag and on dates such as 2024-13-01: each becomes an error of YAML."""
         if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
             raise _fault(f"a number of {len(node.value)} characters", node.start_mark)
         try:

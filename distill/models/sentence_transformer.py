@@ -168,7 +168,8 @@ def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def refuse_missing_weights(transformer: Transformer, folder: Path) -> None:
-    """
+    """Refuse a model whose files lack weights.
+
     Raises:
         ValueError: naming the first of the weights that the folder lacks.
     """
@@ -179,7 +180,8 @@ def refuse_missing_weights(transformer: Transformer, folder: Path) -> None:
 
 
 def refuse_pickles(folder: Path) -> None:
-    """
+    """Refuse a model of which a module other than the transformer is a pickle.
+
     Raises:
         ValueError: naming a file that a module other than the transformer would be read from.
     """

@@ -1,4 +1,5 @@
-"""A server's address, and how long it asks to be left alone."""
+"""Parse a server's address, and the `Retry-After` header by which a server limits the rate of
+requests."""
 
 import ipaddress
 import math
@@ -21,8 +22,7 @@ _EVER = 1e9
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens. `base` is what errors show: without the query, and without a slash
-    at its end."""
+    """Where a server listens. `base` is what errors show: without query and trailing slash."""
 
     base: str
     query: str
@@ -30,12 +30,12 @@ class Address:
     host: str
 
     def at(self, path: str) -> str:
-        """The address of an endpoint below the base, such as /embeddings."""
+        """Return the address of an endpoint below the base, such as /embeddings."""
         return f"{self.base}{path}?{self.query}" if self.query else self.base + path
 
     @property
     def is_local(self) -> bool:
-        """Whether this machine is meant, which no proxy leads to."""
+        """Whether this is the machine itself, which is never reached through a proxy."""
         name = self.host.rstrip(".").lower()
         if name == "localhost" or name.endswith(".localhost"):
             return True
@@ -48,7 +48,7 @@ class Address:
 
 
 def checked_address(url: str, key: Callable[[str], str]) -> Address:
-    """The parts of `url`.
+    """Check and parse a server's address.
 
     Args:
         key: what the settings beside it are called, such as llm.base_url for base_url.
@@ -84,8 +84,8 @@ def checked_address(url: str, key: Callable[[str], str]) -> Address:
 
 
 def _check_query(where: str, query: str, shown: str, key: Callable[[str], str]) -> None:
-    """Fields such as Azure's api-version are sent along; a key among them would be written into
-    the run with the recipe."""
+    """Refuse a key among the query's fields: it would be written into the run with the recipe.
+    Other fields, such as Azure's api-version, are sent along."""
     fields = parse_qsl(query, keep_blank_values=True)
     if query and not (fields and all(of and not _SECRET.search(name) for name, of in fields)):
         _refuse(
@@ -97,7 +97,7 @@ def _check_query(where: str, query: str, shown: str, key: Callable[[str], str]) 
 
 
 def _check_host(where: str, url: str, host: str, shown: str) -> None:
-    """As the resolver and the client will read it."""
+    """Check the host as the resolver and the client will read it."""
     import httpx
 
     try:
@@ -118,8 +118,8 @@ def _short(text: str) -> str:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds from now that a Retry-After header names, in seconds or as an HTTP date (RFC 9110,
-    section 10.2.3); None where it names none."""
+    """Parse a Retry-After header, in seconds or as an HTTP date (RFC 9110, section 10.2.3), to
+    seconds from now; None if there is none."""
     if not value:
         return None
     try:
@@ -130,7 +130,7 @@ def retry_after(value: str | None) -> float | None:
 
 
 def _seconds_until(date: str) -> float:
-    """NaN for what is no date."""
+    """Compute the seconds until an HTTP date; NaN if it is none."""
     try:
         moment = parsedate_to_datetime(date)
         if moment.tzinfo is None:

@@ -1,4 +1,4 @@
-"""Asking one server many things at once, and asking again where that may help."""
+"""Send many requests to one server concurrently, and retry those whose fault may pass."""
 
 import asyncio
 import json
@@ -54,10 +54,10 @@ _log = logging.getLogger(__name__)
 
 class ServerRequest(NamedTuple):
     """A request: a path below the base URL, and the body. A probe asks whether the server can do
-    something: that it cannot is an answer, and ends or changes nothing.
+    something: that it cannot is an answer, and ends or changes nothing else.
 
-    `read` takes what is wanted of the reply's JSON, or raises Malformed. Asks of one `form` are
-    answered alike: once one was answered well, a malformed reply to another is an accident.
+    `read` takes what is needed of the reply's JSON, or raises MalformedReply. Requests of one `form`
+    are answered alike: once one was answered well, a malformed reply to another is an accident.
     """
 
     path: str
@@ -71,7 +71,7 @@ class ServerRequest(NamedTuple):
 
 
 class _Halted(DistillError):
-    """Given up because the job has ended in the meantime."""
+    """The request was given up because the job has ended in the meantime."""
 
 
 class ServerClient:
@@ -119,7 +119,7 @@ class ServerClient:
         refused: Callable[[int, RefusedPrompt], None],
         at_once: int | None = None,
     ) -> None:
-        """Ask everything, in order as far as there is room.
+        """Send all requests, in order as far as the limit of concurrent ones allows.
 
         Args:
             asks: taken one by one as there is room, so that they may depend on earlier replies.
@@ -168,8 +168,8 @@ class ServerClient:
         arrived: Callable[[int, Any], None],
         refused: Callable[[int, RefusedPrompt], None],
     ) -> None:
-        """Ask what waits, one after another, on one connection: a pool that all share looks
-        through all its connections each time."""
+        """Send waiting requests, one after another, on one connection. A pool that all workers
+        share would look through all its connections each time."""
         async with self._connections.open() as http:
             for number, ask in waiting:
                 try:
@@ -199,7 +199,8 @@ class ServerClient:
             arrived(number, reply)
 
     async def _answer(self, http: httpx.AsyncClient, ask: ServerRequest) -> Any:
-        """What is wanted of the reply to one request, however often it has to be sent."""
+        """Send a request until it has a reply or a final fault, and return what `read` takes of the
+        reply."""
         tries = 0
         answered = self._answered
         while True:
@@ -250,7 +251,8 @@ class ServerClient:
         """Send a request once.
 
         Raises:
-            Passing, Malformed, Refused, UnknownField, Fatal: as the server answers.
+            TransientFault, MalformedReply, RefusedPrompt, UnknownField, FatalFault: as the server
+                answers.
         """
         seconds = self._settings.timeout
         try:
@@ -279,7 +281,7 @@ class ServerClient:
     async def _exchange(
         self, http: httpx.AsyncClient, ask: ServerRequest, content: bytes
     ) -> tuple[int, Mapping[str, str], str]:
-        """One request's status, headers and body."""
+        """Send one request and return the reply's status, headers and body."""
         async with http.stream("POST", self._address.at(ask.path), content=content) as response:
             body = await read_body(response, ask.most_bytes)
             return response.status_code, response.headers, text_of(body)
@@ -305,11 +307,12 @@ class ServerClient:
             raise MalformedReply(f"{fault.reason}: {self._shown(text, 80)}", fault.whole) from None
 
     def _shown(self, text: str, longest: int = 300) -> str:
-        """The beginning of what a server says, without the key and without escapes."""
+        """Return the beginning of a server's text for people, without the key and escapes."""
         return beginning(self._key.redact(text[:_MOST_OF_AN_ERROR]), longest)
 
     def _known_fields(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body with fields left out or renamed that this server does not know."""
+        """Return the body without the fields that this server does not know, or with their new
+        names."""
         if not self.left_out:
             return body
         names = {field: _NEW_NAME.get(field) for field in self.left_out}
@@ -318,7 +321,8 @@ class ServerClient:
         return known
 
     def _leave_out(self, fault: UnknownField) -> None:
-        """Several requests in flight may learn the same: it is said once."""
+        """Leave a field out of all further requests. Several requests in flight may learn this at
+        once: it is logged once."""
         if fault.field in self.left_out:
             return
         self.left_out.add(fault.field)
@@ -343,13 +347,13 @@ class ServerClient:
         await self._sleep(wait)
 
     async def _opened(self) -> None:
-        """Wait for as long as the server asked to be left alone, and up to a first back-off longer:
-        all that wait at once would be its next overload."""
+        """Wait until a rate limit ends, and up to a first back-off longer: all requests that wait
+        would otherwise overload the server at once."""
         while (wait := self._open_at - monotonic()) > 0:
             await self._sleep(wait + random.uniform(0.0, self._first_wait))
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond the end of the job."""
+        """Sleep until the time is over or the job ends."""
         try:
             await asyncio.wait_for(self._halt.wait(), seconds)
         except TimeoutError:
@@ -367,7 +371,7 @@ class ServerClient:
         raise ended(self.url, self.model, self._settings, fault, bool(self._key), served)
 
     async def _what_it_serves(self, http: httpx.AsyncClient) -> str | None:
-        """The models' names, where the server says."""
+        """List the names of the server's models, if it says."""
         try:
             async with asyncio.timeout(self._settings.timeout):
                 async with http.stream("GET", self._address.at("/models")) as response:
@@ -378,7 +382,7 @@ class ServerClient:
 
 
 def _run(job: Callable[..., Any], *given: Any) -> None:
-    """Run a coroutine to its end, in a thread of its own where an event loop runs already, as in a
+    """Run a coroutine to its end, in a thread of its own if an event loop runs already, as in a
     notebook."""
     try:
         asyncio.get_running_loop()

@@ -1,4 +1,5 @@
-"""A connection to a server, as the environment wants it: through which proxy, and whom it trusts.
+"""Open connections to a server through the environment's proxy, trusting the environment's
+certificates.
 
 What httpx would only find out while it is built, or never says, is checked here and ends in words:
 a proxy's address that is none, SOCKS without its module, a file of certificates that is not there.
@@ -24,7 +25,8 @@ _SCHEMES = ("http", "https", "socks5", "socks5h")
 
 @dataclass(frozen=True)
 class Proxy:
-    """`variable` is where it is named; its address may hold a password, and is not shown."""
+    """A proxy. `variable` is the environment variable that names it; the address may hold a
+    password and is not shown."""
 
     variable: str
     url: str
@@ -48,7 +50,7 @@ class Connections:
         }
 
     def open(self) -> httpx.AsyncClient:
-        """One connection. It has no timeouts of its own: the caller's deadline is the whole
+        """Open one connection. It has no timeouts of its own: the caller's deadline is the whole
         request's."""
         return httpx.AsyncClient(
             headers=self._headers,
@@ -61,7 +63,8 @@ class Connections:
 
 
 def check_environment(url: str) -> None:
-    """What a library that opens its own connections to `url` would fall over.
+    """Check proxies and certificates of the environment for a library that opens its own
+    connections to `url`.
 
     Raises:
         UserError: if the environment names a proxy or certificates that cannot be used.
@@ -72,7 +75,7 @@ def check_environment(url: str) -> None:
 
 
 def proxy_of(address: Address) -> Proxy | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names for a server, or none.
+    """Return the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names for a server, or None.
 
     Raises:
         UserError: if it cannot be used.
@@ -90,7 +93,7 @@ def proxy_of(address: Address) -> Proxy | None:
 
 
 def _checked(variable: str, url: str, host: str) -> str:
-    """The proxy's address as it may be shown, without user and password."""
+    """Return the proxy's address as it may be shown, without user and password."""
     around = f"unset {variable}, or add {host} to NO_PROXY"
     try:
         parts = urlsplit(url)
@@ -116,13 +119,13 @@ def _checked(variable: str, url: str, host: str) -> str:
 
 
 def _variable(scheme: str) -> str:
-    """The environment's name of a proxy, lower case first as it is read."""
+    """Return the name of a proxy's environment variable; the lower-case one comes first."""
     lower = f"{scheme}_proxy"
     return lower if os.environ.get(lower) else lower.upper()
 
 
 def _tls(address: Address) -> ssl.SSLContext:
-    """Whom to trust; nothing is looked up for an address without TLS."""
+    """Make the TLS context; none for an address without TLS."""
     if address.scheme != "https":
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and costs nothing
     try:

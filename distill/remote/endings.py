@@ -1,4 +1,4 @@
-"""How a job with a server ends that cannot go on: what happened, and which setting helps."""
+"""Errors that end a job with a server: what happened, and which setting helps."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _LASTING = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "RECORD_LAYER_F
 
 
 def tls_fault(reason: str) -> FatalFault | None:
-    """The fault that a failed connection stands for, where asking again cannot help."""
+    """Find the certificate or TLS fault behind a failed connection, which a retry cannot help."""
     return FatalFault(TLS, reason) if any(word in reason for word in _LASTING) else None
 
 
@@ -24,7 +24,7 @@ def gave_up(
     tries: int,
     too_patient: bool,
 ) -> UserError:
-    """A fault that did not pass.
+    """Make the error for a fault that outlasted all retries.
 
     Args:
         too_patient: the server asks to be left alone for longer than a job waits.
@@ -59,7 +59,7 @@ def ended(
     has_key: bool,
     served: str | None,
 ) -> UserError:
-    """A refusal of all that is asked.
+    """Make the error for a server that refuses all requests of the job.
 
     Args:
         served: the names of the models that the server has, where it says.
@@ -93,7 +93,7 @@ def ended(
 
 
 def names_of(models: Any, most: int = 8) -> str:
-    """The names in a reply of `/models`, or nothing."""
+    """List the model names in a reply of `/models`; empty if there are none."""
     listed = models.get("data") if isinstance(models, dict) else None
     rows = listed if isinstance(listed, list) else []
     found = [one.get("id") for one in rows if isinstance(one, dict)]

@@ -55,8 +55,8 @@ _NO_SUCH_MODEL = re.compile(
 
 
 class TransientFault(DistillError):
-    """A fault that may pass. `status` is None where there was no whole reply; `wait` are the
-    seconds for which the server asks to be left alone."""
+    """A fault that may pass. `status` is None if there was no whole reply; `wait` is the number of
+    seconds of the server's Retry-After."""
 
     def __init__(
         self,
@@ -73,8 +73,7 @@ class TransientFault(DistillError):
 
 
 class MalformedReply(TransientFault):
-    """A reply of status 200 that does not hold what was asked for: an accident, or the server's
-    way.
+    """A reply of status 200 without the expected content: by accident, or always from this server.
 
     Args:
         whole: it is a whole reply in a form of its own, such as another numbering, and no wreck.
@@ -90,7 +89,7 @@ ServerReply = dict[str, Any]
 
 
 def read_completion(reply: Any) -> ServerReply:
-    """A reply to a prompt.
+    """Read the choices of a reply to a prompt.
 
     Raises:
         MalformedReply: if it is no object with `choices`, each with a text or a message.
@@ -104,8 +103,8 @@ def read_completion(reply: Any) -> ServerReply:
 
 
 class RefusedPrompt(DistillError):
-    """This prompt is refused, and would be again. `status` is None for a probe's that is not one of
-    a prompt."""
+    """The server refuses this prompt, and would refuse it again. `status` is None if a probe's
+    request, not a prompt, was refused."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
@@ -114,7 +113,7 @@ class RefusedPrompt(DistillError):
 
     @property
     def too_long(self) -> bool:
-        """Whether it is about length: of a text, or of all texts of the request."""
+        """Whether the length of a text, or of all texts of the request, is the reason."""
         return self.status == 413 or bool(_TOO_LONG.search(self.reason))
 
 
@@ -128,7 +127,7 @@ class UnknownField(DistillError):
 
 
 class FatalFault(DistillError):
-    """Nothing that is asked of this server will be answered."""
+    """The server refuses every request, such as by a wrong key or model name."""
 
     def __init__(self, status: int, reason: str, no_such_model: bool = False) -> None:
         super().__init__(reason)
@@ -146,8 +145,8 @@ class ErrorBody(NamedTuple):
 
 
 def read_error(body: str) -> ErrorBody:
-    """What the body of an error says, in any of the forms that servers use; the beginning of one
-    that is in none of them."""
+    """Read the body of an error in any of the forms that servers use; else its beginning is the
+    message."""
     try:
         return _said(parse_json(body))
     except (InvalidBody, RecursionError, ValueError):
@@ -164,15 +163,15 @@ def _said(parsed: Any) -> ErrorBody:
 
 
 def error_within(parsed: Any) -> int | None:
-    """The status that a reply of status 200 gives in its body, as some gateways do, if it is an
-    error's."""
+    """Return the status of an error that some gateways send within a reply of status 200; None if
+    it is no error."""
     error = parsed.get("error") if isinstance(parsed, dict) else None
     code = _word(error.get("code")) if isinstance(error, dict) else ""
     return int(code) if _ERROR_STATUS.fullmatch(code) else None
 
 
 def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Exception:
-    """The exception that a reply with an error's status stands for.
+    """Make the exception that a reply with an error status stands for.
 
     Args:
         headers: the reply's headers (a case-insensitive mapping).
@@ -194,7 +193,7 @@ def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Excep
 
 
 def unknown_field(said: ErrorBody, sent: Collection[str]) -> str | None:
-    """The optional field among those sent that the error is about, if it is about one."""
+    """Return the optional field of the request that the error is about, if any."""
     # No text is refused for the way in which its vector is to be written.
     if "encoding_format" in {said.param, *_WORD.findall(said.message)} & {*sent}:
         return "encoding_format"
@@ -212,8 +211,8 @@ def unknown_field(said: ErrorBody, sent: Collection[str]) -> str | None:
 
 
 def names_no_model(said: ErrorBody, model: str) -> bool:
-    """Whether the error is that the server has no such model. The message must name the model: a
-    server may quote the prompt, which says anything."""
+    """Whether the error says that the server has no such model. The message must name the model: a
+    server may quote the prompt, which can say anything."""
     return said.code == "model_not_found" or (
         model in said.message and bool(_NO_SUCH_MODEL.search(said.message))
     )

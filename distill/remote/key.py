@@ -1,4 +1,4 @@
-"""The key to a server: taken from the environment, sent in one header, and written nowhere.
+"""The API key of a server: read from the environment, sent in one header, never written.
 
 A server that repeats the key in an error does so as it likes: as JSON writes it, as an address
 writes it, within HTML, in base64. Whatever is shown or kept goes through `ApiKey.redact` first.
@@ -50,13 +50,13 @@ class ApiKey:
         return {self.name: bearer + self._secret}
 
     def redact(self, text: str) -> str:
-        """`text`, a server's error, without the key, however it is spelt there."""
+        """Return a server's error text without the key, in whichever spelling it has there."""
         if not self._secret or not self._beginning.search(text):
             return text
         return self._pattern.sub(_MASK, text)
 
     def redact_written(self, text: str) -> str:
-        """`text`, a server's reply, without the key if that is long enough to be a secret."""
+        """Return a server's reply without the key, if the key is long enough to be a secret."""
         return self.redact(text) if len(self._secret) >= _SHORTEST_SECRET else text
 
     @cached_property
@@ -75,7 +75,7 @@ class ApiKey:
 
 
 def key_of(variable: str, name: str = "Authorization") -> ApiKey:
-    """The key that an environment variable holds, for the header `name`.
+    """Read the key in an environment variable, for the header `name`.
 
     Raises:
         UserError: if it cannot be sent in a header. The message does not hold it.
@@ -97,7 +97,7 @@ def key_of(variable: str, name: str = "Authorization") -> ApiKey:
 
 
 def check_variable(variable: str, where: str) -> str:
-    """`variable`, which is a name.
+    """Return `variable` if it is the name of an environment variable.
 
     Raises:
         UserError: if it is none, as where the key itself is given in its place. It is not shown.
@@ -112,7 +112,7 @@ def check_variable(variable: str, where: str) -> str:
 
 
 def check_header(name: str, where: str) -> str:
-    """`name`, which a key can be sent under.
+    """Return `name` if a key can be sent in a header of that name.
 
     Raises:
         UserError: if it is no name of a header, or of one that means something else.
@@ -128,8 +128,8 @@ def check_header(name: str, where: str) -> str:
 
 
 def _in_base64(secret: str) -> list[str]:
-    """What base64 makes of the secret wherever it begins within the encoded bytes, short of the
-    characters that depend on its neighbours too."""
+    """Compute the base64 forms of the secret for each place where it can begin within the encoded
+    bytes, without the characters that also depend on its neighbours."""
     found = []
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode()).decode()
@@ -143,8 +143,8 @@ def _spellings(forms: list[str]) -> re.Pattern[str]:
 
 
 def _spelt(character: str) -> str:
-    """A pattern of the ways to write a character: as it is, behind backslashes, by its number in
-    JSON, an address or HTML."""
+    """Make a pattern of the ways to write a character: as it is, behind backslashes, and by its
+    number in JSON, an address or HTML."""
     code = f"{ord(character):02x}"
     ways = [
         rf"\\*{re.escape(character)}",

@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class AdaptiveLimit:
-    """An asynchronous context of which at most `limit` are open at once.
+    """An asynchronous context that at most `limit` tasks enter at once.
 
     The limit begins at `highest`. An overloaded server halves it, but once only for the requests
     that were in flight together; each round of `limit` successes raises it by one.
@@ -20,7 +20,7 @@ class AdaptiveLimit:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was in flight, for a new event loop; the limit stays."""
+        """Forget the requests in flight, for a new event loop; the limit stays."""
         self._running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._cut_at = 0.0
@@ -48,7 +48,8 @@ class AdaptiveLimit:
         self.limit = min(self.highest, self.limit + 1 / self.limit)
 
     def overloaded(self, begun: float) -> None:
-        """A request that was sent at `begun` (monotonic seconds) met an overloaded server."""
+        """Halve the limit after a request that was sent at `begun` (monotonic seconds) met an
+        overloaded server."""
         if begun >= self._cut_at:
             self.limit = max(1.0, self.limit / 2)
             self._cut_at = monotonic()

@@ -1,4 +1,4 @@
-"""What a server sends back: read within limits, and never trusted.
+"""Read a server's replies within limits, without trusting them.
 
 A reply may be endless, a bomb of gzip, nested a hundred thousand deep, or hold escapes that write
 to the terminal of whoever reads an error.
@@ -32,20 +32,20 @@ _UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 
 
 class InvalidBody(DistillError):
-    """A body that cannot be what was asked for."""
+    """A body that cannot be a valid reply."""
 
 
 class TruncatedBody(DistillError):
-    """A packed body that broke off or is damaged."""
+    """A compressed body that broke off or is damaged."""
 
 
 async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
-    """The body of a streamed reply, unpacked.
+    """Read and decompress the body of a streamed reply.
 
     Raises:
-        BadBody: if it is longer than `most_bytes`, packed in a way that was not asked for, or a
+        InvalidBody: if it is longer than `most_bytes`, packed in a way that was not asked for, or a
             bomb. No more than that is read.
-        HalfBody: if it cannot be unpacked.
+        TruncatedBody: if it cannot be unpacked.
     """
     if int(_digits(response.headers.get("content-length"))) > most_bytes:
         raise InvalidBody(f"a reply of more than {_megabytes(most_bytes)}")
@@ -65,7 +65,8 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes:
 
 
 def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
-    """Unpacks chunk after chunk, in pieces, so that a bomb is seen before it goes off."""
+    """Make a function that decompresses chunk after chunk, in pieces, so that a bomb is noticed
+    before memory is full."""
     if encoding in ("", "identity"):
         return lambda chunk: iter((chunk,))
     if encoding not in ("gzip", "x-gzip", "deflate"):
@@ -86,21 +87,23 @@ def _unpacker(encoding: str) -> Callable[[bytes], Iterator[bytes]]:
 
 
 def _window(encoding: str, chunk: bytes) -> int:
-    """zlib's number for a format; deflate comes with zlib's header or, against the rule, bare."""
+    """Return zlib's window number for a format; deflate comes with zlib's header or, against the
+    rule, bare."""
     if encoding != "deflate":
         return 16 + zlib.MAX_WBITS
     return zlib.MAX_WBITS if chunk[0] & 0x0F == 8 else -zlib.MAX_WBITS
 
 
 def text_of(body: bytes) -> str:
-    """A body as text, whatever of Unicode's encodings it is in."""
+    """Decode a body in any of Unicode's encodings."""
     return body.decode(json.detect_encoding(body), "replace")
 
 
 def parse_json(text: str) -> Any:
-    """
+    """Parse a body as JSON.
+
     Raises:
-        BadBody: if it is no JSON, or JSON beyond any use (nested too deep, endless digits).
+        InvalidBody: if it is no JSON, or JSON beyond any use (nested too deep, endless digits).
     """
     try:
         return json.loads(text)
@@ -111,13 +114,13 @@ def parse_json(text: str) -> Any:
 
 
 def plain(text: str) -> str:
-    """`text` on one line, without what a terminal would obey."""
+    """Put a text on one line, without escapes that a terminal would obey."""
     bare = _UNSEEN.sub("", _ESCAPES.sub("", text.encode(errors="replace").decode()))
     return " ".join(bare.split())
 
 
 def beginning(text: str, longest: int = _LONGEST) -> str:
-    """The beginning of a text, plain; of a long one no more is looked at than is needed."""
+    """Return the beginning of a text, plain. Of a long text no more is processed than is needed."""
     said = plain(text[: 20 * longest])
     return said if len(said) <= longest else said[: longest - 3] + "..."
 

@@ -1,4 +1,4 @@
-"""What must be right of any server that a recipe or a command names, before anything is asked."""
+"""Check the settings of a server before the first request."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from distill.remote.key import check_header, check_variable
 
 
 class ServerSettings(Protocol):
-    """The settings by which a server is asked; `key` is what errors call one of them."""
+    """The settings of requests to a server; `key` gives the name of one in errors."""
 
     @property
     def base_url(self) -> str | None:
@@ -48,7 +48,8 @@ class ServerSettings(Protocol):
 
 
 def check_server(settings: ServerSettings) -> None:
-    """
+    """Check the address, the key's variable and its header.
+
     Raises:
         UserError: if the address is none, or the key cannot be read or sent as it says. Not a
             ValueError: pydantic's message would show the address with the password in it.
@@ -62,13 +63,11 @@ def check_server(settings: ServerSettings) -> None:
 def check_fields(
     named: Mapping[str, Mapping[str, Any]], settled: set[str], key: Callable[[str], str]
 ) -> None:
-    """
+    """Check fields that a user adds to requests, such as `extra_body`.
+
     Args:
         named: the fields of each setting such as extra_body.
         settled: fields that other settings decide.
-
-    Raises:
-        UserError: if they hold one of those, or what JSON cannot.
     """
     for name, fields in named.items():
         if both := sorted(settled & fields.keys()):

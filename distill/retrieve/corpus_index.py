@@ -42,7 +42,8 @@ def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
 
 
 def open_encoder(retriever: Retriever) -> Encoder:
-    """
+    """Open the recipe's retriever, in this process or behind a server.
+
     Raises:
         UserError: if the model or the server cannot be had, or the model is causal though it must
             be bidirectional.

@@ -210,7 +210,8 @@ def make_empty(factory: str, dimensions: int, count: int) -> Any:
 
 
 def need_gpus() -> None:
-    """
+    """Check that the installed FAISS finds a GPU.
+
     Raises:
         UserError: if the installed FAISS has no GPU.
     """

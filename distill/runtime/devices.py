@@ -1,4 +1,4 @@
-"""Which device computes, in which precision it computes natively, and its memory."""
+"""Choose the device that computes and its native precision, and free its memory."""
 
 import gc
 import os
@@ -17,13 +17,13 @@ DTYPES = {
 
 
 def best_device() -> str:
-    """The GPU where there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_device(device: str | None, key: str) -> None:
-    """Refuse a device that this machine has not, before anything is computed for it. None is
-    whatever is best here.
+    """Refuse a device that this machine does not have, before anything is computed. None stands for
+    the best one.
 
     Args:
         key: what the setting is called, such as llm.device.
@@ -66,16 +66,16 @@ def find_gpu() -> tuple[str, int] | None:
 
 
 def free_memory() -> None:
-    """Give back the memory of models that nothing uses any more: torch keeps what it has reserved
-    on a GPU, where an engine in another process could not have it."""
+    """Free the memory of unused models: torch keeps what it has reserved on a GPU, where an engine
+    in another process could not use it."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def torch_dtype(name: str, device: str) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes it natively: elsewhere it is slower than
-    float32."""
+    """Return torch's dtype. `auto` is bfloat16 if the device computes it natively: elsewhere it is
+    slower than float32."""
     if name != "auto":
         return DTYPES[name]
     if device.startswith("cuda"):
@@ -87,8 +87,8 @@ def torch_dtype(name: str, device: str) -> torch.dtype:
 
 @contextmanager
 def raise_device_faults(where: str) -> Iterator[None]:
-    """A fault of CUDA (not a lack of memory) as what it is: after it this process can compute
-    nothing on its GPU any more.
+    """Turn a fault of CUDA (other than a lack of memory) into an engine failure: after it this
+    process can compute nothing on its GPU any more.
 
     Raises:
         EngineFailure: in the place of torch's error.

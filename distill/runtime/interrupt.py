@@ -1,6 +1,5 @@
-"""Ctrl-C with nothing lost: the first one lets the work in flight end, the second does not wait.
-SIGTERM, with which clusters and spot instances take a machine back, does not wait for long either.
-"""
+"""Stop on Ctrl-C without losing work: the first one lets the work in flight end, the second does
+not wait."""
 
 import os
 import signal
@@ -18,9 +17,9 @@ which loses that work and nothing else."""
 
 
 def end_soon_after_sigterm() -> None:
-    """From now on SIGTERM stops this process where it is, or at the latest after some seconds,
-    also where a library computes without coming back to Python. Changes nothing outside the main
-    thread, and where this process was started to ignore SIGTERM."""
+    """Let SIGTERM stop this process at once, or at the latest after some seconds while a library
+    computes without coming back to Python. Changes nothing outside the main thread, and where this
+    process was started to ignore SIGTERM."""
     outside = threading.current_thread() is not threading.main_thread()
     if outside or signal.getsignal(signal.SIGTERM) in (signal.SIG_IGN, None):
         return
@@ -38,8 +37,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _forget_sigterm() -> None:
-    """A forked process, such as one that reads a library's data, would write the signals that it
-    gets into its parent's pipe."""
+    """Reset SIGTERM in a forked process, such as one that reads a library's data: it would write
+    its signals into its parent's pipe."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -93,7 +92,7 @@ class Interrupt:
             signal.signal(number, before)
 
     def stop_if_asked(self) -> None:
-        """Called where nothing is in flight.
+        """Stop if a signal came; to be called when nothing is in flight.
 
         Raises:
             KeyboardInterrupt: if a signal came.

@@ -1,5 +1,4 @@
-"""The one live line of a terminal: of the work that was begun last, with a spinner that turns even
-where nothing ends for minutes."""
+"""One live line at the bottom of the terminal that shows the newest work."""
 
 from typing import Protocol
 
@@ -38,8 +37,8 @@ class ShownWork(Protocol):
 
 
 class LiveLine:
-    """A line on stderr that is drawn anew several times a second while any work is shown. What does
-    not fit into the terminal's width is cut at the right, where the least important figures are."""
+    """A line on stderr that is redrawn several times a second while work is shown. What does not
+    fit into the terminal's width is cut at the right, where the least important figures are."""
 
     def __init__(self) -> None:
         self._works: list[ShownWork] = []
@@ -51,7 +50,7 @@ class LiveLine:
         return self._live is not None
 
     def show(self, work: ShownWork) -> None:
-        """Show this work, until it is hidden or other work is shown."""
+        """Show this work until it is hidden or other work is shown."""
         self._works.append(work)
         if self._live is None:
             console = Console(stderr=True)

@@ -1,5 +1,5 @@
-"""A batch for which memory does not suffice is computed in halves: told once, with the key that
-lowers it."""
+"""Compute a batch in halves if memory does not suffice; warn once, with the key that makes batches
+smaller."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def halve_on_out_of_memory(
 
 
 def has_run_out(work: Callable[[], None]) -> bool:
-    """Do `work`; whether it ran out of memory, of which what is not in use is given back."""
+    """Do `work`, and return whether it ran out of memory; unused memory is then freed."""
     try:
         work()
         return False
@@ -63,7 +63,7 @@ def has_run_out(work: Callable[[], None]) -> bool:
 
 @lru_cache(maxsize=256)
 def say_halved(where: str, key: str) -> None:
-    """Once for each model."""
+    """Warn once for each model that batches are halved."""
     _log.warning(
         "%s: memory does not suffice for a whole batch, which is halved; a smaller %s saves the "
         "tries",

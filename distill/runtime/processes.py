@@ -1,5 +1,4 @@
-"""Several processes that train one student, as `accelerate launch` starts them. The first one makes
-and writes what the others then find; in a single process nothing here does anything."""
+"""Synchronise the processes that train one student, as `accelerate launch` starts them."""
 
 import os
 from collections.abc import Iterator
@@ -22,12 +21,12 @@ def is_main() -> bool:
 
 
 def sharded() -> bool:
-    """Whether accelerate was told to spread the model over the processes (FSDP)."""
+    """Whether accelerate spreads the model over the processes (FSDP)."""
     return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def connect(device: str | None) -> None:
-    """Let the processes find each other: before the first of them waits."""
+    """Connect the processes with each other, before the first of them waits."""
     if count() > 1:
         from accelerate import PartialState
 
@@ -38,7 +37,7 @@ def connect(device: str | None) -> None:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The first process does it, the others do it after it, and so find it done."""
+    """Let the first process do the work; the others enter after it and find the result."""
     if count() == 1:
         yield
         return
@@ -49,7 +48,7 @@ def main_first() -> Iterator[None]:
 
 
 def any_of_all(flag: bool) -> bool:
-    """Whether it is so in any of the processes: each of them must call this."""
+    """Whether `flag` is true in any of the processes: each of them must call this."""
     if count() == 1:
         return flag
     import torch
@@ -61,7 +60,7 @@ def any_of_all(flag: bool) -> bool:
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Wait until every process is here."""
     if count() > 1:
         from accelerate import PartialState
 

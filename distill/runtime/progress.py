@@ -1,6 +1,5 @@
-"""What a person sees of the work under way, and of the whole run: one live line in a terminal;
-where the output is piped, a line after ten seconds and then one each half minute. The run's log has
-these lines too."""
+"""Show the progress of a piece of work and of the whole run: one live line in a terminal, else a
+line now and then."""
 
 import sys
 import threading
@@ -28,11 +27,11 @@ class TokenMeter:
         self._before = dict(engine.tokens)
 
     def totals(self) -> Mapping[str, int]:
-        """The engine's own counters, as they stand."""
+        """Read the engine's own counters."""
         return self._engine.tokens
 
     def used(self) -> dict[str, int]:
-        """What each counter has grown by."""
+        """Compute how much each counter has grown."""
         return {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
 
 
@@ -65,7 +64,7 @@ OnSpeeds = Callable[[dict[str, float]], None]
 
 
 class _Display:
-    """What this process shows of progress: set once by the command, read by every piece of work."""
+    """The state of this process's display: set once by the command, read by every piece of work."""
 
     quiet = False
     plan: RunPlan | None = None
@@ -85,8 +84,8 @@ def show_progress(quiet: bool) -> None:
 
 @contextmanager
 def follow_plan(plan: RunPlan, keep_speeds: OnSpeeds | None = None) -> Iterator[None]:
-    """Show inside where the whole run is. `keep_speeds` is given each stage's seconds a unit under
-    its key, as soon as the stage is done."""
+    """Show where the whole run is. `keep_speeds` is called with each stage's seconds a unit by key,
+    as soon as the stage is done."""
     before = _Display.plan, _Display.keep_speeds, _Display.run_begun
     _Display.plan, _Display.keep_speeds = plan, keep_speeds
     _Display.run_begun = time.monotonic()
@@ -124,7 +123,7 @@ def _keep_speed(label: str, seconds_a_unit: float) -> None:
 
 
 class Progress:
-    """Progress of one piece of work on stderr; of several processes the first one tells it.
+    """Progress of one piece of work on stderr; of several processes only the first shows it.
 
     Args:
         total: how many units of work there are; None where that is not known.
@@ -168,7 +167,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1) -> None:
-        """Count so many units as done."""
+        """Count this many units as done."""
         self.done += count
         self._fresh += count
         self._advanced = time.monotonic()
@@ -204,19 +203,19 @@ class Progress:
 
     @property
     def amount(self) -> str:
-        """Such as "23 of 187 pairs"; empty where no amount is known."""
+        """The amount done, such as "23 of 187 pairs"; empty if the amount is unknown."""
         return f"{self.done:,} of {self.total:,} {self.unit}" if self.total else ""
 
     @property
     def rate(self) -> float:
-        """Units a second, of this process' own work, up to the last that were done: those in
-        flight do not count yet, neither as work nor as time."""
+        """Units a second of this process's own work, up to the last finished ones: neither the
+        units in flight nor their time count."""
         return self._fresh / max(self._advanced - self._begun, 1e-9)
 
     @property
     def figures(self) -> str:
-        """Time so far and left, of this work and of the run; the note; units and tokens a second,
-        failures; of what is known so far."""
+        """The known figures: time so far and left, of this work and of the run; the note; units and
+        tokens a second; failures."""
         left = self._seconds_left
         parts = [duration(self._elapsed)]
         if left is not None:
@@ -248,7 +247,7 @@ class Progress:
         return [*([self.note] if self.note else []), *rate, *self._token_figures()]
 
     def _token_figures(self) -> list[str]:
-        """Live: an engine counts while a shard is still in flight."""
+        """Format the tokens a second, which an engine counts while a shard is still in flight."""
         if self._tokens is None:
             return []
         counted = {key: n - self._before.get(key, 0) for key, n in self._tokens().items()}
@@ -271,8 +270,8 @@ class Progress:
         self._begun = self._advanced = self._printed = time.monotonic()
 
     def _print_regularly(self) -> None:
-        """Print a line after ten seconds and then each half minute, even while nothing ends: a log
-        that stands still looks dead."""
+        """Print a line after ten seconds and then every half minute, even if nothing ends: a log
+        without new lines looks dead."""
         wait = _SECONDS_TO_FIRST_LINE
         while not self._ended.wait(wait):
             wait = _SECONDS_BETWEEN_LINES
@@ -289,7 +288,7 @@ class Progress:
             self._write(f"{self._what}, {self.figures}")
 
     def _leave_line(self, finished: bool) -> None:
-        """The work's last line, which stays."""
+        """Print the work's last line, which stays."""
         if self.total is None and self._elapsed < _SECONDS_TO_FIRST_LINE:
             return
         if not is_main() or _Display.quiet:
@@ -323,7 +322,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """For people: 8 s, 3 min 20 s, 2 h 05 min, 4 d 3 h."""
+    """Format seconds for people: 8 s, 3 min 20 s, 2 h 05 min, 4 d 3 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

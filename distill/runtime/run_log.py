@@ -35,7 +35,8 @@ def log_event(message: str, level: int = logging.INFO, **fields: Any) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line. JSON escapes control characters, so no text can forge a line."""
+    """Formats one JSON object a line. JSON escapes control characters, so no text can forge a
+    line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record as a line of JSON: time (UTC), level, logger, message and fields."""
@@ -52,8 +53,8 @@ class JsonLines(logging.Formatter):
 
 
 class _RunLogHandler(logging.FileHandler):
-    """Appends to the log. A log that cannot be written (a full disk) is given up with one warning:
-    the work goes on, and its own files tell the fault where it matters."""
+    """Appends to the run's log. A log that cannot be written (a full disk) is closed with one
+    warning: the work goes on, and its own files report the fault where it matters."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -71,13 +72,13 @@ class _RunLogHandler(logging.FileHandler):
 
 
 def show_in_terminal(record: logging.LogRecord) -> bool:
-    """Whether a record is for the terminal too: a filter for its handler."""
+    """Whether a record is shown in the terminal too: a filter for its handler."""
     return not getattr(record, "file_only", False)
 
 
 @contextmanager
 def log_to(folder: Path) -> Iterator[None]:
-    """Log into the run's folder what happens inside: the command, its end, warnings, errors.
+    """Log the command, its end, warnings and errors into the run's folder.
 
     Raises:
         UserError: if the log cannot be opened.
@@ -112,7 +113,7 @@ def log_to(folder: Path) -> Iterator[None]:
 
 
 def mask_secrets(text: str) -> str:
-    """`text` without the values of environment variables that are named like secrets."""
+    """Return `text` without the values of environment variables whose names suggest secrets."""
     for name, value in os.environ.items():
         named = any(word in name.upper() for word in _SECRET_NAMES)
         if named and len(value) >= _SHORTEST_SECRET:

@@ -1,5 +1,4 @@
-"""How long the whole run still takes: its stages in order, the amount of work in each, and the
-seconds a unit of work took when this machine last did it with the same models.
+"""Estimate the time left of a whole run from its stages, their amounts of work and measured speeds.
 
 A figure is given only for what is known. The speeds that a run measures are kept in the cache
 folder (`speeds.json`), so that the first run on a machine says which stages it cannot time yet, and
@@ -19,7 +18,7 @@ _LONGEST_FILE = 1_000_000
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage and how many units of work it has at most; None where that is not known before."""
+    """A stage and its greatest number of units of work; None if not known beforehand."""
 
     name: str
     """As its bar of progress is called, or how that name begins."""
@@ -30,7 +29,7 @@ class PlannedStage:
 
 @dataclass
 class RunPlan:
-    """The stages of a run in order, and where the run is among them.
+    """The stages of a run in order, and the stage that the run has reached.
 
     Args:
         speeds: seconds a unit, by stage and models, as measured before.
@@ -41,11 +40,12 @@ class RunPlan:
     _current: int | None = field(default=None, init=False)
 
     def begin(self, label: str) -> bool:
-        """Note that work of this name has begun; whether it is a stage of the plan. Other work,
-        such as embedding the corpus, is part of the stage that was begun last.
+        """Note that work of this name has begun, and return whether it is a stage of the plan.
+        Other work, such as embedding the corpus, is part of the stage that was begun last.
 
         Stages come in order, and a run of several rounds has some of them more than once: the
-        next one of that name is meant."""
+        next one of that name is meant.
+        """
         for number in range(self._next, len(self.stages)):
             if _is_named(self.stages[number], label):
                 self._current = number
@@ -54,13 +54,13 @@ class RunPlan:
 
     @property
     def position(self) -> str:
-        """Such as "[3/9] "; nothing before the first stage."""
+        """The place in the run, such as "[3/9] "; empty before the first stage."""
         return "" if self._current is None else f"[{self._current + 1}/{len(self.stages)}] "
 
     def describe_time_left(self, seconds_of_this: float, whole_stage: bool) -> str:
-        """Time left of the whole run in words, given that of the work under way. Stages whose
-        speed or amount is not known are left out, and then it is "at least"; empty where nothing
-        is known.
+        """Describe the time left of the whole run, from that of the current work. Stages whose
+        speed or amount is not known are left out, and then it is "at least"; empty where nothing is
+        known.
 
         Args:
             whole_stage: whether that work is all of its stage.
@@ -75,7 +75,7 @@ class RunPlan:
         return f"{'' if all_known else 'at least '}{duration(known)} left"
 
     def measure(self, label: str, seconds_a_unit: float) -> dict[str, float]:
-        """The speed of the stage under way, under its key; nothing if that is other work."""
+        """Record the speed of the current stage under its key; nothing for other work."""
         if self._current is None or not _is_named(self.stages[self._current], label):
             return {}
         return {speed_key(self.stages[self._current]): seconds_a_unit}
@@ -105,8 +105,8 @@ def speed_key(stage: PlannedStage) -> str:
 
 
 def read_speeds(cache: Path) -> dict[str, float]:
-    """The speeds measured before; none where there is no file, or one that was not written here:
-    they are a convenience, and a run does not depend on them."""
+    """Read the speeds of earlier runs; empty without a readable file: a run does not depend on
+    them."""
     path = cache / SPEEDS_NAME
     try:
         if path.stat().st_size > _LONGEST_FILE:
@@ -120,7 +120,7 @@ def read_speeds(cache: Path) -> dict[str, float]:
 
 
 def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
-    """Add speeds to those measured before. A cache that cannot be written is left as it is."""
+    """Add speeds to the file of measured ones. A cache that cannot be written is left as it is."""
     from distill.errors import UserError
     from distill.files.atomic import commit_bytes
 

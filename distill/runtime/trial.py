@@ -1,4 +1,4 @@
-"""Work of unknown size, tried in a process that may use little time and memory.
+"""Try work of unknown size in a process with little time and memory.
 
 A few letters of a template, such as nested loops or a text doubled many times, would take hours or
 all of a machine's memory, in a single step of the interpreter that nothing can interrupt. So it is
@@ -24,8 +24,8 @@ _WELL, _MEMORY_SPENT = b"w", b"m"
 
 
 def find_excess(work: Callable[[], object]) -> str | None:
-    """What `work` takes too much of, in words; None where it stays within the limits, also where it
-    fails by an exception of its own, which it will raise again when it is done in earnest.
+    """Say what `work` takes too much of, in words; None if it stays within the limits, or fails by
+    an exception of its own, which it will raise again when it is done for real.
 
     It is done in a fork of this process, so whatever it changes is lost.
     """
@@ -50,7 +50,7 @@ def find_excess(work: Callable[[], object]) -> str | None:
 
 
 def _try_and_end(work: Callable[[], object], writing: int) -> None:
-    """In the fork: never returns, and runs nothing that this process has planned for its end."""
+    """Try the work in the fork: never returns, and runs none of this process's exit handlers."""
     verdict = _WELL
     try:
         gc.disable()  # objects of the parent are not to be finalized here
@@ -71,14 +71,15 @@ def _try_and_end(work: Callable[[], object], writing: int) -> None:
 
 
 def _limit(kind: int, most: int) -> None:
-    """Lower a limit, both the soft and the hard one; one that is lower already stays."""
+    """Lower a limit, soft and hard; a lower one stays."""
     _, hard = resource.getrlimit(kind)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (most, most))
 
 
 def _address_space() -> int:
-    """Bytes of addresses that this process has; 0 where the system does not say (not Linux)."""
+    """Return the bytes of this process's address space; 0 if the system does not say (not
+    Linux)."""
     sizes = Path("/proc/self/statm")
     if not sizes.exists():
         return 0

@@ -164,7 +164,8 @@ class SqliteTable:
                     db.execute(f"ALTER TABLE {self.schema.table} ADD COLUMN {column}")
 
     def _repair(self, fault: Exception) -> sqlite3.Connection:
-        """
+        """Put a new file with the whole rows of a damaged one in its place, and open it.
+
         Raises:
             UserError: if the fault is not one of a damaged file.
         """

@@ -142,7 +142,8 @@ class _Unknown:
             self._first.append(f"{id_!r} in row {row}")
 
     def tell(self, file: Path, judged: int, kind: str, other: str, treated: str) -> None:
-        """
+        """Warn of judgements that name what the corpus lacks.
+
         Raises:
             UserError: if all judgements do.
         """

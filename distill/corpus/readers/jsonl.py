@@ -60,7 +60,8 @@ def _endings(suffix: str) -> tuple[str, ...]:
 
 
 def _refuse_others(path: Path, suffix: str, others: list[Path]) -> None:
-    """
+    """Refuse a folder with files of this kind that would not be read.
+
     Raises:
         UserError: if there are files of the kind that would not be read, compressed or with a
             suffix in capitals: the corpus would lack their part without a word.

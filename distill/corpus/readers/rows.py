@@ -133,7 +133,8 @@ class _Reader:
     def document(
         self, count: int, place: RowLocation, source: str, row: Mapping[str, Any]
     ) -> Document | SkippedRow:
-        """
+        """Make a document of a row, or a skipped row if it has no text.
+
         Raises:
             UserError: naming the row, for one that is at fault.
         """
@@ -151,7 +152,8 @@ class _Reader:
         return found._replace(is_mended=_mended(title) != title or _mended(text) != text)
 
     def check_columns(self) -> None:
-        """
+        """Check, after the last row, that some row had the columns of texts and titles.
+
         Raises:
             UserError: if no row had the column of texts, or that of titles which was named.
         """

@@ -66,7 +66,8 @@ def _name(file: Path, folder: Path) -> str:
 
 
 def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document | SkippedRow]:
-    """
+    """Read the documents of text files, or skip those that are no text.
+
     Raises:
         UserError: after the last file, naming the first that are no text; with `skips`, only if
             all are.

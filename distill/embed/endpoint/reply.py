@@ -19,7 +19,8 @@ def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
     """The vectors in the order of the texts, (count, dimensions).
 
     Raises:
-        Malformed: if these are not so many lists of numbers, of one length, each for another text.
+        MalformedReply: unless there are `count` lists of numbers, of one length, each for another
+            text.
     """
     items = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):

@@ -42,7 +42,8 @@ class WheelReference(NamedTuple):
 
 
 def parse_wheel(reference: str) -> WheelReference:
-    """
+    """Parse a reference of the form `wheel:PACKAGE==VERSION/PATH#sha256=...`.
+
     Raises:
         UserError: if it is no such reference, has no sha256, or its path leads out of the wheel.
     """

@@ -137,7 +137,8 @@ def find_untrained_stages(recipe: Recipe) -> list[str]:
 
 
 def check_titles(train: Train, passages: Stage | None) -> None:
-    """
+    """Check that the corpus has titles if the mixture asks for them.
+
     Raises:
         UserError: if titles are asked for without a corpus that has any.
     """

@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
-    """
+    """Check the shape of a loss's input.
+
     Raises:
         ValueError: if the tensor is of another shape; says which it has and which was expected.
     """
