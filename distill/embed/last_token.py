@@ -56,13 +56,13 @@ def _append(tokenizer: PreTrainedTokenizerBase, reference: str, settings: Embedd
     fault = "texts do not end in it all the same"
     try:
         append_eos(tokenizer)
-    except ValueError as said:
-        fault = str(said)
+    except ValueError as error:
+        fault = str(error)
     if not ends_in_eos(tokenizer):
         raise UserError(
             f"model {reference!r}",
             f"was trained on texts that end in the end of sequence, and {fault}",
-            f"mend eos_token in its tokenizer_config.json, or set {settings.key('append_eos')} to "
-            "false if its texts end without one",
+            f"correct eos_token in its tokenizer_config.json, or set {settings.key('append_eos')} "
+            "to false if its texts end without one",
         )
     _logger.info("%s: each text gets the end of sequence that its tokenizer leaves out", reference)

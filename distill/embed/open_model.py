@@ -54,7 +54,7 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
     tried.
 
     Raises:
-        UserError: if it cannot be had, is no embedder, or does not do as it was published to.
+        UserError: if it is not available, is no embedder, or does not do as it was published to.
     """
     check_device(settings.device, settings.key("device"))
     folder = resolve(reference)

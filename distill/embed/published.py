@@ -92,12 +92,12 @@ def _of_mteb(name: str) -> PublishedSettings:
 
 def _templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
     """The template of queries, and what precedes every document."""
-    given = known.get("instruction_template")
-    if given is None:
+    template = known.get("instruction_template")
+    if template is None:
         own = (of for start, of in _TEMPLATES.items() if name.startswith(start))
         return next(own, None), ""
     kinds = importlib.import_module("mteb.types").PromptType
-    query, document = (_asked(given, kind) for kind in (kinds.query, kinds.document))
+    query, document = (_fill_instruction(template, kind) for kind in (kinds.query, kinds.document))
     if not known.get("apply_instruction_to_passages", True):
         document = ""
     if "{task}" in document:  # mteb's tasks have no instruction for documents
@@ -106,8 +106,8 @@ def _templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
     return (template if _is_template(template) else None), document
 
 
-def _asked(given: Any, kind: Any) -> str:
-    text = given("{instruction}", kind) if callable(given) else given
+def _fill_instruction(template: Any, kind: Any) -> str:
+    text = template("{instruction}", kind) if callable(template) else template
     return str(text).replace("{instruction}", "{task}")
 
 

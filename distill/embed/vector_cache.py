@@ -160,11 +160,11 @@ class VectorCache:
 
     def _numbers(self, name: str, start: int, end: int) -> Digests:
         """Numbers of rows; 0 for those beyond the end of the file."""
-        found = np.zeros(end - start, np.uint64)
+        sums = np.zeros(end - start, np.uint64)
         if self._size(name) > 8 * start:
             read = np.fromfile(self.folder / name, "<u8", end - start, offset=8 * start)
-            found[: len(read)] = read
-        return found
+            sums[: len(read)] = read
+        return sums
 
     def _vectors(self, start: int, end: int) -> Vectors:
         file, count = self.folder / "vectors.bin", (end - start) * self.dimensions

@@ -80,14 +80,14 @@ class EmbedderPrompts:
             return [prompt + text for text in texts]
         return [self.query_prompt(task) + text for task, text in zip(tasks, texts, strict=True)]
 
-    def split(self, written: str, side: Side) -> tuple[str, str]:
+    def split(self, text: str, side: Side) -> tuple[str, str]:
         """A whole text as its prompt and what follows it."""
         if side == "document":
-            return self.before_documents, written[len(self.before_documents) :]
+            return self.before_documents, text[len(self.before_documents) :]
         # No task of one line holds it, where it shows.
         end = self._before_query
-        start = written.index(end) + len(end) if end and end in written else 0
-        return written[:start], written[start:]
+        start = text.index(end) + len(end) if end and end in text else 0
+        return text[:start], text[start:]
 
 
 PLAIN = EmbedderPrompts()

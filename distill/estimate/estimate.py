@@ -44,18 +44,18 @@ def estimate(
     passages = make_passages(run, recipe) if recipe.has_corpus else None
     held_out = make_held_out(run, recipe) if recipe.has_corpus else None
     embedding = EmbeddingSpeed(_some_texts(passages, count_texts_to_embed(sample)))
-    given = EstimateContext(recipe, passages, held_out, llm, sample, price, embedding)
+    context = EstimateContext(recipe, passages, held_out, llm, sample, price, embedding)
 
-    lines = estimate_passages(given)
-    of_queries, queries = estimate_queries(given)
-    of_examples, others = estimate_examples(given, queries.sample)
+    lines = estimate_passages(context)
+    of_queries, queries = estimate_queries(context)
+    of_examples, others = estimate_examples(context, queries.sample)
     lines += of_queries + of_examples
-    relabelling = estimate_relabelling(given, queries)
-    training = estimate_training(given, queries.number, others)
-    lines += estimate_earlier_rounds(given, [*relabelling, *training])
+    relabelling = estimate_relabelling(context, queries)
+    training = estimate_training(context, queries.number, others)
+    lines += estimate_earlier_rounds(context, [*relabelling, *training])
     lines += [*relabelling, *training]
-    lines += estimate_evaluation(given)
-    return Estimate(recipe.name, lines, _basis(given), prices.currency if prices else None)
+    lines += estimate_evaluation(context)
+    return Estimate(recipe.name, lines, _basis(context), prices.currency if prices else None)
 
 
 def _some_texts(passages: Stage | None, count: int) -> list[str]:
@@ -66,26 +66,26 @@ def _some_texts(passages: Stage | None, count: int) -> list[str]:
     return [passage_text(row) for row in rows]
 
 
-def _basis(given: EstimateContext) -> list[str]:
+def _basis(context: EstimateContext) -> list[str]:
     """What the figures rest on, for the reader to judge them by."""
-    said = [
+    lines = [
         "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",
         "Not counted: parsing, filtering, search and files.",
     ]
-    if given.sample:
-        said.append(
-            f"The LLM's tokens and time: measured on {given.sample} prompts asked at once. Most "
+    if context.sample:
+        lines.append(
+            f"The LLM's tokens and time: measured on {context.sample} prompts asked at once. Most "
             "engines are faster with more at once (--sample)."
         )
     else:
-        said.append(
+        lines.append(
             "Nothing was measured (--sample 0): a word or punctuation mark counts as 4/3 tokens, "
             "a written query as half of max_new_tokens."
         )
-    if given.embedding.texts:
-        said.append(f"Embedding: measured on {len(given.embedding.texts)} passages.")
-    if given.sample and given.recipe.llm.engine == "http":
-        said.append("The sample's replies are kept: the run will not pay for them again.")
-    if given.price is None and given.recipe.llm.engine == "http":
-        said.append("Cost: give --prices FILE.")
-    return said + [f"Not measured: {fault}." for fault in given.embedding.faults]
+    if context.embedding.texts:
+        lines.append(f"Embedding: measured on {len(context.embedding.texts)} passages.")
+    if context.sample and context.recipe.llm.engine == "http":
+        lines.append("The sample's replies are kept: the run will not pay for them again.")
+    if context.price is None and context.recipe.llm.engine == "http":
+        lines.append("Cost: give --prices FILE.")
+    return lines + [f"Not measured: {fault}." for fault in context.embedding.faults]

@@ -23,7 +23,7 @@ _PROMPTS = {"fused": "rc"}
 
 
 def measure_judgements(
-    given: EstimateContext, name: RankerName, sample: QuerySample, queries_a_passage: int
+    context: EstimateContext, name: RankerName, sample: QuerySample, queries_a_passage: int
 ) -> UnitCost | None:
     """What one of the run's pairs takes, measured on the sample's passages and queries; None where
     the engine cannot judge. A server is asked for each passage with its own query alone, which the
@@ -33,11 +33,11 @@ def measure_judgements(
         name: a pass that judges by log-probabilities.
         queries_a_passage: of so many the passage's tokens are computed once.
     """
-    recipe = given.recipe
-    passages, queries = _texts(given, sample)
-    if not given.sample:
-        return _counted(given, name, passages, queries)
-    engine = given.llm()
+    recipe = context.recipe
+    passages, queries = _texts(context, sample)
+    if not context.sample:
+        return _counted(context, name, passages, queries)
+    engine = context.llm()
     try:
         ranking = open_ranking(name, recipe, lambda: engine)
     except UserError:
@@ -49,40 +49,40 @@ def measure_judgements(
     ]
     clock = UsageMeter(engine)
     ranking.judge(requests)
-    return clock.each(several * len(passages)) or _counted(given, name, passages, queries)
+    return clock.each(several * len(passages)) or _counted(context, name, passages, queries)
 
 
-def measure_cross_encoder(given: EstimateContext, sample: QuerySample) -> Amount | None:
-    """Seconds a pair of the cross-encoder; None where nothing is measured, or it cannot be had."""
-    if not given.sample:
+def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amount | None:
+    """Measure the cross-encoder's seconds a pair; None if it is not available, or not measured."""
+    if not context.sample:
         return None
     try:
-        ranking = open_ranking("cross_encoder", given.recipe, given.llm)
+        ranking = open_ranking("cross_encoder", context.recipe, context.llm)
     except UserError:
         return None
-    passages, queries = _texts(given, sample)
+    passages, queries = _texts(context, sample)
     requests = [(passage, queries) for passage in passages]
     ranking.judge(requests[:1])
-    begun = time.perf_counter()
+    start = time.perf_counter()
     ranking.judge(requests)
-    return exact_amount((time.perf_counter() - begun) / (len(passages) * len(queries)))
+    return exact_amount((time.perf_counter() - start) / (len(passages) * len(queries)))
 
 
-def measure_listwise(given: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
+def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
     """What the listwise judgement of one query and `size` passages takes: a prompt a window."""
-    recipe, window = given.recipe, given.recipe.relabel.listwise_window
+    recipe, window = context.recipe, context.recipe.relabel.listwise_window
     prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
-    passages, queries = _texts(given, sample)
+    passages, queries = _texts(context, sample)
     several = [passages[number % len(passages)] for number in range(size)]
-    if given.sample:
-        engine = given.llm()
+    if context.sample:
+        engine = context.llm()
         clock = UsageMeter(engine)
         chat = uses_chat_template(recipe, engine)
         judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
         if each := clock.each(len(queries)):
             return each
     slides = make_windows(size, window)
-    asked = [
+    requests = [
         prompt.render(
             query=query, passages=several[: len(slide)], chat=recipe.llm.prompt_format == "chat"
         )
@@ -92,34 +92,34 @@ def measure_listwise(given: EstimateContext, sample: QuerySample, size: int) -> 
     replies = [" > ".join(f"[{place + 1}]" for place in slide) for slide in slides]
     number = float(len(slides))
     return UnitCost(
-        count_mean_tokens(asked).times(number), count_mean_tokens(replies).times(number)
+        count_mean_tokens(requests).times(number), count_mean_tokens(replies).times(number)
     )
 
 
-def _texts(given: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
+def _texts(context: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
     """The sample's passages as they are judged, and its queries."""
-    words = given.recipe.relabel.max_passage_words
+    words = context.recipe.relabel.max_passage_words
     passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.requests]
-    queries = _queries(given, sample) or [
+    queries = _queries(context, sample) or [
         sanitize_for_prompt(text, _FIRST_WORDS) for text in passages
     ]
     return passages, queries
 
 
-def _queries(given: EstimateContext, sample: QuerySample) -> list[str]:
+def _queries(context: EstimateContext, sample: QuerySample) -> list[str]:
     """Those of the sample's replies that are in form."""
-    method = open_method(given.recipe)
+    method = open_method(context.recipe)
     parsed = [method.parse(one.text, one.finished) for one in sample.completions]
     return [one.query for one in parsed if one.reason is None]
 
 
 def _counted(
-    given: EstimateContext, name: RankerName, passages: Sequence[str], queries: Sequence[str]
+    context: EstimateContext, name: RankerName, passages: Sequence[str], queries: Sequence[str]
 ) -> UnitCost:
     """Words alone. A verdict's likelihood needs the pair again for each verdict."""
-    relabel = given.recipe.relabel
+    relabel = context.recipe.relabel
     file = getattr(relabel, f"prompt_{_PROMPTS.get(name, name)}")
-    prompt = load_prompt(file, given.recipe.folder, parts=2)
+    prompt = load_prompt(file, context.recipe.folder, parts=2)
     verdicts = _VERDICTS[name]
     texts = [
         prompt.render(passage=passage) + prompt.render(1, query=query, verdict=verdict)

@@ -49,12 +49,12 @@ def sample_prompts(
 ) -> QuerySample:
     """Ask `size` of the run's own prompts, evenly spread over the corpus, with their own seeds and
     settings, so that a server's replies are found again by the run. Of 0, only count words."""
-    asked = [plan[row] for row in choose_evenly(len(plan), size or _COUNTED)]
+    requests = [plan[row] for row in choose_evenly(len(plan), size or _COUNTED)]
     if not size:
         chat = recipe.llm.prompt_format == "chat"
-        prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
+        prompts = [method.prompt(one.passage, one.conditions, chat) for one in requests]
         return QuerySample(
-            asked,
+            requests,
             [],
             UnitCost(count_mean_tokens(prompts), expect_half(recipe.generate.max_new_tokens)),
         )
@@ -63,14 +63,14 @@ def sample_prompts(
     sampling = method.sampling(
         chat, recipe.generate.constrain and method.can_be_constrained(engine)
     )
-    prompts = [method.prompt(one.passage, one.conditions, chat) for one in asked]
-    seeds = [derive_llm_seed(recipe, one, 0) for one in asked]
+    prompts = [method.prompt(one.passage, one.conditions, chat) for one in requests]
+    seeds = [derive_llm_seed(recipe, one, 0) for one in requests]
     clock = UsageMeter(engine)
-    written = engine.generate(prompts, seeds, sampling)
-    each = clock.each(len(asked)) or UnitCost(
-        count_mean_tokens(prompts), count_mean_tokens([w.text for w in written])
+    completions = engine.generate(prompts, seeds, sampling)
+    each = clock.each(len(requests)) or UnitCost(
+        count_mean_tokens(prompts), count_mean_tokens([w.text for w in completions])
     )
-    return QuerySample(asked, written, each)
+    return QuerySample(requests, completions, each)
 
 
 class UsageMeter:
@@ -111,7 +111,7 @@ class EmbeddingSpeed:
     _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
 
     def seconds(self, model: str, settings: EmbedderConfig) -> Amount:
-        """Unknown where there is no text to measure on, or the model cannot be had."""
+        """Unknown where there is no text to measure on, or the model is not available."""
         known = (model, settings.model_dump_json(include=_OF_SPEED))
         if known not in self._known:
             self._known[known] = self._measured(model, settings) if self.texts else UNKNOWN
@@ -124,9 +124,9 @@ class EmbeddingSpeed:
             self.faults.append(f"{model} {fault.what}")
             return UNKNOWN
         encoder.encode(self.texts[:2], "document")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         encoder.encode(self.texts, "document")
-        return exact_amount((time.perf_counter() - begun) / len(self.texts))
+        return exact_amount((time.perf_counter() - start) / len(self.texts))
 
 
 def count_texts_to_embed(size: int) -> int:

@@ -48,11 +48,11 @@ class Prices:
         text = read_text(file, _FORM)
         values = parse_yaml(text, str(file), _FORM)
         try:
-            found = _PriceFile.model_validate(values)
+            prices = _PriceFile.model_validate(values)
         except ValidationError as fault:
             raise UserError(*explain_faults(fault, RecipeText(str(file), text)), _FORM) from fault
-        self.currency = found.currency
-        self._models = found.models
+        self.currency = prices.currency
+        self._models = prices.models
 
     def of(self, model: str) -> Price:
         """What `model` costs.

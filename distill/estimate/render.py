@@ -65,10 +65,10 @@ def _make_list(estimate: Estimate) -> Table:
         stage, rows, *tokens, seconds = _cells(line, None)[:-1]
         named = zip(tokens, _TOKENS, strict=True)
         cost = "" if line.cost is None else _said_cost(line.cost, estimate.currency)
-        said = [rows, *(f"{n} {what}" for n, what in named if n), seconds, cost, escape(line.note)]
-        together = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in said[:-1] if part]
+        words = [rows, *(f"{n} {what}" for n, what in named if n), seconds, cost, escape(line.note)]
+        together = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in words[:-1] if part]
         style = "bold" if line.stage == "total" else ""
-        table.add_row(stage, ", ".join([*together, *filter(None, said[-1:])]), style=style)
+        table.add_row(stage, ", ".join([*together, *filter(None, words[-1:])]), style=style)
     return table
 
 

@@ -20,7 +20,7 @@ from distill.tasks.labelled import is_labelled_file
 
 
 def estimate_training(
-    given: EstimateContext, queries: Amount, others: Amount
+    context: EstimateContext, queries: Amount, others: Amount
 ) -> list[StageEstimate]:
     """The teacher's vectors and the student.
 
@@ -29,58 +29,60 @@ def estimate_training(
         others: examples with texts of their own.
     """
     examples = queries + others
-    recipe = given.recipe
+    recipe = context.recipe
     stages = list(recipe.train.in_stages().values())
     taught = any(train.objective.needs_teacher_vectors for train in stages)
     plain = max(map(_plain, stages))
-    lines = [_teacher_line(given, examples, others)] if taught else []
-    steps = sum_amounts(_steps(given, train, examples) for train in stages) or ZERO
+    lines = [_teacher_line(context, examples, others)] if taught else []
+    steps = sum_amounts(_steps(context, train, examples) for train in stages) or ZERO
     note = f"{examples.text} examples, {bounded_amount(plain).text} texts; time is not measured"
     return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
 
 
-def _teacher_line(given: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
+def _teacher_line(context: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
     """Queries, the corpus, sentences of it, and the documents of examples without a corpus. Where
     the retriever is the teacher too, the corpus' vectors are there already."""
-    teacher, retriever = given.recipe.teacher, given.recipe.retriever
+    teacher, retriever = context.recipe.teacher, context.recipe.retriever
     same = (teacher.model, teacher.max_tokens) == (retriever.model, retriever.max_tokens)
-    there = same and given.embedded
-    corpus = ZERO if there else exact_amount(given.corpus_size)
-    texts = corpus + examples + others.times(2) + bounded_amount(given.recipe.train.align.sentences)
-    each = measure_teacher_seconds(given)
+    there = same and context.embedded
+    corpus = ZERO if there else exact_amount(context.corpus_size)
+    texts = (
+        corpus + examples + others.times(2) + bounded_amount(context.recipe.train.align.sentences)
+    )
+    each = measure_teacher_seconds(context)
     seconds = UNKNOWN if each == UNKNOWN else texts.times(each)
     note = "the passages' vectors are the retriever's" if there else ""
     return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, note=note)
 
 
-def measure_teacher_seconds(given: EstimateContext) -> Amount:
+def measure_teacher_seconds(context: EstimateContext) -> Amount:
     """A text; unknown without a teacher, and where a server embeds."""
-    of = given.recipe.teacher
+    of = context.recipe.teacher
     if of.model is None or of.base_url is not None:
         return UNKNOWN
-    return given.embedding.seconds(of.model, of)
+    return context.embedding.seconds(of.model, of)
 
 
 def _plain(train: Train) -> int:
     return train.align.passages + train.align.sentences if train.objective.align else 0
 
 
-def _steps(given: EstimateContext, train: Train, examples: Amount) -> Amount:
+def _steps(context: EstimateContext, train: Train, examples: Amount) -> Amount:
     """Of one stage. Batches hold examples with one number of negatives: each number may leave one
     half full."""
-    numbers = given.recipe.relabel.negative_count + 1
+    numbers = context.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
     of_texts = math.ceil(_plain(train) / train.align.batch_size)
     return bounded_amount(math.ceil(train.epochs * (full + of_texts)))
 
 
-def estimate_evaluation(given: EstimateContext) -> list[StageEstimate]:
+def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
     """Texts of the tasks, for each of base, student and teacher; of a task that is on the hub none
     is known before."""
-    recipe = given.recipe
+    recipe = context.recipe
     if not (recipe.evaluate.tasks or recipe.evaluate.benchmarks):
         return []
-    sizes = {name: _texts_of(name, given) for name in recipe.evaluate.tasks}
+    sizes = {name: _texts_of(name, context) for name in recipe.evaluate.tasks}
     known = sum(size for size in sizes.values() if size is not None)
     unread = [name for name, size in sizes.items() if size is None] + recipe.evaluate.benchmarks
     models = 2 + (recipe.teacher.model is not None)
@@ -88,19 +90,19 @@ def estimate_evaluation(given: EstimateContext) -> list[StageEstimate]:
     note = f"{known:,} texts for each of {models} models; base and student are not measured"
     if unread:
         note += f"; {', '.join(unread)}: size unknown, read from the hub"
-    each = measure_teacher_seconds(given)
+    each = measure_teacher_seconds(context)
     least = known * each.low if each != UNKNOWN else 0.0
     return [StageEstimate("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
 
 
-def _texts_of(name: str, given: EstimateContext) -> int | None:
+def _texts_of(name: str, context: EstimateContext) -> int | None:
     """Rows of a task's files, such as documents and queries, if they are on this machine."""
     if name == HELD_OUT:
-        return None if given.held_out is None else 2 * int(given.held_out.manifest["rows"])
+        return None if context.held_out is None else 2 * int(context.held_out.manifest["rows"])
     if is_labelled_file(name):
-        task = open_recipe_task(given.recipe, name)
+        task = open_recipe_task(context.recipe, name)
         return sum(1 for texts in (corpus_texts(task), query_texts(task)) for _ in texts)
-    data = given.recipe.evaluate.task_data
+    data = context.recipe.evaluate.task_data
     folder = Path(data) / name if data else None
     if folder is None or not folder.is_dir():
         return None

@@ -1,4 +1,4 @@
-"""Speed, measured so that models can be compared: the same texts, turn and turn about."""
+"""Speed, measured so that models can be compared: the models embed the same texts in turns."""
 
 import statistics
 import time

@@ -68,11 +68,13 @@ def export_model(
     model = load_source(source)
     if set(forms) & GRAPHS.keys():
         check_exportable(model, source.reference)
-    asked = _choose_task(source, task, task_data) if "int8" in forms else None
+    chosen_task = _choose_task(source, task, task_data) if "int8" in forms else None
     texts = sample_texts(source)
     with _write_beside(out) as part:
         files = {
-            form: _write_form(form, model, part, texts, asked) for form in FORMS if form in forms
+            form: _write_form(form, model, part, texts, chosen_task)
+            for form in FORMS
+            if form in forms
         }
         if "sentence-transformers" not in forms:
             model.tokenizer.save_pretrained(part)
@@ -152,16 +154,16 @@ def _write_form(
         return ExportedFile(str(path.relative_to(folder)), path.stat().st_size, parity)
     path = folder / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
-    made = ""
+    variant = ""
     if form == "int8":
         chosen, parity = write_int8(model, path, texts, task)
         refuse_int8(parity, form)
-        made = str(chosen)
+        variant = str(chosen)
     else:
         write_graph(model, path)
         parity = compare_vectors(model, open_graph(path, model), texts)
         refuse_float(parity, form)
-    return ExportedFile(GRAPHS[form], path.stat().st_size, parity, made)
+    return ExportedFile(GRAPHS[form], path.stat().st_size, parity, variant)
 
 
 @contextmanager

@@ -135,8 +135,8 @@ class _Graph(InputModule):
 
     def forward(self, features: dict[str, Any], **options: Any) -> dict[str, Any]:
         fed = {name: features[name].cpu().numpy() for name in INPUTS}
-        (found,) = self.session.run([OUTPUT], fed)
-        features["sentence_embedding"] = torch.from_numpy(found)
+        (vectors,) = self.session.run([OUTPUT], fed)
+        features["sentence_embedding"] = torch.from_numpy(vectors)
         return features
 
     def save(self, output_path: str, *args: Any, **options: Any) -> None:
@@ -148,9 +148,9 @@ def _use_eager_attention(model: SentenceTransformer) -> Iterator[None]:
     """Attention spelt out in plain products: a fused kernel chooses its path by the example's mask,
     and tracing would settle the choice."""
     transformer: Any = model[0].auto_model
-    found = transformer.config._attn_implementation
+    implementation = transformer.config._attn_implementation
     transformer.set_attn_implementation("eager")
     try:
         yield
     finally:
-        transformer.set_attn_implementation(found)
+        transformer.set_attn_implementation(implementation)

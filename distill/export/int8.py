@@ -89,9 +89,9 @@ def quantize_graph(graph: Path, path: Path, form: Int8Variant) -> None:
 
 def find_narrowing_products(graph: Path) -> list[str]:
     """The names of the products with a weight of fewer outputs than inputs."""
-    found = need("onnx", "export").load(graph).graph
-    shapes = {weight.name: weight.dims for weight in found.initializer}
-    products = (n for n in found.node if n.op_type == "MatMul" and n.input[1] in shapes)
+    model_graph = need("onnx", "export").load(graph).graph
+    shapes = {weight.name: weight.dims for weight in model_graph.initializer}
+    products = (n for n in model_graph.node if n.op_type == "MatMul" and n.input[1] in shapes)
     return [n.name for n in products if shapes[n.input[1]][0] > shapes[n.input[1]][-1]]
 
 

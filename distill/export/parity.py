@@ -76,10 +76,10 @@ def sample_texts(source: ExportSource) -> TextsBySide:
     also beyond what the model reads."""
     queries, passages = list(_SAMPLE_TEXTS), list(_SAMPLE_TEXTS)
     if source.run is not None:
-        asked = islice(read_rows(QUERIES, source.run / "queries"), _RUN_TEXTS)
-        found = islice(read_rows(PASSAGES, source.run / "passages"), _RUN_TEXTS)
-        queries += [row["query"] for row in asked]
-        passages += [passage_text(row) for row in found]
+        query_rows = islice(read_rows(QUERIES, source.run / "queries"), _RUN_TEXTS)
+        passage_rows = islice(read_rows(PASSAGES, source.run / "passages"), _RUN_TEXTS)
+        queries += [row["query"] for row in query_rows]
+        passages += [passage_text(row) for row in passage_rows]
     return {"query": queries, "document": passages}
 
 
@@ -184,7 +184,7 @@ def score_on_task(model: SentenceTransformer, task: "AbsTask") -> float:
     with same_draws(task), warnings.catch_warnings():
         # mteb calls a method of sentence-transformers by its former name.
         warnings.simplefilter("ignore", FutureWarning)
-        found = mteb.evaluate(
+        result = mteb.evaluate(
             model,
             task,
             cache=None,
@@ -192,4 +192,4 @@ def score_on_task(model: SentenceTransformer, task: "AbsTask") -> float:
             encode_kwargs={"batch_size": 32} | quiet,
             **quiet,
         )
-    return float(found.task_results[0].get_score())
+    return float(result.task_results[0].get_score())

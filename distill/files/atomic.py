@@ -149,10 +149,10 @@ def explain_full_disk(fault: BaseException, path: Path | None = None) -> UserErr
     """
     one: BaseException | None = fault
     while one is not None:
-        said = str(one).lower()
+        message = str(one).lower()
         if isinstance(one, OSError) and one.errno in _FULL:
             return explain_os_error(one, Path(one.filename) if _is_path(one.filename) else path)
-        if not isinstance(one, UserError) and any(words in said for words in _FULL_SAID):
+        if not isinstance(one, UserError) and any(words in message for words in _FULL_SAID):
             return no_room(path)
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return None

@@ -32,16 +32,16 @@ def read_schema(path: Path, source: str) -> dict[str, Any]:
             to itself alone, or has a pattern that cannot be matched in bounded time.
     """
     where = str(path)
-    schema = parse_json(source, where, "mend the row named")
+    schema = parse_json(source, where, "fix the row named")
     if not isinstance(schema, dict):
         raise UserError(where, "is not a JSON schema of an object", "begin with a brace")
     try:
         validator_for(schema, jsonschema.Draft202012Validator).check_schema(schema)
     except jsonschema.SchemaError as fault:
         what = f"is not a JSON schema: {fault.json_path}: {fault.message[:300]}"
-        raise UserError(where, what, "mend it") from fault
+        raise UserError(where, what, "fix it") from fault
     except (TypeError, ValueError, AttributeError, RecursionError) as fault:
-        raise UserError(where, f"is not a JSON schema ({fault})", "mend it") from fault
+        raise UserError(where, f"is not a JSON schema ({fault})", "fix it") from fault
     for pattern in _patterns(schema):
         _check_pattern(where, pattern)
     _check_references(where, schema)
@@ -123,7 +123,7 @@ def _check_references(where: str, schema: dict[str, Any]) -> None:
                 lookup(reference).contents  # noqa: B018
             except (referencing.exceptions.Unresolvable, LookupError, TypeError, ValueError):
                 raise UserError(
-                    where, f"refers to {reference[:200]!r}, which is not there", "mend it"
+                    where, f"refers to {reference[:200]!r}, which is not there", "fix it"
                 ) from None
     for part in _parts(schema):
         _check_that_it_ends(where, part, lookup)
@@ -142,7 +142,7 @@ def _check_that_it_ends(where: str, schema: dict[str, Any], lookup: Any) -> None
             continue
         for reference in _references(part):
             if reference in way:
-                raise UserError(where, f"refers to {reference!r} from within itself", "mend it")
+                raise UserError(where, f"refers to {reference!r} from within itself", "fix it")
             left.append((lookup(reference).contents, (*way, reference)))
         for key in _IN_PLACE:
             inner = part.get(key)

@@ -44,7 +44,7 @@ _MAGIC: dict[bytes, tuple[str, str]] = {
 # --- bytes and text -----------------------------------------------------------------------------
 
 
-def read_bytes(file: Path, remedy: str = "mend the path") -> bytes:
+def read_bytes(file: Path, remedy: str = "correct the path") -> bytes:
     """Read the bytes of a regular file.
 
     Raises:
@@ -90,7 +90,7 @@ def user_path(path: str) -> Path:
         raise UserError(path, what, "write the whole path") from None
 
 
-def read_text(file: Path, remedy: str = "mend the path") -> str:
+def read_text(file: Path, remedy: str = "correct the path") -> str:
     """Read a UTF-8 text file, without its byte order mark.
 
     Raises:
@@ -210,12 +210,12 @@ class _KeyTwiceError(DistillError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        keys: set[str] = set()
+        twice = next(key for key, _ in pairs if key in keys or keys.add(key))  # type: ignore[func-returns-value]
         raise _KeyTwiceError(f"has the key {twice[:80]!r} twice")
-    return made
+    return mapping
 
 
 # --- what a value holds -------------------------------------------------------------------------

@@ -17,7 +17,7 @@ _MOST_DIGITS = 400
 """Of a number: the longest that a 64-bit float needs, written out, has fewer."""
 
 
-def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any:
+def parse_yaml(text: str, where: str, remedy: str = "fix the row named") -> Any:
     """Parse a YAML text: mappings with texts as keys, lists, texts, numbers, truth values, dates
     and null.
 
@@ -40,8 +40,8 @@ def parse_yaml(text: str, where: str, remedy: str = "mend the row named") -> Any
     meaningless = find_fault(value)
     if meaningless is not None:
         path, what = meaningless
-        written = find_in_yaml(text, path)
-        raise UserError(f"{where}, row {written.row}" if written else where, what, remedy)
+        scalar = find_in_yaml(text, path)
+        raise UserError(f"{where}, row {scalar.row}" if scalar else where, what, remedy)
     return value
 
 
@@ -59,15 +59,15 @@ def find_in_yaml(text: str, path: Sequence[str | int]) -> YamlScalar | None:
         node = _Loader(text).get_single_node()
     except yaml.YAMLError:
         return None
-    found = None
+    scalar = None
     for step in path:
         inner = _step(node, step)
         if inner is None:
             break
         node = inner
         source = node.value if isinstance(node, yaml.ScalarNode) else None
-        found = YamlScalar(node.start_mark.line + 1, source)
-    return found
+        scalar = YamlScalar(node.start_mark.line + 1, source)
+    return scalar
 
 
 def _step(node: yaml.Node | None, step: str | int) -> yaml.Node | None:

@@ -171,7 +171,9 @@ def _check_data_folder() -> Check:
         detail = "not set: recipes read the hub, tests that need the data are skipped"
         return Check("DISTILL_DATA", "off", detail, "export DISTILL_DATA=FOLDER")
     if not (Path(folder) / "mteb").is_dir():
-        return Check("DISTILL_DATA", "missing", f"{folder} holds no folder mteb", "mend the path")
+        return Check(
+            "DISTILL_DATA", "missing", f"{folder} holds no folder mteb", "correct the path"
+        )
     return Check("DISTILL_DATA", "ok", folder)
 
 

@@ -61,11 +61,11 @@ def set_attention(model: SentenceTransformer, reference: str, settings: Embedder
             raise _unknown_code(transformer, reference, remote, settings)
     config = transformer.config.get_text_config()
     known = getattr(config, "is_causal", None) is False
-    made = bool(wanted) and not is_encoder(config) and not known
-    if made:
+    is_changed = bool(wanted) and not is_encoder(config) and not known
+    if is_changed:
         config.is_causal = False
     check_bidirectional(model, reference, wanted, settings.key("bidirectional"))
-    return made
+    return is_changed
 
 
 def _is_ported(transformer: Transformer, remote: str) -> bool:

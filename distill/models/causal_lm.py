@@ -20,8 +20,8 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
     into the cache, in `dtype`, of two or four bytes a parameter.
 
     Raises:
-        UserError: if the reference cannot be had, the GGUF file holds no causal model, or the cache
-            has no room or cannot be written.
+        UserError: if the reference is not available, the GGUF file holds no causal model, or the
+            cache has no room or cannot be written.
     """
     path = resolve(reference)
     if path.suffix != ".gguf":

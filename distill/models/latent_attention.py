@@ -58,12 +58,12 @@ class LatentAttention(Module):
 
     def _look_up(self, states: Tensor) -> Tensor:
         keys, values = self.to_key_value(self.norm_dictionary(self.dictionary)).chunk(2, dim=-1)
-        found = functional.scaled_dot_product_attention(
+        attended = functional.scaled_dot_product_attention(
             self._by_head(self.to_query(states)),
             self._by_head(keys).expand(len(states), -1, -1, -1),
             self._by_head(values).expand(len(states), -1, -1, -1),
         )
-        return self.to_states(found.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
+        return self.to_states(attended.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
 
     def _by_head(self, flat: Tensor) -> Tensor:
         """(..., n, heads * width) -> (..., heads, n, width)."""

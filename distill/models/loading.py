@@ -59,10 +59,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
         return tokenizer
     except (OSError, ValueError, KeyError) as fault:
-        said = " ".join(str(fault).split())[:_MOST_SAID]
+        message = " ".join(str(fault).split())[:_MOST_SAID]
         raise UserError(
             str(folder),
-            code_needed(folder, fault) or f"has no tokenizer that transformers can load: {said}",
+            code_needed(folder, fault) or f"has no tokenizer that transformers can load: {message}",
             "name a folder with config.json, a tokenizer and safetensors, or a .gguf file",
         ) from fault
 

@@ -23,14 +23,14 @@ def missing_weights(transformer: Transformer, folder: Path) -> list[str]:
     if not _read_by_pooling(unlike):
         return []
     kind: Any = type(transformer.model)
-    _, told = kind.from_pretrained(
+    _, report = kind.from_pretrained(
         str(folder),
         output_loading_info=True,
         use_safetensors=True,
         local_files_only=True,
         dtype=transformer.model.dtype,
     )
-    return _read_by_pooling(sorted(told["missing_keys"]))
+    return _read_by_pooling(sorted(report["missing_keys"]))
 
 
 def _read_by_pooling(names: list[str]) -> list[str]:
@@ -39,10 +39,10 @@ def _read_by_pooling(names: list[str]) -> list[str]:
 
 def _endings(folder: Path) -> set[str]:
     """The names in the files, with and without what stands before a model's own."""
-    found: set[str] = set()
+    endings: set[str] = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as weights:
             for key in weights.keys():  # noqa: SIM118 (a file is no mapping)
                 parts = key.split(".")
-                found.update(".".join(parts[start:]) for start in range(len(parts)))
-    return found
+                endings.update(".".join(parts[start:]) for start in range(len(parts)))
+    return endings

@@ -16,10 +16,10 @@ def code_needed(folder: Path, fault: Exception) -> str | None:
     Args:
         folder: where the transformer's config.json lies.
     """
-    said = str(fault)
-    if not any(words in said for words in _ABOUT_CODE):
+    message = str(fault)
+    if not any(words in message for words in _ABOUT_CODE):
         return None
-    named = _CLASS.search(said)
+    named = _CLASS.search(message)
     kind = named[1] if named else _model_type(folder)
     return f"needs code that came with it ({kind}), which is never run"
 

@@ -124,8 +124,8 @@ def query_modules(model: SentenceTransformer) -> torch.nn.Module:
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of the transformer in a model's folder; empty where there is none to be read."""
-    found = _read_any(transformer_folder(folder) / name)
-    return found if isinstance(found, dict) else {}
+    settings = _read_any(transformer_folder(folder) / name)
+    return settings if isinstance(settings, dict) else {}
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
@@ -220,7 +220,7 @@ def _check_kind(where: str, folder: Path) -> None:
 
 
 def _no_model(where: str, folder: Path, fault: Exception) -> UserError:
-    said = " ".join(str(fault).split())
+    message = " ".join(str(fault).split())
     if code := code_needed(transformer_folder(folder), fault):
         return UserError(
             where,
@@ -237,6 +237,6 @@ def _no_model(where: str, folder: Path, fault: Exception) -> UserError:
     return UserError(
         where,
         f"does not load as a sentence-transformers model ({type(fault).__name__}: "
-        f"{said[:_MOST_SAID]})",
+        f"{message[:_MOST_SAID]})",
         _CHOOSE,
     )

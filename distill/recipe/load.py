@@ -176,7 +176,7 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
         written.sets[_set(values, item)] = item
     _refuse_secrets(values, written.where)
     values = _with_environment(values)
-    check_value(values, written.where, "mend the key, or the environment variable that it names")
+    check_value(values, written.where, "correct the key, or the environment variable that it names")
     return _validated(values, written, file.parent if file else Path("."))
 
 

@@ -39,7 +39,7 @@ from distill.remote.reply import (
 from distill.remote.settings import ServerSettings
 
 LONGEST_WAIT = 600.0
-"""Seconds; a server that asks to be left alone for longer ends the job."""
+"""Seconds; a server that asks for a longer pause (Retry-After) ends the job."""
 MOST_BYTES = 64 << 20
 """Of a reply: a prompt of 8,000 tokens with 20 log-probabilities at each has 10 MB."""
 _MOST_OF_AN_ERROR = 100_000
@@ -56,8 +56,9 @@ class ServerRequest(NamedTuple):
     """A request: a path below the base URL, and the body. A probe asks whether the server can do
     something: that it cannot is an answer, and ends or changes nothing else.
 
-    `read` takes what is needed of the reply's JSON, or raises MalformedReply. Requests of one `form`
-    are answered alike: once one was answered well, a malformed reply to another is an accident.
+    `read` takes what is needed of the reply's JSON, or raises MalformedReply. Requests of one
+    `form` are answered alike: once one was answered well, a malformed reply to another is an
+    accident.
     """
 
     path: str
@@ -209,7 +210,7 @@ class ServerClient:
                 if self._halt.is_set():
                     raise _Halted
                 body = self._known_fields(ask.body)
-                begun = monotonic()
+                start = monotonic()
                 try:
                     reply = await self._send(http, ask, body)
                 except UnknownField as fault:
@@ -226,7 +227,7 @@ class ServerClient:
                         raise RefusedPrompt(fault.reason) from None
                     self.failures += 1
                     if fault.overloaded:
-                        self.limit.overloaded(begun)
+                        self.limit.overloaded(start)
                     passing = fault
                 else:
                     self._answered += 1
@@ -381,13 +382,13 @@ class ServerClient:
         return self._shown(names) if names else None
 
 
-def _run(job: Callable[..., Any], *given: Any) -> None:
+def _run(job: Callable[..., Any], *arguments: Any) -> None:
     """Run a coroutine to its end, in a thread of its own if an event loop runs already, as in a
     notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(job(*given))
+        asyncio.run(job(*arguments))
         return
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(job(*given))).result()
+        pool.submit(lambda: asyncio.run(job(*arguments))).result()

@@ -27,16 +27,16 @@ def gave_up(
     """Make the error for a fault that outlasted all retries.
 
     Args:
-        too_patient: the server asks to be left alone for longer than a job waits.
+        too_patient: the server asks for a longer pause than a job waits.
     """
     key = settings.key
-    asked = ", ".join(key(name) for name in ("concurrency", "timeout", "retries"))
+    keys = ", ".join(key(name) for name in ("concurrency", "timeout", "retries"))
     remedy = (
         "once the server is well, the same command continues: every reply so far is kept; "
-        f"{asked} say how it is asked"
+        f"{keys} say how it is asked"
     )
     if too_patient:
-        what = f"asks to be left alone for {(fault.wait or 0) / 60:.0f} minutes ({fault.reason})"
+        what = f"asks for a pause of {(fault.wait or 0) / 60:.0f} minutes ({fault.reason})"
     elif isinstance(fault, MalformedReply):
         what = f"gave no usable reply for model {model!r} in {tries} tries: {fault.reason}"
         remedy = (
@@ -66,8 +66,8 @@ def ended(
     """
     key, variable = settings.key, settings.api_key_variable
     if fault.status in (401, 403):
-        given = "refuses the key in" if has_key else "wants a key, and there is none in"
-        what = f"{given} {variable}, for model {model!r} ({fault.reason})"
+        complaint = "refuses the key in" if has_key else "wants a key, and there is none in"
+        what = f"{complaint} {variable}, for model {model!r} ({fault.reason})"
         remedy = (
             f"set {variable} to a key that may use this model ({key('api_key_variable')}; "
             f"{key('api_key_header')} is the header that it is sent in)"
@@ -88,7 +88,7 @@ def ended(
         remedy = f"set {key('base_url')} to the address itself: redirects are not followed"
     else:
         what = f"refuses model {model!r} ({fault.reason})"
-        remedy = "mend what the server names; the same command continues"
+        remedy = "fix what the server names; the same command continues"
     return UserError(url, what, remedy)
 
 
@@ -96,5 +96,5 @@ def names_of(models: Any, most: int = 8) -> str:
     """List the model names in a reply of `/models`; empty if there are none."""
     listed = models.get("data") if isinstance(models, dict) else None
     rows = listed if isinstance(listed, list) else []
-    found = [one.get("id") for one in rows if isinstance(one, dict)]
-    return ", ".join([name for name in found if isinstance(name, str)][:most])
+    ids = [one.get("id") for one in rows if isinstance(one, dict)]
+    return ", ".join([name for name in ids if isinstance(name, str)][:most])

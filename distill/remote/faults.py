@@ -177,44 +177,44 @@ def refusal(status: int, headers: Any, body: str, sent: dict[str, Any]) -> Excep
         headers: the reply's headers (a case-insensitive mapping).
         sent: the body of the request.
     """
-    said = read_error(body)
-    reason = f"{status}: {said.message}" if said.message else str(status)
-    if said.code == "insufficient_quota" or status == 501:
+    error = read_error(body)
+    reason = f"{status}: {error.message}" if error.message else str(status)
+    if error.code == "insufficient_quota" or status == 501:
         return FatalFault(status, reason)
     if status in _PASSING or status >= 500:
         wait = retry_after(headers.get("retry-after"))
         return TransientFault(reason, status, overloaded=status in _OVERLOADED, wait=wait)
-    if (status == 404 or status in _ABOUT_THE_PROMPT) and names_no_model(said, sent["model"]):
+    if (status == 404 or status in _ABOUT_THE_PROMPT) and names_no_model(error, sent["model"]):
         return FatalFault(404, reason, no_such_model=True)
     if status not in _ABOUT_THE_PROMPT:
         return FatalFault(status, reason)
-    field = unknown_field(said, sent)
+    field = unknown_field(error, sent)
     return UnknownField(field, reason) if field else RefusedPrompt(reason, status)
 
 
-def unknown_field(said: ErrorBody, sent: Collection[str]) -> str | None:
+def unknown_field(error: ErrorBody, sent: Collection[str]) -> str | None:
     """Return the optional field of the request that the error is about, if any."""
     # No text is refused for the way in which its vector is to be written.
-    if "encoding_format" in {said.param, *_WORD.findall(said.message)} & {*sent}:
+    if "encoding_format" in {error.param, *_WORD.findall(error.message)} & {*sent}:
         return "encoding_format"
-    about_it = _NO_SUCH_FIELD.search(said.message)
-    if not about_it or _ABOUT_LENGTH.search(said.message):
+    about_it = _NO_SUCH_FIELD.search(error.message)
+    if not about_it or _ABOUT_LENGTH.search(error.message):
         return None
     there = [field for field in OPTIONAL_FIELDS if field in sent]
     for field in there:
-        if said.param == field:
+        if error.param == field:
             return field
     for field in there:
-        if re.search(rf"(?<![\w.]){field}(?!\w)", said.message):
+        if re.search(rf"(?<![\w.]){field}(?!\w)", error.message):
             return field
     return None
 
 
-def names_no_model(said: ErrorBody, model: str) -> bool:
+def names_no_model(error: ErrorBody, model: str) -> bool:
     """Whether the error says that the server has no such model. The message must name the model: a
     server may quote the prompt, which can say anything."""
-    return said.code == "model_not_found" or (
-        model in said.message and bool(_NO_SUCH_MODEL.search(said.message))
+    return error.code == "model_not_found" or (
+        model in error.message and bool(_NO_SUCH_MODEL.search(error.message))
     )
 
 

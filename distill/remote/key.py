@@ -130,12 +130,12 @@ def check_header(name: str, where: str) -> str:
 def _in_base64(secret: str) -> list[str]:
     """Compute the base64 forms of the secret for each place where it can begin within the encoded
     bytes, without the characters that also depend on its neighbours."""
-    found = []
+    forms = []
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode()).decode()
         whole = encoded[(before * 8 + 5) // 6 : (before + len(secret)) * 8 // 6]
-        found += [whole, whole.translate(str.maketrans("+/", "-_"))]
-    return list(dict.fromkeys(found))
+        forms += [whole, whole.translate(str.maketrans("+/", "-_"))]
+    return list(dict.fromkeys(forms))
 
 
 def _spellings(forms: list[str]) -> re.Pattern[str]:

@@ -47,9 +47,9 @@ class AdaptiveLimit:
         """Raise the limit after a successful request: by one after `limit` of them."""
         self.limit = min(self.highest, self.limit + 1 / self.limit)
 
-    def overloaded(self, begun: float) -> None:
+    def overloaded(self, start: float) -> None:
         """Halve the limit after a request that was sent at `begun` (monotonic seconds) met an
         overloaded server."""
-        if begun >= self._cut_at:
+        if start >= self._cut_at:
             self.limit = max(1.0, self.limit / 2)
             self._cut_at = monotonic()

@@ -121,8 +121,10 @@ def plain(text: str) -> str:
 
 def beginning(text: str, longest: int = _LONGEST) -> str:
     """Return the beginning of a text, plain. Of a long text no more is processed than is needed."""
-    said = plain(text[: 20 * longest])
-    return said if len(said) <= longest else said[: longest - 3] + "..."
+    text_beginning = plain(text[: 20 * longest])
+    return (
+        text_beginning if len(text_beginning) <= longest else text_beginning[: longest - 3] + "..."
+    )
 
 
 def _digits(value: str | None) -> str:

@@ -39,8 +39,8 @@ class BM25Index:
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), NOTHING, np.int64)
         for place, query in enumerate(queries):
-            found, numbers = _best(self.scores(query), k)
-            scores[place, : len(found)], rows[place, : len(found)] = found, numbers
+            best, numbers = _best(self.scores(query), k)
+            scores[place, : len(best)], rows[place, : len(best)] = best, numbers
         return scores, rows
 
 

@@ -45,8 +45,8 @@ def open_encoder(retriever: Retriever) -> Encoder:
     """Open the recipe's retriever, in this process or behind a server.
 
     Raises:
-        UserError: if the model or the server cannot be had, or the model is causal though it must
-            be bidirectional.
+        UserError: if the model or the server is not available, or the model is causal though it
+            must be bidirectional.
     """
     return open_embedder(retriever, retriever.model)
 

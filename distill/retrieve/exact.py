@@ -59,12 +59,12 @@ class ExactIndex:
         products = np.empty((len(queries), self._block), np.float32)
         for start in range(0, len(self.vectors), self._block):
             block = np.asarray(self.vectors[start : start + self._block], np.float32)
-            found = np.matmul(queries, block.T, out=products[:, : len(block)])
+            block_scores = np.matmul(queries, block.T, out=products[:, : len(block)])
             # After the first blocks few products beat the worst that is held.
-            better = found > scores.min(axis=1, keepdims=True)
+            better = block_scores > scores.min(axis=1, keepdims=True)
             for query in np.flatnonzero(better.any(axis=1)):
                 columns = np.flatnonzero(better[query])
-                merged = np.concatenate([scores[query], found[query, columns]])
+                merged = np.concatenate([scores[query], block_scores[query, columns]])
                 numbers = np.concatenate([rows[query], columns + start])
                 best = np.argpartition(merged, -count)[-count:]
                 scores[query], rows[query] = merged[best], numbers[best]

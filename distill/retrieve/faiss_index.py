@@ -59,8 +59,8 @@ class FaissFlatIndex:
         for start in range(0, len(self.vectors), self._block):
             block = np.asarray(self.vectors[start : start + self._block], np.float32)
             metric = self._faiss.METRIC_INNER_PRODUCT
-            found, numbers = self._faiss.knn(queries, block, min(count, len(block)), metric)
-            scores = np.concatenate([scores, found], axis=1)
+            block_scores, numbers = self._faiss.knn(queries, block, min(count, len(block)), metric)
+            scores = np.concatenate([scores, block_scores], axis=1)
             rows = np.concatenate([rows, numbers + start], axis=1)
             scores, rows = best_of(scores, rows, count)
         return scores, rows
@@ -100,8 +100,8 @@ class ApproximateIndex:
         _, proposed = self._parts.propose(queries, _REFINED * k)
         for place, query in enumerate(queries):
             there = proposed[place][proposed[place] != NOTHING]
-            found, numbers = rescore(query, self.vectors, there, k)
-            scores[place, : len(found)], rows[place, : len(found)] = found, numbers
+            best, numbers = rescore(query, self.vectors, there, k)
+            scores[place, : len(best)], rows[place, : len(best)] = best, numbers
         return scores, rows
 
 
@@ -126,14 +126,14 @@ class PartitionedIndex:
         """Each part's scores and rows, (queries, parts * count) at most, `NOTHING` among them."""
         if self._retriever.index_device == "gpu":
             count = min(count, _MOST_ON_GPU)
-        found = []
+        parts = []
         for part, (start, end) in enumerate(self._bounds):
             scores, rows = self._index(part).search(
                 np.ascontiguousarray(queries, np.float32), min(count, end - start)
             )
-            found.append((scores, np.where(rows == NOTHING, NOTHING, rows + start)))
-        scores = np.concatenate([scores for scores, _ in found], axis=1)
-        rows = np.concatenate([rows for _, rows in found], axis=1)
+            parts.append((scores, np.where(rows == NOTHING, NOTHING, rows + start)))
+        scores = np.concatenate([scores for scores, _ in parts], axis=1)
+        rows = np.concatenate([rows for _, rows in parts], axis=1)
         return scores, rows
 
     def _index(self, part: int) -> Any:

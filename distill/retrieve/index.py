@@ -60,6 +60,6 @@ def recall(index: SearchIndex, vectors: Vectors, queries: Vectors, k: int) -> fl
     """The share of the exact k nearest that an index finds, mean over queries. Another passage that
     is just as near as the last of them counts as found."""
     exact, _ = ExactIndex(vectors).search(queries, k)
-    found, rows = index.search(queries, k)
-    hits = (found >= exact[:, -1:]) & (rows != NOTHING)
+    scores, rows = index.search(queries, k)
+    hits = (scores >= exact[:, -1:]) & (rows != NOTHING)
     return float(hits.sum() / exact.size)

@@ -56,12 +56,12 @@ class PassageRetriever:
         """
         union = self._retriever.merge == "union"
         depth = k if union or len(self._sources) == 1 else DEPTH * k
-        found = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
-        lists = zip(*(of.rows for of in found.values()), strict=True)
+        results = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
+        lists = zip(*(of.rows for of in results.values()), strict=True)
         constant = self._retriever.fusion_k
         most = k * len(self._sources) if union else k
         fused = [reciprocal_rank_fusion(of_query, constant, most) for of_query in lists]
-        measure = found["dense" if "dense" in found else "bm25"]
+        measure = results["dense" if "dense" in results else "bm25"]
         return RetrievedPassages(fused, measure.similarity)
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
@@ -78,18 +78,20 @@ class _Dense:
         self._vectors = store.vectors
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
-        asked = self._encoder.encode(queries, "query", tasks)
-        _, rows = self._index.search(asked, k)
+        vectors = self._encoder.encode(queries, "query", tasks)
+        _, rows = self._index.search(vectors, k)
 
         def cosines(place: int, numbers: Sequence[int]) -> list[float]:
-            found: list[float] = similarity(asked[place], self._vectors[list(numbers)]).tolist()
-            return found
+            similarities: list[float] = similarity(
+                vectors[place], self._vectors[list(numbers)]
+            ).tolist()
+            return similarities
 
         return RetrievedPassages(_lists(rows), cosines)
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
-        asked = self._encoder.encode(queries, "query", tasks)
-        return recall(self._index, self._vectors, asked, k)
+        vectors = self._encoder.encode(queries, "query", tasks)
+        return recall(self._index, self._vectors, vectors, k)
 
 
 class _BM25:
@@ -100,8 +102,8 @@ class _BM25:
         _, rows = self._index.search(queries, k)
 
         def scores(place: int, numbers: Sequence[int]) -> list[float]:
-            found: list[float] = self._index.scores(queries[place])[list(numbers)].tolist()
-            return found
+            similarities: list[float] = self._index.scores(queries[place])[list(numbers)].tolist()
+            return similarities
 
         return RetrievedPassages(_lists(rows), scores)
 

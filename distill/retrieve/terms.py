@@ -30,15 +30,15 @@ def terms(text: str) -> list[str]:
     """The words of a text, whatever their case, width and invisible joiners; of a run of letters
     without spaces the overlapping pairs (Chinese, Japanese), or triples (Thai, Khmer, Burmese).
     None is left out or stemmed; frequent ones weigh next to nothing anyway."""
-    found: list[str] = []
+    terms_in_order: list[str] = []
     for term in _TERM.finditer(fold_text(text)):
         if term["ideographs"]:
-            found += _grams(term[0], _IN_IDEOGRAPHS)
+            terms_in_order += _grams(term[0], _IN_IDEOGRAPHS)
         elif term["syllables"]:
-            found += _grams(term[0], _IN_SYLLABLES)
+            terms_in_order += _grams(term[0], _IN_SYLLABLES)
         else:
-            found.append(term[0])
-    return found
+            terms_in_order.append(term[0])
+    return terms_in_order
 
 
 def terms_in(language: str | None) -> TermSplitter:

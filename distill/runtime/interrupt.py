@@ -56,9 +56,9 @@ def _end_now() -> None:
 
 
 class Interrupt:
-    """Inside it, the first SIGINT (Ctrl-C) or SIGTERM is only noted in `asked`; a further SIGINT
-    raises KeyboardInterrupt at once. A further SIGTERM does not: where a job system signals a
-    launcher and its workers, each worker gets a second one from the launcher.
+    """A context in which the first SIGINT (Ctrl-C) or SIGTERM only sets `is_requested`; a further
+    SIGINT raises KeyboardInterrupt at once. A further SIGTERM does not: where a job system signals
+    a launcher and its workers, each worker gets a second one from the launcher.
 
     Outside the main thread, and for a signal that this process was started to ignore (nohup, a
     job in the background), nothing is changed. The old handlers come back at the end.
@@ -68,7 +68,7 @@ class Interrupt:
     """
 
     def __init__(self, unit: str = "rows") -> None:
-        self.asked = False
+        self.is_requested = False
         self._notice = f"\nfinishing the {unit} in flight; Ctrl-C again stops at once\n".encode()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -91,20 +91,20 @@ class Interrupt:
         for number, before in self._before.items():
             signal.signal(number, before)
 
-    def stop_if_asked(self) -> None:
+    def stop_if_requested(self) -> None:
         """Stop if a signal came; to be called when nothing is in flight.
 
         Raises:
             KeyboardInterrupt: if a signal came.
         """
-        if self.asked:
+        if self.is_requested:
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.is_requested:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
-        self.asked = True
+        self.is_requested = True
         # Not print(): the signal may have come in the middle of one.
         os.write(_STDERR, self._notice)

@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 def is_out_of_memory(fault: BaseException) -> bool:
     """Whether an exception says that memory, of the CPU or a GPU, did not suffice."""
-    said = str(fault).lower()
+    message = str(fault).lower()
     return isinstance(fault, torch.OutOfMemoryError) or (
-        isinstance(fault, RuntimeError) and any(saying in said for saying in _SAYINGS)
+        isinstance(fault, RuntimeError) and any(saying in message for saying in _SAYINGS)
     )
 
 

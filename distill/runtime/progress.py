@@ -109,10 +109,10 @@ def show_activity(label: str) -> Iterator[None]:
 def planned_stage(name: str) -> Iterator[None]:
     """Show a stage that has several bars, or none, as one of the run's plan."""
     with Progress(name, None):
-        begun = time.monotonic()
+        start = time.monotonic()
         yield
     if _Display.plan is not None and (amount := _Display.plan.current_amount):
-        _keep_speed(name, (time.monotonic() - begun) / amount)
+        _keep_speed(name, (time.monotonic() - start) / amount)
 
 
 def _keep_speed(label: str, seconds_a_unit: float) -> None:

@@ -96,15 +96,15 @@ def log_to(folder: Path) -> Iterator[None]:
     root.addHandler(handler)
     showing = warnings.showwarning
     warnings.showwarning = _log_warnings_too(showing)
-    begun = time.monotonic()
+    start = time.monotonic()
     log_event("command begun", command=sys.argv[1:], version=__version__, pid=os.getpid())
     try:
         yield
     except BaseException as fault:
-        _log_end(fault, time.monotonic() - begun)
+        _log_end(fault, time.monotonic() - start)
         raise
     else:
-        log_event("command ended", seconds=round(time.monotonic() - begun, 3))
+        log_event("command ended", seconds=round(time.monotonic() - start, 3))
     finally:
         warnings.showwarning = showing
         root.removeHandler(handler)

@@ -59,9 +59,9 @@ def _try_and_end(work: Callable[[], object], writing: int) -> None:
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_CPU, _SECONDS)
-        held = _address_space()
-        if held:
-            _limit(resource.RLIMIT_AS, held + _MEMORY)
+        size = _address_space()
+        if size:
+            _limit(resource.RLIMIT_AS, size + _MEMORY)
         work()
     except MemoryError:
         verdict = _MEMORY_SPENT

@@ -159,8 +159,8 @@ def check_model_folder(folder: Path) -> None:
 def find_stage_damage(stage: "Stage") -> dict[str, str]:
     """Files of a stage that are missing or changed, each with what is wrong with it."""
     unreadable, recorded = _read_recorded(stage, stage.manifest)
-    found = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
-    return unreadable | {name: what for name, what in found.items() if what is not None}
+    damage = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
+    return unreadable | {name: what for name, what in damage.items() if what is not None}
 
 
 def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:

@@ -66,7 +66,7 @@ class PassageReader(Reader):
         Raises:
             UserError: if there is no passage with one of the ids.
         """
-        missing, found = set(ids), dict[str, NumberedPassage]()
+        missing, passages = set(ids), dict[str, NumberedPassage]()
         start = self._shard.number if self._shard else 0
         for turn in range(len(self._paths)):
             if not missing:
@@ -75,7 +75,7 @@ class PassageReader(Reader):
             here = [place for place, id_ in enumerate(shard.ids) if id_ in missing]
             first = self._first_row(shard.number)
             for place, row in zip(here, shard.take(here), strict=True):
-                found[row["passage_id"]] = NumberedPassage(first + place, row)
+                passages[row["passage_id"]] = NumberedPassage(first + place, row)
                 missing.remove(row["passage_id"])
         if missing:
             raise UserError(
@@ -83,7 +83,7 @@ class PassageReader(Reader):
                 f"has no passage {min(missing)!r}, which a later stage refers to",
                 "run again with --overwrite stale",
             )
-        return found
+        return passages
 
     def read_texts(self, ids: Collection[str]) -> dict[str, str]:
         """The texts of the passages with these ids, titles included (see `find`)."""

@@ -9,8 +9,8 @@ _SHARD = re.compile(r"(?:dropped-)?part-(\d+)", re.ASCII)
 def shards(folder: Path) -> list[Path]:
     """The committed shards of a table, in order: by number, for names of different lengths do not
     sort so as text; files of other names, as other programs write them, come first, by name."""
-    found = (p for p in folder.glob("*.parquet") if not p.name.startswith("."))
-    return sorted(found, key=lambda p: (shard_number(p), p.name))
+    paths = (p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+    return sorted(paths, key=lambda p: (shard_number(p), p.name))
 
 
 def shard_name(number: int, count: int = 0) -> str:
@@ -21,5 +21,5 @@ def shard_name(number: int, count: int = 0) -> str:
 
 def shard_number(path: Path) -> int:
     """The number in the name of a shard or of what is kept beside it; -1 where there is none."""
-    found = _SHARD.fullmatch(path.stem)
-    return int(found[1]) if found else -1
+    match = _SHARD.fullmatch(path.stem)
+    return int(match[1]) if match else -1

@@ -95,23 +95,23 @@ class SqliteTable:
     def largest(self, column: str) -> int | None:
         """The largest value of a column, if it has any."""
         ask = f"SELECT max({column}) FROM {self.schema.table}"
-        found: int | None = self._use(lambda db: db.execute(ask).fetchone()[0])
-        return found
+        value: int | None = self._use(lambda db: db.execute(ask).fetchone()[0])
+        return value
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
     def _select(self, db: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, SqlRow]:
-        found: dict[bytes, SqlRow] = {}
+        rows_by_key: dict[bytes, SqlRow] = {}
         for start in range(0, len(wanted), _KEYS_A_SELECT):
             some = wanted[start : start + _KEYS_A_SELECT]
             columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(some))
             rows = db.execute(
                 f"SELECT {columns} FROM {self.schema.table} WHERE key IN ({marks})", some
             )
-            found.update({row[0]: row for row in rows})
-        return found
+            rows_by_key.update({row[0]: row for row in rows})
+        return rows_by_key
 
     def _insert(self) -> str:
         columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(self.schema.columns))

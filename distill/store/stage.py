@@ -174,13 +174,13 @@ class Stage:
         with Interrupt() as interrupt, Progress(self.name, total, unit, done, totals) as progress:
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 results = work([items[i] for i in batch])
-                seconds = (time.perf_counter() - begun) / len(batch)
+                seconds = (time.perf_counter() - start) / len(batch)
                 for i, shard in zip(batch, results, strict=True):
                     self.commit_shard(table, paths[i], shard, seconds)
                     progress.advance(size(items[i]))
-                interrupt.stop_if_asked()
+                interrupt.stop_if_requested()
 
     def commit_shard(self, table: Table, path: Path, shard: ShardResult, seconds: float) -> None:
         """Write one shard: its dropped rows, its figures, and at last the rows themselves. Tests

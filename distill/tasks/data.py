@@ -46,12 +46,12 @@ def load_data(task: "AbsTask") -> None:
 def same_draws(task: Any) -> Iterator[None]:
     """mteb draws samples (clustering's texts) from a generator that the task carries along: without
     this, the second model on a task would be measured on others than the first."""
-    kept = task.rng_state, task.np_rng
-    task.rng_state, task.np_rng = copy.deepcopy(kept)
+    states = task.rng_state, task.np_rng
+    task.rng_state, task.np_rng = copy.deepcopy(states)
     try:
         yield
     finally:
-        task.rng_state, task.np_rng = kept
+        task.rng_state, task.np_rng = states
 
 
 @contextmanager

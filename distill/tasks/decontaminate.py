@@ -55,8 +55,8 @@ class Decontaminator:
 
     def overlaps_document(self, text: str) -> bool:
         """Whether a text shares a run of words with an evaluation document. To learn from the
-        unlabelled passages of a corpus that is evaluated on is the purpose, so this is told and
-        never a reason to drop anything."""
+        unlabelled passages of a corpus that is evaluated on is the purpose, so this is
+        reported and never a reason to drop anything."""
         return self._documents.overlaps(text)
 
 
@@ -97,7 +97,7 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     return sets + [set_of_task(task) for task in tasks]
 
 
-def told(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
+def count_overlaps(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
     """What a stage's manifest says of it; `dropped`: queries, or examples without a passage."""
     return {
         "tasks": ", ".join(known.sets),

@@ -63,10 +63,10 @@ def load_tasks(
         UserError: as `load_task`, for an unknown benchmark, and for labelled sets of one name.
     """
     _check_names([task_name(Path(n)) for n in names if is_labelled_file(n)], names)
-    found: dict[str, AbsTask] = {}
+    tasks: dict[str, AbsTask] = {}
     for task in _all(names, benchmarks, task_data, labelled):
-        found.setdefault(task.metadata.name, task)
-    return list(found.values())
+        tasks.setdefault(task.metadata.name, task)
+    return list(tasks.values())
 
 
 def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
@@ -86,9 +86,9 @@ def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
     Raises:
         UserError: as `load_tasks`.
     """
-    asked = recipe.evaluate
-    data = user_path(asked.task_data) if asked.task_data else None
-    return load_tasks(names, asked.benchmarks, data, recipe_options(recipe))
+    section = recipe.evaluate
+    data = user_path(section.task_data) if section.task_data else None
+    return load_tasks(names, section.benchmarks, data, recipe_options(recipe))
 
 
 def _check_names(files: Sequence[str], names: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ def _models(recipe: Recipe) -> list[str]:
         raise UserError(
             f"recipe {recipe.name}",
             "names a teacher twice",
-            "mend teacher.additional_models: each model once",
+            "correct teacher.additional_models: each model once",
         )
     return models
 

@@ -55,8 +55,8 @@ def teacher_vectors(
     def write_passage(row: Row) -> str:
         return encoder.wording.write([passage_text(row)], "document")[0]
 
-    told = None if tasks is None else [tasks[id_] for id_ in queries]
-    whole_queries = encoder.wording.write(list(queries.values()), "query", told)
+    query_tasks = None if tasks is None else [tasks[id_] for id_ in queries]
+    whole_queries = encoder.wording.write(list(queries.values()), "query", query_tasks)
     stores = [store("query", list(queries), whole_queries)]
     if corpus is not None and len(corpus):
         stores.append(store("document", corpus.read_ids(), PassageTexts(corpus, write_passage)))
@@ -68,12 +68,12 @@ def teacher_vectors(
 
 def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:
     """What of a teacher changes its vectors: for fingerprints."""
-    found = embedder_identity(settings, model)
+    identity = embedder_identity(settings, model)
     if settings.base_url is not None:
-        found["query_prompt"] = settings.query_prompt
-        found["document_prompt"] = settings.document_prompt
-        found |= settings.fields_identity
-    return found
+        identity["query_prompt"] = settings.query_prompt
+        identity["document_prompt"] = settings.document_prompt
+        identity |= settings.fields_identity
+    return identity
 
 
 def is_told_tasks(settings: Teacher) -> bool:
@@ -102,7 +102,7 @@ def open_teacher(settings: Teacher, model: str) -> Encoder:
     """One of the recipe's teachers.
 
     Raises:
-        UserError: if the model or the server cannot be had.
+        UserError: if the model or the server is not available.
     """
     return open_embedder(settings, model)
 
@@ -127,8 +127,8 @@ class TeacherRows:
         wanted = numbers.cpu().numpy()
         if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {len(self)}")
-        found = np.empty((len(wanted), self.dimensions), np.float32)
+        vectors = np.empty((len(wanted), self.dimensions), np.float32)
         for start, part in zip(self.starts, self.parts, strict=False):
             inside = (start <= wanted) & (wanted < start + len(part))
-            found[inside] = part[wanted[inside] - start]
-        return torch.from_numpy(found)
+            vectors[inside] = part[wanted[inside] - start]
+        return torch.from_numpy(vectors)

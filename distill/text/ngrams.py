@@ -40,14 +40,16 @@ class NgramIndex:
                     inner[size].append(_runs(marks, size))
             for size, starts in _stretches(ends, length):
                 runs[size].append(_runs(marks, size)[starts])
-        self._held = {size: np.unique(np.concatenate(found)) for size, found in runs.items()}
-        self._inner = {size: np.unique(np.concatenate(found)) for size, found in inner.items()}
+        self._held = {size: np.unique(np.concatenate(hashes)) for size, hashes in runs.items()}
+        self._inner = {size: np.unique(np.concatenate(hashes)) for size, hashes in inner.items()}
 
     def overlaps(self, text: str) -> bool:
         """Whether a text shares a run of words, or is itself, short as it is, part of a text that
         counts whole (if `parts`)."""
         marks, ends = _marks(text)
-        if any(_holds(held, _runs(marks, size)) for size, held in self._held.items()):
+        if any(
+            _holds(sorted_hashes, _runs(marks, size)) for size, sorted_hashes in self._held.items()
+        ):
             return True
         inner = self._inner.get(len(marks))
         if inner is None or not _is_short(ends, self._length):
@@ -69,10 +71,10 @@ def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int
         yield int(size), starts[fits & (sizes == size)]
 
 
-def _holds(held: Hashes, hashes: Hashes) -> bool:
+def _holds(sorted_hashes: Hashes, hashes: Hashes) -> bool:
     """`held` is sorted."""
-    at = np.minimum(np.searchsorted(held, hashes), len(held) - 1)
-    return bool((held[at] == hashes).any())
+    at = np.minimum(np.searchsorted(sorted_hashes, hashes), len(sorted_hashes) - 1)
+    return bool((sorted_hashes[at] == hashes).any())
 
 
 def _runs(marks: Hashes, size: int) -> Hashes:
@@ -86,9 +88,9 @@ def _runs(marks: Hashes, size: int) -> Hashes:
 
 def _marks(text: str) -> tuple[Hashes, Amounts]:
     """A hash for each word, and the quarters of words up to before each and after the last."""
-    found = split_comparable_words(text)
-    amounts = np.fromiter(map(weigh_word, found), np.int64, len(found))
-    marks = np.array([_mark(word) for word in found], np.uint64)
+    words = split_comparable_words(text)
+    amounts = np.fromiter(map(weigh_word, words), np.int64, len(words))
+    marks = np.array([_mark(word) for word in words], np.uint64)
     return marks, np.concatenate([np.zeros(1, np.int64), np.cumsum(amounts)])
 
 

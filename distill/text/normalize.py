@@ -17,8 +17,8 @@ class _Invisible(dict[int, str | int]):
     def __missing__(self, code: int) -> str | int:
         character = chr(code)
         gone = character == _TATWEEL or unicodedata.category(character) == "Cf"
-        kept = "" if gone else code
-        self[code] = " " if character == _ZERO_WIDTH_SPACE else kept
+        replacement = "" if gone else code
+        self[code] = " " if character == _ZERO_WIDTH_SPACE else replacement
         return self[code]
 
 

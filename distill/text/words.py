@@ -43,8 +43,8 @@ ideographs for each word of the English ones that they translate, the Thai ones 
 def split_words(text: str) -> list[str]:
     """The words of a text, punctuation left out; a letter of a script without spaces is one by
     itself."""
-    found: list[str] = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
-    return found
+    words: list[str] = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+    return words
 
 
 def is_spaceless(word: str) -> bool:

@@ -167,7 +167,7 @@ class TrainingStage:
                 }
                 self._write(model, objective, summary)
             processes.wait()
-            return processes.any_of_all(interrupt.asked)
+            return processes.any_of_all(interrupt.is_requested)
 
     def _write(
         self, model: SentenceTransformer, objective: CombinedLoss, summary: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Addresses: what is one, what is shown of it, and how long a server asks to be left alone."""
+"""Addresses: what is one, what is shown of it, and the pause that a server asks for."""
 
 import pytest
 from click.testing import CliRunner

@@ -179,6 +179,6 @@ def _judgements(file: Path, faults: RowFaults) -> Iterator[tuple[int, str, str, 
         if len(fields) != 3 or not re.fullmatch(r"-?[0-9]{1,9}(\.0{1,9})?", fields[2].strip()):
             taken = "" if number > 1 else ", nor a header of these three names"
             what = "is not `query-id<TAB>corpus-id<TAB>score` with a whole number as score"
-            faults.add(UserError(f"{file}, row {number}", what + taken, "mend the row"))
+            faults.add(UserError(f"{file}, row {number}", what + taken, "fix the row"))
             continue
         yield number, fields[0], fields[1], int(float(fields[2]))

@@ -42,7 +42,7 @@ def list_files(path: Path, suffix: str) -> list[Path]:
             raise UserError(
                 str(path),
                 f"no such file or folder{looked_for(path)}",
-                "mend corpus.path in the recipe, or write the whole path",
+                "correct corpus.path in the recipe, or write the whole path",
             )
     except OSError as fault:
         raise explain_os_error(fault, path) from fault
@@ -50,7 +50,9 @@ def list_files(path: Path, suffix: str) -> list[Path]:
     found = [p for p in there if p.name.endswith(_endings(suffix))]
     _refuse_others(path, suffix, [p for p in there if p not in found])
     if not found:
-        raise UserError(str(path), f"holds no {suffix} file", "mend corpus.path or corpus.source")
+        raise UserError(
+            str(path), f"holds no {suffix} file", "correct corpus.path or corpus.source"
+        )
     return found
 
 
@@ -108,7 +110,7 @@ def read_lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[in
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
-    row = parse_json(decode_row(line, where), where, "mend the row", checked=False)
+    row = parse_json(decode_row(line, where), where, "fix the row", checked=False)
     if not isinstance(row, dict):
         what = f"is not a JSON object but {describe(row)}"
         raise UserError(where, what, 'one {"_id": ..., "text": ...} a row')

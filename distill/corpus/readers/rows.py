@@ -255,7 +255,7 @@ def _id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
         )
     if isinstance(value, str) and not is_text(value):
         raise UserError(
-            str(place), "has an id with half a surrogate pair or a NUL", "mend the row's id"
+            str(place), "has an id with half a surrogate pair or a NUL", "fix the row's id"
         )
     return str(value)
 

@@ -100,13 +100,13 @@ class EndpointClient:
 
     def first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
         """The vector of one text, of shape (1, dimensions): finds out how the server is asked."""
-        found: list[NDArray[np.float64]] = []
+        vectors: list[NDArray[np.float64]] = []
         refused: list[RefusedPrompt] = []
         for _ in range(2):
             ask = self.ask([text], fields)
-            self.http.ask_all([ask], lambda _, v: found.append(v), lambda _, r: refused.append(r))
-            if found:
-                return found[0]
+            self.http.ask_all([ask], lambda _, v: vectors.append(v), lambda _, r: refused.append(r))
+            if vectors:
+                return vectors[0]
             # Some servers do not say which field it is that they do not take.
             if "encoding_format" in self.http.left_out:
                 break
@@ -174,7 +174,7 @@ class EndpointClient:
         return UserError(
             self.url,
             what,
-            f"mend what the server names: a field that it wants goes into {key('extra_body')}, or "
+            f"fix what the server names: a field that it wants goes into {key('extra_body')}, or "
             f"{key('query_extra_body')} and {key('document_extra_body')} where it is not the same "
             "for both; or take the text out",
         )
@@ -269,9 +269,9 @@ def share_that_fits(reason: str, size: int) -> float:
     """Of a text of `size` bytes that is too long: by the two numbers of tokens that the server
     names, its own and the most, with some to spare; `_SHARE` where it names none."""
     numbers = sorted({int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])})
-    given = [number for number in numbers if size / 20 <= number <= size + 8]
-    limits = [number for number in numbers if given and 16 <= number < given[-1]]
-    return max(0.05, _SAFETY * limits[-1] / given[-1]) if limits else _SHARE
+    sizes = [number for number in numbers if size / 20 <= number <= size + 8]
+    limits = [number for number in numbers if sizes and 16 <= number < sizes[-1]]
+    return max(0.05, _SAFETY * limits[-1] / sizes[-1]) if limits else _SHARE
 
 
 def cut(text: str, size: int) -> str:

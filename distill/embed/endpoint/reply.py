@@ -32,9 +32,9 @@ def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
     widths = sorted({len(vector) for vector in vectors})
     if len(widths) > 1:
         raise MalformedReply(f"embeddings of {widths[0]} and of {widths[-1]} numbers", whole=True)
-    found = np.empty((count, widths[0]), np.float64)
-    found[places] = vectors
-    return found
+    array = np.empty((count, widths[0]), np.float64)
+    array[places] = vectors
+    return array
 
 
 def _places(indexes: list[Any]) -> list[int]:
@@ -60,12 +60,12 @@ def _number(index: Any) -> int | None:
     return index
 
 
-def _vector(given: Any) -> NDArray[np.float64]:
-    if isinstance(given, str):
-        return _decoded(given)
-    if not isinstance(given, list) or not given:
+def _vector(value: Any) -> NDArray[np.float64]:
+    if isinstance(value, str):
+        return _decoded(value)
+    if not isinstance(value, list) or not value:
         raise MalformedReply("an embedding that is no list of numbers", whole=True)
-    kinds = set(map(type, given))
+    kinds = set(map(type, value))
     if list in kinds:
         raise MalformedReply(
             "embeddings that are lists of lists: a vector for each token, not one for each text",
@@ -74,9 +74,9 @@ def _vector(given: Any) -> NDArray[np.float64]:
     if not kinds <= {int, float}:
         raise MalformedReply("an embedding that holds what is no number", whole=True)
     try:
-        return np.asarray(given, np.float64)
+        return np.asarray(value, np.float64)
     except OverflowError:
-        return np.full(len(given), math.inf)
+        return np.full(len(value), math.inf)
 
 
 def _decoded(text: str) -> NDArray[np.float64]:

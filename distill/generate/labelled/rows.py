@@ -33,7 +33,7 @@ def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, lis
         )
     if not file.is_file():
         what = f"no such file{looked_for(file)}"
-        raise UserError(str(file), what, "mend generate.labelled.path in the recipe")
+        raise UserError(str(file), what, "correct generate.labelled.path in the recipe")
     for number, row in reader(file):
         yield number, [_text(f"{file}, row {number}", row, column) for column in columns]
 
@@ -54,7 +54,7 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
         )
     if isinstance(value, str) and not is_text(value):
         what = f"column {column!r} holds half a surrogate pair or a NUL"
-        raise UserError(where, what, "mend the row's text")
+        raise UserError(where, what, "fix the row's text")
     text = sanitize_for_prompt(str(value))
     if not text:
         raise UserError(where, f"column {column!r} is empty", "fill or delete the row")

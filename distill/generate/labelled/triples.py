@@ -215,7 +215,7 @@ def read_nli(file: Path, settings: LabelledSet) -> Premises:
             raise UserError(
                 f"{file}, row {row}",
                 f"the label {label!r} is none of {', '.join(_NLI_LABELS)}",
-                "mend the row, or name another label_column",
+                "fix the row, or name another label_column",
             )
         if verdict == "entailment":
             premises[premise].entailed.append((row, hypothesis))

@@ -212,11 +212,11 @@ def batch_draws(
     """Group the bodies that have no known reply into requests, each body once; with `several`,
     neighbours that differ only in their seed share a request."""
     pending: list[DrawNumbers] = []
-    seen = set(known)
+    known_keys = set(known)
     for number, key in enumerate(keys):
-        if key in seen:
+        if key in known_keys:
             continue
-        seen.add(key)
+        known_keys.add(key)
         if several and pending and _drop_seed(bodies[pending[-1][0]]) == _drop_seed(bodies[number]):
             pending[-1].append(number)
         else:

@@ -78,11 +78,11 @@ def read_choice(reply: ServerReply, choice: int) -> dict[str, Any]:
     U+FFFD."""
     chosen = reply["choices"][choice]
     end = chosen.get("finish_reason")
-    kept = {
+    stored = {
         "text": _replace_half_characters(read_content(chosen).text),
         "end": end if isinstance(end, str) else None,
     }
-    return kept if is_plain_text(chosen) else {**kept, "raw": chosen}
+    return stored if is_plain_text(chosen) else {**stored, "raw": chosen}
 
 
 def make_completion(stored: dict[str, Any], stop: tuple[str, ...]) -> Completion:

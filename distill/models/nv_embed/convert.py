@@ -146,7 +146,7 @@ class _Tensors:
 
 def _write_transformer(files: list[Path], target: Path) -> _Tensors:
     """The transformer's weights under their names in a Mistral, a file for a file."""
-    found = _Tensors()
+    tensors = _Tensors()
     index: dict[str, str] = {}
     for number, file in enumerate(files, start=1):
         name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
@@ -155,16 +155,16 @@ def _write_transformer(files: list[Path], target: Path) -> _Tensors:
             if key.startswith(_TRANSFORMER):
                 part[key.removeprefix(_TRANSFORMER)] = tensor
             elif key in _NAMES:
-                found.latent[_NAMES[key]] = tensor
+                tensors.latent[_NAMES[key]] = tensor
             else:
                 raise ValueError(f"{file.name} holds {key!r}")
         if part:
             save_file(part, target / name, {"format": "pt"})
-            found.shapes |= {key: tuple(tensor.shape) for key, tensor in part.items()}
+            tensors.shapes |= {key: tuple(tensor.shape) for key, tensor in part.items()}
             index |= dict.fromkeys(part, name)
     document = {"metadata": {}, "weight_map": index}
     (target / "model.safetensors.index.json").write_text(json.dumps(document), encoding="utf-8")
-    return found
+    return tensors
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:

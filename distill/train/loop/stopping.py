@@ -40,7 +40,7 @@ class StopOnInterrupt(TrainerCallback):
     ) -> None:
         if control.should_training_stop:
             return
-        self.stopping = any_of_all(self.interrupt.asked)
+        self.stopping = any_of_all(self.interrupt.is_requested)
         if self.stopping:
             control.should_save = True
 

@@ -106,7 +106,7 @@ def test_retry_after_is_honoured(server, as_date):
 def test_a_server_that_asks_for_too_much_patience_ends_the_job(server):
     encoder = open_encoder(retriever(server))
     server.faults.append(status(429, retry_after="86400"))
-    with pytest.raises(UserError, match="left alone for 1440 minutes"):
+    with pytest.raises(UserError, match="pause of 1440 minutes"):
         encoder.encode(["one"], "query")
 
 

@@ -98,7 +98,7 @@ def test_a_server_that_asks_for_an_hour_ends_the_job(server, wait):
         wait = formatdate(time.time() + 7200, usegmt=True)
     encoder = opened(server)
     server.rule = lambda body: status(429, "daily limit", retry_after=wait)
-    with pytest.raises(UserError, match=r"asks to be left alone for \d+ minutes .*daily limit"):
+    with pytest.raises(UserError, match=r"asks for a pause of \d+ minutes .*daily limit"):
         encoder.encode(TEXTS, "document")
 
 

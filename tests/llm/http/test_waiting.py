@@ -1,4 +1,4 @@
-"""How long a server is left alone before it is asked again: each time twice as long, as it says
+"""How long a client waits before it sends a request again: each time twice as long, as it says
 itself where it does, and never by all at the same moment."""
 
 import random

@@ -172,7 +172,7 @@ def test_data_that_is_not_here_leaves_the_section_out(run_folder):
     recipe.write_text(re.sub("task_data: .*", "task_data: null", recipe.read_text()))
     told = losses(find(run_folder))
     assert told.queries == []
-    assert told.why == "The rankings cannot be had: the data of mine is not in a folder here."
+    assert told.why == "The rankings are not available: the data of mine is not in a folder here."
 
 
 def test_data_that_has_changed_leaves_the_section_out(run_folder):
