@@ -1,4 +1,4 @@
-"""Batches of texts of similar length within a budget of tokens, padding included."""
+"""Make batches of texts of similar length within a budget of tokens, padding included."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ GPU_BATCH_TOKENS = 65_536
 
 
 def default_batch_tokens(device_type: str) -> int:
-    """The budget that suits a device of this type, such as cpu or cuda."""
+    """Return the default budget of tokens for a type of device, such as cpu or cuda."""
     return CPU_BATCH_TOKENS if device_type == "cpu" else GPU_BATCH_TOKENS
 
 

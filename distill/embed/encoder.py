@@ -1,4 +1,4 @@
-"""Encoders: queries and documents to unit vectors, with the prompts that their model reads.
+"""Encoders: turn queries and documents into unit vectors, with the prompts that their model reads.
 
 An `Embedder` is a model, in this process (`local.py`) or behind a server (`endpoint.py`). An
 `Encoder` is an embedder with its prompts, and is what retrieval, teachers and search use. An

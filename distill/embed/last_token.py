@@ -1,4 +1,4 @@
-"""Whether texts end as the embedder was trained to read them: in the end of sequence.
+"""Check that texts end as the embedder was trained to read them: in the end of sequence.
 
 Of the models that pool the last token, many declare `add_eos_token` in tokenizer_config.json, which
 transformers 5 does not heed, or append the token in a tokenizer of their own, which is not run.

@@ -1,5 +1,5 @@
-"""Open a retriever or a teacher by its settings, in this process or behind a server; and what of
-those settings changes its vectors."""
+"""Open a retriever or a teacher by its settings, in this process or behind a server, and identify
+it for fingerprints."""
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -46,8 +46,8 @@ def load_encoder(reference: str, settings: EmbedderConfig) -> Encoder:
 
 
 def _connect(settings: EmbedderConfig, model: str) -> Encoder:
-    """Of a served model only the name is known, so the name, the prompts, the fields of requests
-    and the length are its identity; the server's address is not part of it."""
+    """Connect to a served model. Only its name is known, so name, prompts, request fields and
+    length are its identity; the server's address is not."""
     template = settings.query_template
     before_query = "" if has_words(template) else settings.query_prompt
     identity: dict[str, str | int] = {
@@ -84,9 +84,9 @@ def check_served(settings: EmbedderConfig) -> None:
 
 
 def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]:
-    """What of an embedder changes its vectors: for fingerprints. What is as it was before it could
-    be set is left out. A server answers for its own model: of that only the name is known, and the
-    address is no part of it."""
+    """Collect the settings of an embedder that change its vectors, for fingerprints. What is as it
+    was before it could be set is left out. A server answers for its own model: of that only the
+    name is known, and the address is no part of it."""
     if is_object(model):
         return object_identity(model)
     served = settings.base_url is not None
@@ -109,7 +109,8 @@ def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]
 
 
 def _adaptations(model: str, settings: EmbedderConfig) -> dict[str, object]:
-    """What is done for a model beside loading its files, as far as they say it themselves."""
+    """List what is changed in a model after its files are loaded, as far as they do not say it
+    themselves."""
     folder = resolve(model)
     identity: dict[str, object] = {}
     config, published = read_settings(folder, "config.json"), published_as(model, settings)

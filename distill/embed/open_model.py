@@ -1,5 +1,5 @@
-"""A published embedder, opened as it was published: one way for the retriever, the teacher in
-training, the models of an evaluation, and search."""
+"""Open a published embedder as it was published: one way for the retriever, the teacher and
+evaluated models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,7 @@ from distill.store.local_name import name_model
 @dataclass(frozen=True)
 class OpenModel:
     """A model that has passed its checks. `folder` holds the files that were loaded; `departures`
-    say what computes other vectors than those files do by themselves in float32; `all_tokens` is
-    how many tokens of a text it could read, `max_tokens` how many it reads; None: all."""
+    name the settings by which it computes other vectors than those files do by themselves."""
 
     reference: str
     revision: str
@@ -90,12 +89,12 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
 
 
 def carried_prompts(model: SentenceTransformer) -> dict[str, str]:
-    """The prompts in a model's configuration, by name."""
+    """Return the prompts in a model's configuration, by name."""
     return {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
 
 
 def most_tokens(model: SentenceTransformer) -> int | None:
-    """How many tokens of a text a model reads; None: all."""
+    """Return how many tokens of a text a model reads; None: all."""
     length = model.max_seq_length
     return None if length is None or length > _ENDLESS else int(length)
 
@@ -105,7 +104,8 @@ _ENDLESS = 10**8
 
 
 def computed_dtype(name: str, device: str | None) -> str:
-    """`auto` is bfloat16 on a GPU that computes it natively, and float32 elsewhere."""
+    """Return the dtype to compute in. `auto` is bfloat16 on a GPU that computes it natively, and
+    float32 elsewhere."""
     if name != "auto":
         return name
     device = device or best_device()

@@ -35,7 +35,7 @@ class PublishedSettings:
 
     @property
     def mark(self) -> dict[str, object]:
-        """What of it changes vectors; empty where nothing is known."""
+        """The settings that change vectors, for fingerprints; empty if nothing is known."""
         known = {
             "template": self.template,
             "document": self.document,
@@ -49,13 +49,14 @@ NOTHING = PublishedSettings()
 
 
 def published_as(reference: str, settings: EmbedderConfig) -> PublishedSettings:
-    """What is known of a model under its hub id, or the one that it is `known_as`."""
+    """Look up a model's published settings under its hub id, or the one that it is `known_as`."""
     name = settings.known_as or hub_id(reference)
     return NOTHING if name is None or settings.base_url else _of_mteb(name)
 
 
 def hub_id(reference: str) -> str | None:
-    """owner/name of a reference to the hub, or of a folder in the hub's cache; None for others."""
+    """Return owner/name of a reference to the hub, or of a folder in the hub's cache; None for
+    others."""
     if reference.startswith("wheel:"):
         return None
     path = Path(reference).expanduser()
@@ -91,7 +92,7 @@ def _of_mteb(name: str) -> PublishedSettings:
 
 
 def _templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The template of queries, and what precedes every document."""
+    """Make the template of queries, and the prompt of every document."""
     template = known.get("instruction_template")
     if template is None:
         own = (of for start, of in _TEMPLATES.items() if name.startswith(start))

@@ -35,7 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 class VectorCache:
-    """Of one model under one prompt. In memory are 16 bytes a text: its digest and its row.
+    """The vectors of one model under one prompt. In memory are 16 bytes a text: its digest and its
+    row.
 
     Several objects and processes may share a folder: rows are added under a lock, and each sees
     what the others have added. (Among ten million texts two share a digest with a chance of three
@@ -62,7 +63,7 @@ class VectorCache:
         return len(self._digests)
 
     def absent(self, digests: Digests) -> NDArray[np.int64]:
-        """Where in `digests` those stand that have no row yet, each once, in their order."""
+        """Return the places in `digests` of those that have no row yet, each once, in order."""
         self._refresh()
         _, first = np.unique(digests, return_index=True)
         first.sort()
@@ -83,8 +84,8 @@ class VectorCache:
         self._refresh()
 
     def take(self, digests: Digests) -> Vectors:
-        """(n, dimensions): memory-mapped where the rows follow each other on disk, as those of a
-        corpus do; changes to it stay in memory.
+        """Return the vectors of these digests, (n, dimensions): memory-mapped if the rows follow
+        each other on disk, as those of a corpus do; changes to it stay in memory.
 
         Raises:
             KeyError: for a text that has no row.
@@ -109,7 +110,7 @@ class VectorCache:
         return self._digests[places] == digests
 
     def _refresh(self) -> None:
-        """Take in the rows that were added since, by whomever."""
+        """Read the rows that were added since the last time, by any process."""
         rows = self._whole_rows()
         if rows == self._seen:
             return
@@ -124,7 +125,7 @@ class VectorCache:
         self._seen = rows
 
     def _are_whole(self, digests: Digests, start: int) -> NDArray[np.bool_]:
-        """Which of the rows from `start` on are as they were written."""
+        """Check which of the rows from `start` on have the bytes that were written."""
         whole = np.ones(len(digests), bool)
         before = self._numbers("sums.bin", start, start + len(digests))
         sums = before.copy()
@@ -150,7 +151,7 @@ class VectorCache:
         return whole
 
     def _note(self, start: int, sums: Digests) -> None:
-        """Write down the checksums of rows that had none, and which rows are given up."""
+        """Write the checksums of rows that had none, and mark damaged rows as unusable."""
         path = self.folder / "sums.bin"
         with self._lock, path.open("r+b" if path.exists() else "w+b") as file:
             file.seek(8 * start)
@@ -159,7 +160,7 @@ class VectorCache:
             os.fsync(file.fileno())
 
     def _numbers(self, name: str, start: int, end: int) -> Digests:
-        """Numbers of rows; 0 for those beyond the end of the file."""
+        """Read the recorded numbers of rows; 0 for those beyond the end of the file."""
         sums = np.zeros(end - start, np.uint64)
         if self._size(name) > 8 * start:
             read = np.fromfile(self.folder / name, "<u8", end - start, offset=8 * start)
@@ -191,13 +192,14 @@ class VectorCache:
 
 
 def digests_of(texts: Sequence[str]) -> Digests:
-    """64 bits of each text."""
+    """Hash each text to 64 bits."""
     each = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(each), "<u8").astype(np.uint64)
 
 
 def _sums(digests: Digests, vectors: Vectors) -> Digests:
-    """64 bits of each row and its digest; never one of the two numbers that mean something else."""
+    """Hash each row with its digest to 64 bits; never one of the two numbers that have another
+    meaning."""
     hashes = b"".join(
         hashlib.blake2b(digest.tobytes() + vector.tobytes(), digest_size=8).digest()
         for digest, vector in zip(digests.astype("<u8"), vectors.astype("<f4"), strict=True)

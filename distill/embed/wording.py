@@ -1,4 +1,5 @@
-"""How texts are written for an embedder: what it reads before a query and before a document."""
+"""Write texts for an embedder: with the prompts that it reads before a query and before a
+document."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ DEFAULT_TASK = "Given a query, find the passages that answer it."
 
 @dataclass(frozen=True)
 class EmbedderPrompts:
-    """`template` may hold {task} and ends in {query}; `document` precedes each document, unless
-    `titled` says how it is written with its title."""
+    """The prompts of an embedder. `template` may hold {task} and ends in {query}; `document`
+    precedes each document, unless `titled` is the template of one with its title."""
 
     template: str = PLAIN_QUERY
     document: str = ""
@@ -32,7 +33,7 @@ class EmbedderPrompts:
 
     @property
     def tells_task(self) -> bool:
-        """Whether a query is embedded otherwise under another task."""
+        """Whether a query is embedded differently for another task."""
         return "task" in find_template_names(self.template)
 
     @property
@@ -44,29 +45,29 @@ class EmbedderPrompts:
 
     @property
     def _before_query(self) -> str:
-        """What stands between the task and the query; without a task, all before the query."""
+        """The text between the task and the query; without a task, all before the query."""
         return fill_template(self.template.removesuffix("{query}").rpartition("{task}")[2])
 
     def query_prompt(self, task: str | None = None) -> str:
-        """What precedes a query of this task."""
+        """Return the prompt of a query of this task."""
         before = self.template.removesuffix("{query}")
         return fill_template(before, task=DEFAULT_TASK if task is None else task)
 
     def write_document(self, text: str, title: str) -> str:
-        """A whole document."""
+        """Write a document with its prompt and title."""
         if self.titled is not None:
             return "".join(self.titled.document(text, title))
         return self.document + f"{title} {text}".strip()
 
     @property
     def before_documents(self) -> str:
-        """What stands first in every document."""
+        """The text before every document."""
         return self.document if self.titled is None else self.titled.document("", "title").prompt
 
     def write(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
     ) -> list[str]:
-        """The whole texts that are embedded, prompts included.
+        """Write the whole texts that are embedded, prompts included.
 
         Args:
             tasks: of queries, one each.
@@ -81,7 +82,7 @@ class EmbedderPrompts:
         return [self.query_prompt(task) + text for task, text in zip(tasks, texts, strict=True)]
 
     def split(self, text: str, side: Side) -> tuple[str, str]:
-        """A whole text as its prompt and what follows it."""
+        """Split a whole text into its prompt and what follows it."""
         if side == "document":
             return self.before_documents, text[len(self.before_documents) :]
         # No task of one line holds it, where it shows.
@@ -100,7 +101,7 @@ def embedder_prompts(
     carried: Mapping[str, str],
     published: PublishedSettings,
 ) -> EmbedderPrompts:
-    """What the settings say; else what the model was published with; else what its files carry.
+    """Choose the prompts: of the settings, else as published with the model, else in its files.
 
     Args:
         carried: the prompts in the model's configuration, by name.
@@ -134,7 +135,7 @@ def embedder_prompts(
 
 
 def has_words(template: str) -> bool:
-    """Whether a template says something itself; one that does stands in the place of a prompt."""
+    """Whether a template has text of its own; such a template replaces the prompt."""
     return bool(fill_template(template, task="", query="").strip())
 
 
@@ -143,8 +144,8 @@ def _named(prompts: Mapping[str, str], side: Side) -> str:
 
 
 def carried_template(carried: Mapping[str, str]) -> str | None:
-    """The template that a student of distill carries among its prompts, in which no brace but those
-    of its two names is one; None where it carries none."""
+    """Return the template that a student of distill has among its prompts, with no brace but those
+    of its two names; None if it has none."""
     template = carried.get(QUERY_TEMPLATE)
     if not template:
         return None
@@ -152,5 +153,5 @@ def carried_template(carried: Mapping[str, str]) -> str | None:
 
 
 def escaped(prompt: str) -> str:
-    """A prompt as part of a template."""
+    """Escape a prompt as part of a template."""
     return prompt.replace("{", "{{").replace("}", "}}")

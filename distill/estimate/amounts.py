@@ -7,8 +7,8 @@ from functools import reduce
 
 @dataclass(frozen=True)
 class Amount:
-    """`low` <= the amount <= `high`; a `high` of None is no bound. What is not known is said by
-    its bounds, never by a guess between them."""
+    """`low` <= the amount <= `high`; a `high` of None is no bound. The unknown is expressed by
+    bounds, never by a guess between them."""
 
     low: float
     high: float | None
@@ -46,12 +46,12 @@ def bounded_amount(value: float) -> Amount:
 
 
 def format_count(value: float) -> str:
-    """1,234; in millions from ten of them on."""
+    """Format a count: 1,234; in millions from ten of them on."""
     return f"{value:,.0f}" if value < 1e7 else f"{value / 1e6:,.1f}M"
 
 
 def format_amount(amount: Amount, number: Callable[[float], str]) -> str:
-    """An amount's bounds, in words that `number` gives a number."""
+    """Format an amount's bounds in words, with `number` to format numbers."""
     if amount.high is None:
         return f"≥ {number(amount.low)}" if amount.low else "?"
     low, high = number(amount.low), number(amount.high)
@@ -61,7 +61,8 @@ def format_amount(amount: Amount, number: Callable[[float], str]) -> str:
 
 
 def sum_amounts(amounts: Iterable[Amount | None]) -> Amount | None:
-    """Their sum. None is an amount that does not apply, and so is the sum of nothing else."""
+    """Add amounts. None stands for an amount that does not apply, and so does the sum of no
+    amounts."""
     applying = [amount for amount in amounts if amount is not None]
     return reduce(Amount.__add__, applying) if applying else None
 
@@ -94,7 +95,8 @@ class Estimate:
 
     @property
     def total(self) -> StageEstimate:
-        """Of time, what is known of it: `note` names the stages that are left out."""
+        """The line of totals. Its time is that of the stages whose time is known: `note` names the
+        others."""
         lines = self.lines
         timed = {line.stage: line.seconds for line in lines if line.seconds is not None}
         unknown = [stage for stage, seconds in timed.items() if seconds.high is None]

@@ -1,4 +1,4 @@
-"""What every line of an estimate is made from."""
+"""The inputs that every line of an estimate is computed from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class EstimateContext:
     def llm_line(
         self, stage: str, amount: Amount, unit: str, pieces: Amount, each: UnitCost, note: str = ""
     ) -> StageEstimate:
-        """A stage whose LLM does so many `pieces`."""
+        """Estimate a stage whose LLM processes so many `pieces`."""
         prompt, new = pieces.times(each.prompt), pieces.times(each.new)
         return StageEstimate(
             stage,
@@ -66,7 +66,7 @@ class EstimateContext:
 
     @property
     def retriever_seconds(self) -> Amount:
-        """A text. A server's are not measured."""
+        """The retriever's seconds a text; unknown for a server."""
         of = self.recipe.retriever
         if of.base_url is not None:
             return UNKNOWN

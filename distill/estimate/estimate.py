@@ -26,7 +26,7 @@ def estimate(
     sample: int = 8,
     prices: Prices | None = None,
 ) -> Estimate:
-    """Every stage of `recipe` from a corpus that is read, with nothing of it generated yet.
+    """Estimate every stage of `recipe` from a corpus that is read, before any query is generated.
 
     The corpus is read into the run, if it is not there. What a sample of so many prompts brings
     from a server stays in the run's request cache, so that the run does not pay for it again. A
@@ -67,7 +67,7 @@ def _some_texts(passages: Stage | None, count: int) -> list[str]:
 
 
 def _basis(context: EstimateContext) -> list[str]:
-    """What the figures rest on, for the reader to judge them by."""
+    """Say what the figures rest on, so that readers can judge them."""
     lines = [
         "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",
         "Not counted: parsing, filtering, search and files.",

@@ -1,4 +1,4 @@
-"""What the judgement of one pair of a passage and a query takes of an LLM."""
+"""Measure what an LLM takes to judge one pair of a passage and a query."""
 
 import time
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ _PROMPTS = {"fused": "rc"}
 def measure_judgements(
     context: EstimateContext, name: RankerName, sample: QuerySample, queries_a_passage: int
 ) -> UnitCost | None:
-    """What one of the run's pairs takes, measured on the sample's passages and queries; None where
-    the engine cannot judge. A server is asked for each passage with its own query alone, which the
-    run is likely to ask for too.
+    """Measure one of the run's pairs on the sample's passages and queries; None if the engine
+    cannot judge. A server is asked for each passage with its own query alone, which the run is
+    likely to ask for too.
 
     Args:
         name: a pass that judges by log-probabilities.
@@ -69,7 +69,7 @@ def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amou
 
 
 def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
-    """What the listwise judgement of one query and `size` passages takes: a prompt a window."""
+    """Measure the listwise judgement of one query and `size` passages: a prompt a window."""
     recipe, window = context.recipe, context.recipe.relabel.listwise_window
     prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
     passages, queries = _texts(context, sample)
@@ -97,7 +97,7 @@ def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -
 
 
 def _texts(context: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
-    """The sample's passages as they are judged, and its queries."""
+    """Return the sample's passages as they are judged, and its queries."""
     words = context.recipe.relabel.max_passage_words
     passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.requests]
     queries = _queries(context, sample) or [
@@ -107,7 +107,7 @@ def _texts(context: EstimateContext, sample: QuerySample) -> tuple[list[str], li
 
 
 def _queries(context: EstimateContext, sample: QuerySample) -> list[str]:
-    """Those of the sample's replies that are in form."""
+    """Return the queries of the sample's replies that could be parsed."""
     method = open_method(context.recipe)
     parsed = [method.parse(one.text, one.finished) for one in sample.completions]
     return [one.query for one in parsed if one.reason is None]
@@ -116,7 +116,7 @@ def _queries(context: EstimateContext, sample: QuerySample) -> list[str]:
 def _counted(
     context: EstimateContext, name: RankerName, passages: Sequence[str], queries: Sequence[str]
 ) -> UnitCost:
-    """Words alone. A verdict's likelihood needs the pair again for each verdict."""
+    """Count words alone. The likelihood of a verdict needs the pair again for each verdict."""
     relabel = context.recipe.relabel
     file = getattr(relabel, f"prompt_{_PROMPTS.get(name, name)}")
     prompt = load_prompt(file, context.recipe.folder, parts=2)

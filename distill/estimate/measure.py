@@ -1,5 +1,4 @@
-"""What one prompt, one judged pair or one embedded text takes: measured on a sample with the run's
-own engines, or, where nothing is to be measured, counted."""
+"""Measure, or else count, what one prompt, one judged pair or one embedded text takes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ _TEXTS_A_PROMPT = 8
 
 @dataclass(frozen=True)
 class UnitCost:
-    """What one piece takes of an LLM. `shared` is None where nothing tells it."""
+    """What one piece takes of an LLM. `shared` is None if unknown."""
 
     prompt: Amount
     new: Amount
@@ -36,8 +35,8 @@ class UnitCost:
 
 @dataclass(frozen=True)
 class QuerySample:
-    """Queries to be written; what the LLM wrote for them, nothing where it was not asked; and what
-    one of them takes."""
+    """Sampled requests, the LLM's completions (empty if it was not used), and the cost of one of
+    them."""
 
     requests: list[QueryRequest]
     completions: list[Completion]
@@ -47,8 +46,8 @@ class QuerySample:
 def sample_prompts(
     recipe: Recipe, method: QueryMethod, plan: GenerationPlan, llm: Callable[[], LLM], size: int
 ) -> QuerySample:
-    """Ask `size` of the run's own prompts, evenly spread over the corpus, with their own seeds and
-    settings, so that a server's replies are found again by the run. Of 0, only count words."""
+    """Generate for `size` of the run's own prompts, evenly spread over the corpus, with their own
+    seeds and settings, so that the run finds a server's replies again. Of 0, only count words."""
     requests = [plan[row] for row in choose_evenly(len(plan), size or _COUNTED)]
     if not size:
         chat = recipe.llm.prompt_format == "chat"
@@ -74,7 +73,7 @@ def sample_prompts(
 
 
 class UsageMeter:
-    """What an engine counts, and the time it takes, from now on."""
+    """Measures what an engine counts, and its time, from now on."""
 
     def __init__(self, engine: LLM) -> None:
         self._engine = engine
@@ -82,7 +81,8 @@ class UsageMeter:
         self._begun = time.perf_counter()
 
     def each(self, pieces: int) -> UnitCost | None:
-        """What one of so many pieces took; None if some came from a cache, which takes nothing."""
+        """Compute the cost of one of so many pieces; None if some came from a cache, which takes
+        nothing."""
         seconds = time.perf_counter() - self._begun
         spent = {key: n - self._before.get(key, 0) for key, n in self._engine.tokens.items()}
         if spent.get("cached") or not spent["prompt"]:
@@ -101,7 +101,7 @@ _OF_SPEED = {"max_tokens", "device", "batch_tokens", "dtype", "bidirectional", "
 
 @dataclass
 class EmbeddingSpeed:
-    """Seconds a text, of each embedder of the recipe, measured once on some passages.
+    """The seconds a text takes with each embedder of the recipe, measured once on some passages.
 
     `faults` says which embedder could not be measured, and why.
     """
@@ -111,7 +111,8 @@ class EmbeddingSpeed:
     _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
 
     def seconds(self, model: str, settings: EmbedderConfig) -> Amount:
-        """Unknown where there is no text to measure on, or the model is not available."""
+        """Return the seconds a text; unknown without texts to measure on, or if the model is not
+        available."""
         known = (model, settings.model_dump_json(include=_OF_SPEED))
         if known not in self._known:
             self._known[known] = self._measured(model, settings) if self.texts else UNKNOWN
@@ -130,18 +131,18 @@ class EmbeddingSpeed:
 
 
 def count_texts_to_embed(size: int) -> int:
-    """How many texts an embedder is measured on, for a sample of so many prompts."""
+    """Return how many texts an embedder is measured on, for a sample of so many prompts."""
     return size * _TEXTS_A_PROMPT
 
 
 def choose_evenly(rows: int, count: int) -> list[int]:
-    """At most `count` numbers below `rows`, evenly spread."""
+    """Choose at most `count` numbers below `rows`, evenly spread."""
     count = min(rows, count)
     return [number * rows // count for number in range(count)]
 
 
 def count_mean_tokens(texts: Sequence[str]) -> Amount:
-    """The mean number of tokens, a word or punctuation mark as one and a third."""
+    """Estimate the mean number of tokens, with a word or punctuation mark as one and a third."""
     if not texts:
         return ZERO
     return exact_amount(sum(count_tokens(text) for text in texts) / len(texts))

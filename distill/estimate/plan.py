@@ -1,4 +1,4 @@
-"""The stages that a run has before it and how much work each has at most, for its progress."""
+"""List the stages that a run has before it and their greatest amounts of work, for its progress."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ _LABELS = {"student": "train", "teacher vectors": "teacher's"}
 
 
 def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
-    """The stages behind the corpus, which is read for it; no model is loaded and no LLM asked.
+    """List the stages after the corpus, which is read for it; no model is loaded and no LLM used.
 
     Raises:
         UserError: as `estimate` does: what would end the run later ends it here.
@@ -34,7 +34,7 @@ def _label(line: StageEstimate) -> str:
 
 
 def _models(recipe: Recipe) -> str:
-    """What any of the stages works with, and on which devices."""
+    """List the models and devices that a stage works with."""
     parts = [
         recipe.llm.engine,
         recipe.llm.model,

@@ -1,4 +1,4 @@
-"""What an API asks for its tokens, from a file of the user's own: prices change, and none is built
+"""Read an API's prices of tokens from a file of the user's own: prices change, and none is built
 in.
 
     currency: USD
@@ -21,7 +21,7 @@ _FORM = "write `currency: USD` and, below `models:`, `MODEL: {input: 0.15, outpu
 
 
 class Price(Section):
-    """Per million tokens."""
+    """Prices in the file's currency, for a million tokens."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
@@ -55,7 +55,7 @@ class Prices:
         self._models = prices.models
 
     def of(self, model: str) -> Price:
-        """What `model` costs.
+        """Return the price of `model`.
 
         Raises:
             UserError: if the file does not name it.

@@ -26,8 +26,8 @@ _WIDEST = 10_000
 
 
 def render(estimate: Estimate) -> RenderableType:
-    """A row a stage and one of totals; below it, what the figures rest on. Where the terminal is
-    too narrow for the table, a paragraph a stage: no number is cut."""
+    """Render an estimate as a table: a row a stage and one of totals, and what the figures rest on
+    below. Where the terminal is too narrow for the table, a paragraph a stage: no number is cut."""
     return _EstimateView(estimate)
 
 
@@ -57,7 +57,7 @@ def _make_table(estimate: Estimate) -> Table:
 
 
 def _make_list(estimate: Estimate) -> Table:
-    """Two columns: the stage, and its figures as words, which wrap between figures."""
+    """Make two columns: the stage, and its figures as words, which wrap between figures."""
     table = Table(title=_title(estimate), box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
@@ -77,8 +77,8 @@ def _title(estimate: Estimate) -> str:
 
 
 def to_json(estimate: Estimate) -> dict[str, Any]:
-    """Every amount is `[low, high]`, null for a bound that is not known or a figure that does not
-    apply."""
+    """Convert an estimate to JSON. Every amount is `[low, high]`, null for an unknown bound or a
+    figure that does not apply."""
     return {
         "recipe": estimate.recipe,
         "currency": estimate.currency,

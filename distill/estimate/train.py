@@ -1,4 +1,4 @@
-"""The lines behind the data: the teacher's vectors, training and evaluation."""
+"""Estimate what follows the data: the teacher's vectors, training and evaluation."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,7 @@ from distill.tasks.labelled import is_labelled_file
 def estimate_training(
     context: EstimateContext, queries: Amount, others: Amount
 ) -> list[StageEstimate]:
-    """The teacher's vectors and the student.
+    """Estimate the teacher's vectors and the training of the student.
 
     Args:
         queries: examples with passages of the corpus.
@@ -40,8 +40,9 @@ def estimate_training(
 
 
 def _teacher_line(context: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
-    """Queries, the corpus, sentences of it, and the documents of examples without a corpus. Where
-    the retriever is the teacher too, the corpus' vectors are there already."""
+    """Estimate the embedding of queries, the corpus, sentences of it, and documents of examples
+    without a corpus. Where the retriever is the teacher too, the corpus' vectors are there
+    already."""
     teacher, retriever = context.recipe.teacher, context.recipe.retriever
     same = (teacher.model, teacher.max_tokens) == (retriever.model, retriever.max_tokens)
     there = same and context.embedded
@@ -56,7 +57,7 @@ def _teacher_line(context: EstimateContext, examples: Amount, others: Amount) ->
 
 
 def measure_teacher_seconds(context: EstimateContext) -> Amount:
-    """A text; unknown without a teacher, and where a server embeds."""
+    """Measure the teacher's seconds a text; unknown without a teacher, and for a server."""
     of = context.recipe.teacher
     if of.model is None or of.base_url is not None:
         return UNKNOWN
@@ -68,8 +69,8 @@ def _plain(train: Train) -> int:
 
 
 def _steps(context: EstimateContext, train: Train, examples: Amount) -> Amount:
-    """Of one stage. Batches hold examples with one number of negatives: each number may leave one
-    half full."""
+    """Estimate the steps of one training stage. Batches hold examples with one number of negatives:
+    each number may leave one half full."""
     numbers = context.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
     of_texts = math.ceil(_plain(train) / train.align.batch_size)
@@ -77,8 +78,8 @@ def _steps(context: EstimateContext, train: Train, examples: Amount) -> Amount:
 
 
 def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
-    """Texts of the tasks, for each of base, student and teacher; of a task that is on the hub none
-    is known before."""
+    """Estimate evaluation: the tasks' texts, for each of base, student and teacher; unknown for a
+    task that is on the hub."""
     recipe = context.recipe
     if not (recipe.evaluate.tasks or recipe.evaluate.benchmarks):
         return []
@@ -96,7 +97,8 @@ def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
 
 
 def _texts_of(name: str, context: EstimateContext) -> int | None:
-    """Rows of a task's files, such as documents and queries, if they are on this machine."""
+    """Count the rows of a task's files, such as documents and queries, if they are on this
+    machine."""
     if name == HELD_OUT:
         return None if context.held_out is None else 2 * int(context.held_out.manifest["rows"])
     if is_labelled_file(name):
@@ -110,6 +112,6 @@ def _texts_of(name: str, context: EstimateContext) -> int | None:
 
 
 def _lines(path: Path) -> int:
-    """Lines that hold something."""
+    """Count the lines that are not empty."""
     with path.open("rb") as file:
         return sum(bool(line.strip()) for line in file)

@@ -37,8 +37,8 @@ from distill.store.stage import open_stage
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported form of the model: its main file, how near it is to the model, and what was done
-    to it where that was a choice."""
+    """An exported form of the model: its main file, its parity with the model, and how it was
+    quantised."""
 
     path: str
     bytes: int
@@ -48,7 +48,7 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything that a card is written from. `name` is a hub id or the folder's name."""
+    """The content of a model card. `name` is a hub id or the folder's name."""
 
     name: str
     on_hub: bool
@@ -138,7 +138,7 @@ def _list_results(summary: Summary) -> Iterator[EvalResult]:
 
 
 def _write_snippets(card: ModelCard) -> dict[str, str | None]:
-    """By library, the code that uses the model; None where it would be too long."""
+    """Write, by library, the code that uses the model; None if it would be too long."""
     snippets: dict[str, str | None] = {}
     if "sentence-transformers" in card.files:
         snippets["sentence-transformers"] = write_sentence_transformers_snippet(
@@ -157,12 +157,13 @@ def _write_snippets(card: ModelCard) -> dict[str, str | None]:
 
 
 def _list_graphs(files: Mapping[str, ExportedFile]) -> list[str]:
-    """The paths of ONNX files, that in float first."""
+    """List the paths of ONNX files, the float one first."""
     return [files[form].path for form in ("onnx", "int8") if form in files]
 
 
 def _quote_prompts(model: SentenceTransformer) -> dict[str, str]:
-    """By side, on one line, so that spaces and line ends show; empty where there is none."""
+    """Quote the prompts by side, on one line, so that spaces and line ends show; empty if there is
+    none."""
     prompts = {side: model.prompts.get(side) for side in ("query", "document")}
     return {
         side: json.dumps(prompt, ensure_ascii=False) if prompt else ""
@@ -177,7 +178,7 @@ def _describe_training(source: ExportSource) -> list[str]:
 
 
 def _list_ingredients(source: ExportSource) -> list[Ingredient]:
-    """Without a recipe, the model itself."""
+    """List what the model was made from; without a recipe, the model itself."""
     if source.recipe is not None:
         return list_ingredients(source.recipe)
     name = shorten_reference(source.reference)
@@ -186,8 +187,8 @@ def _list_ingredients(source: ExportSource) -> list[Ingredient]:
 
 
 def _read_summary(source: ExportSource) -> Summary | None:
-    """None where the student as it stands was not evaluated, or by a distill whose figures are not
-    known here."""
+    """Read the student's evaluation; None if the student as it is was not evaluated, or by a
+    version whose figures are not known here."""
     try:
         return read_current_summary(source.run) if source.run else None
     except UserError:
@@ -224,7 +225,7 @@ def _is_scored(role: str, summary: Summary | None) -> bool:
 
 
 def _format_scores(summary: Summary, roles: list[str]) -> Iterator[list[str]]:
-    """A row for each task: its name, its metric, and each role's score."""
+    """Format a row for each task: its name, its metric, and each role's score."""
     for task, figures in summary["tasks"].items():
         scores = [summary["models"][role]["tasks"].get(task) for role in roles]
         cells = ["-" if score is None else f"{score:.4f}" for score in scores]

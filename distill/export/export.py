@@ -120,7 +120,7 @@ def _refuse_worse_student(run: Path) -> None:
 def _choose_task(
     source: ExportSource, name: str | None, task_data: Path | None
 ) -> "AbsTask | None":
-    """The task named, or the run's own first."""
+    """Choose the named task, or else the run's first."""
     if name is not None:
         return load_task(name, task_data)
     if source.run is None or source.recipe is None or not source.recipe.evaluate.tasks:
@@ -168,7 +168,7 @@ def _write_form(
 
 @contextmanager
 def _write_beside(out: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes `out` when all went well and is gone when not.
+    """Yield a folder to write to, which becomes `out` on success and is removed on failure.
 
     Raises:
         UserError: if another process is writing the same folder.

@@ -1,4 +1,4 @@
-"""A whole sentence-transformers model as one ONNX graph: token ids in, unit vectors out.
+"""Export a whole sentence-transformers model as one ONNX graph: token ids in, unit vectors out.
 
 sentence-transformers' own ONNX export (through optimum) holds the transformer alone; pooling,
 projection and length would be left to whoever serves it.
@@ -40,7 +40,7 @@ class _WholeModel(nn.Module):
 
 
 def check_exportable(model: SentenceTransformer, reference: str) -> None:
-    """Refuse what a graph over token ids cannot hold.
+    """Refuse a model that a graph over token ids cannot represent.
 
     Raises:
         UserError: for a model that is no text transformer with a fast tokenizer, or whose pooling
@@ -88,8 +88,8 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
 def open_graph(
     path: Path, model: SentenceTransformer, threads: int | None = None
 ) -> SentenceTransformer:
-    """The graph in the place of the model's own modules, under the same prompts and tokenizer, so
-    that whatever encodes or evaluates a sentence-transformers model does so with it too."""
+    """Open the graph as a sentence-transformers model with the same prompts and tokenizer, so that
+    it can be evaluated like one."""
     opened = SentenceTransformer(
         modules=[_Graph(path, model, threads)],
         prompts={side: prompt for side, prompt in model.prompts.items() if prompt is not None},
@@ -145,8 +145,8 @@ class _Graph(InputModule):
 
 @contextmanager
 def _use_eager_attention(model: SentenceTransformer) -> Iterator[None]:
-    """Attention spelt out in plain products: a fused kernel chooses its path by the example's mask,
-    and tracing would settle the choice."""
+    """Compute attention as plain products: a fused kernel chooses its path by the example's mask,
+    and tracing would fix that choice."""
     transformer: Any = model[0].auto_model
     implementation = transformer.config._attn_implementation
     transformer.set_attn_implementation("eager")

@@ -1,4 +1,4 @@
-"""A finished export -> a repository of the Hugging Face hub, on request only."""
+"""Upload a finished export to a repository of the Hugging Face hub, on request only."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def check_push(name: str) -> None:
-    """Whether a push can begin, asked before anything is exported.
+    """Check, before anything is exported, that a push can begin.
 
     Raises:
         UserError: if the name is no hub id, or there is no token.
@@ -28,8 +28,8 @@ def check_push(name: str) -> None:
 
 
 def push(folder: Path, name: str) -> str:
-    """Upload the folder in one commit; a repository that is not there yet is made private. The
-    address of the commit.
+    """Upload the folder in one commit, and return the commit's address. A repository that is not
+    there yet is made private.
 
     Raises:
         UserError: if the hub refuses or cannot be reached. Its own message is not repeated: it may

@@ -1,4 +1,4 @@
-"""A graph with weights of 8 bits: the fastest form that still ranks as the model does."""
+"""Quantise a graph to 8-bit weights: the fastest form that still ranks as the model does."""
 
 import logging
 from collections.abc import Iterator
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Int8Variant:
-    """`narrowing`: whether products that have fewer outputs than inputs are of 8 bits too."""
+    """A way to quantise. `narrowing`: whether products with fewer outputs than inputs are quantised
+    too."""
 
     signed: bool
     narrowing: bool
@@ -73,8 +74,8 @@ def write_int8(
 
 
 def quantize_graph(graph: Path, path: Path, form: Int8Variant) -> None:
-    """The same graph with weights of 8 bits, a scale for each output channel; activations are
-    quantised as they come."""
+    """Quantise a graph's weights to 8 bits, with a scale for each output channel; activations are
+    quantised dynamically."""
     quantization = need("onnxruntime.quantization", "export")
     kind = quantization.QuantType.QInt8 if form.signed else quantization.QuantType.QUInt8
     with _silence_advice():
@@ -88,7 +89,7 @@ def quantize_graph(graph: Path, path: Path, form: Int8Variant) -> None:
 
 
 def find_narrowing_products(graph: Path) -> list[str]:
-    """The names of the products with a weight of fewer outputs than inputs."""
+    """List the products whose weights have fewer outputs than inputs."""
     model_graph = need("onnx", "export").load(graph).graph
     shapes = {weight.name: weight.dims for weight in model_graph.initializer}
     products = (n for n in model_graph.node if n.op_type == "MatMul" and n.input[1] in shapes)
@@ -97,7 +98,7 @@ def find_narrowing_products(graph: Path) -> list[str]:
 
 @contextmanager
 def _silence_advice() -> Iterator[None]:
-    """The quantiser advises a step beforehand that this graph does not need."""
+    """Silence the quantiser's advice of a preprocessing step that this graph does not need."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What is exported: a model, and the run that made it where there is one."""
+"""Open the model to export, with its run and recipe if known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True)
 class ExportSource:
-    """`run` and `recipe` are None for a model that no run is known of."""
+    """A model to export. `run` and `recipe` are None if no run of it is known."""
 
     reference: str
     folder: Path
@@ -28,7 +28,8 @@ class ExportSource:
 
 
 def open_source(reference: str) -> ExportSource:
-    """A run's folder stands for its student; a student's folder inside a run is that run's.
+    """Find the model of a path: a run's folder stands for its student; a student's folder inside a
+    run belongs to that run.
 
     Raises:
         UserError: if the run has no student yet, it has changed since, or there is no such model.
@@ -55,7 +56,7 @@ def _open_run_student(run: Path) -> ExportSource:
 
 
 def load_source(source: ExportSource) -> SentenceTransformer:
-    """The model in float32 on the CPU, which is what every exported file is compared with.
+    """Load the model in float32 on the CPU, which every exported file is compared with.
 
     Raises:
         UserError: if it is no sentence-transformers model, or only an adapter of another.

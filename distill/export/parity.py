@@ -1,5 +1,5 @@
-"""Whether an exported file gives the vectors, or ranks as well, as the model that it was made from:
-what does not is refused."""
+"""Compare an exported file with the model: its vectors, or its score on a task. A
+file that differs too much is refused."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ _SAMPLE_TEXTS = [
 
 @dataclass(frozen=True)
 class Parity:
-    """Cosines to the model's own vectors over so many texts; a task's scores where it was asked."""
+    """Cosines to the model's vectors over some texts; scores on a task if one was named."""
 
     texts: int
     cosine_mean: float
@@ -55,7 +55,7 @@ class Parity:
 
     @property
     def loss(self) -> float:
-        """The share of the model's score that is lost; below 0 where the file ranks better."""
+        """The share of the model's score that the file loses; below 0 if the file ranks better."""
         if self.score is None or self.score_of_model is None:
             return 0.0
         return 1 - self.score / self.score_of_model
@@ -72,8 +72,8 @@ class Parity:
 
 
 def sample_texts(source: ExportSource) -> TextsBySide:
-    """Texts by side: the first of the run's queries and passages, and sentences of all lengths,
-    also beyond what the model reads."""
+    """Choose texts by side: the first of the run's queries and passages, and sentences of all
+    lengths, also longer than the model reads."""
     queries, passages = list(_SAMPLE_TEXTS), list(_SAMPLE_TEXTS)
     if source.run is not None:
         query_rows = islice(read_rows(QUERIES, source.run / "queries"), _RUN_TEXTS)
@@ -86,7 +86,7 @@ def sample_texts(source: ExportSource) -> TextsBySide:
 def compare_vectors(
     model: SentenceTransformer, other: SentenceTransformer, texts: TextsBySide
 ) -> Parity:
-    """Cosine of the two models' vectors of each text, in batches with padding."""
+    """Compute the cosines of the two models' vectors of each text, in batches with padding."""
     cosines = np.concatenate(
         [
             _compute_cosines(_embed(model, side, some), _embed(other, side, some))
@@ -99,7 +99,7 @@ def compare_vectors(
 
 
 def score_original(model: SentenceTransformer, task: "AbsTask") -> float:
-    """The model's main score on a task of mteb, of which a file may lose a share.
+    """Compute the model's main score on a task of mteb, of which a file may lose a share.
 
     Raises:
         UserError: if it is not above 0, and has no share to lose.
@@ -117,7 +117,7 @@ def score_original(model: SentenceTransformer, task: "AbsTask") -> float:
 def add_task_score(
     parity: Parity, other: SentenceTransformer, task: "AbsTask", score_of_model: float
 ) -> Parity:
-    """The parity with the file's main score on the task beside the model's."""
+    """Add the file's main score on the task, next to the model's."""
     return replace(
         parity,
         task=task.metadata.name,
@@ -177,7 +177,8 @@ def _compute_cosines(ours: Vectors, theirs: Vectors) -> NDArray[np.float64]:
 
 
 def score_on_task(model: SentenceTransformer, task: "AbsTask") -> float:
-    """The main score with all the task's texts, where it draws some the same for every model."""
+    """Compute the main score on a task with all its texts, or the same sample of them for every
+    model."""
     mteb = need("mteb", "eval")
     quiet = {"show_progress_bar": False}
     load_data(task)

@@ -1,4 +1,4 @@
-"""How an exported model is used, as code that runs: with sentence-transformers, with transformers
+"""Write code that uses an exported model: with sentence-transformers, with transformers
 alone, and with onnxruntime. Each leaves the vectors of one query and two passages."""
 
 import json
@@ -46,7 +46,8 @@ def write_sentence_transformers_snippet(model: SentenceTransformer, name: str) -
 
 
 def write_transformers_snippet(model: SentenceTransformer, name: str, on_hub: bool) -> str | None:
-    """None where the model has a module that is not written down in a line or two."""
+    """Write code that embeds texts with transformers; None if a module of the model is too long to
+    write down."""
     first, *rest = model
     poolings = [m for m in rest if isinstance(m, Pooling)]
     denses = [m for m in rest if isinstance(m, Dense)]

@@ -1,4 +1,4 @@
-"""Whether an encoder that is declared bidirectional is so, and a decoder made so.
+"""Check that an encoder which is declared bidirectional is so, and make a decoder bidirectional.
 
 A decoder turned encoder runs causally where what turns it is not loaded: gte-Qwen2 without its
 remote code, EmbeddingGemma on an old transformers. Nothing fails, the vectors are only worse. And a
@@ -20,7 +20,7 @@ from distill.recipe.sections.embedder import EmbedderConfig
 
 
 class NativeClass(NamedTuple):
-    """What transformers' own class lacks beside the code that a model names."""
+    """What transformers' own class lacks compared with the code that a model names."""
 
     bidirectional: bool
     append_eos: bool
@@ -33,15 +33,15 @@ of sequence."""
 
 
 def remote_class(auto_map: object) -> str | None:
-    """The class that a configuration's auto_map names for the model, as module.Class; None where it
-    names none."""
+    """Return the class that a configuration's auto_map names for the model, as module.Class; None
+    if it names none."""
     named = auto_map.get("AutoModel") if isinstance(auto_map, dict) else None
     return str(named).rpartition("--")[2] if named else None
 
 
 def set_attention(model: SentenceTransformer, reference: str, settings: EmbedderConfig) -> bool:
-    """Let a decoder's tokens see as the settings, or the code that it names, say, in place; then
-    try it. Returns whether it was made bidirectional here.
+    """Make a decoder bidirectional in place if the settings, or the code that it names, say so;
+    then check it. Returns whether it was changed here.
 
     Raises:
         UserError: if it does not come to that, or if the model names code that was not run and
@@ -69,8 +69,8 @@ def set_attention(model: SentenceTransformer, reference: str, settings: Embedder
 
 
 def _is_ported(transformer: Transformer, remote: str) -> bool:
-    """Whether the encoder that ran has the name of the one that was not: transformers took it
-    over. A decoder's name says nothing: gte-Qwen2's class is called as Qwen2's is."""
+    """Whether transformers has adopted the class that the model names under the same name. A
+    decoder's name says nothing: gte-Qwen2's class is called as Qwen2's is."""
     native = type(transformer.model).__name__
     return remote.rpartition(".")[2] == native and is_encoder(transformer.config.get_text_config())
 
@@ -120,8 +120,8 @@ def check_bidirectional(
 
 
 def declares_bidirectional(config: PretrainedConfig) -> bool:
-    """Whether a configuration says that every token sees every other: in so many words, or because
-    models of its type are encoders, trained to fill in masked words."""
+    """Whether a configuration says that every token sees every other: explicitly, or because models
+    of its type are encoders, trained to fill in masked words."""
     if getattr(config, "is_causal", None) is False:
         return True
     if getattr(config, "use_bidirectional_attention", None) in (True, "all"):

@@ -1,4 +1,4 @@
-"""Whether a token's state depends on the tokens behind it: tried, not believed."""
+"""Test whether a token's state depends on later tokens, whatever the configuration says."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def sees_later_tokens(
 
 
 def _ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids from all over the vocabulary, none of them special."""
+    """Choose token ids from all over the vocabulary, none of them special."""
     special = set(tokenizer.all_special_ids)
     ids = [i for i in range(len(tokenizer)) if i not in special]
     return ids[:: max(1, len(ids) // _LONGER)]
@@ -39,7 +39,7 @@ def _ordinary_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def _early_states(
     transformer: Transformer, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]
 ) -> Tensor:
-    """The last states of the first row's first tokens: (tokens, width)."""
+    """Compute the last states of the first row's first tokens: (tokens, width)."""
     width = max(map(len, rows))
     padding = tokenizer.pad_token_id or 0
     left = tokenizer.padding_side == "left"

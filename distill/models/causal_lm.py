@@ -16,8 +16,9 @@ from distill.models.sources.cache import cache_folder, cache_lock
 
 
 def model_folder(reference: str, dtype: torch.dtype) -> Path:
-    """The folder with config, tokenizer and safetensors. What a GGUF file holds is written as such
-    into the cache, in `dtype`, of two or four bytes a parameter.
+    """Return a folder with config, tokenizer and safetensors. A GGUF file is converted to such a
+    folder in the cache, in `dtype`, of two or four bytes a parameter. What a GGUF file holds is
+    written as such into the cache, in `dtype`, of two or four bytes a parameter.
 
     Raises:
         UserError: if the reference is not available, the GGUF file holds no causal model, or the
@@ -39,7 +40,7 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
 
 
 def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
-    """Written beside and renamed, so that a folder which is there is whole."""
+    """Convert the file into a folder, which is renamed when it is complete."""
     from distill.models.loading import load_gguf
 
     beside = target.with_suffix(".part")

@@ -1,18 +1,18 @@
-"""The end of sequence behind each text: what pooling of the last token reads."""
+"""Let each text end in the end-of-sequence token, which pooling of the last token reads."""
 
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
 
 def ends_in_eos(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a text ends in the end of sequence, or in the separator that BERT has for it."""
+    """Whether a tokenized text ends in the end of sequence, or in BERT's separator."""
     ids = tokenizer("text")["input_ids"]
     return bool(ids) and ids[-1] in (tokenizer.eos_token_id, tokenizer.sep_token_id)
 
 
 def append_eos(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let every text end in the end of sequence, also a truncated one, and begin as before, in
-    place. The post-processor is saved with the tokenizer.
+    """Let every text, also a truncated one, end in the end of sequence, in place. The
+    post-processor is saved with the tokenizer.
 
     Raises:
         ValueError: if the tokenizer has no end of sequence, or is none of the library `tokenizers`.

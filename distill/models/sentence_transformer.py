@@ -38,8 +38,8 @@ _MOST_SAID = 300
 def load_sentence_model(
     folder: Path, device: str | None = None, **options: Any
 ) -> SentenceTransformer:
-    """`SentenceTransformer(folder)`, which also knows distill's own modules, and reads no more of a
-    text than it has positions for.
+    """Load a sentence-transformers folder, also with distill's own modules, limited to as many
+    tokens as the model has positions for.
 
     The library itself imports a class of another package only where all code is trusted; here the
     class is the installed one, and a folder that names any other is refused. Weights are read from
@@ -67,7 +67,7 @@ def load_sentence_model(
 def open_sentence_model(
     reference: str, folder: Path, device: str | None = None, **options: Any
 ) -> SentenceTransformer:
-    """`load_sentence_model` of what a person named; it has embedded a text when this returns.
+    """Load a model that a person named, and embed one text to test it.
 
     Raises:
         UserError: if it is no embedder that loads without code of its own, for whatever reason.
@@ -98,7 +98,7 @@ def open_sentence_model(
 
 
 def most_positions(transformer: Transformer) -> int | None:
-    """How many tokens a model has learnt positions for; None where it computes them.
+    """Return how many tokens a model has learnt positions for; None if it computes them.
 
     RoBERTa and its kin count from behind the padding's number, so that two of the positions in
     their configuration are never a token's.
@@ -112,7 +112,7 @@ def most_positions(transformer: Transformer) -> int | None:
 
 
 def text_transformer(model: SentenceTransformer) -> Transformer | None:
-    """The first module that reads tokens; None for a model of word vectors."""
+    """Return the first module that reads tokens; None for a model of word vectors."""
     return next((module for module in model.modules() if isinstance(module, Transformer)), None)
 
 
@@ -123,13 +123,13 @@ def query_modules(model: SentenceTransformer) -> torch.nn.Module:
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of the transformer in a model's folder; empty where there is none to be read."""
+    """Read a JSON file of the transformer in a model's folder; empty if it cannot be read."""
     settings = _read_any(transformer_folder(folder) / name)
     return settings if isinstance(settings, dict) else {}
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
-    """The prompts that a model's files carry, by name."""
+    """Read the prompts in a model's files, by name."""
     try:
         prompts = _read_any(folder / "config_sentence_transformers.json")["prompts"]
         return {str(name): str(prompt) for name, prompt in prompts.items() if prompt}
@@ -138,7 +138,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
 
 
 def transformer_folder(folder: Path) -> Path:
-    """Where in a model's folder the transformer's files lie."""
+    """Return the folder of the transformer's files within a model's folder."""
     try:
         return folder / str(_read_any(folder / "modules.json")[0]["path"])
     except (LookupError, TypeError):
@@ -146,8 +146,8 @@ def transformer_folder(folder: Path) -> Path:
 
 
 def _read_any(path: Path) -> Any:
-    """The value of a JSON file that came with a model; None where it cannot be read: whoever loads
-    the model says so."""
+    """Read the value of a JSON file that came with a model; None if it cannot be read: the model's
+    loader reports that."""
     try:
         return read_json(path)
     except (OSError, UserError):
@@ -156,14 +156,15 @@ def _read_any(path: Path) -> Any:
 
 @torch.inference_mode()
 def _embed_one(model: SentenceTransformer) -> torch.Tensor:
-    """The vector of a text, (1, dimensions), as the modules give it."""
+    """Return the vector of a text, (1, dimensions), as the modules give it."""
     features = batch_to_device(model.preprocess(["text"], task="query"), model.device)
     vector: torch.Tensor = model.forward(features, task="query")["sentence_embedding"]
     return vector
 
 
 def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is more than the empty one that transformers makes where a folder has none."""
+    """Whether the tokenizer is more than the empty one that transformers makes for a folder without
+    one."""
     return len(tokenizer) > len(set(tokenizer.all_special_ids))
 
 
@@ -197,7 +198,7 @@ def _keep_to_positions(model: SentenceTransformer) -> None:
 
 
 def _check_kind(where: str, folder: Path) -> None:
-    """What loads, and is no embedder."""
+    """Refuse what loads but is no embedder."""
     if folder.suffix == ".gguf":
         raise UserError(where, "is a GGUF file of a language model, not an embedder", _CHOOSE)
     if (folder / "modules.json").is_file():

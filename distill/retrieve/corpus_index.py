@@ -1,5 +1,4 @@
-"""The recipe's retriever over the recipe's passages: what filters, relabelling and whoever else
-asks it have in common, so that a run embeds its passages once."""
+"""The recipe's retriever over the recipe's passages, which filters and relabelling search."""
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import embedder_identity, open_embedder
@@ -15,8 +14,9 @@ from distill.store.tables import Row
 
 
 def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
-    """The settings of a retriever that change its results, for fingerprints. All exact indexes give
-    the same results, so only an approximate one is named. A model that is not used is not loaded.
+    """Collect the settings of a retriever that change its results, for fingerprints. All exact
+    indexes give the same results, so only an approximate one is named. A model that is not used is
+    not loaded.
 
     Args:
         embeds: texts are embedded and compared with vectors alone, whatever the sources are.
@@ -54,8 +54,8 @@ def open_encoder(retriever: Retriever) -> Encoder:
 def corpus_vectors(
     run: Run, encoder: Encoder, passages: Stage, precision: VectorDtype = "float32"
 ) -> VectorStore:
-    """A vector for each passage, in the corpus' order: from the run's store, or embedded into it.
-    Of the texts one shard is in memory at a time; the ids all are."""
+    """Return a vector for each passage, in the corpus' order, from the run's store or embedded into
+    it. Of the texts one shard is in memory at a time; the ids all are."""
     reader = PassageReader(passages.folder)
 
     def write(row: Row) -> str:
@@ -76,7 +76,7 @@ def corpus_vectors(
 def dense_index(
     run: Run, retriever: Retriever, encoder: Encoder, passages: Stage
 ) -> tuple[VectorStore, SearchIndex]:
-    """The corpus' vectors and the recipe's index over them.
+    """Return the corpus' vectors and the recipe's index over them.
 
     Raises:
         UserError: before anything is embedded, if the recipe's index cannot be made.

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by inner product, the same rows in the same order from every index.
+"""Exact nearest neighbours by inner product, with the same rows in the same order from every index.
 
 A matrix product's last digits depend on the shape of its blocks, so two indexes, or two block
 sizes, would break near-ties differently. Here an index only proposes: it fetches a few more than
@@ -29,8 +29,9 @@ _PASSAGES_AT_ONCE = 16_384
 
 
 class SearchIndex(Protocol):
-    """`search` gives float32 scores and row numbers, both (queries, at most k), best first. Where
-    an index finds fewer for one query than for another, the row `NOTHING` fills the end."""
+    """An index over vectors. `search` returns float32 scores and row numbers, both (queries, at
+    most k), best first. Where an index finds fewer for one query than for another, the row
+    `NOTHING` fills the end."""
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowNumbers]:
         """Find the k best rows of each query."""
@@ -38,7 +39,7 @@ class SearchIndex(Protocol):
 
 
 class ExactIndex:
-    """Blocks of queries against blocks of passages with a running top-k: never the whole matrix,
+    """Exact search in blocks of passages with a running top-k: never the whole matrix of scores,
     and never more of a memory-mapped corpus than one block.
 
     Args:
@@ -72,7 +73,7 @@ class ExactIndex:
 
 
 def best_of(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors, RowNumbers]:
-    """The `count` best of each query's, in any order."""
+    """Select the `count` best of each query, in any order."""
     if scores.shape[1] <= count:
         return scores, rows
     best = np.argpartition(scores, -count, axis=1)[:, -count:]
@@ -80,8 +81,8 @@ def best_of(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors, Row
 
 
 def similarity(query: Vectors, passages: Vectors) -> Vectors:
-    """Inner products of one query (dimensions,) with passages (n, dimensions), summed in float64
-    so that they do not depend on what else is computed beside them."""
+    """Compute the inner products of one query (dimensions,) with passages (n, dimensions), summed
+    in float64 so that they do not depend on the batch."""
     products = passages.astype(np.float64) * query.astype(np.float64)
     result: Vectors = products.sum(axis=1).astype(np.float32)
     return result
@@ -90,7 +91,7 @@ def similarity(query: Vectors, passages: Vectors) -> Vectors:
 def certain_top_k(
     propose: CandidateSearch, vectors: Vectors, queries: Vectors, k: int
 ) -> tuple[Vectors, RowNumbers]:
-    """The k best by `similarity`, of which `propose` knows the inner products to float32."""
+    """Find the k best by `similarity`, among candidates that `propose` scores in float32."""
     k = min(k, len(vectors))
     scores = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
@@ -111,7 +112,7 @@ def certain_top_k(
 
 
 def _cuts_a_tie(scores: Vectors, k: int) -> bool:
-    """Whether something as good as the k-th may lie beyond the last proposal."""
+    """Whether a row as good as the k-th may lie beyond the last candidate."""
     ordered = np.sort(scores)[::-1]
     return bool(ordered[-1] >= ordered[k - 1] - _EPSILON)
 
@@ -119,7 +120,7 @@ def _cuts_a_tie(scores: Vectors, k: int) -> bool:
 def rescore(
     query: Vectors, vectors: Vectors, rows: RowNumbers, k: int
 ) -> tuple[Vectors, RowNumbers]:
-    """The k best of these rows by `similarity`, best first; as many as there are if fewer."""
+    """Rank these rows by `similarity`, and return the k best; fewer if there are not so many."""
     exact = similarity(query, vectors[rows])
     order = np.lexsort((rows, -exact))[:k]
     return exact[order], rows[order]

@@ -38,7 +38,7 @@ _MOST_ON_GPU = 2048
 
 
 class FaissFlatIndex:
-    """FAISS' brute force over the memory-mapped vectors themselves, of which it makes no copy.
+    """FAISS' brute-force search over the memory-mapped vectors, without a copy.
 
     Args:
         rows: passages looked at in one go at most.
@@ -85,8 +85,8 @@ class FaissFlatGpuIndex:
 
 
 class ApproximateIndex:
-    """A FAISS index by factory string: what it proposes is scored again, so that scores are exact
-    and ties go to the earlier row, but it may miss some."""
+    """A FAISS index by factory string. Its candidates are scored again, so that scores are exact
+    and ties go to the earlier row, but it may miss some rows."""
 
     def __init__(self, vectors: Vectors, folder: Path, retriever: Retriever) -> None:
         self.vectors = vectors
@@ -123,7 +123,8 @@ class PartitionedIndex:
         self._compared: set[Path] = set()
 
     def propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
-        """Each part's scores and rows, (queries, parts * count) at most, `NOTHING` among them."""
+        """Find each part's candidates: scores and rows, (queries, parts * count) at most, `NOTHING`
+        among them."""
         if self._retriever.index_device == "gpu":
             count = min(count, _MOST_ON_GPU)
         parts = []
@@ -151,7 +152,7 @@ class PartitionedIndex:
         return _on_gpus(index, self._retriever) if self._retriever.index_device == "gpu" else index
 
     def _kept(self, part: int) -> Path:
-        """The part's index on disk, made if it is not there yet."""
+        """Open the part's index on disk, made if it is not there yet."""
         path = self._folder / f"part-{part:05d}.faiss"
         recorded = path.with_suffix(".json")
         if path.exists() and recorded.exists() and path not in self._compared:
@@ -180,14 +181,15 @@ class PartitionedIndex:
 
 
 def part_bounds(count: int, rows: int | None) -> list[tuple[int, int]]:
-    """First row and end of each part: as many parts as it takes, of nearly the same size."""
+    """Compute the first row and the end of each part: as many parts as needed, of nearly equal
+    size."""
     parts = -(-count // rows) if rows else 1
     ends = [count * part // parts for part in range(parts + 1)]
     return list(pairwise(ends))
 
 
 def make_empty(factory: str, dimensions: int, count: int) -> Any:
-    """An index by FAISS' factory for so many vectors, by inner product.
+    """Make an index by FAISS' factory for so many vectors, by inner product.
 
     Raises:
         UserError: if FAISS does not know it, or it has more lists than there are vectors.
@@ -245,7 +247,7 @@ def _blocks(vectors: Vectors) -> Iterator[Vectors]:
 
 
 def set_effort(index: Any, retriever: Retriever) -> None:
-    """How much of the index a search looks at.
+    """Set how much of the index a search examines.
 
     Raises:
         UserError: if the recipe sets it for an index that looks at all of it.
@@ -267,7 +269,7 @@ def set_effort(index: Any, retriever: Retriever) -> None:
 
 
 def _inner(index: Any) -> Any:
-    """The index itself, behind what turns or shortens the vectors for it."""
+    """Return the index itself, without the transforms of vectors before it."""
     faiss = need("faiss", "cpu")
     inner = faiss.downcast_index(index)
     while isinstance(inner, faiss.IndexPreTransform):
@@ -287,7 +289,8 @@ def _on_gpus(index: Any, retriever: Retriever) -> Any:
 
 
 def _refused(factory: str, what: str, fault: RuntimeError) -> UserError:
-    """FAISS' own words end in the reason, behind the place in its source."""
+    """Make the error for a factory string that FAISS refuses, with FAISS' own reason, which follows
+    the place in its source."""
     reason = str(fault).strip().splitlines()[-1].rpartition(": ")[2]
     return UserError(
         f"retriever.index: {factory}",

@@ -1,4 +1,4 @@
-"""The recipe's index, over vectors in their store; and how much of exact search it finds."""
+"""The recipe's index over stored vectors, and its recall of exact search."""
 
 from distill.embed.encoder import Vectors
 from distill.embed.vector_store import VectorStore
@@ -24,7 +24,7 @@ def is_exact(retriever: Retriever) -> bool:
 
 
 def check_index(retriever: Retriever, dimensions: int, count: int) -> None:
-    """Refuse what cannot be made, before hours are spent on embedding for it.
+    """Refuse an index that cannot be built, before hours are spent on embedding for it.
 
     Raises:
         UserError: naming `retriever.index` or `retriever.index_device`.
@@ -40,7 +40,7 @@ def check_index(retriever: Retriever, dimensions: int, count: int) -> None:
 
 
 def make_index(retriever: Retriever, store: VectorStore) -> SearchIndex:
-    """`exact`, `faiss-flat`, or any index of FAISS' factory, on CPU or GPU.
+    """Make the index: `exact`, `faiss-flat`, or any of FAISS' factory, on CPU or GPU.
 
     Raises:
         UserError: as `check_index`; if FAISS cannot train the index on these vectors.
@@ -57,8 +57,8 @@ def make_index(retriever: Retriever, store: VectorStore) -> SearchIndex:
 
 
 def recall(index: SearchIndex, vectors: Vectors, queries: Vectors, k: int) -> float:
-    """The share of the exact k nearest that an index finds, mean over queries. Another passage that
-    is just as near as the last of them counts as found."""
+    """Compute the share of the exact k nearest that an index finds, mean over queries. Another
+    passage that is just as near as the last of them counts as found."""
     exact, _ = ExactIndex(vectors).search(queries, k)
     scores, rows = index.search(queries, k)
     hits = (scores >= exact[:, -1:]) & (rows != NOTHING)

@@ -1,4 +1,4 @@
-"""Finds passages by all sources of the recipe: dense, BM25, or both, fused."""
+"""Retrieve passages by all sources of the recipe: dense, BM25, or both, fused."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -15,7 +15,7 @@ from distill.store.stage import Stage
 
 
 class RetrievedPassages(NamedTuple):
-    """What was found for some queries."""
+    """The passages retrieved for some queries."""
 
     rows: list[list[int]]
     """Of the corpus, best first, for each query; fewer than asked where there are no more."""
@@ -48,8 +48,8 @@ class PassageRetriever:
         self._sources = {name: sources[name] for name in retriever.sources}
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
-        """The k best passages of each query; by `merge: union` the k best of each source. Their
-        similarity is the cosine where `dense` is a source, else the BM25 score.
+        """Retrieve the k best passages of each query. Their similarity is the cosine where `dense`
+        is a source, else the BM25 score.
 
         Args:
             tasks: of the queries, one each, for an encoder that is told them.
@@ -65,7 +65,8 @@ class PassageRetriever:
         return RetrievedPassages(fused, measure.similarity)
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float | None:
-        """The share of the exact k nearest that the index finds; None where it is exact itself."""
+        """Compute the share of the exact k nearest that the index finds; None if the index is
+        exact."""
         if self._dense is None or is_exact(self._retriever) or not queries:
             return None
         return self._dense.recall(queries, tasks, k)

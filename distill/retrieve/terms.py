@@ -1,4 +1,4 @@
-"""The terms of a text that BM25 compares, in every script."""
+"""Split a text into the terms that BM25 compares, in every script."""
 
 import importlib.util
 from collections.abc import Callable
@@ -27,9 +27,9 @@ by three; for Thai 0.852, 0.964 and 0.967."""
 
 
 def terms(text: str) -> list[str]:
-    """The words of a text, whatever their case, width and invisible joiners; of a run of letters
-    without spaces the overlapping pairs (Chinese, Japanese), or triples (Thai, Khmer, Burmese).
-    None is left out or stemmed; frequent ones weigh next to nothing anyway."""
+    """Split a text into terms: words regardless of case, width and invisible joiners; of a run of
+    letters without spaces the overlapping pairs (Chinese, Japanese), or triples (Thai, Khmer,
+    Burmese). None is left out or stemmed; frequent ones weigh next to nothing anyway."""
     terms_in_order: list[str] = []
     for term in _TERM.finditer(fold_text(text)):
         if term["ideographs"]:
@@ -42,7 +42,7 @@ def terms(text: str) -> list[str]:
 
 
 def terms_in(language: str | None) -> TermSplitter:
-    """`terms`, of a language the stems without its stop words.
+    """Split a text into `terms`; in a language with a stemmer, into stems without stop words.
 
     Raises:
         UserError: if the stemmer is not installed.

@@ -1,5 +1,4 @@
-"""Whether a stage's files are those that were written: what is missing, cut short or changed is
-found when the stage is opened, said, set aside and made again; it is never used.
+"""Compare a stage's files with those that were written, and set damaged ones aside.
 
 The figures of each shard, written before the shard itself, hold its length and checksum, and those
 of the table of its dropped rows. When a stage is finished its manifest takes over those of all its
@@ -33,14 +32,14 @@ RecordedFiles = dict[str, dict[str, Any]]
 
 
 def measure_shard(data: bytes, rows: int) -> dict[str, Any]:
-    """What the figures of a shard hold of its bytes, and its rows: a table is then opened without
-    reading every shard's footer."""
+    """Measure a shard: its bytes, and its rows, so that a table opens without reading every shard's
+    footer."""
     return {"bytes": len(data), "sha256": digest_bytes(data), "rows": rows}
 
 
 def record_files(stage: "Stage", beside: Sequence[str] = ()) -> RecordedFiles:
-    """Length and checksum of every file of a finished stage: of shards and their dropped rows as
-    they were recorded when they were made, of the others from the disk.
+    """Collect length and checksum of every file of a finished stage: of shards and their dropped
+    rows as recorded when they were made, of the others from disk.
 
     Args:
         beside: names of files in the bookkeeping that are recorded, too.
@@ -53,7 +52,7 @@ def record_files(stage: "Stage", beside: Sequence[str] = ()) -> RecordedFiles:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A stage's manifest.
+    """Read a stage's manifest.
 
     Raises:
         UserError: if it is torn, no JSON, of another shape, or of a newer distill.
@@ -116,8 +115,8 @@ def check_stage(stage: "Stage") -> None:
 
 
 def check_files(stage: "Stage", paths: Iterable[Path]) -> Iterator[Path]:
-    """Some files of a stage, each compared with what was recorded of it before it is given: for
-    commands that read a few of many files.
+    """Yield some files of a stage, each compared with its record first: for commands that read a
+    few of many files.
 
     Raises:
         UserError: naming the first that is damaged, or any of the stage's files that is missing.
@@ -157,15 +156,15 @@ def check_model_folder(folder: Path) -> None:
 
 
 def find_stage_damage(stage: "Stage") -> dict[str, str]:
-    """Files of a stage that are missing or changed, each with what is wrong with it."""
+    """Find the files of a stage that are missing or changed, each with what is wrong with it."""
     unreadable, recorded = _read_recorded(stage, stage.manifest)
     damage = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
     return unreadable | {name: what for name, what in damage.items() if what is not None}
 
 
 def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
-    """Shards that were made again with other bytes than the ones they stand for. Nothing is made
-    from what lies in the bookkeeping."""
+    """Whether shards were made again with other bytes than the damaged ones they replace. Nothing
+    is made from what lies in the bookkeeping."""
     before = read_manifest(stage.metadata_dir / "manifest.json").get("files", {})
     before = {name: file for name, file in before.items() if not name.startswith(_BOOK)}
     return [name for name, file in files.items() if name in before and before[name] != file]
@@ -205,15 +204,16 @@ def _read_books(stage: "Stage") -> tuple[dict[str, str], RecordedFiles]:
 
 
 def _compare(path: Path, recorded: dict[str, Any]) -> str | None:
-    """Of a shard made before checksums were taken it is known only that it was there."""
+    """Compare a file with its record. Of a shard made before checksums were recorded only its
+    absence shows."""
     if not recorded:
         return None if path.is_file() else "is missing"
     return find_damage(path, recorded)
 
 
 def _set_aside(stage: "Stage", name: str) -> None:
-    """Out of the table, but not away: it may hold what an LLM was paid for. Dropped rows are made
-    again with their shard, which goes with them."""
+    """Move a damaged file out of the table, but keep it: it may hold what an LLM was paid for.
+    Dropped rows are made again with their shard, which is moved with them."""
     place = stage.metadata_dir / "damaged"
     place.mkdir(exist_ok=True)
     shard = _shard_of(name)
@@ -225,7 +225,8 @@ def _set_aside(stage: "Stage", name: str) -> None:
 
 
 def _shard_of(name: str) -> str:
-    """The shard that a file belongs to: of dropped rows another, of others the file itself."""
+    """Return the shard that a file belongs to: another file for dropped rows, else the file
+    itself."""
     return name.removeprefix(f"{_BOOK}dropped-")
 
 
@@ -242,6 +243,6 @@ def _is_verified(path: Path) -> bool:
 
 
 def note_verified(stage: "Stage") -> None:
-    """The stage's files are those of its manifest: this process has made or compared them."""
+    """Note that this process has made or compared the stage's files."""
     path = stage.metadata_dir / "manifest.json"
     _verified.add((str(path.absolute()), path.stat().st_mtime_ns))

@@ -23,8 +23,8 @@ Judgement = tuple[float, int]
 
 
 def judgement_key(mark: Mapping[str, object], *texts: str) -> bytes:
-    """What identifies a judgement: ranker, model, prompt, and the texts as the model reads them.
-    Ids are no part of it: a passage that moved or was renamed is the same."""
+    """Hash what identifies a judgement: ranker, model, prompt, and the texts as the model reads
+    them. Ids are no part of it: a passage that moved or was renamed is the same."""
     body = json.dumps([mark, texts], sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
 
@@ -49,7 +49,7 @@ class JudgementCache:
         self._table = SqliteTable(path, _JUDGED)
 
     def begin(self, stage: Stage) -> int:
-        """The stage's turn: taken when it is begun, and kept in its folder."""
+        """Return the stage's turn: taken when the stage begins, and stored in its folder."""
         path = stage.metadata_dir / "judging.json"
         if not path.exists():
             write_json(path, {"turn": 1 + (self._table.largest("turn") or 0)})
@@ -58,7 +58,8 @@ class JudgementCache:
     def find(
         self, keys: Sequence[bytes], place: JudgementOrigin | None = None
     ) -> dict[bytes, Judgement]:
-        """What was there before the stage was begun; without a place, all that is there."""
+        """Find judgements that were there before the stage began; without an origin, all that are
+        there."""
         rows = self._table.find(keys)
         return {
             key: _judgement(row)
@@ -67,8 +68,8 @@ class JudgementCache:
         }
 
     def keep(self, judged: Mapping[bytes, Judgement], place: JudgementOrigin | None = None) -> None:
-        """What stands stays, unless a later shard of the same turn judged it: so what is there in
-        the end does not depend on the order of the shards either."""
+        """Store judgements. One that is there stays, unless a later shard of the same turn judged
+        it: the final content does not depend on the order of the shards."""
         turn, shard = (place.turn, place.shard) if place else (None, None)
         self._table.add(
             (key, score, tokens, turn, shard, _checksum(key, score, tokens))
@@ -85,7 +86,7 @@ def _judgement(row: SqlRow) -> Judgement:
 
 
 def _is_whole(row: SqlRow) -> bool:
-    """Rows of before have no checksum."""
+    """Whether a row has its checksum; older rows have none."""
     key, score, tokens, *_, checksum = row
     if not isinstance(score, int | float) or not isinstance(tokens, int):
         return False

@@ -1,4 +1,4 @@
-"""What a fingerprint says of a model in a folder: not where the folder is.
+"""How fingerprints name a model in a folder: not by the folder's path.
 
 Its content, which stands beside it as `revision`, decides what a stage makes; its path does not,
 and a run that was moved, copied or named relatively must continue. Runs of before have the path in
@@ -12,7 +12,7 @@ from distill.files.read import user_path
 
 
 class LocalName(str):
-    """The same word for every folder; `path` is where it is."""
+    """A name that is equal for every folder; `path` is where the model is."""
 
     path: str
 
@@ -23,14 +23,14 @@ class LocalName(str):
 
 
 def name_model(reference: str) -> str:
-    """A model's name in fingerprints: the reference, or a `LocalName` where that is a path."""
+    """Return a model's name in fingerprints: the reference, or a `LocalName` if that is a path."""
     if reference.startswith("wheel:") or "://" in reference or not reference:
         return reference
     return LocalName(reference) if user_path(reference).exists() else reference
 
 
 def with_paths(settings: Any) -> Any:
-    """The settings as fingerprints of before had them: paths in the place of local names."""
+    """Return the settings as older fingerprints have them: paths in the place of local names."""
     if isinstance(settings, LocalName):
         return settings.path
     if isinstance(settings, Mapping):

@@ -1,4 +1,4 @@
-"""The passages of a corpus, read by number or by id, a shard at a time."""
+"""Read the passages of a corpus by number or by id, a shard at a time."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -42,12 +42,12 @@ class PassageReader(Reader):
         self._shard: _Shard | None = None
 
     def read_ids(self) -> list[str]:
-        """The ids of all passages, in order. They are all in memory, and no text is."""
+        """Read the ids of all passages, in order. They are all in memory, but no text is."""
         columns = (read_arrow(PASSAGES, path)["passage_id"] for path in self._paths)
         return [id_ for column in columns for id_ in column.to_pylist()]
 
     def read_rows(self, numbers: Sequence[int]) -> list[Row]:
-        """The passages with these row numbers, in the order of the numbers; each shard is read
+        """Read the passages with these row numbers, in the order of the numbers; each shard is read
         once."""
         by_shard: dict[int, list[int]] = defaultdict(list)
         for number in dict.fromkeys(numbers):
@@ -86,7 +86,7 @@ class PassageReader(Reader):
         return passages
 
     def read_texts(self, ids: Collection[str]) -> dict[str, str]:
-        """The texts of the passages with these ids, titles included (see `find`)."""
+        """Read the texts of the passages with these ids, titles included (see `find`)."""
         return {id_: passage_text(passage.row) for id_, passage in self.find(ids).items()}
 
     def _load(self, number: int) -> _Shard:

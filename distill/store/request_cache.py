@@ -1,4 +1,4 @@
-"""Every reply of a server, kept by the hash of what was asked: nothing is paid for twice."""
+"""Store every reply of a server by the hash of its request: nothing is paid for twice."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
 
 
 def request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:
-    """What identifies a reply: endpoint, model, prompt, sampling and seed, and with `mark` what it
-    was read for. The server's address and the key are no part of it, so that a run may move to
-    another server of the same model."""
+    """Hash what identifies a reply: endpoint, model, prompt, sampling and seed, and with `mark` the
+    purpose. The server's address and the key are no part of it, so that a run may move to another
+    server of the same model."""
     return hashlib.sha256(json.dumps([path, body, mark], sort_keys=True).encode()).digest()
 
 
@@ -30,7 +30,7 @@ class RequestCache:
         self._table = SqliteTable(path, _REPLIES)
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, Any]:
-        """The replies that are kept of these keys."""
+        """Find the stored replies of these keys."""
         return {key: json.loads(row[1]) for key, row in self._table.find(keys).items()}
 
     def keep(self, key: bytes, reply: Any) -> None:
@@ -44,7 +44,7 @@ class RequestCache:
 
 
 def _is_whole(row: SqlRow) -> bool:
-    """Rows of before have no checksum."""
+    """Whether a row has its checksum; older rows have none."""
     key, text, checksum = row
     if not isinstance(text, str) or (checksum is not None and checksum != _checksum(key, text)):
         return False

@@ -115,7 +115,7 @@ class Run:
     def find_stage(
         self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()
     ) -> Stage | None:
-        """The stage as it stands in the folder, begun or complete; None where there is none, or one
+        """Return the stage as it is in the folder, begun or complete; None if there is none, or one
         under another fingerprint. Nothing is changed and no file is compared."""
         stage, current = self._resolve(name, settings, {of.name: of.fingerprint for of in inputs})
         return stage if current == stage.fingerprint else None
@@ -157,8 +157,8 @@ class Run:
     def _resolve(
         self, name: str, settings: Mapping[str, Any], input_fingerprints: Mapping[str, str]
     ) -> tuple[Stage, str | None]:
-        """The stage under its fingerprint, and the fingerprint of what stands in its folder: empty
-        for files without a manifest, None for no files. Runs of before have paths in their
+        """Return the stage under its fingerprint, and the fingerprint of what is in its folder:
+        empty for files without a manifest, None for no files. Runs of before have paths in their
         fingerprints, and keep them."""
         folder = self.folder / name
         current = _read_fingerprint(folder)
@@ -201,8 +201,8 @@ class Run:
 
 
 def read_versions() -> dict[str, str]:
-    """The versions that a result depends on: of Python, of distill and of the libraries that are
-    installed."""
+    """Read the versions that a result depends on: of Python, of distill and of the installed
+    libraries."""
     versions = {"python": platform.python_version()}
     for name in ("distill", *_VERSIONED.split()):
         try:

@@ -1,5 +1,4 @@
-"""What can still be read of a damaged SQLite file: its rows, page by page, whatever became of the
-header, of the tree above them, or of other pages.
+"""Read the rows that are left in a damaged SQLite file, page by page.
 
 The format is SQLite's own documentation's (sqlite.org/fileformat2.html, sections 1.3 to 2.1, 4.1).
 Nothing here knows a row that was flipped from one that was not: the caller does.
@@ -43,7 +42,7 @@ def _starts(length: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _logged(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:
-    """The pages in a write-ahead log, oldest first."""
+    """Yield the pages in a write-ahead log, oldest first."""
     for start in range(_WAL_HEADER, len(data), _FRAME_HEADER + size):
         number = int.from_bytes(data[start : start + 4], "big")
         yield number, data[start + _FRAME_HEADER : start + _FRAME_HEADER + size]
@@ -65,7 +64,7 @@ def _records(page: bytes, header: int, pages: dict[int, bytes]) -> Iterator[Reco
 
 
 def _payload(page: bytes, start: int, kind: int, pages: dict[int, bytes]) -> bytes:
-    """A cell's bytes, those on overflow pages included."""
+    """Read a cell's bytes, those on overflow pages included."""
     if kind == _INDEX_INTERIOR:
         start += 4  # the page below
     length, start = _varint(page, start)
@@ -125,7 +124,7 @@ def _read_value(payload: bytes, place: int, kind: int) -> tuple[Any, int]:
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """SQLite's integers of one to nine bytes, seven bits each, the ninth with eight."""
+    """Read SQLite's integers of one to nine bytes, seven bits each, the ninth with eight."""
     value = 0
     for count in range(8):
         byte = data[place + count]

@@ -69,7 +69,7 @@ class SqliteTable:
             self._db = self._repair(fault)
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, SqlRow]:
-        """The whole rows of these keys. Damaged ones are taken out, and said."""
+        """Find the undamaged rows of these keys. Damaged ones are removed with a warning."""
         wanted = list(dict.fromkeys(keys))
         rows = self._use(lambda db: self._select(db, wanted))
         damaged = [key for key, row in rows.items() if not self.schema.is_whole(row)]
@@ -87,13 +87,13 @@ class SqliteTable:
         return {key: row for key, row in rows.items() if key not in set(damaged)}
 
     def add(self, rows: Iterable[SqlRow]) -> None:
-        """Rows of all columns: there as a whole or not at all. Where a key is there already, the
-        schema's `on_conflict` decides."""
+        """Add rows of all columns, all or none. If a key is there already, the schema's
+        `on_conflict` decides."""
         several = list(rows)
         self._use(lambda db: _write(db, self._insert(), several))
 
     def largest(self, column: str) -> int | None:
-        """The largest value of a column, if it has any."""
+        """Return the largest value of a column; None in an empty table."""
         ask = f"SELECT max({column}) FROM {self.schema.table}"
         value: int | None = self._use(lambda db: db.execute(ask).fetchone()[0])
         return value
@@ -121,7 +121,7 @@ class SqliteTable:
         )
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something with the file; where it turns out damaged, once more with what is left."""
+        """Use the file; if it turns out damaged, repair it and try once more."""
         try:
             return work(self._db)
         except (OSError, sqlite3.Error) as fault:
@@ -191,7 +191,8 @@ class SqliteTable:
         return self._connect()
 
     def _move_aside(self) -> tuple[Path, int]:
-        """The damaged file's new name, and the number of rows that the one in its place has."""
+        """Move the damaged file aside; returns its new name and the number of rows saved into its
+        replacement."""
         fresh = self.path.with_name(f".{self.path.name}.part")
         fresh.unlink(missing_ok=True)
         db = self._connect(fresh)
@@ -209,7 +210,7 @@ class SqliteTable:
         return aside, rows
 
     def _salvage(self) -> Iterator[SqlRow]:
-        """The whole rows that are left; old ones have fewer columns."""
+        """Collect the undamaged rows that are left; older ones have fewer columns."""
         width = len(self.schema.columns)
         for record in salvage_records(self.path):
             row = (*record, *[None] * (width - len(record)))
@@ -217,7 +218,8 @@ class SqliteTable:
                 yield row
 
     def _disk_is_full(self) -> bool:
-        """Whether not even SQLite's shared memory has room: it calls that an I/O error."""
+        """Whether there is no room even for SQLite's shared memory, which it reports as an I/O
+        error."""
         return shutil.disk_usage(self.path.parent).free < _SHARED_MEMORY
 
     def _explain(self, fault: Exception) -> UserError:
@@ -235,15 +237,15 @@ class SqliteTable:
 
 
 def make_private(path: Path) -> None:
-    """A file that its owner alone can read, made if it is not there: what LLMs wrote, and judged,
-    may be of texts that are nobody else's business."""
+    """Make a file that only its owner can read, if it is not there: what LLMs wrote may be about
+    private texts."""
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
     if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
         path.chmod(0o600)
 
 
 class _Damaged(sqlite3.DatabaseError):
-    """What SQLite's own check found."""
+    """SQLite's own check has found damage."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
@@ -253,7 +255,7 @@ def _is_damage(fault: Exception) -> bool:
 
 
 def _write(db: sqlite3.Connection, statement: str, rows: Iterable[SqlRow]) -> None:
-    """All of them or none."""
+    """Write all rows or none."""
     db.execute("BEGIN IMMEDIATE")
     try:
         db.executemany(statement, rows)
@@ -265,7 +267,7 @@ def _write(db: sqlite3.Connection, statement: str, rows: Iterable[SqlRow]) -> No
 
 
 def _decode(text: bytes) -> str:
-    """A flipped bit may end UTF-8; the row's checksum then tells."""
+    """Decode a text. A flipped bit may make UTF-8 invalid; the row's checksum then shows it."""
     return text.decode("utf-8", "replace")
 
 
@@ -278,7 +280,7 @@ def _free_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _already_added() -> Iterator[None]:
-    """Another process may add the column at the same moment."""
+    """Whether another process has added the column at the same moment."""
     try:
         yield
     except sqlite3.OperationalError as fault:

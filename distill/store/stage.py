@@ -32,14 +32,14 @@ _MANY_SHARDS = 20_000
 
 
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """16 hex digits over everything that changes a stage's result."""
+    """Hash everything that changes a stage's result, to 16 hex digits."""
     body = json.dumps([stage, settings, inputs], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 @dataclass
 class ShardResult:
-    """The rows of one shard, the rows that were dropped on the way, and what was counted."""
+    """The rows of one shard, its dropped rows, and its counts."""
 
     rows: list[Row]
     counts: Counter[str] = field(default_factory=Counter)
@@ -198,27 +198,27 @@ class Stage:
         commit_bytes(path, data)
 
     def list_shard_figures(self) -> list[Path]:
-        """The files with the figures of each shard, in the shards' order."""
+        """List the files with the figures of each shard, in the shards' order."""
         return sorted(self.metadata_dir.glob("part-*.json"), key=shard_number)
 
     def list_dropped(self) -> list[Path]:
-        """The tables of dropped rows, in the shards' order."""
+        """List the tables of dropped rows, in the shards' order."""
         return sorted(self.metadata_dir.glob("dropped-*.parquet"), key=shard_number)
 
     def sum_counts(self) -> Counter[str]:
-        """The counts of the shards that are committed so far, added up."""
+        """Add up the counts of the shards that are committed so far."""
         counts: Counter[str] = Counter()
         for path in self.list_shard_figures():
             counts.update(read_json(path)["counts"])
         return counts
 
     def rows(self, table: Table) -> list[Row]:
-        """All rows of the stage's table."""
+        """Read all rows of the stage's table."""
         return list(read_rows(table, self.folder))
 
     def _list_shard_paths(self, count: int) -> list[Path]:
-        """The paths of a table of `count` shards. A shard with a shorter name, as names used to be,
-        keeps it."""
+        """Make the paths of a table of `count` shards. An existing shard with an older, shorter
+        name keeps it."""
         present = [*self.list_shard_figures(), *shards(self.folder)]
         stems = {shard_number(path): path.stem for path in present}
         names = (stems.get(number, shard_name(number, count)) for number in range(count))

@@ -211,13 +211,13 @@ TABLES: Mapping[str, Table] = {
 
 
 def passage_text(passage: Row) -> str:
-    """A passage's title and text as one, the way that mteb joins them too: what encoders read,
-    LLMs judge and examples hold."""
+    """Join a passage's title and text, as mteb does: what encoders read, LLMs judge and examples
+    hold."""
     return f"{passage['title']} {passage['text']}".strip()
 
 
 def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
-    """Rows as an Arrow table with the declared columns.
+    """Convert rows to an Arrow table with the declared columns.
 
     Raises:
         UserError: if a row lacks a column, has one too many, or holds a value of a wrong type.
@@ -250,7 +250,7 @@ def to_arrow(table: Table, rows: Iterable[Row]) -> pa.Table:
 
 
 def encode_shard(table: Table, rows: Iterable[Row]) -> bytes:
-    """The bytes of a shard; the same rows give the same bytes."""
+    """Encode a shard as bytes; the same rows give the same bytes."""
     sink = pa.BufferOutputStream()
     arrow = to_arrow(table, rows)
     empty = [name for name in table.newer if arrow[name].null_count == len(arrow)]
@@ -266,12 +266,13 @@ def write_shard(table: Table, path: Path, rows: Sequence[Row]) -> int:
 
 
 def count_rows(path: Path) -> int:
-    """The rows of one shard, from its footer alone."""
+    """Count the rows of one shard from its footer alone."""
     return int(pq.read_metadata(path).num_rows)
 
 
 def _count_rows_of(folder: Path, paths: Sequence[Path]) -> list[int]:
-    """The rows of each shard: from a stage's manifest, where it has them, else from the shards."""
+    """Count the rows of each shard: from a stage's manifest if it has them, else from the
+    shards."""
     manifest = folder / ".stage" / "manifest.json"
     recorded = read_json(manifest).get("files", {}) if manifest.is_file() else {}
     counts = [recorded.get(path.name, {}).get("rows") for path in paths]
@@ -279,7 +280,7 @@ def _count_rows_of(folder: Path, paths: Sequence[Path]) -> list[int]:
 
 
 def read_shard(table: Table, path: Path) -> list[Row]:
-    """The rows of one shard.
+    """Read the rows of one shard.
 
     Raises:
         UserError: if the file is no Parquet or its columns are not the declared ones.
@@ -324,7 +325,7 @@ def _with_newer_columns(table: Table, arrow: pa.Table) -> pa.Table:
 
 
 def read_rows(table: Table, folder: Path) -> Iterator[Row]:
-    """Every row of a table, shard after shard, one shard in memory at a time."""
+    """Yield every row of a table, shard after shard, one shard in memory at a time."""
     for path in shards(folder):
         yield from read_shard(table, path)
 

@@ -1,5 +1,5 @@
-"""The data of a task of mteb: read once, without bars and advice, and drawn from alike for every
-model."""
+"""Read the data of a task of mteb once, without bars and advice, and sample from it alike for
+every model."""
 
 import copy
 import logging
@@ -44,8 +44,8 @@ def load_data(task: "AbsTask") -> None:
 
 @contextmanager
 def same_draws(task: Any) -> Iterator[None]:
-    """mteb draws samples (clustering's texts) from a generator that the task carries along: without
-    this, the second model on a task would be measured on others than the first."""
+    """Reset the task's random generator afterwards. mteb draws samples (clustering's texts) from a
+    generator in the task: without this, the second model on a task would be measured on others."""
     states = task.rng_state, task.np_rng
     task.rng_state, task.np_rng = copy.deepcopy(states)
     try:
@@ -56,8 +56,8 @@ def same_draws(task: Any) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide the bars of datasets, for the work has a line of its own, and mteb's
-    advice with each model to take a task's newer version, for the name says which is meant."""
+    """Hide the bars of datasets, as the work has a progress line of its own, and mteb's advice to
+    take a task's newer version."""
     bars, logger = (
         need("datasets", "eval").utils.logging,
         logging.getLogger("mteb.abstasks.abstask"),

@@ -55,13 +55,13 @@ class Decontaminator:
 
     def overlaps_document(self, text: str) -> bool:
         """Whether a text shares a run of words with an evaluation document. To learn from the
-        unlabelled passages of a corpus that is evaluated on is the purpose, so this is
-        reported and never a reason to drop anything."""
+        unlabelled passages of a corpus that is evaluated on is the purpose, so this is reported and
+        never a reason to drop anything."""
         return self._documents.overlaps(text)
 
 
 def decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | None:
-    """What the recipe's `generate.filters.decontaminate` asks for; None where it is off.
+    """Make the decontaminator of `generate.filters.decontaminate`; None if it is off.
 
     Raises:
         UserError: if an evaluation task cannot be read, or there is none to check against.
@@ -71,8 +71,8 @@ def decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | N
 
 
 def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSet]:
-    """The tasks of `evaluate.tasks`, none where decontamination is off. What lies on a hub is read
-    only when its texts are asked for.
+    """List the tasks of `evaluate.tasks`, none if decontamination is off. What lies on a hub is
+    read only when its texts are asked for.
 
     Raises:
         UserError: if a task is unknown, or decontamination is on without any.
@@ -98,7 +98,8 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
 
 
 def count_overlaps(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
-    """What a stage's manifest says of it; `dropped`: queries, or examples without a passage."""
+    """Collect the figures of decontamination for a stage's manifest; `dropped`: queries, or
+    examples without a passage."""
     return {
         "tasks": ", ".join(known.sets),
         "run of words": length,
@@ -142,7 +143,8 @@ def _loaded(task: "AbsTask") -> "AbsTask":
 
 
 def _with_remedy(read: Callable[[], Any]) -> Any:
-    """Whoever cannot read the task here may still generate here and evaluate elsewhere."""
+    """Add a remedy to an error: whoever cannot read the task here may still generate here and
+    evaluate elsewhere."""
     try:
         return read()
     except UserError as fault:

@@ -1,4 +1,4 @@
-"""A task filled from a folder: an offline copy of an official one, or the user's own."""
+"""Fill a task from a folder: an offline copy of an official one, or the user's own."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ LAYOUTS: Mapping[str, TaskLayout] = {
 
 
 def fill(task: "AbsTask", folder: Path) -> "AbsTask":
-    """Give the task the folder's data in the place of `load_data`, which would read the hub.
+    """Fill the task from the folder instead of by `load_data`, which would read the hub.
 
     Raises:
         UserError: if no folder can hold such a task, or a file is missing or faulty.
@@ -59,7 +59,7 @@ def set_data(task: "AbsTask", splits: Mapping[str, Any], revision: str) -> "AbsT
 
 
 def own_task(name: str, folder: Path) -> "AbsTask":
-    """The user's own task, of the category that its files are laid out for.
+    """Make the user's own task, of the category that its files are laid out for.
 
     Raises:
         UserError: if the files are of no category or of several, or one is missing or faulty.
@@ -138,7 +138,7 @@ def _check(task: "AbsTask", folder: Path, layout: TaskLayout, files: Sequence[st
 
 
 def _content(folder: Path, files: Sequence[str]) -> str:
-    """A revision that changes whenever the bytes of the task's files do."""
+    """Hash the bytes of the task's files: a revision that changes whenever they do."""
     digest = hashlib.sha256()
     for name in files:
         with (folder / name).open("rb") as file:

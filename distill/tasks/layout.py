@@ -1,4 +1,4 @@
-"""What a category's file says of its layout in a folder."""
+"""What a task category's module declares of its layout in a folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +36,6 @@ class TaskLayout:
     """Attributes of the class of a user's own task."""
 
     def files(self, task: "AbsTask") -> list[str]:
-        """Every file that the task reads, relative to its folder."""
+        """List every file that the task reads, relative to its folder."""
         of_splits = (self.evaluated.format(split=split) for split in task.eval_splits)
         return list(dict.fromkeys([*self.others(task), *of_splits]))

@@ -1,4 +1,4 @@
-"""A name -> a task of mteb: an official one, or a folder that is the user's own."""
+"""Turn a name into a task of mteb: an official one, or a folder that is the user's own."""
 
 import copy
 import difflib
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def load_task(
     name: str, task_data: Path | None = None, labelled: LabelledOptions | None = None
 ) -> "AbsTask":
-    """The task called `name`, filled from the folder `task_data/name` where there is one; or the
-    labelled set in the file `name`.
+    """Load the task called `name`, from the folder `task_data/name` if there is one, or from
+    the labelled set in the file `name`.
 
     An official mteb task is evaluated on its own splits with its own metrics, from the hub or from
     the folder. A folder whose name is no mteb task is the user's own task: its files tell its
@@ -53,7 +53,8 @@ def load_tasks(
     task_data: Path | None = None,
     labelled: LabelledOptions | None = None,
 ) -> "list[AbsTask]":
-    """The named tasks and those of mteb's benchmarks (`MTEB(eng, v2)`), each once, in that order.
+    """Load the named tasks and those of mteb's benchmarks (`MTEB(eng, v2)`), each once, in that
+    order.
 
     A benchmark's task is evaluated on the languages and splits that the benchmark chooses. A task
     that is an average over others stands for its parts. Each is filled from its folder in
@@ -118,7 +119,7 @@ def _all(
 
 
 def _copies(tasks: "Sequence[Any]", task_data: Path | None) -> "Iterator[AbsTask]":
-    """mteb holds one object of each for the whole process; what is filled is a copy."""
+    """Copy tasks before they are filled: mteb holds one object of each for the whole process."""
     for task in tasks:
         if task.is_aggregate:
             yield from _copies(task.metadata.tasks, task_data)

@@ -12,7 +12,8 @@ from distill.files.read import read_text
 def read_table(
     file: Path, columns: Sequence[str], texts: Sequence[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each row's place, for messages, and what it holds in these columns; others are passed over.
+    """Yield each row's place, for messages, and its values in these columns; other columns are
+    ignored.
 
     Args:
         texts: the columns that may be empty: official tasks have such texts, and mteb reads them.

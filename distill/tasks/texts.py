@@ -1,4 +1,4 @@
-"""The texts that a task's evaluation reads."""
+"""Read the texts that a task's evaluation uses."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def document_texts(task: "AbsTask", count: int) -> list[str]:
-    """Some `count` documents of a task whose data is loaded, evenly spread over its corpus: title
+    """Choose `count` documents of a task whose data is loaded, evenly spread over its corpus: title
     and text, as mteb's encoders read them. A task without a corpus gives its texts."""
     corpus: Any = next(_corpora(task)) if _is_retrieval(task) else list(query_texts(task))
     step = max(1, len(corpus) // count)
@@ -19,7 +19,7 @@ def document_texts(task: "AbsTask", count: int) -> list[str]:
 
 
 def query_texts(task: "AbsTask") -> Iterator[str]:
-    """The queries of a task whose data is loaded, over all its subsets and splits. Where both
+    """Yield the queries of a task whose data is loaded, over all its subsets and splits. Where both
     sides are alike, as in STS or classification, they are all of its texts."""
     if _is_retrieval(task):
         for part in _parts(task):
@@ -34,8 +34,8 @@ def query_texts(task: "AbsTask") -> Iterator[str]:
 
 
 def corpus_texts(task: "AbsTask") -> Iterator[str]:
-    """The documents of a retrieval or reranking task whose data is loaded, title and text; nothing
-    for tasks of other categories."""
+    """Yield the documents of a retrieval or reranking task whose data is loaded, title and text;
+    nothing for other categories."""
     if _is_retrieval(task):
         for corpus in _corpora(task):
             yield from (join_document(row) for row in corpus)
@@ -50,7 +50,8 @@ def _corpora(task: "AbsTask") -> Iterator[Any]:
 
 
 def _parts(task: "AbsTask") -> Iterator[Any]:
-    """The data of each evaluated subset and split; mteb leaves the subset out where it is one."""
+    """Yield the data of each evaluated subset and split; mteb leaves the subset out if it is the
+    only one."""
     dataset: Any = task.dataset
     subsets = [dataset[name] for name in task.hf_subsets if name in dataset]
     for subset in subsets or [dataset]:
@@ -64,7 +65,7 @@ def join_document(row: Mapping[str, Any]) -> str:
 
 
 def _flat(value: Any) -> Iterator[str]:
-    """A text, or the texts of a set that is kept in one row."""
+    """Flatten the texts of a set that is in one row; a single text stays one."""
     if isinstance(value, str):
         yield value
     else:

@@ -1,5 +1,5 @@
-"""The stage `teacher-scores`: what one or several large embedders say of each example's query with
-its positive and with every negative."""
+"""The stage `teacher-scores`: the similarity of each example's query with its documents, by one or
+several large embedders."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,19 +25,19 @@ SCALE = "cosine"
 
 
 class TeacherEmbeddings(NamedTuple):
-    """The distinct texts of one side as a teacher reads them, and its vectors of them."""
+    """The distinct texts of one side as a teacher reads them, and the teacher's vectors of them."""
 
     texts: DistinctTexts
     rows: TeacherRows
 
     def vectors(self, examples: Sequence[Row]) -> NDArray[np.float64]:
-        """(texts, dimensions) of these examples' texts."""
+        """Return the vectors of these examples' texts, (texts, dimensions)."""
         numbers = self.texts.numbers_of(examples)
         return self.rows.take(torch.from_numpy(numbers)).numpy().astype(np.float64)
 
 
 class TeacherScorer(NamedTuple):
-    """One model, or several whose vectors are concatenated, under the name it has in the table."""
+    """One model, or several whose vectors are concatenated, under its name in the table."""
 
     name: str
     members: list[Mapping[Side, TeacherEmbeddings]]
@@ -107,7 +107,7 @@ def _scorers(
 def _embed(
     run: Run, recipe: Recipe, model: str, paths: Sequence[Path]
 ) -> Mapping[Side, TeacherEmbeddings]:
-    """Each distinct text once a side, with what the teacher reads before it."""
+    """Embed each distinct text once a side, with its prompt."""
     encoder = open_teacher(recipe.teacher, model)
     root = run.folder / "vectors"
     wording = encoder.wording
@@ -136,7 +136,7 @@ def _embed(
 
 
 def _score(examples: list[Row], scorers: Sequence[TeacherScorer]) -> ShardResult:
-    """One shard's rows: an example's follow each other, in the teachers' order."""
+    """Make the rows of one shard: those of an example follow each other, in the teachers' order."""
     counts = [1 + len(row["negatives"]) for row in examples]
     scores = [iter(_products(scorer, examples, counts)) for scorer in scorers]
     return ShardResult(
@@ -155,14 +155,14 @@ def _score(examples: list[Row], scorers: Sequence[TeacherScorer]) -> ShardResult
 
 
 def _products(scorer: TeacherScorer, examples: Sequence[Row], counts: Sequence[int]) -> list[float]:
-    """The similarity of each query with each of its documents, of which it has so many."""
+    """Compute the similarity of each query with each of its documents."""
     queries = np.repeat(_vectors(scorer, "query", examples), counts, axis=0)
     similarities: list[float] = (queries * _vectors(scorer, "document", examples)).sum(1).tolist()
     return similarities
 
 
 def _vectors(scorer: TeacherScorer, side: Side, examples: Sequence[Row]) -> NDArray[np.float64]:
-    """(texts, dimensions). Several teachers' unit vectors stand side by side, and are a unit vector
-    again (Jasper, Zhang et al. 2024)."""
+    """Gather vectors, (texts, dimensions). Several teachers' unit vectors are concatenated and
+    scaled to a unit vector again (Jasper, Zhang et al. 2024)."""
     members = [of[side].vectors(examples) for of in scorer.members]
     return np.concatenate(members, axis=1) / np.sqrt(len(members))

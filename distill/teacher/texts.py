@@ -1,5 +1,5 @@
-"""The distinct texts of the examples, numbered, so that a teacher reads each once a side however
-often it occurs, and never more than a few shards of them are in memory."""
+"""The distinct texts of the examples, numbered, so that a teacher reads each text once a side
+however often it occurs."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ def queries_of(examples: Sequence[Row]) -> list[str]:
 
 
 def documents_of(examples: Sequence[Row]) -> list[str]:
-    """Positives and negatives."""
+    """Return the examples' positives and negatives."""
     return [text for row in examples for text in (row["positive"], *row["negatives"])]
 
 
@@ -51,18 +51,18 @@ class DistinctTexts:
         return len(self._sorted)
 
     def numbers_of(self, examples: Sequence[Row]) -> NDArray[np.int64]:
-        """The numbers of these examples' texts, in their order."""
+        """Return the numbers of these examples' texts, in their order."""
         return self.numbers(self._texts_of(examples))
 
     def numbers(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """The numbers of texts that are among them."""
+        """Return the numbers of those texts that are known."""
         numbers: NDArray[np.int64] = self._number[
             np.searchsorted(self._sorted, digest_texts(texts))
         ]
         return numbers
 
     def parts(self) -> Iterator[list[str]]:
-        """All texts in order, those of a few shards at a time; a part may be empty."""
+        """Yield all texts in order, those of a few shards at a time; a part may be empty."""
         first = np.sort(self._first)
         for start in range(0, len(self._paths), _SHARDS_AT_ONCE):
             part: list[str] = []
@@ -77,7 +77,7 @@ class DistinctTexts:
 
 
 def text_id(text: str) -> str:
-    """16 hex digits that tell a text from others: its id among a teacher's vectors."""
+    """Hash a text to 16 hex digits: its id among a teacher's vectors."""
     return _hash(text).hex()
 
 

@@ -1,4 +1,4 @@
-"""A teacher's vectors: computed once, kept on disk, read by row."""
+"""A teacher's vectors: computed once, stored on disk, read by row."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ def teacher_vectors(
     tasks: Mapping[str, str] | None = None,
     corpus: PassageReader | None = None,
 ) -> "TeacherRows":
-    """The recipe's teacher's vectors of texts by id, from the run's vector stores or computed
+    """Return the teacher's vectors of texts by id, read from the run's vector stores or computed
     into them. The corpus and each mapping have a store of their own: where the retriever is the
     teacher too, the corpus in table order is there already.
 
@@ -67,7 +67,7 @@ def teacher_vectors(
 
 
 def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:
-    """What of a teacher changes its vectors: for fingerprints."""
+    """Collect the settings of a teacher that change its vectors, for fingerprints."""
     identity = embedder_identity(settings, model)
     if settings.base_url is not None:
         identity["query_prompt"] = settings.query_prompt
@@ -77,8 +77,8 @@ def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:
 
 
 def is_told_tasks(settings: Teacher) -> bool:
-    """Whether the teacher embeds a query otherwise under another task, as far as the settings and
-    what was published of it say. (What its files carry is known once it is open.)"""
+    """Whether the teacher embeds a query differently for another task, as far as the settings and
+    its published settings say. (What its files carry is known once it is open.)"""
     if settings.model is None:
         return False
     if is_object(settings.model):
@@ -92,14 +92,14 @@ def is_told_tasks(settings: Teacher) -> bool:
 
 
 def _carries_template(model: str) -> bool:
-    """Whether it is a student of distill that was trained with instructions."""
+    """Whether the model is a student of distill that was trained with instructions."""
     carried = read_prompts(resolve(model))
     template = carried_template(carried)
     return template is not None and EmbedderPrompts(template).tells_task
 
 
 def open_teacher(settings: Teacher, model: str) -> Encoder:
-    """One of the recipe's teachers.
+    """Open one of the recipe's teachers.
 
     Raises:
         UserError: if the model or the server is not available.
@@ -108,7 +108,7 @@ def open_teacher(settings: Teacher, model: str) -> Encoder:
 
 
 class TeacherRows:
-    """Memory-mapped arrays as one, (texts, dimensions), numbered on from one to the next."""
+    """Memory-mapped arrays read as one, (texts, dimensions), with consecutive row numbers."""
 
     def __init__(self, parts: Sequence[Vectors]) -> None:
         self.parts = parts
@@ -119,7 +119,7 @@ class TeacherRows:
         return int(self.starts[-1])
 
     def take(self, numbers: Tensor) -> Tensor:
-        """The vectors of these rows: (n,) integers to (n, dimensions) float32, on the CPU.
+        """Return the vectors of these rows: (n,) integers to (n, dimensions) float32, on the CPU.
 
         Raises:
             IndexError: for a number that is no row.

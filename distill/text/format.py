@@ -1,4 +1,4 @@
-"""How a query and a document are written for a student: in training, in an evaluation, in a search.
+"""How a query and a document are written for a student: in training, in evaluation and in search.
 
 One module for all of them, because a model that is asked in another form than it was trained in is
 another model (Gecko, 2403.20327, table 4: 3 points). The templates are saved among the model's
@@ -27,8 +27,8 @@ class PromptedText(NamedTuple):
 
 @dataclass(frozen=True)
 class TextFormat:
-    """`query_template` ends in {query} and may hold {task}; `document_template` ends in {text} and
-    may hold {title}."""
+    """The templates of a student. `query_template` ends in {query} and may hold {task};
+    `document_template` ends in {text} and may hold {title}."""
 
     query_template: str = "{query}"
     document_template: str = "{text}"
@@ -44,12 +44,12 @@ class TextFormat:
         return "{title}" in self.document_template
 
     def query_prompt(self, task: str) -> str:
-        """What stands before a query of this task."""
+        """Return the prompt of a query of this task."""
         return self.query_template.removesuffix("{query}").replace("{task}", task)
 
     @property
     def document_prompt(self) -> str:
-        """What stands before a document without a title."""
+        """The prompt of a document without a title."""
         return self.document_template.removesuffix("{text}").replace("{title}", NO_TITLE)
 
     def query(self, query: str, task: str) -> PromptedText:
@@ -57,8 +57,8 @@ class TextFormat:
         return PromptedText(self.query_prompt(task), query)
 
     def document(self, text: str, title: str = "") -> PromptedText:
-        """A title goes where the template has a place for it, else before the text. It is part of
-        the text and not of the prompt: it belongs to what a document says."""
+        """Write a document: a title goes into its place in the template, else before the text. It
+        is part of the text and not of the prompt: it belongs to what a document says."""
         title = title.strip()
         if not self.has_title:
             return PromptedText(self.document_prompt, f"{title} {text}".strip())
@@ -68,8 +68,8 @@ class TextFormat:
         return PromptedText(before, f"{title}{behind}{text}")
 
     def prompts(self, default_task: str) -> dict[str, str]:
-        """A saved model's prompts: of both sides, which sentence-transformers puts before a text by
-        itself, and the templates where there is something to fill in."""
+        """Return the prompts to save with a model: of both sides, which sentence-transformers puts
+        before a text by itself, and the templates if there is something to fill in."""
         prompts = {"query": self.query_prompt(default_task), "document": self.document_prompt}
         if self.has_task:
             prompts[QUERY_TEMPLATE] = self.query_template
@@ -79,8 +79,8 @@ class TextFormat:
 
 
 def build_text_format(prompts: Mapping[str, str | None]) -> TextFormat:
-    """The format of a saved model, by the prompts in its configuration. Of a model that has no
-    templates, its own prompts are the same for every task and title."""
+    """Build the format of a saved model from the prompts in its configuration. Of a model that has
+    no templates, its own prompts are the same for every task and title."""
     return TextFormat(
         prompts.get(QUERY_TEMPLATE) or (prompts.get("query") or "") + "{query}",
         prompts.get(DOCUMENT_TEMPLATE) or (prompts.get("document") or "") + "{text}",

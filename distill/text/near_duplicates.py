@@ -1,6 +1,5 @@
-"""Passages that read the same as another: a corpus holds the same text under several ids, cut a
-little differently or with another heading, and none of them may be taught as wrong where one of
-them is right."""
+"""Find passages that read the same as another. A corpus holds the same text under several ids, cut
+a little differently or with another heading; no copy of a positive may be a negative."""
 
 from collections.abc import Iterable
 
@@ -12,7 +11,7 @@ Shingles = frozenset[tuple[str, ...]]
 
 
 class NearDuplicates:
-    """Some texts, and what reads the same as one of them.
+    """A set of texts, and a test whether a text reads the same as one of them.
 
     Args:
         share: the least Jaccard similarity of two texts' word triples (Broder 1997); None: only
@@ -37,13 +36,14 @@ class NearDuplicates:
 
 
 def make_word_shingles(text: str) -> Shingles:
-    """The runs of three words, whatever their case and the punctuation between them; of a shorter
-    text its words. A letter of a script without spaces counts as a word."""
+    """Make the shingles of a text: runs of three words, regardless of case and punctuation; of a
+    shorter text its words. A letter of a script without spaces counts as a word."""
     words = split_folded_words(text)
     size = _RUN if len(words) >= _RUN else 1
     return frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1))
 
 
 def jaccard_similarity(one: Shingles, other: Shingles) -> float:
-    """The share of common members; 0 for two sets without any, which say nothing of each other."""
+    """Compute the share of common members of two sets; 0 for two empty sets, which say nothing of
+    each other."""
     return len(one & other) / max(1, len(one | other))

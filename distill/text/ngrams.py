@@ -1,4 +1,4 @@
-"""Runs of consecutive words of many texts, as hashes: 8 bytes a run, whatever the words."""
+"""Index runs of consecutive words of many texts as hashes: 8 bytes a run, whatever the words."""
 
 import hashlib
 from collections import defaultdict
@@ -72,13 +72,13 @@ def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int
 
 
 def _holds(sorted_hashes: Hashes, hashes: Hashes) -> bool:
-    """`held` is sorted."""
+    """Whether any of the hashes is in a sorted array."""
     at = np.minimum(np.searchsorted(sorted_hashes, hashes), len(sorted_hashes) - 1)
     return bool((sorted_hashes[at] == hashes).any())
 
 
 def _runs(marks: Hashes, size: int) -> Hashes:
-    """The polynomial hash, modulo 2**64, of each run of so many words."""
+    """Compute the polynomial hash, modulo 2**64, of each run of so many words."""
     count = max(0, len(marks) - size + 1)
     total = np.zeros(count, np.uint64)
     for start in range(size):
@@ -87,7 +87,7 @@ def _runs(marks: Hashes, size: int) -> Hashes:
 
 
 def _marks(text: str) -> tuple[Hashes, Amounts]:
-    """A hash for each word, and the quarters of words up to before each and after the last."""
+    """Hash each word, and sum up the quarters of words before each and after the last."""
     words = split_comparable_words(text)
     amounts = np.fromiter(map(weigh_word, words), np.int64, len(words))
     marks = np.array([_mark(word) for word in words], np.uint64)

@@ -1,5 +1,4 @@
-"""Texts made alike for comparison, never for keeping: what a reader would not tell apart is the
-same."""
+"""Normalize texts for comparison, never for storage: removes what a reader would not notice."""
 
 import unicodedata
 
@@ -11,8 +10,8 @@ _TATWEEL = "\u0640"
 
 
 class _Invisible(dict[int, str | int]):
-    """For `str.translate`: characters without a look of their own (joiners, soft hyphens,
-    directions) vanish; the zero width space parts words."""
+    """A table for `str.translate`: invisible characters (joiners, soft hyphens, directions) vanish;
+    the zero width space separates words."""
 
     def __missing__(self, code: int) -> str | int:
         character = chr(code)
@@ -26,8 +25,8 @@ _INVISIBLE = _Invisible()
 
 
 def fold_text(text: str) -> str:
-    """A text without differences of case, width, ligature, composition and invisible characters
-    (NFKC and case folding, Unicode Standard, section 3.13)."""
+    """Fold differences of case, width, ligature, composition and invisible characters (NFKC and
+    case folding, Unicode Standard, section 3.13)."""
     if text.isascii():
         return text.casefold()
     case = unicodedata.normalize("NFKC", text).casefold()
@@ -35,22 +34,22 @@ def fold_text(text: str) -> str:
 
 
 def split_folded_words(text: str) -> list[str]:
-    """The words of a text whatever their case and the punctuation between them; a letter of a
-    script without spaces is one by itself."""
+    """Split a text into words regardless of case and punctuation; a letter of a script without
+    spaces is one by itself."""
     return split_words(fold_text(text))
 
 
 def split_comparable_words(text: str) -> list[str]:
-    """Runs of letters and digits, whatever their case and the punctuation between them (NFKC, case
+    """Split a text into runs of letters and digits regardless of case and punctuation (NFKC, case
     folded). A letter of a script without spaces (Chinese, Thai) is a word of its own."""
     return split_words(fold_text(text).replace("_", " "))
 
 
 def normalize_text(text: str) -> str:
-    """A text without differences of case, width and composition, white space collapsed."""
+    """Normalize case, width and composition, and collapse white space."""
     return " ".join(fold_text(text).split())
 
 
 def normalize_words(text: str) -> str:
-    """The words of a text (NFKC, case folded), joined by single spaces."""
+    """Normalize the words of a text (NFKC, case folded), joined by single spaces."""
     return " ".join(split_folded_words(text))

@@ -52,17 +52,17 @@ _TEMPLATE_TOKENS = re.compile(
 
 
 def sanitize_for_terminal(text: str) -> str:
-    """A text from outside without what a terminal would take for a command."""
+    """Remove from an outside text what a terminal would take for a command."""
     return replace_controls(text, "\N{REPLACEMENT CHARACTER}")
 
 
 def replace_controls(text: str, replacement: str) -> str:
-    """A text with each control character, and each that turns a line's direction, replaced."""
+    """Replace each control character, and each that changes a line's direction."""
     return _CONTROLS.sub(replacement, text)
 
 
 def sanitize_for_prompt(text: str, max_words: int | None = None) -> str:
-    """Text from outside, as it may stand on one line of a prompt.
+    """Prepare an outside text to stand on one line of a prompt.
 
     White space is collapsed, so that no line of the text can pass for one of the prompt; what
     cannot be seen (control, zero-width and bidirectional characters, but not the joiners that are
@@ -82,6 +82,6 @@ def sanitize_for_prompt(text: str, max_words: int | None = None) -> str:
 
 
 def strip_code_fence(text: str) -> str:
-    """The inside of a code block that is the whole of `text`; any other text as it is."""
+    """Return the inside of a code block that is the whole of `text`; any other text as it is."""
     fenced = _FENCED.match(text)
     return text if fenced is None or "```" in fenced[1] else fenced[1]

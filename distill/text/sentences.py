@@ -1,4 +1,4 @@
-"""Sentences of a text, in every script."""
+"""Split a text into sentences, in every script."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ _ABBREVIATION = regex.compile(
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text in order, without the white space between them.
+    """Split a text into sentences in order, without the white space between them.
 
     A sentence ends at `.`, `!` or `?` before white space and anything but a small letter, unless
     the mark belongs to a common abbreviation or an initial; at a mark of another script (`。`, `।`,
@@ -33,7 +33,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def find_sentence_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where the sentences begin and end."""
+    """Find where the sentences begin and end."""
     start = 0
     for end in _END.finditer(text):
         if "\n\n" not in end[0] and _ABBREVIATION.search(text, start, end.start()):
@@ -44,7 +44,7 @@ def find_sentence_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _stripped(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The span without white space at its ends; none where nothing is left."""
+    """Strip white space at the ends of a span; None if nothing is left."""
     sentence = text[start:end]
     if sentence.strip():
         start += len(sentence) - len(sentence.lstrip())

@@ -1,4 +1,4 @@
-"""Templates such as "{task} {query}" in recipes and on the command line: each knows a few names and
+"""Templates such as "{task} {query}" in recipes and on the command line: each has a few names and
 nothing else.
 
 `check_template` is for where a template is read, `fill_template` for where it is used; braces that
@@ -13,7 +13,7 @@ from string import Formatter
 
 
 def check_template(template: str, names: Collection[str], key: str) -> None:
-    """Refuse a template that is malformed or holds any other name.
+    """Refuse a template that is malformed or has any other name.
 
     Args:
         key: what the setting is called, such as retriever.query_template.
@@ -39,7 +39,7 @@ def check_template(template: str, names: Collection[str], key: str) -> None:
 
 
 def check_plain_template(template: str, names: Collection[str], key: str) -> None:
-    """Refuse a template that holds a brace beside its names, for one that is filled by plain
+    """Refuse a template that has a brace beside its names, for one that is filled by plain
     replacement (a model's prompts, which may be saved as they are).
 
     Raises:
@@ -58,7 +58,7 @@ def check_plain_template(template: str, names: Collection[str], key: str) -> Non
 
 
 def fill_template(template: str, **values: str) -> str:
-    """The template with each name replaced by its value; values are never read as templates.
+    """Replace each name in the template by its value; values are never read as templates.
 
     Raises:
         ValueError: for a template that `check_template` would refuse.
@@ -71,5 +71,5 @@ def fill_template(template: str, **values: str) -> str:
 
 
 def find_template_names(template: str) -> set[str]:
-    """The names that a checked template holds."""
+    """Find the names in a checked template."""
     return {name for _, name, _, _ in Formatter().parse(template) if name is not None}

@@ -1,4 +1,4 @@
-"""What a word is, in every script.
+"""Split a text into words, in every script.
 
 Most scripts put spaces between words. Chinese, Japanese, Thai, Lao, Khmer, Burmese and their like
 do not, and to find their words takes a dictionary for each; here one of their letters, with the
@@ -41,7 +41,7 @@ ideographs for each word of the English ones that they translate, the Thai ones 
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, punctuation left out; a letter of a script without spaces is one by
+    """Split a text into words without punctuation; a letter of a script without spaces is one by
     itself."""
     words: list[str] = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
     return words
@@ -63,19 +63,19 @@ def has_spaceless(text: str) -> bool:
 
 
 def weigh_word(word: str) -> int:
-    """The weight of one of `split_words`, in quarters of a word: of an ideograph 2, of another
-    letter of a script without spaces 1, of all else 4."""
+    """Weigh one of `split_words`, in quarters of a word: an ideograph 2, another letter of a script
+    without spaces 1, all else 4."""
     return WORD_WEIGHT if word.isascii() else _of_letter(word[0])
 
 
 def count_word_equivalents(of: Sequence[str]) -> int:
-    """How many words some of `split_words` amount to, rounded up."""
+    """Count how many words some of `split_words` amount to, rounded up."""
     return -(-sum(map(weigh_word, of)) // WORD_WEIGHT)
 
 
 def count_words(text: str) -> int:
-    """The words of a text as its reader counts them: what stands between spaces, whatever it is;
-    in scripts without spaces by the number of letters. Rounded up."""
+    """Count the words of a text as its reader does: whatever stands between spaces; in scripts
+    without spaces by the number of letters. Rounded up."""
     if text.isascii() or not _UNLIKE_SPACES.search(text):
         return len(text.split())
     pieces = (piece for piece in _GAP.split(text) if piece)

@@ -1,4 +1,4 @@
-"""Asks an `/embeddings` endpoint for vectors, in requests that the server takes.
+"""Ask an `/embeddings` endpoint for vectors, in requests that the server accepts.
 
 How many texts and how long a text it takes, no server says beforehand: what it refuses is divided,
 and one text that is too long by itself is cut, until it is taken. A text's cut depends on the text
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Batch:
-    """Numbers of texts.
+    """The numbers of the texts of a request.
 
     Args:
         of: the refused batch that this is a half of.
@@ -63,7 +63,7 @@ class _Batch:
 
 
 class EndpointClient:
-    """A server that embeds.
+    """A client of one server's embeddings endpoint.
 
     Raises:
         UserError: if the address is none.
@@ -99,7 +99,7 @@ class EndpointClient:
         _EmbedCall(self, self.http, list(texts), batches, fields, arrived).run()
 
     def first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
-        """The vector of one text, of shape (1, dimensions): finds out how the server is asked."""
+        """Embed one text, to find out how the server takes requests: (1, dimensions)."""
         vectors: list[NDArray[np.float64]] = []
         refused: list[RefusedPrompt] = []
         for _ in range(2):
@@ -126,8 +126,8 @@ class EndpointClient:
         )
 
     def takes(self, texts: Sequence[str]) -> int:
-        """How many of these, from the first on, the server may take in one request, as far as it
-        has shown; at least one."""
+        """Count how many of these texts, from the first on, one request may hold, as far as the
+        server has shown; at least one."""
         most = min(len(texts), self._most_texts)
         room = self._most_bytes
         for count, text in enumerate(texts[:most]):
@@ -137,8 +137,8 @@ class EndpointClient:
         return most
 
     def learn(self, texts: Sequence[str], reason: str, most: int | None = None) -> None:
-        """A refused request was too large: in texts where the server names how many it takes, in
-        length where it speaks of tokens, and else in texts."""
+        """Learn from a refused request: it had too many texts if the server names a number of
+        texts, too long ones if it speaks of tokens, and else too many."""
         key = self._settings.key
         if most is None and "token" in reason:
             half = sum(len(text.encode(errors="replace")) for text in texts) // 2
@@ -151,7 +151,7 @@ class EndpointClient:
         self.say("texts", f"takes fewer texts in a request ({reason}): {smaller}")
 
     def say(self, subject: str, what: str) -> None:
-        """Once a subject."""
+        """Warn once for each subject."""
         if subject not in self._said:
             self._said.add(subject)
             _log.warning("%s %s", self.url, what)
@@ -166,7 +166,8 @@ class EndpointClient:
         )
 
     def refused(self, fault: RefusedPrompt, text: str | None) -> UserError:
-        """Of a text that the server takes at no length; None: it takes not even a word."""
+        """Make the error for a text that the server refuses at any length; None: it refuses even a
+        single word."""
         key = self._settings.key
         what = f"does not embed with model {self.model!r} as it is asked ({fault.reason})"
         if text is not None:
@@ -181,7 +182,7 @@ class EndpointClient:
 
 
 class _EmbedCall:
-    """One call of `embed`: what is still to be sent, and what was divided."""
+    """One call of `embed`: the texts still to be sent, and those that were split."""
 
     def __init__(
         self,
@@ -258,7 +259,8 @@ class _EmbedCall:
 
 
 def most_named(reason: str, sent: int) -> int | None:
-    """The most texts in a request that a refusal names; None where it is not about their number."""
+    """Find the greatest number of texts in a request that a refusal names; None if it is not about
+    that."""
     if not _TOO_MANY.search(reason):
         return None
     numbers = [int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])]
@@ -266,8 +268,9 @@ def most_named(reason: str, sent: int) -> int | None:
 
 
 def share_that_fits(reason: str, size: int) -> float:
-    """Of a text of `size` bytes that is too long: by the two numbers of tokens that the server
-    names, its own and the most, with some to spare; `_SHARE` where it names none."""
+    """Estimate which share of a text of `size` bytes the server accepts, by the two numbers of
+    tokens that its refusal names (the text's and the limit) with some margin; `_SHARE` if it names
+    none."""
     numbers = sorted({int(digits) for digits in _NUMBERS.findall(reason[_STATUS:])})
     sizes = [number for number in numbers if size / 20 <= number <= size + 8]
     limits = [number for number in numbers if sizes and 16 <= number < sizes[-1]]
@@ -275,6 +278,6 @@ def share_that_fits(reason: str, size: int) -> float:
 
 
 def cut(text: str, size: int) -> str:
-    """The beginning of a text, of at most so many bytes of UTF-8: a token of Chinese has as many
-    bytes as one of English, and far fewer characters."""
+    """Truncate a text to so many bytes of UTF-8. A token of Chinese has as many bytes as one of
+    English, and far fewer characters."""
     return text.encode(errors="replace")[: max(1, size)].decode(errors="ignore") or text[:1]

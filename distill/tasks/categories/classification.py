@@ -47,8 +47,8 @@ def _rows(file: Path) -> list[tuple[str, str]]:
 
 
 def _ids(labels: Iterable[str]) -> dict[str, int]:
-    """Numbers from 0, for mteb takes 1 for the positive one of two: in the order of the numbers
-    where the labels are such, else by name."""
+    """Number the labels from 0, as mteb takes 1 for the positive one of two: in numeric order if
+    the labels are numbers, else by name."""
     known = set(labels)
     numbers = all(label.removeprefix("-").isdecimal() for label in known)
     ordered = sorted(known, key=int) if numbers else sorted(known)

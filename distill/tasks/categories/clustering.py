@@ -34,7 +34,8 @@ def _texts(task: Any, file: Path) -> Any:
 
 
 def _sets(task: Any, file: Path) -> Any:
-    """mteb's first clustering tasks are clustered set by set, and the score is the sets' mean."""
+    """Split into sets: mteb's first clustering tasks are clustered set by set, and the score is the
+    mean."""
     if not has_header(file, ("set",)):
         raise UserError(
             str(file),
