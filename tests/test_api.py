@@ -179,7 +179,7 @@ def test_a_run_with_objects_continues_with_equal_ones(run, recipe_file):
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.parquet")} == before
     assert llm.calls == 0
     other = InMemoryLLM(version=2)
-    with pytest.raises(UserError, match="was written with another fingerprint"):
+    with pytest.raises(UserError, match="was made with other settings or inputs"):
         distill.generate(recipe_file, run.folder, llm=other, retriever=again["retriever"])
 
 

@@ -18,9 +18,12 @@ from distill.recipe.renamed_keys import RENAMED_KEYS
 from .markdown import PAGES, PART, ROOT, Block, all_blocks, read_commands
 
 FOREIGN = {
+    "elasticsearch",
+    "haystack",
     "lancedb",
     "langchain_huggingface",
     "llama_index",
+    "opensearchpy",
     "pgvector",
     "psycopg",
     "qdrant_client",

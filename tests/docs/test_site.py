@@ -175,3 +175,14 @@ def test_dockerfile_copies_what_is_there():
     assert copied
     for name in copied:
         assert (Path(ROOT) / name).exists(), name
+
+
+def test_messages_that_the_page_on_trouble_explains_are_those_of_the_code():
+    page = (DOCS / "guides" / "troubleshooting.md").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "distill").rglob("*.py"))
+    headings = re.findall(r"^\*\*(`.+?)\*\*", page, flags=re.MULTILINE)
+    assert len(headings) > 8
+    for heading in headings:
+        for message in re.findall(r"`([^`]+)`", heading):
+            for part in message.split(" ... "):
+                assert part in code, part
