@@ -35,7 +35,8 @@ class MtebModel(Protocol):
     """What mteb can ask: one of its EncoderProtocol or SearchProtocol."""
 
     @property
-    def mteb_model_meta(self) -> Any: ...
+    def mteb_model_meta(self) -> Any:
+        """The model's description in mteb's form."""
 
 
 @dataclass(frozen=True)

@@ -21,21 +21,22 @@ from distill.store.stage import Stage, fingerprint
 
 
 class BM25Index:
-    """An index of texts that `build_bm25` made, in memory or as `open_bm25` maps it from a file."""
+    """A BM25 index that `open_bm25` made. Its arrays are memory-mapped; the vocabulary is not."""
 
     def __init__(self, index: bm25s.BM25, terms: TermSplitter) -> None:
         self._bm25 = index
         self._terms = terms
 
     def scores(self, query: str) -> Vectors:
-        """The BM25 score of every passage: (passages,) float32, 0 where no word is shared."""
+        """Compute the BM25 score of every passage: (passages,) float32, 0 for those that share no
+        word."""
         ids = self._bm25.get_tokens_ids(self._terms(query))
         scores: Vectors = self._bm25.get_scores_from_ids(ids)
         return scores
 
     def search(self, queries: Sequence[str], k: int) -> tuple[Vectors, RowNumbers]:
-        """As `Index.search`: the k best passages that share a word with the query, ties to the
-        earlier row, and `NOTHING` where there are fewer."""
+        """Find the k best passages that share a word with each query. Ties go to the earlier row;
+        `NOTHING` fills lists that are shorter."""
         scores = np.full((len(queries), k), -np.inf, np.float32)
         rows = np.full((len(queries), k), NOTHING, np.int64)
         for place, query in enumerate(queries):
@@ -45,7 +46,7 @@ class BM25Index:
 
 
 def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
-    """The index of a run's passages, from the run's folder or made into it.
+    """Open the index of a run's passages, made in the run's folder if it is not there.
 
     Raises:
         UserError: if the stemmer of the settings' language is not installed.

@@ -15,8 +15,8 @@ Item = TypeVar("Item", int, str)
 def reciprocal_rank_fusion(
     lists: Sequence[Sequence[Item]], constant: float, count: int
 ) -> list[Item]:
-    """The `count` best rows by the sum over lists of 1 / (constant + rank), ranks from 1. Ties go
-    to the better rank in the earlier list, then to the earlier row."""
+    """Rank the `count` best rows by the sum over lists of 1 / (constant + rank), ranks from 1. Ties
+    go to the better rank in the earlier list, then to the earlier row."""
     ranks = [{row: rank for rank, row in enumerate(rows, start=1)} for rows in lists]
 
     def key(row: Item) -> tuple[float | Item, ...]:

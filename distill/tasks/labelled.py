@@ -69,7 +69,8 @@ class _Collector:
         judged[document] = max(score, judged.get(document, 0))
 
     def finish(self, file: Path) -> BeirDataset:
-        """
+        """Return the data set of all that was collected.
+
         Raises:
             UserError: if no question has an answer.
         """
@@ -270,7 +271,8 @@ def _read_corpus(corpus: CorpusSource) -> tuple[dict[str, dict[str, str]], dict[
 
 
 def _read_rows(file: Path, columns: LabelledColumns, answers: str | None) -> Iterator[LabelledRow]:
-    """
+    """Yield a table's rows as questions with their answers.
+
     Raises:
         UserError: after the last row, naming those without a question, an answer, or a score that
             is a whole number.

@@ -37,6 +37,7 @@ class BM25Search:
 
     @property
     def mteb_model_meta(self) -> Any:
+        """The model's description in mteb's form."""
         return build_search_meta(self.name, self.revision)
 
     def index(self, corpus: Any, *, task_metadata: Any, hf_subset: str, **kwargs: Any) -> None:
@@ -83,6 +84,7 @@ class FusedSearch:
 
     @property
     def mteb_model_meta(self) -> Any:
+        """The model's description in mteb's form."""
         return build_search_meta(self.name, self.revision)
 
     def index(self, corpus: Any, **kwargs: Any) -> None:
