@@ -3,11 +3,12 @@ stand beside the figures of benchmarks/RESULTS.md keep working."""
 
 import json
 import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.fresh_process import call
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {"name", "unit", "ours", "peer", "ratio"}
@@ -15,18 +16,20 @@ FIGURES = {"name", "unit", "ours", "peer", "ratio"}
 
 def run_script(script: str, *words: str) -> dict:
     """The figures that a script prints: one line of JSON."""
-    done = subprocess.run(
-        [sys.executable, f"benchmarks/{script}.py", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    done = call(run_as_main, script, *words, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = done.stdout.splitlines()
     figures: dict = json.loads(line)
     return figures
+
+
+def run_as_main(script: str, *words: str) -> None:
+    """What `python benchmarks/SCRIPT.py WORDS` does, in a process that has imported the libraries."""
+    path = ROOT / "benchmarks" / f"{script}.py"
+    sys.argv = [str(path), *words]
+    sys.path[:0] = [str(path.parent), str(ROOT)]
+    os.chdir(ROOT)
+    runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.fixture(scope="session")
