@@ -24,7 +24,7 @@ def run_script(script: str, *words: str) -> dict:
 
 
 def run_as_main(script: str, *words: str) -> None:
-    """What `python benchmarks/SCRIPT.py WORDS` does, in a process that has imported the libraries."""
+    """Run a script as `python benchmarks/SCRIPT.py WORDS` does, with the libraries imported."""
     path = ROOT / "benchmarks" / f"{script}.py"
     sys.argv = [str(path), *words]
     sys.path[:0] = [str(path.parent), str(ROOT)]
