@@ -43,7 +43,7 @@ class ExportedFile:
     path: str
     bytes: int
     parity: Parity
-    made: str = ""
+    quantization: str = ""
 
 
 @dataclass(frozen=True)

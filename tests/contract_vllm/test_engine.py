@@ -172,7 +172,7 @@ def test_rows_alone_are_asked_for_only_where_the_cache_cannot_reach():
     for length in range(5, 30):
         known = set()
         for pair in _iterate_pairs([(list(range(length)), several)]):
-            cached = (length + pair.begun) // block * block
+            cached = (length + pair.shared) // block * block
             first = _find_first_row(pair, block)
             params = ROWS.params(pair, block)
             left_out = {tuple(pair.continuation[: n + 1]) for n in range(first)} - known

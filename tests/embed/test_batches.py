@@ -7,7 +7,7 @@ from distill.embed.batches import batch_by_length
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 120))
-def test_every_text_is_in_one_batch_and_no_batch_is_beyond_the_budget(lengths, tokens):
+def test_batches_hold_every_text_once_within_the_budget(lengths, tokens):
     found = list(batch_by_length(lengths, tokens))
     assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
     for batch in found:

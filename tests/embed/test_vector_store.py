@@ -36,7 +36,7 @@ class Dies:
         return self._encoder.encode_prompted(texts, side)
 
 
-def test_resumed_equals_undisturbed(tmp_path, encoder):
+def test_vector_store_resumed_equals_undisturbed(tmp_path, encoder):
     whole = embed(tmp_path / "whole", encoder, "document", IDS, TEXTS, "embed")
     with pytest.raises(KeyboardInterrupt):
         embed(tmp_path / "cut", Dies(encoder, 2), "document", IDS, TEXTS, "embed")
@@ -45,13 +45,13 @@ def test_resumed_equals_undisturbed(tmp_path, encoder):
     assert np.array_equal(resumed.vectors, whole.vectors)
 
 
-def test_the_same_texts_are_never_embedded_twice(tmp_path, encoder):
+def test_vector_store_never_embeds_a_text_twice(tmp_path, encoder):
     first = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
     again = embed(tmp_path, Dies(encoder, 0), "document", IDS, TEXTS, "embed")
     assert np.array_equal(first.vectors, again.vectors)
 
 
-def test_another_side_or_text_is_another_store(tmp_path, encoder):
+def test_vector_store_depends_on_side_and_text(tmp_path, encoder):
     embed(tmp_path, encoder, "document", IDS, TEXTS, "embed")
     embed(tmp_path, encoder, "query", IDS, TEXTS, "embed")
     embed(tmp_path, encoder, "document", IDS, [*TEXTS[:-1], "another"], "embed")
@@ -68,7 +68,7 @@ def test_float16_is_a_store_of_its_own_and_takes_half(tmp_path, encoder):
     assert half.folder.name != whole.folder.name
 
 
-def test_vectors_are_the_models_own(tmp_path, encoder):
+def test_vector_store_holds_the_models_own_vectors(tmp_path, encoder):
     vectors = embed(tmp_path, encoder, "document", IDS, TEXTS, "embed").vectors
     expected = encoder.embedder.model.encode_document(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)

@@ -50,7 +50,7 @@ def vectors(exported, card, fresh_python):
     return found
 
 
-def test_the_cards_three_snippets_run_and_agree(vectors):
+def test_model_card_snippets_run_and_agree(vectors):
     ours, plain, graph = vectors
     for side, shape in (("queries", (1, 24)), ("passages", (2, 24))):
         assert ours[side].shape == plain[side].shape == graph[side].shape == shape
@@ -59,14 +59,14 @@ def test_the_cards_three_snippets_run_and_agree(vectors):
         np.testing.assert_allclose(graph[side], ours[side], atol=1e-5)
 
 
-def test_the_int8_graph_is_used_alike(exported, card, vectors, monkeypatch):
+def test_int8_graph_is_used_like_the_float_one(exported, card, vectors, monkeypatch):
     monkeypatch.chdir(exported[0].parent)
     found: dict = {}
     exec(snippets(card)[2].replace("embedding.onnx", "embedding_int8.onnx"), found)
     assert (found["passages"] * vectors[0]["passages"]).sum(axis=1).min() > 0.9
 
 
-def test_the_float_graph_is_the_model_for_every_length_and_batch(exported, run_folder, texts):
+def test_onnx_graph_equals_the_model_for_every_length_and_batch(exported, run_folder, texts):
     out, _ = exported
     model = SentenceTransformer(str(run_folder / "student"), device="cpu")
     graph = open_graph(out / "onnx" / "embedding.onnx", model)
@@ -80,7 +80,7 @@ def test_the_float_graph_is_the_model_for_every_length_and_batch(exported, run_f
             np.testing.assert_allclose(found, theirs(texts[side], batch_size=size), atol=1e-5)
 
 
-def test_each_form_says_how_large_and_how_near_it_is(exported):
+def test_export_states_size_and_parity_of_each_format(exported):
     out, files = exported
     assert list(files) == ["sentence-transformers", "onnx", "int8"]
     for file in files.values():
@@ -93,7 +93,7 @@ def test_each_form_says_how_large_and_how_near_it_is(exported):
     assert parity.loss <= 0.01
 
 
-def test_the_card_tells_what_the_run_knows(card, exported, run_folder):
+def test_model_card_states_what_the_run_knows(card, exported, run_folder):
     head = yaml.safe_load(card.split("---\n")[1])
     assert head["base_model"] == "someone/encoder"
     assert head["library_name"] == "sentence-transformers"
@@ -107,7 +107,7 @@ def test_the_card_tells_what_the_run_knows(card, exported, run_folder):
         "| LLM | writer | not stated |",
         "| teacher | teacher | not stated |",
         '- query: `"tides follow: "`',
-        f"| int8: {exported[1]['int8'].made} | `onnx/embedding_int8.onnx` |",
+        f"| int8: {exported[1]['int8'].quantization} | `onnx/embedding_int8.onnx` |",
         "| mine | nDCG@10 | 0.2500 | 0.4321 | 0.5000 |",
         "keeps 86.4% of its teacher",
         "up to 64 tokens",
@@ -117,13 +117,13 @@ def test_the_card_tells_what_the_run_knows(card, exported, run_folder):
     assert "secret-place" not in card
 
 
-def test_a_student_inside_a_run_is_that_runs(run_folder, tmp_path):
+def test_export_of_a_student_inside_a_run_uses_that_run(run_folder, tmp_path):
     export_model(str(run_folder / "student"), tmp_path / "out", ["sentence-transformers"])
     assert "notes.jsonl, 5 passages" in (tmp_path / "out" / "README.md").read_text()
     assert not (tmp_path / "out" / "onnx").exists()
 
 
-def test_a_model_without_a_run_says_what_is_not_known(model_folder, tmp_path):
+def test_model_card_without_a_run_states_what_is_unknown(model_folder, tmp_path):
     files = export_model(str(model_folder), tmp_path / "out", ["int8"])
     assert files["int8"].parity.task is None
     card = (tmp_path / "out" / "README.md").read_text()
@@ -140,7 +140,7 @@ def test_a_model_without_a_run_says_what_is_not_known(model_folder, tmp_path):
     assert len(snippets(card)) == 1
 
 
-def test_a_projection_that_bends_is_in_the_plain_snippet(
+def test_transformers_snippet_has_an_activation_of_the_projection(
     tmp_path, encoder_folder, make_projected, monkeypatch
 ):
     bent = make_projected(tmp_path / "bent", encoder_folder, bent=True)
@@ -202,7 +202,7 @@ def test_a_run_with_an_adapter_is_told_to_merge_it(run_folder, tmp_path):
         export_model(str(tmp_path), tmp_path / "out")
 
 
-def test_scores_of_an_earlier_student_are_not_told(run_folder, tmp_path):
+def test_model_card_leaves_out_scores_of_an_earlier_student(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     book = tmp_path / "run" / "student" / ".stage" / "manifest.json"
     write_json(book, read_json(book) | {"fingerprint": "trained-again"})
@@ -221,7 +221,7 @@ def test_a_run_is_written_on_beside_a_killed_export_inside_it(run_folder, tmp_pa
         assert not part.match(".*.part")
 
 
-def test_a_licence_with_a_name_of_its_own_is_other_to_the_hub(model_folder, tmp_path):
+def test_licence_unknown_to_the_hub_is_other(model_folder, tmp_path):
     shutil.copytree(model_folder, tmp_path / "model")
     head = "license: other\nlicense_name: own-1.0"
     (tmp_path / "model" / "README.md").write_text(f"---\n{head}\n---\n")
@@ -231,7 +231,7 @@ def test_a_licence_with_a_name_of_its_own_is_other_to_the_hub(model_folder, tmp_
     assert "| own-1.0 |" in card
 
 
-def test_a_prompt_of_two_lines_stays_in_its_line(model_folder, tmp_path):
+def test_model_card_keeps_a_prompt_of_two_lines_on_one(model_folder, tmp_path):
     model = SentenceTransformer(str(model_folder), device="cpu")
     model.prompts = {"query": "Instruct: find bees\nQuery: ", "document": ""}
     model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
@@ -267,7 +267,7 @@ def test_a_module_of_distills_is_used_without_trusting_any_code(tmp_path, fresh_
     assert np.load(tmp_path / "latent.npz")["passages"].shape == (2, 32)
 
 
-def test_an_opened_graph_saves_as_its_file(exported, model_folder, tmp_path):
+def test_onnx_graph_that_was_opened_saves_as_its_file(exported, model_folder, tmp_path):
     graph = exported[0] / "onnx" / "embedding.onnx"
     model = SentenceTransformer(str(model_folder), device="cpu")
     open_graph(graph, model)[0].save(str(tmp_path / "copy.onnx"))

@@ -27,7 +27,7 @@ def products(path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node if "MatMul" in node.op_type]
 
 
-def test_the_second_product_of_each_layer_can_stay_in_float(graph, tmp_path, model, texts):
+def test_int8_can_leave_narrowing_products_in_float(graph, tmp_path, model, texts):
     layers = len(model[0].auto_model.encoder.layer)
     named = find_narrowing_products(graph)
     assert len(named) == layers
@@ -43,7 +43,7 @@ def test_the_second_product_of_each_layer_can_stay_in_float(graph, tmp_path, mod
 
 
 @pytest.mark.parametrize("good", [0, 1, 2])
-def test_the_first_form_that_keeps_the_score_is_taken(
+def test_int8_takes_the_first_form_that_keeps_the_score(
     model, model_folder, texts, tmp_path, make_task, monkeypatch, good
 ):
     task, tried, scored = make_task(), [], []

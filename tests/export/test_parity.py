@@ -35,7 +35,7 @@ def spoilt(model_folder, share: float) -> SentenceTransformer:
     return other
 
 
-def test_a_model_is_like_itself(model, texts):
+def test_parity_of_a_model_with_itself(model, texts):
     parity = compare_vectors(model, model, texts)
     assert parity.texts == 10
     assert parity.cosine_min == pytest.approx(1)
@@ -88,7 +88,7 @@ def test_a_task_that_the_model_fails_on_cannot_say_what_is_lost(
     assert [path.name for path in tmp_path.iterdir()] == [".out.lock"]
 
 
-def test_models_are_scored_on_the_same_draws_of_a_task(model, tmp_path):
+def test_parity_scores_models_on_the_same_samples_of_a_task(model, tmp_path):
     """A clustering's score is a mean over texts drawn anew."""
     rows = "".join(f"{text}\t{i % 3}\n" for i, text in enumerate(TEXTS))
     (tmp_path / "groups").mkdir()
@@ -97,7 +97,7 @@ def test_models_are_scored_on_the_same_draws_of_a_task(model, tmp_path):
     assert score_on_task(model, task) == score_on_task(model, task)
 
 
-def test_int8_is_held_to_the_cosine_where_there_is_none():
+def test_parity_of_int8_is_judged_by_the_cosine_without_a_task():
     refuse_int8(Parity(9, 0.981, 0.9), "int8")
     with pytest.raises(UserError, match=r"mean 0\.97900.*0\.98 or more"):
         refuse_int8(Parity(9, 0.979, 0.9), "int8")

@@ -27,7 +27,7 @@ def address(url):
         ),
     ],
 )
-def test_addresses_of_servers(url, asked):
+def test_server_addresses_are_parsed(url, asked):
     assert address(url).at("/models") == asked
 
 
@@ -119,7 +119,7 @@ def test_fields_that_cannot_be_sent_are_refused(fields):
 
 
 @pytest.mark.parametrize("url", ["http://localhost", "http://a.localhost", "http://127.1.2.3:9"])
-def test_this_machine(url):
+def test_address_of_this_machine_is_local(url):
     assert address(url).is_local
     assert address("http://[::1]:8000").is_local
     assert address("http://[::ffff:127.0.0.1]:8000").is_local
@@ -142,5 +142,5 @@ def test_this_machine(url):
         ("2026-11-28", None),
     ],
 )
-def test_seconds_to_wait(value, seconds):
+def test_retry_after_is_parsed(value, seconds):
     assert retry_after(value) == seconds

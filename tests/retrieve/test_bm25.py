@@ -30,7 +30,7 @@ def expected(texts: list[str], query: str) -> np.ndarray:
     return index.get_scores(known) if known else np.zeros(len(texts), np.float32)
 
 
-def test_order_and_scores_are_bm25s_own(run):
+def test_bm25_order_and_scores_are_those_of_the_library(run):
     index = open_bm25(run, passages_of(run), BM25())  # each text twice: every score has its tie
     texts = [TEXTS[i % len(TEXTS)] for i in range(24)]
     scores, rows = index.search(QUERIES, 7)
@@ -43,7 +43,7 @@ def test_order_and_scores_are_bm25s_own(run):
         assert np.isneginf(own[len(best) :]).all()
 
 
-def test_an_index_is_made_once(run, monkeypatch):
+def test_bm25_index_is_made_once(run, monkeypatch):
     passages = passages_of(run)
     first = open_bm25(run, passages, BM25()).search(QUERIES, 5)
     monkeypatch.setattr(bm25, "build_bm25", None)
@@ -51,7 +51,7 @@ def test_an_index_is_made_once(run, monkeypatch):
     assert np.array_equal(first[1], again[1])
 
 
-def test_passages_without_words_are_never_found(run):
+def test_bm25_never_finds_passages_without_words(run):
     index = open_bm25(run, passages_of(run, 3, text=lambda i: ["...", "!", "moon"][i]), BM25())
     assert index.search(["moon"], 3)[1].tolist() == [[2, NOTHING, NOTHING]]
 
@@ -96,7 +96,7 @@ def test_hindi_words_are_not_their_consonants(run):
 TEXTS_OF_STEMS = ["The glaciers were flowing.", "A volcano, and the sea", "Lava is hot"]
 
 
-def test_stems_are_compared_where_a_language_is_set(run):
+def test_bm25_compares_stems_if_a_language_is_set(run):
     passages = passages_of(run, 3, text=lambda i: TEXTS_OF_STEMS[i])
     asked = ["glacier flows", "the"]
     plain = open_bm25(run, passages, BM25()).search(asked, 1)[1]
@@ -105,7 +105,7 @@ def test_stems_are_compared_where_a_language_is_set(run):
     assert stemmed.tolist() == [[0], [NOTHING]]
 
 
-def test_k1_and_b_are_the_recipes(run):
+def test_bm25_takes_k1_and_b_of_the_recipe(run):
     passages = passages_of(run, 2, text=lambda i: ["moon " * 9 + "sea sand ice", "moon"][i])
     for settings in (BM25(k1=0), BM25(b=0), BM25(k1=0.9, b=0.4)):
         theirs = bm25s.BM25(method="lucene", k1=settings.k1, b=settings.b)

@@ -24,7 +24,7 @@ def encoder(encoder_folder, monkeypatch):
     return open_encoder(recipe(retriever={"model": str(encoder_folder), "device": "cpu"}).retriever)
 
 
-def test_they_are_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
+def test_corpus_vectors_equal_those_of_all_texts_at_once(tmp_path, encoder, monkeypatch):
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [ROWS[:3], ROWS[3:4], ROWS[4:]], [])
         found = corpus_vectors(run, encoder, passages)
@@ -63,7 +63,7 @@ def known(encoder_folder):
     return of
 
 
-def test_the_identity_of_a_plain_retriever_is_plain(known, encoder_folder):
+def test_retriever_identity_names_only_what_is_set(known, encoder_folder):
     assert known() == {
         "model": "a local model",
         "revision": revision(str(encoder_folder)),
@@ -85,11 +85,11 @@ def test_the_identity_of_a_plain_retriever_is_plain(known, encoder_folder):
         {"concurrency": 1, "timeout": 1, "retries": 0, "api_key_variable": "A"},
     ],
 )
-def test_what_changes_no_result_is_not_in_it(known, settings):
+def test_retriever_identity_leaves_out_what_changes_no_result(known, settings):
     assert known(**settings) == known()
 
 
-def test_what_changes_results_is(known):
+def test_retriever_identity_holds_what_changes_results(known):
     approximate = {"index": "IVF4,Flat"}
     changes = [
         {},
@@ -111,7 +111,7 @@ def test_what_changes_results_is(known):
     assert len(set(found)) == len(changes)
 
 
-def test_what_compares_vectors_alone_is_no_other_by_the_words_that_are_searched(encoder_folder):
+def test_retriever_identity_of_dense_search_is_the_same_with_other_terms(encoder_folder):
     """Adding BM25 must not discard the brainstormed tasks, and the generations made from them."""
     plain = {"model": str(encoder_folder), "device": "cpu"}
     dense = Retriever.model_validate(plain)
@@ -127,7 +127,7 @@ def test_what_compares_vectors_alone_is_no_other_by_the_words_that_are_searched(
         assert identity(other) != expected
 
 
-def test_what_other_terms_found_is_not_taken_for_what_these_find(monkeypatch, encoder_folder):
+def test_bm25_with_other_terms_has_another_identity(monkeypatch, encoder_folder):
     settings = {"model": str(encoder_folder), "device": "cpu"}
     fused = Retriever.model_validate(settings | {"sources": ["dense", "bm25"]})
     dense = Retriever.model_validate(settings)

@@ -22,7 +22,7 @@ def found(tmp_path, vectors, queries, k, **settings):
 @pytest.mark.parametrize("k", [1, 5, 20])
 @pytest.mark.parametrize("rows", [None, 3, 64])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_exact_kinds_are_equal_ties_included(tmp_path, vectors, k, rows, precision):
+def test_exact_indexes_are_equal_ties_included(tmp_path, vectors, k, rows, precision):
     vectors = vectors.astype(precision)
     queries = np.concatenate([unit(30, 24, 5), vectors[:10].astype(np.float32)])
     scores, exact = found(tmp_path, vectors, queries, k, index_rows=rows)
@@ -33,7 +33,7 @@ def test_exact_kinds_are_equal_ties_included(tmp_path, vectors, k, rows, precisi
 
 
 @pytest.mark.parametrize("rows", [None, 37])
-def test_the_search_that_gpus_do_is_equal_too(tmp_path, rows):
+def test_exact_search_of_gpus_is_equal(tmp_path, rows):
     """All but the copy onto a GPU, which needs one."""
     vectors, queries = with_ties(400), unit(30, 24, 5)
     index = FaissFlatGpuIndex(vectors, tmp_path, Retriever(index="faiss-flat", index_rows=rows))
@@ -42,7 +42,7 @@ def test_the_search_that_gpus_do_is_equal_too(tmp_path, rows):
     assert np.array_equal(found[0], exact[0])
 
 
-def test_block_sizes_do_not_change_the_result(monkeypatch):
+def test_exact_search_does_not_depend_on_block_sizes(monkeypatch):
     vectors, queries = with_ties(300), unit(25, 24, 6)
     whole = ExactIndex(vectors).search(queries, 10)
     monkeypatch.setattr(search, "_PASSAGES_AT_ONCE", 7)
@@ -52,7 +52,7 @@ def test_block_sizes_do_not_change_the_result(monkeypatch):
     assert np.array_equal(whole[1], blocks[1])
 
 
-def test_more_asked_than_there_are():
+def test_exact_search_for_more_than_there_are():
     vectors = unit(3, 8, 1)
     scores, rows = ExactIndex(vectors).search(vectors, 20)
     assert rows.shape == scores.shape == (3, 3)

@@ -18,14 +18,14 @@ KINDS = {"IVF32,Flat": 8, "IVF16,PQ16x4": 16, "HNSW16": 64, "SQ8": None, "PCA8,I
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", [None, 1000])
-def test_recall_is_close_to_1_on_easy_data(tmp_path, kind, rows):
+def test_index_recall_is_close_to_1_on_easy_data(tmp_path, kind, rows):
     settings = Retriever(index=kind, effort=KINDS[kind], index_rows=rows)
     index = make_index(settings, store_of(tmp_path, VECTORS))
     assert recall(index, VECTORS, QUERIES, 10) > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_are_exact_and_in_order(tmp_path, kind):
+def test_index_scores_are_exact_and_in_order(tmp_path, kind):
     index = make_index(Retriever(index=kind), store_of(tmp_path, VECTORS))
     scores, rows = index.search(QUERIES, 10)
     for query, own, numbers in zip(QUERIES, scores, rows, strict=True):
@@ -34,7 +34,7 @@ def test_scores_are_exact_and_in_order(tmp_path, kind):
         assert len(set(numbers)) == 10
 
 
-def test_more_effort_finds_more_and_all_lists_find_everything(tmp_path):
+def test_ivf_index_finds_more_with_more_effort_and_everything_with_all_lists(tmp_path):
     store, vectors = store_of(tmp_path, unit(2000, 16, 3)), unit(2000, 16, 3)
     queries = unit(30, 16, 4)
     found = [
@@ -44,7 +44,7 @@ def test_more_effort_finds_more_and_all_lists_find_everything(tmp_path):
     assert found[0] < found[1] < found[2] == 1.0
 
 
-def test_fewer_than_asked_are_filled_up_with_nothing(tmp_path):
+def test_index_fills_lists_that_are_too_short(tmp_path):
     # Of 64 lists one is probed, which holds a few vectors.
     index = make_index(Retriever(index="IVF64,Flat", effort=1), store_of(tmp_path, VECTORS[:200]))
     scores, rows = index.search(QUERIES, 20)
@@ -55,7 +55,7 @@ def test_fewer_than_asked_are_filled_up_with_nothing(tmp_path):
     assert (np.diff(missing.astype(int), axis=1) >= 0).all()  # at the end alone
 
 
-def test_fewer_passages_than_asked(tmp_path):
+def test_index_search_for_more_than_there_are(tmp_path):
     scores, rows = make_index(Retriever(index="HNSW8"), store_of(tmp_path, VECTORS[:5])).search(
         QUERIES, 20
     )
@@ -64,7 +64,7 @@ def test_fewer_passages_than_asked(tmp_path):
     assert np.array_equal(scores, exact_scores)
 
 
-def test_an_index_is_made_once_and_read_again(tmp_path, monkeypatch):
+def test_faiss_index_is_made_once_and_read_again(tmp_path, monkeypatch):
     store = store_of(tmp_path, VECTORS.astype(np.float16))
     settings = Retriever(index="HNSW16", index_rows=1500)
     first = make_index(settings, store).search(QUERIES, 10)

@@ -10,7 +10,7 @@ from distill.store.judgement_cache import JudgementCache, JudgementOrigin, judge
 MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 
 
-def test_what_was_kept_is_found_by_the_next_process(tmp_path):
+def test_judgements_are_found_by_the_next_process(tmp_path):
     keys = [judgement_key(MARK, "passage", f"query {n}") for n in range(1500)]
     scores = {key: (-n / 7, n) for n, key in enumerate(keys)}
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
@@ -19,7 +19,7 @@ def test_what_was_kept_is_found_by_the_next_process(tmp_path):
         assert judged.find([*keys, b"another"]) == scores
 
 
-def test_the_first_judgement_stays(tmp_path):
+def test_judgement_that_was_first_stays(tmp_path):
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"k": (1.0, 1)})
         judged.keep({b"k": (2.0, 2)})

@@ -14,7 +14,7 @@ from distill.store.request_cache import RequestCache, request_key
 BODY = {"model": "m", "prompt": "why", "temperature": 0.7, "seed": 3}
 
 
-def test_what_is_kept_is_found_by_another_reader(tmp_path):
+def test_replies_are_found_by_another_reader(tmp_path):
     key = request_key("/completions", BODY)
     RequestCache(tmp_path / "run" / "requests.sqlite").keep(key, {"text": "w\x00ü\n", "end": None})
     again = RequestCache(tmp_path / "run" / "requests.sqlite")
@@ -23,25 +23,25 @@ def test_what_is_kept_is_found_by_another_reader(tmp_path):
     }
 
 
-def test_a_key_is_of_the_content_not_of_the_order():
+def test_request_key_does_not_depend_on_the_order_of_fields():
     assert request_key("/c", BODY) == request_key("/c", dict(reversed(BODY.items())))
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"model": "n"}, {"prompt": "who"}, {"stop": "."}])
-def test_whatever_changes_the_reply_changes_the_key(change):
+def test_request_key_holds_whatever_changes_the_reply(change):
     assert request_key("/c", BODY) != request_key("/c", {**BODY, **change})
     assert request_key("/c", BODY) != request_key("/d", BODY)
     assert request_key("/c", BODY) != request_key("/c", BODY, " mark")
 
 
-def test_the_first_reply_stays(tmp_path):
+def test_reply_that_was_first_stays(tmp_path):
     cache = RequestCache(tmp_path / "requests.sqlite")
     cache.keep(b"k", "first")
     cache.keep(b"k", "second")
     assert cache.find([b"k"]) == {b"k": "first"}
 
 
-def test_more_keys_than_a_statement_takes(tmp_path):
+def test_replies_of_more_keys_than_an_sql_statement_takes(tmp_path):
     cache = RequestCache(tmp_path / "requests.sqlite")
     keys = [str(i).encode() for i in range(1203)]
     for number, key in enumerate(keys):
@@ -49,7 +49,7 @@ def test_more_keys_than_a_statement_takes(tmp_path):
     assert cache.find(keys) == {key: number for number, key in enumerate(keys)}
 
 
-def test_what_was_kept_outlives_a_killed_process(tmp_path):
+def test_replies_outlive_a_killed_process(tmp_path):
     file = tmp_path / "requests.sqlite"
     script = (
         "import os, signal, sys\n"
@@ -70,7 +70,7 @@ def _keep_many(file: Path, first: int) -> None:
         cache.keep(b"%d" % number, number)
 
 
-def test_processes_write_at_once(tmp_path):
+def test_request_cache_takes_writes_of_several_processes(tmp_path):
     file = tmp_path / "requests.sqlite"
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=_keep_many, args=(file, 50 * i)) for i in range(3)]

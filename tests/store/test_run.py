@@ -40,7 +40,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
 
 
-def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(tmp_path):
+def test_stage_that_was_stopped_ends_with_the_same_bytes(tmp_path):
     done = []
 
     def stops(item: str) -> ShardResult:
@@ -96,7 +96,7 @@ def test_a_stage_of_very_many_shards_names_the_key_to_raise(tmp_path, monkeypatc
     assert [r.getMessage() for r in caplog.records if "generate.shard_size" in r.getMessage()]
 
 
-def test_shards_done_together_are_those_done_one_by_one(tmp_path):
+def test_shards_made_in_batches_equal_those_made_one_by_one(tmp_path):
     calls = []
 
     def work(some: Sequence[str]) -> list[ShardResult]:
@@ -115,7 +115,7 @@ def test_shards_done_together_are_those_done_one_by_one(tmp_path):
     assert stage.manifest["counts"] == whole.manifest["counts"]
 
 
-def test_the_manifest_tells_settings_versions_rows_and_seconds(tmp_path):
+def test_manifest_holds_settings_versions_rows_and_seconds(tmp_path):
     manifest = fill(tmp_path, {"size": 3}).manifest
     assert manifest["settings"] == {"size": 3}
     assert manifest["rows"] == 3
@@ -135,7 +135,7 @@ def test_other_settings_are_refused_and_named(tmp_path):
     assert content(before.folder) == kept
 
 
-def test_what_is_overwritten_is_kept_and_comes_back(tmp_path):
+def test_superseded_stage_is_kept_and_comes_back(tmp_path):
     calls = []
 
     def counted(item: str) -> ShardResult:
@@ -150,7 +150,7 @@ def test_what_is_overwritten_is_kept_and_comes_back(tmp_path):
     assert back.manifest["settings"] == {"size": 3}
 
 
-def test_always_redoes_what_is_there(tmp_path):
+def test_overwrite_always_makes_complete_stages_again(tmp_path):
     calls = []
     for _ in range(2):
         fill(tmp_path, {}, "always", work=lambda item: (calls.append(item), shard_of(item))[1])

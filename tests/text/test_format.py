@@ -11,7 +11,7 @@ from distill.text.format import TextFormat, build_text_format
 GECKO = TextFormat("task: {task} | query: {query}", "title: {title} | text: {text}")
 
 
-def test_a_title_goes_where_the_template_has_it():
+def test_text_format_puts_a_title_where_the_template_has_it():
     assert "".join(GECKO.document("Bees dance.", "Bees")) == "title: Bees | text: Bees dance."
     assert "".join(GECKO.document("Bees dance.", " ")) == "title: none | text: Bees dance."
     assert GECKO.document_prompt == "title: none | text: "
@@ -19,12 +19,12 @@ def test_a_title_goes_where_the_template_has_it():
     assert plain.document("Bees dance.", "Bees") == ("passage: ", "Bees Bees dance.")
 
 
-def test_braces_in_titles_and_tasks_stay():
+def test_text_format_keeps_braces_in_titles_and_tasks():
     assert "".join(GECKO.document("b", "{text}")) == "title: {text} | text: b"
     assert "".join(GECKO.query("q", "{query}")) == "task: {query} | query: q"
 
 
-def test_a_saved_model_knows_its_format(tmp_path, encoder_folder):
+def test_text_format_is_saved_with_the_model(tmp_path, encoder_folder):
     student = Student(
         encoder=str(encoder_folder),
         query_template=GECKO.query_template,

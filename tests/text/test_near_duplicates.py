@@ -19,11 +19,11 @@ TEXT = "Bees dance to tell other bees where the flowers are."
         ("", False),
     ],
 )
-def test_triples_of_words_tell_what_reads_the_same(other, same):
+def test_near_duplicates_share_word_shingles(other, same):
     assert NearDuplicates([TEXT], 0.8).contains(other) is same
 
 
-def test_the_similarity_is_jaccards_of_word_triples():
+def test_jaccard_similarity_of_word_shingles():
     one, other = make_word_shingles("a b c d e"), make_word_shingles("A, b c d f!")
     assert one == {("a", "b", "c"), ("b", "c", "d"), ("c", "d", "e")}
     assert jaccard_similarity(one, other) == 2 / 4
@@ -31,13 +31,13 @@ def test_the_similarity_is_jaccards_of_word_triples():
     assert not NearDuplicates(["a b c d e"], 0.51).contains("a b c d f")
 
 
-def test_texts_below_three_words_compare_by_their_words():
+def test_shingles_of_short_texts_are_their_words():
     assert NearDuplicates(["Red fox"], 0.8).contains("fox, red")
     assert not NearDuplicates(["Red fox"], 0.5).contains("red hen")
     assert not NearDuplicates(["Red fox"], 0.1).contains("a red fox ran")
 
 
-def test_texts_without_words_are_the_same_only_if_equal():
+def test_near_duplicates_without_words_are_equal_texts():
     assert NearDuplicates(["***"], 0.1).contains("***")
     assert not NearDuplicates(["***"], 0.1).contains("---")
 

@@ -32,5 +32,5 @@ from distill.text.sentences import split_sentences
         ("и так далее. д. и так. Конец.", ["и так далее. д. и так.", "Конец."]),
     ],
 )  # fmt: skip
-def test_sentences(text: str, expected: list[str]) -> None:
+def test_sentences_of_a_text_in_every_script(text: str, expected: list[str]) -> None:
     assert split_sentences(text) == expected

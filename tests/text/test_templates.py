@@ -40,15 +40,15 @@ def test_all_else_than_its_names_is_refused(template):
         fill_template(template, task="t", query="q")
 
 
-def test_values_are_put_in_as_they_are():
+def test_template_values_are_put_in_as_they_are():
     assert fill_template("{task}: {query}", task="{query}", query="{task.x}") == "{query}: {task.x}"
 
 
-def test_doubled_braces_are_braces():
+def test_template_braces_are_doubled():
     assert fill_template("{{json}} {query}", query="q") == "{json} q"
 
 
-def test_names_in_a_template():
+def test_template_names_are_found():
     assert find_template_names("{{x}} {task} {query}") == {"task", "query"}
 
 

@@ -22,7 +22,7 @@ from distill.text.words import count_word_equivalents, count_words, split_words
         ("(!?) …", []),
     ],
 )
-def test_words(text: str, expected: list[str]) -> None:
+def test_words_of_a_text_in_every_script(text: str, expected: list[str]) -> None:
     assert split_words(text) == expected
 
 
@@ -40,11 +40,11 @@ def test_words(text: str, expected: list[str]) -> None:
         ("हिमनद धीरे बहता है", 4),
     ],
 )
-def test_count(text: str, count: int) -> None:
+def test_word_count_in_every_script(text: str, count: int) -> None:
     assert count_words(text) == count
 
 
-def test_amounts_are_rounded_up() -> None:
+def test_word_count_is_rounded_up() -> None:
     assert count_word_equivalents(["黑", "洞"]) == 1
     assert count_word_equivalents(["黑", "洞", "a"]) == 2
     assert count_word_equivalents(["ก", "ข", "ค"]) == 1
@@ -64,10 +64,10 @@ def test_amounts_are_rounded_up() -> None:
         ("ខ្មែរ\u200bភាសា", "ខ្មែរ ភាសា"),
     ],
 )
-def test_what_looks_alike_is_alike(one: str, other: str) -> None:
+def test_words_that_look_alike_are_equal(one: str, other: str) -> None:
     assert fold_text(one) == fold_text(other)
     assert split_folded_words(one) == split_folded_words(other)
 
 
-def test_vowel_signs_tell_words_apart() -> None:
+def test_words_differ_by_vowel_signs() -> None:
     assert split_folded_words("कि") != split_folded_words("का")

@@ -44,12 +44,12 @@ of the method."""
 
 
 class JobContinuation(NamedTuple):
-    """A continuation of a job; `begun` of its first tokens are in an earlier pair of the job."""
+    """A continuation of a job; `shared` of its first tokens are in an earlier pair of the job."""
 
     job: int
     prefix: list[int]
     continuation: list[int]
-    begun: int
+    shared: int
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ class VLLMScorer:
 def _find_first_row(pair: JobContinuation, block: int) -> int:
     """Find the first place within the continuation whose row is certainly computed, if the cache
     has no more of the prompt than the prefix and the tokens of earlier pairs of the job."""
-    begun = len(pair.prefix) + pair.begun
-    return max(pair.begun, begun // block * block - len(pair.prefix) + 1)
+    start = len(pair.prefix) + pair.shared
+    return max(pair.shared, start // block * block - len(pair.prefix) + 1)
 
 
 def _make_rows_params(pair: JobContinuation, block: int) -> SamplingParams:
