@@ -7,8 +7,10 @@ import pytest
 from helpers.fresh_process import call, distill
 from sentence_transformers import SentenceTransformer
 
+from distill.generate.brainstorm.schemas import make_example_schema, parse_json_reply
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import load_recipe
+from distill.store.tables import BRAINSTORM, EXAMPLES, read_rows
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {
@@ -52,6 +54,7 @@ TINY = {
     "train.epochs": 1,
     "train.batch_size": 8,
     "relabel.negative_count": 1,
+    "evaluate.speed_texts": 0,
 }
 BRAINSTORMED = {
     "generate.brainstorm.groups": "[short-short, sts]",
@@ -88,10 +91,25 @@ def test_the_tiny_recipe_of_a_system(system, shared, tmp_path, recipe_file):
     assert done.returncode == 0, done.stderr
     student = load_sentence_model(folder / "student")
     assert json.loads(done.stdout) == pytest.approx(student.encode_query(query).tolist(), abs=1e-5)
+    if system == "e5-mistral":
+        assert_brainstormed_in_form(folder)
     if system == "gecko-256":
         assert "student@256" in summary["models"]
     if system == "leaf":
         assert "student queries, teacher documents" in summary["models"]
+
+
+def assert_brainstormed_in_form(run: Path) -> None:
+    """A real LLM keeps to the form of most replies, and examples come of them."""
+    written = list(read_rows(BRAINSTORM, run / "brainstorm-generations"))
+    formed = [parse_json_reply(row, make_example_schema(row["task_type"], None)) for row in written]
+    assert len(written) == 10
+    assert sum(reply.reason is None for reply in formed) >= 8
+    examples = list(read_rows(EXAMPLES, run / "examples-brainstorm"))
+    assert len(examples) >= 5
+    for row in examples:
+        assert row["query"].split()
+        assert row["positive"] != row["query"]
 
 
 @pytest.mark.parametrize("system", [*SYSTEMS, *(f"{name}-tiny" for name in SYSTEMS)])

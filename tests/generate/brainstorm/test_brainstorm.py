@@ -26,10 +26,9 @@ from distill.generate.brainstorm.schemas import (
 from distill.generate.brainstorm.tasks import find_same_meaning
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
 from distill.llm.lazy import LazyLLM
-from distill.llm.load import load_llm
 from distill.llm.protocol import LLM, Completion, Sampling
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe import Brainstorm, Group, Recipe, load_recipe
+from distill.recipe import Brainstorm, Group, Recipe
 from distill.recipe.packaged import packaged_recipes
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -262,26 +261,6 @@ def test_a_real_engine_held_to_the_form_behind_a_users_own_prompts(tmp_path, mak
     tokens = figures_of(stage, "brainstorm-generations")["figures"]["tokens"]
     before = figures_of(stage, "brainstorm-tasks")["figures"]["tokens"]
     assert tokens["new"] + before["new"] == engine.tokens["new"]
-
-
-@pytest.mark.slow
-def test_the_tiny_recipe_with_its_real_llm(tmp_path):
-    sets = ["calls=1", "tasks_per_call=4", "examples=6", "max_new_tokens=160"]
-    recipe = load_recipe(
-        packaged_recipes() / "e5-mistral-tiny.yaml",
-        ["evaluate.tasks=[]", *(f"generate.brainstorm.{one}" for one in sets)],
-    )
-    with Run(tmp_path / "run") as run:
-        stage = make_brainstorm(
-            run, recipe, LazyLLM(lambda: load_llm(recipe.llm, tmp_path / "requests"))
-        )
-    written = rows(stage, "brainstorm-generations", BRAINSTORM)
-    formed = [parse_json_reply(row, make_example_schema(row["task_type"], None)) for row in written]
-    assert sum(reply.reason is None for reply in formed) >= 5
-    assert stage.manifest["counts"]["kept"] >= 3
-    for row in stage.rows(EXAMPLES):
-        assert row["query"].split()
-        assert row["positive"] != row["query"]
 
 
 # --- resuming -------------------------------------------------------------------------------------
