@@ -174,9 +174,9 @@ class Stage:
         with Interrupt() as interrupt, Progress(self.name, total, unit, done, totals) as progress:
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
-                start = time.perf_counter()
+                began = time.perf_counter()
                 results = work([items[i] for i in batch])
-                seconds = (time.perf_counter() - start) / len(batch)
+                seconds = (time.perf_counter() - began) / len(batch)
                 for i, shard in zip(batch, results, strict=True):
                     self.commit_shard(table, paths[i], shard, seconds)
                     progress.advance(size(items[i]))
