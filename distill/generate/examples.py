@@ -8,7 +8,7 @@ from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, Row
 from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
-from distill.tasks.decontaminate import REASONS, Decontaminator, EvaluationSet, told
+from distill.tasks.decontaminate import REASONS, Decontaminator, EvaluationSet, count_overlaps
 from distill.text.normalize import normalize_text
 
 _CONTAMINATED = REASONS[0]
@@ -108,7 +108,7 @@ def summarize_decontamination(
     if known is None:
         return {}
     dropped = stage.sum_counts()[f"dropped: {_CONTAMINATED}"]
-    return {"decontamination": told(known, length, dropped)}
+    return {"decontamination": count_overlaps(known, length, dropped)}
 
 
 def reject_refusal(row: Row) -> str | None:

@@ -64,7 +64,8 @@ def _check_embedder(model: str, settings: ServedModel) -> list[str]:
 
 
 def _check_name(model: str, served: list[str] | None, where: str) -> list[str]:
-    """
+    """Check that a model's name can be resolved.
+
     Raises:
         UserError: if a server lists its models, and this one is not among them.
     """

@@ -225,7 +225,7 @@ def _refuse(
     changes = _describe(stage, settings, input_fingerprints)
     raise UserError(
         str(stage.folder),
-        f"was written with another fingerprint; changed: {changes}",
+        f"was made with other settings or inputs; changed: {changes}",
         "--overwrite stale redoes it and what depends on it (the old is kept in "
         "superseded/), or give this run another folder with --run",
     )

@@ -254,7 +254,7 @@ def test_passages_from_before_stand_where_they_are_the_same(tmp_path: Path) -> N
     as_before(tmp_path / "old", wanted, rows)
     assert passages(tmp_path / "old", wanted)[1] == rows
     as_before(tmp_path / "other", wanted, rows[:1])
-    with pytest.raises(UserError, match=r"another fingerprint; changed: corpus\.rules"):
+    with pytest.raises(UserError, match=r"other settings or inputs; changed: corpus\.rules"):
         passages(tmp_path / "other", wanted)
 
 
@@ -371,7 +371,7 @@ def test_changed_file_is_another_fingerprint(tmp_path: Path) -> None:
     file = jsonl(tmp_path)
     passages(tmp_path / "run", recipe(path=str(file)))
     jsonl(tmp_path, ROWS[:1])
-    with pytest.raises(UserError, match="another fingerprint"):
+    with pytest.raises(UserError, match="other settings or inputs"):
         passages(tmp_path / "run", recipe(path=str(file)))
 
 

