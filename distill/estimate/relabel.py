@@ -1,4 +1,4 @@
-"""The lines of `distill relabel`: candidates, judgements, labels and examples."""
+"""Estimate `distill relabel`: candidates, judgements, labels and examples."""
 
 from dataclasses import replace
 
@@ -13,24 +13,26 @@ from distill.relabel.rankers.passes import RankerName, list_passes
 _EARLIER = "pairs that a round before has judged are not judged again"
 
 
-def estimate_relabelling(given: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
-    """Nothing, for a recipe without queries."""
+def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
+    """Estimate one round of relabelling; nothing without queries."""
     number, sample = queries
     if not number.high:
         return []
-    rule = given.recipe.relabel
+    rule = context.recipe.relabel
     # The seed passage is judged even where retrieval missed it.
-    retriever = given.recipe.retriever
+    retriever = context.recipe.retriever
     lists = len(retriever.sources) if retriever.merge == "union" else 1
-    list_size = min(rule.top_k * lists + 1, given.corpus_size)
-    kept = min(rule.cascade.keep + 1, given.corpus_size)
+    list_size = min(rule.top_k * lists + 1, context.corpus_size)
+    later_size = min(rule.cascade.keep + 1, context.corpus_size)
     lines = [
-        given.retriever_line("candidates", bounded_amount(number.high * list_size), "pairs", number)
+        context.retriever_line(
+            "candidates", bounded_amount(number.high * list_size), "pairs", number
+        )
     ]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
-    for judges, size in ((rule.first_judges, list_size), (later, kept)):
-        names = list_passes(given.recipe, judges)
-        lines += [_judging(given, name, sample, number.high, size) for name in names]
+    for judges, size in ((rule.first_judges, list_size), (later, later_size)):
+        names = list_passes(context.recipe, judges)
+        lines += [_judging(context, name, sample, number.high, size) for name in names]
     pairs = bounded_amount(number.high * list_size)
     return [
         *lines,
@@ -40,39 +42,43 @@ def estimate_relabelling(given: EstimateContext, queries: QueryEstimate) -> list
 
 
 def estimate_earlier_rounds(
-    given: EstimateContext, lines: list[StageEstimate]
+    context: EstimateContext, lines: list[StageEstimate]
 ) -> list[StageEstimate]:
-    """The lines of the rounds before the last, each a relabelling and a training of its own. The
+    """Estimate the rounds before the last, each a relabelling and a training of its own. The
     student that retrieves in a later round embeds the corpus anew."""
-    of_seeds = given.recipe.relabel.first_round == "seed"
+    of_seeds = context.recipe.relabel.first_round == "seed"
     return [
         replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
-        for number in range(1, given.recipe.relabel.rounds)
+        for number in range(1, context.recipe.relabel.rounds)
         for line in lines
         if number > 1 or not (of_seeds and line.stage.startswith("judgements"))
     ]
 
 
 def _judging(
-    given: EstimateContext, name: RankerName, sample: QuerySample | None, queries: float, size: int
+    context: EstimateContext,
+    name: RankerName,
+    sample: QuerySample | None,
+    queries: float,
+    size: int,
 ) -> StageEstimate:
-    """One pass over the lists of so many queries, `size` passages each. Without a sample of queries
-    that an LLM wrote, what its judgements take is not measured."""
+    """Estimate one pass over the lists of so many queries, `size` passages each. Without a sample
+    of queries that an LLM wrote, what its judgements take is not measured."""
     stage, pairs = f"judgements-{name}", bounded_amount(queries * size)
     if name == "bm25":
         return StageEstimate(stage, pairs, "pairs", note="no LLM")
     if sample is None:
         return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note="not measured")
     if name == "cross_encoder":
-        each_pair = measure_cross_encoder(given, sample)
+        each_pair = measure_cross_encoder(context, sample)
         seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)
         return StageEstimate(stage, pairs, "pairs", seconds=seconds, note="no LLM")
     if name == "listwise":
-        return given.llm_line(
-            stage, pairs, "pairs", bounded_amount(queries), measure_listwise(given, sample, size)
+        return context.llm_line(
+            stage, pairs, "pairs", bounded_amount(queries), measure_listwise(context, sample, size)
         )
-    shared_by = max(1, round((pairs.high or 0) / max(1, given.corpus_size)))
-    each = measure_judgements(given, name, sample, shared_by)
+    shared_by = max(1, round((pairs.high or 0) / max(1, context.corpus_size)))
+    each = measure_judgements(context, name, sample, shared_by)
     if each is None:
         return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE)
-    return given.llm_line(stage, pairs, "pairs", pairs, each)
+    return context.llm_line(stage, pairs, "pairs", pairs, each)

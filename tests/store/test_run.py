@@ -161,7 +161,7 @@ def test_overwrite_always_makes_complete_stages_again(tmp_path):
 def test_a_folder_that_is_no_stage_is_not_written_over(tmp_path):
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "mine.txt").write_text("keep me")
-    with pytest.raises(UserError, match="fingerprint"):
+    with pytest.raises(UserError, match="other settings or inputs"):
         fill(tmp_path, {})
     assert (tmp_path / "words" / "mine.txt").read_text() == "keep me"
 

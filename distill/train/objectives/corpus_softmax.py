@@ -42,16 +42,11 @@ class CorpusSoftmaxLoss:
         self._settings = settings
 
     def __call__(self, queries: Tensor, numbers: Tensor) -> Tensor:
-        """
+        """Compute the loss over the batch's queries.
+
         Args:
             queries: (batch, dimensions) unit vectors.
             numbers: (batch,) example numbers.
-
-        Returns:
-            The mean over the batch, in nats, a scalar.
-
-        Raises:
-            ValueError: if the queries have another width than the documents.
         """
         check_shape("queries", queries, len(numbers), self._documents.shape[1])
         pools = self._pools(numbers)
