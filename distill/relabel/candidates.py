@@ -69,7 +69,8 @@ def make_candidates(
 
 
 def _check_size(passages: Stage, top_k: int) -> None:
-    """
+    """Check the size of the lists of candidates.
+
     Raises:
         UserError: for a corpus of one passage, among which there is nothing to search.
     """

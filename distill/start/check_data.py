@@ -95,7 +95,8 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
 
 
 def _check_folder(folder: Path) -> list[str]:
-    """
+    """Check a folder of evaluation data.
+
     Raises:
         UserError: if the folder holds the files of no category of tasks, or an empty one.
     """
