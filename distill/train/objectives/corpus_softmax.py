@@ -47,6 +47,12 @@ class CorpusSoftmaxLoss:
         Args:
             queries: (batch, dimensions) unit vectors.
             numbers: (batch,) example numbers.
+
+        Returns:
+            The mean over the batch, in nats, a scalar.
+
+        Raises:
+            ValueError: if the queries have another width than the documents.
         """
         check_shape("queries", queries, len(numbers), self._documents.shape[1])
         pools = self._pools(numbers)
