@@ -34,8 +34,8 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class VectorStore:
-    """`vectors` has shape (ids, dimensions), read-only and memory-mapped, in the precision asked
-    for; an index over them may be kept in `folder`."""
+    """Vectors on disk, (ids, dimensions), read-only and memory-mapped, in the requested precision;
+    an index over them may be stored in `folder`."""
 
     ids: list[str]
     vectors: Vectors
@@ -56,8 +56,8 @@ def embed(
     label: str,
     precision: VectorDtype = "float32",
 ) -> VectorStore:
-    """The unit vectors of whole texts, prompts included (`Wording.write`), from the store under
-    `root` or computed into it.
+    """Return the unit vectors of whole texts, prompts included (`Wording.write`), from the store
+    under `root` or computed into it.
 
     Resumable: after each chunk the file is flushed to disk and the row count committed.
     """
@@ -103,8 +103,8 @@ def _find_folder(
     texts: Sequence[str],
     precision: VectorDtype,
 ) -> Path:
-    """Where these vectors are or will be. Stores of before, addressed by the path of a local
-    model, are found too."""
+    """Find the folder of these vectors, or the one to make. Older stores, addressed by the path of
+    a local model, are found too."""
     content = hashlib.sha256()
     for id_, text in zip(ids, texts, strict=True):
         content.update(f"{len(id_)} {len(text)} {id_}{text}".encode())
@@ -116,7 +116,7 @@ def _find_folder(
 
 
 def _can_be_read(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
-    """Whether the files' heads are whole and tell what is wanted of them."""
+    """Whether the headers of the files are whole and match the expected shape and dtype."""
     try:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
         done = read_json(folder / "done.json")["rows"]
@@ -170,7 +170,7 @@ def _digest(rows: Vectors) -> str:
 
 
 def _recorded(path: Path) -> dict[int, str]:
-    """The checksums by the number of their chunk; of damaged ones there may be none yet."""
+    """Read the checksums by chunk number; damaged ones are left out."""
     data = path.read_bytes() if path.exists() else b""
     lines = (data[start : start + 64] for start in range(0, len(data), 65))
     return {
@@ -181,7 +181,7 @@ def _recorded(path: Path) -> dict[int, str]:
 
 
 def _record(folder: Path, start: int, rows: Vectors) -> None:
-    """Write a chunk's checksum in its place: a line of 64 digits a chunk."""
+    """Write a chunk's checksum in its place: one line of 64 digits for each chunk."""
     path = folder / _CHECKSUMS
     path.touch()
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""The lines of `distill generate`: passages, queries written for them, examples without them."""
+"""Estimate `distill generate`: passages, queries written for them, examples without passages."""
 
 from typing import NamedTuple
 
@@ -29,43 +29,43 @@ CANNOT_JUDGE = "this engine gives no log-probabilities: the run would end here"
 
 
 class QueryEstimate(NamedTuple):
-    """How many there may be, and the sample that was asked for; None without a corpus."""
+    """The greatest number of queries, and the sample that was generated; None without a corpus."""
 
     number: Amount
     sample: QuerySample | None
 
 
-def estimate_passages(given: EstimateContext) -> list[StageEstimate]:
-    """The corpus is read by now: that costs nothing."""
-    if given.passages is None:
+def estimate_passages(context: EstimateContext) -> list[StageEstimate]:
+    """Estimate the stage `passages`: the corpus is read by now, so it costs nothing."""
+    if context.passages is None:
         return []
-    seconds = given.passages.manifest["seconds"]
+    seconds = context.passages.manifest["seconds"]
     return [
         StageEstimate(
-            "passages", exact_amount(given.corpus_size), "passages", note=f"read, {seconds:.0f} s"
+            "passages", exact_amount(context.corpus_size), "passages", note=f"read, {seconds:.0f} s"
         )
     ]
 
 
-def estimate_queries(given: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
+def estimate_queries(context: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
     """parsed-log, generations, parsed, parsed-free and queries."""
-    recipe = given.recipe
-    if given.passages is None or not recipe.generate.from_passages:
+    recipe = context.recipe
+    if context.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
     free, others = _other_lines(recipe)
     if not recipe.generate.writes_queries:
         queries = bounded_amount(others)
         return [*free, StageEstimate("queries", queries, "queries")], QueryEstimate(queries, None)
-    plan = GenerationPlan(recipe, given.passages)
-    sample = sample_prompts(recipe, open_method(recipe), plan, given.llm, given.sample)
+    plan = GenerationPlan(recipe, context.passages)
+    sample = sample_prompts(recipe, open_method(recipe), plan, context.llm, context.sample)
     draws = len(plan) * recipe.generate.best_of
     queries = bounded_amount(len(plan) + others)
     number = exact_amount(draws)
     lines = [
-        given.llm_line("generations", number, "prompts", number, sample.each, _replies(sample)),
+        context.llm_line("generations", number, "prompts", number, sample.each, _replies(sample)),
         StageEstimate("parsed", bounded_amount(draws), "queries"),
         *free,
-        _filter_line(given, queries, bounded_amount(draws), sample),
+        _filter_line(context, queries, bounded_amount(draws), sample),
     ]
     return lines, QueryEstimate(queries, sample)
 
@@ -86,45 +86,46 @@ def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
 
 
 def _replies(sample: QuerySample) -> str:
-    """What there is to say against the sample's replies."""
+    """Say how many of the sample's replies are unusable."""
     refused = sum(one.fault is not None for one in sample.completions)
     unfinished = sum(not one.finished for one in sample.completions) - refused
     counts = {"refused": refused, "unfinished": unfinished}
-    said = [f"{n} {what}" for what, n in counts.items() if n]
-    return f"of {len(sample.completions)} asked: {', '.join(said)}" if said else ""
+    parts = [f"{n} {what}" for what, n in counts.items() if n]
+    return f"of {len(sample.completions)} asked: {', '.join(parts)}" if parts else ""
 
 
 def _filter_line(
-    given: EstimateContext, queries: Amount, draws: Amount, sample: QuerySample
+    context: EstimateContext, queries: Amount, draws: Amount, sample: QuerySample
 ) -> StageEstimate:
-    """Most filters take nothing; some retrieve, and draws may be compared by the LLM."""
-    generate = given.recipe.generate
+    """Estimate filtering. Most filters take nothing; some retrieve, and draws may be compared by
+    the LLM."""
+    generate = context.recipe.generate
     filters, best_of = generate.filters, generate.best_of
     by_rank = best_of > 1 and generate.best_by == "round_trip"
     if by_rank or filters.round_trip is not None or filters.min_similarity is not None:
-        return given.retriever_line("queries", queries, "queries", draws)
+        return context.retriever_line("queries", queries, "queries", draws)
     if best_of == 1:
         return StageEstimate("queries", queries, "queries")
-    each = measure_judgements(given, "ql", sample, best_of)
+    each = measure_judgements(context, "ql", sample, best_of)
     if each is None:
         return StageEstimate("queries", queries, "queries", seconds=UNKNOWN, note=CANNOT_JUDGE)
     note = f"compares {draws.text} draws by ql"
-    return given.llm_line("queries", queries, "queries", draws, each, note)
+    return context.llm_line("queries", queries, "queries", draws, each, note)
 
 
 def estimate_examples(
-    given: EstimateContext, written: QuerySample | None
+    context: EstimateContext, sample: QuerySample | None
 ) -> tuple[list[StageEstimate], Amount]:
-    """Brainstormed and labelled examples, and how many there may be of them.
+    """Estimate brainstormed and labelled examples, and how many of them there may be.
 
     Args:
-        written: tells the LLM's speed, where queries were written too.
+        sample: tells the LLM's speed, where queries were written too.
     """
-    generate = given.recipe.generate
+    generate = context.recipe.generate
     lines: list[StageEstimate] = []
     most = []
     if "brainstorm" in generate.methods:
-        lines += _brainstorm_lines(given, written)
+        lines += _brainstorm_lines(context, sample)
         most.append(bounded_amount(generate.brainstorm.examples))
     if "labelled" in generate.methods:
         most.append(bounded_amount(sum(of_set.examples for of_set in generate.labelled)))
@@ -132,10 +133,10 @@ def estimate_examples(
     return lines, sum_amounts(most) or ZERO
 
 
-def _brainstorm_lines(given: EstimateContext, written: QuerySample | None) -> list[StageEstimate]:
-    """Nothing is asked for them: their second prompts hold what the first brought. So tokens are
-    counted, and replies bounded by their greatest length."""
-    recipe = given.recipe
+def _brainstorm_lines(context: EstimateContext, sample: QuerySample | None) -> list[StageEstimate]:
+    """Estimate brainstorming by counting tokens, without an LLM: the second prompts hold the
+    replies to the first, so replies are bounded by their greatest length."""
+    recipe = context.recipe
     settings = recipe.generate.brainstorm
     check_languages(settings)
     chat = recipe.llm.prompt_format == "chat"
@@ -152,35 +153,35 @@ def _brainstorm_lines(given: EstimateContext, written: QuerySample | None) -> li
     step_two = count_mean_tokens([render_request(one, examples[one.group], chat) for one in wanted])
     longest = (settings.tasks_per_call + 1) * _LONGEST_TASK
     return [
-        _bounded(given, "brainstorm-tasks", len(calls), step_one, longest, written),
+        _bounded(context, "brainstorm-tasks", len(calls), step_one, longest, sample),
         StageEstimate(
             "tasks",
             bounded_amount(settings.tasks_per_call * len(calls) + len(EXAMPLE_SCHEMAS)),
             "tasks",
         ),
         _bounded(
-            given,
+            context,
             "brainstorm-generations",
             len(wanted),
             step_two + bounded_amount(_LONGEST_TASK),
             settings.max_new_tokens,
-            written,
+            sample,
         ),
         StageEstimate("examples-brainstorm", bounded_amount(len(wanted)), "examples"),
     ]
 
 
 def _bounded(
-    given: EstimateContext,
+    context: EstimateContext,
     stage: str,
     prompts: int,
     prompt: Amount,
     longest: int,
-    written: QuerySample | None,
+    sample: QuerySample | None,
 ) -> StageEstimate:
     seconds = UNKNOWN
-    if written is not None and written.each.seconds != UNKNOWN and written.each.new.low:
-        seconds = bounded_amount(longest * written.each.seconds.low / written.each.new.low)
+    if sample is not None and sample.each.seconds != UNKNOWN and sample.each.new.low:
+        seconds = bounded_amount(longest * sample.each.seconds.low / sample.each.new.low)
     number = exact_amount(prompts)
     each = UnitCost(prompt, bounded_amount(longest), seconds=seconds)
-    return given.llm_line(stage, number, "prompts", number, each, "replies at their longest")
+    return context.llm_line(stage, number, "prompts", number, each, "replies at their longest")

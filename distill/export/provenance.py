@@ -1,4 +1,4 @@
-"""What a run's recipe and manifests say of its student, in words for a model card."""
+"""Describe what a student was made from, by its run's recipe and manifests, for a model card."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Ingredient:
-    """Something that the student was made from."""
+    """A model or corpus that the student was made from."""
 
     role: str
     name: str
@@ -43,14 +43,14 @@ def list_ingredients(recipe: Recipe) -> list[Ingredient]:
 
 
 def _describe_model(role: str, reference: str, base_url: str | None) -> Ingredient:
-    """Of what a server has the name alone is known."""
+    """Describe a model; of one behind a server only the name is known."""
     if base_url is not None:
         return Ingredient(role, reference, NOT_STATED)
     return Ingredient(role, shorten_reference(reference), find_licence(reference) or NOT_STATED)
 
 
 def describe_corpus(recipe: Recipe) -> str:
-    """Without the folders above it, which are a machine's affair."""
+    """Describe the corpus without the folders above it, which say something of a machine only."""
     corpus = recipe.corpus
     if corpus.source == "docstrings":
         return f"docstrings of {', '.join(corpus.packages)}"
@@ -60,8 +60,8 @@ def describe_corpus(recipe: Recipe) -> str:
 
 
 def shorten_reference(reference: str) -> str:
-    """A model reference as a reader wants it: no checksum, and of a path the last name alone, for
-    the folders above it tell of a machine and its people."""
+    """Shorten a model reference for readers: no checksum, and only the last part of a path, whose
+    folders tell of a machine and its people."""
     reference = reference.partition("#")[0]
     if reference.startswith("wheel:") or get_hub_id(reference):
         return reference
@@ -69,7 +69,7 @@ def shorten_reference(reference: str) -> str:
 
 
 def get_hub_id(reference: str) -> str | None:
-    """The reference's repository on the hub, where it is one."""
+    """Return the reference's repository on the hub, if it is one."""
     name = reference.partition("@")[0]
     there = user_path(reference).exists()
     return name if _HUB.fullmatch(name) and not there else None
@@ -88,7 +88,7 @@ def build_licence_keys(reference: str) -> dict[str, str]:
 
 
 def describe_training(run: Path, recipe: Recipe) -> Iterator[str]:
-    """A line for each thing that a reader of the card wants to know about the training data."""
+    """Describe the training data for readers of the card, a line for each fact."""
     student = open_stage(run / "student").manifest
     sources = [name for name in student["inputs"] if name not in ("passages", "base")]
     if "passages" in student["inputs"]:

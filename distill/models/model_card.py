@@ -1,4 +1,4 @@
-"""What the head of a model's card (README.md) says of it, and which licence its files state."""
+"""Read the metadata at the head of a model card (README.md)."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,8 @@ _HEAD = re.compile(r"\A\s*---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The keys and values of the card's head; empty where there is no card, or none to be read: a
-    card is no part of what a model computes."""
+    """Read the keys and values of the card's head; empty without a readable card, which never
+    changes what a model computes."""
     card = folder / "README.md"
     if not card.is_file():
         return {}

@@ -6,6 +6,7 @@ NONE = "–"
 
 
 def score(value: float | None, digits: int = 4) -> str:
+    """Format a score with four decimals, or so many digits."""
     return NONE if value is None else f"{value:.{digits}f}"
 
 
@@ -37,12 +38,14 @@ def percent(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
+    """Format a probability with three decimals, or as `< 0.001`."""
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def share(value: float | None) -> str:
+    """Format a share as a percentage."""
     return NONE if value is None else f"{value:.1%}"
 
 
@@ -52,10 +55,12 @@ def times(value: float | None) -> str:
 
 
 def whole(value: int | None) -> str:
+    """Format a whole number, thousands separated."""
     return NONE if value is None else f"{value:,}"
 
 
 def tenths(value: float | None) -> str:
+    """Format a number with one decimal, thousands separated."""
     return NONE if value is None else f"{value:,.1f}"
 
 
@@ -80,6 +85,7 @@ def size(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Format seconds as seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -88,4 +94,5 @@ def duration(seconds: float) -> str:
 
 
 def ratio(one: float | None, other: float | None) -> float | None:
+    """Divide one by the other; None where either is unknown or the divisor is 0."""
     return one / other if one is not None and other else None

@@ -56,7 +56,7 @@ def losses(found: RunData, may_write: bool = True) -> LostQueries:
         kept = _told(found, may_write)
         return LostQueries(kept["queries"], kept["gains"], "")
     except UserError as fault:
-        return LostQueries([], [], f"The rankings cannot be had: {fault.where} {fault.what}.")
+        return LostQueries([], [], f"The rankings are not available: {fault.where} {fault.what}.")
 
 
 def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[LostQuery]:
