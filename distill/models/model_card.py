@@ -1,4 +1,4 @@
-"""Read the metadata at the head of a model card (README.md)."""
+"""Read the metadata at the head of a model card (README.md), and the licence that files state."""
 
 import re
 from pathlib import Path
