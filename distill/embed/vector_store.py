@@ -16,7 +16,7 @@ import numpy as np
 
 from distill.embed.encoder import Encoder, Vectors
 from distill.errors import UserError
-from distill.files.atomic import read_json, reserve_room, write_json
+from distill.files.atomic import atomic_folder, read_json, reserve_room, write_json
 from distill.runtime.progress import Progress
 from distill.store.local_name import with_paths
 from distill.store.stage import fingerprint
@@ -194,21 +194,14 @@ def _record(folder: Path, start: int, rows: Vectors) -> None:
 def _create(
     folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
 ) -> None:
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    shape = (rows, encoder.dimensions)
-    path = fresh / "vectors.npy"
-    try:
+    with atomic_folder(folder) as beside:
+        path = beside / "vectors.npy"
+        shape = (rows, encoder.dimensions)
         np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
         reserve_room(path, path.stat().st_size)
-    except (OSError, UserError):
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    write_json(fresh / "ids.json", list(ids))
-    write_json(fresh / "encoder.json", encoder.identity)
-    write_json(fresh / "done.json", {"rows": 0})
-    os.replace(fresh, folder)
+        write_json(beside / "ids.json", list(ids))
+        write_json(beside / "encoder.json", encoder.identity)
+        write_json(beside / "done.json", {"rows": 0})
 
 
 def _fill(

@@ -1,7 +1,5 @@
 """A run's student, or any sentence-transformers model, as files that others load."""
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +22,7 @@ from distill.export.parity import (
     refuse_int8,
     sample_texts,
 )
-from distill.files.atomic import commit_bytes, set_usual_modes
+from distill.files.atomic import atomic_folder, commit_bytes
 from distill.models.sentence_transformer import load_sentence_model
 from distill.tasks import load_task, open_recipe_task
 
@@ -174,19 +172,8 @@ def _write_beside(out: Path) -> Iterator[Path]:
         UserError: if another process is writing the same folder.
     """
     out = out.resolve()
-    # Not `.part`, which is a file that a run clears away where `out` lies inside it.
-    part = out.with_name(f".{out.name}.new")
-    with _lock(out):
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-        part.mkdir(parents=True)
-        try:
-            yield part
-            set_usual_modes(part)
-            if out.exists():
-                out.rmdir()
-            os.replace(part, out)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with _lock(out), atomic_folder(out) as beside:
+        yield beside
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +83,95 @@ def commit_bytes(path: Path, data: bytes) -> None:
     Raises:
         UserError: where the disk is full or refuses the file; nothing is left beside it.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with beside.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(beside, path)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        with _write_file_beside(path) as beside:
+            beside.write_bytes(data)
     except OSError as fault:
         raise explain_os_error(fault, path, len(data)) from fault
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, for a library that writes by itself: the file becomes `path` when
+    the block ends without an error, flushed to disk and renamed; else nothing is left of it. What a
+    killed process leaves in a run is removed when the run is next opened.
+
+    Raises:
+        UserError: where the disk is full.
+    """
+    with name_full_disk(path), _write_file_beside(path) as beside:
+        yield beside
+
+
+@contextmanager
+def _write_file_beside(path: Path) -> Iterator[Path]:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        _flush(beside)
+        os.replace(beside, path)
+    except BaseException:
+        # The name may itself be what the disk refuses.
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to write to, which becomes `path` when the block ends without an error:
+    its files flushed to disk, then renamed; else nothing is left of it. What a killed process left
+    is removed first, so only one process at a time may write a path. In the place of `path` there
+    may be an empty folder.
+
+    Its name ends in `.new`, not in `.part`: such files are removed when a run is opened, which may
+    be while somebody writes a folder in it.
+
+    Raises:
+        UserError: where the disk is full.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    with name_full_disk(path):
+        try:
+            beside.mkdir(parents=True)
+            yield beside
+            flush_folder(beside)
+            os.replace(beside, path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def name_full_disk(path: Path) -> Iterator[None]:
+    """Name the file or folder that is being written in the error of a full disk, which libraries
+    such as safetensors and torch raise without it.
+
+    Raises:
+        UserError: where the disk is full.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as fault:
+        full = explain_full_disk(fault, path)
+        if full is None:
+            raise
+        raise full from fault
+
+
+def flush_folder(folder: Path) -> None:
+    """Have every file of a folder on the disk, with the mode of an ordinary new file."""
+    set_usual_modes(folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _flush(path)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def set_usual_modes(folder: Path) -> None:

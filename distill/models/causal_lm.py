@@ -3,13 +3,13 @@ takes some twenty seconds for 135M parameters, the folder a second, and a killed
 next command reads it again; vLLM and sentence-transformers read no GGUF at all."""
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
 import torch
 
 from distill.errors import UserError
+from distill.files.atomic import atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.models.reference import resolve, revision
 from distill.models.sources.cache import cache_folder, cache_lock
@@ -35,16 +35,15 @@ def model_folder(reference: str, dtype: torch.dtype) -> Path:
     with cache_lock(key):
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
-            _convert(path, target, dtype)
+            with atomic_folder(target) as beside:
+                _convert(path, beside, dtype)
     return target
 
 
 def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
-    """Convert the file into a folder, which is renamed when it is complete."""
+    """Write a GGUF file's weights and tokenizer as transformers does."""
     from distill.models.loading import load_gguf
 
-    beside = target.with_suffix(".part")
-    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
     model, tokenizer = load_gguf(path, dtype)
     need = sum(weight.nbytes for weight in model.parameters())
     if need > shutil.disk_usage(target.parent).free:
@@ -53,7 +52,6 @@ def _convert(path: Path, target: Path, dtype: torch.dtype) -> None:
             f"has no room for the weights of {path.name}: {need / 1e9:.1f} GB",
             "free some, or set DISTILL_CACHE to a folder on a larger disk",
         )
-    model.save_pretrained(beside)
-    tokenizer.save_pretrained(beside)
-    write_checksums(beside)
-    os.replace(beside, target)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    write_checksums(target)

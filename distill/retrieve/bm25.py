@@ -1,8 +1,6 @@
 """BM25 (Robertson et al. 1994, in Lucene's form) over the passages: words where vectors see
 meaning. bm25s computes every word's scores once, when the index is made."""
 
-import os
-import shutil
 from array import array
 from collections.abc import Sequence
 
@@ -10,6 +8,7 @@ import bm25s
 import numpy as np
 
 from distill.embed.encoder import Vectors
+from distill.files.atomic import atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.recipe import BM25
 from distill.retrieve.exact import NOTHING, RowNumbers
@@ -57,12 +56,10 @@ def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
     folder = run.folder / "bm25" / mark
     discard_if_damaged(folder)
     if not folder.exists():
-        fresh = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        texts = PassageTexts(PassageReader(passages.folder))
-        build_bm25(texts, settings, terms).save(fresh)
-        write_checksums(fresh)
-        os.replace(fresh, folder)
+        with atomic_folder(folder) as beside:
+            texts = PassageTexts(PassageReader(passages.folder))
+            build_bm25(texts, settings, terms).save(beside)
+            write_checksums(beside)
     # The arrays are memory-mapped; the vocabulary is not.
     return BM25Index(bm25s.BM25.load(folder, mmap=True), terms)
 

@@ -2,7 +2,6 @@
 string, which are not."""
 
 import logging
-import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
-from distill.files.atomic import write_json
+from distill.files.atomic import atomic_file, write_json
 from distill.files.checksums import find_damage_beside, measure_file
 from distill.recipe import Retriever
 from distill.retrieve.exact import (
@@ -162,10 +161,9 @@ class PartitionedIndex:
                 path.unlink()
         if not path.exists():
             self._folder.mkdir(exist_ok=True)
-            beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-            need("faiss", "cpu").write_index(self._made(part), str(beside))
-            write_json(recorded, measure_file(beside))
-            os.replace(beside, path)
+            with atomic_file(path) as beside:
+                need("faiss", "cpu").write_index(self._made(part), str(beside))
+                write_json(recorded, measure_file(beside))
         self._compared.add(path)
         return path
 

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from distill.errors import UserError
-from distill.files.atomic import explain_os_error, write_json
+from distill.files.atomic import atomic_folder, explain_os_error, write_json
 from distill.runtime.machine import describe_machine
 from distill.runtime.processes import is_main
 from distill.store.changes import describe_changes
@@ -190,14 +189,9 @@ class Run:
             "machine": describe_machine(),
             "complete": False,
         }
-        # Made beside and renamed, so that a folder without a manifest never stands here.
-        fresh = self.folder / f".{stage.name}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        (fresh / ".stage").mkdir(parents=True)
-        write_json(fresh / ".stage" / "manifest.json", manifest)
-        if stage.folder.exists():
-            stage.folder.rmdir()
-        os.replace(fresh, stage.folder)
+        with atomic_folder(stage.folder) as beside:  # never stands without a manifest
+            (beside / ".stage").mkdir()
+            write_json(beside / ".stage" / "manifest.json", manifest)
 
 
 def read_versions() -> dict[str, str]:

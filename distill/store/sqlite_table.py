@@ -193,6 +193,7 @@ class SqliteTable:
     def _move_aside(self) -> tuple[Path, int]:
         """Move the damaged file aside; returns its new name and the number of rows saved into its
         replacement."""
+        # Not `atomic_file`: between writing and renaming, the damaged file gets another name.
         fresh = self.path.with_name(f".{self.path.name}.part")
         fresh.unlink(missing_ok=True)
         db = self._connect(fresh)

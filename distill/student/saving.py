@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from distill.files.atomic import set_usual_modes
+from distill.files.atomic import flush_folder, name_full_disk
 from distill.store.stage import Stage
 
 _LAST = ("config.json", "adapter_config.json", "router_config.json")
@@ -16,14 +16,12 @@ _PROBE = ["A sentence to compare two models by.", "Another one, a little longer 
 
 def save_beside(stage: Stage, model: SentenceTransformer) -> Path:
     """Save the model where nobody takes it for finished."""
+    # Not `atomic_folder`: the stage's folder, into which the files move, stands already.
     part = stage.metadata_dir / "model.part"
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(str(part), create_model_card=False)
-    set_usual_modes(part)
-    for path in part.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    with name_full_disk(part):
+        model.save_pretrained(str(part), create_model_card=False)
+        flush_folder(part)
     return part
 
 

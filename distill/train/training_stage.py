@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.files.atomic import read_json, write_json
+from distill.files.atomic import atomic_file, read_json, write_json
 from distill.files.checksums import (
     CHECKSUMS_FILE,
     find_damaged_files,
@@ -175,7 +175,8 @@ class TrainingStage:
         """Write the stage's weights and summary, and delete its checkpoints."""
         save_weights(model, self.folder / _WEIGHTS)
         if weights := objective.auxiliary.state_dict():
-            save_file(weights, self.folder / _AUXILIARY)
+            with atomic_file(self.folder / _AUXILIARY) as beside:
+                save_file(weights, beside)
         write_json(self.folder / _DONE, summary)
         names = (_WEIGHTS, _AUXILIARY, _DONE)
         write_checksums(self.folder, [n for n in names if (self.folder / n).exists()])

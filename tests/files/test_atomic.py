@@ -6,9 +6,18 @@ import resource
 import signal
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from distill.errors import UserError
-from distill.files.atomic import commit_bytes, explain_full_disk, explain_os_error, reserve_room
+from distill.files.atomic import (
+    atomic_file,
+    atomic_folder,
+    commit_bytes,
+    explain_full_disk,
+    explain_os_error,
+    reserve_room,
+)
 
 
 @pytest.fixture
@@ -81,3 +90,69 @@ def test_a_disk_that_is_not_known_has_no_room_told_of_another():
     told = str(explain_full_disk(RuntimeError("No space left on device (os error 28)")))
     assert "the disk is full" in told
     assert "are free" not in told
+
+
+def list_names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_stands_when_its_writer_has_ended_and_not_before(tmp_path):
+    with atomic_file(tmp_path / "weights") as beside:
+        beside.write_bytes(b"new")
+        assert not (tmp_path / "weights").exists()
+    assert (tmp_path / "weights").read_bytes() == b"new"
+    assert list_names(tmp_path) == ["weights"]
+
+
+def test_a_writer_that_fails_leaves_the_file_of_before_and_nothing_else(tmp_path):
+    commit_bytes(tmp_path / "weights", b"old")
+
+    def write_half():
+        with atomic_file(tmp_path / "weights") as beside:
+            beside.write_bytes(b"new")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        write_half()
+    assert (tmp_path / "weights").read_bytes() == b"old"
+    assert list_names(tmp_path) == ["weights"]
+
+
+def test_a_folder_stands_when_its_writer_has_ended_without_what_a_killed_one_left(tmp_path):
+    left = tmp_path / ".index.new"
+    left.mkdir()
+    (left / "half").touch()
+    (tmp_path / "index").mkdir()  # an empty one is in nobody's way
+    with atomic_folder(tmp_path / "index") as beside:
+        (beside / "whole").write_bytes(b"new")
+    assert list_names(tmp_path) == ["index"]
+    assert list_names(tmp_path / "index") == ["whole"]
+
+
+def test_a_folder_whose_writer_fails_is_not_there(tmp_path):
+    def write_half():
+        with atomic_folder(tmp_path / "a" / "index") as beside:
+            (beside / "half").touch()
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        write_half()
+    assert list_names(tmp_path / "a") == []
+
+
+@pytest.mark.bad_input(
+    "disk", "a disk that fills while weights are written", "refused by file, nothing left of it"
+)
+@pytest.mark.parametrize("library", ["safetensors", "torch"])
+def test_a_disk_that_fills_while_a_library_writes_weights_is_told_by_file(
+    tmp_path, small_files, library
+):
+    save = {"safetensors": save_file, "torch": torch.save}[library]
+
+    def write():
+        with atomic_file(tmp_path / "weights.bin") as beside:
+            save({"weight": torch.ones(4096)}, beside)
+
+    with pytest.raises(UserError, match=r"weights\.bin: cannot be written: the disk is full"):
+        write()
+    assert list_names(tmp_path) == []

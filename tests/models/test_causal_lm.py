@@ -83,15 +83,14 @@ def test_a_conversion_that_was_killed_is_begun_again(file, monkeypatch):
     path, loads = file
     with monkeypatch.context() as patched:
         patched.setattr(
-            causal_lm.os,
-            "replace",
+            "distill.files.atomic.os.replace",
             lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
             model_folder(str(path), torch.float32)
     folder = model_folder(str(path), torch.float32)
     assert len(loads) == 2
-    assert not list(folder.parent.glob("*.part"))
+    assert not list(folder.parent.glob(".*.new"))
 
 
 @pytest.mark.bad_input(

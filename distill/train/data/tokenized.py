@@ -1,7 +1,6 @@
 """Texts as token numbers: each distinct text is tokenised once, before training, and lies on disk.
 The datasets hold the texts' numbers, and a batch is padded from here."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from distill.files.atomic import atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
 from distill.runtime.progress import Progress
 from distill.student.pooling import count_prompt_tokens
@@ -31,7 +31,8 @@ class TokenizedTexts:
     ) -> None:
         discard_if_damaged(folder)
         if not folder.exists():
-            _write(folder, model, texts)
+            with atomic_folder(folder) as beside:
+                _write(beside, model, texts)
         self.flat = np.memmap(folder / "tokens.int32", np.int32, "r")
         self.starts = np.load(folder / "starts.npy")
         self.lengths = np.diff(self.starts)
@@ -62,13 +63,10 @@ class TokenizedTexts:
 
 
 def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedText]) -> None:
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     lengths: list[int] = []
     with (
         Progress("tokenise", len(texts), "texts") as progress,
-        (part / "tokens.int32").open("wb") as file,
+        (folder / "tokens.int32").open("wb") as file,
     ):
         for start in range(0, len(texts), _AT_ONCE):
             some = [prompt + text for prompt, text in texts[start : start + _AT_ONCE]]
@@ -76,11 +74,10 @@ def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedTex
                 file.write(np.array(row, np.int32).tobytes())
                 lengths.append(len(row))
             progress.advance(len(some))
-    np.save(part / "starts.npy", np.cumsum([0, *lengths]))
+    np.save(folder / "starts.npy", np.cumsum([0, *lengths]))
     of_prompt = {
         prompt: count_prompt_tokens(model.tokenizer, prompt)
         for prompt in {text.prompt for text in texts}
     }
-    np.save(part / "prompts.npy", np.array([of_prompt[text.prompt] for text in texts], np.int64))
-    write_checksums(part)
-    part.rename(folder)
+    np.save(folder / "prompts.npy", np.array([of_prompt[text.prompt] for text in texts], np.int64))
+    write_checksums(folder)

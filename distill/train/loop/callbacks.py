@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.errors import UserError
+from distill.files.atomic import atomic_file
 from distill.runtime.processes import is_main, wait
 from distill.runtime.progress import Progress
 from distill.train.data.sampler import MixedBatchSampler
@@ -149,7 +150,8 @@ class CheckpointCallback(TrainerCallback):
             return
         folder = self.folder / f"checkpoint-{state.global_step}"
         if weights := self.auxiliary.state_dict():
-            save_file(weights, folder / _AUXILIARY)
+            with atomic_file(folder / _AUXILIARY) as beside:
+                save_file(weights, beside)
         mark_complete(folder)
 
 

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.data_collator import (
 )
 from transformers import PrinterCallback, Trainer
 
+from distill.files.atomic import name_full_disk
 from distill.recipe import Train
 from distill.runtime import processes
 from distill.runtime.devices import best_device, torch_dtype
@@ -149,6 +150,11 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         pass
+
+    def _save_checkpoint(self, *args: Any, **named: Any) -> None:
+        # In its place, not beside: a checkpoint counts once its marker stands in it.
+        with name_full_disk(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(*args, **named)
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
         """sentence-transformers' own reads a whole model, and has no second argument, with which

@@ -2,7 +2,6 @@
 and their mean (Wortsman et al. 2022, a uniform soup)."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
-from distill.files.atomic import write_json
+from distill.files.atomic import atomic_file, write_json
 from distill.files.checksums import find_damage_beside, measure_file
 
 _VALUE = "value"
@@ -21,10 +20,9 @@ _log = logging.getLogger(__name__)
 def save_weights(model: nn.Module, path: Path, value: float | None = None) -> None:
     """All of a module's weights in one file, there whole or not at all, with how good they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    save_model(model, str(part), {} if value is None else {_VALUE: repr(value)})
-    write_json(path.with_suffix(".json"), measure_file(part))
-    os.replace(part, path)
+    with atomic_file(path) as beside:
+        save_model(model, str(beside), {} if value is None else {_VALUE: repr(value)})
+        write_json(path.with_suffix(".json"), measure_file(beside))
 
 
 def find_weights_fault(path: Path) -> str | None:
