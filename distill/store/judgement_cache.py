@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
+from distill.files.checksums import digest_bytes
 from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
 from distill.store.stage import Stage
 
@@ -49,11 +51,30 @@ class JudgementCache:
         self._table = SqliteTable(path, _JUDGED)
 
     def begin(self, stage: Stage) -> int:
-        """Return the stage's turn: taken when the stage begins, and stored in its folder."""
+        """Read the stage's turn, which is taken when it is begun, and kept in its folder.
+
+        Raises:
+            UserError: if the file there is damaged: with another turn the stage would end with
+                other judgements.
+        """
         path = stage.metadata_dir / "judging.json"
         if not path.exists():
-            write_json(path, {"turn": 1 + (self._table.largest("turn") or 0)})
-        return int(read_json(path)["turn"])
+            turn = 1 + (self._table.largest("turn") or 0)
+            write_json(path, {"turn": turn, "sha256": _digest_turn(turn)})
+        kept = read_json(path)
+        try:
+            turn = int(kept["turn"])
+            # Files of before have no checksum.
+            if kept.get("sha256", _digest_turn(turn)) == _digest_turn(turn):
+                return turn
+        except (TypeError, ValueError, KeyError, AttributeError):
+            pass
+        raise UserError(
+            str(path),
+            "holds other bytes than were written",
+            f"move {stage.folder} out of the run: the same command makes it anew, and what was "
+            "judged is not judged again",
+        )
 
     def find(
         self, keys: Sequence[bytes], place: JudgementOrigin | None = None
@@ -79,6 +100,10 @@ class JudgementCache:
     def close(self) -> None:
         """Close the file."""
         self._table.close()
+
+
+def _digest_turn(turn: int) -> str:
+    return digest_bytes(str(turn).encode())
 
 
 def _judgement(row: SqlRow) -> Judgement:

@@ -5,7 +5,10 @@ from contextlib import closing
 
 import pytest
 
+from distill.errors import UserError
+from distill.files.atomic import read_json, write_json
 from distill.store.judgement_cache import JudgementCache, JudgementOrigin, judgement_key
+from distill.store.run import Run
 
 MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
 
@@ -83,3 +86,29 @@ def test_a_judgement_that_was_changed_is_none(tmp_path, caplog):
         assert "j.sqlite: 1 of its judgements are damaged; they are judged again" in caplog.text
         judged.keep({b"a": (1.0, 1)})
         assert judged.find([b"a"]) == {b"a": (1.0, 1)}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    with Run(tmp_path / "run") as run:
+        yield run.stage("judgements-ql", {})
+
+
+def test_a_stage_keeps_its_turn_whatever_is_judged_since(tmp_path, stage):
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
+        turn = judged.begin(stage)
+        judged.keep({b"k": (1.0, 1)}, JudgementOrigin(turn + 5, 0))
+        assert judged.begin(stage) == turn
+        write_json(stage.metadata_dir / "judging.json", {"turn": turn})  # as of before
+        assert judged.begin(stage) == turn
+
+
+@pytest.mark.bad_input("damage", "another turn in a stage of judgements", "refused by file")
+@pytest.mark.parametrize("damage", [{"turn": 7}, {"turn": None}, {"sha256": "00"}], ids=str)
+def test_a_turn_that_is_not_what_was_written_is_refused(tmp_path, stage, damage):
+    path = stage.metadata_dir / "judging.json"
+    with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
+        judged.begin(stage)
+        write_json(path, read_json(path) | damage)
+        with pytest.raises(UserError, match=r"judging\.json: holds other bytes"):
+            judged.begin(stage)
