@@ -5,7 +5,6 @@ another model (Gecko, 2403.20327, table 4: 3 points). The templates are saved am
 prompts, so that they are known wherever the model goes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -76,12 +75,3 @@ class TextFormat:
         if self.has_title:
             prompts[DOCUMENT_TEMPLATE] = self.document_template
         return prompts
-
-
-def build_text_format(prompts: Mapping[str, str | None]) -> TextFormat:
-    """Build the format of a saved model from the prompts in its configuration. Of a model that has
-    no templates, its own prompts are the same for every task and title."""
-    return TextFormat(
-        prompts.get(QUERY_TEMPLATE) or (prompts.get("query") or "") + "{query}",
-        prompts.get(DOCUMENT_TEMPLATE) or (prompts.get("document") or "") + "{text}",
-    )

@@ -6,7 +6,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.recipe import Student
 from distill.student.build import build_student
-from distill.text.format import TextFormat, build_text_format
+from distill.text.format import TextFormat
 
 GECKO = TextFormat("task: {task} | query: {query}", "title: {title} | text: {text}")
 
@@ -33,16 +33,10 @@ def test_text_format_is_saved_with_the_model(tmp_path, encoder_folder):
     )
     build_student(student, 1).save(str(tmp_path / "model"))
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
-    assert build_text_format(loaded.prompts) == GECKO
+    templates = loaded.prompts["query_template"], loaded.prompts["document_template"]
+    assert TextFormat(*templates) == GECKO
     assert loaded.prompts["query"] == "task: Find it. | query: "
     assert loaded.prompts["document"] == "title: none | text: "
-
-
-def test_a_model_without_templates_has_the_same_prompts_for_all():
-    assert build_text_format({}) == TextFormat()
-    of = build_text_format({"query": "ask: ", "document": "say: "})
-    assert of.query("why", "any task") == ("ask: ", "why")
-    assert of.document("text", "Title") == ("say: ", "Title text")
 
 
 def test_an_older_recipes_document_prompt_is_a_template():

@@ -67,7 +67,7 @@ class LogprobScorer:
         """Score each request's continuations, with their endings.
 
         Where the server gives no log-probabilities of prompts, an ending's score is that of its
-        first token given all before it (see `fetch_first_token_odds`), and a continuation has none.
+        first token given all before it (see `fetch_first_tokens`), and a continuation has none.
         Such scores serve to compare endings, as relevance classification does, and nothing else.
 
         A text that the server refuses, or whose log-probabilities are invalid, has a score with a
@@ -210,36 +210,6 @@ def fetch_first_tokens(
         choose_path(method == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply)
     )
     return [top if isinstance(top, list) else None for top in tops]
-
-
-def fetch_first_token_odds(
-    client: CachedClient,
-    prompts: Sequence[str],
-    yes: str = "yes",
-    no: str = "no",
-    chat: bool = True,
-) -> list[float | None]:
-    """Fetch log P(yes) - log P(no) of each prompt's answer, over all spellings (case, a leading
-    space) among the likeliest first tokens: RC for servers without a prompt's log-probabilities.
-
-    Where one verdict is not listed, the least likely listed token stands for it, so that the odds
-    are a bound; None where neither is listed, or the server lists nothing.
-
-    Args:
-        chat: a prompt is a user message, not a text to be continued.
-    """
-    method = probe_first_tokens(client, chat)
-    if method is None:
-        return [None] * len(prompts)
-    odds: list[float | None] = []
-    for top in fetch_first_tokens(client, prompts, method):
-        both = [sum_word_logprob(top or [], yes, {no}), sum_word_logprob(top or [], no, {yes})]
-        if top is None or both == [None, None]:
-            odds.append(None)
-            continue
-        yes_logprob, no_logprob = (find_min_logprob(top) if one is None else one for one in both)
-        odds.append(yes_logprob - no_logprob)
-    return odds
 
 
 def _top_or_fault(reply: ServerReply) -> Any:

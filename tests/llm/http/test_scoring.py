@@ -4,7 +4,7 @@ gives nothing to score by."""
 import math
 
 import pytest
-from helpers.fake_server import MODEL, TinyModel, body_is, completion, says, serving, status
+from helpers.fake_server import MODEL, TinyModel, body_is, completion, serving, status
 
 from distill.errors import UserError
 from distill.llm import ScoreRequest
@@ -15,7 +15,7 @@ from distill.llm.http.logprobs import (
     select_continuation,
     sum_word_logprob,
 )
-from distill.llm.http.scoring import fetch_first_token_odds
+from distill.llm.http.scoring import fetch_first_tokens, probe_first_tokens
 from distill.llm.judge import parse_grade
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import LanguageModel
@@ -180,7 +180,8 @@ def test_a_server_that_lists_five_tokens_is_asked_for_five(make, model):
         server.rule = lambda body: (
             status(400, "logprobs must be at most 5") if body["logprobs"] > 5 else None
         )
-        fetch_first_token_odds(make(server.url).client, ["Is it so:"], chat=False)
+        client = make(server.url).client
+        fetch_first_tokens(client, ["Is it so:"], str(probe_first_tokens(client, chat=False)))
         assert [seen.body["logprobs"] for seen in server.seen] == [20, 5, 5]
 
 
@@ -204,22 +205,10 @@ def verdict_server(path, body):
 def test_first_token_odds_of_verdicts_in_a_chat(make):
     with serving(verdict_server) as server:
         engine = make(server.url)
-        [bees, moon] = fetch_first_token_odds(engine.client, ["bees?", "moon?"])
         [[of_bees, of_moon]] = engine.score([VERDICTS])
-    assert bees == pytest.approx(1 + 0.1269, abs=1e-3)
-    assert moon == pytest.approx(-bees)
-    assert of_bees.endings[0] - of_bees.endings[1] == pytest.approx(bees)
-    assert of_moon.endings[0] - of_moon.endings[1] == pytest.approx(moon)
-
-
-def test_first_token_odds_where_a_verdict_is_not_among_the_likeliest(make):
-    top = [("Yes", -0.1), ("The", -3.0)]
-    with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top)])) as server:
-        assert fetch_first_token_odds(make(server.url).client, ["a"]) == [pytest.approx(2.9)]
-    with serving(lambda path, body: completion(path, ["x"], logprobs=[top_of(top[1:])])) as server:
-        assert fetch_first_token_odds(make(server.url).client, ["b"]) == [None]
-    with serving(says("yes")) as server:
-        assert fetch_first_token_odds(make(server.url).client, ["c"]) == [None]
+    odds = 1 + 0.1269  # two spellings of the likelier verdict
+    assert of_bees.endings[0] - of_bees.endings[1] == pytest.approx(odds, abs=1e-3)
+    assert of_moon.endings[0] - of_moon.endings[1] == pytest.approx(-odds, abs=1e-3)
 
 
 @pytest.mark.bad_input("server", "first tokens without any of the verdicts", "no score, said")
