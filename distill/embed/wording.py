@@ -108,10 +108,11 @@ def embedder_prompts(
     """
     named = published.prompts or carried
     own = {side: _named(named, side) for side in PROMPT_NAMES}
-    template = settings.query_template
+    template, students_own = settings.query_template, carried_template(carried)
     if template == PLAIN_QUERY and not settings.query_prompt:
-        template = published.template or carried_template(carried) or PLAIN_QUERY
-    if not has_words(template):
+        template = published.template or students_own or PLAIN_QUERY
+    # A student's own template is whole: its prompt is what the template gives for one task.
+    if not has_words(template) and template != students_own:
         template = escaped(settings.query_prompt or own["query"]) + template
     document = settings.document_prompt or published.document or own["document"]
     titled = carried.get(DOCUMENT_TEMPLATE)

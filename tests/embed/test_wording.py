@@ -45,6 +45,12 @@ def test_a_students_own_template_is_taken_by_its_names_alone():
     assert EmbedderPrompts(template).query_prompt("x") == "a {b} x: "
 
 
+def test_a_students_own_template_without_words_is_whole():
+    carried = {"query": "Find the answer. ", "query_template": "{task} {query}"}
+    wording = embedder_prompts(EmbedderConfig(), "m", carried, NOTHING)
+    assert wording.write(["bees"], "query", ["Sort them."]) == ["Sort them. bees"]
+
+
 def test_a_prompt_with_braces_stays_as_it_is():
     wording = embedder_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING)
     assert wording.query_prompt("x") == "{task} {"
