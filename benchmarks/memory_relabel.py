@@ -133,17 +133,34 @@ def relabel(folder: Path, count: int) -> dict[str, object]:
 
         def clocked(name: str, make: object, *inputs: object) -> Stage:
             begun = time.process_time()
-            stage: Stage = make(run, settings, *inputs)
+            stage: Stage = make(run, *inputs)
             seconds[name] = round(time.process_time() - begun, 2)
             return stage
 
-        found = clocked("candidates", make_candidates, passages, queries, StandInEncoder())
+        found = clocked(
+            "candidates",
+            make_candidates,
+            settings.retriever,
+            settings.relabel,
+            passages,
+            queries,
+            StandInEncoder(),
+        )
         judgements = {}
         for name in ("ql", "rc"):
-            inputs = (name, passages, queries, found, lambda: llm, judged)
+            inputs = (settings, name, passages, queries, found, lambda: llm, judged)
             judgements[name] = (clocked(f"judgements-{name}", make_judgements, *inputs), found)
-        labels = clocked("labels", make_labels, found, judgements)
-        examples = clocked("examples", make_examples, passages, queries, labels, found)
+        labels = clocked("labels", make_labels, settings.relabel, found, judgements)
+        examples = clocked(
+            "examples",
+            make_examples,
+            settings.relabel,
+            settings.seed,
+            passages,
+            queries,
+            labels,
+            found,
+        )
         rows = {"pairs": labels.manifest["rows"], "examples": examples.manifest["rows"]}
     return {"cpu_seconds": seconds, "rows": rows}
 

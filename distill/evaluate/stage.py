@@ -56,7 +56,7 @@ def evaluate_run(
         [Path(place) for place in asked.published], tasks, asked.accept_versions
     )
     inputs = [base, student, *([held_out] if held_out else [])]
-    settings = _collect_settings(recipe, tasks, published)
+    settings = fingerprint(recipe, tasks, published)
     # Nothing is made from it, and what it computed before lies in the folder of results.
     stage = run.stage("evaluation", settings, inputs, replaces=True)
     if not stage.complete:
@@ -82,7 +82,7 @@ def evaluate_run(
     return stage
 
 
-def _collect_settings(
+def fingerprint(
     recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, PublishedScores]
 ) -> dict[str, Any]:
     asked, teacher = recipe.evaluate, recipe.teacher

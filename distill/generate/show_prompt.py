@@ -7,7 +7,7 @@ from distill.errors import UserError
 from distill.generate.brainstorm.examples import list_example_requests
 from distill.generate.brainstorm.tasks import list_task_requests
 from distill.generate.brainstorm.writing import PromptRequest, load_prompts, render_request
-from distill.generate.passages.generations import collect_generation_settings
+from distill.generate.passages import generations
 from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
 from distill.llm.prompts import Prompt
@@ -114,7 +114,7 @@ def _replies(
     run: Run, recipe: Recipe, method: QueryMethod, passages: Stage, plan: GenerationPlan, row: int
 ) -> list[Row]:
     folder = run.folder / "generations"
-    settings = collect_generation_settings(recipe, method)
+    settings = generations.fingerprint(recipe, method)
     mark = fingerprint("generations", settings, {passages.name: passages.fingerprint})
     if not (folder / ".stage").is_dir() or open_stage(folder).fingerprint != mark:
         return []

@@ -170,7 +170,7 @@ class Job:
         """The teachers' scores of all examples."""
         from distill.teacher.scores import make_teacher_scores
 
-        return make_teacher_scores(self.run, self.recipe, self.relabel().stages)
+        return make_teacher_scores(self.run, self.recipe.teacher, self.relabel().stages)
 
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
         """The corpus, the untrained base and the student. Of several processes (`accelerate
@@ -224,4 +224,4 @@ def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | 
 
     if "teacher" not in score_sources(recipe.train):
         return None
-    return make_teacher_scores(run, recipe, examples)
+    return make_teacher_scores(run, recipe.teacher, examples)

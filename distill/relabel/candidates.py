@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.embed.encoder import Encoder
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Relabel, Retriever
 from distill.retrieve.corpus_index import identity
 from distill.retrieve.retriever import PassageRetriever
 from distill.retrieve.terms import terms_in
@@ -28,7 +28,12 @@ _RECALL_SAMPLE = 256
 
 
 def make_candidates(
-    run: Run, recipe: Recipe, passages: Stage, queries: Stage, encoder: Encoder | None = None
+    run: Run,
+    retriever: Retriever,
+    rule: Relabel,
+    passages: Stage,
+    queries: Stage,
+    encoder: Encoder | None = None,
 ) -> Stage:
     """Retrieve `relabel.top_k` passages for each query. Each shard reads, embeds and searches its
     own queries, so that memory does not grow with them.
@@ -36,16 +41,10 @@ def make_candidates(
     Args:
         encoder: in the place of the recipe's retriever, where an earlier round made one.
     """
-    retriever, top_k = recipe.retriever, recipe.relabel.top_k
-    size = recipe.relabel.shard_size
-    if "bm25" in (*retriever.sources, *recipe.relabel.rankers):
+    size, top_k = rule.shard_size, rule.top_k
+    if "bm25" in (*retriever.sources, *rule.rankers):
         terms_in(retriever.bm25.language)  # refuse a language without a stemmer before all else
-    settings = {
-        **identity(retriever),
-        **(encoder.identity if encoder else {}),
-        "top_k": top_k,
-        "shard_size": size,
-    }
+    settings = fingerprint(retriever, rule, encoder)
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
@@ -89,6 +88,18 @@ def _check_size(passages: Stage, top_k: int) -> None:
             count,
             top_k,
         )
+
+
+def fingerprint(
+    retriever: Retriever, rule: Relabel, encoder: Encoder | None = None
+) -> dict[str, object]:
+    """Collect the settings that change which candidates are found."""
+    return {
+        **identity(retriever),
+        **(encoder.identity if encoder else {}),
+        "top_k": rule.top_k,
+        "shard_size": rule.shard_size,
+    }
 
 
 def _warn_of_empty_results(count: int, queries: int) -> None:

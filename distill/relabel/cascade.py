@@ -3,7 +3,7 @@ the others."""
 
 from collections.abc import Mapping
 
-from distill.recipe import Recipe
+from distill.recipe import Relabel
 from distill.relabel.by_passage import CandidateLayout, read_shard_queries
 from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run
@@ -14,7 +14,7 @@ from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
 
 def make_survivors(
     run: Run,
-    recipe: Recipe,
+    rule: Relabel,
     queries: Stage,
     candidates: Stage,
     judgements: Mapping[str, Stage],
@@ -22,15 +22,8 @@ def make_survivors(
     """Select the first `relabel.cascade.keep` candidates of each query by the cascade's first
     rankers, and its seed passage, if it has one, which all rankers must judge as it may remain the
     positive. Rows are unchanged."""
-    rule = recipe.relabel
-    settings = {
-        "by": rule.cascade.by,
-        "keep": rule.cascade.keep,
-        "rrf_k": rule.rrf_k,
-        "weights": {ranker: rule.weights.get(ranker, 1.0) for ranker in rule.cascade.by},
-        "ql_per_token": rule.ql_per_token,
-    }
-    stage = run.stage("candidates-survivors", settings, [candidates, *judgements.values()])
+    inputs = [candidates, *judgements.values()]
+    stage = run.stage("candidates-survivors", fingerprint(rule), inputs)
     if stage.complete:
         return stage
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
@@ -60,3 +53,14 @@ def make_survivors(
     stage.map_shards(CANDIDATES, range(len(paths)), work)
     stage.finish()
     return stage
+
+
+def fingerprint(rule: Relabel) -> dict[str, object]:
+    """Collect the settings that change who survives."""
+    return {
+        "by": rule.cascade.by,
+        "keep": rule.cascade.keep,
+        "rrf_k": rule.rrf_k,
+        "weights": {ranker: rule.weights.get(ranker, 1.0) for ranker in rule.cascade.by},
+        "ql_per_token": rule.ql_per_token,
+    }

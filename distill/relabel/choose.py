@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
-from distill.recipe import Recipe, Relabel
+from distill.recipe import Relabel
 from distill.relabel.by_passage import CandidateTexts, read_shard_queries
 from distill.relabel.candidates import WITHOUT_SEED
 from distill.relabel.fuse import group_by_query
@@ -41,7 +41,13 @@ class ChosenExamples(NamedTuple):
 
 
 def make_examples(
-    run: Run, recipe: Recipe, passages: Stage, queries: Stage, labels: Stage, candidates: Stage
+    run: Run,
+    rule: Relabel,
+    seed: int,
+    passages: Stage,
+    queries: Stage,
+    labels: Stage,
+    candidates: Stage,
 ) -> Stage:
     """Choose each query's positives and hard negatives; `positive_score` and `negative_scores` are
     the retriever's similarities. A query without an answer goes to the table of dropped rows.
@@ -49,14 +55,15 @@ def make_examples(
     `ID+2`, `ID+3` and so on, which no query's id can be.
 
     Args:
+        seed: the recipe's, of negatives that are drawn.
         candidates: the stage whose manifest counts the seeds that retrieval missed.
 
     Raises:
         UserError: if no example is left.
     """
-    stage = run.stage("examples", _make_fingerprint(recipe), [labels])
+    stage = run.stage("examples", fingerprint(rule, seed), [labels])
     if not stage.complete:
-        _fill_stage(stage, recipe, passages, queries, labels, candidates)
+        _fill_stage(stage, rule, seed, passages, queries, labels, candidates)
     if not stage.manifest["rows"]:
         raise UserError(
             str(stage.folder),
@@ -68,13 +75,13 @@ def make_examples(
 
 def _fill_stage(
     stage: Stage,
-    recipe: Recipe,
+    rule: Relabel,
+    seed: int,
     passages: Stage,
     queries: Stage,
     labels: Stage,
     candidates: Stage,
 ) -> None:
-    rule = recipe.relabel
     query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
     texts = CandidateTexts(passages, paths, max(1, rule.block // rule.shard_size))
 
@@ -83,7 +90,9 @@ def _fill_stage(
 
     def work(number: int) -> ShardResult:
         labelled = read_shard(LABELS, paths[number])
-        return _make_shard(read_queries(number), labelled, texts.read_shard_texts(number), recipe)
+        return _make_shard(
+            read_queries(number), labelled, texts.read_shard_texts(number), rule, seed
+        )
 
     stage.map_shards(EXAMPLES, range(len(paths)), work)
     rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
@@ -159,9 +168,8 @@ def _select_relevant(ordered: list[Row], rule: Relabel, least: float) -> list[Ro
     return [row for row in ordered if row[name] is not None and row[name] >= least]
 
 
-def _make_fingerprint(recipe: Recipe) -> dict[str, Any]:
+def fingerprint(rule: Relabel, seed: int) -> dict[str, Any]:
     """Collect the settings that change the choice, and none that this choice does not use."""
-    rule = recipe.relabel
     settings = rule.model_dump(
         include={
             "positive",
@@ -181,7 +189,7 @@ def _make_fingerprint(recipe: Recipe) -> dict[str, Any]:
         settings["negative_range"] = rule.negative_range
         settings["ranks"] = "of what may be a negative"
     if rule.negatives in ("sampled", "range"):
-        settings["seed"] = recipe.seed
+        settings["seed"] = seed
     if rule.negatives_by != "fusion":
         settings["negatives_by"] = rule.negatives_by
     if rule.max_negative_share is not None or rule.negative_margin is not None:
@@ -190,13 +198,13 @@ def _make_fingerprint(recipe: Recipe) -> dict[str, Any]:
 
 
 def _make_shard(
-    queries: list[Row], labels: list[Row], texts: Mapping[str, str], recipe: Recipe
+    queries: list[Row], labels: list[Row], texts: Mapping[str, str], rule: Relabel, seed: int
 ) -> ShardResult:
-    shard, rule = ShardResult([]), recipe.relabel
+    shard = ShardResult([])
     by_id = {row["query_id"]: row for row in queries}
     for label_rows in group_by_query(labels):
         query = by_id[label_rows[0]["query_id"]]
-        rng = random.Random(f"{recipe.seed}|{query['query_id']}")
+        rng = random.Random(f"{seed}|{query['query_id']}")
         choice = choose_examples(label_rows, query["seed_id"], texts, rule, rng)
         if choice is None:
             shard.counts[f"dropped: {UNANSWERED}"] += 1

@@ -4,7 +4,7 @@ use k = 60."""
 
 from collections.abc import Mapping, Sequence
 
-from distill.recipe import JUDGES, Ranker, Recipe, Relabel
+from distill.recipe import JUDGES, Ranker, Relabel
 from distill.relabel.by_passage import CandidateLayout
 from distill.store.run import Run
 from distill.store.shards import shards
@@ -19,7 +19,7 @@ _WHOLE_QUERY_SUFFIXES = ("-listwise", "-bm25")
 
 def make_labels(
     run: Run,
-    recipe: Recipe,
+    rule: Relabel,
     candidates: Stage,
     judgements: Mapping[str, tuple[Stage, Stage]],
 ) -> Stage:
@@ -29,17 +29,8 @@ def make_labels(
         judgements: for each pass its stage and the candidates that it judged (all, or a cascade's
             survivors).
     """
-    rule = recipe.relabel
-    settings = {
-        "rankers": rule.rankers,
-        "rrf_k": rule.rrf_k,
-        "weights": rule.weights,
-        "ql_per_token": rule.ql_per_token,
-        "cascade": rule.cascade.by,
-    }
-    stage = run.stage(
-        "labels", settings, [candidates, *(judged for judged, _ in judgements.values())]
-    )
+    inputs = [candidates, *(judged for judged, _ in judgements.values())]
+    stage = run.stage("labels", fingerprint(rule), inputs)
     if stage.complete:
         return stage
     readers = [
@@ -60,6 +51,17 @@ def make_labels(
     stage.map_shards(LABELS, range(len(paths)), work)
     stage.finish()
     return stage
+
+
+def fingerprint(rule: Relabel) -> dict[str, object]:
+    """Collect the settings that change the fused ranks."""
+    return {
+        "rankers": rule.rankers,
+        "rrf_k": rule.rrf_k,
+        "weights": rule.weights,
+        "ql_per_token": rule.ql_per_token,
+        "cascade": rule.cascade.by,
+    }
 
 
 class ShardJudgements:

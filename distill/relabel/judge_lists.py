@@ -16,7 +16,7 @@ from distill.relabel.by_passage import CandidateTexts, QueryPassagePair, read_sh
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise
-from distill.relabel.rankers.passes import fingerprint_pass
+from distill.relabel.rankers.passes import fingerprint
 from distill.runtime.progress import TokenMeter
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
 from distill.store.run import Run
@@ -37,7 +37,7 @@ def make_list_judgements(
 ) -> Stage:
     """Have the LLM sort each query's candidates; a score is minus the rank."""
     rule = recipe.relabel
-    settings = fingerprint_pass("listwise", recipe)
+    settings = fingerprint("listwise", recipe)
     stage = run.stage("judgements-listwise", settings, [candidates])
     if stage.complete:
         return stage
@@ -84,7 +84,7 @@ def make_list_judgements(
 def _judge_shard(
     judge: Callable[[JudgeRequests], JudgedLists],
     counts: Counter[str],
-    fingerprint: dict[str, object],
+    settings: dict[str, object],
     lists: list[list[Row]],
     queries: dict[str, str],
     texts: dict[str, str],
@@ -100,7 +100,7 @@ def _judge_shard(
     for pairs in pair_lists:
         listed = [texts[pair.passage_id] for pair in pairs]
         for rank, pair in enumerate(pairs):
-            keys[pair] = judgement_key(fingerprint, str(rank), queries[pair.query_id], *listed)
+            keys[pair] = judgement_key(settings, str(rank), queries[pair.query_id], *listed)
     cached = known.find(list(keys.values()), origin)
     unknown = [pairs for pairs in pair_lists if any(keys[pair] not in cached for pair in pairs)]
     requests = [

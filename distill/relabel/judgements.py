@@ -22,7 +22,7 @@ from distill.relabel.by_passage import (
     QueryPassagePair,
     by_passage,
 )
-from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint_pass, open_ranking
+from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint, open_ranking
 from distill.runtime.progress import TokenMeter
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
 from distill.store.run import Run
@@ -56,7 +56,7 @@ def make_judgements(
     """
     rule = recipe.relabel
     settings = {
-        **fingerprint_pass(name, recipe),
+        **fingerprint(name, recipe),
         "shard_size": rule.shard_size,
         "block": rule.block,
     }

@@ -44,7 +44,7 @@ def relabel(
     rule = recipe.relabel
     if "dense" in recipe.retriever.sources:
         llm.make_room_for(recipe.retriever)
-    candidates = make_candidates(run, recipe, passages, queries)
+    candidates = make_candidates(run, recipe.retriever, rule, passages, queries)
 
     def judge(pairs: Stage, judges: list[Judge]) -> JudgementStages:
         stages: JudgementStages = {}
@@ -53,7 +53,9 @@ def relabel(
             if name == "cross_encoder":
                 llm.make_room()
             if name == "bm25":
-                stage = make_bm25_judgements(run, recipe, passages, queries, pairs)
+                stage = make_bm25_judgements(
+                    run, recipe.retriever.bm25, rule.shard_size, passages, queries, pairs
+                )
             elif name == "listwise":
                 stage = make_list_judgements(run, recipe, passages, queries, pairs, llm, judged)
             else:
@@ -65,8 +67,8 @@ def relabel(
     later = [ranker for ranker in rule.judges if ranker not in rule.first_judges]
     if later:
         first = {name: stage for name, (stage, _) in judgements.items()}
-        survivors = make_survivors(run, recipe, queries, candidates, first)
+        survivors = make_survivors(run, rule, queries, candidates, first)
         judgements |= judge(survivors, later)
-    labels = make_labels(run, recipe, candidates, judgements)
-    examples = make_examples(run, recipe, passages, queries, labels, candidates)
+    labels = make_labels(run, rule, candidates, judgements)
+    examples = make_examples(run, rule, recipe.seed, passages, queries, labels, candidates)
     return RelabelResult(labels, examples)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distill.embed.vector_store import embed
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Teacher
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
@@ -43,7 +43,7 @@ class TeacherScorer(NamedTuple):
     members: list[Mapping[Side, TeacherEmbeddings]]
 
 
-def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> Stage:
+def make_teacher_scores(run: Run, teacher: Teacher, examples: Sequence[Stage]) -> Stage:
     """Score every example by `teacher.model` and `teacher.additional_models`: a row for each
     example and teacher, in the examples' order; or one for each example where the vectors are
     concatenated.
@@ -54,22 +54,18 @@ def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> 
     Raises:
         UserError: if the recipe names no teacher, or one twice, or there is no example.
     """
-    models = _models(recipe)
+    models = _models(teacher)
     if not any(stage.manifest["rows"] for stage in examples):
         raise UserError(
             ", ".join(str(stage.folder) for stage in examples) or "examples",
             "there is no example to score",
             "generate more queries, or filter fewer of them",
         )
-    settings = {
-        "teachers": [teacher_identity(recipe.teacher, model) for model in models],
-        "combine": recipe.teacher.combine,
-    }
-    stage = run.stage("teacher-scores", settings, examples)
+    stage = run.stage("teacher-scores", fingerprint(teacher), examples)
     if stage.complete:
         return stage
     paths = [path for folder in examples for path in shards(folder.folder)]
-    scorers = _scorers(run, recipe, models, paths)
+    scorers = _scorers(run, teacher, models, paths)
     stage.map_shards(
         TEACHER_SCORES, paths, lambda path: _score(read_shard(EXAMPLES, path), scorers)
     )
@@ -78,17 +74,25 @@ def make_teacher_scores(run: Run, recipe: Recipe, examples: Sequence[Stage]) -> 
     return stage
 
 
-def _models(recipe: Recipe) -> list[str]:
-    if recipe.teacher.model is None:
+def fingerprint(teacher: Teacher) -> dict[str, object]:
+    """Collect the settings that change the scores."""
+    return {
+        "teachers": [teacher_identity(teacher, model) for model in _models(teacher)],
+        "combine": teacher.combine,
+    }
+
+
+def _models(teacher: Teacher) -> list[str]:
+    if teacher.model is None:
         raise UserError(
-            f"recipe {recipe.name}",
+            "the recipe",
             "names no teacher",
             "set teacher.model to a large embedder, such as BAAI/bge-large-en-v1.5",
         )
-    models = [recipe.teacher.model, *recipe.teacher.additional_models]
+    models = [teacher.model, *teacher.additional_models]
     if len(set(models)) != len(models):
         raise UserError(
-            f"recipe {recipe.name}",
+            "the recipe",
             "names a teacher twice",
             "correct teacher.additional_models: each model once",
         )
@@ -96,19 +100,19 @@ def _models(recipe: Recipe) -> list[str]:
 
 
 def _scorers(
-    run: Run, recipe: Recipe, models: Sequence[str], paths: Sequence[Path]
+    run: Run, teacher: Teacher, models: Sequence[str], paths: Sequence[Path]
 ) -> list[TeacherScorer]:
-    embedded = [_embed(run, recipe, model, paths) for model in models]
-    if recipe.teacher.combine == "concatenate":
+    embedded = [_embed(run, teacher, model, paths) for model in models]
+    if teacher.combine == "concatenate":
         return [TeacherScorer(" + ".join(models), embedded)]
     return [TeacherScorer(model, [of]) for model, of in zip(models, embedded, strict=True)]
 
 
 def _embed(
-    run: Run, recipe: Recipe, model: str, paths: Sequence[Path]
+    run: Run, teacher: Teacher, model: str, paths: Sequence[Path]
 ) -> Mapping[Side, TeacherEmbeddings]:
     """Embed each distinct text once a side, with its prompt."""
-    encoder = open_teacher(recipe.teacher, model)
+    encoder = open_teacher(teacher, model)
     root = run.folder / "vectors"
     wording = encoder.wording
 

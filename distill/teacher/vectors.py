@@ -14,7 +14,7 @@ from distill.embed.wording import EmbedderPrompts, carried_template
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
 from distill.models.sources.in_memory import is_object
-from distill.recipe import Recipe, Teacher
+from distill.recipe import Teacher
 from distill.recipe.sections.embedder import PLAIN_QUERY
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
@@ -24,7 +24,7 @@ from distill.text.format import Side
 
 def teacher_vectors(
     run: Run,
-    recipe: Recipe,
+    teacher: Teacher,
     queries: Mapping[str, str],
     *documents: Mapping[str, str],
     tasks: Mapping[str, str] | None = None,
@@ -43,7 +43,6 @@ def teacher_vectors(
     Returns:
         Rows in the order given: queries first, then the corpus, then each mapping of documents.
     """
-    teacher = recipe.teacher
     if teacher.model is None:
         raise ValueError("no teacher.model: a recipe that trains on one is refused without it")
     encoder = open_teacher(teacher, teacher.model)

@@ -70,7 +70,7 @@ def train_student(
     processes.connect(choose_train_device(recipe.train))
     with processes.main_first():
         stage = run.stage(
-            "student", fingerprint_settings(recipe, inputs), _list_inputs(recipe, inputs, base)
+            "student", fingerprint(recipe, inputs), _list_inputs(recipe, inputs, base)
         )
     work = stage.metadata_dir / "training"
     if not stage.complete:
@@ -231,7 +231,7 @@ def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[St
     return [stage for stage in stages if stage is not None]
 
 
-def fingerprint_settings(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
+def fingerprint(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
     """Everything in the recipe that decides which student comes out; keys that only change speed
     or memory are left out."""
     stages = recipe.train.in_stages()

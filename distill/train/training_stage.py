@@ -255,7 +255,7 @@ class TrainingStage:
         with processes.main_first():
             return teacher_vectors(
                 self.inputs.run,
-                self.recipe,
+                self.recipe.teacher,
                 mixture.queries,
                 mixture.others,
                 tasks=mixture.tasks,

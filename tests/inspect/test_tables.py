@@ -36,7 +36,13 @@ def run(tmp_path_factory):
         prepared = prepare(run, queries, rows, TEXTS, rankers=rankers)
         settings = recipe(folder, rankers=rankers, more_positives=1.0, shard_size=1)
         examples = make_examples(
-            run, settings, prepared.passages, prepared.queries, prepared.labels, prepared.candidates
+            run,
+            settings.relabel,
+            settings.seed,
+            prepared.passages,
+            prepared.queries,
+            prepared.labels,
+            prepared.candidates,
         )
         scores = [
             {

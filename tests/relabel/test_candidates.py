@@ -44,7 +44,9 @@ def make(tmp_path, encoder_folder):
         made = recipe(retriever=given, relabel={"top_k": top_k, "shard_size": shard_size})
         with Run(tmp_path / name) as run:
             passages = passages_of(run, len(TEXTS))
-            return make_candidates(run, made, passages, queries_of(run, asked), encoder)
+            return make_candidates(
+                run, made.retriever, made.relabel, passages, queries_of(run, asked), encoder
+            )
 
     return work
 

@@ -218,9 +218,11 @@ def test_further_candidates_that_answer_are_positives_too_and_no_negatives():
 
 
 def examples_of(folder, prepared, run, **rule):
+    made = recipe(folder, shard_size=2, **rule)
     return make_examples(
         run,
-        recipe(folder, shard_size=2, **rule),
+        made.relabel,
+        made.seed,
         prepared.passages,
         prepared.queries,
         prepared.labels,

@@ -112,7 +112,7 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
             for stage in () if wide else (candidates, judgements):
                 for path in stage.folder.glob("*.parquet"):
                     path.rename(path.with_name(f"part-{int(path.stem[5:])}.parquet"))
-            labels = make_labels(run, recipe, candidates, {"ql": (judgements, candidates)})
+            labels = make_labels(run, recipe.relabel, candidates, {"ql": (judgements, candidates)})
             return labels.rows(LABELS)
 
     narrow = made(tmp_path / "narrow", wide=False)

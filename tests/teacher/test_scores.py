@@ -87,7 +87,7 @@ def plain_cosines(folder, row) -> list[float]:
 
 def test_scores_are_the_cosines_of_sentence_transformers(tmp_path, prompted):
     with Run(tmp_path) as run:
-        stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
+        stage = make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
     scored = rows_of(stage)
     wanted = [*SHARDS["examples"], *SHARDS["brainstorm"]]
     assert [[row["query_id"] for row in of_shard] for of_shard in scored] == [
@@ -113,14 +113,14 @@ def test_each_text_is_embedded_once_a_side(tmp_path, prompted, monkeypatch):
     monkeypatch.setattr(distinct, "_SHARDS_AT_ONCE", 1)
     with Run(tmp_path) as run:
         stages = examples_of(run)
-        stage = make_teacher_scores(run, recipe(prompted), stages)
+        stage = make_teacher_scores(run, recipe(prompted).teacher, stages)
         assert set(asked.values()) == {1}
         assert {side for side, _ in asked} == {"query", "document"}
         assert stage.manifest["figures"] == {"queries": 3, "documents": 5}
         # The vectors outlive the scores.
         shutil.rmtree(stage.folder)
         asked.clear()
-        make_teacher_scores(run, recipe(prompted), stages)
+        make_teacher_scores(run, recipe(prompted).teacher, stages)
     assert not asked
 
 
@@ -128,7 +128,7 @@ def test_teachers_are_kept_apart_or_concatenated(tmp_path, prompted, teacher_fol
     def scores(folder, combine):
         with Run(folder) as run:
             settings = recipe(prompted, additional_models=[str(teacher_folder)], combine=combine)
-            return flat(rows_of(make_teacher_scores(run, settings, examples_of(run))))
+            return flat(rows_of(make_teacher_scores(run, settings.teacher, examples_of(run))))
 
     apart, together = scores(tmp_path / "a", "apart"), scores(tmp_path / "b", "concatenate")
     names = [str(prompted), str(teacher_folder)]
@@ -145,7 +145,7 @@ def test_teachers_are_kept_apart_or_concatenated(tmp_path, prompted, teacher_fol
 def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeypatch):
     monkeypatch.setattr(distinct, "_SHARDS_AT_ONCE", 1)
     with Run(tmp_path / "whole") as run:
-        whole = make_teacher_scores(run, recipe(prompted), examples_of(run))
+        whole = make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
 
     encode, calls = Encoder.encode_prompted, iter(range(3))
 
@@ -157,14 +157,14 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path, prompted, monkeyp
     with Run(tmp_path / "killed") as run:
         monkeypatch.setattr(Encoder, "encode_prompted", mortal)
         with pytest.raises(KeyboardInterrupt):
-            make_teacher_scores(run, recipe(prompted), examples_of(run))
+            make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
         monkeypatch.setattr(Encoder, "encode_prompted", encode)
-        stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
+        stage = make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
         # And once more with a shard lost behind its back.
         shards(stage.folder)[2].unlink()
         manifest = stage.metadata_dir / "manifest.json"
         manifest.write_text(json.dumps(stage.manifest | {"complete": False}))
-        stage = make_teacher_scores(run, recipe(prompted), examples_of(run))
+        stage = make_teacher_scores(run, recipe(prompted).teacher, examples_of(run))
     assert [p.read_bytes() for p in shards(stage.folder)] == [
         p.read_bytes() for p in shards(whole.folder)
     ]
@@ -174,7 +174,9 @@ def test_what_changes_scores_changes_the_fingerprint(tmp_path, prompted, teacher
     def mark(**settings):
         with Run(tmp_path, overwrite="stale") as run:
             stages = examples_of(run, ["brainstorm"])
-            return make_teacher_scores(run, recipe(prompted, **settings), stages).fingerprint
+            return make_teacher_scores(
+                run, recipe(prompted, **settings).teacher, stages
+            ).fingerprint
 
     plain = mark()
     also = [str(teacher_folder)]
@@ -191,13 +193,13 @@ def test_what_changes_scores_changes_the_fingerprint(tmp_path, prompted, teacher
 def test_a_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
     with Run(tmp_path) as run:
         with pytest.raises(UserError, match=r"set teacher\.model"):
-            make_teacher_scores(run, recipe(), examples_of(run))
+            make_teacher_scores(run, recipe().teacher, examples_of(run))
         with pytest.raises(UserError, match=r"teacher\.additional_models"):
             make_teacher_scores(
-                run, recipe(prompted, additional_models=[str(prompted)]), examples_of(run)
+                run, recipe(prompted, additional_models=[str(prompted)]).teacher, examples_of(run)
             )
         with pytest.raises(UserError, match="no example to score"):
-            make_teacher_scores(run, recipe(prompted), [])
+            make_teacher_scores(run, recipe(prompted).teacher, [])
 
 
 def test_distinct_texts_are_numbered_as_they_first_occur(tmp_path):

@@ -67,7 +67,7 @@ def recipe(**teacher) -> Recipe:
 def test_its_vectors_are_those_of_the_model_and_are_asked_for_once(server, teacher, tmp_path):
     def of(name, **settings):
         with Run(tmp_path / name) as run:
-            rows = teacher_vectors(run, recipe(**settings), QUERIES, DOCUMENTS)
+            rows = teacher_vectors(run, recipe(**settings).teacher, QUERIES, DOCUMENTS)
             return np.concatenate(rows.parts)
 
     local = of("local", model=str(teacher), device="cpu", max_tokens=64)
@@ -121,7 +121,7 @@ def test_search_takes_the_passages_that_training_has_embedded(server, encoder_fo
     of = {"name": "bees", "teacher": served(server), "train": {"device": "cpu"}}
     with Run(folder) as run:
         prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
-        teacher_vectors(run, Recipe.model_validate(of), QUERIES, OF_TEXTS)
+        teacher_vectors(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(of))
     asked = len(server.seen)
@@ -203,7 +203,7 @@ def test_search_heeds_the_fields_of_requests(server, encoder_folder, tmp_path):
     of = {"name": "bees", "teacher": served(server, **fields), "train": {"device": "cpu"}}
     with Run(folder) as run:
         prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
-        teacher_vectors(run, Recipe.model_validate(of), QUERIES, OF_TEXTS)
+        teacher_vectors(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(of))
     asked = len(server.seen)

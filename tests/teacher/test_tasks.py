@@ -32,9 +32,11 @@ def test_the_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
     told = recipe(teacher, query_template=TEMPLATE)
     queries, tasks = {"q0": "bees", "q1": "bees"}, {"q0": "find", "q1": "sort"}
     with Run(tmp_path) as run:
-        rows = teacher_vectors(run, told, queries, {"p": TEXTS[0]}, tasks=tasks)
+        rows = teacher_vectors(run, told.teacher, queries, {"p": TEXTS[0]}, tasks=tasks)
         stores = len(list((tmp_path / "vectors").iterdir()))
-        other = teacher_vectors(run, told, queries, {"p": TEXTS[0]}, tasks=tasks | {"q1": "mix"})
+        other = teacher_vectors(
+            run, told.teacher, queries, {"p": TEXTS[0]}, tasks=tasks | {"q1": "mix"}
+        )
         # Stores are found by the whole texts: those of the documents are there.
         assert len(list((tmp_path / "vectors").iterdir())) == stores + 1
     encoder = open_embedder(told.teacher, str(teacher))
@@ -65,7 +67,7 @@ def test_examples_are_numbered_by_task_and_query_where_the_teacher_is_told(encod
 def test_scores_are_under_each_querys_task(tmp_path, teacher):
     told = recipe(teacher, query_template=TEMPLATE)
     with Run(tmp_path) as run:
-        scored = flat(rows_of(make_teacher_scores(run, told, examples_of(run))))
+        scored = flat(rows_of(make_teacher_scores(run, told.teacher, examples_of(run))))
     encoder = open_embedder(told.teacher, str(teacher))
     [query] = encoder.encode_prompted([f"do Find it. with: {TEXTS[0]}"], "query")
     [positive] = encoder.encode_prompted([TEXTS[0]], "document")

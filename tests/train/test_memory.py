@@ -57,6 +57,7 @@ def measure_peak_of_training(folder, recipe, unused: int) -> int:
             tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "train", "has_teacher"),
     [({}, {"epochs": 1}, False), (TITLED, VALIDATED, False), (TITLED, ALIGNED, True)],

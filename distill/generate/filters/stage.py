@@ -62,7 +62,7 @@ def make_queries(
     """
     sets = evaluation_sets(recipe, held_out)
     prompt = _prompt(recipe)
-    settings, inputs = _fingerprinted(recipe, prompt, sets), [passages, *sources]
+    settings, inputs = fingerprint(recipe, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor, where it was checked before, evaluation texts.
     stage = _find_unchanged(run, recipe, settings, inputs, sets)
     if stage is None:
@@ -196,9 +196,7 @@ def _prompt(recipe: Recipe) -> Prompt | None:
     return load_prompt(recipe.relabel.prompt_ql, recipe.folder, parts=2)
 
 
-def _fingerprinted(
-    recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]
-) -> dict[str, Any]:
+def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]) -> dict[str, Any]:
     filters = recipe.generate.filters
     settings: dict[str, Any] = {
         "version": 1,

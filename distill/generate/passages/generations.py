@@ -31,7 +31,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
             or if its form is chat and the model has no chat template.
     """
     method = open_method(recipe)
-    stage = run.stage("generations", collect_generation_settings(recipe, method), [passages])
+    stage = run.stage("generations", fingerprint(recipe, method), [passages])
     if stage.complete:
         return stage
     plan = GenerationPlan(recipe, passages)
@@ -60,7 +60,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
     return stage
 
 
-def collect_generation_settings(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
     """What changes the text that is written: the fingerprint. Filters and the reading of replies
     are not in it, so that what an LLM was paid for outlives a change of those."""
     personas = load_personas(recipe)

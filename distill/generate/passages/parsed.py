@@ -20,7 +20,7 @@ def make_parsed(run: Run, recipe: Recipe, generations: Stage) -> Stage:
         UserError: if not one could be parsed.
     """
     method = open_method(recipe)
-    stage = run.stage("parsed", _fingerprinted(recipe, method), [generations])
+    stage = run.stage("parsed", fingerprint(recipe, method), [generations])
     if not stage.complete:
         several = recipe.generate.best_of > 1
         stage.map_shards(
@@ -51,7 +51,7 @@ def _nothing_read(stage: Stage, generations: Stage) -> UserError:
     )
 
 
-def _fingerprinted(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
     custom = recipe.generate.custom.model_dump(include={"query", "task", "default_task"})
     reading = {"custom": custom} if "custom" in recipe.generate.methods else {}
     return {"parser": 5, **method.source, **reading}

@@ -4,12 +4,12 @@ takes no model, so its judgements are not cached.
 
 from collections import Counter
 
-from distill.recipe import Recipe
+from distill.recipe import BM25
 from distill.relabel.by_passage import QueryPassagePair
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
-from distill.relabel.rankers.passes import fingerprint_pass
 from distill.retrieve.bm25 import BM25Index, open_bm25
+from distill.retrieve.terms import TERMS_RULE
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards
@@ -18,22 +18,25 @@ from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, r
 
 
 def make_bm25_judgements(
-    run: Run, recipe: Recipe, passages: Stage, queries: Stage, candidates: Stage
+    run: Run, settings: BM25, size: int, passages: Stage, queries: Stage, candidates: Stage
 ) -> Stage:
-    """Score every candidate by BM25 over the whole corpus, as `retriever.bm25` sets it: 0 for one
-    that shares no word with its query.
+    """Score every candidate by BM25 over the whole corpus: 0 for one that shares no word with its
+    query.
+
+    Args:
+        settings: `retriever.bm25`.
+        size: queries per shard, `relabel.shard_size`.
 
     Raises:
         UserError: if the stemmer of the settings' language is not installed.
     """
-    stage = run.stage("judgements-bm25", fingerprint_pass("bm25", recipe), [candidates])
+    stage = run.stage("judgements-bm25", fingerprint(settings), [candidates])
     if stage.complete:
         return stage
-    index = open_bm25(run, passages, recipe.retriever.bm25)
+    index = open_bm25(run, passages, settings)
     ids = PassageReader(passages.folder).read_ids()
     row_of = {id_: row for row, id_ in enumerate(ids)}
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
-    size = recipe.relabel.shard_size
 
     def work(number: int) -> ShardResult:
         places = range(number * size, min((number + 1) * size, len(query_rows)))
@@ -45,6 +48,11 @@ def make_bm25_judgements(
     stage.map_shards(JUDGEMENTS, range(len(paths)), work, unit="shards", key="relabel.shard_size")
     stage.finish()
     return stage
+
+
+def fingerprint(settings: BM25) -> dict[str, object]:
+    """Collect what changes the scores."""
+    return {**settings.model_dump(), "terms": TERMS_RULE, "version": 1}
 
 
 def _judge_shard(

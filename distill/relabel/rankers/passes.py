@@ -21,7 +21,6 @@ from distill.llm.protocol import LLM
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.models.reference import revision
 from distill.recipe import Judge, Recipe
-from distill.retrieve.terms import TERMS_RULE
 from distill.store.local_name import name_model
 
 RankerName = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "fused"]
@@ -45,7 +44,7 @@ def list_passes(recipe: Recipe, judges: list[Judge]) -> list[RankerName]:
     return [*judges]
 
 
-def fingerprint_pass(name: RankerName, recipe: Recipe) -> dict[str, object]:
+def fingerprint(name: RankerName, recipe: Recipe) -> dict[str, object]:
     """Make the fingerprint of a pass: all that changes its scores, as far as known without an
     engine."""
     rule = recipe.relabel
@@ -57,8 +56,6 @@ def fingerprint_pass(name: RankerName, recipe: Recipe) -> dict[str, object]:
             "max_tokens": rule.cross_encoder_tokens,
             "version": 1,
         }
-    if name == "bm25":
-        return {**recipe.retriever.bm25.model_dump(), "terms": TERMS_RULE, "version": 1}
     prompt = _load_pass_prompt(name, recipe)
     settings: dict[str, object] = {
         "llm": identify_llm(recipe.llm),
@@ -82,9 +79,9 @@ def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> Ra
     Raises:
         UserError: before the first pair, if the engine cannot do what the pass needs.
     """
-    fingerprint = {"pass": name, **fingerprint_pass(name, recipe)}
+    settings = {"pass": name, **fingerprint(name, recipe)}
     if name == "cross_encoder":
-        return RankingPass(("cross_encoder",), fingerprint, _make_cross_encoder_judge(recipe))
+        return RankingPass(("cross_encoder",), settings, _make_cross_encoder_judge(recipe))
     engine, prompt = llm(), _load_pass_prompt(name, recipe)
     if name in ("ql", "fused") and not engine.can_score:
         raise UserError(
@@ -95,20 +92,18 @@ def open_ranking(name: RankerName, recipe: Recipe, llm: Callable[[], LLM]) -> Ra
         )
     if name == "fused":
         return RankingPass(
-            ("ql", "rc"), fingerprint, lambda requests: [*judge_fused(engine, prompt, requests)]
+            ("ql", "rc"), settings, lambda requests: [*judge_fused(engine, prompt, requests)]
         )
     if name == "ql":
-        return RankingPass(
-            ("ql",), fingerprint, lambda requests: [judge_ql(engine, prompt, requests)]
-        )
+        return RankingPass(("ql",), settings, lambda requests: [judge_ql(engine, prompt, requests)])
     judge: Judge = "rc" if name == "rc" else "graded"
     if engine.can_compare_verdicts:
         by_logprobs = judge_rc if judge == "rc" else judge_graded
         return RankingPass(
-            (judge,), fingerprint, lambda requests: [by_logprobs(engine, prompt, requests)]
+            (judge,), settings, lambda requests: [by_logprobs(engine, prompt, requests)]
         )
     return RankingPass(
-        (judge,), {**fingerprint, "by": "words"}, _make_word_judge(judge, recipe, engine)
+        (judge,), {**settings, "by": "words"}, _make_word_judge(judge, recipe, engine)
     )
 
 

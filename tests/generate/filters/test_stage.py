@@ -191,7 +191,7 @@ def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, e
     with Run(tmp_path / "run") as run:
         passages, _ = prepare(run, [PASSAGES[:5], PASSAGES[5:]], asked)
         before = {path.name for path in (run.folder / "vectors").iterdir()}
-        candidates = make_candidates(run, settings, passages, stage)
+        candidates = make_candidates(run, settings.retriever, settings.relabel, passages, stage)
         after = {path.name for path in (run.folder / "vectors").iterdir()}
     assert len(before) == 1
     assert after == before

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from distill.errors import UserError
 from distill.generate.passages.fret import make_reply_regex
-from distill.generate.passages.generations import collect_generation_settings, make_generations
+from distill.generate.passages.generations import fingerprint, make_generations
 from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
 from distill.generate.passages.plan import GenerationPlan, sample_seed_rows
@@ -323,6 +323,6 @@ def test_only_what_changes_the_text_is_in_the_fingerprint(recipe, tmp_path, sets
     (tmp_path / "pool.yaml").write_text("{}")
 
     def settings(*sets):
-        return collect_generation_settings(recipe(*sets), open_method(recipe(*sets)))
+        return fingerprint(recipe(*sets), open_method(recipe(*sets)))
 
     assert (settings() == settings(*sets)) == same

@@ -29,9 +29,13 @@ def recipe(**sections) -> Recipe:
     return Recipe.model_validate({"name": "r", "relabel": rule, **sections})
 
 
+def judge_by_bm25(run, recipe, *stages):
+    return make_bm25_judgements(run, recipe.retriever.bm25, recipe.relabel.shard_size, *stages)
+
+
 def judged(run, rule):
     passages, queries, candidates = prepare(run, PASSAGES, ASKED, FOUND)
-    return make_bm25_judgements(run, rule, passages, queries, candidates)
+    return judge_by_bm25(run, rule, passages, queries, candidates)
 
 
 def without_llm() -> LazyLLM:
@@ -79,8 +83,8 @@ def test_other_settings_of_bm25_judge_anew_and_leave_the_candidates(tmp_path, en
         rule = recipe(retriever=retriever)
         with Run(tmp_path, "stale") as run:
             passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
-            candidates = make_candidates(run, rule, passages, queries)
-            judgements = make_bm25_judgements(run, rule, passages, queries, candidates)
+            candidates = make_candidates(run, rule.retriever, rule.relabel, passages, queries)
+            judgements = judge_by_bm25(run, rule, passages, queries, candidates)
             return candidates.fingerprint, judgements.fingerprint
 
     one, other = made(1.5), made(0.9)
@@ -98,12 +102,12 @@ def test_the_better_positive_comes_up_by_bm25_alone(tmp_path):
             passages, queries, candidates = prepare(run, PASSAGES, asked, found)
             judgements = {}
             if "bm25" in rankers:
-                made = make_bm25_judgements(run, rule, passages, queries, candidates)
+                made = judge_by_bm25(run, rule, passages, queries, candidates)
                 judgements["bm25"] = (made, candidates)
-            labels = make_labels(run, rule, candidates, judgements)
-            (example,) = make_examples(run, rule, passages, queries, labels, candidates).rows(
-                EXAMPLES
-            )
+            labels = make_labels(run, rule.relabel, candidates, judgements)
+            (example,) = make_examples(
+                run, rule.relabel, rule.seed, passages, queries, labels, candidates
+            ).rows(EXAMPLES)
             return example["positive_id"], labels.rows(LABELS)
 
     assert positive("retriever")[0] == "p3"
@@ -140,9 +144,8 @@ def test_bm25_judges_what_a_cascade_leaves(tmp_path, encoder_folder):
 @pytest.mark.bad_input("retriever", "the ranker bm25 of a stemmer that is missing", "refused")
 def test_a_stemmer_that_is_not_installed_is_said_before_anything_is_embedded(tmp_path, monkeypatch):
     monkeypatch.setattr(terms.importlib.util, "find_spec", lambda name: None)
+    rule = recipe(retriever={"bm25": {"language": "english"}})
     with Run(tmp_path) as run:
         passages, queries, _ = prepare(run, PASSAGES, ASKED, FOUND)
         with pytest.raises(UserError, match="PyStemmer"):
-            make_candidates(
-                run, recipe(retriever={"bm25": {"language": "english"}}), passages, queries
-            )
+            make_candidates(run, rule.retriever, rule.relabel, passages, queries)

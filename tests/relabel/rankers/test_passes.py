@@ -4,7 +4,7 @@ import pytest
 
 from distill.llm.protocol import Completion
 from distill.recipe import Recipe
-from distill.relabel.rankers.passes import fingerprint_pass, list_passes, open_ranking
+from distill.relabel.rankers.passes import fingerprint, list_passes, open_ranking
 
 
 def recipe(**relabel) -> Recipe:
@@ -38,8 +38,6 @@ def test_fused_takes_the_place_of_ql_and_rc():
 
 
 def test_another_prompt_or_length_is_another_ranker():
-    known = {str(fingerprint_pass(name, recipe())) for name in ("ql", "rc", "graded", "listwise")}
+    known = {str(fingerprint(name, recipe())) for name in ("ql", "rc", "graded", "listwise")}
     assert len(known) == 4
-    assert fingerprint_pass("listwise", recipe()) != fingerprint_pass(
-        "listwise", recipe(listwise_window=4)
-    )
+    assert fingerprint("listwise", recipe()) != fingerprint("listwise", recipe(listwise_window=4))
