@@ -70,7 +70,12 @@ def _follow(recipe: Recipe, path: Path) -> Any:
 
 
 def _candidates(annotation: Any, value: Any) -> Iterator[Any]:
-    yield from _choices(annotation)
+    choices = list(_choices(annotation))
+    yield from choices
+    yield from ({choice: 2.0} for choice in choices if isinstance(choice, str))
+    yield from ([], {})
+    if isinstance(value, tuple):
+        yield tuple(number + 1 for number in value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         yield from (value + 1, value / 2)
     if isinstance(value, str):
@@ -123,5 +128,31 @@ def find_missing_keys(
         changed = list(change_key(recipe, path, name))
         assert changed, f"no other value is known for {section.__name__}.{name}"
         if all(read_settings(stage, make, one) == settings for one in changed):
-            missing.add(".".join(str(part) for part in (*path, name) if not isinstance(part, int)))
+            missing.add(name_key(path, name))
     return missing
+
+
+def name_key(path: Path, name: str) -> str:
+    """A key as a person writes it, without places in lists."""
+    return ".".join(str(part) for part in (*path, name) if not isinstance(part, int))
+
+
+class StageChain:
+    """Stages of one recipe, each made from those before it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._earlier: list[tuple[str, Callable[[Recipe], Any]]] = []
+
+    def make(self, stage: str, make: Callable[[Recipe], Any]) -> tuple[Any, set[str]]:
+        """Make a stage. Returns what `make` does, and the keys that are read and change neither the
+        settings of this stage nor of one before it."""
+        with record_reads() as reads:
+            made = make(self.recipe)
+        self._earlier.insert(0, (stage, make))
+        places, missing = locate_sections(self.recipe), {"?"}
+        for name, make_again in self._earlier:
+            if missing:
+                missing = find_missing_keys(name, make_again, self.recipe, reads)
+                reads = {read for read in reads if name_key(places[read[0]], read[1]) in missing}
+        return made, missing

@@ -18,6 +18,20 @@ ALL_TOKENS = 10_000_000
 """`max_tokens` of a model that is to read as much of a text as it can."""
 _FLAGS = {"base_url", "api_key_variable", "max_tokens", "device", "dtype"}
 """Settings that have an option of their own in commands."""
+PERFORMANCE_KEYS = frozenset(
+    {
+        "device",
+        "batch_tokens",
+        "batch_texts",
+        "api_key_variable",
+        "api_key_header",
+        "concurrency",
+        "timeout",
+        "retries",
+    }
+)
+"""Keys that change where, how fast and in how much memory a model runs, and not its vectors: they
+are in no fingerprint."""
 
 
 class ServedModel(Section):

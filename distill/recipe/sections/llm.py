@@ -10,6 +10,25 @@ from distill.remote.settings import check_fields, check_server
 Engine = Literal["transformers", "vllm", "http"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
+PERFORMANCE_KEYS = frozenset(
+    {
+        "device",
+        "batch_tokens",
+        "tensor_parallel",
+        "data_parallel",
+        "max_model_tokens",
+        "gpu_memory",
+        "base_url",
+        "api_key_variable",
+        "api_key_header",
+        "concurrency",
+        "timeout",
+        "retries",
+    }
+)
+"""Keys that change where, how fast and in how much memory a model runs, and not what it writes:
+they are in no fingerprint."""
+
 
 class LanguageModel(Section):
     section: ClassVar[str | None] = "llm"

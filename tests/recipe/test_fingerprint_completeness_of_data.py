@@ -1,0 +1,228 @@
+"""Every key that generation, relabelling, the teacher and the evaluation read is in the fingerprint
+of the stage that reads it, or of one of its inputs, or is declared to change speed alone."""
+
+from contextlib import ExitStack
+
+import pytest
+from helpers.recipe_keys import StageChain
+from helpers.tiny_models import tiny_cross_encoder
+from helpers.training_by_hand import example_rows, write_inputs
+
+from distill.corpus.passages import make_passages
+from distill.evaluate.stage import evaluate_run
+from distill.generate.brainstorm.examples import write_examples
+from distill.generate.brainstorm.tasks import select_tasks, write_tasks
+from distill.generate.filters import make_queries
+from distill.generate.labelled.triples import make_labelled
+from distill.generate.passages.generations import make_generations
+from distill.generate.passages.parsed import make_parsed
+from distill.llm.lazy import LazyLLM
+from distill.llm.load import load_llm
+from distill.recipe import Recipe, load_recipe
+from distill.recipe.load import override
+from distill.recipe.sections.embedder import PERFORMANCE_KEYS as OF_EMBEDDER
+from distill.recipe.sections.llm import PERFORMANCE_KEYS as OF_LLM
+from distill.relabel.candidates import make_candidates
+from distill.relabel.cascade import make_survivors
+from distill.relabel.choose import make_examples
+from distill.relabel.fuse import make_labels
+from distill.relabel.judgements import make_judgements
+from distill.relabel.rankers.bm25 import make_bm25_judgements
+from distill.store.run import Run
+from distill.student.build import build_base
+from distill.teacher.scores import make_teacher_scores
+from distill.train.stage import train_student
+
+PERFORMANCE = {
+    *(f"llm.{key}" for key in OF_LLM),
+    *(f"{section}.{key}" for section in ("retriever", "teacher") for key in OF_EMBEDDER),
+}
+TASKS = {
+    "evaluate.tasks",
+    "evaluate.benchmarks",
+    "evaluate.task_data",
+    "generate.filters.decontaminate",
+    "generate.filters.decontaminate_words",
+}
+"""Keys that decide nothing where the recipe evaluates on no task."""
+RESOLVED = {
+    f"{section}.{key}"
+    for section in ("retriever", "teacher")
+    for key in ("known_as", "bidirectional", "append_eos")
+}
+"""Fingerprints hold what these keys change in a model: nothing in an encoder without prompts."""
+OF_INDEX = {f"retriever.{key}" for key in ("index_device", "index_gpus", "index_rows", "effort")}
+"""Where search is exact, they change nothing."""
+OF_EVALUATION = {"evaluate.accept_versions", "generate.filters.decontaminate_words"}
+"""The first refuses or accepts published results; the second is of a count beside the scores."""
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run(tmp_path / "run", "stale") as run:
+        yield run
+
+
+@pytest.fixture
+def open_llm(run):
+    """Opens a recipe's engine where a stage needs it."""
+    with ExitStack() as stack:
+
+        def open_(recipe: Recipe) -> LazyLLM:
+            llm = LazyLLM(lambda: load_llm(recipe.llm, run.folder / "requests.sqlite"))
+            stack.callback(llm.close)
+            return llm
+
+        yield open_
+
+
+@pytest.mark.slow
+def test_fingerprints_of_generation_hold_every_key_that_it_reads(run, recipe_file, open_llm):
+    settings = {
+        "generate.samples": 2,
+        "generate.best_of": 2,
+        "generate.best_by": "ql",
+        "generate.lengths": ["short", "long"],
+        "generate.min_passage_words": 3,
+        "generate.filters": {"round_trip": 3, "near_duplicates": 0.9, "max_copied": 0.9},
+        "evaluate.tasks": [],
+    }
+    chain = StageChain(override(load_recipe(recipe_file), settings))
+    passages = make_passages(run, chain.recipe)
+    generations, missing = chain.make(
+        "generations", lambda of: make_generations(run, of, passages, open_llm(of))
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    parsed, missing = chain.make("parsed", lambda of: make_parsed(run, of, generations))
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    _, missing = chain.make(
+        "queries", lambda of: make_queries(run, of, passages, [parsed], open_llm(of), None)
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX | TASKS
+
+
+@pytest.mark.slow
+def test_fingerprints_of_brainstorming_hold_every_key_that_it_reads(run, recipe_file, open_llm):
+    settings = {
+        "generate.methods": ["brainstorm"],
+        "generate.brainstorm": {
+            "groups": ["short-long", "sts"],
+            "calls": 1,
+            "tasks_per_call": 2,
+            "examples": 3,
+            "shares": {"sts": 2.0},
+            "max_new_tokens": 8,
+        },
+        "evaluate.tasks": [],
+    }
+    chain = StageChain(override(load_recipe(recipe_file), settings))
+    lists, missing = chain.make("brainstorm-tasks", lambda of: write_tasks(run, of, open_llm(of)))
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    tasks, missing = chain.make("tasks", lambda of: select_tasks(run, of, lists, open_llm(of)))
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    _, missing = chain.make(
+        "brainstorm-generations", lambda of: write_examples(run, of, tasks, open_llm(of))
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+
+
+def test_fingerprint_of_labelled_examples_holds_every_key_that_they_read(run, tmp_path):
+    rows = [f"bees {i} dance\tbees" for i in range(4)] + [
+        f"wires {i} glow\twires" for i in range(4)
+    ]
+    (tmp_path / "labelled.tsv").write_text("\n".join(["text\tlabel", *rows]))
+    labelled = {"path": str(tmp_path / "labelled.tsv"), "task": "Find the kind."}
+    recipe = Recipe.model_validate(
+        {"name": "tiny", "generate": {"methods": ["labelled"], "labelled": [labelled]}}
+    )
+    _, missing = StageChain(recipe).make("examples-labelled", lambda of: make_labelled(run, of))
+    # A set is known by its content, and without evaluation tasks nothing is decontaminated.
+    assert missing <= TASKS | {"generate.labelled.path"}
+
+
+@pytest.mark.slow
+def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
+    run, recipe_file, open_llm, tmp_path
+):
+    settings = {
+        "relabel.rankers": ["ql", "rc", "graded", "bm25", "cross_encoder", "retriever"],
+        "relabel.cross_encoder": str(tiny_cross_encoder(tmp_path / "cross-encoder")),
+        "relabel.cascade": {"by": ["bm25", "retriever"], "keep": 3},
+        "relabel.weights": {"ql": 2.0},
+        "relabel.ql_per_token": True,
+        "relabel.positive": "margin",
+        "relabel.negatives": "sampled",
+        "relabel.more_positives": 5.0,
+        "relabel.confirmed_exempt": True,
+        "relabel.max_negative_share": 0.99,
+        "retriever.sources": ["dense", "bm25"],
+        "retriever.query_template": "{task} {query}",
+    }
+    chain = StageChain(override(load_recipe(recipe_file), settings))
+    recipe, llm, judged = chain.recipe, open_llm(chain.recipe), run.folder / "judged.sqlite"
+    passages = make_passages(run, recipe)
+    parsed = make_parsed(run, recipe, make_generations(run, recipe, passages, llm))
+    queries = make_queries(run, recipe, passages, [parsed], llm, None)
+    candidates, missing = chain.make(
+        "candidates", lambda of: make_candidates(run, of.retriever, of.relabel, passages, queries)
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    bm25, missing = chain.make(
+        "judgements-bm25",
+        lambda of: make_bm25_judgements(
+            run, of.retriever.bm25, of.relabel.shard_size, passages, queries, candidates
+        ),
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    survivors, missing = chain.make(
+        "candidates-survivors",
+        lambda of: make_survivors(run, of.relabel, queries, candidates, {"bm25": bm25}),
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    judgements = {"bm25": (bm25, candidates)}
+    for name in ("ql", "rc", "graded", "cross_encoder"):
+        stage, missing = chain.make(
+            f"judgements-{name}",
+            lambda of, name=name: make_judgements(
+                run, of, name, passages, queries, survivors, open_llm(of), judged
+            ),
+        )
+        assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+        judgements[name] = (stage, survivors)
+    labels, missing = chain.make(
+        "labels", lambda of: make_labels(run, of.relabel, candidates, judgements)
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    _, missing = chain.make(
+        "examples",
+        lambda of: make_examples(run, of.relabel, of.seed, passages, queries, labels, candidates),
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+
+
+@pytest.mark.slow
+def test_fingerprints_of_teacher_scores_and_evaluation_hold_every_key_that_they_read(
+    run, recipe_file
+):
+    settings = {
+        "corpus.limit": 12,
+        "teacher.combine": "concatenate",
+        "evaluate.widths": [16],
+        "evaluate.precisions": ["int8"],
+        "student.query_template": "{task} {query}",
+        "train.objective": {"infonce": 1.0},
+    }
+    chain = StageChain(override(load_recipe(recipe_file), settings))
+    passages, examples = write_inputs(run, example_rows())
+    _, missing = chain.make(
+        "teacher-scores", lambda of: make_teacher_scores(run, of.teacher, [examples])
+    )
+    assert missing <= PERFORMANCE | RESOLVED
+    base = build_base(run, chain.recipe)
+    student, _ = chain.make(
+        "student", lambda of: train_student(run, of, passages, [examples], base)
+    )
+    _, missing = chain.make(
+        "evaluation", lambda of: evaluate_run(run, of, base, student, None, passages)
+    )
+    assert missing <= PERFORMANCE | RESOLVED | OF_EVALUATION
