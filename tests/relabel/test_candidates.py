@@ -217,8 +217,9 @@ def test_a_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
     retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
     with Run(tmp_path / "run") as run:
         passages, queries = passages_of(run, 1), queries_of(run, [("p0", "bees")])
+        settings = recipe(retriever=retriever)
         with pytest.raises(UserError, match="holds one passage"):
-            make_candidates(run, recipe(retriever=retriever), passages, queries)
+            make_candidates(run, settings.retriever, settings.relabel, passages, queries)
 
 
 def test_a_query_without_a_seed_has_the_nearest_alone(make):
