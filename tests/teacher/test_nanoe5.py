@@ -69,7 +69,9 @@ def read_answers(data_folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("language", "least"), [("en", 0.7), ("de", 0.7), ("zh", 0.4)])
-def test_questions_of_three_languages_find_their_english_paragraphs(address, data_folder, language):
+def test_questions_of_three_languages_find_their_english_paragraphs(
+    address, data_folder, language, least
+):
     settings = load_recipe(RECIPE).teacher.model_copy(update={"base_url": address})
     encoder = open_embedder(settings, MODEL)
     documents = dict(list(read_rows(data_folder, "en", "corpus").items())[:40])
