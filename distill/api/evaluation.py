@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distill.evaluate.models.quantize import Precision
     from distill.evaluate.score import TaskScore
     from distill.evaluate.summary import Summary
+    from distill.recipe.sections.retriever import Language
     from distill.text.format import Side
 
     ModelOrPath = str | PathLike[str] | Encoder
@@ -140,6 +141,7 @@ def compare(
     prompts: "Mapping[Side, str] | None" = None,
     force_prompts: bool = False,
     baselines: bool = True,
+    bm25_language: "Language | None" = None,
     margin: float = 0.01,
     speed_texts: int = 256,
 ) -> "Summary":
@@ -160,6 +162,8 @@ def compare(
         prompts: what is put before the student's queries and documents, in the place of its own.
         baselines: whether BM25 and its hybrids with base, student and teacher are measured too, on
             retrieval tasks.
+        bm25_language: the language whose stems BM25 compares on tasks whose language mteb does not
+            state, such as one's own; by default words are compared as they are written.
         margin: the difference of scores that does not matter.
         speed_texts: documents on which speed is measured; 0: it is not.
 
@@ -195,7 +199,7 @@ def compare(
         variants,
         reference,
         speed_texts=speed_texts,
-        baselines=BM25() if baselines else None,
+        baselines=BM25(language=bm25_language) if baselines else None,
         margin=margin,
     )
     write_summary(place / "summary.json", summary)

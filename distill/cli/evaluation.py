@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -12,6 +12,7 @@ from distill import api
 from distill.cli.options import TaskOptions, split_list, task_options
 from distill.cli.verdict import FAIL_IF, exit_on_verdict, print_summary
 from distill.errors import UserError
+from distill.recipe.sections.retriever import Language
 
 if TYPE_CHECKING:
     from distill.evaluate.models.quantize import Precision
@@ -112,6 +113,13 @@ def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> di
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of tables.")
 @click.option("--no-baselines", is_flag=True, help="Leave out the rows of BM25 and its hybrids.")
 @click.option(
+    "--bm25-language",
+    type=click.Choice(get_args(Language)),
+    metavar="LANGUAGE",
+    help="Compare word stems of this language in BM25, on tasks whose language mteb does not "
+    "state, such as your own: english, german, ...",
+)
+@click.option(
     "--margin",
     default=0.01,
     show_default=True,
@@ -132,6 +140,7 @@ def compare(
     accept_versions: bool,
     as_json: bool,
     no_baselines: bool,
+    bm25_language: Language | None,
     margin: float,
     no_speed: bool,
     fail_if: str | None,
@@ -169,6 +178,7 @@ def compare(
         prompts=options.prompts,
         force_prompts=options.force_prompts,
         baselines=not no_baselines,
+        bm25_language=bm25_language,
         margin=margin,
         speed_texts=0 if no_speed else 256,
     )

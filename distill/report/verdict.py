@@ -49,8 +49,8 @@ def explain_verdict(summary: Summary) -> str:
     if hybrid is not None and BM25_ROLE in compared:
         gap = compared[name_hybrid("student")]
         parts.append(
-            f"BM25 alone: {_describe(compared[BM25_ROLE])}; the student fused with BM25: "
-            f"{_describe(gap)} (the student minus each)."
+            f"The student less BM25 is {_describe(compared[BM25_ROLE])}; the student less the "
+            f"student fused with BM25 is {_describe(gap)}."
         )
     return " ".join(filter(None, parts))
 

@@ -132,6 +132,11 @@ def test_compare_fails_on_request(encoder_folder, teacher_folder, task_data, tmp
 
 def test_compare_without_baselines_and_with_a_wider_margin(encoder_folder, task_data, tmp_path):
     words = ("--tasks", "mine", "--task-data", task_data, "--out", tmp_path, "--no-speed")
+    stems = call("compare", encoder_folder, encoder_folder, *words, "--bm25-language", "english")
+    assert "student + BM25" in " ".join(stems.split())
+    assert len(list((tmp_path / "results" / "distill__bm25").iterdir())) == 1
+    call("compare", encoder_folder, encoder_folder, *words)
+    assert len(list((tmp_path / "results" / "distill__bm25").iterdir())) == 2
     call("compare", encoder_folder, encoder_folder, *words, "--no-baselines", "--margin", "0.05")
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary["models"]) == ["student", "teacher"]

@@ -139,7 +139,7 @@ def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside
     )
     text = sentence(beside_bm25)
     assert "Level means that the 95 % interval lies within 0.01." in text
-    assert "BM25 alone: -0.0500 [-0.0500, -0.0500]; the student fused with BM25: -0.1500" in text
+    assert "The student less BM25 is -0.0500 [-0.0500, -0.0500]; the student less the" in text
 
 
 def test_what_is_not_told_apart_has_the_difference_that_would_show(plain):
