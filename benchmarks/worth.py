@@ -73,7 +73,14 @@ def main(
     share_vectors(root / f"{corpus}-vectors", folder)
     command = [sys.executable, "-m", "distill.cli", "run", "recipes/adapt.yaml"]
     subprocess.run([*command, "--run", str(folder), *words], check=True, stdout=sys.stderr)
-    line = {"corpus": corpus, "variant": variant, "seed": seed, "set": [*sets]} | measure(folder)
+    about = {
+        "name": folder.name,
+        "corpus": corpus,
+        "variant": variant,
+        "seed": seed,
+        "set": [*sets],
+    }
+    line = about | measure(folder)
     write_json(folder.with_suffix(".json"), line)
     print(json.dumps(line))
 
