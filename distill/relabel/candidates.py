@@ -11,6 +11,7 @@ from typing import Any
 from distill.embed.encoder import Encoder
 from distill.errors import UserError
 from distill.recipe import Relabel, Retriever
+from distill.relabel.statistics import WITHOUT_SEED
 from distill.retrieve.corpus_index import identity
 from distill.retrieve.retriever import PassageRetriever
 from distill.retrieve.terms import terms_in
@@ -21,8 +22,6 @@ from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
 
 _log = logging.getLogger(__name__)
 _EMPTY_COUNT = "nothing retrieved"
-WITHOUT_SEED = "without a seed passage"
-"""Count of queries that users asked: nobody knows which passage answers them."""
 _RECALL_SAMPLE = 256
 """Number of queries on which an approximate index is compared with exact search."""
 

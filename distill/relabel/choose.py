@@ -15,10 +15,14 @@ from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Relabel
 from distill.relabel.by_passage import CandidateTexts, read_shard_queries
-from distill.relabel.candidates import WITHOUT_SEED
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
-from distill.relabel.statistics import RelabelledQuery, RunningStatistics, compute_bin_edges
+from distill.relabel.statistics import (
+    WITHOUT_SEED,
+    RelabelledQuery,
+    RunningStatistics,
+    compute_bin_edges,
+)
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards

@@ -20,6 +20,8 @@ MAX_CHANGES = 20
 """Number of changes of positive that are listed for reading."""
 FUSION = "fusion"
 """Name of the fused order, used like that of a ranker."""
+WITHOUT_SEED = "without a seed passage"
+"""Count of queries that users asked: nobody knows which passage answers them."""
 
 BinEdges = dict[str, list[float]]
 """Ranker -> limits of the bins of its scores' histogram."""
