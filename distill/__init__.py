@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distill.api import generate as generate
     from distill.api import init as init
     from distill.api import inspect as inspect
+    from distill.api import judge as judge
     from distill.api import list_recipes as list_recipes
     from distill.api import load_recipe as load_recipe
     from distill.api import open_run as open_run
@@ -53,6 +54,7 @@ _FUNCTIONS = [
     "generate",
     "init",
     "inspect",
+    "judge",
     "list_recipes",
     "load_recipe",
     "open_run",

@@ -14,6 +14,7 @@ A recipe is run, and its results are read, by::
 
 from distill.api.before import check, init
 from distill.api.evaluation import compare, evaluate
+from distill.api.judging import judge
 from distill.api.results import FORMATS, doctor, export, inspect, report, search
 from distill.api.run_folder import RunFolder, open_run
 from distill.api.session import load_recipe
@@ -46,6 +47,7 @@ __all__ = [
     "generate",
     "init",
     "inspect",
+    "judge",
     "list_recipes",
     "load_recipe",
     "open_run",

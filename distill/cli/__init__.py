@@ -14,6 +14,7 @@ from distill.cli.before import check, init
 from distill.cli.evaluation import compare, evaluate
 from distill.cli.export_search import export, search
 from distill.cli.group import CommandGroup
+from distill.cli.judge import judge
 from distill.cli.recipes import copy, explain, recipes
 from distill.cli.runs import ablate, doctor, inspect, report, run
 from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
@@ -58,7 +59,7 @@ CommandGroup.headings = {
         "score-teacher",
         "train-student",
     ],
-    "Measure and look closer": ["evaluate", "compare", "ablate", "inspect"],
+    "Measure and look closer": ["evaluate", "compare", "judge", "ablate", "inspect"],
     "Recipes and this machine": ["recipes", "explain", "doctor"],
 }
 
@@ -77,6 +78,7 @@ for command in (
     train_student,
     evaluate,
     compare,
+    judge,
     ablate,
     inspect,
     recipes,

@@ -41,9 +41,13 @@ def run(
     if print_resolved:
         click.echo(dump_recipe(recipe), nl=False)
         return
+    from distill.report.judged import describe_judged_run
+
     done = api.run(recipe, folder, overwrite)
     if recipe.evaluate.names_tasks:
         print_summary(done.summary)
+        if judged := describe_judged_run(folder):
+            Console().print(judged, markup=False, highlight=False)
     else:
         click.echo(_NOT_MEASURED.format(run=folder))
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")

@@ -1,17 +1,24 @@
 """The stage `evaluation`: base, student and teacher on the recipe's tasks."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
+from distill.evaluate.baselines.systems import rank_systems
 from distill.evaluate.compare import compare, make_student_variants
+from distill.evaluate.judged.sheet import RANKINGS_FILE
+from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.published import PublishedScores, read_published
 from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.score import describe_task
+from distill.evaluate.statistics.prediction_powered import DEPTH
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
 from distill.evaluate.unlabelled import count_unlabelled_overlap
 from distill.evaluate.verdict import MARGIN
+from distill.files.atomic import write_json
 from distill.recipe import BM25, Recipe, Teacher
 from distill.runtime.progress import planned_stage
 from distill.store.run import Run
@@ -35,6 +42,7 @@ def evaluate_run(
     student: Stage,
     held_out: Stage | None = None,
     passages: Stage | None = None,
+    judged: Stage | None = None,
 ) -> Stage:
     """Compare base, student and teacher, and write the verdict to `evaluation/summary.json` and
     to `summary.json` in the run's folder.
@@ -46,22 +54,25 @@ def evaluate_run(
     Args:
         passages: what the student may have been aligned on; how many of them overlap with the
             tasks is counted.
+        judged: the pool of the task `judged`.
 
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
     """
-    tasks = load_recipe_tasks(recipe, held_out)
+    tasks = load_recipe_tasks(recipe, held_out, judged)
     asked = recipe.evaluate
     published = read_published(
         [Path(place) for place in asked.published], tasks, asked.accept_versions
     )
-    inputs = [base, student, *([held_out] if held_out else [])]
+    inputs = [base, student, *(of for of in (held_out, judged) if of is not None)]
     settings = fingerprint(recipe, tasks, published)
     # Nothing is made from it, and what it computed before lies in the folder of results.
     stage = run.stage("evaluation", settings, inputs, replaces=True)
     if not stage.complete:
         begun = time.perf_counter()
-        overlap = count_unlabelled_overlap(recipe, passages, tasks)
+        # The judged pool holds the passages that were trained on, to be found among.
+        others = [task for task in tasks if task.metadata.name != JUDGED]
+        overlap = count_unlabelled_overlap(recipe, passages, others) if others else None
         models = load_run_models(recipe, {"base": base.folder, "student": student.folder})
         with planned_stage("evaluation"):
             summary = compare(
@@ -75,11 +86,27 @@ def evaluate_run(
                 baselines=recipe.retriever.bm25 if asked.baselines else None,
                 margin=asked.margin,
             )
+        if JUDGED in asked.tasks:
+            _write_rankings(run, recipe, models, tasks, stage)
         write_summary(stage.folder / "summary.json", summary)
         figures = _select_scores(summary) | ({"unlabelled": overlap} if overlap else {})
         stage.finish(seconds=time.perf_counter() - begun, **figures)
     write_summary(run.folder / "summary.json", read_summary(stage.folder / "summary.json"))
     return stage
+
+
+def _write_rankings(
+    run: Run,
+    recipe: Recipe,
+    models: Mapping[str, EvalModel],
+    tasks: "list[AbsTask]",
+    stage: Stage,
+) -> None:
+    """Keep what each system ranks first for the held-out queries, for the verdict on the pool."""
+    judged = next(task for task in tasks if task.metadata.name == JUDGED)
+    results = run.folder / RESULTS_FOLDER
+    ranked = rank_systems(models, judged, results, recipe.retriever.bm25, DEPTH)
+    write_json(stage.folder / RANKINGS_FILE, ranked)
 
 
 def fingerprint(
@@ -132,7 +159,9 @@ def _are_tasks_instructed(recipe: Recipe) -> bool:
     return (told and recipe.evaluate.instructions) or form.has_title
 
 
-def load_recipe_tasks(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]":
+def load_recipe_tasks(
+    recipe: Recipe, held_out: Stage | None, judged: Stage | None = None
+) -> "list[AbsTask]":
     """The recipe's tasks and those of its benchmarks, opened, each once.
 
     Raises:
@@ -144,12 +173,14 @@ def load_recipe_tasks(recipe: Recipe, held_out: Stage | None) -> "list[AbsTask]"
             f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
         )
     own = [_load_held_out(held_out)] if HELD_OUT in asked.tasks else []
+    own += [_load_judged(judged)] if JUDGED in asked.tasks else []
     return own + load_named_tasks(recipe)
 
 
 def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
     """All but what the run itself holds out."""
-    return open_recipe_tasks(recipe, [n for n in recipe.evaluate.tasks if n != HELD_OUT])
+    named = [name for name in recipe.evaluate.tasks if name not in (HELD_OUT, JUDGED)]
+    return open_recipe_tasks(recipe, named)
 
 
 def _load_held_out(held_out: Stage | None) -> "AbsTask":
@@ -158,6 +189,16 @@ def _load_held_out(held_out: Stage | None) -> "AbsTask":
             f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
         )
     return load_task(held_out.folder.name, held_out.folder.parent)
+
+
+def _load_judged(judged: Stage | None) -> "AbsTask":
+    if judged is None:
+        raise UserError(
+            f"task {JUDGED}",
+            "its pool is made by `distill run` alone, of the models that it compares",
+            "take it out of evaluate.tasks",
+        )
+    return load_task(judged.folder.name, judged.folder.parent)
 
 
 def _select_scores(summary: Summary) -> dict[str, Any]:

@@ -29,11 +29,13 @@ class CorpusStages(NamedTuple):
 
 
 class GenerateResult(NamedTuple):
-    """What `generate` made: queries of passages to be relabelled, and whole examples."""
+    """What `generate` made: queries of passages to be relabelled, whole examples, and the queries
+    for held-out passages that the task `judged` asks."""
 
     corpus: CorpusStages
     queries: Stage | None
     examples: list[Stage]
+    held_out_queries: Stage | None
 
 
 class TrainingExamples(NamedTuple):
@@ -59,8 +61,19 @@ class Job:
         self.judged = run.folder / "judgements.sqlite"
         served = recipe.llm.engine == "http"
         self.llm = LazyLLM(lambda: _load_llm(recipe, requests), served, is_object(recipe.llm.model))
+        self.judge = self._open_judge(requests)
         if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
+
+    def _open_judge(self, requests: Path) -> LazyLLM:
+        """The LLM that writes held-out queries and judges their answers: the recipe's own, unless
+        `evaluate.judged.llm` names another."""
+        other = self.recipe.evaluate.judged.llm
+        if other is None:
+            return self.llm
+        recipe = self.recipe.model_copy(update={"llm": other})
+        served = other.engine == "http"
+        return LazyLLM(lambda: _load_llm(recipe, requests), served, is_object(other.model))
 
     def corpus(self) -> CorpusStages:
         """Make the stages `passages` and, where documents are held out, their passages and task."""
@@ -91,7 +104,23 @@ class Job:
             examples.append(make_brainstorm(run, recipe, self.llm, corpus.held_out))
         if "labelled" in recipe.generate.methods:
             examples.append(make_labelled(run, recipe, corpus.held_out))
-        return GenerateResult(corpus, queries, examples)
+        return GenerateResult(corpus, queries, examples, self._ask_held_out(corpus, queries))
+
+    def _ask_held_out(self, corpus: CorpusStages, queries: Stage | None) -> Stage | None:
+        """Queries for the held-out passages, where the recipe evaluates on them."""
+        from distill.corpus.held_out import JUDGED
+        from distill.generate.held_out import make_held_out_queries
+
+        if JUDGED not in self.recipe.evaluate.tasks or corpus.held_out_passages is None:
+            return None
+        if self.judge is not self.llm:
+            self.llm.make_room()
+        made = make_held_out_queries(
+            self.run, self.recipe, corpus.held_out_passages, queries, self.judge
+        )
+        if self.judge is not self.llm:
+            self.judge.close()
+        return made
 
     def _query_sources(self, passages: Stage) -> list[Stage]:
         """Queries over passages before any filter. What users asked comes first: of equal queries
@@ -117,7 +146,7 @@ class Job:
         from distill.relabel.stages import relabel
 
         with processes.main_first():
-            corpus, queries, examples = self.generate()
+            corpus, queries, examples, _ = self.generate()
         if corpus.passages is None or queries is None:
             self.llm.close()
             return TrainingExamples(corpus, examples, None)
@@ -185,9 +214,31 @@ class Job:
 
         corpus, base, student = self.train_student()
         with processes.main_first():
+            judged = self._judge_held_out(base, student)
             return evaluate_run(
-                self.run, self.recipe, base, student, corpus.held_out, corpus.passages
+                self.run, self.recipe, base, student, corpus.held_out, corpus.passages, judged
             )
+
+    def _judge_held_out(self, base: Stage, student: Stage) -> Stage | None:
+        """The judged pool, where the recipe evaluates on it."""
+        from distill.evaluate.judged.pool import PoolInputs, make_judged_pool
+        from distill.evaluate.models.run_models import load_run_models
+        from distill.evaluate.stage import RESULTS_FOLDER
+
+        corpus, _, _, queries = self.generate()
+        if corpus.passages is None or corpus.held_out_passages is None or queries is None:
+            return None
+        folders = {"base": base.folder, "student": student.folder}
+        made = make_judged_pool(
+            self.run,
+            self.recipe,
+            PoolInputs(corpus.passages, corpus.held_out_passages, queries),
+            lambda: load_run_models(self.recipe, folders),
+            self.judge,
+            self.run.folder / RESULTS_FOLDER,
+        )
+        self.judge.close()
+        return made
 
 
 def _load_llm(recipe: Recipe, requests: Path) -> "LLM":

@@ -3,7 +3,7 @@
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
 from distill.recipe.sections.corpus import Corpus
 from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, EmbedderConfig, ServedModel
-from distill.recipe.sections.evaluate import Ablation, Evaluate, LabelledColumns
+from distill.recipe.sections.evaluate import Ablation, Evaluate, JudgedPool, LabelledColumns
 from distill.recipe.sections.generate import (
     ALL_TASK_TYPES,
     Brainstorm,
@@ -58,6 +58,7 @@ __all__ = [
     "Group",
     "InfoNCE",
     "Judge",
+    "JudgedPool",
     "LabelledColumns",
     "LabelledSet",
     "LanguageModel",

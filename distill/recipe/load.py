@@ -78,6 +78,8 @@ class Recipe(Section):
         self._check_first_round()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
+        if "judged" in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
+            raise ValueError("evaluate.tasks has judged: set corpus.held_out, such as 0.1")
         if "held-out" in self.evaluate.tasks and self.corpus.source != "docstrings":
             raise ValueError(
                 "evaluate.tasks has held-out, whose queries are the summaries of docstrings: name "

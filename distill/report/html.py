@@ -12,6 +12,7 @@ from markupsafe import Markup
 from distill import __version__
 from distill.errors import UserError
 from distill.report import numbers
+from distill.report.judged import describe_judged_run
 from distill.report.run_data import RunData, find
 from distill.report.sections.data_funnel import funnel
 from distill.report.sections.lineage import lineage
@@ -76,13 +77,19 @@ def _render(found: RunData, may_write: bool) -> str:
         sample=query_sample(found),
         version=__version__,
         headline=headline(found.summary) if found.summary else "",
-        verdict=sentence(found.summary) if found.summary else found.not_evaluated,
+        verdict=_write_verdict(found),
         sections=_sections(found, may_write),
         numbers=numbers,
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _write_verdict(found: RunData) -> str:
+    if not found.summary:
+        return found.not_evaluated
+    return f"{sentence(found.summary)} {describe_judged_run(found.folder)}".strip()
 
 
 def _sections(found: RunData, may_write: bool) -> dict[str, Any]:

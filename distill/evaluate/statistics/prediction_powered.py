@@ -7,6 +7,7 @@ linear in the relevance, so that a difference is a sum over pairs of query and p
 times relevance, and a pair that both models rank alike does not matter.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -81,9 +82,14 @@ def estimate_difference(
     pseudo = _PSEUDO_VERDICTS * float(np.mean(scale**2)) / queries**2
     error = np.sqrt(values.var(ddof=1) / queries + pseudo)
     freedom = min(len(judged), queries) - 1
-    half = float(need("scipy.stats", "eval").t.ppf(0.975, freedom)) * float(error)
+    half = _compute_t_quantile(freedom) * float(error)
     centre = float(values.mean())
     return PoweredDifference(centre, centre - half, centre + half, tuning, len(judged))
+
+
+@functools.cache
+def _compute_t_quantile(freedom: int) -> float:
+    return float(need("scipy.stats", "eval").t.ppf(0.975, freedom))
 
 
 def _sum_by_query(query: np.ndarray, values: Values, queries: int) -> Values:

@@ -22,7 +22,9 @@ _NOT_WRITTEN = {
 """What of `generate` does not change what the LLM writes, or is in a fingerprint as a source."""
 
 
-def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM]) -> Stage:
+def make_generations(
+    run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM], name: str = "generations"
+) -> Stage:
     """Have the LLM write `generate.samples` queries, each in `generate.best_of` draws, for each of
     `generate.passages` seed passages. `llm` is called only if there is something left to write.
 
@@ -31,7 +33,7 @@ def make_generations(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[]
             or if its form is chat and the model has no chat template.
     """
     method = open_method(recipe)
-    stage = run.stage("generations", fingerprint(recipe, method), [passages])
+    stage = run.stage(name, fingerprint(recipe, method), [passages])
     if stage.complete:
         return stage
     plan = GenerationPlan(recipe, passages)

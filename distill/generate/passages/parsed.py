@@ -13,14 +13,14 @@ from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
 
 
-def make_parsed(run: Run, recipe: Recipe, generations: Stage) -> Stage:
+def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parsed") -> Stage:
     """Parse the generations, one shard for each of theirs.
 
     Raises:
         UserError: if not one could be parsed.
     """
     method = open_method(recipe)
-    stage = run.stage("parsed", fingerprint(recipe, method), [generations])
+    stage = run.stage(name, fingerprint(recipe, method), [generations])
     if not stage.complete:
         several = recipe.generate.best_of > 1
         stage.map_shards(

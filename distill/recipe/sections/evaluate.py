@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from distill.recipe.sections.generate import TaskType
+from distill.recipe.sections.llm import LanguageModel
 from distill.recipe.sections.section import LocalPath, Section, Seed, Width, Word
 
 
@@ -25,14 +27,54 @@ class LabelledColumns(Section):
     usual names, such as score or relevance; without any, each row counts 1."""
 
 
+class JudgedPool(Section):
+    """The task `judged`: queries for held-out documents, whose answers the LLM judges."""
+
+    queries: int = Field(100, ge=2)
+    """Largest number of queries written for held-out passages."""
+    prompt: str = "prompts/held-out.jinja"
+    """The prompt by which these queries are written, a Jinja file relative to the recipe's folder:
+    another one than training's, so that a student gains nothing from knowing its habits."""
+    examples: str = "prompts/held-out-examples.yaml"
+    """The few-shot examples of that prompt by task type, a YAML file relative to the recipe's
+    folder: other ones than training's."""
+    shots: int = Field(4, ge=0)
+    """Number of few-shot examples in each of these prompts."""
+    task_types: list[TaskType] = Field(["question answering", "search"], min_length=1)
+    """Task types for which these queries are written, each equally often."""
+    near_duplicates: float = Field(0.7, gt=0, lt=1)
+    """Drop a held-out query whose Jaccard similarity (character shingles, MinHash) with a training
+    query, or an earlier held-out one, is at least this."""
+    llm: LanguageModel | None = None
+    """The language model that writes these queries and judges their answers, with the keys of the
+    section `llm`; null: the recipe's own."""
+    judge: Literal["graded", "rc"] = "graded"
+    """How the language model judges. graded: the expected grade over none, low, medium and high;
+    rc: the probability of yes against no. Without log-probabilities both are a grade in words."""
+    judge_prompt: str | None = None
+    """The judge's prompt, a Jinja file relative to the recipe's folder; null: the packaged one of
+    the judge, prompts/graded.jinja or prompts/rc.jinja."""
+    depth: int = Field(10, gt=0, le=1000)
+    """Number of first passages of each system that are judged."""
+    passages: int = Field(10_000, gt=0)
+    """Largest number of passages that are searched: all held-out ones and, drawn by seed, so many
+    of the others that this number is reached."""
+    max_passage_words: int = Field(120, gt=0)
+    """Longest passage that is judged, in words; the rest is cut off."""
+
+
 class Evaluate(Section):
-    newer: ClassVar[frozenset[str]] = frozenset({"baselines", "margin"})
+    section: ClassVar[str | None] = "evaluate"
+    newer: ClassVar[frozenset[str]] = frozenset({"baselines", "columns", "judged", "margin"})
 
     tasks: list[Word] = []
     """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, paths of
     labelled files (SQuAD's JSON, or .csv, .tsv, .jsonl, .json, .parquet of questions and passages,
-    or questions and document ids; see `columns`), or `held-out`, the docstrings that
-    `corpus.held_out` holds back."""
+    or questions and document ids; see `columns`); or, of the documents that `corpus.held_out` holds
+    back, `judged`, for which the LLM writes queries and judges answers, and `held-out`, which
+    docstrings answer by themselves."""
+    judged: JudgedPool = JudgedPool()
+    """Settings of the task judged: its queries, their judge and what is searched."""
     benchmarks: list[Word] = []
     """Benchmarks of mteb, such as MTEB(eng, v2), all of whose tasks are evaluated."""
     task_data: LocalPath | None = None

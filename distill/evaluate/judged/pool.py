@@ -1,0 +1,164 @@
+"""The stage `judged`: a retrieval task of the run's own, frozen as a BEIR folder. Its answers are
+the first passages of every system of the first comparison, judged by the LLM, so that later
+students are measured on the same."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill.evaluate.baselines.systems import rank_systems
+from distill.evaluate.judged.collection import (
+    JudgedCollection,
+    read_collection,
+    write_collection,
+    write_json_lines,
+)
+from distill.evaluate.judged.grades import PairGrades, grade_pairs
+from distill.evaluate.judged.judge import (
+    JudgedPair,
+    LLMJudge,
+    judge_pairs,
+    open_judge,
+)
+from distill.evaluate.models.eval_model import EvalModel
+from distill.files.atomic import read_json, write_json
+from distill.llm.protocol import LLM
+from distill.recipe import Recipe
+from distill.store.run import Run
+from distill.store.stage import Stage
+from distill.store.tables import passage_text
+from distill.tasks import load_task
+
+NAME = "judged"
+JUDGEMENTS_FILE = "judgements.jsonl"
+_POOL_FILE = "pool.json"
+_SEEDS = "held-out-seeds"
+SystemRankings = dict[str, dict[str, list[str]]]
+"""By system and query: ids of passages, best first."""
+
+
+class PoolInputs(NamedTuple):
+    """The stages that the pool is made from."""
+
+    passages: Stage
+    held_out: Stage
+    queries: Stage
+
+
+def make_judged_pool(
+    run: Run,
+    recipe: Recipe,
+    inputs: PoolInputs,
+    models: Callable[[], Mapping[str, EvalModel]],
+    llm: Callable[[], LLM],
+    results: Path,
+) -> Stage:
+    """Pool the first `evaluate.judged.depth` passages of every system for each held-out query, have
+    the LLM judge them, and write corpus.jsonl, queries.jsonl, qrels/test.tsv and judgements.jsonl.
+
+    The student is no part of the fingerprint: one that is trained later is measured on the pool
+    that is there.
+
+    Args:
+        models: loads the models of the comparison, by role; called if the pool is not there.
+        results: the folder in which the models' vectors and rankings are kept.
+
+    Raises:
+        UserError: if the LLM judges all pairs alike, or none relevant.
+    """
+    judge, asked = open_judge(recipe), recipe.evaluate.judged
+    settings: dict[str, Any] = {
+        **judge.identity,
+        "depth": asked.depth,
+        "passages": asked.passages,
+        "bm25": recipe.retriever.bm25.model_dump(),
+        "seed": recipe.seed,
+    }
+    stage = run.stage(NAME, settings, inputs)
+    if stage.complete:
+        return stage
+    collection = read_collection(recipe, *inputs)
+    pool = stage.metadata_dir / _POOL_FILE
+    if not pool.exists():
+        write_json(pool, _rank_systems(recipe, collection, models(), results))
+    rankings: SystemRankings = read_json(pool)
+    pairs = list_pairs(collection, rankings)
+    relevance = judge_pairs(recipe, judge, pairs, llm, run.folder / "judgements.sqlite")
+    scored = [(p, s) for p, s in zip(pairs, relevance, strict=True) if not math.isnan(s)]
+    seeds = {(row["query_id"], row["seed_id"]) for row in collection.queries}
+    graded = grade_pairs(
+        [score for _, score in scored],
+        [(pair.query_id, pair.passage_id) in seeds for pair, _ in scored],
+        judge.form,
+        judge.settings.model,
+    )
+    grades = {
+        (pair.query_id, pair.passage_id): grade
+        for (pair, _), grade in zip(scored, graded.grades, strict=True)
+    }
+    write_collection(stage.folder, collection, grades)
+    _write_judgements(stage, judge, scored, graded)
+    stage.finish(
+        [_POOL_FILE],
+        rows=len(pairs),
+        counts={
+            "queries": len(collection.queries),
+            "passages": len(collection.passages),
+            "pairs": len(pairs),
+            "without a usable score": len(pairs) - len(scored),
+        },
+        relative_grades=graded.is_relative,
+        judge=judge.settings.model,
+        systems=list(rankings),
+    )
+    return stage
+
+
+def list_pairs(collection: JudgedCollection, rankings: SystemRankings) -> list[JudgedPair]:
+    """List the pool's pairs, each once, by query and id: nothing of who found them is left."""
+    texts = {row["passage_id"]: passage_text(row) for row in collection.passages}
+    return [
+        JudgedPair(query["query_id"], passage_id, query["query"], texts[passage_id])
+        for query in collection.queries
+        for passage_id in sorted(
+            {id_ for lists in rankings.values() for id_ in lists.get(query["query_id"], [])}
+        )
+    ]
+
+
+def _rank_systems(
+    recipe: Recipe,
+    collection: JudgedCollection,
+    models: Mapping[str, EvalModel],
+    results: Path,
+) -> SystemRankings:
+    """Rank the collection by every system, as a task whose answers are the seed passages."""
+    folder = results / "pooling" / _SEEDS
+    seeds = {(row["query_id"], row["seed_id"]): 1 for row in collection.queries}
+    write_collection(folder, collection, seeds)
+    task = load_task(_SEEDS, folder.parent)
+    depth = recipe.evaluate.judged.depth
+    return rank_systems(models, task, results, recipe.retriever.bm25, depth)
+
+
+def _write_judgements(
+    stage: Stage, judge: LLMJudge, scored: list[tuple[JudgedPair, float]], graded: PairGrades
+) -> None:
+    write_json_lines(
+        stage.folder / JUDGEMENTS_FILE,
+        (
+            {
+                "query_id": pair.query_id,
+                "passage_id": pair.passage_id,
+                "relevance": round(score, 6),
+                "grade": grade,
+                "relevant": relevant,
+                "judge": judge.settings.model,
+                "prompt": judge.prompt_hash,
+            }
+            for (pair, score), grade, relevant in zip(
+                scored, graded.grades, graded.relevant, strict=True
+            )
+        ),
+    )

@@ -1,0 +1,142 @@
+"""What the judged pool says of a run's systems, and how sure that is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+
+from distill.evaluate.judged.collection import PairId, read_json_lines
+from distill.evaluate.judged.pool import JUDGEMENTS_FILE, NAME, SystemRankings
+from distill.evaluate.judged.sheet import (
+    JudgingSheet,
+    choose_reference,
+    compute_pair_weights,
+    find_sheet,
+    read_current_rankings,
+)
+from distill.evaluate.statistics.label_draw import compute_inclusion
+from distill.evaluate.statistics.prediction_powered import (
+    DEPTH,
+    PoweredDifference,
+    compute_discounts,
+    estimate_difference,
+)
+from distill.store.stage import open_stage
+
+
+@dataclass(frozen=True)
+class SystemFigures:
+    """Of the first 10 passages of a system, means over queries: whether the seed passage is among
+    them, and 1 / its rank (0 where it is not); DCG by the LLM's scores; and the share of passages
+    that nobody judged, which count as irrelevant."""
+
+    seed_recall: float
+    seed_mrr: float
+    dcg: float
+    unjudged: float
+
+
+@dataclass(frozen=True)
+class JudgedResults:
+    """`reference` is what the student is compared with. `agreement` is the share of a person's
+    verdicts that the LLM shares, None without any; `difference` is the interval for student minus
+    reference, None below 10 verdicts."""
+
+    judge: str
+    queries: int
+    pairs: int
+    systems: dict[str, SystemFigures]
+    reference: str | None
+    verdicts: int
+    agreement: float | None
+    difference: PoweredDifference | None
+
+
+def read_results(run_folder: Path) -> JudgedResults | None:
+    """Read what the pool, the last evaluation and a person's verdicts say; None where the run has
+    no judged pool, or was not evaluated on it."""
+    manifest = run_folder / NAME / ".stage" / "manifest.json"
+    rankings = read_current_rankings(run_folder)
+    if rankings is None or not manifest.is_file():
+        return None
+    pool = open_stage(manifest.parent.parent)
+    if not pool.complete:
+        return None
+    rows = {
+        (row["query_id"], row["passage_id"]): row
+        for row in read_json_lines(pool.folder / JUDGEMENTS_FILE)
+    }
+    relevance: dict[PairId, float] = {pair: row["relevance"] for pair, row in rows.items()}
+    relevant: dict[PairId, bool] = {pair: row["relevant"] for pair, row in rows.items()}
+    seeds = {row["_id"]: row["seed"] for row in read_json_lines(pool.folder / "queries.jsonl")}
+    sheet = find_sheet(run_folder, pool)
+    verdicts = sheet.verdicts if sheet is not None else {}
+    told = {pair: verdict == "yes" for pair, verdict in verdicts.items() if verdict != "skip"}
+    shared = [relevant[pair] == yes for pair, yes in told.items()]
+    return JudgedResults(
+        judge=str(pool.manifest["figures"]["judge"]),
+        queries=len(seeds),
+        pairs=len(relevance),
+        systems={
+            name: _describe_system(ranked, seeds, relevance) for name, ranked in rankings.items()
+        },
+        reference=choose_reference(list(rankings)),
+        verdicts=len(told),
+        agreement=mean(shared) if shared else None,
+        difference=None if sheet is None else _estimate(sheet, rankings, relevance, list(seeds)),
+    )
+
+
+def _describe_system(
+    ranked: Mapping[str, list[str]], seeds: Mapping[str, str], relevance: Mapping[PairId, float]
+) -> SystemFigures:
+    first = {query: ranked.get(query, [])[:DEPTH] for query in seeds}
+    ranks = [
+        first[query].index(seed) + 1 if seed in first[query] else None
+        for query, seed in seeds.items()
+    ]
+    listed = [(query, passage) for query, passages in first.items() for passage in passages]
+    return SystemFigures(
+        seed_recall=mean(rank is not None for rank in ranks),
+        seed_mrr=mean(1 / rank if rank else 0.0 for rank in ranks),
+        dcg=mean(
+            sum(
+                discount * relevance.get((query, passage), 0.0)
+                for passage, discount in compute_discounts(passages).items()
+            )
+            for query, passages in first.items()
+        ),
+        unjudged=mean(pair not in relevance for pair in listed) if listed else 0.0,
+    )
+
+
+def _estimate(
+    sheet: JudgingSheet,
+    rankings: SystemRankings,
+    relevance: Mapping[PairId, float],
+    queries: list[str],
+) -> PoweredDifference | None:
+    """Pairs before the last verdict that have none were seen and skipped."""
+    if "student" not in rankings or choose_reference(list(rankings)) is None:
+        return None
+    pairs = [(pair.query_id, pair.passage_id) for pair in sheet.pairs]
+    words = [sheet.verdicts.get(pair) for pair in pairs]
+    last = max((n for n, word in enumerate(words) if word is not None), default=-1)
+    judged = [n for n, word in enumerate(words) if word in ("yes", "no")]
+    skipped = [n for n in range(last + 1) if words[n] not in ("yes", "no")]
+    place = {query: number for number, query in enumerate(queries)}
+    return estimate_difference(
+        len(queries),
+        np.array([place[query] for query, _ in pairs], dtype=np.int64),
+        compute_pair_weights(rankings, pairs),
+        np.array([relevance[pair] for pair in pairs]),
+        np.array([{"yes": 1.0, "no": 0.0}.get(word or "", np.nan) for word in words]),
+        compute_inclusion(
+            np.array([pair.size for pair in sheet.pairs]),
+            np.array([pair.key for pair in sheet.pairs]),
+            judged,
+            skipped,
+        ),
+    )

@@ -1,0 +1,157 @@
+"""What a person judges of a run's pool: pairs in the order in which they were drawn, and the
+verdicts so far. Both lie in the run's folder under the pool's fingerprint, so that verdicts on a
+pool that is set aside are kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from distill.errors import UserError
+from distill.evaluate.judged.collection import PairId, read_json_lines, write_json_lines
+from distill.evaluate.judged.pool import JUDGEMENTS_FILE, NAME, SystemRankings
+from distill.evaluate.statistics.label_draw import (
+    compute_draw_keys,
+    compute_draw_sizes,
+    draw_uniform,
+)
+from distill.evaluate.statistics.prediction_powered import compute_weights
+from distill.files.atomic import read_json
+from distill.store.stage import Stage, open_stage
+
+Verdict = Literal["yes", "no", "skip"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+RANKINGS_FILE = "judged-rankings.json"
+"""In the stage `evaluation`: what each system ranks first for the held-out queries."""
+_ORDER_FILE = "order.jsonl"
+_VERDICTS_FILE = "verdicts.jsonl"
+_SEED = 0
+
+
+class DrawnPair(NamedTuple):
+    """A pair in the order of the draw, with what its probability is computed from."""
+
+    query_id: str
+    passage_id: str
+    size: float
+    key: float
+
+
+@dataclass(frozen=True)
+class JudgingSheet:
+    """The pairs of a pool in the order in which a person sees them, their texts, and the verdicts
+    so far."""
+
+    folder: Path
+    pairs: list[DrawnPair]
+    queries: Mapping[str, str]
+    passages: Mapping[str, str]
+    verdicts: dict[PairId, Verdict]
+
+    def save(self) -> None:
+        """Write the verdicts, so that nothing is lost when the command is stopped."""
+        rows = [
+            {"query_id": query, "passage_id": passage, "verdict": verdict}
+            for (query, passage), verdict in self.verdicts.items()
+        ]
+        write_json_lines(self.folder / _VERDICTS_FILE, rows)
+
+    def list_open(self, count: int) -> list[DrawnPair]:
+        """List the pairs among the first `count` that have no verdict."""
+        first = self.pairs[:count]
+        return [p for p in first if (p.query_id, p.passage_id) not in self.verdicts]
+
+
+def open_pool(run_folder: Path) -> Stage:
+    """Open a run's judged pool.
+
+    Raises:
+        UserError: if the run has none that is complete.
+    """
+    folder = run_folder / NAME
+    if (folder / ".stage" / "manifest.json").is_file():
+        pool = open_stage(folder)
+        if pool.complete and read_current_rankings(run_folder) is not None:
+            return pool
+    raise UserError(
+        str(run_folder),
+        "has no judged pool of an evaluation that is complete",
+        "set corpus.held_out: 0.1 and evaluate.tasks: [judged] in its recipe, and `distill run` it",
+    )
+
+
+def read_current_rankings(run_folder: Path) -> SystemRankings | None:
+    """Read what each system of the evaluation ranks first; None without such an evaluation."""
+    path = run_folder / "evaluation" / RANKINGS_FILE
+    found: SystemRankings | None = read_json(path) if path.is_file() else None
+    return found
+
+
+def open_sheet(run_folder: Path) -> JudgingSheet:
+    """Open what a person judges of a run, drawing the order of the pairs the first time.
+
+    Raises:
+        UserError: if the run has no judged pool.
+    """
+    pool = open_pool(run_folder)
+    order = _find_folder(run_folder, pool) / _ORDER_FILE
+    if not order.is_file():
+        order.parent.mkdir(parents=True, exist_ok=True)
+        write_json_lines(order, [pair._asdict() for pair in _draw_pairs(run_folder, pool)])
+    return _read_sheet(run_folder, pool)
+
+
+def find_sheet(run_folder: Path, pool: Stage) -> JudgingSheet | None:
+    """Open what a person judges of a run; None where nobody has begun to. Nothing is written."""
+    begun = (_find_folder(run_folder, pool) / _ORDER_FILE).is_file()
+    return _read_sheet(run_folder, pool) if begun else None
+
+
+def _find_folder(run_folder: Path, pool: Stage) -> Path:
+    return run_folder / "verdicts" / pool.fingerprint
+
+
+def _read_sheet(run_folder: Path, pool: Stage) -> JudgingSheet:
+    folder = _find_folder(run_folder, pool)
+    saved = folder / _VERDICTS_FILE
+    rows = read_json_lines(saved) if saved.is_file() else []
+    return JudgingSheet(
+        folder,
+        [DrawnPair(**row) for row in read_json_lines(folder / _ORDER_FILE)],
+        {row["_id"]: row["text"] for row in read_json_lines(pool.folder / "queries.jsonl")},
+        {
+            row["_id"]: f"{row['title']}\n{row['text']}".strip()
+            for row in read_json_lines(pool.folder / "corpus.jsonl")
+        },
+        {(row["query_id"], row["passage_id"]): row["verdict"] for row in rows},
+    )
+
+
+def choose_reference(systems: Sequence[str]) -> str | None:
+    """Choose what the student is compared with: its teacher, else the base; None of neither."""
+    return next((role for role in ("teacher", "base") if role in systems), None)
+
+
+def compute_pair_weights(rankings: SystemRankings, pairs: Sequence[PairId]) -> np.ndarray:
+    """Compute (n,) what a pair's relevance adds to the student's DCG@10 minus the reference's."""
+    reference = choose_reference(list(rankings))
+    if reference is None:
+        return np.zeros(len(pairs))
+    by_query = {
+        query: compute_weights(ranking, rankings[reference].get(query, []))
+        for query, ranking in rankings["student"].items()
+    }
+    return np.array([by_query.get(query, {}).get(passage, 0.0) for query, passage in pairs])
+
+
+def _draw_pairs(run_folder: Path, pool: Stage) -> list[DrawnPair]:
+    """By the weights of the models of today: pairs that matter most come first, mostly."""
+    rankings = read_current_rankings(run_folder) or {}
+    rows = read_json_lines(pool.folder / JUDGEMENTS_FILE)
+    pairs = [(row["query_id"], row["passage_id"]) for row in rows]
+    sizes = compute_draw_sizes(compute_pair_weights(rankings, pairs))
+    keys = compute_draw_keys(sizes, np.array([draw_uniform(_SEED, *pair) for pair in pairs]))
+    order = [int(n) for n in np.argsort(keys)]
+    return [DrawnPair(pairs[n][0], pairs[n][1], float(sizes[n]), float(keys[n])) for n in order]

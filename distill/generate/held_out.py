@@ -1,0 +1,129 @@
+"""Queries for held-out passages, which a student is measured on: written after another prompt and
+other few-shot examples than training's, and if the recipe says so by another LLM."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from distill.errors import UserError
+from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
+from distill.generate.filters.refusals import is_refusal, points_at_text
+from distill.generate.passages.generations import make_generations
+from distill.generate.passages.parsed import make_parsed
+from distill.llm.protocol import LLM
+from distill.recipe import Recipe
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
+from distill.store.tables import PARSED, QUERIES, Row, read_rows
+from distill.text.words import count_words
+
+NAME = "queries-held-out"
+_SPARE = 1.5
+"""So many queries are written for each that is wanted, since some are dropped."""
+
+
+def make_held_out_queries(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    training_queries: Stage | None,
+    llm: Callable[[], LLM],
+) -> Stage:
+    """Have the LLM write queries for held-out passages, and keep at most `evaluate.judged.queries`.
+
+    Refusals, queries outside the limits of words, and near-duplicates of training queries or of one
+    another are dropped, counted and kept in the side table.
+
+    Args:
+        passages: the held-out ones.
+        training_queries: None where training has none that were written for passages.
+        llm: opens the LLM of `evaluate.judged`.
+
+    Raises:
+        UserError: as `make_generations` does, and if no query is left.
+    """
+    written = _settle_writing(recipe)
+    generations = make_generations(run, written, passages, llm, "generations-held-out")
+    parsed = make_parsed(run, written, generations, "parsed-held-out")
+    filters, pool = recipe.generate.filters, recipe.evaluate.judged
+    settings: dict[str, Any] = {
+        "queries": pool.queries,
+        "near_duplicates": pool.near_duplicates,
+        "words": [filters.min_words, filters.max_words],
+    }
+    known = [training_queries] if training_queries is not None else []
+    stage = run.stage(NAME, settings, [parsed, *known])
+    if not stage.complete:
+        stage.map_shards(
+            QUERIES, [parsed], lambda of: _choose(recipe, stage, of, training_queries), unit="steps"
+        )
+        stage.finish()
+    if not stage.manifest["rows"]:
+        raise UserError(
+            str(stage.folder),
+            f"no held-out query is left ({dict(stage.manifest['counts'])})",
+            f"read `distill inspect RUN {NAME}/dropped`; then raise corpus.held_out, or change "
+            "evaluate.judged.prompt or evaluate.judged.llm",
+        )
+    return stage
+
+
+def _settle_writing(recipe: Recipe) -> Recipe:
+    """The recipe as these queries are written by it."""
+    pool = recipe.evaluate.judged
+    generate = recipe.generate.model_copy(
+        update={
+            "methods": ["fret"],
+            "prompt": pool.prompt,
+            "examples": pool.examples,
+            "shots": pool.shots,
+            "example_sets": 1,
+            "task_types": pool.task_types,
+            "passages": math.ceil(_SPARE * pool.queries),
+            "samples": 1,
+            "best_of": 1,
+            "personas": None,
+        }
+    )
+    settled = recipe.model_copy(update={"generate": generate, "llm": pool.llm or recipe.llm})
+    settled._folder = recipe.folder
+    return settled
+
+
+def _choose(
+    recipe: Recipe, stage: Stage, parsed: Stage, training_queries: Stage | None
+) -> ShardResult:
+    pool, shard = recipe.evaluate.judged, ShardResult([], Counter())
+    file = stage.metadata_dir / "seen.sqlite"
+    with QueryDeduplicator(file, True, pool.near_duplicates) as seen:
+        count = 0
+        if training_queries is not None:
+            for row in read_rows(QUERIES, training_queries.folder):
+                seen.add(row["query"], make_ordinal(0, count))
+                count += 1
+        for place, row in enumerate(read_rows(PARSED, parsed.folder)):
+            own = make_ordinal(1, place)
+            reason = _reject(recipe, row["query"]) or seen.reason(row["query"], own)
+            if reason is None and len(shard.rows) == pool.queries:
+                reason = "more than evaluate.judged.queries"
+            if reason is not None:
+                shard.counts[f"dropped: {reason}"] += 1
+                dropped = {"item_id": row["query_id"], "reason": reason, "text": row["query"]}
+                shard.dropped.append(dropped)
+                continue
+            seen.add(row["query"], own)
+            shard.rows.append(_keep(row))
+    shard.counts["kept"] = len(shard.rows)
+    return shard
+
+
+def _reject(recipe: Recipe, query: str) -> str | None:
+    filters = recipe.generate.filters
+    if not filters.min_words <= count_words(query) <= filters.max_words:
+        return "too few or too many words"
+    return "refusal or boilerplate" if is_refusal(query) or points_at_text(query) else None
+
+
+def _keep(row: Row) -> Row:
+    return {column: row[column] for column in QUERIES.columns}

@@ -1,0 +1,68 @@
+"""What the judged pool says, in words."""
+
+from pathlib import Path
+
+from distill.evaluate.judged.results import JudgedResults, read_results
+from distill.evaluate.summary import format_role
+
+
+def describe_judged_run(run_folder: Path) -> str:
+    """Describe the judged pool of a run as `describe_judged` does; empty where it has none."""
+    results = read_results(run_folder)
+    return "" if results is None else describe_judged(results)
+
+
+def describe_judged(results: JudgedResults) -> str:
+    """Describe the judged pool's figures, and how far they can be trusted."""
+    parts = [_describe_pool(results), _describe_seeds(results)]
+    unjudged = results.systems["student"].unjudged
+    if unjudged:
+        parts.append(
+            f"{unjudged:.0%} of the student's first 10 passages are not in the pool, which was "
+            "judged before, and count as irrelevant."
+        )
+    return " ".join([*parts, _describe_trust(results)])
+
+
+def _describe_pool(results: JudgedResults) -> str:
+    return (
+        f"On {results.queries} queries for held-out documents, of which {results.judge} judged "
+        f"{results.pairs} passages,"
+    )
+
+
+def _describe_seeds(results: JudgedResults) -> str:
+    shown = [
+        f"{format_role(name)} {of.seed_recall:.2f} (MRR {of.seed_mrr:.2f})"
+        for name, of in results.systems.items()
+    ]
+    return f"the passage that a query was written for is among the first 10: {', '.join(shown)}."
+
+
+def _describe_trust(results: JudgedResults) -> str:
+    if results.reference is None:
+        return "There is neither teacher nor base to compare the student with."
+    gap = results.systems["student"].dcg - results.systems[results.reference].dcg
+    by_llm = (
+        f"By the LLM's scores student minus {results.reference} is {gap:+.3f} DCG@10 (a relevant "
+        "passage at the first place counts 1)"
+    )
+    if results.difference is None:
+        seen = (
+            "no person has judged its pairs"
+            if not results.verdicts
+            else f"a person has judged {results.verdicts} of its pairs, and an interval needs 10"
+        )
+        return f"{by_llm}. The judge is UNVERIFIED: {seen}; `distill judge RUN` shows 50 of them."
+    of = results.difference
+    other = results.reference
+    verdict = (
+        f"these verdicts do not tell student and {other} apart"
+        if of.low <= 0 <= of.high
+        else f"the student is {'better' if of.low > 0 else 'worse'} than the {other}"
+    )
+    return (
+        f"{by_llm}; with {of.verdicts} verdicts of a person, who agrees with the LLM on "
+        f"{results.agreement:.0%} of them, it is {of.difference:+.3f}, 95 % interval {of.low:+.3f} "
+        f"to {of.high:+.3f}, which holds however badly the LLM judges: {verdict}."
+    )

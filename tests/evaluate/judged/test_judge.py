@@ -1,0 +1,98 @@
+"""An LLM judges pairs: each once, blind, and nothing that it said is lost."""
+
+import math
+from pathlib import Path
+
+import pytest
+from helpers.overlap_llm import OverlapLLM
+from helpers.tiny_models import TEXTS
+
+from distill.api.objects import Models, put_models
+from distill.evaluate.judged.judge import (
+    JudgedPair,
+    judge_pairs,
+    open_judge,
+)
+from distill.llm import Completion
+from distill.recipe import Recipe
+
+PAIRS = [
+    JudgedPair(f"q{n}", f"p{m}", " ".join(query.split()[1:5]), passage)
+    for n, query in enumerate(TEXTS)
+    for m, passage in enumerate(TEXTS)
+]
+
+
+def judge(llm: OverlapLLM, cache: Path, form: str = "graded") -> list[float]:
+    recipe = Recipe.model_validate({"name": "x", "evaluate": {"judged": {"judge": form}}})
+    recipe = put_models(recipe, Models(llm=llm))
+    return judge_pairs(recipe, open_judge(recipe), PAIRS, lambda: llm, cache)
+
+
+@pytest.mark.parametrize("form", ["graded", "rc"])
+def test_a_passage_that_answers_is_judged_more_relevant(tmp_path, form):
+    scores = judge(OverlapLLM(), tmp_path / "judged.sqlite", form)
+    own = [score for score, pair in zip(scores, PAIRS, strict=True) if pair.query in pair.passage]
+    assert len(own) >= len(TEXTS)
+    assert min(own) > 0.8
+    assert all(0 <= score <= 1 for score in scores)
+    assert sum(scores) / len(scores) < 0.5
+
+
+def test_what_was_judged_is_not_judged_again(tmp_path):
+    first, second = OverlapLLM(), OverlapLLM()
+    before = judge(first, tmp_path / "judged.sqlite")
+    assert first.scored == len(PAIRS)
+    assert judge(second, tmp_path / "judged.sqlite") == before
+    assert second.scored == 0
+
+
+def test_resumed_judging_ends_as_undisturbed(tmp_path):
+    class Fails(OverlapLLM):
+        def score(self, requests):
+            if self.scored > 80:
+                raise ConnectionError
+            return super().score(requests)
+
+    whole = judge(OverlapLLM(), tmp_path / "whole.sqlite")
+    stopped = Fails()
+    with pytest.raises(ConnectionError):
+        judge(stopped, tmp_path / "stopped.sqlite")
+    going_on = OverlapLLM()
+    assert judge(going_on, tmp_path / "stopped.sqlite") == whole
+    assert stopped.scored + going_on.scored == len(PAIRS)
+
+
+def test_an_engine_without_log_probabilities_grades_in_words(tmp_path):
+    class Words(OverlapLLM):
+        can_compare_verdicts = can_score = False
+
+        def generate(self, prompts, seeds, sampling):
+            return [Completion("7" if "Bees" in p else "1/10", True) for p in prompts]
+
+    scores = judge(Words(), tmp_path / "judged.sqlite")
+    assert set(scores) == {0.7, 0.1}
+
+
+def test_pairs_of_a_query_are_not_judged_one_after_the_other(tmp_path):
+    seen = []
+
+    class Watches(OverlapLLM):
+        def score(self, requests):
+            seen.extend(one.continuations[0] for one in requests)
+            return super().score(requests)
+
+    judge(Watches(), tmp_path / "judged.sqlite")
+    assert len(seen) == len(PAIRS)
+    assert len(set(seen[: len(TEXTS)])) > 4
+
+
+def test_a_pair_without_a_usable_score_has_none(tmp_path):
+    class Broken(OverlapLLM):
+        def _judge(self, prefix, text, endings):
+            found = super()._judge(prefix, text, endings)
+            bad = "Bees" in prefix.rsplit("Passage: ", 1)[-1]
+            return found._replace(endings=(math.nan,) * len(endings)) if bad else found
+
+    scores = judge(Broken(), tmp_path / "judged.sqlite")
+    assert sum(map(math.isnan, scores)) == len(TEXTS)
