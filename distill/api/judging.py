@@ -11,9 +11,9 @@ from distill.files.read import user_path
 
 if TYPE_CHECKING:
     from distill.evaluate.judged.results import JudgedResults
-    from distill.evaluate.judged.sheet import DrawnPair, JudgingSheet, Verdict
+    from distill.evaluate.judged.sheet import DrawnPair, JudgingSheet, PersonVerdict
 
-    AskPerson = Callable[[JudgingSheet, DrawnPair], Verdict | None]
+    AskPerson = Callable[[JudgingSheet, DrawnPair], PersonVerdict | None]
     """Shows a pair and returns the person's verdict; None to stop."""
 
 PAIRS = 50

@@ -12,9 +12,9 @@ from distill import api
 from distill.cli.options import PATH
 
 if TYPE_CHECKING:
-    from distill.evaluate.judged.sheet import DrawnPair, JudgingSheet, Verdict
+    from distill.evaluate.judged.sheet import DrawnPair, JudgingSheet, PersonVerdict
 
-_WORDS: "dict[str, Verdict | None]" = {"y": "yes", "n": "no", "s": "skip", "q": None}
+_WORDS: "dict[str, PersonVerdict | None]" = {"y": "yes", "n": "no", "s": "skip", "q": None}
 
 
 @click.command()
@@ -55,7 +55,7 @@ def judge(folder: Path, file: Path | None, pairs: int) -> None:
     console.print(describe_judged(results), markup=False, highlight=False)
 
 
-def _ask(console: Console, sheet: "JudgingSheet", pair: "DrawnPair") -> "Verdict | None":
+def _ask(console: Console, sheet: "JudgingSheet", pair: "DrawnPair") -> "PersonVerdict | None":
     from distill.text.sanitize import sanitize_for_terminal
 
     query = sanitize_for_terminal(sheet.queries[pair.query_id])

@@ -7,7 +7,7 @@ from pathlib import Path
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.csv_files import read_csv
 from distill.errors import UserError
-from distill.evaluate.judged.sheet import VERDICTS, JudgingSheet, Verdict
+from distill.evaluate.judged.sheet import VERDICTS, JudgingSheet, PersonVerdict
 from distill.files.atomic import commit_bytes
 
 COLUMNS = ("query_id", "passage_id", "query", "passage", "verdict")
@@ -38,7 +38,7 @@ def read_sheet(sheet: JudgingSheet, path: Path) -> int:
         UserError: naming the rows, for a pair that was not drawn or is there twice, or a verdict
             other than yes, no and skip; nothing is then taken.
     """
-    faults, new = RowFaults(), dict[tuple[str, str], Verdict]()
+    faults, new = RowFaults(), dict[tuple[str, str], PersonVerdict]()
     known = {(pair.query_id, pair.passage_id) for pair in sheet.pairs}
     for number, row in read_csv(path, faults):
         where = f"{path}, row {number}"

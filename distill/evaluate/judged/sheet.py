@@ -21,8 +21,8 @@ from distill.evaluate.statistics.prediction_powered import compute_weights
 from distill.files.atomic import read_json
 from distill.store.stage import Stage, open_stage
 
-Verdict = Literal["yes", "no", "skip"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+PersonVerdict = Literal["yes", "no", "skip"]
+VERDICTS: tuple[PersonVerdict, ...] = get_args(PersonVerdict)
 RANKINGS_FILE = "judged-rankings.json"
 """In the stage `evaluation`: what each system ranks first for the held-out queries."""
 _ORDER_FILE = "order.jsonl"
@@ -48,7 +48,7 @@ class JudgingSheet:
     pairs: list[DrawnPair]
     queries: Mapping[str, str]
     passages: Mapping[str, str]
-    verdicts: dict[PairId, Verdict]
+    verdicts: dict[PairId, PersonVerdict]
 
     def save(self) -> None:
         """Write the verdicts, so that nothing is lost when the command is stopped."""

@@ -71,7 +71,7 @@ def test_nothing_of_a_held_out_passage_is_trained_on(finished):
 def test_held_out_queries_are_written_after_other_prompts_and_examples(first_llm):
     held_out = [prompt for prompt in first_llm.asked if HELD_OUT_PROMPT in prompt]
     assert 0 < len(held_out) <= 18
-    assert "otter" not in "".join(held_out)
+    assert "Sea otters hold hands" not in "".join(held_out)
     assert len(first_llm.asked) > len(held_out)
 
 
