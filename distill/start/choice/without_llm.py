@@ -1,0 +1,74 @@
+"""A first recipe where there is no language model: a query encoder for the teacher's index, adapted
+to the corpus by queries from the texts themselves, as in the packaged recipe `adapt`."""
+
+from collections.abc import Iterator
+
+from distill.start.choice.models import Encoders
+from distill.start.choice.setting import Setting
+from distill.start.survey import CorpusSurvey
+
+_QUERIES = 6000
+_PER_PASSAGE = 8
+_STEMMED = {
+    "ar": "arabic",
+    "ca": "catalan",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "es": "spanish",
+    "fi": "finnish",
+    "fr": "french",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "id": "indonesian",
+    "it": "italian",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sv": "swedish",
+    "ta": "tamil",
+    "tr": "turkish",
+}
+"""Languages that BM25 compares by their stems, by their codes of ISO 639-1."""
+
+
+def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Setting]:
+    """The student encodes queries alone, in the teacher's space, and learns the teacher's
+    similarity and BM25 together over the whole corpus."""
+    methods = ["sentences", "titles", "keywords"]
+    why = "no LLM of a billion parameters was found: queries are taken from the texts themselves"
+    yield Setting("generate.methods", methods, why)
+    queries = min(_QUERIES, _PER_PASSAGE * 3 * corpus.passages)
+    why = "at the most; a larger corpus gives more"
+    yield Setting("generate.free", {"queries": queries}, why)
+    filters = {"max_words": 50, "near_duplicates": 0.9}
+    yield Setting("generate.filters", filters, "sentences are longer than questions")
+    yield Setting("retriever.model", encoders.teacher, "the teacher: its vectors serve twice")
+    yield Setting("retriever.sources", ["dense", "bm25"], "what each finds, the other may miss")
+    yield Setting("retriever.merge", "union", "candidates of both, not the best of both")
+    language = _STEMMED.get(corpus.language or "")
+    bm25 = {"language": language, "k1": 1.2, "b": 0.75}
+    why = "words by their stems" if language else "words as they are written"
+    yield Setting("retriever.bm25", bm25, why)
+    relabel = {
+        "top_k": max(2, min(100, corpus.passages)),
+        "rankers": ["retriever", "bm25"],
+        "positive": "seed",
+        "negative_count": 0,
+    }
+    yield Setting("relabel", relabel, "scores of candidates, without a judge")
+    yield Setting("teacher.model", encoders.teacher, encoders.why)
+    yield Setting("student.encoder", encoders.teacher, "the teacher's own, to be adapted")
+    why = "queries alone: an index of the teacher's vectors stays as it is"
+    yield Setting("student.route", "query", why)
+    train = {"batch_size": 64, "learning_rate": 3.0e-5, "weight_decay": 0.01, "dropout": 0.0}
+    for key, value in train.items():
+        yield Setting(f"train.{key}", value, "as in the packaged recipe adapt")
+    why = "the target: twice the teacher's similarity and once BM25"
+    yield Setting("train.bm25_share", 0.333, why)
+    yield Setting("train.objective", {"corpus_softmax": 1.0}, "over the whole corpus")
+    softmax = {"scores": "hybrid", "temperature": 0.333, "student_temperature": 0.05}
+    yield Setting("train.corpus_softmax", softmax, "as in the packaged recipe adapt")
