@@ -29,7 +29,7 @@ def check_extras(recipe: Recipe) -> list[str]:
     """
     for key, modules, extra in _list_needs(recipe):
         if not any(importlib.util.find_spec(module) for module in modules):
-            raise UserError(key, f"needs {modules[0]}, which is not installed", _install(extra))
+            raise UserError(key, f"needs {modules[0]}, which is not installed", install_command(extra))
     return []
 
 
@@ -42,10 +42,6 @@ def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
     if recipe.evaluate.names_tasks:
         yield "evaluate", ["mteb"], "eval"
         yield "the report", ["matplotlib"], "eval"
-
-
-def _install(extra: str) -> str:
-    return install_command(extra)
 
 
 def check_languages(recipe: Recipe) -> list[str]:
