@@ -8,7 +8,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.start.check_data import check_corpus, check_labelled, list_task_checks
-from distill.start.check_machine import check_disk, check_extras, check_languages
+from distill.start.check_machine import check_disk, check_languages, list_extra_checks
 from distill.start.check_models import check_judge, list_model_checks
 from distill.start.check_prompts import list_prompt_checks
 
@@ -62,7 +62,7 @@ def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeC
     yield lambda: check_corpus(recipe)
     yield lambda: check_labelled(recipe)
     yield from list_task_checks(recipe)
-    yield lambda: check_extras(recipe)
+    yield from list_extra_checks(recipe)
     yield lambda: check_languages(recipe)
     if models:
         yield from list_model_checks(recipe)

@@ -3,7 +3,8 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from distill.errors import UserError, install_command
@@ -21,15 +22,20 @@ _STUDENT_BYTES = 2 * 2**30
 """Base, student and two checkpoints with their optimizer, of a small encoder."""
 
 
-def check_extras(recipe: Recipe) -> list[str]:
-    """Look whether the packages are installed that the recipe needs beyond a base installation.
-
-    Raises:
-        UserError: naming the extra of the first that is missing.
-    """
+def list_extra_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
+    """A check for each package that the recipe needs beyond a base installation."""
     for key, modules, extra in _list_needs(recipe):
-        if not any(importlib.util.find_spec(module) for module in modules):
-            raise UserError(key, f"needs {modules[0]}, which is not installed", install_command(extra))
+        yield partial(_check_extra, key, modules, extra)
+
+
+def _check_extra(key: str, modules: list[str], extra: str) -> list[str]:
+    """
+    Raises:
+        UserError: naming the extra, if none of the modules is installed.
+    """
+    if not any(importlib.util.find_spec(module) for module in modules):
+        what = f"needs {modules[0]}, which is not installed"
+        raise UserError(key, what, install_command(extra))
     return []
 
 

@@ -3,6 +3,7 @@ wheel, or behind a server."""
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from distill.errors import UserError
@@ -32,7 +33,7 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         yield lambda: _check_embedder(recipe.retriever.model, recipe.retriever)
     for model in (teacher.model, *teacher.additional_models):
         if model is not None:
-            yield lambda model=model: _check_embedder(model, teacher)  # type: ignore[misc]
+            yield partial(_check_embedder, model, teacher)
     yield lambda: _check_reference(recipe.student.encoder)
     if relabel.cross_encoder is not None and "cross_encoder" in relabel.rankers:
         encoder = relabel.cross_encoder

@@ -1,6 +1,7 @@
 """Checks of a recipe's prompts: each is read, and rendered with a short text."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from distill.generate.passages.conditions import draw_conditions, load_personas
 from distill.generate.passages.method import open_method
@@ -20,7 +21,7 @@ def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     relabels = recipe.has_corpus and recipe.generate.from_passages
     for judge in recipe.relabel.judges if relabels else ():
         if judge in ("ql", "rc", "graded"):
-            yield lambda judge=judge: _check_score(recipe, judge)  # type: ignore[misc]
+            yield partial(_check_score, recipe, judge)
         elif judge == "listwise":
             yield lambda: _check_list(recipe)
 

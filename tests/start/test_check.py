@@ -156,6 +156,21 @@ def test_a_disk_without_room(written, tmp_path, monkeypatch):
         check_disk(written(), tmp_path / "run")
 
 
+@pytest.mark.bad_input("installation", "packages that a recipe needs", "all named with their extra")
+def test_packages_that_are_not_installed(written, tmp_path, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    absent = ("faiss", "matplotlib")
+    monkeypatch.setattr(
+        "distill.start.check_machine.importlib.util.find_spec",
+        lambda name, *rest: None if name in absent else find(name, *rest),
+    )
+    said = faults(written(retriever__index="HNSW32"), tmp_path / "run")
+    assert any("needs faiss" in fault and "[cpu]" in fault for fault in said)
+    assert any("needs matplotlib" in fault and "[eval]" in fault for fault in said)
+
+
 def test_a_larger_corpus_needs_more_room(written, tmp_path):
     rows = [{"_id": str(n), "text": "some words of a text " * 200} for n in range(1000)]
     (tmp_path / "large.jsonl").write_text("\n".join(map(json.dumps, rows)))
