@@ -118,7 +118,7 @@ def judge_pairs(
                     if keys[n] in stored:
                         scores[n] = stored[keys[n]][0]
                 bar.advance(len(block))
-                interrupt.stop_if_asked()
+                interrupt.stop_if_requested()
     return scores
 
 
