@@ -29,7 +29,8 @@ def list_extra_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
 
 
 def _check_extra(key: str, modules: list[str], extra: str) -> list[str]:
-    """
+    """Look whether one of the modules is installed.
+
     Raises:
         UserError: naming the extra, if none of the modules is installed.
     """

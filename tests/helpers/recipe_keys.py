@@ -101,13 +101,19 @@ def read_settings(stage: str, make: Callable[[Recipe], Any], recipe: Recipe) -> 
     """The settings with which a function opens a stage, of which its fingerprint is made; an error
     for bad input in their place."""
 
-    def open_stage(run: Run, name: str, settings: Any, inputs: Any = ()) -> Any:
-        if name == stage:
-            raise _SettingsSeen(settings)
-        return plain(run, name, settings, inputs)
+    def stop_at_stage(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def work(run: Run, name: str, settings: Any, *more: Any, **options: Any) -> Any:
+            if name == stage:
+                raise _SettingsSeen(settings)
+            return plain(run, name, settings, *more, **options)
 
-    plain = Run.stage
-    with mock.patch.object(Run, "stage", open_stage):
+        return work
+
+    with (
+        mock.patch.object(Run, "stage", stop_at_stage(Run.stage)),
+        # Asked first where a stage that was made for other evaluation tasks may stay.
+        mock.patch.object(Run, "find_complete_but_for", stop_at_stage(Run.find_complete_but_for)),
+    ):
         try:
             make(recipe)
         except _SettingsSeen as seen:

@@ -53,6 +53,7 @@ class LLMJudge(NamedTuple):
 
     @property
     def prompt_hash(self) -> str:
+        """16 hex digits of the prompt's text."""
         return hashlib.sha256(self.prompt.source.encode()).hexdigest()[:16]
 
 

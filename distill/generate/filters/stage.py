@@ -197,6 +197,7 @@ def _prompt(recipe: Recipe) -> Prompt | None:
 
 
 def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]) -> dict[str, Any]:
+    """Collect the settings that change which queries pass the filters."""
     filters = recipe.generate.filters
     settings: dict[str, Any] = {
         "version": 1,

@@ -52,6 +52,7 @@ def _nothing_read(stage: Stage, generations: Stage) -> UserError:
 
 
 def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
+    """Collect the settings that change what is read from the replies."""
     custom = recipe.generate.custom.model_dump(include={"query", "task", "default_task"})
     reading = {"custom": custom} if "custom" in recipe.generate.methods else {}
     return {"parser": 5, **method.source, **reading}
