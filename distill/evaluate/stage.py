@@ -112,7 +112,7 @@ def _write_rankings(
 def fingerprint(
     recipe: Recipe, tasks: "list[AbsTask]", published: dict[str, PublishedScores]
 ) -> dict[str, Any]:
-    """Collect the settings that change the verdict: tasks, teacher, forms of the student, baselines."""
+    """Collect the settings that change the verdict."""
     asked, teacher = recipe.evaluate, recipe.teacher
     return {
         "schema": SCHEMA,
