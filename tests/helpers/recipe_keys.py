@@ -157,6 +157,8 @@ class StageChain:
             made = make(self.recipe)
         self._earlier.insert(0, (stage, make))
         places, missing = locate_sections(self.recipe), {"?"}
+        # Settings of an embedder that is made from others are no keys of the recipe.
+        reads = {read for read in reads if read[0] in places}
         for name, make_again in self._earlier:
             if missing:
                 missing = find_missing_keys(name, make_again, self.recipe, reads)

@@ -55,6 +55,8 @@ OF_INDEX = {f"retriever.{key}" for key in ("index_device", "index_gpus", "index_
 """Where search is exact, they change nothing."""
 OF_EVALUATION = {"evaluate.accept_versions", "generate.filters.decontaminate_words"}
 """The first refuses or accepts published results; the second is of a count beside the scores."""
+USES_BM25 = {"corpus.path", "generate.methods", "retriever.sources", "relabel.rankers"}
+"""They tell whether BM25 makes the examples: its settings are then in the student's fingerprint."""
 
 
 @pytest.fixture
@@ -166,7 +168,8 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
     candidates, missing = chain.make(
         "candidates", lambda of: make_candidates(run, of.retriever, of.relabel, passages, queries)
     )
-    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    # Of the rankers, only whether a stemmer is needed.
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX | {"relabel.rankers"}
     bm25, missing = chain.make(
         "judgements-bm25",
         lambda of: make_bm25_judgements(
@@ -178,7 +181,9 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
         "candidates-survivors",
         lambda of: make_survivors(run, of.relabel, queries, candidates, {"bm25": bm25}),
     )
-    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
+    # The cascade's rankers alone judge here, and a block is how many queries are read together.
+    read_together = {"relabel.rankers", "relabel.block"}
+    assert missing <= PERFORMANCE | RESOLVED | OF_INDEX | read_together
     judgements = {"bm25": (bm25, candidates)}
     for name in ("ql", "rc", "graded", "cross_encoder"):
         stage, missing = chain.make(
@@ -225,4 +230,4 @@ def test_fingerprints_of_teacher_scores_and_evaluation_hold_every_key_that_they_
     _, missing = chain.make(
         "evaluation", lambda of: evaluate_run(run, of, base, student, None, passages)
     )
-    assert missing <= PERFORMANCE | RESOLVED | OF_EVALUATION
+    assert missing <= PERFORMANCE | RESOLVED | OF_EVALUATION | USES_BM25
