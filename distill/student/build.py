@@ -46,10 +46,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     config = read_config(student.encoder)
     check_layers(student.layers, config.num_hidden_layers)
     corpus = _corpus(student, passages)
-    settings = student.fingerprinted(exclude={"lora", "symmetric", "route"})
-    settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
-    settings["seed"] = recipe.seed
-    stage = run.stage("base", settings, corpus)
+    stage = run.stage("base", fingerprint(student, recipe.seed), corpus)
     if stage.complete:
         return stage
     model = build_student(student, recipe.seed, _texts(student, corpus))
@@ -58,6 +55,13 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     move_into_place(stage, part)
     stage.finish(**_figures(model, student, config.vocab_size))
     return stage
+
+
+def fingerprint(student: Student, seed: int) -> dict[str, Any]:
+    """Collect the settings that change the untrained student."""
+    settings = student.fingerprinted(exclude={"lora", "symmetric", "route"})
+    settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
+    return settings | {"seed": seed}
 
 
 def build_student(

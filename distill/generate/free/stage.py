@@ -6,7 +6,7 @@ any others; `task_type` is the method.
 import random
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,14 +51,7 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
         UserError: if the corpus has nothing of any of these kinds.
     """
     settings, methods = recipe.generate.free, recipe.generate.free_methods
-    marked = {
-        **settings.fingerprinted(),
-        "methods": methods,
-        "seed": recipe.seed,
-        "terms": TERMS_RULE,
-        "version": 1,
-    }
-    stage = run.stage("parsed-free", marked, [passages])
+    stage = run.stage("parsed-free", fingerprint(settings, methods, recipe.seed), [passages])
     if not stage.complete:
         scan = scan_corpus(passages, settings)
         numbers = plan_counts(scan, settings, methods, recipe.seed)
@@ -83,6 +76,19 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
             "name other methods, such as keywords, or lower generate.free.sentence_words",
         )
     return stage
+
+
+def fingerprint(
+    settings: FreeQueries, methods: Sequence[FreeMethod], seed: int
+) -> dict[str, object]:
+    """Collect the settings that change which queries are taken."""
+    return {
+        **settings.fingerprinted(),
+        "methods": methods,
+        "seed": seed,
+        "terms": TERMS_RULE,
+        "version": 1,
+    }
 
 
 def scan_corpus(passages: Stage, settings: FreeQueries) -> CorpusScan:

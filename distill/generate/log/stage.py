@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill.corpus.readers.jsonl import hash_file
 from distill.generate.log.read import LoggedQueries, read_log
-from distill.recipe import Recipe
+from distill.recipe import QueryLog, Recipe
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED, Row
@@ -31,14 +31,9 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
     """
     settings = recipe.generate.log
     file = _find_file(recipe)
-    fingerprint = {
-        **settings.fingerprinted({"path"}),
-        "sha256": hash_file(file) if file.is_file() else None,
-        "seed": recipe.seed if settings.queries is not None else None,
-        "version": 1,
-    }
-    read = None if run.is_complete(_NAME, fingerprint) else select_log_queries(recipe)
-    stage = run.stage(_NAME, fingerprint)
+    marked = fingerprint(settings, file, recipe.seed)
+    read = None if run.is_complete(_NAME, marked) else select_log_queries(recipe)
+    stage = run.stage(_NAME, marked)
     if not stage.complete:
         read = read or select_log_queries(recipe)
         numbered, counts = list(enumerate(read.queries)), read.counts
@@ -57,6 +52,16 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
             _NAME,
         )
     return stage
+
+
+def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
+    """Collect the settings that change which queries are read; a log is known by its content."""
+    return {
+        **settings.fingerprinted({"path"}),
+        "sha256": hash_file(file) if file.is_file() else None,
+        "seed": seed if settings.queries is not None else None,
+        "version": 1,
+    }
 
 
 def select_log_queries(recipe: Recipe) -> LoggedQueries:
