@@ -275,17 +275,20 @@ def measure_all(
 @click.option("--corpora", default=",".join(CORPORA), help="Names, separated by commas.")
 @click.option("--repetitions", default=1000, show_default=True)
 @click.option("--llm/--no-llm", default=True, help="Whether SmolLM2 judges, too.")
-def main(cache: Path, corpora: str, repetitions: int, llm: bool) -> None:
+@click.option("--queries", type=int, help="The first so many queries of a corpus; all without it.")
+def main(cache: Path, corpora: str, repetitions: int, llm: bool, queries: int | None) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     for name in corpora.split(","):
         place, split = CORPORA[name]
         data = read_beir(Path(os.environ["DISTILL_DATA"]) / place, split)
-        ranked = rank_corpus(data, cache / f"{name}.json")
+        label = name if queries is None else f"{name}-{queries}"
+        data = data._replace(queries=dict(islice(data.queries.items(), queries)))
+        ranked = rank_corpus(data, cache / f"{label}.json")
         judges = score_by_judges(data, ranked, {})
         contests, figures = measure_all(data, ranked, judges, repetitions)
         if llm:
             few, few_ranked = take_queries(data, ranked, LLM_QUERIES)
-            scores = judge_by_llm(few, few_ranked, cache / f"{name}-judged.json")
+            scores = judge_by_llm(few, few_ranked, cache / f"{label}-judged.json")
             judges = score_by_judges(few, few_ranked, scores)
             figures |= measure_all(few, few_ranked, judges, repetitions)[1]
         print(json.dumps(summarize(name, contests, figures, repetitions)), flush=True)

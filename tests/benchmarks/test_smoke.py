@@ -84,6 +84,12 @@ def test_baselines(data_folder, encoder_folder, tmp_path):
     assert list(figures["systems"]) == ["base", "teacher", "bm25", "base + bm25", "teacher + bm25"]
 
 
+def test_coverage(data_folder, tmp_path):
+    few = ("--corpora", "xquad-en", "--queries", "30", "--repetitions", "5", "--no-llm")
+    figures = run_script("coverage", "--cache", str(tmp_path), *few)
+    assert figures.keys() >= {"name", "unit", "corpus", "differences", "judges"}
+
+
 def test_evaluate(data_folder, encoder_folder):
     figures = run_script(
         "evaluate", "--rounds", "1", "--tasks", "cacm", "--model", str(encoder_folder)
