@@ -112,8 +112,10 @@ def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
 
 
 def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
-    """A hybrid where it is better than its model alone; BM25 alone where no model adds to it."""
+    """A hybrid where it is better than its model alone; BM25 alone where no model adds to it, and
+    where it can do every task."""
     differences = summary["differences"]
+    can_do_all = not list_tasks_without_bm25(summary)
     alone = _choose_model(summary, margin, hybrid=False)
     for model in (_choose_model(summary, margin, hybrid=True), alone):
         hybrid = name_hybrid(model)
@@ -121,29 +123,38 @@ def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
             continue
         beside = _compare(differences, hybrid, BM25_ROLE, margin)
         ahead = beside is None or (beside["difference"] or 0) > 0
-        return ("hybrid", hybrid) if ahead else ("bm25", BM25_ROLE)
-    if _is_worse(differences, alone, BM25_ROLE, margin):
+        return ("bm25", BM25_ROLE) if can_do_all and not ahead else ("hybrid", hybrid)
+    if can_do_all and _is_worse(differences, alone, BM25_ROLE, margin):
         return "bm25", BM25_ROLE
     return ("student" if alone == "student" else "base"), alone
 
 
 def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:
     """The student or its base. Where both are level the base, which needs no training, unless the
-    student is smaller; where it is unclear the one with the better score."""
+    student is smaller; where it is unclear the one with the better score. Of several bases that are
+    chosen before the student the one with the best score."""
     models, differences = summary["models"], summary["differences"]
     bases = ["base"] if hybrid else list_bases(models)
-    chosen = "student"
+    chosen, least = "student", float("inf")
     for base in bases:
         pair = [name_hybrid(role) if hybrid else role for role in ("student", base)]
         comparison = _compare(differences, pair[0], pair[1], margin)
         if comparison is None:
             continue
-        ahead = (comparison["difference"] or 0) > 0
+        difference = comparison["difference"] or 0.0
+        ahead = difference > 0
         if comparison["kind"] == "level":
             ahead = (models["student"]["bytes"] or 0) < _SMALLER * (models[base]["bytes"] or 0)
-        if not ahead:
-            chosen = base
+        if not ahead and difference < least:
+            chosen, least = base, difference
     return chosen
+
+
+def list_tasks_without_bm25(summary: Summary) -> list[str]:
+    """List the tasks that BM25 has no score on, such as similarity; none where it was not
+    measured."""
+    bm25 = summary["models"].get(BM25_ROLE)
+    return [] if bm25 is None else [task for task in summary["tasks"] if task not in bm25["tasks"]]
 
 
 def _is_worse(differences: Mapping[str, Differences], one: str, other: str, margin: float) -> bool:

@@ -12,7 +12,7 @@ from distill.evaluate.summary import (
     name_difference,
     name_hybrid,
 )
-from distill.evaluate.verdict import get_verdict
+from distill.evaluate.verdict import get_verdict, list_tasks_without_bm25
 
 SURE = 0.05
 _STANDING = {
@@ -52,6 +52,8 @@ def explain_verdict(summary: Summary) -> str:
             f"The student less BM25 is {_describe(compared[BM25_ROLE])}; the student less the "
             f"student fused with BM25 is {_describe(gap)}."
         )
+    if without := list_tasks_without_bm25(summary):
+        parts.append(f"BM25 and hybrids have no score on {', '.join(without)}.")
     return " ".join(filter(None, parts))
 
 

@@ -36,8 +36,11 @@ def summary(student=100, base=100, **differences):
         kept[" - ".join(named)] = {"overall": gap(*interval), "tasks": {}}
         models |= {one: None, other: None}
     sizes = {"student": student, "base": base}
-    models = {role: {"variant_of": None, "bytes": sizes.get(role)} for role in models}
-    return {"models": models, "differences": kept}
+    models = {
+        role: {"variant_of": None, "bytes": sizes.get(role), "tasks": {"mine": 0.5}}
+        for role in models
+    }
+    return {"models": models, "differences": kept, "tasks": {"mine": {}}}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,28 @@ def test_verdict_is_beside_the_base_it_looks_worst_with():
 def test_advice(differences, advice, system):
     found = build_verdict(summary(**differences))
     assert (found["advice"], found["system"]) == (advice, system)
+
+
+def test_of_several_bases_the_best_is_advised():
+    worse_than_one = summary(student__base=(-0.06, -0.04), student__base2=(-0.03, -0.01))
+    assert build_verdict(worse_than_one)["system"] == "base"
+    level_with_the_other = summary(student__base=WORSE, student__base2=LEVEL)
+    assert build_verdict(level_with_the_other)["system"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("differences", "system"),
+    [
+        ({"student__base": BETTER, "student__bm25": WORSE}, "student"),
+        (
+            {"student__student_h": WORSE, "student_h__bm25": WORSE, "student__bm25": WORSE},
+            "student + bm25",
+        ),
+    ],
+)
+def test_bm25_is_not_advised_for_tasks_that_it_cannot_do(differences, system):
+    mixed = summary(**differences) | {"tasks": {"mine": {}, "pairs": {}}}
+    assert build_verdict(mixed)["system"] == system
 
 
 def test_a_summary_of_before_has_its_verdict_drawn_when_it_is_read():
