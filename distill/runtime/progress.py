@@ -46,6 +46,10 @@ class CountsTokens(Protocol):
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_TO_FIRST_LINE = 10.0
+_SHARE_TO_ESTIMATE = 0.01
+_SECONDS_TO_ESTIMATE = 300.0
+"""The time left is told once this share of the work is done, or after so many seconds: the first
+units are slow, since models warm up."""
 _TITLES = {
     "passages": "reading the corpus",
     "generations": "writing queries",
@@ -229,6 +233,9 @@ class Progress:
     @property
     def _seconds_left(self) -> float | None:
         if not self._fresh or self.total is None:
+            return None
+        to_do = self.total - self.done + self._fresh
+        if self._fresh < _SHARE_TO_ESTIMATE * to_do and self._elapsed < _SECONDS_TO_ESTIMATE:
             return None
         left = (self.total - self.done) / self.rate
         return max(0.0, left - self._since_advance())

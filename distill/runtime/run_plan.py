@@ -58,9 +58,8 @@ class RunPlan:
         return "" if self._current is None else f"[{self._current + 1}/{len(self.stages)}] "
 
     def describe_time_left(self, seconds_of_this: float, whole_stage: bool) -> str:
-        """Describe the time left of the whole run, from that of the current work. Stages whose
-        speed or amount is not known are left out, and then it is "at least"; empty where nothing is
-        known.
+        """Describe the time left of the whole run, from that of the current work. Empty until the
+        speed and amount of every later stage are known: a sum without some of them misleads.
 
         Args:
             whole_stage: whether that work is all of its stage.
@@ -68,11 +67,10 @@ class RunPlan:
         from distill.runtime.progress import duration
 
         later = [self._seconds(stage) for stage in self.stages[self._next :]]
-        known = seconds_of_this + sum(seconds for seconds in later if seconds is not None)
-        all_known = whole_stage and None not in later
-        if not all_known and known < 1:
+        known = [seconds for seconds in later if seconds is not None]
+        if not whole_stage or len(known) < len(later):
             return ""
-        return f"{'' if all_known else 'at least '}{duration(known)} left"
+        return f"{duration(seconds_of_this + sum(known))} left"
 
     def measure(self, label: str, seconds_a_unit: float) -> dict[str, float]:
         """Record the speed of the current stage under its key; nothing for other work."""
