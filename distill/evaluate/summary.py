@@ -184,6 +184,14 @@ def average_categories(summary: Summary, role: str) -> float | None:
     return mean(of.values()) if of.keys() == set(list_categories(summary)) else None
 
 
+def compute_share_of_teacher(summary: Summary) -> float | None:
+    """Compute the share of the teacher's score that the student has. It is not rounded, unlike
+    `kept`: to round twice gives another tenth of a percent."""
+    teacher = summary["models"].get("teacher")
+    ours, theirs = summary["models"]["student"]["score"], teacher["score"] if teacher else None
+    return ours / theirs if ours is not None and theirs else None
+
+
 def list_categories(summary: Summary) -> list[str]:
     """List the categories of the evaluated tasks, each once, in the tasks' order."""
     return list(dict.fromkeys(of["category"] for of in summary["tasks"].values()))

@@ -11,7 +11,12 @@ from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
 from distill.evaluate.statistics.retention import estimate_retention
-from distill.evaluate.summary import Summary, format_metric, read_current_summary
+from distill.evaluate.summary import (
+    Summary,
+    compute_share_of_teacher,
+    format_metric,
+    read_current_summary,
+)
 from distill.export.model_source import ExportSource
 from distill.export.parity import Parity
 from distill.export.provenance import (
@@ -197,9 +202,10 @@ def _read_summary(source: ExportSource) -> Summary | None:
 
 def _describe_retention(source: ExportSource, summary: Summary | None) -> str:
     """The share of the teacher's score with its interval; empty without a teacher."""
-    if summary is None or summary["kept"] is None or source.run is None:
+    kept = compute_share_of_teacher(summary) if summary is not None else None
+    if summary is None or kept is None or source.run is None:
         return ""
-    share = f"It keeps {summary['kept']:.1%} of its teacher's score"
+    share = f"It keeps {kept:.1%} of its teacher's score"
     path = source.run / "evaluation" / "items.json"
     values = read_json(path) if path.is_file() else {}
     found = estimate_retention(values, summary["tasks"])

@@ -6,6 +6,7 @@ from distill.evaluate.summary import (
     Difference,
     ModelFigures,
     Summary,
+    compute_share_of_teacher,
     describe_metric,
     format_role,
     list_bases,
@@ -88,9 +89,10 @@ def _join(words: list[str]) -> str:
 def sentence(summary: Summary) -> str:
     """The verdict in words; a student that is no better than a base model is said first."""
     student, teacher = summary["models"]["student"], summary["models"].get("teacher")
+    kept = compute_share_of_teacher(summary)
     parts = [
-        _beside_teacher(summary, student, teacher)
-        if teacher is not None and summary["kept"] is not None
+        _beside_teacher(summary, student, teacher, kept)
+        if teacher is not None and kept is not None
         else f"The student reaches {_metric(summary)} {student['score']:.4f}."
     ]
     for role in list_bases(summary["models"]):
@@ -106,11 +108,13 @@ def sentence(summary: Summary) -> str:
     return " ".join([*parts, *filter(None, [explain_verdict(summary)])])
 
 
-def _beside_teacher(summary: Summary, student: ModelFigures, teacher: ModelFigures) -> str:
+def _beside_teacher(
+    summary: Summary, student: ModelFigures, teacher: ModelFigures, kept: float
+) -> str:
     gap = summary["differences"][name_difference("student", "teacher")]["overall"]
     size = _ratios(student, teacher)
     return (
-        f"The student keeps {summary['kept']:.1%} of its teacher's {_metric(summary)} "
+        f"The student keeps {kept:.1%} of its teacher's {_metric(summary)} "
         f"({student['score']:.4f} of {teacher['score']:.4f}{_how_sure(summary, gap)})"
         f"{', with ' if size else ''}{size}."
     )

@@ -128,6 +128,13 @@ def beside_bm25():
     return found
 
 
+def test_the_share_of_the_teacher_is_the_same_in_sentence_and_table():
+    found = summary_of({"student": {"mine": 0.452245}, "teacher": {"mine": 0.5}})
+    found["kept"] = 0.9045  # of 0.90449; rounded once more it would be 90.5 %
+    assert "keeps 90.4% of its teacher's" in sentence(found)
+    assert "90.4%" in screen(found)
+
+
 def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside_bm25):
     assert headline(plain) == (
         "Ship the student: the student is better than the base model, better than the base model 2 "

@@ -13,6 +13,7 @@ from distill.evaluate.summary import (
     ModelFigures,
     Summary,
     average_categories,
+    compute_share_of_teacher,
     describe_metric,
     format_metric,
     format_role,
@@ -126,7 +127,11 @@ def _headline(summary: Summary, kept: Retention | None) -> list[tuple[str, str, 
     told = [(numbers.score(student["score"], 3), f"student's {describe_metric(summary)}", "")]
     if teacher is not None:
         told += [
-            (numbers.share(summary["kept"]), "of the teacher kept", _describe_retention(kept)),
+            (
+                numbers.share(compute_share_of_teacher(summary)),
+                "of the teacher kept",
+                _describe_retention(kept),
+            ),
             (
                 _times(student["texts_per_second"], teacher["texts_per_second"]),
                 "the teacher's speed",
