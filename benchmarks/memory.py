@@ -125,7 +125,7 @@ def generate(folder: Path, count: int) -> dict[str, object]:
 
         generations = clocked("generations", make_generations, passages, engine)
         parsed = clocked("parsed", make_parsed, generations)
-        queries = clocked("queries", make_queries, passages, parsed, engine, None)
+        queries = clocked("queries", make_queries, passages, [parsed], engine, None)
         rows = queries.manifest["rows"]
     if rows < 0.99 * count:
         raise SystemExit(f"{rows} of {count} queries are left: this measures something else")
