@@ -97,7 +97,7 @@ def _score_plainly(llm: Any, ours: VLLMEngine, requests: Sequence[ScoreRequest])
 
     pairs = [
         (prefix, continuation)
-        for prefix, several in map(ours._score_job, requests)
+        for prefix, several in map(ours.make_scoring_job, requests)
         for continuation in several
     ]
     outputs = llm.generate(

@@ -121,7 +121,7 @@ class VLLMEngine:
             UserError: if a prefix, continuation or ending is empty, or together they are too long
                 for the model.
         """
-        jobs = [self._make_scoring_job(request) for request in requests]
+        jobs = [self.make_scoring_job(request) for request in requests]
         order = sorted(range(len(jobs)), key=lambda i: jobs[i])
         weights = [len(prefix) + sum(map(len, continuations)) for prefix, continuations in jobs]
         results = self._run("score", [jobs[i] for i in order], [weights[i] for i in order])
@@ -134,7 +134,7 @@ class VLLMEngine:
             self._log_scoring_method(method)
         return scores
 
-    def _make_scoring_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
+    def make_scoring_job(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
         """Tokenize the prefix, and each continuation alone and then with each ending. The
         repetition costs little, because of the prefix cache and of siblings that begin alike."""
         prefix = self.prompt_tokenizer.tokenize(request.prefix, add_bos=True)
@@ -198,7 +198,7 @@ class VLLMEngine:
 def _make_scores(
     sums: Sequence[float], continuations: Sequence[list[int]], endings: int
 ) -> list[Score]:
-    """Make one score for each continuation of the sums of a job (see `_make_scoring_job`)."""
+    """Make one score for each continuation of the sums of a job (see `make_scoring_job`)."""
     each = 1 + endings
     return [
         Score(
