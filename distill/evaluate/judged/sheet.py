@@ -2,6 +2,8 @@
 verdicts so far. Both lie in the run's folder under the pool's fingerprint, so that verdicts on a
 pool that is set aside are kept."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +112,19 @@ def find_sheet(run_folder: Path, pool: Stage) -> JudgingSheet | None:
 
 
 def _find_folder(run_folder: Path, pool: Stage) -> Path:
-    return run_folder / "verdicts" / pool.fingerprint
+    """A pool that was lost and made again after another student has the same fingerprint and other
+    pairs: its verdicts lie in a folder of their own, and the earlier ones stay where they are."""
+    folder = run_folder / "verdicts" / pool.fingerprint
+    pairs = sorted(_read_pairs(pool.folder / JUDGEMENTS_FILE))
+    order = folder / _ORDER_FILE
+    if not order.is_file() or sorted(_read_pairs(order)) == pairs:
+        return folder
+    digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
+    return folder.with_name(f"{pool.fingerprint}-{digest}")
+
+
+def _read_pairs(path: Path) -> list[PairId]:
+    return [(row["query_id"], row["passage_id"]) for row in read_json_lines(path)]
 
 
 def _read_sheet(run_folder: Path, pool: Stage) -> JudgingSheet:
@@ -149,8 +163,7 @@ def compute_pair_weights(rankings: SystemRankings, pairs: Sequence[PairId]) -> n
 def _draw_pairs(run_folder: Path, pool: Stage) -> list[DrawnPair]:
     """By the weights of the models of today: pairs that matter most come first, mostly."""
     rankings = read_current_rankings(run_folder) or {}
-    rows = read_json_lines(pool.folder / JUDGEMENTS_FILE)
-    pairs = [(row["query_id"], row["passage_id"]) for row in rows]
+    pairs = _read_pairs(pool.folder / JUDGEMENTS_FILE)
     sizes = compute_draw_sizes(compute_pair_weights(rankings, pairs))
     keys = compute_draw_keys(sizes, np.array([draw_uniform(_SEED, *pair) for pair in pairs]))
     order = [int(n) for n in np.argsort(keys)]

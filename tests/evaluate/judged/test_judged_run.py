@@ -142,6 +142,20 @@ def test_a_person_judges_in_the_terminal_stops_and_goes_on(run):
     assert "95 % interval" in judge(run, "--pairs", "20")
 
 
+def test_a_pool_made_again_with_other_pairs_is_judged_anew_and_old_verdicts_stay(run):
+    judge(run, keys="y\ny\nn\nq\n")
+    (old,) = (run / "verdicts").glob("*/verdicts.jsonl")
+    before = old.read_bytes()
+    judgements = run / "judged" / "judgements.jsonl"
+    judgements.write_text("".join(judgements.read_text("utf-8").splitlines(True)[1:]), "utf-8")
+    results = read_results(run)
+    assert results.verdicts == 0
+    judge(run, keys="y\nq\n")
+    results = read_results(run)
+    assert results.verdicts == 1
+    assert old.read_bytes() == before
+
+
 def test_a_csv_file_gives_the_same_verdicts_as_the_terminal(run, finished, tmp_path):
     file = tmp_path / "pairs.csv"
     assert "written" in judge(run, "--csv", str(file), "--pairs", "15")
