@@ -71,13 +71,15 @@ def compare(
         margin: the difference of scores that does not matter (`build_verdict`).
 
     Raises:
-        UserError: without a task or a student, where a published model has the name of a role, or
-            where a task's data cannot be read.
+        UserError: without a task or a student, for a margin outside (0, 1), where a published model
+            has the name of a role, or where a task's data cannot be read.
     """
     if not tasks:
         raise UserError("compare", "no task is named", "name at least one, for example SciFact")
     if "student" not in models:
         raise UserError("compare", "no student is named", "give the student's folder or hub id")
+    if not 0 < margin < 1:
+        raise UserError("compare", f"the margin is {margin}", "give one between 0 and 1: 0.01")
     variants, published = variants or {}, published or {}
     own = _order_roles(models, variants)
     _check_names(own, published)
