@@ -112,14 +112,16 @@ def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
 
 
 def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
-    """A hybrid where it is better than its model alone; BM25 alone where no model adds to it, and
-    where it can do every task."""
+    """A hybrid where it is better than its model alone and not worse than the best model alone;
+    BM25 alone where no model adds to it, and where it can do every task."""
     differences = summary["differences"]
     can_do_all = not list_tasks_without_bm25(summary)
     alone = _choose_model(summary, margin, hybrid=False)
     for model in (_choose_model(summary, margin, hybrid=True), alone):
         hybrid = name_hybrid(model)
         if not _is_worse(differences, model, hybrid, margin):
+            continue
+        if _is_worse(differences, hybrid, alone, margin):
             continue
         beside = _compare(differences, hybrid, BM25_ROLE, margin)
         ahead = beside is None or (beside["difference"] or 0) > 0

@@ -105,6 +105,18 @@ def test_verdict_is_beside_the_base_it_looks_worst_with():
             "student",
             "student",
         ),
+        # BM25 spoils a student that alone is better than the better of both hybrids.
+        (
+            {
+                "student__base": BETTER,
+                "student_h__base_h": WORSE,
+                "base__base_h": WORSE,
+                "student__base_h": BETTER,
+                "student__student_h": BETTER,
+            },
+            "student",
+            "student",
+        ),
         ({"student__base": WORSE, "base__bm25": WORSE}, "bm25", "bm25"),
         ({"student__student_h": UNCLEAR, "student__base": BETTER}, "student", "student"),
     ],
