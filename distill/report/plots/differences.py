@@ -26,8 +26,10 @@ def differences(pairs: Mapping[str, Differences]) -> Markup | None:
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1)
         for number, (name, pair) in enumerate(pairs.items()):
-            values = [*pair["tasks"].values(), pair["overall"]] if len(tasks) > 1 else None
-            by_row = values or list(pair["tasks"].values())
+            by_row = list(pair["tasks"].values())
+            # Of a search that lacks a task the mean is over the others, and so not that of the row.
+            if len(tasks) > 1 and all(of["difference"] is not None for of in by_row):
+                by_row.append(pair["overall"])
             shift = (number - (len(pairs) - 1) / 2) * min(0.22, 0.8 / len(pairs))
             _draw(axes, by_row, f"student − {name}", number, shift)
         axes.set_yticks(range(len(rows)), rows)

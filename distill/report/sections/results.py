@@ -62,13 +62,13 @@ def results(summary: Summary, items: ItemValues | None = None) -> ResultsSection
         items: the values of single items, where they were kept.
     """
     models, quality = summary["models"], describe_metric(summary)
-    aside = any(_aside(model) for model in models.values())
+    more = any(_aside(model) or model.get("baseline") for model in models.values())
     return ResultsSection(
         headline=_headline(summary, estimate_retention(items or {}, summary["tasks"])),
         models=_models(models, quality, list_measures(summary)),
         categories=_categories(summary),
         tasks=_tasks(summary),
-        all_tasks=_all_tasks(summary) if aside else None,
+        all_tasks=_all_tasks(summary) if more else None,
         comparisons=_comparisons(summary),
         baselines=_baselines(summary),
         differences=differences(_pairs(summary)),
@@ -220,8 +220,14 @@ def _categories(summary: Summary) -> Grid | None:
 
 
 def _tasks(summary: Summary) -> Grid:
-    """A row a task: the scores of base, student and teacher, then the student's differences."""
-    models = {role: model for role, model in summary["models"].items() if not _aside(model)}
+    """A row a task: the scores of base, student, teacher and BM25, then the student's differences.
+    Hybrids stand in the table of all models: with them this one is wider than a screen."""
+    hybrids = _list_hybrids(summary)
+    models = {
+        role: model
+        for role, model in summary["models"].items()
+        if not _aside(model) and role not in hybrids
+    }
     pairs = _pairs(summary)
     header = ["task", "category", *map(format_role, models)]
     for other in pairs:
@@ -258,7 +264,7 @@ def _all_tasks(summary: Summary) -> Grid:
         for task in summary["tasks"]
     ]
     header = ["task", *map(format_role, models)]
-    return Grid("All models, variants and published scores by task", header, rows, header[1:])
+    return Grid("All models by task", header, rows, header[1:])
 
 
 def _score(value: float | None, digits: int = 4) -> Cell:

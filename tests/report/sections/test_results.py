@@ -68,3 +68,14 @@ def test_decimals_are_those_that_the_interval_warrants():
     assert of(-0.0512, 0.0141) == "−0.051 to +0.014"
     assert of(0.0012, 0.0051) == "+0.0012 to +0.0051"
     assert of(None, None) == ""
+
+
+def test_hybrids_stand_in_the_table_of_all_models_and_not_in_the_narrow_one():
+    found = summary()
+    found["models"] = {role: found["models"][role] for role in ("base", "student", "teacher")}
+    of = found["models"]["base"] | {"baseline": True, "tasks": {"mine": 0.4}}
+    found["models"]["student + bm25"] = of
+    section = results(found)
+    assert "student + BM25" not in section.tasks.header
+    assert section.all_tasks is not None
+    assert "student + BM25" in section.all_tasks.header
