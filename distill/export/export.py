@@ -1,5 +1,6 @@
 """A run's student, or any sentence-transformers model, as files that others load."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 
 from distill.errors import UserError, need
 from distill.evaluate.summary import read_current_summary
@@ -25,6 +27,8 @@ from distill.export.parity import (
 from distill.files.atomic import atomic_folder, commit_bytes
 from distill.models.sentence_transformer import load_sentence_model
 from distill.tasks import load_task, open_recipe_task
+
+_LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -64,6 +68,13 @@ def export_model(
     if source.run is not None and not force:
         _refuse_worse_student(source.run)
     model = load_source(source)
+    if set(forms) == set(FORMS) and isinstance(model[0], Router):
+        _LOG.warning(
+            "%s embeds queries and documents by two models, which one graph cannot hold: only the "
+            "format sentence-transformers is written",
+            reference,
+        )
+        forms = ["sentence-transformers"]
     if set(forms) & GRAPHS.keys():
         check_exportable(model, source.reference)
     chosen_task = _choose_task(source, task, task_data) if "int8" in forms else None

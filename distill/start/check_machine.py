@@ -73,7 +73,7 @@ def check_disk(recipe: Recipe, folder: Path) -> list[str]:
     """Compare the free disk with a rough estimate of what the run will write.
 
     Raises:
-        UserError: if the run would not fit.
+        UserError: if the folder cannot be written.
     """
     there = folder.resolve()
     while not there.exists():
@@ -82,11 +82,11 @@ def check_disk(recipe: Recipe, folder: Path) -> list[str]:
         raise UserError(str(there), "cannot be written", "name another folder with --run")
     needed, free = estimate_bytes(recipe), shutil.disk_usage(there).free
     if free < needed:
-        raise UserError(
-            str(folder),
-            f"the run may write {format_bytes(needed)}, and {format_bytes(free)} are free there",
-            "name a folder on another disk with --run, or set corpus.limit",
-        )
+        # A rough estimate from above, which a small student stays far below: no fault.
+        return [
+            f"{folder}: the run may write up to {format_bytes(needed)}, and {format_bytes(free)} "
+            "are free there; name a folder on another disk with --run, or set corpus.limit"
+        ]
     return []
 
 

@@ -151,7 +151,7 @@ def test_batches_keep_to_their_tokens_longest_first(eval_model, monkeypatch):
 def test_a_corpus_of_many_texts_tells_its_progress(eval_model, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(mteb_encoder, "CHUNK", 4)
     ask(wrap_for_mteb(eval_model, tmp_path), TEXTS, side="document")
-    (line,) = [x for x in capfd.readouterr().err.splitlines() if "SciFact: 12/12 texts" in x]
+    (line,) = [x for x in capfd.readouterr().err.splitlines() if "SciFact: 12 of 12 texts" in x]
     assert line.startswith("distill/")
 
 
