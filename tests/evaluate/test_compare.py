@@ -183,7 +183,7 @@ def test_nothing_to_compare_is_refused(eval_models, tasks, out):
 
 @pytest.mark.bad_input("evaluation", "a margin that is no number between 0 and 1", "refused")
 @pytest.mark.parametrize("margin", [float("nan"), 0.0, -0.01, 1.0])
-def test_a_margin_outside_its_range_is_refused(eval_models, tasks, out, margin):
+def test_a_margin_outside_its_range_is_refused(eval_models, tasks, tmp_path, margin):
     with pytest.raises(UserError, match="the margin is"):
-        compare(eval_models, tasks, out, margin=margin, speed_texts=0)
-    assert not (out / "items.json").exists()
+        compare(eval_models, tasks, tmp_path / "out", margin=margin, speed_texts=0)
+    assert not (tmp_path / "out" / "items.json").exists()
