@@ -108,7 +108,7 @@ def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
     corpus, hits = PassageReader(passages.folder), 0
     for path in shards(stage.folder):
         rows = read_shard(QUERIES, path)
-        seeds = corpus.read_texts({row["seed_id"] for row in rows})
+        seeds = corpus.read_texts({row["seed_id"] for row in rows} - {""})
         contaminated = {id_ for id_, text in seeds.items() if known.overlaps(text)}
         hits += sum(row["seed_id"] in contaminated or known.overlaps(row["query"]) for row in rows)
     return hits

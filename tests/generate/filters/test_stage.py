@@ -393,6 +393,33 @@ def test_without_the_task_that_hit_queries_they_come_back(make, tmp_path):
     assert len(kept(stage)) == 3
 
 
+def test_a_query_of_a_log_is_checked_against_a_task_that_is_added(make, tmp_path):
+    asked = [[parsed("", "which organ moves blood"), parsed("", "how far can an owl turn", 1)]]
+    off = evaluating(decontaminate=False)
+    made = make(asked, off, held_out=evaluate_on(tmp_path, EVALUATION))
+    assert make(asked, evaluating(), held_out=evaluate_on(tmp_path, EVALUATION)) == made
+    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
+    with pytest.raises(UserError, match="1 of its rows hold words of an evaluation query"):
+        make(asked, evaluating(), held_out=hit)
+
+
+def test_a_task_that_was_added_can_be_removed_again(make, tmp_path):
+    """Also where rows were left out for a task that stays."""
+    pytest.importorskip("mteb")
+    (tmp_path / "more.csv").write_text("question,passage\nwhy do bees dance at noon,They tell.\n")
+    hit = evaluate_on(tmp_path, ["how far can an owl turn its"])
+    more = evaluating()
+    tasks = {"tasks": ["held-out", str(tmp_path / "more.csv")]}
+    more = more.model_copy(update={"evaluate": more.evaluate.model_copy(update=tasks)})
+    more._folder = tmp_path
+    first = make(ASKED, evaluating(), held_out=hit)
+    figures = first.manifest["figures"]
+    assert len(kept(first)) == 2
+    assert make(ASKED, more, held_out=hit) == first
+    assert make(ASKED, evaluating(), held_out=hit) == first
+    assert first.manifest["figures"] == figures
+
+
 @pytest.mark.bad_input(
     "replies of the LLM", "no query passes the filters", "refused with the reasons counted"
 )
