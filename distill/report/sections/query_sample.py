@@ -31,6 +31,8 @@ _QUESTION_WORDS = frozenset(
     "would will has have".split()
 )
 _FEW_WORDS = 3
+_NO_PASSAGE = {"passage_id": "", "title": "", "text": ""}
+"""Of a query of a log: nobody knows which passage answers it."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,15 @@ def query_sample(found: RunData) -> QuerySection | None:
     examined = _spread(found.folder / "queries", count, _EXAMINED)
     if not examined:
         return None
+    seeded = [row for row in examined if row["seed_id"]]  # the others are of a log
     try:
-        passages = PassageReader(found.folder / "passages").find({r["seed_id"] for r in examined})
+        passages = PassageReader(found.folder / "passages").find({r["seed_id"] for r in seeded})
     except UserError:
         return None
-    rows = {id_: passage.row for id_, passage in passages.items()}
-    texts = [passage_text(rows[row["seed_id"]]) for row in examined]
+    rows = {id_: passage.row for id_, passage in passages.items()} | {"": _NO_PASSAGE}
+    texts = [passage_text(rows[row["seed_id"]]) for row in seeded]
     return QuerySection(
-        shares=_measure_shares(found, examined, texts),
+        shares=_measure_shares(found, examined, seeded, texts),
         forms=_count("Form of the queries", "form", [_form(row["query"]) for row in examined]),
         task_types=_count_task_types(examined),
         lengths=lengths(
@@ -98,18 +101,19 @@ def _describe(row: Row, passage: Row) -> dict[str, str]:
 
 
 def _measure_shares(
-    found: RunData, examined: Sequence[Row], texts: Sequence[str]
+    found: RunData, examined: Sequence[Row], seeded: Sequence[Row], texts: Sequence[str]
 ) -> list[tuple[str, str]]:
+    """Measure the examined queries; `seeded`: those with a seed passage, of which `texts` are."""
     passages, used = found.complete["passages"]["rows"], _count_seeds(found)
     copied = sum(
         compute_copied_share(row["query"], text) > _COPIED
-        for row, text in zip(examined, texts, strict=True)
+        for row, text in zip(seeded, texts, strict=True)
     )
     figures = [
         ("queries", numbers.whole(found.complete["queries"]["rows"])),
         ("passages that queries were written for", _of(used, passages)),
         ("exact or near duplicates (similarity 0.8)", _of(_count_near(examined), len(examined))),
-        ("more than half copied from the passage", _of(copied, len(examined))),
+        ("more than half copied from the passage", _of(copied, len(seeded))),
     ]
     if len(examined) < found.complete["queries"]["rows"]:
         figures.append(("looked at for these", numbers.whole(len(examined))))
@@ -117,7 +121,7 @@ def _measure_shares(
 
 
 def _count_seeds(found: RunData) -> int:
-    return len({row["seed_id"] for row in read_rows(QUERIES, found.folder / "queries")})
+    return len({row["seed_id"] for row in read_rows(QUERIES, found.folder / "queries")} - {""})
 
 
 def _of(part: int, whole: int) -> str:

@@ -19,7 +19,7 @@ QUERY_TEXTS = [
 ]
 
 
-def write_tables(folder, texts, passages=10):
+def write_tables(folder, texts, passages=10, log=()):
     with Run(folder) as run:
         corpus = run.stage("passages", {})
         rows = [
@@ -37,7 +37,7 @@ def write_tables(folder, texts, passages=10):
         rows = [
             {
                 "query_id": f"q{n}",
-                "seed_id": f"p{n % passages}",
+                "seed_id": "" if text in log else f"p{n % passages}",
                 "task": "Find the answer.",
                 "task_type": "question_answering" if n % 2 else "fact_checking",
                 "query": text,
@@ -71,6 +71,16 @@ def test_forms_and_tasks_are_counted(folder):
     assert forms == {"question": "3", "phrase or statement": "1", "keywords (up to 3 words)": "1"}
     tasks = {row[0].text: row[1].text for row in sample.task_types.rows}
     assert tasks == {"fact checking": "3", "question answering": "2"}
+
+
+def test_queries_of_a_log_have_no_passage_that_they_could_be_copied_from(tmp_path):
+    folder = write_tables(tmp_path / "log", QUERY_TEXTS, log=QUERY_TEXTS[:2])
+    sample = query_sample(find(folder))
+    told = dict(sample.shares)
+    assert told["passages that queries were written for"] == "3 of 10 (30.0%)"
+    assert told["more than half copied from the passage"] == "2 of 3 (66.7%)"
+    assert [one["passage_id"] for one in sample.queries] == ["", "", "p2", "p3", "p4"]
+    write_html(folder)
 
 
 def test_a_long_run_is_sampled_evenly(tmp_path):
