@@ -3,12 +3,19 @@ Word, also compressed."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, unpacked_name
 from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
-from distill.corpus.sections.formats import ENDINGS, check_readers, is_binary, read_sections
+from distill.corpus.sections.formats import (
+    ENDINGS,
+    check_readers,
+    is_binary,
+    list_missing_readers,
+    read_sections,
+)
 from distill.corpus.sections.man_page import ENDING, is_man_page
 from distill.errors import UserError
 
@@ -54,10 +61,12 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
     folder = root if root.is_dir() else root.parent
     if not skips:
         check_readers(str(root), {file: ending_of(file) for file in files}, _SKIP)
-    identity = {
+    identity: dict[str, Any] = {
         "texts": {_name(file, folder): hash_file(file) for file in files},
         "version": _VERSION,
     }
+    if skips and (missing := list_missing_readers(map(ending_of, files))):
+        identity["unread for lack of"] = missing  # once it is installed there are more documents
     return CorpusSource(str(root), identity, lambda: _read(folder, files, skips))
 
 

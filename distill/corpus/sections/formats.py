@@ -54,6 +54,19 @@ def read_sections(data: bytes, ending: str, where: str) -> list[TextSection]:
     return read_man_page(text, where)
 
 
+def list_missing_readers(endings: Iterable[str]) -> list[str]:
+    """List the programs and modules that are needed to read files with these endings, and are not
+    installed."""
+    present = set(endings)
+    missing = [
+        module
+        for ending, module in _MODULES.items()
+        if ending in present and importlib.util.find_spec(module) is None
+    ]
+    has_pages = any(ENDING.fullmatch(ending) for ending in present)
+    return [*missing, *(["groff"] if has_pages and shutil.which("groff") is None else [])]
+
+
 def check_readers(where: str, endings: dict[Path, str], otherwise: str) -> None:
     """See that what reads these files is installed.
 

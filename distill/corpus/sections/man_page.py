@@ -10,7 +10,15 @@ from distill.errors import UserError
 ENDING = re.compile(r"\.[1-8][a-z0-9+]*")
 """Of a manual page's file name: its section of the manual, maybe with a suffix: `.3pm`."""
 _TITLE = re.compile(r"^[.'][ \t]*(?:TH|Dt)[ \t]+\"?([^\s\"]+)\"?[ \t]+\"?([^\s\"]+)", re.MULTILINE)
-_REQUEST_OF_FILES = re.compile(r"^[.'][ \t]*(?:so|mso|soquiet|msoquiet|hpf|psbb)\b.*", re.MULTILINE)
+_REQUEST_OF_FILES = re.compile(
+    r"^[.'][ \t]*(?:so|mso|soquiet|msoquiet|nx|cf|trf|hpf|psbb)\b.*", re.MULTILINE
+)
+_MSO_INSIDE = re.compile(r"^[.'][ \t]*(?:if|ie|el|do|als|rn|ds|de)\b.*\bmso.*", re.MULTILINE)
+_FORBID = ".rm so soquiet nx cf trf hpf psbb\n"
+"""Takes the requests that read files out of groff: a page may hide one from the pattern above, such
+as in a condition."""
+_FORBID_MACROS = "\n.rm mso msoquiet"
+"""Behind the title, by which groff itself has read its macros."""
 _COMMAND = ["groff", "-S", "-Kutf8", "-t", "-mandoc", "-Tutf8", "-P-cbou", "-rLL=2000n", "-rHY=0"]
 """Safer mode; tables; neither bold nor hyphens; lines long enough for whole paragraphs."""
 _SECONDS = 60
@@ -28,7 +36,7 @@ def read_man_page(text: str, where: str) -> list[TextSection]:
         UserError: if groff cannot set it.
     """
     titled = _TITLE.search(text)
-    source = _REQUEST_OF_FILES.sub("", text)
+    source = _forbid_files(text)
     try:
         done = subprocess.run(
             _COMMAND,
@@ -51,6 +59,17 @@ def read_man_page(text: str, where: str) -> list[TextSection]:
             outline.add("\n".join(line.strip() for line in rest.splitlines()))
     outline.close()
     return outline.sections
+
+
+def _forbid_files(text: str) -> str:
+    """A manual page whose requests read no other file."""
+    source = _MSO_INSIDE.sub("", _REQUEST_OF_FILES.sub("", text))
+    titled = _TITLE.search(source)
+    if titled is None:
+        return _FORBID + source
+    line = source.find("\n", titled.end())
+    end = len(source) if line < 0 else line
+    return f"{_FORBID}{source[:end]}{_FORBID_MACROS}{source[end:]}"
 
 
 def _blocks(page: str) -> list[str]:

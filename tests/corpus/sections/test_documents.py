@@ -5,6 +5,7 @@ import shutil
 import pytest
 from helpers.document_files import make_docx, make_pdf
 
+from distill.corpus.readers.text_files import open_texts
 from distill.corpus.sections.formats import check_readers
 from distill.corpus.sections.man_page import is_man_page, read_man_page
 from distill.corpus.sections.outline import TextSection
@@ -106,6 +107,41 @@ def test_a_manual_page_has_its_headings_and_reads_no_other_file():
         ),
     ]
     assert not is_man_page("2026-11-28 started\n.\n")
+
+
+@needs_groff
+@pytest.mark.parametrize(
+    "request_of_file",
+    [
+        ".if n .so {}",
+        ".do so {}",
+        ".als hidden so\n.hidden {}",
+        ".ds hidden so\n.\\*[hidden] {}",
+        ".nx {}",
+        ".trf {}",
+        ".if n .mso {}",
+        ".ds hidden mso\n.\\*[hidden] {}",
+    ],
+)
+@pytest.mark.bad_input("corpus", "a manual page that reads another file", "the file is not read")
+def test_a_manual_page_reads_no_file_by_a_hidden_request(tmp_path, request_of_file):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the secret\n")
+    page = f"{PAGE}\n{request_of_file.format(secret)}\nBees sleep.\n"
+    text = str(read_man_page(page, "dance.7"))
+    assert "secret" not in text
+    assert "Bees sleep." in text
+
+
+def test_a_reader_that_was_missing_when_its_files_were_skipped_is_part_of_the_identity(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    files = [tmp_path / "a.pdf"]
+    installed = open_texts(tmp_path, files, skips=True).identity
+    assert installed == open_texts(tmp_path, files).identity
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert open_texts(tmp_path, files, skips=True).identity != installed
 
 
 @pytest.mark.bad_input("corpus", "PDF files without the extra `documents`", "count, and remedy")
