@@ -4,12 +4,15 @@ long numbers. Names of people and places are not found: that takes a model of th
 import ipaddress
 import re
 
-_EMAIL = re.compile(r"[^\s@<>()\[\],;:\"']+@[^\s@<>()\[\],;:\"']+\.\w{2,}")
+_EMAIL_PART = r"[^\s@<>()\[\],;:\"']+"
+_EMAIL = re.compile(rf"(?:{_EMAIL_PART}')*{_EMAIL_PART}@{_EMAIL_PART}\.\w{{2,}}")
 _MAYBE_ADDRESS = re.compile(
     r"(?<![\w.:])(?=[a-f:.]*\d)[\da-f]*[:.][\da-f:.]*[\da-f:](?![\w:])", re.IGNORECASE
 )
-_NUMBER = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d(?:[ ()./-]{0,2}\d){5,}(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d(?:[ ()./\u2010-\u2015-]{0,3}\d){5,}(?!\w)")
 """Phone, card, account and customer numbers, in groups or not: six digits or more."""
+_DIGITS = re.compile(r"(?<!\d)(?<!0x)\d{6,}", re.IGNORECASE)
+"""Such numbers where something stands right before or behind: A123456, No.123456, an IBAN."""
 
 
 def mask_personal_data(text: str) -> str:
@@ -20,8 +23,16 @@ def mask_personal_data(text: str) -> str:
     'reset password of [email], call [number]'
     """
     text = _EMAIL.sub("[email]", text)
-    text = _MAYBE_ADDRESS.sub(lambda found: "[ip]" if _is_address(found[0]) else found[0], text)
-    return _NUMBER.sub("[number]", text)
+    text = _MAYBE_ADDRESS.sub(lambda match: _mask_address(match[0]), text)
+    return _DIGITS.sub("[number]", _NUMBER.sub("[number]", text))
+
+
+def _mask_address(text: str) -> str:
+    """Mask what is an internet address, also before a colon or a port; leave other text."""
+    address, colon, port = text.rpartition(":")
+    if _is_address(text):
+        return "[ip]"
+    return f"[ip]{colon}{port}" if _is_address(address) else text
 
 
 def _is_address(text: str) -> bool:

@@ -55,12 +55,13 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
 
 
 def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
-    """Collect the settings that change which queries are read; a log is known by its content."""
+    """Collect the settings that change which queries are read; a log is known by its content. The
+    version is raised where more is taken for personal data."""
     return {
         **settings.fingerprinted({"path"}),
         "sha256": hash_file(file) if file.is_file() else None,
         "seed": seed if settings.queries is not None else None,
-        "version": 1,
+        "version": 1 if settings.personal_data == "keep" else 2,
     }
 
 

@@ -72,6 +72,15 @@ def test_personal_data_is_kept_masked_or_dropped(tmp_path):
         ("jo.doe+x@mail.example.co.uk?", "[email]?"),
         ("windows 11 in 2026, version 3.11.4", "windows 11 in 2026, version 3.11.4"),
         ("RFC 2822 and sha256", "RFC 2822 and sha256"),
+        ("error 0x80070005", "error 0x80070005"),
+        ("ping 10.0.0.1:80", "ping [ip]:80"),
+        ("10.0.0.1: refused", "[ip]: refused"),
+        ("o'brien@example.org", "[email]"),
+        ("invoice No.123456", "invoice No.[number]"),
+        ("customer A123456789", "customer A[number]"),
+        ("DE89370400440532013000", "DE[number]"),
+        ("4111 - 1111 - 1111 - 1111", "[number]"),
+        ("4111\u20131111\u20131111\u20131111", "[number]"),
     ],
 )
 def test_what_is_taken_for_personal_data(text, masked):
