@@ -105,8 +105,8 @@ def _warn_of_empty_results(count: int, queries: int) -> None:
     if count:
         _log.warning(
             "candidates: %d of %d queries share no word with any passage, so that BM25 finds "
-            "nothing for them and only their seed remains; add the source `dense`, or set "
-            "retriever.bm25.language",
+            "nothing for them and only their seed remains, or nothing of a query of a log; add the "
+            "source `dense`, or set retriever.bm25.language",
             count,
             queries,
         )

@@ -32,6 +32,7 @@ from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_sh
 CHANGES_FILE = "changes.json"
 """In the stage's metadata folder: some changes of positive, for the report."""
 UNANSWERED = "no candidate answers it"
+NOT_RETRIEVED = "nothing was retrieved for it"
 CHANGED = "positive changed"
 
 
@@ -206,14 +207,16 @@ def _make_shard(
 ) -> ShardResult:
     shard = ShardResult([])
     by_id = {row["query_id"]: row for row in queries}
+    labelled = {row["query_id"] for row in labels}
+    for query in queries:
+        if query["query_id"] not in labelled:  # and it has no seed passage
+            _drop(query, NOT_RETRIEVED, shard)
     for label_rows in group_by_query(labels):
         query = by_id[label_rows[0]["query_id"]]
         rng = random.Random(f"{seed}|{query['query_id']}")
         choice = choose_examples(label_rows, query["seed_id"], texts, rule, rng)
         if choice is None:
-            shard.counts[f"dropped: {UNANSWERED}"] += 1
-            dropped = {"item_id": query["query_id"], "reason": UNANSWERED, "text": query["query"]}
-            shard.dropped.append(dropped)
+            _drop(query, UNANSWERED, shard)
             continue
         counts = {
             "kept": 1,
@@ -226,6 +229,12 @@ def _make_shard(
         for number, positive in enumerate(choice.positives, start=1):
             shard.rows.append(_make_example(query, number, positive, choice.negatives, texts))
     return shard
+
+
+def _drop(query: Row, reason: str, shard: ShardResult) -> None:
+    shard.counts[f"dropped: {reason}"] += 1
+    dropped = {"item_id": query["query_id"], "reason": reason, "text": query["query"]}
+    shard.dropped.append(dropped)
 
 
 def _make_example(

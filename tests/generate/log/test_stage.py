@@ -14,6 +14,7 @@ from distill.report.run_data import find
 from distill.report.sections.data_funnel import funnel
 from distill.report.sections.relabelling import relabelling
 from distill.store.run import Run
+from distill.store.stage import open_stage
 from distill.store.tables import EXAMPLES, PARSED, PASSAGES, QUERIES, Row, write_shard
 
 ASKED = ["why do bees dance", "what moves the sea", "Why do bees  dance", "bees", "copper wires"]
@@ -113,3 +114,14 @@ def test_so_many_queries_are_drawn_by_seed(tmp_path, recipe):
         stage = make_log_queries(run, drawn)
     assert len(stage.rows(PARSED)) == 2
     assert stage.manifest["counts"]["dropped: over generate.log.queries"] == 2
+
+
+def test_a_query_for_which_nothing_is_retrieved_is_counted(tmp_path, recipe):
+    (tmp_path / "asked.txt").write_text("\n".join([*ASKED, "xyzzy plugh"]))
+    retriever = recipe.retriever.model_copy(update={"sources": ["bm25"]})
+    recipe = recipe.model_copy(update={"retriever": retriever})
+    with Run(tmp_path / "run") as run:
+        rows = relabel_log(run, recipe)
+        counts = open_stage(run.folder / "examples").manifest["counts"]
+    assert "xyzzy plugh" not in [row["query"] for row in rows]
+    assert counts["dropped: nothing was retrieved for it"] == 1
