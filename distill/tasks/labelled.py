@@ -265,8 +265,8 @@ def _read_corpus(corpus: CorpusSource) -> tuple[dict[str, dict[str, str]], dict[
     for document in corpus.read():
         if isinstance(document, Document):
             documents[document.id] = {"title": document.title, "text": document.text}
-            if re.fullmatch(r"\d+", document.id.removeprefix(f"{document.source}:")):
-                sections.setdefault(document.source, []).append(document.id)
+            if document.whole:
+                sections.setdefault(document.whole, []).append(document.id)
     return documents, sections
 
 

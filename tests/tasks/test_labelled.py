@@ -198,3 +198,12 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         load_tasks(["a/questions.csv", "b/questions.jsonl"])
     with pytest.raises(UserError, match=r"no such file"):
         load_task(str(tmp_path / "questions.csv"))
+
+
+@pytest.mark.bad_input("labelled sets", "the name of a table as an id", "refused, the id named")
+def test_the_name_of_a_table_is_no_id_of_its_numbered_rows(tmp_path):
+    (tmp_path / "docs.csv").write_text("id,text\n1,They dance.\n2,Slow rivers.\n")
+    (tmp_path / "asked.csv").write_text("query,doc_id\nWhat flows?,docs\n")
+    corpus = open_auto(tmp_path / "docs.csv", Columns())
+    with pytest.raises(UserError, match="names no document"):
+        read_labelled(tmp_path / "asked.csv", USUAL, corpus)
