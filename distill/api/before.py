@@ -75,13 +75,17 @@ def load_recipe_for(
         folder: the run's folder; by default artifacts/NAME, with a name made from the corpus' path.
 
     Raises:
-        UserError: if the corpus cannot be read, or the folder holds the run of another corpus.
+        UserError: if the corpus cannot be read, or the folder is the corpus itself or holds the run
+            of another one.
     """
     from distill.start.init import name_run, propose_recipe
     from distill.start.write import write_recipe
 
     path = user_path(fspath(corpus))
     place = Path("artifacts") / name_run(path) if folder is None else user_path(fspath(folder))
+    if place.resolve() == path.resolve():
+        what = "is the corpus, in which the run would write its files"
+        raise UserError(str(place), what, "name another folder with --run")
     file = place / INIT_RECIPE
     if not file.exists():
         if (place / "recipe.yaml").exists():

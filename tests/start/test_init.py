@@ -264,3 +264,13 @@ def test_the_run_of_another_corpus_is_refused(notes, tmp_path):
     CliRunner().invoke(cli, [*command, str(notes)], catch_exceptions=False)
     with pytest.raises(UserError, match="the run of another corpus"):
         CliRunner().invoke(cli, [*command, str(notes / "deep")], catch_exceptions=False)
+
+
+@pytest.mark.bad_input("run --corpus", "the corpus as the run's folder", "refused, nothing written")
+def test_a_run_is_not_written_into_its_corpus(notes):
+    before = sorted(notes.rglob("*"))
+    with pytest.raises(UserError, match="is the corpus"):
+        CliRunner().invoke(
+            cli, ["run", "--corpus", str(notes), "--run", str(notes)], catch_exceptions=False
+        )
+    assert sorted(notes.rglob("*")) == before

@@ -29,8 +29,8 @@ _COMPRESSED = "compressed (.gz, .bz2, .xz, .zst)"
 
 def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource:
     """A BEIR folder, a file or folder of rows, or a file or folder of texts, searched through with
-    its sub-folders. Hidden files and folders are passed over. The last part of the path may hold
-    wildcards: `2026-*.csv`, or `[de][en]` for the BEIR folders `de` and `en`.
+    its sub-folders. Hidden files and folders, and folders of runs, are passed over. The last part
+    of the path may hold wildcards: `2026-*.csv`, or `[de][en]` for the BEIR folders `de` and `en`.
 
     Where a folder holds rows and texts, such as tables and a README, the larger part by size is the
     corpus; files that are not read are said.
@@ -105,11 +105,18 @@ def _files(path: Path) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not _is_run(Path(place, name))
+        )
         for name in names:
             file = Path(place, name)
             if not name.startswith(".") and file.is_file():
                 yield file
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: its log and report are not part of the corpus around it."""
+    return (folder / "recipe.yaml").is_file() and (folder / ".lock").is_file()
 
 
 def _named(files: list[Path]) -> str:

@@ -129,6 +129,19 @@ def test_a_folder_of_texts_is_read_with_its_sub_folders(tmp_path, caplog):
     assert "1 files are not read, by ending: .png 1" in caplog.text
 
 
+def test_a_run_inside_its_corpus_is_no_part_of_it(tmp_path):
+    write_texts(tmp_path)
+    before = open_auto(tmp_path, Columns()).identity
+    run = tmp_path / "artifacts" / "mine"
+    with Run(run):
+        (run / "recipe.yaml").write_text("name: mine\n")
+        (run / "report.md").write_text("# A report\n\nOf the run.\n")
+        (run / "log.jsonl").write_text('{"message": "begun"}\n' * 1000)
+        assert open_auto(tmp_path, Columns()).identity == before
+    assert open_auto(tmp_path, Columns()).identity == before
+    assert open_auto(run / "report.md", Columns()).identity != before
+
+
 def test_texts_become_passages_of_their_files(tmp_path):
     write_texts(tmp_path)
     recipe = Recipe(name="x", corpus={"source": "auto", "path": str(tmp_path), "min_words": 1})
