@@ -98,13 +98,13 @@ def sentence(summary: Summary) -> str:
     for role in list_bases(summary["models"]):
         base = summary["models"][role]
         gap = summary["differences"][name_difference("student", role)]["overall"]
-        text = (
-            f"better than the {format_role(role)} ({base['score']:.4f}{_how_sure(summary, gap)})."
-        )
-        if (gap["difference"] or 0) > 0:
-            parts.append(f"It is {text}")
+        text = f"the {format_role(role)} ({base['score']:.4f}{_how_sure(summary, gap)})."
+        if (gap["difference"] or 0) <= 0:
+            parts.insert(0, f"The student is NO better than {text}")
+        elif gap["p"] is not None and gap["p"] > SURE:
+            parts.append(f"Its score is higher than that of {text}")
         else:
-            parts.insert(0, f"The student is NO {text}")
+            parts.append(f"It is better than {text}")
     return " ".join([*parts, *filter(None, [explain_verdict(summary)])])
 
 

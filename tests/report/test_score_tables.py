@@ -181,6 +181,15 @@ def test_a_student_no_better_than_its_base_is_said_first():
     assert "p = 1.000, which may be chance" in text
 
 
+def test_a_gain_that_may_be_chance_is_not_called_better():
+    summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.51}})
+    summary["differences"]["student - base"]["overall"] |= {"low": -0.01, "high": 0.03, "p": 0.3}
+    text = sentence(summary)
+    assert "Its score is higher than that of the base model (0.5000" in text
+    assert "which may be chance" in text
+    assert "better than" not in text
+
+
 def test_without_a_teacher_the_score_is_told():
     summary = summary_of({"base": {"a": 0.3}, "student": {"a": 0.5}})
     assert sentence(summary).startswith("The student reaches nDCG@10 0.5000. It is better")
