@@ -26,6 +26,7 @@ from distill.export.parity import (
 )
 from distill.files.atomic import atomic_folder, commit_bytes
 from distill.models.sentence_transformer import load_sentence_model
+from distill.recipe import Recipe
 from distill.tasks import load_task, open_recipe_task
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def export_model(
     _check_arguments(out, forms)
     source = open_source(reference)
     if source.run is not None and not force:
-        _refuse_worse_student(source.run)
+        _refuse_worse_student(source.run, source.recipe)
     model = load_source(source)
     if set(forms) == set(FORMS) and isinstance(model[0], Router):
         _LOG.warning(
@@ -108,8 +109,9 @@ def _check_arguments(out: Path, forms: Sequence[str]) -> None:
         need("onnxruntime", "export")
 
 
-def _refuse_worse_student(run: Path) -> None:
-    """Refuse to export a student that its run's evaluation finds worse than its base.
+def _refuse_worse_student(run: Path, recipe: Recipe | None) -> None:
+    """Refuse to export a student that its run's evaluation finds worse than its base. A query
+    encoder's base is no model for an index by itself: the teacher is.
 
     Raises:
         UserError: for such a student.
@@ -118,11 +120,14 @@ def _refuse_worse_student(run: Path) -> None:
     base = compare_with_base(summary) if summary else None
     if base is None or base["kind"] != "worse":
         return
+    instead = f"export the base instead ({run / 'base'})"
+    if recipe is not None and recipe.student.route == "query":
+        instead = f"embed queries with the teacher instead ({recipe.teacher.model})"
     raise UserError(
         str(run),
         f"its student is worse than its base model ({base['difference']:+.4f}, 95 % interval "
         f"{base['low']:+.4f} to {base['high']:+.4f})",
-        f"export the base instead ({run / 'base'}), or add --force to export the student",
+        f"{instead}, or add --force to export the student",
     )
 
 
