@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
 
 from distill.embed.last_token import set_end_of_sequence
 from distill.embed.published import PublishedSettings, published_as
@@ -74,7 +75,7 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
     max_tokens = all_tokens
     if text_transformer(model) is not None and settings.max_tokens < (all_tokens or ALL_TOKENS):
         max_tokens = settings.max_tokens
-        model.max_seq_length = max_tokens
+        _shorten(model, max_tokens)
     return OpenModel(
         reference,
         revision(reference),
@@ -86,6 +87,13 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
         all_tokens,
         max_tokens,
     )
+
+
+def _shorten(model: SentenceTransformer, max_tokens: int) -> None:
+    """Let no transformer read more tokens; a Router's query side may read fewer as it is."""
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            module.max_seq_length = min(module.max_seq_length or max_tokens, max_tokens)
 
 
 def carried_prompts(model: SentenceTransformer) -> dict[str, str]:
