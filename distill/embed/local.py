@@ -60,8 +60,10 @@ class LocalEmbedder:
         (texts, dimensions), float32.
 
         Raises:
-            UserError: naming a text whose vector is not finite.
+            UserError: naming a text whose vector is not finite; for documents, if the model embeds
+                queries alone.
         """
+        self._check_side(side)
         lengths = self._lengths([prompt + text for text in texts])
         vectors = np.empty((len(texts), self.dimensions), np.float32)
 
@@ -79,6 +81,16 @@ class LocalEmbedder:
                 "set dtype: float32 or bfloat16 (float16 overflows), or take the text out",
             )
         return vectors
+
+    def _check_side(self, side: Side | None) -> None:
+        first = self.model[0]
+        if side == "document" and isinstance(first, Router) and side not in first.sub_modules:
+            raise UserError(
+                f"model {self._reference!r}",
+                "embeds queries alone; another model embeds its documents",
+                "evaluate or search it in its run, which pairs it with that model; README.md in "
+                "its folder names it",
+            )
 
     def _encode(self, batch: list[str], prompt: str, side: Side | None) -> Vectors:
         encode: Any = self.model.encode
