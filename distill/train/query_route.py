@@ -69,7 +69,9 @@ def route_query_document(
             document_modules=_list_modules(documents.model),
             default_route="query",
         )
-        prompts["document"] = documents.wording.before_documents
+        prompts["document"] = documents.wording.document
+        if documents.wording.titled is not None:
+            prompts[DOCUMENT_TEMPLATE] = documents.wording.titled.document_template
     return SentenceTransformer(
         modules=[router], prompts=prompts, similarity_fn_name="cosine", device="cpu"
     )
@@ -87,6 +89,6 @@ def _describe_documents(recipe: Recipe) -> str:
     return (
         "# A query encoder\n\n"
         "`encode_query` of this sentence-transformers model embeds queries. Documents are embedded "
-        f"by the model `{recipe.teacher.model}`, which is {where} and not in this folder:"
+        f"by the model `{recipe.teacher.model}`, which is {where} and not in this folder: "
         f"`encode_document` fails.{before} Search an index of that model's vectors, by cosine.\n"
     )

@@ -8,17 +8,21 @@ from helpers.fake_server import MODEL, serving
 from sentence_transformers import SentenceTransformer
 
 import distill
+from distill.embed.open_model import open_model
 from distill.errors import UserError
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.evaluate.models.run_models import load_run_models
 from distill.export.export import export_model
 from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
 from distill.pipeline.job import Job
-from distill.recipe import Recipe, load_recipe
+from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import QUERIES
 from distill.train.loop.callbacks import CheckpointCallback
+from distill.train.query_route import route_query_document
 
 TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 
@@ -104,6 +108,57 @@ def test_export_writes_both_routes(run_folder, tmp_path):
     np.testing.assert_allclose(exported.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-5)
 
 
+def test_a_saved_folder_embeds_as_in_its_run(run_folder, recipe):
+    by_path = load_eval_model(run_folder / "student", device="cpu")
+    in_run = load_run_models(recipe, {"student": run_folder / "student"})["student"]
+    for side, model in (("query", in_run), ("document", in_run.documents)):
+        np.testing.assert_allclose(by_path.encode(TEXTS, side), model.encode(TEXTS, side))
+
+
+def test_documents_are_written_as_a_teacher_with_a_place_for_titles_reads_them(
+    tmp_path, encoder_folder
+):
+    teacher = SentenceTransformer(str(encoder_folder))
+    template = "title: {title} | text: {text}"
+    teacher.prompts = {
+        "query": "",
+        "document": "title: none | text: ",
+        "document_template": template,
+    }
+    teacher.save_pretrained(str(tmp_path / "teacher"))
+    documents = open_model(str(tmp_path / "teacher"), EmbedderConfig(device="cpu"))
+    routed = route_query_document(SentenceTransformer(str(encoder_folder)), documents)
+    routed.save_pretrained(str(tmp_path / "routed"))
+    reloaded = open_model(str(tmp_path / "routed"), EmbedderConfig(device="cpu"))
+    for title in ("", "Organs"):
+        written = (m.wording.write_document(TEXTS[0], title) for m in (documents, reloaded))
+        assert len(set(written)) == 1
+    np.testing.assert_allclose(
+        reloaded.model.encode_document(TEXTS), teacher.encode_document(TEXTS), atol=1e-6
+    )
+
+
+def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder_folder):
+    queries = SentenceTransformer(str(encoder_folder))
+    queries.max_seq_length = 8
+    documents = open_model(str(encoder_folder), EmbedderConfig(device="cpu", max_tokens=32))
+    route_query_document(queries, documents).save_pretrained(str(tmp_path / "routed"))
+    opened = open_model(str(tmp_path / "routed"), EmbedderConfig(device="cpu", max_tokens=16))
+    routes = opened.model[0].sub_modules
+    assert [routes[side][0].max_seq_length for side in ("query", "document")] == [8, 16]
+
+
+@pytest.mark.bad_input("export", "a query encoder worse than its base", "the teacher is advised")
+def test_in_the_place_of_a_query_encoder_that_is_worse_the_teacher_is_advised(
+    run_folder, recipe, tmp_path, monkeypatch
+):
+    worse = {"kind": "worse", "difference": -0.1, "low": -0.2, "high": -0.05}
+    monkeypatch.setattr("distill.export.export.compare_with_base", lambda summary: worse)
+    with pytest.raises(UserError, match="embed queries with the teacher instead") as refusal:
+        export_model(str(run_folder), tmp_path / "out", ["sentence-transformers"])
+    assert str(recipe.teacher.model) in str(refusal.value)
+
+
 class Killed(BaseException):
     """Nothing catches it, as nothing catches a kill."""
 
@@ -169,7 +224,18 @@ def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
     assert student.encode_query(TEXTS).shape == (2, 32)
     with pytest.raises(ValueError, match="document"):
         student.encode_document(TEXTS)
-    assert f"`{MODEL}`, which is behind a server" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert f"`{MODEL}`, which is behind a server and not in this folder: `encode" in readme
+
+
+@pytest.mark.bad_input("model", "a query encoder alone, asked to embed documents", "named")
+def test_a_query_encoder_alone_that_is_to_embed_documents_is_named(tmp_path, encoder_folder):
+    queries = SentenceTransformer(str(encoder_folder))
+    route_query_document(queries, None).save_pretrained(str(tmp_path / "alone"))
+    model = load_eval_model(tmp_path / "alone", device="cpu")
+    assert model.encode(TEXTS, "query").shape == (2, 32)
+    with pytest.raises(UserError, match="embeds queries alone"):
+        model.encode(TEXTS, "document")
 
 
 @pytest.mark.bad_input("recipe", "a query encoder of another width", "named with the width to set")
