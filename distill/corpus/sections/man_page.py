@@ -13,7 +13,7 @@ _TITLE = re.compile(r"^[.'][ \t]*(?:TH|Dt)[ \t]+\"?([^\s\"]+)\"?[ \t]+\"?([^\s\"
 _REQUEST_OF_FILES = re.compile(
     r"^[.'][ \t]*(?:so|mso|soquiet|msoquiet|nx|cf|trf|hpf|psbb)\b.*", re.MULTILINE
 )
-_MSO_INSIDE = re.compile(r"^[.'][ \t]*(?:if|ie|el|do|als|rn|ds|de)\b.*\bmso.*", re.MULTILINE)
+_DATE = re.compile(r"^[.'][ \t]*Dd\b.*", re.MULTILINE)
 _FORBID = ".rm so soquiet nx cf trf hpf psbb\n"
 """Takes the requests that read files out of groff: a page may hide one from the pattern above, such
 as in a condition."""
@@ -43,7 +43,8 @@ def read_man_page(text: str, where: str) -> list[TextSection]:
             input=source.encode(),
             capture_output=True,
             timeout=_SECONDS,
-            env=os.environ | {"LC_ALL": "C.UTF-8"},
+            # No other variable: a page may print one, such as a key, by the escape \\V.
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as fault:
@@ -62,14 +63,18 @@ def read_man_page(text: str, where: str) -> list[TextSection]:
 
 
 def _forbid_files(text: str) -> str:
-    """A manual page whose requests read no other file."""
-    source = _MSO_INSIDE.sub("", _REQUEST_OF_FILES.sub("", text))
-    titled = _TITLE.search(source)
+    """Write a manual page anew so that its requests read no other file. Of what stands before the
+    title the date alone stays, so that nothing runs before groff has read its own macros and can no
+    longer read others."""
+    titled = _TITLE.search(text)
     if titled is None:
-        return _FORBID + source
-    line = source.find("\n", titled.end())
-    end = len(source) if line < 0 else line
-    return f"{_FORBID}{source[:end]}{_FORBID_MACROS}{source[end:]}"
+        return _FORBID + _REQUEST_OF_FILES.sub("", text)
+    date = _DATE.search(text, 0, titled.start())
+    title, _, rest = text[titled.start() :].partition("\n")
+    head = f"{date[0]}\n" if date else ""
+    # A backslash at the end of a line continues it.
+    lines = (head + title).replace("\\\n", "\n").rstrip("\\")
+    return f"{_FORBID}{lines}{_FORBID_MACROS}\n{_REQUEST_OF_FILES.sub('', rest)}"
 
 
 def _blocks(page: str) -> list[str]:

@@ -216,8 +216,6 @@ def test_texts_of_every_compression_give_the_same_document(tmp_path, ending):
 
 
 def test_a_folder_of_pdf_and_word_files_is_read(tmp_path):
-    pytest.importorskip("pypdf")
-    pytest.importorskip("mammoth")
     (tmp_path / "a.pdf").write_bytes(make_pdf([["They dance."]], title="Bees"))
     (tmp_path / "b.docx").write_bytes(make_docx([("Title", "Ice"), ("Normal", "Slow rivers.")]))
     (tmp_path / "c.pdf").write_bytes(make_pdf([[]]))

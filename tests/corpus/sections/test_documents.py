@@ -13,8 +13,6 @@ from distill.corpus.sections.pdf import read_pdf
 from distill.corpus.sections.word import read_word
 from distill.errors import UserError
 
-pytest.importorskip("pypdf")
-pytest.importorskip("mammoth")
 needs_groff = pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
 
 PAGE = """.\\" a comment
@@ -131,6 +129,38 @@ def test_a_manual_page_reads_no_file_by_a_hidden_request(tmp_path, request_of_fi
     text = str(read_man_page(page, "dance.7"))
     assert "secret" not in text
     assert "Bees sleep." in text
+
+
+@needs_groff
+@pytest.mark.parametrize(
+    "before",
+    [".ds hidden mso\n.\\*[hidden] {}\n", ".am TH\n.mso {}\n..\n", ".rn mso other\n.other {}\n"],
+)
+def test_nothing_runs_before_the_title_of_a_manual_page(tmp_path, before):
+    secret = tmp_path / "secret.txt"
+    secret.write_text(".SH NAME\nthe secret\n")
+    text = str(read_man_page(before.format(secret) + PAGE, "dance.7"))
+    assert "secret" not in text
+    assert "They do so always." in text
+
+
+@needs_groff
+def test_a_continued_title_of_a_manual_page_hides_no_request(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the secret\n")
+    page = f".TH DANCE 7 \\\n.SH NAME\nBees sleep.\n.if n .mso {secret}\n"
+    text = str(read_man_page(page, "dance.7"))
+    assert "secret" not in text
+    assert "Bees sleep." in text
+
+
+@needs_groff
+@pytest.mark.bad_input("corpus", "a manual page that prints the environment", "nothing is printed")
+def test_a_manual_page_does_not_see_the_environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    text = str(read_man_page(PAGE + "\n.PP\nMy key is \\V[OPENAI_API_KEY].\n", "dance.7"))
+    assert "sk-secret" not in text
+    assert "My key is" in text
 
 
 def test_a_reader_that_was_missing_when_its_files_were_skipped_is_part_of_the_identity(
