@@ -4,6 +4,7 @@ is `templates/card.md.jinja`."""
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -63,7 +64,7 @@ class ModelCard:
 
     def render(self) -> str:
         """Write the card as Markdown with a YAML head, as the hub reads it."""
-        source, summary = self.source, _read_summary(self.source)
+        source, summary = self.source, read_own_summary(self.source.run)
         roles = [role for role in ("base", "student", "teacher") if _is_scored(role, summary)]
         environment = Environment(
             loader=PackageLoader("distill.export"),
@@ -191,11 +192,11 @@ def _list_ingredients(source: ExportSource) -> list[Ingredient]:
     return [Ingredient("model", name, licence)]
 
 
-def _read_summary(source: ExportSource) -> Summary | None:
+def read_own_summary(run: Path | None) -> Summary | None:
     """Read the student's evaluation; None if the student as it is was not evaluated, or by a
     version whose figures are not known here."""
     try:
-        return read_current_summary(source.run) if source.run else None
+        return read_current_summary(run) if run else None
     except UserError:
         return None
 

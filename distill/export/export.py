@@ -11,9 +11,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from distill.errors import UserError, need
-from distill.evaluate.summary import read_current_summary
 from distill.evaluate.verdict import compare_with_base
-from distill.export.card import ExportedFile, ModelCard
+from distill.export.card import ExportedFile, ModelCard, read_own_summary
 from distill.export.graph import check_exportable, open_graph, write_graph
 from distill.export.int8 import write_int8
 from distill.export.model_source import ExportSource, load_source, open_source
@@ -111,12 +110,13 @@ def _check_arguments(out: Path, forms: Sequence[str]) -> None:
 
 def _refuse_worse_student(run: Path, recipe: Recipe | None) -> None:
     """Refuse to export a student that its run's evaluation finds worse than its base. A query
-    encoder's base is no model for an index by itself: the teacher is.
+    encoder's base is no model for an index by itself: the teacher is. An evaluation by a version
+    whose figures are not known here refuses nothing.
 
     Raises:
         UserError: for such a student.
     """
-    summary = read_current_summary(run)
+    summary = read_own_summary(run)
     base = compare_with_base(summary) if summary else None
     if base is None or base["kind"] != "worse":
         return

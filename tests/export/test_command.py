@@ -59,6 +59,14 @@ def test_a_student_worse_than_its_base_wants_force(worse_run, tmp_path, uploads)
     assert (out / "model.safetensors").is_file()
 
 
+def test_a_summary_of_an_older_format_stops_no_export(worse_run, tmp_path):
+    path = worse_run / "evaluation" / "summary.json"
+    write_json(path, read_json(path) | {"schema": 1})
+    done = run(str(worse_run), "--out", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
 @pytest.mark.bad_input("hub", "a push without a token", "refused before any work")
 def test_a_push_without_a_token_ends_before_any_work(model_folder, tmp_path, uploads, monkeypatch):
     monkeypatch.setattr(hub, "get_token", lambda: None)
