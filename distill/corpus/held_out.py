@@ -26,8 +26,13 @@ def is_held_out(document: Document, recipe: Recipe) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out
 
 
-def need_both_parts(where: str, recipe: Recipe, held_out: int, left: int) -> None:
+def need_both_parts(
+    where: str, recipe: Recipe, held_out: int, left: int, duplicates: int = 0
+) -> None:
     """Refuse a corpus of which nothing is held out, or nothing is left.
+
+    Args:
+        duplicates: passages that were dropped because another reads the same.
 
     Raises:
         UserError: naming the key.
@@ -37,6 +42,7 @@ def need_both_parts(where: str, recipe: Recipe, held_out: int, left: int) -> Non
     fault = "no passage is held out" if left else "every passage is held out"
     raise UserError(
         where,
-        f"{fault}: corpus.held_out is {recipe.corpus.held_out:g}, and documents are held out whole",
+        f"{fault}: corpus.held_out is {recipe.corpus.held_out:g}, and documents are held out whole"
+        + (f"; {duplicates} passages are duplicates and do not count" if duplicates else ""),
         f"{'raise' if left else 'lower'} corpus.held_out, give more documents, or set it to 0",
     )

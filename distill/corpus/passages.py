@@ -289,7 +289,8 @@ def _passages(source: CorpusSource, recipe: Recipe) -> _Passages:
     if holds_documents_out(recipe):
         found.held_out = [row for row in found.kept if row["passage_id"] in held_out]
         found.kept = [row for row in found.kept if row["passage_id"] not in held_out]
-        need_both_parts(source.where, recipe, len(found.held_out), len(found.kept))
+        duplicates = found.counts["dropped duplicate"]
+        need_both_parts(source.where, recipe, len(found.held_out), len(found.kept), duplicates)
         found.counts["held out"] = len(found.held_out)
     found.counts["kept"] = len(found.kept)
     return found

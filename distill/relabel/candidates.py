@@ -70,14 +70,18 @@ def _check_size(passages: Stage, top_k: int) -> None:
     """Check the size of the lists of candidates.
 
     Raises:
-        UserError: for a corpus of one passage, among which there is nothing to search.
+        UserError: for a corpus of one passage, among which there is nothing to search. One that
+            consists of duplicates is named as such.
     """
     count = int(passages.manifest["rows"])
     if count == 1:
+        duplicates = passages.sum_counts()["dropped duplicate"]
+        others = f"; {duplicates} others are duplicates of it" if duplicates else ""
+        distinct = "texts that differ" if duplicates else "a larger corpus"
         raise UserError(
             str(passages.folder),
-            "holds one passage, which answers every query",
-            "give a larger corpus, or lower corpus.max_tokens",
+            f"holds one passage, which answers every query{others}",
+            f"give {distinct}, or lower corpus.max_tokens",
         )
     if count < top_k:
         _log.warning(

@@ -91,6 +91,15 @@ def test_nothing_is_held_out_by_default(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "passages-held-out").exists()
 
 
+@pytest.mark.bad_input("corpus", "duplicates alone, some held out", "duplicates are named")
+def test_duplicates_alone_are_named_where_none_is_held_out(tmp_path: Path) -> None:
+    path = tmp_path / "same.jsonl"
+    rows = [{"id": f"d{n}", "text": "Bees dance for the other bees."} for n in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with Run(tmp_path / "run") as run, pytest.raises(UserError, match="3 passages are duplicates"):
+        make_split_passages(run, make_recipe(path, held_out=0.001))
+
+
 @pytest.mark.bad_input("corpus", "too small to hold documents out", "refused, nothing written")
 @pytest.mark.parametrize(("share", "remedy"), [(0.001, "raise"), (0.999, "lower")])
 def test_a_corpus_too_small_to_hold_out(tmp_path: Path, share: float, remedy: str) -> None:

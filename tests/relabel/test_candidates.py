@@ -1,11 +1,14 @@
 """Candidates are the nearest passages of each query, shard by shard, and the seed in any case."""
 
+import json
+
 import numpy as np
 import pytest
 from helpers.fake_llm import passages_of
 from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
+from distill.corpus.passages import make_passages
 from distill.embed.open_embedder import load_encoder
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
@@ -219,6 +222,19 @@ def test_a_corpus_of_one_passage_is_refused(tmp_path, encoder_folder):
         passages, queries = passages_of(run, 1), queries_of(run, [("p0", "bees")])
         settings = recipe(retriever=retriever)
         with pytest.raises(UserError, match="holds one passage"):
+            make_candidates(run, settings.retriever, settings.relabel, passages, queries)
+
+
+@pytest.mark.bad_input("corpus", "duplicates alone", "refused, the duplicates named")
+def test_a_corpus_of_duplicates_alone_is_refused_by_that_name(tmp_path, encoder_folder):
+    path = tmp_path / "same.jsonl"
+    rows = [{"id": f"p{n}", "text": TEXTS[0]} for n in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    retriever = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
+    settings = recipe(retriever=retriever, corpus={"source": "jsonl", "path": str(path)})
+    with Run(tmp_path / "run") as run:
+        passages, queries = make_passages(run, settings), queries_of(run, [("p0", "bees")])
+        with pytest.raises(UserError, match="3 others are duplicates"):
             make_candidates(run, settings.retriever, settings.relabel, passages, queries)
 
 
