@@ -1,5 +1,6 @@
 """Reads the vectors of the corpus that the user has already, in place of embedding it again."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +37,8 @@ def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
     """Put `teacher.document_vectors` into the run's store of the corpus' vectors.
 
     Raises:
-        UserError: if the file cannot be read, lacks a passage, has another width than the teacher,
-            holds a vector that is zero or not finite, or is not the teacher's.
+        UserError: if the file cannot be read, lacks a passage or has one twice, has another width
+            than the teacher, holds a vector that is zero or not finite, or is not the teacher's.
     """
     teacher = recipe.teacher
     if teacher.document_vectors is None or teacher.model is None:
@@ -69,7 +70,7 @@ def read_vectors(path: Path) -> StoredVectors:
     """Read vectors and their ids from .parquet or .npy; the latter is memory-mapped.
 
     Raises:
-        UserError: if that cannot be read.
+        UserError: if that cannot be read, or holds anything but numbers.
     """
     try:
         if path.suffix == ".npy":
@@ -79,7 +80,7 @@ def read_vectors(path: Path) -> StoredVectors:
             table = pq.read_table(path, columns=["id", "vector"])
             ids = [str(id_) for id_ in table["id"].to_pylist()]
             vectors = np.stack(table["vector"].to_numpy())
-    except (OSError, ValueError, UnicodeDecodeError, pa.ArrowException) as fault:
+    except (OSError, KeyError, ValueError, pa.ArrowException) as fault:
         raise UserError(
             str(path),
             f"cannot be read as vectors ({type(fault).__name__}: {str(fault)[:200]})",
@@ -92,12 +93,25 @@ def read_vectors(path: Path) -> StoredVectors:
             f"holds vectors of shape {vectors.shape} for {len(ids)} ids",
             "give one vector for each id",
         )
+    if vectors.dtype.kind not in "fiu":
+        raise UserError(
+            str(path),
+            f"holds values of the type {vectors.dtype}, which are no numbers",
+            "write the vectors as float32 or float16",
+        )
     return StoredVectors(ids, vectors)
 
 
 def _match_rows(path: Path, stored: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
     """Find each passage's row in the file."""
     row_of = {id_: row for row, id_ in enumerate(stored)}
+    if len(row_of) < len(stored):
+        repeated, times = Counter(stored).most_common(1)[0]
+        raise UserError(
+            str(path),
+            f"has {times} vectors for the id {repeated!r}",
+            "leave one vector for each id",
+        )
     missing = [id_ for id_ in wanted if id_ not in row_of]
     if missing:
         raise UserError(

@@ -66,12 +66,27 @@ def test_vectors_in_any_order_and_length_take_the_place_of_embedding(
     [
         (lambda v: v[:-1], IDS, "for 12 ids"),
         (lambda v: v[:-1], IDS[:-1], "no vector for 1 of 12 passages, such as 'p11'"),
+        (lambda v: np.vstack([v, v[:1]]), [*IDS, "p0"], "mine.npy.* 2 vectors for the id 'p0'"),
+        (lambda v: v.astype(str), IDS, "mine.npy.* values of the type <U"),
+        (lambda v: v.astype(complex), IDS, "values of the type complex128"),
+        (lambda v: v.astype(object), IDS, "cannot be read as vectors"),
         (lambda v: v[:, :16], IDS, "width 16, and .* gives 32"),
         (lambda v: v * 0, IDS, "is zero, or holds NaN"),
         (lambda v: np.where(np.arange(32) == 3, np.nan, v), IDS, "is zero, or holds NaN"),
         (lambda v: np.roll(v, 1, axis=0), IDS, "has a cosine of"),
     ],
-    ids=["count", "missing", "width", "zero", "nan", "order"],
+    ids=[
+        "count",
+        "missing",
+        "twice",
+        "strings",
+        "complex",
+        "objects",
+        "width",
+        "zero",
+        "nan",
+        "order",
+    ],
 )
 def test_vectors_that_are_not_the_teachers_are_refused(
     tmp_path, settings, vectors, change, ids, message
@@ -83,9 +98,10 @@ def test_vectors_that_are_not_the_teachers_are_refused(
 
 
 @pytest.mark.bad_input("vectors", "a file of vectors that is none", "named, with the two forms")
-@pytest.mark.parametrize("name", ["none.npy", "none.parquet", "pickled.npy"])
+@pytest.mark.parametrize("name", ["none.npy", "none.parquet", "pickled.npy", "columns.parquet"])
 def test_a_file_that_holds_no_vectors_is_refused(tmp_path, settings, name):
     (tmp_path / "pickled.txt").write_text("p0\n")
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object))
+    pq.write_table(pa.table({"id": ["p0"], "embedding": [[1.0]]}), tmp_path / "columns.parquet")
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="cannot be read as vectors"):
         import_in(run, settings, tmp_path / name)
