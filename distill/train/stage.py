@@ -253,6 +253,8 @@ def fingerprint(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
     }
     if _needs_teacher(recipe.train) and recipe.teacher.model is not None:
         settings["teacher"] = teacher_identity(recipe.teacher, recipe.teacher.model)
+    if recipe.student.route == "query" and recipe.relabel.more_positives is not None:
+        settings["queries"] = "each once"  # before, once for each positive
     return settings
 
 

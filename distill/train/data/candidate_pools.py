@@ -3,6 +3,7 @@ them; and the training data of queries alone."""
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,10 +17,12 @@ from distill.recipe import CorpusSoftmax, Student
 from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
 from distill.train.data.mixture import Mixture
-from distill.train.data.soft_labels import ScoredExample
+from distill.train.data.soft_labels import ScoredExample, get_query_id
 from distill.train.objectives.corpus_softmax import BatchPools
 
 _log = logging.getLogger(__name__)
+_QueryKey = tuple[str, str, str]
+"""A query's source, id and text."""
 
 
 class CandidatePools:
@@ -65,33 +68,33 @@ def make_query_examples(
     passage_ids: Sequence[str],
 ) -> QueryExamples:
     """The training data of a query encoder: each query once, with those of its candidates that are
-    passages of the corpus and have a score. A query that has none is left out.
+    passages of the corpus and have a score. A query that has none is left out; examples of further
+    positives add their candidates to their query's. A mixture's weights repeat queries as ever.
 
     Raises:
         UserError: if none is left.
     """
     row_of = {id_: row for row, id_ in enumerate(passage_ids)}
-    members, pool_rows, pool_scores = [], [], []
+    known: dict[_QueryKey, dict[int, float]] = defaultdict(dict)
     for scored in rows:
-        known = _known_candidates(scored, row_of)
-        if known:
-            members.append(scored)
-            pool_rows.append(list(known))
-            pool_scores.append(list(known.values()))
+        known[_name_query(scored)].update(_known_candidates(scored, row_of))
+    once = _leave_further_positives_out(rows)
+    members = [scored for scored in once if known[_name_query(scored)]]
+    pools = [known[_name_query(scored)] for scored in members]
     if not members:
         raise UserError(
             "train.objective.corpus_softmax",
-            f"no query of {len(rows)} has a candidate in the corpus with a score "
+            f"no query of {len(once)} has a candidate in the corpus with a score "
             f"{settings.scores!r}",
             "train on the stage `examples`, which was relabelled, or name other "
             "train.corpus_softmax.scores",
         )
-    if missing := len(rows) - len(members):
+    if missing := len(once) - len(members):
         _log.warning(
             "training: %d of %d queries have no candidate in the corpus with a score %r, and are "
             "left out",
             missing,
-            len(rows),
+            len(once),
             settings.scores,
         )
     writer = StudentTexts(student)
@@ -100,7 +103,28 @@ def make_query_examples(
     labels = [[number, query] for number, query in enumerate(queries)]
     dataset = Dataset.from_dict({"query": queries, "label": labels})
     mixture = Mixture({"queries": dataset}, members, {}, {}, {}, list(texts))
-    return QueryExamples(mixture, CandidatePools(pool_rows, pool_scores, settings.temperature))
+    numbers, scores = [list(pool) for pool in pools], [list(pool.values()) for pool in pools]
+    return QueryExamples(mixture, CandidatePools(numbers, scores, settings.temperature))
+
+
+def _name_query(scored: ScoredExample) -> _QueryKey:
+    return scored.source, get_query_id(scored.row["query_id"]), scored.row["query"]
+
+
+def _leave_further_positives_out(rows: Sequence[ScoredExample]) -> list[ScoredExample]:
+    """Leave out examples of a further positive, `ID+2` and so on, whose query has its own example
+    among the rows."""
+    own = {
+        _name_query(scored)
+        for scored in rows
+        if get_query_id(scored.row["query_id"]) == scored.row["query_id"]
+    }
+    return [
+        scored
+        for scored in rows
+        if get_query_id(scored.row["query_id"]) == scored.row["query_id"]
+        or _name_query(scored) not in own
+    ]
 
 
 def _known_candidates(scored: ScoredExample, row_of: dict[str, int]) -> dict[int, float]:

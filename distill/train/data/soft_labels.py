@@ -128,7 +128,7 @@ def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterato
             judged[label["query_id"]].append(label)
         scores = {query: _scores_of(of_it, source, train) for query, of_it in judged.items()}
         for row in rows:
-            of_query = scores.get(_query_of(row["query_id"]), {})
+            of_query = scores.get(get_query_id(row["query_id"]), {})
             own = [row["positive_id"], *row["negative_ids"]]
             others = tuple(id_ for id_ in of_query if everything and id_ not in own)
             found = [of_query.get(passage, math.nan) for passage in (*own, *others)]
@@ -166,8 +166,8 @@ def _refuse_if_all_unknown(found: Sequence[ScoredExample], labels: Stage, source
         )
 
 
-def _query_of(example_id: str) -> str:
-    """An example's query: a further positive of it, `ID+2` and so on, is an example too."""
+def get_query_id(example_id: str) -> str:
+    """Get an example's query: a further positive of it, `ID+2` and so on, is an example too."""
     own, _, number = example_id.rpartition("+")
     return own if own and number.isdigit() else example_id
 

@@ -13,9 +13,9 @@ from distill.train.data.soft_labels import ScoredExample
 IDS = ["p0", "p1", "p2", "p3"]
 
 
-def example(query, scores, positive="p1", others=("p3", "p0")):
+def example(query, scores, positive="p1", others=("p3", "p0"), id_=None):
     row = {"query": query, "task": "Find.", "task_type": "search", "positive_id": positive}
-    return ScoredExample({**row, "negative_ids": []}, scores, others)
+    return ScoredExample({**row, "query_id": id_ or query, "negative_ids": []}, scores, others)
 
 
 def test_a_pool_holds_the_rows_and_the_softmax_of_the_scores():
@@ -46,6 +46,20 @@ def test_queries_are_all_that_is_encoded():
     mixture = make_query_examples(Student(), CorpusSoftmax(), rows, IDS).mixture
     assert [text.text for text in mixture.student_texts] == ["one", "two"]
     assert mixture.datasets["queries"]["query"][:] == [0, 1, 0]
+
+
+def test_a_query_with_further_positives_is_trained_on_once():
+    rows = [
+        example("one", [1, 1, 1], id_="q1"),
+        example("one", [2, 1, 1], "p2", ("p1", "p3"), id_="q1+2"),
+        example("two", [1, 1, 1], id_="q2"),
+        example("three", [1, 1, 1], id_="c+2"),  # no further positive of another query
+    ]
+    examples = make_query_examples(Student(), CorpusSoftmax(), rows, IDS)
+    assert examples.mixture.datasets["queries"]["query"][:] == [0, 1, 2]
+    pool = examples.pools.take(torch.tensor([0]))
+    assert pool.rows.tolist() == [[1, 3, 0, 2]]
+    assert pool.target.argmax() == 3
 
 
 @pytest.mark.bad_input("recipe", "a softmax over the corpus without any score", "named")
