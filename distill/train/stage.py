@@ -6,28 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from distill.embed.encoder import Vectors
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
+from distill.retrieve.corpus_index import corpus_vectors
 from distill.runtime import processes
 from distill.runtime.devices import torch_dtype
 from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import EXAMPLES
+from distill.store.tables import EXAMPLES, Row
 from distill.student.base_model import first_transformer
 from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
 from distill.student.saving import gives_same_vectors, move_into_place, save_beside
 from distill.student.writing import StudentTexts
-from distill.teacher.vectors import teacher_identity
+from distill.teacher.vectors import open_teacher, teacher_identity
 from distill.train.checks import check_training
 from distill.train.data.held_out import hold_out
 from distill.train.data.soft_labels import JUDGED, score_sources
@@ -100,7 +103,9 @@ def _train(
     if held_out is not None:
         documents.update(held_out.documents.values())
     writer = StudentTexts(recipe.student, passages or (), documents)
-    diagnostics = Diagnostics(writer, sample, held_out)
+    vectors = _read_document_vectors(recipe, inputs)
+    positives = None if vectors is None else _choose_positives(vectors, passages, sample)
+    diagnostics = Diagnostics(writer, sample, held_out, positives)
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
     summaries: list[dict[str, Any]] = []
     folders: list[Path] = []
@@ -117,10 +122,32 @@ def _train(
             diagnostics,
             folder,
             list(folders),
+            vectors,
         )
         summaries.append(training_stage.run(model))
         folders.append(folder)
     return summaries, _summarize_training(summaries, diagnostics.compute(model))
+
+
+def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | None:
+    """Read the teacher's vectors of the corpus from the run's store, or embed it; None but for a
+    query encoder, which searches them."""
+    teacher, passages = recipe.teacher, inputs.passages
+    if recipe.student.route != "query":
+        return None
+    if teacher.model is None or passages is None:
+        raise ValueError("no teacher or corpus: a recipe that searches them is refused")
+    with processes.main_first():
+        return corpus_vectors(inputs.run, open_teacher(teacher, teacher.model), passages).vectors
+
+
+def _choose_positives(
+    vectors: Vectors, passages: PassageReader | None, sample: Sequence[Row]
+) -> dict[str, Vectors]:
+    """Choose the vectors of the sample's positives, by id."""
+    wanted = {row["positive_id"] for row in sample}
+    ids = () if passages is None else passages.read_ids()
+    return {id_: np.array(vectors[row]) for row, id_ in enumerate(ids) if id_ in wanted}
 
 
 def _check_process_count(work: Path) -> None:
@@ -215,7 +242,7 @@ def _summarize_training(summaries: list[dict[str, Any]], after: dict[str, float]
         "loss_last": last[-1]["loss"],
         "cosine_to_teacher_before": aligned[0]["cosine_to_teacher_before"] if aligned else None,
         "cosine_to_teacher_after": aligned[-1]["cosine_to_teacher_after"] if aligned else None,
-        "before": {name: before[name] for name in after},
+        "before": {name: before[name] for name in after if name in before},
         "after": after,
     }
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
+from distill.embed.encoder import Vectors
 from distill.errors import UserError
 from distill.files.atomic import atomic_file, read_json, write_json
 from distill.files.checksums import (
@@ -24,11 +25,10 @@ from distill.files.checksums import (
     write_checksums,
 )
 from distill.recipe import Recipe, Train
-from distill.retrieve.corpus_index import corpus_vectors
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
-from distill.teacher.vectors import TeacherRows, is_told_tasks, open_teacher, teacher_vectors
+from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
 from distill.train.checks_after import check_loss_curve
 from distill.train.data.candidate_pools import (
     CandidatePools,
@@ -61,7 +61,8 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class TrainingStage:
     """A training stage and what it needs. `folder` is its own, `earlier` those of the stages before
-    it, in order; `seed` sets its shuffling and dropout, the recipe's seed everything else."""
+    it, in order; `seed` sets its shuffling and dropout, the recipe's seed everything else.
+    `documents` are the vectors of the corpus that a query encoder searches."""
 
     name: str
     train: Train
@@ -73,6 +74,7 @@ class TrainingStage:
     diagnostics: Diagnostics
     folder: Path
     earlier: Sequence[Path]
+    documents: Vectors | None = None
 
     def run(self, model: SentenceTransformer) -> dict[str, Any]:
         """Train the model in place; the summary of the stage: curve, validations and figures.
@@ -208,20 +210,17 @@ class TrainingStage:
     def _corpus_softmax(
         self, model: SentenceTransformer, pools: CandidatePools
     ) -> CorpusSoftmaxLoss:
-        """Build the loss over the teacher's vectors of the corpus, from the run's store."""
-        run, teacher, passages = self.inputs.run, self.recipe.teacher, self.inputs.passages
-        if teacher.model is None or passages is None:
-            raise ValueError("no teacher or corpus: a recipe that searches them is refused")
-        with processes.main_first():
-            store = corpus_vectors(run, open_teacher(teacher, teacher.model), passages)
-        width, wanted = model.get_embedding_dimension(), store.vectors.shape[1]
+        """Build the loss over the teacher's vectors of the corpus."""
+        if self.documents is None:
+            raise ValueError("no document vectors: `train_student` reads them for a query encoder")
+        width, wanted = model.get_embedding_dimension(), self.documents.shape[1]
         if width != wanted:
             raise UserError(
                 "student.route query",
                 f"the student has {width} dimensions, and the teacher's vectors {wanted}",
                 f"set student.dimensions: {wanted}",
             )
-        return CorpusSoftmaxLoss(store.vectors, pools.take, self.train.corpus_softmax)
+        return CorpusSoftmaxLoss(self.documents, pools.take, self.train.corpus_softmax)
 
     def _rows(self) -> list[ScoredExample]:
         rows = read_mixture(self.inputs, self.train, self.recipe.seed)

@@ -83,6 +83,15 @@ def test_training_lowers_the_cross_entropy_and_encodes_queries_alone(run_folder)
     assert curve[0]["loss"] == pytest.approx(curve[0]["corpus_softmax"], abs=1e-3)
 
 
+def test_validations_measure_queries_beside_the_frozen_documents(run_folder):
+    looks = read_json(run_folder / "student" / "training.json")["looks"]
+    assert len(looks) > 1
+    names = {"query_uniformity", "query_effective_rank", "document_alignment"}
+    assert all(line.keys() - {"step", "epoch"} == names for line in looks)
+    # The untrained student is the teacher: distances on the unit sphere.
+    assert 0 < looks[0]["document_alignment"] < 2
+
+
 def test_evaluation_searches_the_teachers_documents_with_the_students_queries(run_folder):
     models = read_json(run_folder / "summary.json")["models"]
     # The untrained query encoder is the teacher itself.

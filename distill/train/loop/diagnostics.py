@@ -3,13 +3,15 @@
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from distill.embed.encoder import Vectors
 from distill.store.tables import Row
 from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
@@ -18,32 +20,57 @@ from distill.train.objectives.align import alignment
 
 _SAMPLE = 128
 """Examples on which signs of collapse are measured."""
+SIGNS_OF_COLLAPSE = frozenset({"uniformity", "query_uniformity"})
+"""A line of the training's log that has one of these is a validation's."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Measures a student on a fixed sample of examples, and on the held-out queries, if any."""
+    """Measures a student on a fixed sample of examples, and on the held-out queries, if any.
+    `documents` are given for a query encoder: the unit vectors that it searches, by passage."""
 
     writer: StudentTexts
     sample: Sequence[Row]
     held_out: HeldOut | None
+    documents: Mapping[str, Vectors] | None = None
 
     def compute(self, model: SentenceTransformer) -> dict[str, float]:
         """Measure the student as it is: `uniformity`, `effective_rank` and `alignment` (Wang and
         Isola 2020, section 4.1.1: the mean squared distance of a query and its positive) of the
-        sample, and `ndcg@10` of the held-out queries."""
+        sample, and `ndcg@10` of the held-out queries. A query encoder embeds no document: see
+        `_measure_queries`."""
         queries = embed_queries(self.writer, model, self.sample)
-        positives = embed(
-            model, [self.writer.document(row["positive"], row) for row in self.sample]
-        )
-        figures = {
-            "uniformity": measure_uniformity(positives),
-            "alignment": float(alignment(queries, positives, "l2")),
-            "effective_rank": measure_effective_rank(positives),
-        }
+        if self.documents is not None:
+            figures = self._measure_queries(queries, self.documents)
+        else:
+            positives = embed(
+                model, [self.writer.document(row["positive"], row) for row in self.sample]
+            )
+            figures = {
+                "uniformity": measure_uniformity(positives),
+                "alignment": float(alignment(queries, positives, "l2")),
+                "effective_rank": measure_effective_rank(positives),
+            }
         if self.held_out is not None:
             figures["ndcg@10"] = measure_ndcg(self.writer, model, self.held_out)
         return {name: round(figure, 4) for name, figure in figures.items()}
+
+    def _measure_queries(
+        self, queries: Tensor, documents: Mapping[str, Vectors]
+    ) -> dict[str, float]:
+        """Measure a query encoder: uniformity and effective rank of its queries, and their
+        alignment with the vectors of their positives, as far as these are in the corpus."""
+        figures = {
+            "query_uniformity": measure_uniformity(queries),
+            "query_effective_rank": measure_effective_rank(queries),
+        }
+        ids = [row["positive_id"] for row in self.sample]
+        inside = [number for number, id_ in enumerate(ids) if id_ in documents]
+        if inside:
+            positives = np.stack([documents[ids[number]] for number in inside])
+            positives = torch.from_numpy(positives.astype(np.float32))
+            figures["document_alignment"] = float(alignment(queries[inside], positives, "l2"))
+        return figures
 
 
 def draw_sample(rows: Sequence[Row], seed: int) -> list[Row]:

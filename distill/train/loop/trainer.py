@@ -36,7 +36,7 @@ from distill.train.loop.callbacks import (
     ProgressCallback,
     ValidationCallback,
 )
-from distill.train.loop.diagnostics import Diagnostics
+from distill.train.loop.diagnostics import SIGNS_OF_COLLAPSE, Diagnostics
 from distill.train.loop.fsdp import copy_for_sharding, gather_weights
 from distill.train.loop.memory import explain_out_of_memory
 from distill.train.loop.model_overrides import override_attention
@@ -118,7 +118,7 @@ def fit(
     history = trainer.state.log_history
     return TrainingLog(
         [line for line in history if "loss" in line],
-        [line for line in history if "uniformity" in line],
+        [line for line in history if line.keys() & SIGNS_OF_COLLAPSE],
         [] if averager is None else averager.steps(),
     )
 

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from distill.student.writing import StudentTexts
 from distill.train.data.held_out import HeldOut
 from distill.train.loop.diagnostics import (
+    Diagnostics,
     draw_sample,
     embed_queries,
     measure_effective_rank,
@@ -49,6 +50,21 @@ def test_ndcg_is_of_the_positives_rank(encoder_folder):
     ranks = [1 + order[n].index(n) for n in range(4)]
     gains = [1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in ranks]
     assert measure_ndcg(writer, model, held_out) == pytest.approx(sum(gains) / 4, abs=1e-5)
+
+
+def test_a_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder_folder):
+    writer = StudentTexts(make_recipe(encoder_folder).student)
+    model = SentenceTransformer(str(encoder_folder), device="cpu")
+    rows = example_rows()[:4]
+    queries = embed_queries(writer, model, rows)
+    documents = {row["positive_id"]: -queries[n].numpy() for n, row in enumerate(rows[:3])}
+    figures = Diagnostics(writer, rows, None, documents).compute(model)
+    assert figures == {
+        "query_uniformity": round(measure_uniformity(queries), 4),
+        "query_effective_rank": round(measure_effective_rank(queries), 4),
+        "document_alignment": 4.0,  # squared distance of a vector and its opposite
+    }
+    assert "document_alignment" not in Diagnostics(writer, rows, None, {}).compute(model)
 
 
 def test_the_sample_is_of_distinct_positives_and_the_seeds():
