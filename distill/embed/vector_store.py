@@ -26,6 +26,7 @@ VectorDtype = Literal["float32", "float16"]
 
 _LOG = logging.getLogger(__name__)
 _CHECKSUMS = "checksums.txt"
+_SOURCE = "imported.json"
 _verified: set[Path] = set()
 """Files of checksums that this process has compared."""
 CHUNK = 1024
@@ -81,18 +82,49 @@ def import_vectors(
     ids: Sequence[str],
     texts: Sequence[str],
     read: Callable[[slice], Vectors],
+    source: str,
+    precision: VectorDtype = "float32",
 ) -> None:
     """Fill the store of these texts with vectors that the same model has given them before, so that
-    `embed` computes none. A store that is there already is left as it is.
+    `embed` computes none. It is there whole or not at all. A complete store is left as it is.
 
     Args:
         read: unit vectors of the texts in a range, (texts, dimensions).
+        source: names what the vectors are read from by its content; it is kept in the store.
+
+    Raises:
+        UserError: if other vectors of these texts were imported before.
     """
-    folder = _find_folder(root, encoder, side, ids, texts, "float32")
-    if not folder.exists():
-        _create(folder, encoder, ids, len(texts), "float32")
-    done = int(read_json(folder / "done.json")["rows"])
-    _fill(folder, read, range(done, len(texts), CHUNK), "import vectors")
+    folder = _find_folder(root, encoder, side, ids, texts, precision)
+    shape = (len(texts), encoder.dimensions)
+    if _is_complete(folder, shape, precision):
+        _check_source(folder, source)
+        return
+    if folder.exists():
+        _move_beside(folder, "unfinished")
+    with atomic_folder(folder) as beside:
+        _write_empty(beside, encoder, ids, len(texts), precision)
+        write_json(beside / _SOURCE, source)
+        _fill(beside, read, range(0, len(texts), CHUNK), "import vectors")
+
+
+def _is_complete(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
+    if not folder.exists() or not _can_be_read(folder, shape, precision):
+        return False
+    return bool(read_json(folder / "done.json")["rows"] == shape[0])
+
+
+def _check_source(folder: Path, source: str) -> None:
+    """Refuse other vectors than those that a run's stages may have been made from."""
+    path = folder / _SOURCE
+    if not path.exists():
+        _LOG.warning("%s: these vectors are in the run already: none is imported", folder)
+    elif read_json(path) != source:
+        raise UserError(
+            str(folder),
+            "holds the vectors of a file that has changed since, and the run is made of them",
+            "give this run another folder with --run, or restore the file",
+        )
 
 
 def _find_folder(
@@ -127,10 +159,14 @@ def _can_be_read(folder: Path, shape: tuple[int, int], precision: VectorDtype) -
 
 
 def _set_aside(folder: Path) -> None:
-    target = folder.with_name(f"{folder.name}-damaged")
+    _move_beside(folder, "damaged")
+    _LOG.warning("%s: the vectors cannot be read: they are computed again", folder)
+
+
+def _move_beside(folder: Path, why: str) -> None:
+    target = folder.with_name(f"{folder.name}-{why}")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(folder, target)
-    _LOG.warning("%s: the vectors cannot be read: they are computed again", folder)
 
 
 def _damaged_chunks(folder: Path, done: int) -> list[int]:
@@ -195,13 +231,19 @@ def _create(
     folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
 ) -> None:
     with atomic_folder(folder) as beside:
-        path = beside / "vectors.npy"
-        shape = (rows, encoder.dimensions)
-        np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
-        reserve_room(path, path.stat().st_size)
-        write_json(beside / "ids.json", list(ids))
-        write_json(beside / "encoder.json", encoder.identity)
-        write_json(beside / "done.json", {"rows": 0})
+        _write_empty(beside, encoder, ids, rows, precision)
+
+
+def _write_empty(
+    folder: Path, encoder: Encoder, ids: Sequence[str], rows: int, precision: VectorDtype
+) -> None:
+    path = folder / "vectors.npy"
+    shape = (rows, encoder.dimensions)
+    np.lib.format.open_memmap(path, "w+", np.dtype(precision), shape).flush()
+    reserve_room(path, path.stat().st_size)
+    write_json(folder / "ids.json", list(ids))
+    write_json(folder / "encoder.json", encoder.identity)
+    write_json(folder / "done.json", {"rows": 0})
 
 
 def _fill(

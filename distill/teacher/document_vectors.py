@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill.embed.encoder import Encoder, Vectors, normalize_rows
-from distill.embed.vector_store import import_vectors
+from distill.embed.open_embedder import embedder_identity
+from distill.embed.vector_store import VectorDtype, import_vectors
 from distill.errors import UserError
+from distill.files.checksums import digest_file
 from distill.files.read import user_path
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader, PassageTexts
@@ -38,7 +40,8 @@ def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
 
     Raises:
         UserError: if the file cannot be read, lacks a passage or has one twice, has another width
-            than the teacher, holds a vector that is zero or not finite, or is not the teacher's.
+            than the teacher, holds a vector that is zero or not finite, is not the teacher's, or
+            has changed since it was imported into this run.
     """
     teacher = recipe.teacher
     if teacher.document_vectors is None or teacher.model is None:
@@ -63,7 +66,25 @@ def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
     own = encoder.encode_prompted([texts[row] for row in probes], "document")
     theirs = np.concatenate([read(slice(row, row + 1)) for row in probes])
     _check_model(path, theirs, own, [ids[row] for row in probes])
-    import_vectors(run.folder / "vectors", encoder, "document", ids, texts, read)
+    root, source = run.folder / "vectors", _digest_source(path)
+    for precision in _list_precisions(recipe, teacher.model):
+        import_vectors(root, encoder, "document", ids, texts, read, source, precision)
+
+
+def _list_precisions(recipe: Recipe, model: str) -> list[VectorDtype]:
+    """List the number types in which the run keeps the vectors: training and search read float32,
+    and a retriever that is the same model may read float16."""
+    retriever = recipe.retriever
+    if retriever.vectors == "float32" or "dense" not in retriever.sources:
+        return ["float32"]
+    same = embedder_identity(retriever, retriever.model) == embedder_identity(recipe.teacher, model)
+    return ["float32", "float16"] if same else ["float32"]
+
+
+def _digest_source(path: Path) -> str:
+    """Compute the checksum of a file of vectors, and of its ids where they are beside it."""
+    files = [path, path.with_suffix(".txt")] if path.suffix == ".npy" else [path]
+    return " ".join(digest_file(file) for file in files)
 
 
 def read_vectors(path: Path) -> StoredVectors:

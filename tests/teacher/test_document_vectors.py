@@ -8,6 +8,8 @@ from helpers.fake_llm import passages_of
 from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
+from distill.embed import vector_store
+from distill.embed.encoder import normalize_rows
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
 from distill.retrieve.corpus_index import corpus_vectors
@@ -95,6 +97,60 @@ def test_vectors_that_are_not_the_teachers_are_refused(
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match=message):
         import_in(run, settings, path)
     assert not list((tmp_path / "run").glob("vectors/*"))
+
+
+@pytest.mark.bad_input("vectors", "a file of vectors that changed after its import", "refused")
+def test_a_file_that_changed_after_its_import_is_refused(tmp_path, settings, vectors):
+    with Run(tmp_path / "run") as run:
+        import_in(run, settings, write_npy(tmp_path, vectors))
+        import_in(run, settings, write_npy(tmp_path, vectors))  # the same again
+        with pytest.raises(UserError, match="has changed since"):
+            import_in(run, settings, write_npy(tmp_path, vectors * 1.001))
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def test_an_import_that_was_killed_takes_every_row_of_the_next_file(
+    tmp_path, settings, vectors, monkeypatch
+):
+    record, noisy = vector_store._record, vectors + 0.003
+
+    def kill(folder, start, rows):
+        if start:  # the first chunk is committed
+            raise Killed
+        record(folder, start, rows)
+
+    with Run(tmp_path / "run") as run:
+        path = write_npy(tmp_path, vectors)
+        with monkeypatch.context() as patch:
+            patch.setattr(vector_store, "CHUNK", 4)
+            patch.setattr(vector_store, "_record", kill)
+            with pytest.raises(Killed):
+                import_in(run, settings, path)
+        made, passages = import_in(run, settings, write_npy(tmp_path, noisy))
+        store = corpus_vectors(run, open_teacher(made.teacher, made.teacher.model), passages)
+    np.testing.assert_allclose(store.vectors, normalize_rows(noisy), atol=1e-6)
+
+
+def test_vectors_in_half_precision_are_imported_for_a_retriever_that_is_the_same_model(
+    tmp_path, settings, vectors, monkeypatch
+):
+    path = write_npy(tmp_path, vectors)
+    made = recipe(
+        teacher={**settings, "document_vectors": str(path)},
+        retriever={**settings, "vectors": "float16"},
+    )
+    with Run(tmp_path / "run") as run:
+        passages = passages_of(run, len(TEXTS))
+        import_document_vectors(run, made, passages)
+        encoder = open_teacher(made.teacher, made.teacher.model)
+        monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails
+        store = corpus_vectors(run, encoder, passages, made.retriever.vectors)
+        corpus_vectors(run, encoder, passages)
+    assert store.vectors.dtype == np.float16
+    np.testing.assert_allclose(store.vectors, vectors, atol=1e-3)
 
 
 @pytest.mark.bad_input("vectors", "a file of vectors that is none", "named, with the two forms")
