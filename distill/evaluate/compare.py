@@ -95,7 +95,8 @@ def compare(
     speed = measure_speed(encoders, texts, rounds) if speed_texts else {}
     write_json(out / "items.json", _collect_items(scores))
     summary = _summarize(own, variants, published, scores, speed, _describe_tasks(tasks))
-    summary["verdict"] = build_verdict(summary, margin)
+    queries_alone = models["student"].documents is not None
+    summary["verdict"] = build_verdict(summary, margin, queries_alone)
     return summary
 
 

@@ -73,7 +73,7 @@ class Differences(TypedDict):
 Kind = Literal["better", "level", "worse", "unclear"]
 """How the student stands to another model: its 95 % interval lies above zero, within the margin on
 both sides, below zero, or none of these. What lies within the margin is level whatever its sign."""
-Advice = Literal["student", "base", "hybrid", "bm25"]
+Advice = Literal["student", "base", "teacher", "hybrid", "bm25"]
 
 
 class Comparison(TypedDict):

@@ -48,8 +48,14 @@ def compare_with_base(summary: Summary) -> Comparison | None:
     return _compare(summary["differences"], "student", "base", MARGIN)
 
 
-def build_verdict(summary: Summary, margin: float = MARGIN) -> Verdict:
-    """Judge the student beside every other model, and advise what to ship."""
+def build_verdict(summary: Summary, margin: float = MARGIN, queries_alone: bool = False) -> Verdict:
+    """Judge the student beside every other model, and advise what to ship.
+
+    Args:
+        queries_alone: base and student embed queries alone, for the teacher's documents. The base
+            is then the teacher itself or a part of it, and no model for that index: who does not
+            ship the student lets the teacher embed the queries, and the teacher is advised.
+    """
     others = [
         role
         for role, model in summary["models"].items()
@@ -62,6 +68,8 @@ def build_verdict(summary: Summary, margin: float = MARGIN) -> Verdict:
     }
     against = _choose_opponent(comparisons)
     advice, system = _advise(summary, margin)
+    if queries_alone:
+        advice, system = _put_teacher_for_base(advice, system)
     return {
         "kind": "unclear" if against is None else comparisons[against]["kind"],
         "against": against,
@@ -129,6 +137,14 @@ def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
     if can_do_all and _is_worse(differences, alone, BM25_ROLE, margin):
         return "bm25", BM25_ROLE
     return ("student" if alone == "student" else "base"), alone
+
+
+def _put_teacher_for_base(advice: Advice, system: str) -> tuple[Advice, str]:
+    others: dict[str, tuple[Advice, str]] = {
+        "base": ("teacher", "teacher"),
+        name_hybrid("base"): ("hybrid", name_hybrid("teacher")),
+    }
+    return others.get(system, (advice, system))
 
 
 def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:

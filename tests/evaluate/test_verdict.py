@@ -126,6 +126,25 @@ def test_advice(differences, advice, system):
     assert (found["advice"], found["system"]) == (advice, system)
 
 
+@pytest.mark.parametrize(
+    ("differences", "advice", "system"),
+    [
+        ({"student__base": LEVEL}, "teacher", "teacher"),
+        ({"student__base": WORSE}, "teacher", "teacher"),
+        ({"student__base": BETTER, "student__teacher": WORSE}, "student", "student"),
+        (
+            {"base__base_h": WORSE, "student_h__base_h": WORSE, "base_h__bm25": BETTER},
+            "hybrid",
+            "teacher + bm25",
+        ),
+        ({"student__base": WORSE, "base__bm25": WORSE}, "bm25", "bm25"),
+    ],
+)
+def test_in_the_place_of_a_query_encoders_base_the_teacher_is_advised(differences, advice, system):
+    found = build_verdict(summary(**differences), queries_alone=True)
+    assert (found["advice"], found["system"]) == (advice, system)
+
+
 def test_of_several_bases_the_best_is_advised():
     worse_than_one = summary(student__base=(-0.06, -0.04), student__base2=(-0.03, -0.01))
     assert build_verdict(worse_than_one)["system"] == "base"

@@ -67,8 +67,8 @@ class Diagnostics:
         ids = [row["positive_id"] for row in self.sample]
         inside = [number for number, id_ in enumerate(ids) if id_ in documents]
         if inside:
-            positives = np.stack([documents[ids[number]] for number in inside])
-            positives = torch.from_numpy(positives.astype(np.float32))
+            vectors = np.stack([documents[ids[number]] for number in inside])
+            positives = torch.from_numpy(vectors.astype(np.float32))
             figures["document_alignment"] = float(alignment(queries[inside], positives, "l2"))
         return figures
 
