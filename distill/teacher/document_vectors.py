@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distill.embed.encoder import Encoder, Vectors, normalize_rows
 from distill.embed.open_embedder import embedder_identity
 from distill.embed.vector_store import VectorDtype, import_vectors
-from distill.errors import UserError
+from distill.errors import UserError, need
 from distill.files.checksums import digest_file
 from distill.files.read import user_path
 from distill.recipe import Recipe
@@ -24,6 +24,7 @@ from distill.store.tables import Row
 from distill.teacher.vectors import open_teacher
 
 _PROBES = 10
+_FAISS = (".faiss", ".index")
 _LEAST_COSINE = 0.99
 """Of a passage's vector with the model's own; batches and number types move a vector less."""
 
@@ -83,30 +84,30 @@ def _list_precisions(recipe: Recipe, model: str) -> list[VectorDtype]:
 
 def _digest_source(path: Path) -> str:
     """Compute the checksum of a file of vectors, and of its ids where they are beside it."""
-    files = [path, path.with_suffix(".txt")] if path.suffix == ".npy" else [path]
+    files = [path] if path.suffix == ".parquet" else [path, path.with_suffix(".txt")]
     return " ".join(digest_file(file) for file in files)
 
 
 def read_vectors(path: Path) -> StoredVectors:
-    """Read vectors and their ids from .parquet or .npy; the latter is memory-mapped.
+    """Read vectors and their ids from .parquet, .npy or a FAISS index; .npy is memory-mapped.
 
     Raises:
         UserError: if that cannot be read, or holds anything but numbers.
     """
     try:
-        if path.suffix == ".npy":
-            ids = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
+        if path.suffix == ".parquet":
             table = pq.read_table(path, columns=["id", "vector"])
             ids = [str(id_) for id_ in table["id"].to_pylist()]
             vectors = np.stack(table["vector"].to_numpy())
-    except (OSError, KeyError, ValueError, pa.ArrowException) as fault:
+        else:
+            ids = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+            vectors = _read_faiss(path) if path.suffix in _FAISS else _map_npy(path)
+    except (OSError, KeyError, ValueError, RuntimeError, pa.ArrowException) as fault:
         raise UserError(
             str(path),
             f"cannot be read as vectors ({type(fault).__name__}: {str(fault)[:200]})",
             "give a .parquet file with the columns id and vector, all vectors of one width, or an "
-            ".npy file with the ids in a .txt file of the same name",
+            ".npy file or a .faiss index with the ids in a .txt file of the same name",
         ) from fault
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise UserError(
@@ -121,6 +122,25 @@ def read_vectors(path: Path) -> StoredVectors:
             "write the vectors as float32 or float16",
         )
     return StoredVectors(ids, vectors)
+
+
+def _map_npy(path: Path) -> Vectors:
+    vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    return vectors
+
+
+def _read_faiss(path: Path) -> Vectors:
+    """Read the vectors of a FAISS index in the order in which they were added, whatever numbers
+    they were given there. Those of a compressed index are not the teacher's any more, which the
+    comparison with the model tells."""
+    faiss = need("faiss", "cpu")
+    outer = faiss.read_index(str(path))  # owns the index inside it, and must outlive it
+    numbered = isinstance(outer, faiss.IndexIDMap)
+    index = faiss.downcast_index(outer.index) if numbered else outer
+    if isinstance(index, faiss.IndexIVF):
+        index.make_direct_map()
+    vectors: Vectors = index.reconstruct_n(0, index.ntotal)
+    return vectors
 
 
 def _match_rows(path: Path, stored: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Vectors of the corpus that the user has already take the place of embedding it."""
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +44,24 @@ def write_parquet(folder, vectors, ids=IDS):
     return folder / "mine.parquet"
 
 
+def write_faiss(folder, vectors, ids=IDS, kind="Flat"):
+    index = faiss.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    numbers = {"ids": np.arange(len(vectors))[::-1].copy()} if kind.startswith("IDMap") else {}
+    (index.add_with_ids if numbers else index.add)(vectors, *numbers.values())
+    faiss.write_index(index, str(folder / "mine.faiss"))
+    (folder / "mine.txt").write_text("\n".join(ids) + "\n")
+    return folder / "mine.faiss"
+
+
+def write_faiss_lists(folder, vectors, ids=IDS):
+    return write_faiss(folder, vectors, ids, "IVF2,Flat")
+
+
+def write_faiss_numbers(folder, vectors, ids=IDS):
+    return write_faiss(folder, vectors, ids, "IDMap,HNSW8,Flat")
+
+
 def import_in(run, settings, path):
     made = recipe(teacher={**settings, "document_vectors": str(path)})
     passages = passages_of(run, len(TEXTS))
@@ -50,7 +69,9 @@ def import_in(run, settings, path):
     return made, passages
 
 
-@pytest.mark.parametrize("write", [write_npy, write_parquet])
+@pytest.mark.parametrize(
+    "write", [write_npy, write_parquet, write_faiss, write_faiss_lists, write_faiss_numbers]
+)
 def test_vectors_in_any_order_and_length_take_the_place_of_embedding(
     tmp_path, settings, vectors, write, monkeypatch
 ):
@@ -97,6 +118,17 @@ def test_vectors_that_are_not_the_teachers_are_refused(
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match=message):
         import_in(run, settings, path)
     assert not list((tmp_path / "run").glob("vectors/*"))
+
+
+@pytest.mark.bad_input("vectors", "a compressed FAISS index, or a file that is none", "refused")
+def test_a_faiss_index_without_the_teachers_own_vectors_is_refused(tmp_path, settings, vectors):
+    path = write_faiss(tmp_path, vectors, kind="PQ4x2")
+    with Run(tmp_path / "run") as run:
+        with pytest.raises(UserError, match=r"mine\.faiss.*cosine"):
+            import_in(run, settings, path)
+        path.write_bytes(b"no index")
+        with pytest.raises(UserError, match=r"mine\.faiss.*cannot be read as vectors"):
+            import_in(run, settings, path)
 
 
 @pytest.mark.bad_input("vectors", "a file of vectors that changed after its import", "refused")

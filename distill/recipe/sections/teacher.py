@@ -25,9 +25,10 @@ class Teacher(EmbedderConfig):
 
     document_vectors: LocalPath | None = None
     """A file with the vectors that `model` gave the passages, so that the corpus is not embedded
-    again: .parquet with the columns id and vector, or .npy with the passages' ids beside it, one a
-    line, in a .txt file of the same name. Ten of them are compared with the model. null: passages
-    are embedded. It serves the retriever too, where that is the same model."""
+    again: .parquet with the columns id and vector, or .npy or a FAISS index (.faiss, .index) with
+    the passages' ids beside it, one a line, in a .txt file of the same name. Ten of them are
+    compared with the model. null: passages are embedded. It serves the retriever too, where that is
+    the same model."""
 
     @model_validator(mode="before")
     @classmethod
