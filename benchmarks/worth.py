@@ -72,7 +72,7 @@ def main(
         raise click.UsageError("--set makes another measurement: give it a --name")
     variant = name or ("layers-" + layers.replace(",", "-") if layers else "whole")
     folder = root / f"{corpus}-{variant}-{seed}"
-    settings = [*collect_settings(corpus), f"seed={seed}", *sets]
+    settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0", *sets]
     if layers:
         settings.append(f"student.layers=[{layers}]")
     words = [word for item in settings for word in ("--set", item)]
