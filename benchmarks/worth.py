@@ -50,6 +50,7 @@ DOCSTRINGS: dict[str, Any] = {
 @click.argument("corpus", type=click.Choice([*FOLDERS, *PACKAGES]), required=False)
 @click.option("--seed", default=13, show_default=True, help="Of free queries and training.")
 @click.option("--layers", help="Layers of the query encoder, such as 0,2,5; all without it.")
+@click.option("--static", is_flag=True, help="A query encoder of token vectors (adapt-static).")
 @click.option("--set", "sets", multiple=True, help="A key of the recipe, a.b=value.")
 @click.option("--name", help="Name of this variation, where --set changes something.")
 @click.option("--summary", is_flag=True, help="Sum up all that have run.")
@@ -58,6 +59,7 @@ def main(
     corpus: str | None,
     seed: int,
     layers: str | None,
+    static: bool,
     sets: tuple[str, ...],
     name: str | None,
     summary: bool,
@@ -70,14 +72,16 @@ def main(
         raise click.UsageError("name a corpus, or --summary")
     if sets and name is None:
         raise click.UsageError("--set makes another measurement: give it a --name")
-    variant = name or ("layers-" + layers.replace(",", "-") if layers else "whole")
+    kind = "static" if static else "whole"
+    variant = name or ("layers-" + layers.replace(",", "-") if layers else kind)
     folder = root / f"{corpus}-{variant}-{seed}"
     settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0", *sets]
     if layers:
         settings.append(f"student.layers=[{layers}]")
     words = [word for item in settings for word in ("--set", item)]
     share_vectors(root / f"{corpus}-vectors", folder)
-    command = [sys.executable, "-m", "distill.cli", "run", "recipes/adapt.yaml"]
+    recipe = f"recipes/{'adapt-static' if static else 'adapt'}.yaml"
+    command = [sys.executable, "-m", "distill.cli", "run", recipe]
     subprocess.run([*command, "--run", str(folder), *words], check=True, stdout=sys.stderr)
     about = {
         "name": folder.name,

@@ -31,7 +31,9 @@ def estimate_training(
     examples = queries + others
     recipe = context.recipe
     stages = list(recipe.train.in_stages().values())
-    taught = any(train.objective.needs_teacher_vectors for train in stages)
+    taught = recipe.student.architecture == "static" or any(
+        train.objective.needs_teacher_vectors for train in stages
+    )
     plain = max(map(_plain, stages))
     lines = [_teacher_line(context, examples, others)] if taught else []
     steps = sum_amounts(_steps(context, train, examples) for train in stages) or ZERO

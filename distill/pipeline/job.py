@@ -258,14 +258,24 @@ def _train(
 ) -> tuple[Stage, Stage]:
     """The base and the student."""
     from distill.runtime.devices import free_memory
-    from distill.student.build import build_base
     from distill.train.stage import train_student
 
     with processes.main_first():
-        base = build_base(run, recipe, passages)
+        base = _build_base(run, recipe, passages, examples)
         scores = _teacher_scores(run, recipe, examples)
     free_memory()
     return base, train_student(run, recipe, passages, examples, base, labels, scores)
+
+
+def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage]) -> Stage:
+    """The student before training; of a static one the queries have to be there already."""
+    if recipe.student.architecture == "static":
+        from distill.train.static.base import build_static_base
+
+        return build_static_base(run, recipe, passages, examples)
+    from distill.student.build import build_base
+
+    return build_base(run, recipe, passages)
 
 
 def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:

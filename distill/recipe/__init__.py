@@ -29,7 +29,7 @@ from distill.recipe.sections.objective import (
 )
 from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.sections.retriever import BM25, RetrievalSource, Retriever
-from distill.recipe.sections.student import Latent, Lora, Student
+from distill.recipe.sections.student import Latent, Lora, Static, Student
 from distill.recipe.sections.teacher import Teacher
 from distill.recipe.sections.train import Train
 
@@ -74,6 +74,7 @@ __all__ = [
     "RetrievalSource",
     "Retriever",
     "ServedModel",
+    "Static",
     "Student",
     "TaskType",
     "Teacher",

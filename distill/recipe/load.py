@@ -116,6 +116,11 @@ class Recipe(Section):
             "student.lora.save adapter": self.student.lora is not None
             and self.student.lora.save == "adapter",
         }
+        if self.student.architecture == "static":
+            forbidden |= {
+                "train.kernel": self.train.kernel is not None,
+                "train.gradient_checkpointing": self.train.gradient_checkpointing,
+            }
         for name in (name for name, present in forbidden.items() if present):
             raise ValueError(f"student.route query does not go with {name}: take it out")
 

@@ -49,7 +49,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
     stage = run.stage("base", fingerprint(student, recipe.seed), corpus)
     if stage.complete:
         return stage
-    model = build_student(student, recipe.seed, _texts(student, corpus))
+    model = build_student(student, recipe.seed, read_kept_texts(student, corpus))
     part = save_beside(stage, model)
     _check_reloaded(model, part, student)
     move_into_place(stage, part)
@@ -129,8 +129,13 @@ def _corpus(student: Student, passages: Stage | None) -> list[Stage]:
     return [passages]
 
 
-def _texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
-    """The corpus as the student reads it, and its prompts."""
+def read_kept_texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
+    """The texts whose tokens are kept: the corpus as the student reads it, and its prompts. None:
+    all tokens are.
+
+    Args:
+        corpus: the stage of the passages, or none where all tokens are kept.
+    """
     if not corpus:
         return None
     form = student.text_format

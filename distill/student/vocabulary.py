@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
@@ -26,22 +26,35 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BATCH = 1000
 
 
-def prune_vocabulary(transformer: Transformer, texts: Iterable[str]) -> Transformer:
-    """The same transformer with only the tokens of `texts`, the special ones, and all single
-    characters and bytes, so that any text can still be tokenised.
+class PrunedTokenizer(NamedTuple):
+    """A tokenizer.json with fewer tokens, and the numbers that the `kept` ones had before, in the
+    order of their new ones."""
+
+    description: dict[str, Any]
+    kept: list[int]
+
+
+def prune_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> PrunedTokenizer:
+    """The tokenizer with only the tokens of `texts`, the special ones, and all single characters
+    and bytes, so that any text can still be tokenised.
 
     Raises:
-        UserError: if the tokenizer is not WordPiece, Unigram or BPE.
+        UserError: if it is not WordPiece, Unigram or BPE.
     """
-    tokenizer = text_tokenizer(transformer)
     description = json.loads(_backend(tokenizer).to_str())
     used = _used_ids(tokenizer, texts)
     kept = sorted(_kept_ids(description, used | set(tokenizer.all_special_ids)))
+    _renumber(description, {old: new for new, old in enumerate(kept)})
+    return PrunedTokenizer(description, kept)
+
+
+def prune_vocabulary(transformer: Transformer, texts: Iterable[str]) -> Transformer:
+    """The same transformer with fewer tokens (see `prune_tokenizer`)."""
+    description, kept = prune_tokenizer(text_tokenizer(transformer), texts)
     number = {old: new for new, old in enumerate(kept)}
     _cut_rows(transformer.model, kept, number)
     with tempfile.TemporaryDirectory() as folder:
         transformer.save(folder)
-        _renumber(description, number)
         (Path(folder) / "tokenizer.json").write_text(
             json.dumps(description, ensure_ascii=False), encoding="utf-8"
         )

@@ -21,6 +21,7 @@ def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: S
     _check_widths(train, int(base.manifest["figures"]["dimensions"]))
     _check_device(train)
     _check_processes(train)
+    _check_static(recipe)
     check_kernel(train.kernel)
     for tracker in train.trackers:
         need(tracker, "track")
@@ -68,6 +69,15 @@ def _check_processes(train: Train) -> None:
                 f"is the sum over all processes, and there are {processes.count()}",
                 "raise it, or start fewer processes",
             )
+
+
+def _check_static(recipe: Recipe) -> None:
+    if recipe.student.architecture == "static" and processes.sharded():
+        raise UserError(
+            "student.architecture static",
+            "has one matrix, which FSDP has no layers of to spread",
+            "start one process, which suffices: there is no transformer to train",
+        )
 
 
 def _check_teacher(recipe: Recipe, train: Train, inputs: TrainingInputs) -> None:

@@ -29,6 +29,7 @@ from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
 from distill.student.pooling import leave_prompts_out
 from distill.student.saving import gives_same_vectors, move_into_place, save_beside
+from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
 from distill.teacher.vectors import open_teacher, teacher_identity
 from distill.train.checks import check_training
@@ -172,6 +173,9 @@ def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
     model = load_sentence_model(
         base.folder, recipe.train.device if frozen == torch.float32 else "cpu"
     )
+    if recipe.student.architecture == "static":
+        add_gate(model, recipe.student.static.gate_rate)
+        return model
     check_attention(first_transformer(model), recipe.student)
     if recipe.student.lora is not None:
         add_lora(model, recipe.student.lora, recipe.seed, frozen)
@@ -194,6 +198,8 @@ def _write(
 ) -> None:
     if recipe.student.lora is not None:
         finish_lora(model, recipe.student.lora)
+    if recipe.student.architecture == "static":
+        fold_gate(model)
     part = save_beside(stage, model)
     if not gives_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
         raise UserError(

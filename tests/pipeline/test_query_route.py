@@ -284,8 +284,9 @@ def test_queries_of_every_kind_are_in_the_table(run_folder):
 
 
 @pytest.mark.slow
-def test_the_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path):
-    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "adapt-tiny.yaml")
+@pytest.mark.parametrize("name", ["adapt-tiny", "adapt-static-tiny"])
+def test_the_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path, name):
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
     result = distill.run(recipe, tmp_path / "run")
     assert {"student", "teacher", "base"} <= result.summary["models"].keys()
     assert (tmp_path / "run" / "report.html").is_file()

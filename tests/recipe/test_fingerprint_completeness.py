@@ -11,6 +11,7 @@ from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.store.run import Run
 from distill.student.build import build_base
 from distill.train.stage import train_student
+from distill.train.static.base import build_static_base
 
 LORA = {"lora": {"rank": 2}}
 ALIGNED = {
@@ -90,6 +91,26 @@ def test_fingerprint_of_the_base_holds_every_key_that_building_it_reads(
         with record_reads() as reads:
             make(recipe)
         assert find_missing_keys("base", make, recipe, reads) == set()
+
+
+def test_fingerprint_of_a_static_base_holds_every_key_that_fitting_it_reads(
+    tmp_path, encoder_folder, teacher_folder
+):
+    student = {"architecture": "static", "route": "query", "vocabulary": "corpus"}
+    train = {"objective": {"corpus_softmax": 1}}
+    relabel = {"rankers": ["retriever", "bm25"]}
+    recipe = make_recipe(
+        encoder_folder, teacher_folder, student=student, train=train, relabel=relabel
+    )
+    with Run(tmp_path / "run", "stale") as run:
+        passages, examples = write_inputs(run, example_rows())
+
+        def make(recipe: Recipe):
+            return build_static_base(run, recipe, passages, [examples])
+
+        with record_reads() as reads:
+            make(recipe)
+        assert find_missing_keys("base", make, recipe, reads) <= OF_EMBEDDER | RESOLVED
 
 
 def test_a_key_that_is_missing_in_a_fingerprint_is_found(tmp_path):

@@ -37,8 +37,22 @@ class Lora(Section):
     matrices alone, which need the run's `base` beside them to load."""
 
 
+class Static(Section):
+    """A query encoder without a transformer: a vector for each token, and their mean."""
+
+    ridge: float = Field(1.0, gt=0)
+    """Strength of the ridge regression from a text's token counts to its teacher's vector, whose
+    solution the token vectors begin as. Larger: the vectors of rare tokens are shorter."""
+    documents: int = Field(100_000, gt=0)
+    """Most passages that this regression learns from, beside all queries; of a larger corpus they
+    are drawn by the recipe's seed."""
+    gate_rate: float = Field(5.0, ge=0, le=1000)
+    """How many times faster than its vector a token's weight in the mean is learned; 0: all tokens
+    keep the same weight. The saved token vectors have their weight in them."""
+
+
 class Student(Section):
-    newer: ClassVar[frozenset[str]] = frozenset({"symmetric", "route"})
+    newer: ClassVar[frozenset[str]] = frozenset({"symmetric", "route", "architecture", "static"})
 
     encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """The model that the student is made from: a BERT-like encoder or a decoder, as a hub id, a
@@ -48,6 +62,12 @@ class Student(Section):
     the teacher, whose document vectors stay as they are: an index of the teacher's vectors is
     searched with the student, and nothing in it is embedded anew. It needs the objective
     corpus_softmax and, where the encoder has another width than the teacher, student.dimensions."""
+    architecture: Literal["transformer", "static"] = "transformer"
+    """What computes a vector. transformer: the encoder; static: the mean of a vector for each
+    token, which is a look-up and no more. A static student has the encoder's tokenizer alone and
+    the teacher's width, and needs route query."""
+    static: Static = Static()
+    """Settings of the architecture static: how its token vectors begin and learn."""
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """The encoder's layers that the student takes over, counted from 0; null: all."""
     vocabulary: Literal["all", "corpus"] = "all"
@@ -122,7 +142,20 @@ class Student(Section):
             raise ValueError(f"pool_prompt: pooling {self.pooling} is of one token, not of prompts")
         if self.attention == "causal" and self.pooling == "cls":
             raise ValueError("pooling cls: under causal attention the first token sees no other")
+        self._check_static()
         return self
+
+    def _check_static(self) -> None:
+        """Refuse what only a transformer has."""
+        if self.architecture != "static":
+            return
+        if self.route != "query":
+            raise ValueError("architecture static encodes queries alone: set route: query")
+        fields = type(self).model_fields
+        of_transformers = ("layers", "attention", "pooling", "pool_prompt", "dimensions", "lora")
+        for name in of_transformers:
+            if getattr(self, name) != fields[name].default:
+                raise ValueError(f"{name} is of a transformer, and architecture is static")
 
     @property
     def text_format(self) -> TextFormat:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
 from distill.files.atomic import atomic_folder
 from distill.files.checksums import discard_if_damaged, write_checksums
@@ -37,8 +38,8 @@ class TokenizedTexts:
         self.starts = np.load(folder / "starts.npy")
         self.lengths = np.diff(self.starts)
         self.prompts = np.load(folder / "prompts.npy")
-        self.padding = int(model.tokenizer.pad_token_id or 0)
-        self.left = model.tokenizer.padding_side == "left"
+        self.padding = int(getattr(model.tokenizer, "pad_token_id", None) or 0)
+        self.left = getattr(model.tokenizer, "padding_side", None) == "left"
 
     def features(self, numbers: Sequence[int], **_: Any) -> dict[str, Any]:
         """What the model's `preprocess` makes of these texts: a batch, padded to its longest.
@@ -70,14 +71,26 @@ def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedTex
     ):
         for start in range(0, len(texts), _AT_ONCE):
             some = [prompt + text for prompt, text in texts[start : start + _AT_ONCE]]
-            for row in model.tokenizer(some, truncation="longest_first")["input_ids"]:
+            for row in _tokenize(model.tokenizer, some):
                 file.write(np.array(row, np.int32).tobytes())
                 lengths.append(len(row))
             progress.advance(len(some))
     np.save(folder / "starts.npy", np.cumsum([0, *lengths]))
     of_prompt = {
-        prompt: count_prompt_tokens(model.tokenizer, prompt)
-        for prompt in {text.prompt for text in texts}
+        prompt: _count_prompt(model.tokenizer, prompt) for prompt in {text.prompt for text in texts}
     }
     np.save(folder / "prompts.npy", np.array([of_prompt[text.prompt] for text in texts], np.int64))
     write_checksums(folder)
+
+
+def _tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """As sentence-transformers does: token vectors have no special tokens around a text."""
+    if isinstance(tokenizer, Tokenizer):
+        return [row.ids for row in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    ids: list[list[int]] = tokenizer(texts, truncation="longest_first")["input_ids"]
+    return ids
+
+
+def _count_prompt(tokenizer: Any, prompt: str) -> int:
+    """Count a prompt's tokens; in a mean of token vectors they are words like any other."""
+    return 0 if isinstance(tokenizer, Tokenizer) else count_prompt_tokens(tokenizer, prompt)

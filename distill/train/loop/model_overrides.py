@@ -40,10 +40,13 @@ def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterat
     Raises:
         UserError: if they do not.
     """
+    if kernel is None:
+        yield
+        return
     transformer = first_transformer(model)
     inner = transformer.model
     found = inner.config._attn_implementation
-    if kernel in (None, found):
+    if kernel == found:
         yield
         return
     tokenizer = text_tokenizer(transformer)

@@ -1,0 +1,1 @@
+"""A student without a transformer: the mean of a vector for each token of a text."""

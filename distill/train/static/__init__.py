@@ -1,0 +1,1 @@
+"""The token vectors that a static student begins with."""

@@ -1,0 +1,225 @@
+"""The stage `base` of a static student: token vectors in closed form, from queries and passages
+and the teacher's vectors of them."""
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, vstack
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+from tokenizers import Tokenizer
+
+from distill.embed.encoder import Vectors
+from distill.errors import UserError
+from distill.models.reference import revision
+from distill.models.sentence_transformer import load_sentence_model
+from distill.recipe import Recipe, Student
+from distill.retrieve.corpus_index import corpus_vectors
+from distill.store.local_name import name_model
+from distill.store.passages import PassageReader
+from distill.store.run import Run
+from distill.store.stage import Stage
+from distill.store.tables import EXAMPLES
+from distill.student.build import read_kept_texts
+from distill.student.saving import gives_same_vectors, move_into_place, save_beside
+from distill.student.static.tokens import (
+    count_tokens,
+    find_unknown_token,
+    load_tokenizer,
+    make_tokenizer,
+    spell_tokens,
+)
+from distill.student.writing import StudentTexts
+from distill.teacher.vectors import (
+    TeacherRows,
+    is_told_tasks,
+    open_teacher,
+    teacher_identity,
+    teacher_vectors,
+)
+from distill.train.static.ridge import solve_ridge
+
+_SAMPLE = 1000
+"""Queries on which the fit is measured."""
+
+
+class _Query(NamedTuple):
+    """`text` is what the teacher embeds under its own prompt, `written` what the student reads."""
+
+    text: str
+    task: str
+    written: str
+
+
+def build_static_base(
+    run: Run, recipe: Recipe, passages: Stage | None, examples: Sequence[Stage]
+) -> Stage:
+    """Fit a vector for each token: the mean over a text's tokens is to be its teacher's vector
+    (ridge regression over all queries and the passages).
+
+    Where all tokens are kept, one that no text has is a text of its own, which the teacher embeds.
+
+    Raises:
+        UserError: if the tokenizer cannot be read, or knows no word of the texts.
+    """
+    if passages is None:
+        raise ValueError("no corpus: a recipe for its query side is refused without it")
+    student = recipe.student
+    stage = run.stage("base", fingerprint(recipe), [passages, *examples])
+    if stage.complete:
+        return stage
+    kept = read_kept_texts(student, [passages] if student.vocabulary == "corpus" else [])
+    tokenizer = make_tokenizer(student, kept)
+    queries = _read_queries(student, examples)
+    numbers = _draw_passages(len(PassageReader(passages.folder)), student, recipe.seed)
+    documents = _count_passages(student, tokenizer, passages, numbers)
+    counts = vstack([count_tokens(tokenizer, [q.written for q in queries]), documents]).tocsr()
+    _check_known(student, tokenizer, counts)
+    words = _spell_unseen(tokenizer, counts) if student.vocabulary == "all" else {}
+    counts = vstack([counts, _count_alone(list(words), counts.shape[1])]).tocsr()
+    targets = _Targets(run, recipe, passages, queries, numbers, list(words.values()))
+    vectors = solve_ridge(counts, targets.read, student.static.ridge)
+    model = _make_model(student, tokenizer, vectors)
+    part = save_beside(stage, model)
+    if not gives_same_vectors(model, load_sentence_model(part, device="cpu")):
+        raise UserError(
+            f"student.encoder {student.encoder!r}",
+            "has a tokenizer that comes back from disk as another one",
+            "name a model with another tokenizer",
+        )
+    move_into_place(stage, part)
+    stage.finish(
+        parameters=vectors.size,
+        dimensions=vectors.shape[1],
+        max_tokens=student.max_tokens,
+        vocabulary=vectors.shape[0],
+        vocabulary_before=len(load_tokenizer(student)),
+        texts=counts.shape[0],
+        tokens_spelled=len(words),
+        cosine_to_teacher=_measure_fit(counts, targets, vectors, len(queries)),
+    )
+    return stage
+
+
+def fingerprint(recipe: Recipe) -> dict[str, Any]:
+    """Collect the settings that change the token vectors before training."""
+    student, teacher = recipe.student, recipe.teacher
+    settings = student.fingerprinted(exclude={"lora", "symmetric", "route"})
+    settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
+    return settings | {
+        "seed": recipe.seed,
+        "teacher": teacher_identity(teacher, str(teacher.model)),
+    }
+
+
+def _read_queries(student: Student, examples: Sequence[Stage]) -> list[_Query]:
+    """Every query once under each of its tasks."""
+    writer = StudentTexts(student)
+    found: dict[_Query, None] = {}
+    for stage in examples:
+        for row in stage.rows(EXAMPLES):
+            written = "".join(writer.query(row))
+            found.setdefault(_Query(row["query"], row["task"], written))
+    return list(found)
+
+
+def _draw_passages(count: int, student: Student, seed: int) -> list[int]:
+    most = min(count, student.static.documents)
+    return sorted(random.Random(f"{seed}|static").sample(range(count), most))
+
+
+def _count_passages(
+    student: Student, tokenizer: Tokenizer, passages: Stage, numbers: Sequence[int]
+) -> csr_array:
+    """The passages' tokens; one shard of the corpus is in memory at a time."""
+    wanted, form = set(numbers), student.text_format
+    return count_tokens(
+        tokenizer,
+        (
+            "".join(form.document(row["text"], row["title"]))
+            for number, row in enumerate(PassageReader(passages.folder))
+            if number in wanted
+        ),
+    )
+
+
+def _check_known(student: Student, tokenizer: Tokenizer, counts: csr_array) -> None:
+    seen = set(np.unique(counts.indices)) - {find_unknown_token(tokenizer)}
+    if not seen:
+        raise UserError(
+            f"student.encoder {student.encoder!r}",
+            "has a tokenizer that knows no word of the corpus",
+            "name a model of the corpus' language",
+        )
+
+
+def _spell_unseen(tokenizer: Tokenizer, counts: csr_array) -> dict[int, str]:
+    """The tokens that no text has, by number, as what the student would read as a text."""
+    unseen = np.setdiff1d(np.arange(counts.shape[1]), counts.indices).tolist()
+    texts = spell_tokens(tokenizer, unseen)
+    return {number: text for number, text in zip(unseen, texts, strict=True) if text}
+
+
+def _count_alone(numbers: Sequence[int], tokens: int) -> csr_array:
+    """(numbers, tokens): texts of one token each."""
+    places = np.arange(len(numbers))
+    return csr_array((np.ones(len(numbers)), (places, numbers)), (len(numbers), tokens))
+
+
+class _Targets:
+    """The teacher's vectors: of the queries, then the passages, then the words."""
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        passages: Stage,
+        queries: Sequence[_Query],
+        numbers: Sequence[int],
+        words: Sequence[str],
+    ) -> None:
+        teacher = recipe.teacher
+        tasks = [query.task for query in queries] + [recipe.student.default_task] * len(words)
+        texts = [query.text for query in queries] + list(words)
+        ids = [f"q{i}" for i in range(len(texts))]
+        asked = teacher_vectors(
+            run,
+            teacher,
+            dict(zip(ids, texts, strict=True)),
+            tasks=dict(zip(ids, tasks, strict=True)) if is_told_tasks(teacher) else None,
+        )
+        corpus = corpus_vectors(run, open_teacher(teacher, str(teacher.model)), passages)
+        self._rows = TeacherRows([*asked.parts, corpus.vectors])
+        behind = range(len(queries), len(texts))
+        middle = (len(texts) + number for number in numbers)
+        self._order = torch.tensor([*range(len(queries)), *middle, *behind])
+
+    def read(self, texts: slice) -> Vectors:
+        """(texts, dimensions) float32."""
+        vectors: Vectors = self._rows.take(self._order[texts]).numpy()
+        return vectors
+
+
+def _make_model(student: Student, tokenizer: Tokenizer, vectors: Vectors) -> SentenceTransformer:
+    return SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, vectors), Normalize()],
+        prompts=student.text_format.prompts(student.default_task),
+        similarity_fn_name="cosine",
+        device="cpu",
+    )
+
+
+def _measure_fit(
+    counts: csr_array, targets: _Targets, vectors: Vectors, queries: int
+) -> float | None:
+    """Mean cosine of the first queries' vectors with the teacher's."""
+    some = slice(min(queries, _SAMPLE))
+    if not queries:
+        return None
+    ours = counts[some] @ vectors
+    lengths = np.maximum(np.linalg.norm(ours, axis=1), 1e-12)
+    cosines = (ours * targets.read(some)).sum(1) / lengths
+    return round(float(cosines.mean()), 4)
