@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distill.api import evaluate as evaluate
     from distill.api import explain_key as explain_key
     from distill.api import export as export
+    from distill.api import export_index as export_index
     from distill.api import generate as generate
     from distill.api import init as init
     from distill.api import inspect as inspect
@@ -51,6 +52,7 @@ _FUNCTIONS = [
     "evaluate",
     "explain_key",
     "export",
+    "export_index",
     "generate",
     "init",
     "inspect",

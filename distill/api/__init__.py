@@ -15,7 +15,7 @@ A recipe is run, and its results are read, by::
 from distill.api.before import check, init
 from distill.api.evaluation import compare, evaluate
 from distill.api.judging import judge
-from distill.api.results import FORMATS, doctor, export, inspect, report, search
+from distill.api.results import FORMATS, doctor, export, export_index, inspect, report, search
 from distill.api.run_folder import RunFolder, open_run
 from distill.api.session import load_recipe
 from distill.api.stages import (
@@ -44,6 +44,7 @@ __all__ = [
     "evaluate",
     "explain_key",
     "export",
+    "export_index",
     "generate",
     "init",
     "inspect",

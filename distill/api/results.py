@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from distill.api.objects import register_encoder
 from distill.files.read import user_path
@@ -85,8 +85,40 @@ def export(
     return ExportResult(place, files, None if push_to is None else push(place, push_to))
 
 
+def export_index(
+    run: RunOrPath,
+    out: str | Path,
+    dtype: Literal["float32", "float16"] = "float32",
+    *,
+    force: bool = False,
+) -> Path:
+    """Write a folder that searches a run's passages without distill: query encoder, vectors, BM25
+    index, texts, and a README with ten lines of Python. It ranks as `search(..., hybrid=True)`.
+
+    Args:
+        out: the folder to write; it must not exist, or be empty.
+        dtype: of the vectors; float16 is half as large, and may order near-ties in another way.
+        force: whether a student is exported that is worse than its base, or was trained on other
+            passages or another teacher than the run has now.
+
+    Raises:
+        UserError: if it is no run with passages and a student, they do not belong together, the
+            vectors of a query encoder's passages are missing, or `out` holds something.
+    """
+    from distill.export.search_index import export_index
+
+    place = user_path(fspath(out))
+    export_index(fspath(run), place, dtype, force)
+    return place
+
+
 def search(
-    run: RunOrPath, query: str, k: int = 5, *, teacher: "Encoder | None" = None
+    run: RunOrPath,
+    query: str,
+    k: int = 5,
+    *,
+    hybrid: bool = False,
+    teacher: "Encoder | None" = None,
 ) -> "SearchResults":
     """Search a run's corpus with its student, and with its teacher where the recipe names one.
 
@@ -96,6 +128,7 @@ def search(
 
     Args:
         k: how many passages of each model.
+        hybrid: whether each model is fused with BM25 (`student + bm25`), as evaluation does it.
         teacher: the object that stood in the place of the recipe's teacher, if this program did
             not pass it before.
 
@@ -106,7 +139,7 @@ def search(
 
     if teacher is not None:
         register_encoder(teacher)
-    return search_run(user_path(fspath(run)), query, k)
+    return search_run(user_path(fspath(run)), query, k, hybrid)
 
 
 def inspect(

@@ -1,12 +1,15 @@
 """`distill export` and `distill search`."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from distill import api
 from distill.cli.options import PATH, TEXT, split_list
+from distill.errors import UserError
 
 
 @click.command()
@@ -33,15 +36,29 @@ from distill.cli.options import PATH, TEXT, split_list
     "HF_TOKEN. A new repository is private.",
 )
 @click.option(
-    "--force", is_flag=True, help="Export a student that its run found worse than its base."
+    "--index",
+    "vectors",
+    type=click.Choice(["float32", "float16"]),
+    help="Write instead a folder that searches the run's passages without distill: the query "
+    "encoder, the passages' vectors in this number type, a BM25 index, the texts, and ten lines of "
+    "Python.",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Export a student that its run found worse than its base; with --index also one that was "
+    "trained on other passages or another teacher than the run has now.",
+)
+@click.pass_context
 def export(
+    context: click.Context,
     model: str,
     out: Path,
     formats: str,
     task: str | None,
     task_data: Path | None,
     hub_name: str | None,
+    vectors: Literal["float32", "float16"] | None,
     force: bool,
 ) -> None:
     """Export a run's student, or another model, as files for other programs, with a model card.
@@ -52,7 +69,14 @@ def export(
 
     \b
     Example:  distill export artifacts/demo --out exports/demo
+              distill export artifacts/demo --out exports/search --index float32
     """
+    if vectors is not None:
+        _refuse_with_index(context, ("formats", "task", "task_data", "hub_name"))
+        folder = api.export_index(model, out, vectors, force=force)
+        for path in sorted(folder.iterdir()):
+            click.echo(path)
+        return
     result = api.export(
         model,
         out,
@@ -70,21 +94,37 @@ def export(
         click.echo(f"pushed: {result.commit}")
 
 
+def _refuse_with_index(context: click.Context, names: tuple[str, ...]) -> None:
+    """Refuse options that an index has no use for."""
+    options = {option.name: option.opts[0] for option in context.command.params}
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise UserError(
+                f"--index and {options[name]}", "do not go together", f"leave {options[name]} out"
+            )
+
+
 @click.command()
 @click.argument("run", metavar="RUN", type=PATH)
 @click.argument("query", type=TEXT)
 @click.option(
     "--k", default=5, show_default=True, type=click.IntRange(1), help="Number of passages to show."
 )
-def search(run: Path, query: str, k: int) -> None:
+@click.option(
+    "--hybrid",
+    is_flag=True,
+    help="Fuse each model with BM25 (reciprocal rank fusion), as the report's rows `student + "
+    "BM25` and `teacher + BM25` do.",
+)
+def search(run: Path, query: str, k: int, hybrid: bool) -> None:
     """Search a run's corpus with its student and its teacher, side by side.
 
     The first search embeds the corpus with each model; later searches read the vectors from
-    RUN/vectors.
+    RUN/vectors, and the BM25 index from RUN/bm25.
 
     \b
     Example:  distill search artifacts/demo "how do I transpose a matrix"
     """
     from distill.inspect.search import render_results
 
-    Console().print(render_results(api.search(run, query, k)))
+    Console().print(render_results(api.search(run, query, k, hybrid=hybrid)))

@@ -75,6 +75,22 @@ def embed(
     return VectorStore(list(ids), vectors, folder)
 
 
+def is_stored(
+    root: Path,
+    encoder: Encoder,
+    side: Side,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    precision: VectorDtype = "float32",
+) -> bool:
+    """Whether the store under `root` has all vectors of these texts, so that `embed` computes
+    none."""
+    folder = _find_folder(root, encoder, side, ids, texts, precision)
+    if not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
+        return False
+    return int(read_json(folder / "done.json")["rows"]) == len(texts)
+
+
 def import_vectors(
     root: Path,
     encoder: Encoder,

@@ -66,7 +66,7 @@ def export_model(
     _check_arguments(out, forms)
     source = open_source(reference)
     if source.run is not None and not force:
-        _refuse_worse_student(source.run, source.recipe)
+        refuse_worse_student(source.run, source.recipe)
     model = load_source(source)
     if set(forms) == set(FORMS) and isinstance(model[0], Router):
         _LOG.warning(
@@ -79,7 +79,7 @@ def export_model(
         check_exportable(model, source.reference)
     chosen_task = _choose_task(source, task, task_data) if "int8" in forms else None
     texts = sample_texts(source)
-    with _write_beside(out) as part:
+    with write_beside(out) as part:
         files = {
             form: _write_form(form, model, part, texts, chosen_task)
             for form in FORMS
@@ -93,9 +93,18 @@ def export_model(
     return files
 
 
-def _check_arguments(out: Path, forms: Sequence[str]) -> None:
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        UserError: if it does, or is a file.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(str(out), "is there already", "name a folder that is not, or delete it")
+
+
+def _check_arguments(out: Path, forms: Sequence[str]) -> None:
+    check_out(out)
     unknown = [form for form in forms if form not in FORMS]
     if unknown or not forms:
         raise UserError(
@@ -108,7 +117,7 @@ def _check_arguments(out: Path, forms: Sequence[str]) -> None:
         need("onnxruntime", "export")
 
 
-def _refuse_worse_student(run: Path, recipe: Recipe | None) -> None:
+def refuse_worse_student(run: Path, recipe: Recipe | None) -> None:
     """Refuse to export a student that its run's evaluation finds worse than its base. A query
     encoder's base is no model for an index by itself: the teacher is. An evaluation by a version
     whose figures are not known here refuses nothing.
@@ -181,7 +190,7 @@ def _write_form(
 
 
 @contextmanager
-def _write_beside(out: Path) -> Iterator[Path]:
+def write_beside(out: Path) -> Iterator[Path]:
     """Yield a folder to write to, which becomes `out` on success and is removed on failure.
 
     Raises:

@@ -56,7 +56,26 @@ def _open_run_student(run: Path) -> ExportSource:
 
 
 def load_source(source: ExportSource) -> SentenceTransformer:
-    """Load the model in float32 on the CPU, which every exported file is compared with.
+    """Load the model, which every exported file is compared with.
+
+    Raises:
+        UserError: if it is no sentence-transformers model, only an adapter of another, or embeds
+            queries alone.
+    """
+    model = open_model_source(source)
+    first = model[0]
+    if isinstance(first, Router) and "document" not in first.sub_modules:
+        raise UserError(
+            f"model {source.reference!r}",
+            "embeds queries alone, and its documents are embedded by a model behind a server",
+            f"use the folder {source.folder} as it is; its README.md says what it needs. With the "
+            "documents' vectors: --index",
+        )
+    return model
+
+
+def open_model_source(source: ExportSource) -> SentenceTransformer:
+    """Load the model in float32 on the CPU, also one that embeds queries alone.
 
     Raises:
         UserError: if it is no sentence-transformers model, or only an adapter of another.
@@ -67,14 +86,6 @@ def load_source(source: ExportSource) -> SentenceTransformer:
             "is an adapter, which needs its base beside it",
             "train it again with --set student.lora.save=merged",
         )
-    model = open_sentence_model(
+    return open_sentence_model(
         source.reference, source.folder, "cpu", model_kwargs={"dtype": torch.float32}
     )
-    first = model[0]
-    if isinstance(first, Router) and "document" not in first.sub_modules:
-        raise UserError(
-            f"model {source.reference!r}",
-            "embeds queries alone, and its documents are embedded by a model behind a server",
-            f"use the folder {source.folder} as it is; its README.md says what it needs",
-        )
-    return model

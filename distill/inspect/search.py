@@ -1,13 +1,7 @@
 """A query over a run's corpus, answered by student and teacher side by side."""
 
-import dataclasses
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -15,17 +9,10 @@ from rich.text import Text
 from distill.errors import UserError
 from distill.files.read import is_text
 from distill.recipe import load_recipe
-from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
-from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import Row
-from distill.text.format import Side
 from distill.text.sanitize import sanitize_for_terminal
-
-if TYPE_CHECKING:
-    from distill.embed.encoder import Encoder
-    from distill.evaluate.models.eval_model import EvalModel
 
 _BEGINNING = 160
 """Characters of a passage on the screen."""
@@ -33,7 +20,8 @@ _BEGINNING = 160
 
 @dataclass(frozen=True)
 class SearchHit:
-    """`similarity` is the cosine, from -1 to 1."""
+    """`similarity` is the cosine, from -1 to 1; of a hybrid the sum over both rankings of
+    1 / (60 + rank)."""
 
     row: int
     passage: Row
@@ -42,10 +30,11 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class SearchResults:
-    """By model, `student` first, each best first."""
+    """By model (`student` first) or hybrid (`student + bm25`), each best first."""
 
     query: str
     hits: dict[str, list[SearchHit]]
+    hybrid: bool = False
 
     @property
     def shared(self) -> set[int]:
@@ -54,9 +43,12 @@ class SearchResults:
         return set.intersection(*found) if len(found) > 1 else set()
 
 
-def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
-    """The k nearest passages by exact search, for the student and for the teacher where the recipe
-    names one. The corpus' vectors come from the run's store, or are embedded into it.
+def search_run(folder: Path, query: str, k: int = 5, hybrid: bool = False) -> SearchResults:
+    """Find the k best passages by exact search, for the student and for the teacher where the
+    recipe names one. The corpus' vectors come from the run's store, or are embedded into it.
+
+    Args:
+        hybrid: whether each model is fused with BM25, as evaluation does it.
 
     Raises:
         UserError: if the folder is no run, or it has no passages or no student yet.
@@ -76,17 +68,30 @@ def search_run(folder: Path, query: str, k: int = 5) -> SearchResults:
         raise UserError("the query", "is empty", "write what you look for")
     if not is_text(query):
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
-    task = recipe.student.default_task
     from distill.evaluate.models.run_models import load_run_models
+    from distill.evaluate.passage_search import PassageSearch, open_to_read
+    from distill.evaluate.summary import name_hybrid
 
     models = load_run_models(recipe, {"student": folder / "student"})
-    hits = {
-        role: _search(
-            folder, make_encoder(model), make_encoder(model.documents or model), query, task, k
-        )
-        for role, model in models.items()
-    }
-    return SearchResults(query, hits)
+    passages = open_stage(folder / "passages")
+    with open_to_read(folder) as run:
+        search = PassageSearch(run, recipe, passages)
+        rank = search.rank_by_both if hybrid else search.rank_by_vectors
+        ranked = {
+            name_hybrid(role) if hybrid else role: rank(model, query, k)
+            for role, model in models.items()
+        }
+    reader = PassageReader(passages.folder)
+    hits = {name: _read_hits(reader, rows) for name, rows in ranked.items()}
+    return SearchResults(query, hits, hybrid)
+
+
+def _read_hits(reader: PassageReader, ranked: list[tuple[int, float]]) -> list[SearchHit]:
+    passages = reader.read_rows([row for row, _ in ranked])
+    return [
+        SearchHit(row, passage, score)
+        for (row, score), passage in zip(ranked, passages, strict=True)
+    ]
 
 
 def render_results(answers: SearchResults) -> Table:
@@ -99,10 +104,12 @@ def render_results(answers: SearchResults) -> Table:
     view.add_column("", justify="right")
     for name in answers.hits:
         view.add_column(name, ratio=1)
-    shared = answers.shared
+    shared, digits = answers.shared, 4 if answers.hybrid else 3
     for rank, hits in enumerate(zip(*answers.hits.values(), strict=True), start=1):
         view.add_row(
-            str(rank), *(_format_hit(hit, hit.row in shared) for hit in hits), end_section=True
+            str(rank),
+            *(_format_hit(hit, hit.row in shared, digits) for hit in hits),
+            end_section=True,
         )
     return view
 
@@ -114,70 +121,11 @@ def _write_caption(answers: SearchResults) -> str | None:
     return f"* found by both: {len(answers.shared)} of {found}"
 
 
-def _format_hit(hit: SearchHit, shared: bool) -> Text:
+def _format_hit(hit: SearchHit, shared: bool, digits: int) -> Text:
     """The passage is a document's text and may hold anything: never markup of the screen."""
     title = " ".join(sanitize_for_terminal(hit.passage["title"]).split())
     text = " ".join(sanitize_for_terminal(hit.passage["text"]).split())
     beginning = text if len(text) <= _BEGINNING else text[: _BEGINNING - 1] + "…"
-    head = f"{'* ' if shared else ''}{hit.similarity:.3f}  {title or hit.passage['passage_id']}"
+    score = f"{'* ' if shared else ''}{hit.similarity:.{digits}f}"
+    head = f"{score}  {title or hit.passage['passage_id']}"
     return Text.assemble((head, "bold green" if shared else "bold"), "\n", beginning)
-
-
-def make_encoder(model: "EvalModel") -> "Encoder":
-    """Make the encoder of a run's model. Its identity is as the retriever's, whose vectors of the
-    passages serve where it is the same model."""
-    from distill.embed.encoder import Encoder
-
-    wording, named = model.prompts.wording, model.prompts.named
-    identity: dict[str, str | int] = {
-        "model": name_model(model.reference),
-        "revision": model.revision,
-        "max_tokens": model.max_tokens or "all",
-        **model.departures,
-    }
-    if model.model is not None:
-        return Encoder(model.embedder, wording, identity, model.reference)
-    # A server's prompts are part of its identity, and no part of the texts that are stored. The
-    # query's template is not part of it: it changes queries alone, and those are not stored.
-    identity |= {f"{side}_prompt": named.get(side, "") for side in ("query", "document")}
-    identity |= model.fields
-    plain = dataclasses.replace(wording, document="")
-    prompts: dict[Side, str] = {"document": wording.document}
-    return Encoder(model.embedder, plain, identity, model.reference, server_prompts=prompts)
-
-
-@contextmanager
-def _open_vectors(folder: Path) -> Iterator[Run]:
-    """The run; of one that cannot be written, a passing folder that has its vectors and takes up
-    what is not among them."""
-    if os.access(folder, os.W_OK):
-        with Run(folder) as run:
-            yield run
-        return
-    with TemporaryDirectory() as passing, Run(Path(passing)) as run:
-        vectors = run.folder / "vectors"
-        vectors.mkdir()
-        for store in folder.glob("vectors/*"):
-            (vectors / store.name).symlink_to(store.resolve())
-        yield run
-
-
-def _search(
-    folder: Path, encoder: "Encoder", documents: "Encoder", query: str, task: str, k: int
-) -> list[SearchHit]:
-    """Search the run's passages, which `documents` embeds. A model that is instructed gets the
-    student's default task: a search has no task of its own."""
-    from distill.retrieve.corpus_index import corpus_vectors
-    from distill.retrieve.exact import ExactIndex
-
-    passages = open_stage(folder / "passages")
-    with _open_vectors(folder) as run:
-        store = corpus_vectors(run, documents, passages)
-    vectors = encoder.encode([query], "query", [task])
-    scores, rows = ExactIndex(store.vectors).search(vectors, k)
-    numbers = rows[0].tolist()
-    found = PassageReader(passages.folder).read_rows(numbers)
-    return [
-        SearchHit(number, passage, float(score))
-        for number, passage, score in zip(numbers, found, scores[0], strict=True)
-    ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import bm25s
 import numpy as np
+from scipy.sparse import csr_array
 
 from distill.embed.encoder import Vectors
 from distill.files.atomic import atomic_folder
@@ -25,6 +26,19 @@ class BM25Index:
     def __init__(self, index: bm25s.BM25, terms: TermSplitter) -> None:
         self._bm25 = index
         self._terms = terms
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The row of each term in `matrix`."""
+        terms = len(self._bm25.scores["indptr"]) - 1
+        return {term: row for term, row in self._bm25.vocab_dict.items() if row < terms}
+
+    @property
+    def matrix(self) -> csr_array:
+        """The score that each term adds to each passage: (terms, passages), float32."""
+        scores = self._bm25.scores
+        shape = (len(scores["indptr"]) - 1, int(scores["num_docs"]))
+        return csr_array((scores["data"], scores["indices"], scores["indptr"]), shape=shape)
 
     def scores(self, query: str) -> Vectors:
         """Compute the BM25 score of every passage: (passages,) float32, 0 for those that share no

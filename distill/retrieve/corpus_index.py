@@ -2,7 +2,7 @@
 
 from distill.embed.encoder import Encoder
 from distill.embed.open_embedder import embedder_identity, open_embedder
-from distill.embed.vector_store import VectorDtype, VectorStore, embed
+from distill.embed.vector_store import VectorDtype, VectorStore, embed, is_stored
 from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
 from distill.retrieve.index import check_index, is_exact, make_index
@@ -57,20 +57,31 @@ def corpus_vectors(
     """Return a vector for each passage, in the corpus' order, from the run's store or embedded into
     it. Of the texts one shard is in memory at a time; the ids all are."""
     reader = PassageReader(passages.folder)
+    return embed(
+        run.folder / "vectors",
+        encoder,
+        "document",
+        reader.read_ids(),
+        _write_texts(reader, encoder),
+        "embed passages",
+        precision,
+    )
+
+
+def has_corpus_vectors(run: Run, encoder: Encoder, passages: Stage) -> bool:
+    """Whether `corpus_vectors` would embed nothing."""
+    reader = PassageReader(passages.folder)
+    texts = _write_texts(reader, encoder)
+    return is_stored(run.folder / "vectors", encoder, "document", reader.read_ids(), texts)
+
+
+def _write_texts(reader: PassageReader, encoder: Encoder) -> PassageTexts:
+    """The passages' texts as the encoder reads them."""
 
     def write(row: Row) -> str:
         return encoder.wording.write_document(row["text"], row["title"])
 
-    root = run.folder / "vectors"
-    return embed(
-        root,
-        encoder,
-        "document",
-        reader.read_ids(),
-        PassageTexts(reader, write),
-        "embed passages",
-        precision,
-    )
+    return PassageTexts(reader, write)
 
 
 def dense_index(

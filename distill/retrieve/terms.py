@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import regex
 from bm25s import stopwords
@@ -55,6 +56,18 @@ def terms_in(language: str | None) -> TermSplitter:
         return stem([term for term in terms(text) if term not in left_out])
 
     return stemmed
+
+
+def describe_terms(language: str | None) -> dict[str, Any]:
+    """Describe as JSON how `terms_in` splits a text, for programs without distill."""
+    return {
+        "language": language,
+        "stop_words": sorted(_stop_words(language)) if language else [],
+        "pattern": _TERM.pattern,
+        "letters_in_ideographs": _IN_IDEOGRAPHS,
+        "letters_in_syllables": _IN_SYLLABLES,
+        "rule": TERMS_RULE,
+    }
 
 
 def _grams(run: str, size: int) -> list[str]:

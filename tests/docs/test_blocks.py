@@ -27,6 +27,7 @@ FOREIGN = {
     "pgvector",
     "psycopg",
     "qdrant_client",
+    "terms",  # of an exported index
 }
 """Libraries of others that pages show and the tests do not install."""
 FILE_ENDINGS = {"html", "json", "jsonl", "md", "py", "tsv", "yaml"}

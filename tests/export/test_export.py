@@ -14,7 +14,7 @@ from helpers.tiny_models import make_code_of_its_own, tiny_encoder
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
-from distill.export.export import _write_beside, export_model
+from distill.export.export import export_model, write_beside
 from distill.export.graph import open_graph
 from distill.files.atomic import read_json, write_json
 from distill.store import integrity
@@ -165,10 +165,10 @@ def test_what_is_there_is_not_written_over(model_folder, tmp_path):
 
 @pytest.mark.bad_input("two writers", "two exports into one folder", "the second is refused")
 def test_a_second_export_into_the_same_folder_is_refused(tmp_path):
-    with _write_beside(tmp_path / "out") as part:
+    with write_beside(tmp_path / "out") as part:
         (part / "README.md").write_text("of the first")
         refused = pytest.raises(UserError, match="another process is writing it")
-        with refused, _write_beside(tmp_path / "out"):
+        with refused, write_beside(tmp_path / "out"):
             pass
     assert (tmp_path / "out" / "README.md").read_text() == "of the first"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lock", "out"]
@@ -178,12 +178,12 @@ def test_a_second_export_into_the_same_folder_is_refused(tmp_path):
     "two writers", "an export beside one that waited for a third", "refused, nothing written"
 )
 def test_an_export_is_refused_beside_one_that_opened_the_lock_of_an_earlier_one(tmp_path):
-    with _write_beside(tmp_path / "first" / "out"):
+    with write_beside(tmp_path / "first" / "out"):
         waiting = (tmp_path / "first" / ".out.lock").open("rb+")
     with waiting:
         fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
         refused = pytest.raises(UserError, match="another process is writing it")
-        with refused, _write_beside(tmp_path / "first" / "out"):
+        with refused, write_beside(tmp_path / "first" / "out"):
             pass
 
 
@@ -214,7 +214,7 @@ def test_model_card_leaves_out_scores_of_an_earlier_student(run_folder, tmp_path
 
 def test_a_run_is_written_on_beside_a_killed_export_inside_it(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
-    with _write_beside(tmp_path / "run" / "export") as part:
+    with write_beside(tmp_path / "run" / "export") as part:
         (part / "README.md").write_text("half")
         with Run(tmp_path / "run"):
             assert part.is_dir()

@@ -1,5 +1,6 @@
 """`distill search`: what student and teacher find in a run's corpus, side by side."""
 
+import json
 import shutil
 from io import StringIO
 
@@ -10,8 +11,12 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
+from distill.evaluate.baselines.systems import rank_systems
+from distill.evaluate.models.run_models import load_run_models
 from distill.inspect.search import render_results, search_run
+from distill.recipe import BM25, load_recipe
 from distill.store.run import Run
+from distill.tasks import load_task
 
 TEXTS = OF_TEXTS | {"e": "[bold]An owl[/bold] can turn its head \x1b[31m so far. " * 9}
 QUERY = "bees dance to tell other bees"
@@ -78,6 +83,46 @@ def test_a_passage_is_shown_as_it_is_and_never_as_markup(run):
 
 def test_more_than_there_are_gives_all_there_are(run):
     assert len(search_run(run, QUERY, k=50).hits["teacher"]) == 6
+
+
+def test_a_hybrid_ranks_as_evaluation_does(run, tmp_path):
+    """The same documents, as a task: `student + bm25` there and in search is one ranking."""
+    pytest.importorskip("mteb")
+    queries = [QUERY, "slow river of ice", "owl head far", "moon, sugar and bread"]
+    write_beir(tmp_path / "tasks" / "mine", TEXTS, queries)
+    task = load_task("mine", tmp_path / "tasks")
+    models = load_run_models(load_recipe(run / "recipe.yaml"), {"student": run / "student"})
+    ranked = rank_systems(models, task, tmp_path / "out", BM25(), depth=6)
+    for number, text in enumerate(queries):
+        found = search_run(run, text, k=6, hybrid=True)
+        assert list(found.hits) == ["student + bm25", "teacher + bm25"]
+        for system, hits in found.hits.items():
+            expected = ranked[system][f"q{number}"]
+            assert [hit.passage["passage_id"] for hit in hits] == expected, (system, text)
+            scores = [hit.similarity for hit in hits]
+            assert scores == sorted(scores, reverse=True)
+
+
+def write_beir(folder, texts, queries):
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [{"_id": id_, "title": "", "text": text} for id_, text in texts.items()]
+    asked = [{"_id": f"q{number}", "text": text} for number, text in enumerate(queries)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    judged = "".join(f"{row['_id']}\tseed\t1\n" for row in asked)
+    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+
+
+def test_a_query_of_unknown_words_is_searched_by_meaning_alone(run):
+    plain, hybrid = (search_run(run, "zebra", 6, hybrid=hybrid).hits for hybrid in (False, True))
+    for role, hits in plain.items():
+        assert [hit.row for hit in hybrid[f"{role} + bm25"]] == [hit.row for hit in hits]
+
+
+def test_a_hybrids_scores_are_shown_with_their_digits(run):
+    text = shown(search_run(run, QUERY, k=3, hybrid=True))
+    assert "student + bm25" in text
+    assert "0.0328  seed" in text  # first of both rankings: 2 / 61
 
 
 def test_the_corpus_is_embedded_once(run):

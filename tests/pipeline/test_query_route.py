@@ -1,9 +1,14 @@
 """A query encoder in the teacher's space, adapted to a corpus without an LLM: the whole path."""
 
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from helpers.fake_server import MODEL, serving
 from sentence_transformers import SentenceTransformer
 
@@ -13,6 +18,7 @@ from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.models.run_models import load_run_models
 from distill.export.export import export_model
+from distill.export.search_index import export_index
 from distill.files.atomic import read_json
 from distill.inspect.search import search_run
 from distill.llm.lazy import LazyLLM
@@ -117,6 +123,51 @@ def test_export_writes_both_routes(run_folder, tmp_path):
         exported.encode_document(TEXTS), student.encode_document(TEXTS), atol=1e-5
     )
     np.testing.assert_allclose(exported.encode_query(TEXTS), student.encode_query(TEXTS), atol=1e-5)
+
+
+def test_an_exported_index_has_the_query_route_alone_and_finds_what_search_finds(
+    run_folder, tmp_path
+):
+    out = tmp_path / "index"
+    before = sorted(path.name for path in (run_folder / "vectors").iterdir())
+    export_index(str(run_folder), out, force=True)
+    assert sorted(path.name for path in (run_folder / "vectors").iterdir()) == before
+    assert not list((out / "query_encoder").glob("document_*"))
+    readme = (out / "README.md").read_text()
+    lines = readme.partition("```python\n")[2].partition("```")[0]
+    queries = ["what pumps blood", "a river of ice", "zebra"]
+    script = f"{lines}\nprint('found', json.dumps([search(query) for query in {queries!r}]))"
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['distill'] = None\n{script}"],
+        cwd=out,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.partition("found ")[2]
+    expected = [search_run(run_folder, query, 10, hybrid=True) for query in queries]
+    assert json.loads(found) == [
+        [[hit.passage["passage_id"], hit.similarity] for hit in of.hits["student + bm25"]]
+        for of in expected
+    ]
+
+
+@pytest.mark.bad_input("export", "an index of a query encoder without its vectors", "refused")
+def test_an_index_without_the_teachers_vectors_is_refused(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "run", ignore=shutil.ignore_patterns("vectors"))
+    with pytest.raises(UserError, match="has no vectors of the passages by"):
+        export_index(str(tmp_path / "run"), tmp_path / "out", force=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.bad_input("export", "an index of a query encoder with another teacher", "refused")
+def test_an_index_with_another_teacher_is_refused(run_folder, tmp_path, teacher_folder):
+    shutil.copytree(run_folder, tmp_path / "run")
+    path = tmp_path / "run" / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    recipe["teacher"]["model"] = str(teacher_folder)
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(UserError, match="another teacher than the recipe names now"):
+        export_index(str(tmp_path / "run"), tmp_path / "out")
 
 
 def test_a_saved_folder_embeds_as_in_its_run(run_folder, recipe):

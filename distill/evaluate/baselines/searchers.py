@@ -11,13 +11,10 @@ from distill.recipe import BM25
 from distill.recipe.sections.retriever import Language
 from distill.retrieve.bm25 import BM25Index, build_bm25
 from distill.retrieve.exact import NOTHING
-from distill.retrieve.fusion import reciprocal_rank_fusion
+from distill.retrieve.fusion import HYBRID_CONSTANT, rank_hybrid
 from distill.retrieve.terms import TERMS_RULE, terms_in
 from distill.store.stage import fingerprint
 from distill.tasks.texts import join_document
-
-RRF_CONSTANT = 60
-"""Of reciprocal rank fusion, as Cormack et al. (2009) have it."""
 
 RetrievedScores = dict[str, dict[str, float]]
 """By query and document; for a query that finds nothing `NO_DOCUMENT` alone."""
@@ -77,7 +74,7 @@ class FusedSearch:
         self, name: str, sources: Mapping[str, Any], read: Callable[[], Sequence[Rankings]]
     ) -> None:
         self.name = name
-        named = {**sources, "constant": RRF_CONSTANT}
+        named = {**sources, "constant": HYBRID_CONSTANT}
         self.revision = fingerprint("fusion", named, {})[:16]
         self._read = read
         self._rankings: Sequence[Rankings] | None = None
@@ -96,14 +93,12 @@ class FusedSearch:
     ) -> RetrievedScores:
         """Fuse both rankings of each query; a tie goes to the one that the first ranks better."""
         assert self._rankings is not None
-        parts = [rankings[f"{hf_split}/{hf_subset}"] for rankings in self._rankings]
-        return {
-            query: fuse_scores(
-                reciprocal_rank_fusion([part[query] for part in parts], RRF_CONSTANT, top_k)
-            )
-            or {NO_DOCUMENT: 0.0}
-            for query in queries["id"]
-        }
+        dense, lexical = (rankings[f"{hf_split}/{hf_subset}"] for rankings in self._rankings)
+        results: RetrievedScores = {}
+        for query in queries["id"]:
+            fused = rank_hybrid(dense[query], lexical[query], top_k)
+            results[query] = fuse_scores([id_ for id_, _ in fused]) or {NO_DOCUMENT: 0.0}
+        return results
 
 
 class _DocumentTexts(Sequence[str]):

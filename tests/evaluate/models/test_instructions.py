@@ -10,7 +10,7 @@ from helpers.tiny_models import TEXTS, tiny_encoder
 from distill.evaluate.models.eval_model import load_any_model, load_eval_model
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.models.run_models import check_prompts, load_run_models
-from distill.inspect.search import make_encoder
+from distill.evaluate.passage_search import make_encoder
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
 from distill.student.build import build_base

@@ -1,0 +1,113 @@
+"""A run's passages as they are searched: by a model of the run, by BM25, and by both. `distill
+search` and the exported index rank by this one code."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from distill.embed.encoder import Encoder
+from distill.embed.vector_store import VectorStore
+from distill.evaluate.models.eval_model import EvalModel
+from distill.recipe import Recipe
+from distill.retrieve.bm25 import BM25Index, open_bm25
+from distill.retrieve.corpus_index import corpus_vectors, has_corpus_vectors
+from distill.retrieve.exact import NOTHING, ExactIndex
+from distill.retrieve.fusion import HYBRID_DEPTH, rank_hybrid
+from distill.store.local_name import name_model
+from distill.store.run import Run
+from distill.store.stage import Stage
+from distill.text.format import Side
+
+RankedRows = list[tuple[int, float]]
+"""Row numbers of passages with their scores, best first."""
+
+
+class PassageSearch:
+    """Exact search in the passages of an open run. A vector that is in the run's store is not
+    computed again.
+
+    Args:
+        run: as `open_to_read` opens it.
+    """
+
+    def __init__(self, run: Run, recipe: Recipe, passages: Stage) -> None:
+        self._run = run
+        self._recipe = recipe
+        self._passages = passages
+
+    def rank_by_vectors(self, model: EvalModel, query: str, count: int) -> RankedRows:
+        """Rank by cosine. A model that is instructed gets the student's default task: a search has
+        no task of its own."""
+        vectors = self.get_vectors(model).vectors
+        task = self._recipe.student.default_task
+        asked = make_encoder(model).encode([query], "query", [task])
+        (scores,), (rows,) = ExactIndex(vectors).search(asked, count)
+        return list(zip(rows.tolist(), scores.tolist(), strict=True))
+
+    def rank_by_words(self, query: str, count: int) -> RankedRows:
+        """Rank by BM25 those that share a word with the query."""
+        (scores,), (rows,) = self.bm25.search([query], count)
+        ranked = zip(rows.tolist(), scores.tolist(), strict=True)
+        return [(row, score) for row, score in ranked if row != NOTHING]
+
+    def rank_by_both(self, model: EvalModel, query: str, count: int) -> RankedRows:
+        """Rank by the hybrid of model and BM25, as evaluation ranks `student + bm25`."""
+        depth = max(count, HYBRID_DEPTH)
+        dense = [row for row, _ in self.rank_by_vectors(model, query, depth)]
+        lexical = [row for row, _ in self.rank_by_words(query, depth)]
+        return rank_hybrid(dense, lexical, count)
+
+    def get_vectors(self, model: EvalModel) -> VectorStore:
+        """Return the passages' vectors by the model, or by the one that embeds its documents."""
+        return corpus_vectors(self._run, make_encoder(model.documents or model), self._passages)
+
+    def has_vectors(self, model: EvalModel) -> bool:
+        """Whether the run's store has those vectors already."""
+        encoder = make_encoder(model.documents or model)
+        return has_corpus_vectors(self._run, encoder, self._passages)
+
+    @cached_property
+    def bm25(self) -> BM25Index:
+        """The recipe's BM25 index over the passages."""
+        return open_bm25(self._run, self._passages, self._recipe.retriever.bm25)
+
+
+def make_encoder(model: EvalModel) -> Encoder:
+    """Make the encoder of a run's model. Its identity is as the retriever's, whose vectors of the
+    passages serve where it is the same model."""
+    wording, named = model.prompts.wording, model.prompts.named
+    identity: dict[str, str | int] = {
+        "model": name_model(model.reference),
+        "revision": model.revision,
+        "max_tokens": model.max_tokens or "all",
+        **model.departures,
+    }
+    if model.model is not None:
+        return Encoder(model.embedder, wording, identity, model.reference)
+    # A server's prompts are part of its identity, and no part of the texts that are stored. The
+    # query's template is not part of it: it changes queries alone, and those are not stored.
+    identity |= {f"{side}_prompt": named.get(side, "") for side in ("query", "document")}
+    identity |= model.fields
+    plain = dataclasses.replace(wording, document="")
+    prompts: dict[Side, str] = {"document": wording.document}
+    return Encoder(model.embedder, plain, identity, model.reference, server_prompts=prompts)
+
+
+@contextmanager
+def open_to_read(folder: Path) -> Iterator[Run]:
+    """Open a run to search it; of one that cannot be written, a passing folder that has its vectors
+    and its BM25 indexes, and takes up what is not among them."""
+    if os.access(folder, os.W_OK):
+        with Run(folder) as run:
+            yield run
+        return
+    with TemporaryDirectory() as passing, Run(Path(passing)) as run:
+        for name in ("vectors", "bm25"):
+            (run.folder / name).mkdir()
+            for store in folder.glob(f"{name}/*"):
+                (run.folder / name / store.name).symlink_to(store.resolve())
+        yield run
