@@ -53,3 +53,6 @@ def init(corpus: Path, out: Path | None, name: str | None, overwrite: bool) -> N
     for line in describe_proposal(proposal):
         click.echo(line)
     click.echo(f"recipe:  {file}\n\nnext:\n  distill check {file}\n  distill run {file}")
+    if proposal.is_judged:
+        run = Path("artifacts") / proposal.name
+        click.echo(f"  distill judge {run}   # fifty pairs by yourself: how far the LLM is right")

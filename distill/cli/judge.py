@@ -10,6 +10,7 @@ from rich.text import Text
 
 from distill import api
 from distill.cli.options import PATH
+from distill.errors import UserError
 
 if TYPE_CHECKING:
     from distill.evaluate.judged.sheet import DrawnPair, JudgingSheet, PersonVerdict
@@ -63,9 +64,18 @@ def _ask(console: Console, sheet: "JudgingSheet", pair: "DrawnPair") -> "PersonV
     number = len(sheet.verdicts) + 1
     console.print(Panel(Text(passage), title=f"pair {number}", title_align="left"))
     console.print(Text(f"Query: {query}", style="bold"))
-    word = click.prompt(
-        "Does the passage answer the query? [y]es [n]o [s]kip [q]uit",
-        type=click.Choice([*_WORDS]),
-        show_choices=False,
-    )
+    try:
+        word = click.prompt(
+            "Does the passage answer the query? [y]es [n]o [s]kip [q]uit",
+            type=click.Choice([*_WORDS]),
+            show_choices=False,
+        )
+    except click.Abort as stop:
+        if isinstance(stop.__context__, EOFError):
+            raise UserError(
+                "standard input",
+                f"ended before pair {number} had an answer; earlier verdicts are kept",
+                "judge in a terminal, or --csv FILE",
+            ) from None
+        raise
     return _WORDS[word]

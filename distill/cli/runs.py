@@ -12,9 +12,10 @@ from distill.recipe import Recipe, dump_recipe
 from distill.store.run import Overwrite
 
 _NOT_MEASURED = """\
-The student was trained and not measured, for the recipe names no evaluation task. With queries and
-answers of your own, in a folder such as my_eval/mine/ of BEIR files:
-  distill compare {run}/student TEACHER --tasks mine --task-data my_eval"""
+The student was trained and not measured, for the recipe names no evaluation task. To measure it:
+  with questions and answers of your own (CSV, JSONL, SQuAD ...): the same command with
+    --set 'evaluate.tasks=[questions.csv]'
+  with an LLM (section llm), in a run of its own: corpus.held_out: 0.1, evaluate.tasks: [judged]"""
 
 
 @click.command()
@@ -49,7 +50,7 @@ def run(
         if judged := describe_judged_run(folder):
             Console().print(judged, markup=False, highlight=False)
     else:
-        click.echo(_NOT_MEASURED.format(run=folder))
+        click.echo(_NOT_MEASURED)
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")
     click.echo(f"student: {folder / 'student'}")
     if recipe.evaluate.names_tasks:

@@ -14,8 +14,8 @@ from distill.store.stage import Stage
 @dataclass
 class EstimateContext:
     """`sample`: so many prompts are asked, 0 for none. `price` is None without a file of prices,
-    `held_out` and `passages` where the recipe has none. `embedded`: a stage before this one has
-    embedded the corpus with the retriever."""
+    `held_out`, `held_out_passages` and `passages` where the recipe has none. `embedded`: a stage
+    before this one has embedded the corpus with the retriever."""
 
     recipe: Recipe
     passages: Stage | None
@@ -24,12 +24,19 @@ class EstimateContext:
     sample: int
     price: Price | None
     embedding: EmbeddingSpeed
+    held_out_passages: Stage | None = None
     embedded: bool = field(default=False, init=False)
 
     @property
     def corpus_size(self) -> int:
         """The number of passages; 0 without a corpus."""
         return 0 if self.passages is None else int(self.passages.manifest["rows"])
+
+    @property
+    def held_out_size(self) -> int:
+        """The number of held-out passages; 0 where none is needed."""
+        held_out = self.held_out_passages
+        return 0 if held_out is None else int(held_out.manifest["rows"])
 
     def llm_line(
         self, stage: str, amount: Amount, unit: str, pieces: Amount, each: UnitCost, note: str = ""

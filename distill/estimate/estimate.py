@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from distill.corpus.passages import make_held_out, make_passages
+from distill.corpus.passages import make_held_out, make_split_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
 from distill.estimate.context import EstimateContext
 from distill.estimate.generate import estimate_examples, estimate_passages, estimate_queries
+from distill.estimate.judged_pool import estimate_judged_pool
 from distill.estimate.measure import EmbeddingSpeed, choose_evenly, count_texts_to_embed
 from distill.estimate.prices import Prices
 from distill.estimate.relabel import estimate_earlier_rounds, estimate_relabelling
@@ -41,10 +42,14 @@ def estimate(
             "--sample", f"is {sample}", "give 0 to measure nothing, or a number of prompts"
         )
     price = None if prices is None else prices.of(recipe.llm.model)
-    passages = make_passages(run, recipe) if recipe.has_corpus else None
+    passages, held_out_passages = (
+        make_split_passages(run, recipe) if recipe.has_corpus else (None, None)
+    )
     held_out = make_held_out(run, recipe) if recipe.has_corpus else None
     embedding = EmbeddingSpeed(_some_texts(passages, count_texts_to_embed(sample)))
-    context = EstimateContext(recipe, passages, held_out, llm, sample, price, embedding)
+    context = EstimateContext(
+        recipe, passages, held_out, llm, sample, price, embedding, held_out_passages
+    )
 
     lines = estimate_passages(context)
     of_queries, queries = estimate_queries(context)
@@ -54,6 +59,7 @@ def estimate(
     training = estimate_training(context, queries.number, others)
     lines += estimate_earlier_rounds(context, [*relabelling, *training])
     lines += [*relabelling, *training]
+    lines += estimate_judged_pool(context, prices)
     lines += estimate_evaluation(context)
     return Estimate(recipe.name, lines, _basis(context), prices.currency if prices else None)
 

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from distill.corpus.held_out import JUDGED
 from distill.estimate.amounts import (
     UNKNOWN,
     ZERO,
@@ -103,6 +104,8 @@ def _texts_of(name: str, context: EstimateContext) -> int | None:
     machine."""
     if name == HELD_OUT:
         return None if context.held_out is None else 2 * int(context.held_out.manifest["rows"])
+    if name == JUDGED:
+        return None if context.held_out_passages is None else _count_judged_texts(context)
     if is_labelled_file(name):
         task = open_recipe_task(context.recipe, name)
         return sum(1 for texts in (corpus_texts(task), query_texts(task)) for _ in texts)
@@ -111,6 +114,12 @@ def _texts_of(name: str, context: EstimateContext) -> int | None:
     if folder is None or not folder.is_dir():
         return None
     return sum(_lines(file) for file in folder.iterdir() if file.suffix in (".jsonl", ".tsv"))
+
+
+def _count_judged_texts(context: EstimateContext) -> int:
+    """Count what the judged pool searches and asks, at most."""
+    pool, held_out = context.recipe.evaluate.judged, context.held_out_size
+    return max(held_out, min(pool.passages, held_out + context.corpus_size)) + pool.queries
 
 
 def _lines(path: Path) -> int:

@@ -19,7 +19,7 @@ from distill.store.tables import PARSED, QUERIES, Row, read_rows
 from distill.text.words import count_words
 
 NAME = "queries-held-out"
-_SPARE = 1.5
+SPARE = 1.5
 """So many queries are written for each that is wanted, since some are dropped."""
 
 
@@ -43,7 +43,7 @@ def make_held_out_queries(
     Raises:
         UserError: as `make_generations` does, and if no query is left.
     """
-    written = _settle_writing(recipe)
+    written = settle_writing(recipe)
     generations = make_generations(run, written, passages, llm, "generations-held-out")
     parsed = make_parsed(run, written, generations, "parsed-held-out")
     filters, pool = recipe.generate.filters, recipe.evaluate.judged
@@ -69,8 +69,8 @@ def make_held_out_queries(
     return stage
 
 
-def _settle_writing(recipe: Recipe) -> Recipe:
-    """The recipe as these queries are written by it."""
+def settle_writing(recipe: Recipe) -> Recipe:
+    """Settle the recipe's generation and LLM as these queries are written by them."""
     pool = recipe.evaluate.judged
     generate = recipe.generate.model_copy(
         update={
@@ -80,7 +80,7 @@ def _settle_writing(recipe: Recipe) -> Recipe:
             "shots": pool.shots,
             "example_sets": 1,
             "task_types": pool.task_types,
-            "passages": math.ceil(_SPARE * pool.queries),
+            "passages": math.ceil(SPARE * pool.queries),
             "samples": 1,
             "best_of": 1,
             "personas": None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
 from distill.files.read import user_path
 from distill.models.reference import resolve
@@ -29,6 +30,8 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
     relabel, teacher = recipe.relabel, recipe.teacher
     if _asks_llm(recipe):
         yield lambda: _check_llm(recipe.llm)
+    if JUDGED in recipe.evaluate.tasks:
+        yield lambda: _check_llm(recipe.evaluate.judged.llm or recipe.llm)
     if recipe.has_corpus:
         yield lambda: _check_embedder(recipe.retriever.model, recipe.retriever)
     for model in (teacher.model, *teacher.additional_models):

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from distill.corpus.held_out import JUDGED
+from distill.evaluate.judged.judge import load_judge_prompt
+from distill.generate.held_out import settle_writing
 from distill.generate.passages.conditions import draw_conditions, load_personas
 from distill.generate.passages.method import open_method
-from distill.llm.prompts import load_prompt
+from distill.llm.prompts import Prompt, load_prompt
 from distill.recipe import Recipe
 
 _PASSAGE = {"passage_id": "0", "title": "A title", "text": "A passage.", "source": ""}
@@ -18,6 +21,9 @@ def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         if "fret" in recipe.generate.methods:
             yield lambda: _check_file(recipe)  # its few-shot examples may be at fault, too
         yield lambda: _check_generation(recipe)
+    if JUDGED in recipe.evaluate.tasks:
+        yield lambda: _check_held_out(recipe)
+        yield lambda: _check_pool_judge(recipe)
     relabels = recipe.has_corpus and recipe.generate.from_passages
     for judge in recipe.relabel.judges if relabels else ():
         if judge in ("ql", "rc", "graded"):
@@ -37,8 +43,22 @@ def _check_generation(recipe: Recipe) -> list[str]:
     return []
 
 
+def _check_held_out(recipe: Recipe) -> list[str]:
+    """Check the prompt of held-out queries and its few-shot examples."""
+    _check_file(settle_writing(recipe))
+    return _check_generation(settle_writing(recipe))
+
+
+def _check_pool_judge(recipe: Recipe) -> list[str]:
+    return _check_pair_prompt(load_judge_prompt(recipe))
+
+
 def _check_score(recipe: Recipe, judge: str) -> list[str]:
-    prompt = load_prompt(getattr(recipe.relabel, f"prompt_{judge}"), recipe.folder, parts=2)
+    file = getattr(recipe.relabel, f"prompt_{judge}")
+    return _check_pair_prompt(load_prompt(file, recipe.folder, parts=2))
+
+
+def _check_pair_prompt(prompt: Prompt) -> list[str]:
     prompt.render(passage=_PASSAGE["text"])
     prompt.render(1, query=_QUERY, verdict="yes")
     return []

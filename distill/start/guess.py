@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from distill.corpus.held_out import JUDGED
+from distill.recipe.sections.evaluate import JudgedPool
 from distill.start.available import Available
 from distill.start.check_models import guess_parameters
 from distill.start.survey import CorpusSurvey
@@ -15,6 +17,8 @@ _BYTES_PER_SECOND = 1e10
 """From a computer's memory: a written token reads all weights once."""
 _PROMPT, _JUDGED, _WRITTEN = 500, 250, 40
 """Tokens of a prompt that writes a query, of one that judges a pair, and of a written query."""
+_POOLED = 25
+"""Passages that the LLM judges of a held-out query: the first ten of seven systems, many shared."""
 _ENCODERS = {"large": 335e6, "base": 110e6, "small": 33e6, "minilm": 23e6}
 """Parameters of encoders, by a part of their names."""
 _TRAIN_TOKENS = 100
@@ -39,7 +43,9 @@ def guess_run(settings: Mapping[str, Any], corpus: CorpusSurvey, available: Avai
     queries = settings.get("generate.passages", 0)
     free = settings.get("generate.free", {}).get("queries", 0)
     pairs = queries * settings.get("relabel.top_k", 0)
-    prompt, new = queries * _PROMPT + pairs * _JUDGED, queries * _WRITTEN
+    held_out = _guess_held_out(settings, corpus)
+    written, judged = queries + held_out, pairs + held_out * _POOLED
+    prompt, new = written * _PROMPT + judged * _JUDGED, written * _WRITTEN
     served = settings.get("llm.engine") == "http"
     llm = guess_parameters(str(settings.get("llm.model", ""))) or 1e9
     encoder = _guess_encoder(str(settings["teacher.model"]))
@@ -49,9 +55,17 @@ def guess_run(settings: Mapping[str, Any], corpus: CorpusSurvey, available: Avai
     training = 6 * encoder * _TRAIN_TOKENS * (aligned + 3 * queries + free)
     seconds = (embedding + training) / speed
     if served and queries:
-        return RunGuess(queries, pairs, prompt, new, None)
+        return RunGuess(written, judged, prompt, new, None)
     seconds += 2 * llm * prompt / speed + new * llm / _BYTES_PER_SECOND
-    return RunGuess(queries, pairs, prompt, new, (seconds / _SPREAD, seconds * _SPREAD))
+    return RunGuess(written, judged, prompt, new, (seconds / _SPREAD, seconds * _SPREAD))
+
+
+def _guess_held_out(settings: Mapping[str, Any], corpus: CorpusSurvey) -> int:
+    """Guess how many queries for held-out passages are written; 0 where none is asked for."""
+    if JUDGED not in settings.get("evaluate.tasks", []):
+        return 0
+    pool = JudgedPool.model_validate(settings.get("evaluate.judged", {}))
+    return min(pool.queries, math.ceil(corpus.passages * settings["corpus.held_out"]))
 
 
 def _guess_encoder(model: str) -> float:

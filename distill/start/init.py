@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import yaml
 
+from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
 from distill.files.read import looked_for
 from distill.recipe import Recipe
@@ -29,6 +30,11 @@ class Proposal(NamedTuple):
     corpus: CorpusSurvey
     available: Available
     guess: RunGuess
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the LLM judges how students answer, which a person can then verify."""
+        return any(one.key == "evaluate.tasks" and JUDGED in one.value for one in self.settings)
 
 
 def propose_recipe(path: Path, name: str | None = None) -> Proposal:

@@ -34,13 +34,15 @@ _LONGEST_TITLE = 200
 
 @dataclass(frozen=True)
 class CorpusSurvey:
-    """A corpus as `distill init` sees it. `documents`, `passages` and `tokens` are estimates where
-    `is_whole` is false."""
+    """A corpus as `distill init` sees it. `documents`, `whole_documents`, `passages` and
+    `tokens` are estimates where `is_whole` is false."""
 
     path: Path
     form: str
     columns: Columns
     documents: int
+    whole_documents: int
+    """Files of texts, whose sections are documents of their own, or rows of tables."""
     passages: int
     tokens: int
     language: str | None
@@ -60,7 +62,8 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
     """
     source, columns = _open(path)
     documents = (document for document in source.read() if isinstance(document, Document))
-    texts = list(_sample(documents))
+    sample = list(_sample(documents))
+    texts = [document.text for document in sample]
     if not texts:
         raise UserError(str(path), "holds no document with a text", "name another path")
     is_whole = next(documents, None) is None
@@ -70,6 +73,7 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
         form=_describe_form(path),
         columns=columns,
         documents=round(len(texts) * factor),
+        whole_documents=round(len({one.whole or one.id for one in sample}) * factor),
         passages=round(sum(len(split_text(text, passage_tokens)) for text in texts) * factor),
         tokens=round(sum(map(estimate_tokens, texts)) * factor),
         language=_find_language(texts),
@@ -77,11 +81,11 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
     )
 
 
-def _sample(documents: Iterator[Document]) -> Iterator[str]:
-    """The texts of the first documents, up to a number of them and of characters."""
+def _sample(documents: Iterator[Document]) -> Iterator[Document]:
+    """Take the first documents, up to a number of them and of characters."""
     characters = 0
     for document in itertools.islice(documents, _SAMPLE):
-        yield document.text
+        yield document
         characters += len(document.text)
         if characters > _SAMPLE_CHARACTERS:
             return

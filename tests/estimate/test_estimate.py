@@ -268,6 +268,37 @@ def test_bm25_judges_without_the_llm(recipe_file, tmp_path):
     assert (line.prompt_tokens, line.cost, line.note) == (None, None, "no LLM")
 
 
+JUDGED = ["corpus.held_out=0.3", "evaluate.tasks=[judged]", "evaluate.judged={queries: 6}"]
+
+
+@pytest.mark.parametrize("sample", [0, 2])
+def test_judged_calls_are_counted(recipe_file, tmp_path, sample):
+    recipe = load_recipe(recipe_file, JUDGED)
+    mute = Mute()
+    with Run(tmp_path) as run:
+        found = estimate(run, recipe, lambda: mute, sample)
+    line = of(found, "judged")
+    held_out = manifest(tmp_path, "passages-held-out")["rows"]
+    assert of(found, "generations-held-out").amount == Amount(9, 9)
+    assert line.amount.high == 6 * min(of(found, "passages").amount.high + held_out, 70)
+    assert line.prompt_tokens.high >= line.amount.high
+    assert (line.seconds.high is None) == (sample == 0)
+    texts = of(found, "passages").amount.high + held_out + 6
+    assert of(found, "evaluation").amount.high == 3 * texts
+
+
+def test_another_llm_that_judges_is_counted_and_not_asked(recipe_file, tmp_path):
+    judge = "evaluate.judged={queries: 6, llm: {model: someone/else-7B}}"
+    recipe = load_recipe(recipe_file, [*JUDGED, judge])
+    mute = Mute()
+    with Run(tmp_path) as run:
+        found = estimate(run, recipe, lambda: mute, sample=2)
+    for stage in ("generations-held-out", "judged"):
+        assert "counted by words" in of(found, stage).note
+        assert of(found, stage).prompt_tokens.high > 0
+        assert of(found, stage).seconds.high is None
+
+
 def test_every_round_is_in_the_estimate(recipe_file, tmp_path):
     once = estimated(load_recipe(recipe_file), tmp_path / "once", 0)
     recipe = load_recipe(recipe_file, ["relabel.rounds=2"])

@@ -24,6 +24,8 @@ def written(recipe_file, tmp_path):
         for key, value in settings.items():
             section, name = key.split("__")
             values.setdefault(section, {})[name] = value
+        if "judged" in values["evaluate"]["tasks"]:
+            values["corpus"]["held_out"] = 0.3
         file = tmp_path / "mine.yaml"
         file.write_text(yaml.safe_dump(values))
         for prompt in recipe_file.parent.glob("*.jinja"):
@@ -54,6 +56,21 @@ BAD = [
     ("few-shot examples", {"generate__examples": "no.yaml"}, "no.yaml"),
     ("prompt of a judge", {"relabel__prompt_ql": "no-ql.jinja"}, "no-ql.jinja: no such prompt"),
     ("task", {"evaluate__tasks": ["nothing-like-it"]}, "nothing-like-it"),
+    (
+        "LLM that judges",
+        {"evaluate__tasks": ["judged"], "evaluate__judged": {"llm": {"model": "./no-judge"}}},
+        "no-judge",
+    ),
+    (
+        "prompt of held-out queries",
+        {"evaluate__tasks": ["judged"], "evaluate__judged": {"prompt": "no-such.jinja"}},
+        "no-such.jinja: no such prompt",
+    ),
+    (
+        "prompt of the pool's judge",
+        {"evaluate__tasks": ["judged"], "evaluate__judged": {"judge_prompt": "no-such.jinja"}},
+        "no-such.jinja: no such prompt",
+    ),
     ("language", {"generate__filters": {"languages": ["xx"]}}, "xx"),
 ]
 
@@ -76,6 +93,10 @@ def test_a_fault_is_named(written, tmp_path, settings, says):
     assert any(says in fault for fault in faults(written(**settings), tmp_path / "run"))
 
 
+def test_a_recipe_whose_answers_are_judged_has_no_fault(written, tmp_path):
+    assert faults(written(evaluate__tasks=["judged"]), tmp_path / "run") == []
+
+
 def test_labelled_files_and_logs_are_read(written, tmp_path):
     (tmp_path / "questions.csv").write_text("question,wording\nwhy do bees dance,a\n")
     labelled = {"evaluate__tasks": [str(tmp_path / "questions.csv")]}
@@ -86,11 +107,12 @@ def test_labelled_files_and_logs_are_read(written, tmp_path):
 
 
 def test_all_faults_are_named_at_once_and_end_with_exit_code_2(written, tmp_path):
-    together = {key: value for _, settings, _ in BAD for key, value in settings.items()}
+    bad = [one for one in BAD if "evaluate__judged" not in one[1]]
+    together = {key: value for _, settings, _ in bad for key, value in settings.items()}
     written(**{k: v for k, v in together.items() if "column" not in k})
     done = CliRunner().invoke(cli, ["check", str(tmp_path / "mine.yaml")])
     assert done.exit_code == 2
-    for name, settings, says in BAD:
+    for name, settings, says in bad:
         if "column" not in name:
             assert says in done.output, settings
 

@@ -135,7 +135,12 @@ def test_a_path_that_is_not_there_is_named_whole(tmp_path):
 def test_a_server_named_by_the_environment_is_used(notes, monkeypatch):
     with serving() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        values = yaml.safe_load(propose_recipe(notes).text)
+        for number in range(200):
+            (notes / f"{number}.txt").write_text(f"Note {number}. {TEXTS[number % 12]}")
+        done = CliRunner().invoke(cli, ["init", str(notes), "--out", "it.yaml"])
+    values = yaml.safe_load((notes.parent / "it.yaml").read_text())
+    assert values["evaluate"]["tasks"] == ["judged"]
+    assert "distill judge artifacts/my-notes" in done.output
     assert values["llm"] == {"engine": "http", "base_url": server.url, "model": MODEL}
 
 
@@ -163,6 +168,46 @@ def test_a_large_llm_behind_a_server_judges_by_the_defaults(surveyed):
     guess = guess_run(chosen, surveyed, available)
     assert guess.seconds is None
     assert "depend on the server" in describe_guess(guess)
+
+
+@pytest.fixture
+def large(notes, surveyed):
+    """As many documents as a corpus needs of which some are held out."""
+    return replace(surveyed, documents=400, whole_documents=400, passages=900)
+
+
+def test_with_an_llm_documents_are_held_out_for_it_to_judge(large):
+    served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
+    available = replace(LAPTOP, served=[served])
+    chosen = settings_for(large, available)
+    assert chosen["corpus.held_out"] == 0.1
+    assert chosen["evaluate.tasks"] == ["judged"]
+    unjudged = {key: value for key, value in chosen.items() if key != "evaluate.tasks"}
+    with_judging, without = (guess_run(of, large, available) for of in (chosen, unjudged))
+    assert with_judging.queries == without.queries + 90
+    assert with_judging.pairs > without.pairs
+    assert f"{with_judging.pairs:,} judged pairs" in describe_guess(with_judging)
+
+
+def test_of_few_documents_none_is_held_out(surveyed):
+    served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
+    chosen = settings_for(surveyed, replace(LAPTOP, served=[served]))
+    assert "corpus.held_out" not in chosen
+    assert "evaluate.tasks" not in chosen
+
+
+def test_an_llm_on_a_cpu_judges_fewer_queries(large):
+    llm = CachedModel("Qwen/Qwen2.5-1.5B-Instruct", 3 * 10**9)
+    chosen = settings_for(large, replace(LAPTOP, llms=[llm]))
+    assert chosen["evaluate.judged"]["queries"] < 100
+
+
+def test_sections_of_a_file_are_one_whole_document(tmp_path):
+    (tmp_path / "long").mkdir()
+    sections = "".join(f"## Part {n}\n\n{text}\n\n" for n, text in enumerate(TEXTS))
+    (tmp_path / "long" / "all.md").write_text(f"# All\n\n{sections}")
+    corpus = survey_corpus(tmp_path / "long", 256)
+    assert corpus.documents > corpus.whole_documents == 1
 
 
 def test_cached_models_are_taken_where_they_fit(surveyed):

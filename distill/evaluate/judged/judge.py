@@ -62,6 +62,21 @@ def get_judge_model(recipe: Recipe) -> LanguageModel:
     return recipe.evaluate.judged.llm or recipe.llm
 
 
+def load_judge_prompt(recipe: Recipe) -> Prompt:
+    """Load the prompt by which pairs of the pool are judged.
+
+    Raises:
+        UserError: if it is missing or malformed.
+    """
+    return load_prompt(get_judge_prompt_file(recipe), recipe.folder, parts=2)
+
+
+def get_judge_prompt_file(recipe: Recipe) -> str:
+    """Get the file of that prompt, relative to the recipe's folder."""
+    pool = recipe.evaluate.judged
+    return pool.judge_prompt or _PACKAGED[pool.judge]
+
+
 def open_judge(recipe: Recipe) -> LLMJudge:
     """Read what the judge needs but the engine.
 
@@ -69,7 +84,7 @@ def open_judge(recipe: Recipe) -> LLMJudge:
         UserError: if a prompt is missing or malformed.
     """
     pool, model = recipe.evaluate.judged, get_judge_model(recipe)
-    prompt = load_prompt(pool.judge_prompt or _PACKAGED[pool.judge], recipe.folder, parts=2)
+    prompt = load_judge_prompt(recipe)
     words = load_prompt(_IN_WORDS, recipe.folder, parts=1)
     identity = {
         "judge": pool.judge,

@@ -9,6 +9,10 @@ from distill.start.survey import CorpusSurvey
 
 _MANY_PASSAGES = 5000
 """Of a corpus that is learnt from once."""
+_LEAST_DOCUMENTS = 200
+"""Whole documents from which a tenth can be spared: some twenty, with a query each at least."""
+_QUERIES_ON_CPU = 30
+"""Held-out queries whose answers an LLM on a CPU judges in an hour or so."""
 
 
 def choose_with_llm(
@@ -16,6 +20,11 @@ def choose_with_llm(
 ) -> Iterator[Setting]:
     """The LLM writes queries and judges candidates; the student learns from both and from the
     teacher's vectors."""
+    measured = corpus.whole_documents >= _LEAST_DOCUMENTS
+    if measured:
+        yield Setting(
+            "corpus.held_out", 0.1, "documents that nothing is learnt from, to measure on"
+        )
     yield from llm.settings
     yield from _choose_generation(corpus, llm)
     yield Setting("retriever.model", encoders.teacher, "the teacher: its vectors serve twice")
@@ -29,6 +38,8 @@ def choose_with_llm(
     if encoders.layers is not None:
         yield Setting("student.layers", encoders.layers, "half of its layers: twice as fast")
     yield from _choose_training(corpus, available)
+    if measured:
+        yield from _choose_evaluation(llm)
 
 
 def _choose_generation(corpus: CorpusSurvey, llm: LLMChoice) -> Iterator[Setting]:
@@ -51,3 +62,12 @@ def _choose_training(corpus: CorpusSurvey, available: Available) -> Iterator[Set
     texts = min(corpus.passages, 100_000 if on_gpu else 3000)
     aligned = {"passages": texts, "sentences": 2 * texts}
     yield Setting("train.align", aligned, "texts whose vectors are learnt")
+
+
+def _choose_evaluation(llm: LLMChoice) -> Iterator[Setting]:
+    """The corpus comes without labelled queries: the LLM asks and judges."""
+    why = "the LLM asks about held-out documents and judges; add labelled files"
+    yield Setting("evaluate.tasks", ["judged"], why)
+    if not llm.is_fast:
+        why = "queries whose answers are judged: each takes some twenty judgements"
+        yield Setting("evaluate.judged", {"queries": _QUERIES_ON_CPU}, why)

@@ -172,6 +172,35 @@ def test_a_csv_file_gives_the_same_verdicts_as_the_terminal(run, finished, tmp_p
     assert read_results(other).difference == by_csv.difference
 
 
+def test_a_cleared_cell_takes_its_verdict_back_and_no_other(run, tmp_path):
+    file = tmp_path / "pairs.csv"
+    judge(run, "--csv", str(file), "--pairs", "15")
+    with file.open(newline="", encoding="utf-8-sig") as source:
+        rows = list(csv.DictReader(source))
+    judge(run, "--pairs", "15", keys="y\nq\n")  # of the first pair, whose cell is empty
+    for row in rows[1:5]:
+        row["verdict"] = "no"
+    write_csv(file, rows)
+    judge(run, "--csv", str(file))
+    assert len(open_sheet(run).verdicts) == 5
+    rows[2]["verdict"] = ""
+    write_csv(file, rows)
+    judge(run, "--csv", str(file))
+    judge(run, "--csv", str(file))
+    verdicts = open_sheet(run).verdicts
+    assert len(verdicts) == 4
+    assert verdicts[rows[0]["query_id"], rows[0]["passage_id"]] == "yes"
+    assert (rows[2]["query_id"], rows[2]["passage_id"]) not in verdicts
+
+
+@pytest.mark.bad_input("judge", "input that ends, without a terminal", "refused, --csv is named")
+def test_without_a_terminal_the_csv_is_named_and_verdicts_are_kept(run):
+    with pytest.raises(UserError, match="ended before pair 3 had an answer") as fault:
+        CliRunner().invoke(cli, ["judge", str(run)], input="y\nn\n", catch_exceptions=False)
+    assert "--csv FILE" in str(fault.value)
+    assert len(open_sheet(run).verdicts) == 2
+
+
 def write_csv(file: Path, rows: list[dict[str, str]]) -> None:
     with file.open("w", newline="", encoding="utf-8") as target:
         writer = csv.DictWriter(target, rows[0].keys())
