@@ -10,7 +10,7 @@ from distill.estimate.generate import estimate_examples, estimate_passages, esti
 from distill.estimate.judged_pool import estimate_judged_pool
 from distill.estimate.measure import EmbeddingSpeed, choose_evenly, count_texts_to_embed
 from distill.estimate.prices import Prices
-from distill.estimate.relabel import estimate_earlier_rounds, estimate_relabelling
+from distill.estimate.relabel import estimate_relabelling, estimate_rounds
 from distill.estimate.train import estimate_evaluation, estimate_training
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
@@ -57,8 +57,7 @@ def estimate(
     lines += of_queries + of_examples
     relabelling = estimate_relabelling(context, queries)
     training = estimate_training(context, queries.number, others)
-    lines += estimate_earlier_rounds(context, [*relabelling, *training])
-    lines += [*relabelling, *training]
+    lines += estimate_rounds(context, queries.number, relabelling, training)
     lines += estimate_judged_pool(context, prices)
     lines += estimate_evaluation(context)
     return Estimate(recipe.name, lines, _basis(context), prices.currency if prices else None)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from distill.estimate.amounts import UNKNOWN, StageEstimate, bounded_amount
+from distill.estimate.amounts import UNKNOWN, Amount, StageEstimate, bounded_amount
 from distill.estimate.context import EstimateContext
 from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
 from distill.estimate.judging import measure_cross_encoder, measure_judgements, measure_listwise
@@ -19,16 +19,9 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     if not number.high:
         return []
     rule = context.recipe.relabel
-    # The seed passage is judged even where retrieval missed it.
-    retriever = context.recipe.retriever
-    lists = len(retriever.sources) if retriever.merge == "union" else 1
-    list_size = min(rule.top_k * lists + 1, context.corpus_size)
+    list_size = _count_candidates(context)
     later_size = min(rule.cascade.keep + 1, context.corpus_size)
-    lines = [
-        context.retriever_line(
-            "candidates", bounded_amount(number.high * list_size), "pairs", number
-        )
-    ]
+    lines = [_candidates(context, number)]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
     for judges, size in ((rule.first_judges, list_size), (later, later_size)):
         names = list_passes(context.recipe, judges)
@@ -41,18 +34,43 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     ]
 
 
-def estimate_earlier_rounds(
-    context: EstimateContext, lines: list[StageEstimate]
+def _candidates(context: EstimateContext, queries: Amount) -> StageEstimate:
+    pairs = bounded_amount((queries.high or 0) * _count_candidates(context))
+    return context.retriever_line("candidates", pairs, "pairs", queries)
+
+
+def _count_candidates(context: EstimateContext) -> int:
+    """The most candidates of one query: its seed passage is judged even where retrieval missed
+    it."""
+    retriever = context.recipe.retriever
+    lists = len(retriever.sources) if retriever.merge == "union" else 1
+    return min(context.recipe.relabel.top_k * lists + 1, context.corpus_size)
+
+
+def estimate_rounds(
+    context: EstimateContext,
+    queries: Amount,
+    relabelling: list[StageEstimate],
+    training: list[StageEstimate],
 ) -> list[StageEstimate]:
-    """Estimate the rounds before the last, each a relabelling and a training of its own. The
-    student that retrieves in a later round embeds the corpus anew."""
-    of_seeds = context.recipe.relabel.first_round == "seed"
-    return [
-        replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
-        for number in range(1, context.recipe.relabel.rounds)
-        for line in lines
-        if number > 1 or not (of_seeds and line.stage.startswith("judgements"))
-    ]
+    """Estimate all rounds, each a relabelling and a training of its own, from the lines of the
+    first one. The student that retrieves in a later round embeds the corpus anew, unless it is a
+    query encoder."""
+    recipe = context.recipe
+    of_seeds = recipe.relabel.first_round == "seed"
+    found: list[StageEstimate] = []
+    for number in range(1, recipe.relabel.rounds + 1):
+        lines = [*relabelling, *training]
+        if number > 1 and relabelling and recipe.student.route == "query":
+            lines[0] = _candidates(context, queries)
+        if number == recipe.relabel.rounds:
+            return found + lines
+        found += [
+            replace(line, stage=f"round-{number}/{line.stage}", note=line.note or _EARLIER)
+            for line in lines
+            if number > 1 or not (of_seeds and line.stage.startswith("judgements"))
+        ]
+    return found
 
 
 def _judging(

@@ -7,10 +7,11 @@ A stage's code is imported when the stage is reached: reading a corpus needs no 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from distill.files.atomic import read_json
 from distill.llm.lazy import LazyLLM
 from distill.models.sources.in_memory import is_object
 from distill.pipeline.recipe_copy import save_recipe
-from distill.recipe import Recipe
+from distill.recipe import Recipe, Teacher
 from distill.runtime import processes
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -39,11 +40,26 @@ class GenerateResult(NamedTuple):
 
 
 class TrainingExamples(NamedTuple):
-    """What is trained on. `labels` is None where nothing was relabelled."""
+    """What is trained on. `labels` is None where nothing was relabelled; `earlier` is the query
+    encoder of the round before, which training goes on from."""
 
     corpus: CorpusStages
     stages: list[Stage]
     labels: Stage | None
+    earlier: Stage | None = None
+
+
+class Round(NamedTuple):
+    """What a round of retrieval and relabelling begins with: the recipe, with the student of the
+    round before as retriever, and that student where it is a query encoder."""
+
+    recipe: Recipe
+    earlier: Stage | None = None
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The teacher, where the retriever is a query encoder over its document vectors."""
+        return None if self.earlier is None else self.recipe.teacher
 
 
 class Job:
@@ -150,26 +166,34 @@ class Job:
         if corpus.passages is None or queries is None:
             self.llm.close()
             return TrainingExamples(corpus, examples, None)
-        passages, recipe = corpus.passages, self.recipe
-        for number in range(1, recipe.relabel.rounds):
-            recipe = self._after_round(number, recipe, passages, queries, examples)
+        passages, last = corpus.passages, Round(self.recipe)
+        for number in range(1, self.recipe.relabel.rounds):
+            after = self._after_round(number, last, passages, queries, examples)
+            if after is None:
+                break
+            last = after
         with processes.main_first():
-            labels, chosen = relabel(self.run, recipe, passages, queries, self.llm, self.judged)
+            labels, chosen = relabel(
+                self.run, last.recipe, passages, queries, self.llm, self.judged, last.teacher
+            )
         self.llm.close()
-        return TrainingExamples(corpus, [chosen, *examples], labels)
+        return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier)
 
     def _after_round(
-        self, number: int, recipe: Recipe, passages: Stage, queries: Stage, examples: list[Stage]
-    ) -> Recipe:
-        """Relabel and train in a run of its own inside this one, `round-N`; the recipe with the
-        student that came of it as retriever, which is told each query's task as it was in
-        training."""
+        self, number: int, last: Round, passages: Stage, queries: Stage, examples: list[Stage]
+    ) -> Round | None:
+        """Relabel and train in a run of its own inside this one, `round-N`; what the next round
+        begins with: the recipe with the student that came of it as retriever, which is told each
+        query's task as it was in training. None where training made no better query encoder
+        (`train.keep: best`), for a further round would find and train the same again."""
         from distill.relabel.stages import relabel
 
+        recipe = last.recipe
         folder = self.run.folder / f"round-{number}"
         of_seeds = number == 1 and recipe.relabel.first_round == "seed"
         rule = recipe.relabel.of_seeds() if of_seeds else recipe.relabel
-        here = recipe.model_copy(update={"relabel": rule})
+        train = recipe.train.model_copy(update={"interpolation": 1.0})  # at the end, once
+        here = recipe.model_copy(update={"relabel": rule, "train": train})
         with processes.main_first():
             folder.mkdir(exist_ok=True)
             # The corpus' vectors are addressed by their content: one store serves all rounds.
@@ -178,9 +202,14 @@ class Job:
                 (folder / "vectors").symlink_to(Path("..") / "vectors")
         with Run(folder, self.run.overwrite) as run:
             with processes.main_first():
-                labels, chosen = relabel(run, here, passages, queries, self.llm, self.judged)
+                labels, chosen = relabel(
+                    run, here, passages, queries, self.llm, self.judged, last.teacher
+                )
             self.llm.close()
-            _train(run, here, passages, [chosen, *examples], labels)
+            learnt = [chosen, *examples]
+            _, trained = _train(run, here, passages, learnt, labels, last.earlier)
+        if recipe.student.route == "query" and _kept_start(trained):
+            return None
         student = {
             "model": str(folder / "student"),
             "query_template": "{query}",
@@ -193,7 +222,8 @@ class Job:
             "known_as": None,
         }
         retriever = recipe.retriever.model_copy(update=student)
-        return recipe.model_copy(update={"retriever": retriever})
+        earlier = trained if recipe.student.route == "query" else None
+        return Round(recipe.model_copy(update={"retriever": retriever}), earlier)
 
     def score_teacher(self) -> Stage:
         """The teachers' scores of all examples."""
@@ -204,8 +234,8 @@ class Job:
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
         """The corpus, the untrained base and the student. Of several processes (`accelerate
         launch`) the first makes what comes before the student, and all train it."""
-        corpus, examples, labels = self.relabel()
-        base, student = _train(self.run, self.recipe, corpus.passages, examples, labels)
+        corpus, examples, labels, earlier = self.relabel()
+        base, student = _train(self.run, self.recipe, corpus.passages, examples, labels, earlier)
         return corpus, base, student
 
     def evaluate(self) -> Stage:
@@ -253,8 +283,19 @@ def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
     check_sources(run.folder, recipe, corpus.passages)
 
 
+def _kept_start(student: Stage) -> bool:
+    """Whether the weights before training were the best in every training stage."""
+    stages = read_json(student.folder / "training.json")["stages"]
+    return all(stage["kept_steps"] == [0] for stage in stages)
+
+
 def _train(
-    run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage], labels: Stage | None
+    run: Run,
+    recipe: Recipe,
+    passages: Stage | None,
+    examples: list[Stage],
+    labels: Stage | None,
+    earlier: Stage | None = None,
 ) -> tuple[Stage, Stage]:
     """The base and the student."""
     from distill.runtime.devices import free_memory
@@ -264,7 +305,7 @@ def _train(
         base = _build_base(run, recipe, passages, examples)
         scores = _teacher_scores(run, recipe, examples)
     free_memory()
-    return base, train_student(run, recipe, passages, examples, base, labels, scores)
+    return base, train_student(run, recipe, passages, examples, base, labels, scores, earlier)
 
 
 def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage]) -> Stage:

@@ -75,6 +75,11 @@ class Recipe(Section):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         self._check_soft_labels()
         self._check_route()
+        lora = self.student.lora
+        if self.train.interpolation < 1 and lora is not None and lora.save == "adapter":
+            raise ValueError(
+                "train.interpolation below 1 changes whole weights: set student.lora.save: merged"
+            )
         self._check_first_round()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
@@ -89,6 +94,12 @@ class Recipe(Section):
 
     def _check_route(self) -> None:
         """Whether a query encoder is trained as one, and no other student is."""
+        rounds_of_queries = self.student.route == "query" and self.relabel.rounds > 1
+        if self.relabel.similarity_by == "teacher" and not rounds_of_queries:
+            raise ValueError(
+                "relabel.similarity_by teacher is for later rounds of a query encoder: set "
+                "student.route: query and relabel.rounds above 1"
+            )
         objectives = [stage.objective for stage in self.train.in_stages().values()]
         alone = [o.trains_queries_alone for o in objectives]
         if self.student.route == "both":
@@ -109,9 +120,9 @@ class Recipe(Section):
         for needed in (name for name, missing in refusals.items() if missing):
             raise ValueError(f"student.route query needs {needed}, whose vectors it searches")
         forbidden = {
-            "relabel.rounds above 1": self.relabel.rounds > 1,
+            "relabel.rounds above 1 without dense among retriever.sources": self.relabel.rounds > 1
+            and "dense" not in self.retriever.sources,
             "train.widths": any(t.widths is not None for t in self.train.in_stages().values()),
-            "train.validation.share above 0": self.train.validation.share > 0,
             "student.symmetric": bool(self.student.symmetric),
             "student.lora.save adapter": self.student.lora is not None
             and self.student.lora.save == "adapter",
@@ -130,7 +141,7 @@ class Recipe(Section):
         if self.relabel.rounds == 1:
             raise ValueError("relabel.first_round seed: there is one round; set relabel.rounds: 2")
         for train in self.train.in_stages().values():
-            for term in ("kl", "margin_mse"):
+            for term in ("kl", "margin_mse", "corpus_softmax"):
                 if getattr(train.objective, term) and getattr(train, term).scores != "teacher":
                     raise ValueError(
                         f"relabel.first_round seed judges nothing, and train.objective.{term} "

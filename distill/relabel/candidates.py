@@ -8,9 +8,9 @@ import logging
 from collections import Counter
 from typing import Any
 
-from distill.embed.encoder import Encoder
+from distill.embed.open_embedder import embedder_identity
 from distill.errors import UserError
-from distill.recipe import Relabel, Retriever
+from distill.recipe import Relabel, Retriever, Teacher
 from distill.relabel.statistics import WITHOUT_SEED
 from distill.retrieve.corpus_index import identity
 from distill.retrieve.retriever import PassageRetriever
@@ -32,23 +32,24 @@ def make_candidates(
     rule: Relabel,
     passages: Stage,
     queries: Stage,
-    encoder: Encoder | None = None,
+    teacher: Teacher | None = None,
 ) -> Stage:
     """Retrieve `relabel.top_k` passages for each query. Each shard reads, embeds and searches its
     own queries, so that memory does not grow with them.
 
     Args:
-        encoder: in the place of the recipe's retriever, where an earlier round made one.
+        teacher: embeds the passages, where the retriever is a query encoder of an earlier round.
     """
     size, top_k = rule.shard_size, rule.top_k
     if "bm25" in (*retriever.sources, *rule.rankers):
         terms_in(retriever.bm25.language)  # refuse a language without a stemmer before all else
-    settings = fingerprint(retriever, rule, encoder)
+    settings = fingerprint(retriever, rule, teacher)
     stage = run.stage("candidates", settings, [passages, queries])
     if stage.complete:
         return stage
     _check_size(passages, top_k)
-    searcher = PassageRetriever(run, retriever, passages, encoder)
+    compares = teacher is not None and rule.similarity_by == "teacher"
+    searcher = PassageRetriever(run, retriever, passages, teacher, compares)
     ids = PassageReader(passages.folder).read_ids()
     row_of = {id_: row for row, id_ in enumerate(ids)}
     query_rows = Reader(QUERIES, queries.folder)
@@ -94,15 +95,18 @@ def _check_size(passages: Stage, top_k: int) -> None:
 
 
 def fingerprint(
-    retriever: Retriever, rule: Relabel, encoder: Encoder | None = None
+    retriever: Retriever, rule: Relabel, teacher: Teacher | None = None
 ) -> dict[str, object]:
     """Collect the settings that change which candidates are found."""
-    return {
+    settings: dict[str, object] = {
         **identity(retriever),
-        **(encoder.identity if encoder else {}),
         "top_k": rule.top_k,
         "shard_size": rule.shard_size,
     }
+    if teacher is not None:
+        settings["teacher"] = embedder_identity(teacher, str(teacher.model))
+        settings["similarity_by"] = rule.similarity_by
+    return settings
 
 
 def _warn_of_empty_results(count: int, queries: int) -> None:

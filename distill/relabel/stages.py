@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.llm.lazy import LazyLLM
-from distill.recipe import Judge, Recipe
+from distill.recipe import Judge, Recipe, Teacher
 from distill.relabel.candidates import make_candidates
 from distill.relabel.cascade import make_survivors
 from distill.relabel.choose import make_examples
@@ -35,16 +35,22 @@ def relabel(
     queries: Stage,
     llm: LazyLLM,
     judged: Path,
+    teacher: Teacher | None = None,
 ) -> RelabelResult:
     """Run all stages of relabelling. Encoder, cross-encoder and LLM are in memory one at a time.
 
     Args:
         judged: the SQLite file that caches judgements.
+        teacher: embeds the passages, where the retriever is a query encoder of an earlier round.
+            Soft scores `hybrid` are then that encoder's and BM25's, unless `relabel.similarity_by`
+            says otherwise: the encoder has learnt words from BM25 that the teacher does not know,
+            so its list is the better half of the next target, while BM25, which no round changes,
+            keeps the rounds from learning their own mistakes alone.
     """
     rule = recipe.relabel
     if "dense" in recipe.retriever.sources:
         llm.make_room_for(recipe.retriever)
-    candidates = make_candidates(run, recipe.retriever, rule, passages, queries)
+    candidates = make_candidates(run, recipe.retriever, rule, passages, queries, teacher)
 
     def judge(pairs: Stage, judges: list[Judge]) -> JudgementStages:
         stages: JudgementStages = {}

@@ -89,6 +89,9 @@ def dense_index(
 ) -> tuple[VectorStore, SearchIndex]:
     """Return the corpus' vectors and the recipe's index over them.
 
+    Args:
+        encoder: of the passages.
+
     Raises:
         UserError: before anything is embedded, if the recipe's index cannot be made.
     """

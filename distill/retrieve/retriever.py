@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from distill.embed.encoder import Encoder
-from distill.recipe import BM25, Retriever
+from distill.embed.open_embedder import open_embedder
+from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import NOTHING, RowNumbers, similarity
@@ -31,18 +32,27 @@ class PassageRetriever:
     """The recipe's retriever, open over a run's passages.
 
     Args:
-        encoder: in the place of the recipe's own, where an earlier round made one.
+        teacher: embeds the passages, where the retriever is a query encoder in its space.
+        compares: the similarity of a query and a passage is the teacher's.
     """
 
     def __init__(
-        self, run: Run, retriever: Retriever, passages: Stage, encoder: Encoder | None = None
+        self,
+        run: Run,
+        retriever: Retriever,
+        passages: Stage,
+        teacher: Teacher | None = None,
+        compares: bool = False,
     ) -> None:
         self._retriever = retriever
         self._dense: _Dense | None = None
         sources: dict[str, _CandidateSource] = {}
         if "dense" in retriever.sources:
-            encoder = encoder or open_encoder(retriever)
-            sources["dense"] = self._dense = _Dense(run, retriever, encoder, passages)
+            queries = open_encoder(retriever)
+            documents = queries if teacher is None else open_embedder(teacher, str(teacher.model))
+            sources["dense"] = self._dense = _Dense(
+                run, retriever, passages, queries, documents, documents if compares else queries
+            )
         if "bm25" in retriever.sources:
             sources["bm25"] = _BM25(run, retriever.bm25, passages)
         self._sources = {name: sources[name] for name in retriever.sources}
@@ -73,14 +83,25 @@ class PassageRetriever:
 
 
 class _Dense:
-    def __init__(self, run: Run, retriever: Retriever, encoder: Encoder, passages: Stage) -> None:
-        self._encoder = encoder
-        store, self._index = dense_index(run, retriever, encoder, passages)
+    def __init__(
+        self,
+        run: Run,
+        retriever: Retriever,
+        passages: Stage,
+        queries: Encoder,
+        documents: Encoder,
+        compared: Encoder,
+    ) -> None:
+        self._encoder = queries
+        self._compared = compared
+        store, self._index = dense_index(run, retriever, documents, passages)
         self._vectors = store.vectors
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         vectors = self._encoder.encode(queries, "query", tasks)
         _, rows = self._index.search(vectors, k)
+        if self._compared is not self._encoder:
+            vectors = self._compared.encode(queries, "query", tasks)
 
         def cosines(place: int, numbers: Sequence[int]) -> list[float]:
             similarities: list[float] = similarity(

@@ -49,6 +49,12 @@ def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer)
     return part
 
 
+def load_query_route(model: SentenceTransformer, folder: Path) -> None:
+    """Load the weights of a saved query encoder into a model of the same shape, in place."""
+    router: Any = load_sentence_model(folder, device="cpu")[0]
+    model.load_state_dict(router.sub_modules["query"].state_dict())
+
+
 def route_query_document(
     queries: SentenceTransformer, documents: OpenModel | None
 ) -> SentenceTransformer:

@@ -13,8 +13,9 @@ from sentence_transformers import SentenceTransformer
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
+from distill.models.reference import revision
 from distill.models.sentence_transformer import load_sentence_model
-from distill.recipe import Recipe, Train
+from distill.recipe import Recipe, Student, Train
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.retrieve.corpus_index import corpus_vectors
 from distill.runtime import processes
@@ -33,12 +34,13 @@ from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
 from distill.teacher.vectors import open_teacher, teacher_identity
 from distill.train.checks import check_training
-from distill.train.data.held_out import hold_out
+from distill.train.data.held_out import HeldOut, hold_out
 from distill.train.data.soft_labels import JUDGED, score_sources
 from distill.train.data.sources import TrainingInputs, find_revisions
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
 from distill.train.loop.trainer import choose_train_device
-from distill.train.query_route import save_query_route
+from distill.train.loop.weight_averaging import interpolate_weights
+from distill.train.query_route import load_query_route, save_query_route
 from distill.train.training_stage import TrainingStage
 
 
@@ -50,6 +52,7 @@ def train_student(
     base: Stage,
     labels: Stage | None = None,
     teacher_scores: Stage | None = None,
+    earlier: Stage | None = None,
 ) -> Stage:
     """Train the base model as `train` says; the stage `student`, a sentence-transformers model.
     `training.json` beside it holds the loss with its terms and the validations, by step.
@@ -62,6 +65,7 @@ def train_student(
         examples: one or several stages; every row is trained on where the recipe has no mixture.
         labels: the LLM's soft scores, if the objective learns from them (see `score_sources`).
         teacher_scores: the teacher's soft scores, likewise.
+        earlier: the query encoder of the round before, whose weights training begins with.
 
     Raises:
         UserError: if there is no example, there is no corpus to draw texts to align from, the
@@ -74,15 +78,15 @@ def train_student(
     processes.connect(choose_train_device(recipe.train))
     with processes.main_first():
         stage = run.stage(
-            "student", fingerprint(recipe, inputs), _list_inputs(recipe, inputs, base)
+            "student", fingerprint(recipe, inputs, earlier), _list_inputs(recipe, inputs, base)
         )
     work = stage.metadata_dir / "training"
     if not stage.complete:
         begun = time.perf_counter()
         with processes.main_first():
             _check_process_count(work)
-        model = _open(recipe, base)
-        summaries, figures = _train(recipe, inputs, model, stage)
+        model = _open(recipe, base, earlier)
+        summaries, figures = _train(recipe, inputs, model, stage, base)
         if processes.is_main():
             _write(stage, recipe, model, summaries)
             stage.finish(seconds=time.perf_counter() - begun, **figures)
@@ -93,9 +97,10 @@ def train_student(
 
 
 def _train(
-    recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer, stage: Stage
+    recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer, stage: Stage, base: Stage
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Run all training stages; their summaries, and the figures for the manifest."""
+    """Run all training stages, and interpolate the end with the base; the stages' summaries, and
+    the figures for the manifest."""
     passages = None if inputs.passages is None else PassageReader(inputs.passages.folder)
     held_out = hold_out(recipe, inputs)
     rows = [row for part in inputs.examples for row in part.rows(EXAMPLES)]
@@ -105,8 +110,8 @@ def _train(
         documents.update(held_out.documents.values())
     writer = StudentTexts(recipe.student, passages or (), documents)
     vectors = _read_document_vectors(recipe, inputs)
-    positives = None if vectors is None else _choose_positives(vectors, passages, sample)
-    diagnostics = Diagnostics(writer, sample, held_out, positives)
+    searched = None if vectors is None else _choose_searched(vectors, passages, sample, held_out)
+    diagnostics = Diagnostics(writer, sample, held_out, searched)
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
     summaries: list[dict[str, Any]] = []
     folders: list[Path] = []
@@ -127,6 +132,7 @@ def _train(
         )
         summaries.append(training_stage.run(model))
         folders.append(folder)
+    _interpolate(recipe, model, base)
     return summaries, _summarize_training(summaries, diagnostics.compute(model))
 
 
@@ -142,13 +148,36 @@ def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | 
         return corpus_vectors(inputs.run, open_teacher(teacher, teacher.model), passages).vectors
 
 
-def _choose_positives(
-    vectors: Vectors, passages: PassageReader | None, sample: Sequence[Row]
+def _choose_searched(
+    vectors: Vectors,
+    passages: PassageReader | None,
+    sample: Sequence[Row],
+    held_out: HeldOut | None,
 ) -> dict[str, Vectors]:
-    """Choose the vectors of the sample's positives, by id."""
+    """Choose the vectors of the sample's positives and of what the held-out queries search, by
+    id."""
     wanted = {row["positive_id"] for row in sample}
+    if held_out is not None:
+        wanted.update(held_out.documents)
     ids = () if passages is None else passages.read_ids()
     return {id_: np.array(vectors[row]) for row, id_ in enumerate(ids) if id_ in wanted}
+
+
+def _interpolate(recipe: Recipe, model: SentenceTransformer, base: Stage) -> None:
+    """Give the model the mean of its weights and the untrained base's that the recipe asks for."""
+    share = recipe.train.interpolation
+    if share == 1:
+        return
+    _make_ordinary(recipe.student, model)
+    interpolate_weights(model, load_sentence_model(base.folder, device="cpu"), share)
+
+
+def _make_ordinary(student: Student, model: SentenceTransformer) -> None:
+    """Fold what was added for training into the model's own weights, in place."""
+    if student.lora is not None:
+        finish_lora(model, student.lora)
+    if student.architecture == "static":
+        fold_gate(model)
 
 
 def _check_process_count(work: Path) -> None:
@@ -167,12 +196,14 @@ def _check_process_count(work: Path) -> None:
         )
 
 
-def _open(recipe: Recipe, base: Stage) -> SentenceTransformer:
+def _open(recipe: Recipe, base: Stage, earlier: Stage | None) -> SentenceTransformer:
     frozen = _dtype_of_base(recipe)
     # Frozen weights that become bfloat16 are never on a GPU in float32.
     model = load_sentence_model(
         base.folder, recipe.train.device if frozen == torch.float32 else "cpu"
     )
+    if earlier is not None:
+        load_query_route(model, earlier.folder)
     if recipe.student.architecture == "static":
         add_gate(model, recipe.student.static.gate_rate)
         return model
@@ -196,10 +227,8 @@ def _dtype_of_base(recipe: Recipe) -> torch.dtype:
 def _write(
     stage: Stage, recipe: Recipe, model: SentenceTransformer, summaries: list[dict[str, Any]]
 ) -> None:
-    if recipe.student.lora is not None:
-        finish_lora(model, recipe.student.lora)
-    if recipe.student.architecture == "static":
-        fold_gate(model)
+    if recipe.train.interpolation == 1:
+        _make_ordinary(recipe.student, model)
     part = save_beside(stage, model)
     if not gives_same_vectors(model.to("cpu"), load_sentence_model(part, device="cpu")):
         raise UserError(
@@ -264,9 +293,11 @@ def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[St
     return [stage for stage in stages if stage is not None]
 
 
-def fingerprint(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
+def fingerprint(
+    recipe: Recipe, inputs: TrainingInputs, earlier: Stage | None = None
+) -> dict[str, Any]:
     """Everything in the recipe that decides which student comes out; keys that only change speed
-    or memory are left out."""
+    or memory are left out. The student of an earlier round counts by its files."""
     stages = recipe.train.in_stages()
     settings: dict[str, Any] = {
         "student": {
@@ -288,6 +319,8 @@ def fingerprint(recipe: Recipe, inputs: TrainingInputs) -> dict[str, Any]:
         settings["teacher"] = teacher_identity(recipe.teacher, recipe.teacher.model)
     if recipe.student.route == "query" and recipe.relabel.more_positives is not None:
         settings["queries"] = "each once"  # before, once for each positive
+    if earlier is not None:
+        settings["earlier"] = revision(str(earlier.folder))
     return settings
 
 

@@ -111,7 +111,9 @@ class TrainingStage:
 
     def _check_curve(self, summary: dict[str, Any], trained: bool) -> None:
         """Warn of a loss that rose, or refuse it where it was trained just now: a person who starts
-        the run again has read the refusal."""
+        the run again has read the refusal. Weights from before training come of no loss."""
+        if summary["kept_steps"] == [0]:
+            return
         verdict = check_loss_curve(summary["curve"], summary["looks"], self.train.keep == "best")
         if verdict is None:
             return
@@ -151,6 +153,12 @@ class TrainingStage:
                     self.folder,
                     interrupt,
                     run_name,
+                )
+            if lines.averaged_steps == [0] and processes.is_main():
+                _log.warning(
+                    "training, stage %s: no validation was better than the one before training, "
+                    "whose weights are kept",
+                    self.name,
                 )
             if processes.is_main():
                 summary = {

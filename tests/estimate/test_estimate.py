@@ -307,3 +307,19 @@ def test_every_round_is_in_the_estimate(recipe_file, tmp_path):
     added = {line.stage for line in twice.lines} - {line.stage for line in once.lines}
     assert {f"round-1/{stage}" for stage in of_a_round} <= added
     assert twice.total.prompt_tokens.high > once.total.prompt_tokens.high
+
+
+def test_no_later_round_of_a_query_encoder_embeds_the_corpus(recipe_file, tmp_path):
+    recipe = load_recipe(
+        recipe_file,
+        [
+            "relabel.rounds=2",
+            "relabel.rankers=[retriever, bm25]",
+            "student={route: query, encoder: x}",
+            "teacher.model=x",
+            "train={objective: {corpus_softmax: 1.0}}",
+        ],
+    )
+    made = estimated(recipe, tmp_path, 0)
+    assert "passages and" in of(made, "round-1/candidates").note
+    assert "passages" not in of(made, "candidates").note

@@ -21,6 +21,7 @@ ALIGNED = {
 VALIDATED = {
     "validation": {"share": 0.3, "every": 1},
     "soup": 2,
+    "interpolation": 0.5,
     "mixture": [{"path": "examples", "weight": 2}, {"path": "titles"}],
     "widths": [32, 8],
     "no_in_batch_negatives": ["search"],

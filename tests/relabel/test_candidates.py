@@ -9,9 +9,7 @@ from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
 
 from distill.corpus.passages import make_passages
-from distill.embed.open_embedder import load_encoder
 from distill.errors import UserError
-from distill.recipe import EmbedderConfig
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus_index import open_encoder
 from distill.store.run import Run
@@ -41,14 +39,14 @@ def queries_of(run, asked):
 def make(tmp_path, encoder_folder):
     """Candidates by a retriever with these settings; a stage, read from a run of its own name."""
 
-    def work(top_k=3, shard_size=5, name="run", asked=ASKED, encoder=None, **settings):
+    def work(top_k=3, shard_size=5, name="run", asked=ASKED, teacher=None, **settings):
         given = {"model": str(encoder_folder), "device": "cpu", "max_tokens": 32} | settings
         given.setdefault("query_template", "{task} {query}")
         made = recipe(retriever=given, relabel={"top_k": top_k, "shard_size": shard_size})
         with Run(tmp_path / name) as run:
             passages = passages_of(run, len(TEXTS))
             return make_candidates(
-                run, made.retriever, made.relabel, passages, queries_of(run, asked), encoder
+                run, made.retriever, made.relabel, passages, queries_of(run, asked), teacher
             )
 
     return work
@@ -190,13 +188,16 @@ def test_fused_candidates_have_cosines_and_come_from_both(make, products):
     assert from_bm25_alone
 
 
-def test_another_encoder_takes_the_retrievers_place(make, teacher_folder):
-    settings = EmbedderConfig(max_tokens=32, device="cpu", query_template="{task} {query}")
-    encoder = load_encoder(str(teacher_folder), settings)
-    plain, student = make(), make(name="student", encoder=encoder)
-    assert plain.fingerprint != student.fingerprint
-    assert by_query(plain) != by_query(student)
-    assert by_query(make(name="named", model=str(teacher_folder))) == by_query(student)
+def test_a_query_encoder_searches_what_its_teacher_embeds(make, encoder_folder):
+    teacher = recipe(
+        teacher={"model": str(encoder_folder), "device": "cpu", "max_tokens": 32}
+    ).teacher
+    plain, routed = make(), make(name="routed", teacher=teacher)
+    assert plain.fingerprint != routed.fingerprint
+    assert by_query(plain) == by_query(routed)  # the same model on both sides
+    # Documents of four tokens are others; the queries are the same.
+    short = make(name="short", teacher=teacher.model_copy(update={"max_tokens": 4}))
+    assert by_query(plain) != by_query(short)
 
 
 @pytest.mark.bad_input("text", "queries of which BM25 finds nothing", "said, with how many")

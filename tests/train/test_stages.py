@@ -155,6 +155,25 @@ def test_a_soup_of_the_last_is_their_mean(tmp_path, encoder_folder):
     assert any(not torch.equal(runs[1][name], runs[2][name]) for name in runs[1])
 
 
+@pytest.mark.parametrize("student", [{}, {"lora": {"rank": 2}}], ids=["all", "lora"])
+def test_a_student_interpolated_with_nothing_of_its_training_is_its_base(
+    tmp_path, encoder_folder, student
+):
+    """Of several stages, the end is interpolated with what was there before the first one."""
+    train = {
+        "learning_rate": 1e-2,
+        "interpolation": 0.0,
+        "stages": [{"name": "one"}, {"name": "two"}],
+    }
+    recipe = make_recipe(encoder_folder, train=train, student=student)
+    folder = train_in(tmp_path / "run", recipe).folder
+    weights = (load_file(tmp_path / "run" / of / "model.safetensors") for of in ("base", "student"))
+    base, trained = weights
+    assert base.keys() == trained.keys()
+    assert all(torch.equal(base[name], trained[name]) for name in base)
+    assert curves(folder)["curve"]
+
+
 def test_soft_labels_of_the_llm_are_learnt(tmp_path, encoder_folder, caplog):
     """The hard negative is the better one, says the LLM."""
     rows = [row for row in example_rows() if row["negatives"]]

@@ -72,7 +72,12 @@ class Relabel(Section):
     rounds: int = Field(1, ge=1, le=100)
     """Number of rounds of retrieval and relabelling. In each round but the last a student is
     trained on the examples and retrieves for the next round (Gecko, arXiv 2403.20327: retrieval by
-    the embedder itself)."""
+    the embedder itself). A query encoder (student.route query) searches the teacher's document
+    vectors in each round, and goes on from the weights of the round before."""
+    similarity_by: Literal["student", "teacher"] = "student"
+    """Whose similarity of a query and a candidate a later round of a query encoder (student.route
+    query) learns from in the soft scores hybrid. student: the similarity by the encoder of the
+    round before; teacher: the teacher's. Candidates are found by that encoder in either case."""
     first_round: Literal["relabelled", "seed"] = "relabelled"
     """What the first of several rounds trains on. relabelled: examples as in the last round; seed:
     each query with the passage that it was written from and no hard negative, which needs no judge

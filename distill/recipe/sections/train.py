@@ -27,6 +27,7 @@ GLOBAL_KEYS = (
     "checkpoint_steps",
     "trackers",
     "validation",
+    "interpolation",
 )
 """What no training stage sets for itself."""
 PERFORMANCE_KEYS = {
@@ -76,7 +77,7 @@ class Validation(Section):
 class Train(Section):
     section: ClassVar[str | None] = "train"
     newer: ClassVar[frozenset[str]] = frozenset(
-        {"weight_decay", "base_dtype", "bm25_share", "corpus_softmax"}
+        {"weight_decay", "base_dtype", "bm25_share", "corpus_softmax", "interpolation"}
     )
 
     epochs: float = Field(1.0, gt=0, le=10_000)
@@ -139,10 +140,15 @@ class Train(Section):
     two)."""
     keep: Literal["last", "best"] = "last"
     """Which weights become the student. last: those at the end; best: those with the best nDCG@10
-    in validation."""
+    in validation. Those of a query encoder (student.route query) before its first step count too,
+    and are the student where no others were better."""
     soup: int = Field(1, gt=0)
     """Number of checkpoints, the last or the best by `keep`, whose weights are averaged into the
     student (model soups, Wortsman et al. 2022, arXiv 2203.05482); 1: no averaging."""
+    interpolation: float = Field(1.0, ge=0, le=1)
+    """Share of the trained weights in their mean with the weights before training, which becomes
+    the student (WiSE-FT, arXiv 2109.01903, equation 1). 1: the trained weights alone; 0: those
+    before training. Of several rounds or stages the end is interpolated with the untrained base."""
     validation: Validation = Validation()
     """Settings of validation: queries that are not trained on, to choose a checkpoint by."""
     stages: list[dict[str, Any]] = []

@@ -1,5 +1,6 @@
 """Queries held out of training for validation: split by passage, so that none leaks."""
 
+import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -55,9 +56,12 @@ def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
     rows = [row for stage in inputs.examples for row in stage.rows(EXAMPLES)]
     draw = random.Random(f"{recipe.seed}|validation")
     positives = list(dict.fromkeys(row["positive_id"] for row in rows))
-    ids = frozenset(draw.sample(positives, max(1, round(rule.share * len(positives)))))
-    held = [row for row in rows if row["positive_id"] in ids and _seed_id(row) in ids]
-    if not held or len(ids) == len(positives):
+    if recipe.student.route == "query":
+        ids, held = _hold_out_in_every_round(recipe, inputs, rows)
+    else:
+        ids = frozenset(draw.sample(positives, max(1, round(rule.share * len(positives)))))
+        held = [row for row in rows if row["positive_id"] in ids and _seed_id(row) in ids]
+    if not held or ids >= set(positives):
         raise UserError(
             f"train.validation.share {rule.share}",
             f"holds out {len(ids)} of {len(positives)} positive passages, {len(held)} queries",
@@ -68,6 +72,35 @@ def hold_out(recipe: Recipe, inputs: TrainingInputs) -> HeldOut | None:
     query_texts = frozenset(row["query"] for row in held)
     documents = _draw_documents(rule, rows, queries, inputs, draw)
     return HeldOut(ids, texts, query_texts, queries, documents)
+
+
+def _hold_out_in_every_round(
+    recipe: Recipe, inputs: TrainingInputs, rows: Sequence[Row]
+) -> tuple[frozenset[str], list[Row]]:
+    """Hold out for a query encoder, which trains on in later rounds of relabelling: each passage,
+    and each query that was written from none, by a number drawn from itself and the seed, so that
+    nothing that one round has trained on is held out in another. The positives of its held-out
+    queries are passages of the corpus, whose vectors it searches."""
+
+    def is_drawn(name: str) -> bool:
+        digest = hashlib.sha256(f"{recipe.seed}|validation|{name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64 < recipe.train.validation.share
+
+    corpus = [] if inputs.passages is None else PassageReader(inputs.passages.folder).read_ids()
+    inside = frozenset(corpus)
+    ids = frozenset(id_ for row in rows if is_drawn(id_ := row["positive_id"]))
+    ids |= frozenset(id_ for row in rows if (id_ := row["seed_id"]) and is_drawn(id_))
+    held = [
+        row
+        for row in rows
+        if row["positive_id"] in inside
+        and (
+            row["positive_id"] in ids and row["seed_id"] in ids
+            if row["seed_id"]
+            else is_drawn(row["query"])
+        )
+    ]
+    return ids, held
 
 
 def _seed_id(row: Row) -> str:

@@ -161,7 +161,8 @@ def _step_of(checkpoint: Path) -> int:
 
 class ValidationCallback(TrainerCallback):
     """Validates the student before the first step, every `every` steps and at the last one, and
-    gives its weights to the averager. `whole` returns the model, and is called in every process.
+    gives its weights to the averager, those before the first step only if `counts_start`. `whole`
+    returns the model, and is called in every process.
 
     Figures go through the trainer's log, so that checkpoints and trackers have them.
     """
@@ -173,12 +174,14 @@ class ValidationCallback(TrainerCallback):
         averager: WeightAverager | None,
         log: Callable[[dict[str, float]], None],
         whole: Callable[[], SentenceTransformer],
+        counts_start: bool = False,
     ) -> None:
         self.diagnostics = diagnostics
         self.every = every
         self.averager = averager
         self.log = log
         self.whole = whole
+        self.counts_start = counts_start
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -200,5 +203,5 @@ class ValidationCallback(TrainerCallback):
             return
         figures = self.diagnostics.compute(model)
         self.log(figures)
-        if self.averager is not None and state.global_step:
+        if self.averager is not None and (state.global_step or self.counts_start):
             self.averager.add(model, state.global_step, figures.get("ndcg@10"))

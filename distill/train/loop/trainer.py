@@ -99,7 +99,13 @@ def fit(
         if newest is not None:
             checkpoints.restore(newest)
         validation = ValidationCallback(
-            diagnostics, train.validation.every, averager, trainer.log, whole
+            diagnostics,
+            train.validation.every,
+            averager,
+            trainer.log,
+            whole,
+            # An index of the teacher's is searched with the untrained encoder too.
+            counts_start=train.objective.trains_queries_alone and train.keep == "best",
         )
         sums = UnloggedSums(trainer, objective.terms, newest)
         for callback in (sums, checkpoints, stop, validation):

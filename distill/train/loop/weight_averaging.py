@@ -44,6 +44,21 @@ def load_weights(model: nn.Module, path: Path) -> None:
     load_model(model, str(path), device=str(next(model.parameters()).device))
 
 
+def interpolate_weights(model: nn.Module, start: nn.Module, share: float) -> None:
+    """Give the model the mean of its weights and those before training, in place (WiSE-FT, Wortsman
+    et al. 2022, arXiv 2109.01903, equation 1).
+
+    Args:
+        start: of the same shape, with the weights before training.
+        share: of the model's own weights, from 0 to 1.
+    """
+    before = start.state_dict()
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point():
+            old = before[name].to(weight.device).double()
+            weight.copy_((1 - share) * old + share * weight.double())
+
+
 class WeightAverager:
     """The weights of a few steps: the last `count` that were added, or the best.
 

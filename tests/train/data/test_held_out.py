@@ -86,3 +86,19 @@ def test_nothing_is_held_out_unless_asked_for(tmp_path):
 def test_a_share_that_leaves_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"train\.validation\.share"):
         held(tmp_path, recipe_of(share=0.99), example_rows())
+
+
+def test_a_query_encoders_later_rounds_hold_out_what_no_earlier_one_trained_on(tmp_path):
+    """Another round's candidates may give queries other positives."""
+    train = {"validation": {"share": 0.4}, "objective": {"corpus_softmax": 1.0}}
+    relabel = {"rankers": ["retriever", "bm25"]}
+    student = {"route": "query"}
+    recipe = make_recipe("x", "y", train=train, student=student, relabel=relabel)
+    first, later = example_rows(), with_seeds()
+    later[2]["seed_id"] = ""  # of a log
+    first[2]["seed_id"] = ""
+    found = [held(tmp_path / str(n), recipe, rows) for n, rows in enumerate((first, later))]
+    for one, rows in zip(found, (first, later), strict=True):
+        trained = {row["query"] for row in rows if one.allows(row)}
+        assert trained
+        assert not any(trained & {row["query"] for row in other.queries} for other in found)

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from distill.train.loop.weight_averaging import WeightAverager, load_weights, save_weights
+from distill.train.loop.weight_averaging import (
+    WeightAverager,
+    interpolate_weights,
+    load_weights,
+    save_weights,
+)
 
 VALUES = {5: 0.2, 10: 0.6, 15: 0.6, 20: 0.1, 25: 0.5}
 
@@ -35,6 +40,14 @@ def test_the_last_or_the_best_are_kept_and_averaged(tmp_path, keep, count, steps
     assert torch.allclose(model.weight, torch.full((2, 2), mean))
     assert torch.allclose(model.bias, torch.full((2,), -mean))
     assert model.places.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("share", "weight"), [(0, 0.1), (0.25, 0.175), (1, 0.4)])
+def test_interpolation_goes_from_the_start_to_the_trained_weights(share, weight):
+    model = model_of(0.4)
+    interpolate_weights(model, model_of(0.1), share)
+    for name, value in model_of(weight).state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=1e-8)
 
 
 def test_one_weight_is_kept_to_the_bit(tmp_path):
