@@ -75,6 +75,7 @@ class Recipe(Section):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         self._check_soft_labels()
         self._check_route()
+        self._check_projection()
         lora = self.student.lora
         if self.train.interpolation < 1 and lora is not None and lora.save == "adapter":
             raise ValueError(
@@ -134,6 +135,25 @@ class Recipe(Section):
             }
         for name in (name for name, present in forbidden.items() if present):
             raise ValueError(f"student.route query does not go with {name}: take it out")
+
+    def _check_projection(self) -> None:
+        student = self.student
+        if student.projection == "random":
+            return
+        if (
+            student.route == "both"
+            or student.dimensions is None
+            or student.architecture == "static"
+        ):
+            raise ValueError(
+                "student.projection fitted: set student.route: query, and student.dimensions to "
+                "the width of the teacher's vectors; an architecture static has no such layer"
+            )
+        if self.train.interpolation < 1:
+            raise ValueError(
+                "student.projection fitted: set train.interpolation: 1, for the layer of the base "
+                "is random"
+            )
 
     def _check_first_round(self) -> None:
         if self.relabel.first_round == "relabelled":

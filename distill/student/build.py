@@ -59,7 +59,7 @@ def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage
 
 def fingerprint(student: Student, seed: int) -> dict[str, Any]:
     """Collect the settings that change the untrained student."""
-    settings = student.fingerprinted(exclude={"lora", "symmetric", "route"})
+    settings = student.fingerprinted(exclude={"lora", "symmetric", "route", "projection"})
     settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
     return settings | {"seed": seed}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill.embed.encoder import Encoder, Vectors, normalize_rows
 from distill.embed.open_embedder import embedder_identity
-from distill.embed.vector_store import VectorDtype, import_vectors
+from distill.embed.vector_store import VectorDtype, VectorStore, import_vectors
 from distill.errors import UserError, need
 from distill.files.checksums import digest_file
 from distill.files.read import user_path
@@ -66,10 +66,40 @@ def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
     probes = _choose_probes(len(ids))
     own = encoder.encode_prompted([texts[row] for row in probes], "document")
     theirs = np.concatenate([read(slice(row, row + 1)) for row in probes])
-    _check_model(path, theirs, own, [ids[row] for row in probes])
+    _check_model(
+        str(path),
+        theirs,
+        own,
+        [ids[row] for row in probes],
+        "name the model, the prompts and the length that made these vectors, or take "
+        "teacher.document_vectors out, so that the corpus is embedded again",
+    )
     root, source = run.folder / "vectors", _digest_source(path)
     for precision in _list_precisions(recipe, teacher.model):
         import_vectors(root, encoder, "document", ids, texts, read, source, precision)
+
+
+def check_server_unchanged(store: VectorStore, encoder: Encoder, passages: Stage) -> None:
+    """Compare ten vectors of the run's store with those that the teacher's server gives now: it may
+    have changed its model under the same name since the corpus was embedded.
+
+    Raises:
+        UserError: if they differ.
+    """
+    reader = PassageReader(passages.folder)
+    probes = _choose_probes(len(store.ids))
+    texts = [
+        encoder.wording.write_document(row["text"], row["title"])
+        for row in reader.read_rows(probes)
+    ]
+    _check_model(
+        f"the server of teacher.model {encoder.reference!r}",
+        np.asarray(store.vectors[probes], np.float32),
+        encoder.encode_prompted(texts, "document"),
+        [store.ids[row] for row in probes],
+        "it has changed its model since the corpus was embedded: serve the model that made the "
+        "vectors, or begin a new run (--run), which embeds the corpus with the new one",
+    )
 
 
 def _list_precisions(recipe: Recipe, model: str) -> list[VectorDtype]:
@@ -188,15 +218,16 @@ def _check_width(path: Path, vectors: Vectors, encoder: Encoder) -> None:
         )
 
 
-def _check_model(path: Path, stored: Vectors, own: Vectors, ids: Sequence[str]) -> None:
-    """Compare a few of the file's vectors with those that the model gives now."""
+def _check_model(
+    where: str, stored: Vectors, own: Vectors, ids: Sequence[str], remedy: str
+) -> None:
+    """Compare a few stored vectors with those that the model gives now."""
     cosines = (stored * own).sum(axis=1)
     worst = int(cosines.argmin())
     if cosines[worst] < _LEAST_COSINE:
         raise UserError(
-            str(path),
+            where,
             f"the vector of passage {ids[worst]!r} has a cosine of {cosines[worst]:.3f} with the "
             "one that the teacher gives now",
-            "name the model, the prompts and the length that made these vectors, or take "
-            "teacher.document_vectors out, so that the corpus is embedded again",
+            remedy,
         )

@@ -1,5 +1,6 @@
 """Trains the student in one or several training stages, each from the weights of the last one."""
 
+import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -32,16 +33,20 @@ from distill.student.pooling import leave_prompts_out
 from distill.student.saving import gives_same_vectors, move_into_place, save_beside
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
+from distill.teacher.document_vectors import check_server_unchanged
 from distill.teacher.vectors import open_teacher, teacher_identity
 from distill.train.checks import check_training
 from distill.train.data.held_out import HeldOut, hold_out
 from distill.train.data.soft_labels import JUDGED, score_sources
 from distill.train.data.sources import TrainingInputs, find_revisions
+from distill.train.fit_projection import fit_to_passages
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
 from distill.train.loop.trainer import choose_train_device
 from distill.train.loop.weight_averaging import interpolate_weights
 from distill.train.query_route import load_query_route, save_query_route
 from distill.train.training_stage import TrainingStage
+
+_log = logging.getLogger(__name__)
 
 
 def train_student(
@@ -86,6 +91,8 @@ def train_student(
         with processes.main_first():
             _check_process_count(work)
         model = _open(recipe, base, earlier)
+        if recipe.student.projection == "fitted" and earlier is None:
+            _fit_projection(recipe, inputs, model)
         summaries, figures = _train(recipe, inputs, model, stage, base)
         if processes.is_main():
             _write(stage, recipe, model, summaries)
@@ -136,6 +143,16 @@ def _train(
     return summaries, _summarize_training(summaries, diagnostics.compute(model))
 
 
+def _fit_projection(recipe: Recipe, inputs: TrainingInputs, model: SentenceTransformer) -> None:
+    """Fit the model's linear layer to the teacher's vectors, in place."""
+    vectors = _read_document_vectors(recipe, inputs)
+    if vectors is None or inputs.passages is None:
+        raise ValueError("no corpus of vectors: a recipe that fits a layer to them is refused")
+    passages = PassageReader(inputs.passages.folder)
+    cosine = fit_to_passages(model, recipe.student, passages, vectors)
+    _log.info("training: the fitted layer has a cosine of %.3f with the teacher", cosine)
+
+
 def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | None:
     """Read the teacher's vectors of the corpus from the run's store, or embed it; None but for a
     query encoder, which searches them."""
@@ -144,8 +161,12 @@ def _read_document_vectors(recipe: Recipe, inputs: TrainingInputs) -> Vectors | 
         return None
     if teacher.model is None or passages is None:
         raise ValueError("no teacher or corpus: a recipe that searches them is refused")
+    encoder = open_teacher(teacher, teacher.model)
     with processes.main_first():
-        return corpus_vectors(inputs.run, open_teacher(teacher, teacher.model), passages).vectors
+        store = corpus_vectors(inputs.run, encoder, passages)
+    if teacher.base_url is not None:
+        check_server_unchanged(store, encoder, passages)
+    return store.vectors
 
 
 def _choose_searched(

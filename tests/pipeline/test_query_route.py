@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from helpers.fake_server import MODEL, serving
 from sentence_transformers import SentenceTransformer
@@ -26,7 +27,7 @@ from distill.pipeline.job import Job
 from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.store.run import Run
 from distill.store.stage import open_stage
-from distill.store.tables import QUERIES
+from distill.store.tables import PASSAGES, QUERIES, passage_text
 from distill.train.loop.callbacks import CheckpointCallback
 from distill.train.query_route import route_query_document
 
@@ -261,6 +262,79 @@ def test_an_encoder_of_another_width_is_projected_into_the_teachers_space(
     assert student.encode_query(TEXTS).shape == student.encode_document(TEXTS).shape == (2, 48)
 
 
+def test_a_fitted_layer_begins_near_the_teacher(
+    tmp_path, recipe_file, encoder_folder, teacher_folder
+):
+    """Another model's vectors of the passages, through the fitted layer, are like the teacher's."""
+    cosines = {}
+    for projection in ("random", "fitted"):
+        recipe = adapt(
+            recipe_file,
+            teacher_folder,
+            f"student.encoder={encoder_folder}",
+            "student.layers=[0, 2]",
+            "student.dimensions=48",
+            f"student.projection={projection}",
+            "train.learning_rate=1e-7",
+        )
+        with Run(tmp_path / projection) as run:
+            corpus, _, stage = Job(run, recipe).train_student()
+        student = SentenceTransformer(str(stage.folder))
+        texts = [passage_text(row) for row in corpus.passages.rows(PASSAGES)]
+        pairs = student.encode_query(texts) * student.encode_document(texts)
+        cosines[projection] = float(pairs.sum(axis=1).mean())
+    assert cosines["fitted"] > 0.9
+    assert cosines["fitted"] > cosines["random"] + 0.3
+
+
+@pytest.mark.bad_input("recipe", "a fitted layer without a width or a query route", "named")
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["student.dimensions=null"],
+        ["student.dimensions=48", "train.interpolation=0.5"],
+        ["student.dimensions=48", "student.route=both", "train.objective={infonce: 1.0}"],
+    ],
+)
+def test_a_fitted_layer_wants_a_width_and_a_query_route(recipe_file, encoder_folder, sets):
+    with pytest.raises(UserError, match=r"student\.projection fitted: set"):
+        adapt(recipe_file, encoder_folder, "student.projection=fitted", *sets)
+
+
+@pytest.mark.bad_input(
+    "server", "an embedding server that changes its model after the corpus was embedded", "refused"
+)
+def test_a_server_that_changes_its_model_before_training_is_refused(
+    tmp_path, recipe_file, encoder_folder
+):
+    models = [SentenceTransformer(str(encoder_folder))]
+
+    def embeds(path, body):
+        vectors = models[-1].encode(body["input"]).tolist()
+        data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
+        return {"object": "list", "model": MODEL, "data": data}
+
+    with serving(embeds) as server, Run(tmp_path / "run") as run:
+        served = f"model: {MODEL}, base_url: {server.url}, max_tokens: 32"
+        recipe = adapt(
+            recipe_file,
+            encoder_folder,
+            f"teacher={{{served}}}",
+            f"retriever={{{served}, sources: [dense, bm25], merge: union}}",
+        )
+        Job(run, recipe).relabel()
+        other = SentenceTransformer(str(encoder_folder))
+        torch.nn.init.normal_(other[0].auto_model.embeddings.word_embeddings.weight)
+        models.append(other)
+        with pytest.raises(UserError, match=r"has a cosine of .* with the one that") as refusal:
+            Job(run, recipe).train_student()
+        assert "changed its model since the corpus was embedded" in refusal.value.remedy
+        assert not (run.folder / "student" / "modules.json").exists()
+        models.pop()
+        Job(run, recipe).train_student()
+        assert (run.folder / "student" / "modules.json").is_file()
+
+
 def test_a_teacher_behind_a_server_leaves_the_query_side_alone(
     tmp_path, recipe_file, encoder_folder
 ):
@@ -332,6 +406,28 @@ def test_a_query_route_that_cannot_be_trained_is_refused(
 def test_queries_of_every_kind_are_in_the_table(run_folder):
     kinds = {row["task_type"] for row in open_stage(run_folder / "queries").rows(QUERIES)}
     assert kinds == {"sentences", "keywords"}
+
+
+@pytest.mark.slow
+def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
+    """The vectors of the first run, as the file that a user brings to the second."""
+    path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
+    first = distill.run(load_recipe(path), tmp_path / "first")
+    assert first.summary["models"]["student"]["score"] > 0.5
+    distill.export_index(first, tmp_path / "index", force=True)
+    np.save(tmp_path / "mine.npy", np.load(tmp_path / "index" / "vectors.npy"))
+    ids = read_json(tmp_path / "index" / "ids.json")
+    (tmp_path / "mine.txt").write_text("\n".join(ids), encoding="utf-8")
+    sets = [f"teacher.document_vectors={tmp_path / 'mine.npy'}", "evaluate.tasks=[]"]
+    second = distill.run(load_recipe(path, sets), tmp_path / "second")
+    weights = [run.student / "query_0_Transformer" / "model.safetensors" for run in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_the_packaged_recipe_of_a_query_side_is_valid():
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "query-side.yaml")
+    assert recipe.teacher.document_vectors is not None
+    assert recipe.student.dimensions == 3072
 
 
 @pytest.mark.slow

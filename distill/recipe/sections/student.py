@@ -52,7 +52,9 @@ class Static(Section):
 
 
 class Student(Section):
-    newer: ClassVar[frozenset[str]] = frozenset({"symmetric", "route", "architecture", "static"})
+    newer: ClassVar[frozenset[str]] = frozenset(
+        {"symmetric", "route", "architecture", "static", "projection"}
+    )
 
     encoder: Word = "sentence-transformers/all-MiniLM-L6-v2"
     """The model that the student is made from: a BERT-like encoder or a decoder, as a hub id, a
@@ -88,6 +90,11 @@ class Student(Section):
     dimensions: int | None = Field(None, gt=0, le=65_536)
     """Width of the student's vectors, reached by a linear layer on the pooled vector; null: the
     encoder's own."""
+    projection: Literal["random", "fitted"] = "random"
+    """What the linear layer of `dimensions` begins as. random: small random weights; fitted: the
+    weights that bring the student's vectors of 2,000 passages nearest to the teacher's, in closed
+    form. With `route: query` an encoder of another space needs it, for training alone moves the
+    layer too little."""
     lora: Lora | None = None
     """Settings of low-rank adaptation (LoRA, arXiv 2106.09685), which trains small matrices beside
     frozen weights; null: all weights are trained."""
