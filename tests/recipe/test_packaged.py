@@ -46,6 +46,31 @@ def test_demo(tmp_path):
     assert "keeps" in (tmp_path / "demo" / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_the_first_part_of_the_demo(tmp_path):
+    """A query encoder over the teacher's vectors, and no LLM."""
+    sets = {"generate.free.queries": 200, "corpus.held_out": 0.02}
+    small = ["corpus.limit=200", *(f"{key}={value}" for key, value in sets.items())]
+    options = [word for setting in small for word in ("--set", setting)]
+    done = distill(
+        "run", str(RECIPES / "demo-adapt.yaml"), "--run", str(tmp_path / "demo"), *options
+    )
+    assert done.returncode == 0, done.stderr
+    models = json.loads((tmp_path / "demo" / "summary.json").read_text())["models"]
+    assert models["base"]["score"] == pytest.approx(models["teacher"]["score"], abs=1e-3)
+    assert {"bm25", "student + bm25", "teacher + bm25"} <= models.keys()
+    assert not (tmp_path / "demo" / "generations").exists()
+
+
+def test_both_parts_of_the_demo_have_one_corpus_and_one_teacher():
+    adapt, main = (load_recipe(RECIPES / f"{name}.yaml") for name in ("demo-adapt", "demo"))
+    assert adapt.corpus == main.corpus
+    assert adapt.teacher == main.teacher
+    made = (RECIPES.parent / "Makefile").read_text()
+    first, second = (made.index(f"run recipes/{name}.yaml") for name in ("demo-adapt", "demo"))
+    assert first < second
+
+
 SYSTEMS = ["gecko", "gecko-256", "e5-mistral", "nv-embed", "gte-qwen2", "leaf"]
 TINY = {
     "corpus.packages": "[numpy]",
