@@ -113,6 +113,12 @@ def test_worth(data_folder, encoder_folder, tmp_path):
         assert figures.keys() >= FIGURES | {"ours_minus_peer", "peer_steps"}
 
 
+def test_corpus_softmax():
+    figures = run_script("corpus_softmax", "--quick", "--steps", "2")
+    assert figures.keys() >= FIGURES
+    assert figures["ours"].keys() == {"steps_per_second", "peak_mib", "peak_own_mib"}
+
+
 def test_memory():
     assert run_script("memory", "--sizes", "600").keys() >= {"peak_mib", "ratio_of_peaks"}
 

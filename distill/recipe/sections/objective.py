@@ -180,6 +180,7 @@ class CorpusSoftmax(Section):
     """Temperature of the cosine similarities of a query with the documents."""
     documents: int = Field(1_000_000, gt=0)
     """Largest number of documents over all of which the softmax runs; on a larger corpus it runs
-    over the candidates of the batch and a uniform sample, whose share is corrected."""
+    over the candidates of the batch and a uniform sample of the other documents, each of which
+    counts for as many as it stands for (Bengio and Senecal 2008)."""
     sample: int = Field(100_000, gt=0)
-    """Number of documents drawn for each step on a corpus larger than `documents`."""
+    """Number of documents drawn for each step on a corpus larger than `documents`, none twice."""

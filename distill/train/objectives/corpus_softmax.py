@@ -90,17 +90,34 @@ class CorpusSoftmaxLoss:
     def _sum_sample(self, queries: Tensor, pool: Tensor, seed: int) -> Tensor:
         """(batch,) log of the estimated sum over all documents: the batch's candidates, and a
         uniform sample of the others, each for as many as it stands for (logQ correction, Bengio
-        and Senecal 2008)."""
+        and Senecal 2008). The estimate of the sum is unbiased, and is the sum itself where the
+        sample is all of the others."""
         total = len(self._documents)
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(total, (self._settings.sample,), generator=generator)
-        others = drawn[~torch.isin(drawn, pool)]
-        stands_for = (total - len(pool)) / max(1, len(others))
+        others = draw_others(total, pool, self._settings.sample, seed)
         vectors = self._take(torch.cat([pool, others])).to(queries.device)
         logits = queries @ vectors.T / self._settings.student_temperature
-        logits[:, len(pool) :] += math.log(max(stands_for, 1e-9))
+        if len(others):
+            logits[:, len(pool) :] += math.log((total - len(pool)) / len(others))
         return logits.logsumexp(1)
 
     def _take(self, rows: Tensor) -> Tensor:
         """(n, dimensions) float32."""
         return torch.from_numpy(np.asarray(self._documents[rows.numpy()], np.float32))
+
+
+def draw_others(total: int, pool: Tensor, count: int, seed: int) -> Tensor:
+    """Draw rows outside a pool, each as likely as any other and none twice; all of them where
+    `count` is no smaller than their number.
+
+    Args:
+        total: rows are numbered from 0 to below this.
+        pool: (n,) distinct rows, in order.
+
+    Returns:
+        (min(count, total - n),) integers.
+    """
+    left = total - len(pool)
+    generator = np.random.default_rng(seed)
+    places = generator.choice(left, min(count, left), replace=False, shuffle=False)
+    before = pool.numpy() - np.arange(len(pool))  # rows outside the pool that each one follows
+    return torch.from_numpy(places + np.searchsorted(before, places, side="right"))

@@ -1,5 +1,7 @@
 """The softmax over the whole corpus: what its definition says, in chunks and by a sample."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -57,18 +59,48 @@ def test_it_is_the_cross_entropy_with_the_softmax_over_all_documents(
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
-def test_a_large_sample_comes_near_the_whole_corpus(documents, queries, pools):
-    loss = loss_of(documents, pools, documents=10, sample=200_000)(queries, torch.arange(BATCH))
-    assert float(loss) == pytest.approx(float(by_definition(documents, queries, pools)), abs=0.02)
+@pytest.mark.parametrize("sample", [DOCUMENTS, 200_000])
+def test_a_sample_of_everything_is_the_whole_corpus(documents, queries, pools, sample):
+    sampled = loss_of(documents, pools, documents=10, sample=sample)(queries, torch.arange(BATCH))
+    whole = loss_of(documents, pools)(queries, torch.arange(BATCH))
+    torch.testing.assert_close(sampled, whole)
+    gradients = [torch.autograd.grad(loss, queries)[0] for loss in (sampled, whole)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
-def test_the_correction_keeps_the_estimate_of_a_small_sample_unbiased(documents, queries, pools):
-    """Of the sum, not of its logarithm: with temperature 1 the two are close."""
-    settings = {"documents": 10, "sample": 20, "student_temperature": 1.0}
-    loss = loss_of(documents, pools, **settings)
-    drawn = [float(loss(queries, torch.arange(BATCH) + 100 * n)) for n in range(200)]
-    expected = float(by_definition(documents, queries, pools, temperature=1.0))
-    assert np.mean(drawn) == pytest.approx(expected, abs=0.02)
+def test_a_pool_of_everything_needs_no_sample(documents, queries):
+    pools = BatchPools(torch.arange(DOCUMENTS).repeat(BATCH, 1), torch.zeros(BATCH, DOCUMENTS))
+    sampled = loss_of(documents, pools, documents=10, sample=5)(queries, torch.arange(BATCH))
+    torch.testing.assert_close(sampled, loss_of(documents, pools)(queries, torch.arange(BATCH)))
+
+
+def test_the_estimated_sum_is_unbiased(documents, queries, monkeypatch):
+    """Over all samples of three of the seven documents outside the pool, its mean is the sum."""
+    few, one = documents[:9], queries[:1]
+    pools = BatchPools(torch.tensor([[7, 2]]), torch.tensor([[0.6, 0.4]]))
+    outside = [row for row in range(9) if row not in (7, 2)]
+    estimates = []
+    for sample in itertools.combinations(outside, 3):
+        drawn = torch.tensor(sample)
+        monkeypatch.setattr(corpus_softmax, "draw_others", lambda *_, drawn=drawn: drawn)
+        loss = loss_of(few, pools, documents=5, sample=3)(one, torch.tensor([0]))
+        estimates.append(float(loss.detach().exp()))
+    assert np.std(estimates) > 1e-3
+    whole = loss_of(few, pools)(one, torch.tensor([0]))
+    assert np.mean(estimates) == pytest.approx(float(whole.detach().exp()), rel=1e-5)
+
+
+def test_others_are_drawn_outside_the_pool_each_as_often_as_any():
+    pool = torch.tensor([0, 3, 4, 9])
+    counts = np.zeros(10)
+    for seed in range(2000):
+        drawn = corpus_softmax.draw_others(10, pool, 2, seed).tolist()
+        assert len(set(drawn)) == 2
+        counts[drawn] += 1
+    assert counts[pool].sum() == 0
+    outside = np.delete(counts, pool)
+    assert outside.sum() == 4000
+    assert np.abs(outside - 4000 / 6).max() < 5 * np.sqrt(4000 / 6)
 
 
 def test_the_same_batch_has_the_same_sample(documents, queries, pools):
