@@ -10,6 +10,10 @@ HELD_OUT_PASSAGES = "passages-held-out"
 """The stage with the passages of the documents that are held out."""
 JUDGED = "judged"
 """The evaluation task whose queries the LLM writes for them."""
+HELD_OUT = "held-out"
+"""The evaluation task of the held-out part of a corpus that has its own queries."""
+OWN_TASKS = (HELD_OUT, JUDGED)
+"""Names of tasks that a run makes itself."""
 
 
 def holds_documents_out(recipe: Recipe) -> bool:

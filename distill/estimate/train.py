@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from distill.corpus.held_out import JUDGED
+from distill.corpus.held_out import HELD_OUT, JUDGED
 from distill.estimate.amounts import (
     UNKNOWN,
     ZERO,
@@ -14,7 +14,6 @@ from distill.estimate.amounts import (
     sum_amounts,
 )
 from distill.estimate.context import EstimateContext
-from distill.evaluate.stage import HELD_OUT
 from distill.recipe import Train
 from distill.tasks import corpus_texts, open_recipe_task, query_texts
 from distill.tasks.labelled import is_labelled_file

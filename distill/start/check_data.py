@@ -5,20 +5,17 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from distill.corpus.held_out import JUDGED
+from distill.corpus.held_out import OWN_TASKS
 from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError, need
 from distill.files.read import looked_for, open_bytes, user_path
 from distill.generate.log.stage import select_log_queries
 from distill.recipe import Recipe
-from distill.tasks.decontaminate import HELD_OUT
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
 """Rows or documents of a corpus that are looked at."""
-_OWN = (HELD_OUT, JUDGED)
-"""Tasks that a run makes itself."""
 _NO_TASKS = (
     "no evaluation task: the run ends with a student that is not measured. With questions and "
     "answers of your own: evaluate.tasks: [questions.csv]; see `distill explain evaluate.tasks`"
@@ -85,7 +82,7 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         yield lambda: [_NO_TASKS]
         return
     data = None if evaluate.task_data is None else user_path(evaluate.task_data)
-    named = [name for name in evaluate.tasks if name not in _OWN]
+    named = [name for name in evaluate.tasks if name not in OWN_TASKS]
     folders = {name: data / name for name in named if data is not None and (data / name).is_dir()}
     for folder in folders.values():
         yield lambda folder=folder: _check_folder(folder)  # type: ignore[misc]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distill.corpus.held_out import JUDGED
+from distill.corpus.held_out import HELD_OUT, OWN_TASKS
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
 from distill.recipe import Recipe
@@ -17,7 +17,6 @@ from distill.text.words import count_word_equivalents
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-HELD_OUT = "held-out"
 REASONS = ("holds an evaluation query", "passage holds an evaluation query")
 RULE = 2
 """Raised whenever other texts overlap by it. 2: parts of short queries, scripts without spaces."""
@@ -88,7 +87,7 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
         return []
     sets = [_held_out(held_out)] if HELD_OUT in rule.tasks else []
     # The queries of `judged` are written later, for passages that nothing is trained on.
-    others = [name for name in rule.tasks if name not in (HELD_OUT, JUDGED)]
+    others = [name for name in rule.tasks if name not in OWN_TASKS]
     if not (others or rule.benchmarks):
         return sets
     from distill.tasks import open_recipe_tasks

@@ -32,6 +32,11 @@ _USUAL = LabelledColumns(
 _FORMS = "a SQuAD file, or a table with a column of questions and one of passages or document ids"
 _NAMED = 3
 """Unknown ids that a message names."""
+_NONE = "none"
+"""In the place of a column's name: the table has no such column, whatever its columns are called.
+"""
+_OPTIONAL = ("title", "score")
+"""Parts that some rows of JSON may leave out, perhaps the first one too."""
 
 
 class LabelledRow(NamedTuple):
@@ -68,15 +73,25 @@ class _Collector:
         judged = self.qrels.setdefault(id_, {})
         judged[document] = max(score, judged.get(document, 0))
 
-    def finish(self, file: Path) -> BeirDataset:
-        """Return the data set of all that was collected.
+    def finish(self, file: Path) -> tuple[BeirDataset, int]:
+        """Return the data set of all that was collected, and how many questions are left out
+        since each of their judgements is 0: nothing that is found for them could be right.
 
         Raises:
             UserError: if no question has an answer.
         """
-        if not any(score > 0 for judged in self.qrels.values() for score in judged.values()):
+        answered = {id_ for id_, judged in self.qrels.items() if any(judged.values())}
+        if not answered:
             raise UserError(str(file), "holds no question with an answer", f"give {_FORMS}")
-        return BeirDataset(self.documents, self.queries, self.qrels)
+        left_out = len(self.queries) - len(answered)
+        if left_out:
+            _log.warning(
+                "%s: %d of %d questions are left out: each of their judgements is 0",
+                file, left_out, len(self.queries),
+            )  # fmt: skip
+        queries = {id_: text for id_, text in self.queries.items() if id_ in answered}
+        qrels = {id_: judged for id_, judged in self.qrels.items() if id_ in answered}
+        return BeirDataset(self.documents, queries, qrels), left_out
 
 
 def is_labelled_file(name: str) -> bool:
@@ -107,22 +122,29 @@ def read_labelled(
     """
     articles = _read_articles(file)
     if articles is not None:
-        data = _collect_articles(file, articles)
-        return data, _revision(file, columns, None)
+        data, left_out = _collect_articles(file, articles)
+        return data, _revision(file, columns, None, left_out)
     columns = _find_columns(file, columns)
     if columns.passage is not None:
-        return _collect_passages(file, columns), _revision(file, columns, None)
+        data, left_out = _collect_passages(file, columns)
+        return data, _revision(file, columns, None, left_out)
     if corpus is None:
         raise UserError(
             str(file),
             f"names documents by the ids in {columns.document!r}, and no corpus is given",
             f"name it by --corpus, or put it beside the file as {file.parent / 'corpus.jsonl'}",
         )
-    return _collect_ids(file, columns, corpus), _revision(file, columns, corpus)
+    data, left_out = _collect_ids(file, columns, corpus)
+    return data, _revision(file, columns, corpus, left_out)
 
 
-def _revision(file: Path, columns: LabelledColumns, corpus: CorpusSource | None) -> str:
-    content = [hash_file(file), columns.model_dump(), corpus and corpus.identity]
+def _revision(
+    file: Path, columns: LabelledColumns, corpus: CorpusSource | None, left_out: int
+) -> str:
+    """Hash what the task is made of. Results from before questions were left out are of a task that
+    had them; every other task keeps the revision that it had."""
+    content: list[Any] = [hash_file(file), columns.model_dump(), corpus and corpus.identity]
+    content += [left_out] if left_out else []
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     return f"local-{digest.hexdigest()[:16]}"
 
@@ -141,22 +163,31 @@ def _read_articles(file: Path) -> list[Any] | None:
     return articles if isinstance(articles, list) else None
 
 
-def _collect_articles(file: Path, articles: Sequence[Any]) -> BeirDataset:
-    """Contexts are the documents. Questions without an answer in their context (SQuAD 2.0) are left
-    out, and said."""
-    collector, unanswerable = _Collector(), 0
+def _collect_articles(file: Path, articles: Sequence[Any]) -> tuple[BeirDataset, int]:
+    """Collect the contexts as documents. Questions without an answer in their context (SQuAD 2.0)
+    are left out, with a warning that counts them.
+
+    Returns:
+        The data set, and how many questions have an empty list of answers without being marked as
+        impossible.
+    """
+    collector, unanswerable, empty = _Collector(), 0, 0
     for title, where, paragraph in _paragraphs(file, articles):
         context = _text(paragraph, "context", where)
         document = collector.add_passage(title, context)
         for number, asked in enumerate(_list(paragraph, "qas", where)):
             if isinstance(asked, dict) and asked.get("is_impossible") is True:
                 unanswerable += 1
+            elif isinstance(asked, dict) and asked.get("answers") == []:
+                empty += 1
             else:
                 question = _text(asked, "question", f"{where}, question {number + 1}")
                 collector.judge(question, document, 1)
-    if unanswerable:
-        _log.warning("%s: %d questions without an answer are left out", file, unanswerable)
-    return collector.finish(file)
+    if unanswerable + empty:
+        count = unanswerable + empty
+        _log.warning("%s: %d questions without an answer are left out", file, count)
+    data, _ = collector.finish(file)
+    return data, empty
 
 
 def _paragraphs(file: Path, articles: Sequence[Any]) -> Iterator[tuple[str, str, Any]]:
@@ -184,18 +215,18 @@ def _text(value: Any, key: str, where: str) -> str:
 
 
 def _find_columns(file: Path, columns: LabelledColumns) -> LabelledColumns:
-    """The columns by the first row: those that were named, else the usual ones."""
-    faults = RowFaults()
-    first = next(read_table(file, faults), None)
-    faults.raise_any()
-    if first is None:
-        raise UserError(str(file), "holds no row", f"give {_FORMS}")
-    names = list(first[1])
+    """Find the columns: those that were named, else the usual ones. The first row has those of
+    question and answer."""
+    first, names = _read_names(file)
     wanted = columns.model_dump()
+    absent = {part for part in _OPTIONAL if wanted[part] == _NONE and _NONE not in names}
     for part, name in wanted.items():
-        if name is not None and name not in names:
+        if part not in absent and name is not None and name not in names:
             raise _missing(file, names, f"has no column {name!r}", part)
-    found = {part: name or _usual(names, part) for part, name in wanted.items()}
+    found = {
+        part: name or _usual(names if part in _OPTIONAL else first, part)
+        for part, name in wanted.items()
+    } | dict.fromkeys(absent)
     if wanted["document"] is not None and wanted["passage"] is None:
         found["passage"] = None
     elif found["passage"] is not None:
@@ -209,6 +240,26 @@ def _find_columns(file: Path, columns: LabelledColumns) -> LabelledColumns:
     used = ", ".join(f"{part}={name}" for part, name in found.items() if name is not None)
     _log.info("%s: columns %s", file, used)
     return resolved
+
+
+def _read_names(file: Path) -> tuple[list[str], list[str]]:
+    """Read the names of the columns: those of the first row, and those of all. Rows of JSON may
+    each have others.
+
+    Raises:
+        UserError: if there is no row, or one cannot be read.
+    """
+    faults = RowFaults()
+    rows = read_table(file, faults)
+    first = next(rows, None)
+    names = dict.fromkeys(first[1]) if first is not None else {}
+    if form_of(file) in ("json", "jsonl"):
+        for _, row in rows:
+            names.update(dict.fromkeys(row))
+    faults.raise_any()
+    if first is None:
+        raise UserError(str(file), "holds no row", f"give {_FORMS}")
+    return list(first[1]), list(names)
 
 
 def _usual(names: Sequence[str], part: str) -> str | None:
@@ -225,7 +276,7 @@ def _missing(file: Path, names: Sequence[str], what: str, part: str) -> UserErro
     )
 
 
-def _collect_passages(file: Path, columns: LabelledColumns) -> BeirDataset:
+def _collect_passages(file: Path, columns: LabelledColumns) -> tuple[BeirDataset, int]:
     collector = _Collector()
     for row in _read_rows(file, columns, columns.passage):
         for passage in row.answers:
@@ -234,7 +285,9 @@ def _collect_passages(file: Path, columns: LabelledColumns) -> BeirDataset:
     return collector.finish(file)
 
 
-def _collect_ids(file: Path, columns: LabelledColumns, corpus: CorpusSource) -> BeirDataset:
+def _collect_ids(
+    file: Path, columns: LabelledColumns, corpus: CorpusSource
+) -> tuple[BeirDataset, int]:
     documents, sections = _read_corpus(corpus)
     collector, unknown = _Collector(documents), []
     count = 0
@@ -318,5 +371,9 @@ def _read_score(where: str, row: Mapping[str, Any], column: str | None) -> int:
     value = row.get(column) if column is not None else 1
     if not re.fullmatch(r"[0-9]{1,9}(\.0{1,9})?", str(value).strip()):
         what = f"has {describe(value)} as score in {column!r}"
-        raise UserError(where, what, "write a whole number from 0")
+        remedy = (
+            f"write a whole number from 0; if it is no relevance, --columns score={_NONE} (in a "
+            f"recipe evaluate.columns.score: {_NONE}) counts each row 1"
+        )
+        raise UserError(where, what, remedy)
     return int(float(str(value)))

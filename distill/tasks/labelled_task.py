@@ -11,6 +11,7 @@ from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, CorpusSource
 from distill.corpus.readers.tables import form_of
 from distill.errors import UserError
+from distill.files.atomic import explain_os_error
 from distill.files.read import looked_for
 from distill.recipe import LabelledColumns, Recipe
 from distill.tasks.categories.retrieval import RETRIEVAL, to_mteb
@@ -50,9 +51,13 @@ def labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
     and so on) beside it goes before the corpus of the options.
 
     Raises:
-        UserError: if there is no such file, or it is faulty.
+        UserError: if there is no such file, it may not be read, or it is faulty.
     """
-    if not file.is_file():
+    try:
+        is_file = file.is_file()
+    except OSError as fault:
+        raise explain_os_error(fault, file) from fault
+    if not is_file:
         raise UserError(str(file), f"no such file{looked_for(file)}", "fix the path of the task")
     data, revision = read_labelled(file, options.columns, _find_corpus(file, options))
     task = make_own_task(task_name(file), RETRIEVAL, "test")

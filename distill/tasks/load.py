@@ -2,10 +2,11 @@
 
 import copy
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError, need
 from distill.files.read import looked_for, user_path
 from distill.recipe import Recipe
@@ -61,9 +62,11 @@ def load_tasks(
     `task_data` where there is one.
 
     Raises:
-        UserError: as `load_task`, for an unknown benchmark, and for labelled sets of one name.
+        UserError: as `load_task`, for an unknown benchmark, and for a labelled set with the name of
+            another one or of a task of mteb, whose published scores would be taken for its own.
     """
-    _check_names([task_name(Path(n)) for n in names if is_labelled_file(n)], names)
+    files = [task_name(Path(name)) for name in names if is_labelled_file(name)]
+    _check_names(files, names, _official())
     tasks: dict[str, AbsTask] = {}
     for task in _all(names, benchmarks, task_data, labelled):
         tasks.setdefault(task.metadata.name, task)
@@ -85,20 +88,35 @@ def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
     columns of labelled sets, and its corpus for the ids in them.
 
     Raises:
-        UserError: as `load_tasks`.
+        UserError: as `load_tasks`, and for a labelled set with the name of a task that the run
+            makes itself.
     """
+    for name in names:
+        if is_labelled_file(name) and task_name(Path(name)) in OWN_TASKS:
+            raise _explain_taken_name(task_name(Path(name)), "a task that a run makes itself")
     section = recipe.evaluate
     data = user_path(section.task_data) if section.task_data else None
     return load_tasks(names, section.benchmarks, data, recipe_options(recipe))
 
 
-def _check_names(files: Sequence[str], names: Sequence[str]) -> None:
-    """A file's task is named by the file: results of two would be mixed up."""
+def _check_names(files: Sequence[str], names: Sequence[str], official: Collection[str]) -> None:
+    """Refuse two tasks of one name, whose results would be mixed up.
+
+    Args:
+        files: names of the tasks that are files.
+        names: all tasks as they were named.
+    """
     for name in files:
         if files.count(name) > 1 or name in names:
             raise UserError(
                 f"task {name}", "is the name of two tasks", "rename one of the files or folders"
             )
+        if name in official:
+            raise _explain_taken_name(name, "a task of mteb")
+
+
+def _explain_taken_name(name: str, owner: str) -> UserError:
+    return UserError(f"task {name}", f"is the name of a file and of {owner}", "rename the file")
 
 
 def _all(

@@ -1,6 +1,7 @@
 """Labelled sets as people have them, as retrieval tasks."""
 
 import gzip
+import hashlib
 import json
 
 import pytest
@@ -60,6 +61,20 @@ def test_a_squad_file_is_a_task(tmp_path, caplog):
     assert "1 questions without an answer are left out" in caplog.text
 
 
+@pytest.mark.bad_input("labelled file", "SQuAD questions with no answers", "left out, counted")
+def test_squad_questions_with_an_empty_list_of_answers_are_left_out(tmp_path, caplog):
+    file = tmp_path / "dev.json"
+    questions = [
+        {"question": "Who moves?", "answers": [{"text": "They", "answer_start": 0}]},
+        {"question": "Why?", "answers": []},
+    ]
+    paragraphs = [{"context": "They dance.", "qas": questions}]
+    file.write_text(json.dumps({"data": [{"title": "Bees", "paragraphs": paragraphs}]}))
+    data, _ = read_labelled(file, USUAL, None)
+    assert data.queries == {"q0": "Who moves?"}
+    assert "1 questions without an answer are left out" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv.gz", "pairs.jsonl", "pairs.json"])
 def test_a_table_of_questions_and_passages_is_a_task(tmp_path, name):
     file = tmp_path / name
@@ -82,6 +97,77 @@ def test_columns_are_named_and_a_row_may_have_several_passages(tmp_path):
     columns = LabelledColumns(question="q", passage="pos", score="grade")
     data, _ = read_labelled(file, columns, None)
     assert data.qrels == {"q0": {"d0": 2, "d1": 2, "d2": 0}}
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.json"])
+def test_a_column_that_the_first_row_lacks_is_read(tmp_path, name):
+    file = tmp_path / name
+    first = {"question": "What flows?", "text": "Slow rivers."}
+    other = {"question": "Who moves?", "text": "They dance.", "title": "Bees", "score": 3}
+    write_rows(file, [first | {"score": 1}, other])
+    expected, _ = read_labelled(file, USUAL, None)
+    assert expected.qrels == {"q0": {"d0": 1}, "q1": {"d1": 3}}
+    assert expected.corpus["d1"]["title"] == "Bees"
+    write_rows(file, [first, other])
+    with pytest.raises(UserError, match="row 1: has empty as score in 'score'"):
+        read_labelled(file, USUAL, None)
+
+
+def write_rows(file, rows):
+    lines = [json.dumps(row) for row in rows]
+    file.write_text("\n".join(lines) if file.suffix == ".jsonl" else f"[{', '.join(lines)}]")
+
+
+def test_a_column_that_is_none_is_not_read(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("question,text,label,title\nWho moves?,They dance.,relevant,Bees\n")
+    columns = LabelledColumns(score="none", title="none")
+    data, _ = read_labelled(file, columns, None)
+    assert data.qrels == {"q0": {"d0": 1}}
+    assert data.corpus == {"d0": {"title": "", "text": "They dance."}}
+    file.write_text("question,text,none\nWho moves?,They dance.,4\n")
+    assert read_labelled(file, columns.model_copy(update={"title": None}), None)[0].qrels == {
+        "q0": {"d0": 4}
+    }
+
+
+@pytest.mark.bad_input("labelled file", "words in a column called label", "refused, with remedy")
+def test_words_as_scores_are_refused_with_the_remedy(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("question,text,label\nWho moves?,They dance.,relevant\n")
+    with pytest.raises(UserError, match=r"'label'\n.*--columns score=none"):
+        read_labelled(file, USUAL, None)
+
+
+@pytest.mark.bad_input("labelled file", "questions judged 0 throughout", "left out and counted")
+def test_questions_without_a_right_answer_are_left_out(tmp_path, caplog):
+    file = tmp_path / "pairs.csv"
+    rows = ["Who moves?,They dance.,1", "Who moves?,Slow rivers.,0"]
+    file.write_text("\n".join(["question,text,score", *rows]))
+    read_labelled(file, USUAL, None)
+    assert "left out" not in caplog.text
+    file.write_text("\n".join(["question,text,score", *rows, "Why?,Stones.,0", "Why?,Ice.,0"]))
+    data, _ = read_labelled(file, USUAL, None)
+    assert data.queries == {"q0": "Who moves?"}
+    assert data.qrels == {"q0": {"d0": 1, "d1": 0}}
+    assert len(data.corpus) == 4
+    assert "1 of 2 questions are left out: each of their judgements is 0" in caplog.text
+
+
+def test_results_of_a_task_with_unanswerable_questions_are_not_taken_over(tmp_path):
+    """The revision is another one than before such questions were left out."""
+    file = tmp_path / "pairs.csv"
+    file.write_text("question,text,score\nWho moves?,They dance.,1\n")
+    columns = LabelledColumns(question="question", passage="text", score="score")
+    assert read_labelled(file, columns, None)[1] == hash_as_before(file, columns)
+    file.write_text("question,text,score\nWho moves?,They dance.,1\nWhy?,Ice.,0\n")
+    assert read_labelled(file, columns, None)[1] != hash_as_before(file, columns)
+
+
+def hash_as_before(file, columns):
+    content = [hashlib.sha256(file.read_bytes()).hexdigest(), columns.model_dump(), None]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
+    return f"local-{digest.hexdigest()[:16]}"
 
 
 def write_ids(folder):
@@ -174,11 +260,11 @@ def test_columns_that_are_not_there_are_listed(tmp_path):
 def test_faulty_rows_are_named_together(tmp_path):
     file = tmp_path / "pairs.jsonl"
     rows = [{"query": "", "text": "a"}, {"query": "b", "text": None}, {"query": "b", "text": []}]
-    rows += [{"query": "b", "text": "c", "score": "high"}, {"query": "b", "text": "c"}]
+    rows += [{"query": "b", "text": "c", "score": "high"}, {"query": "b", "text": "c", "score": 1}]
     file.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(UserError, match=r"row 1(.|\n)*row 2(.|\n)*row 3") as fault:
+    with pytest.raises(UserError, match=r"row 1(.|\n)*row 2(.|\n)*row 3(.|\n)*row 4") as fault:
         read_labelled(file, USUAL, None)
-    assert "row 4" not in str(fault.value)
+    assert "row 5" not in str(fault.value)
     file.write_text(json.dumps({"query": "b", "text": "c", "score": "high"}))
     with pytest.raises(UserError, match=r"row 1.*as score in 'score'"):
         read_labelled(file, USUAL, None)
@@ -198,6 +284,18 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         load_tasks(["a/questions.csv", "b/questions.jsonl"])
     with pytest.raises(UserError, match=r"no such file"):
         load_task(str(tmp_path / "questions.csv"))
+
+
+@pytest.mark.bad_input("labelled file", "the name of a task of the run or of mteb", "refused")
+def test_a_file_with_the_name_of_another_task_is_refused(tmp_path):
+    for name in ("held-out", "judged", "SciFact"):
+        file = tmp_path / f"{name}.csv"
+        file.write_text("question,text\nWho moves?,They dance.\n")
+        recipe = Recipe(name="x", evaluate={"tasks": [str(file)]})
+        with pytest.raises(UserError, match=f"task {name}: is the name of a file and of a task"):
+            open_recipe_tasks(recipe, recipe.evaluate.tasks)
+    (task,) = load_tasks([str(tmp_path / "judged.csv")])  # no run is there that has such a task
+    assert task.metadata.name == "judged"
 
 
 @pytest.mark.bad_input("labelled sets", "the name of a table as an id", "refused, the id named")

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from distill.files.read import decode_row
 
 _DELIMITERS = ",;\t|"
 _REMEDY = 'quote fields that hold the delimiter, a quote or a line break: "like ""this"", for one"'
+_QUOTED = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"')
+"""A quoted field, with the delimiter before it."""
 _LONGEST_FIELD = 2**27
 """Characters; Python's own limit of 131,072 is less than some documents."""
 
@@ -20,7 +23,7 @@ def read_csv(path: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, 
     """Numbers of the rows below the header, counted from 1, and their fields by column.
 
     Fields may be quoted and hold line breaks (RFC 4180). The delimiter of a .csv file is the one of
-    `,`, `;`, tab and `|` that its header has most of.
+    `,`, `;`, tab and `|` that its header has most of outside quotes.
 
     Args:
         faults: collects the faults of rows, which are then passed over.
@@ -71,4 +74,4 @@ def _read_names(path: Path, rows: Iterator[list[str]]) -> list[str]:
 def _delimiter_of(path: Path, header: str) -> str:
     if unpacked_name(path).lower().endswith((".tsv", ".tab")):
         return "\t"
-    return max(_DELIMITERS, key=header.count)
+    return max(_DELIMITERS, key=_QUOTED.sub(r"\1", header).count)

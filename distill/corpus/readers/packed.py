@@ -31,7 +31,8 @@ def open_unpacked(path: Path, text: bool = True) -> Iterator[BinaryIO]:
         text: refuse what is no text and not named as compressed.
 
     Raises:
-        UserError: if it cannot be opened, is damaged, or is no text and not named as compressed.
+        UserError: if it may not or cannot be opened, is damaged, or is no text and not named as
+            compressed.
     """
     codec = CODECS.get(path.suffix.lower())
     if codec is None:
@@ -46,9 +47,10 @@ def open_unpacked(path: Path, text: bool = True) -> Iterator[BinaryIO]:
         with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, codec) as unpacked:
             # pyarrow's file has what a raw stream needs, and no more.
             yield io.BufferedReader(cast(io.RawIOBase, unpacked))
-    except FileNotFoundError as fault:
-        raise explain_os_error(fault, path) from fault
     except (pa.ArrowException, lzma.LZMAError, OSError, EOFError) as fault:
+        # What the system refuses has a number; damaged data has none.
+        if isinstance(fault, OSError) and fault.errno:
+            raise explain_os_error(fault, path) from fault
         raise UserError(
             str(path), f"cannot be decompressed as {codec}", "fetch or compress it anew"
         ) from fault

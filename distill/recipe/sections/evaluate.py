@@ -21,10 +21,12 @@ class LabelledColumns(Section):
     """Column of a labelled file that holds the id of the document that answers, or a list of them;
     null: found by its usual names, such as doc_id or corpus-id, where there is no passage."""
     title: Word | None = None
-    """Column of a labelled file that holds the passage's title; null: title, where there is one."""
+    """Column of a labelled file that holds the passage's title; null: title, where there is one;
+    none: no column."""
     score: Word | None = None
     """Column of a labelled file that holds the relevance, a whole number from 0; null: found by its
-    usual names, such as score or relevance; without any, each row counts 1."""
+    usual names, such as score, relevance or label; without any, each row counts 1; none: no
+    column, whatever they are called, so that each row counts 1."""
 
 
 class JudgedPool(Section):

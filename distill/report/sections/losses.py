@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from distill.corpus.held_out import HELD_OUT
 from distill.errors import UserError
 from distill.evaluate.models.run_models import load_run_models
-from distill.evaluate.stage import HELD_OUT, RESULTS_FOLDER
+from distill.evaluate.stage import RESULTS_FOLDER
 from distill.evaluate.summary import format_metric
 from distill.files.atomic import read_json, write_json
 from distill.files.read import user_path

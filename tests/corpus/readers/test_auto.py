@@ -252,3 +252,14 @@ def test_wildcards_stand_for_several_files_or_beir_folders(tmp_path):
     ]
     with pytest.raises(UserError, match="no such file or folder"):
         read(tmp_path / "x*.txt")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['"number, or code";"who, what, when";_id', "kind;_id", '"a ""b"", c, d";"e, f, g";_id'],
+)
+def test_commas_within_a_quoted_header_are_no_delimiters(tmp_path, header):
+    file = tmp_path / "docs.csv"
+    others = ["x"] * header.count(";")
+    file.write_text(f"{header};text;title\n" + ";".join([*others, "a", "They dance.", "Bees"]))
+    assert read(file) == [("a", "Bees", "They dance.")]
