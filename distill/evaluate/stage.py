@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.corpus.held_out import JUDGED
+from distill.corpus.held_out import HELD_OUT, JUDGED, OWN_TASKS
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import rank_systems
 from distill.evaluate.compare import compare, make_student_variants
@@ -16,10 +16,10 @@ from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.score import describe_task
 from distill.evaluate.statistics.prediction_powered import DEPTH
 from distill.evaluate.summary import SCHEMA, Summary, read_summary, write_summary
-from distill.evaluate.unlabelled import count_unlabelled_overlap
+from distill.evaluate.unlabelled import count_unlabelled_overlap, list_unlabelled_uses
 from distill.evaluate.verdict import MARGIN
 from distill.files.atomic import write_json
-from distill.recipe import BM25, Recipe, Teacher
+from distill.recipe import BM25, Filters, Recipe, Teacher
 from distill.runtime.progress import planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
@@ -29,7 +29,6 @@ from distill.teacher.vectors import is_told_tasks, teacher_identity
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
-HELD_OUT = "held-out"
 RESULTS_FOLDER = "evaluated"
 """In a run: what evaluations have computed. It stays where the stage is set aside, for each result
 and vector there carries what it was computed of."""
@@ -140,8 +139,19 @@ def _collect_newer_settings(recipe: Recipe) -> dict[str, Any]:
         "baselines": None if asked.baselines else False,
         "margin": None if asked.margin == MARGIN else asked.margin,
         "bm25": None if bm25 == BM25() or elsewhere or not asked.baselines else bm25.model_dump(),
+        "decontaminate_words": _find_overlap_words(recipe),
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+def _find_overlap_words(recipe: Recipe) -> int | None:
+    """Return the length in words of an overlap that is counted beside the scores; None where none
+    is counted, or it is the default."""
+    filters = recipe.generate.filters
+    if filters.decontaminate is False or not list_unlabelled_uses(recipe):
+        return None
+    length = filters.decontaminate_words
+    return None if length == Filters().decontaminate_words else length
 
 
 def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
@@ -180,7 +190,7 @@ def load_recipe_tasks(
 
 def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
     """All but what the run itself holds out."""
-    named = [name for name in recipe.evaluate.tasks if name not in (HELD_OUT, JUDGED)]
+    named = [name for name in recipe.evaluate.tasks if name not in OWN_TASKS]
     return open_recipe_tasks(recipe, named)
 
 

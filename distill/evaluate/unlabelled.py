@@ -20,7 +20,7 @@ def count_unlabelled_overlap(
 ) -> dict[str, Any] | None:
     """How many of the corpus' passages hold words of an evaluation query or document; None where
     none is learnt from in this way, or `generate.filters.decontaminate` is false."""
-    filters, uses = recipe.generate.filters, _list_uses(recipe)
+    filters, uses = recipe.generate.filters, list_unlabelled_uses(recipe)
     if passages is None or not uses or filters.decontaminate is False:
         return None
     known = Decontaminator([set_of_task(task) for task in tasks], filters.decontaminate_words)
@@ -39,7 +39,8 @@ def count_unlabelled_overlap(
     }
 
 
-def _list_uses(recipe: Recipe) -> list[str]:
+def list_unlabelled_uses(recipe: Recipe) -> list[str]:
+    """List what a student learns from unlabelled passages by: vectors of the teacher, titles."""
     stages = recipe.train.in_stages().values()
     aligned = any(
         stage.objective.needs_teacher_vectors and stage.align.passages + stage.align.sentences

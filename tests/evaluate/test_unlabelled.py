@@ -5,6 +5,7 @@ from helpers.fake_llm import passages_of
 from helpers.task_folders import write_beir
 from helpers.tiny_models import TEXTS
 
+from distill.evaluate.stage import fingerprint
 from distill.evaluate.unlabelled import count_unlabelled_overlap
 from distill.recipe import Recipe
 from distill.store.run import Run
@@ -59,6 +60,22 @@ def test_nothing_is_counted_without_a_use_or_where_it_is_off(counted):
     assert counted() is None
     off = {"filters": {"decontaminate": False}}
     assert counted(train=ALIGNED, generate=off) is None
+
+
+def test_another_length_of_overlaps_counts_them_anew(teacher_folder):
+    def hash_settings(words, train=ALIGNED):
+        filters = {} if words is None else {"decontaminate_words": words}
+        recipe = Recipe.model_validate(
+            {"name": "x", "teacher": {"model": str(teacher_folder)}, "train": train}
+            | {"generate": {"filters": filters}, "evaluate": {"tasks": ["mine"]}}
+        )
+        return fingerprint(recipe, [], {})
+
+    assert hash_settings(5) != hash_settings(None)
+    assert hash_settings(8) == hash_settings(None)
+    assert "decontaminate_words" not in hash_settings(None)  # as it was in runs of before
+    unaligned = {"objective": {"infonce": 1.0}}
+    assert hash_settings(5, unaligned) == hash_settings(None, unaligned)
 
 
 def test_alignment_of_the_examples_alone_learns_from_no_passage_besides(counted):

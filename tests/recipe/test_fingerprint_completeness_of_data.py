@@ -54,7 +54,8 @@ RESOLVED = {
 OF_INDEX = {f"retriever.{key}" for key in ("index_device", "index_gpus", "index_rows", "effort")}
 """Where search is exact, they change nothing."""
 OF_EVALUATION = {"evaluate.accept_versions", "generate.filters.decontaminate_words"}
-"""The first refuses or accepts published results; the second is of a count beside the scores."""
+"""The first refuses or accepts published results; the second is of a count beside the
+scores, which is made where unlabelled passages are learnt from."""
 USES_BM25 = {"corpus.path", "generate.methods", "retriever.sources", "relabel.rankers"}
 """They tell whether BM25 makes the examples: its settings are then in the student's fingerprint."""
 
