@@ -12,7 +12,7 @@ from typing import Protocol
 from distill.runtime.live_line import LiveLine
 from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_event
-from distill.runtime.run_plan import RunPlan
+from distill.runtime.run_plan import MeasuredSpeed, RunPlan
 
 TokenCounts = Callable[[], Mapping[str, int]]
 """An engine's counters, as they stand: prompt, shared and new tokens, perhaps failures and
@@ -64,7 +64,7 @@ _TITLES = {
     "evaluation": "evaluating",
 }
 """What the stages do, by the name of their tables; other work is called by its own label."""
-OnSpeeds = Callable[[dict[str, float]], None]
+OnSpeeds = Callable[[dict[str, MeasuredSpeed]], None]
 
 
 class _Display:
@@ -88,7 +88,7 @@ def show_progress(quiet: bool) -> None:
 
 @contextmanager
 def follow_plan(plan: RunPlan, keep_speeds: OnSpeeds | None = None) -> Iterator[None]:
-    """Show where the whole run is. `keep_speeds` is called with each stage's seconds a unit by key,
+    """Show where the whole run is. `keep_speeds` is called with each stage's measured speed by key,
     as soon as the stage is done."""
     before = _Display.plan, _Display.keep_speeds, _Display.run_begun
     _Display.plan, _Display.keep_speeds = plan, keep_speeds
@@ -116,13 +116,13 @@ def planned_stage(name: str) -> Iterator[None]:
         start = time.monotonic()
         yield
     if _Display.plan is not None and (amount := _Display.plan.current_amount):
-        _keep_speed(name, (time.monotonic() - start) / amount)
+        _keep_speed(name, MeasuredSpeed(time.monotonic() - start, amount))
 
 
-def _keep_speed(label: str, seconds_a_unit: float) -> None:
+def _keep_speed(label: str, speed: MeasuredSpeed) -> None:
     if _Display.plan is None or _Display.keep_speeds is None:
         return
-    if speeds := _Display.plan.measure(label, seconds_a_unit):
+    if speeds := _Display.plan.measure(label, speed):
         _Display.keep_speeds(speeds)
 
 
@@ -194,7 +194,7 @@ class Progress:
         if self.total is not None or self._elapsed >= _SECONDS_TO_FIRST_LINE:
             self._log()
         if kind is None and self._fresh:
-            _keep_speed(self.label, 1 / self.rate)
+            _keep_speed(self.label, MeasuredSpeed(self._fresh / self.rate, self._fresh))
 
     @property
     def title(self) -> str:

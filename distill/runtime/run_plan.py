@@ -10,10 +10,32 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SPEEDS_NAME = "speeds.json"
 _LONGEST_FILE = 1_000_000
 """Bytes of `speeds.json` that are read: a larger one was not written here."""
+_SECONDS_TO_TRUST = 10.0
+_LARGEST_FACTOR = 10.0
+"""What took fewer seconds was mostly preparation: it says nothing of a work that is more than so
+many times larger."""
+
+
+class MeasuredSpeed(NamedTuple):
+    """How long a stage took, in seconds, and its units of work."""
+
+    seconds: float
+    units: float
+
+    def estimate_seconds(self, amount: float) -> float | None:
+        """Estimate the seconds of an amount of work; None where too little was measured for it."""
+        if self.seconds < _SECONDS_TO_TRUST and amount > _LARGEST_FACTOR * self.units:
+            return None
+        return self.seconds / self.units * amount
+
+    def outweighs(self, other: "MeasuredSpeed") -> bool:
+        """Whether this measurement takes the place of an earlier one."""
+        return self.seconds >= _SECONDS_TO_TRUST or self.units >= other.units
 
 
 @dataclass(frozen=True)
@@ -32,11 +54,11 @@ class RunPlan:
     """The stages of a run in order, and the stage that the run has reached.
 
     Args:
-        speeds: seconds a unit, by stage and models, as measured before.
+        speeds: by stage and models, as measured before.
     """
 
     stages: Sequence[PlannedStage]
-    speeds: Mapping[str, float] = field(default_factory=dict)
+    speeds: Mapping[str, MeasuredSpeed] = field(default_factory=dict)
     _current: int | None = field(default=None, init=False)
 
     def begin(self, label: str) -> bool:
@@ -72,11 +94,11 @@ class RunPlan:
             return ""
         return f"{duration(seconds_of_this + sum(known))} left"
 
-    def measure(self, label: str, seconds_a_unit: float) -> dict[str, float]:
+    def measure(self, label: str, speed: MeasuredSpeed) -> dict[str, MeasuredSpeed]:
         """Record the speed of the current stage under its key; nothing for other work."""
         if self._current is None or not _is_named(self.stages[self._current], label):
             return {}
-        return {speed_key(self.stages[self._current]): seconds_a_unit}
+        return {speed_key(self.stages[self._current]): speed}
 
     @property
     def current_amount(self) -> float | None:
@@ -89,7 +111,9 @@ class RunPlan:
 
     def _seconds(self, stage: PlannedStage) -> float | None:
         speed = self.speeds.get(speed_key(stage))
-        return None if speed is None or stage.amount is None else speed * stage.amount
+        if speed is None or stage.amount is None:
+            return None
+        return speed.estimate_seconds(stage.amount)
 
 
 def _is_named(stage: PlannedStage, label: str) -> bool:
@@ -102,9 +126,9 @@ def speed_key(stage: PlannedStage) -> str:
     return f"{stage.name.rpartition('/')[2]}-{digest}"
 
 
-def read_speeds(cache: Path) -> dict[str, float]:
+def read_speeds(cache: Path) -> dict[str, MeasuredSpeed]:
     """Read the speeds of earlier runs; empty without a readable file: a run does not depend on
-    them."""
+    them. Bare numbers, seconds a unit of an unknown amount, are passed over."""
     path = cache / SPEEDS_NAME
     try:
         if path.stat().st_size > _LONGEST_FILE:
@@ -114,15 +138,18 @@ def read_speeds(cache: Path) -> dict[str, float]:
         return {}
     if not isinstance(content, dict):
         return {}
-    return {key: value for key, value in content.items() if _is_speed(value)}
+    return {key: MeasuredSpeed(*value) for key, value in content.items() if _is_speed(value)}
 
 
-def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
-    """Add speeds to the file of measured ones. A cache that cannot be written is left as it is."""
+def add_speeds(cache: Path, speeds: Mapping[str, MeasuredSpeed]) -> None:
+    """Add speeds to the file of measured ones, where they outweigh those there. A cache that cannot
+    be written is left as it is."""
     from distill.errors import UserError
     from distill.files.atomic import commit_bytes
 
-    merged = {**read_speeds(cache), **speeds}
+    known = read_speeds(cache)
+    better = {key: speed for key, speed in speeds.items() if speed.outweighs(known.get(key, speed))}
+    merged = {**known, **better}
     try:
         cache.mkdir(parents=True, exist_ok=True)
         commit_bytes(cache / SPEEDS_NAME, json.dumps(merged, sort_keys=True, indent=1).encode())
@@ -130,7 +157,9 @@ def add_speeds(cache: Path, speeds: Mapping[str, float]) -> None:
         return
 
 
-def _is_speed(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _is_speed(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
         return False
-    return 0 <= value < float("inf")
+    if any(isinstance(part, bool) or not isinstance(part, int | float) for part in value):
+        return False
+    return 0 <= value[0] < float("inf") and 0 < value[1] < float("inf")

@@ -2,26 +2,58 @@
 
 import pytest
 
-from distill.runtime.run_plan import PlannedStage, RunPlan, add_speeds, read_speeds, speed_key
+from distill.runtime.run_plan import (
+    MeasuredSpeed,
+    PlannedStage,
+    RunPlan,
+    add_speeds,
+    read_speeds,
+    speed_key,
+)
+
+SPEED = MeasuredSpeed(30.0, 20.0)
 
 
 def test_speeds_are_kept_and_added_to(tmp_path):
-    add_speeds(tmp_path / "cache", {"a": 1.5})
-    add_speeds(tmp_path / "cache", {"b": 2.0, "a": 1.0})
-    assert read_speeds(tmp_path / "cache") == {"a": 1.0, "b": 2.0}
+    later = {"b": MeasuredSpeed(40.0, 20.0), "a": MeasuredSpeed(10.0, 10.0)}
+    add_speeds(tmp_path / "cache", {"a": SPEED})
+    add_speeds(tmp_path / "cache", later)
+    assert read_speeds(tmp_path / "cache") == later
+
+
+def test_a_tiny_run_does_not_replace_the_speed_of_a_larger_one(tmp_path):
+    add_speeds(tmp_path, {"a": SPEED, "b": MeasuredSpeed(2.0, 8)})
+    add_speeds(tmp_path, {"a": MeasuredSpeed(3.0, 1), "b": MeasuredSpeed(1.0, 9)})
+    assert read_speeds(tmp_path) == {"a": SPEED, "b": (1.0, 9)}
+
+
+def test_the_speed_of_a_tiny_run_says_nothing_of_a_large_one():
+    stages = [PlannedStage("queries", 10.0), PlannedStage("train", 1000.0)]
+    plan = RunPlan(stages, {speed_key(stages[1]): MeasuredSpeed(9.0, 10)})
+    plan.begin("queries")
+    assert plan.describe_time_left(1.0, whole_stage=True) == ""
+    plan.speeds = {speed_key(stages[1]): MeasuredSpeed(9.0, 100)}
+    assert plan.describe_time_left(1.0, whole_stage=True) == "1 min 31 s left"
+    plan.speeds = {speed_key(stages[1]): MeasuredSpeed(10.0, 10)}
+    assert plan.describe_time_left(1.0, whole_stage=True) == "16 min 41 s left"
 
 
 @pytest.mark.bad_input("disk", "a cache that cannot be written", "speeds are not kept, a run ends")
 def test_speeds_that_cannot_be_kept_stop_nothing(tmp_path):
     (tmp_path / "speeds.json").mkdir()
-    add_speeds(tmp_path, {"a": 1.5})
+    add_speeds(tmp_path, {"a": SPEED})
     (tmp_path / "file").touch()
-    add_speeds(tmp_path / "file", {"a": 1.5})
+    add_speeds(tmp_path / "file", {"a": SPEED})
 
 
 @pytest.mark.bad_input("damage", "the file of measured speeds", "passed over")
 @pytest.mark.parametrize(
-    "content", ["", "{", "[1]", '{"a": "fast", "b": true, "c": -1, "d": 1e999}', "[" * 100_000]
+    "content",
+    [
+        *("", "{", "[1]", "[" * 100_000),
+        '{"a": "fast", "b": true, "c": 1.5, "d": [1e999, 1]}',
+        '{"a": [1], "b": [true, 1], "c": [-1, 1], "d": [1, 0]}',
+    ],
 )
 def test_a_damaged_file_of_speeds_is_no_reason_to_stop(tmp_path, content):
     (tmp_path / "speeds.json").write_text(content)
