@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from distill.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS}
+"""How file systems answer that do not flush folders."""
 _REFUSED: dict[int, tuple[str, str]] = {
     errno.EROFS: (
         "cannot be written: the disk is read-only",
@@ -78,7 +81,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def commit_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: to a file beside it, fsync, rename.
+    """Write a file atomically: to a file beside it, fsync, rename, fsync of the folder.
 
     Raises:
         UserError: where the disk is full or refuses the file; nothing is left beside it.
@@ -105,11 +108,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _write_file_beside(path: Path) -> Iterator[Path]:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    writer = f"{os.getpid()}-{threading.get_native_id()}"
+    beside = path.with_name(f".{path.name}.{writer}.part")
     try:
         yield beside
         _flush(beside)
         os.replace(beside, path)
+        _flush_entries(path.parent)
     except BaseException:
         # The name may itself be what the disk refuses.
         with suppress(OSError):
@@ -138,6 +143,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield beside
             flush_folder(beside)
             os.replace(beside, path)
+            _flush_entries(path.parent)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -162,16 +168,36 @@ def name_full_disk(path: Path) -> Iterator[None]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have every file of a folder on the disk, with the mode of an ordinary new file."""
+    """Have every file and folder below a folder on the disk, files with the mode of an ordinary new
+    one."""
     set_usual_modes(folder)
     for path in folder.rglob("*"):
         if path.is_file():
             _flush(path)
+        elif path.is_dir():
+            _flush_entries(path)
+    _flush_entries(folder)
 
 
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _flush_entries(folder: Path) -> None:
+    """Have a folder's entries on the disk, so that a rename in it outlives a loss of power. A file
+    system that knows no such thing is left to keep them as it does."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # a folder that may be written and not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as fault:
+        if fault.errno not in _NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def set_usual_modes(folder: Path) -> None:

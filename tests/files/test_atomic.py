@@ -4,6 +4,9 @@ import errno
 import os
 import resource
 import signal
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -39,6 +42,54 @@ def test_a_file_that_the_disk_has_no_room_for_leaves_nothing(tmp_path, small_fil
         assert "the same command continues" in fault.value.remedy
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert (tmp_path / "kept").read_bytes() == b"x" * 4000
+
+
+def test_threads_that_write_the_same_file_do_not_clash(tmp_path):
+    """Each writes its own file beside it; the last one stays."""
+    both = threading.Barrier(2, timeout=10)
+
+    def write(letter):
+        with atomic_file(tmp_path / "one") as beside:
+            beside.write_text(letter * 100)
+            both.wait()  # both are writing
+            return beside
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(write, "ab"))) == 2
+    assert (tmp_path / "one").read_text() in ("a" * 100, "b" * 100)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            flushed.append(sorted(os.listdir(descriptor)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    commit_bytes(tmp_path / "file", b"x")
+    with atomic_file(tmp_path / "other") as beside:
+        beside.write_bytes(b"x")
+    assert flushed == [["file"], ["file", "other"]]
+    flushed.clear()
+    with atomic_folder(tmp_path / "folder") as beside:
+        (beside / "inner").mkdir()
+        (beside / "inner" / "a").touch()
+    assert flushed == [["a"], ["inner"], ["file", "folder", "other"]]
+
+
+def test_a_file_system_that_flushes_no_folder_is_written_to(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    commit_bytes(tmp_path / "file", b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
 
 
 def test_room_is_reserved_or_refused_before_a_file_is_mapped(tmp_path, small_files):
