@@ -166,6 +166,13 @@ def test_nothing_but_tables_and_plots_is_wider_than_a_telephone(open_page, page_
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360, tab
 
 
+def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(open_page, page_file):
+    opened = open_page(page_file)
+    box = opened.page.locator('.scroll[aria-label="Models side by side"]')
+    assert box.locator("thead th").count() > 9
+    assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+
+
 def test_without_scripts_everything_is_there(open_page, page_file):
     opened = open_page(page_file, java_script_enabled=False)
     for section in ("results", "losses", "training", "funnel", "relabelling", "lineage"):

@@ -22,8 +22,11 @@ FUSED_ROLES = ("base", "student", "teacher")
 
 
 def takes_baselines(task: "AbsTask") -> bool:
-    """Tell whether BM25 can be measured on a task: retrieval, where documents are ranked."""
-    return task.metadata.type == "Retrieval" and ranks_documents(task)
+    """Tell whether BM25 can be measured on a task: retrieval, where documents are ranked. Not where
+    mteb passes over the first result, which is the query itself for a model: in a fusion another
+    document may come first."""
+    passes_over_first = getattr(task, "skip_first_result", False)
+    return task.metadata.type == "Retrieval" and ranks_documents(task) and not passes_over_first
 
 
 def score_baselines(

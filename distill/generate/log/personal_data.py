@@ -5,7 +5,9 @@ import ipaddress
 import re
 
 _EMAIL_PART = r"[^\s@<>()\[\],;:\"']+"
-_EMAIL = re.compile(rf"(?:{_EMAIL_PART}')*{_EMAIL_PART}@{_EMAIL_PART}\.\w{{2,}}")
+_HOST = rf"(?:{_EMAIL_PART}\.\w{{2,}}|\[(?:IPv6:)?[\da-f:.]+\]|(?:\d{{1,3}}\.){{3}}\d{{1,3}})"
+"""A name, or an internet address, in brackets (RFC 5321, section 4.1.3) or not."""
+_EMAIL = re.compile(rf"(?:{_EMAIL_PART}')*{_EMAIL_PART}@{_HOST}", re.IGNORECASE)
 _MAYBE_ADDRESS = re.compile(
     r"(?<![\w.:])(?=[a-f:.]*\d)[\da-f]*[:.][\da-f:.]*[\da-f:](?![\w:])", re.IGNORECASE
 )

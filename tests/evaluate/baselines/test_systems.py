@@ -76,6 +76,8 @@ def test_a_folder_named_from_the_working_directory_is_the_same_one(
 
 def test_only_retrieval_takes_baselines(task, tmp_path):
     assert takes_baselines(task)
+    task.skip_first_result = True
+    assert not takes_baselines(task)
     (tmp_path / "tasks" / "pairs").mkdir()
     rows = "a b\tc d\t1\na\td\t2\n"
     (tmp_path / "tasks" / "pairs" / "test.tsv").write_text(f"sentence1\tsentence2\tscore\n{rows}")
