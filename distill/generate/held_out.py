@@ -3,13 +3,16 @@ other few-shot examples than training's, and if the recipe says so by another LL
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distill.errors import UserError
+from distill.files.atomic import write_json
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.filters.refusals import is_refusal, points_at_text
+from distill.generate.passages.generations import fingerprint as fingerprint_writing
 from distill.generate.passages.generations import make_generations
+from distill.generate.passages.method import open_method
 from distill.generate.passages.parsed import make_parsed
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
@@ -19,6 +22,11 @@ from distill.store.tables import PARSED, QUERIES, Row, read_rows
 from distill.text.words import count_words
 
 NAME = "queries-held-out"
+_GENERATIONS = "generations-held-out"
+_CHECKED = "checked_beside"
+"""Key of the manifest: the fingerprint of the training queries that it was last checked beside."""
+_DRAWN = {"lengths": "length", "difficulties": "difficulty"}
+"""Keys whose values are drawn for each query, and what a prompt calls them, if it does."""
 SPARE = 1.5
 """So many queries are written for each that is wanted, since some are dropped."""
 
@@ -44,7 +52,9 @@ def make_held_out_queries(
         UserError: as `make_generations` does, and if no query is left.
     """
     written = settle_writing(recipe)
-    generations = make_generations(run, written, passages, llm, "generations-held-out")
+    generations = _find_written(run, written, passages)
+    if generations is None:
+        generations = make_generations(run, written, passages, llm, _GENERATIONS)
     parsed = make_parsed(run, written, generations, "parsed-held-out")
     filters, pool = recipe.generate.filters, recipe.evaluate.judged
     settings: dict[str, Any] = {
@@ -52,8 +62,10 @@ def make_held_out_queries(
         "near_duplicates": pool.near_duplicates,
         "words": [filters.min_words, filters.max_words],
     }
-    known = [training_queries] if training_queries is not None else []
-    stage = run.stage(NAME, settings, [parsed, *known])
+    stage = _find_unrepeated(run, recipe, settings, parsed, training_queries)
+    if stage is None:
+        known = [training_queries] if training_queries is not None else []
+        stage = run.stage(NAME, settings, [parsed, *known])
     if not stage.complete:
         stage.map_shards(
             QUERIES, [parsed], lambda of: _choose(recipe, stage, of, training_queries), unit="steps"
@@ -67,6 +79,53 @@ def make_held_out_queries(
             "evaluate.judged.prompt or evaluate.judged.llm",
         )
     return stage
+
+
+def _find_written(run: Run, written: Recipe, passages: Stage) -> Stage | None:
+    """Find what was written already, perhaps under other values of keys that change nothing of it
+    once it is there."""
+    method = open_method(written)
+    unused = {
+        "shard_size",
+        *(key for key, name in _DRAWN.items() if name not in str(method.source)),
+    }
+    return run.find_complete_but_for(
+        _GENERATIONS, fingerprint_writing(written, method), [passages], unused
+    )
+
+
+def _find_unrepeated(
+    run: Run,
+    recipe: Recipe,
+    settings: Mapping[str, Any],
+    parsed: Stage,
+    training_queries: Stage | None,
+) -> Stage | None:
+    """Find the complete stage, perhaps made beside other training queries, of which none is near
+    one of the present ones. So other training queries leave it as it is, and with it the judged
+    pool that was made of it, if they repeat none of its queries. Its manifest then says beside
+    which it was checked."""
+    name = "queries" if training_queries is None else training_queries.name
+    stage = run.find_complete_but_for(NAME, settings, [parsed], (), other_inputs=(name,))
+    if stage is None:
+        return None
+    present = None if training_queries is None else training_queries.fingerprint
+    if stage.manifest.get(_CHECKED, stage.manifest["inputs"].get(name)) == present:
+        return stage
+    if training_queries is not None and _repeats_any(recipe, stage, training_queries):
+        return None
+    write_json(stage.metadata_dir / "manifest.json", stage.manifest | {_CHECKED: present})
+    return stage
+
+
+def _repeats_any(recipe: Recipe, stage: Stage, training_queries: Stage) -> bool:
+    """Tell whether a training query is a duplicate, exact or near, of a held-out one."""
+    near = recipe.evaluate.judged.near_duplicates
+    with QueryDeduplicator(stage.metadata_dir / "seen.sqlite", True, near) as seen:
+        for place, row in enumerate(read_rows(QUERIES, stage.folder)):
+            seen.add(row["query"], make_ordinal(0, place))
+        others = enumerate(read_rows(QUERIES, training_queries.folder))
+        return any(seen.reason(row["query"], make_ordinal(1, place)) for place, row in others)
 
 
 def settle_writing(recipe: Recipe) -> Recipe:

@@ -125,9 +125,14 @@ class Run:
         settings: Mapping[str, Any],
         inputs: Iterable[Stage],
         keys: Collection[str],
+        other_inputs: Collection[str] = (),
     ) -> Stage | None:
         """The complete stage that stands in the folder and was made of the same inputs, with the
-        same settings but for some `keys`; None where there is none."""
+        same settings but for some `keys`; None where there is none.
+
+        Args:
+            other_inputs: names of stages that it may also be made of, in whatever state.
+        """
         path = self.folder / name / ".stage" / "manifest.json"
         if not path.exists() or self._must_rerun(name):
             return None
@@ -135,7 +140,8 @@ class Run:
         before = {key: value for key, value in manifest["settings"].items() if key not in keys}
         after = {key: value for key, value in settings.items() if key not in keys}
         forms = [json.loads(json.dumps(form)) for form in (after, with_paths(after))]
-        same_inputs = manifest["inputs"] == {of.name: of.fingerprint for of in inputs}
+        made_of = {k: v for k, v in manifest["inputs"].items() if k not in other_inputs}
+        same_inputs = made_of == {of.name: of.fingerprint for of in inputs}
         if before not in forms or not same_inputs:
             return None
         stage = Stage(name, self.folder / name, str(manifest["fingerprint"]))

@@ -14,24 +14,24 @@ from distill.store.stage import ShardResult
 from distill.store.tables import QUERIES
 
 
-def make_recipe(llm: OverlapLLM, **judged: object) -> Recipe:
-    settings = {"name": "x", "evaluate": {"judged": {"queries": 8} | judged}}
+def make_recipe(llm: OverlapLLM, generate: dict[str, object], **judged: object) -> Recipe:
+    settings = {"name": "x", "evaluate": {"judged": {"queries": 8} | judged}, "generate": generate}
     return put_models(Recipe.model_validate(settings), Models(llm=llm))
 
 
 def write_training_queries(run: Run, queries: list[str]):
-    stage = run.stage("queries", {})
+    stage = run.stage("queries", {"queries": queries}, replaces=True)
     rows = [dict.fromkeys(QUERIES.columns, "") | {"query": query} for query in queries]
     stage.map_shards(QUERIES, [rows], ShardResult)
     stage.finish()
     return stage
 
 
-def ask(folder, llm, training=(), **judged):
-    with Run(folder) as run:
+def ask(folder, llm, training=(), generate=None, overwrite="never", **judged):
+    with Run(folder, overwrite) as run:
         return make_held_out_queries(
             run,
-            make_recipe(llm, **judged),
+            make_recipe(llm, generate or {}, **judged),
             passages_of(run),
             write_training_queries(run, list(training)),
             lambda: llm,
@@ -55,6 +55,37 @@ def test_queries_that_training_has_too_are_dropped(tmp_path):
         row["query"] for row in after.rows(QUERIES)
     )
     assert sum(after.manifest["counts"].values()) >= 2
+
+
+def test_other_training_queries_leave_the_held_out_ones_as_they_are(tmp_path):
+    """And so the pool that was judged for them."""
+    first = ask(tmp_path / "run", OverlapLLM())
+    shard = next(first.folder.glob("*.parquet")).read_bytes()
+    for training in (["what rivers are slow"], [], ["which wires glow"]):
+        again = ask(tmp_path / "run", OverlapLLM(), training)
+        assert again.fingerprint == first.fingerprint
+        assert next(again.folder.glob("*.parquet")).read_bytes() == shard
+
+
+def test_a_training_query_that_repeats_a_held_out_one_makes_them_anew(tmp_path):
+    first = ask(tmp_path / "run", OverlapLLM())
+    repeated = first.rows(QUERIES)[0]["query"]
+    with pytest.raises(UserError, match="queries-held-out"):
+        ask(tmp_path / "run", OverlapLLM(), [repeated])
+    again = ask(tmp_path / "run", OverlapLLM(), [repeated], overwrite="stale")
+    assert again.fingerprint != first.fingerprint
+    assert repeated not in {row["query"] for row in again.rows(QUERIES)}
+
+
+def test_keys_that_the_held_out_prompt_does_not_use_write_nothing_anew(tmp_path):
+    first = ask(tmp_path / "run", OverlapLLM())
+    for unused in ({"shard_size": 3}, {"lengths": ["long"]}, {"difficulties": ["college"]}):
+        llm = OverlapLLM()
+        assert ask(tmp_path / "run", llm, generate=unused).fingerprint == first.fingerprint
+        assert llm.asked == []
+    for used in ({"temperature": 0.5}, {"languages": ["de"]}, {"max_passage_words": 9}):
+        with pytest.raises(UserError, match="generations-held-out"):
+            ask(tmp_path / "run", OverlapLLM(), generate=used)
 
 
 def test_a_finished_stage_asks_nothing_again(tmp_path):
