@@ -31,6 +31,7 @@ def recipe(task_data, teacher_folder) -> Recipe:
                 "tasks": ["held-out", "SciFact"],
                 "task_data": str(task_data),
                 "speed_texts": 4,
+                "baselines": False,
             },
         }
     )
@@ -69,6 +70,7 @@ BASELINES = ["bm25", "base + bm25", "student + bm25", "teacher + bm25"]
 
 
 def test_run_gets_summary_results_and_manifest(evaluated, recipe):
+    recipe.evaluate.baselines = True
     folder = evaluated(recipe)
     summary = json.loads((folder / "summary.json").read_text())
     assert (folder / "evaluation" / "summary.json").read_text() == (
@@ -90,6 +92,7 @@ def test_run_gets_summary_results_and_manifest(evaluated, recipe):
 
 
 def test_baselines_stand_beside_the_models(evaluated, recipe):
+    recipe.evaluate.baselines = True
     folder = evaluated(recipe)
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary)[:2] == ["schema", "verdict"]
@@ -111,6 +114,7 @@ def test_baselines_stand_beside_the_models(evaluated, recipe):
 
 
 def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evaluated, recipe):
+    recipe.evaluate.baselines = True
     folder = evaluated(recipe)
     settings = json.loads((folder / "evaluation/.stage/manifest.json").read_text())["settings"]
     assert not settings.keys() & {"baselines", "margin", "bm25"}
@@ -121,6 +125,7 @@ def test_without_baselines_the_rows_are_left_out_and_runs_of_before_go_on(evalua
 
 
 def test_other_settings_of_bm25_make_another_evaluation(evaluated, recipe):
+    recipe.evaluate.baselines = True
     before = json.loads((evaluated(recipe) / "summary.json").read_text())
     recipe.retriever.bm25 = BM25(b=0.1, k1=0)
     folder = evaluated(recipe)
@@ -241,7 +246,7 @@ def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path
     summary = json.loads((evaluated(recipe) / "summary.json").read_text())
     roles = ["base", "student", "student@8", "student int8", "teacher"]
     *own, published = summary["models"]
-    assert own == [*roles, *BASELINES]
+    assert own == roles
     assert published.startswith(name.replace("__", "/"))
     assert summary["models"][published]["tasks"] == summary["models"]["teacher"]["tasks"]
 

@@ -62,7 +62,8 @@ def test_room_is_made_by_what_computes_here_alone(llm_folder, tmp_path):
     assert served() is before[1]
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [1, 2])
 def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch, rounds):
     """When an encoder is opened the LLM is gone, and before training everything is."""
     from distill.retrieve import corpus_index

@@ -226,7 +226,7 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches a kill."""
 
 
-@pytest.mark.parametrize("step", [2, 5])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_killed_and_resumed_it_ends_with_the_undisturbed_bytes(
     tmp_path, recipe, run_folder, monkeypatch, step
 ):

@@ -223,14 +223,14 @@ def undisturbed(tmp_path_factory, resumable) -> dict[str, bytes]:
     ("when", "step"),
     [
         ("step", 2),  # before the first checkpoint
-        ("step", 8),  # in mid-epoch
+        pytest.param("step", 8, marks=pytest.mark.slow),  # in mid-epoch
         ("step", 9),  # at the epoch's end, where its checkpoint is not yet written
-        ("step", 10),  # behind it
+        pytest.param("step", 10, marks=pytest.mark.slow),  # behind it
         ("save", 6),
-        ("save", 15),
-        ("move", 0),
+        pytest.param("save", 15, marks=pytest.mark.slow),
+        pytest.param("move", 0, marks=pytest.mark.slow),
         ("move", 3),
-        ("move", 99),
+        pytest.param("move", 99, marks=pytest.mark.slow),
     ],
 )
 def test_killed_anywhere_it_ends_with_the_undisturbed_bytes(
@@ -265,6 +265,7 @@ train_in(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_continued_by_another(tmp_path, resumable, undisturbed):
     tests, threads = str(Path(__file__).parents[1]), str(torch.get_num_threads())
     arguments = [str(tmp_path / "run"), resumable.model_dump_json(), tests, threads]

@@ -85,12 +85,12 @@ def undisturbed(tmp_path_factory, recipe) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "step",
     [
-        1,  # before the first regular checkpoint
-        6,  # at one
+        pytest.param(1, marks=pytest.mark.slow),  # before the first regular checkpoint
+        pytest.param(6, marks=pytest.mark.slow),  # at one
         8,  # between two, where a look is due
-        9,  # at the epoch's end
+        pytest.param(9, marks=pytest.mark.slow),  # at the epoch's end
         11,  # behind a line of the curve
-        17,
+        pytest.param(17, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.bad_input("kills", "SIGTERM while a student trains", "goes on behind that step")
@@ -118,7 +118,9 @@ def test_stopped_behind_every_step_it_ends_with_the_same_bytes(tmp_path, recipe,
     assert train_on(tmp_path / "run", recipe) == ([11], undisturbed)
 
 
-@pytest.mark.parametrize("name", ["unlogged_0.safetensors", "optimizer.pt"])
+@pytest.mark.parametrize(
+    "name", ["unlogged_0.safetensors", pytest.param("optimizer.pt", marks=pytest.mark.slow)]
+)
 def test_where_its_checkpoint_is_damaged_the_one_before_counts(
     tmp_path, recipe, undisturbed, caplog, name
 ):
@@ -192,6 +194,7 @@ def start_command(folder: Path, recipe: Recipe, seconds: float = 8.0) -> Fresh:
     return command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_behind_the_step_in_flight(tmp_path, recipe, undisturbed, number):
     (tmp_path / "end-save").touch()
