@@ -214,14 +214,14 @@ def _open_tasks(
     corpus: str | Path | None,
 ) -> list[Any]:
     from distill.tasks import load_tasks
-    from distill.tasks.labelled_task import file_options
+    from distill.tasks.labelled_task import make_file_options
 
     if not tasks and not benchmarks:
         raise UserError(
             "command line", "no task is named", "give --tasks SciFact, or --benchmark NAME"
         )
     data = None if task_data is None else user_path(fspath(task_data))
-    labelled = file_options(
+    labelled = make_file_options(
         read_columns(columns), None if corpus is None else user_path(fspath(corpus))
     )
     return load_tasks(list(tasks), list(benchmarks), data, labelled)

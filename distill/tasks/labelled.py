@@ -70,8 +70,8 @@ class _Collector:
         """A judgement; of several on the same pair the highest holds."""
         id_ = self._query_ids.setdefault(question, f"q{len(self._query_ids)}")
         self.queries[id_] = question
-        judged = self.qrels.setdefault(id_, {})
-        judged[document] = max(score, judged.get(document, 0))
+        scores = self.qrels.setdefault(id_, {})
+        scores[document] = max(score, scores.get(document, 0))
 
     def finish(self, file: Path) -> tuple[BeirDataset, int]:
         """Return the data set of all that was collected, and how many questions are left out
@@ -80,7 +80,7 @@ class _Collector:
         Raises:
             UserError: if no question has an answer.
         """
-        answered = {id_ for id_, judged in self.qrels.items() if any(judged.values())}
+        answered = {id_ for id_, scores in self.qrels.items() if any(scores.values())}
         if not answered:
             raise UserError(str(file), "holds no question with an answer", f"give {_FORMS}")
         left_out = len(self.queries) - len(answered)
@@ -90,7 +90,7 @@ class _Collector:
                 file, left_out, len(self.queries),
             )  # fmt: skip
         queries = {id_: text for id_, text in self.queries.items() if id_ in answered}
-        qrels = {id_: judged for id_, judged in self.qrels.items() if id_ in answered}
+        qrels = {id_: scores for id_, scores in self.qrels.items() if id_ in answered}
         return BeirDataset(self.documents, queries, qrels), left_out
 
 
@@ -99,7 +99,7 @@ def is_labelled_file(name: str) -> bool:
     return form_of(Path(name)) is not None
 
 
-def task_name(file: Path) -> str:
+def name_task(file: Path) -> str:
     """The name of the task that a labelled file is: `questions` of `my/questions.csv.gz`."""
     return Path(unpacked_name(file)).stem
 
@@ -123,11 +123,11 @@ def read_labelled(
     articles = _read_articles(file)
     if articles is not None:
         data, left_out = _collect_articles(file, articles)
-        return data, _revision(file, columns, None, left_out)
+        return data, _make_revision(file, columns, None, left_out)
     columns = _find_columns(file, columns)
     if columns.passage is not None:
         data, left_out = _collect_passages(file, columns)
-        return data, _revision(file, columns, None, left_out)
+        return data, _make_revision(file, columns, None, left_out)
     if corpus is None:
         raise UserError(
             str(file),
@@ -135,10 +135,10 @@ def read_labelled(
             f"name it by --corpus, or put it beside the file as {file.parent / 'corpus.jsonl'}",
         )
     data, left_out = _collect_ids(file, columns, corpus)
-    return data, _revision(file, columns, corpus, left_out)
+    return data, _make_revision(file, columns, corpus, left_out)
 
 
-def _revision(
+def _make_revision(
     file: Path, columns: LabelledColumns, corpus: CorpusSource | None, left_out: int
 ) -> str:
     """Hash what the task is made of. Results from before questions were left out are of a task that
@@ -172,16 +172,16 @@ def _collect_articles(file: Path, articles: Sequence[Any]) -> tuple[BeirDataset,
         impossible.
     """
     collector, unanswerable, empty = _Collector(), 0, 0
-    for title, where, paragraph in _paragraphs(file, articles):
-        context = _text(paragraph, "context", where)
+    for title, where, paragraph in _list_paragraphs(file, articles):
+        context = _need_text(paragraph, "context", where)
         document = collector.add_passage(title, context)
-        for number, asked in enumerate(_list(paragraph, "qas", where)):
-            if isinstance(asked, dict) and asked.get("is_impossible") is True:
+        for number, entry in enumerate(_need_list(paragraph, "qas", where)):
+            if isinstance(entry, dict) and entry.get("is_impossible") is True:
                 unanswerable += 1
-            elif isinstance(asked, dict) and asked.get("answers") == []:
+            elif isinstance(entry, dict) and entry.get("answers") == []:
                 empty += 1
             else:
-                question = _text(asked, "question", f"{where}, question {number + 1}")
+                question = _need_text(entry, "question", f"{where}, question {number + 1}")
                 collector.judge(question, document, 1)
     if unanswerable + empty:
         count = unanswerable + empty
@@ -190,21 +190,21 @@ def _collect_articles(file: Path, articles: Sequence[Any]) -> tuple[BeirDataset,
     return data, empty
 
 
-def _paragraphs(file: Path, articles: Sequence[Any]) -> Iterator[tuple[str, str, Any]]:
+def _list_paragraphs(file: Path, articles: Sequence[Any]) -> Iterator[tuple[str, str, Any]]:
     for number, article in enumerate(articles, 1):
         where = f"{file}, article {number}"
-        for place, paragraph in enumerate(_list(article, "paragraphs", where), 1):
+        for place, paragraph in enumerate(_need_list(article, "paragraphs", where), 1):
             yield str(article.get("title") or ""), f"{where}, paragraph {place}", paragraph
 
 
-def _list(value: Any, key: str, where: str) -> list[Any]:
+def _need_list(value: Any, key: str, where: str) -> list[Any]:
     inner = value.get(key) if isinstance(value, dict) else None
     if not isinstance(inner, list):
         raise UserError(where, f"has no list {key!r}", "write it as SQuAD's files do")
     return inner
 
 
-def _text(value: Any, key: str, where: str) -> str:
+def _need_text(value: Any, key: str, where: str) -> str:
     inner = value.get(key) if isinstance(value, dict) else None
     if not isinstance(inner, str) or not inner.strip():
         raise UserError(where, f"has no text {key!r}", "write it as SQuAD's files do")
@@ -218,26 +218,28 @@ def _find_columns(file: Path, columns: LabelledColumns) -> LabelledColumns:
     """Find the columns: those that were named, else the usual ones. The first row has those of
     question and answer."""
     first, names = _read_names(file)
-    wanted = columns.model_dump()
-    absent = {part for part in _OPTIONAL if wanted[part] == _NONE and _NONE not in names}
-    for part, name in wanted.items():
+    named = columns.model_dump()
+    absent = {part for part in _OPTIONAL if named[part] == _NONE and _NONE not in names}
+    for part, name in named.items():
         if part not in absent and name is not None and name not in names:
-            raise _missing(file, names, f"has no column {name!r}", part)
-    found = {
-        part: name or _usual(names if part in _OPTIONAL else first, part)
-        for part, name in wanted.items()
+            raise _explain_missing_column(file, names, f"has no column {name!r}", part)
+    chosen = {
+        part: name or _find_usual_name(names if part in _OPTIONAL else first, part)
+        for part, name in named.items()
     } | dict.fromkeys(absent)
-    if wanted["document"] is not None and wanted["passage"] is None:
-        found["passage"] = None
-    elif found["passage"] is not None:
-        found["document"] = None
-    if found["question"] is None:
-        raise _missing(file, names, "has no column that is known to hold questions", "question")
-    if found["passage"] is None and found["document"] is None:
+    if named["document"] is not None and named["passage"] is None:
+        chosen["passage"] = None
+    elif chosen["passage"] is not None:
+        chosen["document"] = None
+    if chosen["question"] is None:
+        raise _explain_missing_column(
+            file, names, "has no column that is known to hold questions", "question"
+        )
+    if chosen["passage"] is None and chosen["document"] is None:
         what = "has no column that is known to hold passages or document ids"
-        raise _missing(file, names, what, "passage")
-    resolved = LabelledColumns.model_validate(found)
-    used = ", ".join(f"{part}={name}" for part, name in found.items() if name is not None)
+        raise _explain_missing_column(file, names, what, "passage")
+    resolved = LabelledColumns.model_validate(chosen)
+    used = ", ".join(f"{part}={name}" for part, name in chosen.items() if name is not None)
     _log.info("%s: columns %s", file, used)
     return resolved
 
@@ -262,13 +264,13 @@ def _read_names(file: Path) -> tuple[list[str], list[str]]:
     return list(first[1]), list(names)
 
 
-def _usual(names: Sequence[str], part: str) -> str | None:
+def _find_usual_name(names: Sequence[str], part: str) -> str | None:
     by_name = {name.casefold(): name for name in reversed(names)}
     usual: str = getattr(_USUAL, part)
     return next((by_name[name] for name in usual.split() if name in by_name), None)
 
 
-def _missing(file: Path, names: Sequence[str], what: str, part: str) -> UserError:
+def _explain_missing_column(file: Path, names: Sequence[str], what: str, part: str) -> UserError:
     return UserError(
         str(file),
         f"{what}; its columns are {names}",

@@ -16,7 +16,7 @@ from distill.files.read import looked_for
 from distill.recipe import LabelledColumns, Recipe
 from distill.tasks.categories.retrieval import RETRIEVAL, to_mteb
 from distill.tasks.folder import make_own_task, set_data
-from distill.tasks.labelled import read_labelled, task_name
+from distill.tasks.labelled import name_task, read_labelled
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -33,20 +33,20 @@ class LabelledOptions:
     open_corpus: Callable[[], CorpusSource] | None = None
 
 
-def recipe_options(recipe: Recipe) -> LabelledOptions:
+def make_recipe_options(recipe: Recipe) -> LabelledOptions:
     """The columns that a recipe names, and its own corpus."""
     opened = (lambda: open_source(recipe)) if recipe.has_corpus else None
     return LabelledOptions(recipe.evaluate.columns, opened)
 
 
-def file_options(columns: LabelledColumns, corpus: Path | None) -> LabelledOptions:
+def make_file_options(columns: LabelledColumns, corpus: Path | None) -> LabelledOptions:
     """These columns, and the corpus of any form at a path."""
     if corpus is None:
         return LabelledOptions(columns)
     return LabelledOptions(columns, lambda: open_auto(corpus, Columns()))
 
 
-def labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
+def make_labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
     """The retrieval task that a labelled set is, named by its file. A file `corpus.jsonl` (or .csv
     and so on) beside it goes before the corpus of the options.
 
@@ -60,7 +60,7 @@ def labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
     if not is_file:
         raise UserError(str(file), f"no such file{looked_for(file)}", "fix the path of the task")
     data, revision = read_labelled(file, options.columns, _find_corpus(file, options))
-    task = make_own_task(task_name(file), RETRIEVAL, "test")
+    task = make_own_task(name_task(file), RETRIEVAL, "test")
     return set_data(task, {"test": to_mteb(data)}, revision)
 
 

@@ -11,8 +11,8 @@ from distill.errors import UserError, need
 from distill.files.read import looked_for, user_path
 from distill.recipe import Recipe
 from distill.tasks.folder import LAYOUTS, fill, own_task
-from distill.tasks.labelled import is_labelled_file, task_name
-from distill.tasks.labelled_task import LabelledOptions, labelled_task, recipe_options
+from distill.tasks.labelled import is_labelled_file, name_task
+from distill.tasks.labelled_task import LabelledOptions, make_labelled_task, make_recipe_options
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -38,13 +38,13 @@ def load_task(
             tasks (`load_tasks` takes it for its parts), or a faulty folder.
     """
     if is_labelled_file(name):
-        return labelled_task(user_path(name), labelled or LabelledOptions())
-    official = _official()
+        return make_labelled_task(user_path(name), labelled or LabelledOptions())
+    official = _list_official()
     if name in official:
-        return _filled(official[name](), task_data)
-    folder = _folder(name, task_data)
+        return _fill_from_folder(official[name](), task_data)
+    folder = _find_folder(name, task_data)
     if folder is None:
-        raise _unknown(name, list(official), task_data)
+        raise _explain_unknown(name, list(official), task_data)
     return own_task(name, folder)
 
 
@@ -65,10 +65,10 @@ def load_tasks(
         UserError: as `load_task`, for an unknown benchmark, and for a labelled set with the name of
             another one or of a task of mteb, whose published scores would be taken for its own.
     """
-    files = [task_name(Path(name)) for name in names if is_labelled_file(name)]
-    _check_names(files, names, _official())
+    files = [name_task(Path(name)) for name in names if is_labelled_file(name)]
+    _check_names(files, names, _list_official())
     tasks: dict[str, AbsTask] = {}
-    for task in _all(names, benchmarks, task_data, labelled):
+    for task in _open_all(names, benchmarks, task_data, labelled):
         tasks.setdefault(task.metadata.name, task)
     return list(tasks.values())
 
@@ -80,7 +80,7 @@ def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
         UserError: as `load_task`.
     """
     data = recipe.evaluate.task_data
-    return load_task(name, user_path(data) if data else None, recipe_options(recipe))
+    return load_task(name, user_path(data) if data else None, make_recipe_options(recipe))
 
 
 def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
@@ -92,11 +92,11 @@ def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
             makes itself.
     """
     for name in names:
-        if is_labelled_file(name) and task_name(Path(name)) in OWN_TASKS:
-            raise _explain_taken_name(task_name(Path(name)), "a task that a run makes itself")
+        if is_labelled_file(name) and name_task(Path(name)) in OWN_TASKS:
+            raise _explain_taken_name(name_task(Path(name)), "a task that a run makes itself")
     section = recipe.evaluate
     data = user_path(section.task_data) if section.task_data else None
-    return load_tasks(names, section.benchmarks, data, recipe_options(recipe))
+    return load_tasks(names, section.benchmarks, data, make_recipe_options(recipe))
 
 
 def _check_names(files: Sequence[str], names: Sequence[str], official: Collection[str]) -> None:
@@ -119,48 +119,48 @@ def _explain_taken_name(name: str, owner: str) -> UserError:
     return UserError(f"task {name}", f"is the name of a file and of {owner}", "rename the file")
 
 
-def _all(
+def _open_all(
     names: Sequence[str],
     benchmarks: Sequence[str],
     task_data: Path | None,
     labelled: LabelledOptions | None,
 ) -> "Iterator[AbsTask]":
-    official = _official()
+    official = _list_official()
     for name in names:
         parts = getattr(official[name].metadata, "tasks", None) if name in official else None
         if parts is None:
             yield load_task(name, task_data, labelled)
         else:
-            yield from _copies(parts, task_data)
+            yield from _copy_tasks(parts, task_data)
     for benchmark in benchmarks:
-        yield from _copies(_benchmark(benchmark), task_data)
+        yield from _copy_tasks(_open_benchmark(benchmark), task_data)
 
 
-def _copies(tasks: "Sequence[Any]", task_data: Path | None) -> "Iterator[AbsTask]":
+def _copy_tasks(tasks: "Sequence[Any]", task_data: Path | None) -> "Iterator[AbsTask]":
     """Copy tasks before they are filled: mteb holds one object of each for the whole process."""
     for task in tasks:
         if task.is_aggregate:
-            yield from _copies(task.metadata.tasks, task_data)
+            yield from _copy_tasks(task.metadata.tasks, task_data)
         else:
-            yield _filled(copy.deepcopy(task), task_data)
+            yield _fill_from_folder(copy.deepcopy(task), task_data)
 
 
-def _filled(task: "AbsTask", task_data: Path | None) -> "AbsTask":
+def _fill_from_folder(task: "AbsTask", task_data: Path | None) -> "AbsTask":
     _need_text(task)
-    folder = _folder(task.metadata.name, task_data)
+    folder = _find_folder(task.metadata.name, task_data)
     return task if folder is None else fill(task, folder)
 
 
-def _folder(name: str, task_data: Path | None) -> Path | None:
+def _find_folder(name: str, task_data: Path | None) -> Path | None:
     folder = task_data / name if task_data is not None else None
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _official() -> "dict[str, type[AbsTask]]":
+def _list_official() -> "dict[str, type[AbsTask]]":
     return {task.metadata.name: task for task in need("mteb.get_tasks", "eval").TASK_LIST}
 
 
-def _benchmark(name: str) -> "Sequence[AbsTask]":
+def _open_benchmark(name: str) -> "Sequence[AbsTask]":
     mteb = need("mteb", "eval")
     try:
         tasks: Sequence[AbsTask] = mteb.get_benchmark(name).tasks
@@ -192,7 +192,7 @@ def _need_text(task: "AbsTask") -> None:
         )
 
 
-def _unknown(name: str, official: list[str], task_data: Path | None) -> UserError:
+def _explain_unknown(name: str, official: list[str], task_data: Path | None) -> UserError:
     folders = []
     if task_data is not None and task_data.is_dir():
         folders = sorted(p.name for p in task_data.iterdir() if p.is_dir())

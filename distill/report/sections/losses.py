@@ -18,7 +18,7 @@ from distill.recipe import Recipe, load_recipe
 from distill.report.run_data import RunData
 from distill.report.sections.rankings import query_texts, rankings
 from distill.tasks import load_task, open_recipe_task
-from distill.tasks.labelled import is_labelled_file, task_name
+from distill.tasks.labelled import is_labelled_file, name_task
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -139,7 +139,7 @@ def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]
     folders = {task: Path(data) for task in ranked if data is not None}
     if HELD_OUT in ranked:
         folders[HELD_OUT] = found.folder
-    files = {task_name(Path(n)): n for n in recipe.evaluate.tasks if is_labelled_file(n)}
+    files = {name_task(Path(n)): n for n in recipe.evaluate.tasks if is_labelled_file(n)}
     here: dict[str, Callable[[], AbsTask]] = {
         task: partial(open_recipe_task, recipe, files[task])
         for task in ranked
