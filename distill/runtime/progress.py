@@ -119,6 +119,12 @@ def planned_stage(name: str) -> Iterator[None]:
         _keep_speed(name, MeasuredSpeed(time.monotonic() - start, amount))
 
 
+def count_within_shard(count: int = 1) -> None:
+    """Show so many units of the work under way as done, of a shard that is not committed yet."""
+    if _Display.works:
+        _Display.works[-1].count_within_shard(count)
+
+
 def _keep_speed(label: str, speed: MeasuredSpeed) -> None:
     if _Display.plan is None or _Display.keep_speeds is None:
         return
@@ -155,6 +161,7 @@ class Progress:
         self._tokens = tokens
         self._before: Mapping[str, int] = {}
         self._fresh = 0
+        self._within_shard = 0
         self._begun = self._advanced = self._printed = time.monotonic()
         self._ended = threading.Event()
 
@@ -170,9 +177,15 @@ class Progress:
         threading.Thread(target=self._print_regularly, daemon=True).start()
         return self
 
+    def count_within_shard(self, count: int) -> None:
+        """Show this many units as done; they are not, before `advance` counts them. Time left and
+        speed are still those of whole shards."""
+        self._within_shard += count
+
     def advance(self, count: int = 1) -> None:
         """Count this many units as done."""
         self.done += count
+        self._within_shard = max(0, self._within_shard - count)
         self._fresh += count
         self._advanced = time.monotonic()
         if self._advanced - self._printed > _SECONDS_BETWEEN_LINES:
@@ -208,7 +221,10 @@ class Progress:
     @property
     def amount(self) -> str:
         """The amount done, such as "23 of 187 pairs"; empty if the amount is unknown."""
-        return f"{self.done:,} of {self.total:,} {self.unit}" if self.total else ""
+        if not self.total:
+            return ""
+        shown = min(self.done + self._within_shard, self.total)
+        return f"{shown:,} of {self.total:,} {self.unit}"
 
     @property
     def rate(self) -> float:

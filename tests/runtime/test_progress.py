@@ -42,6 +42,21 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(clock, capsys):
     ]
 
 
+def test_a_long_shard_counts_within(clock):
+    with Progress("parsed-free", 25, "passages") as bar:
+        progress.count_within_shard(4)
+        assert bar.amount == "4 of 25 passages"
+        assert bar.figures == "0 s"  # no speed before a shard is done
+        progress.count_within_shard(6)
+        clock.now += 5
+        bar.advance(10)
+        assert bar.amount == "10 of 25 passages"
+        assert bar.figures == "5 s, 8 s left, 2.0 passages/s"
+        progress.count_within_shard(40)
+        assert bar.amount == "25 of 25 passages"
+    progress.count_within_shard()  # where nothing is shown, as in another process
+
+
 def test_a_log_has_lines_while_nothing_ends(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.02)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)

@@ -23,6 +23,7 @@ from distill.generate.filters.round_trip import (
     make_similarity_filter,
 )
 from distill.recipe import Filters
+from distill.runtime.progress import count_within_shard
 from distill.store.stage import ShardResult
 from distill.store.tables import QUERIES, Row
 from distill.tasks.decontaminate import Decontaminator
@@ -55,6 +56,7 @@ class FilterChain:
         for best_first in self.order(group_by_query(draws)):
             _keep_one(best_first, make_ordinal(number, place), seen, shard)
             place += len(best_first)
+            count_within_shard(len(best_first))
         seen.flush()
         return shard
 
@@ -95,6 +97,7 @@ def _passing(
             passing.append(draw)
         else:
             _drop(draw, reason, shard)
+            count_within_shard()
     return passing
 
 

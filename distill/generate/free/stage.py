@@ -22,7 +22,7 @@ from distill.generate.free.draw import (
 )
 from distill.recipe import FreeMethod, FreeQueries, Recipe
 from distill.retrieve.terms import TERMS_RULE
-from distill.runtime.progress import Progress
+from distill.runtime.progress import Progress, count_within_shard
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
@@ -61,6 +61,7 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
             shard = ShardResult([])
             for seed in seeds:
                 shard.rows += _take(reader[seed], numbers[seed], scan.counts, recipe)
+                count_within_shard()
             shard.counts = Counter(row["task_type"] for row in shard.rows)
             return shard
 

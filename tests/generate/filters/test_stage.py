@@ -79,6 +79,16 @@ def test_each_drop_is_counted_and_kept_with_its_reason(make):
     assert len(list(stage.folder.glob("*.parquet"))) == 2
 
 
+def test_the_bar_counts_every_draw_within_its_shard(make, monkeypatch):
+    counts = []
+    monkeypatch.setattr(
+        "distill.generate.filters.apply.count_within_shard", lambda count=1: counts.append(count)
+    )
+    make(MIXED, recipe(generate={"filters": {"languages": ["en"]}}))
+    assert sum(counts) == sum(map(len, MIXED))
+    assert len(counts) > len(MIXED)
+
+
 def test_without_filters_all_is_kept_but_its_ids_of_draws(make):
     off = {"min_words": 1, "refusals": False, "exact_duplicates": False}
     stage = make(MIXED, recipe(generate={"filters": off}))
