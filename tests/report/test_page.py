@@ -1,11 +1,14 @@
 """The page in headless Chromium: it renders, tabs, tables and theme work, it asks for nothing."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from distill.report.html import write_html
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="NOT TESTED: the page in a browser; pip install playwright"
@@ -166,8 +169,19 @@ def test_nothing_but_tables_and_plots_is_wider_than_a_telephone(open_page, page_
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360, tab
 
 
-def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(open_page, page_file):
-    opened = open_page(page_file)
+def test_the_models_side_by_side_need_no_scrolling_on_a_large_screen(
+    open_page, run_folder, tmp_path
+):
+    """With three measures beside the score, as retrieval has them."""
+    folder = shutil.copytree(run_folder, tmp_path / "bees")
+    for file in (folder / "summary.json", folder / "evaluation" / "summary.json"):
+        if file.exists():
+            summary = json.loads(file.read_text())
+            values = dict.fromkeys(("recall_at_10", "recall_at_100", "mrr_at_10"), 0.6789)
+            for model in summary["models"].values():
+                model["measures"] = dict.fromkeys(model["tasks"], values)
+            file.write_text(json.dumps(summary))
+    opened = open_page(write_html(folder))
     box = opened.page.locator('.scroll[aria-label="Models side by side"]')
     assert box.locator("thead th").count() > 9
     assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
