@@ -50,6 +50,7 @@ def vectors(exported, card, fresh_python):
     return found
 
 
+@pytest.mark.slow
 def test_model_card_snippets_run_and_agree(vectors):
     ours, plain, graph = vectors
     for side, shape in (("queries", (1, 24)), ("passages", (2, 24))):
@@ -256,6 +257,7 @@ def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_pa
     assert len(snippets((tmp_path / "out" / "README.md").read_text())) == 1
 
 
+@pytest.mark.slow
 def test_a_module_of_distills_is_used_without_trusting_any_code(tmp_path, fresh_python):
     tiny_decoder(tmp_path / "decoder")
     latent = {"pooling": "latent", "latent": {"latents": 6, "heads": 3}}
