@@ -15,7 +15,9 @@ _NOT_MEASURED = """\
 The student was trained and not measured, for the recipe names no evaluation task. To measure it:
   with questions and answers of your own (CSV, JSONL, SQuAD ...): the same command with
     --set 'evaluate.tasks=[questions.csv]'
-  with an LLM (section llm), in a run of its own: corpus.held_out: 0.1, evaluate.tasks: [judged]"""
+  with an LLM (section llm), in a run of its own: corpus.held_out: 0.1, evaluate.tasks: [judged]
+  with neither, which says less, in a run of its own: corpus.held_out: 0.1 and
+    evaluate.tasks: [known-item]"""
 
 
 @click.command()
@@ -43,12 +45,13 @@ def run(
         click.echo(dump_recipe(recipe), nl=False)
         return
     from distill.report.judged import describe_judged_run
+    from distill.report.known_item import describe_known_items
 
     done = api.run(recipe, folder, overwrite)
     if recipe.evaluate.names_tasks:
         print_summary(done.summary)
-        if judged := describe_judged_run(folder):
-            Console().print(judged, markup=False, highlight=False)
+        for words in filter(None, (describe_judged_run(folder), describe_known_items(folder))):
+            Console().print(words, markup=False, highlight=False)
     else:
         click.echo(_NOT_MEASURED)
     click.echo(f"report: {folder / 'report.html'}\nthe same as text: {folder / 'report.md'}")

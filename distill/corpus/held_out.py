@@ -10,9 +10,11 @@ HELD_OUT_PASSAGES = "passages-held-out"
 """The stage with the passages of the documents that are held out."""
 JUDGED = "judged"
 """The evaluation task whose queries the LLM writes for them."""
+KNOWN_ITEM = "known-item"
+"""The evaluation task whose queries are their titles, or sentences taken out of them."""
 HELD_OUT = "held-out"
 """The evaluation task of the held-out part of a corpus that has its own queries."""
-OWN_TASKS = (HELD_OUT, JUDGED)
+OWN_TASKS = (HELD_OUT, JUDGED, KNOWN_ITEM)
 """Names of tasks that a run makes itself."""
 
 

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from distill.corpus.held_out import HELD_OUT, JUDGED
+from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM
 from distill.estimate.amounts import (
     UNKNOWN,
     ZERO,
@@ -105,6 +105,9 @@ def _texts_of(name: str, context: EstimateContext) -> int | None:
         return None if context.held_out is None else 2 * int(context.held_out.manifest["rows"])
     if name == JUDGED:
         return None if context.held_out_passages is None else _count_judged_texts(context)
+    if name == KNOWN_ITEM:
+        asked, held_out = context.recipe.evaluate.known_item, context.held_out_size
+        return max(held_out, min(asked.passages, held_out + context.corpus_size)) + asked.queries
     if is_labelled_file(name):
         task = open_recipe_task(context.recipe, name)
         return sum(1 for texts in (corpus_texts(task), query_texts(task)) for _ in texts)

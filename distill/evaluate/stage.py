@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.corpus.held_out import HELD_OUT, JUDGED, OWN_TASKS
+from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM, OWN_TASKS
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import rank_systems
 from distill.evaluate.compare import compare, make_student_variants
@@ -42,6 +42,7 @@ def evaluate_run(
     held_out: Stage | None = None,
     passages: Stage | None = None,
     judged: Stage | None = None,
+    known_item: Stage | None = None,
 ) -> Stage:
     """Compare base, student and teacher, and write the verdict to `evaluation/summary.json` and
     to `summary.json` in the run's folder.
@@ -54,23 +55,25 @@ def evaluate_run(
         passages: what the student may have been aligned on; how many of them overlap with the
             tasks is counted.
         judged: the pool of the task `judged`.
+        known_item: the documents and queries of the task `known-item`.
 
     Raises:
         UserError: if the recipe names no task, or one that cannot be read.
     """
-    tasks = load_recipe_tasks(recipe, held_out, judged)
+    tasks = load_recipe_tasks(recipe, held_out, judged, known_item)
     asked = recipe.evaluate
     published = read_published(
         [Path(place) for place in asked.published], tasks, asked.accept_versions
     )
-    inputs = [base, student, *(of for of in (held_out, judged) if of is not None)]
+    own = (held_out, judged, known_item)
+    inputs = [base, student, *(of for of in own if of is not None)]
     settings = fingerprint(recipe, tasks, published)
     # Nothing is made from it, and what it computed before lies in the folder of results.
     stage = run.stage("evaluation", settings, inputs, replaces=True)
     if not stage.complete:
         begun = time.perf_counter()
-        # The judged pool holds the passages that were trained on, to be found among.
-        others = [task for task in tasks if task.metadata.name != JUDGED]
+        # These hold the passages that were trained on, to be found among.
+        others = [task for task in tasks if task.metadata.name not in (JUDGED, KNOWN_ITEM)]
         overlap = count_unlabelled_overlap(recipe, passages, others) if others else None
         models = load_run_models(recipe, {"base": base.folder, "student": student.folder})
         with planned_stage("evaluation"):
@@ -171,7 +174,10 @@ def _are_tasks_instructed(recipe: Recipe) -> bool:
 
 
 def load_recipe_tasks(
-    recipe: Recipe, held_out: Stage | None, judged: Stage | None = None
+    recipe: Recipe,
+    held_out: Stage | None,
+    judged: Stage | None = None,
+    known_item: Stage | None = None,
 ) -> "list[AbsTask]":
     """The recipe's tasks and those of its benchmarks, opened, each once.
 
@@ -185,6 +191,7 @@ def load_recipe_tasks(
         )
     own = [_load_held_out(held_out)] if HELD_OUT in asked.tasks else []
     own += [_load_judged(judged)] if JUDGED in asked.tasks else []
+    own += [_load_known_item(known_item)] if KNOWN_ITEM in asked.tasks else []
     return own + load_named_tasks(recipe)
 
 
@@ -200,6 +207,16 @@ def _load_held_out(held_out: Stage | None) -> "AbsTask":
             f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
         )
     return load_task(held_out.folder.name, held_out.folder.parent)
+
+
+def _load_known_item(known_item: Stage | None) -> "AbsTask":
+    if known_item is None:
+        raise UserError(
+            f"task {KNOWN_ITEM}",
+            "is made of the documents that a run holds out",
+            "set corpus.held_out above 0, and give a corpus",
+        )
+    return load_task(known_item.folder.name, known_item.folder.parent)
 
 
 def _load_judged(judged: Stage | None) -> "AbsTask":

@@ -86,7 +86,7 @@ def _student_and_base(
         return scores
     with Run(folder, "stale") as run:
         corpus, base, student = Job(run, trained).train_student()
-        tasks = load_recipe_tasks(trained, corpus.held_out)
+        tasks = load_recipe_tasks(trained, corpus.held_out, known_item=corpus.known_item)
         for task in tasks:
             load_data(task)
         device, out = trained.train.device, folder / "ablation"

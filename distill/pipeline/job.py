@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 class CorpusStages(NamedTuple):
     """All None where a recipe has no corpus; `held_out` are the docstrings that are held out as
-    queries with their answers, `held_out_passages` the passages of held-out documents."""
+    queries with their answers, `held_out_passages` the passages of held-out documents,
+    `known_item` the task in which they are searched for by their own titles."""
 
     passages: Stage | None
     held_out: Stage | None
     held_out_passages: Stage | None
+    known_item: Stage | None
 
 
 class GenerateResult(NamedTuple):
@@ -93,12 +95,19 @@ class Job:
 
     def corpus(self) -> CorpusStages:
         """Make the stages `passages` and, where documents are held out, their passages and task."""
+        from distill.corpus.held_out import KNOWN_ITEM
         from distill.corpus.passages import make_held_out, make_split_passages
 
         if not self.recipe.has_corpus:
-            return CorpusStages(None, None, None)
+            return CorpusStages(None, None, None, None)
         passages, held_out_passages = make_split_passages(self.run, self.recipe)
-        return CorpusStages(passages, make_held_out(self.run, self.recipe), held_out_passages)
+        known_item = None
+        if KNOWN_ITEM in self.recipe.evaluate.tasks and held_out_passages is not None:
+            from distill.generate.known_item.stage import make_known_item_task
+
+            known_item = make_known_item_task(self.run, self.recipe, passages, held_out_passages)
+        held_out = make_held_out(self.run, self.recipe)
+        return CorpusStages(passages, held_out, held_out_passages, known_item)
 
     def generate(self) -> GenerateResult:
         """Make the queries: generate, parse, brainstorm, label and filter."""
@@ -246,7 +255,14 @@ class Job:
         with processes.main_first():
             judged = self._judge_held_out(base, student)
             return evaluate_run(
-                self.run, self.recipe, base, student, corpus.held_out, corpus.passages, judged
+                self.run,
+                self.recipe,
+                base,
+                student,
+                corpus.held_out,
+                corpus.passages,
+                judged,
+                corpus.known_item,
             )
 
     def _judge_held_out(self, base: Stage, student: Stage) -> Stage | None:

@@ -86,6 +86,13 @@ class Recipe(Section):
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if "judged" in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
             raise ValueError("evaluate.tasks has judged: set corpus.held_out, such as 0.1")
+        if "known-item" in self.evaluate.tasks:
+            if not (self.has_corpus and self.corpus.held_out):
+                raise ValueError("evaluate.tasks has known-item: set corpus.held_out, such as 0.1")
+            if self.corpus.source == "docstrings":
+                raise ValueError(
+                    "evaluate.tasks has known-item, which docstrings have in held-out: name that"
+                )
         if "held-out" in self.evaluate.tasks and self.corpus.source != "docstrings":
             raise ValueError(
                 "evaluate.tasks has held-out, whose queries are the summaries of docstrings: name "

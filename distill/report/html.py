@@ -13,6 +13,7 @@ from distill import __version__
 from distill.errors import UserError
 from distill.report import numbers
 from distill.report.judged import describe_judged_run
+from distill.report.known_item import describe_known_items
 from distill.report.run_data import RunData, find
 from distill.report.sections.data_funnel import funnel
 from distill.report.sections.lineage import lineage
@@ -89,7 +90,12 @@ def _render(found: RunData, may_write: bool) -> str:
 def _write_verdict(found: RunData) -> str:
     if not found.summary:
         return found.not_evaluated
-    return f"{sentence(found.summary)} {describe_judged_run(found.folder)}".strip()
+    parts = [
+        sentence(found.summary),
+        describe_judged_run(found.folder),
+        describe_known_items(found.folder),
+    ]
+    return " ".join(filter(None, parts))
 
 
 def _sections(found: RunData, may_write: bool) -> dict[str, Any]:

@@ -5,17 +5,25 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from distill.corpus.held_out import OWN_TASKS
+from distill.corpus.held_out import KNOWN_ITEM, OWN_TASKS
 from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError, need
 from distill.files.read import looked_for, open_bytes, user_path
+from distill.generate.known_item.items import LEAST_ITEMS
 from distill.generate.log.stage import select_log_queries
 from distill.recipe import Recipe
 from distill.tasks.folder import LAYOUTS
 
 _FIRST = 100
 """Rows or documents of a corpus that are looked at."""
+_MANY = 3000
+"""Documents of a corpus that is not small: of so many, the least share gives queries enough."""
+_STAND_IN = (
+    "evaluate.tasks: known-item alone: documents are searched for by their own titles, which "
+    "favours BM25 and says little about questions of people; add labelled questions "
+    "(questions.csv), or an LLM that judges (judged)"
+)
 _NO_TASKS = (
     "no evaluation task: the run ends with a student that is not measured. With questions and "
     "answers of your own: evaluate.tasks: [questions.csv]; see `distill explain evaluate.tasks`"
@@ -83,12 +91,39 @@ def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
         return
     data = None if evaluate.task_data is None else user_path(evaluate.task_data)
     named = [name for name in evaluate.tasks if name not in OWN_TASKS]
+    if KNOWN_ITEM in evaluate.tasks:
+        yield lambda: _check_known_items(recipe)
     folders = {name: data / name for name in named if data is not None and (data / name).is_dir()}
     for folder in folders.values():
         yield lambda folder=folder: _check_folder(folder)  # type: ignore[misc]
     others = [name for name in named if name not in folders]
     if others or evaluate.benchmarks:
         yield lambda: _check_others(recipe, others)
+
+
+def _check_known_items(recipe: Recipe) -> list[str]:
+    """Say what the task known-item is worth where it is the only one, and count the documents of a
+    corpus that is small.
+
+    Raises:
+        UserError: if it has fewer documents than the task takes.
+    """
+    corpus = recipe.corpus
+    if corpus.path is not None and corpus.source != "dataset":
+        first = itertools.islice(open_source(recipe).read(), _MANY)
+        names = [one.whole or one.id for one in first if isinstance(one, Document)]
+        # Files are held out whole, with all their sections.
+        held_out = len(names) * corpus.held_out
+        if len(names) < _MANY and held_out < LEAST_ITEMS:
+            raise UserError(
+                f"task {KNOWN_ITEM}",
+                f"of {len(names)} documents about {held_out:.0f} are held out, and it takes "
+                f"{LEAST_ITEMS} that give a query",
+                "raise corpus.held_out, give more documents, or take the task out of "
+                "evaluate.tasks",
+            )
+    only = recipe.evaluate.tasks == [KNOWN_ITEM] and not recipe.evaluate.benchmarks
+    return [_STAND_IN] if only else []
 
 
 def _check_folder(folder: Path) -> list[str]:

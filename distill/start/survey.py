@@ -13,6 +13,8 @@ from distill.corpus.readers.tables import form_of, read_table
 from distill.corpus.readers.text_files import ending_of
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
+from distill.generate.known_item.items import can_be_searched_for
+from distill.store.tables import Row
 
 _SAMPLE = 2000
 """Documents that are read; the amounts of a larger corpus are estimated from them."""
@@ -34,8 +36,8 @@ _LONGEST_TITLE = 200
 
 @dataclass(frozen=True)
 class CorpusSurvey:
-    """A corpus as `distill init` sees it. `documents`, `whole_documents`, `passages` and
-    `tokens` are estimates where `is_whole` is false."""
+    """A corpus as `distill init` sees it. All counts are estimates where
+    `is_whole` is false."""
 
     path: Path
     form: str
@@ -43,6 +45,8 @@ class CorpusSurvey:
     documents: int
     whole_documents: int
     """Files of texts, whose sections are documents of their own, or rows of tables."""
+    searchable: int
+    """Whole documents that can be searched for by a title or sentence of their own."""
     passages: int
     tokens: int
     language: str | None
@@ -74,11 +78,27 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
         columns=columns,
         documents=round(len(texts) * factor),
         whole_documents=round(len({one.whole or one.id for one in sample}) * factor),
+        searchable=round(_count_searchable(sample, passage_tokens) * factor),
         passages=round(sum(len(split_text(text, passage_tokens)) for text in texts) * factor),
         tokens=round(sum(map(estimate_tokens, texts)) * factor),
         language=_find_language(texts),
         is_whole=is_whole,
     )
+
+
+def _count_searchable(sample: list[Document], passage_tokens: int) -> int:
+    """Count the whole documents of which a section gives a query for known-item search. That a
+    title or sentence may stand elsewhere, too, is not looked at."""
+    wholes = set[str]()
+    for document in sample:
+        rows: list[Row] = [
+            {"passage_id": str(number), "title": document.title, "text": text}
+            for number, text in enumerate(split_text(document.text, passage_tokens))
+        ]
+        whole = document.whole or document.id
+        if rows and whole not in wholes and can_be_searched_for(rows):
+            wholes.add(whole)
+    return len(wholes)
 
 
 def _sample(documents: Iterator[Document]) -> Iterator[Document]:

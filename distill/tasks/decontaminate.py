@@ -86,7 +86,7 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
     if wanted is False:
         return []
     sets = [_held_out(held_out)] if HELD_OUT in rule.tasks else []
-    # The queries of `judged` are written later, for passages that nothing is trained on.
+    # The queries of `judged` and `known-item` are of passages that nothing is trained on.
     others = [name for name in rule.tasks if name not in OWN_TASKS]
     if not (others or rule.benchmarks):
         return sets

@@ -189,6 +189,22 @@ def test_with_an_llm_documents_are_held_out_for_it_to_judge(large):
     assert f"{with_judging.pairs:,} judged pairs" in describe_guess(with_judging)
 
 
+def test_without_an_llm_documents_are_searched_for_by_their_titles(large):
+    chosen = settings_for(replace(large, searchable=300), LAPTOP)
+    assert chosen["corpus.held_out"] == 0.2
+    assert chosen["evaluate.tasks"] == ["known-item"]
+    assert settings_for(replace(large, searchable=5000), LAPTOP)["corpus.held_out"] == 0.1
+    assert "evaluate.tasks" not in settings_for(replace(large, searchable=100), LAPTOP)
+
+
+def test_documents_that_say_too_little_are_not_searched_for(tmp_path, surveyed):
+    file = tmp_path / "docs.jsonl"
+    texts = [" ".join(TEXTS[n : n + 3]) for n in range(6)] + ["Nothing much."] * 2
+    file.write_text("\n".join(json.dumps({"_id": str(n), "text": t}) for n, t in enumerate(texts)))
+    assert survey_corpus(file, 256).searchable == 6
+    assert surveyed.searchable == 0
+
+
 def test_of_few_documents_none_is_held_out(surveyed):
     served = ServedLLM("Qwen2.5-7B-Instruct", "http://localhost:8000/v1", "vLLM")
     chosen = settings_for(surveyed, replace(LAPTOP, served=[served]))

@@ -3,14 +3,14 @@ up to a limit."""
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.files.atomic import commit_bytes
 from distill.recipe import Recipe
 from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, QUERIES, Reader, Row, read_rows
+from distill.tasks.beir_folder import write_beir_folder
 
 PairId = tuple[str, str]
 """A query's and a passage's id."""
@@ -46,30 +46,18 @@ def write_collection(
     Args:
         grades: by query and passage.
     """
-    (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    write_json_lines(
-        folder / "corpus.jsonl",
+    write_beir_folder(
+        folder,
         (
             {"_id": row["passage_id"], "title": row["title"], "text": row["text"]}
             for row in collection.passages
         ),
-    )
-    write_json_lines(
-        folder / "queries.jsonl",
         (
             {"_id": row["query_id"], "text": row["query"], "seed": row["seed_id"]}
             for row in collection.queries
         ),
+        grades,
     )
-    lines = [f"{query}\t{passage}\t{grade}" for (query, passage), grade in grades.items()]
-    text = "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n"
-    commit_bytes(folder / "qrels" / "test.tsv", text.encode())
-
-
-def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSONL, whole or not at all."""
-    text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-    commit_bytes(path, text.encode())
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ from distill.evaluate.judged.collection import (
     JudgedCollection,
     read_collection,
     write_collection,
-    write_json_lines,
 )
 from distill.evaluate.judged.grades import PairGrades, grade_pairs
 from distill.evaluate.judged.judge import (
@@ -29,6 +28,7 @@ from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.store.tables import passage_text
 from distill.tasks import load_task
+from distill.tasks.beir_folder import write_json_lines
 
 NAME = "judged"
 JUDGEMENTS_FILE = "judgements.jsonl"

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from distill.errors import UserError
-from distill.evaluate.judged.collection import PairId, read_json_lines, write_json_lines
+from distill.evaluate.judged.collection import PairId, read_json_lines
 from distill.evaluate.judged.pool import JUDGEMENTS_FILE, NAME, SystemRankings
 from distill.evaluate.statistics.label_draw import (
     compute_draw_keys,
@@ -22,6 +22,7 @@ from distill.evaluate.statistics.label_draw import (
 from distill.evaluate.statistics.prediction_powered import compute_weights
 from distill.files.atomic import read_json
 from distill.store.stage import Stage, open_stage
+from distill.tasks.beir_folder import write_json_lines
 
 PersonVerdict = Literal["yes", "no", "skip"]
 VERDICTS: tuple[PersonVerdict, ...] = get_args(PersonVerdict)

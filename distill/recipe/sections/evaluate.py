@@ -65,18 +65,33 @@ class JudgedPool(Section):
     """Longest passage that is judged, in words; the rest is cut off."""
 
 
+class KnownItemSearch(Section):
+    """The task `known-item`: held-out documents, each searched for by its title or a sentence."""
+
+    queries: int = Field(300, ge=30)
+    """Largest number of held-out documents that are searched for, each by one query, drawn by the
+    recipe's seed."""
+    passages: int = Field(100_000, gt=0)
+    """Largest number of passages that are searched: all held-out ones and, drawn by seed, so many
+    of the others that this number is reached."""
+
+
 class Evaluate(Section):
     section: ClassVar[str | None] = "evaluate"
-    newer: ClassVar[frozenset[str]] = frozenset({"baselines", "columns", "judged", "margin"})
+    newer: ClassVar[frozenset[str]] = frozenset(
+        {"baselines", "columns", "judged", "known_item", "margin"}
+    )
 
     tasks: list[Word] = []
     """Tasks to evaluate on: mteb's names (SciFact), names of folders under `task_data`, paths of
     labelled files (SQuAD's JSON, or .csv, .tsv, .jsonl, .json, .parquet of questions and passages,
     or questions and document ids; see `columns`); or, of the documents that `corpus.held_out` holds
-    back, `judged`, for which the LLM writes queries and judges answers, and `held-out`, which
-    docstrings answer by themselves."""
+    back, `judged`, for which the LLM writes queries and judges answers, `known-item`, which are
+    searched for by their own titles, and `held-out`, which docstrings answer by themselves."""
     judged: JudgedPool = JudgedPool()
     """Settings of the task judged: its queries, their judge and what is searched."""
+    known_item: KnownItemSearch = KnownItemSearch()
+    """Settings of the task known-item: its queries and what is searched."""
     benchmarks: list[Word] = []
     """Benchmarks of mteb, such as MTEB(eng, v2), all of whose tasks are evaluated."""
     task_data: LocalPath | None = None

@@ -6,6 +6,7 @@ from distill.evaluate.statistics.retention import estimate_retention
 from distill.evaluate.summary import Summary, format_role
 from distill.report import numbers
 from distill.report.judged import describe_judged_run
+from distill.report.known_item import describe_known_items
 from distill.report.markdown.escape import grid, plain, table
 from distill.report.markdown.relabelling import relabelling_as_text
 from distill.report.run_data import RunData, find
@@ -48,6 +49,7 @@ def write_report(run_folder: Path) -> Path:
         f"# Report on {found.name}",
         *(_verdict(found.summary) if found.summary else [found.not_evaluated]),
         describe_judged_run(run_folder) if found.summary else "",
+        describe_known_items(run_folder) if found.summary else "",
         *_retention(found),
         "\n".join(f"- {label}: {plain(value)}" for label, value in overview(found)),
         *_funnel(funnel(found.complete)),

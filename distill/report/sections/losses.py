@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distill.corpus.held_out import HELD_OUT
+from distill.corpus.held_out import HELD_OUT, JUDGED, KNOWN_ITEM
 from distill.errors import UserError
 from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.stage import RESULTS_FOLDER
@@ -137,8 +137,7 @@ def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]
     ranked = [t for t, of in found.summary["tasks"].items() if of["category"] in _CATEGORIES]
     data = recipe.evaluate.task_data
     folders = {task: Path(data) for task in ranked if data is not None}
-    if HELD_OUT in ranked:
-        folders[HELD_OUT] = found.folder
+    folders |= {task: found.folder for task in (HELD_OUT, JUDGED, KNOWN_ITEM) if task in ranked}
     files = {name_task(Path(n)): n for n in recipe.evaluate.tasks if is_labelled_file(n)}
     here: dict[str, Callable[[], AbsTask]] = {
         task: partial(open_recipe_task, recipe, files[task])

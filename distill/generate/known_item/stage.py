@@ -1,0 +1,186 @@
+"""The stage `known-item`: a retrieval task of the run's own, as a BEIR folder. Each query is taken
+out of a held-out document, and what is left of the document is the answer, searched for among all
+passages."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from distill.corpus.held_out import KNOWN_ITEM
+from distill.errors import UserError
+from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
+from distill.generate.free.draw import digest_sentence
+from distill.generate.known_item.items import (
+    LEAST_ITEMS,
+    KnownItem,
+    group_by_document,
+    list_sentence_spans,
+    take_sentence,
+    take_title,
+)
+from distill.recipe import Recipe
+from distill.store.run import Run
+from distill.store.stage import Stage
+from distill.store.tables import PASSAGES, Reader, Row, read_rows
+from distill.tasks.beir_folder import write_beir_folder
+from distill.text.normalize import normalize_words
+
+_NEAR = 0.7
+"""Jaccard similarity of two titles (character shingles) from which neither names its document."""
+_VERSION = 1
+
+
+class KnownItemTask(NamedTuple):
+    """The searched passages, and what is searched for."""
+
+    passages: list[Row]
+    items: list[KnownItem]
+    counts: Mapping[str, int]
+
+
+def make_known_item_task(run: Run, recipe: Recipe, passages: Stage, held_out: Stage) -> Stage:
+    """Take at most `evaluate.known_item.queries` queries out of held-out documents, and write
+    corpus.jsonl, queries.jsonl and qrels/test.tsv.
+
+    The query is the document's title; where that will not do, one of its sentences. Titles that
+    stand more than once or nearly so, and sentences that stand elsewhere too, are left out. Other
+    documents keep their titles, so that the search is no easier than in use.
+
+    Raises:
+        UserError: if fewer than 30 documents give a query; the run's folder is then as it was.
+    """
+    asked = recipe.evaluate.known_item
+    settings = {"seed": recipe.seed, "version": _VERSION, **asked.fingerprinted()}
+    inputs = [passages, held_out]
+    task = None
+    if not run.is_complete(KNOWN_ITEM, settings, inputs):
+        task = collect_task(recipe, passages, held_out)
+    stage = run.stage(KNOWN_ITEM, settings, inputs)
+    if stage.complete:
+        return stage
+    task = task or collect_task(recipe, passages, held_out)
+    queries = {f"q-{item.document}": item for item in task.items}
+    write_beir_folder(
+        stage.folder,
+        (
+            {"_id": row["passage_id"], "title": row["title"], "text": row["text"]}
+            for row in task.passages
+        ),
+        ({"_id": id_, "text": item.query, "kind": item.kind} for id_, item in queries.items()),
+        {(id_, answer): 1 for id_, item in queries.items() for answer in item.answers},
+    )
+    stage.finish(rows=len(task.items), counts=dict(task.counts))
+    return stage
+
+
+def collect_task(recipe: Recipe, passages: Stage, held_out: Stage) -> KnownItemTask:
+    """Choose the queries, and the passages that are searched.
+
+    Raises:
+        UserError: if there are too few queries.
+    """
+    asked, own = recipe.evaluate.known_item, list(read_rows(PASSAGES, held_out.folder))
+    others = _draw_others(recipe, passages, len(own))
+    documents = dict(group_by_document(own))
+    found = _take_items(recipe.seed, documents, others)
+    if len(found) < LEAST_ITEMS:
+        raise UserError(
+            f"task {KNOWN_ITEM}",
+            f"{len(found)} of {len(documents)} held-out documents give a query, and it takes "
+            f"{LEAST_ITEMS}: a title of 3 words or more that no other document has, or a sentence, "
+            "and 20 words of text beside it",
+            "raise corpus.held_out, give more documents, or take the task out of evaluate.tasks "
+            "(labelled questions, evaluate.tasks: [questions.csv], say more)",
+        )
+    chosen = sorted(found)
+    if len(chosen) > asked.queries:
+        chosen = sorted(random.Random(recipe.seed).sample(chosen, asked.queries))
+    items = [found[name] for name in documents if name in set(chosen)]
+    left = {item.document: item.passages for item in items}
+    searched = [row for name, rows in documents.items() for row in left.get(name, rows)]
+    kinds = Counter(f"by {item.kind}" for item in items)
+    counts = {
+        "held-out documents": len(documents),
+        "without a query": len(documents) - len(found),
+        "searched passages": len(searched) + len(others),
+        **kinds,
+    }
+    return KnownItemTask(searched + others, items, counts)
+
+
+def _draw_others(recipe: Recipe, passages: Stage, own: int) -> list[Row]:
+    """Draw so many of the training passages that `evaluate.known_item.passages` are searched."""
+    reader = Reader(PASSAGES, passages.folder)
+    room = max(0, recipe.evaluate.known_item.passages - own)
+    drawn = random.Random(recipe.seed).sample(range(len(reader)), min(room, len(reader)))
+    return [reader[number] for number in sorted(drawn)]
+
+
+def _take_items(
+    seed: int, documents: Mapping[str, list[Row]], others: Sequence[Row]
+) -> dict[str, KnownItem]:
+    """Take a query out of each document that has one."""
+    by_title = {name: take_title(name, rows) for name, rows in documents.items()}
+    titled = {name: item for name, item in by_title.items() if item is not None}
+    other_titles = [rows[0]["title"] for _, rows in group_by_document(others)]
+    alike = _find_titles_alike(titled, other_titles, documents)
+    found = {name: item for name, item in titled.items() if name not in alike}
+    rest = {name: rows for name, rows in documents.items() if name not in found}
+    times = _count_sentences([*(row for rows in rest.values() for row in rows)], documents, others)
+    for name, rows in rest.items():
+        item = take_sentence(name, rows, seed, lambda text: times[digest_sentence(text)] == 1)
+        if item is not None:
+            found[name] = item
+    return found
+
+
+def _find_titles_alike(
+    titled: Mapping[str, KnownItem],
+    other_titles: Iterable[str],
+    documents: Mapping[str, list[Row]],
+) -> set[str]:
+    """Find the documents whose title another document has too, or nearly."""
+    known = list(dict.fromkeys(filter(None, map(normalize_words, other_titles))))
+    times = Counter(normalize_words(rows[0]["title"]) for rows in documents.values())
+    alike = {name for name, item in titled.items() if times[normalize_words(item.query)] > 1}
+    rest = {name: item.query for name, item in titled.items() if name not in alike}
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "titles.sqlite"
+        alike |= _find_repeats(file, known, rest)
+        # Of two held-out titles that are alike, the first was not found: in the other order it is.
+        alike |= _find_repeats(file, [], dict(reversed(rest.items())))
+    return alike
+
+
+def _find_repeats(file: Path, known: Sequence[str], titles: Mapping[str, str]) -> set[str]:
+    repeats = set()
+    with QueryDeduplicator(file, True, _NEAR) as seen:
+        for place, title in enumerate(known):
+            seen.add(title, make_ordinal(0, place))
+        for place, (name, title) in enumerate(titles.items()):
+            own = make_ordinal(1, place)
+            if seen.reason(title, own) is not None:
+                repeats.add(name)
+            seen.add(title, own)
+    return repeats
+
+
+def _count_sentences(
+    asking: Iterable[Row], documents: Mapping[str, list[Row]], others: Iterable[Row]
+) -> Counter[int]:
+    """Count how often each sentence that may ask stands in all passages, by its digest."""
+    wanted = set(_digest_sentences(asking))
+    every = [row for rows in documents.values() for row in rows]
+    times = Counter[int]()
+    for rows in (every, others):
+        times.update(digest for digest in _digest_sentences(rows) if digest in wanted)
+    return times
+
+
+def _digest_sentences(rows: Iterable[Row]) -> Iterable[int]:
+    for row in rows:
+        for start, end in list_sentence_spans(row["text"]):
+            yield digest_sentence(" ".join(row["text"][start:end].split()))

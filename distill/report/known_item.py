@@ -1,0 +1,30 @@
+"""What the task `known-item` says, and what it does not, in words."""
+
+from pathlib import Path
+
+from distill.corpus.held_out import KNOWN_ITEM
+from distill.store.stage import open_stage
+
+_LIMITS = (
+    "It stands in for labelled queries: a title shares words with its document, so BM25 is "
+    "favoured, and the task says little about questions of people. Better: labelled "
+    "questions (evaluate.tasks: [questions.csv]), such as fifty queries of a log with the "
+    "documents that answer them; or an LLM that asks and judges (evaluate.tasks: [judged])."
+)
+
+
+def describe_known_items(run_folder: Path) -> str:
+    """Describe a run's task of known-item search, and how far it can be trusted; empty where the
+    run has none."""
+    if not (run_folder / KNOWN_ITEM / ".stage" / "manifest.json").is_file():
+        return ""
+    stage = open_stage(run_folder / KNOWN_ITEM)
+    if not stage.complete:
+        return ""
+    counts = stage.manifest["counts"]
+    titles, sentences = counts.get("by title", 0), counts.get("by sentence", 0)
+    return (
+        f"The task {KNOWN_ITEM} searches for {titles + sentences:,} held-out documents among "
+        f"{counts['searched passages']:,} passages: {titles:,} by their own titles, {sentences:,} "
+        f"by a sentence taken out of them. {_LIMITS}"
+    )
