@@ -1,9 +1,10 @@
 """A query encoder adapted to a corpus without a label and without a language model, against its
 teacher: nDCG@10 of both, the paired interval, BM25 and the hybrids where the summary has them.
-Settings are those of recipes/adapt.yaml for every corpus. Prints one JSON line; `--summary` prints
-one of all that have run. A run that was stopped continues.
+Settings are those of recipes/adapt.yaml for every corpus, or of recipes/adapt-static.yaml. Prints
+one JSON line; `--summary` prints one of all that have run. A run that was stopped continues.
 
     DISTILL_DATA=... python benchmarks/worth.py cacm
+    python benchmarks/worth.py cacm --static
     python benchmarks/worth.py cacm --layers 0,2,5 --name three-layers \
       --set train.epochs=3 --set train.learning_rate=1.0e-4
 """
@@ -151,7 +152,7 @@ def measure(folder: Path) -> dict[str, Any]:
 def sum_up(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Count the corpora, measured with all layers and all defaults, on which the student is above
     or below its teacher by more than the interval; of several seeds the mean of their bounds
-    counts."""
+    counts. Of static query encoders, the share of the teacher's score, and where it is whole."""
     whole = [line for line in lines if line["variant"] == "whole"]
     bounds: dict[str, list[tuple[float, float]]] = {}
     for line in whole:
@@ -159,10 +160,17 @@ def sum_up(lines: list[dict[str, Any]]) -> dict[str, Any]:
         bounds.setdefault(line["corpus"], []).append((difference["low"], difference["high"]))
     lows = {corpus: sum(b[0] for b in of) / len(of) for corpus, of in bounds.items()}
     highs = {corpus: sum(b[1] for b in of) / len(of) for corpus, of in bounds.items()}
+    kept: dict[str, list[float]] = {}
+    for line in lines:
+        if line["variant"] == "static":
+            kept.setdefault(line["corpus"], []).append(line["ratio"])
+    shares = {corpus: sum(of) / len(of) for corpus, of in sorted(kept.items())}
     return {
         "corpora": sorted(bounds),
         "above_teacher": sorted(corpus for corpus, low in lows.items() if low > 0),
         "below_teacher": sorted(corpus for corpus, high in highs.items() if high < 0),
+        "static": {corpus: round(share, 4) for corpus, share in shares.items()},
+        "static_at_teacher_of_six": [corpus for corpus, share in shares.items() if share >= 1],
     }
 
 

@@ -35,6 +35,7 @@ from distill.export.snippets import (
     write_sentence_transformers_snippet,
     write_transformers_snippet,
 )
+from distill.export.static_int8 import FOLDER
 from distill.files.atomic import read_json
 from distill.models.model_card import find_licence
 from distill.runtime.machine import format_machine
@@ -65,6 +66,7 @@ class ModelCard:
     def render(self) -> str:
         """Write the card as Markdown with a YAML head, as the hub reads it."""
         source, summary = self.source, read_own_summary(self.source.run)
+        int8 = self.files["int8"].path if "int8" in self.files else None
         roles = [role for role in ("base", "student", "teacher") if _is_scored(role, summary)]
         environment = Environment(
             loader=PackageLoader("distill.export"),
@@ -83,7 +85,8 @@ class ModelCard:
             max_tokens=get_max_tokens(self.model),
             snippets=_write_snippets(self),
             has_graph=bool(_list_graphs(self.files)),
-            int8_path=self.files["int8"].path if "int8" in self.files else None,
+            int8_path=int8 if int8 in _list_graphs(self.files) else None,
+            small_queries=FOLDER if int8 and int8.startswith(FOLDER) else None,
             prompts=_quote_prompts(self.model),
             training=_describe_training(source),
             ingredients=_list_ingredients(source),
@@ -164,7 +167,8 @@ def _write_snippets(card: ModelCard) -> dict[str, str | None]:
 
 def _list_graphs(files: Mapping[str, ExportedFile]) -> list[str]:
     """List the paths of ONNX files, the float one first."""
-    return [files[form].path for form in ("onnx", "int8") if form in files]
+    paths = [files[form].path for form in ("onnx", "int8") if form in files]
+    return [path for path in paths if path.endswith(".onnx")]
 
 
 def _quote_prompts(model: SentenceTransformer) -> dict[str, str]:

@@ -23,6 +23,7 @@ from distill.export.parity import (
     refuse_int8,
     sample_texts,
 )
+from distill.export.static_int8 import FOLDER, find_static, write_static_int8
 from distill.files.atomic import atomic_folder, commit_bytes
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe
@@ -68,16 +69,20 @@ def export_model(
     if source.run is not None and not force:
         refuse_worse_student(source.run, source.recipe)
     model = load_source(source)
-    if set(forms) == set(FORMS) and isinstance(model[0], Router):
+    static = find_static(model)
+    if static is not None and set(forms) == set(FORMS):
+        forms = ["sentence-transformers", "int8"]
+    elif set(forms) == set(FORMS) and isinstance(model[0], Router):
         _LOG.warning(
             "%s embeds queries and documents by two models, which one graph cannot hold: only the "
             "format sentence-transformers is written",
             reference,
         )
         forms = ["sentence-transformers"]
-    if set(forms) & GRAPHS.keys():
+    graphs = set(forms) & GRAPHS.keys() - ({"int8"} if static else set())
+    if graphs:
         check_exportable(model, source.reference)
-    chosen_task = _choose_task(source, task, task_data) if "int8" in forms else None
+    chosen_task = _choose_task(source, task, task_data) if "int8" in graphs else None
     texts = sample_texts(source)
     with write_beside(out) as part:
         files = {
@@ -85,7 +90,7 @@ def export_model(
             for form in FORMS
             if form in forms
         }
-        if "sentence-transformers" not in forms:
+        if "sentence-transformers" not in forms and static is None:
             model.tokenizer.save_pretrained(part)
         name = hub_name or out.resolve().name
         card = ModelCard(name, hub_name is not None, source, model, files)
@@ -175,6 +180,11 @@ def _write_form(
         parity = compare_vectors(model, other, texts)
         refuse_float(parity, form)
         return ExportedFile(str(path.relative_to(folder)), path.stat().st_size, parity)
+    if form == "int8" and (static := find_static(model)) is not None:
+        path, parity = write_static_int8(model, static, folder / FOLDER, texts["query"])
+        refuse_int8(parity, form)
+        size, place = path.stat().st_size, str(path.relative_to(folder))
+        return ExportedFile(place, size, parity, "the query side alone, a scale for each token")
     path = folder / GRAPHS[form]
     path.parent.mkdir(exist_ok=True)
     variant = ""

@@ -2,6 +2,7 @@
 alone, and with onnxruntime. Each leaves the vectors of one query and two passages."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from torch import nn
 
 from distill.export.graph import OUTPUT
+from distill.models.sentence_transformer import text_transformer
+from distill.recipe.sections.embedder import ALL_TOKENS
 
 _QUERIES = ["how do bees tell others about flowers"]
 _PASSAGES = [
@@ -115,7 +118,15 @@ def _write_slice(model: SentenceTransformer) -> str:
 
 def get_max_tokens(model: SentenceTransformer) -> int:
     """Get the number of tokens of a text that the model reads."""
-    return int(model.max_seq_length or model.tokenizer.model_max_length)
+    length = model.max_seq_length or model.tokenizer.model_max_length
+    if not math.isinf(length):
+        return int(length)
+    transformer = text_transformer(model)
+    if transformer is not None and transformer.max_seq_length:
+        return int(transformer.max_seq_length)
+    # Token vectors have no positions: their tokenizer cuts a text off.
+    truncation = getattr(model.tokenizer, "truncation", None) or {}
+    return int(truncation.get("max_length", ALL_TOKENS))
 
 
 def _is_expressible(module: nn.Module) -> bool:

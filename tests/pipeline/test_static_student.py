@@ -12,7 +12,11 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Static
 from tokenizers import Tokenizer
 
 from distill.errors import UserError
+from distill.evaluate.models.eval_model import load_eval_model
+from distill.export.export import export_model
+from distill.export.search_index import export_index
 from distill.files.atomic import read_json
+from distill.inspect.search import search_run
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, load_recipe
 from distill.store.run import Run
@@ -173,3 +177,33 @@ def test_a_tokenizer_that_knows_no_word_of_the_corpus_is_refused(
     with Run(tmp_path / "run") as run, pytest.raises(UserError, match="knows no word"):
         Job(run, recipe).train_student()
     assert not (tmp_path / "run" / "base" / "modules.json").exists()
+
+
+def test_export_writes_both_routes_and_the_query_side_in_8_bits(run_folder, tmp_path):
+    written = export_model(str(run_folder), tmp_path / "out", force=True)
+    assert written.keys() == {"sentence-transformers", "int8"}
+    small = tmp_path / "out" / "query-int8"
+    found = encode_elsewhere({"small": small, "whole": tmp_path / "out"}, TEXTS, tmp_path)
+    cosines = (found["small"] * found["whole"]).sum(1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-3)
+    assert written["int8"].bytes < 0.5 * written["sentence-transformers"].bytes
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "`query-int8` is the query encoder alone" in card
+    assert "onnxruntime" not in card
+
+
+@pytest.mark.bad_input("export", "a static query encoder as a graph", "named")
+def test_a_static_query_encoder_has_no_graph(run_folder, tmp_path):
+    with pytest.raises(UserError, match="two models"):
+        export_model(str(run_folder), tmp_path / "out", ["onnx"], force=True)
+
+
+def test_search_and_an_exported_index_use_the_static_queries(run_folder, tmp_path):
+    found = search_run(run_folder, "what pumps blood", 3)
+    assert set(found.hits) == {"student", "teacher"}
+    student = load_eval_model(run_folder / "student", device="cpu")
+    own = SentenceTransformer(str(run_folder / "student")).encode_query(TEXTS)
+    np.testing.assert_allclose(student.encode(TEXTS, "query"), own, atol=1e-6)
+    export_index(str(run_folder), tmp_path / "index", force=True)
+    alone = SentenceTransformer(str(tmp_path / "index" / "query_encoder"))
+    np.testing.assert_allclose(alone.encode_query(TEXTS), own, atol=1e-6)

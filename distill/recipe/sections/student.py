@@ -40,7 +40,7 @@ class Lora(Section):
 class Static(Section):
     """A query encoder without a transformer: a vector for each token, and their mean."""
 
-    ridge: float = Field(1.0, gt=0)
+    ridge: float = Field(0.3, gt=0)
     """Strength of the ridge regression from a text's token counts to its teacher's vector, whose
     solution the token vectors begin as. Larger: the vectors of rare tokens are shorter."""
     documents: int = Field(100_000, gt=0)

@@ -1,6 +1,7 @@
 """The tokenizer of a static student, and how often its tokens occur in texts."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -55,16 +56,17 @@ def make_tokenizer(student: Student, texts: Iterable[str] | None) -> Tokenizer:
 
 
 def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> csr_array:
-    """(texts, tokens) float64: the share that each token has of a text's tokens, so that a product
-    with token vectors is their mean. A text without tokens is a row of zeros."""
-    columns, shares, starts = [np.zeros(0, np.int32)], [np.zeros(0)], [0]
+    """(texts, tokens) float64: how often each token stands in a text, over the root of the text's
+    number of tokens. The sum of vectors that point anywhere grows with that root: long and short
+    texts count alike. A text without tokens is a row of zeros."""
+    columns, values, starts = [np.zeros(0, np.int32)], [np.zeros(0)], [0]
     for ids in _encode(tokenizer, texts):
         tokens, counts = np.unique(np.asarray(ids, np.int32), return_counts=True)
         columns.append(tokens)
-        shares.append(counts / max(1, len(ids)))
+        values.append(counts / math.sqrt(max(1, len(ids))))
         starts.append(starts[-1] + len(tokens))
     shape = (len(starts) - 1, count_vectors(tokenizer))
-    return csr_array((np.concatenate(shares), np.concatenate(columns), starts), shape)
+    return csr_array((np.concatenate(values), np.concatenate(columns), starts), shape)
 
 
 def count_vectors(tokenizer: Tokenizer) -> int:

@@ -57,8 +57,8 @@ class _Query(NamedTuple):
 def build_static_base(
     run: Run, recipe: Recipe, passages: Stage | None, examples: Sequence[Stage]
 ) -> Stage:
-    """Fit a vector for each token: the mean over a text's tokens is to be its teacher's vector
-    (ridge regression over all queries and the passages).
+    """Fit a vector for each token: the sum over a text's tokens, scaled by the text's length, is to
+    be its teacher's vector (ridge regression over all queries and the passages).
 
     Where all tokens are kept, one that no text has is a text of its own, which the teacher embeds.
 

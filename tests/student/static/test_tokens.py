@@ -24,12 +24,14 @@ def tokenizer(encoder_folder):
     return make_tokenizer(student_of(encoder_folder), None)
 
 
-def test_counts_are_shares_of_a_text(tokenizer):
-    counts = count_tokens(tokenizer, [*TEXTS, "", "bees bees bees"]).toarray()
-    assert counts.shape == (len(TEXTS) + 2, count_vectors(tokenizer))
-    np.testing.assert_allclose(counts.sum(1), [1] * len(TEXTS) + [0, 1])
+def test_a_token_counts_by_the_root_of_its_texts_length(tokenizer):
+    texts = [*TEXTS, "", "bees bees bees"]
+    counts = count_tokens(tokenizer, texts).toarray()
+    assert counts.shape == (len(texts), count_vectors(tokenizer))
+    lengths = [len(row.ids) for row in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    np.testing.assert_allclose(counts.sum(1), np.sqrt(lengths))
     ids = tokenizer.encode("bees", add_special_tokens=False).ids
-    np.testing.assert_allclose(counts[-1, ids], 1 / len(ids))
+    np.testing.assert_allclose(counts[-1, ids], 3 / np.sqrt(3 * len(ids)))
 
 
 def test_only_the_tokens_of_the_texts_are_left_and_read_as_before(encoder_folder, tokenizer):
