@@ -48,19 +48,20 @@ TOKENS = 256
 @click.command()
 @click.option("--corpora", default=",".join(CORPORA), show_default=True)
 @click.option("--teacher", default=MINILM)
+@click.option("--quick", is_flag=True, help="One layer and all, as for a tiny model.")
 @click.option("--out", default=Path("artifacts/agreement"), type=click.Path(path_type=Path))
-def main(corpora: str, teacher: str, out: Path) -> None:
+def main(corpora: str, teacher: str, quick: bool, out: Path) -> None:
     if "DISTILL_DATA" not in os.environ:
         raise click.UsageError("set DISTILL_DATA to the folder of the collections")
-    models = load_models(teacher, out)
+    models = load_models(teacher, {"one": [0]} if quick else LAYERS, out)
     for corpus in corpora.split(","):
         print(json.dumps(measure(corpus, models, teacher, out / corpus)), flush=True)
 
 
-def load_models(teacher: str, out: Path) -> dict[str, EvalModel]:
+def load_models(teacher: str, cuts: dict[str, list[int]], out: Path) -> dict[str, EvalModel]:
     """The models by name, the whole one as the role `teacher`, with which BM25 is fused."""
     models = {"teacher": load_eval_model(teacher, device="cpu")}
-    for name, layers in LAYERS.items():
+    for name, layers in cuts.items():
         folder = out / "models" / name.replace(" ", "-")
         if not folder.exists():
             student = Student(encoder=teacher, layers=layers, max_tokens=TOKENS)

@@ -119,6 +119,12 @@ def test_corpus_softmax():
     assert figures["ours"].keys() == {"steps_per_second", "peak_mib", "peak_own_mib"}
 
 
+def test_agreement(data_folder, encoder_folder, tmp_path):
+    words = ("--corpora", "cacm", "--teacher", str(encoder_folder), "--out", str(tmp_path))
+    figures = run_script("agreement", "--quick", *words)
+    assert figures.keys() >= FIGURES | {"models", "pairs"}
+
+
 def test_memory():
     assert run_script("memory", "--sizes", "600").keys() >= {"peak_mib", "ratio_of_peaks"}
 
