@@ -27,6 +27,7 @@ from memory import WORDS, write_passages
 from distill.embed.encoder import Vectors
 from distill.embed.wording import PLAIN
 from distill.llm.protocol import Score, ScoreRequest
+from distill.models.sources.in_memory import register_object
 from distill.recipe import Recipe
 from distill.relabel.candidates import make_candidates
 from distill.relabel.choose import make_examples
@@ -91,10 +92,15 @@ class StandInLLM:
 
 
 def recipe() -> Recipe:
-    """The engines named are there for the fingerprints alone; nothing asks them."""
+    """The engine named is there for the fingerprints alone; nothing asks it."""
     served = {"model": "stand-in", "base_url": "http://localhost:1/v1"}
+    encoder = register_object(StandInEncoder(), ["encode_prompted"], "distill.embed.Encoder")
     return Recipe.model_validate(
-        {"name": "memory", "llm": {"engine": "http", **served}, "retriever": served}
+        {
+            "name": "memory",
+            "llm": {"engine": "http", **served},
+            "retriever": {"model": encoder},
+        }
     )
 
 
@@ -144,7 +150,6 @@ def relabel(folder: Path, count: int) -> dict[str, object]:
             settings.relabel,
             passages,
             queries,
-            StandInEncoder(),
         )
         judgements = {}
         for name in ("ql", "rc"):

@@ -151,10 +151,11 @@ def _find_overlap_words(recipe: Recipe) -> int | None:
     """Return the length in words of an overlap that is counted beside the scores; None where none
     is counted, or it is the default."""
     filters = recipe.generate.filters
-    if filters.decontaminate is False or not list_unlabelled_uses(recipe):
-        return None
     length = filters.decontaminate_words
-    return None if length == Filters().decontaminate_words else length
+    is_default = length == Filters().decontaminate_words
+    if is_default or filters.decontaminate is False or not list_unlabelled_uses(recipe):
+        return None
+    return length
 
 
 def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
