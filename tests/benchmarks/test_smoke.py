@@ -106,7 +106,11 @@ def test_worth(data_folder, encoder_folder, tmp_path):
     words = [word for setting in settings for word in ("--set", setting)]
     figures = run_script("worth", "cacm", "--name", "small", "--root", str(tmp_path), *words)
     assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
-    assert run_script("worth", "--summary", "--root", str(tmp_path))["corpora"] == []
+    static = ("--static", "--name", "static", "--root", str(tmp_path), *words)
+    assert run_script("worth", "cacm", *static)["query_speed"]["ratio"] >= 0
+    summary = run_script("worth", "--summary", "--root", str(tmp_path))
+    assert summary["corpora"] == []
+    assert summary["static_at_teacher"] in ([], ["cacm"])
     run = str(tmp_path / "cacm-small-13")
     for peer in ("contrast", "alignment"):
         figures = run_script("adapt_peers", run, "--peer", peer, "--seconds", "1")
