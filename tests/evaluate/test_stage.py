@@ -243,10 +243,11 @@ def test_variants_and_published_results_stand_beside(evaluated, recipe, tmp_path
     recipe.evaluate.widths = [8]
     recipe.evaluate.precisions = ["int8"]
     recipe.evaluate.published = [str(tmp_path / "published")]
+    recipe.evaluate.baselines = True
     summary = json.loads((evaluated(recipe) / "summary.json").read_text())
     roles = ["base", "student", "student@8", "student int8", "teacher"]
     *own, published = summary["models"]
-    assert own == roles
+    assert own == [*roles, *BASELINES]
     assert published.startswith(name.replace("__", "/"))
     assert summary["models"][published]["tasks"] == summary["models"]["teacher"]["tasks"]
 

@@ -180,11 +180,11 @@ def test_concurrent_fetches_download_once(
     log = tmp_path / "pip.log"
     monkeypatch.setenv("PIP_LOG", str(log))  # pip appends one block a call
     with (
-        multiprocessing.get_context("spawn").Pool(1) as processes,
-        ThreadPoolExecutor(2) as threads,
+        multiprocessing.get_context("spawn").Pool(3) as processes,
+        ThreadPoolExecutor(3) as threads,
     ):
-        there = processes.map_async(_resolve_in_child, [reference])
-        here = threads.map(_resolve_in_child, [reference] * 2)
+        there = processes.map_async(_resolve_in_child, [reference] * 3)
+        here = threads.map(_resolve_in_child, [reference] * 3)
         assert len({*here, *there.get()}) == 1
     assert log.read_text().count("Saved ") == 1
 

@@ -14,7 +14,7 @@ _ROWS = 16_384
 """Texts whose vectors are in memory at a time."""
 _COLUMNS = 64
 """Dimensions that are solved for at a time."""
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-7
 """Of the residual's length, relative to the right side's."""
 _MOST_STEPS = 1000
 

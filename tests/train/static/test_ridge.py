@@ -21,7 +21,7 @@ def test_the_solution_is_that_of_the_dense_normal_equations(ridge, monkeypatch):
     dense = counts.toarray()
     expected = np.linalg.solve(dense.T @ dense + ridge * np.eye(40), dense.T @ targets)
     vectors = solve_ridge(counts, lambda rows: targets[rows], ridge)
-    np.testing.assert_allclose(vectors, expected, atol=5e-5)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 def test_a_token_of_no_text_has_the_vector_zero():
