@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
@@ -18,6 +17,7 @@ from distill.evaluate.summary import (
     format_metric,
     read_current_summary,
 )
+from distill.export.markdown import render_markdown
 from distill.export.model_source import ExportSource
 from distill.export.parity import Parity
 from distill.export.provenance import (
@@ -68,15 +68,8 @@ class ModelCard:
         source, summary = self.source, read_own_summary(self.source.run)
         int8 = self.files["int8"].path if "int8" in self.files else None
         roles = [role for role in ("base", "student", "teacher") if _is_scored(role, summary)]
-        environment = Environment(
-            loader=PackageLoader("distill.export"),
-            autoescape=False,  # Markdown has no elements to escape
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        return environment.get_template("card.md.jinja").render(
+        return render_markdown(
+            "card.md.jinja",
             head=_write_head(self, summary),
             name=self.name,
             from_run=source.run is not None,

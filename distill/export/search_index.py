@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.sparse import save_npz
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
@@ -21,6 +20,7 @@ from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.run_models import load_run_models
 from distill.evaluate.passage_search import PassageSearch, make_encoder, open_to_read
 from distill.export.export import check_out, refuse_worse_student, write_beside
+from distill.export.markdown import render_markdown
 from distill.export.model_source import ExportSource, open_model_source, open_source
 from distill.export.provenance import shorten_reference
 from distill.files.atomic import write_json
@@ -237,17 +237,10 @@ def _write_passages(path: Path, passages: Stage) -> None:
 
 
 def _write_readme(folder: Path, source: _Source, student: EvalModel, dtype: VectorDtype) -> None:
-    environment = Environment(
-        loader=PackageLoader("distill.export"),
-        autoescape=False,  # Markdown has no elements to escape
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     documents = student.documents
     language = source.recipe.retriever.bm25.language
-    text = environment.get_template("index.md.jinja").render(
+    text = render_markdown(
+        "index.md.jinja",
         name=source.recipe.name,
         passages=len(PassageReader(source.passages.folder)),
         dimensions=student.dimensions,
