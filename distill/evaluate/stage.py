@@ -30,6 +30,18 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 RESULTS_FOLDER = "evaluated"
+_NOT_MADE = {
+    HELD_OUT: ("this run holds nothing out", "set corpus.held_out above 0"),
+    JUDGED: (
+        "its pool is made by `distill run` alone, of the models that it compares",
+        "take it out of evaluate.tasks",
+    ),
+    KNOWN_ITEM: (
+        "is made of the documents that a run holds out",
+        "set corpus.held_out above 0, and give a corpus",
+    ),
+}
+"""Why a task of the run's own is not there, and the remedy."""
 """In a run: what evaluations have computed. It stays where the stage is set aside, for each result
 and vector there carries what it was computed of."""
 
@@ -190,9 +202,8 @@ def load_recipe_tasks(
         raise UserError(
             f"recipe {recipe.name}", "evaluate.tasks is empty", "--set 'evaluate.tasks=[SciFact]'"
         )
-    own = [_load_held_out(held_out)] if HELD_OUT in asked.tasks else []
-    own += [_load_judged(judged)] if JUDGED in asked.tasks else []
-    own += [_load_known_item(known_item)] if KNOWN_ITEM in asked.tasks else []
+    made = {HELD_OUT: held_out, JUDGED: judged, KNOWN_ITEM: known_item}
+    own = [_load_own(name, stage) for name, stage in made.items() if name in asked.tasks]
     return own + load_named_tasks(recipe)
 
 
@@ -202,32 +213,15 @@ def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
     return open_recipe_tasks(recipe, named)
 
 
-def _load_held_out(held_out: Stage | None) -> "AbsTask":
-    if held_out is None:
-        raise UserError(
-            f"task {HELD_OUT}", "this run holds nothing out", "set corpus.held_out above 0"
-        )
-    return load_task(held_out.folder.name, held_out.folder.parent)
+def _load_own(name: str, stage: Stage | None) -> "AbsTask":
+    """Load a task that the run has made.
 
-
-def _load_known_item(known_item: Stage | None) -> "AbsTask":
-    if known_item is None:
-        raise UserError(
-            f"task {KNOWN_ITEM}",
-            "is made of the documents that a run holds out",
-            "set corpus.held_out above 0, and give a corpus",
-        )
-    return load_task(known_item.folder.name, known_item.folder.parent)
-
-
-def _load_judged(judged: Stage | None) -> "AbsTask":
-    if judged is None:
-        raise UserError(
-            f"task {JUDGED}",
-            "its pool is made by `distill run` alone, of the models that it compares",
-            "take it out of evaluate.tasks",
-        )
-    return load_task(judged.folder.name, judged.folder.parent)
+    Raises:
+        UserError: if it has not.
+    """
+    if stage is None:
+        raise UserError(f"task {name}", *_NOT_MADE[name])
+    return load_task(stage.folder.name, stage.folder.parent)
 
 
 def _select_scores(summary: Summary) -> dict[str, Any]:
