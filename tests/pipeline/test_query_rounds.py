@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.test_query_route import Killed, adapt, files
+from helpers.written_files import files
+from pipeline.test_query_route import Killed, adapt
 from pipeline.test_static_student import adapt as adapt_static
 from sentence_transformers import SentenceTransformer
 

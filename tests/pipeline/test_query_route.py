@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from helpers.fake_server import MODEL, serving
+from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
 
 import distill
@@ -49,11 +50,6 @@ def adapt(recipe_file: Path, encoder: Path, *sets: str) -> Recipe:
         *sets,
     ]
     return load_recipe(recipe_file, settings)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file() and ".stage" not in p.parts)
-    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.student_bases import encode_elsewhere
+from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
@@ -39,11 +40,6 @@ def adapt(recipe_file: Path, teacher: Path, *sets: str) -> Recipe:
         *sets,
     ]
     return load_recipe(recipe_file, settings)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file() and ".stage" not in p.parts)
-    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
 @pytest.fixture(scope="module")

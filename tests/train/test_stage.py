@@ -16,6 +16,7 @@ from conftest import MINILM
 from helpers.tiny_architectures import tiny_decoder
 from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
+from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
@@ -33,11 +34,6 @@ from distill.train.stage import train_student
 
 BOTH = {"infonce": 1.0, "align": 1.0}
 ALIGNED = {"objective": BOTH, "align": {"passages": 8, "sentences": 8, "batch_size": 3}}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file() and ".stage" not in p.parts)
-    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
 def test_a_student_learns_its_examples_and_loads_by_itself(tmp_path, encoder_folder):
