@@ -88,7 +88,7 @@ def fingerprint(
         "methods": methods,
         "seed": seed,
         "terms": TERMS_RULE,
-        "version": 1,
+        "version": 2,  # 2: what a kind lacks, the others give
     }
 
 
@@ -122,20 +122,39 @@ def plan_counts(
 ) -> dict[int, dict[FreeMethod, int]]:
     """Plan how many queries of each kind each passage gives: one where there are passages enough,
     else as many as reach the kind's share, up to `per_passage`. A title gives one."""
-    shares = {method: settings.shares.get(method, 1.0) for method in methods}
+    most: dict[FreeMethod, int] = {
+        method: 1 if method == "titles" else settings.per_passage for method in methods
+    }
+    capacity = {method: most[method] * len(scan.eligible[method]) for method in methods}
+    weights = {method: settings.shares.get(method, 1.0) for method in methods}
     plan: dict[int, dict[FreeMethod, int]] = {}
-    for method, share in shares.items():
+    for method, wanted in share_out(settings.queries, weights, capacity).items():
         rows = scan.eligible[method]
-        wanted = round(settings.queries * share / sum(shares.values()))
-        if not len(rows) or not wanted:
-            continue
-        most = 1 if method == "titles" else settings.per_passage
-        each = min(most, -(-wanted // len(rows)))
+        each = min(most[method], -(-wanted // len(rows)))
         # Another draw for each kind: together they reach more of the corpus.
         draw = random.Random(f"{seed}|{method}")
         for row in draw.sample(rows.tolist(), min(len(rows), -(-wanted // each))):
             plan.setdefault(row, {})[method] = each
     return plan
+
+
+def share_out(
+    total: int, weights: Mapping[FreeMethod, float], capacity: Mapping[FreeMethod, int]
+) -> dict[FreeMethod, int]:
+    """Divide a number of queries among the kinds by their weights. What a kind cannot give, the
+    others give in its place, by their weights. Kinds that give none are left out."""
+    shares: dict[FreeMethod, int] = {}
+    open_kinds = {method: weight for method, weight in weights.items() if weight > 0}
+    while open_kinds:
+        left, weight = total - sum(shares.values()), sum(open_kinds.values())
+        wanted = {method: round(left * of / weight) for method, of in open_kinds.items()}
+        short = [method for method in open_kinds if capacity[method] <= wanted[method]]
+        if not short:
+            shares |= wanted
+            break
+        shares |= {method: capacity[method] for method in short}
+        open_kinds = {m: of for m, of in open_kinds.items() if m not in short}
+    return {method: shares[method] for method in weights if shares.get(method)}
 
 
 def _take(

@@ -142,8 +142,8 @@ class FreeQueries(Section):
 
     queries: int = Field(6000, gt=0)
     """Number of queries to take from the corpus in all, by the methods sentences, titles and
-    keywords together, before the filters. A kind that the corpus has fewer of (titles, where there
-    are none) is not replaced by another."""
+    keywords together, before the filters. What a kind cannot give (titles, where there are none),
+    the others give in its place."""
     shares: dict[FreeMethod, Share] = {}
     """Relative number of queries of each kind; 1 for a kind that is not named."""
     per_passage: int = Field(8, gt=0)

@@ -6,7 +6,7 @@ from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
 from distill.generate.filters import make_queries
-from distill.generate.free.stage import make_free_queries
+from distill.generate.free.stage import make_free_queries, share_out
 from distill.llm.lazy import LazyLLM
 from distill.store.run import Run
 from distill.store.tables import PARSED, QUERIES
@@ -44,9 +44,24 @@ def test_a_small_corpus_gives_more_queries_a_passage(tmp_path):
     assert max(sum(row["seed_id"] == f"p{n}" for row in rows) for n in range(12)) == 4
 
 
-def test_a_kind_that_the_corpus_has_not_is_not_replaced(tmp_path):
+def test_the_other_kinds_give_the_queries_that_a_kind_cannot(tmp_path):
     rows = make(tmp_path / "run", [row | {"title": ""} for row in ROWS], free={"queries": 12})
-    assert count(rows) == {"sentences": 4, "titles": 0, "keywords": 4}
+    assert count(rows) == {"sentences": 6, "titles": 0, "keywords": 6}
+
+
+@pytest.mark.parametrize(
+    ("capacity", "shares"),
+    [
+        ((100, 100, 100), (20, 20, 20)),
+        ((100, 4, 100), (28, 4, 28)),
+        ((10, 0, 100), (10, 0, 50)),
+        ((3, 4, 5), (3, 4, 5)),
+    ],
+)
+def test_share_out_fills_a_gap_by_the_other_kinds(capacity, shares):
+    kinds = dict(zip(FREE, capacity, strict=True))
+    wanted = {kind: share for kind, share in zip(FREE, shares, strict=True) if share}
+    assert share_out(60, dict.fromkeys(FREE, 1.0), kinds) == wanted
 
 
 def test_free_queries_pass_the_filters_under_their_ids_and_beside_an_llms(tmp_path):
