@@ -48,7 +48,7 @@ def make_index(retriever: Retriever, store: VectorStore) -> SearchIndex:
     vectors, rows = store.vectors, retriever.index_rows
     check_index(retriever, vectors.shape[1], len(vectors))
     if retriever.index == "exact":
-        return ExactIndex(vectors, rows)
+        return make_exact_index(vectors, retriever.device, rows)
     if retriever.index != "faiss-flat":
         return ApproximateIndex(vectors, store.folder, retriever)
     if retriever.index_device == "gpu":
@@ -56,10 +56,35 @@ def make_index(retriever: Retriever, store: VectorStore) -> SearchIndex:
     return FaissFlatIndex(vectors, rows)
 
 
-def recall(index: SearchIndex, vectors: Vectors, queries: Vectors, k: int) -> float:
+def make_exact_index(
+    vectors: Vectors, device: str | None = None, rows: int | None = None
+) -> SearchIndex:
+    """Make an index for exact search: on an NVIDIA GPU by torch, elsewhere on the CPU.
+
+    Args:
+        device: None: the best one available.
+        rows: passages in memory, or copied onto the GPU, at a time; None: chosen by the index.
+    """
+    from distill.runtime.devices import best_device  # imports torch
+
+    device = device or best_device()
+    if not device.startswith("cuda"):
+        return ExactIndex(vectors, rows)
+    from distill.retrieve.torch_exact import TorchExactIndex
+
+    return TorchExactIndex(vectors, device, rows)
+
+
+def recall(
+    index: SearchIndex, vectors: Vectors, queries: Vectors, k: int, device: str | None = None
+) -> float:
     """Compute the share of the exact k nearest that an index finds, mean over queries. Another
-    passage that is just as near as the last of them counts as found."""
-    exact, _ = ExactIndex(vectors).search(queries, k)
+    passage that is just as near as the last of them counts as found.
+
+    Args:
+        device: searches for the exact ones; None: the best one available.
+    """
+    exact, _ = make_exact_index(vectors, device).search(queries, k)
     scores, rows = index.search(queries, k)
     hits = (scores >= exact[:, -1:]) & (rows != NOTHING)
     return float(hits.sum() / exact.size)

@@ -94,6 +94,7 @@ class _Dense:
     ) -> None:
         self._encoder = queries
         self._compared = compared
+        self._device = retriever.device
         store, self._index = dense_index(run, retriever, documents, passages)
         self._vectors = store.vectors
 
@@ -113,7 +114,7 @@ class _Dense:
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
         vectors = self._encoder.encode(queries, "query", tasks)
-        return recall(self._index, self._vectors, vectors, k)
+        return recall(self._index, self._vectors, vectors, k, self._device)
 
 
 class _BM25:

@@ -10,6 +10,7 @@ from distill.retrieve import exact as search
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.faiss_index import FaissFlatGpuIndex
 from distill.retrieve.index import make_index
+from distill.retrieve.torch_exact import TorchExactIndex
 
 pytest.importorskip("faiss")
 
@@ -30,6 +31,9 @@ def test_exact_indexes_are_equal_ties_included(tmp_path, vectors, k, rows, preci
     assert np.array_equal(exact, brute_force(queries, vectors, k))
     assert np.array_equal(faiss, exact)
     assert np.array_equal(faiss_scores, scores)
+    torch_scores, torch_rows = TorchExactIndex(vectors, "cpu", rows).search(queries, k)
+    assert np.array_equal(torch_rows, exact)
+    assert np.array_equal(torch_scores, scores)
 
 
 @pytest.mark.parametrize("rows", [None, 37])

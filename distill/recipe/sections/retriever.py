@@ -89,7 +89,8 @@ class Retriever(EmbedderConfig):
     """Search effort of a FAISS index: the number of lists that an IVF index probes, or HNSW's
     efSearch; null: a sixteenth of the lists, or 128."""
     index_device: Literal["cpu", "gpu"] = "cpu"
-    """Where a FAISS index is searched; gpu uses all GPUs of the machine."""
+    """Where a FAISS index is searched; gpu uses all GPUs of the machine. An exact index needs no
+    FAISS: it is searched on `device` where that is an NVIDIA GPU, with equal results."""
     index_gpus: Literal["replicas", "shards"] = "replicas"
     """How a FAISS index is laid out on several GPUs: replicas, each holds the whole index; shards,
     each holds a part of it."""
@@ -105,6 +106,7 @@ class Retriever(EmbedderConfig):
             raise ValueError(f"retriever.index {self.index!r} has a part of size 0")
         if self.index_device == "gpu" and self.index == "exact":
             raise ValueError(
-                "retriever.index_device gpu needs an index of FAISS, such as faiss-flat"
+                "retriever.index_device gpu is for an index of FAISS; index exact is searched on "
+                "retriever.device"
             )
         return self
