@@ -23,8 +23,10 @@ from distill.relabel.by_passage import (
     by_passage,
 )
 from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint, open_ranking
+from distill.retrieve.self_test import check_reranker
 from distill.runtime.progress import TokenMeter
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
@@ -52,7 +54,8 @@ def make_judgements(
         judged: the SQLite file that caches all judgements of the run.
 
     Raises:
-        UserError: before the first row, if the engine cannot do what the ranker needs.
+        UserError: before the first row, if the engine cannot do what the ranker needs, or the
+            cross-encoder ranks at random.
     """
     rule = recipe.relabel
     settings = {
@@ -64,6 +67,9 @@ def make_judgements(
     if stage.complete:
         return stage
     ranking = open_ranking(name, recipe, llm)
+    if name == "cross_encoder":
+        where = f"model {rule.cross_encoder!r}"
+        check_reranker(lambda pairs: ranking.judge(pairs)[0], PassageReader(passages.folder), where)
     engine = None if name == "cross_encoder" else llm()
     meter = TokenMeter(engine) if engine else None
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)

@@ -145,8 +145,10 @@ def test_fingerprint_of_labelled_examples_holds_every_key_that_they_read(run, tm
 
 @pytest.mark.slow
 def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
-    run, recipe_file, open_llm, tmp_path
+    run, recipe_file, open_llm, tmp_path, monkeypatch
 ):
+    # The cross-encoder's weights are random, by which it would be refused.
+    monkeypatch.setattr("distill.relabel.judgements.check_reranker", lambda *_: None)
     settings = {
         "relabel.rankers": ["ql", "rc", "graded", "bm25", "cross_encoder", "retriever"],
         "relabel.cross_encoder": str(tiny_cross_encoder(tmp_path / "cross-encoder")),

@@ -13,7 +13,7 @@ from distill.errors import UserError
 from distill.llm import Sampling, ScoreRequest
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import EmbedderConfig
-from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
+from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.runtime.out_of_memory import halve_on_out_of_memory, say_halved
 
 FAULTS = [

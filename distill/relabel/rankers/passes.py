@@ -123,7 +123,7 @@ def _make_word_judge(
 
 
 def _make_cross_encoder_judge(recipe: Recipe) -> Callable[[JudgeRequests], list[JudgedLists]]:
-    from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
+    from distill.retrieve.cross_encoder import CrossEncoderJudge
 
     rule = recipe.relabel
     judge = CrossEncoderJudge(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distill.errors import UserError
-from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
+from distill.retrieve.cross_encoder import CrossEncoderJudge
 
 QUERIES = ["why do bees dance", "tides", "how far can an owl turn its head to look behind"]
 REQUESTS = [
