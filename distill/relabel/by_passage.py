@@ -23,6 +23,7 @@ from distill.store.tables import (
     QUERIES,
     Reader,
     Row,
+    count_rows_by_shard,
     read_shard,
 )
 
@@ -59,16 +60,18 @@ class CandidateLayout:
 
     def __init__(self, candidates: Stage, queries_a_block: int, queries_a_shard: int) -> None:
         paths = shards(candidates.folder)
+        rows = count_rows_by_shard(candidates.folder, paths)
         self._shards_a_block = max(1, queries_a_block // queries_a_shard)
         self._queries_a_block = self._shards_a_block * queries_a_shard
         starts = range(0, len(paths), self._shards_a_block)
         self._paths = [paths[start : start + self._shards_a_block] for start in starts]
+        self._rows = [sum(rows[start : start + self._shards_a_block]) for start in starts]
 
     def pieces(self, size: int) -> list[JudgementPart]:
         """All pieces, in order, each of `size` pairs but for a block's last."""
         return [
             JudgementPart(number, start, min(start + size, rows))
-            for number, rows in enumerate(map(_rows, self._paths))
+            for number, rows in enumerate(self._rows)
             for start in range(0, rows, size)
         ]
 
@@ -119,7 +122,7 @@ class PairBlocks:
 
 
 class CandidateTexts:
-    """The texts of all candidates of a block of shards of candidates or labels: the corpus is read
+    """The texts of all candidates of a block of shards of candidates or labels, which are looked up
     once a block.
 
     Args:
@@ -156,7 +159,3 @@ def by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[str]]]
     """(passage id, ids of its queries) of pairs that are sorted by passage."""
     groups = groupby(pairs, key=lambda pair: pair.passage_id)
     return [(passage_id, [pair.query_id for pair in of_it]) for passage_id, of_it in groups]
-
-
-def _rows(paths: Sequence[Path]) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in paths)

@@ -50,12 +50,11 @@ def make_candidates(
     _check_size(passages, top_k)
     compares = teacher is not None and rule.similarity_by == "teacher"
     searcher = PassageRetriever(run, retriever, passages, teacher, compares)
-    ids = PassageReader(passages.folder).read_ids()
-    row_of = {id_: row for row, id_ in enumerate(ids)}
+    corpus = PassageReader(passages.folder)
     query_rows = Reader(QUERIES, queries.folder)
 
     def work(numbers: range) -> ShardResult:
-        return _search_shard([query_rows[i] for i in numbers], searcher, ids, row_of, top_k)
+        return _search_shard([query_rows[i] for i in numbers], searcher, corpus, top_k)
 
     items = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
     stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
@@ -121,19 +120,18 @@ def _warn_of_empty_results(count: int, queries: int) -> None:
 
 
 def _search_shard(
-    queries: list[Row],
-    searcher: PassageRetriever,
-    ids: list[str],
-    row_of: dict[str, int],
-    top_k: int,
+    queries: list[Row], searcher: PassageRetriever, corpus: PassageReader, top_k: int
 ) -> ShardResult:
     shard = ShardResult([], Counter())
     results = searcher.find(*_split_queries_and_tasks(queries), top_k)
+    seeds = corpus.find_numbers({query["seed_id"] for query in queries} - {""})
+    numbers = sorted({*seeds.values(), *(row for rows in results.rows for row in rows)})
+    ids = dict(zip(numbers, corpus.read_ids_at(numbers), strict=True))
     for place, (query, rows) in enumerate(zip(queries, results.rows, strict=True)):
         if not rows:
             shard.counts[_EMPTY_COUNT] += 1
         ranks: list[int | None] = list(range(1, len(rows) + 1))
-        seed = row_of[query["seed_id"]] if query["seed_id"] else None
+        seed = seeds.get(query["seed_id"])
         if seed is None:
             shard.counts[WITHOUT_SEED] += 1
         elif seed in rows:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes
-from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
+from distill.store.sqlite.table import SqliteTable, SqlRow, SqlSchema
 from distill.store.stage import Stage
 
 Judgement = tuple[float, int]

@@ -1,13 +1,16 @@
-"""Read the passages of a corpus by number or by id, a shard at a time."""
+"""Read the passages of a corpus by number or by id, without the corpus in memory."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, overload
 
+import numpy as np
 import pyarrow as pa
 
 from distill.errors import UserError
+from distill.store.passage_lookup import PassageLookup, PassageNumbers, open_lookup
 from distill.store.tables import PASSAGES, Reader, Row, passage_text, read_arrow
 
 
@@ -29,8 +32,9 @@ class _Shard(NamedTuple):
 
 
 class PassageReader(Reader):
-    """The passages of a corpus. Memory does not grow with the corpus: one shard is held as rows for
-    reading in order, and one as columns, of which only the rows in demand become objects.
+    """The passages of a corpus. Memory does not grow with the corpus: rows of a finished stage are
+    taken from a memory-mapped copy of it (see `passage_lookup`). Of a table without one, or of one
+    shard, a shard is held as columns, of which only the rows in demand become objects.
 
     Args:
         folder: of the stage `passages`.
@@ -46,9 +50,18 @@ class PassageReader(Reader):
         columns = (read_arrow(PASSAGES, path)["passage_id"] for path in self._paths)
         return [id_ for column in columns for id_ in column.to_pylist()]
 
+    def read_ids_at(self, numbers: Sequence[int]) -> list[str]:
+        """Read the ids of the passages with these row numbers, in the order of the numbers."""
+        if self._lookup is None:
+            return [str(row["passage_id"]) for row in self.read_rows(numbers)]
+        places = self._check_numbers(numbers)
+        return list(self._lookup.read_column("passage_id", places))
+
     def read_rows(self, numbers: Sequence[int]) -> list[Row]:
         """Read the passages with these row numbers, in the order of the numbers; each shard is read
         once."""
+        if self._lookup is not None:
+            return self._lookup.read_rows(self._check_numbers(numbers))
         by_shard: dict[int, list[int]] = defaultdict(list)
         for number in dict.fromkeys(numbers):
             by_shard[self._find_shard(number)].append(number)
@@ -60,12 +73,19 @@ class PassageReader(Reader):
         return [rows[number] for number in numbers]
 
     def find(self, ids: Collection[str]) -> dict[str, NumberedPassage]:
-        """The passages with these ids. Shards are read from the last one on, and round, until all
-        are found: who looks up passages in the order of the corpus reads each shard once.
+        """The passages with these ids. Without a copy of the corpus shards are read from the last
+        one on, and round, until all are found: who looks up passages in the order of the corpus
+        reads each shard once.
 
         Raises:
             UserError: if there is no passage with one of the ids.
         """
+        if self._lookup is not None:
+            wanted = list(dict.fromkeys(ids))
+            numbers = self._find_in_lookup(self._lookup, wanted)
+            rows = self._lookup.read_rows(numbers)
+            each = zip(wanted, numbers.tolist(), rows, strict=True)
+            return {id_: NumberedPassage(number, row) for id_, number, row in each}
         missing, passages = set(ids), dict[str, NumberedPassage]()
         start = self._shard.number if self._shard else 0
         for turn in range(len(self._paths)):
@@ -77,17 +97,57 @@ class PassageReader(Reader):
             for place, row in zip(here, shard.take(here), strict=True):
                 passages[row["passage_id"]] = NumberedPassage(first + place, row)
                 missing.remove(row["passage_id"])
+        self._need_all(missing)
+        return passages
+
+    def find_numbers(self, ids: Collection[str]) -> dict[str, int]:
+        """The row numbers of the passages with these ids.
+
+        Raises:
+            UserError: if there is no passage with one of the ids.
+        """
+        if self._lookup is None:
+            return {id_: passage.number for id_, passage in self.find(ids).items()}
+        wanted = list(dict.fromkeys(ids))
+        numbers = self._find_in_lookup(self._lookup, wanted)
+        return dict(zip(wanted, numbers.tolist(), strict=True))
+
+    def read_texts(self, ids: Collection[str]) -> dict[str, str]:
+        """Read the texts of the passages with these ids, titles included (see `find`)."""
+        if self._lookup is None:
+            return {id_: passage_text(passage.row) for id_, passage in self.find(ids).items()}
+        wanted = list(dict.fromkeys(ids))
+        numbers = self._find_in_lookup(self._lookup, wanted)
+        titles = self._lookup.read_column("title", numbers)
+        texts = self._lookup.read_column("text", numbers)
+        each = zip(wanted, titles, texts, strict=True)
+        return {id_: passage_text({"title": title, "text": text}) for id_, title, text in each}
+
+    @cached_property
+    def _lookup(self) -> PassageLookup | None:
+        if len(self._paths) <= 1:  # as fast, and read in no time
+            return None
+        return open_lookup(self._folder, self._paths)
+
+    def _find_in_lookup(self, lookup: PassageLookup, ids: Sequence[str]) -> PassageNumbers:
+        numbers = lookup.find_numbers(ids)
+        self._need_all({ids[place] for place in np.flatnonzero(numbers < 0).tolist()})
+        return numbers
+
+    def _check_numbers(self, numbers: Sequence[int]) -> PassageNumbers:
+        array = np.asarray(numbers, np.int64)
+        outside = array[(array < 0) | (array >= len(self))]
+        if len(outside):
+            raise IndexError(int(outside[0]))
+        return array
+
+    def _need_all(self, missing: Collection[str]) -> None:
         if missing:
             raise UserError(
                 str(self._folder),
                 f"has no passage {min(missing)!r}, which a later stage refers to",
                 "run again with --overwrite stale",
             )
-        return passages
-
-    def read_texts(self, ids: Collection[str]) -> dict[str, str]:
-        """Read the texts of the passages with these ids, titles included (see `find`)."""
-        return {id_: passage_text(passage.row) for id_, passage in self.find(ids).items()}
 
     def _load(self, number: int) -> _Shard:
         if self._shard is None or self._shard.number != number:

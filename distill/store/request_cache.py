@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from distill.store.sqlite_table import SqliteTable, SqlRow, SqlSchema
+from distill.store.sqlite.table import SqliteTable, SqlRow, SqlSchema
 
 
 def request_key(path: str, body: dict[str, Any], mark: Any = None) -> bytes:

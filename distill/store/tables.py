@@ -270,7 +270,7 @@ def count_rows(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def _count_rows_of(folder: Path, paths: Sequence[Path]) -> list[int]:
+def count_rows_by_shard(folder: Path, paths: Sequence[Path]) -> list[int]:
     """Count the rows of each shard: from a stage's manifest if it has them, else from the
     shards."""
     manifest = folder / ".stage" / "manifest.json"
@@ -336,7 +336,7 @@ class Reader:
     def __init__(self, table: Table, folder: Path) -> None:
         self._table = table
         self._paths = shards(folder)
-        self._ends = list(accumulate(_count_rows_of(folder, self._paths)))
+        self._ends = list(accumulate(count_rows_by_shard(folder, self._paths)))
         self._held = -1
         self._rows: list[Row] = []
 

@@ -2,12 +2,17 @@
 
 import random
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from distill.errors import UserError
+from distill.files import checksums
+from distill.store import passage_lookup
 from distill.store import passages as module
 from distill.store.passages import PassageReader
+from distill.store.run import Run
+from distill.store.stage import ShardResult, open_stage
 from distill.store.tables import PASSAGES, Row, passage_text, write_shard
 
 SHARDS, ROWS_A_SHARD = 10, 10_000
@@ -95,3 +100,83 @@ def test_passages_by_number_by_id_and_one_after_the_other_are_the_same(tmp_path)
 def test_a_passage_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="has no passage 'gone'"):
         PassageReader(write_passages(tmp_path, [2])).find(["p1", "gone"])
+
+
+@pytest.fixture
+def finished_corpus(tmp_path):
+    """A finished stage of passages, in three shards of which one is empty."""
+    with Run(tmp_path / "run") as run:
+        stage = run.stage("passages", {})
+        items = [range(3), range(0), range(3, 7)]
+        stage.map_shards(PASSAGES, items, lambda of: ShardResult([make_row(i) for i in of]))
+        stage.finish()
+    return stage.folder
+
+
+def list_lookups(folder):
+    return sorted(path.name for path in (folder / ".stage").glob("lookup-*"))
+
+
+def test_passages_of_a_finished_stage_are_read_as_those_of_its_shards_are(finished_corpus, reads):
+    reader, rows = PassageReader(finished_corpus), [make_row(number) for number in range(7)]
+    assert reader.read_rows([5, 0, 5, 3]) == [rows[5], rows[0], rows[5], rows[3]]
+    assert reader.find(["p6", "p1"]) == {"p1": (1, rows[1]), "p6": (6, rows[6])}
+    assert reader.find_numbers(["p4", "p0"]) == {"p0": 0, "p4": 4}
+    assert reader.read_ids_at([6, 2, 2]) == ["p6", "p2", "p2"]
+    assert reader.read_texts(["p2"]) == {"p2": passage_text(rows[2])}
+    assert (reader.find([]), reader.read_rows([]), reader.read_ids_at([])) == ({}, [], [])
+    assert reads[0] == []
+    for number in (-1, 7):
+        with pytest.raises(IndexError):
+            reader.read_rows([number])
+    with pytest.raises(UserError, match="has no passage 'gone'"):
+        reader.find_numbers(["p1", "gone"])
+
+
+def test_passages_whose_ids_hash_alike_are_told_apart(finished_corpus, monkeypatch):
+    monkeypatch.setattr(passage_lookup, "_hash_ids", lambda ids: np.full(len(ids), 7, np.uint64))
+    reader = PassageReader(finished_corpus)
+    assert reader.find_numbers(["p5", "p0", "p3"]) == {"p5": 5, "p0": 0, "p3": 3}
+    with pytest.raises(UserError, match="has no passage 'p7'"):
+        reader.find_numbers(["p7"])
+
+
+def test_passages_are_laid_out_once(finished_corpus, monkeypatch):
+    PassageReader(finished_corpus).find(["p1"])
+    monkeypatch.setattr(passage_lookup, "read_arrow", None)
+    assert PassageReader(finished_corpus).read_ids_at([1]) == ["p1"]
+    assert len(list_lookups(finished_corpus)) == 1
+
+
+@pytest.mark.bad_input(
+    "damage", "the memory-mapped copy of the passages with one changed byte", "made again"
+)
+def test_a_damaged_copy_of_the_passages_is_made_again(finished_corpus, monkeypatch):
+    PassageReader(finished_corpus).find(["p1"])
+    (name,) = list_lookups(finished_corpus)
+    path = finished_corpus / ".stage" / name / "rows.arrow"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"Bees dance 1", b"Bees dance 9"))
+    monkeypatch.setattr(checksums, "_compared", set())
+    assert PassageReader(finished_corpus).read_texts(["p1"]) == {"p1": passage_text(make_row(1))}
+    assert path.read_bytes() == whole
+
+
+def test_a_copy_of_other_passages_is_not_taken(finished_corpus):
+    PassageReader(finished_corpus).find(["p1"])
+    before = list_lookups(finished_corpus)
+    other = [make_row(number) | {"text": "Another."} for number in range(3)]
+    stage = open_stage(finished_corpus)
+    stage.commit_shard(PASSAGES, finished_corpus / "part-00000.parquet", ShardResult(other), 0.0)
+    stage.finish()
+    assert PassageReader(finished_corpus).read_rows([1]) == [other[1]]
+    assert len(list_lookups(finished_corpus)) == 1
+    assert list_lookups(finished_corpus) != before
+
+
+def test_passages_of_a_folder_that_cannot_be_written_are_read_from_their_shards(
+    finished_corpus, reads
+):
+    (finished_corpus / ".stage" / "lookup.lock").mkdir()
+    assert PassageReader(finished_corpus).read_rows([5]) == [make_row(5)]
+    assert reads[0] == ["part-00002.parquet"]

@@ -29,7 +29,7 @@ from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PARSED, QUERIES, count_rows, read_shard
+from distill.store.tables import PARSED, QUERIES, count_rows_by_shard, read_shard
 from distill.tasks.clean_stage import find_change_of_rows, find_clean_stage
 from distill.tasks.decontaminate import (
     REASONS,
@@ -142,6 +142,7 @@ def _make(
     if stage.complete:
         return stage
     paths = [path for source in sources for path in shards(source.folder)]
+    counts = [n for of in sources for n in count_rows_by_shard(of.folder, shards(of.folder))]
     corpus = PassageReader(passages.folder)
 
     def work(number: int) -> ShardResult:
@@ -156,7 +157,7 @@ def _make(
             QUERIES,
             range(len(paths)),
             work,
-            size=lambda number: count_rows(paths[number]),
+            size=lambda number: counts[number],
             unit="draws",
             meter=meter,
         )

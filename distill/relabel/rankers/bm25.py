@@ -34,16 +34,15 @@ def make_bm25_judgements(
     if stage.complete:
         return stage
     index = open_bm25(run, passages, settings)
-    ids = PassageReader(passages.folder).read_ids()
-    row_of = {id_: row for row, id_ in enumerate(ids)}
+    corpus = PassageReader(passages.folder)
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 
     def work(number: int) -> ShardResult:
         places = range(number * size, min((number + 1) * size, len(query_rows)))
         texts = {query_rows[i]["query_id"]: query_rows[i]["query"] for i in places}
-        return _judge_shard(
-            index, row_of, texts, group_by_query(read_shard(CANDIDATES, paths[number]))
-        )
+        pairs = read_shard(CANDIDATES, paths[number])
+        row_of = corpus.find_numbers({pair["passage_id"] for pair in pairs})
+        return _judge_shard(index, row_of, texts, group_by_query(pairs))
 
     stage.map_shards(JUDGEMENTS, range(len(paths)), work, unit="shards", key="relabel.shard_size")
     stage.finish()

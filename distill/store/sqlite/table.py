@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error, no_room
-from distill.store.sqlite_salvage import salvage_records
+from distill.store.sqlite.salvage import salvage_records
 
 SqlRow = tuple[Any, ...]
 T = TypeVar("T")
