@@ -21,11 +21,12 @@ CandidateSearch = Callable[[Vectors, int], tuple[Vectors, RowNumbers]]
 NOTHING = -1
 """In the place of a row where an index finds fewer than asked; its score is minus infinity."""
 
-_EPSILON = 1e-4
+CERTAIN_DISTANCE = 1e-4
 """Far above the error of a float32 inner product of unit vectors, far below what matters."""
-_MARGIN = 16
-_QUERIES_AT_ONCE = 256
-_PASSAGES_AT_ONCE = 16_384
+MARGIN = 16
+"""So many more than asked are proposed."""
+_QUERIES_AT_ONCE = 1024
+_PASSAGES_AT_ONCE = 8192
 
 
 class SearchIndex(Protocol):
@@ -97,7 +98,7 @@ def certain_top_k(
     rows = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         pending = np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries)))
-        count = min(k + _MARGIN, len(vectors))
+        count = min(k + MARGIN, len(vectors))
         while len(pending):
             proposed, candidates = propose(queries[pending], count)
             unclear = []
@@ -114,7 +115,7 @@ def certain_top_k(
 def _cuts_a_tie(scores: Vectors, k: int) -> bool:
     """Whether a row as good as the k-th may lie beyond the last candidate."""
     ordered = np.sort(scores)[::-1]
-    return bool(ordered[-1] >= ordered[k - 1] - _EPSILON)
+    return bool(ordered[-1] >= ordered[k - 1] - CERTAIN_DISTANCE)
 
 
 def rescore(

@@ -11,6 +11,7 @@ from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import NOTHING, RowNumbers, similarity
 from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
 from distill.retrieve.index import is_exact, recall
+from distill.retrieve.kept_searches import open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
 
@@ -26,6 +27,12 @@ class RetrievedPassages(NamedTuple):
 
 class _CandidateSource(Protocol):
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages: ...
+
+
+def find_depth(retriever: Retriever, k: int) -> int:
+    """How many passages each source is asked for, of which the k best are wanted."""
+    fused = retriever.merge != "union" and len(retriever.sources) > 1
+    return DEPTH * k if fused else k
 
 
 class PassageRetriever:
@@ -64,8 +71,7 @@ class PassageRetriever:
         Args:
             tasks: of the queries, one each, for an encoder that is told them.
         """
-        union = self._retriever.merge == "union"
-        depth = k if union or len(self._sources) == 1 else DEPTH * k
+        union, depth = self._retriever.merge == "union", find_depth(self._retriever, k)
         results = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
         lists = zip(*(of.rows for of in results.values()), strict=True)
         constant = self._retriever.fusion_k
@@ -96,11 +102,12 @@ class _Dense:
         self._compared = compared
         self._device = retriever.device
         store, self._index = dense_index(run, retriever, documents, passages)
+        self._searches = open_searches(run, retriever, queries, store, self._index)
         self._vectors = store.vectors
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         vectors = self._encoder.encode(queries, "query", tasks)
-        _, rows = self._index.search(vectors, k)
+        _, rows = self._searches.search(queries, tasks, vectors, k)
         if self._compared is not self._encoder:
             vectors = self._compared.encode(queries, "query", tasks)
 

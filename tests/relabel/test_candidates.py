@@ -10,8 +10,12 @@ from helpers.tiny_models import TEXTS
 
 from distill.corpus.passages import make_passages
 from distill.errors import UserError
+from distill.generate.filters.candidate import attach_passages
+from distill.generate.filters.round_trip import SeedSearch
 from distill.relabel.candidates import make_candidates
 from distill.retrieve.corpus_index import open_encoder
+from distill.retrieve.exact import ExactIndex
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult
@@ -249,3 +253,33 @@ def test_without_embeddings_no_embedder_is_asked_for(make):
     stage = make(sources=["bm25"], model="nobody/no-such-model")
     assert stage.manifest["settings"]["sources"] == ["bm25"]
     assert "model" not in stage.manifest["settings"]
+
+
+def test_candidates_of_queries_that_a_filter_has_searched_are_the_same(
+    tmp_path, encoder_folder, monkeypatch
+):
+    """What the round trip searched is not searched again, and no byte differs."""
+    monkeypatch.setattr("distill.retrieve.kept_searches._MIN_PASSAGES", 3)
+    settings = {"model": str(encoder_folder), "device": "cpu", "query_template": "{task} {query}"}
+    made = recipe(retriever=settings, relabel={"top_k": 3, "shard_size": 5})
+    searched = []
+    search = ExactIndex.search
+    monkeypatch.setattr(
+        ExactIndex, "search", lambda self, q, k: searched.append(len(q)) or search(self, q, k)
+    )
+
+    def make_bytes(name, filtered):
+        with Run(tmp_path / name) as run:
+            passages = passages_of(run, len(TEXTS))
+            queries = queries_of(run, ASKED)
+            if filtered:
+                rows = [row for path in shards(queries.folder) for row in read_shard(QUERIES, path)]
+                draws = attach_passages(rows, PassageReader(passages.folder))
+                SeedSearch(run, made.retriever, passages, 2, keeps=3).search(draws)
+            searched.clear()
+            stage = make_candidates(run, made.retriever, made.relabel, passages, queries)
+            return [path.read_bytes() for path in shards(stage.folder)], sum(searched)
+
+    alone, after = make_bytes("alone", False), make_bytes("after", True)
+    assert alone[0] == after[0]
+    assert (alone[1], after[1]) == (len(ASKED), 0)

@@ -10,17 +10,25 @@ from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import similarity
+from distill.retrieve.kept_searches import open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
 
 
 class SeedSearch:
     """Looks for the seed passages of queries among their first `depth` passages by the dense index,
-    whatever other sources the retriever has. Queries are embedded as relabelling does."""
+    whatever other sources the retriever has. Queries are embedded as relabelling does.
 
-    def __init__(self, run: Run, retriever: Retriever, passages: Stage, depth: int) -> None:
+    Args:
+        keeps: how many passages relabelling will look for, which are kept for it.
+    """
+
+    def __init__(
+        self, run: Run, retriever: Retriever, passages: Stage, depth: int, keeps: int = 0
+    ) -> None:
         self._encoder = open_encoder(retriever)
-        store, self._index = dense_index(run, retriever, self._encoder, passages)
+        store, index = dense_index(run, retriever, self._encoder, passages)
+        self._searches = open_searches(run, retriever, self._encoder, store, index, keeps)
         self._vectors = store.vectors
         self._depth = depth
 
@@ -30,8 +38,9 @@ class SeedSearch:
         if not draws:
             return
         tasks = [draw.row["task"] for draw in draws]
-        queries = self._encoder.encode([draw.query for draw in draws], "query", tasks)
-        _, found = self._index.search(queries, self._depth)
+        texts = [draw.query for draw in draws]
+        queries = self._encoder.encode(texts, "query", tasks)
+        _, found = self._searches.search(texts, tasks, queries, self._depth)
         for draw, query, numbers in zip(draws, queries, found, strict=True):
             at = np.flatnonzero(numbers == draw.number)
             cosine = similarity(query, self._vectors[draw.number : draw.number + 1])[0]

@@ -24,6 +24,7 @@ from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
+from distill.retrieve.retriever import find_depth
 from distill.runtime.progress import TokenMeter
 from distill.store.passages import PassageReader
 from distill.store.run import Run
@@ -131,10 +132,11 @@ def _make(
     engine = llm() if prompt is not None else None
     meter = TokenMeter(engine) if engine else None
     retriever, depth = recipe.retriever, _depth(recipe)
+    keeps = find_depth(retriever, recipe.relabel.top_k) if "dense" in retriever.sources else 0
     screen = FilterChain(
         before=make_row_filters(filters),
         known=known,
-        search=SeedSearch(run, retriever, passages, depth) if _retrieves(recipe) else None,
+        search=SeedSearch(run, retriever, passages, depth, keeps) if _retrieves(recipe) else None,
         after=make_retrieval_filters(filters),
         order=make_likelihood_order(engine, prompt, recipe) if engine and prompt else order_by_rank,
     )

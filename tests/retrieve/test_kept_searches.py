@@ -1,0 +1,103 @@
+"""A query that was searched once is not searched again; what is found is what a search finds."""
+
+import sqlite3
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.encoders import store_of, unit, with_ties
+
+from distill.embed.wording import EmbedderPrompts
+from distill.recipe import Retriever
+from distill.retrieve import kept_searches as module
+from distill.retrieve.exact import ExactIndex
+from distill.retrieve.kept_searches import open_searches
+
+QUERIES = [f"query {number}" for number in range(30)]
+TASKS = ["Find it."] * len(QUERIES)
+
+
+class CountingIndex(ExactIndex):
+    searched = 0
+
+    def search(self, queries, k):
+        self.searched += len(queries)
+        return super().search(queries, k)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MIN_PASSAGES", 10)
+    return SimpleNamespace(folder=tmp_path)
+
+
+def opened(run, vectors, keeps=0, **settings):
+    index = CountingIndex(vectors)
+    encoder = SimpleNamespace(identity={"model": "x"}, wording=EmbedderPrompts("{task} {query}"))
+    retriever = Retriever(**settings)
+    return open_searches(
+        run, retriever, encoder, store_of(run.folder, vectors), index, keeps
+    ), index
+
+
+@pytest.mark.parametrize("vectors", [unit(500, 24, 3), with_ties(400), unit(21, 24, 4)])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_kept_results_are_those_of_a_search(run, vectors, precision):
+    vectors, queries = vectors.astype(precision), unit(30, 24, 5)
+    first, _ = opened(run, vectors, keeps=20)
+    first.search(QUERIES, TASKS, queries, 7)
+    # As another batch would give them.
+    again = (queries + np.float32(1e-7) * unit(30, 24, 6)).astype(np.float32)
+    second, index = opened(run, vectors)
+    for k in (1, 7, 20, 40):
+        searched = ExactIndex(vectors).search(again, k)
+        for one, other in zip(second.search(QUERIES, TASKS, again, k), searched, strict=True):
+            assert np.array_equal(one, other)
+    if len(vectors) == 500:
+        assert index.searched == len(QUERIES)  # the deepest alone
+
+
+def test_a_query_of_another_task_is_searched(run):
+    vectors, queries = unit(300, 24, 3), unit(30, 24, 5)
+    opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
+    searches, index = opened(run, vectors)
+    searches.search(QUERIES, ["Find that."] * len(QUERIES), queries, 5)
+    assert index.searched == len(QUERIES)
+
+
+def test_searches_of_another_vector_or_of_changed_rows_are_not_taken(run):
+    vectors, queries, others = unit(300, 24, 3), unit(30, 24, 5), unit(30, 24, 6)
+    opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
+    searches, index = opened(run, vectors)
+    _, rows = searches.search(QUERIES, TASKS, others, 5)
+    assert index.searched == len(QUERIES)
+    assert np.array_equal(rows, ExactIndex(vectors).search(others, 5)[1])
+
+
+@pytest.mark.bad_input(
+    "damage", "searches.sqlite with other passages in its rows", "those queries are searched again"
+)
+def test_damaged_rows_are_searched_again(run, caplog):
+    vectors, queries = unit(300, 24, 3), unit(30, 24, 5)
+    opened(run, vectors, keeps=20)[0].search(QUERIES, TASKS, queries, 5)
+    with sqlite3.connect(run.folder / "searches.sqlite") as db:
+        db.execute("UPDATE searches SET passages = zeroblob(length(passages))")
+    db.close()
+    searches, index = opened(run, vectors)
+    _, rows = searches.search(QUERIES, TASKS, queries, 5)
+    assert index.searched == len(QUERIES)
+    assert np.array_equal(rows, ExactIndex(vectors).search(queries, 5)[1])
+    assert "30 of its searches are damaged; they are made again" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"index": "HNSW16"}, {"index": "IVF4,Flat"}])
+def test_searches_of_an_approximate_index_are_not_kept(run, settings):
+    searches, _ = opened(run, unit(300, 24, 3), keeps=20, **settings)
+    searches.search(QUERIES, TASKS, unit(30, 24, 5), 5)
+    assert not (run.folder / "searches.sqlite").exists()
+
+
+def test_searches_of_a_small_corpus_are_not_kept(run):
+    searches, _ = opened(run, unit(9, 24, 3), keeps=20)
+    searches.search(QUERIES, TASKS, unit(30, 24, 5), 5)
+    assert not (run.folder / "searches.sqlite").exists()
