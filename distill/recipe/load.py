@@ -81,6 +81,7 @@ class Recipe(Section):
             raise ValueError(
                 "train.interpolation below 1 changes whole weights: set student.lora.save: merged"
             )
+        self._check_embedding_rate()
         self._check_first_round()
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
@@ -160,6 +161,21 @@ class Recipe(Section):
             raise ValueError(
                 "student.projection fitted: set train.interpolation: 1, for the layer of the base "
                 "is random"
+            )
+
+    def _check_embedding_rate(self) -> None:
+        rates = [t.embedding_learning_rate for t in self.train.in_stages().values()]
+        if not any(rates):
+            return
+        if self.student.architecture == "static":
+            raise ValueError(
+                "train.embedding_learning_rate: an architecture static has token vectors alone, "
+                "and learns them by train.learning_rate: leave it out"
+            )
+        if self.student.lora is not None:
+            raise ValueError(
+                "train.embedding_learning_rate: student.lora leaves the token vectors as they are: "
+                "leave one of the two out"
             )
 
     def _check_first_round(self) -> None:

@@ -22,6 +22,7 @@ def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: S
     _check_device(train)
     _check_processes(train)
     _check_static(recipe)
+    _check_embedding_rate(train)
     check_kernel(train.kernel)
     for tracker in train.trackers:
         need(tracker, "track")
@@ -77,6 +78,15 @@ def _check_static(recipe: Recipe) -> None:
             "student.architecture static",
             "has one matrix, which FSDP has no layers of to spread",
             "start one process, which suffices: there is no transformer to train",
+        )
+
+
+def _check_embedding_rate(train: Train) -> None:
+    if train.embedding_learning_rate is not None and processes.sharded():
+        raise UserError(
+            f"train.embedding_learning_rate {train.embedding_learning_rate}",
+            "FSDP spreads the token vectors together with other weights",
+            "leave it out, or start processes without FSDP",
         )
 
 

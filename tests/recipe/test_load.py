@@ -39,6 +39,10 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
         ("relabel: {}", "name"),
         ("name: mine\nstudent: {query_template: '{query}?'}", "must end in"),
         ("name: mine\ntrain: {objective: {align: 1}}", "teacher.model"),
+        (
+            "name: mine\nstudent: {lora: {rank: 2}}\ntrain: {embedding_learning_rate: 0.001}",
+            "student.lora leaves the token vectors as they are",
+        ),
         ("name: mine\nevaluate: {tasks: [held-out]}", "corpus.held_out"),
         ("- a list", "not a mapping"),
         ("name: [", "not YAML"),

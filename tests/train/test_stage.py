@@ -17,6 +17,7 @@ from helpers.tiny_architectures import tiny_decoder
 from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import QUESTIONS, example_rows, make_recipe, train_in, write_inputs
 from helpers.written_files import files
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import UserError
@@ -76,6 +77,25 @@ def test_alignment_turns_a_student_towards_its_teacher(tmp_path, encoder_folder,
     stage = train_in(tmp_path / "run", make_recipe(encoder_folder, teacher_folder, train=train))
     figures = stage.manifest["figures"]
     assert figures["cosine_to_teacher_after"] > figures["cosine_to_teacher_before"] + 0.2
+
+
+def test_token_vectors_may_learn_at_a_rate_of_their_own(tmp_path, encoder_folder):
+    """The two are unlike each other in the token vectors alone, but for what these lead to."""
+
+    def moved(name: str, **rates: float) -> dict[str, float]:
+        train = {"epochs": 1, "dropout": 0.0, **rates}
+        folder = train_in(tmp_path / name, make_recipe(encoder_folder, train=train)).folder
+        after, before = (
+            load_file(f / "model.safetensors") for f in (folder, tmp_path / name / "base")
+        )
+        return {key: float((after[key] - before[key]).abs().max()) for key in before}
+
+    alike = moved("alike", learning_rate=1e-4)
+    assert moved("named", learning_rate=1e-4, embedding_learning_rate=1e-4) == alike
+    faster = moved("faster", learning_rate=1e-4, embedding_learning_rate=1e-2)
+    for key in alike:
+        factor = 100 if "word_embeddings" in key else 1
+        assert faster[key] == pytest.approx(factor * alike[key], rel=0.2, abs=1e-6)
 
 
 def test_terms_are_weighted(tmp_path, encoder_folder, teacher_folder):

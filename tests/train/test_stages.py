@@ -27,7 +27,7 @@ STAGES = [
         "objective": {"align": 1.0},
         "learning_rate": 1e-3,
     },
-    {"name": "both", "objective": {"infonce": 1.0, "align": 1.0}},
+    {"name": "both", "objective": {"infonce": 1.0, "align": 1.0}, "embedding_learning_rate": 1e-2},
 ]
 
 

@@ -77,7 +77,14 @@ class Validation(Section):
 class Train(Section):
     section: ClassVar[str | None] = "train"
     newer: ClassVar[frozenset[str]] = frozenset(
-        {"weight_decay", "base_dtype", "bm25_share", "corpus_softmax", "interpolation"}
+        {
+            "weight_decay",
+            "base_dtype",
+            "bm25_share",
+            "corpus_softmax",
+            "interpolation",
+            "embedding_learning_rate",
+        }
     )
 
     epochs: float = Field(1.0, gt=0, le=10_000)
@@ -87,6 +94,10 @@ class Train(Section):
     depend on them."""
     learning_rate: float = Field(2e-4, gt=0, le=10)
     """Peak learning rate of AdamW."""
+    embedding_learning_rate: float | None = Field(None, gt=0, le=10)
+    """Peak learning rate of the vectors that the encoder has of its tokens; null: `learning_rate`.
+    A rare token is in few queries of a training, and its vector moves only then: a rate of 30
+    times the others' lets the student learn the corpus' own words in one epoch."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay of AdamW, for all weights but biases and norms (E5-Mistral, arXiv 2401.00368:
     0.1)."""

@@ -72,7 +72,13 @@ def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Set
     yield Setting("student.encoder", encoders.teacher, "the teacher's own, to be adapted")
     why = "queries alone: an index of the teacher's vectors stays as it is"
     yield Setting("student.route", "query", why)
-    train = {"batch_size": 64, "learning_rate": 3.0e-5, "weight_decay": 0.01, "dropout": 0.0}
+    train = {
+        "batch_size": 64,
+        "learning_rate": 3.0e-5,
+        "embedding_learning_rate": 1.0e-3,
+        "weight_decay": 0.01,
+        "dropout": 0.0,
+    }
     for key, value in train.items():
         yield Setting(f"train.{key}", value, "as in the packaged recipe adapt")
     why = "the target: twice the teacher's similarity and once BM25"

@@ -2,6 +2,7 @@
 checkpoints."""
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from distill.runtime import processes
 from distill.runtime.devices import best_device, torch_dtype
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
+from distill.student.base_model import first_transformer
 from distill.train.data.mixture import Mixture
 from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
 from distill.train.data.tokenized import TokenizedTexts
@@ -85,7 +87,7 @@ def fit(
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
             model=trained,
-            args=_arguments(train, seed, folder, tokens, run_name),
+            args=_arguments(train, seed, folder, tokens, run_name, objective),
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
@@ -172,7 +174,12 @@ class _Trainer(SentenceTransformerTrainer):
 
 
 def _arguments(
-    train: Train, seed: int, folder: Path, tokens: TokenizedTexts, run_name: str
+    train: Train,
+    seed: int,
+    folder: Path,
+    tokens: TokenizedTexts,
+    run_name: str,
+    objective: CombinedLoss,
 ) -> SentenceTransformerTrainingArguments:
     device = choose_train_device(train)
     if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
@@ -183,6 +190,7 @@ def _arguments(
         num_train_epochs=train.epochs,
         per_device_train_batch_size=max(1, train.batch_size // processes.count()),
         learning_rate=train.learning_rate,
+        learning_rate_mapping=_map_learning_rates(train, objective),
         weight_decay=train.weight_decay,
         warmup_steps=train.warmup,  # below 1: a share of the steps
         lr_scheduler_type=train.schedule,
@@ -210,6 +218,15 @@ def _arguments(
     if args.n_gpu > 1:
         args._n_gpu = 1  # else the trainer splits each batch over all of them
     return args
+
+
+def _map_learning_rates(train: Train, objective: CombinedLoss) -> dict[str, float]:
+    """The learning rates of weights that have one of their own, by a pattern of their names."""
+    if train.embedding_learning_rate is None:
+        return {}
+    vectors = first_transformer(objective.model).model.get_input_embeddings().weight
+    names = [name for name, weight in objective.named_parameters() if weight is vectors]
+    return {f"^{re.escape(name)}$": train.embedding_learning_rate for name in names}
 
 
 def choose_train_device(train: Train) -> str:
