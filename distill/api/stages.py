@@ -184,7 +184,8 @@ def train_student(
 
 def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]":
     """Train and evaluate the variants that the recipe's section `ablation` names, and write their
-    table to `ablation.md` in the run's folder. The untrained base model is the last arm.
+    table to `ablation.md` in the run's folder. Behind the arms are the untrained base model and, on
+    retrieval tasks, BM25 and the hybrid of each with it.
 
     Raises:
         UserError: if the recipe names no arms or no task, or an arm is not a valid recipe.

@@ -66,7 +66,8 @@ def ablate(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Train and evaluate the variants of RECIPE's section `ablation`, side by side.
 
     Prints each arm's score over the seeds, and its difference from the first arm with a 95 %
-    confidence interval. The table is also written to RUN/ablation.md. All arms share one folder:
+    confidence interval. On retrieval tasks BM25 and the hybrid of each arm with it stand below. The
+    table is also written to RUN/ablation.md. All arms share one folder:
     a stage that differs between arms is moved to RUN/superseded and back, so --overwrite has no
     effect.
 

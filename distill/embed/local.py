@@ -18,6 +18,7 @@ from distill.embed.encoder import Vectors
 from distill.embed.open_model import OpenModel, most_tokens
 from distill.errors import UserError
 from distill.runtime.out_of_memory import halve_on_out_of_memory
+from distill.runtime.progress import count_requests
 from distill.text.format import Side
 
 _CHARACTERS = 4
@@ -69,6 +70,7 @@ class LocalEmbedder:
 
         def encode(batch: Sequence[int]) -> None:
             vectors[batch] = self._encode([texts[i] for i in batch], prompt, side)
+            count_requests(len(batch))
 
         for batch in batch_by_length(lengths, self._batch_tokens):
             halve_on_out_of_memory(encode, batch, f"model {self._reference!r}", "batch_tokens")

@@ -270,7 +270,7 @@ def _fill(
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "r+")
     done, total = int(read_json(folder / "done.json")["rows"]), len(vectors)
     left = sum(min(CHUNK, total - start) for start in starts)
-    with Progress(label, total, "texts", total - left) as progress:
+    with Progress(label, total, "texts", total - left, requests_a_unit=1) as progress:
         for start in starts:
             end = min(start + CHUNK, total)
             vectors[start:end] = compute(slice(start, end))

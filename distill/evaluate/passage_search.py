@@ -1,14 +1,15 @@
-"""A run's passages as they are searched: by a model of the run, by BM25, and by both. `distill
-search` and the exported index rank by this one code."""
+"""A run's passages as they are searched, those of held-out documents among them: by a model of the
+run, by BM25, and by both. `distill search` and the exported index rank by this one code."""
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from distill.corpus.held_out import HELD_OUT_PASSAGES
 from distill.embed.encoder import Encoder
 from distill.embed.vector_store import VectorStore
 from distill.evaluate.models.eval_model import EvalModel
@@ -18,12 +19,25 @@ from distill.retrieve.corpus_index import corpus_vectors, has_corpus_vectors
 from distill.retrieve.exact import NOTHING, ExactIndex
 from distill.retrieve.fusion import HYBRID_DEPTH, rank_hybrid
 from distill.store.local_name import name_model
+from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.stage import Stage
+from distill.store.stage import Stage, open_stage
 from distill.text.format import Side
 
 RankedRows = list[tuple[int, float]]
 """Row numbers of passages with their scores, best first."""
+
+
+def open_searched_stages(folder: Path) -> list[Stage]:
+    """Open the stages whose passages a search of a run ranks: those that are trained on, and behind
+    them those of held-out documents, which are a part of the corpus too."""
+    passages, held_out = open_stage(folder / "passages"), folder / HELD_OUT_PASSAGES
+    if not (held_out / ".stage" / "manifest.json").is_file():
+        return [passages]
+    other = open_stage(held_out)
+    # What an earlier share held out may stand there still.
+    belongs = other.complete and other.manifest["settings"] == passages.manifest["settings"]
+    return [passages, other] if belongs else [passages]
 
 
 class PassageSearch:
@@ -32,21 +46,28 @@ class PassageSearch:
 
     Args:
         run: as `open_to_read` opens it.
+        stages: as `open_searched_stages` opens them; rows are counted through all of them.
     """
 
-    def __init__(self, run: Run, recipe: Recipe, passages: Stage) -> None:
+    def __init__(self, run: Run, recipe: Recipe, stages: Sequence[Stage]) -> None:
         self._run = run
         self._recipe = recipe
-        self._passages = passages
+        self._stages = stages
+        self.passages = PassageReader(*(stage.folder for stage in stages))
 
     def rank_by_vectors(self, model: EvalModel, query: str, count: int) -> RankedRows:
         """Rank by cosine. A model that is instructed gets the student's default task: a search has
         no task of its own."""
-        vectors = self.get_vectors(model).vectors
+        stores = self.get_vectors(model)
         task = self._recipe.student.default_task
         asked = make_encoder(model).encode([query], "query", [task])
-        (scores,), (rows,) = ExactIndex(vectors).search(asked, count)
-        return list(zip(rows.tolist(), scores.tolist(), strict=True))
+        ranked: RankedRows = []
+        first = 0
+        for store in stores:
+            (scores,), (rows,) = ExactIndex(store.vectors).search(asked, count)
+            ranked += zip((rows + first).tolist(), scores.tolist(), strict=True)
+            first += len(store.ids)
+        return sorted(ranked, key=lambda hit: -hit[1])[:count]
 
     def rank_by_words(self, query: str, count: int) -> RankedRows:
         """Rank by BM25 those that share a word with the query."""
@@ -61,19 +82,22 @@ class PassageSearch:
         lexical = [row for row, _ in self.rank_by_words(query, depth)]
         return rank_hybrid(dense, lexical, count)
 
-    def get_vectors(self, model: EvalModel) -> VectorStore:
-        """Return the passages' vectors by the model, or by the one that embeds its documents."""
-        return corpus_vectors(self._run, make_encoder(model.documents or model), self._passages)
+    def get_vectors(self, model: EvalModel) -> list[VectorStore]:
+        """Return the passages' vectors by the model, or by the one that embeds its documents: a
+        store for each stage."""
+        encoder = make_encoder(model.documents or model)
+        return [corpus_vectors(self._run, encoder, stage) for stage in self._stages]
 
     def has_vectors(self, model: EvalModel) -> bool:
-        """Whether the run's store has those vectors already."""
+        """Whether the run's store has the vectors of the passages that are trained on already."""
         encoder = make_encoder(model.documents or model)
-        return has_corpus_vectors(self._run, encoder, self._passages)
+        return has_corpus_vectors(self._run, encoder, self._stages[0])
 
     @cached_property
     def bm25(self) -> BM25Index:
         """The recipe's BM25 index over the passages."""
-        return open_bm25(self._run, self._passages, self._recipe.retriever.bm25)
+        first, *others = self._stages
+        return open_bm25(self._run, first, self._recipe.retriever.bm25, *others)
 
 
 def make_encoder(model: EvalModel) -> Encoder:

@@ -155,8 +155,15 @@ def _collect_newer_settings(recipe: Recipe) -> dict[str, Any]:
         "margin": None if asked.margin == MARGIN else asked.margin,
         "bm25": None if bm25 == BM25() or elsewhere or not asked.baselines else bm25.model_dump(),
         "decontaminate_words": _find_overlap_words(recipe),
+        "decontaminate": _find_overlap_switch(recipe),
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+def _find_overlap_switch(recipe: Recipe) -> bool | None:
+    """Return False where an overlap would be counted beside the scores and is not; else None."""
+    is_off = recipe.generate.filters.decontaminate is False
+    return False if is_off and list_unlabelled_uses(recipe) else None
 
 
 def _find_overlap_words(recipe: Recipe) -> int | None:

@@ -3,8 +3,9 @@ vectors and texts, a BM25 index, and a README with ten lines of Python. Every fi
 format, and none is a pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from distill.embed.vector_store import VectorDtype, VectorStore
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel
 from distill.evaluate.models.run_models import load_run_models
-from distill.evaluate.passage_search import PassageSearch, make_encoder, open_to_read
+from distill.evaluate.passage_search import (
+    PassageSearch,
+    make_encoder,
+    open_searched_stages,
+    open_to_read,
+)
 from distill.export.export import check_out, refuse_worse_student, write_beside
 from distill.export.markdown import render_markdown
 from distill.export.model_source import ExportSource, open_model_source, open_source
@@ -46,12 +52,14 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class _Source:
-    """What an index is made of: all of one run, which has them."""
+    """What an index is made of, all of one run: `passages` are trained on, `searched` are they and
+    those of held-out documents."""
 
     model: ExportSource
     run: Path
     recipe: Recipe
     passages: Stage
+    searched: list[Stage]
 
 
 def export_index(
@@ -82,17 +90,17 @@ def export_index(
     encoder = _open_query_encoder(source.model)
     student = load_run_models(source.recipe, {"student": source.model.folder})["student"]
     with open_to_read(source.run) as run:
-        search = PassageSearch(run, source.recipe, source.passages)
+        search = PassageSearch(run, source.recipe, source.searched)
         if student.documents is not None and not search.has_vectors(student):
             raise _no_vectors(source, student.documents)
-        vectors, bm25 = search.get_vectors(student), search.bm25
+        stores, bm25 = search.get_vectors(student), search.bm25
         with write_beside(out) as folder:
             _write_query_encoder(folder / "query_encoder", encoder, student, source.recipe)
-            _write_vectors(folder / "vectors.npy", vectors, dtype)
+            _write_vectors(folder / "vectors.npy", stores, dtype)
             _write_bm25(folder, bm25, source.recipe.retriever.bm25)
-            _write_json(folder / "ids.json", vectors.ids)
+            _write_json(folder / "ids.json", [id_ for store in stores for id_ in store.ids])
             _write_json(folder / "fusion.json", _describe_fusion())
-            _write_passages(folder / "passages.parquet", source.passages)
+            _write_passages(folder / "passages.parquet", source.searched)
             _write_readme(folder, source, student, dtype)
 
 
@@ -114,7 +122,7 @@ def _open(reference: str) -> _Source:
         raise UserError(
             str(folder), "is not complete", f"distill run RECIPE --run {model.run} continues it"
         )
-    return _Source(model, model.run, model.recipe, passages)
+    return _Source(model, model.run, model.recipe, passages, open_searched_stages(model.run))
 
 
 def _refuse_other_origin(source: _Source) -> None:
@@ -203,11 +211,15 @@ def _write_query_encoder(
         )
 
 
-def _write_vectors(path: Path, store: VectorStore, dtype: VectorDtype) -> None:
-    vectors = store.vectors
-    written = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), vectors.shape)
-    for start in range(0, len(vectors), _CHUNK):
-        written[start : start + _CHUNK] = vectors[start : start + _CHUNK]
+def _write_vectors(path: Path, stores: Sequence[VectorStore], dtype: VectorDtype) -> None:
+    shape = sum(len(store.ids) for store in stores), stores[0].vectors.shape[1]
+    written = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+    place = 0
+    for store in stores:
+        for start in range(0, len(store.vectors), _CHUNK):
+            chunk = store.vectors[start : start + _CHUNK]
+            written[place : place + len(chunk)] = chunk
+            place += len(chunk)
     written.flush()
 
 
@@ -229,10 +241,10 @@ def _describe_fusion() -> dict[str, Any]:
     }
 
 
-def _write_passages(path: Path, passages: Stage) -> None:
+def _write_passages(path: Path, stages: Sequence[Stage]) -> None:
     """Write all passages into one Parquet file, a shard at a time."""
     with pq.ParquetWriter(path, PASSAGES.schema, compression="zstd") as writer:
-        for shard in shards(passages.folder):
+        for shard in chain.from_iterable(shards(stage.folder) for stage in stages):
             writer.write_table(read_arrow(PASSAGES, shard))
 
 
@@ -242,7 +254,7 @@ def _write_readme(folder: Path, source: _Source, student: EvalModel, dtype: Vect
     text = render_markdown(
         "index.md.jinja",
         name=source.recipe.name,
-        passages=len(PassageReader(source.passages.folder)),
+        passages=len(PassageReader(*(stage.folder for stage in source.searched))),
         dimensions=student.dimensions,
         dtype=dtype,
         size=folder.joinpath("vectors.npy").stat().st_size / 1e6,

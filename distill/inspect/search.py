@@ -10,7 +10,6 @@ from distill.errors import UserError
 from distill.files.read import is_text
 from distill.recipe import load_recipe
 from distill.store.passages import PassageReader
-from distill.store.stage import open_stage
 from distill.store.tables import Row
 from distill.text.sanitize import sanitize_for_terminal
 
@@ -44,8 +43,9 @@ class SearchResults:
 
 
 def search_run(folder: Path, query: str, k: int = 5, hybrid: bool = False) -> SearchResults:
-    """Find the k best passages by exact search, for the student and for the teacher where the
-    recipe names one. The corpus' vectors come from the run's store, or are embedded into it.
+    """Find the k best passages by exact search, held-out documents among them, for the student and
+    for the teacher where the recipe names one. Their vectors come from the run's store, or are
+    embedded into it.
 
     Args:
         hybrid: whether each model is fused with BM25, as evaluation does it.
@@ -69,20 +69,22 @@ def search_run(folder: Path, query: str, k: int = 5, hybrid: bool = False) -> Se
     if not is_text(query):
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
     from distill.evaluate.models.run_models import load_run_models
-    from distill.evaluate.passage_search import PassageSearch, open_to_read
+    from distill.evaluate.passage_search import (
+        PassageSearch,
+        open_searched_stages,
+        open_to_read,
+    )
     from distill.evaluate.summary import name_hybrid
 
     models = load_run_models(recipe, {"student": folder / "student"})
-    passages = open_stage(folder / "passages")
     with open_to_read(folder) as run:
-        search = PassageSearch(run, recipe, passages)
+        search = PassageSearch(run, recipe, open_searched_stages(folder))
         rank = search.rank_by_both if hybrid else search.rank_by_vectors
         ranked = {
             name_hybrid(role) if hybrid else role: rank(model, query, k)
             for role, model in models.items()
         }
-    reader = PassageReader(passages.folder)
-    hits = {name: _read_hits(reader, rows) for name, rows in ranked.items()}
+    hits = {name: _read_hits(search.passages, rows) for name, rows in ranked.items()}
     return SearchResults(query, hits, hybrid)
 
 

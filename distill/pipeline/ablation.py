@@ -1,5 +1,5 @@
 """Variants of a recipe side by side: every arm's student on the recipe's tasks, with the
-uncertainty of its difference from the first arm's.
+uncertainty of its difference from the first arm's; beside them BM25, and its hybrid with each.
 
 All arms live in one run's folder, so that what they have in common is made once; what an arm does
 not share is set aside in `superseded/` and comes back when its settings do. A student's scores are
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from distill.errors import UserError
+from distill.evaluate.baselines.systems import score_baselines, takes_baselines
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.score import TaskScore, describe_task, score_tasks
 from distill.evaluate.stage import load_named_tasks, load_recipe_tasks
 from distill.evaluate.statistics.significance import compare_seeds
-from distill.evaluate.summary import SCHEMA, format_metric
+from distill.evaluate.summary import BM25_ROLE, SCHEMA, format_metric, name_hybrid
 from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes
 from distill.pipeline.job import Job
@@ -34,6 +35,9 @@ from distill.store.tables import commit_bytes
 from distill.tasks.data import load_data
 
 _LOG = logging.getLogger(__name__)
+ArmScores = dict[str, list[TaskScore]]
+"""The scores on all tasks of the student and of what stands beside it, by role as in a
+comparison."""
 COLUMNS = ("arm", "{metric}", "by seed", "sd", "difference from {first}", "95 % interval", "p")
 
 
@@ -50,7 +54,8 @@ class Arm(NamedTuple):
 
 
 def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
-    """Train and evaluate every arm with every seed; the untrained base is the last arm.
+    """Train and evaluate every arm with every seed. Behind the arms are the untrained base and,
+    where every task is one of retrieval, BM25 and the hybrid of each with it.
 
     Raises:
         UserError: if the recipe names no arms or no task, or an arm is not a valid recipe.
@@ -64,19 +69,29 @@ def ablate(folder: Path, recipe: Recipe) -> list[Arm]:
     arms = {name: override(recipe, keys) for name, keys in recipe.ablation.arms.items()}
     # What is held out is made of the corpus, which the recipe names.
     data = {task.metadata.name: describe_task(task) for task in load_named_tasks(recipe)}
-    scores: dict[str, list[list[TaskScore]]] = {name: [] for name in arms}
-    base: list[TaskScore] = []
-    for name, of_arm in arms.items():
-        for seed in recipe.ablation.seeds:
-            student, base = _student_and_base(folder, of_arm, seed, data)
-            scores[name].append(student)
-    found = [Arm(name, of_arm) for name, of_arm in scores.items()]
-    return [*found, Arm("base, untrained", [base])]
+    scores = {
+        name: [_score_arm(folder, of_arm, seed, data) for seed in recipe.ablation.seeds]
+        for name, of_arm in arms.items()
+    }
+    return _make_rows(scores)
 
 
-def _student_and_base(
-    folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any]
-) -> tuple[list[TaskScore], list[TaskScore]]:
+def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
+    """Order the scores of all arms by row. Scores that an earlier version kept have no hybrids."""
+    last = list(scores.values())[-1][-1]
+    arms = {name: (of_arm, "student") for name, of_arm in scores.items()}
+    arms |= {"base, untrained": ([last], "base")}
+    rows = [Arm(name, [of[role] for of in each]) for name, (each, role) in arms.items()]
+    if BM25_ROLE in last:
+        rows.append(Arm("BM25", [last[BM25_ROLE]]))
+    for name, (each, role) in arms.items():
+        hybrid = name_hybrid(role)
+        if all(hybrid in of for of in each):
+            rows.append(Arm(f"{name} + BM25", [of[hybrid] for of in each]))
+    return rows
+
+
+def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any]) -> ArmScores:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
     settings = trained.fingerprinted(exclude={"ablation"})
@@ -89,37 +104,44 @@ def _student_and_base(
         tasks = load_recipe_tasks(trained, corpus.held_out, known_item=corpus.known_item)
         for task in tasks:
             load_data(task)
-        device, out = trained.train.device, folder / "ablation"
-        told = trained.evaluate.instructions
-        found = [
-            score_tasks(load_eval_model(of.folder, device=device, instructions=told), tasks, out)
-            for of in (student, base)
-        ]
-    _keep_scores(path, mark, found[0], found[1])
-    return found[0], found[1]
+        device, out = trained.train.device, (folder / "ablation").resolve()
+        told, asked = trained.evaluate.instructions, trained.evaluate.baselines
+        models = {
+            role: load_eval_model(of.folder, device=device, instructions=told)
+            for role, of in (("student", student), ("base", base))
+        }
+        fused = asked and all(takes_baselines(task) for task in tasks)
+        found = {role: score_tasks(model, tasks, out, fused) for role, model in models.items()}
+        for task in tasks if fused else []:
+            beside = score_baselines(models, task, out, trained.retriever.bm25)
+            for role, score in beside.items():
+                found.setdefault(role, []).append(score)
+    _keep_scores(path, mark, found)
+    return found
 
 
-def _keep_scores(
-    path: Path, mark: str, student: Sequence[TaskScore], base: Sequence[TaskScore]
-) -> None:
+def _keep_scores(path: Path, mark: str, scores: ArmScores) -> None:
     path.parent.mkdir(exist_ok=True)
     # As it will be read: the checksum is taken of that.
-    of_both = json.loads(json.dumps({"student": _plain(student), "base": _plain(base)}))
-    write_json(path, {"fingerprint": mark, **of_both, "sha256": _digest(of_both)})
+    plain = json.loads(json.dumps({role: _plain(of_role) for role, of_role in scores.items()}))
+    write_json(path, {"fingerprint": mark, **plain, "sha256": _digest(plain)})
 
 
-def _read_scores(path: Path) -> tuple[list[TaskScore], list[TaskScore]] | None:
-    """The scores of a student and its base that were kept; None where there are none. A file that
-    is damaged is said and set aside: its scores are computed again."""
+def _read_scores(path: Path) -> ArmScores | None:
+    """The scores of a student and what stands beside it that were kept; None where there are none.
+    A file that is damaged is said and set aside: its scores are computed again."""
     if not path.exists():
         return None
     try:
         kept = read_json(path)
-        of_both = {"student": kept["student"], "base": kept["base"]}
+        plain = {role: kept[role] for role in kept if role not in ("fingerprint", "sha256")}
         # Files of before have no checksum.
-        if kept.get("sha256", _digest(of_both)) != _digest(of_both):
+        if kept.get("sha256", _digest(plain)) != _digest(plain):
             raise ValueError("its checksum differs")
-        return _read(of_both["student"]), _read(of_both["base"])
+        scores = {role: _read(of_role) for role, of_role in plain.items()}
+        if not {"student", "base"} <= scores.keys():
+            raise ValueError("it lacks the student or the base")
+        return scores
     except (UserError, ValueError, KeyError, TypeError, AttributeError) as fault:
         _LOG.warning("%s is damaged (%s): its scores are computed again", path, _say(fault))
     place = path.parent / "damaged"

@@ -43,20 +43,24 @@ class GenerateResult(NamedTuple):
 
 class TrainingExamples(NamedTuple):
     """What is trained on. `labels` is None where nothing was relabelled; `earlier` is the query
-    encoder of the round before, which training goes on from."""
+    encoder of the round before, which training goes on from; `repeated` is a round's student, where
+    training would only repeat that round."""
 
     corpus: CorpusStages
     stages: list[Stage]
     labels: Stage | None
     earlier: Stage | None = None
+    repeated: Stage | None = None
 
 
 class Round(NamedTuple):
     """What a round of retrieval and relabelling begins with: the recipe, with the student of the
-    round before as retriever, and that student where it is a query encoder."""
+    round before as retriever, and that student where it is a query encoder. `repeated` is the
+    student of a round that began with the same and made none better."""
 
     recipe: Recipe
     earlier: Stage | None = None
+    repeated: Stage | None = None
 
     @property
     def teacher(self) -> Teacher | None:
@@ -121,7 +125,7 @@ class Job:
         if corpus.passages is not None and recipe.teacher.document_vectors is not None:
             from distill.teacher.document_vectors import import_document_vectors
 
-            import_document_vectors(run, recipe, corpus.passages)
+            import_document_vectors(run, recipe, corpus.passages, corpus.held_out_passages)
         if corpus.passages is not None and recipe.generate.from_passages:
             sources = self._query_sources(corpus.passages)
             queries = make_queries(run, recipe, corpus.passages, sources, self.llm, corpus.held_out)
@@ -177,24 +181,24 @@ class Job:
             return TrainingExamples(corpus, examples, None)
         passages, last = corpus.passages, Round(self.recipe)
         for number in range(1, self.recipe.relabel.rounds):
-            after = self._after_round(number, last, passages, queries, examples)
-            if after is None:
+            last = self._after_round(number, last, passages, queries, examples)
+            if last.repeated is not None:
                 break
-            last = after
         with processes.main_first():
             labels, chosen = relabel(
                 self.run, last.recipe, passages, queries, self.llm, self.judged, last.teacher
             )
         self.llm.close()
-        return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier)
+        return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier, last.repeated)
 
     def _after_round(
         self, number: int, last: Round, passages: Stage, queries: Stage, examples: list[Stage]
-    ) -> Round | None:
+    ) -> Round:
         """Relabel and train in a run of its own inside this one, `round-N`; what the next round
         begins with: the recipe with the student that came of it as retriever, which is told each
-        query's task as it was in training. None where training made no better query encoder
-        (`train.keep: best`), for a further round would find and train the same again."""
+        query's task as it was in training. Where training made no better query encoder
+        (`train.keep: best`), the next begins as this one did, and would train the same again unless
+        this one chose by other rules (`first_round`)."""
         from distill.relabel.stages import relabel
 
         recipe = last.recipe
@@ -218,7 +222,7 @@ class Job:
             learnt = [chosen, *examples]
             _, trained = _train(run, here, passages, learnt, labels, last.earlier)
         if recipe.student.route == "query" and _kept_start(trained):
-            return None
+            return last if of_seeds else last._replace(repeated=trained)
         student = {
             "model": str(folder / "student"),
             "query_template": "{query}",
@@ -243,8 +247,10 @@ class Job:
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
         """The corpus, the untrained base and the student. Of several processes (`accelerate
         launch`) the first makes what comes before the student, and all train it."""
-        corpus, examples, labels, earlier = self.relabel()
-        base, student = _train(self.run, self.recipe, corpus.passages, examples, labels, earlier)
+        corpus, examples, labels, earlier, repeated = self.relabel()
+        base, student = _train(
+            self.run, self.recipe, corpus.passages, examples, labels, earlier, repeated
+        )
         return corpus, base, student
 
     def evaluate(self) -> Stage:
@@ -312,6 +318,7 @@ def _train(
     examples: list[Stage],
     labels: Stage | None,
     earlier: Stage | None = None,
+    repeated: Stage | None = None,
 ) -> tuple[Stage, Stage]:
     """The base and the student."""
     from distill.runtime.devices import free_memory
@@ -321,7 +328,10 @@ def _train(
         base = _build_base(run, recipe, passages, examples)
         scores = _teacher_scores(run, recipe, examples)
     free_memory()
-    return base, train_student(run, recipe, passages, examples, base, labels, scores, earlier)
+    student = train_student(
+        run, recipe, passages, examples, base, labels, scores, earlier, repeated
+    )
+    return base, student
 
 
 def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage]) -> Stage:

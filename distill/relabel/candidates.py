@@ -57,7 +57,15 @@ def make_candidates(
         return _search_shard([query_rows[i] for i in numbers], searcher, corpus, top_k)
 
     items = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
-    stage.map_shards(CANDIDATES, items, work, size=len, unit="queries", key="relabel.shard_size")
+    stage.map_shards(
+        CANDIDATES,
+        items,
+        work,
+        size=len,
+        unit="queries",
+        key="relabel.shard_size",
+        requests_a_unit=1,
+    )
     _warn_of_empty_results(stage.sum_counts()[_EMPTY_COUNT], len(query_rows))
     sample = [query_rows[i] for i in range(min(len(query_rows), size, _RECALL_SAMPLE))]
     recall = searcher.recall(*_split_queries_and_tasks(sample), top_k)

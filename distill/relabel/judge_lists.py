@@ -15,14 +15,22 @@ from distill.recipe import Recipe
 from distill.relabel.by_passage import CandidateTexts, QueryPassagePair, read_shard_queries
 from distill.relabel.fuse import group_by_query
 from distill.relabel.judgements import make_judgement_row
-from distill.relabel.rankers.listwise import judge_listwise
+from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import fingerprint
 from distill.runtime.progress import TokenMeter
 from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
+from distill.store.tables import (
+    CANDIDATES,
+    JUDGEMENTS,
+    QUERIES,
+    Reader,
+    Row,
+    count_rows,
+    read_shard,
+)
 from distill.text.sanitize import sanitize_for_prompt
 
 
@@ -45,6 +53,7 @@ def make_list_judgements(
     prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
     chat = uses_chat_template(recipe, engine)
     meter = TokenMeter(engine)
+    windows = len(make_windows(rule.top_k, rule.listwise_window))
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
     corpus = CandidateTexts(passages, paths, max(1, rule.block // rule.shard_size))
     with closing(JudgementCache(judged)) as known:
@@ -73,9 +82,11 @@ def make_list_judgements(
             JUDGEMENTS,
             range(len(paths)),
             work,
-            unit="shards",
+            size=lambda number: count_rows(paths[number]),
+            unit="pairs",
             meter=meter,
             key="relabel.shard_size",
+            requests_a_unit=windows / rule.top_k,
         )
     stage.finish(meter=meter)
     return stage

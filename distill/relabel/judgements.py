@@ -93,6 +93,7 @@ def make_judgements(
             unit="pairs",
             meter=meter,
             key="relabel.shard_size",
+            requests_a_unit=1,
         )
     stage.finish(meter=meter)
     return stage

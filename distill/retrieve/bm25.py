@@ -58,20 +58,24 @@ class BM25Index:
         return scores, rows
 
 
-def open_bm25(run: Run, passages: Stage, settings: BM25) -> BM25Index:
+def open_bm25(run: Run, passages: Stage, settings: BM25, *others: Stage) -> BM25Index:
     """Open the index of a run's passages, made in the run's folder if it is not there.
+
+    Args:
+        others: stages whose passages follow, in one index.
 
     Raises:
         UserError: if the stemmer of the settings' language is not installed.
     """
     terms = terms_in(settings.language)
     marked = settings.model_dump() | {"terms": TERMS_RULE}
-    mark = fingerprint("bm25", marked, {passages.name: passages.fingerprint})
+    stages = [passages, *others]
+    mark = fingerprint("bm25", marked, {stage.name: stage.fingerprint for stage in stages})
     folder = run.folder / "bm25" / mark
     discard_if_damaged(folder)
     if not folder.exists():
         with atomic_folder(folder) as beside:
-            texts = PassageTexts(PassageReader(passages.folder))
+            texts = PassageTexts(PassageReader(*(stage.folder for stage in stages)))
             build_bm25(texts, settings, terms).save(beside)
             write_checksums(beside)
     # The arrays are memory-mapped; the vocabulary is not.

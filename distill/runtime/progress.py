@@ -46,6 +46,8 @@ class CountsTokens(Protocol):
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_TO_FIRST_LINE = 10.0
+_SECONDS_TO_MEASURE = 1.0
+"""A speed within the first shard is told after so long: what a cache had came at once."""
 _SHARE_TO_ESTIMATE = 0.01
 _SECONDS_TO_ESTIMATE = 300.0
 """The time left is told once this share of the work is done, or after so many seconds: the first
@@ -119,10 +121,17 @@ def planned_stage(name: str) -> Iterator[None]:
         _keep_speed(name, MeasuredSpeed(time.monotonic() - start, amount))
 
 
-def count_within_shard(count: int = 1) -> None:
+def count_within_shard(count: float = 1) -> None:
     """Show so many units of the work under way as done, of a shard that is not committed yet."""
     if _Display.works:
         _Display.works[-1].count_within_shard(count)
+
+
+def count_requests(count: float = 1) -> None:
+    """Show that an engine has answered so many requests, where the work under way counts in
+    them."""
+    if _Display.works and _Display.works[-1].requests_a_unit:
+        _Display.works[-1].count_within_shard(count / _Display.works[-1].requests_a_unit)
 
 
 def _keep_speed(label: str, speed: MeasuredSpeed) -> None:
@@ -140,6 +149,8 @@ class Progress:
         done: what an earlier run already did.
         tokens: tells tokens a second, failures and what came from a cache, counted from the
             beginning of this piece of work.
+        requests_a_unit: how many requests to an engine a unit takes, so that what an engine has
+            answered is shown before a shard is whole; 0: units are no requests.
     """
 
     def __init__(
@@ -149,7 +160,9 @@ class Progress:
         unit: str = "rows",
         done: int = 0,
         tokens: TokenCounts | None = None,
+        requests_a_unit: float = 0,
     ) -> None:
+        self.requests_a_unit = requests_a_unit
         self.label = label
         self.total = total
         self.unit = unit
@@ -161,7 +174,7 @@ class Progress:
         self._tokens = tokens
         self._before: Mapping[str, int] = {}
         self._fresh = 0
-        self._within_shard = 0
+        self._within_shard = 0.0
         self._begun = self._advanced = self._printed = time.monotonic()
         self._ended = threading.Event()
 
@@ -177,15 +190,17 @@ class Progress:
         threading.Thread(target=self._print_regularly, daemon=True).start()
         return self
 
-    def count_within_shard(self, count: int) -> None:
+    def count_within_shard(self, count: float) -> None:
         """Show this many units as done; they are not, before `advance` counts them. Time left and
-        speed are still those of whole shards."""
+        speed are those of whole shards, once there is one."""
         self._within_shard += count
+        if not self._fresh:
+            self._advanced = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         """Count this many units as done."""
         self.done += count
-        self._within_shard = max(0, self._within_shard - count)
+        self._within_shard = max(0.0, self._within_shard - count)
         self._fresh += count
         self._advanced = time.monotonic()
         if self._advanced - self._printed > _SECONDS_BETWEEN_LINES:
@@ -223,14 +238,19 @@ class Progress:
         """The amount done, such as "23 of 187 pairs"; empty if the amount is unknown."""
         if not self.total:
             return ""
-        shown = min(self.done + self._within_shard, self.total)
+        shown = min(self.done + round(self._within_shard), self.total)
         return f"{shown:,} of {self.total:,} {self.unit}"
 
     @property
     def rate(self) -> float:
         """Units a second of this process's own work, up to the last finished ones: neither the
-        units in flight nor their time count."""
-        return self._fresh / max(self._advanced - self._begun, 1e-9)
+        units in flight nor their time count. Before a shard is whole, of what is done of it."""
+        return self._counted / max(self._advanced - self._begun, 1e-9)
+
+    @property
+    def _counted(self) -> float:
+        took = self._advanced - self._begun
+        return self._fresh or (self._within_shard if took >= _SECONDS_TO_MEASURE else 0)
 
     @property
     def figures(self) -> str:
@@ -248,12 +268,12 @@ class Progress:
 
     @property
     def _seconds_left(self) -> float | None:
-        if not self._fresh or self.total is None:
+        if not self._counted or self.total is None:
             return None
         to_do = self.total - self.done + self._fresh
-        if self._fresh < _SHARE_TO_ESTIMATE * to_do and self._elapsed < _SECONDS_TO_ESTIMATE:
+        if self._counted < _SHARE_TO_ESTIMATE * to_do and self._elapsed < _SECONDS_TO_ESTIMATE:
             return None
-        left = (self.total - self.done) / self.rate
+        left = (self.total - self.done - (0 if self._fresh else self._within_shard)) / self.rate
         return max(0.0, left - self._since_advance())
 
     def _run_figures(self, left: float | None) -> list[str]:
@@ -266,7 +286,7 @@ class Progress:
         return [f"run: {so_far}{', ' if of_run else ''}{of_run}"]
 
     def _work_figures(self) -> list[str]:
-        rate = [f"{self.rate:,.1f} {self.unit}/s"] if self._fresh else []
+        rate = [f"{self.rate:,.1f} {self.unit}/s"] if self._counted else []
         return [*([self.note] if self.note else []), *rate, *self._token_figures()]
 
     def _token_figures(self) -> list[str]:

@@ -38,10 +38,11 @@ class PassageReader(Reader):
 
     Args:
         folder: of the stage `passages`.
+        others: of stages whose passages follow.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(PASSAGES, folder)
+    def __init__(self, folder: Path, *others: Path) -> None:
+        super().__init__(PASSAGES, folder, *others)
         self._folder = folder
         self._shard: _Shard | None = None
 

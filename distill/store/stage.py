@@ -120,10 +120,21 @@ class Stage:
         unit: str = "shards",
         meter: TokenMeter | None = None,
         key: str | None = None,
+        requests_a_unit: float = 0,
     ) -> None:
         """Do `work` on every item whose shard is not there yet, and commit each as it is done. See
         `map_batches`."""
-        self.map_batches(table, items, lambda batch: [*map(work, batch)], 1, size, unit, meter, key)
+        self.map_batches(
+            table,
+            items,
+            lambda batch: [*map(work, batch)],
+            1,
+            size,
+            unit,
+            meter,
+            key,
+            requests_a_unit,
+        )
 
     def map_batches(
         self,
@@ -135,6 +146,7 @@ class Stage:
         unit: str = "shards",
         meter: TokenMeter | None = None,
         key: str | None = None,
+        requests_a_unit: float = 0,
     ) -> None:
         """Do `work` on all items whose shards are not there yet, `batch_size` of them in one call,
         for an engine that is faster with more at once, and commit their shards.
@@ -151,6 +163,7 @@ class Stage:
             size: how many `unit`s an item is; called for every item before the first is worked on.
             meter: the engine's counters, for the progress bar.
             key: the recipe's key that makes the shards larger: named where they are too many.
+            requests_a_unit: see `Progress`.
 
         Raises:
             KeyboardInterrupt: after SIGINT or SIGTERM.
@@ -171,7 +184,10 @@ class Stage:
         total = sum(size(item) for item in items)
         done = total - sum(size(items[i]) for i in missing)
         totals = meter.totals if meter else None
-        with Interrupt() as interrupt, Progress(self.name, total, unit, done, totals) as progress:
+        with (
+            Interrupt() as interrupt,
+            Progress(self.name, total, unit, done, totals, requests_a_unit) as progress,
+        ):
             for start in range(0, len(missing), batch_size):
                 batch = missing[start : start + batch_size]
                 began = time.perf_counter()

@@ -4,7 +4,7 @@ written. A shard is a Parquet file; a table is a folder of shards in the order o
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -331,12 +331,15 @@ def read_rows(table: Table, folder: Path) -> Iterator[Row]:
 
 
 class Reader:
-    """Rows of a table by number, with one shard in memory at a time: for tables larger than it."""
+    """Rows of a table by number, with one shard in memory at a time: for tables larger than it. Of
+    several folders the rows of one follow those of the other."""
 
-    def __init__(self, table: Table, folder: Path) -> None:
+    def __init__(self, table: Table, *folders: Path) -> None:
         self._table = table
-        self._paths = shards(folder)
-        self._ends = list(accumulate(count_rows_by_shard(folder, self._paths)))
+        paths = [shards(folder) for folder in folders]
+        counts = [count_rows_by_shard(*of) for of in zip(folders, paths, strict=True)]
+        self._paths = [*chain.from_iterable(paths)]
+        self._ends = list(accumulate(chain.from_iterable(counts)))
         self._held = -1
         self._rows: list[Row] = []
 

@@ -36,8 +36,14 @@ class StoredVectors(NamedTuple):
     vectors: Vectors
 
 
-def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
+def import_document_vectors(
+    run: Run, recipe: Recipe, passages: Stage, held_out: Stage | None = None
+) -> None:
     """Put `teacher.document_vectors` into the run's store of the corpus' vectors.
+
+    Args:
+        held_out: passages of held-out documents, whose vectors are taken too where the file has
+            all of them; a search embeds them else.
 
     Raises:
         UserError: if the file cannot be read, lacks a passage or has one twice, has another width
@@ -48,10 +54,23 @@ def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
     if teacher.document_vectors is None or teacher.model is None:
         return
     path = user_path(teacher.document_vectors)
-    stored, reader = read_vectors(path), PassageReader(passages.folder)
+    stored = read_vectors(path)
+    encoder = open_teacher(teacher, teacher.model)
+    _import_stage(run, recipe, path, stored, passages, encoder)
+    if held_out is not None and _has_all(stored, held_out):
+        _import_stage(run, recipe, path, stored, held_out, encoder)
+
+
+def _has_all(stored: StoredVectors, passages: Stage) -> bool:
+    return set(PassageReader(passages.folder).read_ids()) <= set(stored.ids)
+
+
+def _import_stage(
+    run: Run, recipe: Recipe, path: Path, stored: StoredVectors, passages: Stage, encoder: Encoder
+) -> None:
+    reader = PassageReader(passages.folder)
     ids = reader.read_ids()
     rows = _match_rows(path, stored.ids, ids)
-    encoder = open_teacher(teacher, teacher.model)
     _check_width(path, stored.vectors, encoder)
 
     def write(row: Row) -> str:
@@ -75,7 +94,7 @@ def import_document_vectors(run: Run, recipe: Recipe, passages: Stage) -> None:
         "teacher.document_vectors out, so that the corpus is embedded again",
     )
     root, source = run.folder / "vectors", _digest_source(path)
-    for precision in _list_precisions(recipe, teacher.model):
+    for precision in _list_precisions(recipe, str(recipe.teacher.model)):
         import_vectors(root, encoder, "document", ids, texts, read, source, precision)
 
 

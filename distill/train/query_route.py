@@ -20,6 +20,8 @@ from distill.student.saving import save_beside
 from distill.text.format import DOCUMENT_TEMPLATE
 
 _PROBE = ["A query to compare two models by.", "another one"]
+_LEAST_COSINE = 0.999
+"""Of a document's vector before saving and after loading."""
 
 
 def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer) -> Path:
@@ -28,7 +30,7 @@ def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer)
     query route alone, `encode_document` fails, and README.md says what embeds documents.
 
     Raises:
-        UserError: if the model gives other vectors after loading.
+        UserError: if a route gives other vectors after loading.
     """
     teacher = recipe.teacher
     remote = teacher.base_url is not None or is_object(str(teacher.model))
@@ -44,9 +46,34 @@ def save_query_route(stage: Stage, recipe: Recipe, queries: SentenceTransformer)
             "update sentence-transformers and transformers, and run again: the trained weights are "
             "saved",
         )
-    if documents is None:
+    if documents is not None:
+        _compare_documents(recipe, model, reloaded, part)
+    else:
         commit_bytes(part / "README.md", _describe_documents(recipe).encode())
     return part
+
+
+def _compare_documents(
+    recipe: Recipe, model: SentenceTransformer, reloaded: SentenceTransformer, part: Path
+) -> None:
+    """Refuse a document route that is another after loading, such as a decoder whose attention is
+    not in its files. Vectors of half precision differ in their last digits.
+
+    Raises:
+        UserError: naming the teacher.
+    """
+    before, after = (
+        m.encode_document(_PROBE, normalize_embeddings=True, show_progress_bar=False)
+        for m in (model, reloaded)
+    )
+    cosine = float((before * after).sum(axis=1).min())
+    if cosine < _LEAST_COSINE:
+        raise UserError(
+            f"the teacher {recipe.teacher.model!r} as document route in {part}",
+            f"gives other vectors after loading than before (cosine {cosine:.3f})",
+            "update sentence-transformers and transformers, and run again (the trained weights are "
+            "saved); or serve the teacher and set teacher.base_url",
+        )
 
 
 def load_query_route(model: SentenceTransformer, folder: Path) -> None:

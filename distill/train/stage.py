@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
-from distill.files.atomic import read_json, write_json
+from distill.files.atomic import flush_folder, name_full_disk, read_json, write_json
 from distill.models.reference import revision
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import Recipe, Student, Train
@@ -58,6 +58,7 @@ def train_student(
     labels: Stage | None = None,
     teacher_scores: Stage | None = None,
     earlier: Stage | None = None,
+    repeated: Stage | None = None,
 ) -> Stage:
     """Train the base model as `train` says; the stage `student`, a sentence-transformers model.
     `training.json` beside it holds the loss with its terms and the validations, by step.
@@ -71,6 +72,7 @@ def train_student(
         labels: the LLM's soft scores, if the objective learns from them (see `score_sources`).
         teacher_scores: the teacher's soft scores, likewise.
         earlier: the query encoder of the round before, whose weights training begins with.
+        repeated: a student that was trained of the same in a round, and is copied.
 
     Raises:
         UserError: if there is no example, there is no corpus to draw texts to align from, the
@@ -86,6 +88,9 @@ def train_student(
             "student", fingerprint(recipe, inputs, earlier), _list_inputs(recipe, inputs, base)
         )
     work = stage.metadata_dir / "training"
+    if not stage.complete and repeated is not None:
+        with processes.main_first():
+            _copy_student(stage, repeated)
     if not stage.complete:
         begun = time.perf_counter()
         with processes.main_first():
@@ -101,6 +106,19 @@ def train_student(
     if processes.is_main():
         shutil.rmtree(work, ignore_errors=True)
     return stage
+
+
+def _copy_student(stage: Stage, repeated: Stage) -> None:
+    """Finish the stage with the files and the figures of another stage's student."""
+    if stage.complete:  # by the first process
+        return
+    part = stage.metadata_dir / "model.part"
+    shutil.rmtree(part, ignore_errors=True)
+    with name_full_disk(part):
+        shutil.copytree(repeated.folder, part, ignore=shutil.ignore_patterns(".stage"))
+        flush_folder(part)
+    move_into_place(stage, part)
+    stage.finish(**repeated.manifest["figures"])
 
 
 def _train(
@@ -139,7 +157,8 @@ def _train(
         )
         summaries.append(training_stage.run(model))
         folders.append(folder)
-    _interpolate(recipe, model, base)
+    if _interpolate(recipe, model, base, diagnostics):
+        summaries[-1]["kept_steps"] = [0]
     return summaries, _summarize_training(summaries, diagnostics.compute(model))
 
 
@@ -184,13 +203,36 @@ def _choose_searched(
     return {id_: np.array(vectors[row]) for row, id_ in enumerate(ids) if id_ in wanted}
 
 
-def _interpolate(recipe: Recipe, model: SentenceTransformer, base: Stage) -> None:
-    """Give the model the mean of its weights and the untrained base's that the recipe asks for."""
+def _interpolate(
+    recipe: Recipe, model: SentenceTransformer, base: Stage, diagnostics: Diagnostics
+) -> bool:
+    """Give the model the mean of its weights and the untrained base's that the recipe asks for.
+    Returns whether the base's own weights were kept in its place: `keep: best` does so of a query
+    encoder where the mean is no better in validation."""
     share = recipe.train.interpolation
     if share == 1:
-        return
+        return False
     _make_ordinary(recipe.student, model)
-    interpolate_weights(model, load_sentence_model(base.folder, device="cpu"), share)
+    start = load_sentence_model(base.folder, device="cpu")
+    if not recipe.student.pool_prompt:
+        leave_prompts_out(start)
+    interpolate_weights(model, start, share)
+    last = list(recipe.train.in_stages().values())[-1]
+    if not (last.objective.trains_queries_alone and last.keep == "best"):
+        return False
+    mean, before = (diagnostics.compute(of)["ndcg@10"] for of in (model, start))
+    if mean > before:
+        return False
+    interpolate_weights(model, start, 0.0)
+    if processes.is_main():
+        _log.warning(
+            "training: the mean with the weights before training (train.interpolation %g) has a "
+            "validation of %.4f, and they have %.4f: the weights before training are kept",
+            share,
+            mean,
+            before,
+        )
+    return True
 
 
 def _make_ordinary(student: Student, model: SentenceTransformer) -> None:

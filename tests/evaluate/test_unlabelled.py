@@ -78,5 +78,21 @@ def test_another_length_of_overlaps_counts_them_anew(teacher_folder):
     assert hash_settings(5, unaligned) == hash_settings(None, unaligned)
 
 
+def test_overlap_that_is_counted_no_more_evaluates_anew(teacher_folder):
+    def hash_settings(decontaminate, train=ALIGNED):
+        recipe = Recipe.model_validate(
+            {"name": "x", "teacher": {"model": str(teacher_folder)}, "train": train}
+            | {"generate": {"filters": {"decontaminate": decontaminate}}}
+            | {"evaluate": {"tasks": ["mine"]}}
+        )
+        return fingerprint(recipe, [], {})
+
+    assert hash_settings(False) != hash_settings(None)
+    assert hash_settings(True) == hash_settings(None)  # counted in both
+    assert "decontaminate" not in hash_settings(None)  # as it was in runs of before
+    unaligned = {"objective": {"infonce": 1.0}}
+    assert hash_settings(False, unaligned) == hash_settings(None, unaligned)
+
+
 def test_alignment_of_the_examples_alone_learns_from_no_passage_besides(counted):
     assert counted(train={"objective": {"infonce": 1.0, "align": 1.0}}) is None

@@ -27,7 +27,10 @@ def test_each_arm_is_compared_with_the_first_and_trained_once(recipe_file, tmp_p
     assert done.exit_code == 0
     lines = (tmp_path / "run" / "ablation.md").read_text().splitlines()
     rows = [line.split(" | ") for line in lines if line.startswith("| ")][2:]
-    assert [row[0].strip("| ") for row in rows] == ["p_N", "no negative", "base, untrained"]
+    arms = ["p_N", "no negative", "base, untrained"]
+    hybrids = [f"{arm} + BM25" for arm in arms]
+    assert [row[0].strip("| ") for row in rows] == [*arms, "BM25", *hybrids]
+    assert len(rows[4][2].split(", ")) == 2  # a hybrid of each seed
     assert rows[0][4].strip() == ""
     assert " to " in rows[1][5]
     assert 0 < float(rows[1][6].strip(" |")) <= 1
@@ -85,8 +88,8 @@ def score_of(value: float) -> TaskScore:
 )
 def test_damaged_scores_of_an_arm_are_set_aside(tmp_path, caplog, harm):
     path = tmp_path / "ablation" / "mark.json"
-    both = [score_of(0.5)], [score_of(0.25)]
-    distill.pipeline.ablation._keep_scores(path, "mark", *both)
+    both = {"student": [score_of(0.5)], "base": [score_of(0.25)]}
+    distill.pipeline.ablation._keep_scores(path, "mark", both)
     assert distill.pipeline.ablation._read_scores(path) == both
     path.write_text(harm(path.read_text()))
     assert distill.pipeline.ablation._read_scores(path) is None
@@ -97,8 +100,12 @@ def test_damaged_scores_of_an_arm_are_set_aside(tmp_path, caplog, harm):
 
 def test_scores_of_an_arm_from_before_have_no_checksum(tmp_path):
     path = tmp_path / "mark.json"
-    distill.pipeline.ablation._keep_scores(path, "mark", [score_of(0.5)], [])
+    both = {"student": [score_of(0.5)], "base": []}
+    distill.pipeline.ablation._keep_scores(path, "mark", both)
     kept = json.loads(path.read_text())
     del kept["sha256"]
     path.write_text(json.dumps(kept))
-    assert distill.pipeline.ablation._read_scores(path) == ([score_of(0.5)], [])
+    assert distill.pipeline.ablation._read_scores(path) == both
+    # Nor have they BM25.
+    rows = distill.pipeline.ablation._make_rows({"arm": [both]})
+    assert [row.name for row in rows] == ["arm", "base, untrained"]

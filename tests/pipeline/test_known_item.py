@@ -6,18 +6,24 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from helpers.tiny_models import TEXTS
 from pipeline.test_query_route import adapt
+from sentence_transformers import SentenceTransformer
 
 import distill
 from distill.cli import cli
 from distill.corpus.passages import make_split_passages
 from distill.corpus.readers.beir import read_beir
 from distill.errors import UserError
+from distill.evaluate.passage_search import open_searched_stages
 from distill.evaluate.stage import RESULTS_FOLDER
+from distill.export.search_index import export_index
 from distill.generate.known_item.stage import make_known_item_task
+from distill.inspect.search import search_run
 from distill.recipe import Recipe, override
 from distill.start.check import check_recipe
 from distill.store.run import Run
@@ -150,6 +156,37 @@ def test_a_run_that_lost_its_task_and_results_ends_with_the_same_figures(
     one, other = (json.loads((of / "summary.json").read_text()) for of in (finished, run))
     for role, model in one["models"].items():
         assert other["models"][role]["tasks"] == model["tasks"]
+
+
+@pytest.mark.slow
+def test_held_out_documents_are_searched_and_exported_too(finished, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+    out = [*read_rows(PASSAGES, run / "passages-held-out")]
+    wanted = next(row for row in out if not row["title"].startswith("Annual"))
+    asked = f"{wanted['title']} {wanted['text']}"
+    for role in ("teacher", "teacher + bm25"):
+        found = search_run(run, asked, 3, hybrid="bm25" in role)
+        assert found.hits[role][0].passage == wanted
+    export_index(str(run), tmp_path / "index", force=True)
+    ids = json.loads((tmp_path / "index" / "ids.json").read_text())
+    rows = pq.read_table(tmp_path / "index" / "passages.parquet").to_pylist()
+    assert ids == [row["passage_id"] for row in rows]
+    assert len(ids) == 150
+    vectors = np.load(tmp_path / "index" / "vectors.npy")
+    teacher = SentenceTransformer(str(run / "student"))
+    own = teacher.encode_document([f"{wanted['title']} {wanted['text']}"])[0]
+    np.testing.assert_allclose(vectors[ids.index(wanted["passage_id"])], own, atol=1e-4)
+
+
+def test_what_an_earlier_share_held_out_is_not_searched(recipe, tmp_path):
+    with Run(tmp_path / "run", "stale") as run:
+        make_split_passages(run, recipe)
+        stages = open_searched_stages(run.folder)
+        assert [stage.name for stage in stages] == ["passages", "passages-held-out"]
+        corpus = recipe.corpus.model_copy(update={"held_out": 0.0})
+        make_split_passages(run, recipe.model_copy(update={"corpus": corpus}))
+        assert (run.folder / "passages-held-out").exists()
+        assert [stage.name for stage in open_searched_stages(run.folder)] == ["passages"]
 
 
 @pytest.mark.slow

@@ -148,6 +148,8 @@ def test_a_training_that_does_not_help_leaves_the_start_and_ends_the_rounds(
     np.testing.assert_allclose(encode_queries(run / "student"), encode_untrained(run), atol=1e-6)
     assert "before training, whose weights are kept" in caplog.text
     assert not (run / "round-2").exists()
+    assert files(run / "student") == files(run / "round-1" / "student")
+    assert caplog.text.count("before training, whose weights are kept") == 1  # trained once
 
 
 def test_the_best_validation_is_the_student_never_below_the_start(
@@ -174,6 +176,19 @@ def test_interpolated_weights_are_the_starts_at_0_and_the_trained_at_1(
     for name, weight in weights[0.5].items():
         mean = (weights[0][name] + weights[1][name]) / 2
         np.testing.assert_allclose(weight, mean, atol=1e-6)
+
+
+def test_interpolated_weights_that_do_not_help_leave_the_start(
+    tmp_path, recipe_file, encoder_folder, caplog
+):
+    """The second stage finds nothing better than what the first one spoilt."""
+    stages = "[{name: spoil, learning_rate: 1.0, keep: last}, {name: keep, epochs: 0.3}]"
+    settings = (*VALIDATED, f"train.stages={stages}", "train.interpolation=0.9")
+    run = train(tmp_path / "run", adapt(recipe_file, encoder_folder, *settings))
+    np.testing.assert_array_equal(encode_queries(run / "student"), encode_untrained(run))
+    figures = read_manifest(run / "student")["figures"]
+    assert figures["after"]["ndcg@10"] == figures["before"]["ndcg@10"]
+    assert "the weights before training are kept" in caplog.text
 
 
 def test_a_static_query_encoder_goes_through_rounds_and_interpolation_too(

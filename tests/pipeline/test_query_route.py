@@ -13,6 +13,7 @@ import yaml
 from helpers.fake_server import MODEL, serving
 from helpers.written_files import files
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 import distill
 from distill.embed.open_model import open_model
@@ -29,8 +30,9 @@ from distill.recipe import EmbedderConfig, Recipe, load_recipe
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import PASSAGES, QUERIES, passage_text
+from distill.student.saving import save_beside
 from distill.train.loop.callbacks import CheckpointCallback
-from distill.train.query_route import route_query_document
+from distill.train.query_route import route_query_document, save_query_route
 
 TEXTS = ["The heart pumps blood.", "A glacier is a river of ice."]
 
@@ -195,6 +197,35 @@ def test_documents_are_written_as_a_teacher_with_a_place_for_titles_reads_them(
     np.testing.assert_allclose(
         reloaded.model.encode_document(TEXTS), teacher.encode_document(TEXTS), atol=1e-6
     )
+
+
+@pytest.mark.bad_input("model", "a document route that another program loads otherwise", "refused")
+def test_a_decoder_as_document_route_is_compared_after_saving(
+    tmp_path, recipe_file, encoder_folder, llm_folder, monkeypatch
+):
+    body = Transformer(str(llm_folder))
+    pooling = Pooling(body.get_embedding_dimension(), "mean")
+    folder = tmp_path / "decoder"
+    SentenceTransformer(modules=[body, pooling], device="cpu").save_pretrained(str(folder))
+    decoder = f"{{model: {folder}, bidirectional: true, device: cpu, max_tokens: 32}}"
+    recipe = adapt(recipe_file, encoder_folder, f"teacher={decoder}")
+    with Run(tmp_path / "run") as run:
+        stage = run.stage("student", {})
+        saved = save_query_route(stage, recipe, SentenceTransformer(str(encoder_folder)))
+        routed = SentenceTransformer(str(saved))
+        teacher = open_model(str(folder), recipe.teacher).model
+        np.testing.assert_allclose(routed.encode_document(TEXTS), teacher.encode(TEXTS), atol=1e-5)
+
+        def save_causal(stage, model):
+            part = save_beside(stage, model)
+            for path in part.glob("document_*Transformer/config.json"):
+                config = read_json(path)
+                path.write_text(json.dumps(config | {"is_causal": True}))
+            return part
+
+        monkeypatch.setattr("distill.train.query_route.save_beside", save_causal)
+        with pytest.raises(UserError, match=r"as document route .* gives other vectors"):
+            save_query_route(stage, recipe, SentenceTransformer(str(encoder_folder)))
 
 
 def test_a_limit_of_tokens_does_not_lengthen_the_shorter_route(tmp_path, encoder_folder):

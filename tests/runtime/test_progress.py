@@ -57,6 +57,23 @@ def test_a_long_shard_counts_within(clock):
     progress.count_within_shard()  # where nothing is shown, as in another process
 
 
+def test_what_an_engine_has_answered_counts_within_a_shard(clock):
+    with Progress("generations", 40, "prompts", requests_a_unit=2) as bar:
+        progress.count_requests(8)
+        assert bar.amount == "4 of 40 prompts"
+        assert bar.figures == "0 s"  # what a cache had is no speed
+        clock.now += 10
+        progress.count_requests(12)
+        assert bar.amount == "10 of 40 prompts"
+        assert bar.figures == "10 s, 30 s left, 1.0 prompts/s"
+        clock.now += 10
+        bar.advance(20)
+        assert bar.figures == "20 s, 20 s left, 1.0 prompts/s"
+    with Progress("corpus", 40, "passages") as bar:
+        progress.count_requests(8)  # such as a probe
+        assert bar.amount == "0 of 40 passages"
+
+
 def test_a_log_has_lines_while_nothing_ends(monkeypatch, capsys):
     monkeypatch.setattr(progress, "_SECONDS_TO_FIRST_LINE", 0.02)
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.05)

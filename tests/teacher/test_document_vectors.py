@@ -13,8 +13,9 @@ from distill.embed import vector_store
 from distill.embed.encoder import normalize_rows
 from distill.embed.local import LocalEmbedder
 from distill.errors import UserError
-from distill.retrieve.corpus_index import corpus_vectors
+from distill.retrieve.corpus_index import corpus_vectors, has_corpus_vectors
 from distill.store.run import Run
+from distill.store.tables import PASSAGES, write_shard
 from distill.teacher.document_vectors import import_document_vectors
 from distill.teacher.vectors import open_teacher
 
@@ -81,6 +82,27 @@ def test_vectors_in_any_order_and_length_take_the_place_of_embedding(
         monkeypatch.setattr(LocalEmbedder, "embed", None)  # whoever calls it fails
         store = corpus_vectors(run, open_teacher(made.teacher, made.teacher.model), passages)
     np.testing.assert_allclose(store.vectors, vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_vectors_of_held_out_documents_are_taken_too_where_there_are_all(
+    tmp_path, settings, vectors, others
+):
+    path = write_npy(tmp_path, vectors[: None if others else 8], IDS[: None if others else 8])
+    with Run(tmp_path / "run") as run:
+        made = recipe(teacher={**settings, "document_vectors": str(path)})
+        passages = passages_of(run, 8)
+        held_out = run.stage("passages-held-out", {})
+        rows = [
+            {"passage_id": id_, "title": "", "text": text, "source": "test"}
+            for id_, text in zip(IDS[8:], TEXTS[8:], strict=True)
+        ]
+        write_shard(PASSAGES, held_out.folder / "part-00000.parquet", rows)
+        held_out.finish(rows=len(rows))
+        import_document_vectors(run, made, passages, held_out)
+        encoder = open_teacher(made.teacher, made.teacher.model)
+        assert has_corpus_vectors(run, encoder, passages)
+        assert has_corpus_vectors(run, encoder, held_out) is others
 
 
 @pytest.mark.bad_input("vectors", "vectors of other count, width, order or model", "named")

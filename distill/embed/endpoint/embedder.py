@@ -11,6 +11,7 @@ from distill.embed.encoder import Vectors
 from distill.embed.endpoint.client import EndpointClient
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
+from distill.runtime.progress import count_requests
 from distill.text.format import Side
 
 _CHARACTERS = 4
@@ -56,6 +57,7 @@ class EndpointEmbedder:
 
         def store(batch: list[int], received: NDArray[np.float64]) -> None:
             vectors[batch] = self._normalize(received, [sent[i] for i in batch])
+            count_requests(len(batch))
 
         self._client.embed(sent, self._batches(sent), self._fields(side), store)
         return vectors

@@ -120,7 +120,10 @@ def judge_pairs(
         stored = known.find(keys)
         work = _open_work(recipe, judge, llm) if len(stored) < len(set(keys)) else None
         meter = None if work is None else TokenMeter(work.engine).totals
-        with Interrupt() as interrupt, Progress("judged", len(pairs), "pairs", 0, meter) as bar:
+        with (
+            Interrupt() as interrupt,
+            Progress("judged", len(pairs), "pairs", 0, meter, requests_a_unit=1) as bar,
+        ):
             for start in range(0, len(order), _PAIRS_AT_ONCE):
                 block = order[start : start + _PAIRS_AT_ONCE]
                 unknown = [n for n in block if keys[n] not in stored]

@@ -108,11 +108,12 @@ class MtebEncoder:
 
 
 def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
-    """The texts, so many together as are committed together; the last block may be smaller."""
+    """The texts, so many together as are committed together. The last block may be smaller: an
+    empty batch ends it."""
     block: list[str] = []
     for batch in batches:
         block += batch
-        while len(block) >= CHUNK:
+        while len(block) >= CHUNK or (block and not batch):
             yield block[:CHUNK]
             block = block[CHUNK:]
     if block:
@@ -129,10 +130,15 @@ def _iterate_texts(inputs: Any, label: str, documents: EvalPrompts | None) -> It
     if total <= CHUNK:
         yield from (_write_texts(batch, documents) for batch in inputs)
         return
-    with Progress(label, total, "texts") as progress:
+    read = 0
+    with Progress(label, total, "texts", requests_a_unit=1) as progress:
         for batch in inputs:
             yield _write_texts(batch, documents)
-            progress.advance(len(batch["text"]))
+            read += len(batch["text"])
+            if blocks := (read - progress.done) // CHUNK:  # have been embedded by now
+                progress.advance(blocks * CHUNK)
+        yield []  # the rest is embedded behind the last batch
+        progress.advance(read - progress.done)
 
 
 def _write_texts(batch: Mapping[str, list[Any]], documents: EvalPrompts | None) -> list[str]:

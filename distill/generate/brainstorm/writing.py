@@ -89,6 +89,7 @@ def write_replies(
         unit="prompts",
         meter=meter,
         key="generate.brainstorm.shard_size",
+        requests_a_unit=1,
     )
     stage.finish(meter=meter)
 

@@ -1,6 +1,7 @@
 """Finds and masks what may be personal data in a query: e-mail addresses, internet addresses and
 long numbers. Names of people and places are not found: that takes a model of the language."""
 
+import hashlib
 import ipaddress
 import re
 
@@ -15,6 +16,16 @@ _NUMBER = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d(?:[ ()./\u2010-\u2015-]{0,3}\d)
 """Phone, card, account and customer numbers, in groups or not: six digits or more."""
 _DIGITS = re.compile(r"(?<!\d)(?<!0x)\d{6,}", re.IGNORECASE)
 """Such numbers where something stands right before or behind: A123456, No.123456, an IBAN."""
+
+
+_RULES = 1
+"""Raised where something other than a pattern changes what is masked."""
+
+
+def identify_masking() -> str:
+    """Identify what is masked, for fingerprints: a log is read again where it changes."""
+    patterns = [of.pattern for of in (_EMAIL, _MAYBE_ADDRESS, _NUMBER, _DIGITS)]
+    return hashlib.sha256("\n".join([str(_RULES), *patterns]).encode()).hexdigest()[:16]
 
 
 def mask_personal_data(text: str) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from distill.corpus.readers.jsonl import hash_file
+from distill.generate.log.personal_data import identify_masking
 from distill.generate.log.read import LoggedQueries, read_log
 from distill.recipe import QueryLog, Recipe
 from distill.store.run import Run
@@ -19,6 +20,8 @@ _log = logging.getLogger(__name__)
 _NAME = "parsed-log"
 _SHARD = 10_000
 """Queries a shard."""
+_EARLIER = {"version": 2}
+"""In place of the rules of masking, in fingerprints of before."""
 
 
 def make_log_queries(run: Run, recipe: Recipe) -> Stage:
@@ -32,6 +35,8 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
     settings = recipe.generate.log
     file = _find_file(recipe)
     marked = fingerprint(settings, file, recipe.seed)
+    if _is_masked_alike(run, recipe, marked | _EARLIER):
+        marked |= _EARLIER
     read = None if run.is_complete(_NAME, marked) else select_log_queries(recipe)
     stage = run.stage(_NAME, marked)
     if not stage.complete:
@@ -55,14 +60,24 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
 
 
 def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
-    """Collect the settings that change which queries are read; a log is known by its content. The
-    version is raised where more is taken for personal data."""
+    """Collect the settings that change which queries are read; a log is known by its content, and
+    what is taken for personal data by its patterns."""
     return {
         **settings.fingerprinted({"path"}),
         "sha256": hash_file(file) if file.is_file() else None,
         "seed": seed if settings.queries is not None else None,
-        "version": 1 if settings.personal_data == "keep" else 2,
+        "version": 1 if settings.personal_data == "keep" else identify_masking(),
     }
+
+
+def _is_masked_alike(run: Run, recipe: Recipe, earlier: dict[str, object]) -> bool:
+    """Whether queries stand here from before the rules of masking were in the fingerprint, and are
+    the same by them: then what was made of them is still right."""
+    if recipe.generate.log.personal_data == "keep" or not run.is_complete(_NAME, earlier):
+        return False
+    stage = run.find_stage(_NAME, earlier)
+    before = [row["query"] for row in stage.rows(PARSED)] if stage is not None else None
+    return before == select_log_queries(recipe).queries
 
 
 def select_log_queries(recipe: Recipe) -> LoggedQueries:

@@ -57,6 +57,7 @@ def make_generations(
         unit="prompts",
         meter=meter,
         key="generate.shard_size",
+        requests_a_unit=1,
     )
     stage.finish(meter=meter)
     return stage

@@ -11,6 +11,7 @@ from distill.errors import UserError
 from distill.recipe import LanguageModel
 from distill.remote.client import ServerClient, ServerRequest
 from distill.remote.faults import MalformedReply, RefusedPrompt, ServerReply, read_completion
+from distill.runtime.progress import count_requests
 from distill.store.request_cache import RequestCache, request_key
 
 RequestBody = dict[str, Any]
@@ -68,7 +69,12 @@ class CachedClient:
         return {"model": self.settings.model, **fields, **self.settings.extra_body}
 
     def fetch(
-        self, path: str, bodies: Sequence[RequestBody], read: ReplyReader, marks: Sequence[Any] = ()
+        self,
+        path: str,
+        bodies: Sequence[RequestBody],
+        read: ReplyReader,
+        marks: Sequence[Any] = (),
+        share: float = 0,
     ) -> list[Any]:
         """Fetch what `read` takes of each body's reply, in order; a `RefusedPrompt` where the
         server refuses one.
@@ -79,6 +85,7 @@ class CachedClient:
 
         Args:
             marks: for each body what else, unknown to the server, `read` depends on.
+            share: how much of a request to the engine a body is, for the count of progress.
 
         Raises:
             UserError: see `ServerClient.ask_all`; or if the server refuses every prompt.
@@ -89,10 +96,11 @@ class CachedClient:
         cached = self.cache.find(keys).items()
         known: dict[bytes, Any] = {key: one for key, one in cached if one not in (None, {}, [])}
         self.tokens["cached"] += sum(key in known for key in keys)
+        count_requests(share * sum(key in known for key in keys))
         self._has_answers = self._has_answers or bool(known)
         for several in (True, False) if self._supports_n else (False,):
             pending = batch_draws(keys, bodies, known, several)
-            self._send(path, bodies, keys, pending, read, known)
+            self._send(path, bodies, keys, pending, read, known, share)
         results = [known[key] for key in keys]
         self._check_refusals([one for one in results if isinstance(one, RefusedPrompt)])
         return results
@@ -105,6 +113,7 @@ class CachedClient:
         pending: list[DrawNumbers],
         read: ReplyReader,
         known: dict[bytes, Any],
+        share: float,
     ) -> None:
         def store(place: int, reply: ServerReply) -> None:
             draws = pending[place]
@@ -114,6 +123,7 @@ class CachedClient:
                 known[keys[number]] = read(number, reply, choice)
                 self._store(keys[number], known[keys[number]])
             self._count_tokens(reply)
+            count_requests(share * choices)
             if choices < len(draws) and self._supports_n:
                 self._supports_n = False
                 _log.warning("%s returns one choice per request: n is not used", self.server.url)

@@ -110,7 +110,10 @@ class HTTPEngine:
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         replies = self.client.fetch(
-            choose_path(sampling.chat), bodies, lambda _, reply, choice: read_choice(reply, choice)
+            choose_path(sampling.chat),
+            bodies,
+            lambda _, reply, choice: read_choice(reply, choice),
+            share=1,
         )
         return [
             Completion("", False, fault=one.reason)

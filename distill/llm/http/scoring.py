@@ -95,6 +95,7 @@ class LogprobScorer:
             ],
             lambda number, reply, _: read_score(reply, pairs[number][1]),
             marks=[continuation for _, continuation in pairs],
+            share=sum(len(r.continuations) for r in requests) / max(1, len(pairs)),
         )
         scores = self._make_scores(pairs, [_result_or_fault(one) for one in stored])
         self._warn_of_unusable(scores)
@@ -207,7 +208,7 @@ def fetch_first_tokens(
     """Fetch the likeliest first tokens after each prompt; None where the server gives none."""
     bodies = [_make_first_token_body(client, prompt, method) for prompt in prompts]
     tops = client.fetch(
-        choose_path(method == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply)
+        choose_path(method == "chat"), bodies, lambda _, reply, __: _top_or_fault(reply), share=1
     )
     return [top if isinstance(top, list) else None for top in tops]
 

@@ -17,6 +17,7 @@ from distill.llm.transformers.prefix_cache import PrefixCache
 from distill.llm.transformers.sampling import StopStrings, choose_tokens
 from distill.llm.transformers.slots import Slots
 from distill.llm.transformers.structured_output import mask_forbidden_tokens
+from distill.runtime.progress import count_requests
 
 _REFILL_SHARE = 8
 """New prompts start when one slot in this many is free: starting a prompt takes a forward pass,
@@ -161,6 +162,7 @@ class ContinuousBatcher:
             finished = running[slot]
             if not finished.is_over(self.sampling.max_new_tokens):
                 continue
+            count_requests()
             last = running.pop()
             if last is not finished:
                 start = last.header if last.shares_header(finished) else 0

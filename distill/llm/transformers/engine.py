@@ -44,6 +44,7 @@ from distill.runtime.out_of_memory import (
     has_run_out,
     say_halved,
 )
+from distill.runtime.progress import count_requests
 
 _log = logging.getLogger(__name__)
 _MIN_HEADER_TOKENS = 16
@@ -272,6 +273,7 @@ class TransformersEngine:
                 total = next(sums)
                 endings = tuple(next(sums) for _ in row.endings)
                 scores[row.request][number] = Score(total, len(continuation), endings)
+        count_requests(sum(len(row.continuations) for row in rows))
 
     def _make_mask(self, batch: PackedBatch, header: int) -> Mask:
         positions = batch.position_ids.to(self.device)

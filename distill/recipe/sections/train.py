@@ -159,7 +159,8 @@ class Train(Section):
     interpolation: float = Field(1.0, ge=0, le=1)
     """Share of the trained weights in their mean with the weights before training, which becomes
     the student (WiSE-FT, arXiv 2109.01903, equation 1). 1: the trained weights alone; 0: those
-    before training. Of several rounds or stages the end is interpolated with the untrained base."""
+    before training. Of several rounds or stages the end is interpolated with the untrained base,
+    which `keep: best` keeps where a query encoder's mean is no better."""
     validation: Validation = Validation()
     """Settings of validation: queries that are not trained on, to choose a checkpoint by."""
     stages: list[dict[str, Any]] = []

@@ -1,10 +1,13 @@
 """Queries of a log on their way through filters and relabelling, without a seed passage."""
 
+import re
+
 import pytest
 from helpers.query_rows import passage
 from helpers.tiny_models import TEXTS
 
 from distill.generate.filters import make_queries
+from distill.generate.log import personal_data
 from distill.generate.log.stage import make_log_queries
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
@@ -114,6 +117,42 @@ def test_so_many_queries_are_drawn_by_seed(tmp_path, recipe):
         stage = make_log_queries(run, drawn)
     assert len(stage.rows(PARSED)) == 2
     assert stage.manifest["counts"]["dropped: over generate.log.queries"] == 2
+
+
+@pytest.fixture
+def masked(recipe) -> Recipe:
+    (recipe.folder / "asked.txt").write_text("where are the flowers\nwhat moves the sea")
+    log = recipe.generate.log.model_copy(update={"personal_data": "mask"})
+    made = recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"log": log})})
+    made._folder = recipe.folder
+    return made
+
+
+def read_first(stage) -> str:
+    return next(row["query"] for row in stage.rows(PARSED))
+
+
+def mask_anew(monkeypatch):
+    """Let an upgrade mask words of seven letters and more that end in s."""
+    monkeypatch.setattr(personal_data, "_DIGITS", re.compile(r"\b\w{6,}s\b"))
+
+
+def test_a_log_is_masked_anew_where_what_is_masked_has_changed(tmp_path, masked, monkeypatch):
+    with Run(tmp_path / "run", "stale") as run:
+        assert read_first(make_log_queries(run, masked)) == "where are the flowers"
+        mask_anew(monkeypatch)
+        assert read_first(make_log_queries(run, masked)) == "where are the [number]"
+
+
+def test_a_log_of_an_earlier_version_stays_where_it_is_masked_alike(tmp_path, masked, monkeypatch):
+    with Run(tmp_path / "run") as run:
+        with monkeypatch.context() as patch:
+            patch.setattr("distill.generate.log.stage.identify_masking", lambda: 2)
+            earlier = make_log_queries(run, masked).fingerprint
+        assert make_log_queries(run, masked).fingerprint == earlier
+    mask_anew(monkeypatch)
+    with Run(tmp_path / "run", "stale") as run:
+        assert make_log_queries(run, masked).fingerprint != earlier
 
 
 def test_a_query_for_which_nothing_is_retrieved_is_counted(tmp_path, recipe):

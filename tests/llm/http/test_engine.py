@@ -18,6 +18,7 @@ from distill.generate.passages.method import open_method
 from distill.llm import Completion, Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel, load_recipe
+from distill.runtime.progress import Progress
 
 KEY = "sk-a-secret-that-nobody-may-read"
 PROMPTS = [f"Passage: number {i}" for i in range(12)]
@@ -50,6 +51,15 @@ def make(tmp_path, monkeypatch):
         return HTTPEngine(LanguageModel(**wanted), tmp_path / "requests.sqlite", first_wait=0.002)
 
     return engine
+
+
+def test_each_reply_counts_on_the_bar_cached_ones_too(make, server):
+    with Progress("generations", 20, "prompts", requests_a_unit=1) as bar:
+        make(server.url).generate(PROMPTS[:5], SEEDS[:5], SAMPLED)
+        assert bar.amount == "5 of 20 prompts"
+    with Progress("generations", 20, "prompts", requests_a_unit=1) as bar:
+        make(server.url).generate(PROMPTS[:8], SEEDS[:8], SAMPLED)
+        assert bar.amount == "8 of 20 prompts"
 
 
 # --- what is asked --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from distill.llm import Completion, Sampling, ScoreRequest
 from distill.llm.transformers import continuous_batching
 from distill.llm.transformers.engine import TransformersEngine
 from distill.llm.transformers.packing import pack_rows
+from distill.runtime.progress import Progress
 
 HEADER = "Read the passage and write the query that it answers, as a person would type it.\n\n"
 PASSAGES = [
@@ -47,6 +48,23 @@ def test_shared_prefix_scores_equal_separate_prompts(engine):
                 plain_score(engine, request.prefix, query), abs=1e-3
             )
             assert score.tokens == len(engine.prompt_tokenizer.tokenize(query))
+
+
+def test_each_answer_counts_on_the_bar_before_the_call_returns(engine, monkeypatch):
+    shown: list[str] = []
+    with Progress("generations", 5, "prompts", requests_a_unit=1) as bar:
+        retire = continuous_batching.ContinuousBatcher._retire
+
+        def look(*arguments):
+            retire(*arguments)
+            shown.append(bar.amount)
+
+        monkeypatch.setattr(continuous_batching.ContinuousBatcher, "_retire", look)
+        engine.generate(PASSAGES, [1, 2, 3], Sampling(3))
+    assert shown[-1] == "3 of 5 prompts"
+    with Progress("judgements-ql", 20, "pairs", requests_a_unit=1) as bar:
+        engine.score([ScoreRequest(HEADER + passage, QUERIES) for passage in PASSAGES])
+        assert bar.amount == "9 of 20 pairs"
 
 
 ENDINGS = (" yes", " no", " not at all")
