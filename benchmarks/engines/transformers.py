@@ -28,13 +28,16 @@ from distill.recipe.packaged import packaged_recipes
 MODULES = (asyncio, logging, pathlib, statistics, subprocess, zipfile)
 
 
-def compare(quick: bool, smoke: bool = False) -> dict[str, Any]:
+def compare(
+    quick: bool, smoke: bool = False, device: str = "cpu", model: str | None = None
+) -> dict[str, Any]:
     """Medians over the rounds of prompts a second; `first_ratio` is the first round's, in which
     the engine meets every header for the first time."""
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
     settings = recipe.generate
     sampling = Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, ("\n\n",))
-    engine = TransformersEngine(recipe.llm.model, recipe.llm.dtype, "cpu", recipe.llm.batch_tokens)
+    dtype = "auto" if device != "cpu" else recipe.llm.dtype
+    engine = TransformersEngine(model or recipe.llm.model, dtype, device, recipe.llm.batch_tokens)
     rounds, count = (3, 24) if quick else (5, 64)
     if smoke:
         rounds, count = 1, 4
@@ -68,6 +71,7 @@ def compare(quick: bool, smoke: bool = False) -> dict[str, Any]:
         "batch": batch,
         "dtype": str(engine.model.dtype),
         "tokens": engine.tokens,
+        "new_tokens_per_second": round(engine.tokens["new"] / sum(t.wall for t in ours), 1),
     }
 
 
@@ -125,6 +129,7 @@ def plain(
     for start in range(0, len(texts), batch):
         some = list(texts[start : start + batch])
         inputs = tokenizer(some, return_tensors="pt", padding=True, padding_side="left")
+        inputs = inputs.to(engine.device)
         output = engine.model.generate(**inputs, generation_config=config, tokenizer=tokenizer)
         new = output[:, inputs["input_ids"].shape[1] :]
         written += tokenizer.batch_decode(new, skip_special_tokens=True)

@@ -29,12 +29,17 @@ NEW_TOKENS = 48
 QUERIES_A_PASSAGE = 20
 
 
-def compare(quick: bool, smoke: bool = False) -> dict[str, Any]:
+def compare(quick: bool, smoke: bool = False, device: str = "cpu") -> dict[str, Any]:
     """Ratios of the medians over the rounds; a round's rate is prompts (or pairs) a second."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     settings = LanguageModel(
-        engine="vllm", model=SMOLLM2, dtype="float32", device="cpu", max_model_tokens=4096
+        engine="vllm",
+        model=SMOLLM2,
+        dtype="float32" if device == "cpu" else "bfloat16",
+        device=device,
+        max_model_tokens=4096,
+        gpu_memory=0.4,  # two engines share the GPU
     )
     peer = _plain(settings)
     ours = VLLMEngine(settings)
@@ -80,7 +85,9 @@ def _plain(settings: LanguageModel) -> Any:
 
     options = _make_vllm_options(settings, str(model_folder(settings.model, torch.float32)))
     names = ("model", "dtype", "max_model_len", "enforce_eager", "kv_cache_memory_bytes")
-    return LLM(**{name: options[name] for name in names})
+    if settings.device != "cpu":
+        names += ("gpu_memory_utilization",)
+    return LLM(**{name: options[name] for name in names if name in options})
 
 
 def _write_plainly(llm: Any, texts: Sequence[str]) -> list[str]:

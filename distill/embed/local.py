@@ -17,6 +17,7 @@ from distill.embed.batches import batch_by_length, default_batch_tokens
 from distill.embed.encoder import Vectors
 from distill.embed.open_model import OpenModel, most_tokens
 from distill.errors import UserError
+from distill.runtime.devices import raise_device_faults
 from distill.runtime.out_of_memory import halve_on_out_of_memory
 from distill.runtime.progress import count_requests
 from distill.text.format import Side
@@ -72,8 +73,10 @@ class LocalEmbedder:
             vectors[batch] = self._encode([texts[i] for i in batch], prompt, side)
             count_requests(len(batch))
 
-        for batch in batch_by_length(lengths, self._batch_tokens):
-            halve_on_out_of_memory(encode, batch, f"model {self._reference!r}", "batch_tokens")
+        where = f"model {self._reference!r}"
+        with raise_device_faults(where):
+            for batch in batch_by_length(lengths, self._batch_tokens):
+                halve_on_out_of_memory(encode, batch, where, "batch_tokens")
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise UserError(

@@ -90,6 +90,19 @@ def test_coverage(data_folder, tmp_path):
     assert figures.keys() >= {"name", "unit", "corpus", "differences", "judges"}
 
 
+def test_gpu(llm_folder, encoder_folder):
+    """Every figure but vLLM's, which is left out where vLLM is not installed."""
+    words = ("--device", "cpu", "--quick")
+    models = ("--llm", str(llm_folder), "--encoder", str(encoder_folder))
+    done = call(run_as_main, "gpu", *words, *models, PYTHONPATH=str(ROOT))
+    figures = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [f for f in figures if "error" in f] == []
+    names = {figure["name"].partition(",")[0] for figure in figures}
+    assert names >= {"search", "encoder", "relabel", "batch-tokens", "generate", "train-lora"}
+    assert {"train-full", "vllm"} <= names
+    assert all(figure["same_rows"] for figure in figures if figure["name"] == "search")
+
+
 def test_evaluate(data_folder, encoder_folder):
     figures = run_script(
         "evaluate", "--rounds", "1", "--tasks", "cacm", "--model", str(encoder_folder)

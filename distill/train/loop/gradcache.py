@@ -34,15 +34,18 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
     batches.reverse()  # the fullest is the last
     passes = _passes(model)
 
-    def embed(batch: list[int]) -> Tensor:
+    def embed(batch: list[int], _: Tensor) -> Tensor:
         vectors: Tensor = next(passes)(_padded([texts[i] for i in batch]))["sentence_embedding"]
         return vectors
 
-    parts = [checkpoint(embed, batch, use_reentrant=False) for batch in batches[:-1]]
+    # The second pass replays the dropout of those devices alone whose tensors are arguments.
+    there = columns[0]["attention_mask"]
+    parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-1]]
     # Where processes gather a spread model's weights at every call, none may call less often.
-    idle = max_over_processes(len(batches), columns[0]["attention_mask"].device) - len(batches)
-    nothing = [checkpoint(embed, batches[0][:1], use_reentrant=False) * 0 for _ in range(idle)]
-    last = embed(batches[-1])
+    idle = max_over_processes(len(batches), there.device) - len(batches)
+    one = batches[0][:1]
+    nothing = [checkpoint(embed, one, there, use_reentrant=False) * 0 for _ in range(idle)]
+    last = embed(batches[-1], there)
     vectors = torch.cat([*parts, last + sum(vector.sum() for vector in nothing)])
     places = torch.tensor(list(chain(*batches)), device=vectors.device).argsort()
     return list(vectors[places].split([len(features["attention_mask"]) for features in columns]))
