@@ -12,7 +12,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from distill.embed.open_embedder import load_encoder
 from distill.models.bidirectional import sees_later_tokens
 from distill.recipe import EmbedderConfig
-from distill.relabel.rankers.cross_encoder import CrossEncoderJudge
+from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.torch_exact import TorchExactIndex
 from distill.train.loop.model_overrides import FLASH, override_attention
