@@ -348,8 +348,8 @@ def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list
 def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
     """A teacher's scores, where training asks for them."""
     from distill.teacher.scores import make_teacher_scores
-    from distill.train.data.soft_labels import score_sources
+    from distill.train.data.soft_labels import TEACHER, list_score_sources
 
-    if "teacher" not in score_sources(recipe.train):
+    if TEACHER not in list_score_sources(recipe.train):
         return None
     return make_teacher_scores(run, recipe.teacher, examples)

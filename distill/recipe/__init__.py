@@ -25,7 +25,10 @@ from distill.recipe.sections.objective import (
     CorpusSoftmax,
     InfoNCE,
     MarginMSE,
+    MixedScoreName,
     Objective,
+    SoftScoreChoice,
+    SoftScoreName,
 )
 from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
 from distill.recipe.sections.retriever import BM25, RetrievalSource, Retriever
@@ -66,6 +69,7 @@ __all__ = [
     "Lora",
     "MarginMSE",
     "Method",
+    "MixedScoreName",
     "Objective",
     "QueryLog",
     "Ranker",
@@ -74,6 +78,8 @@ __all__ = [
     "RetrievalSource",
     "Retriever",
     "ServedModel",
+    "SoftScoreChoice",
+    "SoftScoreName",
     "Static",
     "Student",
     "TaskType",

@@ -19,7 +19,11 @@ from distill.recipe.sections.corpus import Corpus
 from distill.recipe.sections.evaluate import Ablation, Evaluate
 from distill.recipe.sections.generate import Generate
 from distill.recipe.sections.llm import LanguageModel
-from distill.recipe.sections.objective import RANKER_OF, SoftScoreName
+from distill.recipe.sections.objective import (
+    SoftScoreChoice,
+    list_needed_rankers,
+    list_score_names,
+)
 from distill.recipe.sections.relabel import Relabel
 from distill.recipe.sections.retriever import Retriever
 from distill.recipe.sections.section import Section, Seed
@@ -185,7 +189,10 @@ class Recipe(Section):
             raise ValueError("relabel.first_round seed: there is one round; set relabel.rounds: 2")
         for train in self.train.in_stages().values():
             for term in ("kl", "margin_mse", "corpus_softmax"):
-                if getattr(train.objective, term) and getattr(train, term).scores != "teacher":
+                if not getattr(train.objective, term):
+                    continue
+                scores = getattr(train, term).scores
+                if list_needed_rankers(scores) or "rrf" in list_score_names(scores):
                     raise ValueError(
                         f"relabel.first_round seed judges nothing, and train.objective.{term} "
                         "learns what was judged"
@@ -196,30 +203,41 @@ class Recipe(Section):
             for term in ("kl", "margin_mse", "corpus_softmax"):
                 if getattr(train.objective, term):
                     self._check_scores(f"train.{term}.scores", getattr(train, term).scores)
-            if train.objective.kl and train.kl.candidates == "all" and train.kl.scores == "teacher":
+            if not train.objective.kl:
+                continue
+            kl = train.kl
+            if kl.candidates == "all" and "teacher" in list_score_names(kl.scores):
                 raise ValueError(
                     "train.kl.candidates all: a teacher scores the chosen ones alone: name "
-                    "scores of the labels (ql, rc, rrf, bm25, hybrid)"
+                    "scores of the labels (ql, rc, retriever, bm25, seed, ...)"
+                )
+            if kl.candidates == "chosen" and kl.max_candidates is not None:
+                raise ValueError(
+                    "train.kl.max_candidates is for candidates: all: relabel.negative_count sets "
+                    "how many are chosen"
                 )
 
-    def _check_scores(self, key: str, scores: SoftScoreName) -> None:
+    def _check_scores(self, key: str, scores: SoftScoreChoice) -> None:
         """Whether the labels will hold these soft scores, and on the scale that they are named for:
-        temperatures are of scores on a known scale."""
+        temperatures are of scores on a known scale. In a mixture each part has a scale of its own
+        list, by tokens or not."""
         if scores in ("ql", "ql_sum") and (scores == "ql") != self.relabel.ql_per_token:
             raise ValueError(
                 f"{key} {scores}: relabel.ql_per_token must be {str(scores == 'ql').lower()} (ql "
                 "is a token's mean log-likelihood, ql_sum that of a whole query)"
             )
-        ranker = RANKER_OF.get(scores)
-        if ranker is not None and ranker not in self.relabel.rankers:
+        named = scores if isinstance(scores, str) else ", ".join(scores)
+        for ranker in list_needed_rankers(scores):
+            if ranker not in self.relabel.rankers:
+                raise ValueError(
+                    f"{key} {named}: no ranker gives such scores: add {ranker} to relabel.rankers "
+                    f"(relabel.weights: {{{ranker}: 0}} leaves it out of the fusion)"
+                )
+        needs_similarity = {"hybrid", "retriever"} & {*list_score_names(scores)}
+        if needs_similarity and "dense" not in self.retriever.sources:
             raise ValueError(
-                f"{key} {scores}: no ranker gives such scores: add {ranker} to relabel.rankers "
-                f"(relabel.weights: {{{ranker}: 0}} leaves it out of the fusion)"
-            )
-        if scores == "hybrid" and "dense" not in self.retriever.sources:
-            raise ValueError(
-                f"{key} hybrid: without dense among retriever.sources there is no similarity to "
-                "add: name it, or learn from bm25 alone"
+                f"{key} {named}: without dense among retriever.sources there is no similarity to "
+                "learn from: name it, or learn from bm25 alone"
             )
 
 

@@ -37,7 +37,7 @@ from distill.teacher.document_vectors import check_server_unchanged
 from distill.teacher.vectors import open_teacher, teacher_identity
 from distill.train.checks import check_training
 from distill.train.data.held_out import HeldOut, hold_out
-from distill.train.data.soft_labels import JUDGED, score_sources
+from distill.train.data.soft_labels import TEACHER, list_score_sources, needs_labels
 from distill.train.data.sources import TrainingInputs, find_revisions
 from distill.train.fit_projection import fit_to_passages
 from distill.train.loop.diagnostics import Diagnostics, draw_sample
@@ -69,7 +69,7 @@ def train_student(
     Args:
         passages: None for a recipe without a corpus.
         examples: one or several stages; every row is trained on where the recipe has no mixture.
-        labels: the LLM's soft scores, if the objective learns from them (see `score_sources`).
+        labels: the LLM's soft scores, if the objective learns from them (see `needs_labels`).
         teacher_scores: the teacher's soft scores, likewise.
         earlier: the query encoder of the round before, whose weights training begins with.
         repeated: a student that was trained of the same in a round, and is copied.
@@ -347,11 +347,10 @@ def _summarize_training(summaries: list[dict[str, Any]], after: dict[str, float]
 
 def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
     """The stages that the student is made from."""
-    scores = score_sources(recipe.train)
     stages = [inputs.passages, *inputs.examples, base]
-    if "teacher" in scores:
+    if TEACHER in list_score_sources(recipe.train):
         stages.append(inputs.teacher_scores)
-    if scores & set(JUDGED):
+    if needs_labels(recipe.train):
         stages.append(inputs.labels)
     return [stage for stage in stages if stage is not None]
 

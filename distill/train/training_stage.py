@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from distill.embed.encoder import Vectors
 from distill.errors import UserError
@@ -39,6 +40,7 @@ from distill.train.data.exposure import count_steps_by_source
 from distill.train.data.held_out import HeldOut
 from distill.train.data.mixture import Mixture, make_mixture
 from distill.train.data.soft_labels import ScoredExample
+from distill.train.data.softness import SoftnessCheck, TargetSoftness, check_softness
 from distill.train.data.sources import TrainingInputs, read_mixture
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.diagnostics import Diagnostics, embed
@@ -48,10 +50,8 @@ from distill.train.loop.trainer import fit
 from distill.train.loop.weight_averaging import find_weights_fault, load_weights, save_weights
 from distill.train.objectives import CombinedLoss, alignment, make_projection
 from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
-from distill.train.objectives.kl import TargetSoftness, measure_softness
+from distill.train.objectives.kl import make_kl_target
 
-_HARD = 0.95
-"""Mean top probability from which soft labels are called hard."""
 _SAMPLE = 256
 """Texts from which the mean cosine to the teacher is estimated."""
 _WEIGHTS, _AUXILIARY, _DONE = "student.safetensors", "trained_along.safetensors", "done.json"
@@ -139,7 +139,7 @@ class TrainingStage:
         corpus_softmax = None if queries is None else self._corpus_softmax(model, queries.pools)
         objective = self._objective(model, mixture, teacher, corpus_softmax)
         before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
-        soft = self._soft_labels(mixture)
+        soft = self._soft_labels(mixture, queries)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
         with Interrupt("step") as interrupt:
             with override_dropout(model, train.dropout):
@@ -193,20 +193,46 @@ class TrainingStage:
         for path in (*self.folder.glob("checkpoint-*"), self.folder / "kept"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _soft_labels(self, mixture: Mixture) -> TargetSoftness | None:
-        """Measure how soft the learnt distributions are, and warn of hard ones."""
-        if not self.train.objective.kl:
+    def _soft_labels(
+        self, mixture: Mixture, queries: QueryExamples | None
+    ) -> TargetSoftness | None:
+        """Measure how soft the learnt distributions are; log it, and warn where nothing is soft or
+        nothing is learnt. Of `seed` they are hard by their nature."""
+        if queries is not None:
+            softness, fault = queries.soft
+            scores = self.train.corpus_softmax.scores
+        elif self.train.objective.kl:
+            softness, fault = self._check_kl_softness(mixture)
+            scores = self.train.kl.scores
+        else:
             return None
-        soft = measure_softness([scored.scores for scored in mixture.rows], self.train.kl)
-        if soft is not None and soft.top_probability > _HARD and processes.is_main():
-            _log.warning(
-                "training, stage %s: the soft labels are hard: a list's first candidate has the "
-                "probability %.3f on average. Raise train.kl.temperature to learn more than which "
-                "candidate is first",
-                self.name,
-                soft.top_probability,
-            )
-        return soft
+        if softness is None or not processes.is_main():
+            return softness
+        _log.info(
+            "training, stage %s: soft labels of %d lists: the first candidate's probability is "
+            "%.3f (median %.3f), the entropy %.3f nats (median %.3f), that of %.1f equal "
+            "candidates of %.1f",
+            self.name,
+            softness.lists,
+            softness.top_probability,
+            softness.top_probability_median,
+            softness.entropy,
+            softness.entropy_median,
+            softness.effective_candidates,
+            softness.candidates,
+        )
+        if fault is not None and scores != "seed":
+            _log.warning("training, stage %s: %s", self.name, fault)
+        return softness
+
+    def _check_kl_softness(self, mixture: Mixture) -> SoftnessCheck:
+        settings = self.train.kl
+
+        def make_targets(lists: Tensor, temperature: float) -> Tensor:
+            return make_kl_target(lists, settings.model_copy(update={"temperature": temperature}))
+
+        rows = [scored.scores for scored in mixture.rows]
+        return check_softness(rows, make_targets, settings.temperature, "train.kl")
 
     def _query_examples(self, rows: Sequence[ScoredExample]) -> QueryExamples:
         if self.passages is None:

@@ -1,27 +1,88 @@
 """What is trained on: `train.objective`, and a section for each term that has settings."""
 
+import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from distill.recipe.sections.relabel import Ranker
 from distill.recipe.sections.section import Section
 
-SoftScoreName = Literal["teacher", "ql", "ql_sum", "rc", "rrf", "bm25", "hybrid"]
+MixedScoreName = Literal[
+    "teacher",
+    "ql",
+    "rc",
+    "graded",
+    "listwise",
+    "cross_encoder",
+    "retriever",
+    "bm25",
+    "rrf",
+    "seed",
+]
+"""Soft scores that a mixture may add up, each on one scale."""
+SoftScoreName = Literal[MixedScoreName, "ql_sum", "hybrid"]
 """Whose opinion of a candidate is learnt: a teacher embedder's similarity, or a ranker's of the
 labels: ql, the query's log-likelihood a token (needs relabel.ql_per_token); ql_sum, over the whole
 query, so that a list's distribution is nearly always one candidate's; rc, relevance classification;
-rrf, all rankers fused; bm25, words in common; hybrid, those and the retriever's similarity."""
+graded, the expected grade; listwise, minus the rank; cross_encoder, its logit; retriever, its
+similarity; bm25, words in common; rrf, all rankers fused; hybrid, bm25 and the retriever's
+similarity; seed, the passage that the query was written from, and no other."""
+_NAMES = get_args(SoftScoreName)
+_MIXED = get_args(MixedScoreName)
 
-RANKER_OF: Mapping[str, Ranker] = {
+
+def _check_soft_scores(value: Any) -> Any:
+    """Refuse what is neither a name nor a mixture, in words instead of pydantic's for a union."""
+    if isinstance(value, str) and value in _NAMES:
+        return value
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(
+            f"{str(value)[:40]!r} is no soft score: name one of {', '.join(_NAMES)}, or a mapping "
+            "of several to weights, such as {cross_encoder: 0.7, retriever: 0.3}"
+        )
+    for name, weight in value.items():
+        if name not in _MIXED:
+            raise ValueError(
+                f"{str(name)[:40]!r} cannot be a part of a mixture: name some of "
+                f"{', '.join(_MIXED)}"
+            )
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (number and 0 < weight < math.inf):
+            raise ValueError(
+                f"the weight of {name} is {str(weight)[:40]}: give a number above 0, or leave the "
+                "name out"
+            )
+    return dict(value)
+
+
+SoftScoreChoice = Annotated[
+    SoftScoreName | dict[MixedScoreName, float], BeforeValidator(_check_soft_scores)
+]
+"""A name, or a mixture: names with their weights."""
+
+_RANKERS: Mapping[str, Ranker] = {
     "ql": "ql",
     "ql_sum": "ql",
     "rc": "rc",
+    "graded": "graded",
+    "listwise": "listwise",
+    "cross_encoder": "cross_encoder",
     "bm25": "bm25",
     "hybrid": "bm25",
 }
-"""The ranker that soft scores of the labels need."""
+
+
+def list_score_names(choice: SoftScoreChoice) -> list[SoftScoreName]:
+    """List the soft scores that a choice names: one, or the parts of a mixture."""
+    return [choice] if isinstance(choice, str) else [*choice]
+
+
+def list_needed_rankers(choice: SoftScoreChoice) -> list[Ranker]:
+    """List the rankers that must have judged the labels for these soft scores, each once."""
+    names = list_score_names(choice)
+    return list(dict.fromkeys(_RANKERS[name] for name in names if name in _RANKERS))
 
 
 class Objective(Section):
@@ -126,24 +187,32 @@ class KL(Section):
     """Kullback-Leibler divergence from the soft scores' distribution over a query's candidates to
     the student's."""
 
-    newer: ClassVar[frozenset[str]] = frozenset({"candidates"})
+    newer: ClassVar[frozenset[str]] = frozenset({"candidates", "max_candidates"})
 
-    scores: SoftScoreName = "teacher"
-    """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
-    needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
-    classification), rrf (all rankers fused), bm25 (words in common) or hybrid (the retriever's
-    similarity and bm25, each scaled to mean 0 and deviation 1 over a query's candidates and added
-    by train.bm25_share)."""
+    scores: SoftScoreChoice = "teacher"
+    """Soft scores to learn from: teacher (the teacher's similarity), a ranker's of the labels (ql:
+    log-likelihood per token, needs relabel.ql_per_token; ql_sum: of the whole query; rc; graded;
+    listwise; cross_encoder; retriever: its similarity; bm25), rrf (all rankers fused), hybrid (the
+    retriever's similarity and bm25, each scaled to mean 0 and deviation 1 over a query's candidates
+    and added by train.bm25_share), seed (all mass on the passage that the query was written from),
+    or a mixture, such as {cross_encoder: 0.7, retriever: 0.3}: each part scaled to mean 0 and
+    deviation 1 over the candidates that all parts have scored, times its weight, and added."""
     candidates: Literal["chosen", "all"] = "chosen"
     """Candidates whose distribution is learnt. chosen: the positive and the chosen negatives; all:
     every judged candidate, the seed passage among them (for scores of the labels alone). The
     contrastive loss uses the chosen ones in either case."""
+    max_candidates: int | None = Field(None, ge=2)
+    """Largest number of candidates of a query for `candidates: all`. Of a longer list the positive,
+    the chosen negatives and the seed passage stay, and of the others those that cover the range of
+    the soft scores evenly (arXiv 2604.04734: better than the first ones, and than a random draw).
+    null: the whole list."""
     standardise: bool = False
     """Scale each list of soft scores to mean 0 and deviation 1 first, so that scores of any scale
-    and offset compare."""
+    and offset compare. Of the scores seed nothing is scaled."""
     temperature: float = Field(0.05, gt=0)
     """Temperature of the soft scores. 0.05 suits cosines; about 0.25 mean log-probabilities per
-    token; 0.5 to 1 hybrid and standardised scores."""
+    token; 0.5 to 1 hybrid, mixtures and standardised scores. training.json and the report have the
+    entropy and the top probability that come of it."""
     student_temperature: float = Field(0.05, gt=0)
     """Temperature of the student's cosine similarities."""
 
@@ -151,12 +220,14 @@ class KL(Section):
 class MarginMSE(Section):
     """Squared error of the margins between a positive and its negatives."""
 
-    scores: SoftScoreName = "teacher"
-    """Soft scores to learn from: teacher (the teacher's similarity), ql (log-likelihood per token,
-    needs relabel.ql_per_token), ql_sum (log-likelihood of the whole query), rc (relevance
-    classification), rrf (all rankers fused), bm25 (words in common) or hybrid (the retriever's
-    similarity and bm25, each scaled to mean 0 and deviation 1 over a query's candidates and added
-    by train.bm25_share)."""
+    scores: SoftScoreChoice = "teacher"
+    """Soft scores to learn from: teacher (the teacher's similarity), a ranker's of the labels (ql:
+    log-likelihood per token, needs relabel.ql_per_token; ql_sum: of the whole query; rc; graded;
+    listwise; cross_encoder; retriever: its similarity; bm25), rrf (all rankers fused), hybrid (the
+    retriever's similarity and bm25, each scaled to mean 0 and deviation 1 over a query's candidates
+    and added by train.bm25_share), seed (1 for the passage that the query was written from, 0 for
+    others), or a mixture, such as {cross_encoder: 0.7, retriever: 0.3}: each part scaled to mean 0
+    and deviation 1 over the candidates that all parts have scored, times its weight, and added."""
     standardise: bool = False
     """Scale each list of soft scores to mean 0 and deviation 1 first."""
     scale: float = Field(1.0, gt=0)
@@ -167,12 +238,12 @@ class MarginMSE(Section):
 class CorpusSoftmax(Section):
     """Cross-entropy of a query's soft scores with the softmax over all of the corpus' documents."""
 
-    scores: SoftScoreName = "hybrid"
-    """Soft scores to learn from: hybrid (the retriever's similarity and bm25, each scaled to mean 0
-    and deviation 1 over a query's candidates and added by train.bm25_share), bm25 (words in
-    common), ql (log-likelihood per token, needs relabel.ql_per_token), ql_sum (log-likelihood of
-    the whole query), rc (relevance classification), rrf (all rankers fused) or teacher (the
-    teacher's similarity of the chosen candidates). Nothing but the candidates has mass."""
+    scores: SoftScoreChoice = "hybrid"
+    """Soft scores to learn from, by name or as a mixture: all that train.kl.scores takes. hybrid:
+    the retriever's similarity and bm25, each scaled to mean 0 and deviation 1 over a query's
+    candidates and added by train.bm25_share; {cross_encoder: 0.7, retriever: 0.3}: likewise, by
+    these weights; teacher: the teacher's similarity of the chosen candidates. Nothing but the
+    candidates has mass."""
     temperature: float = Field(0.333, gt=0)
     """Temperature of the soft scores. 0.333 with train.bm25_share 0.333 is the softmax of twice the
     scaled similarity plus the scaled BM25 score; 0.05 suits cosines."""

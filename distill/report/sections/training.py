@@ -12,6 +12,15 @@ from distill.report.cells import Cell, Grid
 from distill.report.plots.curves import curves
 from distill.report.run_data import RunData
 
+_SOFTNESS = {
+    "top_probability": "probability of the first",
+    "top_probability_median": "probability of the first, median",
+    "entropy": "entropy in nats",
+    "entropy_median": "entropy in nats, median",
+    "effective_candidates": "effective number of candidates",
+    "candidates": "candidates",
+}
+
 
 @dataclass(frozen=True)
 class TrainingSection:
@@ -49,9 +58,9 @@ def _steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         behind = f", {stage['name']}" if len(stages) > 1 else ""
         for source, steps in stage.get("steps_by_source", {}).items():
             found.append((f"steps on {source}{behind}", _number(steps)))
-        if soft := stage.get("soft_labels"):
-            top = _number(soft["top_probability"])
-            found.append((f"soft labels: probability of the first{behind}", top))
+        for key, label in _SOFTNESS.items():
+            if key in (soft := stage.get("soft_labels") or {}):
+                found.append((f"soft labels: {label}{behind}", _number(soft[key])))
     return found
 
 

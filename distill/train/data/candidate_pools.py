@@ -18,7 +18,9 @@ from distill.student.writing import StudentTexts
 from distill.text.format import PromptedText
 from distill.train.data.mixture import Mixture
 from distill.train.data.soft_labels import ScoredExample, get_query_id
+from distill.train.data.softness import SoftnessCheck, check_softness
 from distill.train.objectives.corpus_softmax import BatchPools
+from distill.train.objectives.inputs import make_target
 
 _log = logging.getLogger(__name__)
 _QueryKey = tuple[str, str, str]
@@ -31,16 +33,22 @@ class CandidatePools:
     Args:
         rows: of the corpus, for each example.
         scores: likewise, all of them known.
-        temperature: of the scores.
+        settings: how the scores become distributions.
     """
 
     def __init__(
-        self, rows: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], temperature: float
+        self,
+        rows: Sequence[Sequence[int]],
+        scores: Sequence[Sequence[float]],
+        settings: CorpusSoftmax,
     ) -> None:
         self._starts = np.cumsum([0, *map(len, rows)])
         self._rows = np.concatenate([np.asarray(of_query, np.int64) for of_query in rows])
-        targets = [torch.tensor(of_query) / temperature for of_query in scores]
-        self._target = torch.cat([target.softmax(0) for target in targets]).float().numpy()
+        targets = [
+            make_target(torch.tensor(of_query), settings.scores, settings.temperature)
+            for of_query in scores
+        ]
+        self._target = torch.cat(targets).numpy()
 
     def take(self, numbers: Tensor) -> BatchPools:
         """(n,) example numbers to their pools, on the CPU."""
@@ -54,11 +62,12 @@ class CandidatePools:
 
 
 class QueryExamples(NamedTuple):
-    """A mixture of queries alone (the dataset `queries`, columns query and label), and their
-    candidates."""
+    """A mixture of queries alone (the dataset `queries`, columns query and label), their
+    candidates, and how soft the distributions over these are."""
 
     mixture: Mixture
     pools: CandidatePools
+    soft: SoftnessCheck
 
 
 def make_query_examples(
@@ -104,7 +113,16 @@ def make_query_examples(
     dataset = Dataset.from_dict({"query": queries, "label": labels})
     mixture = Mixture({"queries": dataset}, members, {}, {}, {}, list(texts))
     numbers, scores = [list(pool) for pool in pools], [list(pool.values()) for pool in pools]
-    return QueryExamples(mixture, CandidatePools(numbers, scores, settings.temperature))
+    return QueryExamples(
+        mixture, CandidatePools(numbers, scores, settings), _check_softness(scores, settings)
+    )
+
+
+def _check_softness(scores: Sequence[Sequence[float]], settings: CorpusSoftmax) -> SoftnessCheck:
+    def make_targets(lists: Tensor, temperature: float) -> Tensor:
+        return make_target(lists, settings.scores, temperature)
+
+    return check_softness(scores, make_targets, settings.temperature, "train.corpus_softmax")
 
 
 def _name_query(scored: ScoredExample) -> _QueryKey:

@@ -2,26 +2,26 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from distill.errors import UserError
-from distill.recipe import Train
-from distill.recipe.sections.objective import RANKER_OF
+from distill.recipe import SoftScoreChoice, Train
+from distill.recipe.sections.objective import list_needed_rankers, list_score_names
 from distill.store.shards import shards
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
-from distill.train.objectives.inputs import standardize
+from distill.train.data.label_scores import score_candidates
+from distill.train.data.stratify import select_stratified
 
-OWN = "own"
+OWN: Literal["own"] = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""
-HYBRID = "hybrid"
-JUDGED = ("ql", "ql_sum", "rc", "rrf", "bm25", HYBRID)
-"""Those that are read from the labels."""
+TEACHER = "teacher"
+"""Those that a table of the teacher's holds; all others are read from the labels."""
 _PAIRS = ("sts", "sentence similarity")
 """Types of task whose rows may be pairs with a score."""
 
@@ -37,21 +37,22 @@ class ScoredExample(NamedTuple):
     source: str = ""
 
 
-def score_source(train: Train) -> str | None:
+def score_source(train: Train) -> SoftScoreChoice | Literal["own"] | None:
     """Whose scores an objective is trained on; None where it is on none.
 
     Raises:
         UserError: if two of its terms ask for different ones; CoSENT asks for the examples' own.
     """
-    named = {
+    named: dict[str, SoftScoreChoice] = {
         term: getattr(train, term).scores
         for term in ("kl", "margin_mse", "corpus_softmax")
         if getattr(train.objective, term)
     }
-    if len(set(named.values())) > 1:
+    chosen = [*named.values()]
+    if any(one != chosen[0] for one in chosen):
         raise UserError(
             "train.kl.scores, train.margin_mse.scores",
-            f"name different scores ({', '.join(named.values())})",
+            f"name different scores ({', '.join(map(str, chosen))})",
             "name the same in both, or train on them in two of train.stages",
         )
     if train.objective.cosent and named:
@@ -60,13 +61,25 @@ def score_source(train: Train) -> str | None:
             f"learns the examples' own scores, and {', '.join(named)} those of somebody else",
             "train on them in two of train.stages",
         )
-    return OWN if train.objective.cosent else next(iter(named.values()), None)
+    return OWN if train.objective.cosent else next(iter(chosen), None)
 
 
-def score_sources(train: Train) -> set[str]:
-    """Whose scores the stages of a training ask for, together."""
-    named = {score_source(stage) for stage in train.in_stages().values()}
-    return {source for source in named if source is not None}
+def list_score_sources(train: Train) -> set[str]:
+    """List whose scores the stages of a training ask for, together, the parts of a mixture each by
+    itself."""
+    return {name for stage in train.in_stages().values() for name in _list_names(stage)}
+
+
+def needs_labels(train: Train) -> bool:
+    """Whether a stage of a training learns scores of the labels."""
+    return bool(list_score_sources(train) - {OWN, TEACHER})
+
+
+def _list_names(train: Train) -> list[str]:
+    source = score_source(train)
+    if source is None or source == OWN:
+        return [] if source is None else [OWN]
+    return [*list_score_names(source)]
 
 
 def score_from_example(row: Row, train: Train) -> ScoredExample:
@@ -83,11 +96,11 @@ def read_scored_examples(
         UserError: if they are to come from labels that hold none of them.
     """
     source = score_source(train)
-    if source == "teacher" and teacher_scores is not None:
-        by_id = _of_teacher(teacher_scores)
+    by_id = {} if teacher_scores is None else _of_teacher(teacher_scores)
+    if source == TEACHER and teacher_scores is not None:
         return [_matched(row, by_id.get(row["query_id"])) for row in stage.rows(EXAMPLES)]
-    if source in JUDGED and labels is not None:
-        found = list(_labelled(stage, labels, source, train))
+    if source not in (None, OWN, TEACHER) and labels is not None:
+        found = list(_labelled(stage, labels, source, train, by_id))
         if stage.name == EXAMPLES.name and found:
             _refuse_if_all_unknown(found, labels, source)
         return found
@@ -100,23 +113,26 @@ def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | Non
     Raises:
         UserError: naming the scores.
     """
-    source = score_source(train)
-    missing = {"teacher": teacher_scores is None} | dict.fromkeys(JUDGED, labels is None)
-    if source is not None and missing.get(source):
-        raise UserError(
-            f"train: scores {source!r}",
-            "there is no table to read them from",
-            "relabel the examples, or score them with the teacher, before training",
-        )
+    for source in _list_names(train):
+        table = teacher_scores if source == TEACHER else labels
+        if source != OWN and table is None:
+            raise UserError(
+                f"train: scores {source!r}",
+                "there is no table to read them from",
+                "relabel the examples, or score them with the teacher, before training",
+            )
 
 
-def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterator[ScoredExample]:
+def _labelled(
+    stage: Stage,
+    labels: Stage,
+    choice: SoftScoreChoice,
+    train: Train,
+    teacher: Mapping[str, list[float]],
+) -> Iterator[ScoredExample]:
     """Each with the scores of its own documents, or of everything that was judged for its query.
     Labels have the shards of the examples that were chosen from them; examples of another stage
     have none."""
-    everything = train.objective.trains_queries_alone or (
-        bool(train.objective.kl) and train.kl.candidates == "all"
-    )
     for path in shards(stage.folder):
         rows = read_shard(EXAMPLES, path)
         of_shard = labels.folder / path.name
@@ -126,44 +142,46 @@ def _labelled(stage: Stage, labels: Stage, source: str, train: Train) -> Iterato
         judged: dict[str, list[Row]] = defaultdict(list)
         for label in read_shard(LABELS, of_shard):
             judged[label["query_id"]].append(label)
-        scores = {query: _scores_of(of_it, source, train) for query, of_it in judged.items()}
         for row in rows:
-            of_query = scores.get(get_query_id(row["query_id"]), {})
             own = [row["positive_id"], *row["negative_ids"]]
-            others = tuple(id_ for id_ in of_query if everything and id_ not in own)
-            found = [of_query.get(passage, math.nan) for passage in (*own, *others)]
+            by_teacher = dict(zip(own, teacher.get(row["query_id"], []), strict=False))
+            of_query = judged.get(get_query_id(row["query_id"]), [])
+            scores = score_candidates(
+                of_query, row["seed_id"], choice, train.bm25_share, by_teacher
+            )
+            others = _choose_others(row, own, scores, train)
+            found = [scores.get(passage, math.nan) for passage in (*own, *others)]
+            if choice == "seed" and 1.0 not in found:  # no list to learn it from
+                found = [math.nan] * len(found)
             yield ScoredExample(row, found, others)
 
 
-def _scores_of(labels: Sequence[Row], source: str, train: Train) -> dict[str, float]:
-    """By passage, of one query's labels; NaN where a candidate has no score."""
-    ids = [label["passage_id"] for label in labels]
-    if source == HYBRID:
-        return dict(zip(ids, fuse_hybrid_scores(labels, train.bm25_share), strict=True))
-    column = "ql" if source == "ql_sum" else source
-    return dict(zip(ids, (_number(label[column]) for label in labels), strict=True))
+def _choose_others(
+    row: Row, own: Sequence[str], scores: Mapping[str, float], train: Train
+) -> tuple[str, ...]:
+    """Choose the candidates beside an example's own that soft labels are learnt from."""
+    if train.objective.trains_queries_alone:
+        return tuple(id_ for id_ in scores if id_ not in own)
+    if not train.objective.kl or train.kl.candidates == "chosen":
+        return ()
+    if train.kl.max_candidates is None:
+        return tuple(id_ for id_ in scores if id_ not in own)
+    has_seed = row["seed_id"] in scores and row["seed_id"] not in own
+    first = [row["seed_id"]] if has_seed else []
+    room = train.kl.max_candidates - len(own) - len(first)
+    return (*first, *select_stratified(scores, [*own, *first], max(0, room)))
 
 
-def fuse_hybrid_scores(labels: Sequence[Row], bm25_share: float) -> list[float]:
-    """The retriever's similarity and BM25, each with mean 0 and deviation 1 over all of a query's
-    candidates that have both, and added by weight; NaN for a candidate that has not both. On a
-    list whose candidates all have the same score, that score says nothing and counts 0."""
-    columns = [[_number(label[name]) for label in labels] for name in ("similarity", "bm25")]
-    scores = torch.tensor(columns, dtype=torch.float64)
-    scores[:, scores.isnan().any(0)] = math.nan
-    similarity, bm25 = standardize(scores)
-    found: list[float] = ((1 - bm25_share) * similarity + bm25_share * bm25).tolist()
-    return found
-
-
-def _refuse_if_all_unknown(found: Sequence[ScoredExample], labels: Stage, source: str) -> None:
-    if all(math.isnan(score) for scored in found for score in scored.scores):
-        ranker = RANKER_OF.get(source)
-        raise UserError(
-            str(labels.folder),
-            f"holds no scores {source!r} of any example",
-            "relabel anew" + (f", with {ranker} among relabel.rankers" if ranker else ""),
-        )
+def _refuse_if_all_unknown(
+    found: Sequence[ScoredExample], labels: Stage, choice: SoftScoreChoice
+) -> None:
+    if not all(math.isnan(score) for scored in found for score in scored.scores):
+        return
+    rankers = " and ".join(list_needed_rankers(choice))
+    remedy = f"relabel anew, with {rankers} among relabel.rankers" if rankers else "relabel anew"
+    if choice == "seed":
+        remedy = "name other scores, or train.kl.candidates: all, which the seed passage is among"
+    raise UserError(str(labels.folder), f"holds no scores {choice!r} of any example", remedy)
 
 
 def get_query_id(example_id: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from distill.recipe.sections.objective import SoftScoreChoice
+
 
 def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
     """Check the shape of a loss's input.
@@ -53,6 +55,19 @@ def standardize(scores: Tensor) -> Tensor:
     centred = exact - exact.nansum(1, keepdim=True) / count
     deviation = (centred.square().nansum(1, keepdim=True) / count).sqrt()
     return (centred / deviation.clamp(min=1e-9)).to(scores.dtype)
+
+
+def make_target(scores: Tensor, choice: SoftScoreChoice, temperature: float) -> Tensor:
+    """Make the distribution that is learnt of each list of soft scores: their softmax; of `seed`,
+    where the seed passage has 1 and the others 0, the scores as they are.
+
+    Args:
+        scores: (lists, candidates); a candidate without one (NaN) gets the probability 0.
+    """
+    unknown = scores.isnan()
+    if choice == "seed":
+        return scores.masked_fill(unknown, 0)
+    return (scores / temperature).masked_fill(unknown, -torch.inf).softmax(-1)
 
 
 def mean_or_zero(values: Tensor) -> Tensor:

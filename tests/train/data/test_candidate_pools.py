@@ -28,7 +28,7 @@ def test_a_pool_holds_the_rows_and_the_softmax_of_the_scores():
 
 
 def test_pools_of_other_lengths_are_filled_with_probability_0():
-    pools = CandidatePools([[0], [2, 1, 3]], [[1.0], [0.0, 0.0, 0.0]], 1.0)
+    pools = CandidatePools([[0], [2, 1, 3]], [[1.0], [0.0, 0.0, 0.0]], CorpusSoftmax())
     pool = pools.take(torch.tensor([1, 0]))
     torch.testing.assert_close(pool.target, torch.tensor([[1 / 3] * 3, [1, 0, 0]]))
     assert pool.rows[0].tolist() == [2, 1, 3]

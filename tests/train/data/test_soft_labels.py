@@ -7,18 +7,17 @@ from helpers.training_by_hand import example_rows, make_recipe, train_in
 from pydantic import ValidationError
 
 from distill.errors import UserError
-from distill.recipe import KL, Train
+from distill.recipe import Train
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, Table
+from distill.train.data.label_scores import score_candidates
 from distill.train.data.soft_labels import (
     check_scores,
-    fuse_hybrid_scores,
+    list_score_sources,
     read_scored_examples,
     score_source,
-    score_sources,
 )
-from distill.train.objectives.kl import measure_softness
 
 
 def write(run: Run, table: Table, name: str, parts: list[list[Row]]) -> Stage:
@@ -133,7 +132,7 @@ def test_an_objective_has_one_source_of_scores():
         {"name": "one", "objective": {"kl": 1}, "kl": {"scores": "ql"}},
         {"name": "two", "objective": {"margin_mse": 1}},
     ]
-    assert score_sources(judged({"stages": stages})) == {"ql", "teacher"}
+    assert list_score_sources(judged({"stages": stages})) == {"ql", "teacher"}
 
 
 def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
@@ -150,38 +149,56 @@ def test_a_list_can_be_of_all_that_was_judged_the_seed_among_it(tmp_path):
     assert math.isnan(found.scores[3])
 
 
+def learn_from(tmp_path, kl: dict, row: Row, rows: list[Row], teacher: Stage | None = None):
+    train = judged({"objective": {"kl": 1}, "kl": kl})
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [[row]])
+        labels = write(run, LABELS, "labels", [rows])
+        (found,) = read_scored_examples(examples, train, labels, teacher)
+    return found
+
+
+def test_a_list_that_is_cut_has_the_seed_and_covers_the_range_of_scores(tmp_path):
+    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
+    scores = {"p1": -4.1, "p3": -1.0, "p6": -4.0, "p8": -1.1, "p7": -2.5, "p9": -3.9, "p2": None}
+    rows = [label("q1", passage, score) for passage, score in scores.items()]
+    kl = {"scores": "ql", "candidates": "all"}
+    found = learn_from(tmp_path / "cut", {**kl, "max_candidates": 4}, row, rows)
+    assert found.others == ("p1", "p7")
+    assert found.scores == [-1.0, -4.0, pytest.approx(-4.1), -2.5]
+    most = learn_from(tmp_path / "short", {**kl, "max_candidates": 6}, row, rows)
+    assert most.others == ("p1", "p8", "p7", "p9")
+
+
+def test_the_seed_is_learnt_where_it_is_in_the_list(tmp_path):
+    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}
+    rows = [label("q1", passage, None) for passage in ("p1", "p3", "p6")]
+    all_of_them = {"scores": "seed", "candidates": "all"}
+    assert learn_from(tmp_path / "all", all_of_them, row, rows).scores == [0.0, 0.0, 1.0]
+    with pytest.raises(UserError, match="no scores 'seed'") as refused:
+        learn_from(tmp_path / "chosen", {"scores": "seed"}, row, rows)
+    assert "candidates: all" in refused.value.remedy
+    of_a_log = row | {"seed_id": ""}
+    with pytest.raises(UserError, match="no scores 'seed'"):
+        learn_from(tmp_path / "log", all_of_them, of_a_log, rows)
+
+
+def test_a_teacher_may_be_a_part_of_a_mixture(tmp_path):
+    """Of the chosen candidates, which alone it has scored."""
+    row = example_rows()[1]
+    rows = [label("q1", passage, -n) for n, passage in enumerate(("p2", "p1", "p6"), start=1)]
+    told = {"query_id": "q1", "teacher": "big", "scale": "cosine"}
+    scores = [told | {"positive_score": 0.1, "negative_scores": [0.9]}]
+    with Run(tmp_path / "teacher") as run:
+        teacher = write(run, TEACHER_SCORES, "teacher-scores", [scores])
+    mixture = {"scores": {"teacher": 2.0, "ql": 0.5}}
+    found = learn_from(tmp_path / "both", mixture, row, rows, teacher)
+    assert found.scores == pytest.approx([-1.5, 1.5])
+    assert list_score_sources(judged({"objective": {"kl": 1}, "kl": mixture})) == {"teacher", "ql"}
+
+
 def worth(passage_id: str, similarity: float, bm25: float | None) -> Row:
     return label("q1", passage_id, None) | {"similarity": similarity, "bm25": bm25}
-
-
-def test_a_hybrid_adds_similarity_and_bm25_on_one_scale():
-    rows = [worth("p1", 0.1, 0.0), worth("p3", 0.3, 8.0)]
-    assert fuse_hybrid_scores(rows, 0.5) == pytest.approx([-1.0, 1.0])
-    turned = [worth("p1", 0.1, 9.0), worth("p3", 0.3, 8.0)]
-    assert fuse_hybrid_scores(turned, 0.5) == pytest.approx([0.0, 0.0])
-    assert fuse_hybrid_scores(turned, 0.25) == pytest.approx([-0.5, 0.5])
-    assert fuse_hybrid_scores(turned, 1.0) == pytest.approx([1.0, -1.0])
-
-
-def test_the_parts_of_a_hybrid_have_mean_0_and_deviation_1_over_all_candidates():
-    rows = [worth(f"p{n}", n / 7, n**2) for n in range(5)]
-    for share in (0.0, 1.0):
-        scores = fuse_hybrid_scores(rows, share)
-        assert sum(scores) == pytest.approx(0, abs=1e-9)
-        assert sum(score**2 for score in scores) / 5 == pytest.approx(1)
-
-
-def test_a_score_that_all_candidates_share_says_nothing():
-    rows = [worth("p1", 0.1, 0.0), worth("p3", 0.3, 0.0)]
-    assert fuse_hybrid_scores(rows, 0.5) == pytest.approx([-0.5, 0.5])
-    assert fuse_hybrid_scores(rows[:1], 0.5) == [0.0]
-
-
-def test_a_candidate_without_bm25_has_no_hybrid_and_no_part_in_the_others():
-    rows = [worth("p1", 0.1, 0.0), worth("p2", 0.9, None), worth("p3", 0.3, 8.0)]
-    first, unknown, last = fuse_hybrid_scores(rows, 0.5)
-    assert math.isnan(unknown)
-    assert [first, last] == pytest.approx([-1.0, 1.0])
 
 
 def test_a_query_is_scored_among_all_its_candidates(tmp_path):
@@ -197,7 +214,7 @@ def test_a_query_is_scored_among_all_its_candidates(tmp_path):
         examples = write(run, EXAMPLES, "examples", [[row]])
         labels = write(run, LABELS, "labels", [rows])
         assert learnt("bm25") == [8.0, 5.0]
-        p6, _, p1 = fuse_hybrid_scores(rows, 0.5)
+        p6, _, p1 = score_candidates(rows, "", "hybrid", 0.5, {}).values()
         assert learnt("hybrid") == pytest.approx([p1, p6])
     assert min(p1, p6) > 0
 
@@ -227,6 +244,9 @@ def test_the_share_of_bm25_changes_a_fingerprint_only_where_it_is_set():
         ("hybrid", ["ql", "retriever"], ["dense", "bm25"], "add bm25 to relabel.rankers"),
         ("rc", ["ql", "retriever"], ["dense"], "add rc to relabel.rankers"),
         ("ql_sum", ["rc"], ["dense"], "add ql to relabel.rankers"),
+        ("cross_encoder", ["rc"], ["dense"], "add cross_encoder to relabel.rankers"),
+        ({"rc": 1, "graded": 1}, ["rc"], ["dense"], "add graded to relabel.rankers"),
+        ("retriever", ["bm25"], ["bm25"], "without dense among retriever.sources"),
         ("hybrid", ["bm25"], ["bm25"], "without dense among retriever.sources"),
     ],
 )
@@ -236,7 +256,8 @@ def test_soft_labels_that_no_ranker_gives_are_refused(term, scores, rankers, sou
         "retriever": {"sources": sources},
         "train": {"objective": {term: 1.0}, term: {"scores": scores}},
     }
-    with pytest.raises(ValidationError, match=rf"train\.{term}\.scores {scores}: .*{fault}"):
+    named = scores if isinstance(scores, str) else ", ".join(scores)
+    with pytest.raises(ValidationError, match=rf"train\.{term}\.scores {named}: .*{fault}"):
         make_recipe("x", **settings)
 
 
@@ -244,16 +265,6 @@ def test_bm25_may_teach_without_a_part_in_the_fusion():
     rule = {"rankers": ["retriever", "bm25"], "weights": {"bm25": 0}}
     train = {"objective": {"kl": 1.0}, "kl": {"scores": "hybrid"}}
     assert make_recipe("x", relabel=rule, train=train).relabel.judges == ["bm25"]
-
-
-def test_how_soft_labels_are():
-    flat = measure_softness([[1.0, 1.0], [2.0, 2.0], [5.0]], KL())
-    assert (flat.lists, flat.top_probability) == (2, 0.5)
-    assert flat.entropy == pytest.approx(math.log(2), abs=1e-4)
-    hard = measure_softness([[0.0, -9.0, math.nan]], KL(temperature=0.25))
-    assert hard.top_probability > 0.99
-    assert hard.entropy < 0.01
-    assert measure_softness([[1.0], [math.nan, 1.0]], KL()) is None
 
 
 @pytest.mark.bad_input(
@@ -265,6 +276,8 @@ def test_how_soft_labels_are():
         ({"scores": "ql"}, False, "ql_per_token must be true"),
         ({"scores": "ql_sum"}, True, "ql_per_token must be false"),
         ({"scores": "teacher", "candidates": "all"}, True, "candidates all"),
+        ({"scores": {"teacher": 1, "ql": 1}, "candidates": "all"}, True, "candidates all"),
+        ({"scores": "ql", "max_candidates": 4}, True, "is for candidates: all"),
     ],
 )
 def test_soft_labels_that_do_not_fit_the_labels_are_refused(kl, per_token, fault):
@@ -275,3 +288,53 @@ def test_soft_labels_that_do_not_fit_the_labels_are_refused(kl, per_token, fault
             relabel={"ql_per_token": per_token},
             train={"objective": {"kl": 1.0}, "kl": kl},
         )
+
+
+def test_a_mixture_takes_the_likelihood_of_tokens_or_of_the_query():
+    train = {"objective": {"kl": 1.0}, "kl": {"scores": {"ql": 1, "retriever": 1}}}
+    for per_token in (True, False):
+        recipe = make_recipe("x", relabel={"ql_per_token": per_token}, train=train)
+        assert recipe.train.kl.scores == {"ql": 1.0, "retriever": 1.0}
+
+
+@pytest.mark.bad_input(
+    "recipe", "a mixture of soft labels that is none", "refused, with the names that there are"
+)
+@pytest.mark.parametrize(
+    ("scores", "fault"),
+    [
+        ("qll", "'qll' is no soft score: name one of teacher, ql"),
+        ({}, "is no soft score"),
+        (["ql"], "is no soft score"),
+        ({"hybrid": 1.0}, "'hybrid' cannot be a part of a mixture: name some of teacher"),
+        ({"ql": 0}, "weight of ql is 0: give a number above 0"),
+        ({"ql": "much"}, "weight of ql is much"),
+        ({"ql": True}, "a number is expected|weight of ql is True"),
+    ],
+    ids=str,
+)
+def test_a_mixture_that_is_none_is_refused(scores, fault):
+    with pytest.raises(ValidationError, match=fault) as refused:
+        Train(kl={"scores": scores})
+    assert refused.value.error_count() == 1
+
+
+def test_names_of_soft_labels_have_the_fingerprint_that_they_had():
+    kl = Train(kl={"scores": "hybrid"}).fingerprinted()["kl"]
+    assert kl == {
+        "scores": "hybrid",
+        "standardise": False,
+        "temperature": 0.05,
+        "student_temperature": 0.05,
+    }
+
+
+def test_a_first_round_without_a_judge_may_learn_the_seed_and_the_retriever():
+    rounds = {"rounds": 2, "first_round": "seed", "rankers": ["rc"]}
+    for scores, fault in (("seed", None), ("retriever", None), ("rc", "judges nothing")):
+        train = {"objective": {"kl": 1.0}, "kl": {"scores": scores, "candidates": "all"}}
+        if fault is None:
+            make_recipe("x", relabel=rounds, train=train)
+        else:
+            with pytest.raises(ValidationError, match=fault):
+                make_recipe("x", relabel=rounds, train=train)
