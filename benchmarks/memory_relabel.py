@@ -155,7 +155,7 @@ def relabel(folder: Path, count: int) -> dict[str, object]:
         for name in ("ql", "rc"):
             inputs = (settings, name, passages, queries, found, lambda: llm, judged)
             judgements[name] = (clocked(f"judgements-{name}", make_judgements, *inputs), found)
-        labels = clocked("labels", make_labels, settings.relabel, found, judgements)
+        labels = clocked("labels", make_labels, settings.relabel, queries, found, judgements)
         examples = clocked(
             "examples",
             make_examples,

@@ -2,15 +2,31 @@
 Gecko (appendix A) uses k = 0 and w = 1, where the first place counts most; Cormack et al. (2009)
 use k = 60."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 
 from distill.recipe import JUDGES, Ranker, Relabel
-from distill.relabel.by_passage import CandidateLayout
+from distill.relabel.by_passage import CandidateLayout, read_shard_queries
+from distill.relabel.seed_margin import (
+    JudgedQuery,
+    SeedCorrection,
+    SeedMargin,
+    measure_seed_margins,
+)
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import CANDIDATES, JUDGEMENTS, LABELS, Row, read_shard
+from distill.store.tables import (
+    CANDIDATES,
+    JUDGEMENTS,
+    LABELS,
+    QUERIES,
+    Reader,
+    Row,
+    read_shard,
+)
 
+_log = logging.getLogger(__name__)
 PairScores = dict[tuple[str, str], float]
 """(query id, passage id) -> score."""
 _WHOLE_QUERY_SUFFIXES = ("-listwise", "-bm25")
@@ -20,12 +36,14 @@ _WHOLE_QUERY_SUFFIXES = ("-listwise", "-bm25")
 def make_labels(
     run: Run,
     rule: Relabel,
+    queries: Stage,
     candidates: Stage,
     judgements: Mapping[str, tuple[Stage, Stage]],
 ) -> Stage:
     """Rank each query's candidates by every ranker and fuse the recipe's rankers.
 
     Args:
+        queries: the stage of the candidates' queries, which names their seed passages.
         judgements: for each pass its stage and the candidates that it judged (all, or a cascade's
             survivors).
     """
@@ -33,45 +51,111 @@ def make_labels(
     stage = run.stage("labels", fingerprint(rule), inputs)
     if stage.complete:
         return stage
-    readers = [
-        ShardJudgements(judged, CandidateLayout(pairs, rule.block, rule.shard_size), rule)
-        for judged, pairs in judgements.values()
-    ]
+    margins: dict[str, SeedMargin] = {}
+    correction = None
+    if rule.seed_margin is not None:
+        query_rows = Reader(QUERIES, queries.folder)
+        margins = measure_seed_margins(_read_judged(rule, query_rows, candidates, judgements))
+        _log_margins(margins)
+        above = {ranker: max(0.0, of.margin) for ranker, of in margins.items()}
+        correction = SeedCorrection(above, query_rows)
+    readers = _open_judgements(rule, judgements, correction)
     paths = shards(candidates.folder)
 
     def work(number: int) -> ShardResult:
-        scores: dict[str, PairScores] = {}
-        for reader in readers:
-            scores |= reader.scores(number)
+        scores = _read_scores(readers, number)
         rows: list[Row] = []
         for query_candidates in group_by_query(read_shard(CANDIDATES, paths[number])):
             rows += make_label_rows(query_candidates, scores, rule)
         return ShardResult(rows)
 
     stage.map_shards(LABELS, range(len(paths)), work)
-    stage.finish()
+    measured = {ranker: margin._asdict() for ranker, margin in margins.items()}
+    stage.finish(**({"seed_margin": measured} if measured else {}))
     return stage
+
+
+def _open_judgements(
+    rule: Relabel,
+    judgements: Mapping[str, tuple[Stage, Stage]],
+    correction: SeedCorrection | None = None,
+) -> "list[ShardJudgements]":
+    return [
+        ShardJudgements(
+            judged, CandidateLayout(pairs, rule.block, rule.shard_size), rule, correction
+        )
+        for judged, pairs in judgements.values()
+    ]
+
+
+def _read_scores(readers: "Sequence[ShardJudgements]", shard: int) -> dict[str, PairScores]:
+    scores: dict[str, PairScores] = {}
+    for reader in readers:
+        scores |= reader.scores(shard)
+    return scores
+
+
+def _read_judged(
+    rule: Relabel,
+    query_rows: Reader,
+    candidates: Stage,
+    judgements: Mapping[str, tuple[Stage, Stage]],
+) -> Iterator[JudgedQuery]:
+    """Yield all queries with their scores, those of ql by token."""
+    readers = _open_judgements(rule.model_copy(update={"ql_per_token": True}), judgements)
+    for number, path in enumerate(shards(candidates.folder)):
+        scores = _read_scores(readers, number)
+        of_shard = read_shard_queries(query_rows, number, rule.shard_size)
+        seeds = {row["query_id"]: row["seed_id"] for row in of_shard}
+        for rows in group_by_query(read_shard(CANDIDATES, path)):
+            yield JudgedQuery(rows, seeds[rows[0]["query_id"]], scores)
+
+
+def _log_margins(margins: Mapping[str, SeedMargin]) -> None:
+    for ranker, of in margins.items():
+        _log.info(
+            "labels: %s scores the seed passage %.3f above the best other candidate on average; it "
+            "is first in %.1f %% of %d queries before that is taken off",
+            ranker,
+            of.margin,
+            100 * of.share_first,
+            of.queries,
+        )
 
 
 def fingerprint(rule: Relabel) -> dict[str, object]:
     """Collect the settings that change the fused ranks."""
-    return {
+    settings: dict[str, object] = {
         "rankers": rule.rankers,
         "rrf_k": rule.rrf_k,
         "weights": rule.weights,
         "ql_per_token": rule.ql_per_token,
         "cascade": rule.cascade.by,
     }
+    if rule.seed_margin is not None:
+        settings["seed_margin"] = rule.seed_margin
+    return settings
 
 
 class ShardJudgements:
     """Reads one pass's scores of the queries in a shard of candidates. The judgements of a block's
     pairs are in neighbouring shards, which are read once for all the block's shards of
-    candidates."""
+    candidates.
 
-    def __init__(self, judgements: Stage, layout: CandidateLayout, rule: Relabel) -> None:
+    Args:
+        correction: what is taken off the scores of seed passages; None: nothing.
+    """
+
+    def __init__(
+        self,
+        judgements: Stage,
+        layout: CandidateLayout,
+        rule: Relabel,
+        correction: SeedCorrection | None = None,
+    ) -> None:
         self._layout = layout
         self._per_token = rule.ql_per_token
+        self._correction = correction
         self._paths: dict[int, list[int]] = {}
         self._shards = shards(judgements.folder)
         has_whole_queries = judgements.name.endswith(_WHOLE_QUERY_SUFFIXES)
@@ -90,12 +174,23 @@ class ShardJudgements:
 
     def _read(self, block: int) -> dict[str, PairScores]:
         scores: dict[str, PairScores] = {}
+        margins, seeds = self._read_correction(block)
         for number in self._paths.get(block, []):
             for row in read_shard(JUDGEMENTS, self._shards[number]):
-                divide = self._per_token and row["ranker"] == "ql"
-                score = row["score"] / max(1, row["tokens"]) if divide else row["score"]
-                scores.setdefault(row["ranker"], {})[row["query_id"], row["passage_id"]] = score
+                ranker, pair = row["ranker"], (row["query_id"], row["passage_id"])
+                tokens = max(1, row["tokens"]) if ranker == "ql" else 1
+                score = row["score"]
+                if pair[1] == seeds.get(pair[0]):
+                    score -= margins.get(ranker, 0.0) * tokens
+                scores.setdefault(ranker, {})[pair] = score / tokens if self._per_token else score
         return scores
+
+    def _read_correction(self, block: int) -> tuple[Mapping[str, float], Mapping[str, str]]:
+        """Read what is taken off by ranker, and the seed passages of the block's queries."""
+        if self._correction is None:
+            return {}, {}
+        numbers = self._layout.queries(block, len(self._correction.queries))
+        return self._correction.margins, self._correction.read_seeds(numbers)
 
 
 def make_label_rows(

@@ -75,6 +75,6 @@ def relabel(
         first = {name: stage for name, (stage, _) in judgements.items()}
         survivors = make_survivors(run, rule, queries, candidates, first)
         judgements |= judge(survivors, later)
-    labels = make_labels(run, rule, candidates, judgements)
+    labels = make_labels(run, rule, queries, candidates, judgements)
     examples = make_examples(run, rule, recipe.seed, passages, queries, labels, candidates)
     return RelabelResult(labels, examples)

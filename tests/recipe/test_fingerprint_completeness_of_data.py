@@ -155,6 +155,7 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
         "relabel.cascade": {"by": ["bm25", "retriever"], "keep": 3},
         "relabel.weights": {"ql": 2.0},
         "relabel.ql_per_token": True,
+        "relabel.seed_margin": "auto",
         "relabel.positive": "margin",
         "relabel.negatives": "sampled",
         "relabel.more_positives": 5.0,
@@ -198,7 +199,7 @@ def test_fingerprints_of_relabelling_hold_every_key_that_it_reads(
         assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
         judgements[name] = (stage, survivors)
     labels, missing = chain.make(
-        "labels", lambda of: make_labels(run, of.relabel, candidates, judgements)
+        "labels", lambda of: make_labels(run, of.relabel, queries, candidates, judgements)
     )
     assert missing <= PERFORMANCE | RESOLVED | OF_INDEX
     _, missing = chain.make(

@@ -2,6 +2,7 @@
 
 import pytest
 from helpers.relabel_rows import candidate, prepare
+from pydantic import ValidationError
 
 from distill.recipe import Recipe, Relabel
 from distill.relabel.fuse import make_label_rows, make_labels
@@ -95,7 +96,7 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
         with Run(folder) as run:
             texts = {seed: seed for _, seed in asked}
             found = [[seed] for _, seed in asked]
-            candidates = prepare(run, texts, asked, found, shard_size=1)[-1]
+            _, queries, candidates = prepare(run, texts, asked, found, shard_size=1)
             judgements = run.stage("judgements-ql", {}, [candidates])
             rows = [
                 {
@@ -112,9 +113,82 @@ def test_rrf_labels_have_their_scores_where_shards_are_more_than_their_names_are
             for stage in () if wide else (candidates, judgements):
                 for path in stage.folder.glob("*.parquet"):
                     path.rename(path.with_name(f"part-{int(path.stem[5:])}.parquet"))
-            labels = make_labels(run, recipe.relabel, candidates, {"ql": (judgements, candidates)})
+            labels = make_labels(
+                run, recipe.relabel, queries, candidates, {"ql": (judgements, candidates)}
+            )
             return labels.rows(LABELS)
 
     narrow = made(tmp_path / "narrow", wide=False)
     assert narrow == made(tmp_path / "wide", wide=True)
     assert [row["ql"] for row in narrow] == [-float(n) for n in range(24)]
+
+
+TOKENS = {"q0": 2, "q1": 10, "q2": 4, "q3": 5}
+SEEDS = [("why", "p0"), ("how", "p1"), ("when", "p2"), ("of a log", "")]
+PER_TOKEN = {
+    # The seed leads the best other candidate by 3, by 1, and by -1.
+    "q0": {"p0": -1.0, "p1": -4.0, "p2": -5.0},
+    "q1": {"p1": -2.0, "p0": -3.0, "p2": -6.0},
+    "q2": {"p2": -3.0, "p0": -2.0, "p1": -9.0},
+    "q3": {"p0": -1.0, "p1": -2.0, "p2": -3.0},
+}
+
+
+def fuse_seeds(folder, **rule):
+    """The labels by query and passage, and the stage's figures."""
+    recipe = Recipe(name="r", relabel={"rankers": ["ql"], "shard_size": 2, "block": 2, **rule})
+    rows = [
+        {
+            "query_id": query,
+            "passage_id": passage,
+            "ranker": "ql",
+            "score": score * TOKENS[query],
+            "tokens": TOKENS[query],
+        }
+        for query, of_query in PER_TOKEN.items()
+        for passage, score in of_query.items()
+    ]
+    with Run(folder) as run:
+        texts = {f"p{n}": f"text {n}" for n in range(3)}
+        found = [[*of_query] for of_query in PER_TOKEN.values()]
+        _, queries, candidates = prepare(run, texts, SEEDS, found)
+        judgements = run.stage("judgements-ql", {}, [candidates])
+        blocks = [rows[:2], rows[2:4], rows[4:6], rows[6:8], rows[8:10], rows[10:]]
+        judgements.map_shards(JUDGEMENTS, blocks, ShardResult)
+        judgements.finish()
+        stages = {"ql": (judgements, candidates)}
+        labels = make_labels(run, recipe.relabel, queries, candidates, stages)
+        by_pair = {(row["query_id"], row["passage_id"]): row for row in labels.rows(LABELS)}
+        return by_pair, labels.manifest.get("figures", {})
+
+
+def test_the_seeds_mean_margin_is_taken_off_its_score_alone(tmp_path):
+    plain, none = fuse_seeds(tmp_path / "plain", shard_size=2, ql_per_token=True)
+    less, figures = fuse_seeds(tmp_path / "less", seed_margin="auto", ql_per_token=True)
+    assert none == {}
+    assert figures == {"seed_margin": {"ql": {"margin": 1, "share_first": 0.6667, "queries": 3}}}
+    seeds = {(f"q{n}", seed) for n, (_, seed) in enumerate(SEEDS)}
+    for pair, row in less.items():
+        assert row["ql"] == pytest.approx(plain[pair]["ql"] - (pair in seeds))
+    assert [less["q0", "p0"]["ql_rank"], less["q2", "p2"]["ql_rank"]] == [1, 2]
+    margins = [
+        less[query, seed]["ql"] - max(less[query, p]["ql"] for p in PER_TOKEN[query] if p != seed)
+        for query, (_, seed) in zip(PER_TOKEN, SEEDS[:3], strict=False)
+    ]
+    assert sum(margins) == pytest.approx(0)
+
+
+def test_a_margin_is_of_tokens_also_where_scores_are_of_whole_queries(tmp_path):
+    by_token, figures = fuse_seeds(tmp_path / "token", seed_margin="auto", ql_per_token=True)
+    whole, of_whole = fuse_seeds(tmp_path / "whole", seed_margin="auto")
+    assert figures == of_whole
+    for pair, row in whole.items():
+        assert row["ql"] == pytest.approx(by_token[pair]["ql"] * TOKENS[pair[0]])
+        assert row["ql_rank"] == by_token[pair]["ql_rank"]
+
+
+@pytest.mark.bad_input("recipe", "a seed's margin without a ranker that is the LLM", "refused")
+def test_a_margin_of_no_ranker_is_refused():
+    with pytest.raises(ValidationError, match="seed_margin needs the ranker ql, rc or graded"):
+        Relabel(rankers=["bm25", "retriever"], seed_margin="auto")
+    assert Relabel(rankers=["rc"], seed_margin="auto").seed_margin == "auto"

@@ -58,6 +58,11 @@ class Relabel(Section):
     ql_per_token: bool = False
     """Divide a query's log-likelihood by its number of tokens. Ranks within a query stay the same;
     thresholds and scores of different queries become comparable."""
+    seed_margin: Literal["auto"] | None = None
+    """What is taken off the seed passage's scores by ql, rc and graded, before they are ranked and
+    before soft labels are made of them. The same kind of model wrote the query from that passage,
+    and finds it too likely. auto: the ranker's mean margin of the seed over the best other
+    candidate of its query, of ql by token; null: nothing."""
     listwise_window: int = Field(10, ge=2, le=1000)
     """Number of passages that one listwise prompt sorts; the window slides from the last to the
     first by half of its size (Sun et al. 2023, arXiv 2304.09542)."""
@@ -148,6 +153,8 @@ class Relabel(Section):
             raise ValueError("relabel.rankers has cross_encoder: set relabel.cross_encoder")
         if self.fused and not {"ql", "rc"} <= set(self.rankers):
             raise ValueError("relabel.fused judges ql and rc in one pass: name both as rankers")
+        if self.seed_margin is not None and not {"ql", "rc", "graded"} & set(self.rankers):
+            raise ValueError("relabel.seed_margin needs the ranker ql, rc or graded")
         relevance = self.min_relevance is not None or self.more_positives is not None
         if (relevance or self.confirmed_exempt) and not {"rc", "graded"} & set(self.rankers):
             raise ValueError(

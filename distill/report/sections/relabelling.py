@@ -84,6 +84,15 @@ def _notes(stages: Mapping[str, Manifest]) -> list[tuple[str, str]]:
         for name, count in counts.items()
         if name not in ("kept", "positive changed") and not name.startswith("dropped")
     ]
+    measured = stages.get("labels", {}).get("figures", {}).get("seed_margin", {})
+    for ranker, margin in measured.items():
+        notes.append(
+            (
+                f"margin taken off the seed by {_name(ranker)}, which had it first in "
+                f"{numbers.share(margin['share_first'])} of {numbers.whole(margin['queries'])}",
+                numbers.score(margin["margin"]),
+            )
+        )
     figures = stages.get("candidates", {}).get("figures", {})
     if "recall_at_k" in figures:
         label = f"recall@{figures.get('k', 'k')} of the index against exact search"

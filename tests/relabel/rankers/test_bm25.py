@@ -104,7 +104,7 @@ def test_the_better_positive_comes_up_by_bm25_alone(tmp_path):
             if "bm25" in rankers:
                 made = judge_by_bm25(run, rule, passages, queries, candidates)
                 judgements["bm25"] = (made, candidates)
-            labels = make_labels(run, rule.relabel, candidates, judgements)
+            labels = make_labels(run, rule.relabel, queries, candidates, judgements)
             (example,) = make_examples(
                 run, rule.relabel, rule.seed, passages, queries, labels, candidates
             ).rows(EXAMPLES)
