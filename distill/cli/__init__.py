@@ -28,7 +28,7 @@ from distill.runtime.interrupt import end_soon_after_sigterm
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__)
+@click.version_option(__version__, prog_name="distill")
 def cli() -> None:
     """Distil a small embedding model for your corpus.
 

@@ -17,9 +17,13 @@ def _print_stages(run: api.RunFolder) -> None:
     """A line for each stage: its folder, its rows, and what was counted."""
     for stage in run.stages:
         manifest = stage.manifest
-        counts = ", ".join(f"{name} {n}" for name, n in manifest["counts"].items())
-        rows = f"{manifest['rows']} rows ({counts or 'nothing dropped'})"
-        click.echo(f"{run.folder / stage.name}: {rows}")
+        counts = dict(manifest["counts"])
+        read = counts.pop("read", None)
+        if counts.get("kept") == manifest["rows"]:
+            del counts["kept"]
+        came_of = "" if read is None else f" from {read} documents"
+        said = ", ".join(f"{name} {n}" for name, n in counts.items()) or "nothing dropped"
+        click.echo(f"{run.folder / stage.name}: {manifest['rows']} rows{came_of} ({said})")
 
 
 @click.command()

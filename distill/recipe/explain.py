@@ -17,6 +17,8 @@ _MOST = 8
 """Faults that are told at once."""
 _LONGEST = 120
 """Letters of a key that are shown, and compared with the known ones."""
+_LEAST_LIKE = 0.6
+"""Less than so much alike (0 to 1) is no key that was meant."""
 
 
 @dataclass
@@ -79,8 +81,17 @@ def _explain(error: Mapping[str, Any], source: str | None, known: Sequence[str])
     bare = re.sub(r"\.\d+(?=\.)", "", path)
     if bare in RENAMED_KEYS:
         return f"the key {bare} is now called {RENAMED_KEYS[bare]}"
-    near = difflib.get_close_matches(bare, known, n=1, cutoff=0.0)
-    return f"unknown key {path!r}" + (f"; the nearest known one is {near[0]!r}" if near else "")
+    near = find_nearest_key(bare, known, _LEAST_LIKE)
+    return f"unknown key {path!r}" + (f"; the nearest known one is {near!r}" if near else "")
+
+
+def find_nearest_key(key: str, known: Sequence[str], least: float = 0.0) -> str | None:
+    """Find the known key that is meant: one of the same last part, one that goes on where this one
+    ends, or else the one spelt most like it, if it is at least so much like it (0 to 1)."""
+    same = [one for one in known if one.rpartition(".")[2] == key]
+    longer = [one for one in known if one.startswith(f"{key}_")]
+    alike = difflib.get_close_matches(key[:_LONGEST], known, n=1, cutoff=least)
+    return next(iter([*same, *longer, *alike]), None)
 
 
 def _place(path: Sequence[str | int], written: RecipeText) -> _FaultLocation:

@@ -249,6 +249,8 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     """
     written = RecipeText(str(file) if file else "--set", _read(file) if file else "")
     values = _mapping(written) if file else {}
+    if file and file.suffix not in (".yaml", ".yml"):
+        _refuse_data(file, values)
     if file and _is_copy_in_run(file):
         rename_old_keys(values)
     for item in sets:
@@ -257,6 +259,17 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
     values = _with_environment(values)
     check_value(values, written.where, "correct the key, or the environment variable that it names")
     return _validated(values, written, file.parent if file else Path("."))
+
+
+def _refuse_data(file: Path, values: Mapping[str, Any]) -> None:
+    """Refuse a file of texts or questions where a recipe is expected."""
+    if values and not values.keys() & Recipe.model_fields.keys():
+        raise UserError(
+            str(file),
+            f"holds no key of a recipe, but {', '.join(map(repr, [*values][:5]))}",
+            f"`distill init {file}` writes a recipe for a corpus; a file of questions is named in "
+            "evaluate.tasks of a recipe",
+        )
 
 
 def _is_copy_in_run(file: Path) -> bool:

@@ -1,12 +1,12 @@
 """What each key of a recipe means, as text: all of it read from the JSON schema of the recipe."""
 
-import difflib
 import json
 import textwrap
 from functools import cache
 from typing import Any
 
 from distill.errors import UserError
+from distill.recipe.explain import find_nearest_key
 from distill.recipe.load import Recipe, known_keys
 
 JsonSchema = dict[str, Any]
@@ -60,9 +60,10 @@ def find_key(key: str) -> JsonSchema:
     for name in key.split(".") if key else ():
         section = _section_in(found)
         if section is None or name not in section["properties"]:
+            nearest = find_nearest_key(key, known_keys(Recipe))
             raise UserError(
                 f"key {key[:100]}",
-                f"is not a key of the recipe; the nearest one is {_nearest(key)}",
+                f"is not a key of the recipe; the nearest one is {nearest}",
                 "`distill explain` lists the sections, `distill explain SECTION` its keys",
             )
         found = section["properties"][name]
@@ -72,13 +73,6 @@ def find_key(key: str) -> JsonSchema:
 @cache
 def _recipe_schema() -> JsonSchema:
     return Recipe.model_json_schema()
-
-
-def _nearest(key: str) -> str:
-    """A key whose last part is `key` itself, else the one spelt most like it."""
-    keys = known_keys(Recipe)
-    same = [one for one in keys if one.rpartition(".")[2] == key]
-    return (same or difflib.get_close_matches(key[:100], keys, n=1, cutoff=0.0))[0]
 
 
 def _section_in(schema: JsonSchema) -> JsonSchema | None:

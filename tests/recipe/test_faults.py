@@ -65,6 +65,8 @@ DEVICE = "device"
         wrong(SHAPE, "corpus: {split: 2024-01-01}", "as a date.*quote it: '2024-01-01'"),
         wrong(SHAPE, "corpus: {path: 5}", "as a number.*quote it: '5'"),
         wrong(SHAPE, "student: {lora: {rnak: 3}}", "nearest known one is 'student.lora.rank'"),
+        wrong(SHAPE, "corpus: {text: body}", "nearest known one is 'corpus.text_column'"),
+        wrong(SHAPE, "xyzzy: 3", "unknown key 'xyzzy'(?!;)"),
         wrong(
             SHAPE,
             "generate: {labelled: [{path: a, task: b, labelcolumn: c}]}",
@@ -93,6 +95,14 @@ def test_a_recipe_that_is_refused(tmp_path, text, says):
     with pytest.raises(UserError, match=says.replace("{", r"\{")) as fault:
         load_recipe(file)
     assert "r.yaml" in fault.value.where
+
+
+@pytest.mark.bad_input(SHAPE, "a file of questions in the place of a recipe", "refused as such")
+def test_a_file_of_questions_is_no_recipe(tmp_path):
+    (tmp_path / "squad.json").write_text('{"version": "1.1", "data": []}')
+    with pytest.raises(UserError, match="holds no key of a recipe, but 'version', 'data'") as fault:
+        load_recipe(tmp_path / "squad.json")
+    assert "evaluate.tasks" in fault.value.remedy
 
 
 @pytest.mark.bad_input(SHAPE, "a path that is an address with a password", "not repeated")

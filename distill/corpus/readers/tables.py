@@ -6,6 +6,7 @@ compressed.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,19 @@ def find_columns(file: Path, columns: Columns) -> Columns:
     )
     require_columns(str(file), names, found)
     if found != columns:
-        _log.warning(
-            "%s: id, title and text are read from the columns %s; corpus.id_column, "
-            "corpus.title_column and corpus.text_column name others",
-            file,
-            ", ".join(repr(name) if name in names else "(none)" for name in found),
-        )
+        _warn_of_columns(file, ", ".join(repr(n) if n in names else "(none)" for n in found))
     return found
+
+
+@cache
+def _warn_of_columns(file: Path, names: str) -> None:
+    """Say once in a process which columns are read."""
+    _log.warning(
+        "%s: id, title and text are read from the columns %s; corpus.id_column, "
+        "corpus.title_column and corpus.text_column name others",
+        file,
+        names,
+    )
 
 
 def _find(names: Sequence[str], wanted: str, default: str, usual: str) -> str:
