@@ -1,37 +1,27 @@
 """The stages that bring text in: the `passages` table, and the held-out retrieval task."""
 
 import functools
-import hashlib
 import json
-import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from distill.corpus.docstrings import source as docstrings
-from distill.corpus.faults import SkippedRows
+from distill.corpus.gather import GatheredPassages, gather_passages
 from distill.corpus.held_out import (
     HELD_OUT_PASSAGES,
     JUDGED,
     holds_documents_out,
-    is_held_out,
-    need_both_parts,
 )
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.beir import open_beir
 from distill.corpus.readers.jsonl import open_jsonl
 from distill.corpus.readers.parquet import open_parquet
 from distill.corpus.readers.rows import (
-    NO_TEXT,
-    REPEATED,
     Columns,
     CorpusSource,
-    Document,
-    SkippedRow,
 )
-from distill.corpus.split import split_text
 from distill.errors import UserError
 from distill.files.read import user_path
 from distill.recipe import Recipe
@@ -39,9 +29,7 @@ from distill.store.integrity import find_stage_damage
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
 from distill.store.stage import ShardResult, Stage
-from distill.store.tables import PASSAGES, Row, commit_bytes, passage_text, read_shard
-from distill.text.normalize import normalize_text
-from distill.text.words import count_words
+from distill.store.tables import PASSAGES, commit_bytes, read_shard
 
 T = TypeVar("T")
 
@@ -52,45 +40,6 @@ _SHARD = 10_000
 _RULES = 2
 """Raised whenever other passages are made of the same text. 2: words and sentences of all scripts,
 titles count as words."""
-
-_REMEDIES = {
-    "short": "short: fewer words than corpus.min_words, title and text together, where letters of "
-    "Chinese, Japanese, Thai and their like count as parts of words; lower it (0 keeps all)",
-    NO_TEXT: "no text: the columns of text and title are empty; name others in corpus.text_column "
-    "and corpus.title_column",
-    REPEATED: "repeated: the rows have one id and one text",
-    "duplicate": "duplicate: the same title and text under several ids",
-}
-"""What to do where nothing is left, for each reason why passages are dropped."""
-
-
-@dataclass
-class _Passages:
-    kept: list[Row] = field(default_factory=list)
-    dropped: list[Row] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    left_out: SkippedRows = field(default_factory=SkippedRows)
-    held_out: list[Row] = field(default_factory=list)
-
-    def drop(self, id_: str, reason: str, text: str) -> None:
-        self.counts[f"dropped {reason}"] += 1
-        self.dropped.append({"item_id": id_, "reason": reason, "text": text})
-
-
-class PassageDeduplicator:
-    """Which passages came before, by a 16-byte hash of normalised title and text."""
-
-    def __init__(self) -> None:
-        self._hashes: set[bytes] = set()
-
-    def is_new(self, title: str, text: str) -> bool:
-        """True the first time, False for every passage that reads the same."""
-        content = f"{normalize_text(title)}\n{normalize_text(text)}"
-        mark = hashlib.blake2b(content.encode(), digest_size=16).digest()
-        if mark in self._hashes:
-            return False
-        self._hashes.add(mark)
-        return True
 
 
 def make_passages(run: Run, recipe: Recipe) -> Stage:
@@ -123,7 +72,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
         UserError: as `make_passages`, and where no document or every document is held out.
     """
     source = open_source(recipe)
-    prepare = functools.cache(lambda: _passages(source, recipe))
+    prepare = functools.cache(lambda: gather_passages(source, recipe, run.folder))
     settings: dict[str, Any] = {
         "source": source.identity,
         "max_tokens": recipe.corpus.max_tokens,
@@ -142,7 +91,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
 
 
 def _make_held_out_passages(
-    run: Run, recipe: Recipe, settings: Mapping[str, Any], prepare: Callable[[], _Passages]
+    run: Run, recipe: Recipe, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
 ) -> Stage | None:
     if not recipe.corpus.held_out:
         return None
@@ -151,18 +100,20 @@ def _make_held_out_passages(
             return None
         source = docstrings.open_held_out_docstrings(recipe)
         stage, passages = _prepared(
-            run, HELD_OUT_PASSAGES, settings, lambda: _passages(source, recipe)
+            run, HELD_OUT_PASSAGES, settings, lambda: gather_passages(source, recipe, run.folder)
         )
     else:
         stage, passages = _prepared(run, HELD_OUT_PASSAGES, settings, prepare)
         if passages is not None:
-            passages = _Passages(passages.held_out, counts=Counter(kept=len(passages.held_out)))
+            passages = GatheredPassages(
+                passages.held_out, passages.held_out, Counter(kept=len(passages.held_out))
+            )
     if passages is not None:
         _write_passages(stage, passages)
     return stage
 
 
-def _write_passages(stage: Stage, passages: _Passages) -> None:
+def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
     chunks = list(range(0, len(passages.kept), _SHARD))
 
     def work(start: int) -> ShardResult:
@@ -170,7 +121,7 @@ def _write_passages(stage: Stage, passages: _Passages) -> None:
         return ShardResult(rows) if start else ShardResult(rows, passages.counts, passages.dropped)
 
     stage.map_shards(
-        PASSAGES, chunks, work, lambda s: len(passages.kept[s : s + _SHARD]), "passages"
+        PASSAGES, chunks, work, lambda s: min(_SHARD, len(passages.kept) - s), "passages"
     )
     stage.finish()
 
@@ -239,7 +190,9 @@ def _prepared(
     return stage, prepare() if content is None else content
 
 
-def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Passages]) -> bool:
+def _made_alike(
+    run: Run, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
+) -> bool:
     """Whether passages stand here from before there were these rules, and are the same by them, as
     those of most English corpora are: then what was made of them is still right.
 
@@ -260,87 +213,6 @@ def _made_alike(run: Run, settings: Mapping[str, Any], prepare: Callable[[], _Pa
         and read_shard(PASSAGES, path) == kept[starts[number] : starts[number] + _SHARD]
         for number, path in whole.items()
     )
-
-
-def _passages(source: CorpusSource, recipe: Recipe) -> _Passages:
-    corpus, found = recipe.corpus, _Passages()
-    seen, held_out = PassageDeduplicator(), set[str]()
-    for document in _documents(source, found):
-        is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
-        for id_, text in _pieces(document, corpus.max_tokens, found.counts):
-            row = {"passage_id": id_, "title": document.title, "text": text}
-            row["source"] = document.source
-            read = passage_text(row) if source.titles_are_prose else text
-            if count_words(read) < corpus.min_words:
-                found.drop(id_, "short", text)
-            elif not seen.is_new(document.title, text):
-                found.drop(id_, "duplicate", text)
-            else:
-                found.kept.append(row)
-                held_out.update([id_] if is_out else [])
-    found.counts.update(source.counts())
-    _need_some(source, found)
-    _need_distinct(source, found.kept)
-    found.left_out.warn(source.where)
-    if corpus.limit is not None and corpus.limit < len(found.kept):
-        found.counts["over limit"] = len(found.kept) - corpus.limit
-        drawn = random.Random(recipe.seed).sample(range(len(found.kept)), corpus.limit)
-        found.kept = [found.kept[i] for i in sorted(drawn)]
-    if holds_documents_out(recipe):
-        found.held_out = [row for row in found.kept if row["passage_id"] in held_out]
-        found.kept = [row for row in found.kept if row["passage_id"] not in held_out]
-        duplicates = found.counts["dropped duplicate"]
-        need_both_parts(source.where, recipe, len(found.held_out), len(found.kept), duplicates)
-        found.counts["held out"] = len(found.held_out)
-    found.counts["kept"] = len(found.kept)
-    return found
-
-
-def _documents(source: CorpusSource, found: _Passages) -> Iterator[Document]:
-    """The source's documents; what is left out of it is counted."""
-    for document in source.read():
-        found.counts["read"] += 1
-        if isinstance(document, SkippedRow):
-            found.drop(document.id, document.reason, "")
-            found.left_out.add(document.reason, document.place)
-            continue
-        if document.is_mended:
-            found.counts["half surrogates replaced"] += 1
-            found.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
-        yield document
-
-
-def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterator[tuple[str, str]]:
-    pieces = split_text(document.text, max_tokens)
-    if len(pieces) == 1:
-        yield document.id, pieces[0]
-        return
-    counts["split"] += 1
-    for number, piece in enumerate(pieces):
-        yield f"{document.id}#{number}", piece
-
-
-def _need_some(source: CorpusSource, found: _Passages) -> None:
-    if found.kept:
-        return
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.counts.items()))
-    reasons = [reason for reason in _REMEDIES if found.counts[f"dropped {reason}"]]
-    raise UserError(
-        source.where,
-        f"gives no passage ({counts or 'it is empty'})",
-        "; ".join(_REMEDIES[reason] for reason in reasons) or "give a corpus with text",
-    )
-
-
-def _need_distinct(source: CorpusSource, rows: list[Row]) -> None:
-    """A document may be called what a piece of another is: "a#0"."""
-    most = Counter(row["passage_id"] for row in rows).most_common(1)
-    if most and most[0][1] > 1:
-        raise UserError(
-            source.where,
-            f"the id {most[0][0]!r} belongs to a document and to a piece of a split one",
-            "rename the document",
-        )
 
 
 def _held_out(recipe: Recipe) -> tuple[list[docstrings.QueryDocument], Counter[str]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.corpus.passages import PassageDeduplicator
+from distill.corpus.gather import PassageDeduplicator
 from distill.text.normalize import normalize_text
 
 

@@ -438,7 +438,7 @@ def test_killed_and_continued_ends_with_the_same_bytes(
 def test_complete_corpus_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = recipe(path=str(jsonl(tmp_path)))
     before = passages(tmp_path / "run", wanted)
-    monkeypatch.setattr(stage, "_passages", None)
+    monkeypatch.setattr(stage, "gather_passages", None)
     assert passages(tmp_path / "run", wanted) == before
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from distill.corpus.faults import RowFaults
+from distill.corpus.readers.seen import SeenIds
 from distill.errors import UserError
 from distill.files.read import is_text
 
@@ -128,7 +129,7 @@ class _Reader:
         self._first: tuple[RowLocation, Mapping[str, Any]] | None = None
         self._titled = columns.title == Columns().title
         self._texts = False
-        self._known: dict[str, tuple[RowLocation, bytes]] = {}
+        self._known = SeenIds()
 
     def document(
         self, count: int, place: RowLocation, source: str, row: Mapping[str, Any]
@@ -193,13 +194,14 @@ class _Reader:
         """
         content = f"{found.title}\n{found.text}".encode()
         digest = hashlib.blake2b(content, digest_size=16).digest()
-        before, known = self._known.setdefault(found.id, (place, digest))
-        if before == place:
+        before = self._known.add(found.id, digest, *place)
+        if before is None:
             return False
-        if known != digest:
+        if before.digest != digest:
+            first = RowLocation(before.file, before.row)
             raise UserError(
                 str(place),
-                f"the id {found.id!r} was used in {before} already, for another text",
+                f"the id {found.id!r} was used in {first} already, for another text",
                 "give each row an id of its own",
             )
         return True

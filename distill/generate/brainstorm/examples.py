@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.corpus.passages import PassageDeduplicator
+from distill.corpus.gather import PassageDeduplicator
 from distill.errors import UserError
 from distill.generate.brainstorm.placeholders import draw_placeholders
 from distill.generate.brainstorm.schemas import (

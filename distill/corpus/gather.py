@@ -1,0 +1,194 @@
+"""Gather the passages of a corpus in two passes: all of them to a file on disk, then those that are
+kept from there. Of a corpus of any size a few passages are in memory at a time, and 24 bytes of
+each."""
+
+import hashlib
+import heapq
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from distill.corpus.faults import SkippedRows
+from distill.corpus.held_out import holds_documents_out, is_held_out, need_both_parts
+from distill.corpus.readers.rows import NO_TEXT, REPEATED, CorpusSource, Document, SkippedRow
+from distill.corpus.split import split_text
+from distill.corpus.spool import PassageSpool, SpooledPassages
+from distill.errors import UserError
+from distill.recipe import Recipe
+from distill.store.tables import Row, passage_text
+from distill.text.normalize import normalize_text
+from distill.text.words import count_words
+
+_REMEDIES = {
+    "short": "short: fewer words than corpus.min_words, title and text together, where letters of "
+    "Chinese, Japanese, Thai and their like count as parts of words; lower it (0 keeps all)",
+    NO_TEXT: "no text: the columns of text and title are empty; name others in corpus.text_column "
+    "and corpus.title_column",
+    REPEATED: "repeated: the rows have one id and one text",
+    "duplicate": "duplicate: the same title and text under several ids",
+}
+"""What to do where nothing is left, for each reason why passages are dropped."""
+
+
+@dataclass
+class GatheredPassages:
+    """The passages that a corpus keeps, those of its held-out documents, and what was left out."""
+
+    kept: SpooledPassages
+    held_out: SpooledPassages
+    counts: Counter[str]
+    dropped: list[Row] = field(default_factory=list)
+
+
+class PassageDeduplicator:
+    """Which passages came before, by a 16-byte hash of normalised title and text."""
+
+    def __init__(self) -> None:
+        self._hashes: set[bytes] = set()
+
+    def is_new(self, title: str, text: str) -> bool:
+        """True the first time, False for every passage that reads the same."""
+        mark = digest_passage(title, text)
+        if mark in self._hashes:
+            return False
+        self._hashes.add(mark)
+        return True
+
+
+def digest_passage(title: str, text: str) -> bytes:
+    """Hash a passage to 16 bytes, which are equal for passages that read the same: regardless of
+    case, width and white space."""
+    content = f"{normalize_text(title)}\n{normalize_text(text)}"
+    return hashlib.blake2b(content.encode(), digest_size=16).digest()
+
+
+def gather_passages(source: CorpusSource, recipe: Recipe, folder: Path) -> GatheredPassages:
+    """Gather the passages of a source by the recipe's rules (see `make_passages`).
+
+    Args:
+        folder: where the file on disk is; nothing is left in it.
+
+    Raises:
+        UserError: for a source that cannot be read, is malformed, or of which nothing is left.
+    """
+    draft = _spool_pieces(source, recipe, PassageSpool(folder))
+    spool, counts = draft.spool, draft.counts
+    first = spool.find_first()
+    numbers = np.flatnonzero(first)
+    duplicates = np.flatnonzero(~first)
+    if len(duplicates):
+        counts["dropped duplicate"] = len(duplicates)
+    counts.update(source.counts())
+    _need_some(source, len(numbers), counts)
+    _need_distinct(source, spool.find_repeated_id(numbers))
+    draft.left_out.warn(source.where)
+    limit = recipe.corpus.limit
+    if limit is not None and limit < len(numbers):
+        counts["over limit"] = len(numbers) - limit
+        drawn = random.Random(recipe.seed).sample(range(len(numbers)), limit)
+        numbers = numbers[np.sort(np.array(drawn, np.int64))]
+    held_out = numbers[:0]
+    if holds_documents_out(recipe):
+        is_out = np.frombuffer(draft.held_out, bool)[numbers]
+        held_out, numbers = numbers[is_out], numbers[~is_out]
+        need_both_parts(source.where, recipe, len(held_out), len(numbers), len(duplicates))
+        counts["held out"] = len(held_out)
+    counts["kept"] = len(numbers)
+    repeats = zip(duplicates.tolist(), spool.read(duplicates), strict=True)
+    later = ((n, _make_dropped(row["passage_id"], "duplicate", row["text"])) for n, row in repeats)
+    # A piece that was left out at once comes before the next one that was not.
+    dropped = heapq.merge(draft.dropped, later, key=lambda one: one[0])
+    return GatheredPassages(
+        SpooledPassages(spool, numbers),
+        SpooledPassages(spool, held_out),
+        counts,
+        [row for _, row in dropped],
+    )
+
+
+@dataclass
+class _Draft:
+    """All pieces of a source, duplicates among them, and what was left out at once."""
+
+    spool: PassageSpool
+    dropped: list[tuple[int, Row]] = field(default_factory=list)
+    """With the number of pieces before them."""
+    counts: Counter[str] = field(default_factory=Counter)
+    left_out: SkippedRows = field(default_factory=SkippedRows)
+    held_out: bytearray = field(default_factory=bytearray)
+    """Whether each piece is of a document that is held out."""
+
+    def drop(self, id_: str, reason: str, text: str) -> None:
+        self.counts[f"dropped {reason}"] += 1
+        self.dropped.append((len(self.spool), _make_dropped(id_, reason, text)))
+
+
+def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> _Draft:
+    corpus, draft = recipe.corpus, _Draft(spool)
+    for document in _documents(source, draft):
+        is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
+        for id_, text in _pieces(document, corpus.max_tokens, draft.counts):
+            row = {"passage_id": id_, "title": document.title, "text": text}
+            row["source"] = document.source
+            read = passage_text(row) if source.titles_are_prose else text
+            if count_words(read) < corpus.min_words:
+                draft.drop(id_, "short", text)
+            else:
+                spool.add(row, digest_passage(document.title, text))
+                draft.held_out.append(is_out)
+    spool.close()
+    return draft
+
+
+def _make_dropped(id_: str, reason: str, text: str) -> Row:
+    return {"item_id": id_, "reason": reason, "text": text}
+
+
+def _documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:
+    """The source's documents; what is left out of it is counted."""
+    for document in source.read():
+        draft.counts["read"] += 1
+        if isinstance(document, SkippedRow):
+            draft.drop(document.id, document.reason, "")
+            draft.left_out.add(document.reason, document.place)
+            continue
+        if document.is_mended:
+            draft.counts["half surrogates replaced"] += 1
+            draft.left_out.add("half a surrogate pair, replaced", f"id {document.id!r}")
+        yield document
+
+
+def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterator[tuple[str, str]]:
+    pieces = split_text(document.text, max_tokens)
+    if len(pieces) == 1:
+        yield document.id, pieces[0]
+        return
+    counts["split"] += 1
+    for number, piece in enumerate(pieces):
+        yield f"{document.id}#{number}", piece
+
+
+def _need_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:
+    if kept:
+        return
+    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    reasons = [reason for reason in _REMEDIES if counts[f"dropped {reason}"]]
+    raise UserError(
+        source.where,
+        f"gives no passage ({found or 'it is empty'})",
+        "; ".join(_REMEDIES[reason] for reason in reasons) or "give a corpus with text",
+    )
+
+
+def _need_distinct(source: CorpusSource, repeated: str | None) -> None:
+    """A document may be called what a piece of another is: "a#0"."""
+    if repeated is not None:
+        raise UserError(
+            source.where,
+            f"the id {repeated!r} belongs to a document and to a piece of a split one",
+            "rename the document",
+        )
