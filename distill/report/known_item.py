@@ -5,9 +5,12 @@ from pathlib import Path
 from distill.corpus.held_out import KNOWN_ITEM
 from distill.store.stage import open_stage
 
+_BY_TITLE = "a title shares words with its document, so BM25 is favoured"
+_BY_SENTENCE = (
+    "a document has lost the words of the sentence that asks for it, so BM25 is at a disadvantage"
+)
 _LIMITS = (
-    "It stands in for labelled queries: a title shares words with its document, so BM25 is "
-    "favoured, and the task says little about questions of people. Better: labelled "
+    "and the task says little about questions of people. Better: labelled "
     "questions (evaluate.tasks: [questions.csv]), such as fifty queries of a log with the "
     "documents that answer them; or an LLM that asks and judges (evaluate.tasks: [judged])."
 )
@@ -23,8 +26,9 @@ def describe_known_items(run_folder: Path) -> str:
         return ""
     counts = stage.manifest["counts"]
     titles, sentences = counts.get("by title", 0), counts.get("by sentence", 0)
+    bias = _BY_TITLE if titles >= sentences else _BY_SENTENCE
     return (
         f"The task {KNOWN_ITEM} searches for {titles + sentences:,} held-out documents among "
         f"{counts['searched passages']:,} passages: {titles:,} by their own titles, {sentences:,} "
-        f"by a sentence taken out of them. {_LIMITS}"
+        f"by a sentence taken out of them. It stands in for labelled queries: {bias}, {_LIMITS}"
     )
