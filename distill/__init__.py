@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distill.api import explain_key as explain_key
     from distill.api import export as export
     from distill.api import export_index as export_index
+    from distill.api import export_judge as export_judge
     from distill.api import generate as generate
     from distill.api import init as init
     from distill.api import inspect as inspect
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from distill.api import score_teacher as score_teacher
     from distill.api import search as search
     from distill.api import show_prompt as show_prompt
+    from distill.api import train_judge as train_judge
     from distill.api import train_student as train_student
     from distill.errors import UserError as UserError
 
@@ -53,6 +55,7 @@ _FUNCTIONS = [
     "explain_key",
     "export",
     "export_index",
+    "export_judge",
     "generate",
     "init",
     "inspect",
@@ -67,6 +70,7 @@ _FUNCTIONS = [
     "score_teacher",
     "search",
     "show_prompt",
+    "train_judge",
     "train_student",
 ]
 __all__ = ["RunFolder", "UserError", *_FUNCTIONS]

@@ -15,7 +15,16 @@ A recipe is run, and its results are read, by::
 from distill.api.before import check, init
 from distill.api.evaluation import compare, evaluate
 from distill.api.judging import judge
-from distill.api.results import FORMATS, doctor, export, export_index, inspect, report, search
+from distill.api.results import (
+    FORMATS,
+    doctor,
+    export,
+    export_index,
+    export_judge,
+    inspect,
+    report,
+    search,
+)
 from distill.api.run_folder import RunFolder, open_run
 from distill.api.session import load_recipe
 from distill.api.stages import (
@@ -27,6 +36,7 @@ from distill.api.stages import (
     run,
     score_teacher,
     show_prompt,
+    train_judge,
     train_student,
 )
 from distill.recipe.packaged import copy_recipe, list_recipes
@@ -45,6 +55,7 @@ __all__ = [
     "explain_key",
     "export",
     "export_index",
+    "export_judge",
     "generate",
     "init",
     "inspect",
@@ -59,5 +70,6 @@ __all__ = [
     "score_teacher",
     "search",
     "show_prompt",
+    "train_judge",
     "train_student",
 ]

@@ -6,7 +6,9 @@ from typing import Literal
 from distill.models.sources.in_memory import is_object
 from distill.recipe import Recipe
 
-Step = Literal["corpus", "generate", "relabel", "score_teacher", "train_student", "evaluate"]
+Step = Literal[
+    "corpus", "generate", "relabel", "train_judge", "score_teacher", "train_student", "evaluate"
+]
 """How far along the run a command goes: each does what it needs of the steps before it."""
 
 
@@ -43,6 +45,8 @@ def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
         relabels and relabel.cross_encoder is not None
     ):
         yield "retriever.device", recipe.retriever.device
+    if last == "train_judge" or (relabels and recipe.trains_judge):
+        yield "judge.device", recipe.judge.device
     if (trains or last == "score_teacher") and _is_local(teacher.model, teacher.base_url):
         yield "teacher.device", teacher.device
     if trains:

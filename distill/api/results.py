@@ -112,6 +112,24 @@ def export_index(
     return place
 
 
+def export_judge(run: RunOrPath, out: str | Path) -> Path:
+    """Write the reranker that a run has trained (`train_judge`) as a folder that
+    sentence-transformers loads as a CrossEncoder, with a card that says what it is worth.
+
+    Args:
+        out: the folder to write; it must not exist, or be empty.
+
+    Raises:
+        UserError: if the run has no judge, it is damaged, or `out` holds something.
+    """
+    from distill.api.session import load_recipe
+    from distill.export.judge.export import export_judge as write_judge
+
+    folder = user_path(fspath(run))
+    max_tokens = load_recipe(folder=folder).judge.max_tokens
+    return write_judge(folder, user_path(fspath(out)), max_tokens)
+
+
 def search(
     run: RunOrPath,
     query: str,

@@ -136,6 +136,32 @@ def relabel(
     return RunFolder(place, _complete(examples.stages))
 
 
+def train_judge(
+    recipe: RecipeOrFile,
+    folder: str | Path | None = None,
+    overwrite: Overwrite = "never",
+    *,
+    llm: "IdentifiedLLM | None" = None,
+    retriever: "Encoder | None" = None,
+) -> RunFolder:
+    """Train a small cross-encoder on what the recipe's rankers say of the candidates, and compare
+    it as a reranker with the retriever's order on the recipe's tasks. The stages before it are done
+    first; a training that was killed continues at its last checkpoint.
+
+    >>> run = train_judge("mine.yaml", folder="runs/mine")  # doctest: +SKIP
+    >>> CrossEncoder(str(run.folder / "judge")).rank("a query", texts)  # doctest: +SKIP
+
+    Raises:
+        UserError: for a recipe, a file or a model that cannot be used.
+        EngineFailure: if the LLM's engine ended.
+    """
+    recipe, place = settle(recipe, folder)
+    recipe = put_models(recipe, Models(llm, retriever, None))
+    with open_job(recipe, place, overwrite, "train_judge") as job:
+        judge, evaluation = job.train_judge()
+    return RunFolder(place, _complete([judge, evaluation]))
+
+
 def score_teacher(
     recipe: RecipeOrFile,
     folder: str | Path | None = None,

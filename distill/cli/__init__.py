@@ -17,7 +17,15 @@ from distill.cli.group import CommandGroup
 from distill.cli.judge import judge
 from distill.cli.recipes import copy, explain, recipes
 from distill.cli.runs import ablate, doctor, inspect, report, run
-from distill.cli.stages import corpus, estimate, generate, relabel, score_teacher, train_student
+from distill.cli.stages import (
+    corpus,
+    estimate,
+    generate,
+    relabel,
+    score_teacher,
+    train_judge,
+    train_student,
+)
 from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
 from distill.errors import EngineFailure, UserError
 from distill.files.atomic import explain_full_disk, explain_os_error
@@ -56,6 +64,7 @@ CommandGroup.headings = {
         "corpus",
         "generate",
         "relabel",
+        "train-judge",
         "score-teacher",
         "train-student",
     ],
@@ -74,6 +83,7 @@ for command in (
     corpus,
     generate,
     relabel,
+    train_judge,
     score_teacher,
     train_student,
     evaluate,

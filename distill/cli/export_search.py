@@ -44,6 +44,11 @@ from distill.errors import UserError
     "Python.",
 )
 @click.option(
+    "--judge",
+    is_flag=True,
+    help="Write instead the reranker that `distill train-judge` has trained in this run.",
+)
+@click.option(
     "--force",
     is_flag=True,
     help="Export a student that its run found worse than its base; with --index also one that was "
@@ -59,6 +64,7 @@ def export(
     task_data: Path | None,
     hub_name: str | None,
     vectors: Literal["float32", "float16"] | None,
+    judge: bool,
     force: bool,
 ) -> None:
     """Export a run's student, or another model, as files for other programs, with a model card.
@@ -70,9 +76,14 @@ def export(
     \b
     Example:  distill export artifacts/demo --out exports/demo
               distill export artifacts/demo --out exports/search --index float32
+              distill export artifacts/demo --out exports/reranker --judge
     """
+    if judge:
+        _refuse_with(context, "--judge", ("formats", "task", "task_data", "hub_name", "vectors"))
+        click.echo(f"{api.export_judge(model, out)}: a sentence-transformers CrossEncoder")
+        return
     if vectors is not None:
-        _refuse_with_index(context, ("formats", "task", "task_data", "hub_name"))
+        _refuse_with(context, "--index", ("formats", "task", "task_data", "hub_name"))
         folder = api.export_index(model, out, vectors, force=force)
         for path in sorted(folder.iterdir()):
             click.echo(path)
@@ -94,13 +105,13 @@ def export(
         click.echo(f"pushed: {result.commit}")
 
 
-def _refuse_with_index(context: click.Context, names: tuple[str, ...]) -> None:
-    """Refuse options that an index has no use for."""
+def _refuse_with(context: click.Context, option: str, names: tuple[str, ...]) -> None:
+    """Refuse options that what `option` writes has no use for."""
     options = {option.name: option.opts[0] for option in context.command.params}
     for name in names:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise UserError(
-                f"--index and {options[name]}", "do not go together", f"leave {options[name]} out"
+                f"{option} and {options[name]}", "do not go together", f"leave {options[name]} out"
             )
 
 

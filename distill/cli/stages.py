@@ -122,6 +122,26 @@ def relabel(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     _print_stages(api.relabel(recipe, folder, overwrite))
 
 
+@click.command("train-judge")
+@recipe_options
+@recipe_flag("--encoder", "judge.encoder", "Encoder that the judge is made from.")
+@recipe_flag("--llm", "llm.model", "Language model that teaches it.")
+def train_judge(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
+    """Train a small reranker on the judgements; load it with CrossEncoder("RUN/judge").
+
+    Earlier stages run first if needed. It learns what judge.rankers say of the candidates, is
+    compared as a reranker with the retriever's order on the recipe's retrieval tasks, and can rank
+    wide lists in the LLM's place (relabel.cross_encoder: judge). A training that was killed
+    continues at its last checkpoint.
+    """
+    run = api.train_judge(recipe, folder, overwrite)
+    from distill.evaluate.judge_summary import describe_judge
+
+    click.echo(f"{run.folder / 'judge'}: a sentence-transformers CrossEncoder")
+    for line in describe_judge(run.folder):
+        click.echo(line)
+
+
 @click.command("score-teacher")
 @recipe_options
 @recipe_flag("--teacher", "teacher.model", "Large embedding model that scores the examples.")

@@ -10,7 +10,12 @@ from distill.estimate.generate import estimate_examples, estimate_passages, esti
 from distill.estimate.judged_pool import estimate_judged_pool
 from distill.estimate.measure import EmbeddingSpeed, choose_evenly, count_texts_to_embed
 from distill.estimate.prices import Prices
-from distill.estimate.relabel import estimate_relabelling, estimate_rounds
+from distill.estimate.relabel import (
+    estimate_check,
+    estimate_judge,
+    estimate_relabelling,
+    estimate_rounds,
+)
 from distill.estimate.train import estimate_evaluation, estimate_training
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
@@ -55,6 +60,7 @@ def estimate(
     of_queries, queries = estimate_queries(context)
     of_examples, others = estimate_examples(context, queries.sample)
     lines += of_queries + of_examples
+    lines += estimate_judge(context, queries) + estimate_check(context, queries)
     relabelling = estimate_relabelling(context, queries)
     training = estimate_training(context, queries.number, others)
     lines += estimate_rounds(context, queries.number, relabelling, training)

@@ -1,5 +1,6 @@
 """Estimate `distill relabel`: candidates, judgements, labels and examples."""
 
+import math
 from dataclasses import replace
 
 from distill.estimate.amounts import UNKNOWN, Amount, StageEstimate, bounded_amount
@@ -9,8 +10,41 @@ from distill.estimate.judging import measure_cross_encoder, measure_judgements, 
 from distill.estimate.measure import QuerySample
 from distill.recipe import Judge
 from distill.relabel.rankers.passes import RankerName, list_passes
+from distill.relabel.teaching import make_check_recipe, make_teaching_recipe
 
 _EARLIER = "pairs that a round before has judged are not judged again"
+
+
+def estimate_judge(context: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
+    """Estimate the round that teaches the judge, and its training; nothing where the recipe trains
+    none."""
+    recipe = context.recipe
+    if not recipe.trains_judge or not queries.number.high:
+        return []
+    judge = recipe.judge
+    number = bounded_amount(min(judge.queries, queries.number.high))
+    teaching = replace(context, recipe=make_teaching_recipe(recipe))
+    lines = estimate_relabelling(teaching, QueryEstimate(number, queries.sample))[:-1]
+    context.embedded = teaching.embedded
+    steps = bounded_amount(
+        math.ceil(judge.epochs * math.ceil((number.high or 0) / judge.batch_size))
+    )
+    note = "time is not measured"
+    return [
+        *(replace(line, stage=f"round-judge/{line.stage}") for line in lines),
+        StageEstimate("judge", steps, "steps", seconds=UNKNOWN, note=note),
+    ]
+
+
+def estimate_check(context: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:
+    """Estimate the check of rankers; nothing where the recipe makes none."""
+    recipe = context.recipe
+    if recipe.relabel.weights != "auto" or not queries.number.high:
+        return []
+    number = bounded_amount(min(recipe.relabel.check.queries, context.corpus_size))
+    checked = replace(context, recipe=make_check_recipe(recipe))
+    lines = estimate_relabelling(checked, QueryEstimate(number, queries.sample))[:-1]
+    return [replace(line, stage=f"round-check/{line.stage}") for line in lines]
 
 
 def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> list[StageEstimate]:

@@ -7,9 +7,11 @@ A stage's code is imported when the stage is reached: reading a corpus needs no 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.llm.lazy import LazyLLM
 from distill.models.sources.in_memory import is_object
+from distill.pipeline.inner_run import open_inner_run
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe, Teacher
 from distill.runtime import processes
@@ -172,6 +174,7 @@ class Job:
 
     def relabel(self) -> TrainingExamples:
         """The corpus and all examples."""
+        from distill.pipeline.settle_rankers import settle_rankers
         from distill.relabel.stages import relabel
 
         with processes.main_first():
@@ -179,7 +182,11 @@ class Job:
         if corpus.passages is None or queries is None:
             self.llm.close()
             return TrainingExamples(corpus, examples, None)
-        passages, last = corpus.passages, Round(self.recipe)
+        passages = corpus.passages
+        with processes.main_first():
+            last = Round(
+                settle_rankers(self.run, self.recipe, passages, queries, self.llm, self.judged)
+            )
         for number in range(1, self.recipe.relabel.rounds):
             last = self._after_round(number, last, passages, queries, examples)
             if last.repeated is not None:
@@ -190,6 +197,32 @@ class Job:
             )
         self.llm.close()
         return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier, last.repeated)
+
+    def train_judge(self) -> tuple[Stage, Stage | None]:
+        """The judge, from labels of its own or from those of relabelling, and its evaluation; no
+        student."""
+        from distill.evaluate.rerank import evaluate_judge
+        from distill.pipeline.teach_judge import teach_judge
+        from distill.train.judge.base import check_encoder
+        from distill.train.judge.stage import make_judge
+
+        run, recipe = self.run, self.recipe
+        check_encoder(recipe)
+        corpus, queries, _, _ = self.generate()
+        if corpus.passages is None or queries is None:
+            raise UserError(
+                f"recipe {recipe.name}",
+                "has no queries of passages, whose labels teach a judge",
+                "name a corpus, and methods of generate.methods that ask about its passages",
+            )
+        if recipe.trains_judge:
+            judge = teach_judge(run, recipe, corpus.passages, queries, self.llm, self.judged)
+        else:
+            labels = self.relabel().labels
+            assert labels is not None
+            judge = make_judge(run, recipe, corpus.passages, queries, labels)
+        self.llm.close()
+        return judge, evaluate_judge(run, recipe, judge, corpus.held_out, corpus.known_item)
 
     def _after_round(
         self, number: int, last: Round, passages: Stage, queries: Stage, examples: list[Stage]
@@ -202,18 +235,11 @@ class Job:
         from distill.relabel.stages import relabel
 
         recipe = last.recipe
-        folder = self.run.folder / f"round-{number}"
         of_seeds = number == 1 and recipe.relabel.first_round == "seed"
         rule = recipe.relabel.of_seeds() if of_seeds else recipe.relabel
         train = recipe.train.model_copy(update={"interpolation": 1.0})  # at the end, once
         here = recipe.model_copy(update={"relabel": rule, "train": train})
-        with processes.main_first():
-            folder.mkdir(exist_ok=True)
-            # The corpus' vectors are addressed by their content: one store serves all rounds.
-            if not (folder / "vectors").exists():
-                (self.run.folder / "vectors").mkdir(exist_ok=True)
-                (folder / "vectors").symlink_to(Path("..") / "vectors")
-        with Run(folder, self.run.overwrite) as run:
+        with open_inner_run(self.run, str(number)) as run:
             with processes.main_first():
                 labels, chosen = relabel(
                     run, here, passages, queries, self.llm, self.judged, last.teacher
@@ -224,7 +250,7 @@ class Job:
         if recipe.student.route == "query" and _kept_start(trained):
             return last if of_seeds else last._replace(repeated=trained)
         student = {
-            "model": str(folder / "student"),
+            "model": str(trained.folder),
             "query_template": "{query}",
             "max_tokens": recipe.student.max_tokens,
             "base_url": None,
@@ -260,6 +286,7 @@ class Job:
         corpus, base, student = self.train_student()
         with processes.main_first():
             judged = self._judge_held_out(base, student)
+            self._evaluate_judge(corpus)
             return evaluate_run(
                 self.run,
                 self.recipe,
@@ -270,6 +297,16 @@ class Job:
                 judged,
                 corpus.known_item,
             )
+
+    def _evaluate_judge(self, corpus: CorpusStages) -> None:
+        """Compare the recipe's judge, where it trains one, with the retriever's order."""
+        if not self.recipe.trains_judge or not (self.run.folder / "judge").is_dir():
+            return
+        from distill.evaluate.rerank import evaluate_judge
+        from distill.store.stage import open_stage
+
+        judge = open_stage(self.run.folder / "judge")
+        evaluate_judge(self.run, self.recipe, judge, corpus.held_out, corpus.known_item)
 
     def _judge_held_out(self, base: Stage, student: Stage) -> Stage | None:
         """The judged pool, where the recipe evaluates on it."""

@@ -30,7 +30,15 @@ from distill.recipe.sections.objective import (
     SoftScoreChoice,
     SoftScoreName,
 )
-from distill.recipe.sections.relabel import JUDGES, Cascade, Judge, Ranker, Relabel
+from distill.recipe.sections.relabel import (
+    JUDGES,
+    OWN_JUDGE,
+    Cascade,
+    DistilledJudge,
+    Judge,
+    Ranker,
+    Relabel,
+)
 from distill.recipe.sections.retriever import BM25, RetrievalSource, Retriever
 from distill.recipe.sections.student import Latent, Lora, Static, Student
 from distill.recipe.sections.teacher import Teacher
@@ -42,6 +50,7 @@ __all__ = [
     "BM25",
     "JUDGES",
     "KL",
+    "OWN_JUDGE",
     "Ablation",
     "Align",
     "Brainstorm",
@@ -50,6 +59,7 @@ __all__ = [
     "CorpusSoftmax",
     "Custom",
     "DType",
+    "DistilledJudge",
     "Dtype",
     "EmbedderConfig",
     "Engine",

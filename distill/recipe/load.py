@@ -24,7 +24,7 @@ from distill.recipe.sections.objective import (
     list_needed_rankers,
     list_score_names,
 )
-from distill.recipe.sections.relabel import Relabel
+from distill.recipe.sections.relabel import DistilledJudge, Ranker, Relabel
 from distill.recipe.sections.retriever import Retriever
 from distill.recipe.sections.section import Section, Seed
 from distill.recipe.sections.student import Student
@@ -48,6 +48,9 @@ class Recipe(Section):
     """The embedding model and index that find candidate passages for each query."""
     relabel: Relabel = Relabel()
     """How candidates are judged, and which become positives and negatives."""
+    judge: DistilledJudge = DistilledJudge()
+    """The small cross-encoder that learns from the judgements: `distill train-judge` trains it, and
+    so does a run with relabel.cross_encoder judge."""
     teacher: Teacher = Teacher()
     """The large embedding model that the student learns from and is compared with."""
     student: Student = Student()
@@ -78,6 +81,7 @@ class Recipe(Section):
         if self.teacher.model is None and any(o.needs_teacher_vectors for o in objectives):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         self._check_soft_labels()
+        self.judge.check_teachers(self.relabel)
         self._check_route()
         self._check_projection()
         lora = self.student.lora
@@ -104,6 +108,16 @@ class Recipe(Section):
                 "judged, for which the LLM writes queries"
             )
         return self
+
+    @property
+    def judge_teachers(self) -> list[Ranker]:
+        """The rankers that the judge learns from."""
+        return self.judge.list_teachers(self.relabel)
+
+    @property
+    def trains_judge(self) -> bool:
+        """Whether relabelling takes a judge that this recipe trains first."""
+        return self.relabel.takes_own_judge
 
     def _check_route(self) -> None:
         """Whether a query encoder is trained as one, and no other student is."""

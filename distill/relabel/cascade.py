@@ -61,6 +61,6 @@ def fingerprint(rule: Relabel) -> dict[str, object]:
         "by": rule.cascade.by,
         "keep": rule.cascade.keep,
         "rrf_k": rule.rrf_k,
-        "weights": {ranker: rule.weights.get(ranker, 1.0) for ranker in rule.cascade.by},
+        "weights": {ranker: rule.get_weight(ranker) for ranker in rule.cascade.by},
         "ql_per_token": rule.ql_per_token,
     }

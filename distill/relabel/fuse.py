@@ -239,7 +239,7 @@ def fuse_ranks(
 ) -> list[float]:
     """Fuse the ranks of these rankers, which have ranked all candidates."""
     parts = [
-        [rule.weights.get(ranker, 1.0) / (rule.rrf_k + rank) for rank in ranks[ranker]]
+        [rule.get_weight(ranker) / (rule.rrf_k + rank) for rank in ranks[ranker]]
         for ranker in rankers
     ]
     return [sum(shares) for shares in zip(*parts, strict=True)]

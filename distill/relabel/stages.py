@@ -47,6 +47,23 @@ def relabel(
             so its list is the better half of the next target, while BM25, which no round changes,
             keeps the rounds from learning their own mistakes alone.
     """
+    labels, candidates = label_candidates(run, recipe, passages, queries, llm, judged, teacher)
+    rule = recipe.relabel
+    examples = make_examples(run, rule, recipe.seed, passages, queries, labels, candidates)
+    return RelabelResult(labels, examples)
+
+
+def label_candidates(
+    run: Run,
+    recipe: Recipe,
+    passages: Stage,
+    queries: Stage,
+    llm: LazyLLM,
+    judged: Path,
+    teacher: Teacher | None = None,
+) -> tuple[Stage, Stage]:
+    """Retrieve each query's candidates, have them judged and fuse the ranks, as `relabel` does
+    before it chooses; the labels and the candidates."""
     rule = recipe.relabel
     if "dense" in recipe.retriever.sources:
         llm.make_room_for(recipe.retriever)
@@ -75,6 +92,4 @@ def relabel(
         first = {name: stage for name, (stage, _) in judgements.items()}
         survivors = make_survivors(run, rule, queries, candidates, first)
         judgements |= judge(survivors, later)
-    labels = make_labels(run, rule, queries, candidates, judgements)
-    examples = make_examples(run, rule, recipe.seed, passages, queries, labels, candidates)
-    return RelabelResult(labels, examples)
+    return make_labels(run, rule, queries, candidates, judgements), candidates

@@ -63,6 +63,7 @@ _TITLES = {
     "teacher-scores": "scoring with the teacher",
     "tokenise": "tokenising",
     "train": "training",
+    "judge": "training the judge",
     "evaluation": "evaluating",
 }
 """What the stages do, by the name of their tables; other work is called by its own label."""

@@ -39,7 +39,8 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
             yield partial(_check_embedder, model, teacher)
     yield lambda: _check_reference(recipe.student.encoder)
     if relabel.cross_encoder is not None and "cross_encoder" in relabel.rankers:
-        encoder = relabel.cross_encoder
+        own = recipe.judge.encoder or recipe.student.encoder
+        encoder = own if recipe.trains_judge else relabel.cross_encoder
         yield lambda: _check_reference(encoder)
 
 
@@ -47,7 +48,8 @@ def _asks_llm(recipe: Recipe) -> bool:
     """Whether the LLM writes anything, or judges what was written or taken from passages."""
     generate = recipe.generate
     writes = generate.writes_queries or "brainstorm" in generate.methods
-    judges = {"ql", "rc", "graded", "listwise"} & set(recipe.relabel.rankers)
+    rankers = {*recipe.relabel.rankers, *(recipe.judge.rankers if recipe.trains_judge else [])}
+    judges = {"ql", "rc", "graded", "listwise"} & rankers
     return writes or (generate.from_passages and bool(judges))
 
 
@@ -104,7 +106,8 @@ def _check_reference(reference: str) -> list[str]:
 
 def check_judge(recipe: Recipe) -> list[str]:
     """Warn of an LLM that is too small to judge: its verdicts have done harm."""
-    judges = [judge for judge in recipe.relabel.judges if judge in ("rc", "graded", "listwise")]
+    named = [*recipe.relabel.rankers, *(recipe.judge.rankers if recipe.trains_judge else [])]
+    judges = [ranker for ranker in named if ranker in ("rc", "graded", "listwise")]
     size = guess_parameters(recipe.llm.model)
     judged = recipe.generate.from_passages and judges
     if not judged or size is None or size >= _SMALLEST_JUDGE:

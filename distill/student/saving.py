@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from distill.files.atomic import flush_folder, name_full_disk
 from distill.store.stage import Stage
@@ -14,7 +14,7 @@ _LAST = ("config.json", "adapter_config.json", "router_config.json")
 _PROBE = ["A sentence to compare two models by.", "Another one, a little longer than the first."]
 
 
-def save_beside(stage: Stage, model: SentenceTransformer) -> Path:
+def save_beside(stage: Stage, model: SentenceTransformer | CrossEncoder) -> Path:
     """Save the model where nobody takes it for finished."""
     # Not `atomic_folder`: the stage's folder, into which the files move, stands already.
     part = stage.metadata_dir / "model.part"

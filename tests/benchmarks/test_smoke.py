@@ -166,6 +166,13 @@ def test_rerank(data_folder, llm_folder, encoder_folder, tmp_path):
     assert figures.keys() >= {"ndcg_at_10", "pairs_per_second"}
 
 
+def test_judge(data_folder, llm_folder, encoder_folder, tmp_path):
+    models = ("--llm", str(llm_folder), "--encoder", str(encoder_folder), "--layers", "[0]")
+    few = ("--queries", "24", "--judged", "20", "--top-k", "2", "--epochs", "1")
+    figures = run_script("judge", *models, *few, "--run", str(tmp_path / "run"))
+    assert figures.keys() >= {"ndcg_at_10", "pairs_per_second", "judge_minus_llm"}
+
+
 def test_generation(data_folder, tiny_sets, tmp_path):
     few = ("--corpus", "cacm", "--passages", "24", "--root", str(tmp_path), "--arms", "fret")
     figures = run_script("generation", *few, *tiny_sets)

@@ -32,7 +32,7 @@ def test_the_help_cuts_no_sentence():
             marks=pytest.mark.bad_input("command line", f"`distill {typed}`", f"names {meant}"),
         )
         for typed, meant in [
-            ("trian", "train-student"),
+            ("trian", "train-judge"),
             ("relable", "relabel"),
             ("Run", "run"),
             ("traim-student", "train-student"),

@@ -4,12 +4,16 @@ import shutil
 
 import pytest
 from helpers.recipe_keys import find_missing_keys, read_settings, record_reads
+from helpers.relabel_rows import prepare
+from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import example_rows, make_recipe, write_inputs
 
 from distill.recipe import Recipe, Teacher
 from distill.recipe.sections.train import PERFORMANCE_KEYS
+from distill.relabel.fuse import make_labels
 from distill.store.run import Run
 from distill.student.build import build_base
+from distill.train.judge.stage import make_judge
 from distill.train.stage import train_student
 from distill.train.static.base import build_static_base
 
@@ -112,6 +116,33 @@ def test_fingerprint_of_a_static_base_holds_every_key_that_fitting_it_reads(
         with record_reads() as reads:
             make(recipe)
         assert find_missing_keys("base", make, recipe, reads) <= OF_EMBEDDER | RESOLVED
+
+
+def test_fingerprint_of_the_judge_holds_every_key_that_its_training_reads(tmp_path, encoder_folder):
+    texts = {f"p{n}": text for n, text in enumerate(TEXTS)}
+    ids = list(texts)
+    asked = [(text.split(",")[0], f"p{n}") for n, text in enumerate(TEXTS)]
+    found = [[ids[n], ids[n - 1], ids[n - 2]] for n in range(len(ids))]
+    recipe = Recipe.model_validate(
+        {
+            "name": "r",
+            "seed": 1,
+            "relabel": {"rankers": ["retriever"], "shard_size": 2},
+            "student": {"encoder": str(encoder_folder)},
+            "judge": {"epochs": 1, "max_tokens": 40, "device": "cpu", "layers": [0]},
+        }
+    )
+    with Run(tmp_path / "run", "stale") as run:
+        passages, queries, candidates = prepare(run, texts, asked, found)
+        labels = make_labels(run, recipe.relabel, queries, candidates, {})
+
+        def make(recipe: Recipe):
+            return make_judge(run, recipe, passages, queries, labels)
+
+        with record_reads() as reads:
+            make(recipe)
+        speed = {"judge.device", "judge.checkpoint_steps"}
+        assert find_missing_keys("judge", make, recipe, reads) <= speed
 
 
 def test_a_key_that_is_missing_in_a_fingerprint_is_found(tmp_path):

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from distill.generate.brainstorm.schemas import make_example_schema, parse_json_reply
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import load_recipe
-from distill.store.tables import BRAINSTORM, EXAMPLES, read_rows
+from distill.store.tables import BRAINSTORM, EXAMPLES, LABELS, read_rows
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {
@@ -60,6 +60,29 @@ def test_the_first_part_of_the_demo(tmp_path):
     assert models["base"]["score"] == pytest.approx(models["teacher"]["score"], abs=1e-3)
     assert {"bm25", "student + bm25", "teacher + bm25"} <= models.keys()
     assert not (tmp_path / "demo" / "generations").exists()
+
+
+@pytest.mark.slow
+def test_the_recipe_that_distils_a_judge(tmp_path):
+    """The LLM judges a few short lists, and the judge that learns from them all others."""
+    sets = {
+        "corpus.limit": 80,
+        "corpus.held_out": 0.05,
+        "generate.free.queries": 60,
+        "judge.queries": 24,
+        "judge.epochs": 1,
+        "judge.depth": 10,
+        "relabel.check.queries": 30,
+    }
+    summary = run("judge-tiny.yaml", tmp_path / "run", **sets)
+    assert summary["models"]["student"]["score"] > 0
+    pairs = list(read_rows(LABELS, tmp_path / "run" / "round-judge" / "labels"))
+    assert len({row["query_id"] for row in pairs}) == 24
+    assert all(row["ql"] is not None for row in pairs)
+    wide = list(read_rows(LABELS, tmp_path / "run" / "labels"))
+    assert len({row["query_id"] for row in wide}) > 40
+    assert all(row["ql"] is None for row in wide)
+    assert "reordered by the judge" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_both_parts_of_the_demo_have_one_corpus_and_one_teacher():

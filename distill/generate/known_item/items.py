@@ -39,12 +39,13 @@ class KnownItem(NamedTuple):
 def group_by_document(passages: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Group passages in the corpus' order by the document that they are pieces of, named by the id
     of its first passage. A piece is called ID#NUMBER and has its document's title."""
-    for _, pieces in groupby(passages, lambda row: (_name_document(row), row["title"])):
+    for _, pieces in groupby(passages, lambda row: (name_document(row), row["title"])):
         rows = list(pieces)
         yield rows[0]["passage_id"], rows
 
 
-def _name_document(row: Row) -> str:
+def name_document(row: Row) -> str:
+    """Name the document that a passage is a piece of."""
     piece = _PIECE.fullmatch(row["passage_id"])
     return str(piece[1] if piece else row["passage_id"])
 

@@ -123,14 +123,36 @@ def _take_items(
     seed: int, documents: Mapping[str, list[Row]], others: Sequence[Row]
 ) -> dict[str, KnownItem]:
     """Take a query out of each document that has one."""
+    found = take_titles(documents, others)
+    rest = {name: rows for name, rows in documents.items() if name not in found}
+    return found | take_sentences(seed, rest, documents, others)
+
+
+def take_titles(documents: Mapping[str, list[Row]], others: Sequence[Row]) -> dict[str, KnownItem]:
+    """Take the title out of each document that has one of its own, that no other is like.
+
+    Args:
+        others: passages of further documents.
+    """
     by_title = {name: take_title(name, rows) for name, rows in documents.items()}
     titled = {name: item for name, item in by_title.items() if item is not None}
     other_titles = [rows[0]["title"] for _, rows in group_by_document(others)]
     alike = _find_titles_alike(titled, other_titles, documents)
-    found = {name: item for name, item in titled.items() if name not in alike}
-    rest = {name: rows for name, rows in documents.items() if name not in found}
-    times = _count_sentences([*(row for rows in rest.values() for row in rows)], documents, others)
-    for name, rows in rest.items():
+    return {name: item for name, item in titled.items() if name not in alike}
+
+
+def take_sentences(
+    seed: int,
+    asking: Mapping[str, list[Row]],
+    documents: Mapping[str, list[Row]],
+    others: Sequence[Row],
+) -> dict[str, KnownItem]:
+    """Take a sentence that stands nowhere else out of each of the `asking` documents, which are
+    among `documents`."""
+    found = {}
+    rows_of_asking = [row for rows in asking.values() for row in rows]
+    times = _count_sentences(rows_of_asking, documents, others)
+    for name, rows in asking.items():
         item = take_sentence(name, rows, seed, lambda text: times[digest_sentence(text)] == 1)
         if item is not None:
             found[name] = item

@@ -1,15 +1,18 @@
-"""The section `relabel`: who judges the candidates, and what is chosen of them."""
+"""The sections `relabel` and `judge`: who judges the candidates, what is chosen of them, and the
+small judge that learns from their judgements."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from distill.recipe.sections.section import Section, Word
+from distill.recipe.sections.section import Device, Section, Word
 
 Judge = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25"]
 Ranker = Literal["ql", "rc", "graded", "listwise", "cross_encoder", "bm25", "retriever"]
 JUDGES: tuple[Judge, ...] = get_args(Judge)
 """All rankers that judge, in the order of the tables' columns; the retriever has ranked already."""
+OWN_JUDGE = "judge"
+"""Value of `relabel.cross_encoder` that stands for the judge of the section `judge`."""
 
 
 class Cascade(Section):
@@ -21,6 +24,19 @@ class Cascade(Section):
     keep: int = Field(8, ge=2)
     """Number of candidates per query that survive the first judgement; the seed passage always
     survives."""
+
+
+class RankerCheck(Section):
+    """How well rankers find a passage by its own title, or a sentence taken out of it."""
+
+    queries: int = Field(200, ge=30)
+    """Largest number of queries of the check: titles, and sentences that are taken out of their
+    passage, drawn by seed."""
+    passages: int = Field(2000, ge=30)
+    """Largest number of passages that these queries search, drawn by seed, one of each
+    document."""
+    top_k: int = Field(10, ge=2, le=1000)
+    """Number of candidates that the rankers order for each of these queries."""
 
 
 class Relabel(Section):
@@ -50,8 +66,12 @@ class Relabel(Section):
     odds of yes against no; graded: expected grade of four; listwise: the language model sorts, for
     engines without log-probabilities; cross_encoder: the model in `cross_encoder`; bm25: words in
     common, by the settings of `retriever.bm25`; retriever: its own rank."""
-    weights: dict[Ranker, float] = {}
-    """Weight of each ranker's reciprocal rank in the fusion; 1 for a ranker that is not named."""
+    weights: dict[Ranker, float] | Literal["auto"] = {}
+    """Weight of each ranker's reciprocal rank in the fusion; 1 for a ranker that is not named.
+    auto: by how often each ranker puts the known passage first, for queries that no language model
+    wrote; one that is worse than the retriever is left out (see `check`)."""
+    check: RankerCheck = RankerCheck()
+    """Settings of the check of rankers that `weights: auto` makes."""
     rrf_k: float = Field(0, ge=0)
     """Constant k of the reciprocal rank fusion of the rankers; Gecko (arXiv 2403.20327) uses none,
     that is 0."""
@@ -67,8 +87,8 @@ class Relabel(Section):
     """Number of passages that one listwise prompt sorts; the window slides from the last to the
     first by half of its size (Sun et al. 2023, arXiv 2304.09542)."""
     cross_encoder: Word | None = None
-    """The sentence-transformers CrossEncoder of the ranker cross_encoder: a hub id or a folder;
-    null: none."""
+    """The sentence-transformers CrossEncoder of the ranker cross_encoder: a hub id or a folder, or
+    judge: the one that this recipe trains (section judge); null: none."""
     cross_encoder_tokens: int = Field(512, gt=0)
     """Longest pair of query and passage that the cross-encoder reads, in tokens."""
     cascade: Cascade = Cascade()
@@ -141,11 +161,12 @@ class Relabel(Section):
             raise ValueError("negative_range must be [first, last] with 1 <= first <= last")
         if len(set(self.rankers)) != len(self.rankers):
             raise ValueError("relabel.rankers names one twice")
-        if stray := set(self.weights) - set(self.rankers):
+        weights = {} if self.weights == "auto" else self.weights
+        if stray := set(weights) - set(self.rankers):
             raise ValueError(f"relabel.weights: {sorted(stray)[0]} is not among relabel.rankers")
-        if any(weight < 0 for weight in self.weights.values()):
+        if any(weight < 0 for weight in weights.values()):
             raise ValueError("relabel.weights must not be negative")
-        if all(self.weights.get(ranker, 1.0) == 0 for ranker in self.rankers):
+        if all(weights.get(ranker, 1.0) == 0 for ranker in self.rankers):
             raise ValueError("relabel.weights: every ranker weighs 0, so nothing would be ranked")
         if stray := set(self.cascade.by) - set(self.rankers):
             raise ValueError(f"relabel.cascade.by: {sorted(stray)[0]} is not among relabel.rankers")
@@ -169,6 +190,21 @@ class Relabel(Section):
         return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **kept)
 
     @property
+    def takes_own_judge(self) -> bool:
+        """Whether the judge of the recipe's section `judge` is among the rankers."""
+        return "cross_encoder" in self.rankers and self.cross_encoder == OWN_JUDGE
+
+    def get_weight(self, ranker: Ranker) -> float:
+        """Return a ranker's weight in the fusion.
+
+        Raises:
+            ValueError: if it is `auto` still: who fuses ranks has settled it before.
+        """
+        if self.weights == "auto":
+            raise ValueError("relabel.weights auto is not settled")
+        return self.weights.get(ranker, 1.0)
+
+    @property
     def judges(self) -> list[Judge]:
         """The rankers that have something to judge."""
         return [judge for judge in JUDGES if judge in self.rankers]
@@ -177,3 +213,82 @@ class Relabel(Section):
     def first_judges(self) -> list[Judge]:
         """Those that judge all candidates."""
         return [j for j in self.judges if not self.cascade.by or j in self.cascade.by]
+
+
+class DistilledJudge(Section):
+    """A small cross-encoder of the corpus, which learns from the judgements of others."""
+
+    encoder: Word | None = None
+    """The encoder that the judge is made from, as a hub id or a folder; null: the student's."""
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
+    """The encoder's layers that the judge takes over, counted from 0; null: all."""
+    max_tokens: int = Field(256, gt=0, le=10_000_000)
+    """Longest pair of query and passage that the judge reads, in tokens; the passage's end is cut
+    off."""
+    rankers: list[Ranker] = []
+    """Rankers whose scores the judge learns: each with mean 0 and deviation 1 over a query's list,
+    and added by `weights`. Empty: those of relabel.rankers. With relabel.cross_encoder judge these
+    rank first, and relabel.rankers then rank the lists that the judge reads."""
+    weights: dict[Ranker, float] = {}
+    """Weight of each ranker's scores in what the judge learns; 1 for a ranker that is not named."""
+    top_k: int = Field(20, ge=2, le=100_000)
+    """Number of candidates of each query that teach the judge, where relabel.cross_encoder is
+    judge; otherwise it learns from the lists of relabel.top_k."""
+    queries: int = Field(5000, ge=10)
+    """Largest number of queries whose lists teach the judge, drawn by seed."""
+    list_size: int = Field(8, ge=2, le=1000)
+    """Number of candidates of a list that one step learns from: the best, the last, and others
+    evenly between them by what is learnt (arXiv 2604.04734)."""
+    temperature: float = Field(0.5, gt=0)
+    """Temperature of the distribution over a list that is learnt (ListNet, Cao et al. 2007), for
+    scores with deviation 1. Lower: the best candidate alone counts."""
+    epochs: float = Field(2.0, gt=0, le=10_000)
+    """Number of passes over the lists that teach the judge; fractions are allowed."""
+    batch_size: int = Field(8, gt=0, le=1_000_000)
+    """Lists per training step of the judge."""
+    learning_rate: float = Field(1e-4, gt=0, le=10)
+    """Peak learning rate of the judge's training (AdamW)."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the judge's training steps in which the learning rate rises from 0 to its peak."""
+    checkpoint_steps: int = Field(200, gt=0)
+    """Number of steps between two checkpoints, from which a judge's training that was killed
+    continues."""
+    depth: int = Field(50, gt=0, le=10_000)
+    """Number of the retriever's first documents that the judge reorders where it is evaluated as a
+    reranker."""
+    device: Device | None = None
+    """Device to train the judge on: cpu, cuda, cuda:1 or mps; null: the best one available."""
+
+    @model_validator(mode="after")
+    def _names_rankers_that_teach(self) -> "DistilledJudge":
+        if "cross_encoder" in self.rankers:
+            raise ValueError("judge.rankers: a cross-encoder needs no judge to be distilled of it")
+        if len(set(self.rankers)) != len(self.rankers):
+            raise ValueError("judge.rankers names one twice")
+        if any(weight < 0 for weight in self.weights.values()):
+            raise ValueError("judge.weights must not be negative")
+        return self
+
+    def list_teachers(self, rule: Relabel) -> list[Ranker]:
+        """List the rankers that the judge learns from."""
+        return self.rankers or [ranker for ranker in rule.rankers if ranker != "cross_encoder"]
+
+    def check_teachers(self, rule: Relabel) -> None:
+        """Check that the judge has something to learn from.
+
+        Raises:
+            ValueError: naming the key.
+        """
+        if stray := set(self.weights) - set(self.list_teachers(rule)):
+            raise ValueError(f"judge.weights: {sorted(stray)[0]} is not among judge.rankers")
+        if rule.takes_own_judge:
+            if not {*self.rankers} - {"retriever"}:
+                raise ValueError(
+                    "relabel.cross_encoder judge: name in judge.rankers who teaches it, such as "
+                    "[ql, retriever]"
+                )
+        elif stray := set(self.rankers) - {*rule.rankers, "retriever"}:
+            raise ValueError(
+                f"judge.rankers: {sorted(stray)[0]} is not among relabel.rankers, whose labels the "
+                "judge learns from (with relabel.cross_encoder judge it has its own)"
+            )

@@ -10,6 +10,10 @@ from distill.report.sections.relabelling import RelabelSection
 
 _TEXT = 300
 _BAR = 24
+_CHECKED = (
+    "Titles and sentences, each taken out of its passage, which is among the retriever's first; "
+    "one that is worse than the retriever beyond the interval is left out."
+)
 
 
 def relabelling_as_text(of: RelabelSection | None) -> list[str]:
@@ -26,7 +30,17 @@ def relabelling_as_text(of: RelabelSection | None) -> list[str]:
         told,
         "\n".join(f"- {label}: {figure}" for label, figure in of.notes),
         *(["### Where each ranker puts the seed", grid(of.seed_rank)] if of.seed_rank else []),
+        *(
+            ["### Rankers on queries that no language model wrote", _CHECKED, grid(of.check)]
+            if of.check
+            else []
+        ),
         *(["### Agreement of rankers", tau, grid(of.agreement)] if of.agreement else []),
+        *(
+            ["### The judge of this run", "\n".join(f"- {plain(said)}" for said in of.judge)]
+            if of.judge
+            else []
+        ),
         *_histograms(of.scores),
         *(["### Judgement", grid(of.judging)] if of.judging else []),
         *_changes(of.changes, of.changed_in_all),

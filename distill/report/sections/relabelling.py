@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from distill.evaluate.judge_summary import describe_judge
 from distill.files.atomic import read_json
 from distill.relabel.choose import CHANGES_FILE
 from distill.relabel.statistics import FUSION
@@ -28,7 +29,9 @@ _SEED_COLUMNS = {
 @dataclass(frozen=True)
 class RelabelSection:
     """`scores`: by ranker the `edges` of bins, and the numbers of `positive` and `others` in them.
-    `changes`: as `examples` keeps them for reading, each with the passages' ranks in words."""
+    `changes`: as `examples` keeps them for reading, each with the passages' ranks in words.
+    `judge`: what a judge of the run's own is worth, in sentences. `check`: how often each ranker
+    puts the known passage first."""
 
     changed: str
     queries: str
@@ -40,6 +43,8 @@ class RelabelSection:
     judging: Grid | None
     changes: list[dict[str, Any]]
     changed_in_all: int
+    judge: list[str]
+    check: Grid | None
 
     @property
     def plot(self) -> Markup | None:
@@ -66,6 +71,8 @@ def relabelling(found: RunData) -> RelabelSection | None:
         judging=_judging(found.complete),
         changes=[_change(one) for one in _changes(found.folder / "examples")],
         changed_in_all=counts.get("positive changed", 0),
+        judge=describe_judge(found.folder),
+        check=_check(found.complete.get("ranker-check")),
     )
 
 
@@ -109,6 +116,27 @@ def _seed_rank(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:
     ]
     header = ["ranker", *_SEED_COLUMNS.values()]
     return Grid("Where each ranker puts the seed passage", header, rows, header[1:])
+
+
+def _check(manifest: Manifest | None) -> Grid | None:
+    """How the rankers did on queries whose passage is known."""
+    if manifest is None:
+        return None
+    header = ["ranker", "known passage first", "minus retriever", "95 % interval", "weight"]
+    rows = [
+        [
+            Cell(_name(ranker)),
+            Cell(numbers.share(of["accuracy"]), of["accuracy"]),
+            Cell(
+                numbers.NONE if of["low"] is None else f"{of['difference']:+.3f}", of["difference"]
+            ),
+            Cell(numbers.NONE if of["low"] is None else f"{of['low']:+.3f} to {of['high']:+.3f}"),
+            Cell("left out" if of["left_out"] else f"{of['weight']:g}", of["weight"]),
+        ]
+        for ranker, of in manifest["figures"]["rankers"].items()
+    ]
+    title = f"Queries that no language model wrote ({manifest['rows']:,})"
+    return Grid(title, header, rows, ["known passage first", "minus retriever", "weight"])
 
 
 def _agreement(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill.errors import UserError
@@ -20,7 +21,6 @@ from distill.train.data.sampler import MixedBatchSampler
 from distill.train.loop.checkpoint import MARKER, find_fault, mark_complete
 from distill.train.loop.diagnostics import Diagnostics
 from distill.train.loop.weight_averaging import WeightAverager
-from distill.train.objectives import CombinedLoss
 
 LOGGING_STEPS = 10
 _AUXILIARY = "trained_along.safetensors"
@@ -28,14 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 class CurveCallback(TrainerCallback):
-    """Each term of the loss beside the loss itself, in the trainer's log history.
+    """Each term of the loss beside the loss itself, in the trainer's log history. `section` is the
+    recipe's that sets the learning rate.
 
     A log line is written before each checkpoint, so that a killed process loses no part of the
     averages, and the curve of a resumed run equals that of an undisturbed one.
     """
 
-    def __init__(self, objective: CombinedLoss) -> None:
-        self.terms = objective.terms
+    def __init__(self, terms: dict[str, list[Tensor]], section: str = "train") -> None:
+        self.terms = terms
+        self.section = section
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -53,7 +55,7 @@ class CurveCallback(TrainerCallback):
             raise UserError(
                 f"training, step {state.global_step}",
                 f"the loss is {line['loss']}",
-                "lower train.learning_rate, or raise train.warmup",
+                f"lower {self.section}.learning_rate, or raise {self.section}.warmup",
             )
         for name, values in self.terms.items():
             line[name] = float(torch.stack(values).mean())
@@ -106,9 +108,9 @@ class CheckpointCallback(TrainerCallback):
 
     MARKER = MARKER
 
-    def __init__(self, folder: Path, objective: CombinedLoss) -> None:
+    def __init__(self, folder: Path, auxiliary: nn.Module | None = None) -> None:
         self.folder = folder
-        self.auxiliary = objective.auxiliary
+        self.auxiliary = auxiliary or nn.Module()
 
     def newest(self, before: int | None = None) -> Path | None:
         """The newest complete, undamaged checkpoint. Incomplete and damaged ones are deleted, the

@@ -81,7 +81,7 @@ def fit(
     model = trained = objective.model  # which the trainer may wrap
     if processes.sharded():
         objective.model = trained = copy_for_sharding(model)
-    checkpoints = CheckpointCallback(folder, objective)
+    checkpoints = CheckpointCallback(folder, objective.auxiliary)
     stop = StopOnInterrupt(interrupt)
     averager = _make_averager(train, folder)
     with Progress("train", 0, "steps") as progress:
@@ -91,7 +91,7 @@ def fit(
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
-            callbacks=[CurveCallback(objective), EpochCallback(), ProgressCallback(progress)],
+            callbacks=[CurveCallback(objective.terms), EpochCallback(), ProgressCallback(progress)],
         )
         trainer.remove_callback(PrinterCallback)
         whole = partial(_gather_whole, trained, model)

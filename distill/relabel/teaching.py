@@ -1,0 +1,56 @@
+"""The rounds of relabelling before the run's own: the one that teaches a judge, and the one that
+checks rankers."""
+
+import random
+
+from distill.recipe import Cascade, Recipe
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
+from distill.store.tables import QUERIES, Reader
+
+_SHARD = 4096
+
+
+def make_teaching_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of the round that teaches the judge."""
+    rankers = recipe.judge_teachers
+    corrected = {"ql", "rc", "graded"} & set(rankers)
+    rule = recipe.relabel.model_copy(
+        update={
+            "rankers": rankers,
+            "weights": dict(recipe.judge.weights),
+            "top_k": recipe.judge.top_k,
+            "cascade": Cascade(),
+            "cross_encoder": None,
+            "seed_margin": recipe.relabel.seed_margin if corrected else None,
+            "fused": recipe.relabel.fused and {"ql", "rc"} <= set(rankers),
+        }
+    )
+    return recipe.model_copy(update={"relabel": rule})
+
+
+def make_check_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of the round in which rankers are checked: each judges every candidate, and the
+    known passage's scores are taken as they are, for no language model wrote the query."""
+    rule = recipe.relabel
+    settings = {
+        "weights": {},
+        "cascade": Cascade(),
+        "top_k": min(rule.top_k, rule.check.top_k),
+        "seed_margin": None,
+    }
+    return recipe.model_copy(update={"relabel": rule.model_copy(update=settings)})
+
+
+def select_queries(run: Run, queries: Stage, count: int, seed: int) -> Stage:
+    """Draw so many queries by seed, in their order; the stage itself where it has no more."""
+    rows = Reader(QUERIES, queries.folder)
+    if len(rows) <= count:
+        return queries
+    stage = run.stage("queries", {"count": count, "seed": seed}, [queries])
+    if not stage.complete:
+        numbers = sorted(random.Random(f"{seed}|judge").sample(range(len(rows)), count))
+        items = [numbers[i : i + _SHARD] for i in range(0, count, _SHARD)]
+        stage.map_shards(QUERIES, items, lambda of: ShardResult([rows[i] for i in of]))
+        stage.finish()
+    return stage

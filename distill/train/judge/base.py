@@ -1,0 +1,80 @@
+"""The judge before training: an encoder with a new last layer, which gives a pair one score."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules import Transformer
+
+from distill.errors import UserError
+from distill.models.reference import resolve
+from distill.models.sentence_transformer import read_settings, transformer_folder
+from distill.recipe import Recipe
+from distill.student.base_model import load_encoder, read_config
+from distill.student.layers import check_layers, resize_layers
+
+
+def get_encoder(recipe: Recipe) -> str:
+    """The reference of the encoder that the judge is made from."""
+    return recipe.judge.encoder or recipe.student.encoder
+
+
+def check_encoder(recipe: Recipe) -> None:
+    """Check what can be known without the encoder's weights.
+
+    Raises:
+        UserError: if it is a decoder, or does not have the layers.
+    """
+    reference = get_encoder(recipe)
+    with _blame_judge():
+        folder = resolve(reference)
+        architectures = read_settings(folder, "config.json").get("architectures") or []
+        if folder.suffix == ".gguf" or any(str(a).endswith("ForCausalLM") for a in architectures):
+            raise UserError(
+                f"judge.encoder {reference!r}",
+                "is a decoder; the judge is made from an encoder, which reads query and passage "
+                "together",
+                "set judge.encoder to a BERT-like encoder",
+            )
+        check_layers(recipe.judge.layers, read_config(reference).num_hidden_layers)
+
+
+def open_base(recipe: Recipe) -> CrossEncoder:
+    """Open the untrained judge on the CPU, in float32. The same seed gives the same last layer.
+
+    Raises:
+        UserError: if the encoder cannot be read, or has not the layers.
+    """
+    check_encoder(recipe)
+    reference, judge = get_encoder(recipe), recipe.judge
+    with _blame_judge():
+        positions = load_encoder(reference).max_seq_length or judge.max_tokens
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            model = CrossEncoder(
+                str(transformer_folder(resolve(reference))),
+                num_labels=1,
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            )
+        first = model[0]
+        if not isinstance(first, Transformer):
+            raise TypeError(f"a {type(first).__name__} is no transformer")
+        if judge.layers is not None:
+            resize_layers(first.model, judge.layers)
+    most = getattr(first.model.config, "max_position_embeddings", None) or positions
+    model.max_seq_length = min(most, judge.max_tokens)
+    return model
+
+
+@contextmanager
+def _blame_judge() -> Iterator[None]:
+    """Name the judge's keys in what is said of a student's encoder."""
+    try:
+        yield
+    except UserError as fault:
+        parts = (fault.where, fault.what, fault.remedy)
+        raise UserError(*(part.replace("student.", "judge.") for part in parts)) from fault

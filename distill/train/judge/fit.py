@@ -1,0 +1,133 @@
+"""The judge's training: listwise cross-entropy (ListNet) by sentence-transformers' trainer, with
+checkpoints and progress as the student's."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import CrossEncoder
+from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+from sentence_transformers.cross_encoder.losses import ListNetLoss
+from transformers import PrinterCallback
+
+from distill.errors import UserError
+from distill.files.atomic import name_full_disk
+from distill.recipe import DistilledJudge
+from distill.runtime.devices import best_device
+from distill.runtime.interrupt import Interrupt
+from distill.runtime.out_of_memory import is_out_of_memory
+from distill.runtime.progress import Progress
+from distill.train.judge.lists import TeachingList, choose_candidates
+from distill.train.loop.callbacks import (
+    LOGGING_STEPS,
+    CheckpointCallback,
+    CurveCallback,
+    ProgressCallback,
+)
+from distill.train.loop.stopping import StopOnInterrupt, UnloggedSums
+
+
+def fit_judge(
+    judge: DistilledJudge,
+    seed: int,
+    model: CrossEncoder,
+    lists: Sequence[TeachingList],
+    texts: Mapping[str, str],
+    folder: Path,
+) -> list[dict[str, float]]:
+    """Train the model in place, and return its loss by step. Resumes at the newest checkpoint in
+    the folder, with the weights of an undisturbed training.
+
+    Args:
+        texts: of all candidates in the lists, by id.
+
+    Raises:
+        KeyboardInterrupt: if it was stopped before its last step; a checkpoint has every finished
+            step.
+        UserError: if the loss becomes NaN, or memory does not suffice.
+    """
+    checkpoints = CheckpointCallback(folder)
+    with Interrupt("step") as interrupt, Progress("judge", 0, "steps") as progress:
+        stop = StopOnInterrupt(interrupt)
+        trainer = _JudgeTrainer(
+            model=model,
+            args=_make_arguments(judge, seed, folder),
+            train_dataset=_make_dataset(judge, lists, texts),
+            loss=ListNetLoss(model, mini_batch_size=-1),
+            callbacks=[CurveCallback({}, "judge"), ProgressCallback(progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        newest = checkpoints.newest()
+        for callback in (UnloggedSums(trainer, {}, newest), checkpoints, stop):
+            trainer.add_callback(callback)
+        try:
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        except RuntimeError as fault:
+            if not is_out_of_memory(fault):
+                raise
+            raise UserError(
+                f"training the judge on {judge.device or best_device()}",
+                f"memory does not suffice ({str(fault).partition(chr(10))[0]})",
+                "lower judge.batch_size, judge.list_size or judge.max_tokens",
+            ) from None
+        if stop.stopping:
+            raise KeyboardInterrupt
+    model.eval()
+    return [
+        {"step": line["step"], "loss": line["loss"]}
+        for line in trainer.state.log_history
+        if "loss" in line
+    ]
+
+
+class _JudgeTrainer(CrossEncoderTrainer):
+    """Without the model card's statistics, for which the trainer would read all data, and ask the
+    hub about it."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        pass
+
+    def _save_checkpoint(self, *args: Any, **named: Any) -> None:
+        with name_full_disk(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(*args, **named)
+
+
+def _make_dataset(
+    judge: DistilledJudge, lists: Sequence[TeachingList], texts: Mapping[str, str]
+) -> Dataset:
+    chosen = [choose_candidates(of, judge.list_size) for of in lists]
+    return Dataset.from_dict(
+        {
+            "query": [of.query for of in chosen],
+            "documents": [[texts[id_] for id_ in of.passage_ids] for of in chosen],
+            "label": [[target / judge.temperature for target in of.targets] for of in chosen],
+        }
+    )
+
+
+def _make_arguments(
+    judge: DistilledJudge, seed: int, folder: Path
+) -> CrossEncoderTrainingArguments:
+    args = CrossEncoderTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=judge.epochs,
+        per_device_train_batch_size=judge.batch_size,
+        learning_rate=judge.learning_rate,
+        warmup_steps=judge.warmup,  # below 1: a share of the steps
+        use_cpu=(judge.device or best_device()) == "cpu",
+        seed=seed,
+        save_strategy="steps",
+        save_steps=judge.checkpoint_steps,
+        save_total_limit=2,  # the older one goes before the newer one's marker is there
+        logging_steps=LOGGING_STEPS,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    if args.n_gpu > 1:
+        args._n_gpu = 1  # else the trainer splits each batch over all of them
+    return args
