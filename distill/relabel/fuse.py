@@ -4,6 +4,7 @@ use k = 60."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from distill.recipe import JUDGES, Ranker, Relabel
 from distill.relabel.by_passage import CandidateLayout, read_shard_queries
@@ -71,7 +72,8 @@ def make_labels(
 
     stage.map_shards(LABELS, range(len(paths)), work)
     measured = {ranker: margin._asdict() for ranker, margin in margins.items()}
-    stage.finish(**({"seed_margin": measured} if measured else {}))
+    figures: dict[str, Any] = {"seed_margin": measured} if measured else {}
+    stage.finish(**figures)
     return stage
 
 
