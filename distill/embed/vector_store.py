@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,13 +57,18 @@ def embed(
     texts: Sequence[str],
     label: str,
     precision: VectorDtype = "float32",
+    mark: str | None = None,
 ) -> VectorStore:
     """Return the unit vectors of whole texts, prompts included (`Wording.write`), from the store
     under `root` or computed into it.
 
     Resumable: after each chunk the file is flushed to disk and the row count committed.
+
+    Args:
+        mark: of ids and texts: other ones never have the same. Vectors that were found by their
+            texts once are found by it from then on, without reading a text.
     """
-    folder = _find_folder(root, encoder, side, ids, texts, precision)
+    folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
     if folder.exists() and not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
         _set_aside(folder)
     if not folder.exists():
@@ -82,10 +88,11 @@ def is_stored(
     ids: Sequence[str],
     texts: Sequence[str],
     precision: VectorDtype = "float32",
+    mark: str | None = None,
 ) -> bool:
     """Whether the store under `root` has all vectors of these texts, so that `embed` computes
     none."""
-    folder = _find_folder(root, encoder, side, ids, texts, precision)
+    folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
     if not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
         return False
     return int(read_json(folder / "done.json")["rows"]) == len(texts)
@@ -161,6 +168,33 @@ def _find_folder(
         settings["precision"] = precision
     before = root / fingerprint("vectors", with_paths(settings), {})
     return before if before.exists() else root / fingerprint("vectors", settings, {})
+
+
+def _find_marked(
+    root: Path,
+    encoder: Encoder,
+    side: Side,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    precision: VectorDtype,
+    mark: str | None,
+) -> Path:
+    """Find the folder of these vectors by the mark of their texts, else by the texts: then it is
+    noted under the mark, once it is there."""
+    if mark is None:
+        return _find_folder(root, encoder, side, ids, texts, precision)
+    settings = {"encoder": encoder.identity, "side": side, "mark": mark, "precision": precision}
+    note = root / "addresses" / f"{fingerprint('address', settings, {})}.json"
+    if note.is_file():
+        with suppress(UserError, KeyError, TypeError):
+            folder = root / str(read_json(note)["folder"])
+            if folder.parent == root and folder.exists():
+                return folder
+    folder = _find_folder(root, encoder, side, ids, texts, precision)
+    if folder.exists():
+        note.parent.mkdir(exist_ok=True)
+        write_json(note, {"folder": folder.name})
+    return folder
 
 
 def _can_be_read(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:

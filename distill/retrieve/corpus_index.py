@@ -9,7 +9,7 @@ from distill.retrieve.index import check_index, is_exact, make_index
 from distill.retrieve.terms import TERMS_RULE
 from distill.store.passages import PassageReader, PassageTexts
 from distill.store.run import Run
-from distill.store.stage import Stage
+from distill.store.stage import Stage, fingerprint
 from distill.store.tables import Row
 
 
@@ -65,6 +65,7 @@ def corpus_vectors(
         _write_texts(reader, encoder),
         "embed passages",
         precision,
+        _mark_texts(reader, encoder),
     )
 
 
@@ -72,7 +73,9 @@ def has_corpus_vectors(run: Run, encoder: Encoder, passages: Stage) -> bool:
     """Whether `corpus_vectors` would embed nothing."""
     reader = PassageReader(passages.folder)
     texts = _write_texts(reader, encoder)
-    return is_stored(run.folder / "vectors", encoder, "document", reader.read_ids(), texts)
+    mark = _mark_texts(reader, encoder)
+    ids = reader.read_ids()
+    return is_stored(run.folder / "vectors", encoder, "document", ids, texts, mark=mark)
 
 
 def _write_texts(reader: PassageReader, encoder: Encoder) -> PassageTexts:
@@ -82,6 +85,15 @@ def _write_texts(reader: PassageReader, encoder: Encoder) -> PassageTexts:
         return encoder.wording.write_document(row["text"], row["title"])
 
     return PassageTexts(reader, write)
+
+
+def _mark_texts(reader: PassageReader, encoder: Encoder) -> str | None:
+    """A mark of the texts that the encoder reads: of the passages, and of how it writes them."""
+    content = reader.fingerprint
+    if content is None:
+        return None
+    examples = [encoder.wording.write_document("text", title) for title in ("", "title")]
+    return fingerprint("texts", {"passages": content, "examples": examples}, {})
 
 
 def dense_index(

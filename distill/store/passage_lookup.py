@@ -62,6 +62,11 @@ class PassageLookup:
             places[missing] += 1
         return numbers
 
+    def read_ids(self) -> list[str]:
+        """Read the ids of all passages, in order."""
+        columns = (batch.column("passage_id") for batch in self._batches)
+        return [id_ for column in columns for id_ in column.to_numpy(zero_copy_only=False)]
+
     def read_column(self, name: str, numbers: PassageNumbers) -> NDArray[np.object_]:
         """Read one column of the passages with these numbers, in their order."""
         return _to_objects(self._take(numbers, [name])[name])
@@ -102,7 +107,7 @@ def open_lookup(folder: Path, shards: Sequence[Path]) -> PassageLookup | None:
         None for a table that nothing protects from a change (one of no stage, or of a stage that
         is not finished), and where the folder may not be written.
     """
-    key = _fingerprint_shards(folder, shards)
+    key = fingerprint_shards(folder, shards)
     if key is None:
         return None
     path = folder / ".stage" / f"{_PREFIX}{key}"
@@ -121,8 +126,9 @@ def open_lookup(folder: Path, shards: Sequence[Path]) -> PassageLookup | None:
     return PassageLookup(path)
 
 
-def _fingerprint_shards(folder: Path, shards: Sequence[Path]) -> str | None:
-    """Hash the checksums of the shards as the stage's manifest records them."""
+def fingerprint_shards(folder: Path, shards: Sequence[Path]) -> str | None:
+    """Hash the checksums of the shards as the stage's manifest records them; None for a table of
+    which none are recorded."""
     path = folder / ".stage" / "manifest.json"
     if not path.is_file():
         return None

@@ -10,7 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from distill.errors import UserError
-from distill.store.passage_lookup import PassageLookup, PassageNumbers, open_lookup
+from distill.store.passage_lookup import (
+    PassageLookup,
+    PassageNumbers,
+    fingerprint_shards,
+    open_lookup,
+)
 from distill.store.tables import PASSAGES, Reader, Row, passage_text, read_arrow
 
 
@@ -46,8 +51,16 @@ class PassageReader(Reader):
         self._folder = folder
         self._shard: _Shard | None = None
 
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of the content of all shards; None for a table of which no checksums are
+        recorded."""
+        return fingerprint_shards(self._folder, self._paths)
+
     def read_ids(self) -> list[str]:
         """Read the ids of all passages, in order. They are all in memory, but no text is."""
+        if self._lookup is not None:
+            return self._lookup.read_ids()
         columns = (read_arrow(PASSAGES, path)["passage_id"] for path in self._paths)
         return [id_ for column in columns for id_ in column.to_pylist()]
 

@@ -11,7 +11,14 @@ from distill.embed.vector_store import embed
 from distill.errors import UserError
 from distill.models.reference import revision
 from distill.recipe import Retriever
-from distill.retrieve.corpus_index import corpus_vectors, dense_index, identity, open_encoder
+from distill.retrieve.corpus_index import (
+    corpus_vectors,
+    dense_index,
+    has_corpus_vectors,
+    identity,
+    open_encoder,
+)
+from distill.store.passages import PassageTexts
 from distill.store.run import Run
 from distill.store.tables import passage_text
 
@@ -135,3 +142,26 @@ def test_bm25_with_other_terms_has_another_identity(monkeypatch, encoder_folder)
     monkeypatch.setattr("distill.retrieve.corpus_index.TERMS_RULE", 99)
     assert identity(fused) != before[0]
     assert identity(dense) == before[1]
+
+
+def test_vectors_that_stand_are_opened_without_reading_a_text(tmp_path, encoder, monkeypatch):
+    with Run(tmp_path / "run") as run:
+        passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
+        first = corpus_vectors(run, encoder, passages)
+        corpus_vectors(run, encoder, passages)  # found by its texts, as an older store is
+        monkeypatch.setattr(PassageTexts, "__getitem__", None)
+        again = corpus_vectors(run, encoder, passages)
+        assert has_corpus_vectors(run, encoder, passages)
+    assert again.folder == first.folder
+    assert again.ids == first.ids == [row["passage_id"] for row in ROWS]
+
+
+def test_vectors_of_other_passages_are_not_found_by_the_same_mark(tmp_path, encoder):
+    with Run(tmp_path / "run") as run:
+        passages, _ = prepare(run, [ROWS[:5], ROWS[5:]], [])
+        first = corpus_vectors(run, encoder, passages)
+        corpus_vectors(run, encoder, passages)
+    other = [*ROWS[:-1], passage("last", "Other words.")]
+    with Run(tmp_path / "run", overwrite="always") as run:
+        passages, _ = prepare(run, [other[:5], other[5:]], [])
+        assert corpus_vectors(run, encoder, passages).folder != first.folder
