@@ -11,16 +11,21 @@ import pytest
 from helpers.fresh_process import call
 
 ROOT = Path(__file__).parents[2]
+STAGES = ["corpus", "embed", "search", "candidates", "judge", "labels", "examples"]
 FIGURES = {"name", "unit", "ours", "peer", "ratio"}
 
 
 def run_script(script: str, *words: str) -> dict:
     """The figures that a script prints: one line of JSON."""
+    (figures,) = run_lines(script, *words)
+    return figures
+
+
+def run_lines(script: str, *words: str) -> list[dict]:
+    """The figures of a script that prints several lines."""
     done = call(run_as_main, script, *words, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = done.stdout.splitlines()
-    figures: dict = json.loads(line)
-    return figures
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def run_as_main(script: str, *words: str) -> None:
@@ -149,6 +154,12 @@ def test_memory():
 def test_memory_relabel():
     figures = run_script("memory_relabel", "--sizes", "520")
     assert figures.keys() >= {"peak_mib", "ratio_of_time_a_pair"}
+
+
+def test_scale():
+    lines = run_lines("scale", "--sizes", "600,1200")
+    assert [line["name"] for line in lines] == [f"scale: {name}" for name in STAGES]
+    assert all(line["peak_mib"][0] > 0 and line["growth"] > 0 for line in lines)
 
 
 def test_memory_train(data_folder):

@@ -1,0 +1,253 @@
+"""What corpus, embedding, search, judging and choosing cost as the corpus grows: processor time and
+memory of our machinery, with stand-ins for encoder and LLM.
+
+    python benchmarks/scale.py                      30,000 and 100,000 passages
+    python benchmarks/scale.py --sizes 100000,300000
+    python benchmarks/scale.py --sizes 100000,1000000
+
+There is a query for every 50 passages, whose seed passages the round trip looks for, and 20
+candidates a query. Each stage runs in a process of its own, so `peak_mib` holds its imports too.
+Prints one JSON line a stage. `cpu_seconds_per_unit` is for 10^5 passages, pairs or queries; of a
+search, for 10^5 queries among 10^5 passages. `growth` divides that of the largest size by that of
+the smallest: 1 is linear.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from memory import WORDS
+from memory_relabel import StandInLLM
+
+from distill.corpus.passages import make_passages
+from distill.embed.encoder import Vectors
+from distill.embed.wording import PLAIN
+from distill.generate.filters import make_queries
+from distill.llm.lazy import LazyLLM
+from distill.models.sources.in_memory import register_object
+from distill.recipe import Recipe
+from distill.relabel.candidates import make_candidates
+from distill.relabel.choose import make_examples
+from distill.relabel.fuse import make_labels
+from distill.relabel.judgements import make_judgements
+from distill.retrieve.corpus_index import corpus_vectors, open_encoder
+from distill.store.run import Run
+from distill.store.stage import ShardResult, Stage
+from distill.store.tables import PARSED
+from distill.text.format import Side
+
+SIZES = [30_000, 100_000]
+PASSAGES_A_QUERY = 50
+DIMENSIONS = 384
+WORDS_A_PASSAGE, WORDS_A_QUERY = 75, 9
+QUERIES_A_SHARD = 256
+STAGES = ["corpus", "embed", "search", "candidates", "judge", "labels", "examples"]
+UNITS = {
+    "corpus": "passages",
+    "embed": "passages",
+    "search": "queries among 10^5 passages",
+    "candidates": "pairs",
+    "judge": "pairs",
+    "labels": "pairs",
+    "examples": "queries",
+}
+
+
+class BagOfWords:
+    """The sum of a random direction for each word, so that a query finds the passage that its words
+    are taken from."""
+
+    dimensions = DIMENSIONS
+    wording = PLAIN
+    identity: dict[str, str | int] = {"model": "bag of words"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        directions = np.random.default_rng(0).standard_normal((2**14, DIMENSIONS))
+        self._directions = directions.astype(np.float32)
+
+    def encode(
+        self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None
+    ) -> Vectors:
+        return self.encode_prompted(self.wording.write(texts, side, tasks), side)
+
+    def encode_prompted(self, texts: Sequence[str], side: Side) -> Vectors:
+        places = [[zlib.crc32(w.encode()) % 2**14 for w in text.split()] for text in texts]
+        rows = [self._directions[of_text].sum(axis=0) for of_text in places]
+        vectors = np.asarray(rows, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def make_recipe(folder: Path) -> Recipe:
+    """The engine named is there for the fingerprints alone; nothing asks it."""
+    served = {"model": "stand-in", "base_url": "http://localhost:1/v1"}
+    encoder = register_object(BagOfWords(), ["encode_prompted"], "distill.embed.Encoder")
+    return Recipe.model_validate(
+        {
+            "name": "scale",
+            "corpus": {"source": "jsonl", "path": str(folder / "corpus.jsonl")},
+            "generate": {"filters": {"round_trip": 20, "languages": None}},
+            "llm": {"engine": "http", **served},
+            "retriever": {"model": encoder, "index": "exact", "device": "cpu"},
+            "relabel": {"rankers": ["ql", "retriever"]},
+        }
+    )
+
+
+def draw_words(number: int) -> list[str]:
+    return random.Random(number).choices(WORDS, k=WORDS_A_PASSAGE)
+
+
+def write_corpus(path: Path, passages: int) -> None:
+    with path.open("w") as file:
+        for number in range(passages):
+            row = {"_id": f"p{number}", "title": "", "text": f"{' '.join(draw_words(number))}."}
+            file.write(f"{json.dumps(row)}\n")
+
+
+def make_parsed(run: Run, passages: Stage) -> Stage:
+    """A query of each fiftieth passage's own words."""
+    seeds = range(0, passages.manifest["rows"], PASSAGES_A_QUERY)
+
+    def work(numbers: range) -> ShardResult:
+        return ShardResult([make_query(number) for number in numbers])
+
+    items = [seeds[i : i + QUERIES_A_SHARD] for i in range(0, len(seeds), QUERIES_A_SHARD)]
+    stage = run.stage("parsed", {}, [passages])
+    stage.map_shards(PARSED, items, work, size=len, unit="queries")
+    stage.finish()
+    return stage
+
+
+def make_query(number: int) -> dict[str, str | int | None]:
+    words = draw_words(number)[: WORDS_A_PASSAGE : WORDS_A_PASSAGE // WORDS_A_QUERY]
+    return {
+        "query_id": f"p{number}~0",
+        "seed_id": f"p{number}",
+        "sample": 0,
+        "draw": 0,
+        "task": "Find it.",
+        "task_type": "search",
+        "query": " ".join(words),
+        "persona": None,
+        "language": None,
+        "llm": "stand-in",
+    }
+
+
+class Work:
+    """The stages of one run; each makes those before it too, or finds them made."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        self.run, self.folder = run, folder
+        self.recipe = make_recipe(folder)
+
+    def corpus(self) -> Stage:
+        return make_passages(self.run, self.recipe)
+
+    def embed(self) -> None:
+        retriever = self.recipe.retriever
+        corpus_vectors(self.run, open_encoder(retriever), self.corpus(), retriever.vectors)
+
+    def search(self) -> Stage:
+        passages = self.corpus()
+        parsed = make_parsed(self.run, passages)
+        return make_queries(self.run, self.recipe, passages, [parsed], LazyLLM(StandInLLM), None)
+
+    def candidates(self) -> Stage:
+        inputs = (self.corpus(), self.search())
+        return make_candidates(self.run, self.recipe.retriever, self.recipe.relabel, *inputs)
+
+    def judge(self) -> Stage:
+        inputs = (self.corpus(), self.search(), self.candidates())
+        judged = self.folder / "judgements.sqlite"
+        llm = StandInLLM()
+        return make_judgements(self.run, self.recipe, "ql", *inputs, lambda: llm, judged)
+
+    def labels(self) -> Stage:
+        judgements = {"ql": (self.judge(), self.candidates())}
+        return make_labels(self.run, self.recipe.relabel, self.candidates(), judgements)
+
+    def examples(self) -> Stage:
+        settings = (self.recipe.relabel, self.recipe.seed)
+        inputs = (self.corpus(), self.search(), self.labels(), self.candidates())
+        return make_examples(self.run, *settings, *inputs)
+
+
+def run_stage(folder: Path, name: str) -> None:
+    """Make one stage, those before it having been made, and print what it took."""
+    with Run(folder / "run") as run:
+        work = Work(run, folder)
+        make: Callable[[], Stage | None] = getattr(work, name)
+        if name != "corpus":
+            work.corpus()  # opened, with its checksums compared, before the clock starts
+        before = time.process_time()
+        made = make()
+        seconds = time.process_time() - before
+    rows = made.manifest["rows"] if made is not None else None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"cpu_seconds": seconds, "peak_mib": peak, "rows": rows}))
+
+
+def count_units(name: str, passages: int, queries: int) -> float:
+    pairs = 20 * queries
+    if name in ("corpus", "embed"):
+        return passages
+    if name == "search":
+        return queries * passages / 1e5
+    return queries if name == "examples" else pairs
+
+
+def measure(passages: int) -> dict[str, dict[str, float]]:
+    """What each stage takes at one size."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_corpus(Path(folder) / "corpus.jsonl", passages)
+        found: dict[str, dict[str, float]] = {}
+        for name in STAGES:
+            command = [sys.executable, __file__, "--child", folder, "--stage", name]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{passages} {name}: {found[name]}", file=sys.stderr, flush=True)
+    queries = found["search"]["rows"]
+    if queries < 0.9 * passages / PASSAGES_A_QUERY:
+        raise SystemExit(f"{queries} queries are left: this measures something else")
+    for name, one in found.items():
+        one["per_unit"] = 1e5 * one["cpu_seconds"] / count_units(name, passages, int(queries))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", help="numbers of passages, with commas between them")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        run_stage(given.child, given.stage)
+        return
+    sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
+    found = [measure(size) for size in sizes]
+    for name in STAGES:
+        each = [one[name]["per_unit"] for one in found]
+        figures = {
+            "name": f"scale: {name}",
+            "unit": f"CPU seconds for 10^5 {UNITS[name]}",
+            "passages": sizes,
+            "cpu_seconds": [round(one[name]["cpu_seconds"], 2) for one in found],
+            "cpu_seconds_per_unit": [round(one, 2) for one in each],
+            "peak_mib": [round(one[name]["peak_mib"]) for one in found],
+            "growth": round(each[-1] / each[0], 2),
+        }
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
