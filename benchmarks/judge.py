@@ -13,6 +13,7 @@ import json
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,11 @@ from distill.recipe.packaged import packaged_recipes
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.store.stage import open_stage
 from distill.text.sanitize import sanitize_for_prompt
+from distill.train.judge.base import open_base
 
 WORDS = 120
 """Passages are cut to so many in the LLM's prompt."""
-TIMED = 200
+TIMED = 90
 """Passages whose pairs are judged by both against the clock."""
 
 
@@ -113,6 +115,43 @@ def compare(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, float
     }
 
 
+def measure_speed(
+    engine: TransformersEngine, judge: CrossEncoderJudge, requests: JudgeRequests
+) -> dict[str, Any]:
+    """Pairs a second of both on the same pairs."""
+    prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
+    count, seconds = sum(len(queries) for _, queries in requests), {}
+    for name, ask in (
+        ("judge", judge.judge),
+        ("llm", lambda of: judge_ql(engine, prompt, of)),
+    ):
+        ask(requests[:4])  # warm
+        start = time.perf_counter()
+        ask(requests)
+        seconds[name] = time.perf_counter() - start
+    return {
+        "pairs_timed": count,
+        "pairs_per_second": {n: round(count / of, 1) for n, of in seconds.items()},
+        "ratio": round(seconds["llm"] / seconds["judge"], 1),
+    }
+
+
+def measure_untrained(recipe: Recipe, given: argparse.Namespace, data: Path) -> dict[str, Any]:
+    """The speeds alone, of a judge before its training, on passages with one query or two."""
+    collection = Collection(data / CORPORA[given.corpus], 1000)
+    queries = list(collection.queries.values())
+    texts = [sanitize_for_prompt(text, WORDS) for text in collection.passages.values()][:TIMED]
+    requests = [
+        (text, [queries[(n + i) % len(queries)] for i in range(2 if n % 3 == 0 else 1)])
+        for n, text in enumerate(texts)
+    ]
+    with TemporaryDirectory() as folder:
+        open_base(recipe).save_pretrained(folder, create_model_card=False)
+        judge = CrossEncoderJudge(folder, given.max_tokens, "cpu")
+    engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
+    return {"name": "judge", "corpus": given.corpus, **measure_speed(engine, judge, requests)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", choices=CORPORA, default="cacm")
@@ -126,12 +165,16 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--llm", help="In place of the demo's.")
     parser.add_argument("--encoder", help="In place of the demo's, as retriever and as judge.")
+    parser.add_argument("--speed", action="store_true", help="Measure the speeds alone.")
     parser.add_argument("--run", type=Path, default=Path("artifacts/judge-benchmark"))
     given = parser.parse_args()
     if not os.environ.get("DISTILL_DATA"):
         parser.error("set DISTILL_DATA to the folder of offline data")
     data, begun = Path(os.environ["DISTILL_DATA"]), time.perf_counter()
     recipe = make_recipe(given, data)
+    if given.speed:
+        print(json.dumps(measure_untrained(recipe, given, data)))
+        return
     run = distill.train_judge(recipe, given.run, "stale")
     trained = time.perf_counter() - begun
     collection = Collection(data / CORPORA[given.corpus], 1000)
@@ -144,16 +187,7 @@ def main() -> None:
     engine = TransformersEngine(recipe.llm.model, dtype="float32", device="cpu")
     prompt = load_prompt("prompts/ql.jinja", packaged_recipes(), parts=2)
     judge = CrossEncoderJudge(str(run.folder / "judge"), given.max_tokens, "cpu")
-    timed = requests[:TIMED]
-    count, seconds = sum(len(queries) for _, queries in timed), {}
-    for name, ask in (
-        ("judge", judge.judge),
-        ("llm", lambda of: judge_ql(engine, prompt, of)),
-    ):
-        ask(timed[:4])  # warm
-        start = time.perf_counter()
-        ask(timed)
-        seconds[name] = time.perf_counter() - start
+    speed = measure_speed(engine, judge, requests[:TIMED])
     known = given.run / "llm-scores.json"
     if not known.exists():
         write_json(known, [s for of in judge_ql(engine, prompt, requests) for s, _ in of])
@@ -177,9 +211,7 @@ def main() -> None:
                 "lists": figures["lists"],
                 "pairs_in_order": figures.get("pairs_in_order"),
                 "known_pairs_won": figures["known_pairs_won"],
-                "pairs_timed": count,
-                "pairs_per_second": {n: round(count / of, 1) for n, of in seconds.items()},
-                "ratio": round(seconds["llm"] / seconds["judge"], 1),
+                **speed,
                 "queries": len(collection.queries),
                 "ndcg_at_10": {
                     name: round(float(np.mean([*of.values()])), 4) for name, of in by_query.items()
