@@ -11,7 +11,8 @@ whose nDCG@10 says nothing. `throughput`: all texts given at once; the teacher b
 sentence-transformers does by itself, the student by a budget of tokens; both sort by length.
 `batch_32`, `batch_1`: so many texts a call. A ratio is the teacher's time by the student's, the
 median over the turns; `cpu_ratio` the same of processor time, which other work on the machine
-moves less. Prints one JSON line.
+moves less. Where the extra `openvino` is installed, the student is measured in that form too.
+Prints one JSON line.
 """
 
 import json
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import distill  # noqa: F401  (before torch: it settles how OpenMP waits)
@@ -29,14 +31,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import click
 import numpy as np
-import onnxruntime
 import torch
+from mteb.abstasks import AbsTask
 from sentence_transformers import SentenceTransformer
 from tokenizers import Encoding, Tokenizer
 
 from distill.corpus.readers.jsonl import read_lines
-from distill.export.int8 import write_int8
-from distill.export.parity import refuse_int8, score_on_task
+from distill.export.graph import start_graph
+from distill.export.int8 import write_int8, write_openvino
+from distill.export.parity import is_int8_near, refuse_int8, score_on_task
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import load_sentence_model
 from distill.recipe import load_recipe
@@ -57,11 +60,7 @@ class Served:
     """An exported graph with its tokenizer, and nothing else."""
 
     def __init__(self, graph: Path, tokenizer: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = THREADS
-        # Threads that wait in a loop take the processor from whatever else the machine does.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(graph, options)
+        self.graph = start_graph(graph, THREADS)
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.enable_truncation(MAX_TOKENS)
         self.tokenizer.no_padding()
@@ -80,7 +79,7 @@ class Served:
         for row, text in enumerate(batch):
             ids[row, : len(text.ids)] = text.ids
             mask[row, : len(text.ids)] = 1
-        return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        return self.graph({"input_ids": ids, "attention_mask": mask})
 
 
 def _batches(encoded: list[Encoding]) -> Iterator[list[int]]:
@@ -156,6 +155,9 @@ def main(student: Path | None, quick: bool, smoke: bool) -> None:
         served = Served(folder / "int8.onnx", folder / "tokenizer.json")
         figures = _speed(served.encode, teacher, texts)
         size = (folder / "int8.onnx").stat().st_size
+        openvino = None
+        if find_spec("openvino") and find_spec("nncf"):
+            openvino = _compare_openvino(model, folder, texts, task, teacher, served)
     scores = {
         "ours": parity.score,
         "ours_in_float": parity.score_of_model,
@@ -176,9 +178,32 @@ def main(student: Path | None, quick: bool, smoke: bool) -> None:
         "cosine_int8_to_float": round(parity.cosine_mean, 5),
         "ndcg_at_10": scores,
         "bytes": size,
+        "openvino": openvino,
         "quick": quick,
     }
     print(json.dumps(line))
+
+
+def _compare_openvino(
+    model: SentenceTransformer,
+    folder: Path,
+    texts: list[str],
+    task: AbsTask | None,
+    teacher: SentenceTransformer,
+    onnx: Served,
+) -> dict[str, object]:
+    """The same student in 8 bits of OpenVINO: against the teacher, and against ONNX int8."""
+    form, parity = write_openvino(model, folder / "int8.xml", {"document": texts[:64]}, task)
+    served = Served(folder / "int8.xml", folder / "tokenizer.json")
+    return {
+        "against_teacher": _speed(served.encode, teacher, texts),
+        "against_onnx_int8": measure(served.encode, onnx.encode, texts),
+        "form": form,
+        "passes": is_int8_near(parity),
+        "cosine_to_float": round(parity.cosine_mean, 5),
+        "ndcg_at_10": parity.score,
+        "bytes": sum((folder / f"int8.{end}").stat().st_size for end in ("xml", "bin")),
+    }
 
 
 def _speed(

@@ -60,8 +60,9 @@ def export(
     Args:
         model: a run, a folder or a hub id.
         out: the folder to write; it must not exist, or be empty.
-        formats: any of `sentence-transformers`, `onnx` and `int8`.
-        task: the task on which int8 may lose at most a hundredth; by default the run's first.
+        formats: any of `sentence-transformers`, `onnx`, `int8` and `openvino`.
+        task: the task on which int8 and openvino may lose at most a hundredth; by default the run's
+            first.
         task_data: a folder of offline data, one sub-folder a task.
         push_to: `OWNER/NAME` of a repository of the hub, to which the folder is uploaded with the
             token in HF_TOKEN; a new repository is private.

@@ -20,12 +20,12 @@ from distill.errors import UserError
     "formats",
     default=",".join(api.FORMATS),
     show_default=True,
-    help="Formats to write, separated by commas.",
+    help="Formats to write, separated by commas; openvino is a further one.",
 )
 @click.option(
     "--task",
-    help="Task on which the int8 format may lose at most 0.01 of the score.  [default: the run's "
-    "first task; without a task only vectors are compared]",
+    help="Task on which the formats int8 and openvino may lose at most 0.01 of the score.  "
+    "[default: the run's first task; without a task only vectors are compared]",
 )
 @click.option("--task-data", type=PATH, help="Folder of offline data, one sub-folder per task.")
 @click.option(
@@ -70,7 +70,8 @@ def export(
     """Export a run's student, or another model, as files for other programs, with a model card.
 
     Formats: sentence-transformers is the model's own folder; onnx is one graph from token ids to
-    normalized vectors; int8 is the same graph with 8-bit weights. Each file is loaded again and
+    normalized vectors; int8 is the same graph with 8-bit weights; openvino is an 8-bit graph of
+    OpenVINO, for CPUs, and needs distill's extra of that name. Each file is loaded again and
     compared with the model. If one differs too much, nothing is written.
 
     \b

@@ -32,6 +32,7 @@ from distill.export.provenance import (
 from distill.export.snippets import (
     get_max_tokens,
     write_onnxruntime_snippet,
+    write_openvino_snippet,
     write_sentence_transformers_snippet,
     write_transformers_snippet,
 )
@@ -77,8 +78,9 @@ class ModelCard:
             dimensions=self.model.get_embedding_dimension(),
             max_tokens=get_max_tokens(self.model),
             snippets=_write_snippets(self),
-            has_graph=bool(_list_graphs(self.files)),
+            has_graph=bool(_list_graphs(self.files)) or "openvino" in self.files,
             int8_path=int8 if int8 in _list_graphs(self.files) else None,
+            openvino_path=self.files["openvino"].path if "openvino" in self.files else None,
             small_queries=FOLDER if int8 and int8.startswith(FOLDER) else None,
             prompts=_quote_prompts(self.model),
             training=_describe_training(source),
@@ -154,6 +156,10 @@ def _write_snippets(card: ModelCard) -> dict[str, str | None]:
         # Of int8 too, where both are there: only the file's name differs.
         snippets["onnxruntime"] = write_onnxruntime_snippet(
             card.model, card.name, card.on_hub, graphs[0]
+        )
+    if "openvino" in card.files:
+        snippets["OpenVINO"] = write_openvino_snippet(
+            card.model, card.name, card.on_hub, card.files["openvino"].path
         )
     return snippets
 

@@ -14,7 +14,7 @@ from distill.errors import UserError, need
 from distill.evaluate.verdict import compare_with_base
 from distill.export.card import ExportedFile, ModelCard, read_own_summary
 from distill.export.graph import check_exportable, open_graph, write_graph
-from distill.export.int8 import write_int8
+from distill.export.int8 import write_int8, write_openvino
 from distill.export.model_source import ExportSource, load_source, open_source
 from distill.export.parity import (
     TextsBySide,
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 FORMS = ("sentence-transformers", "onnx", "int8")
-GRAPHS = {"onnx": "onnx/embedding.onnx", "int8": "onnx/embedding_int8.onnx"}
+"""Those that are written where none is named."""
+ALL_FORMS = (*FORMS, "openvino")
+GRAPHS = {
+    "onnx": "onnx/embedding.onnx",
+    "int8": "onnx/embedding_int8.onnx",
+    "openvino": "openvino/embedding_int8.xml",
+}
 """Not `model.onnx`, where sentence-transformers looks for a transformer alone."""
 
 
@@ -55,8 +61,8 @@ def export_model(
 
     Args:
         reference: a run, or a model.
-        task: the retrieval (or other) task of mteb, or folder of `task_data`, on which int8 may
-            lose a hundredth; by default the run's first, where it has one.
+        task: the retrieval (or other) task of mteb, or folder of `task_data`, on which int8 and
+            openvino may lose a hundredth; by default the run's first, where it has one.
         hub_name: the name that the card gives the model, where it is to be pushed.
         force: whether a student is exported whose run says that it is worse than its base.
 
@@ -82,12 +88,12 @@ def export_model(
     graphs = set(forms) & GRAPHS.keys() - ({"int8"} if static else set())
     if graphs:
         check_exportable(model, source.reference)
-    chosen_task = _choose_task(source, task, task_data) if "int8" in graphs else None
+    chosen_task = _choose_task(source, task, task_data) if graphs & {"int8", "openvino"} else None
     texts = sample_texts(source)
     with write_beside(out) as part:
         files = {
             form: _write_form(form, model, part, texts, chosen_task)
-            for form in FORMS
+            for form in ALL_FORMS
             if form in forms
         }
         if "sentence-transformers" not in forms and static is None:
@@ -110,16 +116,19 @@ def check_out(out: Path) -> None:
 
 def _check_arguments(out: Path, forms: Sequence[str]) -> None:
     check_out(out)
-    unknown = [form for form in forms if form not in FORMS]
+    unknown = [form for form in forms if form not in ALL_FORMS]
     if unknown or not forms:
         raise UserError(
             f"--format {','.join(forms)}",
             f"{unknown[0]!r} is no format" if unknown else "names no format",
-            f"choose from {', '.join(FORMS)}",
+            f"choose from {', '.join(ALL_FORMS)}",
         )
     if set(forms) & GRAPHS.keys():
         need("onnx", "export")
         need("onnxruntime", "export")
+    if "openvino" in forms:
+        need("openvino", "openvino")
+        need("nncf", "openvino")
 
 
 def refuse_worse_student(run: Path, recipe: Recipe | None) -> None:
@@ -192,11 +201,17 @@ def _write_form(
         chosen, parity = write_int8(model, path, texts, task)
         refuse_int8(parity, form)
         variant = str(chosen)
+    elif form == "openvino":
+        variant, parity = write_openvino(model, path, texts, task)
+        refuse_int8(parity, form)
     else:
         write_graph(model, path)
         parity = compare_vectors(model, open_graph(path, model), texts)
         refuse_float(parity, form)
-    return ExportedFile(GRAPHS[form], path.stat().st_size, parity, variant)
+    size = path.stat().st_size + (
+        path.with_suffix(".bin").stat().st_size if form == "openvino" else 0
+    )
+    return ExportedFile(GRAPHS[form], size, parity, variant)
 
 
 @contextmanager

@@ -6,21 +6,26 @@ projection and length would be left to whoever serves it.
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule, Router
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import Tensor, nn
 
+from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "embedding"
+TokenBatch = dict[str, NDArray[np.int64]]
+"""`INPUTS`, each (batch, length)."""
 _OPSET = 17
 _EXAMPLE = ["A text.", "Another text, which is longer, so that the first one has padding."]
 
@@ -88,8 +93,8 @@ def write_graph(model: SentenceTransformer, path: Path) -> None:
 def open_graph(
     path: Path, model: SentenceTransformer, threads: int | None = None
 ) -> SentenceTransformer:
-    """Open the graph as a sentence-transformers model with the same prompts and tokenizer, so that
-    it can be evaluated like one."""
+    """Open the graph, of ONNX or of OpenVINO (.xml), as a sentence-transformers model with the same
+    prompts and tokenizer, so that it can be evaluated like one."""
     opened = SentenceTransformer(
         modules=[_Graph(path, model, threads)],
         prompts={side: prompt for side, prompt in model.prompts.items() if prompt is not None},
@@ -100,18 +105,30 @@ def open_graph(
     return opened
 
 
+def start_graph(path: Path, threads: int | None = None) -> Callable[[TokenBatch], Vectors]:
+    """Load the graph, of ONNX or of OpenVINO (.xml), for the CPU: a function from `INPUTS` to the
+    vectors."""
+    threads = threads or torch.get_num_threads()
+    if path.suffix == ".xml":
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        compiled = need("openvino", "openvino").Core().compile_model(path, "CPU", settings)
+        return lambda batch: np.array(compiled(batch)[0])
+    runtime = need("onnxruntime", "export")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # As distill has OpenMP wait: threads that spin starve whatever shares their cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda batch: np.asarray(session.run([OUTPUT], batch)[0])
+
+
 class _Graph(InputModule):
-    """An ONNX session as a module; the tokenizer is the model's."""
+    """A graph as a module; the tokenizer is the model's."""
 
     def __init__(self, path: Path, model: SentenceTransformer, threads: int | None) -> None:
         super().__init__()
         self.path = path
-        runtime = need("onnxruntime", "export")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads or torch.get_num_threads()
-        # As distill has OpenMP wait: threads that spin starve whatever shares their cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.run = start_graph(path, threads)
         transformer: Any = model[0]
         self.transformer: Any = transformer
         self.tokenizer = transformer.tokenizer
@@ -135,8 +152,7 @@ class _Graph(InputModule):
 
     def forward(self, features: dict[str, Any], **options: Any) -> dict[str, Any]:
         fed = {name: features[name].cpu().numpy() for name in INPUTS}
-        (vectors,) = self.session.run([OUTPUT], fed)
-        features["sentence_embedding"] = torch.from_numpy(vectors)
+        features["sentence_embedding"] = torch.from_numpy(self.run(fed))
         return features
 
     def save(self, output_path: str, *args: Any, **options: Any) -> None:

@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import SentenceTransformer
 
 from distill.errors import need
-from distill.export.graph import open_graph, write_graph
+from distill.export.graph import INPUTS, TokenBatch, open_graph, write_graph
 from distill.export.parity import (
     Parity,
     TextsBySide,
@@ -23,6 +24,9 @@ from distill.export.parity import (
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
+
+_CALIBRATION_TEXTS = 100
+"""Texts from which OpenVINO's quantiser learns the range of activations."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,51 @@ def quantize_graph(graph: Path, path: Path, form: Int8Variant) -> None:
             per_channel=True,
             weight_type=kind,
             nodes_to_exclude=[] if form.narrowing else find_narrowing_products(graph),
+        )
+
+
+def write_openvino(
+    model: SentenceTransformer, path: Path, texts: TextsBySide, task: "AbsTask | None"
+) -> tuple[str, Parity]:
+    """Write the model as a graph of OpenVINO with 8-bit weights and activations: `path`, an .xml
+    file, and its weights beside it (.bin). Activations have fixed scales, learnt from `texts`, so
+    that a text's vector does not depend on what else is in a batch. Where that is not near enough
+    to the model, narrowing products stay in float.
+
+    Raises:
+        UserError: if the model scores nothing on the task, so that nothing can be compared.
+    """
+    openvino = need("openvino", "openvino")
+    score = None if task is None else score_original(model, task)
+    seen = [text for some in texts.values() for text in some][:_CALIBRATION_TEXTS]
+    batches = [model.preprocess([text]) for text in seen]
+    examples = [{name: batch[name].numpy() for name in INPUTS} for batch in batches]
+    with TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / "float.onnx"
+        write_graph(model, whole)
+        for form in VARIANTS[:2]:
+            in_float = [] if form.narrowing else find_narrowing_products(whole)
+            openvino.save_model(_quantize_openvino(whole, examples, in_float), path)
+            other = open_graph(path, model)
+            parity = compare_vectors(model, other, texts)
+            if task is not None and score is not None:
+                parity = add_task_score(parity, other, task, score)
+            if is_int8_near(parity):
+                break
+    return str(form), parity
+
+
+def _quantize_openvino(graph: Path, examples: list[TokenBatch], in_float: list[str]) -> Any:
+    nncf, openvino = need("nncf", "openvino"), need("openvino", "openvino")
+    # Its progress bars would break ours.
+    with _silence_advice(), redirect_stdout(StringIO()):
+        return nncf.quantize(
+            openvino.convert_model(graph),
+            nncf.Dataset(examples),
+            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(examples),
+            ignored_scope=nncf.IgnoredScope(names=in_float) if in_float else None,
         )
 
 

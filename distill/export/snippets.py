@@ -87,10 +87,26 @@ def write_onnxruntime_snippet(
     model: SentenceTransformer, name: str, on_hub: bool, graph: str
 ) -> str:
     """Write code that embeds texts with onnxruntime and tokenizers alone."""
+    session = f'session = onnxruntime.InferenceSession(f"{{folder}}/{graph}")\n'
+    run = f'session.run(["{OUTPUT}"], feed)[0]'
+    return _write_graph_snippet(model, name, on_hub, "onnxruntime", session, run)
+
+
+def write_openvino_snippet(model: SentenceTransformer, name: str, on_hub: bool, graph: str) -> str:
+    """Write code that embeds texts with OpenVINO and tokenizers alone."""
+    compiled = f'compiled = openvino.Core().compile_model(f"{{folder}}/{graph}", "CPU")\n'
+    return _write_graph_snippet(
+        model, name, on_hub, "openvino", compiled, "compiled(feed)[0].copy()"
+    )
+
+
+def _write_graph_snippet(
+    model: SentenceTransformer, name: str, on_hub: bool, library: str, load: str, run: str
+) -> str:
     tokenizer = model.tokenizer
     side = ', direction="left"' if tokenizer.padding_side == "left" else ""
     return (
-        "import numpy as np\nimport onnxruntime\n"
+        f"import numpy as np\nimport {library}\n"
         + _write_hub_import(on_hub)
         + "from tokenizers import Tokenizer\n\n"
         + _write_folder_line(name, on_hub)
@@ -98,13 +114,13 @@ def write_onnxruntime_snippet(
         f"tokenizer.enable_truncation({get_max_tokens(model)})\n"
         f"tokenizer.enable_padding(pad_id={tokenizer.pad_token_id}, "
         f'pad_token="{tokenizer.pad_token}"{side})\n'
-        f'session = onnxruntime.InferenceSession(f"{{folder}}/{graph}")\n\n\n'
+        f"{load}\n\n"
         "def encode(texts, prompt):\n"
         "    batch = tokenizer.encode_batch([prompt + text for text in texts])\n"
         "    ids = np.array([text.ids for text in batch])\n"
         "    mask = np.array([text.attention_mask for text in batch])\n"
         '    feed = {"input_ids": ids, "attention_mask": mask}\n'
-        f'    return session.run(["{OUTPUT}"], feed)[0]\n\n\n' + _write_encode_calls(model)
+        f"    return {run}\n\n\n" + _write_encode_calls(model)
     )
 
 
