@@ -35,7 +35,7 @@ _EXTRAS = {
     "ray": (("ray",), "many machines (nothing uses it yet)"),
     "track": (("tensorboard", "trackio", "wandb"), "training's curves in a tracker"),
     "export": (("onnx", "onnxruntime"), "ONNX export"),
-    "openvino": (("nncf", "openvino"), "OpenVINO export"),
+    "openvino": (("nncf", "onnx", "onnxruntime", "openvino"), "OpenVINO export"),
 }
 """An extra's modules, and what it is for."""
 

@@ -243,8 +243,8 @@ def test_model_card_keeps_a_prompt_of_two_lines_on_one(model_folder, tmp_path):
 
 @pytest.mark.bad_input("command line", "an export format that is not known", "refused")
 def test_an_unknown_format_is_named(model_folder, tmp_path):
-    with pytest.raises(UserError, match="'openvino' is no format"):
-        export_model(str(model_folder), tmp_path / "out", ["onnx", "openvino"])
+    with pytest.raises(UserError, match="'tensorrt' is no format"):
+        export_model(str(model_folder), tmp_path / "out", ["onnx", "tensorrt"])
 
 
 def test_prompts_left_out_of_the_pooling_do_not_fit_a_graph(model_folder, tmp_path):
