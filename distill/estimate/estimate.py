@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from distill.corpus.held_out import JUDGED
 from distill.corpus.passages import make_held_out, make_split_passages
 from distill.errors import UserError
 from distill.estimate.amounts import Estimate
@@ -59,12 +60,15 @@ def estimate(
     lines = estimate_passages(context)
     of_queries, queries = estimate_queries(context)
     of_examples, others = estimate_examples(context, queries.sample)
-    lines += of_queries + of_examples
+    # The order in which a run does them, for its progress: held-out queries follow the others.
+    pool = estimate_judged_pool(context, prices)
+    written = [line for line in pool if line.stage != JUDGED]
+    lines += of_queries + of_examples + written
     lines += estimate_judge(context, queries) + estimate_check(context, queries)
     relabelling = estimate_relabelling(context, queries)
     training = estimate_training(context, queries.number, others)
     lines += estimate_rounds(context, queries.number, relabelling, training)
-    lines += estimate_judged_pool(context, prices)
+    lines += pool[len(written) :]
     lines += estimate_evaluation(context)
     return Estimate(recipe.name, lines, _basis(context), prices.currency if prices else None)
 

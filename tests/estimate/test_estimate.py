@@ -292,6 +292,9 @@ def test_judged_calls_are_counted(recipe_file, tmp_path, sample):
     assert (line.seconds.high is None) == (sample == 0)
     texts = of(found, "passages").amount.high + held_out + 6
     assert of(found, "evaluation").amount.high == 3 * texts
+    order = [line.stage for line in found.lines]
+    assert order.index("generations-held-out") < order.index("candidates")  # as a run does them
+    assert order[-2:] == ["judged", "evaluation"]
 
 
 def test_another_llm_that_judges_is_counted_and_not_asked(recipe_file, tmp_path):
