@@ -174,7 +174,8 @@ class Work:
 
     def labels(self) -> Stage:
         judgements = {"ql": (self.judge(), self.candidates())}
-        return make_labels(self.run, self.recipe.relabel, self.candidates(), judgements)
+        inputs = (self.search(), self.candidates(), judgements)
+        return make_labels(self.run, self.recipe.relabel, *inputs)
 
     def examples(self) -> Stage:
         settings = (self.recipe.relabel, self.recipe.seed)
