@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from distill.embed.wording import EmbedderPrompts
 from distill.errors import UserError
 from distill.text.format import Side
+from distill.workers.protocol import WorkerNeeds
 
 Vectors = NDArray[np.float32]
 
@@ -38,6 +39,19 @@ class Embedder(Protocol):
         ...
 
 
+class EncoderSource(Protocol):
+    """By what a worker opens an encoder; it can be sent to one."""
+
+    @property
+    def needs(self) -> WorkerNeeds:
+        """What the worker needs for it."""
+        ...
+
+    def open(self) -> "Encoder":
+        """Open the encoder."""
+        ...
+
+
 @dataclass
 class Encoder:
     """An embedder with its prompts.
@@ -48,6 +62,7 @@ class Encoder:
         reference, template_key: what errors call the model, and its `query_template`.
         server_prompts: what is put before the texts of a side where they are sent, and is part of
             the identity: a server's prompts are no part of the texts that are stored.
+        source: by which workers open the same encoder; None where only this process has it.
     """
 
     embedder: Embedder
@@ -56,6 +71,7 @@ class Encoder:
     reference: str
     template_key: str = "query_template"
     server_prompts: Mapping[Side, str] = field(default_factory=dict)
+    source: "EncoderSource | None" = None
 
     @property
     def dimensions(self) -> int:

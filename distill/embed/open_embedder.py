@@ -1,6 +1,8 @@
 """Open a retriever or a teacher by its settings, in this process or behind a server, and identify
 it for fingerprints."""
 
+from dataclasses import dataclass
+
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from distill.embed.encoder import Encoder
@@ -16,6 +18,7 @@ from distill.models.sentence_transformer import read_settings
 from distill.models.sources.in_memory import find_object, is_object, object_identity
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
 from distill.store.local_name import name_model
+from distill.workers.protocol import WorkerNeeds
 
 
 def open_embedder(settings: EmbedderConfig, model: str) -> Encoder:
@@ -42,7 +45,32 @@ def load_encoder(reference: str, settings: EmbedderConfig) -> Encoder:
     opened = open_model(reference, settings)
     embedder = LocalEmbedder(opened, settings.batch_tokens)
     key = settings.key("query_template")
-    return Encoder(embedder, opened.wording, opened.identity, reference, key)
+    source = LocalSource(reference, settings)
+    return Encoder(embedder, opened.wording, opened.identity, reference, key, source=source)
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A sentence-transformers model and the settings that it is loaded with."""
+
+    reference: str
+    settings: EmbedderConfig
+
+    @property
+    def needs(self) -> WorkerNeeds:
+        """What a worker needs for it."""
+        return choose_needs(self.settings, self.reference)
+
+    def open(self) -> Encoder:
+        """Load it."""
+        return load_encoder(self.reference, self.settings)
+
+
+def choose_needs(settings: EmbedderConfig, model: str) -> WorkerNeeds:
+    """Choose what a worker needs for an embedder. A server's, and an object of the program, are
+    asked by this process."""
+    here = settings.base_url is not None or is_object(model)
+    return WorkerNeeds("encoder", settings.device, here=here)
 
 
 def _connect(settings: EmbedderConfig, model: str) -> Encoder:

@@ -8,20 +8,24 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from distill.embed.encoder import Encoder, Vectors
+from distill.embed.on_workers import make_embedding_job
 from distill.errors import UserError
 from distill.files.atomic import atomic_folder, read_json, reserve_room, write_json
+from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.local_name import with_paths
 from distill.store.stage import fingerprint
 from distill.text.format import Side
+from distill.workers.local import LOCAL
+from distill.workers.protocol import HERE, OpenWork, WorkerJob, Workers
 
 VectorDtype = Literal["float32", "float16"]
 
@@ -58,13 +62,15 @@ def embed(
     label: str,
     precision: VectorDtype = "float32",
     mark: str | None = None,
+    workers: Workers = LOCAL,
 ) -> VectorStore:
     """Return the unit vectors of whole texts, prompts included (`Wording.write`), from the store
     under `root` or computed into it.
 
-    Resumable: after each chunk the file is flushed to disk and the row count committed.
+    Resumable: after each chunk the file is flushed to disk and its checksum committed.
 
     Args:
+        workers: who embeds; this process alone writes.
         mark: of ids and texts: other ones never have the same. Vectors that were found by their
             texts once are found by it from then on, without reading a text.
     """
@@ -74,9 +80,10 @@ def embed(
     if not folder.exists():
         _create(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
-    starts = [*_damaged_chunks(folder, done), *range(done, len(texts), CHUNK)]
+    starts = [*_damaged_chunks(folder, done), *_missing_chunks(folder, done, len(texts))]
     if starts:
-        _fill(folder, lambda rows: encoder.encode_prompted(texts[rows], side), starts, label)
+        job = make_embedding_job(label, encoder, side, texts, starts, CHUNK)
+        _fill(folder, job, starts, workers)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return VectorStore(list(ids), vectors, folder)
 
@@ -128,7 +135,11 @@ def import_vectors(
     with atomic_folder(folder) as beside:
         _write_empty(beside, encoder, ids, len(texts), precision)
         write_json(beside / _SOURCE, source)
-        _fill(beside, read, range(0, len(texts), CHUNK), "import vectors")
+        starts = range(0, len(texts), CHUNK)
+        slices = [[slice(start, min(start + CHUNK, len(texts)))] for start in starts]
+        work = OpenWork[slice, Vectors](lambda several: [*map(read, several)])
+        job = WorkerJob("import vectors", lambda: nullcontext(work), slices, HERE)
+        _fill(beside, job, starts, LOCAL)
 
 
 def _is_complete(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
@@ -251,6 +262,18 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
     return damaged
 
 
+def _missing_chunks(folder: Path, done: int, total: int) -> list[int]:
+    """First rows of the chunks beyond the count of rows that no worker has committed."""
+    starts, recorded = range(done, total, CHUNK), _recorded(folder / _CHECKSUMS)
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    return [
+        start
+        for start in starts
+        if start // CHUNK not in recorded
+        or _digest(vectors[start : start + CHUNK]) != recorded[start // CHUNK]
+    ]
+
+
 def _digest(rows: Vectors) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
 
@@ -297,20 +320,26 @@ def _write_empty(
 
 
 def _fill(
-    folder: Path, compute: Callable[[slice], Vectors], starts: Sequence[int], label: str
+    folder: Path, job: WorkerJob[Any, Vectors], starts: Sequence[int], workers: Workers
 ) -> None:
-    """Write the chunks that begin at these rows. Each is committed by the count of rows, after its
-    vectors and their checksum."""
+    """Write the chunks that begin at these rows, as they come. Each is committed by its checksum;
+    the count of rows follows as far as all chunks before are there."""
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "r+")
     done, total = int(read_json(folder / "done.json")["rows"]), len(vectors)
     left = sum(min(CHUNK, total - start) for start in starts)
-    with Progress(label, total, "texts", total - left, requests_a_unit=1) as progress:
-        for start in starts:
-            end = min(start + CHUNK, total)
-            vectors[start:end] = compute(slice(start, end))
-            vectors.flush()
-            _record(folder, start, vectors[start:end])
-            done = max(done, end)
-            write_json(folder / "done.json", {"rows": done})
-            progress.advance(end - start)
+    ends = dict[int, int]()
+    with workers.begin(job) as team, Interrupt("vectors") as interrupt:
+        with Progress(job.name, total, "texts", total - left, requests_a_unit=1) as progress:
+            for number, values, _ in team.results(lambda: interrupt.is_requested):
+                start, rows = starts[number], values[0]
+                ends[start] = start + len(rows)
+                vectors[start : ends[start]] = rows
+                vectors.flush()
+                _record(folder, start, vectors[start : ends[start]])
+                while done in ends:
+                    done = ends[done]
+                write_json(folder / "done.json", {"rows": done})
+                progress.note = team.note
+                progress.advance(len(rows))
+        interrupt.stop_if_requested()
     _verified.add(folder / _CHECKSUMS)

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,10 +12,11 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
-from distill.errors import install_command
+from distill.errors import UserError, install_command
 from distill.models.sources.cache import cache_folder
 from distill.recipe import LanguageModel
 from distill.runtime.devices import count_cores, measure_memory, torch_dtype
+from distill.workers.ray_pool import connect, describe_node, describe_resources
 
 CheckState = Literal["ok", "missing", "off"]
 
@@ -32,7 +34,7 @@ _EXTRAS = {
     "gpu": (("faiss", "vllm"), "FAISS index and vLLM on CUDA"),
     "eval": (("matplotlib", "mteb"), "evaluation on MTEB tasks, and its figures"),
     "documents": (("mammoth", "pypdf"), "Word and PDF files of a corpus"),
-    "ray": (("ray",), "many machines (nothing uses it yet)"),
+    "ray": (("ray",), "many machines (execution: ray)"),
     "track": (("tensorboard", "trackio", "wandb"), "training's curves in a tracker"),
     "export": (("onnx", "onnxruntime"), "ONNX export"),
     "openvino": (("nncf", "onnx", "onnxruntime", "openvino"), "OpenVINO export"),
@@ -69,6 +71,7 @@ def run_checks() -> list[Check]:
         _check_cpu(),
         _check_cuda(),
         *_check_engines(),
+        check_cluster(),
         _check_data_folder(),
         _check_model_cache(),
     ]
@@ -120,6 +123,30 @@ def _check_cuda() -> Check:
         detail = "this torch is built without CUDA"
         return Check("cuda", "off", detail, "pip install a CUDA build of torch")
     return Check("cuda", "off", "no usable CUDA device", "")
+
+
+def check_cluster(address: str | None = None) -> Check:
+    """Look at the Ray cluster that this machine belongs to; without one, Ray is not imported.
+
+    Args:
+        address: of a cluster that is somewhere else.
+    """
+    here = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+    named = address or os.environ.get("RAY_ADDRESS")
+    if not _is_installed("ray") or not (named or here.exists()):
+        return Check("cluster", "off", "this machine belongs to no Ray cluster", "ray start --head")
+    import ray
+
+    try:
+        connect(ray, named or "auto")
+    except UserError as refused:
+        return Check("cluster", "missing", refused.what, "ray start --head, or unset RAY_ADDRESS")
+    try:
+        total = describe_resources(ray.cluster_resources())
+        nodes = [describe_node(node) for node in ray.nodes() if node["Alive"]]
+    finally:
+        ray.shutdown()
+    return Check("cluster", "ok", f"Ray {ray.__version__}, {total}: {'; '.join(sorted(nodes))}")
 
 
 def _check_engines() -> list[Check]:

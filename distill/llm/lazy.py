@@ -1,10 +1,15 @@
 """An engine that is loaded when it is first needed, and closed when its memory is needed."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from distill.llm.protocol import LLM
-from distill.recipe import Retriever
+from distill.models.sources.in_memory import is_object
+from distill.recipe import LanguageModel, Retriever
 from distill.runtime.progress import show_activity
+from distill.workers.kept import keep
+from distill.workers.protocol import HERE, WorkerNeeds
 
 
 class LazyLLM:
@@ -49,6 +54,45 @@ class LazyLLM:
                 self._engine.close()
             self._engine = None
             _free_memory()
+
+
+class RecipeLLM(LazyLLM):
+    """The engine of a recipe's section. In a worker that it is sent to, it is the engine that the
+    worker keeps from stage to stage.
+
+    Args:
+        requests: the file in which a server's replies are stored.
+    """
+
+    def __init__(self, settings: LanguageModel, requests: Path) -> None:
+        def load() -> LLM:
+            from distill.llm.load import load_llm  # imports torch
+
+            return load_llm(settings, requests)
+
+        super().__init__(load, settings.engine == "http", is_object(settings.model))
+        self.settings = settings
+        self.requests = requests
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _keep_llm, (self.settings, self.requests)
+
+    @property
+    def needs(self) -> WorkerNeeds:
+        """What a worker needs to run it."""
+        gpus = self.settings.tensor_parallel
+        here = self._served or self._borrowed
+        return WorkerNeeds("llm", self.settings.device, gpus, here)
+
+
+def choose_needs(llm: Callable[[], LLM]) -> WorkerNeeds:
+    """Choose what a worker needs for an LLM: one that is not a recipe's stays in this process."""
+    return llm.needs if isinstance(llm, RecipeLLM) else HERE
+
+
+def _keep_llm(settings: LanguageModel, requests: Path) -> RecipeLLM:
+    key = f"llm {settings.model_dump_json()}"
+    return keep(key, lambda: RecipeLLM(settings, requests))
 
 
 def _free_memory() -> None:

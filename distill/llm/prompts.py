@@ -107,6 +107,9 @@ class Prompt:
     tried_sizes: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
     """Part -> the size of the largest values that it was tried with."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _compile, (self.path, self.source)  # templates cannot be sent to a worker
+
     def render(self, part: int = 0, **values: Any) -> str:
         """Render one part with its values; a prompt ends without white space, as its answer begins
         with it.
@@ -156,6 +159,16 @@ def load_prompt(name: str, folder: Path, parts: int) -> Prompt:
             f"has {len(pieces)} parts, {parts} expected",
             f"separate the two parts of a scoring prompt by the line {CONTINUATION.strip()!r}",
         )
+    return _compile(path, source)
+
+
+def _compile(path: Path, source: str) -> Prompt:
+    """Compile the parts of a prompt's source.
+
+    Raises:
+        UserError: if one is not a Jinja template.
+    """
+    pieces = source.split(CONTINUATION)
     try:
         return Prompt(path, source, tuple(_ENVIRONMENT.from_string(piece) for piece in pieces))
     except TemplateSyntaxError as fault:

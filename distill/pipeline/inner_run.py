@@ -18,5 +18,5 @@ def open_inner_run(run: Run, name: str) -> Iterator[Run]:
         if not (folder / "vectors").exists():
             (run.folder / "vectors").mkdir(exist_ok=True)
             (folder / "vectors").symlink_to(Path("..") / "vectors")
-    with Run(folder, run.overwrite) as inner:
+    with Run(folder, run.overwrite, run.workers) as inner:
         yield inner

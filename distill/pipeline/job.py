@@ -5,21 +5,18 @@ A stage's code is imported when the stage is reached: reading a corpus needs no 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.files.atomic import read_json
-from distill.llm.lazy import LazyLLM
-from distill.models.sources.in_memory import is_object
+from distill.llm.lazy import LazyLLM, RecipeLLM
 from distill.pipeline.inner_run import open_inner_run
 from distill.pipeline.recipe_copy import save_recipe
 from distill.recipe import Recipe, Teacher
 from distill.runtime import processes
 from distill.store.run import Run
 from distill.store.stage import Stage
-
-if TYPE_CHECKING:
-    from distill.llm.protocol import LLM
+from distill.workers.protocol import Workers
 
 
 class CorpusStages(NamedTuple):
@@ -81,10 +78,11 @@ class Job:
         self.run = run
         self.recipe = recipe
         processes.connect(recipe.train.device)
+        if recipe.execution.mode == "ray" and run.workers.local:
+            run.use_workers(_open_cluster(recipe, run.folder))
         requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
-        served = recipe.llm.engine == "http"
-        self.llm = LazyLLM(lambda: _load_llm(recipe, requests), served, is_object(recipe.llm.model))
+        self.llm = RecipeLLM(recipe.llm, requests)
         self.judge = self._open_judge(requests)
         if processes.is_main() and not (run.folder / "recipe.yaml").exists():
             save_recipe(run.folder, recipe)
@@ -95,9 +93,7 @@ class Job:
         other = self.recipe.evaluate.judged.llm
         if other is None:
             return self.llm
-        recipe = self.recipe.model_copy(update={"llm": other})
-        served = other.engine == "http"
-        return LazyLLM(lambda: _load_llm(recipe, requests), served, is_object(other.model))
+        return RecipeLLM(other, requests)
 
     def corpus(self) -> CorpusStages:
         """Make the stages `passages` and, where documents are held out, their passages and task."""
@@ -330,10 +326,11 @@ class Job:
         return made
 
 
-def _load_llm(recipe: Recipe, requests: Path) -> "LLM":
-    from distill.llm.load import load_llm
+def _open_cluster(recipe: Recipe, folder: Path) -> Workers:
+    from distill.workers.ray_pool import ClusterSettings, RayWorkers
 
-    return load_llm(recipe.llm, requests)
+    values = recipe.execution.model_dump(exclude={"mode"})
+    return RayWorkers(ClusterSettings(**values), folder)
 
 
 def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:

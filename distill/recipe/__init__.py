@@ -1,5 +1,6 @@
 """A run as typed, validated YAML: one file a group of sections, `load` puts them together."""
 
+from distill.recipe.execution import Execution
 from distill.recipe.load import Recipe, dump_recipe, load_recipe, override
 from distill.recipe.sections.corpus import Corpus
 from distill.recipe.sections.embedder import ALL_TOKENS, Dtype, EmbedderConfig, ServedModel
@@ -64,6 +65,7 @@ __all__ = [
     "EmbedderConfig",
     "Engine",
     "Evaluate",
+    "Execution",
     "Filters",
     "FreeMethod",
     "FreeQueries",

@@ -1,8 +1,6 @@
 """A run as typed, validated YAML: defaults < file < `--set a.b=c`. Unknown keys are refused with
 the nearest known one named; `${NAME}` stands for an environment variable."""
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +11,8 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from distill.errors import UserError
 from distill.files.read import check_value, describe, read_text
 from distill.files.read_yaml import parse_yaml
+from distill.recipe.environment import read_environment, refuse_secrets
+from distill.recipe.execution import Execution
 from distill.recipe.explain import RecipeText, explain_faults
 from distill.recipe.renamed_keys import rename_old_keys
 from distill.recipe.sections.corpus import Corpus
@@ -62,6 +62,9 @@ class Recipe(Section):
     ablation: Ablation = Ablation()
     """Variants of the recipe that `distill ablate` compares."""
 
+    execution: Execution = Execution()
+    """Who does the work of the stages before training: this process, or a Ray cluster."""
+
     _folder: Path = PrivateAttr(Path("."))
 
     @property
@@ -91,6 +94,12 @@ class Recipe(Section):
             )
         self._check_embedding_rate()
         self._check_first_round()
+        devices = {
+            "llm": self.llm.device,
+            "retriever": self.retriever.device,
+            "teacher": self.teacher.device,
+        }
+        self.execution.check(devices, self.llm.data_parallel)
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if "judged" in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
@@ -269,8 +278,8 @@ def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
         rename_old_keys(values)
     for item in sets:
         written.sets[_set(values, item)] = item
-    _refuse_secrets(values, written.where)
-    values = _with_environment(values)
+    refuse_secrets(values, written.where)
+    values = read_environment(values)
     check_value(values, written.where, "correct the key, or the environment variable that it names")
     return _validated(values, written, file.parent if file else Path("."))
 
@@ -353,40 +362,6 @@ def _put(values: dict[str, Any], key: str, value: Any, where: str) -> None:
             raise UserError(where, f"{section!r} is not a section", "see the recipe")
         values = inner
     values[name] = value
-
-
-_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
-
-
-def _refuse_secrets(values: Any, where: str, path: str = "") -> None:
-    """A run keeps its recipe and its manifests: where a key might be put, no variable is read."""
-    if isinstance(values, dict):
-        for key, inner in values.items():
-            _refuse_secrets(inner, where, f"{path}.{key}".strip("."))
-    elif isinstance(values, list):
-        for inner in values:
-            _refuse_secrets(inner, where, path)
-    elif isinstance(values, str) and _VARIABLE.search(values):
-        if path.endswith(".api_key_variable"):
-            remedy = f"write the name alone, without ${{}}: {_VARIABLE.findall(values)[0]}"
-            raise UserError(where, f"{path} holds the key in place of a variable's name", remedy)
-        if "extra_body." in f"{path}.":
-            remedy = "give the key by api_key_variable: what stands here is written into the run"
-            raise UserError(where, f"{path} reads an environment variable", remedy)
-
-
-def _with_environment(value: Any) -> Any:
-    """`${NAME}` replaced; a value that names a variable that is not set becomes null, so that
-    `path: ${DISTILL_DATA}/...` falls back to the hub."""
-    if isinstance(value, dict):
-        return {key: _with_environment(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_environment(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    if any(not os.environ.get(name) for name in _VARIABLE.findall(value)):
-        return None
-    return _VARIABLE.sub(lambda match: os.environ[match.group(1)], value)
 
 
 def known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:

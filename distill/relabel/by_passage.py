@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
+from distill.recipe import Relabel
 from distill.store.passages import PassageReader
 from distill.store.shards import shards
 from distill.store.stage import Stage
@@ -146,6 +147,11 @@ class CandidateTexts:
             ids = {id_ for column in columns for id_ in column["passage_id"].to_pylist()}
             self._block = (start, self._passages.read_texts(ids))
         return self._block[1]
+
+
+def shards_a_block(rule: Relabel) -> int:
+    """How many shards of candidates are read together."""
+    return max(1, rule.block // rule.shard_size)
 
 
 def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row]:

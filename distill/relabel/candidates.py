@@ -6,6 +6,9 @@ Task and query are embedded together where the retriever takes instructions (Gec
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from distill.embed.open_embedder import embedder_identity
@@ -19,6 +22,7 @@ from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, Row
+from distill.workers.protocol import OpenWork
 
 _log = logging.getLogger(__name__)
 _EMPTY_COUNT = "nothing retrieved"
@@ -50,17 +54,12 @@ def make_candidates(
     _check_size(passages, top_k)
     compares = teacher is not None and rule.similarity_by == "teacher"
     searcher = PassageRetriever(run, retriever, passages, teacher, compares)
-    corpus = PassageReader(passages.folder)
     query_rows = Reader(QUERIES, queries.folder)
-
-    def work(numbers: range) -> ShardResult:
-        return _search_shard([query_rows[i] for i in numbers], searcher, corpus, top_k)
-
-    items = [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)]
-    stage.map_shards(
+    stage.map_on_workers(
         CANDIDATES,
-        items,
-        work,
+        [range(i, min(i + size, len(query_rows))) for i in range(0, len(query_rows), size)],
+        partial(_open_search, searcher, passages, queries, top_k),
+        searcher.needs,
         size=len,
         unit="queries",
         key="relabel.shard_size",
@@ -72,6 +71,19 @@ def make_candidates(
     figures: dict[str, Any] = {} if recall is None else {"recall_at_k": recall, "k": top_k}
     stage.finish(**figures)
     return stage
+
+
+@contextmanager
+def _open_search(
+    searcher: PassageRetriever, passages: Stage, queries: Stage, top_k: int
+) -> Iterator[OpenWork[range, ShardResult]]:
+    corpus = PassageReader(passages.folder)
+    query_rows = Reader(QUERIES, queries.folder)
+
+    def search(numbers: range) -> ShardResult:
+        return _search_shard([query_rows[i] for i in numbers], searcher, corpus, top_k)
+
+    yield OpenWork(lambda several: [*map(search, several)])
 
 
 def _check_size(passages: Stage, top_k: int) -> None:

@@ -1,15 +1,18 @@
 """The stage `candidates-survivors`: the candidates that a cascade's cheap first rankers pass on to
 the others."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from distill.recipe import Relabel
-from distill.relabel.by_passage import CandidateLayout, read_shard_queries
+from distill.relabel.by_passage import CandidateLayout, read_shard_queries, shards_a_block
 from distill.relabel.fuse import PairScores, ShardJudgements, group_by_query, make_label_rows
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, QUERIES, Reader, read_shard
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 
 def make_survivors(
@@ -26,12 +29,27 @@ def make_survivors(
     stage = run.stage("candidates-survivors", fingerprint(rule), inputs)
     if stage.complete:
         return stage
+    stage.map_on_workers(
+        CANDIDATES,
+        range(len(shards(candidates.folder))),
+        partial(_open_selection, rule, queries, candidates, list(judgements.values())),
+        WorkerNeeds(),
+        group=lambda number: number // shards_a_block(rule),
+    )
+    stage.finish()
+    return stage
+
+
+@contextmanager
+def _open_selection(
+    rule: Relabel, queries: Stage, candidates: Stage, judgements: Sequence[Stage]
+) -> Iterator[OpenWork[int, ShardResult]]:
     layout = CandidateLayout(candidates, rule.block, rule.shard_size)
-    readers = [ShardJudgements(judged, layout, rule) for judged in judgements.values()]
+    readers = [ShardJudgements(judged, layout, rule) for judged in judgements]
     first = rule.model_copy(update={"rankers": rule.cascade.by})
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 
-    def work(number: int) -> ShardResult:
+    def select(number: int) -> ShardResult:
         shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
         seeds = {row["query_id"]: row["seed_id"] for row in shard_queries}
         scores: dict[str, PairScores] = {}
@@ -50,9 +68,7 @@ def make_survivors(
         shard.counts["left to the first judgement"] = len(rows) - len(shard.rows)
         return shard
 
-    stage.map_shards(CANDIDATES, range(len(paths)), work)
-    stage.finish()
-    return stage
+    yield OpenWork(lambda numbers: [*map(select, numbers)])
 
 
 def fingerprint(rule: Relabel) -> dict[str, object]:

@@ -8,13 +8,15 @@ positive. Queries with fewer negatives than `relabel.negative_count` are counted
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.recipe import Relabel
-from distill.relabel.by_passage import CandidateTexts, read_shard_queries
+from distill.relabel.by_passage import CandidateTexts, read_shard_queries, shards_a_block
 from distill.relabel.fuse import group_by_query
 from distill.relabel.negatives import draw_negatives, get_relevance_column, select_negative_pool
 from distill.relabel.statistics import (
@@ -28,6 +30,7 @@ from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, LABELS, QUERIES, Reader, Row, read_shard
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 CHANGES_FILE = "changes.json"
 """In the stage's metadata folder: some changes of positive, for the report."""
@@ -88,18 +91,13 @@ def _fill_stage(
     candidates: Stage,
 ) -> None:
     query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
-    texts = CandidateTexts(passages, paths, max(1, rule.block // rule.shard_size))
-
-    def read_queries(number: int) -> list[Row]:
-        return read_shard_queries(query_rows, number, rule.shard_size)
-
-    def work(number: int) -> ShardResult:
-        labelled = read_shard(LABELS, paths[number])
-        return _make_shard(
-            read_queries(number), labelled, texts.read_shard_texts(number), rule, seed
-        )
-
-    stage.map_shards(EXAMPLES, range(len(paths)), work)
+    stage.map_on_workers(
+        EXAMPLES,
+        range(len(paths)),
+        partial(_open_choice, rule, seed, passages, queries, labels),
+        WorkerNeeds(),
+        group=lambda number: number // shards_a_block(rule),
+    )
     rankers = [*(ranker for ranker in rule.rankers if ranker != "retriever"), "retriever"]
     statistics = RunningStatistics(
         rankers, compute_bin_edges(labels.folder, rankers), stage.sum_counts()[CHANGED]
@@ -108,7 +106,10 @@ def _fill_stage(
         labelled = read_shard(LABELS, paths[number])
         statistics.add(
             _join_labels_and_examples(
-                read_queries(number), labelled, read_shard(EXAMPLES, path), rule
+                read_shard_queries(query_rows, number, rule.shard_size),
+                labelled,
+                read_shard(EXAMPLES, path),
+                rule,
             )
         )
     _write_changes(stage, statistics, passages)
@@ -116,6 +117,21 @@ def _fill_stage(
     seeded = len(query_rows) - counts.get(WITHOUT_SEED, 0)
     share_missed = round(counts.get("seed not retrieved", 0) / max(1, seeded), 4)
     stage.finish([CHANGES_FILE], **statistics.summarize(), share_seed_not_retrieved=share_missed)
+
+
+@contextmanager
+def _open_choice(
+    rule: Relabel, seed: int, passages: Stage, queries: Stage, labels: Stage
+) -> Iterator[OpenWork[int, ShardResult]]:
+    query_rows, paths = Reader(QUERIES, queries.folder), shards(labels.folder)
+    texts = CandidateTexts(passages, paths, shards_a_block(rule))
+
+    def choose(number: int) -> ShardResult:
+        labelled = read_shard(LABELS, paths[number])
+        asked = read_shard_queries(query_rows, number, rule.shard_size)
+        return _make_shard(asked, labelled, texts.read_shard_texts(number), rule, seed)
+
+    yield OpenWork(lambda numbers: [*map(choose, numbers)])
 
 
 def choose_examples(

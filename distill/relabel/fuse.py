@@ -4,10 +4,12 @@ use k = 60."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from distill.recipe import JUDGES, Ranker, Relabel
-from distill.relabel.by_passage import CandidateLayout, read_shard_queries
+from distill.relabel.by_passage import CandidateLayout, read_shard_queries, shards_a_block
 from distill.relabel.seed_margin import (
     JudgedQuery,
     SeedCorrection,
@@ -26,6 +28,7 @@ from distill.store.tables import (
     Row,
     read_shard,
 )
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 _log = logging.getLogger(__name__)
 PairScores = dict[tuple[str, str], float]
@@ -53,28 +56,45 @@ def make_labels(
     if stage.complete:
         return stage
     margins: dict[str, SeedMargin] = {}
-    correction = None
+    above: dict[str, float] | None = None
     if rule.seed_margin is not None:
         query_rows = Reader(QUERIES, queries.folder)
         margins = measure_seed_margins(_read_judged(rule, query_rows, candidates, judgements))
         _log_margins(margins)
         above = {ranker: max(0.0, of.margin) for ranker, of in margins.items()}
-        correction = SeedCorrection(above, query_rows)
+    stage.map_on_workers(
+        LABELS,
+        range(len(shards(candidates.folder))),
+        partial(_open_fusion, rule, queries, candidates, judgements, above),
+        WorkerNeeds(),
+        group=lambda number: number // shards_a_block(rule),
+    )
+    measured = {ranker: margin._asdict() for ranker, margin in margins.items()}
+    figures: dict[str, Any] = {"seed_margin": measured} if measured else {}
+    stage.finish(**figures)
+    return stage
+
+
+@contextmanager
+def _open_fusion(
+    rule: Relabel,
+    queries: Stage,
+    candidates: Stage,
+    judgements: Mapping[str, tuple[Stage, Stage]],
+    above: Mapping[str, float] | None,
+) -> Iterator[OpenWork[int, ShardResult]]:
+    correction = None if above is None else SeedCorrection(above, Reader(QUERIES, queries.folder))
     readers = _open_judgements(rule, judgements, correction)
     paths = shards(candidates.folder)
 
-    def work(number: int) -> ShardResult:
+    def fuse(number: int) -> ShardResult:
         scores = _read_scores(readers, number)
         rows: list[Row] = []
         for query_candidates in group_by_query(read_shard(CANDIDATES, paths[number])):
             rows += make_label_rows(query_candidates, scores, rule)
         return ShardResult(rows)
 
-    stage.map_shards(LABELS, range(len(paths)), work)
-    measured = {ranker: margin._asdict() for ranker, margin in margins.items()}
-    figures: dict[str, Any] = {"seed_margin": measured} if measured else {}
-    stage.finish(**figures)
-    return stage
+    yield OpenWork(lambda numbers: [*map(fuse, numbers)])
 
 
 def _open_judgements(

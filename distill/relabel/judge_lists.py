@@ -2,23 +2,34 @@
 log-probabilities (Sun et al. 2023, "Is ChatGPT Good at Search?", section 3.2)."""
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 from distill.llm.judge import JudgedLists, JudgeRequests
+from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import load_prompt
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
-from distill.relabel.by_passage import CandidateTexts, QueryPassagePair, read_shard_queries
+from distill.relabel.by_passage import (
+    CandidateTexts,
+    QueryPassagePair,
+    read_shard_queries,
+    shards_a_block,
+)
 from distill.relabel.fuse import group_by_query
-from distill.relabel.judgements import make_judgement_row
+from distill.relabel.judgements import PairInputs, make_judgement_row
 from distill.relabel.rankers.listwise import judge_listwise, make_windows
 from distill.relabel.rankers.passes import fingerprint
-from distill.runtime.progress import TokenMeter
-from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
+from distill.store.judgement_cache import (
+    Judgement,
+    JudgementCache,
+    JudgementOrigin,
+    KnownJudgements,
+    judgement_key,
+)
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
@@ -32,6 +43,7 @@ from distill.store.tables import (
     read_shard,
 )
 from distill.text.sanitize import sanitize_for_prompt
+from distill.workers.protocol import OpenWork
 
 
 def make_list_judgements(
@@ -49,47 +61,57 @@ def make_list_judgements(
     stage = run.stage("judgements-listwise", settings, [candidates])
     if stage.complete:
         return stage
-    engine = llm()
+    inputs = PairInputs(passages, queries, candidates)
+    paths = shards(candidates.folder)
+    windows = len(make_windows(rule.top_k, rule.listwise_window))
+    with closing(JudgementCache(judged)) as cache:
+        turn = cache.begin(stage)
+        with cache.open_for_workers(stage, turn) as known:
+            tokens = stage.map_on_workers(
+                JUDGEMENTS,
+                range(len(paths)),
+                partial(_open_judge, recipe, settings, inputs, llm, known),
+                choose_needs(llm),
+                size=lambda number: count_rows(paths[number]),
+                unit="pairs",
+                group=lambda number: number // shards_a_block(rule),
+                keep=lambda number, new: cache.keep(new, JudgementOrigin(turn, number)),
+                key="relabel.shard_size",
+                requests_a_unit=windows / rule.top_k,
+            )
+    stage.finish(tokens=tokens)
+    return stage
+
+
+@contextmanager
+def _open_judge(
+    recipe: Recipe,
+    settings: dict[str, object],
+    inputs: PairInputs,
+    llm: Callable[[], LLM],
+    known: KnownJudgements,
+) -> Iterator[OpenWork[int, ShardResult]]:
+    rule, engine = recipe.relabel, llm()
     prompt = load_prompt(rule.prompt_listwise, recipe.folder, parts=1)
     chat = uses_chat_template(recipe, engine)
-    meter = TokenMeter(engine)
-    windows = len(make_windows(rule.top_k, rule.listwise_window))
-    query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
-    corpus = CandidateTexts(passages, paths, max(1, rule.block // rule.shard_size))
-    with closing(JudgementCache(judged)) as known:
-        turn = known.begin(stage)
+    query_rows = Reader(QUERIES, inputs.queries.folder)
+    paths = shards(inputs.candidates.folder)
+    corpus = CandidateTexts(inputs.passages, paths, shards_a_block(rule))
 
-        def work(number: int) -> ShardResult:
-            shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
-            query_texts = {row["query_id"]: row["query"] for row in shard_queries}
-            lists = group_by_query(read_shard(CANDIDATES, paths[number]))
-            texts = corpus.read_shard_texts(number)
-            own = {row["passage_id"] for of in lists for row in of}
-            cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
-            counts: Counter[str] = Counter()
-            origin = JudgementOrigin(turn, number)
-            judge = partial(
-                judge_listwise,
-                engine,
-                prompt,
-                window=rule.listwise_window,
-                chat=chat,
-                counts=counts,
-            )
-            return _judge_shard(judge, counts, settings, lists, query_texts, cut, known, origin)
-
-        stage.map_shards(
-            JUDGEMENTS,
-            range(len(paths)),
-            work,
-            size=lambda number: count_rows(paths[number]),
-            unit="pairs",
-            meter=meter,
-            key="relabel.shard_size",
-            requests_a_unit=windows / rule.top_k,
+    def judge_one(number: int) -> ShardResult:
+        shard_queries = read_shard_queries(query_rows, number, rule.shard_size)
+        query_texts = {row["query_id"]: row["query"] for row in shard_queries}
+        lists = group_by_query(read_shard(CANDIDATES, paths[number]))
+        texts = corpus.read_shard_texts(number)
+        own = {row["passage_id"] for of in lists for row in of}
+        cut = {id_: sanitize_for_prompt(texts[id_], rule.max_passage_words) for id_ in own}
+        counts: Counter[str] = Counter()
+        judge = partial(
+            judge_listwise, engine, prompt, window=rule.listwise_window, chat=chat, counts=counts
         )
-    stage.finish(meter=meter)
-    return stage
+        return _judge_shard(judge, counts, settings, lists, query_texts, cut, known)
+
+    yield OpenWork(lambda numbers: [*map(judge_one, numbers)], lambda: engine.tokens)
 
 
 def _judge_shard(
@@ -99,11 +121,10 @@ def _judge_shard(
     lists: list[list[Row]],
     queries: dict[str, str],
     texts: dict[str, str],
-    known: JudgementCache,
-    origin: JudgementOrigin,
+    known: KnownJudgements,
 ) -> ShardResult:
-    """Judge the lists that the cache does not have. A list is judged as a whole: the cache has it
-    only with all its passages in their order."""
+    """Judge the lists that are not known yet; the new judgements are `beside` the rows. A list is
+    judged as a whole: it is known only with all its passages in their order."""
     keys: dict[QueryPassagePair, bytes] = {}
     pair_lists = [
         [QueryPassagePair(row["query_id"], row["passage_id"]) for row in rows] for rows in lists
@@ -112,7 +133,7 @@ def _judge_shard(
         listed = [texts[pair.passage_id] for pair in pairs]
         for rank, pair in enumerate(pairs):
             keys[pair] = judgement_key(settings, str(rank), queries[pair.query_id], *listed)
-    cached = known.find(list(keys.values()), origin)
+    cached = known.find(list(keys.values()))
     unknown = [pairs for pairs in pair_lists if any(keys[pair] not in cached for pair in pairs)]
     requests = [
         (queries[pairs[0].query_id], [texts[pair.passage_id] for pair in pairs])
@@ -123,10 +144,9 @@ def _judge_shard(
         for pairs, scores in zip(unknown, judge(requests), strict=True)
         for pair, score in zip(pairs, scores, strict=True)
     }
-    known.keep(new, origin)
     rows = [
         make_judgement_row(pair, "listwise", *(cached.get(key) or new[key]))
         for pair, key in keys.items()
     ]
     counts.update(pairs=len(rows), queries=len(lists), **{"judged before": len(rows) - len(new)})
-    return ShardResult(rows, counts)
+    return ShardResult(rows, counts, beside=new)

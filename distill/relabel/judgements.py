@@ -6,12 +6,15 @@ any settings, are looked up and not judged again.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.errors import UserError
 from distill.llm.judge import JudgeRequests
+from distill.llm.lazy import choose_needs
 from distill.llm.protocol import LLM
 from distill.recipe import Recipe
 from distill.relabel.by_passage import (
@@ -24,13 +27,19 @@ from distill.relabel.by_passage import (
 )
 from distill.relabel.rankers.passes import RankerName, RankingPass, fingerprint, open_ranking
 from distill.retrieve.self_test import check_reranker
-from distill.runtime.progress import TokenMeter
-from distill.store.judgement_cache import Judgement, JudgementCache, JudgementOrigin, judgement_key
+from distill.store.judgement_cache import (
+    Judgement,
+    JudgementCache,
+    JudgementOrigin,
+    KnownJudgements,
+    judgement_key,
+)
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import JUDGEMENTS, Row
 from distill.text.sanitize import sanitize_for_prompt
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 _NO_SCORE = "the model gave no usable score (NaN, infinite, positive or missing log-probabilities)"
 _MIN_UNUSABLE = 4
@@ -66,49 +75,74 @@ def make_judgements(
     stage = run.stage(f"judgements-{name}", settings, [candidates])
     if stage.complete:
         return stage
+    layout = CandidateLayout(candidates, rule.block, rule.shard_size)
+    inputs = PairInputs(passages, queries, candidates)
+    encoder = WorkerNeeds("encoder", recipe.retriever.device)
+    needs = encoder if name == "cross_encoder" else choose_needs(llm)
+    with closing(JudgementCache(judged)) as cache:
+        turn = cache.begin(stage)
+        with cache.open_for_workers(stage, turn) as known:
+            tokens = stage.map_on_workers(
+                JUDGEMENTS,
+                list(enumerate(layout.pieces(rule.shard_size))),
+                partial(_open_judge, recipe, name, inputs, llm, known),
+                needs,
+                size=lambda numbered: numbered[1].stop - numbered[1].start,
+                unit="pairs",
+                group=lambda numbered: numbered[1].block,
+                keep=lambda numbered, new: cache.keep(new, JudgementOrigin(turn, numbered[0])),
+                key="relabel.shard_size",
+                requests_a_unit=1,
+            )
+    stage.finish(tokens=tokens)
+    return stage
+
+
+class PairInputs(NamedTuple):
+    """The stages that pairs are read from."""
+
+    passages: Stage
+    queries: Stage
+    candidates: Stage
+
+
+@contextmanager
+def _open_judge(
+    recipe: Recipe,
+    name: RankerName,
+    inputs: PairInputs,
+    llm: Callable[[], LLM],
+    known: KnownJudgements,
+) -> Iterator[OpenWork[tuple[int, JudgementPart], ShardResult]]:
+    rule = recipe.relabel
     ranking = open_ranking(name, recipe, llm)
     if name == "cross_encoder":
         where = f"model {rule.cross_encoder!r}"
-        check_reranker(lambda pairs: ranking.judge(pairs)[0], PassageReader(passages.folder), where)
-    engine = None if name == "cross_encoder" else llm()
-    meter = TokenMeter(engine) if engine else None
-    layout = CandidateLayout(candidates, rule.block, rule.shard_size)
-    blocks = PairBlocks(layout, queries, passages)
-    max_words = None if engine is None else rule.max_passage_words
-    with closing(JudgementCache(judged)) as known:
-        turn = known.begin(stage)
-
-        def work(numbered: tuple[int, JudgementPart]) -> ShardResult:
-            number, piece = numbered
-            block, pairs = blocks.pairs_of(piece)
-            return _judge_shard(
-                ranking, block, pairs, known, JudgementOrigin(turn, number), max_words
-            )
-
-        stage.map_shards(
-            JUDGEMENTS,
-            list(enumerate(layout.pieces(rule.shard_size))),
-            work,
-            size=lambda numbered: numbered[1].stop - numbered[1].start,
-            unit="pairs",
-            meter=meter,
-            key="relabel.shard_size",
-            requests_a_unit=1,
+        check_reranker(
+            lambda pairs: ranking.judge(pairs)[0], PassageReader(inputs.passages.folder), where
         )
-    stage.finish(meter=meter)
-    return stage
+    engine = None if name == "cross_encoder" else llm()
+    layout = CandidateLayout(inputs.candidates, rule.block, rule.shard_size)
+    blocks = PairBlocks(layout, inputs.queries, inputs.passages)
+    max_words = None if engine is None else rule.max_passage_words
+
+    def work(numbered: Sequence[tuple[int, JudgementPart]]) -> list[ShardResult]:
+        parts = (blocks.pairs_of(part) for _, part in numbered)
+        return [_judge_shard(ranking, block, pairs, known, max_words) for block, pairs in parts]
+
+    yield OpenWork(work, (lambda: engine.tokens) if engine else None)
 
 
 def _judge_shard(
     ranking: RankingPass,
     block: PairBlock,
     pairs: list[QueryPassagePair],
-    known: JudgementCache,
-    origin: JudgementOrigin,
+    known: KnownJudgements,
     max_words: int | None,
 ) -> ShardResult:
-    """Judge the pairs of one shard that the cache does not have, and cache the new judgements. A
-    pair for which the model has no usable score has no row; it ranks behind the judged ones."""
+    """Judge the pairs of one shard that are not known yet; the new judgements are `beside` its
+    rows. A pair for which the model has no usable score has no row; it ranks behind the judged
+    ones."""
     texts = {
         id_: sanitize_for_prompt(block.passages[id_], max_words)
         for id_ in {p.passage_id for p in pairs}
@@ -122,7 +156,7 @@ def _judge_shard(
         for ranker in ranking.rankers
         for pair in pairs
     }
-    cached = known.find(list(keys.values()), origin)
+    cached = known.find(list(keys.values()))
     unknown = [p for p in pairs if any(keys[r, p] not in cached for r in ranking.rankers)]
     groups = by_passage(unknown)
     requests: JudgeRequests = [(texts[p], [block.queries[q] for q in ids]) for p, ids in groups]
@@ -134,7 +168,6 @@ def _judge_shard(
                     new[keys[ranker, QueryPassagePair(query_id, passage_id)]] = score
         _refuse_if_all_unusable(ranking, new)
         new = {key: judged for key, judged in new.items() if math.isfinite(judged[0])}
-        known.keep(new, origin)
     scored = cached | new
     rows = [
         make_judgement_row(pair, ranker, *scored[key])
@@ -151,7 +184,7 @@ def _judge_shard(
     )
     if dropped:
         counts["without a usable score"] = len(dropped)
-    return ShardResult(rows, counts, dropped)
+    return ShardResult(rows, counts, dropped, beside=new)
 
 
 def _refuse_if_all_unusable(ranking: RankingPass, new: Mapping[bytes, Judgement]) -> None:

@@ -3,6 +3,8 @@ meaning. bm25s computes every word's scores once, when the index is made."""
 
 from array import array
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -21,7 +23,7 @@ from distill.store.stage import Stage, fingerprint
 
 
 class BM25Index:
-    """A BM25 index that `open_bm25` made. Its arrays are memory-mapped; the vocabulary is not."""
+    """A BM25 index of some texts, in memory or stored."""
 
     def __init__(self, index: bm25s.BM25, terms: TermSplitter) -> None:
         self._bm25 = index
@@ -58,6 +60,18 @@ class BM25Index:
         return scores, rows
 
 
+class StoredBM25Index(BM25Index):
+    """A BM25 index in a folder. Its arrays are memory-mapped; the vocabulary is not. A worker that
+    it is sent to opens the folder."""
+
+    def __init__(self, folder: Path, language: str | None) -> None:
+        super().__init__(bm25s.BM25.load(folder, mmap=True), terms_in(language))
+        self._source = folder, language
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredBM25Index, self._source
+
+
 def open_bm25(run: Run, passages: Stage, settings: BM25, *others: Stage) -> BM25Index:
     """Open the index of a run's passages, made in the run's folder if it is not there.
 
@@ -78,8 +92,7 @@ def open_bm25(run: Run, passages: Stage, settings: BM25, *others: Stage) -> BM25
             texts = PassageTexts(PassageReader(*(stage.folder for stage in stages)))
             build_bm25(texts, settings, terms).save(beside)
             write_checksums(beside)
-    # The arrays are memory-mapped; the vocabulary is not.
-    return BM25Index(bm25s.BM25.load(folder, mmap=True), terms)
+    return StoredBM25Index(folder, settings.language)
 
 
 def build_bm25(texts: Sequence[str], settings: BM25, terms: TermSplitter) -> bm25s.BM25:

@@ -66,6 +66,7 @@ def corpus_vectors(
         "embed passages",
         precision,
         _mark_texts(reader, encoder),
+        run.workers,
     )
 
 

@@ -1,19 +1,24 @@
 """Retrieve passages by all sources of the recipe: dense, BM25, or both, fused."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from distill.embed.encoder import Encoder
-from distill.embed.open_embedder import open_embedder
+from distill.embed.on_workers import check_same_vectors
+from distill.embed.open_embedder import choose_needs, open_embedder
 from distill.recipe import BM25, Retriever, Teacher
 from distill.retrieve.bm25 import open_bm25
 from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import NOTHING, RowNumbers, similarity
 from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
 from distill.retrieve.index import is_exact, recall
-from distill.retrieve.kept_searches import open_searches
+from distill.retrieve.kept_searches import KeptSearches, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
+from distill.workers.protocol import WorkerNeeds
+
+EncoderIdentity = dict[str, str | int]
 
 
 class RetrievedPassages(NamedTuple):
@@ -41,6 +46,7 @@ class PassageRetriever:
     Args:
         teacher: embeds the passages, where the retriever is a query encoder in its space.
         compares: the similarity of a query and a passage is the teacher's.
+        identities: of the two encoders, in the process that sent this to a worker.
     """
 
     def __init__(
@@ -50,19 +56,40 @@ class PassageRetriever:
         passages: Stage,
         teacher: Teacher | None = None,
         compares: bool = False,
+        identities: Sequence[EncoderIdentity] | None = None,
     ) -> None:
+        self._source = run.folder, retriever, passages, teacher, compares
+        self._identities: list[EncoderIdentity] = []
         self._retriever = retriever
         self._dense: _Dense | None = None
         sources: dict[str, _CandidateSource] = {}
         if "dense" in retriever.sources:
             queries = open_encoder(retriever)
             documents = queries if teacher is None else open_embedder(teacher, str(teacher.model))
+            self._identities = [queries.identity, documents.identity]
+            for encoder, identity in zip((queries, documents), identities or (), strict=False):
+                check_same_vectors(encoder, identity)
             sources["dense"] = self._dense = _Dense(
                 run, retriever, passages, queries, documents, documents if compares else queries
             )
+            if identities is not None:
+                self._dense.search_all()
         if "bm25" in retriever.sources:
             sources["bm25"] = _BM25(run, retriever.bm25, passages)
         self._sources = {name: sources[name] for name in retriever.sources}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (*self._source, self._identities)
+
+    @property
+    def needs(self) -> WorkerNeeds:
+        """What a worker needs to search: embedders in its memory, or none for BM25 alone."""
+        _, retriever, _, teacher, _ = self._source
+        if self._dense is None:
+            return WorkerNeeds()
+        models = [choose_needs(retriever, retriever.model)]
+        models += [choose_needs(teacher, str(teacher.model))] if teacher else []
+        return next((needs for needs in models if needs.here), models[0])
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         """Retrieve the k best passages of each query. Their similarity is the cosine where `dense`
@@ -88,6 +115,18 @@ class PassageRetriever:
         return self._dense.recall(queries, tasks, k)
 
 
+def _reopen(
+    folder: Path,
+    retriever: Retriever,
+    passages: Stage,
+    teacher: Teacher | None,
+    compares: bool,
+    identities: Sequence[EncoderIdentity],
+) -> PassageRetriever:
+    """Open a retriever again in a worker: its vectors and indexes stand in the run's folder."""
+    return PassageRetriever(Run(folder), retriever, passages, teacher, compares, identities)
+
+
 class _Dense:
     def __init__(
         self,
@@ -103,7 +142,12 @@ class _Dense:
         self._device = retriever.device
         store, self._index = dense_index(run, retriever, documents, passages)
         self._searches = open_searches(run, retriever, queries, store, self._index)
-        self._vectors = store.vectors
+        self._store, self._vectors = store, store.vectors
+
+    def search_all(self) -> None:
+        """Search every query, also those whose results are kept: on another machine SQLite's file
+        of them may not be opened."""
+        self._searches = KeptSearches(None, self._encoder, self._store, self._index, 0)
 
     def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
         vectors = self._encoder.encode(queries, "query", tasks)

@@ -10,14 +10,15 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes
-from distill.store.sqlite.table import SqliteTable, SqlRow, SqlSchema
+from distill.store.sqlite.table import FrozenTable, SqliteTable, SqlRow, SqlSchema
 from distill.store.stage import Stage
 
 Judgement = tuple[float, int]
@@ -76,17 +77,23 @@ class JudgementCache:
             "judged is not judged again",
         )
 
-    def find(
-        self, keys: Sequence[bytes], place: JudgementOrigin | None = None
-    ) -> dict[bytes, Judgement]:
-        """Find judgements that were there before the stage began; without an origin, all that are
-        there."""
-        rows = self._table.find(keys)
-        return {
-            key: _judgement(row)
-            for key, row in rows.items()
-            if place is None or (row[3] or 0) < place.turn
-        }
+    @contextmanager
+    def open_for_workers(self, stage: Stage, turn: int) -> Iterator["KnownJudgements"]:
+        """Open what was there before the stage's turn, for whoever does its work. Workers on other
+        machines read a copy, which is gone when the stage is done."""
+        copy = stage.metadata_dir / "judged-before.sqlite"
+        if stage.workers.local:
+            yield KnownJudgements(self._table, turn)
+            return
+        try:
+            count = self._table.copy_rows(copy, f"turn IS NULL OR turn < {turn}")
+            yield KnownJudgements(self._table, turn, copy if count else None)
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """Find all judgements that are there."""
+        return {key: _judgement(row) for key, row in self._table.find(keys).items()}
 
     def keep(self, judged: Mapping[bytes, Judgement], place: JudgementOrigin | None = None) -> None:
         """Store judgements. One that is there stays, unless a later shard of the same turn judged
@@ -100,6 +107,34 @@ class JudgementCache:
     def close(self) -> None:
         """Close the file."""
         self._table.close()
+
+
+class KnownJudgements:
+    """What was judged before a stage was begun.
+
+    Args:
+        table: None where there is nothing.
+        copy: a file with the same rows, which a worker that this is sent to opens; None for none.
+    """
+
+    def __init__(
+        self, table: SqliteTable | FrozenTable | None, turn: int, copy: Path | None = None
+    ) -> None:
+        self._table = table
+        self._turn = turn
+        self._copy = copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_copy, (self._copy, self._turn)
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """Find judgements that were there before the stage was begun."""
+        rows = {} if self._table is None else self._table.find(keys)
+        return {key: _judgement(row) for key, row in rows.items() if (row[3] or 0) < self._turn}
+
+
+def _open_copy(copy: Path | None, turn: int) -> KnownJudgements:
+    return KnownJudgements(None if copy is None else FrozenTable(copy, _JUDGED), turn, copy)
 
 
 def _digest_turn(turn: int) -> str:

@@ -1,11 +1,9 @@
 """A run's folder: one sub-folder a stage, each with a fingerprint, shards that commit atomically,
 and a manifest. Killed at any moment, the same command continues and ends with the same bytes."""
 
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,16 +15,16 @@ from distill.errors import UserError
 from distill.files.atomic import atomic_folder, explain_os_error, write_json
 from distill.runtime.machine import describe_machine
 from distill.runtime.processes import is_main
+from distill.runtime.versions import read_versions
 from distill.store.changes import describe_changes
 from distill.store.integrity import FORMAT, read_manifest, repair_stage
 from distill.store.local_name import with_paths
 from distill.store.stage import Stage, fingerprint
+from distill.workers.local import LOCAL
+from distill.workers.protocol import Workers
 
 _logger = logging.getLogger(__name__)
 Overwrite = Literal["never", "stale", "always"]
-_VERSIONED = (
-    "torch transformers sentence-transformers faiss-cpu faiss-gpu bm25s datasets mteb numpy pyarrow"
-)
 
 
 class Run:
@@ -35,10 +33,17 @@ class Run:
     Raises:
         UserError: on entry if another process holds the folder; from `stage` if the folder was
             written under another fingerprint and `overwrite` is "never".
+
+    Args:
+        workers: who does the stages' work.
     """
 
-    def __init__(self, folder: Path, overwrite: Overwrite = "never") -> None:
+    def __init__(
+        self, folder: Path, overwrite: Overwrite = "never", workers: Workers = LOCAL
+    ) -> None:
         self.folder = folder
+        self.workers = workers
+        self._own_workers: Workers | None = None
         # Of several processes the first one makes the stages, and the others then read them.
         self._first = is_main()
         self.overwrite: Overwrite = overwrite if self._first else "never"
@@ -64,13 +69,21 @@ class Run:
                 stray.unlink()
         return self
 
+    def use_workers(self, workers: Workers) -> None:
+        """Have these workers do the stages' work, and let them go when the run is closed."""
+        self.workers = self._own_workers = workers
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lock.release()
+        try:
+            if self._own_workers is not None:
+                self._own_workers.close()
+        finally:
+            self._lock.release()
 
     def stage(
         self,
@@ -144,7 +157,7 @@ class Run:
         same_inputs = made_of == {of.name: of.fingerprint for of in inputs}
         if before not in forms or not same_inputs:
             return None
-        stage = Stage(name, self.folder / name, str(manifest["fingerprint"]))
+        stage = Stage(name, self.folder / name, str(manifest["fingerprint"]), self.workers)
         if self._first:
             repair_stage(stage)
         return stage if stage.complete else None
@@ -169,8 +182,9 @@ class Run:
         current = _read_fingerprint(folder)
         former = fingerprint(name, with_paths(settings), input_fingerprints)
         if current == former:
-            return Stage(name, folder, former), current
-        return Stage(name, folder, fingerprint(name, settings, input_fingerprints)), current
+            return Stage(name, folder, former, self.workers), current
+        mark = fingerprint(name, settings, input_fingerprints)
+        return Stage(name, folder, mark, self.workers), current
 
     def _superseded_folder(self, name: str, stage_fingerprint: str) -> Path:
         return self.folder / "superseded" / f"{name}-{stage_fingerprint or 'unmarked'}"
@@ -198,18 +212,6 @@ class Run:
         with atomic_folder(stage.folder) as beside:  # never stands without a manifest
             (beside / ".stage").mkdir()
             write_json(beside / ".stage" / "manifest.json", manifest)
-
-
-def read_versions() -> dict[str, str]:
-    """Read the versions that a result depends on: of Python, of distill and of the installed
-    libraries."""
-    versions = {"python": platform.python_version()}
-    for name in ("distill", *_VERSIONED.split()):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _read_fingerprint(folder: Path) -> str | None:

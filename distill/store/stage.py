@@ -5,17 +5,18 @@ import hashlib
 import json
 import logging
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes, read_json, write_json
 from distill.runtime.interrupt import Interrupt
-from distill.runtime.progress import Progress, TokenMeter
+from distill.runtime.progress import Progress
 from distill.store.integrity import (
     differs_from_before,
     measure_shard,
@@ -25,6 +26,17 @@ from distill.store.integrity import (
 )
 from distill.store.shards import shard_name, shard_number, shards
 from distill.store.tables import DROPPED, Row, Table, encode_shard, read_rows
+from distill.workers.local import LOCAL
+from distill.workers.protocol import (
+    HERE,
+    LazyBatches,
+    Opens,
+    OpenWork,
+    WorkerJob,
+    WorkerNeeds,
+    Workers,
+    subtract_counts,
+)
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -39,11 +51,24 @@ def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, st
 
 @dataclass
 class ShardResult:
-    """The rows of one shard, its dropped rows, and its counts."""
+    """The rows of one shard, its dropped rows, and its counts. `beside` is what the driver keeps
+    elsewhere before the shard is committed, such as new judgements."""
 
     rows: list[Row]
     counts: Counter[str] = field(default_factory=Counter)
     dropped: list[Row] = field(default_factory=list)
+    beside: Any = None
+
+
+class EncodedShard(NamedTuple):
+    """A shard as the bytes of its files; `dropped` is None where no row was dropped."""
+
+    data: bytes
+    rows: int
+    counts: Counter[str]
+    dropped: bytes | None
+    dropped_rows: int
+    beside: Any
 
 
 @dataclass(frozen=True)
@@ -54,6 +79,11 @@ class Stage:
     name: str
     folder: Path
     fingerprint: str
+    workers: Workers = field(default=LOCAL, compare=False, repr=False)
+    """Who does the stage's work; in a worker, only itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stage, (self.name, self.folder, self.fingerprint)
 
     @property
     def metadata_dir(self) -> Path:
@@ -71,14 +101,14 @@ class Stage:
         return bool(self.manifest["complete"])
 
     def finish(
-        self, beside: Sequence[str] = (), /, meter: TokenMeter | None = None, **figures: Any
+        self, beside: Sequence[str] = (), /, tokens: Mapping[str, int] | None = None, **figures: Any
     ) -> None:
         """Add the shards' figures up into the manifest, record the checksums of all files, and mark
         the stage complete. What was made from shards that now have other bytes is set aside.
 
         Args:
             beside: names of files in `.stage/` that are to be recorded, too.
-            meter: what an engine has used becomes the figure `tokens`.
+            tokens: what engines have used becomes the figure `tokens`.
             figures: `seconds`, `rows` and `counts` replace or extend the shards' sums; others are
                 written as they are.
         """
@@ -104,8 +134,8 @@ class Stage:
             "files": files,
             "complete": True,
         }
-        if meter is not None:
-            figures["tokens"] = meter.used()
+        if tokens is not None:
+            figures["tokens"] = dict(tokens)
         if figures:
             manifest["figures"] = figures
         write_json(self.metadata_dir / "manifest.json", manifest)
@@ -118,38 +148,34 @@ class Stage:
         work: Callable[[T], ShardResult],
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
-        meter: TokenMeter | None = None,
         key: str | None = None,
-        requests_a_unit: float = 0,
     ) -> None:
-        """Do `work` on every item whose shard is not there yet, and commit each as it is done. See
-        `map_batches`."""
-        self.map_batches(
-            table,
-            items,
-            lambda batch: [*map(work, batch)],
-            1,
-            size,
-            unit,
-            meter,
-            key,
-            requests_a_unit,
-        )
+        """Do `work` in this process on every item whose shard is not there yet, and commit each as
+        it is done. For a stage whose order, or whose objects, keep it in one process; see
+        `map_on_workers`."""
 
-    def map_batches(
+        def open_here() -> AbstractContextManager[OpenWork[T, ShardResult]]:
+            return nullcontext(OpenWork(lambda batch: [*map(work, batch)]))
+
+        self.map_on_workers(table, items, open_here, HERE, size, unit, key=key)
+
+    def map_on_workers(
         self,
         table: Table,
         items: Sequence[T],
-        work: Callable[[Sequence[T]], Sequence[ShardResult]],
-        batch_size: int,
+        opens: Opens[T, ShardResult],
+        needs: WorkerNeeds,
         size: Callable[[T], int] = lambda item: 1,
         unit: str = "shards",
-        meter: TokenMeter | None = None,
+        together: int = 1,
+        group: Callable[[T], Hashable] = lambda item: None,
+        keep: Callable[[T, Any], None] | None = None,
         key: str | None = None,
         requests_a_unit: float = 0,
-    ) -> None:
-        """Do `work` on all items whose shards are not there yet, `batch_size` of them in one call,
-        for an engine that is faster with more at once, and commit their shards.
+    ) -> dict[str, int] | None:
+        """Have the run's workers do the items whose shards are not there yet, and commit each shard
+        as it comes: workers compute, this process alone writes. Returns the tokens that their
+        engines used; None where there is no engine.
 
         The figures and the dropped rows of a shard are written before the shard itself, whose
         rename is the commit: a shard that exists is never done again, one that does not is.
@@ -157,11 +183,16 @@ class Stage:
         On Ctrl-C the shards in flight are finished and committed; a second one does not wait.
 
         Args:
-            items: one a shard. `batch_size` items, and their shards' rows, are in memory at a time,
-                so items that only say where their rows are (a range, a path) keep memory flat.
-            work: returns a shard for each item.
+            items: one a shard. `together` items a worker, and their shards' rows, are in memory at
+                a time, so items that only say where their rows are (a range, a path) keep memory
+                flat.
+            opens: opens the work, once a worker, by the first batch that it is given; the work
+                returns a shard for each item. It has to be picklable (see `Opens`).
+            needs: what a worker needs for it.
             size: how many `unit`s an item is; called for every item before the first is worked on.
-            meter: the engine's counters, for the progress bar.
+            together: items in one call, for an engine that is faster with more at once.
+            group: items of one group read the same data: one worker does them, one after the other.
+            keep: keeps what a shard has `beside` its rows, in this process, before its commit.
             key: the recipe's key that makes the shards larger: named where they are too many.
             requests_a_unit: see `Progress`.
 
@@ -171,7 +202,7 @@ class Stage:
         paths = self._list_shard_paths(len(items))
         missing = [i for i, path in enumerate(paths) if not path.exists()]
         if self.complete and not missing:
-            return
+            return None
         if key is not None and len(items) > _MANY_SHARDS:
             _logger.warning(
                 "%s: %d shards, more than %d: so many files are slow to list and to open; raise "
@@ -183,35 +214,61 @@ class Stage:
             )
         total = sum(size(item) for item in items)
         done = total - sum(size(items[i]) for i in missing)
-        totals = meter.totals if meter else None
-        with (
-            Interrupt() as interrupt,
-            Progress(self.name, total, unit, done, totals, requests_a_unit) as progress,
-        ):
-            for start in range(0, len(missing), batch_size):
-                batch = missing[start : start + batch_size]
-                began = time.perf_counter()
-                results = work([items[i] for i in batch])
-                seconds = (time.perf_counter() - began) / len(batch)
-                for i, shard in zip(batch, results, strict=True):
-                    self.commit_shard(table, paths[i], shard, seconds)
-                    progress.advance(size(items[i]))
+        numbers = [missing[at : at + together] for at in range(0, len(missing), together)]
+        job = WorkerJob(
+            self.name,
+            partial(_open_encoded, opens, table),
+            LazyBatches(len(numbers), lambda n: [items[i] for i in numbers[n]]),
+            needs,
+            lambda n: group(items[numbers[n][0]]),
+        )
+        with self.workers.begin(job) as team:
+            before = dict(team.tokens()) if team.tokens else None
+            with (
+                Interrupt() as interrupt,
+                Progress(self.name, total, unit, done, team.tokens, requests_a_unit) as progress,
+            ):
+                for number, encoded, seconds in team.results(lambda: interrupt.is_requested):
+                    for i, shard in zip(numbers[number], encoded, strict=True):
+                        if keep is not None:
+                            keep(items[i], shard.beside)
+                        self.commit_shard(paths[i], shard, seconds / len(encoded))
+                        progress.advance(size(items[i]))
+                    progress.note = team.note
                 interrupt.stop_if_requested()
+            self._note_workers(team.describe())
+            if before is None or team.tokens is None:
+                return None
+            return subtract_counts(team.tokens(), before)
 
-    def commit_shard(self, table: Table, path: Path, shard: ShardResult, seconds: float) -> None:
+    def commit_shard(self, path: Path, shard: EncodedShard, seconds: float) -> None:
         """Write one shard: its dropped rows, its figures, and at last the rows themselves. Tests
         replace this to end a process between two commits."""
-        dropped = self._commit_dropped(path.name, shard.dropped)
-        data = encode_shard(table, shard.rows)
+        dropped = self._commit_dropped(path.name, shard)
         figures = {
             "seconds": round(seconds, 3),
-            "rows": len(shard.rows),
+            "rows": shard.rows,
             "counts": dict(sorted(shard.counts.items())),
-            "file": measure_shard(data, len(shard.rows)),
+            "file": measure_shard(shard.data, shard.rows),
             **dropped,
         }
         write_json(self.metadata_dir / f"{path.stem}.json", figures)
-        commit_bytes(path, data)
+        commit_bytes(path, shard.data)
+
+    def _note_workers(self, described: dict[str, Any]) -> None:
+        """Keep in the manifest by whom the shards were made, over all processes that made some."""
+        if not described:
+            return
+        manifest = self.manifest
+        kept = manifest.get("execution", {})
+        for key, value in described.items():
+            if isinstance(value, list):
+                kept[key] = sorted({*kept.get(key, []), *value})
+            elif isinstance(value, int):
+                kept[key] = kept.get(key, 0) + value
+            else:
+                kept[key] = value
+        write_json(self.metadata_dir / "manifest.json", manifest | {"execution": kept})
 
     def list_shard_figures(self) -> list[Path]:
         """List the files with the figures of each shard, in the shards' order."""
@@ -240,16 +297,36 @@ class Stage:
         names = (stems.get(number, shard_name(number, count)) for number in range(count))
         return [self.folder / f"{name}.parquet" for name in names]
 
-    def _commit_dropped(self, name: str, rows: list[Row]) -> dict[str, Any]:
+    def _commit_dropped(self, name: str, shard: EncodedShard) -> dict[str, Any]:
         """Write a shard's dropped rows as a table beside it, where there are any. Returns what the
         shard's figures hold of that."""
         path = self.metadata_dir / f"dropped-{name}"
-        if not rows:
+        if shard.dropped is None:
             path.unlink(missing_ok=True)  # of an earlier try
             return {}
-        data = encode_shard(DROPPED, rows)
-        commit_bytes(path, data)
-        return {"dropped": measure_shard(data, len(rows))}
+        commit_bytes(path, shard.dropped)
+        return {"dropped": measure_shard(shard.dropped, shard.dropped_rows)}
+
+
+def _encode(table: Table, result: ShardResult) -> EncodedShard:
+    """Encode a shard and its dropped rows."""
+    dropped = encode_shard(DROPPED, result.dropped) if result.dropped else None
+    data = encode_shard(table, result.rows)
+    count = len(result.dropped)
+    return EncodedShard(data, len(result.rows), result.counts, dropped, count, result.beside)
+
+
+@contextmanager
+def _open_encoded(
+    opens: Opens[T, ShardResult], table: Table
+) -> Iterator[OpenWork[T, EncodedShard]]:
+    """Open work whose shards are encoded where they are computed."""
+    with opens() as opened:
+
+        def work(batch: Sequence[T]) -> list[EncodedShard]:
+            return [_encode(table, result) for result in opened.work(batch)]
+
+        yield OpenWork(work, opened.tokens)
 
 
 def open_stage(folder: Path) -> Stage:

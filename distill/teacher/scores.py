@@ -130,7 +130,15 @@ def _embed(
             texts,
             TeacherRows(
                 [
-                    embed(root, encoder, side, [text_id(t) for t in part], part, label).vectors
+                    embed(
+                        root,
+                        encoder,
+                        side,
+                        [text_id(text) for text in part],
+                        part,
+                        label,
+                        workers=run.workers,
+                    ).vectors
                     for part in parts
                 ]
             ),

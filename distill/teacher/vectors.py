@@ -49,7 +49,7 @@ def teacher_vectors(
 
     def store(side: Side, ids: Sequence[str], whole: Sequence[str]) -> VectorStore:
         label = f"teacher's {side} vectors"
-        return embed(run.folder / "vectors", encoder, side, ids, whole, label)
+        return embed(run.folder / "vectors", encoder, side, ids, whole, label, workers=run.workers)
 
     def write_passage(row: Row) -> str:
         return encoder.wording.write([passage_text(row)], "document")[0]

@@ -396,10 +396,10 @@ from distill.store.stage import Stage
 from distill.store.run import Run
 passages._SHARD = 10
 commit = Stage.commit_shard
-def killing(self, table, path, shard, seconds):
+def killing(self, path, shard, seconds):
     if path.name == sys.argv[3]:
         os.kill(os.getpid(), signal.SIGKILL)
-    commit(self, table, path, shard, seconds)
+    commit(self, path, shard, seconds)
 Stage.commit_shard = killing
 recipe = Recipe.model_validate_json(sys.argv[2])
 with Run(Path(sys.argv[1])) as run:

@@ -7,7 +7,12 @@ import pytest
 
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
-from distill.store.judgement_cache import JudgementCache, JudgementOrigin, judgement_key
+from distill.store.judgement_cache import (
+    JudgementCache,
+    JudgementOrigin,
+    KnownJudgements,
+    judgement_key,
+)
 from distill.store.run import Run
 
 MARK = {"pass": "ql", "llm": {"model": "m", "revision": "1"}, "prompt": "P"}
@@ -47,8 +52,11 @@ def test_a_shard_sees_what_was_there_before_its_stage_and_not_what_came_since(tm
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
         judged.keep({b"old": (1.0, 1)})
         judged.keep({b"since": (2.0, 2)}, JudgementOrigin(1, 0))
-        assert judged.find([b"old", b"since"], JudgementOrigin(1, 4)) == {b"old": (1.0, 1)}
-        assert judged.find([b"old", b"since"], JudgementOrigin(2, 0)).keys() == {b"old", b"since"}
+        assert KnownJudgements(judged._table, 1).find([b"old", b"since"]) == {b"old": (1.0, 1)}
+        assert KnownJudgements(judged._table, 2).find([b"old", b"since"]).keys() == {
+            b"old",
+            b"since",
+        }
 
 
 @pytest.mark.parametrize("order", [(3, 5), (5, 3)])
@@ -71,7 +79,7 @@ def test_judgements_of_before_there_were_checksums_are_found(tmp_path):
         old.execute("INSERT INTO judged VALUES (?, -1.5, 3)", (b"k",))
         old.commit()
     with closing(JudgementCache(tmp_path / "j.sqlite")) as judged:
-        assert judged.find([b"k"], JudgementOrigin(1, 0)) == {b"k": (-1.5, 3)}
+        assert KnownJudgements(judged._table, 1).find([b"k"]) == {b"k": (-1.5, 3)}
 
 
 @pytest.mark.bad_input("damage", "judgements.sqlite with another score", "judged again, said")

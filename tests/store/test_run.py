@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from distill.store.local_name import name_model
 from distill.store.run import Run
 from distill.store.stage import ShardResult
 from distill.store.tables import DROPPED, read_rows
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 ITEMS = ["one", "two", "three"]
 
@@ -103,11 +105,14 @@ def test_shards_made_in_batches_equal_those_made_one_by_one(tmp_path):
         calls.append([*some])
         return [shard_of(item) for item in some]
 
+    def opens():
+        return nullcontext(OpenWork(work))
+
     with Run(tmp_path / "together") as run:
         stage = run.stage("words", {})
-        stage.map_batches(DROPPED, ITEMS, work, batch_size=2)
+        stage.map_on_workers(DROPPED, ITEMS, opens, WorkerNeeds(), together=2)
         (stage.folder / "part-00001.parquet").unlink()
-        stage.map_batches(DROPPED, ITEMS, work, batch_size=2)
+        stage.map_on_workers(DROPPED, ITEMS, opens, WorkerNeeds(), together=2)
         stage.finish()
     assert calls == [["one", "two"], ["three"], ["two"]]
     whole = fill(tmp_path / "whole", {})
@@ -201,11 +206,13 @@ def test_a_table_opens_with_datasets_and_nothing_of_ours(tmp_path):
 
 CHILD = """
 import signal, sys, time
+from contextlib import nullcontext
 from pathlib import Path
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where pytest runs in background
 from distill import cli
 from distill.store.stage import ShardResult
+from distill.workers.protocol import OpenWork, WorkerNeeds
 from distill.store.run import Run
 from distill.store.tables import DROPPED
 

@@ -166,7 +166,9 @@ def _of_group(
     tasks = _read([row for row in written if row["task_type"] == group], shard)
     ids, texts = list(tasks), list(tasks.values())
     whole = encoder.wording.write(texts, "query")
-    store = embed(run.folder / "vectors", encoder, "query", ids, whole, f"embed {group} tasks")
+    label = f"embed {group} tasks"
+    root = run.folder / "vectors"
+    store = embed(root, encoder, "query", ids, whole, label, workers=run.workers)
     for task_id, text, same in zip(
         ids, texts, find_same_meaning(store.vectors, settings.same_task), strict=True
     ):

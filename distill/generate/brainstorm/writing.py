@@ -3,20 +3,23 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from distill.generate.brainstorm.schemas import EXAMPLE_SCHEMAS
+from distill.llm.lazy import choose_needs
 from distill.llm.load import uses_chat_template
 from distill.llm.prompts import Prompt, load_prompt
 from distill.llm.protocol import LLM, Sampling
 from distill.recipe import Group, Recipe
-from distill.runtime.progress import TokenMeter
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import BRAINSTORM, Row
 from distill.text.sanitize import sanitize_for_prompt
+from distill.workers.protocol import OpenWork
 
 _STOP = ("\n",)
 """Ends a reply that is continued as text: the examples before it are of one line each."""
@@ -78,20 +81,33 @@ def write_replies(
     if not items:
         stage.finish()
         return
-    engine = llm()
-    meter = TokenMeter(engine)
-    chat = uses_chat_template(recipe, engine)
-    stage.map_shards(
+    tokens = stage.map_on_workers(
         BRAINSTORM,
         items,
-        lambda item: _write(item, recipe.seed, prompts, samplings, chat, engine),
+        partial(_open_writer, recipe, prompts, samplings, llm),
+        choose_needs(llm),
         size=len,
         unit="prompts",
-        meter=meter,
         key="generate.brainstorm.shard_size",
         requests_a_unit=1,
     )
-    stage.finish(meter=meter)
+    stage.finish(tokens=tokens)
+
+
+@contextmanager
+def _open_writer(
+    recipe: Recipe,
+    prompts: Mapping[Group, Prompt],
+    samplings: Mapping[Group, Sampling],
+    llm: Callable[[], LLM],
+) -> Iterator[OpenWork[list[PromptRequest], ShardResult]]:
+    engine = llm()
+    chat = uses_chat_template(recipe, engine)
+
+    def work(some: Sequence[list[PromptRequest]]) -> list[ShardResult]:
+        return [_write(item, recipe.seed, prompts, samplings, chat, engine) for item in some]
+
+    yield OpenWork(work, lambda: engine.tokens)
 
 
 def _items(requests: Sequence[PromptRequest], size: int) -> list[list[PromptRequest]]:

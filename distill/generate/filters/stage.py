@@ -4,6 +4,7 @@ draw of each."""
 import functools
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from distill.errors import UserError
@@ -25,7 +26,6 @@ from distill.llm.tokenization import fingerprint_tokenization
 from distill.recipe import Recipe
 from distill.retrieve.corpus_index import identity as retriever_identity
 from distill.retrieve.retriever import find_depth
-from distill.runtime.progress import TokenMeter
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shard_number, shards
@@ -40,6 +40,7 @@ from distill.tasks.decontaminate import (
     count_overlaps,
     evaluation_sets,
 )
+from distill.workers.protocol import HERE, OpenWork
 
 _NAME = "queries"
 
@@ -130,7 +131,6 @@ def _make(
     if prompt is None and _retrieves(recipe):
         llm.make_room_for(recipe.retriever)
     engine = llm() if prompt is not None else None
-    meter = TokenMeter(engine) if engine else None
     retriever, depth = recipe.retriever, _depth(recipe)
     keeps = find_depth(retriever, recipe.relabel.top_k) if "dense" in retriever.sources else 0
     screen = FilterChain(
@@ -147,24 +147,26 @@ def _make(
     counts = [n for of in sources for n in count_rows_by_shard(of.folder, shards(of.folder))]
     corpus = PassageReader(passages.folder)
 
-    def work(number: int) -> ShardResult:
+    def work(numbers: Sequence[int]) -> list[ShardResult]:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
-        draws = attach_passages(read_shard(PARSED, paths[number]), corpus)
-        return screen(draws, number, seen)
+        draws = (attach_passages(read_shard(PARSED, paths[number]), corpus) for number in numbers)
+        return [screen(some, number, seen) for number, some in zip(numbers, draws, strict=True)]
+
+    tokens = (lambda: engine.tokens) if engine else None
 
     file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
         _recall(stage, seen)
-        stage.map_shards(
+        used = stage.map_on_workers(
             QUERIES,
             range(len(paths)),
-            work,
+            lambda: nullcontext(OpenWork(work, tokens)),
+            HERE,  # a query is a duplicate of those before it
             size=lambda number: counts[number],
             unit="draws",
-            meter=meter,
         )
     figures = _figures(stage.sum_counts(), known, filters.decontaminate_words)
-    stage.finish(meter=meter, **figures)
+    stage.finish(tokens=used, **figures)
     return stage
 
 

@@ -2,18 +2,21 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from distill.generate.passages.conditions import load_personas
 from distill.generate.passages.method import QueryMethod, open_method
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
+from distill.llm.lazy import choose_needs
 from distill.llm.load import choose_prompts_per_call, identify_llm, uses_chat_template
 from distill.llm.protocol import LLM, Completion, Sampling
 from distill.recipe import Recipe
-from distill.runtime.progress import TokenMeter
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, Row
+from distill.workers.protocol import OpenWork
 
 _NOT_WRITTEN = {
     "methods", "prompt", "examples", "personas", "custom", "brainstorm", "labelled", "filters",
@@ -37,30 +40,36 @@ def make_generations(
     if stage.complete:
         return stage
     plan = GenerationPlan(recipe, passages)
-    engine = llm()
+    tokens = stage.map_on_workers(
+        GENERATIONS,
+        plan.shards(),
+        partial(_open_writer, recipe, plan, llm),
+        choose_needs(llm),
+        size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
+        unit="prompts",
+        together=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
+        key="generate.shard_size",
+        requests_a_unit=1,
+    )
+    stage.finish(tokens=tokens)
+    return stage
+
+
+@contextmanager
+def _open_writer(
+    recipe: Recipe, plan: GenerationPlan, llm: Callable[[], LLM]
+) -> Iterator[OpenWork[range, ShardResult]]:
+    method, engine = open_method(recipe), llm()
     chat = uses_chat_template(recipe, engine)
     sampling = method.sampling(
         chat, recipe.generate.constrain and method.can_be_constrained(engine)
     )
-    meter = TokenMeter(engine)
 
     def work(some: Sequence[range]) -> list[ShardResult]:
         asked = [[*plan.list_requests(places)] for places in some]
         return _write(asked, recipe, method, engine, sampling)
 
-    stage.map_batches(
-        GENERATIONS,
-        plan.shards(),
-        work,
-        batch_size=max(1, choose_prompts_per_call(recipe.llm) // recipe.generate.shard_size),
-        size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
-        unit="prompts",
-        meter=meter,
-        key="generate.shard_size",
-        requests_a_unit=1,
-    )
-    stage.finish(meter=meter)
-    return stage
+    yield OpenWork(work, lambda: engine.tokens)
 
 
 def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:

@@ -1,6 +1,9 @@
 """The stage `parsed`: what could be read from the generations, each left-out row counted by its
 reason and kept in the side table."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from distill.errors import UserError
@@ -11,6 +14,7 @@ from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import GENERATIONS, PARSED, Row, read_rows, read_shard
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 
 def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parsed") -> Stage:
@@ -22,14 +26,19 @@ def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parse
     method = open_method(recipe)
     stage = run.stage(name, fingerprint(recipe, method), [generations])
     if not stage.complete:
-        several = recipe.generate.best_of > 1
-        stage.map_shards(
-            PARSED, shards(generations.folder), lambda path: _parse_shard(path, method, several)
+        stage.map_on_workers(
+            PARSED, shards(generations.folder), partial(_open_parser, recipe), WorkerNeeds()
         )
         stage.finish()
     if not stage.manifest["rows"]:
         raise _nothing_read(stage, generations)
     return stage
+
+
+@contextmanager
+def _open_parser(recipe: Recipe) -> Iterator[OpenWork[Path, ShardResult]]:
+    method, several = open_method(recipe), recipe.generate.best_of > 1
+    yield OpenWork(lambda paths: [_parse_shard(path, method, several) for path in paths])
 
 
 def _nothing_read(stage: Stage, generations: Stage) -> UserError:

@@ -5,6 +5,7 @@ Memory does not grow with the corpus: seed passages are numbers of rows, and a s
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +38,17 @@ class GenerationPlan:
     def __init__(self, recipe: Recipe, passages: Stage) -> None:
         self.recipe = recipe
         self._personas = load_personas(recipe)
-        self._reader = PassageReader(passages.folder)
+        self._passages = passages
         rows = find_rows_with_enough_words(passages, recipe.generate.min_passage_words)
         self._seeds = sample_seed_rows(rows, recipe.generate.passages, recipe.seed)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the open table: a worker opens its own."""
+        return {key: value for key, value in self.__dict__.items() if key != "_reader"}
+
+    @cached_property
+    def _reader(self) -> PassageReader:
+        return PassageReader(self._passages.folder)
 
     @property
     def passages(self) -> int:

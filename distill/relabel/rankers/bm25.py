@@ -3,6 +3,9 @@ takes no model, so its judgements are not cached.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from distill.recipe import BM25
 from distill.relabel.by_passage import QueryPassagePair
@@ -15,6 +18,7 @@ from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import CANDIDATES, JUDGEMENTS, QUERIES, Reader, Row, read_shard
+from distill.workers.protocol import OpenWork, WorkerNeeds
 
 
 def make_bm25_judgements(
@@ -34,19 +38,33 @@ def make_bm25_judgements(
     if stage.complete:
         return stage
     index = open_bm25(run, passages, settings)
+    stage.map_on_workers(
+        JUDGEMENTS,
+        range(len(shards(candidates.folder))),
+        partial(_open_judge, index, size, passages, queries, candidates),
+        WorkerNeeds(),
+        unit="shards",
+        key="relabel.shard_size",
+    )
+    stage.finish()
+    return stage
+
+
+@contextmanager
+def _open_judge(
+    index: BM25Index, size: int, passages: Stage, queries: Stage, candidates: Stage
+) -> Iterator[OpenWork[int, ShardResult]]:
     corpus = PassageReader(passages.folder)
     query_rows, paths = Reader(QUERIES, queries.folder), shards(candidates.folder)
 
-    def work(number: int) -> ShardResult:
+    def judge(number: int) -> ShardResult:
         places = range(number * size, min((number + 1) * size, len(query_rows)))
         texts = {query_rows[i]["query_id"]: query_rows[i]["query"] for i in places}
         pairs = read_shard(CANDIDATES, paths[number])
         row_of = corpus.find_numbers({pair["passage_id"] for pair in pairs})
         return _judge_shard(index, row_of, texts, group_by_query(pairs))
 
-    stage.map_shards(JUDGEMENTS, range(len(paths)), work, unit="shards", key="relabel.shard_size")
-    stage.finish()
-    return stage
+    yield OpenWork(lambda numbers: [*map(judge, numbers)])
 
 
 def fingerprint(settings: BM25) -> dict[str, object]:

@@ -144,3 +144,6 @@ def _figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:
                 if isinstance(number, int | float | str):
                     what = f"{key} {label}".strip().replace("_", " ")
                     yield stage, what, f"{number:.4f}" if isinstance(number, float) else f"{number}"
+        for key, value in manifest.get("execution", {}).items():
+            shown = ", ".join(value) if isinstance(value, list) else f"{value}"
+            yield stage, f"execution {key}".replace("_", " "), shown

@@ -71,7 +71,7 @@ class SqliteTable:
     def find(self, keys: Iterable[bytes]) -> dict[bytes, SqlRow]:
         """Find the undamaged rows of these keys. Damaged ones are removed with a warning."""
         wanted = list(dict.fromkeys(keys))
-        rows = self._use(lambda db: self._select(db, wanted))
+        rows = self._use(lambda db: _select(db, self.schema, wanted))
         damaged = [key for key, row in rows.items() if not self.schema.is_whole(row)]
         if damaged:
             marks = [(key,) for key in damaged]
@@ -102,16 +102,25 @@ class SqliteTable:
         """Close the file."""
         self._db.close()
 
-    def _select(self, db: sqlite3.Connection, wanted: Sequence[bytes]) -> dict[bytes, SqlRow]:
-        rows_by_key: dict[bytes, SqlRow] = {}
-        for start in range(0, len(wanted), _KEYS_A_SELECT):
-            some = wanted[start : start + _KEYS_A_SELECT]
-            columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(some))
-            rows = db.execute(
-                f"SELECT {columns} FROM {self.schema.table} WHERE key IN ({marks})", some
-            )
-            rows_by_key.update({row[0]: row for row in rows})
-        return rows_by_key
+    def copy_rows(self, path: Path, condition: str) -> int:
+        """Write the rows of a condition into a new file of their own, for readers on other
+        machines, where SQLite's log of writes does not work (see `FrozenTable`). Returns how many
+        there are."""
+        path.unlink(missing_ok=True)
+        make_private(path)
+        db = sqlite3.connect(path, isolation_level=None)
+        columns = ", ".join(self.schema.columns)
+        try:
+            db.execute(self.schema.create)
+            self._add_columns(db)
+            select = f"SELECT {columns} FROM {self.schema.table} WHERE {condition}"
+            _write(db, self._insert(), self._db.execute(select))
+            count: int = db.execute(f"SELECT count(*) FROM {self.schema.table}").fetchone()[0]
+        except (OSError, sqlite3.Error) as fault:
+            raise self._explain(fault) from fault
+        finally:
+            db.close()
+        return count
 
     def _insert(self) -> str:
         columns, marks = ", ".join(self.schema.columns), ",".join("?" * len(self.schema.columns))
@@ -235,6 +244,32 @@ class SqliteTable:
             "make it and its folder writable and make room on its disk, and the same command "
             "continues; if it is no file of distill's, move it away",
         )
+
+
+class FrozenTable:
+    """A copy of rows that nobody writes to any more (see `SqliteTable.copy_rows`)."""
+
+    def __init__(self, path: Path, schema: SqlSchema) -> None:
+        self.schema = schema
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        self._db.text_factory = _decode
+
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, SqlRow]:
+        """Find the undamaged rows of these keys."""
+        rows = _select(self._db, self.schema, list(dict.fromkeys(keys)))
+        return {key: row for key, row in rows.items() if self.schema.is_whole(row)}
+
+
+def _select(
+    db: sqlite3.Connection, schema: SqlSchema, wanted: Sequence[bytes]
+) -> dict[bytes, SqlRow]:
+    rows_by_key: dict[bytes, SqlRow] = {}
+    for start in range(0, len(wanted), _KEYS_A_SELECT):
+        some = wanted[start : start + _KEYS_A_SELECT]
+        columns, marks = ", ".join(schema.columns), ",".join("?" * len(some))
+        rows = db.execute(f"SELECT {columns} FROM {schema.table} WHERE key IN ({marks})", some)
+        rows_by_key.update({row[0]: row for row in rows})
+    return rows_by_key
 
 
 def make_private(path: Path) -> None:

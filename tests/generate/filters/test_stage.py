@@ -134,10 +134,10 @@ def test_killed_between_insert_and_commit_equals_undisturbed(make, monkeypatch, 
     whole = tables(make(many(), settings, name="whole"))
     commit = Stage.commit_shard
 
-    def deadly(self, table, path, *rest):
+    def deadly(self, path, *rest):
         if path.name == f"part-{death:05d}.parquet":
             raise KeyboardInterrupt
-        commit(self, table, path, *rest)
+        commit(self, path, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Stage, "commit_shard", deadly)
@@ -152,11 +152,11 @@ def _live(folder, deaths):
     """Kills its own process at the first commit of a shard that no life has died at yet."""
     write = Stage.commit_shard
 
-    def deadly(self, table, path, *rest):
+    def deadly(self, path, *rest):
         if self.name == "queries" and not (deaths / path.name).exists():
             (deaths / path.name).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        write(self, table, path, *rest)
+        write(self, path, *rest)
 
     Stage.commit_shard = deadly
     with Run(folder) as run:

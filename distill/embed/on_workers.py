@@ -1,0 +1,74 @@
+"""Embedding as a job for workers, each of which opens the encoder of the process that sent it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from distill.embed.encoder import Encoder, EncoderSource, Vectors
+from distill.errors import UserError
+from distill.text.format import Side
+from distill.workers.protocol import HERE, LazyBatches, OpenWork, WorkerJob
+
+
+def make_embedding_job(
+    name: str, encoder: Encoder, side: Side, texts: Sequence[str], starts: Sequence[int], size: int
+) -> WorkerJob[list[str], Vectors]:
+    """Make the job that gives the unit vectors of chunks of texts, (texts, dimensions) each.
+
+    Args:
+        texts: read chunk by chunk, when a worker is given one.
+        starts: the first rows of the chunks.
+        size: texts in a chunk; the last one holds those that are left.
+    """
+    source = getattr(encoder, "source", None)  # an object of the program has none
+    needs = HERE if source is None else source.needs
+    opens = partial(_open_encoder, _SentEncoder(encoder), side)
+
+    def read(number: int) -> list[list[str]]:
+        start = starts[number]
+        return [list(texts[start : min(start + size, len(texts))])]
+
+    return WorkerJob(name, opens, LazyBatches(len(starts), read), needs)
+
+
+def check_same_vectors(encoder: Encoder, identity: dict[str, str | int]) -> None:
+    """Refuse an encoder of a worker that computes other vectors than that of the process which
+    writes the run.
+
+    Raises:
+        UserError: naming what differs, such as the dtype where one of them has no GPU.
+    """
+    own = encoder.identity
+    differs = [key for key in {**identity, **own} if identity.get(key) != own.get(key)]
+    if not differs:
+        return
+    here, there = ({key: of.get(key) for key in differs} for of in (own, identity))
+    raise UserError(
+        f"model {encoder.reference!r}",
+        f"would give other vectors on a worker ({here}) than in the process that writes the run "
+        f"({there})",
+        "set the model's dtype in the recipe, and have the same files on all machines",
+    )
+
+
+class _SentEncoder:
+    """An open encoder, which a worker that it is sent to opens again."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.encoder.source, self.encoder.identity)
+
+
+def _reopen(source: EncoderSource, identity: dict[str, str | int]) -> _SentEncoder:
+    encoder = source.open()
+    check_same_vectors(encoder, identity)
+    return _SentEncoder(encoder)
+
+
+@contextmanager
+def _open_encoder(sent: _SentEncoder, side: Side) -> Iterator[OpenWork[list[str], Vectors]]:
+    encode = sent.encoder.encode_prompted
+    yield OpenWork(lambda chunks: [encode(texts, side) for texts in chunks])

@@ -1,0 +1,53 @@
+"""The batches that are left, given out so that those of one group go to one worker."""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+
+
+class BatchQueue:
+    """Numbers of batches.
+
+    Args:
+        group: of a batch's number; batches of one group follow each other.
+    """
+
+    def __init__(self, count: int, group: Callable[[int], Hashable]) -> None:
+        self._group = group
+        self._again: deque[int] = deque()
+        self._groups: dict[Hashable, deque[int]] = {}
+        for number in range(count):
+            self._groups.setdefault(group(number), deque()).append(number)
+        self._owned: set[Hashable] = set()
+
+    def __len__(self) -> int:
+        return len(self._again) + sum(map(len, self._groups.values()))
+
+    def take(self, last: int | None) -> int | None:
+        """Take the next batch for a worker: first what was lost, then of the group of its `last`
+        batch, then of a group that no worker has begun, then the last of the longest group. None
+        where nothing is left."""
+        if self._again:
+            return self._again.popleft()
+        mine = None if last is None else self._group(last)
+        if last is not None and mine in self._groups:
+            return self._pop(mine, first=True)
+        for group in self._groups:
+            if group not in self._owned:
+                self._owned.add(group)
+                return self._pop(group, first=True)
+        if not self._groups:
+            return None
+        # One group alone is no reason to begin at its end: shards come as they stand.
+        longest = max(self._groups, key=lambda group: len(self._groups[group]))
+        return self._pop(longest, first=len(self._groups) == 1)
+
+    def put_back(self, numbers: list[int]) -> None:
+        """Put batches of a lost worker in front."""
+        self._again.extendleft(reversed(numbers))
+
+    def _pop(self, group: Hashable, first: bool) -> int:
+        members = self._groups[group]
+        number = members.popleft() if first else members.pop()
+        if not members:
+            del self._groups[group]
+        return number

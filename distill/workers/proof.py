@@ -1,0 +1,99 @@
+"""What a worker proves before it is given work: that it is the same program and reads the same
+folder as the process that writes the run."""
+
+import hashlib
+import os
+import secrets
+import socket
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.errors import UserError
+from distill.runtime.versions import read_versions
+
+NONCE = ".workers.part"
+"""In the run's folder while it has workers; a run that was killed removes it when it continues."""
+
+
+class ProofRequest(NamedTuple):
+    """What the driver is, for a worker to compare with."""
+
+    folder: Path
+    working_folder: Path
+    nonce: str
+    versions: dict[str, str]
+    source: str
+
+
+class WorkerIdentity(NamedTuple):
+    """A worker that has proved that it is the same, and on which node it is."""
+
+    node: str
+    pid: int
+
+
+def write_proof_request(folder: Path) -> ProofRequest:
+    """Write a random word into the run's folder, and describe this process."""
+    nonce = secrets.token_hex(16)
+    folder = folder.resolve()
+    (folder / NONCE).write_text(nonce)
+    return ProofRequest(folder, Path.cwd(), nonce, read_versions(), hash_source())
+
+
+@cache
+def hash_source() -> str:
+    """Hash distill's own code."""
+    root = Path(__file__).parents[1]
+    content = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        content.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def prove(request: ProofRequest, node: str = "") -> WorkerIdentity:
+    """Compare this worker with the driver, and go to the driver's working folder, which relative
+    paths of the recipe begin at.
+
+    Args:
+        node: the worker's node as the cluster names it; its host's name by default.
+
+    Raises:
+        UserError: naming the node, and what is missing or different there.
+    """
+    node = node or socket.gethostname()
+    try:
+        nonce = (request.folder / NONCE).read_text()
+    except OSError as fault:
+        nonce = f"({fault.strerror})"
+    if nonce != request.nonce:
+        raise UserError(
+            f"node {node}",
+            f"does not see the run's folder {request.folder}",
+            "mount the same folder at the same path on every node, and name it with --run",
+        )
+    try:
+        os.chdir(request.working_folder)
+    except OSError as fault:
+        raise UserError(
+            f"node {node}",
+            f"cannot enter the folder {request.working_folder}, in which the run was begun: "
+            f"{fault.strerror}",
+            "begin the run in a folder that every node has",
+        ) from fault
+    own = read_versions()
+    differs = {
+        name: f"{own.get(name, 'none')} instead of {request.versions.get(name, 'none')}"
+        for name in {**request.versions, **own}
+        if own.get(name) != request.versions.get(name)
+    }
+    if hash_source() != request.source:
+        differs["distill's code"] = f"{hash_source()} instead of {request.source}"
+    if differs:
+        listed = ", ".join(f"{name} {what}" for name, what in differs.items())
+        raise UserError(
+            f"node {node}",
+            f"has other versions than the process that writes the run: {listed}",
+            "install the same environment on every node, such as one container image",
+        )
+    return WorkerIdentity(node, os.getpid())

@@ -1,0 +1,109 @@
+"""The worker process of a Ray cluster: opens work, does batch after batch of it, and answers with
+results or with what went wrong, never with an exception of its own.
+
+What it is sent by the driver of its own job is pickled, as all of Ray's messages are."""
+
+import pickle
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from distill.errors import EngineFailure, UserError
+from distill.workers.kept import release
+from distill.workers.proof import ProofRequest, WorkerIdentity, prove
+from distill.workers.protocol import OpenWork, WorkerKind, subtract_counts
+
+
+class WorkDone(NamedTuple):
+    """A batch's results, and the engine's tokens that they took."""
+
+    values: Sequence[Any]
+    seconds: float
+    tokens: Mapping[str, int]
+
+
+class WorkFailed(NamedTuple):
+    """Why there is no result.
+
+    Args:
+        refusal: bad input, which no other worker would take either.
+        dead: the worker's engine cannot compute any more.
+    """
+
+    words: str
+    refusal: UserError | None = None
+    dead: bool = False
+
+
+class RayWorker:
+    """The actor. The driver calls one method at a time."""
+
+    def __init__(self) -> None:
+        from distill.runtime.progress import show_progress
+
+        show_progress(quiet=True)
+        self._stack = ExitStack()
+        self._opened: OpenWork[Any, Any] | None = None
+        self._kind: WorkerKind = "cpu"
+
+    def prove(self, request: ProofRequest) -> WorkerIdentity | WorkFailed:
+        """Prove that this worker is the same as the driver."""
+        import ray
+
+        try:
+            return prove(request, ray.util.get_node_ip_address())
+        except UserError as refusal:
+            return WorkFailed(str(refusal), refusal)
+
+    def open(self, opens: bytes, kind: WorkerKind) -> str | WorkFailed:
+        """Open work in the place of what was open before. Returns the device that computes, empty
+        where no model does."""
+        try:
+            self.close()
+            if kind != "cpu" and kind != self._kind:
+                release()  # the memory of another kind of model
+                self._kind = kind
+            self._opened = self._stack.enter_context(pickle.loads(opens)())  # noqa: S301
+            return _describe_device() if kind != "cpu" else ""
+        except Exception as fault:  # noqa: BLE001 (told to the driver)
+            return _explain(fault)
+
+    def work(self, batch: Sequence[Any]) -> WorkDone | WorkFailed:
+        """Do one batch."""
+        try:
+            if self._opened is None:
+                raise RuntimeError("no work is open")
+            count = self._opened.tokens
+            before = dict(count()) if count else {}
+            began = time.perf_counter()
+            values = self._opened.work(batch)
+            seconds = time.perf_counter() - began
+            return WorkDone(values, seconds, subtract_counts(count(), before) if count else {})
+        except Exception as fault:  # noqa: BLE001 (told to the driver)
+            return _explain(fault)
+
+    def close(self) -> None:
+        """Close what is open, but for the model that is kept."""
+        self._opened = None
+        self._stack.close()
+        self._stack = ExitStack()
+
+
+def _explain(fault: Exception) -> WorkFailed:
+    if isinstance(fault, UserError):
+        return WorkFailed(str(fault), fault)
+    if isinstance(fault, EngineFailure):
+        return WorkFailed(str(fault), dead=True)
+    return WorkFailed("".join(traceback.format_exception(fault)[-3:]).strip())
+
+
+def _describe_device() -> str:
+    """Describe what decides the last digits of a model's results: the GPU, or the instructions of
+    the processor that torch uses."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU with {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,251 @@
+"""The workers of a Ray cluster, from stage to stage: asked for, proved to be the same, and let go
+where another kind needs their place."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from distill.errors import UserError, need
+from distill.workers.local import LOCAL
+from distill.workers.proof import NONCE, WorkerIdentity, write_proof_request
+from distill.workers.protocol import Team, WorkerJob, WorkerNeeds
+
+T = TypeVar("T")
+R = TypeVar("R")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How a cluster is used; see the recipe's section `execution`."""
+
+    address: str = "auto"
+    workers: Mapping[str, int] = field(default_factory=dict)
+    cpus: Mapping[str, int] = field(default_factory=dict)
+    tries: int = 3
+    patience: float = 600.0
+    mixed_devices: bool = False
+
+
+class Demand(NamedTuple):
+    """What one worker takes of a node."""
+
+    cpus: int
+    gpus: int
+
+    def contends(self, other: "Demand") -> bool:
+        """Whether workers of the two take the places of one another."""
+        return bool(self.gpus) == bool(other.gpus)
+
+    def describe(self) -> str:
+        """Say it in words."""
+        cpus = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
+        return f"{cpus} and {self.gpus} GPU{'s' if self.gpus > 1 else ''}" if self.gpus else cpus
+
+
+@dataclass(eq=False)
+class WorkerHandle:
+    """A worker as the driver sees it.
+
+    Args:
+        identity: None until it has proved that it is the same.
+        ready: it has opened the job's work.
+        batches: that it was given, of which it works on the first.
+        last: the batch that it was given last.
+    """
+
+    actor: Any
+    demand: Demand
+    identity: WorkerIdentity | None = None
+    proving: Any = None
+    ready: bool = False
+    batches: list[int] = field(default_factory=list)
+    last: int | None = None
+
+    @property
+    def node(self) -> str:
+        """Its node, where that is known."""
+        return self.identity.node if self.identity else "a node not known yet"
+
+
+class RayWorkers:
+    """Worker processes of a Ray cluster; connected to when the first stage has work for them.
+
+    Args:
+        folder: the run's, which all of them read.
+    """
+
+    local = False
+
+    def __init__(self, settings: ClusterSettings, folder: Path) -> None:
+        self.settings = settings
+        self.handles: list[WorkerHandle] = []
+        self._folder = folder
+        self._ray: Any = None
+        self._owns_connection = False
+        self._request: Any = None
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _get_local, ()  # a worker has no workers of its own
+
+    @property
+    def ray(self) -> Any:
+        """The module, connected to the cluster.
+
+        Raises:
+            UserError: if Ray is not installed, or no cluster answers.
+        """
+        if self._ray is None:
+            self._ray = need("ray", "ray")
+            self._owns_connection = not self._ray.is_initialized()
+            if self._owns_connection:
+                connect(self._ray, self.settings.address)
+            self._request = write_proof_request(self._folder)
+        return self._ray
+
+    @contextmanager
+    def begin(self, job: WorkerJob[T, R]) -> Iterator[Team[R]]:
+        """Begin a job on the cluster; one that must be done here is done here."""
+        if job.needs.here or not job.batches:
+            with LOCAL.begin(job) as team:
+                yield team
+            return
+        from distill.workers.ray_team import RayTeam
+
+        self._make_room(self.find_demand(job.needs))
+        cluster_team = RayTeam(self, job)
+        try:
+            yield cluster_team
+        finally:
+            cluster_team.end()
+
+    def close(self) -> None:
+        """Let all workers go, and the connection if it was made here."""
+        if self._ray is None:
+            return
+        for handle in list(self.handles):
+            self.dismiss(handle)
+        (self._folder / NONCE).unlink(missing_ok=True)
+        if self._owns_connection:
+            self._ray.shutdown()
+        self._ray = None
+
+    def find_demand(self, needs: WorkerNeeds) -> Demand:
+        """Find what one worker takes. A model without a device takes GPUs where the cluster has
+        some."""
+        total = self.ray.cluster_resources().get("GPU", 0)
+        wants_gpu = needs.device.startswith("cuda") if needs.device else bool(total)
+        gpus = needs.gpus if needs.kind != "cpu" and wants_gpu else 0
+        return Demand(self.settings.cpus.get(needs.kind, 1), gpus)
+
+    def count_places(self, needs: WorkerNeeds, demand: Demand) -> int:
+        """Count how many workers to ask for: what the recipe says, else what the cluster has room
+        for; one at least."""
+        if needs.kind in self.settings.workers:
+            return self.settings.workers[needs.kind]
+        places = 0
+        for node in self.ray.nodes():
+            has = node["Resources"] if node["Alive"] else {}
+            room = has.get("CPU", 0) // demand.cpus
+            places += int(min(room, has.get("GPU", 0) // demand.gpus) if demand.gpus else room)
+        return max(1, places)
+
+    def ask(self, demand: Demand) -> WorkerHandle:
+        """Ask the cluster for one more worker, which begins by proving itself."""
+        from distill.workers.ray_actor import RayWorker
+
+        # Retries are the driver's: it knows which batch was lost.
+        actor = (
+            self.ray.remote(RayWorker)
+            .options(
+                num_cpus=demand.cpus,
+                num_gpus=demand.gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                scheduling_strategy="SPREAD",
+            )
+            .remote()
+        )
+        handle = WorkerHandle(actor, demand)
+        handle.proving = actor.prove.remote(self._request)
+        self.handles.append(handle)
+        return handle
+
+    def dismiss(self, handle: WorkerHandle) -> None:
+        """End a worker and whatever it does."""
+        self.handles.remove(handle)
+        try:
+            self.ray.kill(handle.actor, no_restart=True)
+        except Exception as fault:  # noqa: BLE001 (it is gone already)
+            _log.debug("a worker could not be ended: %s", fault)
+
+    def describe_cluster(self) -> str:
+        """Say what the cluster has."""
+        return describe_resources(self.ray.cluster_resources())
+
+    def _make_room(self, demand: Demand) -> None:
+        """Let the workers go that would stand in the way of these."""
+        for handle in list(self.handles):
+            if handle.demand != demand and handle.demand.contends(demand):
+                self.dismiss(handle)
+
+
+def connect(ray: Any, address: str) -> None:
+    """Connect this process to a cluster, or make one of this machine for `local`.
+
+    Raises:
+        UserError: if no cluster answers.
+    """
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            address=None if address == "local" else address,
+            include_dashboard=False if address == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, OSError, ValueError, RuntimeError) as fault:
+        words = " ".join(str(fault).split())[:300]
+        raise UserError(
+            f"the Ray cluster {address!r}",
+            f"cannot be reached: {words}",
+            "start one with `ray start --head` on this machine and `ray start --address=HOST:6379` "
+            "on the others, set execution.address, or take execution out of the recipe; "
+            "`distill doctor` shows the cluster",
+        ) from fault
+    finally:
+        # Ray ends the process on SIGTERM; distill commits what is in flight first.
+        if on_main_thread and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def describe_resources(resources: Mapping[str, float]) -> str:
+    """Say in words what a cluster has."""
+    nodes = sum(name.startswith("node:") and "internal" not in name for name in resources)
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    return f"{nodes} node{'s' if nodes != 1 else ''} with {cpus} CPUs and {gpus} GPUs"
+
+
+def describe_node(node: Mapping[str, Any]) -> str:
+    """Say in words what `ray.nodes` tells of a node."""
+    has = node["Resources"]
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+    return f"{node['NodeManagerAddress']} {cpus} CPUs" + (f", {gpus} GPUs" if gpus else "")
+
+
+def _get_local() -> object:
+    return LOCAL
+
+
+def now() -> float:
+    """Read a clock that only goes forward, in seconds."""
+    return time.monotonic()

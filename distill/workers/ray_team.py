@@ -1,0 +1,297 @@
+"""One job on a Ray cluster: batches are given to workers that have opened its work, and what is
+lost with a worker is given to another."""
+
+import logging
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from distill.errors import UserError
+from distill.runtime.progress import TokenCounts
+from distill.workers.batch_queue import BatchQueue
+from distill.workers.protocol import BatchResult, WorkerJob
+from distill.workers.ray_actor import WorkDone, WorkFailed
+from distill.workers.ray_pool import RayWorkers, WorkerHandle, now
+
+T = TypeVar("T")
+R = TypeVar("R")
+_IN_FLIGHT = 2
+"""Batches of a worker: one that it works on, and the next."""
+_SECONDS_A_LOOK = 1.0
+_SECONDS_BETWEEN_COUNTS = 10.0
+_SECONDS_TO_FETCH = 60.0
+_SECONDS_AFTER_FAILED_STARTS = 60.0
+_MOST_WORDS = 600
+_log = logging.getLogger(__name__)
+
+
+class RayTeam(Generic[T, R]):
+    """The workers of one job (see `Team`). Work goes only to workers that have answered that they
+    are ready: one that has no place yet, or none any more, holds nothing back."""
+
+    def __init__(self, pool: RayWorkers, job: WorkerJob[T, R]) -> None:
+        self._pool = pool
+        self._ray = pool.ray
+        self._job = job
+        self._demand = pool.find_demand(job.needs)
+        self._queue = BatchQueue(len(job.batches), job.group)
+        self._opens = self._ray.put(_pickle(self._ray, job))
+        self._calls: dict[Any, tuple[WorkerHandle, int | None]] = {}
+        self._failures = defaultdict[int, list[str]](list)
+        self._failed_starts: list[str] = []
+        self._last_failed_start = 0.0
+        self._devices = set[str]()
+        self._nodes, self._processes = set[str](), set[Any]()
+        self._tokens = Counter[str]()
+        self._lost = self._retried = 0
+        self._places, self._counted = 1, -_SECONDS_BETWEEN_COUNTS
+        self._alone_since = now()
+        for handle in pool.handles:
+            if handle.demand == self._demand:
+                self._join(handle)
+
+    @property
+    def tokens(self) -> TokenCounts | None:
+        """The counters of all workers' engines."""
+        return self._count_tokens if self._job.needs.kind == "llm" else None
+
+    @property
+    def note(self) -> str:
+        """How many workers there are, and what went wrong."""
+        ready = sum(handle.ready for handle in self._members)
+        parts = [f"{ready} worker{'s' if ready != 1 else ''}"]
+        parts += [f"{self._lost} lost"] if self._lost else []
+        parts += [f"{self._retried} tried again"] if self._retried else []
+        return ", ".join(parts)
+
+    def results(self, stopping: Callable[[], bool]) -> Iterator[BatchResult[R]]:
+        """Yield results as they come; see `Team`.
+
+        Raises:
+            UserError: as a worker raised it; if a batch fails too often; if there is no worker for
+                too long; if a node is not the same as the others.
+        """
+        while len(self._queue) or self._in_flight:
+            if stopping() and not self._in_flight:
+                return
+            if not stopping():
+                self._ask_for_workers()
+                self._hand_out()
+            for call in self._wait():
+                result = self._receive(call) if call in self._calls else None
+                if result is not None:
+                    yield result
+            self._check_patience()
+
+    def describe(self) -> dict[str, Any]:
+        """Describe who did the work, for the stage's manifest."""
+        return {
+            "on": "ray",
+            "nodes": sorted(self._nodes),
+            "devices": sorted(self._devices),
+            "workers": len(self._processes),
+            "workers_lost": self._lost,
+            "batches_tried_again": self._retried,
+        }
+
+    def end(self) -> None:
+        """Let the workers go that still work; the others are kept for the next stage."""
+        for handle in self._members:
+            if handle.batches:
+                self._pool.dismiss(handle)
+            elif handle.ready:
+                handle.actor.close.remote()
+            handle.ready, handle.last = False, None
+
+    @property
+    def _members(self) -> list[WorkerHandle]:
+        return [handle for handle in self._pool.handles if handle.demand == self._demand]
+
+    @property
+    def _in_flight(self) -> int:
+        return sum(len(handle.batches) for handle in self._members)
+
+    def _count_tokens(self) -> Mapping[str, int]:
+        return dict(self._tokens)
+
+    # --- workers ------------------------------------------------------------------------------
+
+    def _wait(self) -> list[Any]:
+        """Wait for answers. All that are there, in the order of the calls: of a worker that was
+        lost, what it had answered before comes first."""
+        calls = list(self._calls)
+        if not self._ray.wait(calls, num_returns=1, timeout=_SECONDS_A_LOOK)[0]:
+            return []
+        answered = set(self._ray.wait(calls, num_returns=len(calls), timeout=0)[0])
+        return [call for call in calls if call in answered]
+
+    def _ask_for_workers(self) -> None:
+        """Ask for as many workers as the cluster has places for, and no more than there is work."""
+        if now() - self._counted > _SECONDS_BETWEEN_COUNTS:
+            self._counted = now()
+            self._places = self._pool.count_places(self._job.needs, self._demand)
+        if len(self._failed_starts) >= self._pool.settings.tries and self._is_cooling():
+            return
+        wanted = min(self._places, len(self._queue) + self._in_flight)
+        for _ in range(wanted - len(self._members)):
+            self._join(self._pool.ask(self._demand))
+
+    def _is_cooling(self) -> bool:
+        """Whether a worker has failed to start just now, while others work."""
+        return now() - self._last_failed_start < _SECONDS_AFTER_FAILED_STARTS
+
+    def _join(self, handle: WorkerHandle) -> None:
+        """Wait for a worker's proof, or have it open the work if it has given that."""
+        if handle.identity is None:
+            self._calls[handle.proving] = handle, None
+        else:
+            call = handle.actor.open.remote(self._opens, self._job.needs.kind)
+            self._calls[call] = handle, None
+
+    def _hand_out(self) -> None:
+        """Give each ready worker the batches that it may have: first one to each."""
+        for most in range(1, _IN_FLIGHT + 1):
+            for handle in self._members:
+                if not handle.ready or len(handle.batches) >= most:
+                    continue
+                number = self._queue.take(handle.last)
+                if number is None:
+                    return
+                handle.last = number
+                handle.batches.append(number)
+                self._calls[handle.actor.work.remote(self._job.batches[number])] = handle, number
+
+    def _receive(self, call: Any) -> BatchResult[R] | None:
+        """Take what a worker answered; the answers of a lost one are gone with it."""
+        handle, number = self._calls.pop(call)
+        try:
+            answer = self._ray.get(call, timeout=_SECONDS_TO_FETCH)
+        except self._ray.exceptions.RayError as fault:
+            self._lose(handle, " ".join(str(fault).split())[:_MOST_WORDS])
+            return None
+        if isinstance(answer, WorkFailed):
+            self._take_failure(handle, number, answer)
+        elif number is not None and isinstance(answer, WorkDone):
+            handle.batches.remove(number)
+            self._nodes.add(handle.node)
+            self._processes.add(handle.identity)
+            self._tokens.update(answer.tokens)
+            return BatchResult(number, answer.values, answer.seconds)
+        elif handle.identity is None:
+            handle.identity = answer
+            self._join(handle)
+        else:
+            self._check_device(handle, answer)
+            handle.ready = True
+            self._failed_starts = []
+        return None
+
+    def _check_device(self, handle: WorkerHandle, device: str) -> None:
+        if not device:
+            return
+        self._devices.add(device)
+        if len(self._devices) > 1 and not self._pool.settings.mixed_devices:
+            raise UserError(
+                f"stage {self._job.name}, node {handle.node}",
+                f"computes on {device}, and other workers on "
+                f"{', '.join(sorted(self._devices - {device}))}: their last digits differ",
+                "use nodes of one kind, or set execution.mixed_devices: true",
+            )
+
+    # --- what goes wrong ----------------------------------------------------------------------
+
+    def _take_failure(self, handle: WorkerHandle, number: int | None, failed: WorkFailed) -> None:
+        if failed.refusal is not None:
+            raise failed.refusal
+        if failed.dead or number is None:  # a worker that cannot open the work is no use
+            self._lose(handle, failed.words)
+            return
+        handle.batches.remove(number)
+        _log.warning(
+            "stage %s, %s failed on node %s and is tried again: %s",
+            self._job.name,
+            self._name_batch(number),
+            handle.node,
+            failed.words,
+        )
+        self._note_failure(number, failed.words)
+        self._queue.put_back([number])
+
+    def _lose(self, handle: WorkerHandle, words: str) -> None:
+        """Put what a worker had in front of the queue. The loss counts for the batch that it worked
+        on, not for the one that waited."""
+        self._calls = {call: of for call, of in self._calls.items() if of[0] is not handle}
+        if handle in self._pool.handles:
+            self._pool.dismiss(handle)
+        self._lost += 1
+        batches, handle.batches = handle.batches, []
+        _log.warning("a worker on %s was lost: %s", handle.node, words)
+        if batches:
+            self._note_failure(batches[0], words)
+        elif not handle.ready:
+            self._note_failed_start(words)
+        handle.ready = False
+        self._queue.put_back(batches)
+
+    def _note_failure(self, number: int, words: str) -> None:
+        """Count a failure of a batch.
+
+        Raises:
+            UserError: if it has failed too often.
+        """
+        self._retried += 1
+        self._failures[number].append(words)
+        if len(self._failures[number]) >= self._pool.settings.tries:
+            raise UserError(
+                f"stage {self._job.name}, {self._name_batch(number)}",
+                f"failed {len(self._failures[number])} times, on one worker after the other; the "
+                f"last time: {words[-_MOST_WORDS:]}",
+                "mend what it says (memory: a smaller batch; a time limit: execution.tries); what "
+                "is done is kept, and the same command continues",
+            )
+
+    def _note_failed_start(self, words: str) -> None:
+        self._failed_starts.append(words)
+        self._last_failed_start = now()
+        ready = any(handle.ready for handle in self._members)
+        if not ready and len(self._failed_starts) >= self._pool.settings.tries:
+            raise UserError(
+                f"stage {self._job.name}",
+                f"no worker could begin: {len(self._failed_starts)} ended before they were ready; "
+                f"the last one: {words[-_MOST_WORDS:]}",
+                "mend what it says; what is done is kept, and the same command continues",
+            )
+
+    def _check_patience(self) -> None:
+        """Refuse to wait for ever.
+
+        Raises:
+            UserError: if no worker had a place for too long.
+        """
+        if any(handle.identity is not None for handle in self._members):
+            self._alone_since = now()
+            return
+        waited = now() - self._alone_since
+        if waited > self._pool.settings.patience:
+            raise UserError(
+                f"stage {self._job.name}",
+                f"had no worker for {waited:.0f} s: each asks for {self._demand.describe()}, and "
+                f"the cluster has {self._pool.describe_cluster()}",
+                "add nodes, lower execution.cpus or llm.tensor_parallel, set the model's device to "
+                "cpu, or raise execution.patience; the same command continues",
+            )
+
+    def _name_batch(self, number: int) -> str:
+        items: Sequence[Any] = self._job.batches[number]
+        text = repr(items[0]) if len(items) == 1 else f"{len(items)} items from {items[0]!r}"
+        return f"batch {number} ({text[:120]})"
+
+
+def _pickle(ray: Any, job: WorkerJob[Any, Any]) -> bytes:
+    """Pickle how a job's work is opened."""
+    try:
+        pickled: bytes = ray.cloudpickle.dumps(job.opens)
+    except (pickle.PicklingError, TypeError, AttributeError) as fault:
+        raise TypeError(f"the work of {job.name} cannot be sent to workers: {fault}") from fault
+    return pickled

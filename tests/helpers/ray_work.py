@@ -1,0 +1,86 @@
+"""A small Ray cluster of real processes on this machine, and work for its workers."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import distill
+from distill.errors import EngineFailure, UserError
+from distill.store.stage import ShardResult
+from distill.workers.protocol import OpenWork
+from distill.workers.ray_pool import ClusterSettings, RayWorkers
+
+STORE = 80 << 20
+"""Bytes of a node's object store: containers have little shared memory, and Ray takes no less."""
+
+
+class SmallCluster:
+    """A head without CPUs, and nodes of one CPU each, which are raylets of their own."""
+
+    def __init__(self, nodes: int = 2) -> None:
+        from ray.cluster_utils import Cluster
+
+        # Workers find the code that is tested, and these helpers.
+        sources = (Path(distill.__file__).parents[1], Path(__file__).parents[1])
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(str, sources))
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes: list[Any] = []
+        for _ in range(nodes):
+            self.add_node()
+
+    def add_node(self) -> None:
+        node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE)
+        self.nodes.append(node)
+
+    def kill_node(self) -> None:
+        """End a node by SIGKILL, and its workers with it."""
+        self._cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+
+    def workers(self, folder: Path, **settings: Any) -> RayWorkers:
+        return RayWorkers(ClusterSettings(address=self.address, **settings), folder)
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+
+
+@contextmanager
+def open_lengths(folder: Path, pause: float = 0.0) -> Iterator[OpenWork[str, ShardResult]]:
+    """Work that drops a row for each item, and does what the item's name asks for."""
+
+    def work(batch: Sequence[str]) -> list[ShardResult]:
+        time.sleep(pause)
+        return [_do(item, folder) for item in batch]
+
+    yield OpenWork(work)
+
+
+def _do(item: str, folder: Path) -> ShardResult:
+    before = folder / f"begun-{item}"
+    times = len(before.read_text()) if before.exists() else 0
+    before.write_text("x" * (times + 1))
+    if item.startswith("poison") or (item.startswith("dies once") and not times):
+        os._exit(1)
+    if item.startswith("always fails") or (item.startswith("fails once") and not times):
+        raise ValueError("this item cannot be done")
+    if item.startswith("engine") and not times:
+        raise EngineFailure("the engine", "has lost its GPU", "run again")
+    if item.startswith("bad"):
+        raise UserError(f"row {item}", "is bad input", "correct it")
+    row = {"item_id": item, "reason": str(len(item)), "text": item.upper()}
+    return ShardResult([row], dropped=[row])
+
+
+@contextmanager
+def refuse_to_open() -> Iterator[OpenWork[str, ShardResult]]:
+    raise UserError("model 'm'", "has no weights", "download it")
+    yield

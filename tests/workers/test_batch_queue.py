@@ -1,0 +1,23 @@
+"""Batches of one group go to one worker where that leaves no other idle."""
+
+from distill.workers.batch_queue import BatchQueue
+
+
+def test_each_worker_goes_on_with_its_group_and_then_helps_with_the_longest():
+    queue = BatchQueue(7, lambda number: number // 3)  # groups 0 1 2, 3 4 5, 6
+    first, second = queue.take(None), queue.take(None)
+    assert (first, second) == (0, 3)
+    assert queue.take(second) == 4
+    assert queue.take(second) == 5
+    assert queue.take(second) == 6  # a group that nobody has begun
+    assert queue.take(second) == 1  # then what is left of the other's
+    assert queue.take(first) == 2
+    assert queue.take(first) is None
+    assert len(queue) == 0
+
+
+def test_what_was_lost_comes_first_and_in_order():
+    queue = BatchQueue(5, lambda number: None)
+    lost = [queue.take(None), queue.take(0)]
+    queue.put_back([number for number in lost if number is not None])
+    assert [queue.take(None) for _ in range(6)] == [0, 1, 2, 3, 4, None]
