@@ -118,11 +118,14 @@ def judge_pairs(
     scores = [math.nan] * len(pairs)
     with closing(JudgementCache(cache)) as known:
         stored = known.find(keys)
+        new_ones = [key not in stored for key in keys]
         work = _open_work(recipe, judge, llm) if len(stored) < len(set(keys)) else None
         meter = None if work is None else TokenMeter(work.engine).totals
         with (
             Interrupt() as interrupt,
-            Progress("judged", len(pairs), "pairs", 0, meter, requests_a_unit=1) as bar,
+            Progress(
+                "judged", len(pairs), "pairs", len(pairs) - sum(new_ones), meter, requests_a_unit=1
+            ) as bar,
         ):
             for start in range(0, len(order), _PAIRS_AT_ONCE):
                 block = order[start : start + _PAIRS_AT_ONCE]
@@ -136,7 +139,7 @@ def judge_pairs(
                 for n in block:
                     if keys[n] in stored:
                         scores[n] = stored[keys[n]][0]
-                bar.advance(len(block))
+                bar.advance(sum(new_ones[n] for n in block))
                 interrupt.stop_if_requested()
     return scores
 
