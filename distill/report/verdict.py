@@ -1,5 +1,6 @@
 """The verdict in words."""
 
+from distill.corpus.held_out import JUDGED
 from distill.evaluate.summary import (
     BM25_ROLE,
     Comparison,
@@ -34,6 +35,9 @@ def headline(summary: Summary) -> str:
     advice = f"Ship {_name(verdict['system'])}"
     if verdict["advice"] == "hybrid":
         advice = f"Ship the hybrid, {format_role(verdict['system'])}"
+    if JUDGED in summary["tasks"]:
+        alone = len(summary["tasks"]) == 1
+        advice = f"{'By' if alone else 'In part by'} an LLM's judgments: {advice}"
     return f"{advice}: the student is {_join(told)}." if told else f"{advice}."
 
 
@@ -52,6 +56,11 @@ def explain_verdict(summary: Summary) -> str:
         parts.append(
             f"The student less BM25 is {_describe(compared[BM25_ROLE])}; the student less the "
             f"student fused with BM25 is {_describe(gap)}."
+        )
+    if JUDGED in summary["tasks"]:
+        parts.append(
+            f"On the task {JUDGED} an LLM says which passages answer a query: the verdict is as "
+            "good as this judge, which `distill judge RUN` lets a person check."
         )
     if without := list_tasks_without_bm25(summary):
         parts.append(f"BM25 and hybrids have no score on {', '.join(without)}.")

@@ -149,6 +149,16 @@ def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside
     assert "The student less BM25 is -0.0500 [-0.0500, -0.0500]; the student less the" in text
 
 
+def test_the_headline_says_where_an_llm_judged_the_answers():
+    alone, beside = (
+        summary_of({"student": dict.fromkeys(tasks, 0.6), "base": dict.fromkeys(tasks, 0.5)})
+        for tasks in (["judged"], ["judged", "mine"])
+    )
+    assert headline(alone).startswith("By an LLM's judgments: Ship the student")
+    assert headline(beside).startswith("In part by an LLM's judgments: Ship the student")
+    assert "`distill judge RUN` lets a person check" in sentence(beside)
+
+
 def test_what_is_not_told_apart_has_the_difference_that_would_show(plain):
     gap = plain["differences"]["student - teacher"]["overall"]
     gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}
