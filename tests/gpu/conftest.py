@@ -1,6 +1,8 @@
 """Each test of this folder compares a device with the CPU, in one process: a GPU (`make test-gpu`,
-with the mark `gpu`), and on every machine a simulated device that refuses what a GPU refuses."""
+with the mark `gpu`), and on every machine a simulated device that refuses what a GPU refuses.
+torch keeps a device while its process lives, so test_simulated_device.py starts one for these."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,8 +10,10 @@ import pytest
 import torch
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+OWN_PROCESS = "DISTILL_SIMULATED_DEVICE"
+in_own_process = pytest.mark.skipif(OWN_PROCESS not in os.environ, reason="in its own process")
 DEVICES = [
-    pytest.param("simulated"),
+    pytest.param("simulated", marks=in_own_process),
     pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda]),
 ]
 
