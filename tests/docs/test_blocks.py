@@ -32,6 +32,7 @@ FOREIGN = {
 """Libraries of others that pages show and the tests do not install."""
 FILE_ENDINGS = {"html", "json", "jsonl", "md", "py", "tsv", "yaml"}
 OTHER_YAML = {"prices.yaml"}
+OF_KUBERNETES = {"rayjob.yaml"}
 OLD_KEYS = {"relabel.round_trip", "teacher.instruction_template", "evaluate.batch_size"}
 """Keys that the changelog names as gone."""
 SHELL = [b for language in ("bash", "sh", "shell") for b in all_blocks(language)]
@@ -44,6 +45,9 @@ def place(block: Block) -> str:
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=place)
 def test_yaml_block_is_a_recipe(block, tmp_path):
     values = yaml.safe_load(block.text)
+    if block.title in OF_KUBERNETES:
+        assert values["kind"] == "RayJob"
+        return
     if block.title in OTHER_YAML:
         from distill.estimate.prices import Prices
 

@@ -133,9 +133,17 @@ def find_missing_keys(
         path = places[section]
         changed = list(change_key(recipe, path, name))
         assert changed, f"no other value is known for {section.__name__}.{name}"
-        if all(read_settings(stage, make, one) == settings for one in changed):
+        if not any(_is_seen(stage, make, one, settings) for one in changed):
             missing.add(name_key(path, name))
     return missing
+
+
+def _is_seen(stage: str, make: Callable[[Recipe], Any], changed: Recipe, settings: Any) -> bool:
+    """Whether the settings of the stage differ; a value that no recipe may have tells nothing."""
+    try:
+        return bool(read_settings(stage, make, changed) != settings)
+    except ValueError:
+        return False
 
 
 def name_key(path: Path, name: str) -> str:

@@ -1,6 +1,7 @@
 """Passages are read by number and by id, and a corpus is never in memory."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,8 @@ from distill.store import passage_lookup
 from distill.store import passages as module
 from distill.store.passages import PassageReader
 from distill.store.run import Run
-from distill.store.stage import ShardResult, open_stage
-from distill.store.tables import PASSAGES, Row, passage_text, write_shard
+from distill.store.stage import EncodedShard, ShardResult, open_stage
+from distill.store.tables import PASSAGES, Row, encode_shard, passage_text, write_shard
 
 SHARDS, ROWS_A_SHARD = 10, 10_000
 
@@ -167,7 +168,8 @@ def test_a_copy_of_other_passages_is_not_taken(finished_corpus):
     before = list_lookups(finished_corpus)
     other = [make_row(number) | {"text": "Another."} for number in range(3)]
     stage = open_stage(finished_corpus)
-    stage.commit_shard(PASSAGES, finished_corpus / "part-00000.parquet", ShardResult(other), 0.0)
+    shard = EncodedShard(encode_shard(PASSAGES, other), len(other), Counter(), None, 0, None)
+    stage.commit_shard(finished_corpus / "part-00000.parquet", shard, 0.0)
     stage.finish()
     assert PassageReader(finished_corpus).read_rows([1]) == [other[1]]
     assert len(list_lookups(finished_corpus)) == 1

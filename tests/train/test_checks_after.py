@@ -74,5 +74,6 @@ def test_a_refused_training_is_kept_and_the_same_command_goes_on_with_it(
 
 def test_a_training_may_lie_in_a_short_path(monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
-    args = _arguments(Train(device="cpu", trackers=["tensorboard"]), 1, Path("/w"), None, "mine")
+    train = Train(device="cpu", trackers=["tensorboard"])
+    args = _arguments(train, 1, Path("/w"), None, "mine", {})
     assert args.run_name == "mine"

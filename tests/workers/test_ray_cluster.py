@@ -186,5 +186,5 @@ def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_proces
 
 def _tables(folder: Path) -> dict[str, bytes]:
     paths = [*folder.glob("*/*.parquet"), *folder.glob("*/.stage/*.parquet")]
-    paths += folder.glob("vectors/*/*")
+    paths += folder.glob("vectors/*/*.npy")
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}

@@ -87,7 +87,9 @@ def fit(
     with Progress("train", 0, "steps") as progress:
         trainer = _Trainer(
             model=trained,
-            args=_arguments(train, seed, folder, tokens, run_name, objective),
+            args=_arguments(
+                train, seed, folder, tokens, run_name, _map_learning_rates(train, objective)
+            ),
             train_dataset=DatasetDict(mixture.datasets),
             data_collator=SentenceTransformerDataCollator(tokens.features),
             loss=objective,
@@ -179,7 +181,7 @@ def _arguments(
     folder: Path,
     tokens: TokenizedTexts,
     run_name: str,
-    objective: CombinedLoss,
+    rates: dict[str, float],
 ) -> SentenceTransformerTrainingArguments:
     device = choose_train_device(train)
     if "tensorboard" in train.trackers:  # beside the checkpoints, which go when all is done
@@ -190,7 +192,7 @@ def _arguments(
         num_train_epochs=train.epochs,
         per_device_train_batch_size=max(1, train.batch_size // processes.count()),
         learning_rate=train.learning_rate,
-        learning_rate_mapping=_map_learning_rates(train, objective),
+        learning_rate_mapping=rates,
         weight_decay=train.weight_decay,
         warmup_steps=train.warmup,  # below 1: a share of the steps
         lr_scheduler_type=train.schedule,
