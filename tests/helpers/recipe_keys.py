@@ -73,7 +73,7 @@ def _candidates(annotation: Any, value: Any) -> Iterator[Any]:
     choices = list(_choices(annotation))
     yield from choices
     yield from ({choice: 2.0} for choice in choices if isinstance(choice, str))
-    yield from ([], {})
+    yield from ([], {}, None)
     if isinstance(value, tuple):
         yield tuple(number + 1 for number in value)
     if isinstance(value, int | float) and not isinstance(value, bool):

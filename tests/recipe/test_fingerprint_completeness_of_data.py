@@ -55,9 +55,13 @@ OF_INDEX = {f"retriever.{key}" for key in ("index_device", "index_gpus", "index_
 """Where search is exact, they change nothing."""
 OF_KEPT_SEARCHES = {"relabel.top_k", "retriever.sources", "retriever.merge"}
 """They tell how many hits of a search are kept for the candidates: the queries are the same."""
-OF_EVALUATION = {"evaluate.accept_versions", "generate.filters.decontaminate_words"}
-"""The first refuses or accepts published results; the second is of a count beside the
-scores, which is made where unlabelled passages are learnt from."""
+OF_EVALUATION = {
+    "evaluate.accept_versions",
+    "generate.filters.decontaminate",
+    "generate.filters.decontaminate_words",
+}
+"""The first refuses or accepts published results; the others are of a count beside the scores,
+which is made where unlabelled passages are learnt from."""
 USES_BM25 = {"corpus.path", "generate.methods", "retriever.sources", "relabel.rankers"}
 """They tell whether BM25 makes the examples: its settings are then in the student's fingerprint."""
 
