@@ -2,6 +2,7 @@
 process, whoever is killed."""
 
 import os
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -123,8 +124,8 @@ def test_bad_input_is_refused_as_in_this_process(on_cluster):
 def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(on_cluster):
     with pytest.raises(UserError) as refused:
         on_cluster(cpus={"cpu": 64}, patience=3)
-    assert "64 CPUs" in refused.value.what
-    assert "2 CPUs" in refused.value.what
+    # Ray counts the CPUs of a node that another test has killed for some seconds more.
+    assert re.search(r"64 CPUs, and the cluster has \d nodes? with \d CPUs", refused.value.what)
 
 
 def _live(address: str, folder: Path, marks: Path, commits: int) -> None:
