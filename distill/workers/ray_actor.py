@@ -1,9 +1,6 @@
 """The worker process of a Ray cluster: opens work, does batch after batch of it, and answers with
-results or with what went wrong, never with an exception of its own.
+results or with what went wrong, never with an exception of its own."""
 
-What it is sent by the driver of its own job is pickled, as all of Ray's messages are."""
-
-import pickle
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,7 +10,7 @@ from typing import Any, NamedTuple
 from distill.errors import EngineFailure, UserError
 from distill.workers.kept import release
 from distill.workers.proof import ProofRequest, WorkerIdentity, prove
-from distill.workers.protocol import OpenWork, WorkerKind, subtract_counts
+from distill.workers.protocol import Opens, OpenWork, WorkerKind, subtract_counts
 
 
 class WorkDone(NamedTuple):
@@ -57,7 +54,7 @@ class RayWorker:
         except UserError as refusal:
             return WorkFailed(str(refusal), refusal)
 
-    def open(self, opens: bytes, kind: WorkerKind) -> str | WorkFailed:
+    def open(self, opens: Opens[Any, Any], kind: WorkerKind) -> str | WorkFailed:
         """Open work in the place of what was open before. Returns the device that computes, empty
         where no model does."""
         try:
@@ -65,7 +62,7 @@ class RayWorker:
             if kind != "cpu" and kind != self._kind:
                 release()  # the memory of another kind of model
                 self._kind = kind
-            self._opened = self._stack.enter_context(pickle.loads(opens)())  # noqa: S301
+            self._opened = self._stack.enter_context(opens())
             return _describe_device() if kind != "cpu" else ""
         except Exception as fault:  # noqa: BLE001 (told to the driver)
             return _explain(fault)

@@ -2,7 +2,6 @@
 lost with a worker is given to another."""
 
 import logging
-import pickle
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -36,7 +35,7 @@ class RayTeam(Generic[T, R]):
         self._job = job
         self._demand = pool.find_demand(job.needs)
         self._queue = BatchQueue(len(job.batches), job.group)
-        self._opens = self._ray.put(_pickle(self._ray, job))
+        self._opens = self._ray.put(job.opens)
         self._calls: dict[Any, tuple[WorkerHandle, int | None]] = {}
         self._failures = defaultdict[int, list[str]](list)
         self._failed_starts: list[str] = []
@@ -286,12 +285,3 @@ class RayTeam(Generic[T, R]):
         items: Sequence[Any] = self._job.batches[number]
         text = repr(items[0]) if len(items) == 1 else f"{len(items)} items from {items[0]!r}"
         return f"batch {number} ({text[:120]})"
-
-
-def _pickle(ray: Any, job: WorkerJob[Any, Any]) -> bytes:
-    """Pickle how a job's work is opened."""
-    try:
-        pickled: bytes = ray.cloudpickle.dumps(job.opens)
-    except (pickle.PicklingError, TypeError, AttributeError) as fault:
-        raise TypeError(f"the work of {job.name} cannot be sent to workers: {fault}") from fault
-    return pickled

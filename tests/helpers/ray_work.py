@@ -37,6 +37,7 @@ class SmallCluster:
     def add_node(self) -> None:
         node = self._cluster.add_node(num_cpus=1, object_store_memory=STORE)
         self.nodes.append(node)
+        self._cluster.wait_for_nodes()  # a killed one counts for some seconds more
 
     def kill_node(self) -> None:
         """End a node by SIGKILL, and its workers with it."""

@@ -2,7 +2,6 @@
 process, whoever is killed."""
 
 import os
-import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -124,8 +123,8 @@ def test_bad_input_is_refused_as_in_this_process(on_cluster):
 def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(on_cluster):
     with pytest.raises(UserError) as refused:
         on_cluster(cpus={"cpu": 64}, patience=3)
-    # Ray counts the CPUs of a node that another test has killed for some seconds more.
-    assert re.search(r"64 CPUs, and the cluster has \d nodes? with \d CPUs", refused.value.what)
+    assert "64 CPUs" in refused.value.what
+    assert "2 CPUs" in refused.value.what
 
 
 def _live(address: str, folder: Path, marks: Path, commits: int) -> None:
@@ -187,5 +186,6 @@ def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_proces
 
 def _tables(folder: Path) -> dict[str, bytes]:
     paths = [*folder.glob("*/*.parquet"), *folder.glob("*/.stage/*.parquet")]
-    paths += folder.glob("vectors/*/*.npy")
+    # Vectors are found again by notes of their own, which who looked for them leaves.
+    paths += [path for path in folder.glob("vectors/*/*") if path.parent.name != "addresses"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
