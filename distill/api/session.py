@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distill.api.devices import Step, check_devices
 from distill.errors import UserError
 from distill.files.read import user_path
+from distill.object_store.mirror import open_mirror
 from distill.recipe import Recipe
 from distill.recipe import load_recipe as read_recipe
 from distill.runtime.processes import is_main
@@ -91,7 +92,12 @@ def open_job(
     from distill.pipeline.recipe_copy import save_recipe
 
     check_devices(recipe, last)
-    with Run(folder, overwrite) as run, log_to(folder) if is_main() else nullcontext():
+    store = recipe.store if is_main() else None
+    with (
+        Run(folder, overwrite) as run,
+        open_mirror(folder, store) as run.mirror,
+        log_to(folder) if is_main() else nullcontext(),
+    ):
         yield Job(run, recipe)
         # Not before: a recipe that was refused must not take the place of the one that was run.
         if is_main():

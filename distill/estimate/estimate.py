@@ -101,6 +101,11 @@ def _basis(context: EstimateContext) -> list[str]:
         lines.append(f"Embedding: measured on {len(context.embedding.texts)} passages.")
     if context.sample and context.recipe.llm.engine == "http":
         lines.append("The sample's replies are kept: the run will not pay for them again.")
+    if context.recipe.store is not None:
+        lines.append(
+            f"{context.recipe.store} will hold a copy of the run's folder, about three objects a "
+            "shard; its price is not counted."
+        )
     if context.price is None and context.recipe.llm.engine == "http":
         lines.append("Cost: give --prices FILE.")
     return lines + [f"Not measured: {fault}." for fault in context.embedding.faults]

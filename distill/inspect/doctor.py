@@ -35,6 +35,7 @@ _EXTRAS = {
     "eval": (("matplotlib", "mteb"), "evaluation on MTEB tasks, and its figures"),
     "documents": (("mammoth", "pypdf"), "Word and PDF files of a corpus"),
     "ray": (("ray",), "many machines (execution: ray)"),
+    "store": (("obstore",), "runs and corpora in object stores (store: s3://...)"),
     "track": (("tensorboard", "trackio", "wandb"), "training's curves in a tracker"),
     "export": (("onnx", "onnxruntime"), "ONNX export"),
     "openvino": (("nncf", "onnx", "onnxruntime", "openvino"), "OpenVINO export"),

@@ -94,7 +94,7 @@ def _make_rows(scores: Mapping[str, list[ArmScores]]) -> list[Arm]:
 def _score_arm(folder: Path, recipe: Recipe, seed: int, data: Mapping[str, Any]) -> ArmScores:
     # Not the recipe's own seed: the queries and the choice are the same for all seeds.
     trained = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-    settings = trained.fingerprinted(exclude={"ablation"})
+    settings = trained.fingerprinted(exclude={"ablation", "execution", "store"})
     mark = fingerprint("ablation", {"schema": SCHEMA, "recipe": settings, "tasks": data}, {})
     path = folder / "ablation" / f"{mark}.json"
     if (scores := _read_scores(path)) is not None:

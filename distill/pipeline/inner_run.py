@@ -19,4 +19,5 @@ def open_inner_run(run: Run, name: str) -> Iterator[Run]:
             (run.folder / "vectors").mkdir(exist_ok=True)
             (folder / "vectors").symlink_to(Path("..") / "vectors")
     with Run(folder, run.overwrite, run.workers) as inner:
+        inner.mirror = run.mirror
         yield inner

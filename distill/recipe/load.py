@@ -26,7 +26,7 @@ from distill.recipe.sections.objective import (
 )
 from distill.recipe.sections.relabel import DistilledJudge, Ranker, Relabel
 from distill.recipe.sections.retriever import Retriever
-from distill.recipe.sections.section import Section, Seed
+from distill.recipe.sections.section import Section, Seed, StoreUrl
 from distill.recipe.sections.student import Student
 from distill.recipe.sections.teacher import Teacher
 from distill.recipe.sections.train import Train
@@ -64,6 +64,11 @@ class Recipe(Section):
 
     execution: Execution = Execution()
     """Who does the work of the stages before training: this process, or a Ray cluster."""
+
+    store: StoreUrl | None = None
+    """Where the run's folder is copied to while it is written, and from where a machine without
+    that folder continues it: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, of
+    one run alone; null: nowhere. Credentials come from the environment."""
 
     _folder: Path = PrivateAttr(Path("."))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from distill.errors import UserError
 from distill.recipe import Recipe
 from distill.start.check_data import check_corpus, check_labelled, list_task_checks
-from distill.start.check_machine import check_disk, check_languages, list_extra_checks
+from distill.start.check_machine import check_disk, check_languages, check_store, list_extra_checks
 from distill.start.check_models import check_judge, list_model_checks
 from distill.start.check_prompts import list_prompt_checks
 
@@ -68,4 +68,5 @@ def _list_checks(recipe: Recipe, folder: Path, models: bool) -> Iterator[RecipeC
         yield from list_model_checks(recipe)
     yield lambda: check_judge(recipe)
     yield from list_prompt_checks(recipe)
+    yield lambda: check_store(recipe)
     yield lambda: check_disk(recipe, folder)

@@ -10,6 +10,8 @@ from pathlib import Path
 from distill.errors import UserError, install_command
 from distill.files.atomic import format_bytes
 from distill.files.read import user_path
+from distill.object_store.address import parse_address
+from distill.object_store.objects import ObjectFolder
 from distill.recipe import Recipe
 
 _BYTES_PER_TOKEN = 4
@@ -46,9 +48,25 @@ def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
         yield "llm.engine vllm", ["vllm"], "gpu"
     if recipe.retriever.index != "exact":
         yield f"retriever.index {recipe.retriever.index}", ["faiss"], "cpu"
+    if recipe.store is not None:
+        yield "store", ["obstore"], "store"
     if recipe.evaluate.names_tasks:
         yield "evaluate", ["mteb"], "eval"
         yield "the report", ["matplotlib"], "eval"
+
+
+def check_store(recipe: Recipe) -> list[str]:
+    """Look whether the store can be read with the credentials of the environment. Whether it can be
+    written shows when the run begins, with its lease.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    if recipe.store is None or importlib.util.find_spec("obstore") is None:
+        return []
+    objects = ObjectFolder(parse_address(recipe.store))
+    there = next(objects.list(), None)
+    return [] if there is None else [f"{recipe.store} holds a run, which this one will continue"]
 
 
 def check_languages(recipe: Recipe) -> list[str]:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from distill.errors import UserError
 from distill.files.atomic import atomic_folder, explain_os_error, write_json
+from distill.object_store.mirror import NO_MIRROR, Mirror
 from distill.runtime.machine import describe_machine
 from distill.runtime.processes import is_main
 from distill.runtime.versions import read_versions
@@ -43,6 +44,8 @@ class Run:
     ) -> None:
         self.folder = folder
         self.workers = workers
+        self.mirror: Mirror = NO_MIRROR
+        """The run's copy in an object store."""
         self._own_workers: Workers | None = None
         # Of several processes the first one makes the stages, and the others then read them.
         self._first = is_main()
@@ -105,8 +108,7 @@ class Run:
         stage, current = self._resolve(name, settings, input_fingerprints)
         rerun = self._must_rerun(name)
         if current == stage.fingerprint and not rerun:
-            if self._first:
-                repair_stage(stage)
+            self._take_over(stage)
             return stage
         if current is not None:
             if replaces:
@@ -118,8 +120,9 @@ class Run:
         self._begun.add(name)
         superseded = self._superseded_folder(name, stage.fingerprint)
         if superseded.exists() and not rerun:
+            self.mirror.move(superseded, stage.folder)
             os.replace(superseded, stage.folder)
-            repair_stage(stage)
+            self._take_over(stage)
             return stage
         self._begin(stage, settings, input_fingerprints)
         return stage
@@ -130,7 +133,11 @@ class Run:
         """Return the stage as it is in the folder, begun or complete; None if there is none, or one
         under another fingerprint. Nothing is changed and no file is compared."""
         stage, current = self._resolve(name, settings, {of.name: of.fingerprint for of in inputs})
-        return stage if current == stage.fingerprint else None
+        if current != stage.fingerprint:
+            return None
+        if self._first:
+            self.mirror.take_over(stage.folder)
+        return stage
 
     def find_complete_but_for(
         self,
@@ -157,9 +164,8 @@ class Run:
         same_inputs = made_of == {of.name: of.fingerprint for of in inputs}
         if before not in forms or not same_inputs:
             return None
-        stage = Stage(name, self.folder / name, str(manifest["fingerprint"]), self.workers)
-        if self._first:
-            repair_stage(stage)
+        stage = self._open(name, str(manifest["fingerprint"]))
+        self._take_over(stage)
         return stage if stage.complete else None
 
     def is_complete(
@@ -182,9 +188,22 @@ class Run:
         current = _read_fingerprint(folder)
         former = fingerprint(name, with_paths(settings), input_fingerprints)
         if current == former:
-            return Stage(name, folder, former, self.workers), current
+            return self._open(name, former), current
         mark = fingerprint(name, settings, input_fingerprints)
-        return Stage(name, folder, mark, self.workers), current
+        return self._open(name, mark), current
+
+    def _open(self, name: str, mark: str) -> Stage:
+        return Stage(name, self.folder / name, mark, self.workers, self.mirror)
+
+    def _take_over(self, stage: Stage) -> None:
+        """Continue a stage that stands: fetch what only the store has of it, and set aside what is
+        damaged."""
+        if not self._first:
+            return
+        self.mirror.take_over(stage.folder)
+        repair_stage(stage)
+        if stage.complete:
+            self.mirror.finish(stage.folder)
 
     def _superseded_folder(self, name: str, stage_fingerprint: str) -> Path:
         return self.folder / "superseded" / f"{name}-{stage_fingerprint or 'unmarked'}"
@@ -194,6 +213,7 @@ class Run:
         while target.exists():
             target = target.with_name(target.name + "-again")
         target.parent.mkdir(exist_ok=True)
+        self.mirror.move(stage.folder, target)
         os.replace(stage.folder, target)
 
     def _begin(
@@ -212,6 +232,7 @@ class Run:
         with atomic_folder(stage.folder) as beside:  # never stands without a manifest
             (beside / ".stage").mkdir()
             write_json(beside / ".stage" / "manifest.json", manifest)
+        self.mirror.begin(stage.folder)
 
 
 def _read_fingerprint(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes, read_json, write_json
+from distill.object_store.mirror import NO_MIRROR, Mirror
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.integrity import (
@@ -81,6 +82,8 @@ class Stage:
     fingerprint: str
     workers: Workers = field(default=LOCAL, compare=False, repr=False)
     """Who does the stage's work; in a worker, only itself."""
+    mirror: Mirror = field(default=NO_MIRROR, compare=False, repr=False)
+    """The run's copy in an object store, to which this process alone writes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Stage, (self.name, self.folder, self.fingerprint)
@@ -120,7 +123,7 @@ class Stage:
                 "aside and made again",
                 self.folder / name,
             )
-            _set_dependants_aside(self)
+            _set_dependants_aside(self, self.mirror)
         seconds, rows, counts = 0.0, 0, Counter[str]()
         for path in self.list_shard_figures():
             shard = read_json(path)
@@ -140,6 +143,7 @@ class Stage:
             manifest["figures"] = figures
         write_json(self.metadata_dir / "manifest.json", manifest)
         note_verified(self)
+        self.mirror.finish(self.folder)
 
     def map_shards(
         self,
@@ -252,8 +256,11 @@ class Stage:
             "file": measure_shard(shard.data, shard.rows),
             **dropped,
         }
-        write_json(self.metadata_dir / f"{path.stem}.json", figures)
+        figures_path = self.metadata_dir / f"{path.stem}.json"
+        write_json(figures_path, figures)
         commit_bytes(path, shard.data)
+        beside = self.metadata_dir / f"dropped-{path.name}"
+        self.mirror.commit(self.folder, [*([beside] if dropped else []), figures_path, path])
 
     def _note_workers(self, described: dict[str, Any]) -> None:
         """Keep in the manifest by whom the shards were made, over all processes that made some."""
@@ -343,7 +350,7 @@ def open_stage(folder: Path) -> Stage:
     return Stage(folder.name, folder, str(read_manifest(path)["fingerprint"]))
 
 
-def _set_dependants_aside(stage: Stage) -> None:
+def _set_dependants_aside(stage: Stage, mirror: Mirror) -> None:
     """Move the stages that were made from this one, and those made from them, to `superseded/`,
     under names from which they do not come back by themselves."""
     run = stage.folder.parent
@@ -353,9 +360,10 @@ def _set_dependants_aside(stage: Stage) -> None:
         folder = path.parent.parent
         if not path.exists() or stage.name not in read_manifest(path)["inputs"]:
             continue
-        _set_dependants_aside(open_stage(folder))
+        _set_dependants_aside(open_stage(folder), mirror)
         target = folder.parent / "superseded" / f"{folder.name}-outdated"
         while target.exists():
             target = target.with_name(target.name + "-again")
         target.parent.mkdir(exist_ok=True)
+        mirror.move(folder, target)
         os.replace(folder, target)

@@ -1,0 +1,144 @@
+"""Fetch from a store what a run's folder lacks: manifests and what lies beside the stages at first,
+a stage's files when the stage is opened."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from distill.errors import UserError
+from distill.object_store.objects import ObjectChangedError, ObjectFolder
+from distill.object_store.record import CopiedFile, CopyRecord
+from distill.object_store.snapshot import merge_rows
+from distill.runtime.progress import Progress
+
+MANIFEST = "/.stage/manifest.json"
+"""Follows a stage's name."""
+_THREADS = 8
+_PRIVATE = (".sqlite", "log.jsonl")
+
+
+class Stored(NamedTuple):
+    """What the manifest in the store says of a stage."""
+
+    fingerprint: str
+    complete: bool
+
+
+class CopyIn:
+    """Fetches into a run's folder.
+
+    Args:
+        etags: of the objects in the store, by their names.
+
+    Raises:
+        UserError: if an object's name leads out of the folder.
+    """
+
+    def __init__(
+        self, run: Path, objects: ObjectFolder, record: CopyRecord, etags: dict[str, str]
+    ) -> None:
+        self._run = run
+        self._objects = objects
+        self._record = record
+        self._etags = etags
+        for name in etags:
+            _check_name(name, objects)
+
+    def fetch_first(self) -> None:
+        """Fetch the manifests of stages that are not in the folder, and missing files that are in
+        no stage. The rows of SQLite files that another folder's job has copied are taken over."""
+        manifests = [name for name in self._etags if name.endswith(MANIFEST)]
+        stages = tuple(name.removesuffix(MANIFEST) + "/" for name in manifests)
+        loose = [
+            name
+            for name in self._etags
+            if not name.startswith(stages) and "superseded" not in name.split("/")
+        ]
+        databases = [name for name in loose if name.endswith(".sqlite")]
+        self._fetch(
+            [name for name in manifests if not (self._run / name).parent.parent.exists()]
+            + [name for name in loose if not (self._run / name).exists()]
+        )
+        for name in databases:
+            self._take_rows(name)
+
+    def read_manifest(self, stage: str) -> Stored | None:
+        """Read what the store says of a stage; None if it has none of that name."""
+        name = stage + MANIFEST
+        if name not in self._etags:
+            return None
+        read = self._objects.read(name)
+        if read is None:
+            return None
+        try:
+            manifest = json.loads(read[0])
+            return Stored(str(manifest["fingerprint"]), bool(manifest["complete"]))
+        except (ValueError, KeyError, TypeError):
+            return Stored("", False)
+
+    def fetch_stage(self, stage: str, whole: bool) -> None:
+        """Fetch the files of a stage that its folder lacks.
+
+        Args:
+            whole: whether the manifest replaces the folder's own, which is not complete.
+        """
+        below = [name for name in self._etags if name.startswith(f"{stage}/")]
+        manifest = stage + MANIFEST
+        self._fetch([n for n in below if n != manifest and not (self._run / n).exists()])
+        if whole:
+            self._fetch([manifest])
+
+    def _fetch(self, names: Sequence[str]) -> None:
+        if not names:
+            return
+        label = "copying from the store"
+        with Progress(label, len(names), "files") as progress:
+            pool = ThreadPoolExecutor(_THREADS)
+            try:
+                for future in as_completed([pool.submit(self._fetch_one, n) for n in names]):
+                    future.result()
+                    progress.advance()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _fetch_one(self, name: str) -> None:
+        path = self._run / name
+        try:
+            etag = self._objects.fetch(name, path)
+        except ObjectChangedError:  # deleted since it was listed
+            return
+        if name.endswith(_PRIVATE):
+            path.chmod(0o600)
+        self._etags[name] = etag
+        file = path.stat()
+        snapshot = name.endswith(".sqlite")
+        size, modified = (0, 0) if snapshot else (file.st_size, file.st_mtime_ns)
+        self._record.add(name, CopiedFile(size, modified, etag))
+
+    def _take_rows(self, name: str) -> None:
+        copied = self._record.get(name)
+        if copied is not None and copied.etag == self._etags[name]:
+            return
+        path = self._run / name
+        other = path.with_name(f".{path.name}.stored.part")
+        try:
+            self._objects.fetch(name, other)
+            merge_rows(path, other)
+        finally:
+            other.unlink(missing_ok=True)
+
+
+def _check_name(name: str, objects: ObjectFolder) -> None:
+    """Refuse a name that would lead out of the run's folder.
+
+    Raises:
+        UserError: if it does.
+    """
+    if {"", ".", ".."} & {*name.split("/")} or PurePosixPath(name).is_absolute():
+        raise UserError(
+            str(objects.address),
+            f"holds an object named {name[:100]!r}, which is no file of a run",
+            "name a prefix that holds nothing but a run",
+        )

@@ -1,0 +1,312 @@
+"""A run's copy in an object store: an ordinary copy of its folder, file by file.
+
+The folder stays the working copy, which decides; the store fills in what the folder lacks. A
+stage's manifest is `complete` in the store only when every other file of the stage is there, and no
+file counts there before the manifest of its stage.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distill.errors import UserError
+from distill.files.atomic import read_json
+from distill.object_store.address import parse_address
+from distill.object_store.copy_in import MANIFEST, CopyIn, Stored
+from distill.object_store.files import list_files, list_loose_files
+from distill.object_store.lease import LEASE_NAME, Lease
+from distill.object_store.objects import ObjectFolder
+from distill.object_store.record import CopiedFile, CopyRecord
+from distill.object_store.snapshot import state_of, take_snapshot
+from distill.object_store.uploads import Uploads
+from distill.runtime.progress import show_activity
+
+SNAPSHOT_EVERY = 300.0
+"""Seconds between two copies of what has no commits: SQLite files and checkpoints."""
+_AFTER_A_FAULT = 20.0
+"""Seconds that a job which ends with an error waits at most for a store that takes nothing."""
+_logger = logging.getLogger(__name__)
+
+
+class Mirror:
+    """Of a run that is kept in its folder alone: nothing is done."""
+
+    def take_over(self, stage: Path) -> None:
+        """Fetch what a stage's folder lacks of the same stage in the store."""
+
+    def begin(self, stage: Path) -> None:
+        """Note that a stage's folder was begun anew."""
+
+    def commit(self, stage: Path, files: Sequence[Path]) -> None:
+        """Copy the files of a shard, in this order, when there is time."""
+
+    def finish(self, stage: Path) -> None:
+        """Copy all that the stage still lacks in the store, and its manifest last."""
+
+    def move(self, source: Path, target: Path) -> None:
+        """Move what the store has of a stage, before its folder is renamed."""
+
+
+NO_MIRROR = Mirror()
+
+
+class StoreMirror(Mirror):
+    """Of a run that is kept in a store, too.
+
+    Raises:
+        UserError: if the store cannot be used, or another job writes it.
+    """
+
+    def __init__(self, run: Path, objects: ObjectFolder) -> None:
+        self._run = run
+        self._objects = objects
+        self._record = CopyRecord(run)
+        self._lease = Lease(objects, self._record.run_id)
+        self._begun_lock = threading.Lock()
+        self._stages: dict[str, str] = {}
+        """Stages that stand in the store, with the fingerprints that they have there."""
+        self._ours: dict[Path, None] = {}
+        """Stages that this process has opened."""
+        self._snapshots: dict[str, tuple[int, ...]] = {}
+        self._ended = threading.Event()
+        with show_activity(f"listing {objects.address}"):
+            there = {one.name: one.etag for one in objects.list() if one.name != LEASE_NAME}
+        self._etags = there
+        self._copy_in = CopyIn(run, objects, self._record, there)
+        self._copy_in.fetch_first()
+        self._uploads = Uploads(str(objects.address))
+        threading.Thread(target=self._copy_regularly, daemon=True).start()
+
+    def take_over(self, stage: Path) -> None:
+        """Fetch what a stage's folder lacks of the same stage in the store. Another stage of its
+        name is moved aside there."""
+        if stage in self._ours:
+            return
+        self._ours[stage] = None
+        name = self._name(stage)
+        local = read_json(stage / ".stage" / "manifest.json")
+        stored = (
+            Stored(local["fingerprint"], local["complete"])
+            if self._is_copied(name + MANIFEST)
+            else self._copy_in.read_manifest(name)
+        )
+        if stored is None:
+            self._delete(self._list_stored(name))
+        elif stored.fingerprint != local["fingerprint"]:
+            mark = f"{stage.name}-{stored.fingerprint or 'unmarked'}"
+            self.move(stage, stage.parent / "superseded" / mark)
+            self._ours[stage] = None
+        else:
+            self._stages[name] = stored.fingerprint
+            if stored.complete or not local["complete"]:
+                self._copy_in.fetch_stage(name, whole=stored.complete and not local["complete"])
+
+    def begin(self, stage: Path) -> None:
+        """Note that a stage's folder was begun anew."""
+        self._ours[stage] = None
+        name = self._name(stage)
+        self._delete(self._list_stored(name))
+        self._stages.pop(name, None)
+        self._uploads.add(partial(self._put_all, stage, []))
+
+    def commit(self, stage: Path, files: Sequence[Path]) -> None:
+        """Copy the files of a shard, in this order, when there is time.
+
+        Raises:
+            UserError: if another job has taken the store over.
+        """
+        self._uploads.add(partial(self._put_all, stage, [self._name(file) for file in files]))
+
+    def finish(self, stage: Path) -> None:
+        """Copy all that the stage still lacks in the store, and its manifest last.
+
+        Raises:
+            UserError: if the store stays away, or another job has taken it over.
+        """
+        self._ours[stage] = None
+        manifest = self._name(stage) + MANIFEST
+        if self._is_copied(manifest):
+            return
+        with show_activity(f"copying {stage.name} to {self._objects.address}"):
+            files = [self._name(path) for path in list_files(stage, finished=True)]
+            self._add_all(stage, files)
+            gone = {*self._list_stored(self._name(stage))} - {*files, manifest}
+            for name in gone:
+                self._uploads.add(partial(self._delete, [name]))
+            self._add_loose()
+            self._uploads.drain()
+            self._uploads.add(partial(self._put, manifest))
+            self._uploads.drain()
+
+    def move(self, source: Path, target: Path) -> None:
+        """Move what the store has of a stage, before its folder is renamed. Aside, its manifest
+        goes last, and back from there first: files without one count for nothing."""
+        self._ours.pop(source, None)
+        name, to = self._name(source), self._name(target)
+        names = self._list_stored(name)
+        if not names:
+            return
+        back = "superseded" not in to.split("/")
+        names.sort(key=lambda one: (one == name + MANIFEST) != back)
+        with show_activity(f"moving {name} in {self._objects.address}"):
+            self._uploads.drain()
+            self._lease.check()
+            for one in names:
+                moved = to + one.removeprefix(name)
+                self._objects.rename(one, moved)
+                self._etags[moved] = self._etags.pop(one)
+        self._stages.pop(name, None)
+
+    def close(self, failed: bool) -> None:
+        """Copy what is left, and give the lease back.
+
+        Args:
+            failed: whether the job ends with an error, which another one must not hide.
+
+        Raises:
+            UserError: if the store stays away.
+        """
+        self._ended.set()
+        try:
+            if not self._uploads.gave_up:
+                self._copy_rest(_AFTER_A_FAULT if failed else None)
+        except UserError as fault:
+            if not failed:
+                raise
+            _logger.warning("%s: not all was copied: %s", fault.where, fault.what)
+        finally:
+            self._uploads.close()
+            self._lease.release()
+
+    def _copy_rest(self, patience: float | None) -> None:
+        complete = []
+        for stage in [stage for stage in self._ours if (stage / ".stage").is_dir()]:
+            finished = bool(read_json(stage / ".stage" / "manifest.json")["complete"])
+            self._add_all(stage, map(self._name, list_files(stage, finished)))
+            if finished:
+                complete.append(self._name(stage) + MANIFEST)
+        self._add_loose()
+        self._add_snapshots()
+        self._uploads.drain(patience=patience)
+        for manifest in complete:
+            self._uploads.add(partial(self._put, manifest))
+        self._uploads.drain(patience=patience)
+
+    def _copy_regularly(self) -> None:
+        while not self._ended.wait(SNAPSHOT_EVERY):
+            try:
+                self._add_snapshots()
+                for stage in list(self._ours):
+                    for folder in (stage / ".stage").rglob("checkpoint-*"):
+                        self._add_all(stage, map(self._name, list_files(folder)))
+            except UserError:  # the job itself meets it at its next shard
+                return
+
+    def _add_all(self, stage: Path, names: Iterable[str]) -> None:
+        for name in names:
+            if not self._is_copied(name):
+                while not self._uploads.add(partial(self._put_all, stage, [name])):
+                    self._uploads.drain(below=100)
+
+    def _add_loose(self) -> None:
+        for path in list_loose_files(self._run):
+            name = self._name(path)
+            if not self._is_copied(name):
+                while not self._uploads.add(partial(self._put, name)):
+                    self._uploads.drain(below=100)
+
+    def _add_snapshots(self) -> None:
+        for path in self._run.glob("*.sqlite"):
+            self._uploads.add(partial(self._put_snapshot, path))
+
+    def _is_copied(self, name: str) -> bool:
+        try:
+            file = (self._run / name).stat()
+        except FileNotFoundError:
+            return False
+        return self._record.matches(name, file, self._etags.get(name))
+
+    def _put_all(self, stage: Path, names: Sequence[str]) -> None:
+        """Copy files of a stage, after its manifest has been there, not as complete."""
+        name = self._name(stage)
+        with self._begun_lock:
+            try:
+                manifest: dict[str, Any] = read_json(stage / ".stage" / "manifest.json")
+            except FileNotFoundError:  # set aside meanwhile
+                return
+            if self._stages.get(name) != manifest["fingerprint"]:
+                self._lease.check()
+                begun = json.dumps(manifest | {"complete": False}, indent=2, sort_keys=True)
+                self._etags[name + MANIFEST] = self._objects.put(name + MANIFEST, begun.encode())
+                self._stages[name] = manifest["fingerprint"]
+        for one in names:
+            self._put(one)
+
+    def _put(self, name: str) -> None:
+        """Copy a file, unless it is there as it is, or gone."""
+        path = self._run / name
+        try:
+            file = path.stat()
+            if self._record.matches(name, file, self._etags.get(name)):
+                return
+            self._lease.check()
+            etag = self._objects.put_file(name, path)
+        except FileNotFoundError:
+            return
+        self._etags[name] = etag
+        self._record.add(name, CopiedFile(file.st_size, file.st_mtime_ns, etag))
+
+    def _put_snapshot(self, path: Path) -> None:
+        """Copy an SQLite file that was written since its last snapshot."""
+        name, state = self._name(path), state_of(path)
+        beside = path.with_name(f".{path.name}.snapshot.part")
+        if self._snapshots.get(name) == state or not take_snapshot(path, beside):
+            return
+        try:
+            self._lease.check()
+            etag = self._objects.put_file(name, beside)
+        finally:
+            beside.unlink(missing_ok=True)
+        self._etags[name] = etag
+        self._record.add(name, CopiedFile(0, 0, etag))
+        self._snapshots[name] = state
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in sorted(names, key=lambda one: one.endswith(MANIFEST)):
+            self._lease.check()
+            self._objects.delete(name)
+            self._etags.pop(name, None)
+
+    def _list_stored(self, stage: str) -> list[str]:
+        return [name for name in list(self._etags) if name.startswith(f"{stage}/")]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._run).as_posix()
+
+
+@contextmanager
+def open_mirror(run: Path, address: str | None) -> Iterator[Mirror]:
+    """Open the copy of a run in a store; at the end what is left is copied.
+
+    Args:
+        run: the run's folder, which this process alone writes.
+        address: of the store; None for a run that is kept in its folder alone.
+
+    Raises:
+        UserError: if the store cannot be used, another job writes it, or it stays away at the end.
+    """
+    if address is None:
+        yield NO_MIRROR
+        return
+    mirror = StoreMirror(run, ObjectFolder(parse_address(address)))
+    try:
+        yield mirror
+    except BaseException:
+        mirror.close(failed=True)
+        raise
+    mirror.close(failed=False)

@@ -1,0 +1,239 @@
+"""The objects below one prefix of an object store, by obstore. Whatever goes wrong is explained in
+our own words: what servers and the library say may hold parts of credentials."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from distill.errors import UserError, need
+from distill.files.atomic import atomic_file
+from distill.object_store.address import StoreAddress
+
+T = TypeVar("T")
+_SINGLE_PUT = 64 * 1024**2
+"""Bytes up to which a file is one request; larger ones are put in parts and appear as a whole."""
+_RETRIES: dict[str, Any] = {
+    "max_retries": 4,
+    "retry_timeout": timedelta(seconds=60),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=5),
+        "base": 2,
+    },
+}
+"""Of one request; uploads are tried again beyond it (see `Uploads`)."""
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch)</Code>")
+_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
+_ENDPOINTS = ("ENDPOINT_URL_S3", "ENDPOINT_URL", "ENDPOINT", "STORAGE_ENDPOINT", "BASE_URL")
+
+
+class StoredObject(NamedTuple):
+    """An object, named relative to the prefix."""
+
+    name: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+class StoreFault(UserError):
+    """A request that an object store did not do.
+
+    Args:
+        lasting: whether it would fail again at once: no such bucket, or no permission.
+    """
+
+    def __init__(self, where: str, what: str, remedy: str, lasting: bool) -> None:
+        super().__init__(where, what, remedy)
+        self.lasting = lasting
+
+
+class ObjectChangedError(Exception):
+    """An object is not, or not any more, the one that the request was for."""
+
+
+class ObjectFolder:
+    """The objects below a prefix.
+
+    Raises:
+        UserError: if obstore is not installed, or the environment lacks what the store needs.
+    """
+
+    def __init__(self, address: StoreAddress) -> None:
+        need("obstore", "store")
+        from obstore.store import from_url
+
+        self.address = address
+        allow_http = _allows_http(address)
+        _check_endpoint(address, allow_http)
+        client = {"timeout": "10 minutes", "allow_http": allow_http}
+        self._store: Any = self._use(
+            lambda: from_url(str(address), client_options=client, retry_config=_RETRIES)
+        )
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """List the objects whose names begin with a prefix that ends at a slash, in no order."""
+        chunks = iter(self._store.list(prefix.rstrip("/") or None, chunk_size=1000))
+        while (chunk := self._use(lambda: next(chunks, None), False)) is not None:
+            for one in chunk:
+                etag, modified = str(one["e_tag"]), one["last_modified"]
+                yield StoredObject(str(one["path"]), int(one["size"]), etag, modified)
+
+    def read(self, name: str) -> tuple[bytes, StoredObject] | None:
+        """Read an object's bytes; None if there is none."""
+
+        def get() -> tuple[bytes, Any]:
+            result = self._store.get(name)
+            return bytes(result.bytes()), result.meta
+
+        try:
+            data, meta = self._use(get)
+        except ObjectChangedError:
+            return None
+        return data, StoredObject(name, len(data), str(meta["e_tag"]), meta["last_modified"])
+
+    def put(self, name: str, data: bytes) -> str:
+        """Write an object in one request. Returns its etag."""
+        return self._put(lambda: self._store.put(name, data, use_multipart=False))
+
+    def put_file(self, name: str, path: Path) -> str:
+        """Write a file as an object, which appears whole or not at all. Returns its etag.
+
+        Raises:
+            FileNotFoundError: if the file is gone.
+        """
+        if path.stat().st_size <= _SINGLE_PUT:
+            return self.put(name, path.read_bytes())
+        with path.open("rb") as file:
+            # At most 10,000 parts are allowed.
+            size = max(_SINGLE_PUT, path.stat().st_size // 9_000)
+            return self._put(lambda: self._store.put(name, file, chunk_size=size))
+
+    def create(self, name: str, data: bytes) -> str:
+        """Write an object where there is none. Returns its etag.
+
+        Raises:
+            ObjectChangedError: if there is one.
+        """
+        return self._put(lambda: self._store.put(name, data, mode="create"))
+
+    def replace(self, name: str, data: bytes, etag: str) -> str:
+        """Write an object in the place of the one with this etag. Returns the new etag.
+
+        Raises:
+            ObjectChangedError: if it is another one, or gone.
+        """
+        mode = {"e_tag": etag}
+        return self._put(lambda: self._store.put(name, data, mode=mode), may_miss=True)
+
+    def fetch(self, name: str, path: Path) -> str:
+        """Write an object into a file, which appears whole or not at all. Returns its etag.
+
+        Raises:
+            ObjectChangedError: if it is gone.
+            UserError: if it ends early, or the disk is full.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result = self._use(lambda: self._store.get(name))
+        with atomic_file(path) as beside, beside.open("wb") as file:
+            chunks = iter(result.stream(min_chunk_size=8 * 1024**2))
+            while (chunk := self._use(lambda: next(chunks, None))) is not None:
+                file.write(chunk)
+            if file.tell() != result.meta["size"]:
+                raise self._fault("ended before all bytes of an object had come", False)
+        return str(result.meta["e_tag"])
+
+    def rename(self, source: str, target: str) -> None:
+        """Move an object within the store; one that is gone is left out."""
+        try:
+            self._use(lambda: self._store.rename(source, target))
+        except ObjectChangedError:
+            return
+
+    def delete(self, name: str) -> None:
+        """Delete an object; one that is gone is left out."""
+        try:
+            self._use(lambda: self._store.delete(name))
+        except ObjectChangedError:
+            return
+
+    def _put(self, request: Callable[[], Any], may_miss: bool = False) -> str:
+        return str(self._use(request, may_miss)["e_tag"])
+
+    def _use(self, request: Callable[[], T], may_miss: bool = True) -> T:
+        """Do a request, or a step of one.
+
+        Args:
+            may_miss: whether not to be found may be the object's; else it is the bucket's.
+
+        Raises:
+            ObjectChangedError: if the object is not there, or not the expected one.
+            StoreFault: for everything else that goes wrong.
+        """
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        try:
+            return request()
+        except (AlreadyExistsError, PreconditionError):
+            raise ObjectChangedError from None
+        except (BaseError, FileNotFoundError, ValueError) as fault:
+            missing = isinstance(fault, FileNotFoundError) and not _NO_BUCKET.search(str(fault))
+            if missing and may_miss:
+                raise ObjectChangedError from None
+            raise self._explain(str(fault)) from None
+
+    def _explain(self, said: str) -> StoreFault:
+        """Explain a fault by the few words that are taken from what was said of it."""
+        status = _STATUS.search(said)
+        code = _CODE.search(said)
+        number = int(status[1]) if status else 0
+        if number == 404:
+            return self._fault("is in a bucket that does not exist", True)
+        if number in (401, 403) or code:
+            reason = f"{number}, {code[1]}" if code else str(number)
+            return self._fault(
+                f"may not be read and written with the credentials of the environment (HTTP "
+                f"{reason})",
+                True,
+            )
+        if any(words in said for words in ("169.254.169.254", "metadata.google", "must be spec")):
+            return self._fault("needs credentials, and the environment has none", True)
+        if number:
+            return self._fault(f"answers with HTTP status {number}", False)
+        return self._fault("cannot be reached", False)
+
+    def _fault(self, what: str, lasting: bool) -> StoreFault:
+        names = self.address.variables
+        remedy = {
+            "AWS": "check the bucket's name, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION "
+            "and, for a server of your own, AWS_ENDPOINT_URL",
+            "GOOGLE": "check the bucket's name and GOOGLE_APPLICATION_CREDENTIALS",
+            "AZURE": "check the container's name, AZURE_STORAGE_ACCOUNT_NAME and "
+            "AZURE_STORAGE_ACCOUNT_KEY",
+        }[names]
+        kept = "; what is done is in the run's folder, and the same command continues"
+        return StoreFault(str(self.address), what, remedy + kept, lasting)
+
+
+def _allows_http(address: StoreAddress) -> bool:
+    return os.environ.get(f"{address.variables}_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
+
+
+def _check_endpoint(address: StoreAddress, allow_http: bool) -> None:
+    """Refuse an endpoint without TLS that nobody has allowed.
+
+    Raises:
+        UserError: naming the variable.
+    """
+    for name in (f"{address.variables}_{end}" for end in _ENDPOINTS):
+        if os.environ.get(name, "").startswith("http://") and not allow_http:
+            raise UserError(
+                name,
+                "names a server without encryption",
+                f"write https://, or set {address.variables}_ALLOW_HTTP=true to send the corpus "
+                "and the credentials in the clear",
+            )

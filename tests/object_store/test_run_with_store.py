@@ -1,0 +1,84 @@
+"""A whole recipe whose run is kept in an object store, too."""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from helpers.fresh_process import Fresh, distill
+
+pytestmark = pytest.mark.slow
+
+
+def _live(recipe_file: Path, folder: Path, store: str | None) -> None:
+    import torch
+
+    from distill.api.session import open_job
+    from distill.object_store import lease
+    from distill.recipe import load_recipe
+
+    torch.set_num_threads(1)
+    lease.TAKEN_OVER_AFTER, lease.RENEWED_EVERY = 3.0, 1.0
+    sets = [] if store is None else [f"store={store}"]
+    with open_job(load_recipe(recipe_file, sets), folder, "never") as job:
+        job.relabel()
+
+
+def _tables(folder: Path) -> dict[str, bytes]:
+    paths = [*folder.glob("*/*.parquet"), *folder.glob("vectors/*/vectors.npy")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
+
+
+def test_a_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_file, tmp_path):
+    """The job is killed while it judges, and its folder goes with the machine: another one takes
+    the lease over and ends with the tables of a run that was not disturbed."""
+    folder, store = tmp_path / "run", "s3://bucket/runs/tiny"
+    lost = Fresh(tmp_path / "lost", _live, recipe_file, folder, store)
+    judged = "judgements-ql/part-00001.parquet"
+    until = time.monotonic() + 120
+    while judged not in server.objects("runs/tiny"):
+        assert lost.is_alive(), lost.said()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    lost.send_signal(signal.SIGKILL)
+    lost.done()
+    shutil.rmtree(folder)
+    at_death = server.objects("runs/tiny")
+
+    ended = Fresh(tmp_path / "ended", _live, recipe_file, folder, store).done()
+    assert ended.returncode == 0, ended.stderr
+    paid = [
+        name
+        for name in at_death
+        if name.startswith(("generations/", "judgements-")) and not name.endswith("manifest.json")
+    ]
+    assert judged in paid
+    # The figures, which hold how long each shard took, are those of the lost machine.
+    assert {name: (folder / name).read_bytes() for name in paid} == {n: at_death[n] for n in paid}
+
+    whole = Fresh(tmp_path / "whole", _live, recipe_file, tmp_path / "undisturbed", None).done()
+    assert whole.returncode == 0, whole.stderr
+    assert _tables(folder) == _tables(tmp_path / "undisturbed")
+    at_end = server.objects("runs/tiny")
+    assert {n: at_end.get(n) for n in _tables(folder)} == _tables(folder)
+
+
+@pytest.mark.bad_input("object store", "a bucket that does not exist", "exit code 2, a remedy")
+def test_the_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, tmp_path):
+    def corpus(store: str):
+        words = ["corpus", str(recipe_file), "--run", str(tmp_path / "run"), "-v"]
+        return distill(*words, "--set", f"store={store}", **server.environment)
+
+    refused = corpus("s3://nowhere/mine")
+    assert refused.returncode == 2
+    assert "does not exist" in refused.stderr
+    assert "remedy: check the bucket's name" in refused.stderr
+    done = corpus("s3://bucket/mine")
+    assert done.returncode == 0, done.stderr
+    said = [refused.stderr, refused.stdout, done.stderr, done.stdout]
+    written = [p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()]
+    written += [*server.objects("mine").values(), *(one.encode() for one in said)]
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        assert not [one for one in written if server.environment[name].encode() in one]
+    assert "log.jsonl" in server.objects("mine")
