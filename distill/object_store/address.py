@@ -28,7 +28,8 @@ class StoreAddress(NamedTuple):
 
 def is_store_address(text: str) -> bool:
     """Whether a text begins as an address in an object store does."""
-    return text.partition("://")[0] in _SCHEMES and "://" in text
+    scheme, colon, _ = text.partition("://")
+    return bool(colon) and scheme in _SCHEMES
 
 
 def parse_address(text: str) -> StoreAddress:
@@ -46,6 +47,8 @@ def parse_address(text: str) -> StoreAddress:
         )
     prefix = (match[3] or "").strip("/")
     parts = prefix.split("/") if prefix else []
+    if not prefix:
+        raise ValueError(f"is a whole bucket: name a part of it, {match[1]}://BUCKET/PREFIX")
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f?#]", prefix):
         raise ValueError("is an address with an empty part, . or .., ?, # or a control character")
     return StoreAddress(match[1], match[2], prefix)

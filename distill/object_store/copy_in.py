@@ -31,9 +31,6 @@ class CopyIn:
 
     Args:
         etags: of the objects in the store, by their names.
-
-    Raises:
-        UserError: if an object's name leads out of the folder.
     """
 
     def __init__(
@@ -43,8 +40,6 @@ class CopyIn:
         self._objects = objects
         self._record = record
         self._etags = etags
-        for name in etags:
-            _check_name(name, objects)
 
     def fetch_first(self) -> None:
         """Fetch the manifests of stages that are not in the folder, and missing files that are in
@@ -91,31 +86,8 @@ class CopyIn:
             self._fetch([manifest])
 
     def _fetch(self, names: Sequence[str]) -> None:
-        if not names:
-            return
         label = "copying from the store"
-        with Progress(label, len(names), "files") as progress:
-            pool = ThreadPoolExecutor(_THREADS)
-            try:
-                for future in as_completed([pool.submit(self._fetch_one, n) for n in names]):
-                    future.result()
-                    progress.advance()
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _fetch_one(self, name: str) -> None:
-        path = self._run / name
-        try:
-            etag = self._objects.fetch(name, path)
-        except ObjectChangedError:  # deleted since it was listed
-            return
-        if name.endswith(_PRIVATE):
-            path.chmod(0o600)
-        self._etags[name] = etag
-        file = path.stat()
-        snapshot = name.endswith(".sqlite")
-        size, modified = (0, 0) if snapshot else (file.st_size, file.st_mtime_ns)
-        self._record.add(name, CopiedFile(size, modified, etag))
+        self._etags |= fetch_files(self._objects, self._record, self._run, names, label)
 
     def _take_rows(self, name: str) -> None:
         copied = self._record.get(name)
@@ -130,6 +102,45 @@ class CopyIn:
             other.unlink(missing_ok=True)
 
 
+def fetch_files(
+    objects: ObjectFolder, record: CopyRecord, folder: Path, names: Sequence[str], label: str
+) -> dict[str, str]:
+    """Write objects into files of a folder, and record them. Returns their etags; one that was
+    deleted since it was listed has none.
+
+    Raises:
+        UserError: if the store cannot be read, the disk is full, or a name leads out of the folder.
+    """
+    for name in names:
+        _check_name(name, objects)
+    etags: dict[str, str] = {}
+
+    def fetch(name: str) -> None:
+        path = folder / name
+        try:
+            etags[name] = etag = objects.fetch(name, path)
+        except ObjectChangedError:
+            return
+        if name.endswith(_PRIVATE):
+            path.chmod(0o600)
+        file = path.stat()
+        # An SQLite file changes when it is opened: what is copied of it is known by the etag.
+        known = (0, 0) if name.endswith(".sqlite") else (file.st_size, file.st_mtime_ns)
+        record.add(name, CopiedFile(*known, etag))
+
+    if not names:
+        return etags
+    with Progress(label, len(names), "files") as progress:
+        pool = ThreadPoolExecutor(_THREADS)
+        try:
+            for future in as_completed([pool.submit(fetch, name) for name in names]):
+                future.result()
+                progress.advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return etags
+
+
 def _check_name(name: str, objects: ObjectFolder) -> None:
     """Refuse a name that would lead out of the run's folder.
 
@@ -139,6 +150,6 @@ def _check_name(name: str, objects: ObjectFolder) -> None:
     if {"", ".", ".."} & {*name.split("/")} or PurePosixPath(name).is_absolute():
         raise UserError(
             str(objects.address),
-            f"holds an object named {name[:100]!r}, which is no file of a run",
-            "name a prefix that holds nothing but a run",
+            f"holds an object named {name[:100]!r}, which can be no file",
+            "delete it there, or name another prefix",
         )

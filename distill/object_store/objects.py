@@ -83,6 +83,14 @@ class ObjectFolder:
                 etag, modified = str(one["e_tag"]), one["last_modified"]
                 yield StoredObject(str(one["path"]), int(one["size"]), etag, modified)
 
+    def find(self, name: str) -> StoredObject | None:
+        """Find an object; None if there is none of exactly this name."""
+        try:
+            one = self._use(lambda: self._store.head(name))
+        except ObjectChangedError:
+            return None
+        return StoredObject(name, int(one["size"]), str(one["e_tag"]), one["last_modified"])
+
     def read(self, name: str) -> tuple[bytes, StoredObject] | None:
         """Read an object's bytes; None if there is none."""
 

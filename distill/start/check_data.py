@@ -9,9 +9,12 @@ from distill.corpus.held_out import KNOWN_ITEM, OWN_TASKS
 from distill.corpus.passages import open_source
 from distill.corpus.readers.rows import Document
 from distill.errors import UserError, need
+from distill.files.atomic import format_bytes
 from distill.files.read import looked_for, open_bytes, user_path
 from distill.generate.known_item.items import LEAST_ITEMS
 from distill.generate.log.stage import select_log_queries
+from distill.object_store.address import is_store_address
+from distill.object_store.download import list_input
 from distill.recipe import Recipe
 from distill.tasks.folder import LAYOUTS
 
@@ -43,6 +46,10 @@ def check_corpus(recipe: Recipe) -> list[str]:
         return _check_packages(corpus.packages)
     if corpus.source == "dataset" or (corpus.path is None and corpus.dataset is not None):
         return [f"corpus: {corpus.dataset} is read from the Hugging Face hub when the run begins"]
+    if _is_stored(recipe):
+        there = list_input(str(corpus.path))
+        size = format_bytes(sum(one.size for one in there))
+        return [f"corpus: {len(there)} objects, {size}, are read when the run begins"]
     source = open_source(recipe)
     first = list(itertools.islice(source.read(), _FIRST))
     if first and not any(isinstance(document, Document) for document in first):
@@ -52,6 +59,11 @@ def check_corpus(recipe: Recipe) -> list[str]:
             "name the column or files with the text: corpus.text_column, corpus.path",
         )
     return []
+
+
+def _is_stored(recipe: Recipe) -> bool:
+    """Whether the corpus lies in an object store, from which a check reads nothing."""
+    return recipe.corpus.path is not None and is_store_address(recipe.corpus.path)
 
 
 def _check_packages(packages: list[str]) -> list[str]:
@@ -109,7 +121,7 @@ def _check_known_items(recipe: Recipe) -> list[str]:
         UserError: if it has fewer documents than the task takes.
     """
     corpus = recipe.corpus
-    if corpus.path is not None and corpus.source != "dataset":
+    if corpus.path is not None and corpus.source != "dataset" and not _is_stored(recipe):
         first = itertools.islice(open_source(recipe).read(), _MANY)
         names = [one.whole or one.id for one in first if isinstance(one, Document)]
         # Files are held out whole, with all their sections.

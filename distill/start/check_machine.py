@@ -10,7 +10,8 @@ from pathlib import Path
 from distill.errors import UserError, install_command
 from distill.files.atomic import format_bytes
 from distill.files.read import user_path
-from distill.object_store.address import parse_address
+from distill.object_store.address import is_store_address, parse_address
+from distill.object_store.download import list_input
 from distill.object_store.objects import ObjectFolder
 from distill.recipe import Recipe
 
@@ -50,6 +51,8 @@ def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
         yield f"retriever.index {recipe.retriever.index}", ["faiss"], "cpu"
     if recipe.store is not None:
         yield "store", ["obstore"], "store"
+    if recipe.corpus.path is not None and is_store_address(recipe.corpus.path):
+        yield "corpus.path", ["obstore"], "store"
     if recipe.evaluate.names_tasks:
         yield "evaluate", ["mteb"], "eval"
         yield "the report", ["matplotlib"], "eval"
@@ -112,7 +115,7 @@ def estimate_bytes(recipe: Recipe) -> int:
     """Estimate roughly how many bytes a run will write at most: vectors of all passages for two
     models, tables with their texts, and the student with its checkpoints."""
     corpus, per_number = recipe.corpus, 4 if recipe.retriever.vectors == "float32" else 2
-    text = 0 if corpus.path is None else _measure(user_path(corpus.path))
+    text = 0 if corpus.path is None else _measure(corpus.path)
     passages = text // (corpus.max_tokens * _BYTES_PER_TOKEN) + 1
     if corpus.limit is not None and corpus.limit < passages:
         text, passages = text * corpus.limit // passages, corpus.limit
@@ -120,8 +123,11 @@ def estimate_bytes(recipe: Recipe) -> int:
     return vectors + _COPIES_OF_TEXT * text + _STUDENT_BYTES
 
 
-def _measure(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+def _measure(name: str) -> int:
+    """Bytes of a file, of all files below a folder, or of the objects in a store."""
+    if is_store_address(name):
+        return sum(one.size for one in list_input(name))
+    path = user_path(name)
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from obstore.store import from_url
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 SECRET = "a-secret-that-nobody-may-read"
@@ -46,11 +47,17 @@ class ObjectServer:
         httpx.put(f"{self.url}/bucket").raise_for_status()
         self.requests.clear()
 
+    def put(self, name: str, data: bytes) -> None:
+        """Put an object into the bucket."""
+        _open().put(name, data)
+
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        _open().delete(name)
+
     def objects(self, prefix: str) -> dict[str, bytes]:
         """The objects below a prefix, by their names in it."""
-        from obstore.store import from_url
-
-        store = from_url(f"s3://bucket/{prefix}", client_options={"allow_http": True})
+        store = _open(prefix)
         names = [one["path"] for chunk in store.list() for one in chunk]
         return {name: bytes(store.get(name).bytes()) for name in names}
 
@@ -68,6 +75,11 @@ class ObjectServer:
         # What servers say of a refusal holds such things.
         said = f"<Error><Code>Refused</Code><AWSAccessKeyId>{KEY_ID}</AWSAccessKeyId></Error>"
         return [said.encode()]
+
+
+def _open(prefix: str = "") -> Any:
+    """Open the bucket as the environment says."""
+    return from_url(f"s3://bucket/{prefix}", client_options={"allow_http": True})
 
 
 class _Quiet(WSGIRequestHandler):

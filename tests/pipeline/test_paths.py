@@ -15,8 +15,8 @@ from helpers.fresh_process import distill
             ("--run with an empty path", ("corpus", "--run", ""), "is empty"),
             ("--run ~nobody/run", ("corpus", "--run", "~nobody-here/run"), "not known here"),
             (
-                "corpus.path on gs://",
-                ("corpus", "--run", "r", "--source", "jsonl", "--path", "gs://bucket/x"),
+                "corpus.path on https://",
+                ("corpus", "--run", "r", "--source", "jsonl", "--path", "https://me:sesame@host/x"),
                 "is an address",
             ),
             (

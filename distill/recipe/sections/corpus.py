@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from distill.recipe.sections.section import LocalPath, Section, Word
+from distill.recipe.sections.section import InputPath, Section, Word
 
 
 class Corpus(Section):
@@ -13,10 +13,11 @@ class Corpus(Section):
     installed Python packages; auto finds out what lies at `path` by the files' names: texts (.txt,
     .md, .rst, .html, .pdf, .docx, manual pages), rows (.jsonl, .json, .csv, .tsv, .parquet) or
     BEIR, compressed or not."""
-    path: LocalPath | None = None
-    """Where the corpus lies. For beir a folder with corpus.jsonl; for jsonl and parquet a file or a
-    folder of files; for auto any of them, and wildcards in its last part (2026-*.csv); null: not
-    read from a path."""
+    path: InputPath | None = None
+    """Where the corpus lies: on this machine, or in an object store (s3://BUCKET/PREFIX, gs://,
+    az://), from which it is copied once into the cache. For beir a folder with corpus.jsonl; for
+    jsonl and parquet a file or a folder of files; for auto any of them, and wildcards in its last
+    part (2026-*.csv); null: not read from a path."""
     unreadable: Literal["refuse", "skip"] = "refuse"
     """What becomes of text files of an auto corpus that cannot be read, such as those in another
     encoding than UTF-8, or scanned PDFs: refuse names them and stops; skip leaves them out, says so

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from distill.object_store.address import parse_address
+from distill.object_store.address import is_store_address, parse_address
 from distill.recipe.renamed_keys import fingerprint_name
 
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?|mps")
@@ -32,18 +32,18 @@ def _check_local(path: str) -> str:
 
 
 def _check_store(address: str) -> str:
-    try:
-        parsed = parse_address(address)
-    except ValueError as fault:
-        raise ValueError(f"store {fault}") from None
-    if not parsed.prefix:
-        raise ValueError("store is a whole bucket: name a prefix in it, such as s3://bucket/mine")
-    return str(parsed)
+    return str(parse_address(address))
+
+
+def _check_local_or_stored(path: str) -> str:
+    return _check_store(path) if is_store_address(path) else _check_local(path)
 
 
 StoreUrl = Annotated[str, AfterValidator(_check_store)]
 """A prefix in an object store."""
 LocalPath = Annotated[str, AfterValidator(_check_local)]
+InputPath = Annotated[str, AfterValidator(_check_local_or_stored)]
+"""A path of this machine, or an address in an object store."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What numpy and torch both take."""
 Width = Annotated[int, Field(gt=0)]
