@@ -89,7 +89,6 @@ def open_job(
         UserError: if a device is not there, or another process writes the run.
     """
     from distill.pipeline.job import Job
-    from distill.pipeline.recipe_copy import save_recipe
 
     check_devices(recipe, last)
     store = recipe.store if is_main() else None
@@ -98,10 +97,18 @@ def open_job(
         open_mirror(folder, store) as run.mirror,
         log_to(folder) if is_main() else nullcontext(),
     ):
-        yield Job(run, recipe)
+        job = Job(run, recipe)
+        yield job
         # Not before: a recipe that was refused must not take the place of the one that was run.
-        if is_main():
-            save_recipe(folder, recipe)
+        keep_recipe(job)
+
+
+def keep_recipe(job: "Job") -> None:
+    """Write the recipe that was run into the run's folder."""
+    from distill.pipeline.recipe_copy import save_recipe
+
+    if is_main():
+        save_recipe(job.run.folder, job.recipe)
 
 
 @contextmanager

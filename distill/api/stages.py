@@ -10,6 +10,7 @@ from distill.api.objects import Models, put_models
 from distill.api.run_folder import RunFolder, open_run
 from distill.api.session import (
     RecipeOrFile,
+    keep_recipe,
     open_job,
     open_job_to_look,
     settle,
@@ -64,15 +65,17 @@ def run(
     recipe, place = settle(recipe, folder)
     recipe = put_models(recipe, Models(llm, retriever, teacher))
     check_first(recipe, place)
-    with open_job(recipe, place, overwrite) as job, show_whole_run(job):
-        if recipe.evaluate.names_tasks:
-            job.evaluate()
-        else:
-            job.train_student()
-    # The report reads the run's own recipe, which is this one from here on.
-    with show_activity("writing the report"):
-        write_report(place)
-        write_html(place)
+    with open_job(recipe, place, overwrite) as job:
+        with show_whole_run(job):
+            if recipe.evaluate.names_tasks:
+                job.evaluate()
+            else:
+                job.train_student()
+        # The report reads the run's own recipe, which is this one from here on.
+        keep_recipe(job)
+        with show_activity("writing the report"):
+            write_report(place, in_run=True)
+            write_html(place, in_run=True)
     return open_run(place)
 
 

@@ -54,7 +54,8 @@ class CopyIn:
         databases = [name for name in loose if name.endswith(".sqlite")]
         self._fetch(
             [name for name in manifests if not (self._run / name).parent.parent.exists()]
-            + [name for name in loose if not (self._run / name).exists()]
+            + [name for name in loose if not (self._run / name).exists()],
+            "what is known of the run",
         )
         for name in databases:
             self._take_rows(name)
@@ -79,14 +80,14 @@ class CopyIn:
         Args:
             whole: whether the manifest replaces the folder's own, which is not complete.
         """
-        below = [name for name in self._etags if name.startswith(f"{stage}/")]
+        below = [name for name in list(self._etags) if name.startswith(f"{stage}/")]
         manifest = stage + MANIFEST
-        self._fetch([n for n in below if n != manifest and not (self._run / n).exists()])
+        self._fetch([n for n in below if n != manifest and not (self._run / n).exists()], stage)
         if whole:
-            self._fetch([manifest])
+            self._fetch([manifest], f"{stage}'s manifest")
 
-    def _fetch(self, names: Sequence[str]) -> None:
-        label = "copying from the store"
+    def _fetch(self, names: Sequence[str], what: str) -> None:
+        label = f"copying {what} from the store"
         self._etags |= fetch_files(self._objects, self._record, self._run, names, label)
 
     def _take_rows(self, name: str) -> None:

@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from distill.errors import UserError
-from distill.object_store.objects import ObjectChangedError, ObjectFolder, StoredObject, StoreFault
+from distill.object_store.objects import (
+    ObjectChangedError,
+    ObjectFolder,
+    StoredObject,
+    StoredVersion,
+    StoreFault,
+)
 from distill.runtime.progress import show_activity
 
 LEASE_NAME = ".lease.json"
@@ -38,7 +44,7 @@ class Lease:
         self._run_id = run_id
         self._session = uuid4().hex
         self._lost = False
-        self._etag = self._acquire()
+        self._version = self._acquire()
         self._renewed = time.monotonic()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -67,11 +73,11 @@ class Lease:
         with self._lock:
             if not self._lost:
                 try:
-                    self._objects.replace(LEASE_NAME, self._content(released=True), self._etag)
+                    self._objects.replace(LEASE_NAME, self._content(released=True), self._version)
                 except (ObjectChangedError, StoreFault):
                     return
 
-    def _acquire(self) -> str:
+    def _acquire(self) -> StoredVersion:
         try:
             return self._objects.create(LEASE_NAME, self._content())
         except ObjectChangedError:
@@ -79,7 +85,7 @@ class Lease:
         with show_activity(f"looking who writes {self._objects.address}"):
             return self._take_over()
 
-    def _take_over(self) -> str:
+    def _take_over(self) -> StoredVersion:
         """Wait until the lease is free: released, of the same folder, or not renewed any more. That
         takes as long as somebody who lives would need to renew it.
 
@@ -96,7 +102,8 @@ class Lease:
             idle = (datetime.now(UTC) - stored.modified).total_seconds()
             if free or idle > TAKEN_OVER_AFTER:
                 try:
-                    return self._objects.replace(LEASE_NAME, self._content(), stored.etag)
+                    version = StoredVersion(stored.etag, stored.version)
+                    return self._objects.replace(LEASE_NAME, self._content(), version)
                 except ObjectChangedError:
                     continue  # somebody was faster
             if first not in (None, stored.etag):
@@ -136,7 +143,7 @@ class Lease:
             if self._lost or self._ended.is_set():
                 return
             try:
-                self._etag = self._objects.replace(LEASE_NAME, self._content(), self._etag)
+                self._version = self._objects.replace(LEASE_NAME, self._content(), self._version)
             except ObjectChangedError:
                 self._look_whose()
             if not self._lost:
@@ -146,7 +153,7 @@ class Lease:
         """A renewal may have arrived though its answer was lost: then the lease is still ours."""
         read = self._objects.read(LEASE_NAME)
         if read is not None and _parse(read[0]).get("session") == self._session:
-            self._etag = read[1].etag
+            self._version = StoredVersion(read[1].etag, read[1].version)
         else:
             self._lost = True
 

@@ -68,8 +68,8 @@ class StoreMirror(Mirror):
         self._record = CopyRecord(run)
         self._lease = Lease(objects, self._record.run_id)
         self._begun_lock = threading.Lock()
-        self._stages: dict[str, str] = {}
-        """Stages that stand in the store, with the fingerprints that they have there."""
+        self._stages: set[str] = set()
+        """Stages whose manifest is in the store, under the fingerprint that they have here."""
         self._ours: dict[Path, None] = {}
         """Stages that this process has opened."""
         self._snapshots: dict[str, tuple[int, ...]] = {}
@@ -102,7 +102,7 @@ class StoreMirror(Mirror):
             self.move(stage, stage.parent / "superseded" / mark)
             self._ours[stage] = None
         else:
-            self._stages[name] = stored.fingerprint
+            self._stages.add(name)
             if stored.complete or not local["complete"]:
                 self._copy_in.fetch_stage(name, whole=stored.complete and not local["complete"])
 
@@ -111,7 +111,7 @@ class StoreMirror(Mirror):
         self._ours[stage] = None
         name = self._name(stage)
         self._delete(self._list_stored(name))
-        self._stages.pop(name, None)
+        self._stages.discard(name)
         self._uploads.add(partial(self._put_all, stage, []))
 
     def commit(self, stage: Path, files: Sequence[Path]) -> None:
@@ -160,7 +160,7 @@ class StoreMirror(Mirror):
                 moved = to + one.removeprefix(name)
                 self._objects.rename(one, moved)
                 self._etags[moved] = self._etags.pop(one)
-        self._stages.pop(name, None)
+        self._stages.discard(name)
 
     def close(self, failed: bool) -> None:
         """Copy what is left, and give the lease back.
@@ -185,7 +185,7 @@ class StoreMirror(Mirror):
 
     def _copy_rest(self, patience: float | None) -> None:
         complete = []
-        for stage in [stage for stage in self._ours if (stage / ".stage").is_dir()]:
+        for stage in [one for one in self._ours if (one / ".stage" / "manifest.json").is_file()]:
             finished = bool(read_json(stage / ".stage" / "manifest.json")["complete"])
             self._add_all(stage, map(self._name, list_files(stage, finished)))
             if finished:
@@ -235,15 +235,15 @@ class StoreMirror(Mirror):
         """Copy files of a stage, after its manifest has been there, not as complete."""
         name = self._name(stage)
         with self._begun_lock:
-            try:
-                manifest: dict[str, Any] = read_json(stage / ".stage" / "manifest.json")
-            except FileNotFoundError:  # set aside meanwhile
-                return
-            if self._stages.get(name) != manifest["fingerprint"]:
+            if name not in self._stages:
+                try:
+                    manifest: dict[str, Any] = read_json(stage / ".stage" / "manifest.json")
+                except FileNotFoundError:  # set aside meanwhile
+                    return
                 self._lease.check()
                 begun = json.dumps(manifest | {"complete": False}, indent=2, sort_keys=True)
                 self._etags[name + MANIFEST] = self._objects.put(name + MANIFEST, begun.encode())
-                self._stages[name] = manifest["fingerprint"]
+                self._stages.add(name)
         for one in names:
             self._put(one)
 

@@ -31,6 +31,13 @@ _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", 
 _ENDPOINTS = ("ENDPOINT_URL_S3", "ENDPOINT_URL", "ENDPOINT", "STORAGE_ENDPOINT", "BASE_URL")
 
 
+class StoredVersion(NamedTuple):
+    """What tells one content of an object from another: stores compare either or both."""
+
+    etag: str
+    version: str | None = None
+
+
 class StoredObject(NamedTuple):
     """An object, named relative to the prefix."""
 
@@ -38,6 +45,7 @@ class StoredObject(NamedTuple):
     size: int
     etag: str
     modified: datetime
+    version: str | None = None
 
 
 class StoreFault(UserError):
@@ -80,8 +88,7 @@ class ObjectFolder:
         chunks = iter(self._store.list(prefix.rstrip("/") or None, chunk_size=1000))
         while (chunk := self._use(lambda: next(chunks, None), False)) is not None:
             for one in chunk:
-                etag, modified = str(one["e_tag"]), one["last_modified"]
-                yield StoredObject(str(one["path"]), int(one["size"]), etag, modified)
+                yield _describe(str(one["path"]), one)
 
     def find(self, name: str) -> StoredObject | None:
         """Find an object; None if there is none of exactly this name."""
@@ -89,7 +96,7 @@ class ObjectFolder:
             one = self._use(lambda: self._store.head(name))
         except ObjectChangedError:
             return None
-        return StoredObject(name, int(one["size"]), str(one["e_tag"]), one["last_modified"])
+        return _describe(name, one)
 
     def read(self, name: str) -> tuple[bytes, StoredObject] | None:
         """Read an object's bytes; None if there is none."""
@@ -102,11 +109,11 @@ class ObjectFolder:
             data, meta = self._use(get)
         except ObjectChangedError:
             return None
-        return data, StoredObject(name, len(data), str(meta["e_tag"]), meta["last_modified"])
+        return data, _describe(name, meta)
 
     def put(self, name: str, data: bytes) -> str:
         """Write an object in one request. Returns its etag."""
-        return self._put(lambda: self._store.put(name, data, use_multipart=False))
+        return self._put(lambda: self._store.put(name, data, use_multipart=False)).etag
 
     def put_file(self, name: str, path: Path) -> str:
         """Write a file as an object, which appears whole or not at all. Returns its etag.
@@ -119,27 +126,30 @@ class ObjectFolder:
         with path.open("rb") as file:
             # At most 10,000 parts are allowed.
             size = max(_SINGLE_PUT, path.stat().st_size // 9_000)
-            return self._put(lambda: self._store.put(name, file, chunk_size=size))
+            return self._put(lambda: self._store.put(name, file, chunk_size=size)).etag
 
-    def create(self, name: str, data: bytes) -> str:
-        """Write an object where there is none. Returns its etag.
+    def create(self, name: str, data: bytes) -> StoredVersion:
+        """Write an object where there is none.
 
         Raises:
             ObjectChangedError: if there is one.
         """
         return self._put(lambda: self._store.put(name, data, mode="create"))
 
-    def replace(self, name: str, data: bytes, etag: str) -> str:
-        """Write an object in the place of the one with this etag. Returns the new etag.
+    def replace(self, name: str, data: bytes, before: StoredVersion) -> StoredVersion:
+        """Write an object in the place of this version of it.
 
         Raises:
             ObjectChangedError: if it is another one, or gone.
         """
-        mode = {"e_tag": etag}
+        mode = {"e_tag": before.etag}
+        if before.version is not None:
+            mode["version"] = before.version
         return self._put(lambda: self._store.put(name, data, mode=mode), may_miss=True)
 
     def fetch(self, name: str, path: Path) -> str:
-        """Write an object into a file, which appears whole or not at all. Returns its etag.
+        """Write an object into a file, which appears whole or not at all, with the time of the
+        object. Returns its etag.
 
         Raises:
             ObjectChangedError: if it is gone.
@@ -153,6 +163,8 @@ class ObjectFolder:
                 file.write(chunk)
             if file.tell() != result.meta["size"]:
                 raise self._fault("ended before all bytes of an object had come", False)
+        written = result.meta["last_modified"].timestamp()
+        os.utime(path, (written, written))
         return str(result.meta["e_tag"])
 
     def rename(self, source: str, target: str) -> None:
@@ -169,8 +181,9 @@ class ObjectFolder:
         except ObjectChangedError:
             return
 
-    def _put(self, request: Callable[[], Any], may_miss: bool = False) -> str:
-        return str(self._use(request, may_miss)["e_tag"])
+    def _put(self, request: Callable[[], Any], may_miss: bool = False) -> StoredVersion:
+        result = self._use(request, may_miss)
+        return StoredVersion(str(result["e_tag"]), result["version"])
 
     def _use(self, request: Callable[[], T], may_miss: bool = True) -> T:
         """Do a request, or a step of one.
@@ -225,6 +238,11 @@ class ObjectFolder:
         }[names]
         kept = "; what is done is in the run's folder, and the same command continues"
         return StoreFault(str(self.address), what, remedy + kept, lasting)
+
+
+def _describe(name: str, meta: Any) -> StoredObject:
+    modified, version = meta["last_modified"], meta["version"]
+    return StoredObject(name, int(meta["size"]), str(meta["e_tag"]), modified, version)
 
 
 def _allows_http(address: StoreAddress) -> bool:

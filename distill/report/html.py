@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from distill.text.sanitize import sanitize_for_terminal
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_html(run_folder: Path, out: Path | None = None) -> Path:
+def write_html(run_folder: Path, out: Path | None = None, in_run: bool = False) -> Path:
     """Write the report of what stands in the run's folder, and return its path.
 
     The file needs nothing beside it and asks for nothing over a network; a content security policy
@@ -39,6 +39,7 @@ def write_html(run_folder: Path, out: Path | None = None) -> Path:
 
     Args:
         out: by default `report.html` in the run's folder.
+        in_run: whether this process is writing the run anyway.
 
     Beside a process that writes the run, and of a run that cannot be written, `out` must name
     another place: into the run's folder then nothing is written.
@@ -52,7 +53,7 @@ def write_html(run_folder: Path, out: Path | None = None) -> Path:
     with ExitStack() as opened:
         may_write = True
         try:
-            opened.enter_context(Run(run_folder))
+            opened.enter_context(nullcontext() if in_run else Run(run_folder))
         except (OSError, UserError):
             if out is None:
                 raise

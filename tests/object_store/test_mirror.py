@@ -27,8 +27,8 @@ ITEMS = [f"item {number}" for number in range(6)]
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     """Minutes as fractions of a second."""
-    monkeypatch.setattr(uploads, "PATIENCE", 0.6)
-    monkeypatch.setattr(uploads, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(uploads, "PATIENCE", 0.3)
+    monkeypatch.setattr(uploads, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(mirror, "_AFTER_A_FAULT", 0.2)
     monkeypatch.setattr(lease, "RENEWED_EVERY", 0.2)
 
@@ -193,7 +193,6 @@ def test_a_lease_that_is_not_renewed_is_taken_over_and_the_former_job_stops(
         with opened(tmp_path / "sleeps") as sleeps:
             monkeypatch.setattr(lease.Lease, "_renew", lambda self: None)
             monkeypatch.setattr(lease, "TAKEN_OVER_AFTER", 0.0)
-            time.sleep(1.1)  # a store's times are of whole seconds
             with opened(tmp_path / "other") as other:
                 fill(other)
                 monkeypatch.setattr(lease.Lease, "_renew", renew)
@@ -280,6 +279,40 @@ def test_sqlite_files_are_copied_while_they_are_written(server, tmp_path, monkey
         (tmp_path / "copy").write_bytes(server.objects("runs/mine")["requests.sqlite"])
     with sqlite3.connect(tmp_path / "copy") as copy:
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (1,)
+
+
+@pytest.mark.slow
+def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
+    server, tmp_path, monkeypatch
+):
+    """The network ends after so many requests, and the machine is lost."""
+    monkeypatch.setattr("distill.object_store.objects._RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(uploads, "PATIENCE", 0.1)
+    monkeypatch.setattr(lease, "TAKEN_OVER_AFTER", 0.5)
+    with Run(tmp_path / "whole") as run:
+        fill(run, inputs=[fill(run, "first")])
+    whole = {name: files(run.folder / name) for name in ("first", "words")}
+
+    def run_all(folder: Path) -> None:
+        with opened(folder) as run:
+            fill(run, inputs=[fill(run, "first")])
+
+    for last in range(1, 30, 4):
+        server.clear()
+        count = iter(range(1000))
+        server.refuse = lambda method, path, count=count, last=last: (
+            "503 Slow Down" if method == "PUT" and next(count) >= last else None
+        )
+        with pytest.raises(UserError, match="503"):
+            run_all(tmp_path / f"lost {last}")
+        server.refuse = lambda method, path: None
+        stored = [name for name in server.objects("runs/mine") if name.endswith(".parquet")]
+        run_all(tmp_path / f"new {last}")
+        assert {name: files(tmp_path / f"new {last}" / name) for name in whole} == whole
+        figures = [name.replace("/", "/.stage/").replace("parquet", "json") for name in stored]
+        for name in figures:  # how long it took is what the lost machine measured
+            there = [tmp_path / f"{which} {last}" / name for which in ("lost", "new")]
+            assert there[0].read_bytes() == there[1].read_bytes()
 
 
 def test_nothing_is_copied_twice(server, tmp_path):

@@ -64,7 +64,7 @@ def test_a_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_f
     assert {n: at_end.get(n) for n in _tables(folder)} == _tables(folder)
 
 
-@pytest.mark.bad_input("object store", "a bucket that does not exist", "exit code 2, a remedy")
+@pytest.mark.bad_input("object store", "the same on the command line", "exit code 2, no secret")
 def test_the_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, tmp_path):
     def corpus(store: str):
         words = ["corpus", str(recipe_file), "--run", str(tmp_path / "run"), "-v"]

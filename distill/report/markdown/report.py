@@ -1,5 +1,6 @@
 """A run's report as Markdown: the page's figures without its plots."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from distill.evaluate.statistics.retention import estimate_retention
@@ -35,10 +36,13 @@ _TEXT = 200
 """Characters of a passage."""
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path, in_run: bool = False) -> Path:
     """Write `report.md` in the run's folder from what stands there, and return its path.
 
     What is not there is left out: a run without an evaluation gives a report of its stages.
+
+    Args:
+        in_run: whether this process is writing the run anyway.
 
     Raises:
         UserError: if the folder holds no stage of a run, a summary of another version, or
@@ -58,7 +62,7 @@ def write_report(run_folder: Path) -> Path:
         *_lineage(lineage(found)),
     ]
     path = run_folder / "report.md"
-    with Run(run_folder):
+    with nullcontext() if in_run else Run(run_folder):
         commit_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
     return path
 
