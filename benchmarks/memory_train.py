@@ -73,7 +73,7 @@ def measure(batch: int) -> dict[str, float]:
     model.max_seq_length = MAX_TOKENS
     with tempfile.TemporaryDirectory() as folder:
         mixture = make_mixture(
-            student, train, 1, [score_from_example(row, train) for row in rows], []
+            student, train, 1, [score_from_example(row, train) for row in rows], None
         )
         tokens = TokenizedTexts(Path(folder) / "tokens", model, mixture.student_texts)
         before = peak()

@@ -153,7 +153,9 @@ def trained(side: Any, rows: list[Row], held_out: list[Row]) -> Trained:
 
 def ours(model: SentenceTransformer, rows: list[Row], folder: Path) -> None:
     """Tokenising included, as it is in the peer's."""
-    mixture = make_mixture(STUDENT, TRAIN, 1, [score_from_example(row, TRAIN) for row in rows], [])
+    mixture = make_mixture(
+        STUDENT, TRAIN, 1, [score_from_example(row, TRAIN) for row in rows], None
+    )
     tokens = TokenizedTexts(folder / "tokens", model, mixture.student_texts)
     objective = CombinedLoss(model, TRAIN, None, torch.nn.Identity())
     diagnostics = Diagnostics(StudentTexts(STUDENT, []), rows[:2], None)

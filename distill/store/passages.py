@@ -100,18 +100,8 @@ class PassageReader(Reader):
             rows = self._lookup.read_rows(numbers)
             each = zip(wanted, numbers.tolist(), rows, strict=True)
             return {id_: NumberedPassage(number, row) for id_, number, row in each}
-        missing, passages = set(ids), dict[str, NumberedPassage]()
-        start = self._shard.number if self._shard else 0
-        for turn in range(len(self._paths)):
-            if not missing:
-                break
-            shard = self._load((start + turn) % len(self._paths))
-            here = [place for place, id_ in enumerate(shard.ids) if id_ in missing]
-            first = self._first_row(shard.number)
-            for place, row in zip(here, shard.take(here), strict=True):
-                passages[row["passage_id"]] = NumberedPassage(first + place, row)
-                missing.remove(row["passage_id"])
-        self._need_all(missing)
+        passages = self._search_shards(ids)
+        self._need_all(set(ids) - passages.keys())
         return passages
 
     def find_numbers(self, ids: Collection[str]) -> dict[str, int]:
@@ -125,6 +115,14 @@ class PassageReader(Reader):
         wanted = list(dict.fromkeys(ids))
         numbers = self._find_in_lookup(self._lookup, wanted)
         return dict(zip(wanted, numbers.tolist(), strict=True))
+
+    def find_known_numbers(self, ids: Collection[str]) -> dict[str, int]:
+        """The row numbers of those of the ids that a passage has."""
+        if self._lookup is None:
+            return {id_: passage.number for id_, passage in self._search_shards(ids).items()}
+        wanted = list(dict.fromkeys(ids))
+        numbers = self._lookup.find_numbers(wanted).tolist()
+        return {id_: number for id_, number in zip(wanted, numbers, strict=True) if number >= 0}
 
     def read_texts(self, ids: Collection[str]) -> dict[str, str]:
         """Read the texts of the passages with these ids, titles included (see `find`)."""
@@ -142,6 +140,21 @@ class PassageReader(Reader):
         if len(self._paths) <= 1:  # as fast, and read in no time
             return None
         return open_lookup(self._folder, self._paths)
+
+    def _search_shards(self, ids: Collection[str]) -> dict[str, NumberedPassage]:
+        """The passages with those of the ids that there are."""
+        missing, passages = set(ids), dict[str, NumberedPassage]()
+        start = self._shard.number if self._shard else 0
+        for turn in range(len(self._paths)):
+            if not missing:
+                break
+            shard = self._load((start + turn) % len(self._paths))
+            here = [place for place, id_ in enumerate(shard.ids) if id_ in missing]
+            first = self._first_row(shard.number)
+            for place, row in zip(here, shard.take(here), strict=True):
+                passages[row["passage_id"]] = NumberedPassage(first + place, row)
+                missing.remove(row["passage_id"])
+        return passages
 
     def _find_in_lookup(self, lookup: PassageLookup, ids: Sequence[str]) -> PassageNumbers:
         numbers = lookup.find_numbers(ids)

@@ -356,6 +356,11 @@ class Reader:
             self._rows, self._held = read_shard(self._table, self._paths[shard]), shard
         return self._rows[number - self._first_row(shard)]
 
+    def read_rows(self, numbers: Sequence[int]) -> list[Row]:
+        """Read the rows with these numbers, in their order; each shard is read once."""
+        rows = {number: self[number] for number in sorted(set(numbers))}
+        return [rows[number] for number in numbers]
+
     def _find_shard(self, number: int) -> int:
         if not 0 <= number < len(self):
             raise IndexError(number)

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable
 
 from distill.recipe import Student
 from distill.store.tables import Row, passage_text
+from distill.text.digests import digest_text
 from distill.text.format import PromptedText
 
 
@@ -14,7 +15,8 @@ class StudentTexts:
 
     Args:
         passages: the corpus, as far as there is one; read once, if the template has titles.
-        texts: the documents that will be written: only their passages are held in memory.
+        texts: the documents that will be written. Of their passages a hash is held in memory, and
+            how long the title is.
     """
 
     def __init__(
@@ -22,10 +24,12 @@ class StudentTexts:
     ) -> None:
         self.format = student.text_format
         self._student = student
-        self._passages: dict[str, Row] = {}
+        self._titles: dict[bytes, int] = {}
+        self._parted: dict[bytes, Row] = {}
         if self.format.has_title:
-            named = ((passage_text(row), row) for row in passages)
-            self._passages = {text: row for text, row in named if text in texts}
+            for row in passages:
+                if (text := passage_text(row)) in texts:
+                    self._add(digest_text(text), text, row)
 
     def query(self, row: Row) -> PromptedText:
         """An example's query, under its task."""
@@ -39,7 +43,21 @@ class StudentTexts:
         """
         if row is not None and row["task_type"] in self._student.symmetric:
             return self.format.query(text, row["task"])
-        passage = self._passages.get(text)
-        if passage is None:
-            return self.format.document(text)
-        return self.format.document(passage["text"], passage["title"])
+        digest = digest_text(text) if self.format.has_title else b""
+        if digest in self._parted:
+            passage = self._parted[digest]
+            return self.format.document(passage["text"], passage["title"])
+        end = self._titles.get(digest, 0)
+        return self.format.document(text[end + 1 :] if end else text, text[:end])
+
+    def _add(self, digest: bytes, text: str, row: Row) -> None:
+        """Note a passage under the hash of its text: how long its title is, or the passage itself
+        where title and text cannot be told from what they read together, for white space at their
+        ends."""
+        title = row["title"]
+        self._parted.pop(digest, None)
+        self._titles.pop(digest, None)
+        if title and text == f"{title} {row['text']}":
+            self._titles[digest] = len(title)
+        elif title or row["text"] != text:
+            self._parted[digest] = row

@@ -1,8 +1,7 @@
 """The distinct texts of the examples, numbered, so that a teacher reads each text once a side
 however often it occurs."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.store.tables import EXAMPLES, Row, read_shard
+from distill.text.digests import digest_text, digest_texts
 
-TextDigests = NDArray[np.uint64]
 TextsOf = Callable[[Sequence[Row]], list[str]]
 
 _SHARDS_AT_ONCE = 16
@@ -78,14 +77,4 @@ class DistinctTexts:
 
 def text_id(text: str) -> str:
     """Hash a text to 16 hex digits: its id among a teacher's vectors."""
-    return _hash(text).hex()
-
-
-def digest_texts(texts: Iterable[str]) -> TextDigests:
-    """Hash each text to 64 bits, by which equal ones are known. (Among ten million texts two share
-    a hash with a chance of three in a million.)"""
-    return np.frombuffer(b"".join(map(_hash, texts)), np.uint64)
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return digest_text(text).hex()

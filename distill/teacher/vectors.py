@@ -1,6 +1,7 @@
 """A teacher's vectors: computed once, stored on disk, read by row."""
 
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 import numpy as np
 import torch
@@ -54,15 +55,45 @@ def teacher_vectors(
     def write_passage(row: Row) -> str:
         return encoder.wording.write([passage_text(row)], "document")[0]
 
-    query_tasks = None if tasks is None else [tasks[id_] for id_ in queries]
-    whole_queries = encoder.wording.write(list(queries.values()), "query", query_tasks)
+    whole_queries = _WrittenTexts(encoder.wording, "query", queries, tasks)
     stores = [store("query", list(queries), whole_queries)]
     if corpus is not None and len(corpus):
         stores.append(store("document", corpus.read_ids(), PassageTexts(corpus, write_passage)))
     for texts in filter(None, documents):
-        whole = encoder.wording.write(list(texts.values()), "document")
+        whole = _WrittenTexts(encoder.wording, "document", texts)
         stores.append(store("document", list(texts), whole))
     return TeacherRows([s.vectors for s in stores])
+
+
+class _WrittenTexts(Sequence[str]):
+    """Texts as an encoder reads them, prompts included, written when they are asked for."""
+
+    def __init__(
+        self,
+        wording: EmbedderPrompts,
+        side: Side,
+        texts: Mapping[str, str],
+        tasks: Mapping[str, str] | None = None,
+    ) -> None:
+        self._wording, self._side = wording, side
+        self._texts, self._tasks = texts, tasks
+        self._ids = list(texts)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        ids = self._ids[number] if isinstance(number, slice) else [self._ids[number]]
+        tasks = None if self._tasks is None else [self._tasks[id_] for id_ in ids]
+        texts = [self._texts[id_] for id_ in ids]
+        written = self._wording.write(texts, self._side, tasks)
+        return written if isinstance(number, slice) else written[0]
 
 
 def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:

@@ -25,7 +25,7 @@ from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import EXAMPLES, Row
+from distill.store.tables import EXAMPLES, Reader, Row
 from distill.student.base_model import first_transformer
 from distill.student.bidirectional import check_attention
 from distill.student.lora import add_lora, finish_lora
@@ -128,7 +128,7 @@ def _train(
     the figures for the manifest."""
     passages = None if inputs.passages is None else PassageReader(inputs.passages.folder)
     held_out = hold_out(recipe, inputs)
-    rows = [row for part in inputs.examples for row in part.rows(EXAMPLES)]
+    rows = Reader(EXAMPLES, *(part.folder for part in inputs.examples))
     sample = draw_sample(rows, recipe.seed)
     documents = {row["positive"] for row in sample}
     if held_out is not None:
@@ -199,8 +199,8 @@ def _choose_searched(
     wanted = {row["positive_id"] for row in sample}
     if held_out is not None:
         wanted.update(held_out.documents)
-    ids = () if passages is None else passages.read_ids()
-    return {id_: np.array(vectors[row]) for row, id_ in enumerate(ids) if id_ in wanted}
+    numbers = {} if passages is None else passages.find_known_numbers(wanted)
+    return {id_: np.array(vectors[number]) for id_, number in numbers.items()}
 
 
 def _interpolate(

@@ -39,7 +39,6 @@ from distill.train.data.candidate_pools import (
 from distill.train.data.exposure import count_steps_by_source
 from distill.train.data.held_out import HeldOut
 from distill.train.data.mixture import Mixture, make_mixture
-from distill.train.data.soft_labels import ScoredExample
 from distill.train.data.softness import SoftnessCheck, TargetSoftness, check_softness
 from distill.train.data.sources import TrainingInputs, read_mixture
 from distill.train.data.tokenized import TokenizedTexts
@@ -51,6 +50,7 @@ from distill.train.loop.weight_averaging import find_weights_fault, load_weights
 from distill.train.objectives import CombinedLoss, alignment, make_projection
 from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.kl import make_kl_target
+from distill.train.rows.examples import ScoredExample, SelectedExamples
 
 _SAMPLE = 256
 """Texts from which the mean cosine to the teacher is estimated."""
@@ -231,15 +231,15 @@ class TrainingStage:
         def make_targets(lists: Tensor, temperature: float) -> Tensor:
             return make_kl_target(lists, settings.model_copy(update={"temperature": temperature}))
 
-        rows = [scored.scores for scored in mixture.rows]
-        return check_softness(rows, make_targets, settings.temperature, "train.kl")
+        return check_softness(
+            mixture.scores.lists(), make_targets, settings.temperature, "train.kl"
+        )
 
     def _query_examples(self, rows: Sequence[ScoredExample]) -> QueryExamples:
         if self.passages is None:
             raise ValueError("no corpus: a recipe that searches one is refused without it")
         settings = self.train.corpus_softmax
-        ids = self.passages.read_ids()
-        return make_query_examples(self.recipe.student, settings, rows, ids)
+        return make_query_examples(self.recipe.student, settings, rows, self.passages)
 
     def _corpus_softmax(
         self, model: SentenceTransformer, pools: CandidatePools
@@ -256,10 +256,9 @@ class TrainingStage:
             )
         return CorpusSoftmaxLoss(self.documents, pools.take, self.train.corpus_softmax)
 
-    def _rows(self) -> list[ScoredExample]:
-        rows = read_mixture(self.inputs, self.train, self.recipe.seed)
-        if self.held_out is not None:
-            rows = [scored for scored in rows if self.held_out.allows(scored.row)]
+    def _rows(self) -> SelectedExamples:
+        allows = (lambda row: True) if self.held_out is None else self.held_out.allows
+        rows = read_mixture(self.inputs, self.train, self.recipe.seed, allows)
         if not rows:
             raise UserError(
                 f"training, stage {self.name}",
@@ -280,7 +279,7 @@ class TrainingStage:
         # A teacher that is not learnt from has no say in which queries are the same.
         needs_teacher = self.train.objective.needs_teacher_vectors
         reads_tasks = needs_teacher and is_told_tasks(self.recipe.teacher)
-        return make_mixture(student, self.train, seed, rows, self.passages or (), reads_tasks)
+        return make_mixture(student, self.train, seed, rows, self.passages, reads_tasks)
 
     def _teacher(self, mixture: Mixture) -> TeacherRows | None:
         if not self.train.objective.needs_teacher_vectors:
@@ -342,7 +341,7 @@ def mean_teacher_cosine(
     dataset = texts or next(iter(mixture.datasets.values()))
     sample = random.Random(seed).sample(range(len(dataset)), min(_SAMPLE, len(dataset)))
     rows = dataset.select(sample)
-    vectors = embed(model, [mixture.student_texts[number] for number in rows[column]])
+    vectors = embed(model, mixture.student_texts.read(rows[column]))
     numbers = torch.tensor([label[1 if column == "text" else 2] for label in rows["label"]])
     with torch.no_grad():
         device = next(model.parameters()).device

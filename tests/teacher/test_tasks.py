@@ -13,7 +13,7 @@ from distill.store.run import Run
 from distill.teacher.scores import make_teacher_scores
 from distill.teacher.vectors import is_told_tasks, teacher_identity, teacher_vectors
 from distill.train.data.mixture import make_mixture
-from distill.train.data.soft_labels import ScoredExample
+from distill.train.rows.examples import ScoredExample
 
 TEMPLATE = "do {task} with: {query}"
 

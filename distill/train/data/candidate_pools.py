@@ -3,28 +3,38 @@ them; and the training data of queries alone."""
 
 import logging
 import math
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.errors import UserError
 from distill.recipe import CorpusSoftmax, Student
 from distill.student.writing import StudentTexts
-from distill.text.format import PromptedText
-from distill.train.data.mixture import Mixture
-from distill.train.data.soft_labels import ScoredExample, get_query_id
+from distill.text.digests import digest_text, number_digests
+from distill.train.data.mixture import Mixture, list_columns
+from distill.train.data.soft_labels import get_query_id
 from distill.train.data.softness import SoftnessCheck, check_softness
 from distill.train.objectives.corpus_softmax import BatchPools
 from distill.train.objectives.inputs import make_target
+from distill.train.rows.examples import ScoredExample, SelectedExamples
+from distill.train.rows.texts import (
+    QUERY,
+    ExampleTexts,
+    TextPlaces,
+    TextsOnDemand,
+    digest_prompted,
+    write_for_student,
+)
 
 _log = logging.getLogger(__name__)
-_QueryKey = tuple[str, str, str]
-"""A query's source, id and text."""
+_AT_ONCE = 256
+"""Examples whose candidates are looked up together."""
 
 
 class CandidatePools:
@@ -70,26 +80,33 @@ class QueryExamples(NamedTuple):
     soft: SoftnessCheck
 
 
+class NumbersByPassageId(Protocol):
+    """The row numbers of a corpus' passages."""
+
+    def find_known_numbers(self, ids: Collection[str]) -> Mapping[str, int]:
+        """Find the numbers of those of the ids that a passage has."""
+        ...
+
+
 def make_query_examples(
     student: Student,
     settings: CorpusSoftmax,
     rows: Sequence[ScoredExample],
-    passage_ids: Sequence[str],
+    passages: NumbersByPassageId,
 ) -> QueryExamples:
     """The training data of a query encoder: each query once, with those of its candidates that are
     passages of the corpus and have a score. A query that has none is left out; examples of further
     positives add their candidates to their query's. A mixture's weights repeat queries as ever.
 
+    Args:
+        rows: gone through several times, in order. Of their texts hashes are held.
+
     Raises:
         UserError: if none is left.
     """
-    row_of = {id_: row for row, id_ in enumerate(passage_ids)}
-    known: dict[_QueryKey, dict[int, float]] = defaultdict(dict)
-    for scored in rows:
-        known[_name_query(scored)].update(_known_candidates(scored, row_of))
-    once = _leave_further_positives_out(rows)
-    members = [scored for scored in once if known[_name_query(scored)]]
-    pools = [known[_name_query(scored)] for scored in members]
+    keys, once = _choose_once(rows)
+    known = _read_pools(rows, keys, passages)
+    members = [number for number in once if len(known[keys[number]].rows)]
     if not members:
         raise UserError(
             "train.objective.corpus_softmax",
@@ -106,16 +123,24 @@ def make_query_examples(
             len(once),
             settings.scores,
         )
-    writer = StudentTexts(student)
-    texts: dict[PromptedText, int] = {}
-    queries = [texts.setdefault(writer.query(scored.row), len(texts)) for scored in members]
-    labels = [[number, query] for number, query in enumerate(queries)]
-    dataset = Dataset.from_dict({"query": queries, "label": labels})
-    mixture = Mixture({"queries": dataset}, members, {}, {}, {}, list(texts))
-    numbers, scores = [list(pool) for pool in pools], [list(pool.values()) for pool in pools]
+    numbers, scores = zip(*(known[keys[number]] for number in members), strict=True)
     return QueryExamples(
-        mixture, CandidatePools(numbers, scores, settings), _check_softness(scores, settings)
+        _make_mixture(student, SelectedExamples(rows, members)),
+        CandidatePools(numbers, scores, settings),
+        _check_softness(scores, settings),
     )
+
+
+def _make_mixture(student: Student, rows: Sequence[ScoredExample]) -> Mixture:
+    writer, digests = StudentTexts(student), bytearray()
+    for scored in rows:
+        digests += digest_prompted(writer.query(scored.row))
+    queries = number_digests(digests)
+    labels = np.column_stack([np.arange(len(rows)), queries.numbers])
+    dataset = Dataset.from_dict({"query": queries.numbers, "label": labels})
+    places = TextPlaces(queries.firsts, np.full(len(queries.firsts), QUERY))
+    texts = TextsOnDemand(ExampleTexts(rows), places, partial(write_for_student, writer))
+    return Mixture({"queries": dataset}, list_columns(rows), {}, {}, {}, texts)
 
 
 def _check_softness(scores: Sequence[Sequence[float]], settings: CorpusSoftmax) -> SoftnessCheck:
@@ -125,31 +150,44 @@ def _check_softness(scores: Sequence[Sequence[float]], settings: CorpusSoftmax) 
     return check_softness(scores, make_targets, settings.temperature, "train.corpus_softmax")
 
 
-def _name_query(scored: ScoredExample) -> _QueryKey:
-    return scored.source, get_query_id(scored.row["query_id"]), scored.row["query"]
+def _choose_once(rows: Iterable[ScoredExample]) -> tuple[list[bytes], list[int]]:
+    """Hash each example's source, query's id and query; and choose the examples that are trained
+    on: not those of a further positive, `ID+2` and so on, whose query has its own example."""
+    keys, further = [], set[int]()
+    for number, scored in enumerate(rows):
+        query_id = get_query_id(scored.row["query_id"])
+        keys.append(digest_text("\0".join([scored.source, query_id, scored.row["query"]])))
+        if query_id != scored.row["query_id"]:
+            further.add(number)
+    own = {key for number, key in enumerate(keys) if number not in further}
+    once = [n for n, key in enumerate(keys) if n not in further or key not in own]
+    return keys, once
 
 
-def _leave_further_positives_out(rows: Sequence[ScoredExample]) -> list[ScoredExample]:
-    """Leave out examples of a further positive, `ID+2` and so on, whose query has its own example
-    among the rows."""
-    own = {
-        _name_query(scored)
-        for scored in rows
-        if get_query_id(scored.row["query_id"]) == scored.row["query_id"]
-    }
-    return [
-        scored
-        for scored in rows
-        if get_query_id(scored.row["query_id"]) == scored.row["query_id"]
-        or _name_query(scored) not in own
-    ]
+class _Pool(NamedTuple):
+    """Candidates by their rows of the corpus, with their scores."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
 
-def _known_candidates(scored: ScoredExample, row_of: dict[str, int]) -> dict[int, float]:
-    """An example's candidates by their row of the corpus, with their scores."""
-    ids = [scored.row["positive_id"], *scored.row["negative_ids"], *scored.others]
-    return {
-        row_of[id_]: score
-        for id_, score in zip(ids, scored.scores, strict=True)
-        if id_ in row_of and not math.isnan(score)
-    }
+def _read_pools(
+    rows: Sequence[ScoredExample], keys: Sequence[bytes], passages: NumbersByPassageId
+) -> dict[bytes, _Pool]:
+    """Join the candidates of all examples of a query."""
+    pools: dict[bytes, _Pool] = {}
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        ids = [[s.row["positive_id"], *s.row["negative_ids"], *s.others] for s in some]
+        row_of = passages.find_known_numbers({id_ for of_example in ids for id_ in of_example})
+        for key, of_example, scored in zip(keys[start:], ids, some, strict=False):
+            before = pools.get(key)
+            known = {} if before is None else dict(zip(*before, strict=True))
+            for id_, score in zip(of_example, scored.scores, strict=True):
+                if id_ in row_of and not math.isnan(score):
+                    known[row_of[id_]] = score
+            pools[key] = _Pool(
+                np.fromiter(known, np.int64, len(known)),
+                np.fromiter(known.values(), np.float32, len(known)),
+            )
+    return pools

@@ -36,4 +36,4 @@ def _batch_size(name: str, train: Train) -> int:
 
 
 def _source(mixture: Mixture, number: int) -> str:
-    return TEXTS if number < 0 else mixture.rows[number].source or "examples"
+    return TEXTS if number < 0 else mixture.sources[number] or "examples"

@@ -1,9 +1,11 @@
 """Soft labels: what a teacher, or the LLM, says of an example's positive and of each negative."""
 
 import math
+from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
 from distill.train.data.label_scores import score_candidates
 from distill.train.data.stratify import select_stratified
+from distill.train.rows.examples import ScoredExample
 
 OWN: Literal["own"] = "own"
 """The scores that stand in the examples themselves, as STS pairs have them."""
@@ -24,17 +27,6 @@ TEACHER = "teacher"
 """Those that a table of the teacher's holds; all others are read from the labels."""
 _PAIRS = ("sts", "sentence similarity")
 """Types of task whose rows may be pairs with a score."""
-
-
-class ScoredExample(NamedTuple):
-    """An example, and the soft scores of its positive, its negatives and its `others` in their
-    order; NaN where one is not known. `others` are the ids of further candidates, which soft labels
-    alone are learnt from; `source` is where the example comes from, as a mixture names it."""
-
-    row: Row
-    scores: list[float]
-    others: tuple[str, ...] = ()
-    source: str = ""
 
 
 def score_source(train: Train) -> SoftScoreChoice | Literal["own"] | None:
@@ -89,22 +81,21 @@ def score_from_example(row: Row, train: Train) -> ScoredExample:
 
 def read_scored_examples(
     stage: Stage, train: Train, labels: Stage | None, teacher_scores: Stage | None
-) -> list[ScoredExample]:
-    """All examples of a stage with their soft scores.
+) -> Iterator[ScoredExample]:
+    """Yield all examples of a stage with their soft scores; one shard is in memory at a time.
 
     Raises:
-        UserError: if they are to come from labels that hold none of them.
+        UserError: at the end, if they are to come from labels that hold none of them.
     """
     source = score_source(train)
     by_id = {} if teacher_scores is None else _of_teacher(teacher_scores)
+    rows = read_rows(EXAMPLES, stage.folder)
     if source == TEACHER and teacher_scores is not None:
-        return [_matched(row, by_id.get(row["query_id"])) for row in stage.rows(EXAMPLES)]
-    if source not in (None, OWN, TEACHER) and labels is not None:
-        found = list(_labelled(stage, labels, source, train, by_id))
-        if stage.name == EXAMPLES.name and found:
-            _refuse_if_all_unknown(found, labels, source)
-        return found
-    return [score_from_example(row, train) for row in stage.rows(EXAMPLES)]
+        yield from (_matched(row, by_id.get(row["query_id"])) for row in rows)
+    elif source not in (None, OWN, TEACHER) and labels is not None:
+        yield from _labelled(stage, labels, source, train, by_id)
+    else:
+        yield from (score_from_example(row, train) for row in rows)
 
 
 def check_scores(train: Train, labels: Stage | None, teacher_scores: Stage | None) -> None:
@@ -133,10 +124,13 @@ def _labelled(
     """Each with the scores of its own documents, or of everything that was judged for its query.
     Labels have the shards of the examples that were chosen from them; examples of another stage
     have none."""
+    of_labels = stage.name == EXAMPLES.name
+    some_known, count = False, 0
     for path in shards(stage.folder):
         rows = read_shard(EXAMPLES, path)
+        count += len(rows)
         of_shard = labels.folder / path.name
-        if stage.name != EXAMPLES.name or not of_shard.exists():
+        if not of_labels or not of_shard.exists():
             yield from (ScoredExample(row, _unknown(row)) for row in rows)
             continue
         judged: dict[str, list[Row]] = defaultdict(list)
@@ -153,7 +147,10 @@ def _labelled(
             found = [scores.get(passage, math.nan) for passage in (*own, *others)]
             if choice == "seed" and 1.0 not in found:  # no list to learn it from
                 found = [math.nan] * len(found)
+            some_known = some_known or not all(map(math.isnan, found))
             yield ScoredExample(row, found, others)
+    if of_labels and count and not some_known:
+        _refuse_unknown(labels, choice)
 
 
 def _choose_others(
@@ -172,11 +169,7 @@ def _choose_others(
     return (*first, *select_stratified(scores, [*own, *first], max(0, room)))
 
 
-def _refuse_if_all_unknown(
-    found: Sequence[ScoredExample], labels: Stage, choice: SoftScoreChoice
-) -> None:
-    if not all(math.isnan(score) for scored in found for score in scored.scores):
-        return
+def _refuse_unknown(labels: Stage, choice: SoftScoreChoice) -> None:
     rankers = " and ".join(list_needed_rankers(choice))
     remedy = f"relabel anew, with {rankers} among relabel.rankers" if rankers else "relabel anew"
     if choice == "seed":
@@ -223,13 +216,23 @@ def _number(score: float | None) -> float:
 class SoftScores:
     """Soft scores by an example's number, on the CPU."""
 
-    def __init__(self, rows: Sequence[Sequence[float]]) -> None:
-        self.starts = np.cumsum([0, *map(len, rows)])
-        self.flat = np.array([score for row in rows for score in row], np.float32)
+    def __init__(self, rows: Iterable[Sequence[float]] = ()) -> None:
+        self._flat, self._ends = array("f"), array("q", [0])
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Sequence[float]) -> None:
+        """Add the scores of one more example."""
+        self._flat.extend(row)
+        self._ends.append(len(self._flat))
+
+    def lists(self) -> list[list[float]]:
+        """List each example's scores."""
+        return [self._flat[start:end].tolist() for start, end in pairwise(self._ends)]
 
     def take(self, numbers: Tensor) -> Tensor:
         """(n,) example numbers to (n, documents of each) float32; all must have as many."""
-        wanted = numbers.cpu().numpy()
-        width = int(self.starts[wanted[0] + 1] - self.starts[wanted[0]])
-        places = self.starts[wanted][:, None] + np.arange(width)
-        return torch.from_numpy(self.flat[places])
+        starts, wanted = np.asarray(self._ends), numbers.cpu().numpy()
+        width = int(starts[wanted[0] + 1] - starts[wanted[0]])
+        places = starts[wanted][:, None] + np.arange(width)
+        return torch.from_numpy(np.asarray(self._flat)[places])

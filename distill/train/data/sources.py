@@ -3,8 +3,9 @@ balanced by type of task."""
 
 import logging
 import random
+from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +13,20 @@ from distill.errors import UserError
 from distill.files.read import user_path
 from distill.models.reference import revision
 from distill.recipe import Recipe, Train
-from distill.recipe.sections.train import TITLES
+from distill.recipe.sections.train import TITLES, MixtureSource
+from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import Stage, open_stage
-from distill.store.tables import EXAMPLES, PASSAGES, Row, read_rows
-from distill.train.data.soft_labels import ScoredExample, read_scored_examples, score_from_example
+from distill.store.tables import EXAMPLES, PASSAGES, Reader, Row, read_rows
+from distill.train.data.soft_labels import read_scored_examples, score_from_example
+from distill.train.rows.examples import (
+    ExampleSource,
+    JoinedSources,
+    ReadableRows,
+    ScoredExample,
+    SelectedExamples,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -45,48 +54,59 @@ def find_revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
     return {path: _mark(inputs.run.folder, path) for path in named}
 
 
-def read_mixture(inputs: TrainingInputs, train: Train, seed: int) -> list[ScoredExample]:
-    """The rows of an epoch, with their soft scores, in the order of the sources.
+def read_mixture(
+    inputs: TrainingInputs,
+    train: Train,
+    seed: int,
+    allows: Callable[[Row], bool] = lambda row: True,
+) -> SelectedExamples:
+    """The examples of an epoch, with their soft scores, in the order of the sources. Their texts
+    are not held in memory.
+
+    Args:
+        allows: whether an example may be trained on; the others are left out at the end, so that
+            what is drawn by weights does not depend on them.
 
     Raises:
         UserError: if a source has no example of the task types that are named.
     """
-    if not train.mixture:
-        rows = [row for stage in inputs.examples for row in _of_stage(inputs, stage, train)]
-    else:
-        rows = []
-        for source in train.mixture:
-            draw = random.Random(f"{seed}|{'|'.join([source.path, *source.task_types])}")
-            found = [
-                scored._replace(source=source.path)
-                for scored in _rows_of(inputs, source.path, train)
-                if not source.task_types or scored.row["task_type"] in source.task_types
-            ]
-            if source.task_types and not found:
-                raise UserError(
-                    f"train.mixture {source.path!r}",
-                    f"has no example of the task types {source.task_types}",
-                    "name others in task_types, or none for all examples",
-                )
-            rows += _repeated(found, source.weight, draw)
+    sources: list[ExampleSource] = []
+    types: list[str] = []
+    numbers: list[int] = []
+    for named in train.mixture or [MixtureSource(path=stage.name) for stage in inputs.examples]:
+        source = ExampleSource(named.path, *_open_rows(inputs, named.path, train), allows)
+        own = range(len(types), len(types) + len(source))
+        sources.append(source)
+        types += source.task_types
+        of_types = [n for n in own if not named.task_types or types[n] in named.task_types]
+        if named.task_types and not of_types:
+            raise UserError(
+                f"train.mixture {named.path!r}",
+                f"has no example of the task types {named.task_types}",
+                "name others in task_types, or none for all examples",
+            )
+        draw = random.Random(f"{seed}|{'|'.join([named.path, *named.task_types])}")
+        numbers += _repeated(of_types, named.weight, draw)
     if train.balance == "task_type":
-        rows = _balanced(rows, random.Random(f"{seed}|balance"))
-    return rows
+        numbers = _balanced(numbers, types, random.Random(f"{seed}|balance"))
+    allowed = [is_allowed for source in sources for is_allowed in source.allowed]
+    numbers = [number for number in numbers if allowed[number]]
+    return SelectedExamples(JoinedSources(sources), numbers)
 
 
-def _rows_of(inputs: TrainingInputs, path: str, train: Train) -> list[ScoredExample]:
+def _open_rows(
+    inputs: TrainingInputs, path: str, train: Train
+) -> tuple[ReadableRows, Iterator[ScoredExample]]:
+    """A source's rows by number, and the same with their scores."""
     if path == TITLES:
-        return [score_from_example(row, train) for row in _titles(inputs.passages)]
+        titles = _Titles(inputs.passages)
+        return titles, (score_from_example(row, train) for row in titles)
     for stage in inputs.examples:
         if stage.name == path:
-            return _of_stage(inputs, stage, train)
-    rows = read_rows(EXAMPLES, _folder(inputs.run.folder, path))
-    return [score_from_example(row, train) for row in rows]
-
-
-def _of_stage(inputs: TrainingInputs, stage: Stage, train: Train) -> list[ScoredExample]:
-    found = read_scored_examples(stage, train, inputs.labels, inputs.teacher_scores)
-    return [scored._replace(source=stage.name) for scored in found]
+            scored = read_scored_examples(stage, train, inputs.labels, inputs.teacher_scores)
+            return Reader(EXAMPLES, stage.folder), scored
+    rows = Reader(EXAMPLES, _folder(inputs.run.folder, path))
+    return rows, (score_from_example(row, train) for row in rows)
 
 
 def _folder(run: Path, path: str) -> Path:
@@ -142,7 +162,9 @@ def check_titles(train: Train, passages: Stage | None) -> None:
     Raises:
         UserError: if titles are asked for without a corpus that has any.
     """
-    if any(source.path == TITLES for source in train.mixture) and not any(_titled(passages)):
+    rows = iter(()) if passages is None else read_rows(PASSAGES, passages.folder)
+    wanted = any(source.path == TITLES for source in train.mixture)
+    if wanted and not any(_has_title(row) for row in rows):
         raise UserError(
             f"train.mixture {TITLES!r}",
             "there is no passage that has a title",
@@ -150,16 +172,27 @@ def check_titles(train: Train, passages: Stage | None) -> None:
         )
 
 
-def _titled(passages: Stage | None) -> Iterator[Row]:
-    rows = iter(()) if passages is None else read_rows(PASSAGES, passages.folder)
-    return (row for row in rows if row["title"].strip() and row["text"].strip())
+def _has_title(row: Row) -> bool:
+    return bool(row["title"].strip() and row["text"].strip())
 
 
-def _titles(passages: Stage | None) -> list[Row]:
+class _Titles:
     """Every passage that has a title, as what the title asks for: what pre-finetuning is on (Gecko,
-    section 3.1; E5)."""
-    return [
-        {
+    section 3.1; E5). Passages are read on demand."""
+
+    def __init__(self, passages: Stage | None) -> None:
+        self._passages = None if passages is None else PassageReader(passages.folder)
+        rows = enumerate(self._passages or ())
+        self._numbers = array("q", (number for number, row in rows if _has_title(row)))
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[number] for number in range(len(self._numbers)))
+
+    def __getitem__(self, number: int) -> Row:
+        if self._passages is None:
+            raise IndexError(number)
+        row = self._passages[self._numbers[number]]
+        return {
             "query_id": f"title~{row['passage_id']}",
             "task": TITLES_TASK,
             "task_type": TITLES,
@@ -173,24 +206,26 @@ def _titles(passages: Stage | None) -> list[Row]:
             "negative_scores": [],
             "relabelled": False,
         }
-        for row in _titled(passages)
-    ]
 
 
-def _repeated(rows: list[ScoredExample], weight: float, draw: random.Random) -> list[ScoredExample]:
-    """Every row as often as the weight's whole part, and so many more drawn as the rest."""
+def _repeated(numbers: Sequence[int], weight: float, draw: random.Random) -> list[int]:
+    """Every example as often as the weight's whole part, and so many more drawn as the rest."""
     whole, rest = divmod(weight, 1)
-    chosen = sorted(draw.sample(range(len(rows)), round(rest * len(rows))))
-    return rows * int(whole) + [rows[i] for i in chosen]
+    chosen = sorted(draw.sample(range(len(numbers)), round(rest * len(numbers))))
+    return [*numbers] * int(whole) + [numbers[i] for i in chosen]
 
 
-def _balanced(rows: list[ScoredExample], draw: random.Random) -> list[ScoredExample]:
-    """As many rows in all, and the same number of each type of task."""
-    by_type: dict[str, list[ScoredExample]] = defaultdict(list)
-    for scored in rows:
-        by_type[scored.row["task_type"]].append(scored)
+def _balanced(numbers: Sequence[int], types: Sequence[str], draw: random.Random) -> list[int]:
+    """As many examples in all, and the same number of each type of task.
+
+    Args:
+        types: by an example's number.
+    """
+    by_type: dict[str, list[int]] = defaultdict(list)
+    for number in numbers:
+        by_type[types[number]].append(number)
     return [
-        scored
+        number
         for of_type in by_type.values()
-        for scored in _repeated(of_type, len(rows) / len(by_type) / len(of_type), draw)
+        for number in _repeated(of_type, len(numbers) / len(by_type) / len(of_type), draw)
     ]

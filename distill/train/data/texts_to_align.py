@@ -7,7 +7,7 @@ import numpy as np
 
 from distill.recipe import Align
 from distill.store.tables import Row, passage_text
-from distill.teacher.texts import TextDigests, digest_texts
+from distill.text.digests import TextDigests, digest_texts
 from distill.text.sentences import split_sentences
 from distill.text.words import count_words
 

@@ -12,8 +12,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from distill.embed.encoder import Vectors
-from distill.store.tables import Row
+from distill.store.tables import Reader, Row
 from distill.student.writing import StudentTexts
+from distill.text.digests import digest_texts, number_digests
 from distill.text.format import PromptedText
 from distill.train.data.held_out import HeldOut
 from distill.train.objectives.align import alignment
@@ -73,10 +74,15 @@ class Diagnostics:
         return figures
 
 
-def draw_sample(rows: Sequence[Row], seed: int) -> list[Row]:
-    """Draw examples of distinct positives."""
-    distinct = list({row["positive"]: row for row in rows}.values())
-    return random.Random(f"{seed}|sight").sample(distinct, min(_SAMPLE, len(distinct)))
+def draw_sample(rows: Reader, seed: int) -> list[Row]:
+    """Draw examples of distinct positives; of several examples of one the last counts."""
+    numbers = number_digests(digest_texts(row["positive"] for row in rows)).numbers
+    lasts = np.zeros(numbers.max(initial=-1) + 1, np.int64)
+    np.maximum.at(lasts, numbers, np.arange(len(numbers)))
+    draw = random.Random(f"{seed}|sight")
+    return rows.read_rows(
+        [int(lasts[n]) for n in draw.sample(range(len(lasts)), min(_SAMPLE, len(lasts)))]
+    )
 
 
 def measure_uniformity(vectors: Tensor) -> float:

@@ -22,7 +22,7 @@ from distill.store.local_name import name_model
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.store.tables import EXAMPLES
+from distill.store.tables import EXAMPLES, read_rows
 from distill.student.build import read_kept_texts
 from distill.student.saving import gives_same_vectors, move_into_place, save_beside
 from distill.student.static.tokens import (
@@ -120,7 +120,7 @@ def _read_queries(student: Student, examples: Sequence[Stage]) -> list[_Query]:
     writer = StudentTexts(student)
     found: dict[_Query, None] = {}
     for stage in examples:
-        for row in stage.rows(EXAMPLES):
+        for row in read_rows(EXAMPLES, stage.folder):
             written = "".join(writer.query(row))
             found.setdefault(_Query(row["query"], row["task"], written))
     return list(found)

@@ -5,7 +5,7 @@ from helpers.training_by_hand import example_rows, make_recipe, passage_rows
 
 from distill.store.tables import passage_text
 from distill.train.data.mixture import NO_EXAMPLE, make_mixture
-from distill.train.data.soft_labels import ScoredExample
+from distill.train.rows.examples import ScoredExample
 
 
 def mixture(folder, rows=None, passages=None, **sections):

@@ -58,7 +58,7 @@ def test_labels_are_found_by_query_and_passage(tmp_path):
         others = write(run, EXAMPLES, "examples-labelled", [[rows[3]]])
         train = train_on("ql", kl=1.0)
         found = [scored.scores for scored in read_scored_examples(examples, train, labels, None)]
-        of_others = read_scored_examples(others, train, labels, None)
+        of_others = [*read_scored_examples(others, train, labels, None)]
     assert found[:2] == [[-1.0], [-2.0]]
     assert math.isnan(found[2][0])  # judged in another shard, which is another query's
     assert found[2][1] == -3.0
@@ -83,7 +83,7 @@ def test_a_teachers_scores_are_found_by_example(tmp_path):
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [rows])
         scores = write(run, TEACHER_SCORES, "teacher-scores", [teacher])
-        found = read_scored_examples(examples, train_on("teacher", kl=1.0), None, scores)
+        found = [*read_scored_examples(examples, train_on("teacher", kl=1.0), None, scores)]
     assert [scored.scores for scored in found[:2]] == [[0.0], [1.0, 1.5]]
     assert all(math.isnan(score) for score in found[2].scores)
 
@@ -97,7 +97,7 @@ def test_pairs_with_a_score_of_their_own_keep_it(tmp_path):
     rows = [row | {"seed_id": ""}, row, row | {"seed_id": "", "task_type": "search"}]
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [rows])
-        found = read_scored_examples(examples, make_recipe("x", train=COSENT).train, None, None)
+        found = [*read_scored_examples(examples, make_recipe("x", train=COSENT).train, None, None)]
     assert found[0].scores == [pytest.approx(0.5)]
     assert all(math.isnan(scored.scores[0]) for scored in found[1:])
 
@@ -208,7 +208,7 @@ def test_a_query_is_scored_among_all_its_candidates(tmp_path):
 
     def learnt(scores: str) -> list[float]:
         train = judged({"objective": {"margin_mse": 1}, "margin_mse": {"scores": scores}})
-        return read_scored_examples(examples, train, labels, None)[0].scores
+        return next(read_scored_examples(examples, train, labels, None)).scores
 
     with Run(tmp_path) as run:
         examples = write(run, EXAMPLES, "examples", [[row]])
@@ -226,7 +226,7 @@ def test_labels_without_the_scores_that_are_to_be_learnt_are_refused(tmp_path, s
         examples = write(run, EXAMPLES, "examples", [example_rows()[:1]])
         labels = write(run, LABELS, "labels", [[label("q0", "p0", -1.0)]])
         with pytest.raises(UserError, match=f"no scores '{scores}'") as refused:
-            read_scored_examples(examples, train_on(scores, kl=1.0), labels, None)
+            list(read_scored_examples(examples, train_on(scores, kl=1.0), labels, None))
     assert "bm25 among relabel.rankers" in refused.value.remedy
 
 

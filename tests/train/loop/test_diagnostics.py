@@ -1,6 +1,7 @@
 """What is seen of a student: against loops, and on vectors whose figures are known."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from helpers.training_by_hand import example_rows, make_recipe
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
+from distill.store.tables import EXAMPLES, Reader, write_shard
 from distill.student.writing import StudentTexts
 from distill.train.data.held_out import HeldOut
 from distill.train.loop.diagnostics import (
@@ -67,8 +69,11 @@ def test_a_query_encoder_is_measured_beside_the_vectors_that_it_searches(encoder
     assert "document_alignment" not in Diagnostics(writer, rows, None, {}).compute(model)
 
 
-def test_the_sample_is_of_distinct_positives_and_the_seeds():
-    rows = example_rows() * 3
-    sample = draw_sample(rows, 1)
-    assert len(sample) == len({row["positive"] for row in rows})
-    assert draw_sample(rows, 1) == sample
+def test_the_sample_is_of_distinct_positives_and_the_seeds(tmp_path):
+    rows = [row | {"query_id": f"q{n}"} for n, row in enumerate(example_rows() * 3)]
+    for number, start in enumerate(range(0, len(rows), 10)):
+        write_shard(EXAMPLES, tmp_path / f"part-{number:05}.parquet", rows[start : start + 10])
+    sample = draw_sample(Reader(EXAMPLES, tmp_path), 1)
+    last_of_each = list({row["positive"]: row["query_id"] for row in rows}.values())
+    expected = random.Random("1|sight").sample(last_of_each, len(last_of_each))
+    assert [row["query_id"] for row in sample] == expected
