@@ -8,20 +8,30 @@ from distill.object_store.record import FOLDER
 
 _PASSING = (".part", ".new", ".lock", ".sqlite", ".sqlite-wal", ".sqlite-shm")
 """Ends of names. Of SQLite files snapshots are copied."""
+_TRAINING = "training"
+"""In a stage's `.stage/`, while it trains."""
 _LEFT_OUT = {"superseded", "damaged", "model.part", FOLDER}
 _MADE_ANEW = "lookup-"
 """Begins the names of the memory-mapped copies of passages."""
 
 
-def list_files(folder: Path, finished: bool = False) -> Iterator[Path]:
-    """List the files below a stage's folder, but for its manifest, or below a folder in one.
-
-    Args:
-        finished: without what only its training needed.
-    """
-    for path in _walk(folder, {*_LEFT_OUT, "training"} if finished else _LEFT_OUT):
-        if path != folder / ".stage" / "manifest.json":
+def list_files(stage: Path) -> Iterator[Path]:
+    """List the files of a stage, but for its manifest and what only its training needs."""
+    for path in _walk(stage, {*_LEFT_OUT, _TRAINING}):
+        if path != stage / ".stage" / "manifest.json":
             yield path
+
+
+def list_training(stage: Path) -> list[Path]:
+    """List the files of a stage's training, in an order in which a part of them can be resumed:
+    weights that are kept, then checkpoints, whose markers (files without a suffix) come last."""
+    files = _walk(stage / ".stage" / _TRAINING, {*_LEFT_OUT, "tokens"})
+
+    def rank(path: Path) -> tuple[bool, bool, str]:
+        of_checkpoint = any(part.startswith("checkpoint-") for part in path.parts)
+        return of_checkpoint, not path.suffix, str(path)
+
+    return sorted(files, key=rank)
 
 
 def list_loose_files(run: Path) -> Iterator[Path]:

@@ -18,12 +18,12 @@ from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.object_store.address import parse_address
 from distill.object_store.copy_in import MANIFEST, CopyIn, Stored
-from distill.object_store.files import list_files, list_loose_files
+from distill.object_store.files import list_files, list_loose_files, list_training
 from distill.object_store.lease import LEASE_NAME, Lease
 from distill.object_store.objects import ObjectFolder
 from distill.object_store.record import CopiedFile, CopyRecord
 from distill.object_store.snapshot import state_of, take_snapshot
-from distill.object_store.uploads import Uploads
+from distill.object_store.uploads import Upload, Uploads
 from distill.runtime.progress import show_activity
 
 SNAPSHOT_EVERY = 300.0
@@ -133,11 +133,10 @@ class StoreMirror(Mirror):
         if self._is_copied(manifest):
             return
         with show_activity(f"copying {stage.name} to {self._objects.address}"):
-            files = [self._name(path) for path in list_files(stage, finished=True)]
+            files = [self._name(path) for path in list_files(stage)]
             self._add_all(stage, files)
             gone = {*self._list_stored(self._name(stage))} - {*files, manifest}
-            for name in gone:
-                self._uploads.add(partial(self._delete, [name]))
+            self._add(partial(self._delete, [name]) for name in gone)
             self._add_loose()
             self._uploads.drain()
             self._uploads.add(partial(self._put, manifest))
@@ -151,15 +150,16 @@ class StoreMirror(Mirror):
         names = self._list_stored(name)
         if not names:
             return
-        back = "superseded" not in to.split("/")
-        names.sort(key=lambda one: (one == name + MANIFEST) != back)
+        manifest = [one for one in names if one == name + MANIFEST]
+        others = [one for one in names if one != name + MANIFEST]
+        aside = "superseded" in to.split("/")
         with show_activity(f"moving {name} in {self._objects.address}"):
+            for several in (others, manifest) if aside else (manifest, others):
+                self._uploads.drain()
+                self._add(
+                    partial(self._rename, one, to + one.removeprefix(name)) for one in several
+                )
             self._uploads.drain()
-            self._lease.check()
-            for one in names:
-                moved = to + one.removeprefix(name)
-                self._objects.rename(one, moved)
-                self._etags[moved] = self._etags.pop(one)
         self._stages.discard(name)
 
     def close(self, failed: bool) -> None:
@@ -185,10 +185,10 @@ class StoreMirror(Mirror):
 
     def _copy_rest(self, patience: float | None) -> None:
         complete = []
-        for stage in [one for one in self._ours if (one / ".stage" / "manifest.json").is_file()]:
-            finished = bool(read_json(stage / ".stage" / "manifest.json")["complete"])
-            self._add_all(stage, map(self._name, list_files(stage, finished)))
-            if finished:
+        for stage in list(self._ours):
+            self._add_all(stage, map(self._name, list_files(stage)))
+            self._uploads.add(partial(self._put_training, stage))
+            if _is_complete(stage):
                 complete.append(self._name(stage) + MANIFEST)
         self._add_loose()
         self._add_snapshots()
@@ -202,23 +202,23 @@ class StoreMirror(Mirror):
             try:
                 self._add_snapshots()
                 for stage in list(self._ours):
-                    for folder in (stage / ".stage").rglob("checkpoint-*"):
-                        self._add_all(stage, map(self._name, list_files(folder)))
+                    self._uploads.add(partial(self._put_training, stage))
             except UserError:  # the job itself meets it at its next shard
                 return
 
     def _add_all(self, stage: Path, names: Iterable[str]) -> None:
-        for name in names:
-            if not self._is_copied(name):
-                while not self._uploads.add(partial(self._put_all, stage, [name])):
-                    self._uploads.drain(below=100)
+        changed = (name for name in names if not self._is_copied(name))
+        self._add(partial(self._put_all, stage, [name]) for name in changed)
 
     def _add_loose(self) -> None:
-        for path in list_loose_files(self._run):
-            name = self._name(path)
-            if not self._is_copied(name):
-                while not self._uploads.add(partial(self._put, name)):
-                    self._uploads.drain(below=100)
+        names = map(self._name, list_loose_files(self._run))
+        self._add(partial(self._put, name) for name in names if not self._is_copied(name))
+
+    def _add(self, uploads: Iterable[Upload]) -> None:
+        """Queue uploads of which none may be forgotten."""
+        for upload in uploads:
+            while not self._uploads.add(upload):
+                self._uploads.drain(below=100)
 
     def _add_snapshots(self) -> None:
         for path in self._run.glob("*.sqlite"):
@@ -246,6 +246,15 @@ class StoreMirror(Mirror):
                 self._stages.add(name)
         for one in names:
             self._put(one)
+
+    def _put_training(self, stage: Path) -> None:
+        """Copy what a training under way would resume from, and delete what is older, or all of it
+        where the stage is complete."""
+        files = [] if _is_complete(stage) else [self._name(path) for path in list_training(stage)]
+        if files:
+            self._put_all(stage, files)
+        stored = self._list_stored(f"{self._name(stage)}/.stage/training")
+        self._delete([name for name in stored if name not in set(files)])
 
     def _put(self, name: str) -> None:
         """Copy a file, unless it is there as it is, or gone."""
@@ -276,6 +285,12 @@ class StoreMirror(Mirror):
         self._record.add(name, CopiedFile(0, 0, etag))
         self._snapshots[name] = state
 
+    def _rename(self, source: str, target: str) -> None:
+        self._lease.check()
+        self._objects.rename(source, target)
+        if (etag := self._etags.pop(source, None)) is not None:
+            self._etags[target] = etag
+
     def _delete(self, names: Sequence[str]) -> None:
         for name in sorted(names, key=lambda one: one.endswith(MANIFEST)):
             self._lease.check()
@@ -287,6 +302,13 @@ class StoreMirror(Mirror):
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._run).as_posix()
+
+
+def _is_complete(stage: Path) -> bool:
+    try:
+        return bool(read_json(stage / ".stage" / "manifest.json")["complete"])
+    except FileNotFoundError:  # set aside
+        return False
 
 
 @contextmanager

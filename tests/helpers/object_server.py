@@ -55,11 +55,14 @@ class ObjectServer:
         """Delete an object."""
         _open().delete(name)
 
+    def names(self, prefix: str) -> list[str]:
+        """The names of the objects below a prefix."""
+        return [one["path"] for chunk in _open(prefix).list() for one in chunk]
+
     def objects(self, prefix: str) -> dict[str, bytes]:
-        """The objects below a prefix, by their names in it."""
+        """The objects below a prefix, by their names in it, while nobody deletes one."""
         store = _open(prefix)
-        names = [one["path"] for chunk in store.list() for one in chunk]
-        return {name: bytes(store.get(name).bytes()) for name in names}
+        return {name: bytes(store.get(name).bytes()) for name in self.names(prefix)}
 
     def close(self) -> None:
         self._server.shutdown()

@@ -111,7 +111,8 @@ def test_tables_are_fetched_when_their_stage_is_opened(server, tmp_path):
         assert not files(run.folder / "second")
 
 
-def test_a_store_that_fails_now_and_then_gets_all(server, tmp_path):
+def test_a_store_that_fails_now_and_then_gets_all(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "PATIENCE", 60.0)
     count = iter(range(10_000))
     server.refuse = lambda method, path: "503 Slow Down" if next(count) % 3 == 1 else None
     with opened(tmp_path / "run") as run:
@@ -201,7 +202,7 @@ def test_a_lease_that_is_not_renewed_is_taken_over_and_the_former_job_stops(
     with pytest.raises(UserError, match="was taken over by another job"):
         sleep_and_wake()
     assert files(tmp_path / "sleeps" / "late")
-    assert not [name for name in server.objects("runs/mine") if name.startswith("late/")]
+    assert not [name for name in server.names("runs/mine") if name.startswith("late/")]
 
 
 def test_a_job_that_was_killed_in_the_same_folder_continues_at_once(server, tmp_path):
@@ -250,7 +251,7 @@ def test_what_was_made_from_shards_with_other_bytes_does_not_come_back(
 
     with opened(folder) as run:
         fill(run, "first", done=other)
-    assert not [name for name in server.objects("runs/mine") if name.startswith("second/")]
+    assert not [name for name in server.names("runs/mine") if name.startswith("second/")]
 
 
 def test_rows_of_two_machines_become_one(server, tmp_path):
@@ -274,7 +275,7 @@ def test_sqlite_files_are_copied_while_they_are_written(server, tmp_path, monkey
         cache = RequestCache(run.folder / "requests.sqlite")
         cache.keep(b"key", "reply")
         until = time.monotonic() + 10
-        while "requests.sqlite" not in server.objects("runs/mine") and time.monotonic() < until:
+        while "requests.sqlite" not in server.names("runs/mine") and time.monotonic() < until:
             time.sleep(0.05)
         (tmp_path / "copy").write_bytes(server.objects("runs/mine")["requests.sqlite"])
     with sqlite3.connect(tmp_path / "copy") as copy:
@@ -306,7 +307,7 @@ def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
         with pytest.raises(UserError, match="503"):
             run_all(tmp_path / f"lost {last}")
         server.refuse = lambda method, path: None
-        stored = [name for name in server.objects("runs/mine") if name.endswith(".parquet")]
+        stored = [name for name in server.names("runs/mine") if name.endswith(".parquet")]
         run_all(tmp_path / f"new {last}")
         assert {name: files(tmp_path / f"new {last}" / name) for name in whole} == whole
         figures = [name.replace("/", "/.stage/").replace("parquet", "json") for name in stored]

@@ -1,5 +1,7 @@
 """A whole recipe whose run is kept in an object store, too."""
 
+import json
+import re
 import shutil
 import signal
 import time
@@ -15,53 +17,60 @@ def _live(recipe_file: Path, folder: Path, store: str | None) -> None:
     import torch
 
     from distill.api.session import open_job
-    from distill.object_store import lease
+    from distill.object_store import lease, mirror
     from distill.recipe import load_recipe
 
     torch.set_num_threads(1)
-    lease.TAKEN_OVER_AFTER, lease.RENEWED_EVERY = 3.0, 1.0
-    sets = [] if store is None else [f"store={store}"]
+    lease.TAKEN_OVER_AFTER, lease.RENEWED_EVERY, mirror.SNAPSHOT_EVERY = 2.0, 0.5, 0.2
+    sets = ["train.epochs=6", *([] if store is None else [f"store={store}"])]
     with open_job(load_recipe(recipe_file, sets), folder, "never") as job:
-        job.relabel()
+        job.train_student()
 
 
-def _tables(folder: Path) -> dict[str, bytes]:
+def _results(folder: Path) -> dict[str, bytes]:
     paths = [*folder.glob("*/*.parquet"), *folder.glob("vectors/*/vectors.npy")]
+    paths += folder.glob("*/*.safetensors")
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
 def test_a_machine_that_is_lost_costs_nothing_that_was_paid_for(server, recipe_file, tmp_path):
-    """The job is killed while it judges, and its folder goes with the machine: another one takes
-    the lease over and ends with the tables of a run that was not disturbed."""
+    """The job is killed while it judges, and again while it trains, and its folder goes with the
+    machine: another one takes the lease over, and in the end there is what a run that was not
+    disturbed has."""
     folder, store = tmp_path / "run", "s3://bucket/runs/tiny"
-    lost = Fresh(tmp_path / "lost", _live, recipe_file, folder, store)
-    judged = "judgements-ql/part-00001.parquet"
-    until = time.monotonic() + 120
-    while judged not in server.objects("runs/tiny"):
-        assert lost.is_alive(), lost.said()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    lost.send_signal(signal.SIGKILL)
-    lost.done()
-    shutil.rmtree(folder)
-    at_death = server.objects("runs/tiny")
 
+    def lose_machine(when: str) -> dict[str, bytes]:
+        """Kill the job as soon as the store has an object of such a name; what the store has."""
+        job = Fresh(tmp_path / "lost", _live, recipe_file, folder, store)
+        until = time.monotonic() + 200
+        while not any(re.fullmatch(when, name) for name in server.names("runs/tiny")):
+            assert job.is_alive(), job.said()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        job.send_signal(signal.SIGKILL)
+        job.done()
+        shutil.rmtree(folder)
+        return server.objects("runs/tiny")
+
+    judging = lose_machine("judgements-ql/part-00001.parquet")
+    assert "examples/.stage/manifest.json" not in judging
+    training = lose_machine("student/.stage/training/.*/checkpoint-.*/complete")
+    assert json.loads(training["student/.stage/manifest.json"])["complete"] is False
     ended = Fresh(tmp_path / "ended", _live, recipe_file, folder, store).done()
     assert ended.returncode == 0, ended.stderr
-    paid = [
-        name
-        for name in at_death
-        if name.startswith(("generations/", "judgements-")) and not name.endswith("manifest.json")
-    ]
-    assert judged in paid
-    # The figures, which hold how long each shard took, are those of the lost machine.
-    assert {name: (folder / name).read_bytes() for name in paid} == {n: at_death[n] for n in paid}
+    shards = [re.fullmatch(r"(generations|judgements-\w+)/(part-\d+)\.parquet", n) for n in judging]
+    paid = [f"{one[1]}/.stage/{one[2]}.json" for one in shards if one]
+    assert "judgements-ql/.stage/part-00001.json" in paid
+    # The figures, which hold how long each shard took, are those of the first machine.
+    assert {name: (folder / name).read_bytes() for name in paid} == {n: judging[n] for n in paid}
 
     whole = Fresh(tmp_path / "whole", _live, recipe_file, tmp_path / "undisturbed", None).done()
     assert whole.returncode == 0, whole.stderr
-    assert _tables(folder) == _tables(tmp_path / "undisturbed")
+    results = _results(folder)
+    assert results == _results(tmp_path / "undisturbed")
     at_end = server.objects("runs/tiny")
-    assert {n: at_end.get(n) for n in _tables(folder)} == _tables(folder)
+    assert {name: at_end.get(name) for name in results} == results
+    assert not [name for name in at_end if "/training/" in name]
 
 
 @pytest.mark.bad_input("object store", "the same on the command line", "exit code 2, no secret")
