@@ -1,6 +1,7 @@
 """The lease of a store: of all jobs that would write one, the one whose name stands in it does."""
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -24,6 +25,7 @@ RENEWED_EVERY = 60.0
 TAKEN_OVER_AFTER = 600.0
 """Seconds without renewal."""
 _POLLED_EVERY = 5.0
+_logger = logging.getLogger(__name__)
 
 
 class Lease:
@@ -108,6 +110,16 @@ class Lease:
                     continue  # somebody was faster
             if first not in (None, stored.etag):
                 raise self._refusal(content, stored)
+            if first is None:
+                _logger.info(
+                    "%s: process %s on %s renewed its lease %.0f s ago: waiting until it does so "
+                    "again, or the lease is %.0f s old",
+                    self._objects.address,
+                    content.get("process"),
+                    content.get("host"),
+                    idle,
+                    TAKEN_OVER_AFTER,
+                )
             first = stored.etag
             time.sleep(min(_POLLED_EVERY, RENEWED_EVERY / 10))
 

@@ -195,12 +195,21 @@ class ObjectFolder:
             ObjectChangedError: if the object is not there, or not the expected one.
             StoreFault: for everything else that goes wrong.
         """
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+        from obstore.exceptions import (
+            AlreadyExistsError,
+            BaseError,
+            InvalidPathError,
+            PreconditionError,
+        )
 
         try:
             return request()
         except (AlreadyExistsError, PreconditionError):
             raise ObjectChangedError from None
+        except InvalidPathError:
+            raise self._fault(
+                "takes no name with a control character or an empty part", True
+            ) from None
         except (BaseError, FileNotFoundError, ValueError) as fault:
             missing = isinstance(fault, FileNotFoundError) and not _NO_BUCKET.search(str(fault))
             if missing and may_miss:

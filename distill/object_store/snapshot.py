@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from distill.errors import UserError
@@ -19,17 +20,16 @@ def take_snapshot(path: Path, target: Path) -> bool:
     now, such as a damaged one, which its own users find and repair."""
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    source = sqlite3.connect(path, timeout=60)
-    copy = sqlite3.connect(target)
     try:
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+        with (
+            closing(sqlite3.connect(path, timeout=60)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
     except sqlite3.DatabaseError:
         target.unlink(missing_ok=True)
         return False
-    finally:
-        copy.close()
-        source.close()
     return True
 
 

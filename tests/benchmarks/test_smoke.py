@@ -211,3 +211,10 @@ def test_recipe(recipe_file, tmp_path):
 @pytest.mark.parametrize("engine", ["transformers", "http"])
 def test_generate(engine):
     assert run_script("generate", "--engine", engine, "--smoke").keys() >= FIGURES
+
+
+def test_object_store():
+    pytest.importorskip("obstore", reason="needs the extra store (obstore)")
+    for module in ("moto", "flask", "flask_cors"):
+        pytest.importorskip(module, reason="needs moto's server, which speaks S3 (extra dev)")
+    assert run_script("object_store", "--shards", "20").keys() >= FIGURES

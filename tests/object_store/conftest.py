@@ -6,7 +6,8 @@ import pytest
 @pytest.fixture(scope="session")
 def _server():
     pytest.importorskip("obstore", reason="needs the extra store (obstore)")
-    pytest.importorskip("moto", reason="needs moto, a server that speaks S3 (extra dev)")
+    for module in ("moto", "flask", "flask_cors"):
+        pytest.importorskip(module, reason="needs moto's server, which speaks S3 (extra dev)")
     from helpers.object_server import ObjectServer
 
     server = ObjectServer()
