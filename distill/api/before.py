@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from distill.api.session import RecipeOrFile, load_recipe, settle
 from distill.errors import UserError
 from distill.files.read import user_path
+from distill.object_store.address import is_store_address
 from distill.recipe import Recipe
 from distill.runtime.processes import is_main
 
@@ -45,7 +46,7 @@ def init(
     PosixPath('docs.yaml')
 
     Args:
-        corpus: a file or folder of texts or rows.
+        corpus: a file or folder of texts or rows, or its address in an object store.
         out: the file to write; by default NAME.yaml in the working folder.
         name: the run's name; by default made from the corpus' path.
         overwrite: whether a file that exists is overwritten.
@@ -56,10 +57,10 @@ def init(
     from distill.start.init import name_run, propose_recipe
     from distill.start.write import check_target, write_recipe
 
-    path = user_path(fspath(corpus))
+    path, address = _find_corpus(corpus)
     file = Path(f"{name or name_run(path)}.yaml") if out is None else user_path(fspath(out))
     check_target(file, overwrite)
-    proposal = propose_recipe(path, name)
+    proposal = propose_recipe(path, name, address)
     return InitResult(write_recipe(file, proposal.text), proposal)
 
 
@@ -70,7 +71,7 @@ def load_recipe_for(
     into that folder, as init.yaml; later the same one is read.
 
     Args:
-        corpus: a file or folder of texts or rows.
+        corpus: a file or folder of texts or rows, or its address in an object store.
         settings: keys to set to other values, as `a.b=value` in YAML.
         folder: the run's folder; by default artifacts/NAME, with a name made from the corpus' path.
 
@@ -81,7 +82,7 @@ def load_recipe_for(
     from distill.start.init import name_run, propose_recipe
     from distill.start.write import write_recipe
 
-    path = user_path(fspath(corpus))
+    path, address = _find_corpus(corpus)
     place = Path("artifacts") / name_run(path) if folder is None else user_path(fspath(folder))
     if place.resolve() == path.resolve():
         what = "is the corpus, in which the run would write its files"
@@ -94,17 +95,25 @@ def load_recipe_for(
                 "holds a run that was not begun with --corpus alone",
                 "name its recipe, or another folder with --run",
             )
-        text = propose_recipe(path).text
+        text = propose_recipe(path, address=address).text
         place.mkdir(parents=True, exist_ok=True)
         _logger.info("recipe: %s", write_recipe(file, text))
     recipe = load_recipe(file, settings)
-    if recipe.corpus.path != str(path.resolve()):
+    if recipe.corpus.path != (address or str(path.resolve())):
         raise UserError(
             str(place),
             f"holds the run of another corpus, {recipe.corpus.path}",
             "name another folder with --run",
         )
     return recipe, place
+
+
+def _find_corpus(corpus: str | Path) -> tuple[Path, str | None]:
+    """Return the path of a corpus, and its address where it lies in an object store."""
+    from distill.corpus.input import find_input
+
+    text = fspath(corpus)
+    return find_input(text), text if is_store_address(text) else None
 
 
 def check(recipe: RecipeOrFile, folder: str | Path | None = None) -> "CheckResult":

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from distill import api
-from distill.cli.options import PATH, recipe_options
+from distill.cli.options import CORPUS_PATH, PATH, recipe_options
 from distill.recipe import Recipe
 from distill.store.run import Overwrite
 
@@ -33,12 +33,13 @@ def check(context: click.Context, recipe: Recipe, folder: Path, overwrite: Overw
 
 
 @click.command()
-@click.argument("corpus", metavar="CORPUS", type=PATH)
+@click.argument("corpus", metavar="CORPUS", type=CORPUS_PATH)
 @click.option("--out", type=PATH, help="File to write.  [default: NAME.yaml in this folder]")
 @click.option("--name", help="Name of the run.  [default: made from the corpus' path]")
 @click.option("--overwrite", is_flag=True, help="Overwrite a file that exists.")
-def init(corpus: Path, out: Path | None, name: str | None, overwrite: bool) -> None:
-    """Write a first recipe for CORPUS, a file or folder of texts or rows.
+def init(corpus: Path | str, out: Path | None, name: str | None, overwrite: bool) -> None:
+    """Write a first recipe for CORPUS, a file or folder of texts or rows, or its address in an
+    object store (s3://BUCKET/PREFIX).
 
     Looks at the texts (form, amount, language), at this machine, and at the models that are served,
     cached or installed; each key of the recipe says why it is there. No model is loaded. A server

@@ -15,6 +15,7 @@ from distill.api.session import load_recipe
 from distill.errors import UserError
 from distill.files.read import is_text, user_path
 from distill.files.read_yaml import parse_yaml
+from distill.object_store.address import is_store_address, parse_address
 from distill.recipe import ALL_TOKENS, Dtype, EmbedderConfig
 from distill.store.run import Overwrite
 from distill.text.format import Side
@@ -41,11 +42,19 @@ class _Text(click.ParamType):
 
 
 class _LocalPath(click.ParamType):
-    """A file or folder of this machine, ~ being one's home."""
+    """A file or folder of this machine, ~ being one's home, or, if `stored`, of an object store."""
 
     name = "path"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def __init__(self, stored: bool = False) -> None:
+        self._stored = stored
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if self._stored and is_store_address(str(value)):
+            try:
+                return str(parse_address(str(value)))
+            except ValueError as fault:
+                self.fail(f"{fault}.", param, ctx)
         if not str(value).strip():
             self.fail("is empty: name a file or folder.", param, ctx)
         scheme, address, _ = str(value).partition("://")
@@ -58,6 +67,7 @@ class _LocalPath(click.ParamType):
 
 TEXT = _Text()
 PATH = _LocalPath()
+CORPUS_PATH = _LocalPath(stored=True)
 
 
 def _device(context: click.Context, option: click.Parameter, device: str | None) -> str | None:
@@ -112,17 +122,17 @@ def recipe_options(command: Command) -> Command:
 def corpus_option(command: Command) -> Command:
     """--corpus: a path in the place of the recipe's corpus, or of a whole recipe."""
 
-    def remember(context: click.Context, option: click.Parameter, value: Path | None) -> None:
+    def remember(context: click.Context, option: click.Parameter, value: Path | str | None) -> None:
         if value is not None:
             context.meta[_CORPUS] = value
 
     return click.option(
         "--corpus",
-        type=PATH,
+        type=CORPUS_PATH,
         callback=remember,
         expose_value=False,
-        help="File or folder of texts or rows. Without a RECIPE one is written for it, as `distill "
-        "init` does, to RUN/init.yaml; with one it takes the place of the recipe's corpus.",
+        help="File, folder or s3:// address of texts or rows. Without a RECIPE one is written for "
+        "it, as `distill init` does, to RUN/init.yaml; with one it replaces the recipe's corpus.",
     )(command)
 
 

@@ -14,6 +14,7 @@ from distill.corpus.held_out import (
     JUDGED,
     holds_documents_out,
 )
+from distill.corpus.input import find_input
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.beir import open_beir
 from distill.corpus.readers.jsonl import open_jsonl
@@ -23,9 +24,6 @@ from distill.corpus.readers.rows import (
     CorpusSource,
 )
 from distill.errors import UserError
-from distill.files.read import user_path
-from distill.models.sources.cache import cache_folder
-from distill.object_store.address import is_store_address
 from distill.recipe import Recipe
 from distill.store.integrity import find_stage_damage
 from distill.store.run import Run
@@ -172,21 +170,12 @@ def open_source(recipe: Recipe) -> CorpusSource:
             f"corpus.source is {corpus.source}, but {key} is not set",
             f"set {key}; a path with a variable such as ${{DISTILL_DATA}} needs the variable",
         )
-    path = _find_on_this_machine(corpus.path)
+    path = find_input(corpus.path)
     if corpus.source == "auto":
         return open_auto(path, columns, corpus.unreadable == "skip")
     if corpus.source == "beir":
         return open_beir(path)
     return open_jsonl(path, columns) if corpus.source == "jsonl" else open_parquet(path, columns)
-
-
-def _find_on_this_machine(path: str) -> Path:
-    """Return a path; what an object store holds is copied into the cache."""
-    if not is_store_address(path):
-        return user_path(path)
-    from distill.object_store.download import fetch_input
-
-    return fetch_input(path, cache_folder() / "inputs")
 
 
 def _prepared(

@@ -37,13 +37,14 @@ class Proposal(NamedTuple):
         return any(one.key == "evaluate.tasks" and JUDGED in one.value for one in self.settings)
 
 
-def propose_recipe(path: Path, name: str | None = None) -> Proposal:
+def propose_recipe(path: Path, name: str | None = None, address: str | None = None) -> Proposal:
     """Look at a corpus and at this machine, and propose a recipe. Nothing is written, and no model
     is loaded.
 
     Args:
         path: a file or folder of texts or rows.
         name: the run's name; by default made from the path's.
+        address: of the object store that `path` was copied from, which the recipe names then.
 
     Raises:
         UserError: if the path holds nothing that can be read.
@@ -56,6 +57,8 @@ def propose_recipe(path: Path, name: str | None = None) -> Proposal:
     available = find_available()
     name = name or name_run(path)
     settings = choose_settings(name, corpus, available)
+    if address is not None:
+        settings = [s._replace(value=address) if s.key == "corpus.path" else s for s in settings]
     text = format_recipe(settings, corpus)
     Recipe.model_validate(yaml.safe_load(text))  # what is written can be run
     by_key = {setting.key: setting.value for setting in settings}

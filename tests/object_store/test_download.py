@@ -2,6 +2,7 @@
 
 import pytest
 
+from distill.api.before import init, load_recipe_for
 from distill.corpus.passages import make_passages
 from distill.errors import UserError
 from distill.object_store.download import fetch_input, list_input
@@ -60,6 +61,16 @@ def test_a_check_lists_the_objects_and_reads_none(server, put, tmp_path):
     notices = check_recipe(recipe, tmp_path / "run", models=False).notices
     assert "corpus: 1 objects, 76 bytes, are read when the run begins" in notices
     assert ("GET", "/bucket/docs/rows.jsonl") not in server.requests
+
+
+def test_a_first_recipe_names_the_address(put, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
+    put("docs/bees.md", TEXT)
+    file = init("s3://bucket/docs", tmp_path / "docs.yaml").file
+    recipe = load_recipe(file)
+    assert (recipe.name, recipe.corpus.path) == ("docs", "s3://bucket/docs")
+    written = [load_recipe_for("s3://bucket/docs", [], tmp_path / "run") for _ in range(2)]
+    assert {one.corpus.path for one, _ in written} == {"s3://bucket/docs"}
 
 
 @pytest.mark.bad_input("object store", "a corpus that is not there", "refused by its address")

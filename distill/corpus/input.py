@@ -1,0 +1,20 @@
+"""Where a corpus lies: on this machine, or in an object store, from which it is copied."""
+
+from pathlib import Path
+
+from distill.files.read import user_path
+from distill.models.sources.cache import cache_folder
+from distill.object_store.address import is_store_address
+
+
+def find_input(path: str) -> Path:
+    """Return a path of this machine; what lies in an object store is copied into the cache first.
+
+    Raises:
+        UserError: if it is no path, or the store cannot be read.
+    """
+    if not is_store_address(path):
+        return user_path(path)
+    from distill.object_store.download import fetch_input
+
+    return fetch_input(path, cache_folder() / "inputs")
