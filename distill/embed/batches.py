@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-CPU_BATCH_TOKENS = 1024
-"""Larger batches do not fit a CPU's caches: 8,192 took twice as long on two cores."""
+from distill.runtime.devices import CPU_BATCH_TOKENS
+
 GPU_BATCH_TOKENS = 65_536
 
 

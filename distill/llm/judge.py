@@ -56,7 +56,7 @@ def judge_ql(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
 
 def judge_rc(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """Judge each passage and its queries: (log-odds of yes against no, tokens of the query)."""
-    scored = _score_verdicts(llm, prompt, requests, VERDICTS)
+    scored = _score_verdicts(llm, prompt, requests, VERDICTS, alone=True)
     return [
         [(compute_log_odds(score), score.tokens) for score in passage_scores]
         for passage_scores in scored
@@ -65,7 +65,7 @@ def judge_rc(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
 
 def judge_graded(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> JudgedLists:
     """Judge each passage and its queries: (expected grade from 0 to 3, tokens of the query)."""
-    scored = _score_verdicts(llm, prompt, requests, GRADES)
+    scored = _score_verdicts(llm, prompt, requests, GRADES, alone=True)
     return [
         [(compute_expected_grade(score), score.tokens) for score in passage_scores]
         for passage_scores in scored
@@ -82,7 +82,7 @@ class FusedJudge(NamedTuple):
 def judge_fused(llm: LLM, prompt: Prompt, requests: JudgeRequests) -> FusedJudge:
     """Judge each pair by QL and RC in one pass with the prompt of RC: before the verdict come the
     query and the end of its line, the same few tokens for every pair."""
-    scored = _score_verdicts(llm, prompt, requests, VERDICTS)
+    scored = _score_verdicts(llm, prompt, requests, VERDICTS, alone=False)
     return FusedJudge(
         [[(score.logprob, score.tokens) for score in passage_scores] for passage_scores in scored],
         [
@@ -136,15 +136,16 @@ def parse_grade(text: str, highest: float = 10) -> float | None:
 
 
 def _score_verdicts(
-    llm: LLM, prompt: Prompt, requests: JudgeRequests, verdicts: Sequence[str]
+    llm: LLM, prompt: Prompt, requests: JudgeRequests, verdicts: Sequence[str], alone: bool
 ) -> list[list[Score]]:
+    """Score the verdicts, `alone` or with the queries before them."""
     return llm.score(
-        [_make_request(prompt, passage, queries, verdicts) for passage, queries in requests]
+        [_make_request(prompt, passage, queries, verdicts, alone) for passage, queries in requests]
     )
 
 
 def _make_request(
-    prompt: Prompt, passage: str, queries: Sequence[str], verdicts: Sequence[str]
+    prompt: Prompt, passage: str, queries: Sequence[str], verdicts: Sequence[str], alone: bool
 ) -> ScoreRequest:
     stems = [prompt.render(1, query=query, verdict="").rstrip() for query in queries]
     texts = [prompt.render(1, query=queries[0], verdict=verdict) for verdict in verdicts]
@@ -156,4 +157,4 @@ def _make_request(
             "its second part does not end in the verdict",
             "end it in {{ verdict }}, after a space",
         )
-    return ScoreRequest(prompt.render(passage=passage), tuple(stems), endings)
+    return ScoreRequest(prompt.render(passage=passage), tuple(stems), endings, alone)

@@ -31,11 +31,14 @@ class ScoreRequest:
     does (with a space or a line break): its tokens are those after the prefix' last word.
 
     Each of the `endings`, such as verdicts, is scored after each continuation, which is computed
-    once for all of them; they too should begin where a token does."""
+    once for all of them; they too should begin where a token does. With `endings_only` an engine
+    may leave out the continuations' own log-probabilities (nan), which take a pass over the whole
+    vocabulary a token."""
 
     prefix: str
     continuations: tuple[str, ...]
     endings: tuple[str, ...] = ()
+    endings_only: bool = False
 
 
 class Score(NamedTuple):

@@ -6,6 +6,7 @@ budget.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -49,8 +50,8 @@ from distill.runtime.progress import count_requests
 _log = logging.getLogger(__name__)
 _MIN_HEADER_TOKENS = 16
 """Fewer shared tokens than this are not worth a cache."""
-_LOGIT_ROWS = 2048
-"""Rows of vocabulary-wide logits in memory at once."""
+_LOGIT_ROWS = 256
+"""Rows of vocabulary-wide logits in memory at once: few enough for a CPU's caches."""
 _TOO_LONG = "the prompt and max_new_tokens are longer than what the model can read"
 _TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 1.0, torch.float16: 0.3}
 
@@ -236,8 +237,9 @@ class TransformersEngine:
         with raise_device_faults(f"model {self.name!r}"):
             header, layers = self._compute_shared_header(prefixes)
             rest = [prefix[header:] for prefix in prefixes]
-            packed = pack_rows(rest, continuations, endings, self.batch_tokens)
-            for batch in batch_rows(packed, self.batch_tokens):
+            only = [request.endings_only and bool(request.endings) for request in requests]
+            packed = pack_rows(rest, continuations, endings, only, self.batch_tokens)
+            for batch in batch_rows(packed, self.batch_tokens, self.model.device.type):
                 halve_on_out_of_memory(
                     lambda rows: self._score_rows(rows, header, layers, scores),
                     batch,
@@ -261,7 +263,7 @@ class TransformersEngine:
         ).last_hidden_state
         predictors = hidden[batch.token_rows, batch.token_places]
         logprobs = self._compute_logprobs(predictors, batch.token_ids.to(self.device))
-        pieces = [ids for row in rows for c in row.continuations for ids in (c, *row.endings)]
+        pieces = [ids for row in rows for texts in row.scored for ids in texts]
         sums = iter(
             [
                 float(p.sum(dtype=torch.float64))
@@ -270,7 +272,7 @@ class TransformersEngine:
         )
         for row in rows:
             for number, continuation in enumerate(row.continuations, start=row.first):
-                total = next(sums)
+                total = math.nan if row.endings_only else next(sums)
                 endings = tuple(next(sums) for _ in row.endings)
                 scores[row.request][number] = Score(total, len(continuation), endings)
         count_requests(sum(len(row.continuations) for row in rows))

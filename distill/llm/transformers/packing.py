@@ -13,19 +13,27 @@ from typing import NamedTuple
 
 import torch
 
+from distill.runtime.devices import CPU_BATCH_TOKENS
+
 _PAD_SEGMENT = -1
 
 
 @dataclass(frozen=True)
 class PackedRow:
     """One row before padding: continuations of the request number `request`, from number `first`
-    on, each with all the endings."""
+    on, each with all the endings, which with `endings_only` alone are scored."""
 
     request: int
     first: int
     prefix: list[int]
     continuations: list[list[int]]
     endings: list[list[int]]
+    endings_only: bool = False
+
+    @property
+    def scored(self) -> list[list[list[int]]]:
+        """For each continuation, the texts that are scored: itself and each ending."""
+        return [[*([] if self.endings_only else [c]), *self.endings] for c in self.continuations]
 
     @property
     def length(self) -> int:
@@ -37,8 +45,8 @@ class PackedRow:
 @dataclass(frozen=True)
 class PackedBatch:
     """Rows padded to one length: tensors of shape (rows, length), the mask (rows, 1, length,
-    header + length), and for each token of each continuation, followed by those of its endings,
-    its row, the place that predicts it, its id."""
+    header + length), and for each token that is scored, in the order of `PackedRow.scored`, its
+    row, the place that predicts it, its id."""
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -52,29 +60,35 @@ def pack_rows(
     prefixes: Sequence[list[int]],
     continuations: Sequence[list[list[int]]],
     endings: Sequence[list[list[int]]],
+    endings_only: Sequence[bool],
     budget: int,
 ) -> list[PackedRow]:
     """Pack requests into rows of at most `budget` tokens; a request whose continuations exceed it
     repeats its prefix in a further row."""
     rows = []
-    for request, (prefix, request_continuations, request_endings) in enumerate(
-        zip(prefixes, continuations, endings, strict=True)
+    for request, (prefix, request_continuations, request_endings, only) in enumerate(
+        zip(prefixes, continuations, endings, endings_only, strict=True)
     ):
         first, packed, size = 0, list[list[int]](), len(prefix)
         for number, continuation in enumerate(request_continuations):
             own = len(continuation) + sum(len(ending) - 1 for ending in request_endings)
             if packed and size + own > budget:
-                rows.append(PackedRow(request, first, prefix, packed, request_endings))
+                rows.append(PackedRow(request, first, prefix, packed, request_endings, only))
                 first, packed, size = number, [], len(prefix)
             packed.append(continuation)
             size += own
         if packed:
-            rows.append(PackedRow(request, first, prefix, packed, request_endings))
+            rows.append(PackedRow(request, first, prefix, packed, request_endings, only))
     return rows
 
 
-def batch_rows(rows: Sequence[PackedRow], budget: int) -> Iterator[list[PackedRow]]:
-    """Group rows of similar length, at most `budget` padded tokens per batch, longest first."""
+def batch_rows(
+    rows: Sequence[PackedRow], budget: int, device_type: str
+) -> Iterator[list[PackedRow]]:
+    """Group rows of similar length, at most `budget` padded tokens per batch, longest first. On a
+    CPU batches are no larger than its caches, and being of fewer rows need less padding."""
+    if device_type == "cpu":
+        budget = min(budget, CPU_BATCH_TOKENS)
     ordered = sorted(rows, key=lambda row: (-row.length, row.request, row.first))
     start = 0
     while start < len(ordered):
@@ -142,11 +156,12 @@ def _iterate_segments(row: PackedRow) -> Iterator[_Segment]:
 
 
 def _iterate_scored(row: PackedRow) -> Iterator[tuple[int, list[int], int]]:
-    """Iterate over each continuation and, after it, each of its endings, with the place that
-    predicts its first token, its ids, and the place where it starts."""
+    """Iterate over what is scored, in the order of `PackedRow.scored`: the place that predicts its
+    first token, its ids, and the place where it starts."""
     place = len(row.prefix)
     for continuation in row.continuations:
-        yield len(row.prefix) - 1, continuation, place
+        if not row.endings_only:
+            yield len(row.prefix) - 1, continuation, place
         place += len(continuation)
         last = place - 1
         for ending in row.endings:

@@ -1,6 +1,8 @@
 """The engine on a tiny Llama: sharing changes the cost, never the result."""
 
+import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,6 +77,7 @@ def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder
     engine = TransformersEngine(str(llm_folder), "float32", "cpu", batch_tokens)
     requests = [ScoreRequest(HEADER + passage, QUERIES, ENDINGS) for passage in PASSAGES]
     bare = engine.score([ScoreRequest(r.prefix, QUERIES) for r in requests])
+    verdicts = engine.score([replace(request, endings_only=True) for request in requests])
     for request, scores, without in zip(requests, engine.score(requests), bare, strict=True):
         for query, score, alone in zip(QUERIES, scores, without, strict=True):
             assert score.logprob == pytest.approx(alone.logprob, abs=1e-3)
@@ -84,6 +87,11 @@ def test_endings_score_as_if_each_stood_alone_behind_its_continuation(llm_folder
                     request.prefix, add_bos=True
                 ) + engine.prompt_tokenizer.tokenize(query)
                 assert logprob == pytest.approx(plain_ids(engine, before, ending), abs=1e-3)
+    for scores, without in zip(engine.score(requests), verdicts, strict=True):
+        for score, endings_only in zip(scores, without, strict=True):
+            assert math.isnan(endings_only.logprob)
+            assert endings_only.tokens == score.tokens
+            assert endings_only.endings == pytest.approx(score.endings, abs=1e-3)
 
 
 def test_scores_do_not_depend_on_what_the_prefix_cache_has(llm_folder):
@@ -152,13 +160,13 @@ def test_an_empty_continuation_is_refused(engine, request_):
 
 
 def test_a_row_never_exceeds_the_budget_unless_one_continuation_does():
-    rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], budget=30)
+    rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8, [4] * 30, [5]]], [[]], [False], budget=30)
     assert [[len(c) for c in row.continuations] for row in rows] == [[8, 8], [30], [1]]
     assert [row.first for row in rows] == [0, 2, 3]
 
 
 def test_an_endings_last_token_takes_no_place():
-    rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], budget=30)
+    rows = pack_rows([[1] * 10], [[[2] * 8, [3] * 8]], [[[4], [5, 6, 7]]], [False], budget=30)
     assert [row.length for row in rows] == [10 + 8 + 2 + 8 + 2]
 
 
