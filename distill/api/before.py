@@ -1,6 +1,7 @@
 """What comes before a run: a first recipe for a corpus, and the checks of a recipe."""
 
 import logging
+from importlib.util import find_spec
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -145,7 +146,7 @@ def check_first(recipe: Recipe, folder: Path, models: bool = True) -> None:
     Raises:
         UserError: naming all faults.
     """
-    if not is_main() or _has_begun(folder):
+    if not is_main() or _has_begun(recipe, folder):
         return
     from distill.start.check import check_recipe, raise_faults
 
@@ -155,6 +156,12 @@ def check_first(recipe: Recipe, folder: Path, models: bool = True) -> None:
     raise_faults(recipe, result.faults)
 
 
-def _has_begun(folder: Path) -> bool:
+def _has_begun(recipe: Recipe, folder: Path) -> bool:
+    """Whether the run has spent something, on this machine or on one that copied it to the
+    store."""
     stages = {path.parent.parent.name for path in folder.glob("*/.stage/manifest.json")}
+    if not stages and recipe.store is not None and find_spec("obstore") is not None:
+        from distill.object_store.mirror import list_stages
+
+        stages = list_stages(recipe.store)
     return bool(stages - _READ_ALONE)

@@ -35,8 +35,10 @@ def list_training(stage: Path) -> list[Path]:
 
 
 def list_loose_files(run: Path) -> Iterator[Path]:
-    """List the files of a run's folder that are in no stage."""
-    yield from _walk(run, _LEFT_OUT, into_stages=False)
+    """List the files of a run's folder that are in no stage, but for hidden ones right in it."""
+    for path in _walk(run, _LEFT_OUT, into_stages=False):
+        if path.parent != run or not path.name.startswith("."):
+            yield path
 
 
 def _walk(folder: Path, left_out: set[str], into_stages: bool = True) -> Iterator[Path]:

@@ -311,6 +311,16 @@ def _is_complete(stage: Path) -> bool:
         return False
 
 
+def list_stages(address: str) -> set[str]:
+    """List the names of the stages that a store holds, begun or complete.
+
+    Raises:
+        UserError: if the store cannot be read.
+    """
+    names = (one.name for one in ObjectFolder(parse_address(address)).list())
+    return {name.removesuffix(MANIFEST) for name in names if name.endswith(MANIFEST)}
+
+
 @contextmanager
 def open_mirror(run: Path, address: str | None) -> Iterator[Mirror]:
     """Open the copy of a run in a store; at the end what is left is copied.

@@ -13,8 +13,10 @@ from distill.files.atomic import atomic_file
 from distill.object_store.address import StoreAddress
 
 T = TypeVar("T")
-_SINGLE_PUT = 64 * 1024**2
+_SINGLE_PUT = 16 * 1024**2
 """Bytes up to which a file is one request; larger ones are put in parts and appear as a whole."""
+_MOST_PARTS = 9_000
+"""A file may have 10,000."""
 _RETRIES: dict[str, Any] = {
     "max_retries": 4,
     "retry_timeout": timedelta(seconds=60),
@@ -124,9 +126,9 @@ class ObjectFolder:
         if path.stat().st_size <= _SINGLE_PUT:
             return self.put(name, path.read_bytes())
         with path.open("rb") as file:
-            # At most 10,000 parts are allowed.
-            size = max(_SINGLE_PUT, path.stat().st_size // 9_000)
-            return self._put(lambda: self._store.put(name, file, chunk_size=size)).etag
+            size = max(_SINGLE_PUT, path.stat().st_size // _MOST_PARTS)
+            several = {"use_multipart": True, "chunk_size": size, "max_concurrency": 2}
+            return self._put(lambda: self._store.put(name, file, **several)).etag
 
     def create(self, name: str, data: bytes) -> StoredVersion:
         """Write an object where there is none.

@@ -316,6 +316,19 @@ def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
             assert there[0].read_bytes() == there[1].read_bytes()
 
 
+def test_a_large_file_is_copied_in_parts(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("distill.object_store.objects._SINGLE_PUT", 5 * 1024**2)
+    content = os.urandom(12 * 1024**2)
+    with opened(tmp_path / "run") as run:
+        (run.folder / "vectors.npy").write_bytes(content)
+    with opened(tmp_path / "other") as run:
+        assert (run.folder / "vectors.npy").read_bytes() == content
+    server.requests.clear()
+    with opened(tmp_path / "other"):
+        pass
+    assert not [path for method, path in server.requests if path.endswith("vectors.npy")]
+
+
 def test_nothing_is_copied_twice(server, tmp_path):
     with opened(tmp_path / "run") as run:
         fill(run)

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from helpers.fresh_process import Fresh, distill
 
+from distill.api.before import check_first
+from distill.errors import UserError
+from distill.recipe import load_recipe
+
 pytestmark = pytest.mark.slow
 
 
@@ -91,3 +95,13 @@ def test_the_command_line_says_what_is_wrong_and_no_secret(server, recipe_file, 
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         assert not [one for one in written if server.environment[name].encode() in one]
     assert "log.jsonl" in server.objects("mine")
+
+
+def test_a_run_that_another_machine_has_begun_was_checked_then(server, recipe_file, tmp_path):
+    """To end it, a server that wrote its queries need not be there any more."""
+    gone = ["llm={engine: http, model: m, base_url: 'http://127.0.0.1:9/v1'}"]
+    recipe = load_recipe(recipe_file, [*gone, "store=s3://bucket/begun"])
+    with pytest.raises(UserError, match="127"):
+        check_first(recipe, tmp_path / "run")
+    server.put("begun/generations/.stage/manifest.json", b"{}")
+    check_first(recipe, tmp_path / "run")
