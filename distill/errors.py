@@ -8,7 +8,8 @@ from typing import Any
 
 
 def install_command(extra: str) -> str:
-    """How an extra is installed: from the checkout, for a registry may hold another `distill`."""
+    """Return the command that installs an extra: from the checkout, for a registry may hold another
+    `distill`."""
     return f"in distill's checkout: pip install -e '.[{extra}]'"
 
 

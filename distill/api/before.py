@@ -157,7 +157,7 @@ def check_first(recipe: Recipe, folder: Path, models: bool = True) -> None:
 
 
 def _has_begun(recipe: Recipe, folder: Path) -> bool:
-    """Whether the run has spent something, on this machine or on one that copied it to the
+    """Return whether the run has spent something, on this machine or on one that copied it to the
     store."""
     stages = {path.parent.parent.name for path in folder.glob("*/.stage/manifest.json")}
     if not stages and recipe.store is not None and find_spec("obstore") is not None:

@@ -54,7 +54,7 @@ def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
 
 
 def _embeds_to_generate(recipe: Recipe) -> bool:
-    """Whether generation compares queries or tasks by the retriever's vectors."""
+    """Return whether generation compares queries or tasks by the retriever's vectors."""
     generate, filters = recipe.generate, recipe.generate.filters
     by_rank = generate.best_of > 1 and generate.best_by == "round_trip"
     filtered = filters.round_trip is not None or filters.min_similarity is not None

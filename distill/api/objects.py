@@ -23,8 +23,8 @@ class Models(NamedTuple):
 
 
 def put_models(recipe: Recipe, models: Models) -> Recipe:
-    """The recipe with objects in the place of its models. The settings of those models, such as a
-    server's address or a prompt, do not apply to the objects.
+    """Return the recipe with objects in the place of its models. The settings of those models, such
+    as a server's address or a prompt, do not apply to the objects.
 
     Raises:
         UserError: if an object is not what its protocol says.
@@ -43,20 +43,20 @@ def put_models(recipe: Recipe, models: Models) -> Recipe:
 
 
 def register_llm(llm: "IdentifiedLLM") -> str:
-    """The reference that stands for an object of the protocol `LLM`."""
+    """Return the reference that stands for an object of the protocol `LLM`."""
     from distill.llm.protocol import IdentifiedLLM
 
     return register_object(llm, get_protocol_members(IdentifiedLLM), "distill.llm.IdentifiedLLM")
 
 
 def register_encoder(encoder: "Encoder") -> str:
-    """The reference that stands for an `Encoder`."""
+    """Return the reference that stands for an `Encoder`."""
     members = ("identity", "dimensions", "wording", "embedder", "encode", "encode_prompted")
     return register_object(encoder, members, "distill.embed.Encoder")
 
 
 def name_model(model: "str | PathLike[str] | Encoder") -> str:
-    """The reference of a model: a hub id or path as it is, an object's own."""
+    """Return the reference of a model: a hub id or path as it is, an object's own."""
     if isinstance(model, str):
         return model
     if isinstance(model, PathLike):

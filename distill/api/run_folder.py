@@ -78,8 +78,8 @@ class RunFolder:
         return list(list_tables(self.folder))
 
     def table(self, name: str) -> "Dataset":
-        """One table of the run, such as `examples` or `judgements-ql`. Its shards are not held in
-        memory: datasets converts them once into memory-mapped files in its own cache.
+        """Return one table of the run, such as `examples` or `judgements-ql`. Its shards are not
+        held in memory: datasets converts them once into memory-mapped files in its own cache.
 
         Raises:
             UserError: if the run has no such table, or a shard is damaged.

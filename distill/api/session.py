@@ -61,7 +61,7 @@ def load_recipe(
 
 
 def _as_yaml(settings: Mapping[str, Any]) -> list[str]:
-    """The settings as `a.b=value`: JSON is YAML."""
+    """Return the settings as `a.b=value`: JSON is YAML."""
     return [
         f"{key}={json.dumps(value, ensure_ascii=False, default=str)}"
         for key, value in settings.items()
@@ -69,7 +69,7 @@ def _as_yaml(settings: Mapping[str, Any]) -> list[str]:
 
 
 def settle(recipe: RecipeOrFile, folder: str | Path | None) -> tuple[Recipe, Path]:
-    """The recipe, read where its file is named, and the run's folder: by default
+    """Return the recipe, read where its file is named, and the run's folder: by default
     `artifacts/NAME`."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)

@@ -46,8 +46,8 @@ def _purpose(command: click.Command) -> str:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """The command whose name, or one of whose words, is most like a mistyped one: `train-student`
-    for `trian`."""
+    """Return the command whose name, or one of whose words, is most like a mistyped one:
+    `train-student` for `trian`."""
     words = {word: command for command in reversed(known) for word in command.split("-")}
     words |= {command: command for command in known}
     near = difflib.get_close_matches(name.lower(), words, n=1, cutoff=_NEAREST)

@@ -345,7 +345,7 @@ def task_options(command: Command) -> Command:
 
 
 def _parse_embedder(flags: dict[str, Any], settings: Sequence[str]) -> EmbedderConfig:
-    """The settings of an embedding model from flags and KEY=VALUE, whose value is YAML.
+    """Return the settings of an embedding model from flags and KEY=VALUE, whose value is YAML.
 
     Raises:
         UserError: naming the setting.
@@ -396,5 +396,5 @@ def _parse_setting(key: str, value: str) -> Any:
 
 
 def split_list(words: str) -> list[str]:
-    """The words between commas."""
+    """Return the words between commas."""
     return [word.strip() for word in words.split(",") if word.strip()]

@@ -14,7 +14,7 @@ from distill.store.run import Overwrite
 
 
 def _print_stages(run: api.RunFolder) -> None:
-    """A line for each stage: its folder, its rows, and what was counted."""
+    """Print a line for each stage: its folder, its rows, and what was counted."""
     for stage in run.stages:
         manifest = stage.manifest
         counts = dict(manifest["counts"])

@@ -54,7 +54,7 @@ class SkippedRows:
             places.append(place)
 
     def warn(self, where: str) -> None:
-        """A line for each reason."""
+        """Log a line for each reason."""
         for reason, count in self._counts.items():
             named = [place.removeprefix(f"{where}, ") for place in self._places[reason]]
             more = ", ..." if count > len(named) else ""

@@ -149,7 +149,7 @@ def _make_dropped(id_: str, reason: str, text: str) -> Row:
 
 
 def _documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:
-    """The source's documents; what is left out of it is counted."""
+    """Yield the source's documents; what is left out of it is counted."""
     for document in source.read():
         draft.counts["read"] += 1
         if isinstance(document, SkippedRow):
@@ -185,7 +185,7 @@ def _need_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:
 
 
 def _need_distinct(source: CorpusSource, repeated: str | None) -> None:
-    """A document may be called what a piece of another is: "a#0"."""
+    """Refuse a document that is called what a piece of another is: "a#0"."""
     if repeated is not None:
         raise UserError(
             source.where,

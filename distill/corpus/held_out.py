@@ -19,14 +19,14 @@ OWN_TASKS = (HELD_OUT, JUDGED, KNOWN_ITEM)
 
 
 def holds_documents_out(recipe: Recipe) -> bool:
-    """Whether whole documents are held out. Of docstrings objects are, by their summaries, before
-    they are read."""
+    """Return whether whole documents are held out. Of docstrings objects are, by their summaries,
+    before they are read."""
     return recipe.corpus.held_out > 0 and recipe.corpus.source != "docstrings"
 
 
 def is_held_out(document: Document, recipe: Recipe) -> bool:
-    """Whether a document is held out, drawn by the seed and its id alone: so documents that are
-    added later move no other one, and all sections of a file stay together."""
+    """Return whether a document is held out, drawn by the seed and its id alone: so documents that
+    are added later move no other one, and all sections of a file stay together."""
     whole = document.whole or document.id
     digest = hashlib.sha256(f"{recipe.seed} {whole}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out

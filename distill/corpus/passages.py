@@ -43,7 +43,7 @@ titles count as words."""
 
 
 def make_passages(run: Run, recipe: Recipe) -> Stage:
-    """The recipe's corpus as passages: split by sentence to `corpus.max_tokens`, without exact
+    """Make the recipe's corpus as passages: split by sentence to `corpus.max_tokens`, without exact
     duplicates and texts below `corpus.min_words`, at most `corpus.limit` of them, and without those
     of held-out documents.
 
@@ -127,8 +127,8 @@ def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
 
 
 def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
-    """The held-out docstrings as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv): the
-    one-line summary asks, the rest of the docstring, without a title, answers. None where the
+    """Make the held-out docstrings as a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv):
+    the one-line summary asks, the rest of the docstring, without a title, answers. None where the
     recipe holds nothing out.
 
     Raises:
@@ -150,7 +150,7 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
 
 
 def open_source(recipe: Recipe) -> CorpusSource:
-    """The corpus that the recipe names; where `path` is not given, its `dataset` is read.
+    """Open the corpus that the recipe names; where `path` is not given, its `dataset` is read.
 
     Raises:
         UserError: if neither is given, or what is given does not exist.
@@ -181,8 +181,9 @@ def open_source(recipe: Recipe) -> CorpusSource:
 def _prepared(
     run: Run, name: str, settings: Mapping[str, Any], prepare: Callable[[], T]
 ) -> tuple[Stage, T | None]:
-    """The stage, and its content unless it is complete. The content is read before the stage is
-    begun, so that bad input leaves the folder as it was and can be mended without --overwrite."""
+    """Return the stage, and its content unless it is complete. The content is read before the stage
+    is begun, so that bad input leaves the folder as it was and can be mended without
+    --overwrite."""
     content = None if run.is_complete(name, settings) else prepare()
     stage = run.stage(name, settings)
     if stage.complete:
@@ -193,8 +194,8 @@ def _prepared(
 def _made_alike(
     run: Run, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
 ) -> bool:
-    """Whether passages stand here from before there were these rules, and are the same by them, as
-    those of most English corpora are: then what was made of them is still right.
+    """Return whether passages stand here from before there were these rules, and are the same by
+    them, as those of most English corpora are: then what was made of them is still right.
 
     Shards that are damaged or missing say nothing: they are made again, and where that gives other
     bytes the stage sets aside what was made from them.

@@ -52,7 +52,7 @@ class _TextPiece(NamedTuple):
 
 
 def estimate_tokens(text: str) -> int:
-    """An estimate of a text's sub-word tokens."""
+    """Estimate a text's sub-word tokens."""
     return -(-_size(text) // _THIRDS)
 
 
@@ -127,7 +127,7 @@ def _cut(sentence: _TextPiece, budget: int) -> list[_TextPiece]:
 
 
 def _cut_word(word: _TextPiece, budget: int) -> list[_TextPiece]:
-    """What has no spaces and is over the budget (Chinese, a path, a table's rule)."""
+    """Cut what has no spaces and is over the budget (Chinese, a path, a table's rule)."""
     if word.size <= budget:
         return [word]
     units = list(_units(word.text))
@@ -145,7 +145,7 @@ def _cut_word(word: _TextPiece, budget: int) -> list[_TextPiece]:
 
 
 def _fitting(units: Sequence[_Unit], budget: int) -> int:
-    """How many units fit; one at least."""
+    """Return how many units fit; one at least."""
     room, count = budget, 0
     while count < len(units) and units[count].size <= room:
         room -= units[count].size

@@ -136,7 +136,7 @@ def embedder_prompts(
 
 
 def has_words(template: str) -> bool:
-    """Whether a template has text of its own; such a template replaces the prompt."""
+    """Return whether a template has text of its own; such a template replaces the prompt."""
     return bool(fill_template(template, task="", query="").strip())
 
 

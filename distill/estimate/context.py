@@ -58,8 +58,8 @@ class EstimateContext:
     def retriever_line(
         self, stage: str, amount: Amount, unit: str, queries: Amount
     ) -> StageEstimate:
-        """A stage that embeds queries, and the corpus where no earlier one has. A query, which is
-        shorter, takes at most the time of a passage."""
+        """Estimate a stage that embeds queries, and the corpus where no earlier one has. A query,
+        which is shorter, takes at most the time of a passage."""
         corpus = ZERO if self.embedded else exact_amount(self.corpus_size)
         self.embedded = True
         each = self.retriever_seconds

@@ -74,8 +74,8 @@ def _candidates(context: EstimateContext, queries: Amount) -> StageEstimate:
 
 
 def _count_candidates(context: EstimateContext) -> int:
-    """The most candidates of one query: its seed passage is judged even where retrieval missed
-    it."""
+    """Count the most candidates of one query: its seed passage is judged even where retrieval
+    missed it."""
     retriever = context.recipe.retriever
     lists = len(retriever.sources) if retriever.merge == "union" else 1
     return min(context.recipe.relabel.top_k * lists + 1, context.corpus_size)

@@ -89,7 +89,8 @@ class PassageSearch:
         return [corpus_vectors(self._run, encoder, stage) for stage in self._stages]
 
     def has_vectors(self, model: EvalModel) -> bool:
-        """Whether the run's store has the vectors of the passages that are trained on already."""
+        """Return whether the run's store has the vectors of the passages that are trained on
+        already."""
         encoder = make_encoder(model.documents or model)
         return has_corpus_vectors(self._run, encoder, self._stages[0])
 

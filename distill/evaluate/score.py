@@ -67,7 +67,7 @@ class TaskScore:
 def score_tasks(
     model: EvalModel, tasks: "Sequence[AbsTask]", out: Path, ranked: bool = False
 ) -> list[TaskScore]:
-    """The model's score on each task, in the order of `tasks`.
+    """Return the model's score on each task, in the order of `tasks`.
 
     Results lie in `out/results` as mteb's ResultCache has them, the scores of single items in
     `out/queries`, the model's vectors in `out/vectors`. What is there for the same revision of the
@@ -172,7 +172,7 @@ def _read_stored_score(cache: Any, task: "AbsTask", meta: Any, ranked: bool) -> 
 
 
 def _read_measures(task: "AbsTask", result: Any) -> dict[str, float]:
-    """The mean over subsets of each split's, as mteb makes its main score."""
+    """Read the mean over subsets of each split's, as mteb makes its main score."""
     if not ranks_documents(task):
         return {}
     known = [subset for subsets in result.scores.values() for subset in subsets]
@@ -184,7 +184,8 @@ def _read_measures(task: "AbsTask", result: Any) -> dict[str, float]:
 
 
 def describe_task(task: "AbsTask") -> dict[str, Any]:
-    """What a result was computed of; a benchmark may choose splits and languages of a task."""
+    """Describe what a result was computed of; a benchmark may choose splits and languages of a
+    task."""
     return {
         "metric": task.metadata.main_score,
         "dataset_revision": task.metadata.revision,
@@ -196,7 +197,7 @@ def describe_task(task: "AbsTask") -> dict[str, Any]:
 
 
 def _get_path_beside(cache: Any, task: "AbsTask", meta: Any, folder: str) -> Path:
-    """The place in a folder beside mteb's results that the task's result has in theirs."""
+    """Return the place in a folder beside mteb's results that the task's result has in theirs."""
     result: Path = cache.get_task_result_path(task.metadata.name, meta)
     return Path(cache.cache_path) / folder / result.relative_to(cache.cache_path / "results")
 

@@ -28,7 +28,8 @@ class Speed(NamedTuple):
 def measure_speed(
     models: Mapping[str, EncodeFunction], texts: Sequence[str], rounds: int = 3
 ) -> dict[str, Speed]:
-    """The speed of each model, tokenisation included; texts a second are the median over `rounds`.
+    """Measure the speed of each model, tokenisation included; texts a second are the median over
+    `rounds`.
 
     In each round every model encodes all the texts, one model after the other; then every model
     encodes the first `SINGLE_TEXTS` of them one at a time, one model after the other on each text.

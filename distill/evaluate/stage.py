@@ -146,8 +146,8 @@ def fingerprint(
 
 
 def _collect_newer_settings(recipe: Recipe) -> dict[str, Any]:
-    """What was added after there were runs, where it is not as it was for them. Where BM25 finds
-    candidates or ranks them, its settings are in the fingerprint of the student."""
+    """Collect what was added after there were runs, where it is not as it was for them. Where BM25
+    finds candidates or ranks them, its settings are in the fingerprint of the student."""
     asked, bm25 = recipe.evaluate, recipe.retriever.bm25
     elsewhere = "bm25" in {*recipe.retriever.sources, *recipe.relabel.rankers}
     told = {
@@ -178,8 +178,9 @@ def _find_overlap_words(recipe: Recipe) -> int | None:
 
 
 def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
-    """What of it changes its vectors: values alone where each has its own place, as runs of before
-    have them, and the others by name, for a prompt of queries is none of documents."""
+    """Describe what of the teacher changes its vectors: values alone where each has its own place,
+    as runs of before have them, and the others by name, for a prompt of queries is none of
+    documents."""
     named = teacher_identity(teacher, model)
     placed = ["model", "revision", "max_tokens"]
     placed += ["query_prompt", "document_prompt"] if teacher.base_url is not None else []
@@ -199,7 +200,7 @@ def load_recipe_tasks(
     judged: Stage | None = None,
     known_item: Stage | None = None,
 ) -> "list[AbsTask]":
-    """The recipe's tasks and those of its benchmarks, opened, each once.
+    """Load the recipe's tasks and those of its benchmarks, opened, each once.
 
     Raises:
         UserError: if it names none, or one that cannot be read.
@@ -215,7 +216,7 @@ def load_recipe_tasks(
 
 
 def load_named_tasks(recipe: Recipe) -> "list[AbsTask]":
-    """All but what the run itself holds out."""
+    """Load all but what the run itself holds out."""
     named = [name for name in recipe.evaluate.tasks if name not in OWN_TASKS]
     return open_recipe_tasks(recipe, named)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def count_unlabelled_overlap(
     recipe: Recipe, passages: Stage | None, tasks: "Sequence[AbsTask]"
 ) -> dict[str, Any] | None:
-    """How many of the corpus' passages hold words of an evaluation query or document; None where
-    none is learnt from in this way, or `generate.filters.decontaminate` is false."""
+    """Count how many of the corpus' passages hold words of an evaluation query or document; None
+    where none is learnt from in this way, or `generate.filters.decontaminate` is false."""
     filters, uses = recipe.generate.filters, list_unlabelled_uses(recipe)
     if passages is None or not uses or filters.decontaminate is False:
         return None

@@ -151,8 +151,8 @@ def refuse_int8(parity: Parity, what: str) -> None:
 
 
 def is_int8_near(parity: Parity) -> bool:
-    """Whether at most a hundredth of the task's score is lost; without a task, whether the vectors
-    are near the model's on average."""
+    """Return whether at most a hundredth of the task's score is lost; without a task, whether the
+    vectors are near the model's on average."""
     if parity.task is None:
         return parity.cosine_mean >= INT8_COSINE
     return parity.loss <= INT8_LOSS

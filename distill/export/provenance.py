@@ -76,8 +76,8 @@ def get_hub_id(reference: str) -> str | None:
 
 
 def build_licence_keys(reference: str) -> dict[str, str]:
-    """The licence as a card's front matter has it. The hub takes its own list's names alone as
-    `license`: any other is `other`, with the name beside it."""
+    """Build the licence as a card's front matter has it. The hub takes its own list's names alone
+    as `license`: any other is `other`, with the name beside it."""
     stated = find_licence(reference)
     if stated is None:
         return {}

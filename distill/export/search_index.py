@@ -148,8 +148,8 @@ def _refuse_other_origin(source: _Source) -> None:
 
 
 def _is_same_teacher(trained: Mapping[str, Any] | None, recipe: Recipe) -> bool:
-    """Whether a query encoder was trained for the documents of the recipe's teacher; a student with
-    both routes searches its own."""
+    """Return whether a query encoder was trained for the documents of the recipe's teacher; a
+    student with both routes searches its own."""
     if recipe.student.route != "query" or recipe.teacher.model is None:
         return True
     now = teacher_identity(recipe.teacher, recipe.teacher.model)

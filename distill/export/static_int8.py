@@ -16,7 +16,7 @@ FOLDER = "query-int8"
 
 
 def find_static(model: SentenceTransformer) -> StaticEmbedding | None:
-    """The token vectors that queries are embedded by; None for another kind of model."""
+    """Find the token vectors that queries are embedded by; None for another kind of model."""
     first = next(query_modules(model).children(), None)
     return first if isinstance(first, StaticEmbedding) else None
 

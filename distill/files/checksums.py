@@ -85,7 +85,7 @@ def find_damaged_files(folder: Path) -> dict[str, str]:
 
 
 def has_checksums(folder: Path) -> bool:
-    """Whether a folder has recorded checksums; older ones have none."""
+    """Return whether a folder has recorded checksums; older ones have none."""
     return (folder / CHECKSUMS_FILE).is_file()
 
 

@@ -56,7 +56,7 @@ def make_validator(schema: Mapping[str, Any]) -> Validator:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether RE2 finds the pattern anywhere in the text."""
+    """Return whether RE2 finds the pattern anywhere in the text."""
     return bool(pc.match_substring_regex(pa.scalar(text), pattern).as_py())
 
 

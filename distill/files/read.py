@@ -263,7 +263,8 @@ def _meaningless(value: Any) -> str | None:
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be written as UTF-8 and shown: no half of a surrogate pair, no NUL."""
+    """Return whether a text can be written as UTF-8 and shown: no half of a surrogate pair, no
+    NUL."""
     return "\0" not in value and (
         value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
     )

@@ -17,7 +17,7 @@ _CONTAMINATED = REASONS[0]
 def make_example(
     example_id: str, task: str, task_type: str, query: str, positive: str, negatives: Sequence[str]
 ) -> Row:
-    """An EXAMPLES row whose texts belong to no corpus: named after it, without scores."""
+    """Make an EXAMPLES row whose texts belong to no corpus: named after it, without scores."""
     return {
         "query_id": example_id,
         "task": task,
@@ -93,8 +93,8 @@ def find_clean_examples(
 
 
 def _overlaps(row: Row, known: Decontaminator) -> bool:
-    """Whether any text of an example holds words of an evaluation query. The id behind each text of
-    a labelled set of classes is no part of it."""
+    """Return whether any text of an example holds words of an evaluation query. The id behind each
+    text of a labelled set of classes is no part of it."""
     texts = [row["query"], row["positive"], *row["negatives"]]
     if row["query_id"].startswith("labelled~") and row["task_type"] == "classification":
         texts = [text.rpartition(" ")[0] for text in texts]
@@ -104,7 +104,7 @@ def _overlaps(row: Row, known: Decontaminator) -> bool:
 def summarize_decontamination(
     stage: Stage, known: Decontaminator | None, length: int
 ) -> dict[str, Any]:
-    """What a stage of examples tells of it in its manifest."""
+    """Describe what a stage of examples records of it in its manifest."""
     if known is None:
         return {}
     dropped = stage.sum_counts()[f"dropped: {_CONTAMINATED}"]

@@ -50,7 +50,7 @@ def show_prompt(
 
 
 def _list_brainstorm_prompts(run: Run, recipe: Recipe) -> list[tuple[PromptRequest, Prompt]]:
-    """The lists of tasks, then an example of each task that stands in the run: none before the
+    """List the lists of tasks, then an example of each task that stands in the run: none before the
     lists are written."""
     groups = recipe.generate.brainstorm.groups
     lists = list_task_requests(recipe)

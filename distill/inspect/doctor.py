@@ -79,7 +79,7 @@ def run_checks() -> list[Check]:
 
 
 def render_checks(lines: list[Check]) -> Table:
-    """The report as a table for the terminal."""
+    """Render the report as a table for the terminal."""
     table = Table("what", "state", "found", "remedy", title="distill doctor")
     for line in lines:
         style = _STYLES[line.state]

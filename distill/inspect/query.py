@@ -24,13 +24,14 @@ class QueryView(NamedTuple):
 
 
 def list_rankers(view: QueryView) -> list[str]:
-    """Those that have ranked any of the candidates, the retriever last."""
+    """List those that have ranked any of the candidates, the retriever last."""
     judges = (j for j in JUDGES if any(row.get(f"{j}_rank") for row in view.candidates))
     return [*judges, "retriever"]
 
 
 def build_candidates_table(view: QueryView) -> RichTable:
-    """A row for each candidate: role, place and value of the fusion, rank and score by ranker."""
+    """Build a row for each candidate: role, place and value of the fusion, rank and score by
+    ranker."""
     *judges, _ = list_rankers(view)
     named = [judge.replace("_", " ") for judge in judges]
     grid = RichTable("", "RRF", *named, "retriever", "passage", show_lines=True)
@@ -50,7 +51,7 @@ def build_candidates_table(view: QueryView) -> RichTable:
 
 
 def describe_orders(view: QueryView) -> Iterator[str]:
-    """A line for each ranker: the candidates that it has ranked, best first."""
+    """Describe a line for each ranker: the candidates that it has ranked, best first."""
     if "rrf" in view.candidates[0]:
         yield f"order by RRF: {_join_ids(view.candidates, view)}"
     *judges, _ = list_rankers(view)
@@ -63,7 +64,7 @@ def describe_orders(view: QueryView) -> Iterator[str]:
 
 
 def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
-    """Whether the positive changed, further positives, and the teachers' scores.
+    """Return whether the positive changed, further positives, and the teachers' scores.
 
     Args:
         scored: teachers' scores of the query's examples.
@@ -136,7 +137,7 @@ def _join_ids(rows: list[Row], view: QueryView) -> str:
 
 
 def _format_ranks(passage_id: str, view: QueryView) -> str:
-    """The passage with its rank by every ranker."""
+    """Return the passage with its rank by every ranker."""
     place = next(i for i, r in enumerate(view.candidates) if r["passage_id"] == passage_id)
     row = view.candidates[place]
     judges = [f"{j.replace('_', ' ')} {row[f'{j}_rank'] or '-'}" for j in list_rankers(view)[:-1]]

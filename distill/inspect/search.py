@@ -97,7 +97,7 @@ def _read_hits(reader: PassageReader, ranked: list[tuple[int, float]]) -> list[S
 
 
 def render_results(answers: SearchResults) -> Table:
-    """A column a model; what every model found is marked with a star."""
+    """Render the results, a column a model; what every model found is marked with a star."""
     view = Table(
         title=Text(sanitize_for_terminal(answers.query)),
         caption=_write_caption(answers),
@@ -124,7 +124,8 @@ def _write_caption(answers: SearchResults) -> str | None:
 
 
 def _format_hit(hit: SearchHit, shared: bool, digits: int) -> Text:
-    """The passage is a document's text and may hold anything: never markup of the screen."""
+    """Format a hit, whose passage is a document's text and may hold anything: never markup of the
+    screen."""
     title = " ".join(sanitize_for_terminal(hit.passage["title"]).split())
     text = " ".join(sanitize_for_terminal(hit.passage["text"]).split())
     beginning = text if len(text) <= _BEGINNING else text[: _BEGINNING - 1] + "…"

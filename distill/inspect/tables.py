@@ -41,7 +41,7 @@ from distill.text.sanitize import sanitize_for_terminal
 
 
 def list_tables(run: Path) -> dict[str, Table]:
-    """The tables of a run, by folder name; `judgements-ql` is a table of judgements."""
+    """List the tables of a run, by folder name; `judgements-ql` is a table of judgements."""
     found = {}
     for manifest in sorted(run.glob("*/.stage/manifest.json")):
         name = manifest.parent.parent.name
@@ -52,7 +52,7 @@ def list_tables(run: Path) -> dict[str, Table]:
 
 
 def show_run(run: Path, console: Console) -> None:
-    """What stages a run has, how far each is, and which tables can be looked at."""
+    """Show what stages a run has, how far each is, and which tables can be looked at."""
     manifests = sorted(run.glob("*/.stage/manifest.json"), key=lambda p: p.stat().st_mtime)
     if not manifests:
         raise UserError(str(run), "is not a run", "name a folder that `distill run` has written")
@@ -89,8 +89,8 @@ def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> N
 
 
 def show_query(run: Path, query_id: str, console: Console) -> None:
-    """One query: its task, its candidates in the order of fusion, each ranker's order, what was
-    chosen, what the teachers say of it, and the texts.
+    """Show one query: its task, its candidates in the order of fusion, each ranker's order, what
+    was chosen, what the teachers say of it, and the texts.
 
     Raises:
         UserError: if the run has no such query, or no candidates yet.
@@ -133,7 +133,8 @@ def _order_candidates(run: Path, candidates: list[Row], labels: list[Row]) -> li
 
 
 def _read_teacher_scores(run: Path, query_id: str) -> list[Row]:
-    """The teachers' scores of a query's examples, if they are of the examples that stand there."""
+    """Read the teachers' scores of a query's examples, if they are of the examples that stand
+    there."""
     if not (run / TEACHER_SCORES.name).exists():
         return []
     scored = open_stage(run / TEACHER_SCORES.name).manifest["inputs"].get(EXAMPLES.name)
@@ -145,7 +146,8 @@ def _read_teacher_scores(run: Path, query_id: str) -> list[Row]:
 
 
 def _belongs_to(example_id: str, query_id: str) -> bool:
-    """Whether an example is a query's: its own or, `ID+2` and so on, one of a further positive."""
+    """Return whether an example is a query's: its own or, `ID+2` and so on, one of a further
+    positive."""
     own, _, number = example_id.rpartition("+")
     return example_id == query_id or (own == query_id and number.isdigit())
 
@@ -176,8 +178,8 @@ def _read_table(run: Path, table: Table) -> Iterator[Row]:
 
 
 def _read_checked(table: Table, folder: Path) -> Iterator[Row]:
-    """Every row of a stage's table, of which each shard is compared with its checksum first; none
-    where the stage is not there yet."""
+    """Read every row of a stage's table, of which each shard is compared with its checksum first;
+    none where the stage is not there yet."""
     if not folder.exists():
         return
     for path in check_files(open_stage(folder), shards(folder)):

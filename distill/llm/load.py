@@ -74,7 +74,8 @@ def load_llm(settings: LanguageModel, requests: Path) -> LLM:
 
 
 def uses_chat_template(recipe: Recipe, llm: LLM) -> bool:
-    """Whether prompts are sent as messages of the model's chat template, not as texts to continue.
+    """Return whether prompts are sent as messages of the model's chat template, not as texts to
+    continue.
 
     Raises:
         UserError: if the recipe asks for chat and the model has no chat template.

@@ -15,7 +15,7 @@ _TOLERANCE = 1e-3
 
 
 def is_logprob(value: Any) -> bool:
-    """Whether this is one token's log-probability, as JSON or a tensor gives it; None is not
+    """Return whether this is one token's log-probability, as JSON or a tensor gives it; None is not
     one."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and -math.inf < value <= _TOLERANCE

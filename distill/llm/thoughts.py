@@ -52,8 +52,8 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
 
 
 def is_cut_in_thoughts(text: str, finished: bool, stop: Sequence[str]) -> bool:
-    """Whether a text ended within its thoughts, where a stop string that another program applied
-    may have cut it: without stop strings the reply may still follow."""
+    """Return whether a text ended within its thoughts, where a stop string that another program
+    applied may have cut it: without stop strings the reply may still follow."""
     return bool(stop) and finished and find_end_of_thoughts(text) is None
 
 

@@ -63,9 +63,9 @@ class PromptTokenizer:
         return ids
 
     def adds_space(self, start: str) -> bool:
-        """Whether a text that begins with `start` (a character) has other tokens alone than after
-        another text: tokenizers of Llama 2's kind put a space before every text, and some of them,
-        such as Mistral 7B's, also where there is one already."""
+        """Return whether a text that begins with `start` (a character) has other tokens alone than
+        after another text: tokenizers of Llama 2's kind put a space before every text, and some of
+        them, such as Mistral 7B's, also where there is one already."""
         return self._adds_before_space if start == " " else self._adds_before_others
 
     @cached_property
@@ -136,9 +136,9 @@ class PromptTokenizer:
 
 
 def fingerprint_tokenization(settings: LanguageModel, prompt: Prompt) -> dict[str, object]:
-    """The part of a scoring stage's fingerprint that depends on the tokenizer. It is empty except
-    for tokenizers that put a space before this prompt's second part when they read it alone: with
-    those, earlier versions scored one space too many."""
+    """Return the part of a scoring stage's fingerprint that depends on the tokenizer. It is empty
+    except for tokenizers that put a space before this prompt's second part when they read it alone:
+    with those, earlier versions scored one space too many."""
     if settings.engine == "http" or is_object(settings.model):
         return {}
     start = prompt.source.partition(CONTINUATION)[2][:1]

@@ -69,7 +69,7 @@ def set_attention(model: SentenceTransformer, reference: str, settings: Embedder
 
 
 def _is_ported(transformer: Transformer, remote: str) -> bool:
-    """Whether transformers has adopted the class that the model names under the same name. A
+    """Return whether transformers has adopted the class that the model names under the same name. A
     decoder's name says nothing: gte-Qwen2's class is called as Qwen2's is."""
     native = type(transformer.model).__name__
     return remote.rpartition(".")[2] == native and is_encoder(transformer.config.get_text_config())
@@ -120,8 +120,8 @@ def check_bidirectional(
 
 
 def declares_bidirectional(config: PretrainedConfig) -> bool:
-    """Whether a configuration says that every token sees every other: explicitly, or because models
-    of its type are encoders, trained to fill in masked words."""
+    """Return whether a configuration says that every token sees every other: explicitly, or because
+    models of its type are encoders, trained to fill in masked words."""
     if getattr(config, "is_causal", None) is False:
         return True
     if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
@@ -130,6 +130,6 @@ def declares_bidirectional(config: PretrainedConfig) -> bool:
 
 
 def is_encoder(config: PretrainedConfig) -> bool:
-    """Whether models of this type are trained to fill in masked words."""
+    """Return whether models of this type are trained to fill in masked words."""
     decodes = config.is_encoder_decoder or getattr(config, "is_decoder", False)
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not decodes

@@ -18,9 +18,9 @@ _TOLERANCE = 1e-6
 def sees_later_tokens(
     transformer: Transformer, tokenizer: PreTrainedTokenizerBase, padded: bool
 ) -> bool:
-    """Whether the states of the first tokens change when the last one is another, in a batch with
-    or without padding: where nothing is padded the mask is skipped, and with it whatever lies in
-    the mask alone (llm2vec, issue 74)."""
+    """Return whether the states of the first tokens change when the last one is another, in a batch
+    with or without padding: where nothing is padded the mask is skipped, and with it whatever lies
+    in the mask alone (llm2vec, issue 74)."""
     ids = _ordinary_ids(tokenizer)
     text, longer = ids[:_TOKENS], [ids[:_LONGER]] if padded else []
     before = _early_states(transformer, tokenizer, [text, *longer])

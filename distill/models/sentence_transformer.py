@@ -117,7 +117,7 @@ def text_transformer(model: SentenceTransformer) -> Transformer | None:
 
 
 def query_modules(model: SentenceTransformer) -> torch.nn.Module:
-    """The modules that embed queries: the query route of a Router, else the whole model."""
+    """Return the modules that embed queries: the query route of a Router, else the whole model."""
     first = model[0]
     return first.sub_modules["query"] if isinstance(first, Router) else model
 
@@ -163,8 +163,8 @@ def _embed_one(model: SentenceTransformer) -> torch.Tensor:
 
 
 def knows_words(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer is more than the empty one that transformers makes for a folder without
-    one."""
+    """Return whether the tokenizer is more than the empty one that transformers makes for a folder
+    without one."""
     return len(tokenizer) > len(set(tokenizer.all_special_ids))
 
 

@@ -128,8 +128,8 @@ def _keep_scores(path: Path, mark: str, scores: ArmScores) -> None:
 
 
 def _read_scores(path: Path) -> ArmScores | None:
-    """The scores of a student and what stands beside it that were kept; None where there are none.
-    A file that is damaged is said and set aside: its scores are computed again."""
+    """Read the scores of a student and what stands beside it that were kept; None where there are
+    none. A file that is damaged is said and set aside: its scores are computed again."""
     if not path.exists():
         return None
     try:
@@ -159,9 +159,9 @@ def _digest(value: Any) -> str:
 
 
 def make_cells(arms: Sequence[Arm]) -> list[list[str]]:
-    """A row an arm: mean over seeds, each seed, their standard deviation, and the difference from
-    the first arm, with an interval over items (queries, texts, pairs of texts) and seeds. Where
-    a task has no values of single items there is no interval."""
+    """Make the cells of the table, a row an arm: mean over seeds, each seed, their standard
+    deviation, and the difference from the first arm, with an interval over items (queries, texts,
+    pairs of texts) and seeds. Where a task has no values of single items there is no interval."""
     first = arms[0].scores
     rows = []
     for number, arm in enumerate(arms):

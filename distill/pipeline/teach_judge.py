@@ -37,9 +37,9 @@ def teach_judge(
 
 
 def put_judge(recipe: Recipe, judge: Stage) -> Recipe:
-    """The recipe with the trained judge as its cross-encoder. Where `relabel.weights: auto` leaves
-    out rankers that do harm, one that fails its self-test is left out at once, unless training
-    learns from its scores; otherwise relabelling refuses it."""
+    """Return the recipe with the trained judge as its cross-encoder. Where `relabel.weights: auto`
+    leaves out rankers that do harm, one that fails its self-test is left out at once, unless
+    training learns from its scores; otherwise relabelling refuses it."""
     figures = judge.manifest["figures"]
     result = SelfTest(figures["known_pairs"], figures["known_pairs_won"])
     rule = recipe.relabel

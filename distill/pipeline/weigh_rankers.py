@@ -36,9 +36,9 @@ _LEAST_WEIGHT = 0.05
 
 
 def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judged: Path) -> Recipe:
-    """The recipe with weights in the place of `relabel.weights: auto`, and without the rankers that
-    the check finds worse than the retriever (their 95 % interval lies below zero). Where training
-    learns from the labels' scores these keep their scores, and weigh nothing.
+    """Return the recipe with weights in the place of `relabel.weights: auto`, and without the
+    rankers that the check finds worse than the retriever (their 95 % interval lies below zero).
+    Where training learns from the labels' scores these keep their scores, and weigh nothing.
 
     Raises:
         UserError: as relabelling does.
@@ -95,9 +95,9 @@ def check_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
 def compare_rankers(
     labels: Sequence[Row], queries: Sequence[Row], recipe: Recipe
 ) -> dict[str, dict[str, Any]]:
-    """By ranker: `accuracy`, the share of queries whose known passage it puts first; the paired
-    `difference` from the retriever with its 95 % interval (`low`, `high`); its `weight`; and
-    whether it is `left_out`, since that interval lies below zero."""
+    """Compare the rankers; by ranker: `accuracy`, the share of queries whose known passage it puts
+    first; the paired `difference` from the retriever with its 95 % interval (`low`, `high`); its
+    `weight`; and whether it is `left_out`, since that interval lies below zero."""
     seeds = {row["query_id"]: row["seed_id"] for row in queries}
     lists = group_by_query(labels)
     known = [

@@ -34,8 +34,8 @@ class RecipeText:
 def explain_faults(
     fault: ValidationError, written: RecipeText, known: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """Where and what: all that pydantic refused, each with its row, in the place where there is
-    but one.
+    """Explain where and what: all that pydantic refused, each with its row, in the place where
+    there is but one.
 
     Args:
         known: every key, to name the nearest one in the place of one that is unknown.
@@ -70,7 +70,7 @@ class _FaultLocation(NamedTuple):
 
 
 def _shown(item: str) -> str:
-    """A `--set` without what is behind the scheme of an address: it may hold a password."""
+    """Return a `--set` without what is behind the scheme of an address: it may hold a password."""
     return f"--set {re.sub('://.*', '://...', item, flags=re.DOTALL)[:_LONGEST]}"
 
 
@@ -118,7 +118,7 @@ def _message(error: Mapping[str, Any], source: str | None) -> str:
 
 
 def _likely(value: bool | int | float | date) -> str:
-    """What may have been written: among two letters no is Norwegian."""
+    """Return what may have been written: among two letters no is Norwegian."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

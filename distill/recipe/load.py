@@ -134,7 +134,7 @@ class Recipe(Section):
         return self.relabel.takes_own_judge
 
     def _check_route(self) -> None:
-        """Whether a query encoder is trained as one, and no other student is."""
+        """Check whether a query encoder is trained as one, and no other student is."""
         rounds_of_queries = self.student.route == "query" and self.relabel.rounds > 1
         if self.relabel.similarity_by == "teacher" and not rounds_of_queries:
             raise ValueError(
@@ -246,9 +246,9 @@ class Recipe(Section):
                 )
 
     def _check_scores(self, key: str, scores: SoftScoreChoice) -> None:
-        """Whether the labels will hold these soft scores, and on the scale that they are named for:
-        temperatures are of scores on a known scale. In a mixture each part has a scale of its own
-        list, by tokens or not."""
+        """Check whether the labels will hold these soft scores, and on the scale that they are
+        named for: temperatures are of scores on a known scale. In a mixture each part has a scale
+        of its own list, by tokens or not."""
         if scores in ("ql", "ql_sum") and (scores == "ql") != self.relabel.ql_per_token:
             raise ValueError(
                 f"{key} {scores}: relabel.ql_per_token must be {str(scores == 'ql').lower()} (ql "
@@ -270,7 +270,7 @@ class Recipe(Section):
 
 
 def load_recipe(file: Path | None, sets: Sequence[str] = ()) -> Recipe:
-    """A recipe from its file and the overrides `a.b=value` (value as YAML).
+    """Load a recipe from its file and the overrides `a.b=value` (value as YAML).
 
     Raises:
         UserError: naming the file, the row and the key, for anything that is not a valid recipe.
@@ -301,7 +301,7 @@ def _refuse_data(file: Path, values: Mapping[str, Any]) -> None:
 
 
 def _is_copy_in_run(file: Path) -> bool:
-    """Whether a recipe is the copy that a run holds, which may be of an earlier version."""
+    """Return whether a recipe is the copy that a run holds, which may be of an earlier version."""
     return file.name == "recipe.yaml" and any(file.parent.glob("*/.stage/manifest.json"))
 
 
@@ -317,7 +317,7 @@ def _validated(values: dict[str, Any], written: RecipeText, folder: Path) -> Rec
 
 
 def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with some keys, `{"a.b": value}`, set to other values.
+    """Return the recipe with some keys, `{"a.b": value}`, set to other values.
 
     Raises:
         UserError: naming the key, if that is no valid recipe.
@@ -330,7 +330,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Every key with its value, as YAML that `load_recipe` reads back."""
+    """Return every key with its value, as YAML that `load_recipe` reads back."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 

@@ -12,7 +12,8 @@ _SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 
 
 def packaged_recipes() -> Path:
-    """Where the recipes and prompts that come with distill lie: in a checkout, or installed."""
+    """Return where the recipes and prompts that come with distill lie: in a checkout, or
+    installed."""
     checkout = Path(__file__).parents[2] / "recipes"
     return checkout if checkout.is_dir() else Path(__file__).parents[1] / "_recipes"
 
@@ -52,7 +53,7 @@ def copy_recipe(name: str, file: Path | None = None) -> Path:
 
 
 def _paths() -> dict[str, Path]:
-    """Each packaged recipe by its name, main ones first."""
+    """Return each packaged recipe by its name, main ones first."""
     folder = packaged_recipes()
     files = [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("ablations/*.yaml"))]
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}

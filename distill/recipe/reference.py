@@ -51,7 +51,7 @@ def explain_key(key: str) -> str:
 
 
 def find_key(key: str) -> JsonSchema:
-    """The schema of a key.
+    """Find the schema of a key.
 
     Raises:
         UserError: if the recipe has no such key; the nearest one is named.
@@ -76,7 +76,7 @@ def _recipe_schema() -> JsonSchema:
 
 
 def _section_in(schema: JsonSchema) -> JsonSchema | None:
-    """The section that a key is, may be (or null), or is a list of."""
+    """Return the section that a key is, may be (or null), or is a list of."""
     if "properties" in schema:
         return schema
     if "$ref" in schema:
@@ -133,7 +133,7 @@ def _default(schema: JsonSchema) -> str:
 
 
 def _allowed(schema: JsonSchema) -> str:
-    """The values or the limits of a key, also of the items or names that it holds."""
+    """Return the values or the limits of a key, also of the items or names that it holds."""
     own = [", ".join(schema["enum"])] if "enum" in schema else []
     own += [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema]
     inner = [*schema.get("anyOf", []), schema.get("items"), schema.get("propertyNames")]

@@ -16,7 +16,7 @@ RENAMED_KEYS = {
 
 
 def fingerprint_name(section: str | None, name: str) -> str:
-    """The name under which fingerprints hold a key of a section: its first one."""
+    """Return the name under which fingerprints hold a key of a section: its first one."""
     for old, new in RENAMED_KEYS.items():
         if new == f"{section}.{name}":
             return old.rpartition(".")[2]
@@ -38,7 +38,8 @@ def rename_old_keys(values: dict[str, Any]) -> None:
 
 
 def _items(section: Any, key: str) -> list[dict[str, Any]]:
-    """The mappings that a section holds as a list, or by name; none where it is malformed."""
+    """Return the mappings that a section holds as a list, or by name; none where it is
+    malformed."""
     inner = section.get(key) if isinstance(section, dict) else None
     items = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else []
     return [item for item in items if isinstance(item, dict)]

@@ -69,7 +69,7 @@ class CandidateLayout:
         self._rows = [sum(rows[start : start + self._shards_a_block]) for start in starts]
 
     def pieces(self, size: int) -> list[JudgementPart]:
-        """All pieces, in order, each of `size` pairs but for a block's last."""
+        """Return all pieces, in order, each of `size` pairs but for a block's last."""
         return [
             JudgementPart(number, start, min(start + size, rows))
             for number, rows in enumerate(self._rows)
@@ -77,7 +77,7 @@ class CandidateLayout:
         ]
 
     def block_of(self, shard: int) -> int:
-        """The number of the block that holds a shard of candidates."""
+        """Return the number of the block that holds a shard of candidates."""
         return shard // self._shards_a_block
 
     def candidates(self, block: int) -> list[Row]:
@@ -85,7 +85,7 @@ class CandidateLayout:
         return [row for path in self._paths[block] for row in read_shard(CANDIDATES, path)]
 
     def queries(self, block: int, all_of_them: int) -> range:
-        """The numbers of the block's queries, of so many."""
+        """Return the numbers of the block's queries, of so many."""
         first = block * self._queries_a_block
         return range(first, min(first + self._queries_a_block, all_of_them))
 
@@ -150,13 +150,13 @@ class CandidateTexts:
 
 
 def shards_a_block(rule: Relabel) -> int:
-    """How many shards of candidates are read together."""
+    """Return how many shards of candidates are read together."""
     return max(1, rule.block // rule.shard_size)
 
 
 def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row]:
-    """The queries of one shard of candidates, labels or examples: each holds `shard_size` whole
-    queries in the order of the queries' table, the last one those that are left."""
+    """Read the queries of one shard of candidates, labels or examples: each holds `shard_size`
+    whole queries in the order of the queries' table, the last one those that are left."""
     start = shard * shard_size
     return [queries[i] for i in range(start, min(start + shard_size, len(queries)))]
 

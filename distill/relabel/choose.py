@@ -274,7 +274,7 @@ def _make_example(
 
 
 def _is_relabelled(query: Row, positive: Row) -> bool:
-    """Whether another passage took the place of the seed; never for a query without one."""
+    """Return whether another passage took the place of the seed; never for a query without one."""
     return bool(query["seed_id"]) and positive["passage_id"] != query["seed_id"]
 
 

@@ -94,7 +94,8 @@ def _find_broken_limit(row: Row, positive: Row, rule: Relabel) -> str | None:
 
 
 def _is_confirmed_negative(row: Row, rule: Relabel) -> bool:
-    """Whether the LLM judges the candidate irrelevant: rather no than yes, or a grade below low."""
+    """Return whether the LLM judges the candidate irrelevant: rather no than yes, or a grade below
+    low."""
     if not rule.confirmed_exempt:
         return False
     name = get_relevance_column(rule)

@@ -12,7 +12,7 @@ _SHARD = 4096
 
 
 def make_teaching_recipe(recipe: Recipe) -> Recipe:
-    """The recipe of the round that teaches the judge."""
+    """Make the recipe of the round that teaches the judge."""
     rankers = recipe.judge_teachers
     corrected = {"ql", "rc", "graded"} & set(rankers)
     rule = recipe.relabel.model_copy(
@@ -30,8 +30,8 @@ def make_teaching_recipe(recipe: Recipe) -> Recipe:
 
 
 def make_check_recipe(recipe: Recipe) -> Recipe:
-    """The recipe of the round in which rankers are checked: each judges every candidate, and the
-    known passage's scores are taken as they are, for no language model wrote the query."""
+    """Make the recipe of the round in which rankers are checked: each judges every candidate, and
+    the known passage's scores are taken as they are, for no language model wrote the query."""
     rule = recipe.relabel
     settings = {
         "weights": {},

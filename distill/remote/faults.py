@@ -211,8 +211,8 @@ def unknown_field(error: ErrorBody, sent: Collection[str]) -> str | None:
 
 
 def names_no_model(error: ErrorBody, model: str) -> bool:
-    """Whether the error says that the server has no such model. The message must name the model: a
-    server may quote the prompt, which can say anything."""
+    """Return whether the error says that the server has no such model. The message must name the
+    model: a server may quote the prompt, which can say anything."""
     return error.code == "model_not_found" or (
         model in error.message and bool(_NO_SUCH_MODEL.search(error.message))
     )

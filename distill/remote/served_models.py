@@ -51,7 +51,7 @@ def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) ->
 
 
 def _read_names(reply: httpx.Response) -> list[str] | None:
-    """The ids of the server's list; None where the reply is no such list."""
+    """Read the ids of the server's list; None where the reply is no such list."""
     try:
         models = reply.json()["data"] if reply.status_code == httpx.codes.OK else None
         return None if models is None else [str(model["id"]) for model in models]

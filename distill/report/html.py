@@ -100,7 +100,7 @@ def _write_verdict(found: RunData) -> str:
 
 
 def _sections(found: RunData, may_write: bool) -> dict[str, Any]:
-    """By the name of their partial template, in the order of the tabs."""
+    """Return the sections by the name of their partial template, in the order of the tabs."""
     return {
         "results": results(found.summary, found.items) if found.summary else None,
         "losses": losses(found, may_write),

@@ -11,12 +11,12 @@ def score(value: float | None, digits: int = 4) -> str:
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """With a true minus, which is as wide as the plus."""
+    """Format a number with a true minus, which is as wide as the plus."""
     return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def interval(of: Difference) -> str:
-    """Of a difference; empty where the task has no values of single items."""
+    """Format the interval of a difference; empty where the task has no values of single items."""
     if of["low"] is None or of["high"] is None:
         return ""
     digits = count_digits(of)
@@ -33,7 +33,7 @@ def count_digits(of: Difference) -> int:
 
 
 def percent(value: float | None) -> str:
-    """A share without decimals."""
+    """Format a share without decimals."""
     return NONE if value is None else f"{value:.0%}"
 
 
@@ -50,7 +50,7 @@ def share(value: float | None) -> str:
 
 
 def times(value: float | None) -> str:
-    """A ratio: 3.42×."""
+    """Format a ratio: 3.42×."""
     return NONE if value is None else f"{value:.2f}×"
 
 

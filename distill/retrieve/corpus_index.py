@@ -71,7 +71,7 @@ def corpus_vectors(
 
 
 def has_corpus_vectors(run: Run, encoder: Encoder, passages: Stage) -> bool:
-    """Whether `corpus_vectors` would embed nothing."""
+    """Return whether `corpus_vectors` would embed nothing."""
     reader = PassageReader(passages.folder)
     texts = _write_texts(reader, encoder)
     mark = _mark_texts(reader, encoder)
@@ -80,7 +80,7 @@ def has_corpus_vectors(run: Run, encoder: Encoder, passages: Stage) -> bool:
 
 
 def _write_texts(reader: PassageReader, encoder: Encoder) -> PassageTexts:
-    """The passages' texts as the encoder reads them."""
+    """Write the passages' texts as the encoder reads them."""
 
     def write(row: Row) -> str:
         return encoder.wording.write_document(row["text"], row["title"])
@@ -89,7 +89,8 @@ def _write_texts(reader: PassageReader, encoder: Encoder) -> PassageTexts:
 
 
 def _mark_texts(reader: PassageReader, encoder: Encoder) -> str | None:
-    """A mark of the texts that the encoder reads: of the passages, and of how it writes them."""
+    """Return a mark of the texts that the encoder reads: of the passages, and of how it writes
+    them."""
     content = reader.fingerprint
     if content is None:
         return None

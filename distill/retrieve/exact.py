@@ -113,7 +113,7 @@ def certain_top_k(
 
 
 def _cuts_a_tie(scores: Vectors, k: int) -> bool:
-    """Whether a row as good as the k-th may lie beyond the last candidate."""
+    """Return whether a row as good as the k-th may lie beyond the last candidate."""
     ordered = np.sort(scores)[::-1]
     return bool(ordered[-1] >= ordered[k - 1] - CERTAIN_DISTANCE)
 

@@ -19,7 +19,7 @@ EXACT_KINDS = ("exact", "faiss-flat")
 
 
 def is_exact(retriever: Retriever) -> bool:
-    """Whether the recipe's index finds every one of the k best."""
+    """Return whether the recipe's index finds every one of the k best."""
     return retriever.index in EXACT_KINDS
 
 

@@ -35,7 +35,7 @@ class _CandidateSource(Protocol):
 
 
 def find_depth(retriever: Retriever, k: int) -> int:
-    """How many passages each source is asked for, of which the k best are wanted."""
+    """Find how many passages each source is asked for, of which the k best are wanted."""
     fused = retriever.merge != "union" and len(retriever.sources) > 1
     return DEPTH * k if fused else k
 

@@ -38,7 +38,7 @@ def _count_equal(names: list[str]) -> list[str]:
 
 
 def _read_processor() -> str:
-    """The processor's name; of one whose name the system hides, its architecture."""
+    """Read the processor's name; of one whose name the system hides, its architecture."""
     listed = Path("/proc/cpuinfo")
     if listed.is_file():
         for line in listed.read_text("utf-8", "replace").splitlines():

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether an exception says that memory, of the CPU or a GPU, did not suffice."""
+    """Return whether an exception says that memory, of the CPU or a GPU, did not suffice."""
     message = str(fault).lower()
     return isinstance(fault, torch.OutOfMemoryError) or (
         isinstance(fault, RuntimeError) and any(saying in message for saying in _SAYINGS)

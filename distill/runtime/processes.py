@@ -16,12 +16,12 @@ def count() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process is the first, which alone writes and prints."""
+    """Return whether this process is the first, which alone writes and prints."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def sharded() -> bool:
-    """Whether accelerate spreads the model over the processes (FSDP)."""
+    """Return whether accelerate spreads the model over the processes (FSDP)."""
     return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
@@ -48,7 +48,7 @@ def main_first() -> Iterator[None]:
 
 
 def any_of_all(flag: bool) -> bool:
-    """Whether `flag` is true in any of the processes: each of them must call this."""
+    """Return whether `flag` is true in any of the processes: each of them must call this."""
     if count() == 1:
         return flag
     import torch

@@ -72,7 +72,7 @@ class _RunLogHandler(logging.FileHandler):
 
 
 def show_in_terminal(record: logging.LogRecord) -> bool:
-    """Whether a record is shown in the terminal too: a filter for its handler."""
+    """Return whether a record is shown in the terminal too: a filter for its handler."""
     return not getattr(record, "file_only", False)
 
 

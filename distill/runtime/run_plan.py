@@ -34,7 +34,7 @@ class MeasuredSpeed(NamedTuple):
         return self.seconds / self.units * amount
 
     def outweighs(self, other: "MeasuredSpeed") -> bool:
-        """Whether this measurement takes the place of an earlier one."""
+        """Return whether this measurement takes the place of an earlier one."""
         return self.seconds >= _SECONDS_TO_TRUST or self.units >= other.units
 
 

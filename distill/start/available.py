@@ -88,7 +88,7 @@ def find_available() -> Available:
 
 
 def _list_served() -> Iterator[ServedLLM]:
-    """The language models of servers that the environment names, then of this machine's."""
+    """List the language models of servers that the environment names, then of this machine's."""
     named = [(os.environ[name], name) for name in _ADDRESSES if os.environ.get(name)]
     local = [(f"http://localhost:{port}/v1", server) for port, server in _LOCAL_PORTS.items()]
     seen = set()
@@ -100,7 +100,7 @@ def _list_served() -> Iterator[ServedLLM]:
 
 
 def _list_llms(url: str) -> list[str]:
-    """The models of a server that may be language models, the largest by name first."""
+    """List the models of a server that may be language models, the largest by name first."""
     try:
         settings = LanguageModel(engine="http", base_url=url)
         models = list_served_models(settings, _QUICK) or []
@@ -111,7 +111,7 @@ def _list_llms(url: str) -> list[str]:
 
 
 def _list_cached() -> tuple[list[CachedModel], list[CachedModel]]:
-    """The language models and the embedding models of the hub's cache, the largest first."""
+    """List the language models and the embedding models of the hub's cache, the largest first."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

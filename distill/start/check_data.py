@@ -62,7 +62,7 @@ def check_corpus(recipe: Recipe) -> list[str]:
 
 
 def _is_stored(recipe: Recipe) -> bool:
-    """Whether the corpus lies in an object store, from which a check reads nothing."""
+    """Return whether the corpus lies in an object store, from which a check reads nothing."""
     return recipe.corpus.path is not None and is_store_address(recipe.corpus.path)
 
 
@@ -96,7 +96,7 @@ def check_labelled(recipe: Recipe) -> list[str]:
 
 
 def list_task_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
-    """A check for each evaluation task that is a folder, and one for all others together."""
+    """List a check for each evaluation task that is a folder, and one for all others together."""
     evaluate = recipe.evaluate
     if not evaluate.names_tasks:
         yield lambda: [_NO_TASKS]

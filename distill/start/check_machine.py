@@ -26,7 +26,7 @@ _STUDENT_BYTES = 2 * 2**30
 
 
 def list_extra_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
-    """A check for each package that the recipe needs beyond a base installation."""
+    """List a check for each package that the recipe needs beyond a base installation."""
     for key, modules, extra in _list_needs(recipe):
         yield partial(_check_extra, key, modules, extra)
 

@@ -26,7 +26,7 @@ _SHOWN = 5
 
 
 def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
-    """A check for each model that the recipe names and uses."""
+    """List a check for each model that the recipe names and uses."""
     relabel, teacher = recipe.relabel, recipe.teacher
     if _asks_llm(recipe):
         yield lambda: _check_llm(recipe.llm)
@@ -45,7 +45,7 @@ def list_model_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
 
 
 def _asks_llm(recipe: Recipe) -> bool:
-    """Whether the LLM writes anything, or judges what was written or taken from passages."""
+    """Return whether the LLM writes anything, or judges what was written or taken from passages."""
     generate = recipe.generate
     writes = generate.writes_queries or "brainstorm" in generate.methods
     rankers = {*recipe.relabel.rankers, *(recipe.judge.rankers if recipe.trains_judge else [])}

@@ -16,7 +16,7 @@ _QUERY = "a query"
 
 
 def list_prompt_checks(recipe: Recipe) -> Iterator[Callable[[], list[str]]]:
-    """A check for each prompt that the recipe uses, with its few-shot examples."""
+    """List a check for each prompt that the recipe uses, with its few-shot examples."""
     if recipe.generate.writes_queries:
         if "fret" in recipe.generate.methods:
             yield lambda: _check_file(recipe)  # its few-shot examples may be at fault, too

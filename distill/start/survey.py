@@ -126,7 +126,7 @@ def _measure(path: Path) -> int:
 
 
 def _describe_form(path: Path) -> str:
-    """A few words, such as `a folder of 120 .md and 3 .html files`."""
+    """Describe the form in a few words, such as `a folder of 120 .md and 3 .html files`."""
     files = _list_files(path)
     if path.is_file():
         return f"a {path.suffix or 'text'} file"
@@ -137,7 +137,8 @@ def _describe_form(path: Path) -> str:
 
 
 def _find_language(texts: Sequence[str]) -> str | None:
-    """The language of nine in ten characters of a sample: of short texts it is often mistaken."""
+    """Find the language of nine in ten characters of a sample: of short texts it is often
+    mistaken."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -62,7 +62,7 @@ def describe_changes(
 def _differences(
     old: Any, new: Any, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """The keys, however deep, whose values differ, with both values."""
+    """Yield the keys, however deep, whose values differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             yield from _differences(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
@@ -77,7 +77,7 @@ def _name(stage: str, path: tuple[str, ...]) -> str:
 
 
 def _show(value: Any) -> str:
-    """A value as JSON; where it is long, its beginning."""
+    """Show a value as JSON; where it is long, its beginning."""
     if value is _ABSENT:
         return "(none)"
     text = json.dumps(value, ensure_ascii=False)

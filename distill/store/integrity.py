@@ -163,8 +163,8 @@ def find_stage_damage(stage: "Stage") -> dict[str, str]:
 
 
 def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
-    """Whether shards were made again with other bytes than the damaged ones they replace. Nothing
-    is made from what lies in the bookkeeping."""
+    """Return whether shards were made again with other bytes than the damaged ones they replace.
+    Nothing is made from what lies in the bookkeeping."""
     before = read_manifest(stage.metadata_dir / "manifest.json").get("files", {})
     before = {name: file for name, file in before.items() if not name.startswith(_BOOK)}
     return [name for name, file in files.items() if name in before and before[name] != file]
@@ -173,8 +173,8 @@ def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
 def _read_recorded(
     stage: "Stage", manifest: dict[str, Any]
 ) -> tuple[dict[str, str], RecordedFiles]:
-    """The shards whose own figures cannot be read, and what is recorded of all other files: by the
-    manifest of a finished stage, and by the figures of the shards."""
+    """Read the shards whose own figures cannot be read, and what is recorded of all other files: by
+    the manifest of a finished stage, and by the figures of the shards."""
     recorded: RecordedFiles = manifest.get("files", {}) if manifest["complete"] else {}
     unreadable, of_books = _read_books(stage)
     standing = {path.name for path in shards(stage.folder)}
@@ -186,8 +186,8 @@ def _read_recorded(
 
 
 def _read_books(stage: "Stage") -> tuple[dict[str, str], RecordedFiles]:
-    """The shards whose own figures cannot be read, and what the figures of the others hold: of the
-    shard, and of its dropped rows where it has any."""
+    """Read the shards whose own figures cannot be read, and what the figures of the others hold: of
+    the shard, and of its dropped rows where it has any."""
     damage: dict[str, str] = {}
     recorded: RecordedFiles = {}
     for path in stage.list_shard_figures():

@@ -87,9 +87,9 @@ class PassageReader(Reader):
         return [rows[number] for number in numbers]
 
     def find(self, ids: Collection[str]) -> dict[str, NumberedPassage]:
-        """The passages with these ids. Without a copy of the corpus shards are read from the last
-        one on, and round, until all are found: who looks up passages in the order of the corpus
-        reads each shard once.
+        """Find the passages with these ids. Without a copy of the corpus shards are read from the
+        last one on, and round, until all are found: who looks up passages in the order of the
+        corpus reads each shard once.
 
         Raises:
             UserError: if there is no passage with one of the ids.
@@ -105,7 +105,7 @@ class PassageReader(Reader):
         return passages
 
     def find_numbers(self, ids: Collection[str]) -> dict[str, int]:
-        """The row numbers of the passages with these ids.
+        """Find the row numbers of the passages with these ids.
 
         Raises:
             UserError: if there is no passage with one of the ids.
@@ -117,7 +117,7 @@ class PassageReader(Reader):
         return dict(zip(wanted, numbers.tolist(), strict=True))
 
     def find_known_numbers(self, ids: Collection[str]) -> dict[str, int]:
-        """The row numbers of those of the ids that a passage has."""
+        """Find the row numbers of those of the ids that a passage has."""
         if self._lookup is None:
             return {id_: passage.number for id_, passage in self._search_shards(ids).items()}
         wanted = list(dict.fromkeys(ids))
@@ -142,7 +142,7 @@ class PassageReader(Reader):
         return open_lookup(self._folder, self._paths)
 
     def _search_shards(self, ids: Collection[str]) -> dict[str, NumberedPassage]:
-        """The passages with those of the ids that there are."""
+        """Return the passages with those of the ids that there are."""
         missing, passages = set(ids), dict[str, NumberedPassage]()
         start = self._shard.number if self._shard else 0
         for turn in range(len(self._paths)):

@@ -44,7 +44,7 @@ class RequestCache:
 
 
 def _is_whole(row: SqlRow) -> bool:
-    """Whether a row has its checksum; older rows have none."""
+    """Return whether a row has its checksum; older rows have none."""
     key, text, checksum = row
     if not isinstance(text, str) or (checksum is not None and checksum != _checksum(key, text)):
         return False

@@ -30,7 +30,7 @@ _MOST_SAID = 300
 
 
 def read_config(reference: str) -> PretrainedConfig:
-    """An encoder's configuration, without its weights.
+    """Read an encoder's configuration, without its weights.
 
     Raises:
         UserError: if there is none, or none of a model with layers.
@@ -46,8 +46,8 @@ def read_config(reference: str) -> PretrainedConfig:
 
 
 def load_encoder(reference: str) -> SentenceTransformer:
-    """What a student is made from, whole, its first module a transformer: weights in float32, on
-    the CPU; a decoder without the head that predicts tokens.
+    """Load what a student is made from, whole, its first module a transformer: weights in float32,
+    on the CPU; a decoder without the head that predicts tokens.
 
     Raises:
         UserError: if it cannot be read, or was trained with code of its own that is not run.
@@ -74,12 +74,12 @@ def load_encoder(reference: str) -> SentenceTransformer:
 
 
 def reload_transformer(folder: Path) -> Transformer:
-    """One that `Transformer.save` or `save_pretrained` wrote."""
+    """Load a transformer that `Transformer.save` or `save_pretrained` wrote."""
     return Transformer.load(str(folder), model_kwargs=dict(_WEIGHTS), **_SAFE)
 
 
 def first_transformer(model: SentenceTransformer) -> Transformer:
-    """The module that reads tokens."""
+    """Return the module that reads tokens."""
     first = model[0]
     if not isinstance(first, Transformer):
         raise TypeError(f"a {type(first).__name__} is no transformer")
@@ -87,14 +87,14 @@ def first_transformer(model: SentenceTransformer) -> Transformer:
 
 
 def text_tokenizer(transformer: Transformer) -> PreTrainedTokenizerBase:
-    """Its tokenizer, which only a model of other things than texts does without."""
+    """Return the model's tokenizer, which only a model of other things than texts does without."""
     if transformer.tokenizer is None:
         raise _no_encoder(type(transformer.model).__name__, "it has no tokenizer")
     return transformer.tokenizer
 
 
 def _refusal(reference: str, folder: Path, fault: Exception) -> UserError:
-    """What a library's fault means for a person."""
+    """Explain what a library's fault means for a person."""
     if code := code_needed(transformer_folder(folder), fault):
         return UserError(
             f"student.encoder {reference!r}", code, "name an encoder that transformers knows itself"

@@ -20,7 +20,8 @@ from distill.student.base_model import text_tokenizer
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
-    """Whether models of this type were trained to continue texts, not to fill in masked words."""
+    """Return whether models of this type were trained to continue texts, not to fill in masked
+    words."""
     kind = config.get_text_config().model_type
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (
         kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES

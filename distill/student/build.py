@@ -33,7 +33,7 @@ from distill.student.vocabulary import prune_vocabulary
 
 
 def build_base(run: Run, recipe: Recipe, passages: Stage | None = None) -> Stage:
-    """The stage `base`: the student before training, a sentence-transformers model.
+    """Build the stage `base`: the student before training, a sentence-transformers model.
 
     Args:
         passages: read where the vocabulary is cut down to the corpus.
@@ -95,7 +95,7 @@ def build_student(
 
 
 def make_transformer(student: Student, texts: Iterable[str] | None) -> Transformer:
-    """An encoder or a decoder, cut down and made to attend as asked."""
+    """Make an encoder or a decoder, cut down and made to attend as asked."""
     encoder = load_encoder(student.encoder)
     warn_of_left_out_parts(encoder, student)
     transformer = first_transformer(encoder)
@@ -109,15 +109,15 @@ def make_transformer(student: Student, texts: Iterable[str] | None) -> Transform
 
 
 def list_prompts(student: Student) -> list[str]:
-    """What stands before a query of the default task, and before a document with and without a
-    title."""
+    """Return what stands before a query of the default task, and before a document with and without
+    a title."""
     form = student.text_format
     titled = form.document("", "title").prompt
     return [form.query_prompt(student.default_task), form.document_prompt, titled]
 
 
 def _corpus(student: Student, passages: Stage | None) -> list[Stage]:
-    """What the base depends on beside the recipe."""
+    """Return what the base depends on beside the recipe."""
     if student.vocabulary == "all":
         return []
     if passages is None:
@@ -130,8 +130,8 @@ def _corpus(student: Student, passages: Stage | None) -> list[Stage]:
 
 
 def read_kept_texts(student: Student, corpus: list[Stage]) -> Iterator[str] | None:
-    """The texts whose tokens are kept: the corpus as the student reads it, and its prompts. None:
-    all tokens are.
+    """Read the texts whose tokens are kept: the corpus as the student reads it, and its prompts.
+    None: all tokens are.
 
     Args:
         corpus: the stage of the passages, or none where all tokens are kept.

@@ -42,7 +42,7 @@ def check_layers(layers: Sequence[int] | None, count: int) -> None:
 
 
 def _find_layers(encoder: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The outermost list of as many modules as the configuration says there are layers."""
+    """Find the outermost list of as many modules as the configuration says there are layers."""
     for name, module in encoder.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == encoder.config.num_hidden_layers:
             return name, module

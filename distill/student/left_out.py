@@ -26,7 +26,7 @@ def warn_of_left_out_parts(encoder: SentenceTransformer, student: Student) -> No
 
 
 def find_left_out_parts(encoder: SentenceTransformer, student: Student) -> Iterator[str]:
-    """A line for each."""
+    """Yield a line for each."""
     poolings = [module for module in encoder.modules() if isinstance(module, Pooling)]
     mode = poolings[0].pooling_mode if poolings else None
     latent = any(isinstance(module, LatentAttention) for module in encoder.modules())

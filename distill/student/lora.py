@@ -61,7 +61,7 @@ def _in_float32(_: nn.Module, __: Any, features: dict[str, Any]) -> dict[str, An
 
 
 def finish_lora(model: SentenceTransformer, lora: Lora) -> None:
-    """After training: make `merged` matrices part of the layers, in place, so that the model is an
+    """Make, after training, `merged` matrices part of the layers, in place, so that the model is an
     ordinary one. An adapter stays what it is, and saves as such."""
     transformer = first_transformer(model).model.float()
     if lora.save == "adapter":

@@ -62,8 +62,8 @@ def _end_of_sequence(tokenizer: PreTrainedTokenizerBase, student: Student) -> st
 def check_prompts(
     tokenizer: PreTrainedTokenizerBase, student: Student, prompts: Iterable[str]
 ) -> None:
-    """Where prompts are not pooled, so many first tokens are left out as the prompt alone has: it
-    must not share a token with the text behind it.
+    """Check prompts. Where prompts are not pooled, so many first tokens are left out as the prompt
+    alone has: it must not share a token with the text behind it.
 
     Raises:
         UserError: naming the prompt, if it does.
@@ -83,7 +83,8 @@ def check_prompts(
 
 
 def count_prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
-    """How many of a text's first tokens are its prompt's, as sentence-transformers counts them."""
+    """Count how many of a text's first tokens are its prompt's, as sentence-transformers counts
+    them."""
     if not prompt:
         return 0
     ids = tokenizer(prompt)["input_ids"]

@@ -35,8 +35,8 @@ class PrunedTokenizer(NamedTuple):
 
 
 def prune_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> PrunedTokenizer:
-    """The tokenizer with only the tokens of `texts`, the special ones, and all single characters
-    and bytes, so that any text can still be tokenised.
+    """Return the tokenizer with only the tokens of `texts`, the special ones, and all single
+    characters and bytes, so that any text can still be tokenised.
 
     Raises:
         UserError: if it is not WordPiece, Unigram or BPE.
@@ -49,7 +49,7 @@ def prune_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) ->
 
 
 def prune_vocabulary(transformer: Transformer, texts: Iterable[str]) -> Transformer:
-    """The same transformer with fewer tokens (see `prune_tokenizer`)."""
+    """Return the same transformer with fewer tokens (see `prune_tokenizer`)."""
     description, kept = prune_tokenizer(text_tokenizer(transformer), texts)
     number = {old: new for new, old in enumerate(kept)}
     _cut_rows(transformer.model, kept, number)
@@ -101,7 +101,7 @@ def _vocabulary(model: dict[str, Any]) -> dict[str, int]:
 
 
 def _steps(merges: list[Any], tokens: Iterable[str]) -> set[str]:
-    """What BPE passes through on its way to these tokens."""
+    """Return what BPE passes through on its way to these tokens."""
     ranks = {pair: rank for rank, pair in enumerate(map(_pair, merges))}
     passed: set[str] = set()
     for token in tokens:
@@ -138,7 +138,7 @@ def _cut_rows(model: PreTrainedModel, kept: list[int], number: dict[int, int]) -
 
 
 def _renumber(description: dict[str, Any], number: dict[int, int]) -> None:
-    """The new numbers, wherever tokenizer.json has the old ones, in place."""
+    """Write the new numbers, wherever tokenizer.json has the old ones, in place."""
     _renumber_model(description["model"], number)
     for token in description["added_tokens"]:
         token["id"] = number[token["id"]]

@@ -32,11 +32,12 @@ class StudentTexts:
                     self._add(digest_text(text), text, row)
 
     def query(self, row: Row) -> PromptedText:
-        """An example's query, under its task."""
+        """Return an example's query, under its task."""
         return self.format.query(row["query"], row["task"])
 
     def document(self, text: str, row: Row | None = None) -> PromptedText:
-        """A document; of an example of a symmetric type of task, it is written as its query is.
+        """Return a document; of an example of a symmetric type of task, it is written as its query
+        is.
 
         Args:
             row: the example that it belongs to; None for a text of its own.

@@ -48,14 +48,14 @@ class Decontaminator:
         self._documents = NgramIndex((text for known in sets for text in known.documents()), length)
 
     def overlaps(self, text: str) -> bool:
-        """Whether a text shares a run of words with an evaluation query, or is part of one, both
-        shorter than that: `sort arrays in numpy` of `how to sort arrays in numpy`."""
+        """Return whether a text shares a run of words with an evaluation query, or is part of one,
+        both shorter than that: `sort arrays in numpy` of `how to sort arrays in numpy`."""
         return self._queries.overlaps(text)
 
     def overlaps_document(self, text: str) -> bool:
-        """Whether a text shares a run of words with an evaluation document. To learn from the
-        unlabelled passages of a corpus that is evaluated on is the purpose, so this is reported and
-        never a reason to drop anything."""
+        """Return whether a text shares a run of words with an evaluation document. To learn from
+        the unlabelled passages of a corpus that is evaluated on is the purpose, so this is reported
+        and never a reason to drop anything."""
         return self._documents.overlaps(text)
 
 

@@ -69,7 +69,7 @@ def own_task(name: str, folder: Path) -> "AbsTask":
 
 
 def make_own_task(name: str, layout: TaskLayout, split: str) -> "AbsTask":
-    """A user's own task, still without data, evaluated on one split."""
+    """Make a user's own task, still without data, evaluated on one split."""
     metadata = need("mteb.abstasks.task_metadata", "eval").TaskMetadata(
         name=name.replace("/", "-"),
         description="A collection of the user's own.",

@@ -61,13 +61,13 @@ class _Collector:
     _document_ids: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add_passage(self, title: str, text: str) -> str:
-        """The id of a passage, which is new or there already."""
+        """Return the id of a passage, which is new or there already."""
         id_ = self._document_ids.setdefault((title, text), f"d{len(self._document_ids)}")
         self.documents[id_] = {"title": title, "text": text}
         return id_
 
     def judge(self, question: str, document: str, score: int) -> None:
-        """A judgement; of several on the same pair the highest holds."""
+        """Add a judgement; of several on the same pair the highest holds."""
         id_ = self._query_ids.setdefault(question, f"q{len(self._query_ids)}")
         self.queries[id_] = question
         scores = self.qrels.setdefault(id_, {})
@@ -95,19 +95,19 @@ class _Collector:
 
 
 def is_labelled_file(name: str) -> bool:
-    """Whether the name of a task is that of a file which may hold a labelled set."""
+    """Return whether the name of a task is that of a file which may hold a labelled set."""
     return form_of(Path(name)) is not None
 
 
 def name_task(file: Path) -> str:
-    """The name of the task that a labelled file is: `questions` of `my/questions.csv.gz`."""
+    """Return the name of the task that a labelled file is: `questions` of `my/questions.csv.gz`."""
     return Path(unpacked_name(file)).stem
 
 
 def read_labelled(
     file: Path, columns: LabelledColumns, corpus: CorpusSource | None
 ) -> tuple[BeirDataset, str]:
-    """A labelled set as a retrieval task, and a revision that changes when the task does.
+    """Read a labelled set as a retrieval task, and a revision that changes when the task does.
 
     A table with a column of passages is searched over its own passages; one of document ids over
     the corpus, whose documents stay whole.
@@ -153,7 +153,8 @@ def _make_revision(
 
 
 def _read_articles(file: Path) -> list[Any] | None:
-    """The articles of a file in SQuAD's form (Rajpurkar et al. 2016); None for any other file."""
+    """Read the articles of a file in SQuAD's form (Rajpurkar et al. 2016); None for any other
+    file."""
     if form_of(file) != "json":
         return None
     with open_unpacked(file) as source:
@@ -314,7 +315,7 @@ def _collect_ids(
 
 
 def _read_corpus(corpus: CorpusSource) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
-    """The documents by id, and the ids of a text file's sections by the file's own name."""
+    """Read the documents by id, and the ids of a text file's sections by the file's own name."""
     documents: dict[str, dict[str, str]] = {}
     sections: dict[str, list[str]] = {}
     for document in corpus.read():

@@ -34,21 +34,21 @@ class LabelledOptions:
 
 
 def make_recipe_options(recipe: Recipe) -> LabelledOptions:
-    """The columns that a recipe names, and its own corpus."""
+    """Make the columns that a recipe names, and its own corpus."""
     opened = (lambda: open_source(recipe)) if recipe.has_corpus else None
     return LabelledOptions(recipe.evaluate.columns, opened)
 
 
 def make_file_options(columns: LabelledColumns, corpus: Path | None) -> LabelledOptions:
-    """These columns, and the corpus of any form at a path."""
+    """Make these columns, and the corpus of any form at a path."""
     if corpus is None:
         return LabelledOptions(columns)
     return LabelledOptions(columns, lambda: open_auto(corpus, Columns()))
 
 
 def make_labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
-    """The retrieval task that a labelled set is, named by its file. A file `corpus.jsonl` (or .csv
-    and so on) beside it goes before the corpus of the options.
+    """Make the retrieval task that a labelled set is, named by its file. A file `corpus.jsonl` (or
+    .csv and so on) beside it goes before the corpus of the options.
 
     Raises:
         UserError: if there is no such file, it may not be read, or it is faulty.

@@ -74,7 +74,7 @@ def load_tasks(
 
 
 def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
-    """One task of a recipe, with its data as `open_recipe_tasks` reads it.
+    """Open one task of a recipe, with its data as `open_recipe_tasks` reads it.
 
     Raises:
         UserError: as `load_task`.
@@ -84,7 +84,7 @@ def open_recipe_task(recipe: Recipe, name: str) -> "AbsTask":
 
 
 def open_recipe_tasks(recipe: Recipe, names: Sequence[str]) -> "list[AbsTask]":
-    """These tasks and those of the recipe's benchmarks, with its folder of offline data, its
+    """Open these tasks and those of the recipe's benchmarks, with its folder of offline data, its
     columns of labelled sets, and its corpus for the ids in them.
 
     Raises:

@@ -60,7 +60,7 @@ def _fault(
 
 
 def has_header(file: Path, columns: Sequence[str]) -> bool:
-    """Whether there is such a file, and its first row names these columns."""
+    """Return whether there is such a file, and its first row names these columns."""
     return file.is_file() and set(columns) <= set(_fields(_lines(file)[0]))
 
 

@@ -107,8 +107,8 @@ def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:
 
 
 def is_told_tasks(settings: Teacher) -> bool:
-    """Whether the teacher embeds a query differently for another task, as far as the settings and
-    its published settings say. (What its files carry is known once it is open.)"""
+    """Return whether the teacher embeds a query differently for another task, as far as the
+    settings and its published settings say. (What its files carry is known once it is open.)"""
     if settings.model is None:
         return False
     if is_object(settings.model):
@@ -122,7 +122,7 @@ def is_told_tasks(settings: Teacher) -> bool:
 
 
 def _carries_template(model: str) -> bool:
-    """Whether the model is a student of distill that was trained with instructions."""
+    """Return whether the model is a student of distill that was trained with instructions."""
     carried = read_prompts(resolve(model))
     template = carried_template(carried)
     return template is not None and EmbedderPrompts(template).tells_task

@@ -26,7 +26,7 @@ class NearDuplicates:
         )
 
     def contains(self, text: str) -> bool:
-        """Whether a text is one of these, or shares enough of its shingles with one."""
+        """Return whether a text is one of these, or shares enough of its shingles with one."""
         if text in self._texts:
             return True
         if self._share is None:

@@ -44,8 +44,8 @@ class NgramIndex:
         self._inner = {size: np.unique(np.concatenate(hashes)) for size, hashes in inner.items()}
 
     def overlaps(self, text: str) -> bool:
-        """Whether a text shares a run of words, or is itself, short as it is, part of a text that
-        counts whole (if `parts`)."""
+        """Return whether a text shares a run of words, or is itself, short as it is, part of a text
+        that counts whole (if `parts`)."""
         marks, ends = _marks(text)
         if any(
             _holds(sorted_hashes, _runs(marks, size)) for size, sorted_hashes in self._held.items()
@@ -58,12 +58,13 @@ class NgramIndex:
 
 
 def _is_short(ends: Amounts, length: int) -> bool:
-    """Whether a text of these words counts whole."""
+    """Return whether a text of these words counts whole."""
     return SHORTEST * WORD_WEIGHT <= ends[-1] < length * WORD_WEIGHT
 
 
 def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Where the shortest runs that amount to so many words begin, by the number of their words."""
+    """Yield where the shortest runs that amount to so many words begin, by the number of their
+    words."""
     starts = np.arange(len(ends) - 1)
     sizes = np.searchsorted(ends, ends[:-1] + length * WORD_WEIGHT) - starts
     fits = starts + sizes < len(ends)
@@ -72,7 +73,7 @@ def _stretches(ends: Amounts, length: int) -> Iterator[tuple[int, NDArray[np.int
 
 
 def _holds(sorted_hashes: Hashes, hashes: Hashes) -> bool:
-    """Whether any of the hashes is in a sorted array."""
+    """Return whether any of the hashes is in a sorted array."""
     at = np.minimum(np.searchsorted(sorted_hashes, hashes), len(sorted_hashes) - 1)
     return bool((sorted_hashes[at] == hashes).any())
 

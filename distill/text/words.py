@@ -48,17 +48,18 @@ def split_words(text: str) -> list[str]:
 
 
 def is_spaceless(word: str) -> bool:
-    """Whether one of `split_words` is a letter of a script without spaces."""
+    """Return whether one of `split_words` is a letter of a script without spaces."""
     return weigh_word(word) != WORD_WEIGHT
 
 
 def is_syllable(word: str) -> bool:
-    """Whether one of `split_words` is a letter of Thai, Lao, Khmer, Burmese or their like."""
+    """Return whether one of `split_words` is a letter of Thai, Lao, Khmer, Burmese or their
+    like."""
     return weigh_word(word) == _IN_SYLLABLE
 
 
 def has_spaceless(text: str) -> bool:
-    """Whether a text holds a letter of a script without spaces."""
+    """Return whether a text holds a letter of a script without spaces."""
     return not text.isascii() and _HAS_SPACELESS.search(text) is not None
 
 

@@ -53,7 +53,7 @@ def check_loss_curve(
 
 
 def _rise_p_value(first: Sequence[float], last: Sequence[float]) -> float:
-    """One-sided p-value of a higher mean in `last`."""
+    """Compute the one-sided p-value of a higher mean in `last`."""
     if stdev(first) == stdev(last) == 0:
         return 0.0 if last[0] > first[0] else 1.0
     later, earlier = ((mean(part), stdev(part), len(part)) for part in (last, first))

@@ -280,7 +280,7 @@ def _open(recipe: Recipe, base: Stage, earlier: Stage | None) -> SentenceTransfo
 
 
 def _dtype_of_base(recipe: Recipe) -> torch.dtype:
-    """The number type of the weights that a LoRA leaves frozen."""
+    """Return the number type of the weights that a LoRA leaves frozen."""
     train = recipe.train
     if recipe.student.lora is None or train.base_dtype == "float32":
         return torch.float32
@@ -346,7 +346,7 @@ def _summarize_training(summaries: list[dict[str, Any]], after: dict[str, float]
 
 
 def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[Stage]:
-    """The stages that the student is made from."""
+    """List the stages that the student is made from."""
     stages = [inputs.passages, *inputs.examples, base]
     if TEACHER in list_score_sources(recipe.train):
         stages.append(inputs.teacher_scores)

@@ -95,7 +95,8 @@ class TrainingStage:
         return summary
 
     def _is_done(self) -> bool:
-        """Whether the stage was trained and its files are intact; if not, it is trained again."""
+        """Return whether the stage was trained and its files are intact; if not, it is trained
+        again."""
         done = self.folder / _DONE
         if not done.exists():
             return False

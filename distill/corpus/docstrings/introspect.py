@@ -52,8 +52,8 @@ class DocObject(NamedTuple):
 
 
 def find_public_objects(packages: tuple[str, ...]) -> tuple[list[DocObject], int]:
-    """The documented public objects of packages, sorted by package and name, and how many modules
-    could not be imported.
+    """Find the documented public objects of packages, sorted by package and name, and how many
+    modules could not be imported.
 
     Raises:
         UserError: if a package is not installed, or the interpreter that imports it dies.
@@ -80,7 +80,7 @@ def find_public_objects(packages: tuple[str, ...]) -> tuple[list[DocObject], int
 
 
 def read_package_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """The versions of the distributions that bring the packages.
+    """Read the versions of the distributions that bring the packages.
 
     Raises:
         UserError: naming a package that is not installed.
@@ -174,15 +174,16 @@ def _is_documented_kind(thing: Any) -> bool:
 
 
 def _is_from(thing: Any, name: str) -> bool:
-    """Whether an object reached by `name` is defined in the same package; objects written in C
-    often do not say where, and are then taken for what they were found as."""
+    """Return whether an object reached by `name` is defined in the same package; objects written in
+    C often do not say where, and are then taken for what they were found as."""
     owner = getattr(thing, "__objclass__", thing)
     home = getattr(owner, "__module__", None)
     return home is None or home.partition(".")[0] == name.partition(".")[0]
 
 
 def _doc(thing: Any) -> str:
-    """Without the addresses in default values, which no two processes share."""
+    """Return an object's docstring without the addresses in default values, which no two processes
+    share."""
     doc = thing.__doc__
     return _ADDRESS.sub("", inspect.cleandoc(doc)) if isinstance(doc, str) else ""
 

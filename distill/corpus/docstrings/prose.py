@@ -36,8 +36,8 @@ _MARKUP = [
 
 
 def extract_paragraphs(doc: str) -> list[str]:
-    """The prose of a docstring whose indentation is removed (`inspect.cleandoc`), a paragraph or
-    list item each, with white space collapsed; each ends in a punctuation mark.
+    """Extract the prose of a docstring whose indentation is removed (`inspect.cleandoc`), a
+    paragraph or list item each, with white space collapsed; each ends in a punctuation mark.
 
     Left out: a signature in the first line, code (`>>>`, literal and fenced blocks), directives
     such as `.. versionadded::`, underlines, the sections "See Also" and "References".

@@ -48,7 +48,7 @@ class QueryDocument(NamedTuple):
 
 
 def open_docstrings(recipe: Recipe) -> CorpusSource:
-    """The docstrings that are not held out; id and title are the object's qualified name.
+    """Open the docstrings that are not held out; id and title are the object's qualified name.
 
     Raises:
         UserError: if a package is not installed or cannot be read.
@@ -64,7 +64,7 @@ def open_docstrings(recipe: Recipe) -> CorpusSource:
 
 
 def open_held_out_docstrings(recipe: Recipe) -> CorpusSource:
-    """The docstrings that are held out, whole, as `open_docstrings` gives the others."""
+    """Open the docstrings that are held out, whole, as `open_docstrings` gives the others."""
     return CorpusSource(
         f"held-out docstrings of {', '.join(recipe.corpus.packages)}",
         identify_docstrings(recipe),
@@ -74,7 +74,7 @@ def open_held_out_docstrings(recipe: Recipe) -> CorpusSource:
 
 
 def identify_docstrings(recipe: Recipe) -> dict[str, Any]:
-    """What decides which docstrings there are, and which of them are held out."""
+    """Return what decides which docstrings there are, and which of them are held out."""
     corpus = recipe.corpus
     found: dict[str, Any] = {"packages": read_package_versions(tuple(corpus.packages))}
     if corpus.held_out:
@@ -118,7 +118,7 @@ def is_held_out(summary: str, recipe: Recipe) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def load_docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
-    """Every public object with prose in its docstring, in order of package and name, and the
+    """Load every public object with prose in its docstring, in order of package and name, and the
     count of modules that could not be imported."""
     found, failed = find_public_objects(packages)
     texts = [(thing, tuple(extract_paragraphs(thing.doc))) for thing in found]

@@ -28,9 +28,10 @@ _COMPRESSED = "compressed (.gz, .bz2, .xz, .zst)"
 
 
 def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource:
-    """A BEIR folder, a file or folder of rows, or a file or folder of texts, searched through with
-    its sub-folders. Hidden files and folders, and folders of runs, are passed over. The last part
-    of the path may hold wildcards: `2026-*.csv`, or `[de][en]` for the BEIR folders `de` and `en`.
+    """Open a BEIR folder, a file or folder of rows, or a file or folder of texts, searched through
+    with its sub-folders. Hidden files and folders, and folders of runs, are passed over. The last
+    part of the path may hold wildcards: `2026-*.csv`, or `[de][en]` for the BEIR folders `de` and
+    `en`.
 
     Where a folder holds rows and texts, such as tables and a README, the larger part by size is the
     corpus; files that are not read are said.
@@ -59,7 +60,7 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
 
 
 def _expand(path: Path) -> list[Path]:
-    """The files and folders that a path with wildcards in its last part stands for."""
+    """Return the files and folders that a path with wildcards in its last part stands for."""
     if path.exists() or not has_magic(path.name):
         return [path]
     return sorted(path.parent.glob(path.name)) or [path]
@@ -70,7 +71,7 @@ def _is_beir(path: Path) -> bool:
 
 
 def _is_larger(path: Path, texts: list[Path], tables: list[Path]) -> bool:
-    """Whether the corpus is the texts and not the tables."""
+    """Return whether the corpus is the texts and not the tables."""
     of_texts, of_tables = (sum(f.stat().st_size for f in part) for part in (texts, tables))
     if min(of_texts, of_tables) > _SMALL * (of_texts + of_tables):
         raise UserError(
@@ -115,7 +116,8 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder is a run's: its log and report are not part of the corpus around it."""
+    """Return whether a folder is a run's: its log and report are not part of the corpus around
+    it."""
     return (folder / "recipe.yaml").is_file() and (folder / ".lock").is_file()
 
 

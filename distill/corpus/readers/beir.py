@@ -37,7 +37,7 @@ class BeirDataset(NamedTuple):
 
 
 def open_beir(folder: Path) -> CorpusSource:
-    """The documents of a BEIR folder; its queries and judgements are not looked at.
+    """Open the documents of a BEIR folder; its queries and judgements are not looked at.
 
     Raises:
         UserError: if the folder holds no corpus.jsonl.
@@ -48,8 +48,8 @@ def open_beir(folder: Path) -> CorpusSource:
 
 
 def open_beir_folders(path: Path, folders: Sequence[Path]) -> CorpusSource:
-    """The documents of several BEIR folders, such as one a language. A document's id is the name of
-    its folder and its own id: `de/p7`."""
+    """Open the documents of several BEIR folders, such as one a language. A document's id is the
+    name of its folder and its own id: `de/p7`."""
     sources = {folder.name: open_beir(folder) for folder in folders}
 
     def read() -> Iterator[Document | SkippedRow]:
@@ -62,9 +62,9 @@ def open_beir_folders(path: Path, folders: Sequence[Path]) -> CorpusSource:
 
 
 def read_beir(folder: Path, split: str = "test") -> BeirDataset:
-    """A whole BEIR folder, as mteb reads one: texts may be empty, and of judgements that name what
-    does not exist those of a query are passed over, those of a document stay, as not retrieved.
-    Both are said.
+    """Read a whole BEIR folder, as mteb reads one: texts may be empty, and of judgements that name
+    what does not exist those of a query are passed over, those of a document stay, as not
+    retrieved. Both are said.
 
     Raises:
         UserError: naming file and row, for a missing file, an empty corpus, an id with two texts,
@@ -99,7 +99,7 @@ def _documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
 
 
 def _of_task(file: Path) -> Iterator[Document]:
-    """The rows of a task's corpus or queries. Empty ones stay: the task has them."""
+    """Yield the rows of a task's corpus or queries. Empty ones stay: the task has them."""
     for found in _documents(file, file.stem):
         if isinstance(found, Document):
             yield found
@@ -110,7 +110,8 @@ def _of_task(file: Path) -> Iterator[Document]:
 def _qrels(
     file: Path, corpus: Container[str], queries: Container[str]
 ) -> dict[str, dict[str, int]]:
-    """What the rows say of queries that there are. The last row of a pair holds, as for mteb."""
+    """Return what the rows say of queries that there are. The last row of a pair holds, as for
+    mteb."""
     faults, judged, no_query, no_document = RowFaults(), 0, _Unknown(), _Unknown()
     qrels: dict[str, dict[str, int]] = {}
     for number, query, document, relevance in _judgements(file, faults):

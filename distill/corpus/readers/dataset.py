@@ -24,7 +24,7 @@ from distill.remote.connect import check_environment
 
 
 def open_dataset(name: str, config: str | None, split: str, columns: Columns) -> CorpusSource:
-    """A split of a dataset.
+    """Open a split of a dataset.
 
     Raises:
         UserError: if the dataset, configuration, split or text column does not exist, or the hub

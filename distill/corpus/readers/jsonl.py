@@ -23,7 +23,7 @@ from distill.files.read import decode_row, describe, looked_for, open_bytes, par
 
 
 def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
-    """A JSON Lines corpus.
+    """Open a JSON Lines corpus.
 
     Raises:
         UserError: if there is no such file.
@@ -34,7 +34,7 @@ def open_jsonl(path: Path, columns: Columns) -> CorpusSource:
 
 
 def list_files(path: Path, suffix: str) -> list[Path]:
-    """The file itself, or a folder's files with that suffix, by name."""
+    """List the file itself, or a folder's files with that suffix, by name."""
     try:
         if path.is_file():
             return [path]

@@ -19,13 +19,14 @@ own."""
 
 
 def unpacked_name(path: Path) -> str:
-    """The file's name without the ending of a compressed file: `docs.jsonl` of `docs.jsonl.gz`."""
+    """Return the file's name without the ending of a compressed file: `docs.jsonl` of
+    `docs.jsonl.gz`."""
     return path.stem if path.suffix.lower() in CODECS else path.name
 
 
 @contextmanager
 def open_unpacked(path: Path, text: bool = True) -> Iterator[BinaryIO]:
-    """The file's bytes, decompressed while they are read.
+    """Open the file's bytes, decompressed while they are read.
 
     Args:
         text: refuse what is no text and not named as compressed.

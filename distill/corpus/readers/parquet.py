@@ -22,7 +22,7 @@ from distill.errors import UserError
 
 
 def open_parquet(path: Path, columns: Columns) -> CorpusSource:
-    """A Parquet corpus.
+    """Open a Parquet corpus.
 
     Raises:
         UserError: if there is no such file.

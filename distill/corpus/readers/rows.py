@@ -187,7 +187,7 @@ class _Reader:
         return self._numbered
 
     def _repeats(self, place: RowLocation, found: Document) -> bool:
-        """Whether the row is an earlier one again.
+        """Return whether the row is an earlier one again.
 
         Raises:
             UserError: if its id belongs to another text.
@@ -208,8 +208,8 @@ class _Reader:
 
 
 def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
-    """Of a table whose columns are known: the text, and what is named otherwise than by default;
-    each once.
+    """Require, of a table whose columns are known: the text, and what is named otherwise than by
+    default; each once.
 
     Raises:
         UserError: listing the columns that are there.
@@ -228,7 +228,8 @@ def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
 
 
 def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -> bool:
-    """By the first row. Who names a column of ids wants it; the default one may be missing."""
+    """Return whether rows have ids, by the first row. Who names a column of ids wants it; the
+    default one may be missing."""
     if columns.id in row:
         return False
     if columns.id != Columns().id:
@@ -278,7 +279,7 @@ def _string(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
 
 
 def _mended(text: str) -> str:
-    """With the sign for a lost character where half a surrogate pair stood."""
+    """Return the text with the sign for a lost character where half a surrogate pair stood."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 

@@ -48,15 +48,15 @@ _log = logging.getLogger(__name__)
 
 
 def form_of(path: Path) -> str | None:
-    """The form of a file of rows by its ending; None for any other file."""
+    """Return the form of a file of rows by its ending; None for any other file."""
     name = Path(unpacked_name(path).lower())
     form = FORMS.get(name.suffix)
     return None if form == "parquet" and path.suffix.lower() != ".parquet" else form
 
 
 def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSource:
-    """A corpus of files of rows. Columns that are not named and not there are found by their usual
-    names.
+    """Open a corpus of files of rows. Columns that are not named and not there are found by their
+    usual names.
 
     Raises:
         UserError: listing the columns, if there is none for the text, or a named one is not there.
@@ -67,7 +67,7 @@ def open_tables(path: Path, files: Sequence[Path], columns: Columns) -> CorpusSo
 
 
 def find_columns(file: Path, columns: Columns) -> Columns:
-    """The columns to be read, by the first row: those that were named, else the usual ones.
+    """Find the columns to be read, by the first row: those that were named, else the usual ones.
 
     Raises:
         UserError: listing the columns that there are, if one is missing.
@@ -102,7 +102,8 @@ def _warn_of_columns(file: Path, names: str) -> None:
 
 
 def _find(names: Sequence[str], wanted: str, default: str, usual: str) -> str:
-    """A column that was named stays; the default one, where it is missing, is looked for."""
+    """Find a column's name in the file: one that was named stays; the default one, where it is
+    missing, is looked for."""
     if wanted != default or wanted in names:
         return wanted
     by_name = {name.casefold(): name for name in reversed(names)}
@@ -110,7 +111,7 @@ def _find(names: Sequence[str], wanted: str, default: str, usual: str) -> str:
 
 
 def read_table(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a file with their numbers, counted from 1.
+    """Read the rows of a file with their numbers, counted from 1.
 
     Args:
         faults: collects the faults of rows, which are then passed over.

@@ -27,8 +27,8 @@ _VERSION = 1
 
 
 def is_text_file(path: Path) -> bool:
-    """Whether a file is a text by its ending; of those of manual pages (`.1`) by its content too,
-    for such are those of old logs."""
+    """Return whether a file is a text by its ending; of those of manual pages (`.1`) by its content
+    too, for such are those of old logs."""
     ending = ending_of(path)
     return ending in ENDINGS or (ENDING.fullmatch(ending) is not None and _is_man_page(path))
 
@@ -42,12 +42,12 @@ def _is_man_page(path: Path) -> bool:
 
 
 def ending_of(path: Path) -> str:
-    """The ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`."""
+    """Return the ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`."""
     return Path(unpacked_name(path)).suffix.lower()
 
 
 def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> CorpusSource:
-    """A corpus of text files, a document for each section.
+    """Open a corpus of text files, a document for each section.
 
     A document's id is its file's path below `root`, with the section's number behind a colon where
     there are several; its title is the headings above it, outermost first; its source is the file.

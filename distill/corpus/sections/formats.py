@@ -33,12 +33,12 @@ ENDINGS = {*_TEXTS, *_DOCUMENTS}
 
 
 def is_binary(ending: str) -> bool:
-    """Whether files with this ending are documents in a binary form, such as PDF."""
+    """Return whether files with this ending are documents in a binary form, such as PDF."""
     return ending in _DOCUMENTS
 
 
 def read_sections(data: bytes, ending: str, where: str) -> list[TextSection]:
-    """The sections of a file.
+    """Read the sections of a file.
 
     Args:
         ending: of the file's name, such as `.md`, in small letters.

@@ -25,7 +25,7 @@ _SECONDS = 60
 
 
 def is_man_page(text: str) -> bool:
-    """Whether a text begins a manual page by one of the macros TH (man) and Dt (mdoc)."""
+    """Return whether a text begins a manual page by one of the macros TH (man) and Dt (mdoc)."""
     return _TITLE.search(text) is not None
 
 
@@ -78,7 +78,7 @@ def _forbid_files(text: str) -> str:
 
 
 def _blocks(page: str) -> list[str]:
-    """What stands between empty lines, but for the page's head and foot."""
+    """Return what stands between empty lines, but for the page's head and foot."""
     blocks = [block for block in re.split(r"\n(?:[ \t]*\n)+", page) if block.strip()]
     return [block.strip("\n") for block in blocks[1:-1]]
 

@@ -155,12 +155,12 @@ def read_rst(text: str) -> list[TextSection]:
 
 
 def _without_directive(block: str) -> str:
-    """The lines below the first one of a directive."""
+    """Return the lines below the first one of a directive."""
     return "\n".join(line.strip() for line in block.splitlines()[1:])
 
 
 def read_plain(text: str) -> list[TextSection]:
-    """One section; a short first line above an empty one is its title."""
+    """Read one section; a short first line above an empty one is its title."""
     first, _, rest = text.lstrip().partition("\n")
     is_title = len(first) <= _LONGEST_TITLE and rest[:1] == "\n" and rest.strip() != ""
     outline = Outline(first.strip() if is_title else "")

@@ -74,7 +74,7 @@ def _title(reader: "PdfReader") -> str:
 
 
 def _headings(reader: "PdfReader") -> dict[int, list[Heading]]:
-    """The bookmarks of each page, in their order."""
+    """Return the bookmarks of each page, in their order."""
     found: dict[int, list[Heading]] = {}
     for level, bookmark in _walk(reader.outline, 1):
         page = reader.get_destination_page_number(bookmark)
@@ -97,7 +97,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _without_running_heads(pages: Sequence[list[str]]) -> Iterator[list[str]]:
-    """The pages' lines, but for the first and last of each that most pages have, digits aside."""
+    """Yield the pages' lines, but for the first and last of each that most pages have, digits
+    aside."""
     ends = Counter(key for lines in pages for key in {_digitless(line) for line in _ends(lines)})
     most = max(_FEWEST_PAGES, len(pages) // 2 + 1)
     for lines in pages:
@@ -135,13 +136,13 @@ def _add_page(outline: Outline, lines: Sequence[str], headings: list[Heading]) -
 
 
 def _names(line: str, title: str) -> bool:
-    """Whether a line is a bookmark's title, with or without a number before it."""
+    """Return whether a line is a bookmark's title, with or without a number before it."""
     wanted = " ".join(title.split()).casefold()
     return line.casefold() == wanted or _NUMBER.sub("", line.casefold(), count=1) == wanted
 
 
 def _join(paragraph: str, line: str) -> str:
-    """A paragraph with its next line; a word that was cut between them is whole again."""
+    """Join a paragraph with its next line; a word that was cut between them is whole again."""
     if re.search(r"[^\W\d_]{2}-$", paragraph) and line[:1].islower():
         return paragraph[:-1] + line
     return f"{paragraph} {line}".strip()

@@ -150,7 +150,7 @@ class _JudgeWork(NamedTuple):
 
 
 def _open_work(recipe: Recipe, judge: LLMJudge, llm: Callable[[], LLM]) -> _JudgeWork:
-    """The engine, and what turns requests into relevance from 0 to 1."""
+    """Open the engine, and what turns requests into relevance from 0 to 1."""
     engine = llm()
     if not engine.can_compare_verdicts:
         settled = recipe.model_copy(update={"llm": judge.settings})

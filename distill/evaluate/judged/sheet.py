@@ -113,8 +113,9 @@ def find_sheet(run_folder: Path, pool: Stage) -> JudgingSheet | None:
 
 
 def _find_folder(run_folder: Path, pool: Stage) -> Path:
-    """A pool that was lost and made again after another student has the same fingerprint and other
-    pairs: its verdicts lie in a folder of their own, and the earlier ones stay where they are."""
+    """Find the folder of the pool's sheet. A pool that was lost and made again after another
+    student has the same fingerprint and other pairs: its verdicts lie in a folder of their own, and
+    the earlier ones stay where they are."""
     folder = run_folder / "verdicts" / pool.fingerprint
     pairs = sorted(_read_pairs(pool.folder / JUDGEMENTS_FILE))
     order = folder / _ORDER_FILE
@@ -162,7 +163,8 @@ def compute_pair_weights(rankings: SystemRankings, pairs: Sequence[PairId]) -> n
 
 
 def _draw_pairs(run_folder: Path, pool: Stage) -> list[DrawnPair]:
-    """By the weights of the models of today: pairs that matter most come first, mostly."""
+    """Draw pairs by the weights of the models of today: pairs that matter most come first,
+    mostly."""
     rankings = read_current_rankings(run_folder) or {}
     pairs = _read_pairs(pool.folder / JUDGEMENTS_FILE)
     sizes = compute_draw_sizes(compute_pair_weights(rankings, pairs))

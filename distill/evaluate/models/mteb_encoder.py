@@ -108,8 +108,8 @@ class MtebEncoder:
 
 
 def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
-    """The texts, so many together as are committed together. The last block may be smaller: an
-    empty batch ends it."""
+    """Yield the texts, so many together as are committed together. The last block may be smaller:
+    an empty batch ends it."""
     block: list[str] = []
     for batch in batches:
         block += batch
@@ -121,7 +121,7 @@ def _split_into_blocks(batches: Iterable[list[str]]) -> Iterator[list[str]]:
 
 
 def _iterate_texts(inputs: Any, label: str, documents: EvalPrompts | None) -> Iterator[list[str]]:
-    """The batches' texts, with progress where they are many.
+    """Yield the batches' texts, with progress where they are many.
 
     Args:
         documents: how they are written, of documents.
@@ -203,8 +203,8 @@ def _describe_weights(model: SentenceTransformer) -> dict[str, Any]:
 
 
 def _choose_similarity(model: EvalModel) -> Any:
-    """An index computes inner products. None where mteb has no name for the model's function, and
-    asks the model itself."""
+    """Choose the model's similarity function. An index computes inner products. None where mteb has
+    no name for the model's function, and asks the model itself."""
     function = need("mteb.models.model_meta", "eval").ScoringFunction
     if not model.form.plain:
         return function.DOT_PRODUCT

@@ -49,7 +49,7 @@ class EvalPrompts:
     set_sides: frozenset[Side] = frozenset()
 
     def before(self, task: "TaskMetadata", side: Side | None) -> str:
-        """The prompt of a task's texts; `side` is None where the task has no sides (STS,
+        """Return the prompt of a task's texts; `side` is None where the task has no sides (STS,
         classification, clustering, pairs, bitext), as mteb has it.
 
         What is given for the side comes first. Then, but for documents, the task's instruction
@@ -77,8 +77,8 @@ class EvalPrompts:
         return self.of_side(side or "query")
 
     def instruction_of(self, task: "TaskMetadata", side: Side | None) -> str:
-        """What an instructed model is told of a task: its own words, mteb's for the task, those
-        of its training for a search of one's own, mteb's for the category."""
+        """Return what an instructed model is told of a task: its own words, mteb's for the task,
+        those of its training for a search of one's own, mteb's for the category."""
         for name in (task.name, task.type, side):
             if name == task.type and task.prompt:
                 break
@@ -91,14 +91,14 @@ class EvalPrompts:
         return str(need("mteb.abstasks.abstask", "eval").get_abstask_prompt(task.name))
 
     def instructed(self, instruction: str) -> str:
-        """What stands before a query under an instruction; of a model that is told none, the
+        """Return what stands before a query under an instruction; of a model that is told none, the
         query's own prompt."""
         if "query" in self.given or not self.wording.tells_task:
             return self.of_side("query")
         return self.wording.query_prompt(instruction)
 
     def of_side(self, side: Side) -> str:
-        """The prompt of a side, whatever the task."""
+        """Return the prompt of a side, whatever the task."""
         if side in self.given:
             return self.given[side]
         if side == "document":
@@ -144,8 +144,8 @@ _PLAIN_NAMES = {name for names in PROMPT_NAMES.values() for name in names}
 def build_prompts(
     opened: OpenModel, settings: EmbedderConfig, instructions: bool = True
 ) -> EvalPrompts:
-    """How a model that was opened is asked: told each task where it was trained or published so,
-    unless `instructions` is off; then one task stands for all, a student's default."""
+    """Decide how a model that was opened is asked: told each task where it was trained or published
+    so, unless `instructions` is off; then one task stands for all, a student's default."""
     model, published, wording = opened.model, opened.published, opened.wording
     carried = carried_prompts(model)
     student = read_student_settings(opened.folder)
@@ -172,7 +172,7 @@ def build_prompts(
 
 
 def fix_task(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
-    """The same, told one task for all."""
+    """Return the same prompts, told one task for all."""
     template = escaped(wording.query_prompt(task)) + PLAIN_QUERY
     return dataclasses.replace(wording, template=template)
 
@@ -180,8 +180,8 @@ def fix_task(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
 def _apply_training_template(
     wording: EmbedderPrompts, student: Mapping[str, Any]
 ) -> EmbedderPrompts:
-    """A student whose configuration holds one task's prompt alone is told every task, as long as
-    that prompt is the one of its training."""
+    """Apply the template of the training: a student whose configuration holds one task's prompt
+    alone is told every task, as long as that prompt is the one of its training."""
     template = carried_template({QUERY_TEMPLATE: str(student["query_template"])})
     if template is None or wording.tells_task:
         return wording
@@ -191,15 +191,15 @@ def _apply_training_template(
 
 
 def _select_side(words: Any, side: Side | None) -> str:
-    """An instruction that may be of one side alone; what has no sides is instructed as queries
-    are."""
+    """Select a side's instruction, which may be of one side alone; what has no sides is instructed
+    as queries are."""
     if isinstance(words, dict):
         return str(words.get(side or "query") or "")
     return str(words)
 
 
 def read_student_settings(folder: Path | None) -> dict[str, Any] | None:
-    """The section `student` under which a stage of a run built or trained the model; None for
+    """Read the section `student` under which a stage of a run built or trained the model; None for
     others."""
     manifest = None if folder is None else folder / ".stage" / "manifest.json"
     if manifest is None or not manifest.is_file():

@@ -35,8 +35,8 @@ class PublishedScores(NamedTuple):
 def read_published(
     places: Sequence[Path], tasks: "Sequence[AbsTask]", accept_versions: bool = False
 ) -> dict[str, PublishedScores]:
-    """The results on `tasks` in the places, by the name of a row: the model's name, or with its
-    revision where there are several.
+    """Read the results on `tasks` in the places, by the name of a row: the model's name, or with
+    its revision where there are several.
 
     Metric, dataset revision, splits and languages must be those of the tasks. Another version of
     mteb may compute a metric otherwise: it is refused too, unless `accept_versions`, and told
@@ -64,8 +64,8 @@ def read_published(
 
 
 def _group_by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
-    """The files on the tasks; results of one model lie in one folder. mteb's cache has them in
-    `results`, among other files."""
+    """Return the files on the tasks; results of one model lie in one folder. mteb's cache has them
+    in `results`, among other files."""
     within = place / "results" if (place / "results").is_dir() else place
     files = (
         [place]
@@ -144,8 +144,8 @@ def _read_score(file: Path, result: Any, task: "AbsTask", accept_versions: bool)
 
 
 def _describe_model(folder: Path, versions: str, scores: list[TaskScore]) -> PublishedScores:
-    """By `model_meta.json`; without one by the names of the folders, OWNER__MODEL/REVISION, or of
-    the folder alone."""
+    """Describe the model by `model_meta.json`; without one by the names of the folders,
+    OWNER__MODEL/REVISION, or of the folder alone."""
     path = folder / "model_meta.json"
     meta = _read_model_meta(path) if path.is_file() else _parse_folder_name(folder)
     experiment = f" {folder.name}" if folder.parent.name == "experiments" else ""
@@ -176,7 +176,8 @@ def _parse_folder_name(folder: Path) -> dict[str, Any]:
 
 
 def _as_int(value: Any) -> int | None:
-    """A model of several widths is published with a list of them."""
+    """Return the number, if it is one: a model of several widths is published with a list of
+    them."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -27,7 +27,7 @@ class VectorFormat:
         return self.width is None and self.precision == "float32"
 
     def bytes_per_vector(self, dimensions: int) -> int:
-        """In an index of vectors that have so many dimensions."""
+        """Compute a vector's bytes in an index of vectors that have so many dimensions."""
         bits = {"float32": 32, "int8": 8, "binary": 1}[self.precision]
         return (bits * dimensions + 7) // 8
 
@@ -70,6 +70,6 @@ def _quantize_int8(vectors: Vectors, ranges: NDArray[np.float32]) -> Vectors:
 
 
 def _quantize_binary(vectors: Vectors) -> Vectors:
-    """Of length one, as the queries are."""
+    """Quantize to one bit a dimension, of length one as the queries are."""
     bits = np.unpackbits(quantize_embeddings(vectors, "ubinary"), axis=1, count=vectors.shape[1])
     return ((2.0 * bits - 1.0) / np.sqrt(vectors.shape[1])).astype(np.float32)

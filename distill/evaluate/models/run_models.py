@@ -14,8 +14,9 @@ from distill.text.format import QUERY_TEMPLATE, Side
 
 
 def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, EvalModel]:
-    """By role: the models in the run's folders, and the recipe's teacher where it names one. A
-    query encoder (`student.route`) is paired with the teacher, which embeds the documents.
+    """Load a run's models by role: the models in the run's folders, and the recipe's teacher where
+    it names one. A query encoder (`student.route`) is paired with the teacher, which embeds the
+    documents.
 
     Args:
         folders: of `base` and `student`, or of one of them.
@@ -41,7 +42,7 @@ def load_run_models(recipe: Recipe, folders: Mapping[str, Path]) -> dict[str, Ev
 
 
 def check_prompts(model: EvalModel, given: Mapping[Side, str], force: bool = False) -> EvalModel:
-    """The model under the prompts that are given, if they are those of its training.
+    """Check the model under the prompts that are given, if they are those of its training.
 
     Those are known from the manifest of the stage that trained it, or else from the model's
     configuration; where neither has any, nothing is refused. A model whose configuration was
@@ -60,7 +61,7 @@ def check_prompts(model: EvalModel, given: Mapping[Side, str], force: bool = Fal
 
 
 def read_trained_prompts(model: EvalModel) -> dict[Side, str]:
-    """The prompts of a model's training by side; empty where they are not known."""
+    """Read the prompts of a model's training by side; empty where they are not known."""
     student = read_student_settings(model.folder)
     if student is not None:
         query = str(student["query_template"]).removesuffix("{query}")
@@ -75,7 +76,7 @@ def read_trained_prompts(model: EvalModel) -> dict[Side, str]:
 
 
 def _check_instruction_template(model: EvalModel) -> None:
-    """A student is instructed as it was in training, or not at all."""
+    """Check that a student is instructed as it was in training, or not at all."""
     student = read_student_settings(model.folder)
     wording = model.prompts.wording
     if student is None or not wording.tells_task:

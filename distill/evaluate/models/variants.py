@@ -15,7 +15,7 @@ def make_variants(
     precisions: Sequence[Precision],
     role: str = "student",
 ) -> dict[str, EvalModel]:
-    """The model at each Matryoshka width (Kusupati et al. 2022) in float32, and in each
+    """Make the model at each Matryoshka width (Kusupati et al. 2022) in float32, and in each
     precision at its full width, by name: `student@128`, `student int8`. All are computed from the
     same cached vectors, and each has results of its own.
 
@@ -43,8 +43,8 @@ ASYMMETRIC = "student queries, teacher documents"
 
 
 def make_asymmetric(student: EvalModel, teacher: EvalModel) -> EvalModel:
-    """The student for queries, over documents that the teacher embeds: the cheap model answers,
-    the large one has indexed. Where a task has no sides, the student alone is asked.
+    """Make the student for queries, over documents that the teacher embeds: the cheap model
+    answers, the large one has indexed. Where a task has no sides, the student alone is asked.
 
     Raises:
         UserError: if the two do not have equally many dimensions.

@@ -10,9 +10,9 @@ from typing import Any
 def read_cluster_v_measures(
     task: Any, scores: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, float]:
-    """By split/subset/number, the mean over the levels of labels. A sample's size is mteb's own
-    (16,384), the set's is not: the values are drawn out from their mean, or together, to the spread
-    that samples of the set's size would have, which is what a bootstrap asks for."""
+    """Read, by split/subset/number, the mean over the levels of labels. A sample's size is mteb's
+    own (16,384), the set's is not: the values are drawn out from their mean, or together, to the
+    spread that samples of the set's size would have, which is what a bootstrap asks for."""
     found: dict[str, float] = {}
     for split, subsets in scores.items():
         for of_subset in subsets:
@@ -30,7 +30,7 @@ def read_cluster_v_measures(
 
 
 def _count_embedded_texts(task: Any, rows: int) -> int:
-    """So many texts of a split mteb embeds, and draws its samples from."""
+    """Count the texts of a split that mteb embeds, and draws its samples from."""
     if task.max_document_to_embed is not None:
         return min(rows, task.max_document_to_embed)
     if task.max_fraction_of_documents_to_embed is not None:

@@ -24,7 +24,7 @@ from distill.evaluate.samples.summaries import has_summary_correlations, read_su
 
 
 def needs_predictions(task: Any) -> bool:
-    """Whether mteb must write down what a model predicted."""
+    """Return whether mteb must write down what a model predicted."""
     return (
         has_text_accuracies(task)
         or has_summary_correlations(task)
@@ -36,7 +36,8 @@ def needs_predictions(task: Any) -> bool:
 def collect_samples(
     task: Any, result: Any, predictions: Path, by_query: dict[str, float]
 ) -> dict[str, dict[str, Any]]:
-    """By the names of TaskScore's fields, each empty where the score is none such.
+    """Collect a score's values by the names of TaskScore's fields, each empty where the score is
+    none such.
 
     Args:
         predictions: the folder into which mteb wrote them.

@@ -28,7 +28,8 @@ RetrievalScores = Mapping[str, Mapping[str, float]]
 
 
 def read_predictions(task: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
-    """Of each subset and split: its key split/subset, its rows, what was predicted of them."""
+    """Yield, of each subset and split: its key split/subset, its rows, what was predicted of
+    them."""
     written = read_json(folder / task.prediction_file_name)
     for subset in task.hf_subsets:
         of_subset = task.dataset.get(subset, task.dataset)
@@ -37,14 +38,14 @@ def read_predictions(task: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
 
 
 def ranks_documents(task: Any) -> bool:
-    """Whether the task's score is a mean over queries for which documents are ranked."""
+    """Return whether the task's score is a mean over queries for which documents are ranked."""
     measure = task.metadata.main_score.rpartition("_at_")[0].removeprefix(_SUBQUERY_PREFIX)
     return hasattr(task, "task_specific_scores") and measure in {*TREC_NAMES, "mrr"}
 
 
 @contextmanager
 def record_queries(task: Any, rankings: Rankings | None = None) -> Iterator[dict[str, float]]:
-    """The main metric of each query, filled while the task is evaluated. mteb offers it to a
+    """Record the main metric of each query, filled while the task is evaluated. mteb offers it to a
     retrieval or reranking task in one place, the hook for scores of the task's own.
 
     Args:
@@ -79,8 +80,9 @@ def record_queries(task: Any, rankings: Rankings | None = None) -> Iterator[dict
 
 
 def has_text_accuracies(task: Any) -> bool:
-    """Whether the mean of right and wrong predictions is the task's score: accuracy over the texts
-    of a split. (Cross-validation shuffles them, and several labels are right or wrong together.)"""
+    """Return whether the mean of right and wrong predictions is the task's score: accuracy over the
+    texts of a split. (Cross-validation shuffles them, and several labels are right or wrong
+    together.)"""
     abstasks = need("mteb.abstasks", "eval")
     return (
         isinstance(task, abstasks.AbsTaskClassification)
@@ -91,8 +93,8 @@ def has_text_accuracies(task: Any) -> bool:
 
 
 def read_text_accuracies(task: Any, folder: Path) -> dict[str, float]:
-    """The share of a classification's experiments that labelled each text rightly, by the text's
-    place in its split, from the predictions that mteb wrote into the folder."""
+    """Read the share of a classification's experiments that labelled each text rightly, by the
+    text's place in its split, from the predictions that mteb wrote into the folder."""
     by_item: dict[str, float] = {}
     for part, rows, runs in read_predictions(task, folder):
         truth = rows[task.label_column_name]
@@ -103,7 +105,7 @@ def read_text_accuracies(task: Any, folder: Path) -> dict[str, float]:
 
 
 def read_set_v_measures(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """The V-measure of each set of mteb's first clustering tasks, from mteb's result."""
+    """Read the V-measure of each set of mteb's first clustering tasks, from mteb's result."""
     return {
         f"{split}/{of_subset['hf_subset']}/{i}": value
         for split, subsets in scores.items()
@@ -114,7 +116,7 @@ def read_set_v_measures(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> di
 
 
 def keep_if_mean_matches(by_item: Mapping[str, float], score: float) -> dict[str, float]:
-    """The items, if the mean over subsets of their means is the score to mteb's rounding."""
+    """Return the items, if the mean over subsets of their means is the score to mteb's rounding."""
     of_subset = [
         [by_item[key] for key in keys]
         for _, keys in groupby(sorted(by_item), lambda key: key.split("/", 2)[:2])
@@ -128,7 +130,7 @@ def keep_if_mean_matches(by_item: Mapping[str, float], score: float) -> dict[str
 def _score_queries(
     metric: str, scores: RetrievalScores, qrels: Qrels, results: RetrievalScores
 ) -> dict[str, float]:
-    """The metric of each query; `scores` are those that mteb has of single ones."""
+    """Return the metric of each query; `scores` are those that mteb has of single ones."""
     name, _, k = metric.rpartition("_at_")
     measure = name.removeprefix(_SUBQUERY_PREFIX)
     if measure != name:
@@ -140,8 +142,8 @@ def _score_queries(
 
 
 def _merge_subqueries(qrels: Qrels, results: RetrievalScores) -> tuple[Qrels, RetrievalScores]:
-    """One query of each that is asked in several ways, and of each document its best score, as mteb
-    has them, who gives only their mean away."""
+    """Return one query of each that is asked in several ways, and of each document its best score,
+    as mteb has them, who gives only their mean away."""
     judged: dict[str, Mapping[str, int]] = {}
     best: dict[str, dict[str, float]] = {}
     for query, documents in qrels.items():
@@ -158,5 +160,5 @@ def _import_metrics() -> Any:
 
 
 def _compute_reciprocal_ranks(qrels: Qrels, results: RetrievalScores, k: int) -> dict[str, float]:
-    """As mteb has them, who gives only their mean away."""
+    """Compute reciprocal ranks as mteb does, which gives only their mean away."""
     return dict(zip(results, _import_metrics().mrr(qrels, results, [k])[f"MRR@{k}"], strict=True))

@@ -27,7 +27,8 @@ def get_f1_average(category: str, metric: str) -> Average | None:
 
 
 def has_labels(task: Any) -> bool:
-    """Whether the task's score is an F1, or the share of texts all of whose labels are right."""
+    """Return whether the task's score is an F1, or the share of texts all of whose labels are
+    right."""
     category, metric = task.metadata.type, task.metadata.main_score
     compute_exact_matches = category == "MultilabelClassification" and metric == "accuracy"
     classifies = isinstance(task, need("mteb.abstasks", "eval").AbsTaskClassification)
@@ -36,8 +37,8 @@ def has_labels(task: Any) -> bool:
 
 
 def read_labels(task: Any, folder: Path) -> Labels:
-    """From the predictions that mteb wrote into the folder. Empty where it predicted a part of the
-    split, of which it does not say which."""
+    """Read the labels from the predictions that mteb wrote into the folder. Empty where it
+    predicted a part of the split, of which it does not say which."""
     found = {}
     for part, rows, runs in read_predictions(task, folder):
         gold = [*map(_as_list, rows[task.label_column_name])]
@@ -50,13 +51,13 @@ def read_labels(task: Any, folder: Path) -> Labels:
 
 
 def keep_if_f1_matches(labels: Labels, average: Average, score: float) -> Labels:
-    """The labels, if the F1 of them is the score to mteb's rounding."""
+    """Return the labels, if the F1 of them is the score to mteb's rounding."""
     means = [compute_f1(told, average) for told in group_labels_by_subset(labels).values()]
     return labels if means and np.isclose(mean(means), score, rtol=0, atol=1e-4) else {}
 
 
 def compute_exact_matches(labels: Labels) -> dict[str, float]:
-    """The share of experiments in which a text was given its labels and no others."""
+    """Compute the share of experiments in which a text was given its labels and no others."""
     return {
         key: mean(float(set(run) == set(gold)) for run in given)
         for key, (gold, given) in labels.items()
@@ -64,7 +65,7 @@ def compute_exact_matches(labels: Labels) -> dict[str, float]:
 
 
 def group_labels_by_subset(labels: Labels) -> dict[str, LabelPredictions]:
-    """By split and subset, which count the same in a task's score."""
+    """Group labels by split and subset, which count the same in a task's score."""
     parts = {}
     for part, keys in groupby(sorted(labels), lambda key: key.rpartition("/")[0]):
         gold, given = zip(*(labels[key] for key in keys), strict=True)
@@ -73,15 +74,15 @@ def group_labels_by_subset(labels: Labels) -> dict[str, LabelPredictions]:
 
 
 def compute_f1(told: LabelPredictions, average: Average) -> float:
-    """With every text once."""
+    """Compute the F1 with every text once."""
     return float(weighted_f1(told, average)(np.ones((len(told.gold), 1)))[0])
 
 
 def _decode_predictions(
     task: Any, run: Sequence[Any], gold: Sequence[Sequence[Label]]
 ) -> list[list[Label]]:
-    """One classifier's labels of each text. Those of several labels are zeros and ones, by the
-    sorted labels of the split."""
+    """Return one classifier's labels of each text. Those of several labels are zeros and ones, by
+    the sorted labels of the split."""
     if task.metadata.type != "MultilabelClassification":
         return [[label] for label in run]
     known = sorted({label for labels in gold for label in labels})

@@ -28,7 +28,7 @@ _DISTANCES = ("manhattan_distances", "euclidean_distances")
 
 
 def get_pair_statistic(category: str, metric: str) -> StatisticName | None:
-    """What a main score in this metric is of the pairs; None where it is something else."""
+    """Return what a main score in this metric is of the pairs; None where it is something else."""
     if category == "STS" and metric.endswith("spearman"):
         return "spearman"
     if category == "PairClassification" and metric.endswith("_ap"):
@@ -37,8 +37,8 @@ def get_pair_statistic(category: str, metric: str) -> StatisticName | None:
 
 
 def read_pairs(task: Any, folder: Path, score: float) -> dict[str, tuple[float, float]]:
-    """The pairs, from the predictions that mteb wrote into the folder, by the similarity that makes
-    up the score: `max_ap` may be any one's. Empty where none does."""
+    """Read the pairs, from the predictions that mteb wrote into the folder, by the similarity that
+    makes up the score: `max_ap` may be any one's. Empty where none does."""
     name = get_pair_statistic(task.metadata.type, task.metadata.main_score)
     if name is None:
         return {}

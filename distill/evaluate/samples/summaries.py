@@ -13,17 +13,17 @@ _SIMILARITY_NAMES = {"cosine": "cosine_scores", "dot": "dot_scores", "": "simila
 
 
 def has_summary_correlations(task: Any) -> bool:
-    """Whether the task's score is a mean of such correlations."""
+    """Return whether the task's score is a mean of such correlations."""
     kind, _, correlation = task.metadata.main_score.rpartition("_")
     known = kind in _SIMILARITY_NAMES and correlation in _CORRELATIONS
     return bool(task.metadata.type == "Summarization" and known)
 
 
 def read_summary_correlations(task: Any, folder: Path) -> dict[str, float]:
-    """By split/subset/number of the text, from the predictions that mteb wrote into the folder.
-    Where all summaries of a text are scored alike there is no correlation, and mteb leaves it out.
-    Empty where it left out more, of which it does not say which: where the model tells none of a
-    text's summaries apart."""
+    """Read the correlations by split/subset/number of the text, from the predictions that mteb
+    wrote into the folder. Where all summaries of a text are scored alike there is no correlation,
+    and mteb leaves it out. Empty where it left out more, of which it does not say which: where the
+    model tells none of a text's summaries apart."""
     kind, _, correlation = task.metadata.main_score.rpartition("_")
     correlate = getattr(need("scipy.stats", "eval"), _CORRELATIONS[correlation])
     found: dict[str, float] = {}

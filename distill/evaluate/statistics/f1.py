@@ -20,13 +20,13 @@ class LabelPredictions(NamedTuple):
     given: Sequence[Sequence[Sequence[Label]]]
 
     def and_then(self, other: "LabelPredictions") -> "LabelPredictions":
-        """These texts with their labels, and the other's behind them."""
+        """Return these texts with their labels, and the other's behind them."""
         return LabelPredictions([*self.gold, *other.gold], [*self.given, *other.given])
 
 
 def weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
-    """The mean over experiments of the mean over classes of F1, where a class that is neither
-    there nor given does not count, as in scikit-learn."""
+    """Return the mean over experiments of the mean over classes of F1, where a class that is
+    neither there nor given does not count, as in scikit-learn."""
     classes = _number_classes(told)
     gold = [set(labels) for labels in told.gold]
     runs = [[set(labels) for labels in run] for run in zip(*told.given, strict=True)]

@@ -97,7 +97,8 @@ def _sum_by_query(query: np.ndarray, values: Values, queries: int) -> Values:
 
 
 def _tune(by_person: Values, by_llm: Values) -> float:
-    """The weight of the LLM's part with the least variance (PPI++, section 4), from 0 to 1."""
+    """Return the weight of the LLM's part with the least variance (PPI++, section 4), from 0 to
+    1."""
     spread = float(by_llm.var(ddof=1))
     if not spread:
         return 0.0

@@ -60,12 +60,13 @@ STATISTICS: dict[StatisticName, Statistic] = {
 
 
 def compute_unweighted(statistic: Statistic, gold: Values, predicted: Values) -> float:
-    """With every item once."""
+    """Compute it with every item once."""
     return float(statistic(gold, predicted)(np.ones((len(gold), 1)))[0])
 
 
 def _compute_midranks(values: Values) -> WeightedStatistic:
-    """Of the items as often as they are weighted, counted from the middle: (n, draws)."""
+    """Compute the midranks of the items as often as they are weighted, counted from the middle: (n,
+    draws)."""
     order, starts, group = _group_equal_values(values)
 
     def weighted(weights: Values) -> Values:
@@ -82,12 +83,13 @@ def _compute_midranks(values: Values) -> WeightedStatistic:
 def _group_equal_values(
     values: Values,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """The ascending order, where in it each group of equal values starts, and each item's group."""
+    """Return the ascending order, where in it each group of equal values starts, and each item's
+    group."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")
     return order, np.cumsum([0, *counts[:-1]]), group
 
 
 def _sum_groups(ordered: Values, starts: NDArray[np.intp]) -> Values:
-    """Of each group."""
+    """Sum each group."""
     return ordered if len(starts) == len(ordered) else np.add.reduceat(ordered, starts, axis=0)

@@ -33,7 +33,8 @@ class ResampledDifference(NamedTuple):
 
 
 def average_resamples(drawn: Sequence[ResampledDifference]) -> ResampledDifference:
-    """Of a mean of means: draws of independent parts, number by number, as many as all have."""
+    """Resample a mean of means: draws of independent parts, number by number, as many as all
+    have."""
     observed, bootstrap, flipped = zip(*drawn, strict=True)
     return ResampledDifference(
         mean(observed), _average_by_position(bootstrap), _average_by_position(flipped)
@@ -43,9 +44,9 @@ def average_resamples(drawn: Sequence[ResampledDifference]) -> ResampledDifferen
 def resample_seeds(
     drawn: Sequence[ResampledDifference], rng: np.random.Generator
 ) -> ResampledDifference:
-    """Of a mean over seeds whose items were drawn alike: each number of the bootstrap is of as many
-    seeds, drawn with replacement. From a generator in the same state the n-th number is of the same
-    seeds, however many numbers there are."""
+    """Resample a mean over seeds whose items were drawn alike: each number of the bootstrap is of
+    as many seeds, drawn with replacement. From a generator in the same state the n-th number is of
+    the same seeds, however many numbers there are."""
     observed, bootstrap, flipped = zip(*drawn, strict=True)
     count = min(map(len, bootstrap))
     values = np.stack([draws[:count] for draws in bootstrap])
@@ -64,7 +65,7 @@ def _average_by_position(drawn: Sequence[Values]) -> Values:
 
 
 def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDifference:
-    """Of the mean of (n,) differences of single items; of few, draws are widened."""
+    """Resample the mean of (n,) differences of single items; of few, draws are widened."""
     stats = need("scipy.stats", "eval")
     found: Any = stats.bootstrap(
         (differences,),
@@ -103,7 +104,7 @@ def _widen_bootstrap(bootstrap: Values, observed: float, differences: Values) ->
 def resample_pairs(
     statistic: Statistic, gold: Values, ours: Values, theirs: Values, rng: np.random.Generator
 ) -> ResampledDifference:
-    """Of a statistic of (n,) predictions with (n,) gold values. The models swap ranks, not
+    """Resample a statistic of (n,) predictions with (n,) gold values. The models swap ranks, not
     predictions: cosines of different models have different scales, which no permutation may mix."""
     stats = need("scipy.stats", "eval")
     ranks = np.concatenate([stats.rankdata(ours), stats.rankdata(theirs)])
@@ -116,8 +117,8 @@ def resample_pairs(
 def resample_labels(
     average: Average, ours: LabelPredictions, theirs: LabelPredictions, rng: np.random.Generator
 ) -> ResampledDifference:
-    """Of an F1 of the labels that two models' classifiers gave to the same texts; the models swap
-    all that they gave to a text."""
+    """Resample an F1 of the labels that two models' classifiers gave to the same texts; the models
+    swap all that they gave to a text."""
     of_ours, of_theirs = weighted_f1(ours, average), weighted_f1(theirs, average)
     of_both = weighted_f1(ours.and_then(theirs), average)
     return _resample_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
@@ -130,7 +131,8 @@ def _resample_weighted(
     count: int,
     rng: np.random.Generator,
 ) -> ResampledDifference:
-    """Of two models' statistics of weighted items, and that of both models' items, ours first."""
+    """Resample two models' statistics of weighted items, and that of both models' items, ours
+    first."""
 
     def resampled(size: int) -> Values:
         drawn = rng.integers(0, count, (count, size)) * size + np.arange(size)
@@ -153,7 +155,7 @@ def _resample_weighted(
 
 
 def resample_t_distribution(differences: Values, rng: np.random.Generator) -> ResampledDifference:
-    """Of the mean of (n,) differences on n samples of one set, drawn alike for both models: a
+    """Resample the mean of (n,) differences on n samples of one set, drawn alike for both models: a
     bootstrap that the task itself has made, too small for percentiles. Its standard deviation is
     the difference's standard error, with which a t distribution stands for the missing draws."""
     error, freedom = differences.std(ddof=1), len(differences) - 1

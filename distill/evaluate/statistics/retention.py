@@ -59,8 +59,8 @@ def estimate_retention(
 def _split_parts(
     task: str, items: Mapping[str, Mapping[str, float]]
 ) -> list[tuple[str, str, Values]]:
-    """By split and language, the values of student and teacher (n, 2); an empty part where an item
-    lacks one of them."""
+    """Return, by split and language, the values of student and teacher (n, 2); an empty part where
+    an item lacks one of them."""
     by_part: dict[str, list[tuple[float, float]]] = {}
     for item in sorted(items):
         of = items[item]
@@ -81,7 +81,7 @@ def _weigh_parts(tasks: list[str]) -> list[float]:
 
 
 def _draw_means(part: Values, rng: np.random.Generator) -> Values:
-    """The means of student and teacher in every resample of the items (resamples, 2)."""
+    """Draw the means of student and teacher in every resample of the items (resamples, 2)."""
     means = np.empty((BOOTSTRAP_RESAMPLES, 2))
     for start in range(0, BOOTSTRAP_RESAMPLES, _DRAWS_AT_ONCE):
         chosen = rng.integers(0, len(part), (_DRAWS_AT_ONCE, len(part)))

@@ -14,9 +14,9 @@ __all__ = ["list_brainstorm_prompts", "make_brainstorm"]
 
 
 def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | None = None) -> Stage:
-    """The stage `examples-brainstorm`, by way of `brainstorm-tasks` (lists of tasks, as written),
-    `tasks` (each meaning once) and `brainstorm-generations` (an example of each, as written).
-    `llm` is called only if something is left to write.
+    """Make the stage `examples-brainstorm`, by way of `brainstorm-tasks` (lists of tasks, as
+    written), `tasks` (each meaning once) and `brainstorm-generations` (an example of each, as
+    written). `llm` is called only if something is left to write.
 
     Args:
         held_out: the held-out docstrings, where the recipe evaluates on them.

@@ -47,7 +47,7 @@ _COPIED_WORDS = 4
 
 
 def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM]) -> Stage:
-    """The stage `brainstorm-generations`: `generate.brainstorm.examples` of them."""
+    """Write the stage `brainstorm-generations`: `generate.brainstorm.examples` of them."""
     settings = recipe.generate.brainstorm
     prompts = load_prompts(recipe, "example", settings.groups)
     samplings = {group: _sampling(recipe, group) for group in settings.groups}
@@ -77,8 +77,8 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
 
 
 def list_example_requests(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
-    """The examples to write, group after group: by their shares over the groups that have a task,
-    and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
+    """List the examples to write, group after group: by their shares over the groups that have a
+    task, and within a group evenly over its tasks, in an order drawn by the recipe's seed."""
     settings = recipe.generate.brainstorm
     groups = [group for group in settings.groups if tasks[group]]
     requests: list[PromptRequest] = []
@@ -93,8 +93,8 @@ def list_example_requests(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
 
 
 def _divided(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
-    """So many examples for each group: its share rounded down, and one more for those that lost
-    most by it, the first of equals."""
+    """Divide examples, so many for each group: its share rounded down, and one more for those that
+    lost most by it, the first of equals."""
     shares = [settings.shares.get(group, 1.0) for group in groups]
     exact = [settings.examples * share / sum(shares) for share in shares]
     counts = [math.floor(count) for count in exact]
@@ -107,7 +107,7 @@ def _divided(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
 def select_examples(
     run: Run, recipe: Recipe, written: Stage, sets: Sequence[EvaluationSet]
 ) -> Stage:
-    """The stage `examples-brainstorm`: what was written in form, teaches something, passes the
+    """Make the stage `examples-brainstorm`: what was written in form, teaches something, passes the
     recipe's filters and is no exact duplicate. All else is counted and kept in the side table.
 
     Args:

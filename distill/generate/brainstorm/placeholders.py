@@ -50,7 +50,8 @@ _REST = 60
 def draw_placeholders(
     group: Group, settings: Brainstorm, seed: int, item_id: str
 ) -> dict[str, str]:
-    """One choice for each placeholder of the group's prompt, by the recipe's seed and the item."""
+    """Draw one choice for each placeholder of the group's prompt, by the recipe's seed and the
+    item."""
     draw = random.Random(f"{seed}|{item_id}")
     drawn = {name: draw.choice(choices) for name, choices in _CHOICES[group].items()}
     if group in _NUM_WORDS:
@@ -73,7 +74,7 @@ def check_languages(settings: Brainstorm) -> None:
 
 
 def _fitting(group: Group, max_new_tokens: int) -> list[str]:
-    """The lengths that so many tokens have room for; the least one in any case."""
+    """Return the lengths that so many tokens have room for; the least one in any case."""
     most = (max_new_tokens - _REST) // (_TOKENS_PER_WORD * _LONG_TEXTS[group])
     lengths = _NUM_WORDS[group]
     return [said for words, said in lengths.items() if words <= max(most, min(lengths))]

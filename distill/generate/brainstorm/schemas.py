@@ -60,7 +60,7 @@ EXAMPLE_SCHEMAS: Mapping[Group, ExampleSchema] = {
 
 
 def make_example_schema(group: Group, max_new_tokens: int | None) -> dict[str, Any]:
-    """The JSON schema of an example.
+    """Make the JSON schema of an example.
 
     Args:
         max_new_tokens: bounds the texts so that the object is closed within so many tokens, for
@@ -77,7 +77,7 @@ def make_example_schema(group: Group, max_new_tokens: int | None) -> dict[str, A
 
 
 def make_tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
-    """The JSON schema of a list of tasks.
+    """Make the JSON schema of a list of tasks.
 
     Args:
         count: at most so many,
@@ -98,7 +98,7 @@ def make_tasks_schema(count: int | None, longest: int | None) -> dict[str, Any]:
 
 
 def serialize_schema(schema: Mapping[str, Any]) -> str:
-    """A schema as engines take it. Keys stay in their order, in which a text is written."""
+    """Return a schema as engines take it. Keys stay in their order, in which a text is written."""
     return json.dumps(schema)
 
 
@@ -110,7 +110,7 @@ class ParsedReply(NamedTuple):
 
 
 def parse_json_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
-    """The object of a BRAINSTORM row: its whole text, but for a code fence around it."""
+    """Return the object of a BRAINSTORM row: its whole text, but for a code fence around it."""
     if row["fault"] is not None:
         return ParsedReply({}, "not written")
     reply = strip_thoughts(row["output"])

@@ -36,7 +36,7 @@ _FEWEST_WORDS = 3
 
 
 def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
-    """The stage `brainstorm-tasks`: `calls` lists for each group that is not symmetric."""
+    """Write the stage `brainstorm-tasks`: `calls` lists for each group that is not symmetric."""
     settings = recipe.generate.brainstorm
     groups = _asymmetric(recipe)
     prompts = load_prompts(recipe, "tasks", groups)
@@ -60,7 +60,7 @@ def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
 
 
 def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
-    """The lists to write, group after group."""
+    """List the lists to write, group after group."""
     settings = recipe.generate.brainstorm
     return [
         PromptRequest(
@@ -75,9 +75,9 @@ def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
 
 
 def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
-    """The stage `tasks`: what the lists hold, in order, without the tasks that an earlier one of
-    their group equals, or means (the cosine of their embeddings reaches `same_task`); and the one
-    task of each symmetric group. A shard a group. A local LLM is closed only where tasks are
+    """Make the stage `tasks`: what the lists hold, in order, without the tasks that an earlier one
+    of their group equals, or means (the cosine of their embeddings reaches `same_task`); and the
+    one task of each symmetric group. A shard a group. A local LLM is closed only where tasks are
     still to be embedded.
 
     Raises:
@@ -117,8 +117,8 @@ def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
 
 
 def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
-    """For each of (texts, dimensions) unit vectors in order: the first kept one before it whose
-    cosine with it is at least so much, or None where it is kept itself."""
+    """Find, for each of (texts, dimensions) unit vectors in order: the first kept one before it
+    whose cosine with it is at least so much, or None where it is kept itself."""
     kept: list[int] = []
     found: list[int | None] = []
     held = np.empty_like(vectors)
@@ -183,7 +183,7 @@ def _of_group(
 
 
 def _read(rows: Sequence[Row], shard: ShardResult) -> dict[str, str]:
-    """The tasks of a group's lists by id, each wording once."""
+    """Read the tasks of a group's lists by id, each wording once."""
     tasks: dict[str, str] = {}
     seen: set[str] = set()
     schema = make_tasks_schema(None, None)

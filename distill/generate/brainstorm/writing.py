@@ -36,7 +36,7 @@ class PromptRequest:
 
 
 def list_brainstorm_prompts(groups: Iterable[Group]) -> list[str]:
-    """The files that `generate.brainstorm.prompts` must hold for these groups."""
+    """List the files that `generate.brainstorm.prompts` must hold for these groups."""
     names = []
     for group in groups:
         if EXAMPLE_SCHEMAS[group].task is None:
@@ -46,7 +46,7 @@ def list_brainstorm_prompts(groups: Iterable[Group]) -> list[str]:
 
 
 def load_prompts(recipe: Recipe, step: str, groups: Iterable[Group]) -> dict[Group, Prompt]:
-    """The prompts of a step ("tasks" or "example").
+    """Load the prompts of a step ("tasks" or "example").
 
     Raises:
         UserError: if one is missing or is no template.
@@ -59,7 +59,8 @@ def load_prompts(recipe: Recipe, step: str, groups: Iterable[Group]) -> dict[Gro
 
 
 def render_request(request: PromptRequest, prompt: Prompt, chat: bool) -> str:
-    """A request's prompt as the LLM gets it. A task that it wrote itself comes back as data."""
+    """Render a request's prompt as the LLM gets it. A task that it wrote itself comes back as
+    data."""
     values = dict(request.placeholders)
     if request.task is not None:
         values["task"] = sanitize_for_prompt(request.task)

@@ -42,7 +42,7 @@ class FilterChain:
     def __call__(
         self, draws: list[GeneratedQuery], number: int, seen: QueryDeduplicator
     ) -> ShardResult:
-        """The queries kept of the `number`-th shard's draws, and all that was dropped."""
+        """Return the queries kept of the `number`-th shard's draws, and all that was dropped."""
         shard = ShardResult([])
         before, known = [*self.before], self.known
         if known is not None:
@@ -62,7 +62,7 @@ class FilterChain:
 
 
 def make_row_filters(filters: Filters) -> list[Filter]:
-    """What a query and its passage decide, evaluation queries aside.
+    """Make the filters that a query and its passage decide, evaluation queries aside.
 
     Raises:
         UserError: if a language is unknown to the detector.
@@ -77,7 +77,7 @@ def make_row_filters(filters: Filters) -> list[Filter]:
 
 
 def make_retrieval_filters(filters: Filters) -> list[Filter]:
-    """What needs each query's search."""
+    """Make the filters that need each query's search."""
     chosen = []
     if filters.round_trip is not None:
         chosen.append(make_round_trip_filter(filters.round_trip))
@@ -89,7 +89,7 @@ def make_retrieval_filters(filters: Filters) -> list[Filter]:
 def _passing(
     draws: list[GeneratedQuery], filters: Sequence[Filter], shard: ShardResult
 ) -> list[GeneratedQuery]:
-    """The draws that no filter drops; each other one is dropped by the first that does."""
+    """Return the draws that no filter drops; each other one is dropped by the first that does."""
     passing = []
     for draw in draws:
         reason = next((r for f in filters if (r := f(draw)) is not None), None)
@@ -123,6 +123,6 @@ def _drop(draw: GeneratedQuery, reason: str, shard: ShardResult) -> None:
 
 
 def _kept(row: Row) -> Row:
-    """A PARSED row as a QUERIES row, without the number of the draw in its id."""
+    """Return a PARSED row as a QUERIES row, without the number of the draw in its id."""
     kept = {column: row[column] for column in QUERIES.columns}
     return kept | {"query_id": row["query_id"].removesuffix(f".{row['draw']}")}

@@ -18,7 +18,7 @@ CandidateOrder = Callable[[Sequence[Sequence[GeneratedQuery]]], list[list[Genera
 
 
 def group_by_query(draws: Sequence[GeneratedQuery]) -> list[list[GeneratedQuery]]:
-    """The draws of each (passage, sample), which stand together."""
+    """Return the draws of each (passage, sample), which stand together."""
     return [
         list(group)
         for _, group in groupby(draws, lambda draw: (draw.row["seed_id"], draw.row["sample"]))
@@ -26,8 +26,8 @@ def group_by_query(draws: Sequence[GeneratedQuery]) -> list[list[GeneratedQuery]
 
 
 def order_by_rank(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[GeneratedQuery]]:
-    """By the rank of the seed passage; ties, and seeds that were not found, by similarity, then by
-    draw."""
+    """Order draws by the rank of the seed passage; ties, and seeds that were not found, by
+    similarity, then by draw."""
 
     def key(draw: GeneratedQuery) -> tuple[float, float, int]:
         rank, cosine = draw.retrieved or (None, -math.inf)
@@ -37,8 +37,8 @@ def order_by_rank(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[Gene
 
 
 def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
-    """By the mean log-likelihood of the query's tokens given its passage (relabelling's QL prompt),
-    then by draw. The mean, for a sum would prefer short queries.
+    """Make the order by the mean log-likelihood of the query's tokens given its passage
+    (relabelling's QL prompt), then by draw. The mean, for a sum would prefer short queries.
 
     Raises:
         UserError: if the engine gives no log-probabilities.

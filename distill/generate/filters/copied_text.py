@@ -7,8 +7,8 @@ from distill.text.normalize import split_comparable_words
 
 
 def compute_copied_share(query: str, passage: str) -> float:
-    """The longest run of consecutive words that query and passage share, as a share of the query's
-    words: 1 where the whole query stands in the passage, 0 where no word does. Case and
+    """Compute the longest run of consecutive words that query and passage share, as a share of the
+    query's words: 1 where the whole query stands in the passage, 0 where no word does. Case and
     punctuation do not count."""
     asked, written = split_comparable_words(query), split_comparable_words(passage)
     if not asked:

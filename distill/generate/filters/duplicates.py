@@ -36,20 +36,20 @@ _EMPTY = MinHash(PERMUTATIONS, hashfunc=zlib.crc32)
 
 
 def make_ordinal(shard: int, place: int) -> int:
-    """The place of a query among all: by shard, then within it."""
+    """Make the place of a query among all: by shard, then within it."""
     return shard * _SHARD + place
 
 
 def normalize_query(query: str) -> str:
-    """The query's words, joined by single spaces; letters of Thai and their like by none, since by
-    single ones and pairs all queries would be alike."""
+    """Return the query's words, joined by single spaces; letters of Thai and their like by none,
+    since by single ones and pairs all queries would be alike."""
     found = split_comparable_words(query)
     gaps = ("" if is_syllable(a) and is_syllable(b) else " " for a, b in pairwise(found))
     return "".join(part for pair in zip(["", *gaps], found, strict=False) for part in pair)
 
 
 def make_character_shingles(text: str) -> frozenset[str]:
-    """The runs of 3 characters of a normalised text; a shorter text is one shingle."""
+    """Make the runs of 3 characters of a normalised text; a shorter text is one shingle."""
     return frozenset([text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))])
 
 
@@ -108,7 +108,7 @@ class QueryDeduplicator:
         self._file.unlink(missing_ok=True)
 
     def reason(self, query: str, own: int) -> str | None:
-        """Whether the query with the ordinal `own` repeats an earlier one, and how."""
+        """Return whether the query with the ordinal `own` repeats an earlier one, and how."""
         text = normalize_query(query)
         if self._exact and self._is_exact(text, own):
             return "exact duplicate"
@@ -149,7 +149,7 @@ class QueryDeduplicator:
         )
 
     def _bands(self, text: str) -> list[int]:
-        """A key for each band of the text's signature; a query is looked for, then added."""
+        """Return a key for each band of the text's signature; a query is looked for, then added."""
         if self._sketched[0] == text and self._sketched[1]:
             return self._sketched[1]
         sketch = _EMPTY.copy()
@@ -166,6 +166,6 @@ def _key(text: str) -> bytes:
 
 
 def _band_key(start: int, values: bytes) -> int:
-    """A signed integer of 8 bytes, which is what SQLite stores."""
+    """Return a signed integer of 8 bytes, which is what SQLite stores."""
     content = start.to_bytes(2, "big") + values
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)

@@ -24,8 +24,8 @@ def _identifier() -> LanguageIdentifier:
 
 
 def is_foreign(text: str, allowed: Sequence[str]) -> bool:
-    """Whether a text is certainly in none of the languages `allowed` (ISO 639-1). One that the
-    detector does not know cannot be ruled out."""
+    """Return whether a text is certainly in none of the languages `allowed` (ISO 639-1). One that
+    the detector does not know cannot be ruled out."""
     ranked = _identifier().rank(text)
     (best, probability), chances = ranked[0], dict(ranked)
     if best in allowed or best == _NO_LANGUAGE or not chances.keys() >= set(allowed):

@@ -57,12 +57,12 @@ _POINTS = _any(_POINTS_AT_TEXT)
 
 
 def is_refusal(text: str) -> bool:
-    """Whether an LLM declines, chats, or leaves a placeholder in the place of a query."""
+    """Return whether an LLM declines, chats, or leaves a placeholder in the place of a query."""
     return _NO_QUERY.search(text.strip().replace("’", "'")) is not None
 
 
 def points_at_text(text: str) -> bool:
-    """Whether a query speaks of the text that it was written from."""
+    """Return whether a query speaks of the text that it was written from."""
     return _POINTS.search(text) is not None
 
 

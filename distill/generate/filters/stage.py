@@ -80,7 +80,8 @@ def _find_unchanged(
     inputs: list[Stage],
     sets: list[EvaluationSet],
 ) -> Stage | None:
-    """The complete stage of other evaluation tasks, where the present ones change nothing in it."""
+    """Find the complete stage of other evaluation tasks, where the present ones change nothing in
+    it."""
     passages, *sources = inputs
     length = recipe.generate.filters.decontaminate_words
     known = functools.cache(lambda: Decontaminator(sets, length) if sets else None)
@@ -106,7 +107,8 @@ def _find_unchanged(
 
 
 def _count_hits(stage: Stage, passages: Stage, known: Decontaminator) -> int:
-    """The number of queries that hold words of an evaluation query, or whose seed passages do."""
+    """Count the number of queries that hold words of an evaluation query, or whose seed passages
+    do."""
     corpus, hits = PassageReader(passages.folder), 0
     for path in shards(stage.folder):
         rows = read_shard(QUERIES, path)
@@ -189,13 +191,13 @@ def _retrieves(recipe: Recipe) -> bool:
 
 
 def _depth(recipe: Recipe) -> int:
-    """How far down a seed passage is looked for: as far as the filter asks, else as far as
+    """Return how far down a seed passage is looked for: as far as the filter asks, else as far as
     relabelling will look."""
     return recipe.generate.filters.round_trip or recipe.relabel.top_k
 
 
 def _prompt(recipe: Recipe) -> Prompt | None:
-    """The query likelihood's prompt, where draws are compared by it."""
+    """Return the query likelihood's prompt, where draws are compared by it."""
     if _best_by(recipe) != "ql":
         return None
     return load_prompt(recipe.relabel.prompt_ql, recipe.folder, parts=2)
@@ -229,7 +231,7 @@ def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]
 
 
 def _figures(counts: Counter[str], known: Decontaminator | None, length: int) -> dict[str, Any]:
-    """What decontamination found, over all shards."""
+    """Return what decontamination found, over all shards."""
     if known is None:
         return {}
     summary = count_overlaps(known, length, sum(counts[f"dropped: {reason}"] for reason in REASONS))

@@ -160,7 +160,7 @@ def share_out(
 def _take(
     passage: Row, numbers: Mapping[FreeMethod, int], counts: CorpusCounts, recipe: Recipe
 ) -> list[Row]:
-    """One passage's queries, as rows of `parsed`."""
+    """Return one passage's queries, as rows of `parsed`."""
     settings, rows = recipe.generate.free, list[Row]()
     for method, count in numbers.items():
         draw = random.Random(f"{recipe.seed}|{passage['passage_id']}|{method}")

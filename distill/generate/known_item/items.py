@@ -67,7 +67,7 @@ def take_title(document: str, passages: Sequence[Row]) -> KnownItem | None:
 
 
 def _cut_beginning(text: str, title: str) -> str:
-    """The text without the title as its first words, such as a heading."""
+    """Return the text without the title as its first words, such as a heading."""
     begins = text.casefold().startswith(title.casefold())
     return text[len(title) :].lstrip(" \t\n.:-#=*") if begins else text
 
@@ -103,7 +103,7 @@ def take_sentence(
 
 
 def can_be_searched_for(passages: Sequence[Row]) -> bool:
-    """Whether a document gives a query, if its title or its sentences stand nowhere else."""
+    """Return whether a document gives a query, if its title or its sentences stand nowhere else."""
     by_title = take_title("", passages)
     return by_title is not None or take_sentence("", passages, 0, lambda _: True) is not None
 

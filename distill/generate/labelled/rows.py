@@ -20,7 +20,7 @@ _LONGEST_FIELD = 131_072
 
 
 def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Each row's number and what it holds in these columns, as plain text of one line.
+    """Read each row's number and what it holds in these columns, as plain text of one line.
 
     Raises:
         UserError: naming file and row, for a file that cannot be read, a column that is not there,

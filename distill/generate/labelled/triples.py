@@ -62,12 +62,12 @@ class LabelledTriples(Protocol):
         ...
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
-        """At most one triple for each text or premise, in random order."""
+        """Draw at most one triple for each text or premise, in random order."""
         ...
 
 
 def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> Stage:
-    """The stage `examples-labelled`: triples of each set of `generate.labelled`, drawn by the
+    """Make the stage `examples-labelled`: triples of each set of `generate.labelled`, drawn by the
     recipe's seed; a shard a set. What teaches nothing, or holds an evaluation query, is counted and
     kept in the side table.
 
@@ -131,7 +131,7 @@ class TextsByLabel:
         return sum(len(texts) == 1 for texts in self.labels)
 
     def draw(self, draw: random.Random) -> Iterator[Triple]:
-        """The negative's label is drawn uniformly, whatever its size."""
+        """Draw triples: the negative's label is drawn uniformly, whatever its size."""
         places = [
             (label, place)
             for label, texts in enumerate(self.labels)
@@ -148,7 +148,7 @@ class TextsByLabel:
 
 
 def read_classification(file: Path, settings: LabelledSet) -> TextsByLabel:
-    """A set of texts with labels.
+    """Read a set of texts with labels.
 
     Raises:
         UserError: if the file cannot be read, or has only one label.
@@ -168,7 +168,7 @@ def read_classification(file: Path, settings: LabelledSet) -> TextsByLabel:
 
 
 def _another(place: int, count: int, draw: random.Random) -> int:
-    """A place from 0 to count - 1, but not this one."""
+    """Return a place from 0 to count - 1, but not this one."""
     other = draw.randrange(count - 1)
     return other + (other >= place)
 
@@ -200,8 +200,8 @@ class Premises:
 
 
 def read_nli(file: Path, settings: LabelledSet) -> Premises:
-    """A set of premises and hypotheses with the labels entailment, neutral and contradiction, in
-    words or as 0, 1 and 2; rows without a verdict (-1 or -) are passed over.
+    """Read a set of premises and hypotheses with the labels entailment, neutral and contradiction,
+    in words or as 0, 1 and 2; rows without a verdict (-1 or -) are passed over.
 
     Raises:
         UserError: if the file cannot be read, a label is another, or no premise has hypotheses of
@@ -243,7 +243,7 @@ _READERS: Mapping[str, Callable[[Path, LabelledSet], LabelledTriples]] = {
 def _shard(
     number: int, triples: LabelledTriples, recipe: Recipe, known: Decontaminator | None
 ) -> ShardResult:
-    """At most `examples` examples of one set."""
+    """Return at most `examples` examples of one set."""
     settings = recipe.generate.labelled[number]
     shard = ShardResult([])
     if triples.unpaired:
@@ -274,8 +274,8 @@ def _shard(
 
 
 def _with_ids(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
-    """The examples with an id behind each one's three texts that no other example of this set has.
-    It begins with the set's number, so no other set's has it either."""
+    """Return the examples with an id behind each one's three texts that no other example of this
+    set has. It begins with the set's number, so no other set's has it either."""
     draw = random.Random(f"{seed}|ids|{number}")
     ids = draw.sample(range(16**_HEX_DIGITS), len(rows))
     return [

@@ -35,7 +35,7 @@ class LoggedQueries:
 
 
 def read_log(file: Path, settings: QueryLog) -> LoggedQueries:
-    """The different queries of a log. Queries that differ in case, width and white space alone
+    """Read the different queries of a log. Queries that differ in case, width and white space alone
     are the same one.
 
     Raises:
@@ -83,7 +83,7 @@ def _refuse_one_query(file: Path, first: dict[str, str], counts: Counter[str]) -
 
 
 def _texts(file: Path, settings: QueryLog) -> Iterator[str]:
-    """The texts of all rows; those without any are empty."""
+    """Yield the texts of all rows; those without any are empty."""
     faults = RowFaults()
     if form_of(file) is None:
         rows = _lines(file, settings, faults)

@@ -71,8 +71,8 @@ def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
 
 
 def _is_masked_alike(run: Run, recipe: Recipe, earlier: dict[str, object]) -> bool:
-    """Whether queries stand here from before the rules of masking were in the fingerprint, and are
-    the same by them: then what was made of them is still right."""
+    """Return whether queries stand here from before the rules of masking were in the fingerprint,
+    and are the same by them: then what was made of them is still right."""
     if recipe.generate.log.personal_data == "keep" or not run.is_complete(_NAME, earlier):
         return False
     stage = run.find_stage(_NAME, earlier)

@@ -43,7 +43,7 @@ def draw_conditions(
     passage_id: str,
     sample: int,
 ) -> GenerationConditions:
-    """The conditions of one row, the `row`-th (from 0) of all."""
+    """Draw the conditions of one row, the `row`-th (from 0) of all."""
 
     def one_of(name: str, values: Sequence[T]) -> T | None:
         if not values:
@@ -61,13 +61,14 @@ def draw_conditions(
 
 
 def choose_task_type(types: Sequence[TaskType], seed: int, row: int) -> TaskType:
-    """The `row`-th of a sequence in which every run of `len(types)` rows is a permutation."""
+    """Choose the `row`-th of a sequence in which every run of `len(types)` rows is a
+    permutation."""
     block, place = divmod(row, len(types))
     return random.Random(f"{seed}|types|{block}").sample(list(types), len(types))[place]
 
 
 def load_personas(recipe: Recipe) -> list[str]:
-    """One persona a line; empty where the recipe names no file.
+    """Load the personas, one a line; empty where the recipe names no file.
 
     Raises:
         UserError: if the file is missing, or holds none.

@@ -62,11 +62,12 @@ class CustomMethod:
         )
 
     def can_be_constrained(self, llm: LLM) -> bool:
-        """Whether the engine can hold its output to the user's JSON schema."""
+        """Return whether the engine can hold its output to the user's JSON schema."""
         return llm.supports_schema
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
-        """A text that is continued ends at an empty line, where nothing else ends it."""
+        """Make the sampling settings: a text that is continued ends at an empty line, where nothing
+        else ends it."""
         settings = self.recipe.generate
         return Sampling(
             settings.max_new_tokens,
@@ -101,7 +102,7 @@ class CustomMethod:
 
 
 def load_custom(recipe: Recipe) -> CustomMethod:
-    """The recipe's prompt and schema.
+    """Load the recipe's prompt and schema.
 
     Raises:
         UserError: if one of the files is missing or malformed, if the schema is not of an object

@@ -57,7 +57,7 @@ class FewShotPool:
 
 
 def load_pool(recipe: Recipe) -> FewShotPool:
-    """The recipe's few-shot examples.
+    """Load the recipe's few-shot examples.
 
     Raises:
         UserError: if the file is missing or malformed, or has too few for `generate.shots`.

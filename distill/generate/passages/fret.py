@@ -49,7 +49,7 @@ class FretMethod:
         )
 
     def can_be_constrained(self, llm: LLM) -> bool:
-        """Whether the engine can hold its output to the regular expression of a reply."""
+        """Return whether the engine can hold its output to the regular expression of a reply."""
         return llm.supports_regex
 
     def sampling(self, chat: bool, constrain: bool) -> Sampling:
@@ -72,8 +72,8 @@ class FretMethod:
 
 
 def make_reply_regex(order: ReplyOrder, chat: bool) -> str:
-    """The regular expression of a whole reply. A continued text begins behind the first label, and
-    nothing but its last line break ends it; a chat model ends its reply by itself."""
+    """Make the regular expression of a whole reply. A continued text begins behind the first label,
+    and nothing but its last line break ends it; a chat model ends its reply by itself."""
     labels = [label.title() for label in order.split(", ")]
     lines = r"\n".join(f"{label}: {_LINES[label]}" for label in labels)
     return rf"{lines}\n?" if chat else lines.removeprefix(f"{labels[0]}:") + r"\n"

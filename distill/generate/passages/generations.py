@@ -73,8 +73,8 @@ def _open_writer(
 
 
 def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
-    """What changes the text that is written: the fingerprint. Filters and the reading of replies
-    are not in it, so that what an LLM was paid for outlives a change of those."""
+    """Return what changes the text that is written: the fingerprint. Filters and the reading of
+    replies are not in it, so that what an LLM was paid for outlives a change of those."""
     personas = load_personas(recipe)
     return {
         **recipe.generate.fingerprinted(exclude=_NOT_WRITTEN),

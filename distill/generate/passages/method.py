@@ -32,7 +32,7 @@ class QueryMethod(Protocol):
         ...
 
     def can_be_constrained(self, llm: LLM) -> bool:
-        """Whether this engine forces the form of the method's replies."""
+        """Return whether this engine forces the form of the method's replies."""
         ...
 
     def parse(self, output: str, finished: bool) -> ParsedQuery:
@@ -46,7 +46,7 @@ class QueryMethod(Protocol):
 
 
 def open_method(recipe: Recipe) -> QueryMethod:
-    """The method that writes queries for passages: fret or custom, with its files read.
+    """Open the method that writes queries for passages: fret or custom, with its files read.
 
     Raises:
         UserError: if one of its files is missing or malformed.
@@ -66,8 +66,8 @@ def open_method(recipe: Recipe) -> QueryMethod:
 
 
 def _order(prompt: Prompt) -> ReplyOrder:
-    """A prompt's file may set the `task` of all its queries, or say that the reply's `first` line
-    is the query."""
+    """Read the order of a reply's lines: a prompt's file may set the `task` of all its queries, or
+    say that the reply's `first` line is the query."""
     if prompt.read_constant("task"):
         return "query"
     first = prompt.read_constant("first")

@@ -42,7 +42,8 @@ def _open_parser(recipe: Recipe) -> Iterator[OpenWork[Path, ShardResult]]:
 
 
 def _nothing_read(stage: Stage, generations: Stage) -> UserError:
-    """With what helps a server's rows, which the LLM's words say nothing of."""
+    """Explain that nothing was read, with what helps a server's rows, which the LLM's words say
+    nothing of."""
     counts = stage.manifest["counts"]
     faults = (row["fault"] for row in read_rows(GENERATIONS, generations.folder) if row["fault"])
     fault = next(faults, None)

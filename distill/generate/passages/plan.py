@@ -85,7 +85,7 @@ class GenerationPlan:
 
 
 def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
-    """The numbers of the passages with at least so many words, in order.
+    """Find the numbers of the passages with at least so many words, in order.
 
     Raises:
         UserError: if there is none.
@@ -113,7 +113,8 @@ def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def derive_llm_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
-    """The LLM's seed (31 bits, which every engine takes): the one thing that differs by draw."""
+    """Derive the LLM's seed (31 bits, which every engine takes): the one thing that differs by
+    draw."""
     return _seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
 
 

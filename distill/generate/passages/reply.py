@@ -25,8 +25,9 @@ _EMPTY_LINES = r"(?:[ \t]*\n)+"
 
 
 def _form(first: str, second: str = "") -> re.Pattern[str]:
-    """The first line's label may be missing: in a text that is continued the prompt ends in it.
-    What a chat model adds behind an empty line is not part of its reply."""
+    """Compile the form of a reply, whose first line's label may be missing: in a text that is
+    continued the prompt ends in it. What a chat model adds behind an empty line is not part of its
+    reply."""
     form = rf"\A\s*(?:{_LABEL.format(name=first)})?(?P<{first}>{_LINE})"
     if second:
         label = _LABEL.format(name=second)
@@ -76,8 +77,8 @@ def parse_reply(
 
 
 def _line(found: Mapping[str, str | None], name: str) -> str:
-    """What stands behind a label. Emphasis that begins before the label may end behind the line:
-    `**Query: how high do swifts fly**`."""
+    """Return what stands behind a label. Emphasis that begins before the label may end behind the
+    line: `**Query: how high do swifts fly**`."""
     line, opens = (found[name] or "").strip(), found[f"{name}_opens"]
     if opens and not set(opens) & set(found[f"{name}_closes"] or ""):
         line = line.removesuffix(opens)
@@ -85,7 +86,7 @@ def _line(found: Mapping[str, str | None], name: str) -> str:
 
 
 def _plain(line: str) -> str:
-    """A line without the Markdown emphasis around the whole of it."""
+    """Return a line without the Markdown emphasis around the whole of it."""
     return re.sub(r"\A([*_`]{1,3})(?=\S)(.*\S)\1\Z", r"\2", line.strip())
 
 

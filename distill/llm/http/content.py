@@ -44,7 +44,7 @@ def read_content(choice: dict[str, Any]) -> ReplyContent:
 
 
 def is_plain_text(choice: dict[str, Any]) -> bool:
-    """Whether the choice holds nothing but its text."""
+    """Return whether the choice holds nothing but its text."""
     message = choice.get("message")
     text = choice.get("text")
     if isinstance(message, dict):

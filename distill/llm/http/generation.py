@@ -57,8 +57,8 @@ def make_schema_field(schema: dict[str, Any]) -> RequestBody:
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether each object in a schema requires all its properties and allows no others, which is
-    what hosted servers require of a strict schema."""
+    """Return whether each object in a schema requires all its properties and allows no others,
+    which is what hosted servers require of a strict schema."""
     if isinstance(schema, list):
         return all(is_strict(part) for part in schema)
     if not isinstance(schema, dict):

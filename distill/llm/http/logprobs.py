@@ -58,8 +58,8 @@ def read_score(reply: ServerReply, continuation: str) -> dict[str, Any]:
 
 
 def has_prompt_logprobs(reply: ServerReply, continuation: str) -> bool:
-    """Whether a probe's reply has a log-probability for each token of the prompt but the first.
-    They must spell the prompt: a server that ignores `echo` gives those of its own text."""
+    """Return whether a probe's reply has a log-probability for each token of the prompt but the
+    first. They must spell the prompt: a server that ignores `echo` gives those of its own text."""
     tokens = read_prompt_logprobs(reply)
     if tokens is None or not all(is_logprob(logprob) for _, logprob in tokens[1:]):
         return False

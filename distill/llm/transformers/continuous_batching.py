@@ -57,7 +57,7 @@ class GenerationRow:
         return len(self.ids) + len(self.new_ids) - 1
 
     def is_over(self, max_new_tokens: int) -> bool:
-        """Whether the row is finished, has failed, or has all its new tokens."""
+        """Return whether the row is finished, has failed, or has all its new tokens."""
         return self.finished or bool(self.fault) or self.steps == max_new_tokens
 
     def restart(self) -> None:
@@ -67,7 +67,7 @@ class GenerationRow:
             self.matcher.reset()
 
     def shares_header(self, other: "GenerationRow") -> bool:
-        """Whether both prompts begin with the same shared prefix."""
+        """Return whether both prompts begin with the same shared prefix."""
         return self.ids[: self.header] == other.ids[: other.header]
 
 

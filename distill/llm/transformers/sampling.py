@@ -75,8 +75,8 @@ class StopStrings:
         self._tail = max((len(s.encode()) for s in stop), default=0)
 
     def is_complete(self, tokens: Sequence[int]) -> bool:
-        """Whether the newest token completed a stop string, outside the thoughts of a model that
-        thinks."""
+        """Return whether the newest token completed a stop string, outside the thoughts of a model
+        that thinks."""
         if not self._stop:
             return False
         tail = self._tokenizer.decode(tokens[-self._tail :], skip_special_tokens=True)

@@ -15,7 +15,7 @@ from distill.llm.protocol import Sampling
 
 
 def supports_structured_output(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether llguidance can read the tokenizer's vocabulary: that of any fast one."""
+    """Return whether llguidance can read the tokenizer's vocabulary: that of any fast one."""
     return isinstance(tokenizer, PreTrainedTokenizerFast)
 
 

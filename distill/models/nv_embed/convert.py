@@ -209,5 +209,5 @@ def _path(number: int, kind: str) -> str:
 
 
 def is_nv_embed(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is that of the released model."""
+    """Return whether a configuration is that of the released model."""
     return config.get("model_type") == MODEL_TYPE

@@ -13,7 +13,7 @@ from distill.files.read import user_path
 
 
 def cache_folder() -> Path:
-    """The folder of fetched models: $DISTILL_CACHE, else $XDG_CACHE_HOME/distill, else
+    """Return the folder of fetched models: $DISTILL_CACHE, else $XDG_CACHE_HOME/distill, else
     ~/.cache/distill."""
     if own := os.environ.get("DISTILL_CACHE"):
         return user_path(own)

@@ -19,7 +19,7 @@ _OBJECTS: dict[str, Any] = {}
 
 
 def is_object(reference: str) -> bool:
-    """Whether a model reference stands for an object of the program."""
+    """Return whether a model reference stands for an object of the program."""
     return reference.startswith(_PREFIX)
 
 

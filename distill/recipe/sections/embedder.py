@@ -94,8 +94,8 @@ class ServedModel(Section):
 
     @classmethod
     def key(cls, name: str) -> str:
-        """What errors call a setting: retriever.base_url; of a command, --base-url or --embedder
-        batch_texts."""
+        """Return what errors call a setting: retriever.base_url; of a command, --base-url or
+        --embedder batch_texts."""
         if cls.section:
             return f"{cls.section}.{name}"
         if name == "model":

@@ -94,5 +94,5 @@ class LanguageModel(Section):
 
     @classmethod
     def key(cls, name: str) -> str:
-        """What errors call a setting."""
+        """Return what errors call a setting."""
         return f"llm.{name}"

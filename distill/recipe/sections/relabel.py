@@ -185,7 +185,7 @@ class Relabel(Section):
         return self
 
     def of_seeds(self) -> "Relabel":
-        """The settings of a round that judges nothing."""
+        """Return the settings of a round that judges nothing."""
         kept = {key: getattr(self, key) for key in ("top_k", "shard_size", "block")}
         return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **kept)
 

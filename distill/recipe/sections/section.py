@@ -67,8 +67,8 @@ class Section(BaseModel):
     fingerprint, so that a run made before it goes on."""
 
     def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """The section's keys and values for a stage's settings. A renamed key has its first name,
-        so that runs made before continue."""
+        """Return the section's keys and values for a stage's settings. A renamed key has its first
+        name, so that runs made before continue."""
         fields = type(self).model_fields
         settings: dict[str, Any] = {}
         for name, value in self.model_dump(exclude=set(exclude)).items():
@@ -98,7 +98,7 @@ class Section(BaseModel):
 
 
 def _is_of_numbers(annotation: Any) -> bool:
-    """Whether a field holds numbers, maybe in lists or mappings, and no truth values."""
+    """Return whether a field holds numbers, maybe in lists or mappings, and no truth values."""
     if not get_args(annotation):
         return annotation in (int, float)
     return any(_is_of_numbers(part) for part in get_args(annotation)) and bool not in get_args(

@@ -170,7 +170,8 @@ class Student(Section):
         return TextFormat(self.query_template, self.document_template)
 
     def fingerprinted(self, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """With the prompt of documents in the place of a template that says nothing else."""
+        """Return the section's keys and values, with the prompt of documents in the place of a
+        template that says nothing else."""
         found = super().fingerprinted(exclude)
         found["document_prompt"] = self.text_format.document_prompt
         if not self.text_format.has_title:

@@ -206,8 +206,8 @@ class Train(Section):
         return self
 
     def in_stages(self) -> dict[str, "Train"]:
-        """The settings of each training stage, by name. A stage's `objective` replaces the whole
-        sum; other sections are merged key by key."""
+        """Return the settings of each training stage, by name. A stage's `objective` replaces the
+        whole sum; other sections are merged key by key."""
         if not self.stages:
             return {"train": self}
         return {str(stage.get("name")): self._with(stage) for stage in self.stages}

@@ -11,7 +11,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def plain(text: str, length: int | None = None) -> str:
-    """A text from outside as one line that no reader of Markdown takes for markup.
+    """Return a text from outside as one line that no reader of Markdown takes for markup.
 
     Args:
         length: cut to so many characters.
@@ -24,14 +24,15 @@ def plain(text: str, length: int | None = None) -> str:
 
 
 def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A table; what would end a cell, or make one of its words a code or an element, is escaped."""
+    """Return a table; what would end a cell, or make one of its words a code or an element, is
+    escaped."""
     lines = [[_cell(cell) for cell in line] for line in (header, *cells)]
     lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def grid(of: Grid) -> str:
-    """A table of the report; what stands smaller on the page is in brackets here."""
+    """Return a table of the report; what stands smaller on the page is in brackets here."""
     return table(of.header, [[_with_note(cell) for cell in row] for row in of.rows])
 
 

@@ -17,7 +17,7 @@ _CHECKED = (
 
 
 def relabelling_as_text(of: RelabelSection | None) -> list[str]:
-    """The section's parts; none for a run that has not relabelled."""
+    """Return the section's parts; none for a run that has not relabelled."""
     if of is None:
         return []
     told = (
@@ -68,7 +68,7 @@ def _histogram(ranker: str, of: Mapping[str, list[float]]) -> str:
 
 
 def _bar(number: float, numbers: Sequence[float]) -> str:
-    """As long as the number is large beside the largest; one character for the least."""
+    """Draw a bar as long as the number is large beside the largest; one character for the least."""
     length = math.ceil(number * _BAR / max(1, *numbers))
     return f"{'█' * length} {int(number)}"
 

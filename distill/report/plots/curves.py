@@ -11,7 +11,7 @@ _NOT_DRAWN = ("step", "epoch")
 
 
 def curves(curve: Sequence[Mapping[str, float]]) -> Markup | None:
-    """None where nothing is logged at two steps or more.
+    """Draw the curves; None where nothing is logged at two steps or more.
 
     Args:
         curve: the log's lines, each with `step` and whatever numbers were logged there.
@@ -34,7 +34,7 @@ def _draw(name: str, points: Sequence[tuple[float, float]]) -> Markup:
 
 
 def _series(curve: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
-    """The loss first, then what else there is in the order of its first line."""
+    """Return the loss first, then what else there is in the order of its first line."""
     series: dict[str, list[tuple[float, float]]] = {"loss": []}
     for line in curve:
         for name, value in line.items():

@@ -9,7 +9,7 @@ from distill.report.plots.svg import SERIES, join_panels, new_figure, style, to_
 
 
 def histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup | None:
-    """A panel a ranker, each kind of candidate as shares of its own number, for there are many
+    """Draw a panel a ranker, each kind of candidate as shares of its own number, for there are many
     more others than positives.
 
     Args:

@@ -11,7 +11,7 @@ _BINS = 20
 
 
 def lengths(by_kind: Mapping[str, Sequence[int]]) -> Markup | None:
-    """A panel for each kind of text; None without any text.
+    """Draw a panel for each kind of text; None without any text.
 
     Args:
         by_kind: the number of words of each text.

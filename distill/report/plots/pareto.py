@@ -52,8 +52,9 @@ def _draw(models: Mapping[str, ModelFigures], key: Cost, quality: str) -> Markup
 
 
 def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
-    """The points that no other is better than in both, cost and quality, by rising cost. Of points
-    whose costs differ by less than a hundredth that of the best quality alone is among them."""
+    """Return the points that no other is better than in both, cost and quality, by rising cost. Of
+    points whose costs differ by less than a hundredth that of the best quality alone is among
+    them."""
     sign = -1 if more_is_better else 1
     best: list[Point] = []
     for cost, quality in sorted(points, key=lambda p: (sign * p[0], -p[1])):

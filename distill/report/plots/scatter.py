@@ -13,8 +13,8 @@ _MARKERS = "osD^vP"
 
 
 def scatter(items: ItemValues) -> Markup | None:
-    """A dot for each pair of scores, as large as there are queries with it; None where no query has
-    a score of both. Above the diagonal the student is better."""
+    """Draw a dot for each pair of scores, as large as there are queries with it; None where no
+    query has a score of both. Above the diagonal the student is better."""
     pairs = {task: _count_pairs(of) for task, of in list(items.items())[:_MOST_TASKS]}
     known = {task: counts for task, counts in pairs.items() if counts}
     if not known:

@@ -66,7 +66,7 @@ def style(name: str) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A figure of so many inches, without pyplot's global state."""
+    """Make a figure of so many inches, without pyplot's global state."""
     figures = need("matplotlib.figure", "eval")
     return figures.Figure(figsize=(width, height), layout="constrained")
 
@@ -77,7 +77,7 @@ def join_panels(drawings: Sequence[Markup]) -> Markup:
 
 
 def to_svg(figure: Any, description: str) -> Markup:
-    """The drawing as an element of the page. Call it inside `style`.
+    """Return the drawing as an element of the page. Call it inside `style`.
 
     Args:
         description: what a person who does not see it is told.

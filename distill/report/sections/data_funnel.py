@@ -32,7 +32,7 @@ class Funnel:
 
 
 def funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
-    """The section; None for a run that has nothing but a corpus.
+    """Return the section; None for a run that has nothing but a corpus.
 
     Args:
         stages: manifests of complete stages, in order.
@@ -44,7 +44,7 @@ def funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
 
 
 def dropped(manifest: Manifest) -> dict[str, int]:
-    """What a stage left out by reason, the most frequent first."""
+    """Return what a stage left out by reason, the most frequent first."""
     counts = [
         (key.removeprefix(_DROPPED).strip(": "), count)
         for key, count in manifest["counts"].items()
@@ -54,7 +54,7 @@ def dropped(manifest: Manifest) -> dict[str, int]:
 
 
 def _table(name: str) -> Table | None:
-    """What a stage's folder holds a table of: `examples-labelled` is one of examples."""
+    """Return what a stage's folder holds a table of: `examples-labelled` is one of examples."""
     return next((table for table in _TABLES if table.name == name.partition("-")[0]), None)
 
 

@@ -13,7 +13,7 @@ _GENERATED = {
 
 
 def decontamination(stages: Mapping[str, Manifest]) -> list[str]:
-    """A paragraph for each source of queries.
+    """Return a paragraph for each source of queries.
 
     Args:
         stages: manifests of complete stages.

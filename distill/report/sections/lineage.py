@@ -33,7 +33,7 @@ class Lineage:
 
 
 def lineage(found: RunData) -> Lineage:
-    """The section. A model's revision is the one that a stage has worked with."""
+    """Return the section. A model's revision is the one that a stage has worked with."""
     stages = found.stages
     return Lineage(
         models=_models(found),
@@ -78,8 +78,8 @@ def _models(found: RunData) -> Grid | None:
 
 
 def _find_licence(found: RunData, section: str, reference: str) -> str:
-    """The licence that the model's own files state, as the card of an export has it; of a model
-    behind a server, or one that is not on this machine any more, none is known."""
+    """Find the licence that the model's own files state, as the card of an export has it; of a
+    model behind a server, or one that is not on this machine any more, none is known."""
     if (found.recipe.get(section) or {}).get("base_url"):
         return _NOT_STATED
     try:
@@ -93,7 +93,7 @@ def _model(label: str, name: str, revision: str, licence: str) -> list[Cell]:
 
 
 def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:
-    """A stage's settings, and every mapping inside them."""
+    """Yield a stage's settings, and every mapping inside them."""
     if isinstance(value, Mapping):
         yield value
         for inner in value.values():

@@ -44,8 +44,8 @@ class LostQueries:
 
 
 def losses(found: RunData, may_write: bool = True) -> LostQueries:
-    """The section. Rankings are searched once and kept in `RUN/report/losses.json`: while the
-    evaluation is the same, no model is loaded again.
+    """Return the section. Rankings are searched once and kept in `RUN/report/losses.json`: while
+    the evaluation is the same, no model is loaded again.
 
     Args:
         may_write: into the run's folder; else what is not kept there is said to be missing.
@@ -128,7 +128,7 @@ def _read_kept(path: Path) -> dict[str, Any]:
 
 
 def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]]":
-    """By task with rankings, what reads its data, where that is on this machine.
+    """Return, by task with rankings, what reads its data, where that is on this machine.
 
     Raises:
         UserError: if the data of none is on this machine.
@@ -154,7 +154,7 @@ def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]
 
 
 def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
-    """What `losses.json` holds: `queries` that were lost, and `gains`."""
+    """Return what `losses.json` holds: `queries` that were lost, and `gains`."""
     assert found.summary is not None
     recipe = load_recipe(found.folder / "recipe.yaml")
     readers = _readers(found, recipe)
@@ -177,7 +177,7 @@ def _search_items(
     readers: "Mapping[str, Callable[[], AbsTask]]",
     both: list[LostQuery],
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """By task and item: the query's text, the metric, and the rankings by role."""
+    """Return, by task and item: the query's text, the metric, and the rankings by role."""
     assert found.summary is not None
     tasks = {name: readers[name]() for name in {one.task for one in both}}
     for name, task in tasks.items():

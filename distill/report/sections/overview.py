@@ -56,12 +56,12 @@ def _parse_event(line: str) -> dict[str, Any]:
 
 
 def _format_command(words: list[Any]) -> str:
-    """The command as it was typed, checksums of models left out."""
+    """Return the command as it was typed, checksums of models left out."""
     return shlex.join(["distill", *(str(word).partition("#sha256=")[0] for word in words)])
 
 
 def _find_machine(found: RunData) -> str:
-    """The machine of the evaluation, whose speeds it explains, or of the last stage."""
+    """Find the machine of the evaluation, whose speeds it explains, or of the last stage."""
     known = [m["machine"] for m in found.complete.values() if "machine" in m]
     evaluation = found.complete.get("evaluation", {}).get("machine")
     machine = evaluation or (known[-1] if known else None)

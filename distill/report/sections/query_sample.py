@@ -48,7 +48,8 @@ class QuerySection:
 
 
 def query_sample(found: RunData) -> QuerySection | None:
-    """The section; None for a run without generated queries, or whose tables cannot be read."""
+    """Return the section; None for a run without generated queries, or whose tables cannot be
+    read."""
     if not {"passages", "queries"} <= found.complete.keys():
         return None
     count = found.complete["queries"]["rows"]
@@ -78,7 +79,8 @@ def query_sample(found: RunData) -> QuerySection | None:
 
 
 def _spread(folder: Path, count: int, most: int) -> list[Row]:
-    """At most so many rows, evenly over the table, of which one shard is in memory at a time."""
+    """Return at most so many rows, evenly over the table, of which one shard is in memory at a
+    time."""
     wanted = {number * count // most for number in range(most)} if count > most else None
     rows = enumerate(read_rows(QUERIES, folder))
     return [row for number, row in rows if wanted is None or number in wanted]
@@ -144,7 +146,7 @@ def _count_near(examined: Sequence[Row]) -> int:
 
 
 def _count_task_types(examined: Sequence[Row]) -> Grid | None:
-    """None where all queries are of one type."""
+    """Count the queries by task type; None where all are of one type."""
     types = [(row["task_type"] or numbers.NONE).replace("_", " ") for row in examined]
     return _count("Tasks of the queries", "task", types) if len(set(types)) > 1 else None
 

@@ -20,7 +20,7 @@ _EXCERPT = 240
 def rankings(
     model: EvalModel, task: "AbsTask", items: Sequence[str], vectors: Path
 ) -> dict[str, Any]:
-    """By item: `top`, the first documents with title, text, relevance and similarity, and
+    """Return, by item: `top`, the first documents with title, text, relevance and similarity, and
     `first_relevant`, the rank of the best judged one, None beyond the first hundred.
 
     Args:
@@ -46,7 +46,7 @@ def rankings(
 
 
 def query_texts(task: "AbsTask", items: Sequence[str]) -> dict[str, str]:
-    """The text of each item's query."""
+    """Return the text of each item's query."""
     texts: dict[str, str] = {}
     for split, subset in dict.fromkeys(place(item)[:2] for item in items):
         queries = _data(task, split, subset)["queries"]

@@ -53,7 +53,7 @@ class RelabelSection:
 
 
 def relabelling(found: RunData) -> RelabelSection | None:
-    """The section; None for a run that has not relabelled."""
+    """Return the section; None for a run that has not relabelled."""
     examples = found.complete.get("examples")
     if examples is None:
         return None
@@ -77,7 +77,7 @@ def relabelling(found: RunData) -> RelabelSection | None:
 
 
 def _changes(folder: Path) -> list[dict[str, Any]]:
-    """As the stage kept them; none of a run of before, which kept none."""
+    """Read the changes as the stage kept them; none of a run of before, which kept none."""
     stage = open_stage(folder)
     (path,) = check_files(stage, [stage.metadata_dir / CHANGES_FILE])
     return list(read_json(path)) if path.is_file() else []
@@ -119,7 +119,7 @@ def _seed_rank(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:
 
 
 def _check(manifest: Manifest | None) -> Grid | None:
-    """How the rankers did on queries whose passage is known."""
+    """Describe how the rankers did on queries whose passage is known."""
     if manifest is None:
         return None
     header = ["ranker", "known passage first", "minus retriever", "95 % interval", "weight"]
@@ -187,7 +187,7 @@ def _change(change: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ranks(by_ranker: Mapping[str, int | None]) -> str:
-    """All rankers together first."""
+    """Format the ranks, all rankers together first."""
     order: Sequence[str] = sorted(by_ranker, key=lambda ranker: (ranker != FUSION, ranker))
     return ", ".join(f"{_name(r)} {by_ranker[r] or numbers.NONE}" for r in order)
 

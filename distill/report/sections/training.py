@@ -32,7 +32,7 @@ class TrainingSection:
 
 
 def training(found: RunData) -> TrainingSection | None:
-    """The section; None for a run without a student."""
+    """Return the section; None for a run without a student."""
     student = found.complete.get("student")
     if student is None:
         return None
@@ -52,7 +52,8 @@ def training(found: RunData) -> TrainingSection | None:
 
 
 def _steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """How many of its steps each stage of training spent on what, and how soft its labels were."""
+    """Return how many of its steps each stage of training spent on what, and how soft its labels
+    were."""
     found = []
     for stage in stages:
         behind = f", {stage['name']}" if len(stages) > 1 else ""

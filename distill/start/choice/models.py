@@ -62,7 +62,7 @@ def choose_llm(available: Available) -> LLMChoice | None:
 
 
 def _is_large(model: str) -> bool:
-    """Whether a served model has a billion parameters, or its name does not say."""
+    """Return whether a served model has a billion parameters, or its name does not say."""
     return (guess_parameters(model) or _SMALL_LLM) >= _SMALL_LLM
 
 

@@ -18,8 +18,8 @@ _QUERIES_ON_CPU = 30
 def choose_with_llm(
     corpus: CorpusSurvey, available: Available, llm: LLMChoice, encoders: Encoders
 ) -> Iterator[Setting]:
-    """The LLM writes queries and judges candidates; the student learns from both and from the
-    teacher's vectors."""
+    """Choose a recipe in which the LLM writes queries and judges candidates; the student learns
+    from both and from the teacher's vectors."""
     measured = corpus.whole_documents >= _LEAST_DOCUMENTS
     if measured:
         yield Setting(
@@ -65,7 +65,7 @@ def _choose_training(corpus: CorpusSurvey, available: Available) -> Iterator[Set
 
 
 def _choose_evaluation(llm: LLMChoice) -> Iterator[Setting]:
-    """The corpus comes without labelled queries: the LLM asks and judges."""
+    """Choose the evaluation: the corpus comes without labelled queries: the LLM asks and judges."""
     why = "the LLM asks about held-out documents and judges; add labelled files"
     yield Setting("evaluate.tasks", ["judged"], why)
     if not llm.is_fast:

@@ -41,8 +41,8 @@ _STEMMED = {
 
 
 def choose_without_llm(corpus: CorpusSurvey, encoders: Encoders) -> Iterator[Setting]:
-    """The student encodes queries alone, in the teacher's space, and learns the teacher's
-    similarity and BM25 together over the whole corpus."""
+    """Choose a recipe in which the student encodes queries alone, in the teacher's space, and
+    learns the teacher's similarity and BM25 together over the whole corpus."""
     share = choose_held_out(corpus.searchable)
     if share is not None:
         yield Setting("corpus.held_out", share, "documents that nothing is learnt from")

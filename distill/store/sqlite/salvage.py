@@ -20,8 +20,8 @@ _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
 def salvage_records(path: Path) -> Iterator[Record]:
-    """The records of every page of a file, and of the write-ahead log beside it, in no order and
-    some of them twice: rows of tables without their row number, and entries of indexes."""
+    """Yield the records of every page of a file, and of the write-ahead log beside it, in no order
+    and some of them twice: rows of tables without their row number, and entries of indexes."""
     data = path.read_bytes()
     size = _page_size(data)
     pages = {number: data[start : start + size] for number, start in _starts(len(data), size)}

@@ -228,8 +228,8 @@ class SqliteTable:
                 yield row
 
     def _disk_is_full(self) -> bool:
-        """Whether there is no room even for SQLite's shared memory, which it reports as an I/O
-        error."""
+        """Return whether there is no room even for SQLite's shared memory, which it reports as an
+        I/O error."""
         return shutil.disk_usage(self.path.parent).free < _SHARED_MEMORY
 
     def _explain(self, fault: Exception) -> UserError:
@@ -316,7 +316,7 @@ def _free_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _already_added() -> Iterator[None]:
-    """Whether another process has added the column at the same moment."""
+    """Pass over a column that another process has added at the same moment."""
     try:
         yield
     except sqlite3.OperationalError as fault:

@@ -68,8 +68,8 @@ def add_gate(model: SentenceTransformer, rate: float) -> None:
 
 
 def fold_gate(model: SentenceTransformer) -> None:
-    """After training: multiply each token's vector by its weight, in place, so that the model is an
-    ordinary one with the same vectors."""
+    """Multiply, after training, each token's vector by its weight, in place, so that the model is
+    an ordinary one with the same vectors."""
     gated = first_static(model)
     if not isinstance(gated, GatedStaticEmbedding):
         raise TypeError("the token vectors have no weights")
@@ -79,7 +79,7 @@ def fold_gate(model: SentenceTransformer) -> None:
 
 
 def first_static(model: SentenceTransformer) -> StaticEmbedding:
-    """The module that has the token vectors."""
+    """Return the module that has the token vectors."""
     first = model[0]
     if not isinstance(first, StaticEmbedding):
         raise TypeError(f"a {type(first).__name__} has no token vectors")

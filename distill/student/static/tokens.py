@@ -21,7 +21,7 @@ _BATCH = 1000
 
 
 def load_tokenizer(student: Student) -> PreTrainedTokenizerBase:
-    """The tokenizer of `student.encoder`, whose weights are not read.
+    """Load the tokenizer of `student.encoder`, whose weights are not read.
 
     Raises:
         UserError: if there is none, or none of the library `tokenizers`.
@@ -39,7 +39,7 @@ def load_tokenizer(student: Student) -> PreTrainedTokenizerBase:
 
 
 def make_tokenizer(student: Student, texts: Iterable[str] | None) -> Tokenizer:
-    """The tokenizer that a static student is saved with: without padding, and cutting off what
+    """Make the tokenizer that a static student is saved with: without padding, and cutting off what
     exceeds `student.max_tokens`.
 
     Args:
@@ -70,7 +70,7 @@ def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> csr_array:
 
 
 def count_vectors(tokenizer: Tokenizer) -> int:
-    """How many token vectors a tokenizer needs: some leave numbers out."""
+    """Count how many token vectors a tokenizer needs: some leave numbers out."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
@@ -82,7 +82,7 @@ def _encode(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
 
 
 def find_unknown_token(tokenizer: Tokenizer) -> int | None:
-    """The number of the token that stands for all words that the tokenizer does not know."""
+    """Find the number of the token that stands for all words that the tokenizer does not know."""
     model = json.loads(tokenizer.to_str())["model"]
     if isinstance(number := model.get("unk_id"), int):
         return number
@@ -91,7 +91,8 @@ def find_unknown_token(tokenizer: Tokenizer) -> int | None:
 
 
 def spell_tokens(tokenizer: Tokenizer, numbers: Iterable[int]) -> list[str]:
-    """Each token as a text of its own, empty for special tokens and for parts of a character."""
+    """Spell each token as a text of its own, empty for special tokens and for parts of a
+    character."""
     description = json.loads(tokenizer.to_str())
     prefix = description["model"].get("continuing_subword_prefix") or ""
     special = {token["id"] for token in description["added_tokens"]}

@@ -24,9 +24,9 @@ def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
 
 
 def _split(file: Path, split: str) -> dict[str, Any]:
-    """As mteb turns its old reranking sets into retrieval ones, down to the ids: they break ties,
-    and all of the score is in the order. Questions without positive or negative texts are passed
-    over, as mteb does."""
+    """Turn reranking sets into retrieval ones as mteb does with its old ones, down to the ids: they
+    break ties, and all of the score is in the order. Questions without positive or negative texts
+    are passed over, as mteb does."""
     dataset = need("datasets", "eval").Dataset
     queries: list[dict[str, str]] = []
     corpus: list[dict[str, str]] = []
@@ -55,7 +55,7 @@ def _split(file: Path, split: str) -> dict[str, Any]:
 
 
 def _questions(file: Path) -> Iterator[tuple[str, list[list[str]]]]:
-    """Each question's text, its positive and its negative texts."""
+    """Yield each question's text, its positive and its negative texts."""
     faults, passed_over = RowFaults(), 0
     for number, row in read_lines(file, faults):
         where = f"{file}, row {number}"

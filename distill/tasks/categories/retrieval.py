@@ -16,7 +16,7 @@ def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
 
 
 def to_mteb(beir: BeirDataset) -> Any:
-    """A split's data as mteb's retrieval tasks hold it."""
+    """Return a split's data as mteb's retrieval tasks hold it."""
     dataset = need("datasets", "eval").Dataset
     ids, documents = list(beir.corpus), list(beir.corpus.values())
     corpus = {"id": ids} | {key: [d[key] for d in documents] for key in ("title", "text")}

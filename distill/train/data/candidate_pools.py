@@ -94,9 +94,10 @@ def make_query_examples(
     rows: Sequence[ScoredExample],
     passages: NumbersByPassageId,
 ) -> QueryExamples:
-    """The training data of a query encoder: each query once, with those of its candidates that are
-    passages of the corpus and have a score. A query that has none is left out; examples of further
-    positives add their candidates to their query's. A mixture's weights repeat queries as ever.
+    """Make the training data of a query encoder: each query once, with those of its candidates that
+    are passages of the corpus and have a score. A query that has none is left out; examples of
+    further positives add their candidates to their query's. A mixture's weights repeat queries as
+    ever.
 
     Args:
         rows: gone through several times, in order. Of their texts hashes are held.

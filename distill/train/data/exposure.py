@@ -14,9 +14,9 @@ TEXTS = "texts to align"
 def count_steps_by_source(
     mixture: Mixture, train: Train, curve: Sequence[dict[str, float]]
 ) -> dict[str, float]:
-    """So many of the steps were of each source's rows. A step is of one dataset, and every dataset
-    has as many in an epoch as it has batches; where batches are blended, a source counts by its
-    share of the rows."""
+    """Count how many of the steps were of each source's rows. A step is of one dataset, and every
+    dataset has as many in an epoch as it has batches; where batches are blended, a source counts by
+    its share of the rows."""
     steps = curve[-1]["step"] if curve else 0
     batches = {
         name: min(math.ceil(len(rows) / _batch_size(name, train)), len(rows) // processes.count())

@@ -38,7 +38,7 @@ class HeldOut:
     """The documents that validation searches, by id."""
 
     def allows(self, row: Row) -> bool:
-        """Whether an example may be trained on."""
+        """Return whether an example may be trained on."""
         return not (
             row["positive_id"] in self.passages
             or row["seed_id"] in self.passages
@@ -115,7 +115,8 @@ def _hold_out_in_every_round(
 
 
 def _seed_id(row: Row) -> str:
-    """The passage that a query was written from; its positive, where the texts are of no corpus."""
+    """Return the passage that a query was written from; its positive, where the texts are of no
+    corpus."""
     return str(row["seed_id"] or row["positive_id"])
 
 
@@ -126,7 +127,8 @@ def _draw_documents(
     inputs: TrainingInputs,
     draw: random.Random,
 ) -> dict[str, str]:
-    """The positives, and others drawn from the corpus (without one, from the examples' texts)."""
+    """Draw the positives, and others drawn from the corpus (without one, from the examples'
+    texts)."""
     needed = {row["positive_id"]: row["positive"] for row in queries}
     most = max(0, rule.passages - len(needed))
     if inputs.passages is None:

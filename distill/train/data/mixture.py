@@ -99,7 +99,8 @@ class Mixture:
         return ContrastColumns((2 + self.columns.negatives).tolist())
 
     def in_batch(self, off: Sequence[str]) -> "InBatch | None":
-        """None where no task type is excluded; `all` excludes every one."""
+        """Mark the rows that may be negatives; None where no task type is excluded; `all` excludes
+        every one."""
         if not off:
             return None
         types = self.columns.task_types
@@ -160,7 +161,7 @@ def make_mixture(
     passages: CorpusRows | None,
     teacher_reads_tasks: bool = False,
 ) -> Mixture:
-    """The datasets of one training stage. Of texts hashes are held in memory.
+    """Make the datasets of one training stage. Of texts hashes are held in memory.
 
     Args:
         rows: gone through several times, in order.
@@ -233,7 +234,7 @@ def _digest_as_read(
 
 
 def _query_key(row: Row, teacher_reads_tasks: bool) -> str:
-    """What two queries have in common that have one number."""
+    """Return what two queries have in common that have one number."""
     return (f"{row['task']}\n" if teacher_reads_tasks else "") + normalize_text(row["query"])
 
 

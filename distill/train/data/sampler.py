@@ -86,9 +86,9 @@ class NoSharedPositiveSampler(DefaultBatchSampler):
         ]
 
     def _sorted(self, pool: list[list[int]], lengths: NDArray[np.int64]) -> list[list[int]]:
-        """The rows of a pool in batches of the same sizes, the longest rows first. A positive's
-        rows stay evenly spread: no batch has more of them than their share, rounded up, and each
-        takes what the later ones could not."""
+        """Return the rows of a pool in batches of the same sizes, the longest rows first. A
+        positive's rows stay evenly spread: no batch has more of them than their share, rounded up,
+        and each takes what the later ones could not."""
         rest = sorted((row for batch in pool for row in batch), key=lambda row: -lengths[row])
         left = Counter(self.positives[row] for row in rest)
         most = {positive: math.ceil(rows / len(pool)) for positive, rows in left.items()}
@@ -105,8 +105,8 @@ class NoSharedPositiveSampler(DefaultBatchSampler):
     def _longest(
         self, rows: list[int], size: int, most: Mapping[int, int], due: Counter[int]
     ) -> tuple[list[int], list[int]]:
-        """The first rows, of a positive as many as may be and at least as many as are due; and the
-        rest."""
+        """Return the first rows, of a positive as many as may be and at least as many as are due;
+        and the rest."""
         room = size - due.total()
         taken: Counter[int] = Counter()
         batch, rest = [], []
@@ -162,7 +162,7 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
         return sum(self.counts()) * self.processes
 
     def counts(self) -> list[int]:
-        """The batches of each dataset."""
+        """Return the batches of each dataset."""
         return [len(sampler) for sampler in self.batch_samplers]
 
 

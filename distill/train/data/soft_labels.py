@@ -30,7 +30,7 @@ _PAIRS = ("sts", "sentence similarity")
 
 
 def score_source(train: Train) -> SoftScoreChoice | Literal["own"] | None:
-    """Whose scores an objective is trained on; None where it is on none.
+    """Return whose scores an objective is trained on; None where it is on none.
 
     Raises:
         UserError: if two of its terms ask for different ones; CoSENT asks for the examples' own.
@@ -63,7 +63,7 @@ def list_score_sources(train: Train) -> set[str]:
 
 
 def needs_labels(train: Train) -> bool:
-    """Whether a stage of a training learns scores of the labels."""
+    """Return whether a stage of a training learns scores of the labels."""
     return bool(list_score_sources(train) - {OWN, TEACHER})
 
 
@@ -75,7 +75,7 @@ def _list_names(train: Train) -> list[str]:
 
 
 def score_from_example(row: Row, train: Train) -> ScoredExample:
-    """An example of which there is no table but its own."""
+    """Score an example of which there is no table but its own."""
     return ScoredExample(row, _own(row) if score_source(train) == OWN else _unknown(row))
 
 
@@ -121,9 +121,9 @@ def _labelled(
     train: Train,
     teacher: Mapping[str, list[float]],
 ) -> Iterator[ScoredExample]:
-    """Each with the scores of its own documents, or of everything that was judged for its query.
-    Labels have the shards of the examples that were chosen from them; examples of another stage
-    have none."""
+    """Yield each example with the scores of its own documents, or of everything that was judged for
+    its query. Labels have the shards of the examples that were chosen from them; examples of
+    another stage have none."""
     of_labels = stage.name == EXAMPLES.name
     some_known, count = False, 0
     for path in shards(stage.folder):
@@ -184,7 +184,7 @@ def get_query_id(example_id: str) -> str:
 
 
 def _of_teacher(stage: Stage) -> dict[str, list[float]]:
-    """By example, of the first teacher in the table."""
+    """Return scores by example, of the first teacher in the table."""
     found: dict[str, list[float]] = {}
     for row in read_rows(TEACHER_SCORES, stage.folder):
         found.setdefault(row["query_id"], [row["positive_score"], *row["negative_scores"]])
@@ -197,8 +197,8 @@ def _matched(row: Row, scores: list[float] | None) -> ScoredExample:
 
 
 def _own(row: Row) -> list[float]:
-    """A row that was written from a passage has the retriever's scores, whatever its task: no one's
-    judgement of a pair."""
+    """Return a row's own scores: a row that was written from a passage has the retriever's scores,
+    whatever its task: no one's judgement of a pair."""
     if row["task_type"] not in _PAIRS or row["seed_id"]:
         return _unknown(row)
     scores = [row["positive_score"], *row["negative_scores"]]

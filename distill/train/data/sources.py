@@ -44,7 +44,7 @@ class TrainingInputs(NamedTuple):
 
 
 def find_revisions(inputs: TrainingInputs, train: Train) -> dict[str, str]:
-    """What the content of each named source is known by, but for those that are inputs anyway.
+    """Find what the content of each named source is known by, but for those that are inputs anyway.
 
     Raises:
         UserError: for a name that is neither a stage of the run nor a folder of examples.
@@ -60,8 +60,8 @@ def read_mixture(
     seed: int,
     allows: Callable[[Row], bool] = lambda row: True,
 ) -> SelectedExamples:
-    """The examples of an epoch, with their soft scores, in the order of the sources. Their texts
-    are not held in memory.
+    """Read the examples of an epoch, with their soft scores, in the order of the sources. Their
+    texts are not held in memory.
 
     Args:
         allows: whether an example may be trained on; the others are left out at the end, so that
@@ -97,7 +97,7 @@ def read_mixture(
 def _open_rows(
     inputs: TrainingInputs, path: str, train: Train
 ) -> tuple[ReadableRows, Iterator[ScoredExample]]:
-    """A source's rows by number, and the same with their scores."""
+    """Open a source's rows by number, and the same with their scores."""
     if path == TITLES:
         titles = _Titles(inputs.passages)
         return titles, (score_from_example(row, train) for row in titles)
@@ -110,7 +110,7 @@ def _open_rows(
 
 
 def _folder(run: Path, path: str) -> Path:
-    """A stage of the run by its name, or else any folder."""
+    """Return a stage of the run by its name, or else any folder."""
     return run / path if (run / path).is_dir() else user_path(path)
 
 
@@ -126,8 +126,8 @@ def _mark(run: Path, path: str) -> str:
 
 
 def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
-    """Before anything is paid for: whether what the mixtures name will be there to train on. What
-    is made and in no mixture is warned of.
+    """Check, before anything is paid for: whether what the mixtures name will be there to train on.
+    What is made and in no mixture is warned of.
 
     Raises:
         UserError: for a name that nothing has, or titles of a corpus without any.
@@ -148,7 +148,7 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
 
 
 def find_untrained_stages(recipe: Recipe) -> list[str]:
-    """The stages of examples that the recipe makes and trains on in no stage of training."""
+    """Find the stages of examples that the recipe makes and trains on in no stage of training."""
     stages = list(recipe.train.in_stages().values())
     if any(not train.mixture for train in stages):
         return []
@@ -209,14 +209,15 @@ class _Titles:
 
 
 def _repeated(numbers: Sequence[int], weight: float, draw: random.Random) -> list[int]:
-    """Every example as often as the weight's whole part, and so many more drawn as the rest."""
+    """Return every example as often as the weight's whole part, and so many more drawn as the
+    rest."""
     whole, rest = divmod(weight, 1)
     chosen = sorted(draw.sample(range(len(numbers)), round(rest * len(numbers))))
     return [*numbers] * int(whole) + [numbers[i] for i in chosen]
 
 
 def _balanced(numbers: Sequence[int], types: Sequence[str], draw: random.Random) -> list[int]:
-    """As many examples in all, and the same number of each type of task.
+    """Return as many examples in all, and the same number of each type of task.
 
     Args:
         types: by an example's number.

@@ -42,7 +42,8 @@ class TokenizedTexts:
         self.left = getattr(model.tokenizer, "padding_side", None) == "left"
 
     def features(self, numbers: Sequence[int], **_: Any) -> dict[str, Any]:
-        """What the model's `preprocess` makes of these texts: a batch, padded to its longest.
+        """Return what the model's `preprocess` makes of these texts: a batch, padded to its
+        longest.
 
         Prompts are tokens of their texts; how many, `prompt_length` says, (texts,). The further
         arguments are a data collator's.
@@ -84,7 +85,8 @@ def _write(folder: Path, model: SentenceTransformer, texts: Sequence[PromptedTex
 
 
 def _tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """As sentence-transformers does: token vectors have no special tokens around a text."""
+    """Tokenize as sentence-transformers does: token vectors have no special tokens around a
+    text."""
     if isinstance(tokenizer, Tokenizer):
         return [row.ids for row in tokenizer.encode_batch(texts, add_special_tokens=False)]
     ids: list[list[int]] = tokenizer(texts, truncation="longest_first")["input_ids"]

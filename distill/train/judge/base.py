@@ -16,7 +16,7 @@ from distill.student.layers import check_layers, resize_layers
 
 
 def get_encoder(recipe: Recipe) -> str:
-    """The reference of the encoder that the judge is made from."""
+    """Return the reference of the encoder that the judge is made from."""
     return recipe.judge.encoder or recipe.student.encoder
 
 

@@ -103,6 +103,6 @@ def _make_list(query: str, rows: Sequence[Row], recipe: Recipe) -> TeachingList 
 
 
 def _is_held_out(seed: int, query: str) -> bool:
-    """By the query's text, so that equal queries are on one side."""
+    """Return whether a query is held out, by its text, so that equal queries are on one side."""
     digest = hashlib.sha256(f"{seed}|judge|{query}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < _HELD_OUT

@@ -113,8 +113,8 @@ class CheckpointCallback(TrainerCallback):
         self.auxiliary = auxiliary or nn.Module()
 
     def newest(self, before: int | None = None) -> Path | None:
-        """The newest complete, undamaged checkpoint. Incomplete and damaged ones are deleted, the
-        latter with a warning.
+        """Return the newest complete, undamaged checkpoint. Incomplete and damaged ones are
+        deleted, the latter with a warning.
 
         Args:
             before: checkpoints of this step and of later ones are deleted too.

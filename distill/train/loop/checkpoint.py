@@ -40,7 +40,8 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def find_fault(checkpoint: Path, needed: Iterable[str] = ()) -> str | None:
-    """What is wrong with a checkpoint that was complete, naming the file; None where nothing is.
+    """Find what is wrong with a checkpoint that was complete, naming the file; None where nothing
+    is.
 
     What is read as a pickle is tried as one of tensors and numbers alone, which runs nothing: a
     checksum keeps no one from writing another one.
@@ -80,7 +81,7 @@ def _needed() -> set[str]:
 
 
 def _recorded(checkpoint: Path) -> dict[str, Any]:
-    """Of checkpoints made before there were checksums, nothing."""
+    """Read the recorded checksums; nothing of checkpoints made before there were any."""
     path = checkpoint / MARKER
     found: dict[str, Any] = read_json(path) if path.stat().st_size else {}
     return dict(found.items())

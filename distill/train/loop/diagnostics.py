@@ -94,8 +94,8 @@ def measure_uniformity(vectors: Tensor) -> float:
 
 
 def measure_effective_rank(vectors: Tensor) -> float:
-    """The exponential of the entropy of the singular values' shares (Roy and Vetterli 2007), the
-    number of dimensions in use; 1 where all vectors lie on a line."""
+    """Compute the exponential of the entropy of the singular values' shares (Roy and Vetterli
+    2007), the number of dimensions in use; 1 where all vectors lie on a line."""
     values = torch.linalg.svdvals(vectors)
     shares = values / values.sum()
     return math.exp(float(-(shares * shares.clamp(min=1e-12).log()).sum()))

@@ -38,8 +38,8 @@ def check_sharded(train: Train, with_projection: bool) -> None:
 
 
 def copy_for_sharding(model: SentenceTransformer) -> SentenceTransformer:
-    """What accelerate may spread, layer by layer; the model itself stays whole, to be looked at and
-    saved."""
+    """Copy what accelerate may spread, layer by layer; the model itself stays whole, to be looked
+    at and saved."""
     copied: Any = copy.deepcopy(model)
     # What has no gradient has no state in the optimiser, and is missed where it is read back.
     if (unused := getattr(first_transformer(copied).model, "pooler", None)) is not None:
@@ -60,8 +60,8 @@ def gather_weights(spread: SentenceTransformer, whole: SentenceTransformer) -> N
 
 
 def max_over_processes(count: int, device: torch.device) -> int:
-    """The largest of the processes' counts. Those that spread a model must call it equally often,
-    for they gather its weights at every call."""
+    """Return the largest of the processes' counts. Those that spread a model must call it equally
+    often, for they gather its weights at every call."""
     if not processes.sharded():
         return count
     most = torch.tensor(count, device=device)

@@ -76,7 +76,7 @@ def override_attention(model: SentenceTransformer, kernel: str | None) -> Iterat
 
 @contextmanager
 def override_dropout(model: nn.Module, rate: float | None) -> Iterator[None]:
-    """This rate everywhere but in LoRA's matrices, which have their own; as it was afterwards.
+    """Set this rate everywhere but in LoRA's matrices, which have their own; as it was afterwards.
 
     Args:
         rate: None: each as the model's configuration says.

@@ -134,7 +134,8 @@ def fit(
 
 
 def _gather_whole(trained: SentenceTransformer, model: SentenceTransformer) -> SentenceTransformer:
-    """The model with the weights as trained so far: in the first process, where it is spread."""
+    """Gather the model with the weights as trained so far: in the first process, where it is
+    spread."""
     if trained is not model:
         gather_weights(trained, model)
     return model
@@ -223,7 +224,8 @@ def _arguments(
 
 
 def _map_learning_rates(train: Train, objective: CombinedLoss) -> dict[str, float]:
-    """The learning rates of weights that have one of their own, by a pattern of their names."""
+    """Return the learning rates of weights that have one of their own, by a pattern of their
+    names."""
     if train.embedding_learning_rate is None:
         return {}
     vectors = first_transformer(objective.model).model.get_input_embeddings().weight
@@ -232,7 +234,7 @@ def _map_learning_rates(train: Train, objective: CombinedLoss) -> dict[str, floa
 
 
 def choose_train_device(train: Train) -> str:
-    """The device that the recipe names, or else the best one available."""
+    """Choose the device that the recipe names, or else the best one available."""
     return train.device or best_device()
 
 

@@ -18,7 +18,8 @@ _log = logging.getLogger(__name__)
 
 
 def save_weights(model: nn.Module, path: Path, value: float | None = None) -> None:
-    """All of a module's weights in one file, there whole or not at all, with how good they are."""
+    """Save all of a module's weights in one file, there whole or not at all, with how good they
+    are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as beside:
         save_model(model, str(beside), {} if value is None else {_VALUE: repr(value)})
@@ -26,8 +27,8 @@ def save_weights(model: nn.Module, path: Path, value: float | None = None) -> No
 
 
 def find_weights_fault(path: Path) -> str | None:
-    """How a file of weights differs from what was written, in words that follow its name. One made
-    before there were checksums is to have a whole header and length."""
+    """Find how a file of weights differs from what was written, in words that follow its name. One
+    made before there were checksums is to have a whole header and length."""
     recorded = path.with_suffix(".json")
     try:
         if recorded.exists():
@@ -92,7 +93,7 @@ class WeightAverager:
         return min(damaged, default=None)
 
     def steps(self) -> list[int]:
-        """The steps whose weights are kept, in order."""
+        """Return the steps whose weights are kept, in order."""
         return sorted(self._in_order())
 
     def average(self, model: nn.Module) -> None:
@@ -107,7 +108,7 @@ class WeightAverager:
             own[name].copy_(weight / len(steps))
 
     def _in_order(self) -> list[int]:
-        """The steps, best or last first; of equally good ones the earlier."""
+        """Return the steps, best or last first; of equally good ones the earlier."""
         steps = sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
         if self.keep == "last":
             return steps[::-1]

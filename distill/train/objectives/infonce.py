@@ -73,7 +73,7 @@ def infonce(
 
 
 def _own(columns: Sequence[Tensor], numbers: Tensor, margin: float | None) -> Logits:
-    """The query with its positive, the first column, and with each hard negative."""
+    """Return the query with its positive, the first column, and with each hard negative."""
     query, *documents = columns
     similarities = torch.stack([(query * document).sum(-1) for document in documents], dim=1)
     masked = (numbers[:, 1:] == numbers[:, 1:2]) | (similarities > _ceiling(similarities, margin))
@@ -89,8 +89,8 @@ def _ceiling(own: Tensor, margin: float | None) -> Tensor:
 def _others(
     queries: Tensor, numbers: Tensor, others: GatheredBatch, settings: InfoNCE
 ) -> list[Logits]:
-    """The query with every row's positive, hard negatives and query, as far as the settings ask
-    for them: each (batch, all rows)."""
+    """Return the query with every row's positive, hard negatives and query, as far as the settings
+    ask for them: each (batch, all rows)."""
     same_query = numbers[:, :1] == others.numbers[:, 0]
     last = len(others.columns) if settings.hard_negatives == "shared" else 2
     blocks = []
@@ -114,7 +114,7 @@ def _closed(rows: int, others: GatheredBatch, in_batch: Tensor | None) -> Tensor
 
 
 def gather_batch(columns: Sequence[Tensor], numbers: Tensor, cross_device: bool) -> GatheredBatch:
-    """The batch of all processes; or of this one alone, without `cross_device` or company.
+    """Gather the batch of all processes; or of this one alone, without `cross_device` or company.
 
     The gradient goes back to the process that a text came from, summed over the processes; averaged
     over them, as distributed training does, it is that of the mean loss over all rows. Every

@@ -19,7 +19,7 @@ def check_shape(name: str, tensor: Tensor, *shape: int) -> None:
 
 
 def check_columns(vectors: Sequence[Tensor], least: int) -> tuple[int, int]:
-    """The rows and dimensions that all columns have in common.
+    """Check the rows and dimensions that all columns have in common.
 
     Raises:
         ValueError: if there are fewer columns than `least`, or they differ in shape.
@@ -35,8 +35,8 @@ def check_columns(vectors: Sequence[Tensor], least: int) -> tuple[int, int]:
 
 
 def candidate_scores(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
-    """The student's similarity of each query with its positive and negatives: (batch, candidates),
-    as `scores`.
+    """Return the student's similarity of each query with its positive and negatives: (batch,
+    candidates), as `scores`.
 
     Raises:
         ValueError: if there is no candidate, or as many scores as candidates are not given.
@@ -48,8 +48,8 @@ def candidate_scores(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
 
 
 def standardize(scores: Tensor) -> Tensor:
-    """Each row to mean 0 and standard deviation 1 over what is known of it; 0 where all of a row is
-    the same. (batch, candidates); NaN stays NaN."""
+    """Standardize each row to mean 0 and standard deviation 1 over what is known of it; 0 where all
+    of a row is the same. (batch, candidates); NaN stays NaN."""
     exact = scores.double()  # in float32 the rounding of equal scores would be a deviation too
     count = (~exact.isnan()).sum(1, keepdim=True).clamp(min=1)
     centred = exact - exact.nansum(1, keepdim=True) / count
@@ -71,5 +71,5 @@ def make_target(scores: Tensor, choice: SoftScoreChoice, temperature: float) -> 
 
 
 def mean_or_zero(values: Tensor) -> Tensor:
-    """The mean, or of nothing 0 rather than NaN, with a gradient in both cases."""
+    """Return the mean, or of nothing 0 rather than NaN, with a gradient in both cases."""
     return values.sum() / max(values.numel(), 1)

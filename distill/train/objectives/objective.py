@@ -47,7 +47,7 @@ class AuxiliaryParameters(nn.Module):
             parameter.register_hook(_mean_over_processes)
 
     def temperature(self) -> Tensor:
-        """A scalar; of its logarithm the gradient is of the same size at any temperature."""
+        """Return a scalar; of its logarithm the gradient is of the same size at any temperature."""
         with (
             torch.no_grad()
         ):  # were the bound in the graph, what fell below it could not rise again
@@ -130,7 +130,7 @@ class CombinedLoss(nn.Module):
             return self._sum([column.float() for column in vectors], labels)
 
     def _sum(self, vectors: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """In float32 whatever the encoder computes in: over a temperature of 0.05, bfloat16's
+        """Sum in float32 whatever the encoder computes in: over a temperature of 0.05, bfloat16's
         rounding of a cosine is some hundredths of a nat."""
         # Every text has a gradient, if it be 0, also where the batch holds nothing to learn from.
         total = torch.cat(list(vectors)).sum() * 0
@@ -146,7 +146,8 @@ class CombinedLoss(nn.Module):
         return [self.model(features)["sentence_embedding"] for features in columns]
 
     def _terms(self, vectors: Sequence[Tensor], labels: Tensor) -> LossTerms:
-        """Every term with a weight that this batch knows enough for, by its name in the recipe."""
+        """Return every term with a weight that this batch knows enough for, by its name in the
+        recipe."""
         if self.corpus_softmax is not None:
             return {"corpus_softmax": self.corpus_softmax(vectors[0], labels[:, 0])}
         known = self._look_up(labels)

@@ -39,7 +39,7 @@ def relative_order(
 
 
 def _pairs(texts: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """So many pairs of two different texts: a first, and a second some steps on from it."""
+    """Draw so many pairs of two different texts: a first, and a second some steps on from it."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(texts, (count,), generator=generator)
     steps = torch.randint(1, texts, (count,), generator=generator)
@@ -47,7 +47,7 @@ def _pairs(texts: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _compare(vectors: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """By how much the first half's pairs are more similar than the second half's."""
+    """Return by how much the first half's pairs are more similar than the second half's."""
     unit = F.normalize(vectors.float(), dim=-1)
     one, other = (unit[first] * unit[second]).sum(-1).chunk(2)
     return one - other

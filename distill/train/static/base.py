@@ -116,7 +116,7 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read_queries(student: Student, examples: Sequence[Stage]) -> list[_Query]:
-    """Every query once under each of its tasks."""
+    """Read every query once under each of its tasks."""
     writer = StudentTexts(student)
     found: dict[_Query, None] = {}
     for stage in examples:
@@ -134,7 +134,7 @@ def _draw_passages(count: int, student: Student, seed: int) -> list[int]:
 def _count_passages(
     student: Student, tokenizer: Tokenizer, passages: Stage, numbers: Sequence[int]
 ) -> csr_array:
-    """The passages' tokens; one shard of the corpus is in memory at a time."""
+    """Count the passages' tokens; one shard of the corpus is in memory at a time."""
     wanted, form = set(numbers), student.text_format
     return count_tokens(
         tokenizer,
@@ -157,7 +157,7 @@ def _check_known(student: Student, tokenizer: Tokenizer, counts: csr_array) -> N
 
 
 def _spell_unseen(tokenizer: Tokenizer, counts: csr_array) -> dict[int, str]:
-    """The tokens that no text has, by number, as what the student would read as a text."""
+    """Spell the tokens that no text has, by number, as what the student would read as a text."""
     unseen = np.setdiff1d(np.arange(counts.shape[1]), counts.indices).tolist()
     texts = spell_tokens(tokenizer, unseen)
     return {number: text for number, text in zip(unseen, texts, strict=True) if text}

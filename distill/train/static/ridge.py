@@ -22,8 +22,9 @@ Matrix = NDArray[np.float64]
 
 
 def solve_ridge(counts: csr_array, read: Callable[[slice], Vectors], ridge: float) -> Vectors:
-    """The token vectors W that minimise |counts W - targets|^2 + ridge |W|^2: conjugate gradients
-    on the normal equations, all dimensions side by side, preconditioned by their diagonal.
+    """Compute the token vectors W that minimise |counts W - targets|^2 + ridge |W|^2: conjugate
+    gradients on the normal equations, all dimensions side by side, preconditioned by their
+    diagonal.
 
     Args:
         counts: (texts, tokens).
