@@ -133,6 +133,7 @@ class StoreMirror(Mirror):
         if self._is_copied(manifest):
             return
         with show_activity(f"copying {stage.name} to {self._objects.address}"):
+            self._uploads.drain()  # so that nothing is copied twice
             files = [self._name(path) for path in list_files(stage)]
             self._add_all(stage, files)
             gone = {*self._list_stored(self._name(stage))} - {*files, manifest}
@@ -184,6 +185,7 @@ class StoreMirror(Mirror):
             self._lease.release()
 
     def _copy_rest(self, patience: float | None) -> None:
+        self._uploads.drain(patience=patience)
         complete = []
         for stage in list(self._ours):
             self._add_all(stage, map(self._name, list_files(stage)))

@@ -86,6 +86,7 @@ def test_a_folder_that_is_lost_continues_from_the_store(server, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_until_stopped()
+    shutil.copytree(folder, tmp_path / "left behind")
     shutil.rmtree(folder)
     with opened(folder) as run:
         first = fill(run, "first", done=never)
@@ -98,6 +99,10 @@ def test_a_folder_that_is_lost_continues_from_the_store(server, tmp_path):
         fill(run, inputs=[fill(run, "first")])
     for name in ("first", "words"):
         assert files(folder / name) == files(tmp_path / "other" / name)
+    with opened(tmp_path / "left behind") as run:  # of the machine that came first
+        stage = run.stage("words", {}, [run.stage("first", {})])
+        assert stage.complete
+    assert files(tmp_path / "left behind" / "words") == files(folder / "words")
 
 
 def test_tables_are_fetched_when_their_stage_is_opened(server, tmp_path):
