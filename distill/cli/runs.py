@@ -1,6 +1,7 @@
 """The commands for a whole run, and those that show what a run or this machine has."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -20,6 +21,20 @@ The student was trained and not measured, for the recipe names no evaluation tas
     evaluate.tasks: [known-item]"""
 
 
+class _ShareNumbers(click.ParamType):
+    """One of several shares, as 0/8."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        number, _, count = str(value).partition("/")
+        if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+            self.fail(f"{value!r} is no share: of eight they are 0/8 to 7/8.", param, ctx)
+        return int(number), int(count)
+
+
 @click.command()
 @recipe_options
 @corpus_option
@@ -27,12 +42,27 @@ The student was trained and not measured, for the recipe names no evaluation tas
     "--print-resolved", is_flag=True, help="Print every key of the recipe with its value and exit."
 )
 @FAIL_IF
+@click.option(
+    "--shard",
+    "share",
+    type=_ShareNumbers(),
+    metavar="I/N",
+    help="Compute the I-th of N shares, from 0, of the stage that --finish has opened, and exit.",
+)
+@click.option(
+    "--finish",
+    is_flag=True,
+    help="Take over what shares have computed, and go on to the next stage for shares, or to "
+    "training.",
+)
 def run(
     recipe: Recipe,
     folder: Path,
     overwrite: Overwrite,
     print_resolved: bool,
     fail_if: str | None,
+    share: tuple[int, int] | None,
+    finish: bool,
 ) -> None:
     """Run all stages of RECIPE, from the corpus to the trained student and its report.
 
@@ -43,6 +73,9 @@ def run(
     """
     if print_resolved:
         click.echo(dump_recipe(recipe), nl=False)
+        return
+    if share is not None or finish:
+        _run_in_shares(recipe, folder, overwrite, share, finish)
         return
     from distill.report.judged import describe_judged_run
     from distill.report.known_item import describe_known_items
@@ -58,6 +91,27 @@ def run(
     click.echo(f"student: {folder / 'student'}")
     if recipe.evaluate.names_tasks:
         exit_on_verdict(done.summary, fail_if)
+
+
+def _run_in_shares(
+    recipe: Recipe,
+    folder: Path,
+    overwrite: Overwrite,
+    share: tuple[int, int] | None,
+    finish: bool,
+) -> None:
+    from distill.api.shares import compute_share, finish_shares
+
+    if share is not None and finish:
+        raise click.UsageError("--shard computes a share, and --finish takes shares over: give one")
+    if share is not None:
+        number, count = share
+        click.echo(compute_share(recipe, folder, number=number, count=count))
+        return
+    opened = finish_shares(recipe, folder, overwrite)
+    click.echo(
+        opened or "all stages before training are done: the same command without --finish trains"
+    )
 
 
 @click.command()

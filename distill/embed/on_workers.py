@@ -3,16 +3,25 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from typing import Any
+
+import numpy as np
 
 from distill.embed.encoder import Encoder, EncoderSource, Vectors
 from distill.errors import UserError
 from distill.text.format import Side
-from distill.workers.protocol import HERE, LazyBatches, OpenWork, WorkerJob
+from distill.workers.protocol import HERE, LazyBatches, OpenWork, ShareFormat, WorkerJob
 
 
 def make_embedding_job(
-    name: str, encoder: Encoder, side: Side, texts: Sequence[str], starts: Sequence[int], size: int
+    name: str,
+    encoder: Encoder,
+    side: Side,
+    texts: Sequence[str],
+    starts: Sequence[int],
+    size: int,
+    key: str,
 ) -> WorkerJob[list[str], Vectors]:
     """Make the job that gives the unit vectors of chunks of texts, (texts, dimensions) each.
 
@@ -20,6 +29,7 @@ def make_embedding_job(
         texts: read chunk by chunk, when a worker is given one.
         starts: the first rows of the chunks.
         size: texts in a chunk; the last one holds those that are left.
+        key: names these vectors, in every process.
     """
     source = getattr(encoder, "source", None)  # an object of the program has none
     needs = HERE if source is None else source.needs
@@ -29,7 +39,19 @@ def make_embedding_job(
         start = starts[number]
         return [list(texts[start : min(start + size, len(texts))])]
 
-    return WorkerJob(name, opens, LazyBatches(len(starts), read), needs)
+    share = ShareFormat(key, lambda number: [f"rows-{starts[number]}"], _pack, _unpack)
+    return WorkerJob(name, opens, LazyBatches(len(starts), read), needs, share=share)
+
+
+def _pack(vectors: Vectors) -> bytes:
+    file = BytesIO()
+    np.save(file, vectors, allow_pickle=False)
+    return file.getvalue()
+
+
+def _unpack(content: bytes) -> Vectors:
+    vectors: Vectors = np.load(BytesIO(content), allow_pickle=False)
+    return vectors
 
 
 def check_same_vectors(encoder: Encoder, identity: dict[str, str | int]) -> None:

@@ -26,6 +26,7 @@ from distill.store.stage import fingerprint
 from distill.text.format import Side
 from distill.workers.local import LOCAL
 from distill.workers.protocol import HERE, OpenWork, WorkerJob, Workers
+from distill.workers.shares import SharesPause, say_unopened
 
 VectorDtype = Literal["float32", "float16"]
 
@@ -78,11 +79,15 @@ def embed(
     if folder.exists() and not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
         _set_aside(folder)
     if not folder.exists():
+        if workers.reads_only:
+            raise SharesPause(say_unopened(label))
         _create(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
     starts = [*_damaged_chunks(folder, done), *_missing_chunks(folder, done, len(texts))]
     if starts:
-        job = make_embedding_job(label, encoder, side, texts, starts, CHUNK)
+        job = make_embedding_job(
+            label, encoder, side, texts, starts, CHUNK, f"vectors-{folder.name}"
+        )
         _fill(folder, job, starts, workers)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return VectorStore(list(ids), vectors, folder)

@@ -16,6 +16,7 @@ from distill.recipe import Recipe, Teacher
 from distill.runtime import processes
 from distill.store.run import Run
 from distill.store.stage import Stage
+from distill.workers import shares
 from distill.workers.protocol import Workers
 
 
@@ -80,6 +81,9 @@ class Job:
         processes.connect(recipe.train.device)
         if recipe.execution.mode == "ray" and run.workers.local:
             run.use_workers(_open_cluster(recipe, run.folder))
+        elif run.workers.local and (run.folder / shares.FOLDER).is_dir():
+            mixed = recipe.execution.mixed_devices
+            run.use_workers(shares.ShareTaker(run.folder, False, mixed))
         requests = run.folder / "requests.sqlite"
         self.judged = run.folder / "judgements.sqlite"
         self.llm = RecipeLLM(recipe.llm, requests)

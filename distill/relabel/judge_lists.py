@@ -64,7 +64,7 @@ def make_list_judgements(
     inputs = PairInputs(passages, queries, candidates)
     paths = shards(candidates.folder)
     windows = len(make_windows(rule.top_k, rule.listwise_window))
-    with closing(JudgementCache(judged)) as cache:
+    with closing(JudgementCache(judged, run.workers.reads_only)) as cache:
         turn = cache.begin(stage)
         with cache.open_for_workers(stage, turn) as known:
             tokens = stage.map_on_workers(

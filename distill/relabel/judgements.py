@@ -79,7 +79,7 @@ def make_judgements(
     inputs = PairInputs(passages, queries, candidates)
     encoder = WorkerNeeds("encoder", recipe.retriever.device)
     needs = encoder if name == "cross_encoder" else choose_needs(llm)
-    with closing(JudgementCache(judged)) as cache:
+    with closing(JudgementCache(judged, run.workers.reads_only)) as cache:
         turn = cache.begin(stage)
         with cache.open_for_workers(stage, turn) as known:
             tokens = stage.map_on_workers(

@@ -136,7 +136,8 @@ def open_searches(
     """
     path = run.folder / "searches.sqlite"
     worthwhile = is_exact(retriever) and len(store.vectors) >= _MIN_PASSAGES
-    known = worthwhile and (keeps > 0 or path.exists())
+    alone = not run.workers.reads_only  # SQLite is for processes of one machine
+    known = worthwhile and alone and (keeps > 0 or path.exists())
     return KeptSearches(path if known else None, encoder, store, index, keeps)
 
 

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes
 from distill.store.sqlite.table import FrozenTable, SqliteTable, SqlRow, SqlSchema
 from distill.store.stage import Stage
+from distill.workers.shares import SharesPause
 
 Judgement = tuple[float, int]
 """A score, and the number of tokens that it is of."""
@@ -44,12 +46,22 @@ class JudgementCache:
     """A SQLite file of judgements. What `keep` is given is there as a whole or not at all, so that
     a shard whose process was killed is read again, or judged again, in one piece.
 
+    Args:
+        reads_only: for a process that may not open the file, which SQLite shares on one machine
+            alone.
+
     Raises:
         UserError: if the file cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._table = SqliteTable(path, _JUDGED)
+    def __init__(self, path: Path, reads_only: bool = False) -> None:
+        self._path = path
+        if not reads_only:
+            self._table  # noqa: B018 (opened)
+
+    @cached_property
+    def _table(self) -> SqliteTable:
+        return SqliteTable(self._path, _JUDGED)
 
     def begin(self, stage: Stage) -> int:
         """Read the stage's turn, which is taken when it is begun, and kept in its folder.
@@ -82,14 +94,21 @@ class JudgementCache:
         """Open what was there before the stage's turn, for whoever does its work. Workers on other
         machines read a copy, which is gone when the stage is done."""
         copy = stage.metadata_dir / "judged-before.sqlite"
+        if stage.workers.reads_only:
+            yield _open_copy(copy if copy.exists() else None, turn)
+            return
         if stage.workers.local:
             yield KnownJudgements(self._table, turn)
             return
         try:
             count = self._table.copy_rows(copy, f"turn IS NULL OR turn < {turn}")
             yield KnownJudgements(self._table, turn, copy if count else None)
-        finally:
+        except SharesPause:
+            raise  # the shares read it
+        except BaseException:
             copy.unlink(missing_ok=True)
+            raise
+        copy.unlink(missing_ok=True)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Judgement]:
         """Find all judgements that are there."""
@@ -105,8 +124,9 @@ class JudgementCache:
         )
 
     def close(self) -> None:
-        """Close the file."""
-        self._table.close()
+        """Close the file, if it was opened."""
+        if "_table" in vars(self):
+            self._table.close()
 
 
 class KnownJudgements:

@@ -23,6 +23,8 @@ from distill.store.local_name import with_paths
 from distill.store.stage import Stage, fingerprint
 from distill.workers.local import LOCAL
 from distill.workers.protocol import Workers
+from distill.workers.share_lock import check_no_shares
+from distill.workers.shares import SharesPause, say_unopened
 
 _logger = logging.getLogger(__name__)
 Overwrite = Literal["never", "stale", "always"]
@@ -48,7 +50,7 @@ class Run:
         """The run's copy in an object store."""
         self._own_workers: Workers | None = None
         # Of several processes the first one makes the stages, and the others then read them.
-        self._first = is_main()
+        self._first = is_main() and not workers.reads_only
         self.overwrite: Overwrite = overwrite if self._first else "never"
         self._lock = FileLock(folder / ".lock")
         self._begun: set[str] = set()
@@ -59,6 +61,10 @@ class Run:
             if not self._first:
                 return self
             self._lock.acquire(timeout=0)
+            check_no_shares(self.folder)
+        except UserError:
+            self._lock.release()
+            raise
         except Timeout:
             raise UserError(
                 str(self.folder),
@@ -110,8 +116,10 @@ class Run:
         if current == stage.fingerprint and not rerun:
             self._take_over(stage)
             return stage
+        if self.workers.reads_only and current is None:
+            raise SharesPause(say_unopened(name))
         if current is not None:
-            if replaces:
+            if replaces and self._first:
                 changes = _describe(stage, settings, input_fingerprints)
                 _logger.info("%s is made again; changed: %s", stage.folder, changes)
             elif self.overwrite == "never":

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from distill.errors import UserError
 from distill.files.atomic import commit_bytes, read_json, write_json
@@ -25,6 +25,7 @@ from distill.store.integrity import (
     read_manifest,
     record_files,
 )
+from distill.store.shard_bytes import EncodedShard, pack_shard, unpack_shard
 from distill.store.shards import shard_name, shard_number, shards
 from distill.store.tables import DROPPED, Row, Table, encode_shard, read_rows
 from distill.workers.local import LOCAL
@@ -33,6 +34,7 @@ from distill.workers.protocol import (
     LazyBatches,
     Opens,
     OpenWork,
+    ShareFormat,
     WorkerJob,
     WorkerNeeds,
     Workers,
@@ -59,17 +61,6 @@ class ShardResult:
     counts: Counter[str] = field(default_factory=Counter)
     dropped: list[Row] = field(default_factory=list)
     beside: Any = None
-
-
-class EncodedShard(NamedTuple):
-    """A shard as the bytes of its files; `dropped` is None where no row was dropped."""
-
-    data: bytes
-    rows: int
-    counts: Counter[str]
-    dropped: bytes | None
-    dropped_rows: int
-    beside: Any
 
 
 @dataclass(frozen=True)
@@ -225,6 +216,12 @@ class Stage:
             LazyBatches(len(numbers), lambda n: [items[i] for i in numbers[n]]),
             needs,
             lambda n: group(items[numbers[n][0]]),
+            ShareFormat(
+                f"{self.name}-{self.fingerprint}",
+                lambda n: [paths[i].stem for i in numbers[n]],
+                pack_shard,
+                unpack_shard,
+            ),
         )
         with self.workers.begin(job) as team:
             before = dict(team.tokens()) if team.tokens else None

@@ -16,6 +16,7 @@ class LocalWorkers:
     """Does all work in this process, in order."""
 
     local = True
+    reads_only = False
 
     def __reduce__(self) -> str:
         return "LOCAL"  # the one of the process that it arrives in

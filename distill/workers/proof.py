@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,24 @@ def hash_source() -> str:
     return content.hexdigest()[:16]
 
 
+def describe_differences(versions: Mapping[str, str], source: str) -> str:
+    """Say what this process has in other versions than another one, and whether its code differs;
+    empty where it is the same.
+
+    Args:
+        source: the hash of the other's code.
+    """
+    own = read_versions()
+    differs = {
+        name: f"{own.get(name, 'none')} instead of {versions.get(name, 'none')}"
+        for name in {**versions, **own}
+        if own.get(name) != versions.get(name)
+    }
+    if hash_source() != source:
+        differs["distill's code"] = f"{hash_source()} instead of {source}"
+    return ", ".join(f"{name} {what}" for name, what in differs.items())
+
+
 def prove(request: ProofRequest, node: str = "") -> WorkerIdentity:
     """Compare this worker with the driver, and go to the driver's working folder, which relative
     paths of the recipe begin at.
@@ -81,19 +100,11 @@ def prove(request: ProofRequest, node: str = "") -> WorkerIdentity:
             f"{fault.strerror}",
             "begin the run in a folder that every node has",
         ) from fault
-    own = read_versions()
-    differs = {
-        name: f"{own.get(name, 'none')} instead of {request.versions.get(name, 'none')}"
-        for name in {**request.versions, **own}
-        if own.get(name) != request.versions.get(name)
-    }
-    if hash_source() != request.source:
-        differs["distill's code"] = f"{hash_source()} instead of {request.source}"
+    differs = describe_differences(request.versions, request.source)
     if differs:
-        listed = ", ".join(f"{name} {what}" for name, what in differs.items())
         raise UserError(
             f"node {node}",
-            f"has other versions than the process that writes the run: {listed}",
+            f"has other versions than the process that writes the run: {differs}",
             "install the same environment on every node, such as one container image",
         )
     return WorkerIdentity(node, os.getpid())

@@ -81,6 +81,21 @@ function of a module with plain values, such as `partial(open_parser, recipe)`."
 
 
 @dataclass(frozen=True)
+class ShareFormat(Generic[R]):
+    """How results are kept in files by processes that compute shares of a job.
+
+    Args:
+        key: names the job: by what it makes, so that it is the same in every process.
+        names: names the files of a batch's results, likewise.
+    """
+
+    key: str
+    names: Callable[[int], Sequence[str]]
+    encode: Callable[[R], bytes]
+    decode: Callable[[bytes], R]
+
+
+@dataclass(frozen=True)
 class WorkerJob(Generic[T, R]):
     """A piece of work in batches.
 
@@ -89,6 +104,7 @@ class WorkerJob(Generic[T, R]):
         batches: each is done in one call.
         group: of a batch's number: batches of a group read the same data, so they go to one worker
             where that leaves no other idle.
+        share: None where it cannot be computed in shares.
     """
 
     name: str
@@ -96,6 +112,7 @@ class WorkerJob(Generic[T, R]):
     batches: Sequence[Sequence[T]]
     needs: WorkerNeeds
     group: Callable[[int], Hashable] = lambda number: None
+    share: ShareFormat[R] | None = None
 
 
 class BatchResult(NamedTuple, Generic[R]):
@@ -135,6 +152,11 @@ class Workers(Protocol):
     @property
     def local(self) -> bool:
         """Whether all work is done in this process."""
+        ...
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether this process writes nothing of the run."""
         ...
 
     def begin(self, job: WorkerJob[T, R]) -> AbstractContextManager[Team[R]]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from distill.errors import EngineFailure, UserError
+from distill.workers.device import describe_device
 from distill.workers.kept import release
 from distill.workers.proof import ProofRequest, WorkerIdentity, prove
 from distill.workers.protocol import Opens, OpenWork, WorkerKind, subtract_counts
@@ -63,7 +64,7 @@ class RayWorker:
                 release()  # the memory of another kind of model
                 self._kind = kind
             self._opened = self._stack.enter_context(opens())
-            return _describe_device() if kind != "cpu" else ""
+            return describe_device() if kind != "cpu" else ""
         except Exception as fault:  # noqa: BLE001 (told to the driver)
             return _explain(fault)
 
@@ -94,13 +95,3 @@ def _explain(fault: Exception) -> WorkFailed:
     if isinstance(fault, EngineFailure):
         return WorkFailed(str(fault), dead=True)
     return WorkFailed("".join(traceback.format_exception(fault)[-3:]).strip())
-
-
-def _describe_device() -> str:
-    """Describe what decides the last digits of a model's results: the GPU, or the instructions of
-    the processor that torch uses."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU with {torch.backends.cpu.get_cpu_capability()}"

@@ -83,6 +83,7 @@ class RayWorkers:
     """
 
     local = False
+    reads_only = False
 
     def __init__(self, settings: ClusterSettings, folder: Path) -> None:
         self.settings = settings

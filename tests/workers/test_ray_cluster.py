@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.fresh_process import CONTEXT
 from helpers.ray_work import SmallCluster, open_lengths, refuse_to_open
-from helpers.written_files import files
+from helpers.written_files import files, list_tables
 
 from distill.errors import UserError
 from distill.pipeline.job import Job
@@ -179,13 +179,6 @@ def test_recipe_on_a_cluster_whose_node_is_killed_gives_the_bytes_of_this_proces
         Job(run, override(here, {"execution": on})).relabel()
     cluster.add_node()
     assert killed
-    whole, made = (_tables(tmp_path / name) for name in ("here", "ray"))
+    whole, made = (list_tables(tmp_path / name) for name in ("here", "ray"))
     assert made.keys() == whole.keys()
     assert [name for name in whole if made[name] != whole[name]] == []
-
-
-def _tables(folder: Path) -> dict[str, bytes]:
-    paths = [*folder.glob("*/*.parquet"), *folder.glob("*/.stage/*.parquet")]
-    # Vectors are found again by notes of their own, which who looked for them leaves.
-    paths += [path for path in folder.glob("vectors/*/*") if path.parent.name != "addresses"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
