@@ -13,7 +13,7 @@ from distill.errors import UserError
 from distill.files.read import user_path
 from distill.models.reference import revision
 from distill.recipe import Recipe, Train
-from distill.recipe.sections.train import TITLES, MixtureSource
+from distill.recipe.sections.train import TITLES
 from distill.store.passages import PassageReader
 from distill.store.run import Run
 from distill.store.shards import shards
@@ -73,20 +73,21 @@ def read_mixture(
     sources: list[ExampleSource] = []
     types: list[str] = []
     numbers: list[int] = []
-    for named in train.mixture or [MixtureSource(path=stage.name) for stage in inputs.examples]:
-        source = ExampleSource(named.path, *_open_rows(inputs, named.path, train), allows)
+    named = [(one.path, one.weight, one.task_types) for one in train.mixture]
+    for path, weight, task_types in named or [(of.name, 1.0, []) for of in inputs.examples]:
+        source = ExampleSource(path, *_open_rows(inputs, path, train), allows)
         own = range(len(types), len(types) + len(source))
         sources.append(source)
         types += source.task_types
-        of_types = [n for n in own if not named.task_types or types[n] in named.task_types]
-        if named.task_types and not of_types:
+        of_types = [n for n in own if not task_types or types[n] in task_types]
+        if task_types and not of_types:
             raise UserError(
-                f"train.mixture {named.path!r}",
-                f"has no example of the task types {named.task_types}",
+                f"train.mixture {path!r}",
+                f"has no example of the task types {task_types}",
                 "name others in task_types, or none for all examples",
             )
-        draw = random.Random(f"{seed}|{'|'.join([named.path, *named.task_types])}")
-        numbers += _repeated(of_types, named.weight, draw)
+        draw = random.Random(f"{seed}|{'|'.join([path, *task_types])}")
+        numbers += _repeated(of_types, weight, draw)
     if train.balance == "task_type":
         numbers = _balanced(numbers, types, random.Random(f"{seed}|balance"))
     allowed = [is_allowed for source in sources for is_allowed in source.allowed]
