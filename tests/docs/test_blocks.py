@@ -32,7 +32,7 @@ FOREIGN = {
 """Libraries of others that pages show and the tests do not install."""
 FILE_ENDINGS = {"html", "json", "jsonl", "md", "py", "tsv", "yaml"}
 OTHER_YAML = {"prices.yaml"}
-OF_KUBERNETES = {"rayjob.yaml"}
+OF_KUBERNETES = {"rayjob.yaml": "RayJob", "job.yaml": "Job"}
 OLD_KEYS = {"relabel.round_trip", "teacher.instruction_template", "evaluate.batch_size"}
 """Keys that the changelog names as gone."""
 SHELL = [b for language in ("bash", "sh", "shell") for b in all_blocks(language)]
@@ -46,7 +46,7 @@ def place(block: Block) -> str:
 def test_yaml_block_is_a_recipe(block, tmp_path):
     values = yaml.safe_load(block.text)
     if block.title in OF_KUBERNETES:
-        assert values["kind"] == "RayJob"
+        assert values["kind"] == OF_KUBERNETES[block.title]
         return
     if block.title in OTHER_YAML:
         from distill.estimate.prices import Prices
