@@ -22,6 +22,7 @@ CONTEXT.set_forkserver_preload(
         "distill.train.stage",
         "distill.evaluate.stage",
         "mteb",
+        "helpers.frozen",  # last
     ]
 )
 
