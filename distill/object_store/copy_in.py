@@ -53,7 +53,7 @@ class CopyIn:
         ]
         databases = [name for name in loose if name.endswith(".sqlite")]
         self._fetch(
-            [name for name in manifests if not (self._run / name).parent.parent.exists()]
+            [name for name in manifests if _is_empty((self._run / name).parent.parent)]
             + [name for name in loose if not (self._run / name).exists()],
             "what is known of the run",
         )
@@ -101,6 +101,10 @@ class CopyIn:
             merge_rows(path, other)
         finally:
             other.unlink(missing_ok=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return not folder.exists() or not any(folder.iterdir())
 
 
 def fetch_files(

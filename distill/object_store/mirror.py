@@ -74,11 +74,16 @@ class StoreMirror(Mirror):
         """Stages that this process has opened."""
         self._snapshots: dict[str, tuple[int, ...]] = {}
         self._ended = threading.Event()
-        with show_activity(f"listing {objects.address}"):
-            there = {one.name: one.etag for one in objects.list() if one.name != LEASE_NAME}
-        self._etags = there
-        self._copy_in = CopyIn(run, objects, self._record, there)
-        self._copy_in.fetch_first()
+        self._etags: dict[str, str] = {}
+        self._copy_in = CopyIn(run, objects, self._record, self._etags)
+        try:
+            with show_activity(f"listing {objects.address}"):
+                there = {one.name: one.etag for one in objects.list() if one.name != LEASE_NAME}
+            self._etags.update(there)
+            self._copy_in.fetch_first()
+        except BaseException:
+            self._lease.release()
+            raise
         self._uploads = Uploads(str(objects.address))
         threading.Thread(target=self._copy_regularly, daemon=True).start()
 
@@ -98,9 +103,7 @@ class StoreMirror(Mirror):
         if stored is None:
             self._delete(self._list_stored(name))
         elif stored.fingerprint != local["fingerprint"]:
-            mark = f"{stage.name}-{stored.fingerprint or 'unmarked'}"
-            self.move(stage, stage.parent / "superseded" / mark)
-            self._ours[stage] = None
+            self._move_aside(stage, stored)
         else:
             self._stages.add(name)
             if stored.complete or not local["complete"]:
@@ -108,8 +111,10 @@ class StoreMirror(Mirror):
 
     def begin(self, stage: Path) -> None:
         """Note that a stage's folder was begun anew."""
-        self._ours[stage] = None
         name = self._name(stage)
+        if (stored := self._copy_in.read_manifest(name)) is not None:
+            self._move_aside(stage, stored)
+        self._ours[stage] = None
         self._delete(self._list_stored(name))
         self._stages.discard(name)
         self._uploads.add(partial(self._put_all, stage, []))
@@ -174,7 +179,7 @@ class StoreMirror(Mirror):
         """
         self._ended.set()
         try:
-            if not self._uploads.gave_up:
+            if not (failed and self._uploads.gave_up):
                 self._copy_rest(_AFTER_A_FAULT if failed else None)
         except UserError as fault:
             if not failed:
@@ -183,6 +188,12 @@ class StoreMirror(Mirror):
         finally:
             self._uploads.close()
             self._lease.release()
+
+    def _move_aside(self, stage: Path, stored: Stored) -> None:
+        """Keep another stage of the same name, which nobody may have elsewhere."""
+        mark = f"{stage.name}-{stored.fingerprint or 'unmarked'}"
+        self.move(stage, stage.parent / "superseded" / mark)
+        self._ours[stage] = None
 
     def _copy_rest(self, patience: float | None) -> None:
         self._uploads.drain(patience=patience)

@@ -209,8 +209,12 @@ class ObjectFolder:
         except (AlreadyExistsError, PreconditionError):
             raise ObjectChangedError from None
         except InvalidPathError:
-            raise self._fault(
-                "takes no name with a control character or an empty part", True
+            raise StoreFault(
+                str(self.address),
+                "has an object, or was to have one, with .., an empty part or a control character "
+                "in its name",
+                "delete that object, or rename that file",
+                lasting=True,
             ) from None
         except (BaseError, FileNotFoundError, ValueError) as fault:
             missing = isinstance(fault, FileNotFoundError) and not _NO_BUCKET.search(str(fault))

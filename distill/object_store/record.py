@@ -25,7 +25,7 @@ class CopiedFile(NamedTuple):
 class CopyRecord:
     """A file of one line a copy: what was copied is not copied again, by no later process either.
 
-    `run_id` names this folder: a copy of it on another machine has the same.
+    `run_id` names this folder, whichever machine has it mounted; a copy of it has another.
     """
 
     def __init__(self, run: Path) -> None:
@@ -39,7 +39,7 @@ class CopyRecord:
         identity = folder / "id"
         if not identity.exists():
             commit_bytes(identity, uuid4().hex.encode())
-        self.run_id = identity.read_text(encoding="utf-8")
+        self.run_id = f"{identity.read_text(encoding='utf-8')}-{identity.stat().st_ino}"
 
     def get(self, name: str) -> CopiedFile | None:
         """Return the last copy of a name."""

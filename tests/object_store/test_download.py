@@ -63,6 +63,7 @@ def test_a_check_lists_the_objects_and_reads_none(server, put, tmp_path):
     assert ("GET", "/bucket/docs/rows.jsonl") not in server.requests
 
 
+@pytest.mark.slow
 def test_a_first_recipe_names_the_address(put, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_CACHE", str(tmp_path / "cache"))
     put("docs/bees.md", TEXT)

@@ -116,6 +116,7 @@ def test_tables_are_fetched_when_their_stage_is_opened(server, tmp_path):
         assert not files(run.folder / "second")
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_now_and_then_gets_all(server, tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "PATIENCE", 60.0)
     count = iter(range(10_000))
@@ -230,6 +231,7 @@ def test_other_settings_replace_a_stage_and_come_back(server, tmp_path):
         assert len(files(fill(run, done=never, size=1).folder)) == len(ITEMS)
 
 
+@pytest.mark.slow
 def test_a_stage_made_with_other_settings_elsewhere_is_kept_aside(server, tmp_path):
     with opened(tmp_path / "run") as run:
         fill(run, size=1)
@@ -287,6 +289,22 @@ def test_sqlite_files_are_copied_while_they_are_written(server, tmp_path, monkey
         assert copy.execute("SELECT count(*) FROM replies").fetchone() == (1,)
 
 
+def test_a_stage_that_is_begun_anew_is_kept_aside_in_the_store(server, tmp_path):
+    with opened(tmp_path / "run") as run:
+        fill(run)
+    (tmp_path / "other" / "words").mkdir(parents=True)
+    (tmp_path / "other" / "words" / "notes.txt").write_text("of somebody's own")
+    with opened(tmp_path / "other", "stale") as run:
+        fill(run)
+    stored = server.names("runs/mine")
+    for place in ("words", "superseded/words-unmarked"):
+        assert f"{place}/part-00005.parquet" in stored
+    shutil.rmtree(tmp_path / "run" / "words")
+    (tmp_path / "run" / "words").mkdir()
+    with opened(tmp_path / "run") as run:
+        fill(run, done=never)
+
+
 @pytest.mark.slow
 def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
     server, tmp_path, monkeypatch
@@ -321,6 +339,7 @@ def test_whatever_part_of_a_run_is_in_the_store_a_run_continues_from_it(
             assert there[0].read_bytes() == there[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_large_file_is_copied_in_parts(server, tmp_path, monkeypatch):
     monkeypatch.setattr("distill.object_store.objects._SINGLE_PUT", 5 * 1024**2)
     content = os.urandom(12 * 1024**2)
@@ -349,6 +368,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(server, tmp_path):
     import httpx
 
     httpx.put(f"{server.url}/bucket/runs/mine/words/%2e%2e/%2e%2e/x", content=b"x")
-    with pytest.raises(UserError), opened(tmp_path / "run"):
-        pass
+    for name in ("run", "other"):  # the second is not refused by the first's lease
+        with pytest.raises(UserError, match="in its name"), opened(tmp_path / name):
+            pass
     assert not (tmp_path / "x").exists()
