@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.fresh_process import CONTEXT
 
-LIFE = 1
+LIFE = 2
 """Commits; a life that ends where the last one did is followed by a longer one, since some steps
 (a model's files moving into place) are of many commits."""
 STAGES = [
