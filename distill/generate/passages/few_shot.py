@@ -6,6 +6,7 @@ several sets for each type keep the examples, and so the queries, from being all
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import get_args
 
@@ -65,6 +66,14 @@ def load_pool(recipe: Recipe) -> FewShotPool:
     settings = recipe.generate
     path = find_prompt(settings.examples, recipe.folder)
     source = read_text(path)
+    pool = FewShotPool(path, source, _parse_examples(path, source))
+    _check_size(pool, settings.task_types, settings.shots)
+    return pool
+
+
+@lru_cache(maxsize=8)
+def _parse_examples(path: Path, source: str) -> dict[str, list[FewShotExample]]:
+    """Parse a file once, though every stage that writes or reads prompts asks for it."""
     values = parse_yaml(source, str(path))
     if not isinstance(values, dict) or not set(values) <= set(get_args(TaskType)):
         raise UserError(
@@ -72,10 +81,7 @@ def load_pool(recipe: Recipe) -> FewShotPool:
             "is not a mapping of task types to examples",
             f"task types are {', '.join(get_args(TaskType))}",
         )
-    examples = {kind: _shots(path, kind, listed) for kind, listed in values.items()}
-    pool = FewShotPool(path, source, examples)
-    _check_size(pool, settings.task_types, settings.shots)
-    return pool
+    return {kind: _shots(path, kind, listed) for kind, listed in values.items()}
 
 
 def _shots(path: Path, kind: str, listed: object) -> list[FewShotExample]:
