@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from helpers.fresh_process import distill as distill_command
 from helpers.tiny_models import tiny_encoder, tiny_llm, tiny_recipe, tiny_writer
 
 pytest_plugins = ["helpers.task_folders"]
@@ -75,6 +76,18 @@ def encoder_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def teacher_folder(tmp_path_factory) -> Path:
     return tiny_encoder(tmp_path_factory.mktemp("models") / "teacher", seed=7, layers=4, width=48)
+
+
+@pytest.fixture(scope="session")
+def whole_run(recipe_file, tmp_path_factory) -> Path:
+    """A complete run of `recipe_file` by the command, which nobody changes: tests that do copy it.
+    What it printed is beside it, in `printed` and `said`."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    done = distill_command("run", str(recipe_file), "--run", str(folder))
+    assert done.returncode == 0, done.stderr
+    folder.with_name("printed").write_text(done.stdout)
+    folder.with_name("said").write_text(done.stderr)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,9 @@ from helpers.fresh_process import distill
 
 
 @pytest.mark.slow
-def test_a_run_says_where_it_is_and_writes_a_log(recipe_file, tmp_path):
-    run = tmp_path / "run"
-    told = distill("run", str(recipe_file), "--run", str(run), DISTILL_CACHE=str(tmp_path / "c"))
-    assert told.returncode == 0, told.stderr
-    assert "[1/" in told.stderr
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def test_a_run_says_where_it_is_and_writes_a_log(whole_run, recipe_file, tmp_path):
+    assert "[1/" in whole_run.with_name("said").read_text()
+    lines = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert lines[0]["message"] == "command begun"
     assert lines[-1]["message"] == "command ended"
     stages = {line.get("stage") for line in lines}

@@ -1,6 +1,7 @@
 """Processes of their own for tests, without the ten seconds in which each would import torch and
 mteb: forked from a server that has imported them and done nothing else."""
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -22,7 +23,6 @@ CONTEXT.set_forkserver_preload(
         "distill.train.stage",
         "distill.evaluate.stage",
         "mteb",
-        "helpers.frozen",  # last
     ]
 )
 
@@ -92,6 +92,7 @@ def _live(
     function: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
+    gc.freeze()  # no collection goes through the libraries' objects, and copies their memory
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(where)

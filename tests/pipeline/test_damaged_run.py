@@ -32,14 +32,6 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
-@pytest.fixture(scope="module")
-def whole_run(recipe_file, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    done = distill("run", str(recipe_file), "--run", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 def damage(folder: Path, harm, place: int) -> list[Path]:
     """One shard of each table, and what has no shards."""
     harmed = [sorted((folder / name).glob("part-*.parquet"))[place] for name in TABLES]

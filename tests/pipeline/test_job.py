@@ -1,6 +1,7 @@
 """The main job on tiny models, as a user runs it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,11 @@ from distill.store.tables import EXAMPLES, LABELS, PASSAGES, QUERIES, TEACHER_SC
 
 
 @pytest.fixture(scope="module")
-def run(recipe_file, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    done = distill("run", str(recipe_file), "--run", str(folder))
-    assert done.returncode == 0, done.stderr
-    assert "nDCG@10" in done.stdout
-    assert "teacher" in done.stdout
-    return folder
+def run(whole_run, tmp_path_factory) -> Path:
+    printed = whole_run.with_name("printed").read_text()
+    assert "nDCG@10" in printed
+    assert "teacher" in printed
+    return shutil.copytree(whole_run, tmp_path_factory.mktemp("runs") / "tiny", symlinks=True)
 
 
 def test_the_verdict_is_in_summary_json(run):
@@ -35,14 +34,18 @@ def test_the_verdict_is_in_summary_json(run):
 def test_without_evaluation_tasks_the_run_ends_with_the_student(run, tmp_path, recipe_file):
     """The stages up to the student are the evaluated run's own, but for what they are checked
     against."""
-    done = distill(
-        "run", str(recipe_file), "--run", str(tmp_path / "run"), "--set", "evaluate.tasks=[]"
-    )
+    folder = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet")}
+    shutil.rmtree(folder / "evaluation")
+    for name in ("summary.json", "report.html", "report.md"):
+        (folder / name).unlink()
+    done = distill("run", str(recipe_file), "--run", str(folder), "--set", "evaluate.tasks=[]")
     assert done.returncode == 0, done.stderr
     assert "trained and not measured" in done.stdout
-    assert (tmp_path / "run" / "student" / "config.json").exists()
-    assert (tmp_path / "run" / "report.html").exists()
-    assert not (tmp_path / "run" / "summary.json").exists()
+    assert (folder / "student" / "config.json").exists()
+    assert (folder / "report.html").exists()
+    assert not (folder / "summary.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*.parquet")} == before
 
 
 def test_the_student_loads_with_sentence_transformers_alone(run):

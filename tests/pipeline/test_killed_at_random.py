@@ -1,6 +1,7 @@
 """kill -9 at moments that nobody chose, also while a report or an export is written: the same two
 commands continue and end with the same files."""
 
+import gc
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ def _live(recipe_file: Path, folder: Path, started) -> None:
 
     from distill.cli import cli
 
+    gc.freeze()  # no collection goes through the libraries' objects, and copies their memory
     torch.set_num_threads(1)
     started.set()
     cli.main(["run", str(recipe_file), "--run", str(folder)], standalone_mode=False)

@@ -4,6 +4,7 @@ The whole job is killed over and over, each time after a few commits, before a c
 in turn, until it comes through: every stage is killed, most of them at several points.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -41,6 +42,7 @@ def _live(recipe_file: Path, folder: Path, commits: int, after: bool) -> None:
     from distill.recipe import load_recipe
     from distill.store.run import Run
 
+    gc.freeze()  # no collection goes through the libraries' objects, and copies their memory
     torch.set_num_threads(1)
     replace = os.replace
     count = 0
