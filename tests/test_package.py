@@ -25,14 +25,22 @@ for module in pkgutil.walk_packages(distill.__path__, "distill."):
 from click.testing import CliRunner
 from distill.cli import cli
 assert CliRunner().invoke(cli, ["--help"]).exit_code == 0
+from distill.errors import UserError
+from distill.tasks import load_task
+try:
+    load_task("SciFact")
+except UserError as fault:
+    print(fault)
 """
 
 
+@pytest.mark.bad_input("installation", "mteb is not installed", "refused, the extra named")
 def test_every_module_imports_without_the_extras():
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert ".[eval]" in done.stdout
 
 
 @pytest.mark.bad_input("installation", "an extra that is missing", "refused, with the command")

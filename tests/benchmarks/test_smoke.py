@@ -4,6 +4,7 @@ stand beside the figures of benchmarks/RESULTS.md keep working."""
 import json
 import os
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -204,8 +205,9 @@ def test_students(data_folder, tiny_sets, teacher_folder, tmp_path):
     assert figures.keys() >= FIGURES
 
 
-def test_recipe(recipe_file, tmp_path):
-    assert run_script("recipe", str(recipe_file), "--run", str(tmp_path)).keys() >= FIGURES
+def test_recipe(recipe_file, whole_run, tmp_path):
+    run = shutil.copytree(whole_run, tmp_path / "run", symlinks=True)
+    assert run_script("recipe", str(recipe_file), "--run", str(run)).keys() >= FIGURES
 
 
 @pytest.mark.parametrize("engine", ["transformers", "http"])

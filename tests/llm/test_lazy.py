@@ -63,8 +63,7 @@ def test_room_is_made_by_what_computes_here_alone(llm_folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rounds", [1, 2])
-def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch, rounds):
+def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch):
     """When an encoder is opened the LLM is gone, and before training everything is."""
     from distill.retrieve import corpus_index
     from distill.train import stage
@@ -83,12 +82,12 @@ def test_one_model_is_in_memory_at_a_time(recipe_file, tmp_path, monkeypatch, ro
 
     monkeypatch.setattr(corpus_index, "open_embedder", opening)
     monkeypatch.setattr(stage, "train_student", training)
-    changes = ["relabel.rounds=" + str(rounds), "generate.filters.round_trip=30"]
+    changes = ["relabel.rounds=2", "generate.filters.round_trip=30"]
     recipe = load_recipe(recipe_file, changes)
     with Run(tmp_path / "run") as run:
         Job(run, recipe).train_student()
-    assert at_opening == [set()] * (1 + rounds)  # for the filter, and for each round's candidates
-    assert at_training == [set()] * rounds
+    assert at_opening == [set()] * 3  # for the filter, and for each round's candidates
+    assert at_training == [set()] * 2
 
 
 def test_a_process_that_ended_is_no_fault_of_the_input(tmp_path, capfd):

@@ -1,9 +1,5 @@
 """Task names, and the folders that stand in for the hub."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from helpers.tiny_models import TEXTS
 
@@ -118,19 +114,3 @@ def test_a_benchmark_brings_its_tasks_in_its_languages_each_once(task_data, ever
 def test_unknown_benchmark_says_what_is_near():
     with pytest.raises(UserError, match=r"did you mean MTEB\(eng, v"):
         load_tasks([], ["MTEB(eng, v3)"])
-
-
-@pytest.mark.bad_input("installation", "mteb is not installed", "refused, the extra named")
-def test_without_mteb_the_package_imports_and_names_the_extra():
-    code = (
-        "import sys; sys.modules['mteb'] = None\n"
-        "import distill.evaluate.stage, distill.report.markdown.report\n"
-        "from distill.errors import UserError\n"
-        "from distill.tasks import load_task\n"
-        "try: load_task('SciFact')\n"
-        "except UserError as fault: print(fault)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
-    )
-    assert ".[eval]" in done.stdout

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.fresh_process import CONTEXT
 from helpers.loss_processes import process, step
 from safetensors.torch import load_file
 
@@ -32,7 +33,12 @@ TRAINS = {
 def folder(tmp_path_factory, encoder_folder) -> Path:
     """With what each of the two processes got."""
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(process, (encoder_folder, TRAINS, folder), nprocs=2)
+    torch.multiprocessing.start_processes(
+        process,
+        (encoder_folder, TRAINS, folder),
+        nprocs=2,
+        start_method=CONTEXT.get_start_method(),
+    )
     return folder
 
 
