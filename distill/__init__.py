@@ -12,34 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distill.api import RunFolder as RunFolder
-    from distill.api import ablate as ablate
-    from distill.api import check as check
-    from distill.api import compare as compare
-    from distill.api import copy_recipe as copy_recipe
-    from distill.api import doctor as doctor
-    from distill.api import estimate as estimate
-    from distill.api import evaluate as evaluate
-    from distill.api import explain_key as explain_key
-    from distill.api import export as export
-    from distill.api import export_index as export_index
-    from distill.api import export_judge as export_judge
-    from distill.api import generate as generate
-    from distill.api import init as init
-    from distill.api import inspect as inspect
-    from distill.api import judge as judge
-    from distill.api import list_recipes as list_recipes
-    from distill.api import load_recipe as load_recipe
-    from distill.api import open_run as open_run
-    from distill.api import read_corpus as read_corpus
-    from distill.api import relabel as relabel
-    from distill.api import report as report
-    from distill.api import run as run
-    from distill.api import score_teacher as score_teacher
-    from distill.api import search as search
-    from distill.api import show_prompt as show_prompt
-    from distill.api import train_judge as train_judge
-    from distill.api import train_student as train_student
+    from distill.api import *  # noqa: F403
     from distill.errors import UserError as UserError
 
 __version__ = "0.1.0"
@@ -73,7 +46,7 @@ _FUNCTIONS = [
     "train_judge",
     "train_student",
 ]
-__all__ = ["RunFolder", "UserError", *_FUNCTIONS]
+__all__ = ["RunFolder", "UserError", *_FUNCTIONS]  # noqa: F405
 
 # Where another process wants the same cores, OpenMP's threads spin waiting for one another and
 # small matrix products become an order of magnitude slower. Waiting passively costs about a fifth

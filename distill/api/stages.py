@@ -1,11 +1,11 @@
 """The run and its stages: one function for each command from the corpus to the student."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.api.before import check_first
-from distill.api.devices import check_devices
+from distill.api.devices import Step, check_devices
 from distill.api.objects import Models, put_models
 from distill.api.run_folder import RunFolder, open_run
 from distill.api.session import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distill.estimate.amounts import Estimate
     from distill.llm.protocol import IdentifiedLLM
     from distill.pipeline.ablation import Arm
+    from distill.pipeline.job import Job
 
 
 def run(
@@ -87,12 +88,14 @@ def read_corpus(
     Raises:
         UserError: if the recipe names no corpus, or it cannot be read.
     """
-    recipe, place = settle(recipe, folder)
-    with open_job(recipe, place, overwrite, "corpus") as job:
+
+    def read(job: "Job") -> "list[Stage | None]":
         passages = job.corpus().passages
         if passages is None:
-            raise UserError(f"recipe {recipe.name}", "names no corpus", "set corpus.path")
-    return RunFolder(place, [passages])
+            raise UserError(f"recipe {job.recipe.name}", "names no corpus", "set corpus.path")
+        return [passages]
+
+    return _write_stages(recipe, folder, overwrite, "corpus", Models(), read)
 
 
 def generate(
@@ -109,11 +112,12 @@ def generate(
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
     """
-    recipe, place = settle(recipe, folder)
-    recipe = put_models(recipe, Models(llm, retriever, None))
-    with open_job(recipe, place, overwrite, "generate") as job:
+
+    def write(job: "Job") -> "list[Stage | None]":
         results = job.generate()
-    return RunFolder(place, _complete([results.queries, *results.examples]))
+        return [results.queries, *results.examples]
+
+    return _write_stages(recipe, folder, overwrite, "generate", Models(llm, retriever), write)
 
 
 def relabel(
@@ -132,11 +136,10 @@ def relabel(
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
     """
-    recipe, place = settle(recipe, folder)
-    recipe = put_models(recipe, Models(llm, retriever, teacher))
-    with open_job(recipe, place, overwrite, "relabel") as job:
-        examples = job.relabel()
-    return RunFolder(place, _complete(examples.stages))
+    models = Models(llm, retriever, teacher)
+    return _write_stages(
+        recipe, folder, overwrite, "relabel", models, lambda job: job.relabel().stages
+    )
 
 
 def train_judge(
@@ -158,11 +161,10 @@ def train_judge(
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
     """
-    recipe, place = settle(recipe, folder)
-    recipe = put_models(recipe, Models(llm, retriever, None))
-    with open_job(recipe, place, overwrite, "train_judge") as job:
-        judge, evaluation = job.train_judge()
-    return RunFolder(place, _complete([judge, evaluation]))
+    models = Models(llm, retriever)
+    return _write_stages(
+        recipe, folder, overwrite, "train_judge", models, lambda job: job.train_judge()
+    )
 
 
 def score_teacher(
@@ -181,11 +183,10 @@ def score_teacher(
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
     """
-    recipe, place = settle(recipe, folder)
-    recipe = put_models(recipe, Models(llm, retriever, teacher))
-    with open_job(recipe, place, overwrite, "score_teacher") as job:
-        scores = job.score_teacher()
-    return RunFolder(place, [scores])
+    models = Models(llm, retriever, teacher)
+    return _write_stages(
+        recipe, folder, overwrite, "score_teacher", models, lambda job: [job.score_teacher()]
+    )
 
 
 def train_student(
@@ -204,11 +205,10 @@ def train_student(
         UserError: for a recipe, a file or a model that cannot be used.
         EngineFailure: if the LLM's engine ended.
     """
-    recipe, place = settle(recipe, folder)
-    recipe = put_models(recipe, Models(llm, retriever, teacher))
-    with open_job(recipe, place, overwrite, "train_student") as job:
-        _, base, student = job.train_student()
-    return RunFolder(place, [base, student])
+    models = Models(llm, retriever, teacher)
+    return _write_stages(
+        recipe, folder, overwrite, "train_student", models, lambda job: job.train_student()[1:]
+    )
 
 
 def ablate(recipe: RecipeOrFile, folder: str | Path | None = None) -> "list[Arm]":
@@ -283,5 +283,17 @@ def show_prompt(
         print_prompt(job.run, recipe, job.corpus().passages, row, console or Console())
 
 
-def _complete(stages: "Sequence[Stage | None]") -> list[Stage]:
-    return [stage for stage in stages if stage is not None]
+def _write_stages(
+    recipe: RecipeOrFile,
+    folder: str | Path | None,
+    overwrite: Overwrite,
+    last: Step,
+    models: Models,
+    write: Callable[["Job"], Sequence[Stage | None]],
+) -> RunFolder:
+    """Open a job on the run, have `write` do its stages up to `last`, and return the run with those
+    that it gives."""
+    recipe, place = settle(recipe, folder)
+    with open_job(put_models(recipe, models), place, overwrite, last) as job:
+        stages = write(job)
+    return RunFolder(place, [stage for stage in stages if stage is not None])

@@ -82,7 +82,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
         settings |= {"limit": recipe.corpus.limit, "seed": recipe.seed}
     if holds_documents_out(recipe):
         settings |= {"held_out": recipe.corpus.held_out, "seed": recipe.seed}
-    if source.titles_are_prose and not _made_alike(run, settings, prepare):
+    if source.titles_are_prose and not _is_made_alike(run, settings, prepare):
         settings["rules"] = _RULES
     stage, passages = _prepared(run, "passages", settings, prepare)
     if passages is not None:
@@ -191,7 +191,7 @@ def _prepared(
     return stage, prepare() if content is None else content
 
 
-def _made_alike(
+def _is_made_alike(
     run: Run, settings: Mapping[str, Any], prepare: Callable[[], GatheredPassages]
 ) -> bool:
     """Return whether passages stand here from before there were these rules, and are the same by

@@ -191,7 +191,7 @@ class VectorCache:
             raise explain_os_error(fault, path, start + len(data)) from fault
 
 
-def digests_of(texts: Sequence[str]) -> Digests:
+def hash_texts(texts: Sequence[str]) -> Digests:
     """Hash each text to 64 bits."""
     each = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
     return np.frombuffer(b"".join(each), "<u8").astype(np.uint64)

@@ -30,7 +30,7 @@ def estimate_training(
     """
     examples = queries + others
     recipe = context.recipe
-    stages = list(recipe.train.in_stages().values())
+    stages = list(recipe.train.list_stages().values())
     taught = recipe.student.architecture == "static" or any(
         train.objective.needs_teacher_vectors for train in stages
     )
@@ -85,7 +85,7 @@ def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
     recipe = context.recipe
     if not (recipe.evaluate.tasks or recipe.evaluate.benchmarks):
         return []
-    sizes = {name: _texts_of(name, context) for name in recipe.evaluate.tasks}
+    sizes = {name: _count_texts(name, context) for name in recipe.evaluate.tasks}
     known = sum(size for size in sizes.values() if size is not None)
     unread = [name for name, size in sizes.items() if size is None] + recipe.evaluate.benchmarks
     models = 2 + (recipe.teacher.model is not None)
@@ -98,7 +98,7 @@ def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
     return [StageEstimate("evaluation", texts, "texts", seconds=Amount(least, None), note=note)]
 
 
-def _texts_of(name: str, context: EstimateContext) -> int | None:
+def _count_texts(name: str, context: EstimateContext) -> int | None:
     """Count the rows of a task's files, such as documents and queries, if they are on this
     machine."""
     if name == HELD_OUT:

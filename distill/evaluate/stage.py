@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 RESULTS_FOLDER = "evaluated"
+"""In a run: what evaluations have computed. It stays where the stage is set aside, for each result
+and vector there carries what it was computed of."""
 _NOT_MADE = {
     HELD_OUT: ("this run holds nothing out", "set corpus.held_out above 0"),
     JUDGED: (
@@ -42,8 +44,6 @@ _NOT_MADE = {
     ),
 }
 """Why a task of the run's own is not there, and the remedy."""
-"""In a run: what evaluations have computed. It stays where the stage is set aside, for each result
-and vector there carries what it was computed of."""
 
 
 def evaluate_run(

@@ -41,7 +41,7 @@ def count_unlabelled_overlap(
 
 def list_unlabelled_uses(recipe: Recipe) -> list[str]:
     """List what a student learns from unlabelled passages by: vectors of the teacher, titles."""
-    stages = recipe.train.in_stages().values()
+    stages = recipe.train.list_stages().values()
     aligned = any(
         stage.objective.needs_teacher_vectors and stage.align.passages + stage.align.sentences
         for stage in stages

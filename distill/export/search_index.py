@@ -260,7 +260,7 @@ def _write_readme(folder: Path, source: _Source, student: EvalModel, dtype: Vect
         size=folder.joinpath("vectors.npy").stat().st_size / 1e6,
         documents=documents and shorten_reference(documents.reference),
         served=documents is not None and documents.model is None,
-        document_prompt=(documents or student).prompts.of_side("document"),
+        document_prompt=(documents or student).prompts.get_prompt("document"),
         language=language,
         lines=(_TEMPLATES / "search.py.txt").read_text(encoding="utf-8"),
     )

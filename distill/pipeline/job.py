@@ -236,7 +236,7 @@ class Job:
 
         recipe = last.recipe
         of_seeds = number == 1 and recipe.relabel.first_round == "seed"
-        rule = recipe.relabel.of_seeds() if of_seeds else recipe.relabel
+        rule = recipe.relabel.keep_seeds() if of_seeds else recipe.relabel
         train = recipe.train.model_copy(update={"interpolation": 1.0})  # at the end, once
         here = recipe.model_copy(update={"relabel": rule, "train": train})
         with open_inner_run(self.run, str(number)) as run:

@@ -48,7 +48,7 @@ def put_judge(recipe: Recipe, judge: Stage) -> Recipe:
         "cross_encoder": str(judge.folder),
         "cross_encoder_tokens": recipe.judge.max_tokens,
     }
-    learns = any(train.objective.needs_scores for train in recipe.train.in_stages().values())
+    learns = any(train.objective.needs_scores for train in recipe.train.list_stages().values())
     needed = learns or not others or "cross_encoder" in rule.cascade.by
     if result.at_random and rule.weights == "auto" and not needed:
         _log.warning("the judge is left out of relabel.rankers, for it ranks at random")

@@ -54,7 +54,9 @@ def weigh_rankers(run: Run, recipe: Recipe, passages: Stage, llm: LazyLLM, judge
         _log.warning("relabel.weights auto: no ranker is left, and the retriever's order is taken")
         kept = ["retriever"]
         found = {**found, "retriever": {"weight": 1.0}}
-    learns_scores = any(train.objective.needs_scores for train in recipe.train.in_stages().values())
+    learns_scores = any(
+        train.objective.needs_scores for train in recipe.train.list_stages().values()
+    )
     needed = learns_scores or rule.fused or rule.cascade.by or _needs_relevance(recipe)
     rankers = list(dict.fromkeys([*rule.rankers, *kept])) if needed else kept
     weights = {ranker: found[ranker]["weight"] if ranker in kept else 0.0 for ranker in rankers}

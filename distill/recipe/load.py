@@ -84,8 +84,8 @@ class Recipe(Section):
         return self.generate.from_passages or bool(named)
 
     @model_validator(mode="after")
-    def _across_sections(self) -> "Recipe":
-        objectives = [stage.objective for stage in self.train.in_stages().values()]
+    def _check_across_sections(self) -> "Recipe":
+        objectives = [stage.objective for stage in self.train.list_stages().values()]
         if self.teacher.model is None and any(o.needs_teacher_vectors for o in objectives):
             raise ValueError("train.objective compares with a teacher's vectors: set teacher.model")
         self._check_soft_labels()
@@ -141,7 +141,7 @@ class Recipe(Section):
                 "relabel.similarity_by teacher is for later rounds of a query encoder: set "
                 "student.route: query and relabel.rounds above 1"
             )
-        objectives = [stage.objective for stage in self.train.in_stages().values()]
+        objectives = [stage.objective for stage in self.train.list_stages().values()]
         alone = [o.trains_queries_alone for o in objectives]
         if self.student.route == "both":
             if any(alone):
@@ -163,7 +163,7 @@ class Recipe(Section):
         forbidden = {
             "relabel.rounds above 1 without dense among retriever.sources": self.relabel.rounds > 1
             and "dense" not in self.retriever.sources,
-            "train.widths": any(t.widths is not None for t in self.train.in_stages().values()),
+            "train.widths": any(t.widths is not None for t in self.train.list_stages().values()),
             "student.symmetric": bool(self.student.symmetric),
             "student.lora.save adapter": self.student.lora is not None
             and self.student.lora.save == "adapter",
@@ -196,7 +196,7 @@ class Recipe(Section):
             )
 
     def _check_embedding_rate(self) -> None:
-        rates = [t.embedding_learning_rate for t in self.train.in_stages().values()]
+        rates = [t.embedding_learning_rate for t in self.train.list_stages().values()]
         if not any(rates):
             return
         if self.student.architecture == "static":
@@ -215,7 +215,7 @@ class Recipe(Section):
             return
         if self.relabel.rounds == 1:
             raise ValueError("relabel.first_round seed: there is one round; set relabel.rounds: 2")
-        for train in self.train.in_stages().values():
+        for train in self.train.list_stages().values():
             for term in ("kl", "margin_mse", "corpus_softmax"):
                 if not getattr(train.objective, term):
                     continue
@@ -227,7 +227,7 @@ class Recipe(Section):
                     )
 
     def _check_soft_labels(self) -> None:
-        for train in self.train.in_stages().values():
+        for train in self.train.list_stages().values():
             for term in ("kl", "margin_mse", "corpus_softmax"):
                 if getattr(train.objective, term):
                     self._check_scores(f"train.{term}.scores", getattr(train, term).scores)

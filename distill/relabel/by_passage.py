@@ -76,7 +76,7 @@ class CandidateLayout:
             for start in range(0, rows, size)
         ]
 
-    def block_of(self, shard: int) -> int:
+    def find_block(self, shard: int) -> int:
         """Return the number of the block that holds a shard of candidates."""
         return shard // self._shards_a_block
 
@@ -99,7 +99,7 @@ class PairBlocks:
         self._passages = PassageReader(passages.folder)
         self._held: tuple[int, PairBlock] | None = None
 
-    def pairs_of(self, piece: JudgementPart) -> tuple[PairBlock, list[QueryPassagePair]]:
+    def read_pairs(self, piece: JudgementPart) -> tuple[PairBlock, list[QueryPassagePair]]:
         """Return the block of a part and the part's pairs."""
         block = self._block(piece.block)
         return block, block.pairs[piece.start : piece.stop]

@@ -183,13 +183,13 @@ class ShardJudgements:
         has_whole_queries = judgements.name.endswith(_WHOLE_QUERY_SUFFIXES)
         pieces = [] if has_whole_queries else layout.pieces(rule.shard_size)
         for number in range(len(self._shards)):
-            block = layout.block_of(number) if has_whole_queries else pieces[number].block
+            block = layout.find_block(number) if has_whole_queries else pieces[number].block
             self._paths.setdefault(block, []).append(number)
         self._cached: tuple[int, dict[str, PairScores]] | None = None
 
     def scores(self, shard: int) -> dict[str, PairScores]:
         """Read the scores by ranker of all pairs in the block of this shard of candidates."""
-        block = self._layout.block_of(shard)
+        block = self._layout.find_block(shard)
         if self._cached is None or self._cached[0] != block:
             self._cached = (block, self._read(block))
         return self._cached[1]

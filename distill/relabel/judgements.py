@@ -127,7 +127,7 @@ def _open_judge(
     max_words = None if engine is None else rule.max_passage_words
 
     def work(numbered: Sequence[tuple[int, JudgementPart]]) -> list[ShardResult]:
-        parts = (blocks.pairs_of(part) for _, part in numbered)
+        parts = (blocks.read_pairs(part) for _, part in numbered)
         return [_judge_shard(ranking, block, pairs, known, max_words) for block, pairs in parts]
 
     yield OpenWork(work, (lambda: engine.tokens) if engine else None)

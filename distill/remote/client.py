@@ -15,7 +15,7 @@ import httpx
 from distill.errors import DistillError, UserError
 from distill.remote.address import checked_address
 from distill.remote.connect import Connections
-from distill.remote.endings import ended, gave_up, names_of, tls_fault
+from distill.remote.endings import ended, gave_up, list_names, tls_fault
 from distill.remote.faults import (
     FatalFault,
     MalformedReply,
@@ -26,15 +26,15 @@ from distill.remote.faults import (
     read_completion,
     refusal,
 )
-from distill.remote.key import ApiKey, key_of
+from distill.remote.key import ApiKey, read_key
 from distill.remote.limit import AdaptiveLimit
 from distill.remote.reply import (
     InvalidBody,
     TruncatedBody,
     beginning,
+    decode_body,
     parse_json,
     read_body,
-    text_of,
 )
 from distill.remote.settings import ServerSettings
 
@@ -104,7 +104,7 @@ class ServerClient:
         self._address = address
         self._settings = settings
         self._first_wait = first_wait
-        self._key: ApiKey = key_of(settings.api_key_variable, settings.api_key_header)
+        self._key: ApiKey = read_key(settings.api_key_variable, settings.api_key_header)
         headers = {"Content-Type": "application/json", **self._key.header}
         self._connections = Connections(address, headers)
         self._answered = 0
@@ -285,7 +285,7 @@ class ServerClient:
         """Send one request and return the reply's status, headers and body."""
         async with http.stream("POST", self._address.at(ask.path), content=content) as response:
             body = await read_body(response, ask.most_bytes)
-            return response.status_code, response.headers, text_of(body)
+            return response.status_code, response.headers, decode_body(body)
 
     def _unreached(self, fault: httpx.RequestError) -> NoReturn:
         reason = self._shown(f"{type(fault).__name__}: {fault}".rstrip(": "))
@@ -376,7 +376,9 @@ class ServerClient:
         try:
             async with asyncio.timeout(self._settings.timeout):
                 async with http.stream("GET", self._address.at("/models")) as response:
-                    names = names_of(parse_json(text_of(await read_body(response, MOST_BYTES))))
+                    names = list_names(
+                        parse_json(decode_body(await read_body(response, MOST_BYTES)))
+                    )
         except (TimeoutError, httpx.RequestError, InvalidBody, TruncatedBody):
             return None
         return self._shown(names) if names else None

@@ -41,7 +41,7 @@ class Connections:
     """
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
-        self.proxy = proxy_of(address)
+        self.proxy = find_proxy(address)
         self._tls = _tls(address)
         self._headers = {
             "Accept-Encoding": "gzip, deflate",
@@ -70,11 +70,11 @@ def check_environment(url: str) -> None:
         UserError: if the environment names a proxy or certificates that cannot be used.
     """
     address = checked_address(url, "the address of {}".format)
-    proxy_of(address)
+    find_proxy(address)
     _tls(address)
 
 
-def proxy_of(address: Address) -> Proxy | None:
+def find_proxy(address: Address) -> Proxy | None:
     """Return the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names for a server, or None.
 
     Raises:

@@ -92,7 +92,7 @@ def ended(
     return UserError(url, what, remedy)
 
 
-def names_of(models: Any, most: int = 8) -> str:
+def list_names(models: Any, most: int = 8) -> str:
     """List the model names in a reply of `/models`; empty if there are none."""
     listed = models.get("data") if isinstance(models, dict) else None
     rows = listed if isinstance(listed, list) else []

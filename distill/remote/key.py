@@ -74,7 +74,7 @@ class ApiKey:
         return [self._secret, *_in_base64(self._secret), self._secret.encode().hex()]
 
 
-def key_of(variable: str, name: str = "Authorization") -> ApiKey:
+def read_key(variable: str, name: str = "Authorization") -> ApiKey:
     """Read the key in an environment variable, for the header `name`.
 
     Raises:

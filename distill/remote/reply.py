@@ -94,7 +94,7 @@ def _window(encoding: str, chunk: bytes) -> int:
     return zlib.MAX_WBITS if chunk[0] & 0x0F == 8 else -zlib.MAX_WBITS
 
 
-def text_of(body: bytes) -> str:
+def decode_body(body: bytes) -> str:
     """Decode a body in any of Unicode's encodings."""
     return body.decode(json.detect_encoding(body), "replace")
 

@@ -4,8 +4,8 @@ import httpx
 
 from distill.errors import UserError
 from distill.remote.address import checked_address
-from distill.remote.connect import proxy_of
-from distill.remote.key import key_of
+from distill.remote.connect import find_proxy
+from distill.remote.key import read_key
 from distill.remote.settings import ServerSettings
 
 _PATIENCE = 5.0
@@ -24,8 +24,8 @@ def list_served_models(settings: ServerSettings, patience: float = _PATIENCE) ->
         UserError: if nobody answers there, or the key is refused.
     """
     address = checked_address(settings.base_url or "", settings.key)
-    key = key_of(settings.api_key_variable, settings.api_key_header)
-    proxy = proxy_of(address)
+    key = read_key(settings.api_key_variable, settings.api_key_header)
+    proxy = find_proxy(address)
     url = address.at("/models")
     try:
         reply = httpx.get(

@@ -73,7 +73,7 @@ class ExactIndex:
         return scores, rows
 
 
-def best_of(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors, RowNumbers]:
+def select_best(scores: Vectors, rows: RowNumbers, count: int) -> tuple[Vectors, RowNumbers]:
     """Select the `count` best of each query, in any order."""
     if scores.shape[1] <= count:
         return scores, rows

@@ -18,9 +18,9 @@ from distill.retrieve.exact import (
     NOTHING,
     ExactIndex,
     RowNumbers,
-    best_of,
     certain_top_k,
     rescore,
+    select_best,
 )
 from distill.store.stage import fingerprint
 
@@ -61,7 +61,7 @@ class FaissFlatIndex:
             block_scores, numbers = self._faiss.knn(queries, block, min(count, len(block)), metric)
             scores = np.concatenate([scores, block_scores], axis=1)
             rows = np.concatenate([rows, numbers + start], axis=1)
-            scores, rows = best_of(scores, rows, count)
+            scores, rows = select_best(scores, rows, count)
         return scores, rows
 
 
@@ -80,7 +80,7 @@ class FaissFlatGpuIndex:
     def _propose(self, queries: Vectors, count: int) -> tuple[Vectors, RowNumbers]:
         if count > _MOST_ON_GPU:  # so many ties
             return self._exact._propose(queries, count)
-        return best_of(*self._parts.propose(queries, count), count)
+        return select_best(*self._parts.propose(queries, count), count)
 
 
 class ApproximateIndex:

@@ -9,8 +9,8 @@ from pathlib import Path
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, CorpusSource, Document
-from distill.corpus.readers.tables import form_of, read_table
-from distill.corpus.readers.text_files import ending_of
+from distill.corpus.readers.tables import detect_form, read_table
+from distill.corpus.readers.text_files import get_ending
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
 from distill.generate.known_item.items import can_be_searched_for
@@ -130,7 +130,7 @@ def _describe_form(path: Path) -> str:
     files = _list_files(path)
     if path.is_file():
         return f"a {path.suffix or 'text'} file"
-    kinds = Counter(ending_of(file) or "(no ending)" for file in files)
+    kinds = Counter(get_ending(file) or "(no ending)" for file in files)
     named = [f"{count:,} {kind}" for kind, count in kinds.most_common(3)]
     listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     return f"a folder of {listed} files"
@@ -160,7 +160,7 @@ def _open(path: Path) -> tuple[CorpusSource, Columns]:
     try:
         return open_auto(path, Columns(), skips=True), Columns()
     except UserError as fault:
-        tables = [file for file in _list_files(path) if form_of(file) is not None]
+        tables = [file for file in _list_files(path) if detect_form(file) is not None]
         columns = guess_columns(tables[0]) if tables else None
         if columns is None:
             raise

@@ -180,7 +180,7 @@ def _read_recorded(
     standing = {path.name for path in shards(stage.folder)}
     for name, file in of_books.items():
         # A stage in progress may have been stopped between a shard's figures and the shard.
-        if name not in recorded and (manifest["complete"] or _shard_of(name) in standing):
+        if name not in recorded and (manifest["complete"] or _parse_shard(name) in standing):
             recorded = {**recorded, name: file}
     return unreadable, recorded
 
@@ -216,7 +216,7 @@ def _set_aside(stage: "Stage", name: str) -> None:
     Dropped rows are made again with their shard, which is moved with them."""
     place = stage.metadata_dir / "damaged"
     place.mkdir(exist_ok=True)
-    shard = _shard_of(name)
+    shard = _parse_shard(name)
     for one in {name, shard}:
         if (stage.folder / one).is_file():
             os.replace(stage.folder / one, place / one.removeprefix(_BOOK).replace("/", "-"))
@@ -224,7 +224,7 @@ def _set_aside(stage: "Stage", name: str) -> None:
         (stage.metadata_dir / f"{Path(shard).stem}.json").unlink(missing_ok=True)
 
 
-def _shard_of(name: str) -> str:
+def _parse_shard(name: str) -> str:
     """Return the shard that a file belongs to: another file for dropped rows, else the file
     itself."""
     return name.removeprefix(f"{_BOOK}dropped-")

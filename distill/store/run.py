@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
@@ -82,12 +81,7 @@ class Run:
         """Have these workers do the stages' work, and let them go when the run is closed."""
         self.workers = self._own_workers = workers
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             if self._own_workers is not None:
                 self._own_workers.close()

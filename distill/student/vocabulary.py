@@ -43,7 +43,7 @@ def prune_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) ->
     """
     description = json.loads(_backend(tokenizer).to_str())
     used = _used_ids(tokenizer, texts)
-    kept = sorted(_kept_ids(description, used | set(tokenizer.all_special_ids)))
+    kept = sorted(_select_ids(description, used | set(tokenizer.all_special_ids)))
     _renumber(description, {old: new for new, old in enumerate(kept)})
     return PrunedTokenizer(description, kept)
 
@@ -76,7 +76,7 @@ def _used_ids(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> set[i
     return used
 
 
-def _kept_ids(description: dict[str, Any], used: set[int]) -> set[int]:
+def _select_ids(description: dict[str, Any], used: set[int]) -> set[int]:
     model = description["model"]
     vocabulary = _vocabulary(model)
     prefix = model.get("continuing_subword_prefix") or ""

@@ -15,7 +15,7 @@ from distill.corpus.readers.beir import BeirDataset
 from distill.corpus.readers.jsonl import hash_file
 from distill.corpus.readers.packed import open_unpacked, unpacked_name
 from distill.corpus.readers.rows import CorpusSource, Document
-from distill.corpus.readers.tables import form_of, read_table
+from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
 from distill.files.read import decode, describe, parse_json
 from distill.recipe import LabelledColumns
@@ -96,7 +96,7 @@ class _Collector:
 
 def is_labelled_file(name: str) -> bool:
     """Return whether the name of a task is that of a file which may hold a labelled set."""
-    return form_of(Path(name)) is not None
+    return detect_form(Path(name)) is not None
 
 
 def name_task(file: Path) -> str:
@@ -155,7 +155,7 @@ def _make_revision(
 def _read_articles(file: Path) -> list[Any] | None:
     """Read the articles of a file in SQuAD's form (Rajpurkar et al. 2016); None for any other
     file."""
-    if form_of(file) != "json":
+    if detect_form(file) != "json":
         return None
     with open_unpacked(file) as source:
         text = decode(source.read(), str(file))
@@ -256,7 +256,7 @@ def _read_names(file: Path) -> tuple[list[str], list[str]]:
     rows = read_table(file, faults)
     first = next(rows, None)
     names = dict.fromkeys(first[1]) if first is not None else {}
-    if form_of(file) in ("json", "jsonl"):
+    if detect_form(file) in ("json", "jsonl"):
         for _, row in rows:
             names.update(dict.fromkeys(row))
     faults.raise_any()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distill.corpus.passages import open_source
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, CorpusSource
-from distill.corpus.readers.tables import form_of
+from distill.corpus.readers.tables import detect_form
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
 from distill.files.read import looked_for
@@ -68,7 +68,7 @@ def _find_corpus(file: Path, options: LabelledOptions) -> CorpusSource | None:
     beside = [
         path
         for path in sorted(file.parent.glob("corpus.*"))
-        if form_of(path) is not None and path.name != file.name
+        if detect_form(path) is not None and path.name != file.name
     ]
     if beside:
         _log.info("%s: document ids are those of %s", file, beside[0])

@@ -16,7 +16,7 @@ from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
-from distill.teacher.texts import DistinctTexts, TextsOf, documents_of, queries_of, text_id
+from distill.teacher.texts import DistinctTexts, TextsOf, list_documents, list_queries, text_id
 from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
 from distill.text.format import Side
 
@@ -32,7 +32,7 @@ class TeacherEmbeddings(NamedTuple):
 
     def vectors(self, examples: Sequence[Row]) -> NDArray[np.float64]:
         """Return the vectors of these examples' texts, (texts, dimensions)."""
-        numbers = self.texts.numbers_of(examples)
+        numbers = self.texts.number_examples(examples)
         return self.rows.take(torch.from_numpy(numbers)).numpy().astype(np.float64)
 
 
@@ -117,10 +117,10 @@ def _embed(
     wording = encoder.wording
 
     def queries(rows: Sequence[Row]) -> list[str]:
-        return wording.write(queries_of(rows), "query", [row["task"] for row in rows])
+        return wording.write(list_queries(rows), "query", [row["task"] for row in rows])
 
     def documents(rows: Sequence[Row]) -> list[str]:
-        return wording.write(documents_of(rows), "document")
+        return wording.write(list_documents(rows), "document")
 
     def embedded(side: Side, texts_of: TextsOf) -> TeacherEmbeddings:
         texts = DistinctTexts(paths, texts_of)

@@ -18,12 +18,12 @@ _SHARDS_AT_ONCE = 16
 badly."""
 
 
-def queries_of(examples: Sequence[Row]) -> list[str]:
+def list_queries(examples: Sequence[Row]) -> list[str]:
     """Return the examples' queries."""
     return [row["query"] for row in examples]
 
 
-def documents_of(examples: Sequence[Row]) -> list[str]:
+def list_documents(examples: Sequence[Row]) -> list[str]:
     """Return the examples' positives and negatives."""
     return [text for row in examples for text in (row["positive"], *row["negatives"])]
 
@@ -49,7 +49,7 @@ class DistinctTexts:
     def __len__(self) -> int:
         return len(self._sorted)
 
-    def numbers_of(self, examples: Sequence[Row]) -> NDArray[np.int64]:
+    def number_examples(self, examples: Sequence[Row]) -> NDArray[np.int64]:
         """Return the numbers of these examples' texts, in their order."""
         return self.numbers(self._texts_of(examples))
 

@@ -80,7 +80,7 @@ def train_student(
             exist, another number of processes began, or the loss rises or becomes NaN.
     """
     inputs = TrainingInputs(run, passages, examples, labels, teacher_scores)
-    for train in recipe.train.in_stages().values():
+    for train in recipe.train.list_stages().values():
         check_training(recipe, train, inputs, base)
     processes.connect(choose_train_device(recipe.train))
     with processes.main_first():
@@ -140,7 +140,7 @@ def _train(
     seed = recipe.seed if recipe.train.seed is None else recipe.train.seed
     summaries: list[dict[str, Any]] = []
     folders: list[Path] = []
-    for number, (name, train) in enumerate(recipe.train.in_stages().items()):
+    for number, (name, train) in enumerate(recipe.train.list_stages().items()):
         folder = stage.metadata_dir / "training" / f"{number}-{name}"
         training_stage = TrainingStage(
             name,
@@ -217,7 +217,7 @@ def _interpolate(
     if not recipe.student.pool_prompt:
         leave_prompts_out(start)
     interpolate_weights(model, start, share)
-    last = list(recipe.train.in_stages().values())[-1]
+    last = list(recipe.train.list_stages().values())[-1]
     if not (last.objective.trains_queries_alone and last.keep == "best"):
         return False
     mean, before = (diagnostics.compute(of)["ndcg@10"] for of in (model, start))
@@ -360,7 +360,7 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Everything in the recipe that decides which student comes out; keys that only change speed
     or memory are left out. The student of an earlier round counts by its files."""
-    stages = recipe.train.in_stages()
+    stages = recipe.train.list_stages()
     settings: dict[str, Any] = {
         "student": {
             **recipe.student.fingerprinted(),
@@ -389,5 +389,5 @@ def fingerprint(
 def _needs_teacher(train: Train) -> bool:
     return any(
         stage.objective.needs_teacher_vectors or stage.objective.trains_queries_alone
-        for stage in train.in_stages().values()
+        for stage in train.list_stages().values()
     )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from distill.embed.vector_cache import VectorCache, digests_of
+from distill.embed.vector_cache import VectorCache, hash_texts
 
 IDENTITY = {"model": "m", "prompt": "ask: "}
 TEXTS = [f"text {n}" for n in range(20)]
 VECTORS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-DIGESTS = digests_of(TEXTS)
+DIGESTS = hash_texts(TEXTS)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from distill.recipe import CorpusSoftmax
 from distill.recipe.sections.objective import KL, MarginMSE
 from distill.student.static.gate import GatedStaticEmbedding
-from distill.train.loop import gradcache, trainer
+from distill.train.loop import gradcache, shared
 from distill.train.objectives.corpus_softmax import BatchPools, CorpusSoftmaxLoss
 from distill.train.objectives.cosent import cosent
 from distill.train.objectives.kl import kl
@@ -52,7 +52,7 @@ class _Trained(Exception):
 @pytest.fixture
 def curve(monkeypatch, encoder_folder, teacher_folder):
     """The loss and its terms, step by step, for 20 steps. What is saved is not compared here."""
-    monkeypatch.setattr(trainer, "LOGGING_STEPS", 1)
+    monkeypatch.setattr(shared, "LOGGING_STEPS", 1)
 
     def stop(self: TrainingStage, model: object, objective: object, summary: dict) -> None:
         raise _Trained(summary)

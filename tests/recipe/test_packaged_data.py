@@ -65,7 +65,7 @@ def trained_on(recipe: Recipe, folder: Path) -> dict[str, list[Row]]:
         inputs = write(run, recipe)
         check_sources(run.folder, recipe, inputs.passages)
         found = {}
-        for name, train in recipe.train.in_stages().items():
+        for name, train in recipe.train.list_stages().items():
             rows = read_mixture(inputs, train, recipe.seed)
             passages = [] if inputs.passages is None else inputs.passages.rows(PASSAGES)
             mixture = make_mixture(recipe.student, train, recipe.seed, rows, passages)
@@ -100,7 +100,7 @@ def test_nv_embeds_first_stage_is_of_retrieval_alone(tmp_path):
     first, second = trained_on(recipe, tmp_path / "run").values()
     assert sources(first) == {"examples"}
     assert sources(second) == {"examples", "examples-labelled"}
-    assert [train.no_in_batch_negatives for train in recipe.train.in_stages().values()] == [
+    assert [train.no_in_batch_negatives for train in recipe.train.list_stages().values()] == [
         [],
         "all",
     ]
@@ -110,7 +110,7 @@ def test_geckos_documents_have_their_titles_and_pairs_are_alike(tmp_path):
     recipe = load("gecko", labelled=True)
     with Run(tmp_path / "run") as run:
         inputs = write(run, recipe)
-        train = recipe.train.in_stages()["fine-tuning"]
+        train = recipe.train.list_stages()["fine-tuning"]
         rows = read_mixture(inputs, train, recipe.seed)
         passages = inputs.passages.rows(PASSAGES)
         made = make_mixture(recipe.student, train, recipe.seed, rows, passages)

@@ -75,7 +75,7 @@ def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
         layout = CandidateLayout(candidates, queries_a_block=4, queries_a_shard=2)
         pieces = layout.pieces(100)
         assert [(piece.block, piece.stop) for piece in pieces] == [(0, 10), (1, 2)]
-        block, pairs = PairBlocks(layout, queries, passages).pairs_of(pieces[0])
+        block, pairs = PairBlocks(layout, queries, passages).read_pairs(pieces[0])
         assert by_passage(pairs) == [
             ("p1", ["q0", "q2"]),
             ("p3", ["q0", "q1", "q2", "q3"]),
@@ -85,7 +85,7 @@ def test_pairs_of_a_block_are_sorted_by_passage(tmp_path):
         ]
         assert block.queries["q3"] == ASKED[3][0]
         assert block.passages["p8"] == PASSAGES["p8"]
-        assert [layout.block_of(shard) for shard in range(3)] == [0, 0, 1]
+        assert [layout.find_block(shard) for shard in range(3)] == [0, 0, 1]
 
 
 class Unasked:

@@ -9,7 +9,7 @@ from distill.llm import Sampling
 from distill.llm.http.engine import HTTPEngine
 from distill.recipe import LanguageModel
 from distill.remote.address import checked_address
-from distill.remote.connect import Connections, proxy_of
+from distill.remote.connect import Connections, find_proxy
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -60,18 +60,18 @@ def test_socks_without_its_module_is_refused_without_the_password(monkeypatch):
 def test_this_machine_is_asked_without_a_proxy(monkeypatch, host):
     for name in VARIABLES[:3]:
         monkeypatch.setenv(name, "socks5://proxy.example:1080")
-    assert proxy_of(address(f"http://{host}:8000/v1")) is None
+    assert find_proxy(address(f"http://{host}:8000/v1")) is None
 
 
 def test_no_proxy_is_heeded_and_a_scheme_goes_before_all(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "http://all.example:1")
     monkeypatch.setenv("HTTPS_PROXY", "tls.example:2")
     monkeypatch.setenv("NO_PROXY", "inside.example,10.0.0.7")
-    assert proxy_of(address("http://inside.example/v1")) is None
-    assert proxy_of(address("http://deep.inside.example/v1")) is None
-    assert proxy_of(address("http://10.0.0.7/v1")) is None
-    assert proxy_of(address("http://outside.example/v1")).url == "http://all.example:1"
-    assert proxy_of(address("https://outside.example/v1")).url == "http://tls.example:2"
+    assert find_proxy(address("http://inside.example/v1")) is None
+    assert find_proxy(address("http://deep.inside.example/v1")) is None
+    assert find_proxy(address("http://10.0.0.7/v1")) is None
+    assert find_proxy(address("http://outside.example/v1")).url == "http://all.example:1"
+    assert find_proxy(address("https://outside.example/v1")).url == "http://tls.example:2"
 
 
 def test_a_server_of_this_machine_is_reached_in_spite_of_a_dead_proxy(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from distill.errors import UserError
-from distill.remote.key import ApiKey, check_header, check_variable, key_of
+from distill.remote.key import ApiKey, check_header, check_variable, read_key
 
 SECRET = "sk-Ab/9+x&=\"q~'z"
 
@@ -70,10 +70,10 @@ def test_a_long_text_is_searched_fast_enough():
 
 def test_a_key_goes_into_the_header_that_is_named(monkeypatch):
     monkeypatch.setenv("SOME_KEY", SECRET)
-    assert key_of("SOME_KEY").header == {"Authorization": f"Bearer {SECRET}"}
-    assert key_of("SOME_KEY", "api-key").header == {"api-key": SECRET}
-    assert key_of("SOME_OTHER_KEY", "api-key").header == {}
-    assert SECRET not in repr(key_of("SOME_KEY"))
+    assert read_key("SOME_KEY").header == {"Authorization": f"Bearer {SECRET}"}
+    assert read_key("SOME_KEY", "api-key").header == {"api-key": SECRET}
+    assert read_key("SOME_OTHER_KEY", "api-key").header == {}
+    assert SECRET not in repr(read_key("SOME_KEY"))
 
 
 @pytest.mark.parametrize("name", ["", "api key", "x:y", "Host", "content-length", "é", "a\nb"])
@@ -104,5 +104,5 @@ def test_a_key_of_thousands_of_letters_is_taken_out_and_costs_nothing_where_it_i
 def test_what_is_too_long_for_a_header_is_no_key(monkeypatch):
     monkeypatch.setenv("LONG_KEY", "secret" * 20_000)
     with pytest.raises(UserError, match="LONG_KEY: holds 120,000 characters") as fault:
-        key_of("LONG_KEY")
+        read_key("LONG_KEY")
     assert "secret" not in str(fault.value)

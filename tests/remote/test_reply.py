@@ -11,10 +11,10 @@ from distill.remote.reply import (
     InvalidBody,
     TruncatedBody,
     beginning,
+    decode_body,
     parse_json,
     plain,
     read_body,
-    text_of,
 )
 
 
@@ -87,7 +87,7 @@ def test_what_is_no_json_says_so(text):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
 def test_json_in_any_of_unicodes_encodings(encoding):
-    assert parse_json(text_of('{"text": "naïve 蜂"}'.encode(encoding))) == {"text": "naïve 蜂"}
+    assert parse_json(decode_body('{"text": "naïve 蜂"}'.encode(encoding))) == {"text": "naïve 蜂"}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from distill.store.stage import ShardResult
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, read_shard
 from distill.teacher import texts as distinct
 from distill.teacher.scores import make_teacher_scores
-from distill.teacher.texts import DistinctTexts, documents_of, queries_of
+from distill.teacher.texts import DistinctTexts, list_documents, list_queries
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_a_recipe_that_cannot_be_scored_is_refused(tmp_path, prompted):
 def test_distinct_texts_are_numbered_as_they_first_occur(tmp_path):
     with Run(tmp_path) as run:
         paths = [path for stage in examples_of(run) for path in shards(stage.folder)]
-    for texts_of in (queries_of, documents_of):
+    for texts_of in (list_queries, list_documents):
         rows = flat(flat(SHARDS.values()))
         expected = list(dict.fromkeys(texts_of(rows)))
         found = DistinctTexts(paths, texts_of)

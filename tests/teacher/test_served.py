@@ -90,7 +90,7 @@ def test_where_it_is_served_from_is_no_part_of_a_fingerprint(server):
 def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, encoder_folder):
     found = load_run_models(recipe(**served(server)), {"base": encoder_folder})["teacher"]
     assert found.name == f"served/{MODEL}"
-    assert [found.prompts.of_side(side) for side in PROMPTS] == [*PROMPTS.values()]
+    assert [found.prompts.get_prompt(side) for side in PROMPTS] == [*PROMPTS.values()]
     template = "Instruct: {instruction}\nQuery: {query}"
     told = load_run_models(recipe(**served(server, instruction_template=template)), {})["teacher"]
     assert told.prompts.instructed("Find bees.") == "Instruct: Find bees.\nQuery: "

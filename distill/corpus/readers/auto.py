@@ -9,8 +9,8 @@ from pathlib import Path
 
 from distill.corpus.readers.beir import open_beir, open_beir_folders
 from distill.corpus.readers.rows import Columns, CorpusSource
-from distill.corpus.readers.tables import form_of, open_tables
-from distill.corpus.readers.text_files import ending_of, is_text_file, open_texts
+from distill.corpus.readers.tables import detect_form, open_tables
+from distill.corpus.readers.text_files import get_ending, is_text_file, open_texts
 from distill.errors import UserError
 from distill.files.atomic import explain_os_error
 from distill.files.read import looked_for
@@ -46,7 +46,7 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
     if all(_is_beir(place) for place in places):
         return open_beir(path) if places == [path] else open_beir_folders(path, places)
     files = sorted(file for place in places for file in _files(place))
-    tables = [file for file in files if form_of(file) is not None]
+    tables = [file for file in files if detect_form(file) is not None]
     texts = [file for file in files if is_text_file(file)]
     if not tables and not texts:
         what = f"holds no file that can be read, but {_named(files)}" if files else "holds no file"
@@ -83,7 +83,7 @@ def _is_larger(path: Path, texts: list[Path], tables: list[Path]) -> bool:
 
 
 def _warn_of_others(path: Path, others: list[Path]) -> None:
-    kinds = Counter(ending_of(file) or "(none)" for file in others)
+    kinds = Counter(get_ending(file) or "(none)" for file in others)
     if kinds:
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(_KINDS))
         _log.warning("%s: %d files are not read, by ending: %s", path, len(others), named)

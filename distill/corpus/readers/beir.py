@@ -72,10 +72,10 @@ def read_beir(folder: Path, split: str = "test") -> BeirDataset:
     """
     corpus_file, queries_file = _file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl")
     qrels_file = _file(folder, f"qrels/{split}.tsv")
-    corpus = {d.id: {"title": d.title, "text": d.text} for d in _of_task(corpus_file)}
+    corpus = {d.id: {"title": d.title, "text": d.text} for d in _read_task_rows(corpus_file)}
     if not corpus:
         raise UserError(str(corpus_file), "is empty", "write one document a row")
-    asked = {d.id: d.text for d in _of_task(queries_file)}
+    asked = {d.id: d.text for d in _read_task_rows(queries_file)}
     qrels = _qrels(qrels_file, corpus.keys(), asked.keys())
     return BeirDataset(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
 
@@ -98,7 +98,7 @@ def _documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
     return check_documents(rows, Columns(), faults, may_be_numbered=False)
 
 
-def _of_task(file: Path) -> Iterator[Document]:
+def _read_task_rows(file: Path) -> Iterator[Document]:
     """Yield the rows of a task's corpus or queries. Empty ones stay: the task has them."""
     for found in _documents(file, file.stem):
         if isinstance(found, Document):

@@ -35,7 +35,7 @@ def read_csv(path: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, 
     with open_unpacked(path) as source:
         lines = (decode_row(line, f"{path}, line {n}") for n, line in enumerate(source, 1))
         header = next(lines, "").lstrip("\ufeff")
-        delimiter = _delimiter_of(path, header)
+        delimiter = _find_delimiter(path, header)
         rows = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
         names = _read_names(path, rows)
         number = 0
@@ -71,7 +71,7 @@ def _read_names(path: Path, rows: Iterator[list[str]]) -> list[str]:
     return names
 
 
-def _delimiter_of(path: Path, header: str) -> str:
+def _find_delimiter(path: Path, header: str) -> str:
     if unpacked_name(path).lower().endswith((".tsv", ".tab")):
         return "\t"
     return max(_DELIMITERS, key=_QUOTED.sub(r"\1", header).count)

@@ -145,12 +145,20 @@ class _Reader:
         self._texts = self._texts or columns.text in row
         id_ = str(count) if self._is_numbered(place, row) else _id(place, row, columns.id)
         title, text = _string(place, row, columns.title), _string(place, row, columns.text)
-        found = Document(id_, _mended(title).strip(), _mended(text).strip(), source)
+        found = Document(
+            id_,
+            _replace_lost_characters(title).strip(),
+            _replace_lost_characters(text).strip(),
+            source,
+        )
         if self._repeats(place, found):
             return SkippedRow(str(place), id_, REPEATED)
         if not found.title and not found.text:
             return SkippedRow(str(place), id_, NO_TEXT)
-        return found._replace(is_mended=_mended(title) != title or _mended(text) != text)
+        return found._replace(
+            is_mended=_replace_lost_characters(title) != title
+            or _replace_lost_characters(text) != text
+        )
 
     def check_columns(self) -> None:
         """Check, after the last row, that some row had the columns of texts and titles.
@@ -278,7 +286,7 @@ def _string(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     return value or ""
 
 
-def _mended(text: str) -> str:
+def _replace_lost_characters(text: str) -> str:
     """Return the text with the sign for a lost character where half a surrogate pair stood."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 

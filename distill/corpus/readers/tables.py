@@ -47,7 +47,7 @@ USUAL = Columns(
 _log = logging.getLogger(__name__)
 
 
-def form_of(path: Path) -> str | None:
+def detect_form(path: Path) -> str | None:
     """Return the form of a file of rows by its ending; None for any other file."""
     name = Path(unpacked_name(path).lower())
     form = FORMS.get(name.suffix)
@@ -116,7 +116,7 @@ def read_table(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str
     Args:
         faults: collects the faults of rows, which are then passed over.
     """
-    form = form_of(file)
+    form = detect_form(file)
     if form == "jsonl":
         return read_lines(file, faults)
     if form == "json":

@@ -29,7 +29,7 @@ _VERSION = 1
 def is_text_file(path: Path) -> bool:
     """Return whether a file is a text by its ending; of those of manual pages (`.1`) by its content
     too, for such are those of old logs."""
-    ending = ending_of(path)
+    ending = get_ending(path)
     return ending in ENDINGS or (ENDING.fullmatch(ending) is not None and _is_man_page(path))
 
 
@@ -41,7 +41,7 @@ def _is_man_page(path: Path) -> bool:
         return False
 
 
-def ending_of(path: Path) -> str:
+def get_ending(path: Path) -> str:
     """Return the ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`."""
     return Path(unpacked_name(path)).suffix.lower()
 
@@ -60,12 +60,12 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
     """
     folder = root if root.is_dir() else root.parent
     if not skips:
-        check_readers(str(root), {file: ending_of(file) for file in files}, _SKIP)
+        check_readers(str(root), {file: get_ending(file) for file in files}, _SKIP)
     identity: dict[str, Any] = {
         "texts": {_name(file, folder): hash_file(file) for file in files},
         "version": _VERSION,
     }
-    if skips and (missing := list_missing_readers(map(ending_of, files))):
+    if skips and (missing := list_missing_readers(map(get_ending, files))):
         identity["unread for lack of"] = missing  # once it is installed there are more documents
     return CorpusSource(str(root), identity, lambda: _read(folder, files, skips))
 
@@ -101,7 +101,7 @@ def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document
 
 
 def _documents(file: Path, name: str) -> Iterator[Document]:
-    ending = ending_of(file)
+    ending = get_ending(file)
     with open_unpacked(file, text=not is_binary(ending)) as source:
         data = source.read()
     try:

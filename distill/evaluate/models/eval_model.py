@@ -107,7 +107,7 @@ class EvalModel:
 
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
         """(texts, dimensions), under the side's own prompt."""
-        return self.embedder.embed(texts, self.prompts.of_side(side), side)
+        return self.embedder.embed(texts, self.prompts.get_prompt(side), side)
 
 
 def _hash_settings(settings: Mapping[str, str | int]) -> str | None:

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from distill.embed.encoder import Vectors
-from distill.embed.vector_cache import VectorCache, digests_of
+from distill.embed.vector_cache import VectorCache, hash_texts
 from distill.embed.vector_store import CHUNK
 from distill.errors import need
 from distill.evaluate.models.eval_model import EvalModel
@@ -46,7 +46,7 @@ class CachedEmbeddings:
         cache = self._cache(self._folder, prompt, side)
         digests = [np.empty(0, np.uint64)]
         for block in _split_into_blocks(batches):
-            digests.append(digests_of(block))
+            digests.append(hash_texts(block))
             absent = cache.absent(digests[-1])
             if len(absent):
                 texts = [block[i] for i in absent]

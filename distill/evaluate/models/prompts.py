@@ -63,9 +63,9 @@ class EvalPrompts:
         if side == "document" and self.wording.titled is not None:
             return self.wording.before_documents
         if self.wording.tells_task and side != "document":
-            return self.wording.query_prompt(self.instruction_of(task, side))
+            return self.wording.query_prompt(self.choose_instruction(task, side))
         if side is not None and side in self.set_sides:
-            return self.of_side(side)
+            return self.get_prompt(side)
         rule = need("mteb.models.abs_encoder", "eval").get_prompt_name
         kind = need("mteb.types", "eval").PromptType
         name = rule(dict(self.named), task, kind(side) if side else None)
@@ -74,9 +74,9 @@ class EvalPrompts:
             return self.named[name]
         if side is None and not self.symmetric:
             return self.named.get(self.default or "", "")
-        return self.of_side(side or "query")
+        return self.get_prompt(side or "query")
 
-    def instruction_of(self, task: "TaskMetadata", side: Side | None) -> str:
+    def choose_instruction(self, task: "TaskMetadata", side: Side | None) -> str:
         """Return what an instructed model is told of a task: its own words, mteb's for the task,
         those of its training for a search of one's own, mteb's for the category."""
         for name in (task.name, task.type, side):
@@ -94,10 +94,10 @@ class EvalPrompts:
         """Return what stands before a query under an instruction; of a model that is told none, the
         query's own prompt."""
         if "query" in self.given or not self.wording.tells_task:
-            return self.of_side("query")
+            return self.get_prompt("query")
         return self.wording.query_prompt(instruction)
 
-    def of_side(self, side: Side) -> str:
+    def get_prompt(self, side: Side) -> str:
         """Return the prompt of a side, whatever the task."""
         if side in self.given:
             return self.given[side]

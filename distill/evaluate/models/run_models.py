@@ -55,8 +55,8 @@ def check_prompts(model: EvalModel, given: Mapping[Side, str], force: bool = Fal
     if not force:
         _check_instruction_template(model)
         for side, trained in read_trained_prompts(model).items():
-            if prompts.of_side(side) != trained:
-                raise _refuse_prompt(model, f"{side} prompt", prompts.of_side(side), trained)
+            if prompts.get_prompt(side) != trained:
+                raise _refuse_prompt(model, f"{side} prompt", prompts.get_prompt(side), trained)
     return dataclasses.replace(model, prompts=prompts)
 
 
@@ -70,7 +70,7 @@ def read_trained_prompts(model: EvalModel) -> dict[Side, str]:
             return {"query": query}
         return {"query": query, "document": str(student["document_prompt"])}
     own = dataclasses.replace(model.prompts, given={})
-    known: dict[Side, str] = {side: own.of_side(side) for side in PROMPT_NAMES}
+    known: dict[Side, str] = {side: own.get_prompt(side) for side in PROMPT_NAMES}
     # sentence-transformers gives every model two empty ones.
     return known if any(known.values()) else {}
 

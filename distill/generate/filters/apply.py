@@ -114,7 +114,7 @@ def _keep_one(
         kept = True
         seen.add(draw.query, own)
         shard.counts["kept"] += 1
-        shard.rows.append(_kept(draw.row))
+        shard.rows.append(_make_query_row(draw.row))
 
 
 def _drop(draw: GeneratedQuery, reason: str, shard: ShardResult) -> None:
@@ -122,7 +122,7 @@ def _drop(draw: GeneratedQuery, reason: str, shard: ShardResult) -> None:
     shard.dropped.append({"item_id": draw.row["query_id"], "reason": reason, "text": draw.query})
 
 
-def _kept(row: Row) -> Row:
+def _make_query_row(row: Row) -> Row:
     """Return a PARSED row as a QUERIES row, without the number of the draw in its id."""
     kept = {column: row[column] for column in QUERIES.columns}
     return kept | {"query_id": row["query_id"].removesuffix(f".{row['draw']}")}

@@ -14,7 +14,6 @@ import sqlite3
 import zlib
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from datasketch import MinHash
@@ -98,12 +97,7 @@ class QueryDeduplicator:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._db.close()
         self._file.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.packed import open_unpacked
-from distill.corpus.readers.tables import form_of, read_table
+from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
 from distill.files.read import decode_row, describe, is_text, looked_for
 from distill.generate.log.personal_data import mask_personal_data
@@ -85,7 +85,7 @@ def _refuse_one_query(file: Path, first: dict[str, str], counts: Counter[str]) -
 def _texts(file: Path, settings: QueryLog) -> Iterator[str]:
     """Yield the texts of all rows; those without any are empty."""
     faults = RowFaults()
-    if form_of(file) is None:
+    if detect_form(file) is None:
         rows = _lines(file, settings, faults)
     else:
         rows = _column(file, settings, faults)

@@ -7,9 +7,9 @@ recipe's seed, the passage and the sample, whatever else is generated beside it.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from distill.errors import UserError
 from distill.files.read import read_text
@@ -34,6 +34,16 @@ class GenerationConditions:
     difficulty: str | None
     language: str | None
 
+    def list_variables(self, languages: Mapping[str, str]) -> dict[str, Any]:
+        """List the variables of a prompt; the language has its name in `languages`."""
+        return {
+            "task_type": self.task_type,
+            "persona": self.persona,
+            "length": self.length,
+            "difficulty": self.difficulty,
+            "language": languages.get(self.language or ""),
+        }
+
 
 def draw_conditions(
     settings: Generate,
@@ -45,18 +55,18 @@ def draw_conditions(
 ) -> GenerationConditions:
     """Draw the conditions of one row, the `row`-th (from 0) of all."""
 
-    def one_of(name: str, values: Sequence[T]) -> T | None:
+    def draw_one(name: str, values: Sequence[T]) -> T | None:
         if not values:
             return None
         return random.Random(f"{seed}|{passage_id}|{sample}|{name}").choice(values)
 
     return GenerationConditions(
         task_type=choose_task_type(settings.task_types, seed, row),
-        example_set=one_of("hand", range(settings.example_sets)) or 0,
-        persona=one_of("persona", personas),
-        length=one_of("length", settings.lengths),
-        difficulty=one_of("difficulty", settings.difficulties),
-        language=one_of("language", settings.languages),
+        example_set=draw_one("hand", range(settings.example_sets)) or 0,
+        persona=draw_one("persona", personas),
+        length=draw_one("length", settings.lengths),
+        difficulty=draw_one("difficulty", settings.difficulties),
+        language=draw_one("language", settings.languages),
     )
 
 

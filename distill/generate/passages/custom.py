@@ -53,11 +53,7 @@ class CustomMethod:
             passage=sanitize_for_prompt(passage_text(passage), words),
             title=sanitize_for_prompt(passage["title"], words),
             text=sanitize_for_prompt(passage["text"], words),
-            task_type=conditions.task_type,
-            persona=conditions.persona,
-            length=conditions.length,
-            difficulty=conditions.difficulty,
-            language=self.languages.get(conditions.language or ""),
+            **conditions.list_variables(self.languages),
             chat=chat,
         )
 

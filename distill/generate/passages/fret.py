@@ -39,12 +39,8 @@ class FretMethod:
         text = f"{passage['title']}\n{passage['text']}"
         return self.prompt_file.render(
             passage=sanitize_for_prompt(text, self.recipe.generate.max_passage_words),
-            task_type=conditions.task_type,
             examples=self.draw_examples(conditions.task_type, conditions.example_set),
-            persona=conditions.persona,
-            length=conditions.length,
-            difficulty=conditions.difficulty,
-            language=self.languages.get(conditions.language or ""),
+            **conditions.list_variables(self.languages),
             chat=chat,
         )
 

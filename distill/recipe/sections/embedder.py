@@ -76,7 +76,7 @@ class ServedModel(Section):
     """How many times a request is repeated after a failure that may be temporary."""
 
     @model_validator(mode="after")
-    def _asked_as_servers_are(self) -> "ServedModel":
+    def _check_served_settings(self) -> "ServedModel":
         check_server(self)
         check_fields(self.extra_fields, {"model", "input"}, self.key)
         return self
@@ -124,7 +124,7 @@ class EmbedderConfig(ServedModel):
     its prompts are then taken from mteb. null: not known."""
 
     @model_validator(mode="after")
-    def _words_fit(self) -> "EmbedderConfig":
+    def _check_word_limits(self) -> "EmbedderConfig":
         template, key = self.query_template, self.key("query_template")
         check_template(template, ("task", "query"), key)
         before = template.removesuffix("{query}")

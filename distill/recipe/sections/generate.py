@@ -158,7 +158,7 @@ class FreeQueries(Section):
     """Task instruction of these queries, for embedders that are told one."""
 
     @model_validator(mode="after")
-    def _bounds_are_in_order(self) -> "FreeQueries":
+    def _check_bounds(self) -> "FreeQueries":
         for key in ("sentence_words", "keyword_terms"):
             fewest, most = getattr(self, key)
             if not 1 <= fewest <= most:
@@ -264,7 +264,7 @@ class Generate(Section):
     table."""
 
     @model_validator(mode="after")
-    def _methods_fit(self) -> "Generate":
+    def _check_methods(self) -> "Generate":
         if "fret" in self.methods and "custom" in self.methods:
             raise ValueError("generate.methods: fret and custom both write the queries: name one")
         if "custom" in self.methods and not (self.custom.prompt and self.custom.json_schema):

@@ -85,7 +85,7 @@ class LanguageModel(Section):
     "low"}."""
 
     @model_validator(mode="after")
-    def _server_named(self) -> "LanguageModel":
+    def _check_server(self) -> "LanguageModel":
         if self.engine == "http" and not self.base_url:
             raise ValueError("llm.engine http needs llm.base_url, such as http://localhost:8000/v1")
         check_server(self)

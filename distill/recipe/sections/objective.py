@@ -122,7 +122,7 @@ class Objective(Section):
     al. 2017, arXiv 1708.06320)."""
 
     @model_validator(mode="after")
-    def _something(self) -> "Objective":
+    def _check_not_empty(self) -> "Objective":
         if not any(self.model_dump().values()):
             raise ValueError("every weight is 0: name a term, such as {infonce: 1.0}")
         return self

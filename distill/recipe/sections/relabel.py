@@ -184,7 +184,7 @@ class Relabel(Section):
             )
         return self
 
-    def of_seeds(self) -> "Relabel":
+    def keep_seeds(self) -> "Relabel":
         """Return the settings of a round that judges nothing."""
         kept = {key: getattr(self, key) for key in ("top_k", "shard_size", "block")}
         return Relabel(rankers=["retriever"], positive="seed", negative_count=0, **kept)
@@ -260,7 +260,7 @@ class DistilledJudge(Section):
     """Device to train the judge on: cpu, cuda, cuda:1 or mps; null: the best one available."""
 
     @model_validator(mode="after")
-    def _names_rankers_that_teach(self) -> "DistilledJudge":
+    def _check_teaching_rankers(self) -> "DistilledJudge":
         if "cross_encoder" in self.rankers:
             raise ValueError("judge.rankers: a cross-encoder needs no judge to be distilled of it")
         if len(set(self.rankers)) != len(self.rankers):

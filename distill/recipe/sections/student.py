@@ -121,7 +121,7 @@ class Student(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_older_recipes(cls, values: Any) -> Any:
+    def _read_older_form(cls, values: Any) -> Any:
         if not isinstance(values, dict) or "document_prompt" not in values:
             return values
         if not isinstance(values["document_prompt"], str | None):
@@ -132,7 +132,7 @@ class Student(Section):
         return rest | {"document_template": f"{values['document_prompt'] or ''}{{text}}"}
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Student":
+    def _check_fit(self) -> "Student":
         check_plain_template(self.query_template, ("task", "query"), "query_template")
         check_plain_template(self.document_template, ("title", "text"), "document_template")
         if not self.document_template.endswith("{text}"):

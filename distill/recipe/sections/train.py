@@ -192,20 +192,20 @@ class Train(Section):
     flash_attention_2 needs a GPU, the package flash-attn and half precision."""
 
     @model_validator(mode="after")
-    def _stages_are_valid(self) -> "Train":
-        names = list(self.in_stages())
+    def _check_stages(self) -> "Train":
+        names = list(self.list_stages())
         if len(names) < len(self.stages):
             raise ValueError(f"stages: each needs a name of its own, not {names}")
         if self.kernel == "flash_attention_2" and self.dtype == "float32":
             raise ValueError(
                 "kernel: flash_attention_2 computes in half precision: dtype: bfloat16"
             )
-        best = any(stage.keep == "best" for stage in self.in_stages().values())
+        best = any(stage.keep == "best" for stage in self.list_stages().values())
         if best and self.validation.share == 0:
             raise ValueError("keep: best needs validation.share above 0")
         return self
 
-    def in_stages(self) -> dict[str, "Train"]:
+    def list_stages(self) -> dict[str, "Train"]:
         """Return the settings of each training stage, by name. A stage's `objective` replaces the
         whole sum; other sections are merged key by key."""
         if not self.stages:

@@ -113,9 +113,12 @@ def _measure_shares(
     )
     figures = [
         ("queries", numbers.whole(found.complete["queries"]["rows"])),
-        ("passages that queries were written for", _of(used, passages)),
-        ("exact or near duplicates (similarity 0.8)", _of(_count_near(examined), len(examined))),
-        ("more than half copied from the passage", _of(copied, len(seeded))),
+        ("passages that queries were written for", _format_share(used, passages)),
+        (
+            "exact or near duplicates (similarity 0.8)",
+            _format_share(_count_near(examined), len(examined)),
+        ),
+        ("more than half copied from the passage", _format_share(copied, len(seeded))),
     ]
     if len(examined) < found.complete["queries"]["rows"]:
         figures.append(("looked at for these", numbers.whole(len(examined))))
@@ -126,7 +129,7 @@ def _count_seeds(found: RunData) -> int:
     return len({row["seed_id"] for row in read_rows(QUERIES, found.folder / "queries")} - {""})
 
 
-def _of(part: int, whole: int) -> str:
+def _format_share(part: int, whole: int) -> str:
     return f"{part:,} of {whole:,} ({part / max(1, whole):.1%})"
 
 

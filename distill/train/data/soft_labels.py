@@ -59,7 +59,7 @@ def score_source(train: Train) -> SoftScoreChoice | Literal["own"] | None:
 def list_score_sources(train: Train) -> set[str]:
     """List whose scores the stages of a training ask for, together, the parts of a mixture each by
     itself."""
-    return {name for stage in train.in_stages().values() for name in _list_names(stage)}
+    return {name for stage in train.list_stages().values() for name in _list_names(stage)}
 
 
 def needs_labels(train: Train) -> bool:

@@ -134,7 +134,7 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
         UserError: for a name that nothing has, or titles of a corpus without any.
     """
     made = recipe.generate.example_stages
-    for train in recipe.train.in_stages().values():
+    for train in recipe.train.list_stages().values():
         check_titles(train, passages)
         for source in train.mixture:
             if source.path not in {TITLES, *made}:
@@ -150,7 +150,7 @@ def check_sources(run: Path, recipe: Recipe, passages: Stage | None) -> None:
 
 def find_untrained_stages(recipe: Recipe) -> list[str]:
     """Find the stages of examples that the recipe makes and trains on in no stage of training."""
-    stages = list(recipe.train.in_stages().values())
+    stages = list(recipe.train.list_stages().values())
     if any(not train.mixture for train in stages):
         return []
     named = {source.path for train in stages for source in train.mixture}

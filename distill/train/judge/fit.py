@@ -3,9 +3,7 @@ checkpoints and progress as the student's."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from datasets import Dataset
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
@@ -13,19 +11,14 @@ from sentence_transformers.cross_encoder.losses import ListNetLoss
 from transformers import PrinterCallback
 
 from distill.errors import UserError
-from distill.files.atomic import name_full_disk
 from distill.recipe import DistilledJudge
 from distill.runtime.devices import best_device
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.out_of_memory import is_out_of_memory
 from distill.runtime.progress import Progress
 from distill.train.judge.lists import TeachingList, choose_candidates
-from distill.train.loop.callbacks import (
-    LOGGING_STEPS,
-    CheckpointCallback,
-    CurveCallback,
-    ProgressCallback,
-)
+from distill.train.loop.callbacks import CheckpointCallback, CurveCallback, ProgressCallback
+from distill.train.loop.shared import CheckpointingTrainer, list_shared_arguments, use_one_gpu
 from distill.train.loop.stopping import StopOnInterrupt, UnloggedSums
 
 
@@ -82,16 +75,8 @@ def fit_judge(
     ]
 
 
-class _JudgeTrainer(CrossEncoderTrainer):
-    """Without the model card's statistics, for which the trainer would read all data, and ask the
-    hub about it."""
-
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        pass
-
-    def _save_checkpoint(self, *args: Any, **named: Any) -> None:
-        with name_full_disk(Path(str(self.args.output_dir))):
-            super()._save_checkpoint(*args, **named)
+class _JudgeTrainer(CheckpointingTrainer, CrossEncoderTrainer):
+    """Train a cross-encoder with checkpoints like the student's."""
 
 
 def _make_dataset(
@@ -111,23 +96,12 @@ def _make_arguments(
     judge: DistilledJudge, seed: int, folder: Path
 ) -> CrossEncoderTrainingArguments:
     args = CrossEncoderTrainingArguments(
-        output_dir=str(folder),
         num_train_epochs=judge.epochs,
         per_device_train_batch_size=judge.batch_size,
         learning_rate=judge.learning_rate,
         warmup_steps=judge.warmup,  # below 1: a share of the steps
-        use_cpu=(judge.device or best_device()) == "cpu",
         seed=seed,
-        save_strategy="steps",
-        save_steps=judge.checkpoint_steps,
-        save_total_limit=2,  # the older one goes before the newer one's marker is there
-        logging_steps=LOGGING_STEPS,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
         report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        **list_shared_arguments(folder, judge.checkpoint_steps, judge.device or best_device()),
     )
-    if args.n_gpu > 1:
-        args._n_gpu = 1  # else the trainer splits each batch over all of them
-    return args
+    return use_one_gpu(args)

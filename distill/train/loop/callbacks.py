@@ -120,8 +120,8 @@ class CheckpointCallback(TrainerCallback):
             before: checkpoints of this step and of later ones are deleted too.
         """
         intact: list[Path] = []
-        for path in sorted(self.folder.glob("checkpoint-*"), key=_step_of, reverse=True):
-            is_too_late = before is not None and _step_of(path) >= before
+        for path in sorted(self.folder.glob("checkpoint-*"), key=_parse_step, reverse=True):
+            is_too_late = before is not None and _parse_step(path) >= before
             if is_too_late or not (path / self.MARKER).exists():
                 shutil.rmtree(path)
             elif intact:
@@ -157,7 +157,7 @@ class CheckpointCallback(TrainerCallback):
         mark_complete(folder)
 
 
-def _step_of(checkpoint: Path) -> int:
+def _parse_step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 

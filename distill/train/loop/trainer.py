@@ -20,7 +20,6 @@ from sentence_transformers.sentence_transformer.data_collator import (
 )
 from transformers import PrinterCallback, Trainer
 
-from distill.files.atomic import name_full_disk
 from distill.recipe import Train
 from distill.runtime import processes
 from distill.runtime.devices import best_device, torch_dtype
@@ -31,7 +30,6 @@ from distill.train.data.mixture import Mixture
 from distill.train.data.sampler import MixedBatchSampler, NoSharedPositiveSampler
 from distill.train.data.tokenized import TokenizedTexts
 from distill.train.loop.callbacks import (
-    LOGGING_STEPS,
     CheckpointCallback,
     CurveCallback,
     EpochCallback,
@@ -42,6 +40,7 @@ from distill.train.loop.diagnostics import SIGNS_OF_COLLAPSE, Diagnostics
 from distill.train.loop.fsdp import copy_for_sharding, gather_weights
 from distill.train.loop.memory import explain_out_of_memory
 from distill.train.loop.model_overrides import override_attention
+from distill.train.loop.shared import CheckpointingTrainer, list_shared_arguments, use_one_gpu
 from distill.train.loop.stopping import StopOnInterrupt, UnloggedSums
 from distill.train.loop.weight_averaging import WeightAverager
 from distill.train.objectives import CombinedLoss
@@ -155,18 +154,7 @@ def _make_averager(train: Train, folder: Path) -> WeightAverager | None:
     return WeightAverager(folder / "kept", train.keep, train.soup)
 
 
-class _Trainer(SentenceTransformerTrainer):
-    """Without the model card's statistics, for which the trainer would read all data, and ask the
-    hub about it."""
-
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        pass
-
-    def _save_checkpoint(self, *args: Any, **named: Any) -> None:
-        # In its place, not beside: a checkpoint counts once its marker stands in it.
-        with name_full_disk(Path(str(self.args.output_dir))):
-            super()._save_checkpoint(*args, **named)
-
+class _Trainer(CheckpointingTrainer, SentenceTransformerTrainer):
     def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
         """sentence-transformers' own reads a whole model, and has no second argument, with which
         transformers calls it where the model is spread."""
@@ -189,7 +177,6 @@ def _arguments(
         place = folder.parent.parent / "tensorboard" / folder.name
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
     args = SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
         num_train_epochs=train.epochs,
         per_device_train_batch_size=max(1, train.batch_size // processes.count()),
         learning_rate=train.learning_rate,
@@ -198,7 +185,6 @@ def _arguments(
         warmup_steps=train.warmup,  # below 1: a share of the steps
         lr_scheduler_type=train.schedule,
         bf16=torch_dtype(train.dtype, device) == torch.bfloat16,
-        use_cpu=device == "cpu",
         seed=seed,
         # None where it is off: 5.23 has given the key another name, which 5.19 does not know.
         gradient_checkpointing=train.gradient_checkpointing or None,
@@ -206,21 +192,12 @@ def _arguments(
         multi_dataset_batch_sampler=partial(MixedBatchSampler, processes=processes.count()),
         dataloader_drop_last=processes.count() > 1,
         ddp_broadcast_buffers=False,  # processes may call the model a different number of times
-        save_strategy="steps",
-        save_steps=train.checkpoint_steps,
-        save_total_limit=2,  # the older one goes before the newer one's marker is there
-        logging_steps=LOGGING_STEPS,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
         report_to=list(train.trackers) or "none",
         project="distill",
         run_name=run_name,
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        **list_shared_arguments(folder, train.checkpoint_steps, device),
     )
-    if args.n_gpu > 1:
-        args._n_gpu = 1  # else the trainer splits each batch over all of them
-    return args
+    return use_one_gpu(args)
 
 
 def _map_learning_rates(train: Train, objective: CombinedLoss) -> dict[str, float]:

@@ -128,4 +128,4 @@ def test_a_student_is_instructed_as_it_was_trained_or_not_at_all(tmp_path):
 
 def test_a_model_that_says_nothing_of_prompts_takes_any(tmp_path):
     eval_model = load_eval_model(tiny_encoder(tmp_path / "model"))
-    assert check_prompts(eval_model, {"query": "query: "}).prompts.of_side("query") == "query: "
+    assert check_prompts(eval_model, {"query": "query: "}).prompts.get_prompt("query") == "query: "

@@ -1,0 +1,49 @@
+"""What the trainings of the student and of the judge share of sentence-transformers' trainer: how
+they write checkpoints and log, on one device a process."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import Trainer, TrainingArguments
+
+from distill.files.atomic import name_full_disk
+from distill.train.loop.callbacks import LOGGING_STEPS
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+class CheckpointingTrainer(Trainer):
+    """A base class that stands before one of sentence-transformers' trainers: without the model
+    card's statistics, for which that would read all data, and ask the hub about it."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add no callback."""
+
+    def _save_checkpoint(self, *args: Any, **named: Any) -> None:
+        # In its place, not beside: a checkpoint counts once its marker stands in it.
+        with name_full_disk(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(*args, **named)
+
+
+def list_shared_arguments(folder: Path, checkpoint_steps: int, device: str) -> dict[str, Any]:
+    """List the arguments of a training with checkpoints in `folder`."""
+    return {
+        "output_dir": str(folder),
+        "use_cpu": device == "cpu",
+        "save_strategy": "steps",
+        "save_steps": checkpoint_steps,
+        "save_total_limit": 2,  # the older one goes before the newer one's marker is there
+        "logging_steps": LOGGING_STEPS,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def use_one_gpu(args: Arguments) -> Arguments:
+    """Keep the trainer from splitting each batch over all GPUs that there are."""
+    if args.n_gpu > 1:
+        args._n_gpu = 1
+    return args
