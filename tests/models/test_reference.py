@@ -1,7 +1,7 @@
 """Model references, with real wheels and a real pip."""
 
 import hashlib
-import multiprocessing
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MINILM
+from helpers.fresh_process import CONTEXT
 
 from distill.errors import UserError
 from distill.files import checksums
@@ -169,6 +170,10 @@ def test_credentials_of_the_registry_are_not_shown(
     assert "127.0.0.1" not in str(fault.value)
 
 
+def _take_environment(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+
+
 def _resolve_in_child(reference: str) -> str:
     return str(resolve(reference))
 
@@ -180,7 +185,7 @@ def test_concurrent_fetches_download_once(
     log = tmp_path / "pip.log"
     monkeypatch.setenv("PIP_LOG", str(log))  # pip appends one block a call
     with (
-        multiprocessing.get_context("spawn").Pool(3) as processes,
+        CONTEXT.Pool(3, _take_environment, (dict(os.environ),)) as processes,
         ThreadPoolExecutor(3) as threads,
     ):
         there = processes.map_async(_resolve_in_child, [reference] * 3)
@@ -254,6 +259,18 @@ def test_hub_model_that_cannot_be_reached() -> None:
     assert "folder" in fault.value.remedy
 
 
+BOTH = """
+import json, sys
+from distill.cli import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["distill", *words]
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
@@ -280,18 +297,18 @@ def test_the_hub_by_a_way_that_is_none(tmp_path: Path, name: str, value: str) ->
         "--set",
         "corpus.dataset=nobody/nothing",
     )
-    for command in (model, data):
-        done = subprocess.run(
-            [sys.executable, "-m", "distill.cli", *command],
-            cwd=tmp_path,
-            env=bare | {name: value, "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2, done.stderr
-        assert f"Error: {name}" in done.stderr
-        assert "me:hush" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH, json.dumps([model, data])],
+        cwd=tmp_path,
+        env=bare | {name: value, "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "2"]
+    assert done.stderr.count(f"Error: {name}") == 2, done.stderr
+    assert "me:hush" not in done.stderr
 
 
 def test_a_model_by_a_relative_path_says_where_it_was_looked_for(
