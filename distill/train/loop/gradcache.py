@@ -2,7 +2,7 @@
 encoder computed, and again on the way back (GradCache, Gao et al. 2021, 2101.06983)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 import torch
@@ -15,23 +15,31 @@ from distill.embed.batches import batch_by_length
 from distill.train.loop.fsdp import max_over_processes
 
 Features = Mapping[str, Any]
+_CPU_TOKENS = 512
+"""Tokens that a CPU embeds at once, there and back: more do not fit its caches."""
 
 
 def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> list[Tensor]:
     """Each column's vectors, (texts, dimensions), with the gradients that embedding it at once
     would give. Peak memory is that of one mini-batch of at most so many tokens, padding included,
-    of texts of any column.
+    of texts of any column. A CPU computes it in smaller parts, which fit its caches and hold texts
+    of more similar length.
 
-    This is GradCache as checkpointing of each mini-batch but the last: what the last one computed
-    may stay, for the way back begins with it. The second pass replays the first's dropout and
-    precision, and the loss in between remains an ordinary graph, so that gradients reach whatever
-    else is trained, and other processes. sentence-transformers' CachedLossMixin computes the loss's
-    gradient inside the forward pass instead, out of reach of gradient accumulation, embeds every
-    text twice, and counts tokens without padding, of which a batch in random order is full.
+    This is GradCache as checkpointing of each part but the last ones: what was computed for the
+    last mini-batch may stay, for the way back begins with it. The second pass replays the first's
+    dropout and precision, and the loss in between remains an ordinary graph, so that gradients
+    reach whatever else is trained, and other processes. sentence-transformers' CachedLossMixin
+    computes the loss's gradient inside the forward pass instead, out of reach of gradient
+    accumulation, embeds every text twice, and counts tokens without padding, of which a batch in
+    random order is full.
     """
     texts = [text for features in columns for text in _unpadded(features)]
-    batches = list(batch_by_length([len(text["input_ids"]) for text in texts], tokens))
+    there = columns[0]["attention_mask"]
+    part = min(tokens, _CPU_TOKENS) if there.device.type == "cpu" else tokens
+    lengths = [len(text["input_ids"]) for text in texts]
+    batches = list(batch_by_length(lengths, part))
     batches.reverse()  # the fullest is the last
+    kept = _count_kept([lengths[batch[0]] * len(batch) for batch in batches], tokens)
     passes = _passes(model)
 
     def embed(batch: list[int], _: Tensor) -> Tensor:
@@ -39,16 +47,21 @@ def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> 
         return vectors
 
     # The second pass replays the dropout of those devices alone whose tensors are arguments.
-    there = columns[0]["attention_mask"]
-    parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-1]]
+    parts = [checkpoint(embed, batch, there, use_reentrant=False) for batch in batches[:-kept]]
     # Where processes gather a spread model's weights at every call, none may call less often.
     idle = max_over_processes(len(batches), there.device) - len(batches)
     one = batches[0][:1]
     nothing = [checkpoint(embed, one, there, use_reentrant=False) * 0 for _ in range(idle)]
-    last = embed(batches[-1], there)
+    last = torch.cat([embed(batch, there) for batch in batches[-kept:]])
     vectors = torch.cat([*parts, last + sum(vector.sum() for vector in nothing)])
     places = torch.tensor(list(chain(*batches)), device=vectors.device).argsort()
     return list(vectors[places].split([len(features["attention_mask"]) for features in columns]))
+
+
+def _count_kept(sizes: Sequence[int], tokens: int) -> int:
+    """Count how many of the last parts have so many tokens together at most, one at least."""
+    totals = accumulate(reversed(sizes))
+    return max(1, sum(total <= tokens for total in totals))
 
 
 def _passes(model: nn.Module) -> Iterator[nn.Module]:

@@ -152,6 +152,27 @@ def test_never_more_than_one_mini_batch_is_in_memory(model):
     assert max(alive[1:]) <= 1
 
 
+def test_a_cpu_computes_a_mini_batch_in_parts_and_keeps_all_of_the_last(model, monkeypatch):
+    model.eval()
+    features = model.preprocess(RAGGED)
+    whole = embed_cached(model, features, 80)
+    theirs = gradients(model, whole)
+    monkeypatch.setattr(gradcache, "_CPU_TOKENS", 40)
+    sizes = []
+    model.register_forward_pre_hook(lambda _, given: sizes.append(given[0]["input_ids"].numel()))
+    vectors = embed_cached(model, features, 80)
+    first = list(sizes)
+    ours = gradients(model, vectors)
+    assert max(first) <= 40
+    again = sizes[len(first) :]  # from the last to the first, without what was kept
+    kept = first[len(again) :]
+    assert len(kept) > 1
+    assert again == first[: len(again)][::-1]
+    assert 80 - first[len(again) - 1] < sum(kept) <= 80
+    torch.testing.assert_close(vectors, whole, rtol=1e-4, atol=1e-5)
+    assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
 def test_a_pooling_that_changes_the_mask_gets_its_own_copy(model):
     """`include_prompt=False` takes the instruction out of the attention mask in place."""
     model.eval()
