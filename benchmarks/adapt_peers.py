@@ -3,11 +3,14 @@ same minutes: nDCG@10 of both, with the paired interval. One peer trains the who
 sentence-transformers' MultipleNegativesRankingLoss on each query and its own document (its
 documents are then embedded anew); the other trains the query encoder alone to give each query the
 teacher's vector, by MSE, as LEAF does (it is meant for a student of fewer layers: a whole one has
-these vectors already). Prints one JSON line.
+these vectors already). For a static query encoder the peer is model2vec's distillation of the same
+teacher, which knows neither corpus nor queries, and embeds both sides; it needs the packages
+model2vec and skeletoken. Prints one JSON line.
 
     DISTILL_DATA=... python benchmarks/worth.py cacm
     python benchmarks/adapt_peers.py artifacts/worth/cacm-whole-13 --peer contrast
     python benchmarks/adapt_peers.py artifacts/worth/cacm-three-layers-13 --peer alignment
+    python benchmarks/adapt_peers.py artifacts/worth/cacm-static-13 --peer model2vec
 """
 
 import json
@@ -27,6 +30,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MSELoss,
     MultipleNegativesRankingLoss,
 )
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import PrinterCallback, TrainerCallback
 
 from distill.api.run_folder import open_run
@@ -37,6 +41,7 @@ from distill.evaluate.score import TaskScore, score_tasks
 from distill.evaluate.stage import HELD_OUT, load_named_tasks
 from distill.evaluate.statistics.significance import compare_scores
 from distill.files.atomic import read_json, write_json
+from distill.models.reference import resolve
 from distill.recipe import Recipe
 from distill.store.passages import PassageReader
 from distill.store.tables import QUERIES, passage_text, read_rows
@@ -57,7 +62,9 @@ class TimeLimit(TrainerCallback):
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
-@click.option("--peer", type=click.Choice([*RATES]), default="contrast", show_default=True)
+@click.option(
+    "--peer", type=click.Choice([*RATES, "model2vec"]), default="contrast", show_default=True
+)
 @click.option("--seconds", type=float, help="Of the peer's training; as many as ours took.")
 @click.option("--rate", type=float, help="The peer's learning rate.")
 def main(folder: Path, peer: str, seconds: float | None, rate: float | None) -> None:
@@ -66,11 +73,14 @@ def main(folder: Path, peer: str, seconds: float | None, rate: float | None) -> 
     ours_took = read_json(folder / "student/.stage/manifest.json")["seconds"]
     models = load_run_models(recipe, {"base": folder / "base", "student": run.student})
     out = folder.with_name(f"{folder.name}-{peer}")
-    trained, steps = train(
-        models["base"], models["teacher"], folder, recipe, peer, rate, seconds or ours_took, out
-    )
+    if peer == "model2vec":
+        trained, steps, seconds = *distill_static(recipe, out), 0.0
+    else:
+        seconds = seconds or ours_took
+        teacher = models["teacher"]
+        trained, steps = train(models["base"], teacher, folder, recipe, peer, rate, seconds, out)
     scores = score_all(models | {"peer": trained}, recipe, folder, out)
-    line = describe(folder, peer, scores, steps, seconds or ours_took)
+    line = describe(folder, peer, scores, steps, seconds)
     write_json(out / "figures.json", line)
     print(json.dumps(line))
 
@@ -123,6 +133,16 @@ def train(
     if peer == "alignment":
         trained = make_asymmetric(trained, teacher)
     return trained, read_json(out / "steps.json")["steps"]
+
+
+def distill_static(recipe: Recipe, out: Path) -> tuple[EvalModel, int]:
+    """model2vec's static model of the teacher, by its own defaults, and no steps of training."""
+    place = out / "model"
+    if not (place / "modules.json").exists():
+        teacher = resolve(str(recipe.teacher.model))
+        static = StaticEmbedding.from_distillation(str(teacher), device="cpu")
+        SentenceTransformer(modules=[static]).save(str(place), create_model_card=False)
+    return load_eval_model(place), 0
 
 
 def read_pairs(folder: Path) -> Iterator[tuple[str, str]]:
