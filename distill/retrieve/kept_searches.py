@@ -44,12 +44,22 @@ class _Proposal(NamedTuple):
     rows: RowNumbers
 
 
+class QueryBatch(NamedTuple):
+    """Queries that were embedded together, (queries, dimensions), under their tasks."""
+
+    queries: Sequence[str]
+    tasks: Sequence[str]
+    vectors: Vectors
+
+
 class KeptSearches:
     """Search for the queries of one encoder among one corpus, each once.
 
     Args:
         path: the file of SQLite where they are kept; None: nowhere.
         keeps: for how many passages a query the results are kept; 0: only what is there is used.
+        exact: whether the index is. Then several batches are searched at once: the corpus is gone
+            through once for all of them, and what a query finds does not depend on the others.
     """
 
     def __init__(
@@ -59,13 +69,28 @@ class KeptSearches:
         store: VectorStore,
         index: SearchIndex,
         keeps: int,
+        exact: bool,
     ) -> None:
+        self._exact = exact
         self._encoder, self._index, self._vectors = encoder, index, store.vectors
         self._mark = fingerprint(
             "searches", {"queries": encoder.identity}, {"in": store.folder.name}
         )
         self._keeps = keeps
         self._table = None if path is None else SqliteTable(path, _SEARCHES)
+
+    def search_batches(
+        self, batches: Sequence[QueryBatch], k: int
+    ) -> list[tuple[Vectors, RowNumbers]]:
+        """Find the k best rows of each query of some batches, as `search` does for each of them."""
+        if not self._exact or len(batches) < 2:
+            return [self.search(*batch, k) for batch in batches]
+        queries = [query for batch in batches for query in batch.queries]
+        tasks = [task for batch in batches for task in batch.tasks]
+        vectors = np.concatenate([batch.vectors for batch in batches])
+        scores, rows = self.search(queries, tasks, vectors, k)
+        ends = np.cumsum([len(batch.queries) for batch in batches])[:-1]
+        return [*zip(np.split(scores, ends), np.split(rows, ends), strict=True)]
 
     def search(
         self, queries: Sequence[str], tasks: Sequence[str], vectors: Vectors, k: int
@@ -138,7 +163,8 @@ def open_searches(
     worthwhile = is_exact(retriever) and len(store.vectors) >= _MIN_PASSAGES
     alone = not run.workers.reads_only  # SQLite is for processes of one machine
     known = worthwhile and alone and (keeps > 0 or path.exists())
-    return KeptSearches(path if known else None, encoder, store, index, keeps)
+    exact = is_exact(retriever)
+    return KeptSearches(path if known else None, encoder, store, index, keeps, exact)
 
 
 def _make_row(key: bytes, scores: Vectors, rows: RowNumbers) -> SqlRow:

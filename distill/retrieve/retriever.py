@@ -1,6 +1,6 @@
 """Retrieve passages by all sources of the recipe: dense, BM25, or both, fused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import NOTHING, RowNumbers, similarity
 from distill.retrieve.fusion import DEPTH, reciprocal_rank_fusion
 from distill.retrieve.index import is_exact, recall
-from distill.retrieve.kept_searches import KeptSearches, open_searches
+from distill.retrieve.kept_searches import KeptSearches, QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.workers.protocol import WorkerNeeds
@@ -30,8 +30,15 @@ class RetrievedPassages(NamedTuple):
     """Of the query at this place with these rows, found or not."""
 
 
+class RetrieverQueries(NamedTuple):
+    """Queries that are embedded together, with a task each for an encoder that is told them."""
+
+    queries: Sequence[str]
+    tasks: Sequence[str]
+
+
 class _CandidateSource(Protocol):
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages: ...
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]: ...
 
 
 def find_depth(retriever: Retriever, k: int) -> int:
@@ -91,18 +98,19 @@ class PassageRetriever:
         models += [choose_needs(teacher, str(teacher.model))] if teacher else []
         return next((needs for needs in models if needs.here), models[0])
 
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
-        """Retrieve the k best passages of each query. Their similarity is the cosine where `dense`
-        is a source, else the BM25 score.
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]:
+        """Retrieve the k best passages of each query, batch by batch. Their similarity is the
+        cosine where `dense` is a source, else the BM25 score. What is found for a batch does not
+        depend on the others; an exact index goes through the corpus once for all of them."""
+        depth = find_depth(self._retriever, k)
+        results = [of.find(batches, depth) for of in self._sources.values()]
+        by_batch = zip(*results, strict=True)
+        return [self._fuse(dict(zip(self._sources, of, strict=True)), k) for of in by_batch]
 
-        Args:
-            tasks: of the queries, one each, for an encoder that is told them.
-        """
-        union, depth = self._retriever.merge == "union", find_depth(self._retriever, k)
-        results = {name: of.find(queries, tasks, depth) for name, of in self._sources.items()}
+    def _fuse(self, results: Mapping[str, RetrievedPassages], k: int) -> RetrievedPassages:
         lists = zip(*(of.rows for of in results.values()), strict=True)
         constant = self._retriever.fusion_k
-        most = k * len(self._sources) if union else k
+        most = k * len(self._sources) if self._retriever.merge == "union" else k
         fused = [reciprocal_rank_fusion(of_query, constant, most) for of_query in lists]
         measure = results["dense" if "dense" in results else "bm25"]
         return RetrievedPassages(fused, measure.similarity)
@@ -139,7 +147,7 @@ class _Dense:
     ) -> None:
         self._encoder = queries
         self._compared = compared
-        self._device = retriever.device
+        self._retriever = retriever
         store, self._index = dense_index(run, retriever, documents, passages)
         self._searches = open_searches(run, retriever, queries, store, self._index)
         self._store, self._vectors = store, store.vectors
@@ -147,11 +155,19 @@ class _Dense:
     def search_all(self) -> None:
         """Search every query, also those whose results are kept: on another machine SQLite's file
         of them may not be opened."""
-        self._searches = KeptSearches(None, self._encoder, self._store, self._index, 0)
+        exact = is_exact(self._retriever)
+        self._searches = KeptSearches(None, self._encoder, self._store, self._index, 0, exact)
 
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
-        vectors = self._encoder.encode(queries, "query", tasks)
-        _, rows = self._searches.search(queries, tasks, vectors, k)
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]:
+        embedded = [
+            QueryBatch(queries, tasks, self._encoder.encode(queries, "query", tasks))
+            for queries, tasks in batches
+        ]
+        found = self._searches.search_batches(embedded, k)
+        return [self._measure(of, rows) for of, (_, rows) in zip(embedded, found, strict=True)]
+
+    def _measure(self, batch: QueryBatch, rows: RowNumbers) -> RetrievedPassages:
+        queries, tasks, vectors = batch
         if self._compared is not self._encoder:
             vectors = self._compared.encode(queries, "query", tasks)
 
@@ -165,14 +181,17 @@ class _Dense:
 
     def recall(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> float:
         vectors = self._encoder.encode(queries, "query", tasks)
-        return recall(self._index, self._vectors, vectors, k, self._device)
+        return recall(self._index, self._vectors, vectors, k, self._retriever.device)
 
 
 class _BM25:
     def __init__(self, run: Run, settings: BM25, passages: Stage) -> None:
         self._index = open_bm25(run, passages, settings)
 
-    def find(self, queries: Sequence[str], tasks: Sequence[str], k: int) -> RetrievedPassages:
+    def find(self, batches: Sequence[RetrieverQueries], k: int) -> list[RetrievedPassages]:
+        return [self._find(queries, k) for queries, _ in batches]
+
+    def _find(self, queries: Sequence[str], k: int) -> RetrievedPassages:
         _, rows = self._index.search(queries, k)
 
         def scores(place: int, numbers: Sequence[int]) -> list[float]:

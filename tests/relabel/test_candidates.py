@@ -7,6 +7,7 @@ import pytest
 from helpers.fake_llm import passages_of
 from helpers.query_rows import recipe
 from helpers.tiny_models import TEXTS
+from helpers.written_files import files
 
 from distill.corpus.passages import make_passages
 from distill.errors import UserError
@@ -94,6 +95,14 @@ def test_a_shard_holds_its_queries_whatever_shards_they_came_in(make):
     held = [[row["query_id"] for row in read_shard(CANDIDATES, p)] for p in shards(stage.folder)]
     expected = [range(0, 5), range(5, 10), range(10, 12)]
     assert [list(dict.fromkeys(ids)) for ids in held] == [[f"q{n}" for n in r] for r in expected]
+
+
+def test_shards_that_are_searched_at_once_have_the_same_bytes(make, monkeypatch):
+    one_by_one = make(shard_size=2)
+    monkeypatch.setattr("distill.relabel.candidates._FEWEST_CALLS", 1)
+    at_once = make(shard_size=2, name="at once")
+    assert files(at_once.folder) == files(one_by_one.folder)
+    assert len(files(at_once.folder)) == -(-len(ASKED) // 2)
 
 
 def test_a_lost_shard_is_made_again_with_the_same_bytes(make):

@@ -12,6 +12,7 @@ from distill.recipe import Retriever
 from distill.retrieve import kept_searches as module
 from distill.retrieve.exact import ExactIndex
 from distill.retrieve.kept_searches import open_searches
+from distill.workers.local import LOCAL
 
 QUERIES = [f"query {number}" for number in range(30)]
 TASKS = ["Find it."] * len(QUERIES)
@@ -28,7 +29,7 @@ class CountingIndex(ExactIndex):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MIN_PASSAGES", 10)
-    return SimpleNamespace(folder=tmp_path)
+    return SimpleNamespace(folder=tmp_path, workers=LOCAL)
 
 
 def opened(run, vectors, keeps=0, **settings):

@@ -6,7 +6,7 @@ come last: they are looked for among kept queries only, so that no query falls f
 that falls itself, and where the best draw is a duplicate the next best has its turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distill.generate.filters.best_of import CandidateOrder, group_by_query
@@ -40,17 +40,36 @@ class FilterChain:
     order: CandidateOrder
 
     def __call__(
-        self, draws: list[GeneratedQuery], number: int, seen: QueryDeduplicator
-    ) -> ShardResult:
-        """Return the queries kept of the `number`-th shard's draws, and all that was dropped."""
-        shard = ShardResult([])
+        self,
+        numbers: Sequence[int],
+        draws: Iterable[list[GeneratedQuery]],
+        seen: QueryDeduplicator,
+    ) -> list[ShardResult]:
+        """Return the queries kept of the draws of the shards with these numbers, in their order,
+        and all that was dropped. The corpus is searched for all of them at once."""
+        shards = [ShardResult([]) for _ in numbers]
+        screened = [self._screen(of, shard) for of, shard in zip(draws, shards, strict=True)]
+        if self.search is not None:
+            self.search.search(*screened)
+        for number, of, shard in zip(numbers, screened, shards, strict=True):
+            self._choose(of, number, seen, shard)
+        return shards
+
+    def _screen(self, draws: list[GeneratedQuery], shard: ShardResult) -> list[GeneratedQuery]:
+        """Return the draws that pass what a query and its passage alone decide."""
         before, known = [*self.before], self.known
         if known is not None:
             mark_contaminated(draws, known, shard)
             before.append(lambda draw: reject_evaluation_query(draw, known))
-        draws = _passing(draws, before, shard)
-        if self.search is not None:
-            self.search.search(draws)
+        return _passing(draws, before, shard)
+
+    def _choose(
+        self,
+        draws: list[GeneratedQuery],
+        number: int,
+        seen: QueryDeduplicator,
+        shard: ShardResult,
+    ) -> None:
         draws = _passing(draws, self.after, shard)
         place = 0
         for best_first in self.order(group_by_query(draws)):
@@ -58,7 +77,6 @@ class FilterChain:
             place += len(best_first)
             count_within_shard(len(best_first))
         seen.flush()
-        return shard
 
 
 def make_row_filters(filters: Filters) -> list[Filter]:

@@ -10,7 +10,7 @@ from distill.generate.filters.candidate import Filter, GeneratedQuery, SeedRank
 from distill.recipe import Retriever
 from distill.retrieve.corpus_index import dense_index, open_encoder
 from distill.retrieve.exact import similarity
-from distill.retrieve.kept_searches import open_searches
+from distill.retrieve.kept_searches import QueryBatch, open_searches
 from distill.store.run import Run
 from distill.store.stage import Stage
 
@@ -32,19 +32,23 @@ class SeedSearch:
         self._vectors = store.vectors
         self._depth = depth
 
-    def search(self, draws: Sequence[GeneratedQuery]) -> None:
-        """Set `retrieved` of each draw with a seed passage."""
-        draws = [draw for draw in draws if draw.has_seed]
-        if not draws:
-            return
+    def search(self, *batches: Sequence[GeneratedQuery]) -> None:
+        """Set `retrieved` of each draw with a seed passage; those of a batch are embedded
+        together."""
+        seeded = [[draw for draw in draws if draw.has_seed] for draws in batches]
+        seeded = [draws for draws in seeded if draws]
+        embedded = [self._embed(draws) for draws in seeded]
+        found = self._searches.search_batches(embedded, self._depth)
+        for draws, batch, (_, rows) in zip(seeded, embedded, found, strict=True):
+            for draw, query, numbers in zip(draws, batch.vectors, rows, strict=True):
+                at = np.flatnonzero(numbers == draw.number)
+                cosine = similarity(query, self._vectors[draw.number : draw.number + 1])[0]
+                draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, float(cosine))
+
+    def _embed(self, draws: Sequence[GeneratedQuery]) -> QueryBatch:
         tasks = [draw.row["task"] for draw in draws]
         texts = [draw.query for draw in draws]
-        queries = self._encoder.encode(texts, "query", tasks)
-        _, found = self._searches.search(texts, tasks, queries, self._depth)
-        for draw, query, numbers in zip(draws, queries, found, strict=True):
-            at = np.flatnonzero(numbers == draw.number)
-            cosine = similarity(query, self._vectors[draw.number : draw.number + 1])[0]
-            draw.retrieved = SeedRank(int(at[0]) + 1 if len(at) else None, float(cosine))
+        return QueryBatch(texts, tasks, self._encoder.encode(texts, "query", tasks))
 
 
 def make_round_trip_filter(depth: int) -> Filter:

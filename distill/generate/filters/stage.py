@@ -43,6 +43,10 @@ from distill.tasks.decontaminate import (
 from distill.workers.protocol import HERE, OpenWork
 
 _NAME = "queries"
+_SHARDS_AT_ONCE = 16
+"""Shards for whose draws the vectors of the corpus are gone through once: those of 64 prompts, as
+they are by default, would take half as long again one by one. An LLM that compares draws is the
+slower part, and what it did is kept shard by shard."""
 
 
 def make_queries(
@@ -152,7 +156,7 @@ def _make(
     def work(numbers: Sequence[int]) -> list[ShardResult]:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
         draws = (attach_passages(read_shard(PARSED, paths[number]), corpus) for number in numbers)
-        return [screen(some, number, seen) for number, some in zip(numbers, draws, strict=True)]
+        return screen(numbers, draws, seen)
 
     tokens = (lambda: engine.tokens) if engine else None
 
@@ -166,6 +170,7 @@ def _make(
             HERE,  # a query is a duplicate of those before it
             size=lambda number: counts[number],
             unit="draws",
+            together=_SHARDS_AT_ONCE if engine is None else 1,
         )
     figures = _figures(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)

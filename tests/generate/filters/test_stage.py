@@ -208,6 +208,17 @@ def test_round_trip_embeds_the_corpus_once_for_relabelling_too(make, tmp_path, e
     assert candidates.manifest["counts"]["seed retrieved"] == len(kept(stage))
 
 
+def test_shards_that_are_searched_at_once_have_the_same_bytes(make, encoder_folder, monkeypatch):
+    retriever = {"model": str(encoder_folder), "device": "cpu"}
+    filters = {"round_trip": 3, **BOTH}
+    settings = recipe(generate={"filters": filters}, retriever=retriever)
+    at_once = make(many(), settings)
+    monkeypatch.setattr("distill.generate.filters.stage._SHARDS_AT_ONCE", 1)
+    one_by_one = make(many(), settings, name="one by one")
+    assert tables_of(at_once) == tables_of(one_by_one)
+    assert {"round trip", "exact duplicate"} <= {reason for _, reason, _ in dropped(at_once)}
+
+
 DRAWS = [
     [
         parsed("p0", "what pumps blood", 0, 0),
