@@ -6,18 +6,21 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distill.errors import UserError, need
 from distill.files.atomic import atomic_file
 from distill.object_store.address import StoreAddress
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
 _SINGLE_PUT = 16 * 1024**2
 """Bytes up to which a file is one request; larger ones are put in parts and appear as a whole."""
 _MOST_PARTS = 9_000
 """A file may have 10,000."""
-_RETRIES: dict[str, Any] = {
+_RETRIES: "RetryConfig" = {
     "max_retries": 4,
     "retry_timeout": timedelta(seconds=60),
     "backoff": {
@@ -80,7 +83,7 @@ class ObjectFolder:
         self.address = address
         allow_http = _allows_http(address)
         _check_endpoint(address, allow_http)
-        client = {"timeout": "10 minutes", "allow_http": allow_http}
+        client: ClientConfig = {"timeout": "10 minutes", "allow_http": allow_http}
         self._store: Any = self._use(
             lambda: from_url(str(address), client_options=client, retry_config=_RETRIES)
         )
