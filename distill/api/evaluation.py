@@ -92,7 +92,8 @@ def evaluate(
     0.6467
 
     Args:
-        model: a hub id, a folder, `wheel:...`, or an `Encoder`.
+        model: a hub id, a folder, `wheel:...`, a file of an export such as
+            `onnx/embedding_int8.onnx`, or an `Encoder`.
         tasks: names of mteb's tasks, or of folders in `task_data`, or paths of labelled files:
             SQuAD's JSON, or tables of questions with passages or document ids.
         benchmarks: names of mteb's benchmarks, of which all tasks are taken.
@@ -109,12 +110,11 @@ def evaluate(
     Raises:
         UserError: if no task is named, a task cannot be read, or the model cannot be used.
     """
-    from distill.evaluate.models.eval_model import load_any_model
     from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.score import score_tasks
 
     opened = _open_tasks(tasks, benchmarks, task_data, columns, corpus)
-    loaded = load_any_model(read_embedder(embedder), name_model(model), instructions)
+    loaded = _load_model(read_embedder(embedder), model, instructions)
     loaded = check_prompts(loaded, prompts or {}, force_prompts)
     return score_tasks(loaded, opened, user_path(fspath(out)))
 
@@ -174,7 +174,6 @@ def compare(
     """
     from distill.evaluate.compare import compare as compare_models
     from distill.evaluate.compare import make_student_variants
-    from distill.evaluate.models.eval_model import load_any_model
     from distill.evaluate.models.published import read_published
     from distill.evaluate.models.run_models import check_prompts
     from distill.evaluate.summary import write_summary
@@ -183,14 +182,14 @@ def compare(
     place = user_path(fspath(out))
     reference = read_published([Path(path) for path in published], opened, accept_versions)
     own, others = read_embedder(student_settings), read_embedder(teacher_settings)
-    loaded = load_any_model(own, name_model(student), instructions)
+    loaded = _load_model(own, student, instructions)
     models: dict[str, EvalModel] = {
         "student": check_prompts(loaded, prompts or {}, force_prompts),
-        "teacher": load_any_model(others, name_model(teacher), instructions),
+        "teacher": _load_model(others, teacher, instructions),
     }
     for number, base in enumerate(bases, start=1):
         role = "base" if number == 1 else f"base-{number}"
-        models[role] = load_any_model(own, name_model(base), instructions)
+        models[role] = _load_model(own, base, instructions)
     variants = make_student_variants(models, widths, precisions, asymmetric)
     summary = compare_models(
         models,
@@ -204,6 +203,18 @@ def compare(
     )
     write_summary(place / "summary.json", summary)
     return summary
+
+
+def _load_model(settings: EmbedderConfig, model: "ModelOrPath", instructions: bool) -> "EvalModel":
+    from distill.evaluate.models.eval_model import load_any_model
+
+    name = name_model(model)
+    if settings.base_url is None and Path(name).suffix in (".onnx", ".xml"):
+        from distill.export.graph import is_graph, load_graph_model
+
+        if is_graph(name):
+            return load_graph_model(name, settings, instructions)
+    return load_any_model(settings, name, instructions)
 
 
 def _open_tasks(

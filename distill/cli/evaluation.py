@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
     """Evaluate MODEL on tasks, with mteb's own classes and metrics.
 
-    MODEL is a hub id, a folder (such as RUN/student) or wheel:...; its own prompts are used. With
+    MODEL is a hub id, a folder (such as RUN/student), a file of an export (such as
+    exports/mine/onnx/embedding_int8.onnx) or wheel:...; its own prompts are used. With
     --base-url it is the name of a model on a server. A line a task: category, metric, score, its
     95 % confidence interval over the task's queries or texts, and their number.
 

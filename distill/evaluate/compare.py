@@ -19,6 +19,7 @@ from distill.evaluate.summary import (
     Summary,
     TaskFigures,
     average_by_category,
+    choose_unaveraged,
     format_role,
     list_bases,
     name_difference,
@@ -195,8 +196,10 @@ def _summarize(
 ) -> Summary:
     for score in scores["student"]:
         tasks[score.task]["items"] = score.items
+    unaveraged = choose_unaveraged(tasks)
+    averaged = {task: of for task, of in tasks.items() if task not in unaveraged}
     models = {
-        role: _describe_model(model, tasks, scores[role], speed.get(role))
+        role: _describe_model(model, averaged, scores[role], speed.get(role))
         for role, model in own.items()
     }
     for role in variants:
@@ -206,18 +209,22 @@ def _summarize(
         models[role]["texts_per_second"] = models[documents]["texts_per_second"]
         models[role]["latency_ms"] = models["student"]["latency_ms"]
     baselines = [role for role in scores if role not in own]
-    models |= {role: _describe_baseline(role, tasks, scores[role]) for role in baselines}
-    models |= {name: _describe_published(of, tasks) for name, of in published.items()}
+    models |= {role: _describe_baseline(role, averaged, scores[role]) for role in baselines}
+    models |= {name: _describe_published(of, averaged) for name, of in published.items()}
     everyone = scores | {name: of.scores for name, of in published.items()}
     return {
         "schema": SCHEMA,
         "mteb": need("mteb", "eval").__version__,
         "tasks": tasks,
+        "unaveraged": unaveraged,
         "models": models,
         "kept": _compute_share_of_teacher(models),
         "differences": {
             name_difference(one, other): compare_scores(
-                everyone[one], everyone[other], shared=bool({one, other} & {*baselines})
+                everyone[one],
+                everyone[other],
+                shared=bool({one, other} & {*baselines}),
+                unaveraged=unaveraged,
             )
             for one, other in list_pairs(everyone, variants)
         },
@@ -226,7 +233,7 @@ def _summarize(
 
 def _describe_model(
     model: EvalModel,
-    tasks: Mapping[str, TaskFigures],
+    averaged: Mapping[str, TaskFigures],
     scores: Sequence[TaskScore],
     speed: Speed | None,
 ) -> ModelFigures:
@@ -241,8 +248,8 @@ def _describe_model(
         "texts_per_second": round(speed.texts_per_second, 2) if speed else None,
         "latency_ms": round(speed.latency_ms, 3) if speed else None,
         "index_bytes_per_million": INDEXED_VECTORS * model.bytes_per_vector,
-        "score": round(mean(by_task.values()), 6),
-        "by_category": average_by_category(tasks, by_task),
+        "score": _average(averaged, by_task),
+        "by_category": average_by_category(averaged, by_task),
         "tasks": by_task,
         "variant_of": None,
         "published": False,
@@ -252,12 +259,18 @@ def _describe_model(
     }
 
 
+def _average(averaged: Collection[str], by_task: Mapping[str, float]) -> float | None:
+    """The mean over the averaged tasks; None without a score on one of them."""
+    if any(task not in by_task for task in averaged):
+        return None
+    return round(mean(by_task[task] for task in averaged), 6)
+
+
 def _describe_baseline(
-    role: str, tasks: Mapping[str, TaskFigures], scores: Sequence[TaskScore]
+    role: str, averaged: Mapping[str, TaskFigures], scores: Sequence[TaskScore]
 ) -> ModelFigures:
     """A hybrid costs what its model and BM25 cost together, which was not measured."""
     by_task = {score.task: score.score for score in scores}
-    whole = by_task.keys() == tasks.keys()
     return {
         "model": format_role(role),
         "revision": None,
@@ -268,8 +281,8 @@ def _describe_baseline(
         "texts_per_second": None,
         "latency_ms": None,
         "index_bytes_per_million": None,
-        "score": round(mean(by_task.values()), 6) if whole else None,
-        "by_category": average_by_category(tasks, by_task),
+        "score": _average(averaged, by_task),
+        "by_category": average_by_category(averaged, by_task),
         "tasks": by_task,
         "variant_of": None,
         "published": False,
@@ -283,9 +296,8 @@ def _collect_measures(scores: Sequence[TaskScore]) -> dict[str, dict[str, float]
     return {score.task: score.measures for score in scores if score.measures}
 
 
-def _describe_published(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -> ModelFigures:
+def _describe_published(of: PublishedScores, averaged: Mapping[str, TaskFigures]) -> ModelFigures:
     by_task = {score.task: score.score for score in of.scores}
-    whole = by_task.keys() == tasks.keys()
     return {
         "model": of.model,
         "revision": of.revision,
@@ -296,8 +308,8 @@ def _describe_published(of: PublishedScores, tasks: Mapping[str, TaskFigures]) -
         "texts_per_second": None,
         "latency_ms": None,
         "index_bytes_per_million": of.dimensions and 4 * INDEXED_VECTORS * of.dimensions,
-        "score": round(mean(by_task.values()), 6) if whole else None,
-        "by_category": average_by_category(tasks, by_task),
+        "score": _average(averaged, by_task),
+        "by_category": average_by_category(averaged, by_task),
         "tasks": by_task,
         "variant_of": None,
         "published": True,

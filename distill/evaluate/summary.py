@@ -1,11 +1,12 @@
 """What `summary.json` holds: every model's figures, and how sure their differences are."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Literal, NotRequired, TypedDict
 
+from distill.corpus.held_out import JUDGED
 from distill.errors import UserError
 from distill.files.atomic import read_json
 from distill.store.stage import open_stage
@@ -25,11 +26,11 @@ class TaskFigures(TypedDict):
 
 class ModelFigures(TypedDict):
     """What is not known is null: a server's size, the speed of published results, the overall
-    score of a model that lacks a task. `score` is the mean over tasks; `latency_ms` the median of
-    single texts; `mteb` the version that the scores are of. `measures` are other scores of a task
-    that ranks documents (recall_at_10, recall_at_100, mrr_at_10), by task. `baseline` is true of
-    BM25 and its hybrids, which have scores on retrieval tasks alone. Summaries of earlier versions
-    lack both."""
+    score of a model that lacks a task. `score` is the mean over the averaged tasks; `latency_ms`
+    the median of single texts; `mteb` the version that the scores are of. `measures` are other
+    scores of a task that ranks documents (recall_at_10, recall_at_100, mrr_at_10), by task.
+    `baseline` is true of BM25 and its hybrids, which have scores on retrieval tasks alone.
+    Summaries of earlier versions lack both."""
 
     model: str
     revision: str | None
@@ -105,10 +106,14 @@ class Verdict(TypedDict):
 
 
 class Summary(TypedDict):
+    """`unaveraged` are tasks that are no part of means over tasks, of overall differences and of
+    the verdict. Summaries of earlier versions average all tasks, and lack it."""
+
     schema: int
     verdict: NotRequired[Verdict]
     mteb: str
     tasks: dict[str, TaskFigures]
+    unaveraged: NotRequired[list[str]]
     models: dict[str, ModelFigures]
     kept: float | None
     differences: dict[str, Differences]
@@ -166,6 +171,18 @@ def name_difference(one: str, other: str) -> str:
     return " - ".join(f"({role})" if " + " in role else role for role in (one, other))
 
 
+def choose_unaveraged(tasks: Collection[str]) -> list[str]:
+    """Choose the tasks that are no part of a mean over tasks: `judged`, where there are others,
+    for a mean of known answers and of an LLM's judgments says nothing certain."""
+    return [JUDGED] if JUDGED in tasks and len(tasks) > 1 else []
+
+
+def list_averaged_tasks(summary: Summary) -> dict[str, TaskFigures]:
+    """List the tasks that means over tasks and the verdict are of."""
+    left_out = summary.get("unaveraged", [])
+    return {task: of for task, of in summary["tasks"].items() if task not in left_out}
+
+
 def average_by_category(
     tasks: Mapping[str, TaskFigures], scores: Mapping[str, float]
 ) -> dict[str, float]:
@@ -193,8 +210,8 @@ def compute_share_of_teacher(summary: Summary) -> float | None:
 
 
 def list_categories(summary: Summary) -> list[str]:
-    """List the categories of the evaluated tasks, each once, in the tasks' order."""
-    return list(dict.fromkeys(of["category"] for of in summary["tasks"].values()))
+    """List the categories of the averaged tasks, each once, in the tasks' order."""
+    return list(dict.fromkeys(of["category"] for of in list_averaged_tasks(summary).values()))
 
 
 BM25_ROLE = "bm25"
@@ -228,8 +245,9 @@ def format_metric(name: str) -> str:
 
 
 def describe_metric(summary: Summary) -> str:
-    """What the overall score is: the metric that all tasks share, or else a mean of several."""
-    shared = {of["metric"] for of in summary["tasks"].values()}
+    """What the overall score is: the metric that all averaged tasks share, or else a mean of
+    several."""
+    shared = {of["metric"] for of in list_averaged_tasks(summary).values()}
     return format_metric(shared.pop()) if len(shared) == 1 else "mean over tasks"
 
 

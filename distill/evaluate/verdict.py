@@ -12,6 +12,7 @@ from distill.evaluate.summary import (
     Kind,
     Summary,
     Verdict,
+    list_averaged_tasks,
     list_bases,
     name_difference,
     name_hybrid,
@@ -169,10 +170,11 @@ def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:
 
 
 def list_tasks_without_bm25(summary: Summary) -> list[str]:
-    """List the tasks that BM25 has no score on, such as similarity; none where it was not
+    """List the averaged tasks that BM25 has no score on, such as similarity; none where it was not
     measured."""
     bm25 = summary["models"].get(BM25_ROLE)
-    return [] if bm25 is None else [task for task in summary["tasks"] if task not in bm25["tasks"]]
+    tasks = list_averaged_tasks(summary)
+    return [] if bm25 is None else [task for task in tasks if task not in bm25["tasks"]]
 
 
 def _is_worse(differences: Mapping[str, Differences], one: str, other: str, margin: float) -> bool:

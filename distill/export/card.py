@@ -15,6 +15,7 @@ from distill.evaluate.summary import (
     Summary,
     compute_share_of_teacher,
     format_metric,
+    list_averaged_tasks,
     read_current_summary,
 )
 from distill.export.markdown import render_markdown
@@ -212,7 +213,7 @@ def _describe_retention(source: ExportSource, summary: Summary | None) -> str:
     share = f"It keeps {kept:.1%} of its teacher's score"
     path = source.run / "evaluation" / "items.json"
     values = read_json(path) if path.is_file() else {}
-    found = estimate_retention(values, summary["tasks"])
+    found = estimate_retention(values, list_averaged_tasks(summary))
     if found is None:
         return f"{share}; without values of single items there is no interval."
     return (

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
+from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError, need
 from distill.evaluate.verdict import compare_with_base
 from distill.export.card import ExportedFile, ModelCard, read_own_summary
@@ -163,7 +164,7 @@ def _choose_task(
     if source.run is None or source.recipe is None or not source.recipe.evaluate.tasks:
         return None
     first = source.recipe.evaluate.tasks[0]
-    if first == "held-out":
+    if first in OWN_TASKS:
         return load_task(first, source.run)
     return open_recipe_task(source.recipe, first)
 

@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from torch import Tensor, nn
 
 from distill.embed.encoder import Vectors
+from distill.embed.open_model import open_model
 from distill.errors import UserError, need
+from distill.evaluate.models.eval_model import EvalModel, wrap_model
+from distill.files.checksums import digest_file
+from distill.files.read import user_path
+from distill.recipe import EmbedderConfig
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "embedding"
@@ -120,6 +126,38 @@ def start_graph(path: Path, threads: int | None = None) -> Callable[[TokenBatch]
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda batch: np.asarray(session.run([OUTPUT], batch)[0])
+
+
+def is_graph(reference: str) -> bool:
+    """Whether a model's reference is an exported file, of ONNX or of OpenVINO."""
+    path = user_path(reference)
+    return path.suffix in (".onnx", ".xml") and path.is_file()
+
+
+def load_graph_model(reference: str, settings: EmbedderConfig, instructions: bool) -> EvalModel:
+    """Load an exported file, such as `exports/mine/onnx/embedding_int8.onnx`, to be evaluated as it
+    is: prompts and tokenizer are those of the sentence-transformers model in its export.
+
+    Raises:
+        UserError: if there is none, or a library is missing.
+    """
+    path = user_path(reference).resolve()
+    folder = path.parent.parent
+    if not (folder / "modules.json").is_file():
+        raise UserError(
+            reference,
+            f"has no sentence-transformers model beside it, in {folder}, whose prompts it needs",
+            "export with --format sentence-transformers,int8, and name the file there",
+        )
+    opened = open_model(str(folder), settings)
+    check_exportable(opened.model, reference)
+    graph = replace(
+        opened,
+        reference=reference,
+        revision=digest_file(path),
+        model=open_graph(path, opened.model),
+    )
+    return wrap_model(graph, settings, instructions, path)
 
 
 class _Graph(InputModule):

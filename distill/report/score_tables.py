@@ -19,6 +19,7 @@ from distill.evaluate.summary import (
     describe_metric,
     format_metric,
     format_role,
+    list_averaged_tasks,
     list_baselines,
     list_categories,
     name_difference,
@@ -93,7 +94,7 @@ def rows(summary: Summary) -> list[list[str]]:
             format_role(role),
             _number(model["score"], ".4f"),
             _share(model["score"], teacher["score"] if teacher else None),
-            *_row(average_measure(model, measure) for measure in measures),
+            *_row(average_measure(summary, model, measure) for measure in measures),
             _short(model["parameters"]),
             _bytes(model["bytes"]),
             _number(model["dimensions"], ",d"),
@@ -105,9 +106,11 @@ def rows(summary: Summary) -> list[list[str]]:
     ]
 
 
-def average_measure(model: ModelFigures, measure: str) -> float | None:
-    """Average a measure of rankings over the tasks that have it."""
-    known = [of[measure] for of in model.get("measures", {}).values() if measure in of]
+def average_measure(summary: Summary, model: ModelFigures, measure: str) -> float | None:
+    """Average a measure of rankings over those of the averaged tasks that have it."""
+    by_task = model.get("measures", {})
+    tasks = [by_task[task] for task in list_averaged_tasks(summary) if task in by_task]
+    known = [of[measure] for of in tasks if measure in of]
     return mean(known) if known else None
 
 
@@ -144,7 +147,7 @@ def scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
             cells.append([f"mean ({category})", "", *means])
         over = _row(average_categories(summary, role) for role in models)
         cells.append(["mean (task type)", "", *over])
-    if len(summary["tasks"]) > 1:
+    if len(list_averaged_tasks(summary)) > 1:
         cells.append(["mean (task)", "", *_row(m["score"] for m in models.values())])
     return ["task", "metric", *map(format_role, models)], cells
 
@@ -154,10 +157,12 @@ BY_TASK = ("task", "difference, 95 % interval", "p (Holm)", "won/tied/lost")
 
 def by_task(summary: Summary, role: str) -> list[list[str]]:
     """A row a task: the student's difference, p after Holm's correction over the tasks, and the
-    items won, tied and lost; then the mean over tasks."""
+    items won, tied and lost; then the mean over the averaged tasks, where they are several."""
     gap = summary["differences"][name_difference("student", role)]
     cells = [[task, *_sure(of)] for task, of in gap["tasks"].items()]
-    return cells if len(cells) == 1 else [*cells, ["mean (task)", *_sure(gap["overall"])]]
+    if len(list_averaged_tasks(summary)) == 1:
+        return cells
+    return [*cells, ["mean (task)", *_sure(gap["overall"])]]
 
 
 def list_opponents(summary: Summary) -> list[str]:
@@ -188,15 +193,16 @@ def baseline_rows(summary: Summary) -> list[list[str]]:
         [
             name_difference(format_role(one), format_role(other)),
             *_sure(kept[name_difference(one, other)]["overall"])[:2],
-            _count_items(kept[name_difference(one, other)]),
+            _count_items(summary, kept[name_difference(one, other)]),
         ]
         for one, other in pairs
     ]
 
 
-def _count_items(of: Differences) -> str:
-    """Items won, tied and lost over all tasks."""
-    known = [task for task in of["tasks"].values() if task["wins"] is not None]
+def _count_items(summary: Summary, of: Differences) -> str:
+    """Items won, tied and lost over all averaged tasks."""
+    tasks = [of["tasks"][task] for task in list_averaged_tasks(summary) if task in of["tasks"]]
+    known = [task for task in tasks if task["wins"] is not None]
     totals = [sum(task[key] or 0 for task in known) for key in ("wins", "ties", "losses")]
     return "/".join(map(str, totals)) if known else UNKNOWN
 

@@ -10,11 +10,12 @@ from distill.evaluate.summary import (
     compute_share_of_teacher,
     describe_metric,
     format_role,
+    list_averaged_tasks,
     list_bases,
     name_difference,
     name_hybrid,
 )
-from distill.evaluate.verdict import get_verdict, list_tasks_without_bm25
+from distill.evaluate.verdict import get_verdict, judge_difference, list_tasks_without_bm25
 
 SURE = 0.05
 _STANDING = {
@@ -35,8 +36,9 @@ def headline(summary: Summary) -> str:
     advice = f"Ship {_name(verdict['system'])}"
     if verdict["advice"] == "hybrid":
         advice = f"Ship the hybrid, {format_role(verdict['system'])}"
-    if JUDGED in summary["tasks"]:
-        alone = len(summary["tasks"]) == 1
+    averaged = list_averaged_tasks(summary)
+    if JUDGED in averaged:
+        alone = len(averaged) == 1
         advice = f"{'By' if alone else 'In part by'} an LLM's judgments: {advice}"
     return f"{advice}: the student is {_join(told)}." if told else f"{advice}."
 
@@ -57,14 +59,33 @@ def explain_verdict(summary: Summary) -> str:
             f"The student less BM25 is {_describe(compared[BM25_ROLE])}; the student less the "
             f"student fused with BM25 is {_describe(gap)}."
         )
-    if JUDGED in summary["tasks"]:
+    if JUDGED in list_averaged_tasks(summary):
         parts.append(
             f"On the task {JUDGED} an LLM says which passages answer a query: the verdict is as "
             "good as this judge, which `distill judge RUN` lets a person check."
         )
+    elif JUDGED in summary["tasks"]:
+        parts.append(_describe_judged_task(summary, [*list_bases(compared), "teacher"]))
     if without := list_tasks_without_bm25(summary):
         parts.append(f"BM25 and hybrids have no score on {', '.join(without)}.")
     return " ".join(filter(None, parts))
+
+
+def _describe_judged_task(summary: Summary, others: list[str]) -> str:
+    """What the task whose answers an LLM judged says beside the others, of which the verdict is."""
+    gaps = {
+        role: summary["differences"][name_difference("student", role)]["tasks"][JUDGED]
+        for role in others
+        if role in summary["models"]
+    }
+    told = [
+        f"{_describe(judge_difference(gap))} beside {_name(role)}" for role, gap in gaps.items()
+    ]
+    items = summary["tasks"][JUDGED]["items"]
+    return (
+        f"On the task {JUDGED}, whose answers an LLM chose and which is no part of this verdict, "
+        f"the student is {_join(told)}, over {items} queries."
+    )
 
 
 def _explain_unclear(role: str, of: Comparison, margin: float) -> str:
@@ -130,8 +151,8 @@ def _beside_teacher(
 
 
 def _metric(summary: Summary) -> str:
-    name = describe_metric(summary)
-    return name if len(summary["tasks"]) == 1 or name.startswith("mean") else f"mean {name}"
+    name, tasks = describe_metric(summary), list_averaged_tasks(summary)
+    return name if len(tasks) == 1 or name.startswith("mean") else f"mean {name}"
 
 
 def _ratios(student: ModelFigures, teacher: ModelFigures) -> str:
@@ -145,7 +166,8 @@ def _ratios(student: ModelFigures, teacher: ModelFigures) -> str:
 
 def _how_sure(summary: Summary, gap: Difference) -> str:
     if gap["low"] is None or gap["high"] is None or gap["p"] is None:
-        without = [task for task, of in summary["tasks"].items() if of["items"] is None]
+        averaged = list_averaged_tasks(summary).items()
+        without = [task for task, of in averaged if of["items"] is None]
         because = f": no values of single items on {', '.join(without)}" if without else ""
         return f"; difference {gap['difference']:+.4f}, no interval{because}"
     chance = ", which may be chance" if gap["p"] > SURE else ""
@@ -156,7 +178,7 @@ def _how_sure(summary: Summary, gap: Difference) -> str:
 
 
 def _items(summary: Summary) -> str:
-    categories = {of["category"] for of in summary["tasks"].values()}
+    categories = {of["category"] for of in list_averaged_tasks(summary).values()}
     if categories <= {"STS", "PairClassification"}:
         return "pairs of texts"
     return "queries" if categories <= {"Retrieval", "Reranking"} else "queries and texts"

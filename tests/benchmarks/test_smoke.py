@@ -145,7 +145,8 @@ def test_corpus_softmax():
 def test_agreement(data_folder, encoder_folder, tmp_path):
     words = ("--corpora", "cacm", "--teacher", str(encoder_folder), "--out", str(tmp_path))
     figures = run_script("agreement", "--quick", *words)
-    assert figures.keys() >= FIGURES | {"models", "pairs"}
+    assert figures.keys() >= FIGURES | {"models"}
+    assert figures["stand-ins"].keys() == {"known-item", "stated judge"}
 
 
 def test_memory():

@@ -39,6 +39,13 @@ def tasks(tmp_path_factory, make_beir):
 
 
 @pytest.fixture(scope="module")
+def judged(tmp_path_factory, make_beir):
+    folder = tmp_path_factory.mktemp("judged")
+    make_beir(folder / "judged", "test", TEXTS[:8])
+    return load_task("judged", folder)
+
+
+@pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """Results are shared, as between two comparisons of one person's."""
     return tmp_path_factory.mktemp("out")
@@ -128,6 +135,24 @@ def test_categories_are_averaged_as_mteb_does(eval_models, tasks, tmp_path, summ
     assert (found["tasks"]["pairs"]["items"], of_pairs["items"], of_pairs["wins"]) == (11, 11, None)
     assert of_pairs["low"] < of_pairs["difference"] < of_pairs["high"]
     assert found["differences"]["student - teacher"]["overall"]["low"] is not None
+
+
+def test_what_an_llm_judged_stands_beside_the_verdict(eval_models, tasks, judged, out):
+    two = {role: eval_models[role] for role in ("base", "student")}
+    mine, both, alone = (
+        compare(two, of, out, speed_texts=0) for of in ([tasks[1]], [tasks[1], judged], [judged])
+    )
+    assert both["unaveraged"] == ["judged"]
+    assert both["models"]["student"]["tasks"].keys() == {"mine", "judged"}
+    for role in two:
+        assert both["models"][role]["score"] == mine["models"][role]["score"]
+    assert both["verdict"] == mine["verdict"]
+    gap = both["differences"]["student - base"]
+    assert gap["overall"] == mine["differences"]["student - base"]["overall"]
+    assert gap["tasks"]["judged"]["items"] == 8
+    assert alone["unaveraged"] == []
+    student = alone["models"]["student"]
+    assert student["score"] == pytest.approx(student["tasks"]["judged"], abs=1e-6)
 
 
 def test_a_student_without_teacher_keeps_nothing(eval_models, tasks, out):

@@ -13,10 +13,13 @@ from helpers.tiny_architectures import tiny_decoder
 from helpers.tiny_models import make_code_of_its_own, tiny_encoder
 from sentence_transformers import SentenceTransformer
 
+import distill
 from distill.errors import UserError
-from distill.export.export import export_model, write_beside
+from distill.export.export import _choose_task, export_model, write_beside
 from distill.export.graph import open_graph
+from distill.export.model_source import ExportSource
 from distill.files.atomic import read_json, write_json
+from distill.recipe import Recipe
 from distill.store import integrity
 from distill.store.run import Run
 
@@ -323,3 +326,34 @@ def test_a_model_with_code_of_its_own_is_not_exported(tmp_path, module):
     assert name in str(caught.value)
     assert "trust_remote_code" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_an_exported_file_is_evaluated_as_it_is(exported, run_folder, tmp_path):
+    out, files = exported
+    settings = {"tasks": ["mine"], "task_data": run_folder / "tasks", "out": tmp_path}
+    whole = distill.evaluate(str(out), **settings)[0]
+    graph = distill.evaluate(str(out / "onnx" / "embedding.onnx"), **settings)[0]
+    assert graph.score == pytest.approx(whole.score, abs=1e-4)
+    small = distill.evaluate(str(out / "onnx" / "embedding_int8.onnx"), **settings)[0]
+    assert small.score == pytest.approx(files["int8"].parity.score, abs=0.01)
+    names = {path.parent for path in (tmp_path / "results").rglob("mine.json")}
+    assert len(names) == 3, "each has results of its own"
+
+
+@pytest.mark.bad_input("export", "an exported file without its model beside it", "refused")
+def test_a_graph_alone_is_not_evaluated(tmp_path, run_folder):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "embedding.onnx").write_bytes(b"graph")
+    file = str(tmp_path / "onnx" / "embedding.onnx")
+    with pytest.raises(UserError, match="has no sentence-transformers model beside it"):
+        distill.evaluate(file, ["mine"], task_data=run_folder / "tasks", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["judged", "known-item"])
+def test_int8_is_held_against_a_task_of_the_runs_own(run_folder, tmp_path, name):
+    shutil.copytree(run_folder / "tasks" / "mine", tmp_path / name)
+    recipe = Recipe.model_validate({"name": "own", "evaluate": {"tasks": ["mine"]}})
+    recipe.evaluate.tasks = [name]
+    task = _choose_task(ExportSource("student", tmp_path, tmp_path, recipe), None, None)
+    assert task.metadata.name == name

@@ -41,13 +41,14 @@ def test_a_cost_that_one_model_alone_is_known_by_has_no_panel():
 
 def test_nothing_known_is_no_plot():
     assert pareto({"student": summary()["models"]["student"]}, "nDCG@10") is None
-    assert differences({}) is None
+    assert differences({}, []) is None
     assert curves([{"step": 1, "loss": 0.3}]) is None
     assert histograms({}) is None
 
 
 def test_two_plots_share_no_id():
-    first = str(differences({"teacher": {"overall": gap(0.1), "tasks": {"a": gap(0.1)}}}))
+    pairs = {"teacher": {"overall": gap(0.1), "tasks": {"a": gap(0.1)}}}
+    first = str(differences(pairs, ["a"]))
     second = str(curves([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}]))
     ids = [part.split('"')[0] for part in (first + second).split(' id="')[1:]]
     assert ids

@@ -159,6 +159,24 @@ def test_the_headline_says_where_an_llm_judged_the_answers():
     assert "`distill judge RUN` lets a person check" in sentence(beside)
 
 
+def test_what_an_llm_judged_is_said_beside_the_verdict():
+    scores = {"student": {"mine": 0.6, "judged": 0.2}, "base": {"mine": 0.5, "judged": 0.4}}
+    found = summary_of(scores)
+    alone = summary_of({role: {"mine": of["mine"]} for role, of in scores.items()})
+    found |= {"unaveraged": ["judged"]}
+    for role, of in found["models"].items():
+        of["score"] = alone["models"][role]["score"]
+    gap = found["differences"]["student - base"]
+    gap["overall"] = alone["differences"]["student - base"]["overall"]
+    assert headline(found) == headline(alone)
+    told = sentence(found)
+    assert told.startswith(sentence(alone))
+    assert "whose answers an LLM chose and which is no part of this verdict" in told
+    assert "the student is -0.2000 [-0.2000, -0.2000] beside the base model" in told
+    assert "judged" in screen(found)
+    assert "mean (task)" not in screen(found)
+
+
 def test_what_is_not_told_apart_has_the_difference_that_would_show(plain):
     gap = plain["differences"]["student - teacher"]["overall"]
     gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}

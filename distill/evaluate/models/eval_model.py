@@ -10,7 +10,7 @@ from distill.embed.encoder import Embedder, Encoder, Vectors
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
 from distill.embed.open_embedder import check_served
-from distill.embed.open_model import open_model
+from distill.embed.open_model import OpenModel, open_model
 from distill.embed.published import NOTHING
 from distill.embed.wording import embedder_prompts
 from distill.evaluate.models.prompts import EvalPrompts, build_prompts, fix_task
@@ -34,7 +34,8 @@ class EvalModel:
     """`folder` and `model` are None where a server embeds. `shortened_to` is set where fewer tokens
     are read than the model itself would; `departures` say what else computes other vectors than its
     files do by themselves. `fields` are those of requests to a server, as JSON, that change its
-    vectors. `documents` embeds the documents in its place."""
+    vectors. `documents` embeds the documents in its place. `graph` is the exported file that
+    computes in the place of the folder's weights."""
 
     name: str
     reference: str
@@ -50,6 +51,7 @@ class EvalModel:
     fields: Mapping[str, str] = field(default_factory=dict)
     form: VectorFormat = field(default_factory=VectorFormat)
     documents: "EvalModel | None" = None
+    graph: Path | None = None
 
     @property
     def parameters(self) -> int | None:
@@ -76,6 +78,10 @@ class EvalModel:
         in another format. None where there are none here."""
         if self.folder is None:
             return None
+        if self.graph is not None:
+            return sum(
+                path.stat().st_size for path in self.graph.parent.glob(f"{self.graph.stem}.*")
+            )
         files = (p for kind in _MODEL_FILES for p in self.folder.rglob(kind) if p.is_file())
         inside = ((p, p.relative_to(self.folder)) for p in files)
         one_side = self.documents is not None
@@ -145,11 +151,21 @@ def load_eval_model(
             to.
     """
     settings = settings or EmbedderConfig(max_tokens=max_tokens or ALL_TOKENS, device=device)
-    opened = open_model(str(reference), settings)
+    return wrap_model(open_model(str(reference), settings), settings, instructions)
+
+
+def wrap_model(
+    opened: OpenModel, settings: EmbedderConfig, instructions: bool, graph: Path | None = None
+) -> EvalModel:
+    """Wrap a model that is open, under the name of its reference.
+
+    Args:
+        graph: the exported file that it computes with.
+    """
     whole, read = opened.all_tokens, opened.max_tokens
     return EvalModel(
-        name=mteb_name(str(reference)),
-        reference=str(reference),
+        name=mteb_name(opened.reference),
+        reference=opened.reference,
         revision=opened.revision,
         folder=opened.folder,
         model=opened.model,
@@ -159,6 +175,7 @@ def load_eval_model(
         shortened_to=read if read != whole else None,
         licence=read_licence(opened.folder),
         departures=opened.departures,
+        graph=graph,
     )
 
 
@@ -218,7 +235,8 @@ def load_any_model(settings: EmbedderConfig, model: str, instructions: bool = Tr
 
 def mteb_name(reference: str) -> str:
     """A name of mteb's form owner/model: a hub id is its own; a folder `demo/student` is
-    distill/demo-student; a model in a wheel, which may hold several, is wheel/PACKAGE-PATH."""
+    distill/demo-student; a model in a wheel, which may hold several, is wheel/PACKAGE-PATH. Of an
+    exported file, `exports/mine/onnx/embedding.onnx`, it is distill/mine-onnx-embedding."""
     if reference.startswith("wheel:"):
         path = reference.removeprefix("wheel:").partition("#")[0].rstrip("/")
         package, _, within = path.partition("==")
@@ -226,5 +244,7 @@ def mteb_name(reference: str) -> str:
     folder = user_path(reference)
     if folder.exists():
         folder = folder.resolve()
+        if folder.is_file():
+            return f"distill/{folder.parents[1].name}-{folder.parent.name}-{folder.stem}"
         return f"distill/{folder.parent.name}-{folder.name}"
     return reference.partition("@")[0]

@@ -2,7 +2,7 @@
 test over items (queries, texts), corrected for the number of tasks."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import mean
 
 import numpy as np
@@ -25,9 +25,10 @@ def compare_scores(
     theirs: Sequence[TaskScore],
     seed: int = 0,
     shared: bool = False,
+    unaveraged: Collection[str] = (),
 ) -> Differences:
     """Ours - theirs on each task, and overall: the mean over tasks, as the table has it, or over
-    the `shared` ones alone, which both have.
+    the `shared` ones alone, which both have; the `unaveraged` ones are no part of it.
 
     Items (queries, texts, pairs of texts) are paired, and drawn within their task, split and
     language. `low` and `high` are the 95 % interval of the percentile bootstrap; `p` is two-sided,
@@ -45,8 +46,13 @@ def compare_scores(
     corrected = correct_holm({task: of["p"] for task, of in tasks.items() if of["p"] is not None})
     for task, p in corrected.items():
         tasks[task]["p_holm"] = p
-    averaged = {task: tasks[task] for task in by_task} if shared and by_task else tasks
-    return {"overall": _compute_overall(averaged, [*by_task.values()]), "tasks": tasks}
+    draws = {task: drawn for task, drawn in by_task.items() if task not in unaveraged}
+    averaged = {
+        task: of
+        for task, of in tasks.items()
+        if task not in unaveraged and (task in draws or not (shared and draws))
+    }
+    return {"overall": _compute_overall(averaged, [*draws.values()]), "tasks": tasks}
 
 
 def compare_seeds(

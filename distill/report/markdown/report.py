@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from distill.evaluate.statistics.retention import estimate_retention
-from distill.evaluate.summary import Summary, format_role
+from distill.evaluate.summary import Summary, format_role, list_averaged_tasks
 from distill.report import numbers
 from distill.report.judged import describe_judged_run
 from distill.report.known_item import describe_known_items
@@ -84,7 +84,7 @@ def _verdict(summary: Summary) -> list[str]:
 def _retention(found: RunData) -> list[str]:
     if found.summary is None or found.items is None:
         return []
-    kept = estimate_retention(found.items, found.summary["tasks"])
+    kept = estimate_retention(found.items, list_averaged_tasks(found.summary))
     if kept is None:
         return []
     return [

@@ -1,6 +1,6 @@
 """The student's difference from another model on each task, with its interval."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -11,16 +11,18 @@ from distill.report.plots.svg import MUTED, SERIES, new_figure, style, to_svg
 _MARKERS = "osD^vPX<>"
 
 
-def differences(pairs: Mapping[str, Differences]) -> Markup | None:
+def differences(pairs: Mapping[str, Differences], averaged: Collection[str]) -> Markup | None:
     """A row a task and one for the mean of all, a mark a pair; None where nothing is known.
 
     Args:
         pairs: a summary's differences of the student, by the other model.
+        averaged: the tasks that the mean is over; it has a row where they are several.
     """
     tasks = list(dict.fromkeys(task for pair in pairs.values() for task in pair["tasks"]))
     if not tasks:
         return None
-    rows = [*tasks, "mean of all tasks"] if len(tasks) > 1 else tasks
+    name_mean = "mean of all tasks" if len(averaged) == len(tasks) else "mean of the others"
+    rows = [*tasks, name_mean] if len(averaged) > 1 else tasks
     with style("differences"):
         figure = new_figure(8.5, 1.3 + 0.3 * len(rows) * max(1.0, 0.55 * len(pairs)))
         axes = figure.subplots()
@@ -28,7 +30,8 @@ def differences(pairs: Mapping[str, Differences]) -> Markup | None:
         for number, (name, pair) in enumerate(pairs.items()):
             by_row = list(pair["tasks"].values())
             # Of a search that lacks a task the mean is over the others, and so not that of the row.
-            if len(tasks) > 1 and all(of["difference"] is not None for of in by_row):
+            whole = all(pair["tasks"][task]["difference"] is not None for task in averaged)
+            if len(averaged) > 1 and whole:
                 by_row.append(pair["overall"])
             shift = (number - (len(pairs) - 1) / 2) * min(0.22, 0.8 / len(pairs))
             _draw(axes, by_row, f"student − {name}", number, shift)

@@ -1,6 +1,6 @@
 """The verdict: models side by side, task by task, with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -17,6 +17,7 @@ from distill.evaluate.summary import (
     describe_metric,
     format_metric,
     format_role,
+    list_averaged_tasks,
     list_baselines,
     list_categories,
     name_difference,
@@ -64,14 +65,14 @@ def results(summary: Summary, items: ItemValues | None = None) -> ResultsSection
     models, quality = summary["models"], describe_metric(summary)
     more = any(_aside(model) or model.get("baseline") for model in models.values())
     return ResultsSection(
-        headline=_headline(summary, estimate_retention(items or {}, summary["tasks"])),
-        models=_models(models, quality, list_measures(summary)),
+        headline=_headline(summary, estimate_retention(items or {}, list_averaged_tasks(summary))),
+        models=_models(summary, quality, list_measures(summary)),
         categories=_categories(summary),
         tasks=_tasks(summary),
         all_tasks=_all_tasks(summary) if more else None,
         comparisons=_comparisons(summary),
         baselines=_baselines(summary),
-        differences=differences(_pairs(summary)),
+        differences=differences(_pairs(summary), list_averaged_tasks(summary)),
         scatter=scatter(items or {}),
         pareto=pareto(models, quality),
         without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
@@ -161,7 +162,8 @@ def _aside(model: ModelFigures) -> bool:
     return model["variant_of"] is not None or model["published"]
 
 
-def _models(models: Mapping[str, ModelFigures], quality: str, measures: Sequence[str]) -> Grid:
+def _models(summary: Summary, quality: str, measures: Sequence[str]) -> Grid:
+    models = summary["models"]
     teacher = models["teacher"]["score"] if "teacher" in models else None
     header = [
         "model",
@@ -183,7 +185,7 @@ def _models(models: Mapping[str, ModelFigures], quality: str, measures: Sequence
                 Cell(format_role(role), note=_kind(model)),
                 _score(model["score"]),
                 Cell(numbers.share(kept), kept),
-                *(_score(average_measure(model, measure)) for measure in measures),
+                *(_score(average_measure(summary, model, measure)) for measure in measures),
                 Cell(numbers.short(model["parameters"]), model["parameters"]),
                 Cell(numbers.size(model["bytes"]), model["bytes"]),
                 Cell(numbers.whole(model["dimensions"]), model["dimensions"]),
