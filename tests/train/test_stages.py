@@ -129,7 +129,7 @@ def test_in_bfloat16_too(tmp_path, encoder_folder, teacher_folder):
 def test_titles_that_are_not_there_are_missed_before_the_first_stage(
     tmp_path, encoder_folder, monkeypatch
 ):
-    monkeypatch.setattr("distill.train.data.sources._titled", lambda passages: [])
+    monkeypatch.setattr("distill.train.data.sources._has_title", lambda row: False)
     monkeypatch.setattr("distill.train.stage._train", None)
     train = {"stages": [{"name": "one"}, {"name": "two", "mixture": [{"path": "titles"}]}]}
     with pytest.raises(UserError, match="no passage that has a title"):

@@ -46,8 +46,8 @@ from distill.train.rows.texts import (
 )
 
 Numbers = NDArray[np.int64]
-_AT_ONCE = 1024
-"""Passages that are compared together."""
+_AT_ONCE = 16
+"""Passages that are compared together: with more, a small corpus would be in memory as a whole."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,14 @@ LAST = 2 * 9  # steps: two epochs of 1 + 2 batches of examples and 6 of texts
 CHECKPOINTS = Path("student/.stage/training/0-train")
 
 
+@pytest.fixture(autouse=True)
+def _heed_ctrl_c():
+    """A shell starts what runs in the background to ignore Ctrl-C, and so these tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def arrange_signals(step: int, numbers: Sequence[int], patch: pytest.MonkeyPatch) -> list[int]:
     """Signals to this process at the end of a step. Returns where each training begins, as
     it does."""
