@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from distill.errors import UserError
+from distill.files.read_sequence import ReadSequence
 from distill.store.passage_lookup import (
     PassageLookup,
     PassageNumbers,
@@ -184,7 +185,7 @@ class PassageReader(Reader):
         return self._shard
 
 
-class PassageTexts(Sequence[str]):
+class PassageTexts(ReadSequence[str]):
     """The texts of all passages by row number, read from their shards on demand.
 
     Args:
@@ -198,13 +199,6 @@ class PassageTexts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._passages)
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [self[place] for place in range(*number.indices(len(self)))]
-        return self._write(self._passages[number])
+    def read(self, numbers: Sequence[int]) -> list[str]:
+        """Read the texts of these passages."""
+        return [self._write(self._passages[number]) for number in numbers]

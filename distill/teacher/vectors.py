@@ -1,7 +1,6 @@
 """A teacher's vectors: computed once, stored on disk, read by row."""
 
 from collections.abc import Mapping, Sequence
-from typing import overload
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from distill.embed.open_embedder import embedder_identity, open_embedder
 from distill.embed.published import published_as
 from distill.embed.vector_store import VectorStore, embed
 from distill.embed.wording import EmbedderPrompts, carried_template
+from distill.files.read_sequence import ReadSequence
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
 from distill.models.sources.in_memory import is_object
@@ -65,7 +65,7 @@ def teacher_vectors(
     return TeacherRows([s.vectors for s in stores])
 
 
-class _WrittenTexts(Sequence[str]):
+class _WrittenTexts(ReadSequence[str]):
     """Texts as an encoder reads them, prompts included, written when they are asked for."""
 
     def __init__(
@@ -82,18 +82,11 @@ class _WrittenTexts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        ids = self._ids[number] if isinstance(number, slice) else [self._ids[number]]
+    def read(self, numbers: Sequence[int]) -> list[str]:
+        """Write the texts with these numbers."""
+        ids = [self._ids[number] for number in numbers]
         tasks = None if self._tasks is None else [self._tasks[id_] for id_ in ids]
-        texts = [self._texts[id_] for id_ in ids]
-        written = self._wording.write(texts, self._side, tasks)
-        return written if isinstance(number, slice) else written[0]
+        return self._wording.write([self._texts[id_] for id_ in ids], self._side, tasks)
 
 
 def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:

@@ -2,12 +2,13 @@
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, overload
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from distill.files.read_sequence import ReadSequence
 from distill.store.tables import Row
 
 _IDS_AT_ONCE = 100_000
@@ -73,7 +74,7 @@ class ExampleSource:
         return ScoredExample(self._rows[number], scores.tolist(), others, self.name)
 
 
-class SelectedExamples(Sequence[ScoredExample]):
+class SelectedExamples(ReadSequence[ScoredExample]):
     """Some of the examples, in an order of their own; each is read when it is asked for."""
 
     def __init__(self, examples: "_Readable", numbers: Sequence[int]) -> None:
@@ -83,16 +84,9 @@ class SelectedExamples(Sequence[ScoredExample]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, place: int) -> ScoredExample: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[ScoredExample]: ...
-
-    def __getitem__(self, place: int | slice) -> ScoredExample | list[ScoredExample]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        return self._examples[int(self._numbers[place])]
+    def read(self, numbers: Sequence[int]) -> list[ScoredExample]:
+        """Read the examples at these places."""
+        return [self._examples[int(self._numbers[number])] for number in numbers]
 
 
 class JoinedSources:

@@ -2,11 +2,12 @@
 for."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar, overload
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distill.files.read_sequence import ReadSequence
 from distill.store.tables import Row
 from distill.student.writing import StudentTexts
 from distill.text.digests import digest_text
@@ -136,7 +137,7 @@ def _read_column(row: Row, column: int) -> str | None:
     return str(row["negatives"][column - 1] if column else row["positive"])
 
 
-class TextsOnDemand(Sequence[T], Generic[T]):
+class TextsOnDemand(ReadSequence[T]):
     """Numbered texts, each written from where it stands when it is asked for.
 
     Args:
@@ -153,19 +154,6 @@ class TextsOnDemand(Sequence[T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._places.examples)
-
-    @overload
-    def __getitem__(self, number: int) -> T: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[T]: ...
-
-    def __getitem__(self, number: int | slice) -> T | list[T]:
-        if isinstance(number, slice):
-            return self.read(range(*number.indices(len(self))))
-        if not -len(self) <= number < len(self):
-            raise IndexError(number)
-        return self.read([number])[0]
 
     def __iter__(self) -> Iterator[T]:
         for start in range(0, len(self), _AT_ONCE):
