@@ -65,7 +65,8 @@ def _cell(text: str) -> str:
         letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split())
     )
     line = line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
-    for letter, written in {"&": "&amp;", "<": "&lt;", "|": "\\|"}.items():
+    # "][" would be read as a link by its name.
+    for letter, written in {"&": "&amp;", "<": "&lt;", "|": "\\|", "][": "]\\["}.items():
         line = line.replace(letter, written)
     return line
 

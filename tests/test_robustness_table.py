@@ -39,6 +39,11 @@ def test_a_cell_is_one_line_that_shows_what_is_there():
     assert len(row) < 300
 
 
+def test_a_cell_holds_no_link_by_its_name():
+    table = write_table([Row("k", "i", "refused: [.][.]", "t.py::test_x")])
+    assert "[.]\\[.]" in table
+
+
 def test_rows_go_between_the_two_lines():
     page = f"head\n{BEGIN}old\n{END}tail\n"
     written = filled(page, [Row("k", "i", "o", "t")])
