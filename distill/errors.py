@@ -21,8 +21,8 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str) -> str:
-    """`text` with an escape such as \\x1b in the place of what a terminal would take for a command,
-    or what cannot be written as UTF-8."""
+    """Write as an escape, such as \\x1b, what a terminal would take for a command, or what cannot
+    be written as UTF-8."""
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

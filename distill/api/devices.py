@@ -31,7 +31,7 @@ def check_devices(recipe: Recipe, last: Step = "evaluate") -> None:
 
 
 def _devices(recipe: Recipe, last: Step) -> Iterator[tuple[str, str | None]]:
-    """Key and value of each device that is used up to this step."""
+    """Yield key and value of each device that is used up to this step."""
     generate, relabel, teacher = recipe.generate, recipe.relabel, recipe.teacher
     relabels = last not in ("corpus", "generate") and generate.from_passages
     trains = last in ("train_student", "evaluate") or (relabels and relabel.rounds > 1)

@@ -64,8 +64,8 @@ def evaluate(model: str, options: TaskOptions, as_json: bool) -> None:
 
 
 def _describe_scores(model: str, scores: "Sequence[TaskScore]", out: Path) -> dict[str, Any]:
-    """What `evaluate --json` prints; `low`, `high` and `items` are null where there are no values
-    of single items."""
+    """Return what `evaluate --json` prints; `low`, `high` and `items` are null where there are no
+    values of single items."""
     from distill.evaluate.statistics.score_interval import estimate_score_interval
 
     rows = []

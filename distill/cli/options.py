@@ -78,7 +78,7 @@ def _device(context: click.Context, option: click.Parameter, device: str | None)
 
 
 def recipe_options(command: Command) -> Command:
-    """RECIPE, --run, --set and --overwrite, resolved to `recipe`, `folder`, `overwrite`."""
+    """Declare RECIPE, --run, --set and --overwrite, resolved to `recipe`, `folder`, `overwrite`."""
 
     @click.argument("recipe_file", metavar="[RECIPE]", required=False, type=PATH)
     @click.option("--run", "folder", type=PATH, help=_RUN_HELP)
@@ -120,7 +120,7 @@ def recipe_options(command: Command) -> Command:
 
 
 def corpus_option(command: Command) -> Command:
-    """--corpus: a path in the place of the recipe's corpus, or of a whole recipe."""
+    """Declare --corpus: a path in the place of the recipe's corpus, or of a whole recipe."""
 
     def remember(context: click.Context, option: click.Parameter, value: Path | str | None) -> None:
         if value is not None:
@@ -149,7 +149,7 @@ def recipe_flag(
 
 
 def estimate_options(command: Command) -> Command:
-    """--prices and --sample."""
+    """Declare --prices and --sample."""
     for option in (
         click.option(
             "--sample",
@@ -361,7 +361,7 @@ def _parse_embedder(flags: dict[str, Any], settings: Sequence[str]) -> EmbedderC
 
 
 def _parse_columns(text: str) -> dict[str, str]:
-    """PART=NAME pairs between commas."""
+    """Parse PART=NAME pairs between commas."""
     pairs = [word.partition("=") for word in split_list(text)]
     for part, sign, name in pairs:
         if not (part and sign and name):
@@ -372,7 +372,7 @@ def _parse_columns(text: str) -> dict[str, str]:
 
 
 def _parse_instruction(template: str | None) -> list[str]:
-    """--instruction-template as a setting; one that tells no task is refused."""
+    """Parse --instruction-template to a setting; one that tells no task is refused."""
     if template is None:
         return []
     if not any(name in template for name in ("{task}", "{instruction}")):
@@ -388,7 +388,7 @@ _TEXTS = {"query_template", "query_prompt", "document_prompt", "base_url", "know
 
 
 def _parse_setting(key: str, value: str) -> Any:
-    """Texts are taken as they are, but for \\n, which is a new line; {instruction} is {task}."""
+    """Parse KEY=VALUE. Texts stand as they are, but \\n is a new line, {instruction} is {task}."""
     if key in _TEXTS:
         text = value.replace("\\n", "\n")
         return text.replace("{instruction}", "{task}") if key == "query_template" else text

@@ -23,13 +23,13 @@ FAIL_IF = click.option(
 def print_summary(summary: "Summary") -> None:
     """Print a comparison: the verdict, its tables, and the verdict's figures in words."""
     from distill.report.score_tables import render
-    from distill.report.verdict import headline, sentence
+    from distill.report.verdict import write_headline, write_verdict
 
     console = Console()
-    console.print(headline(summary), markup=False, highlight=False, style="bold")
+    console.print(write_headline(summary), markup=False, highlight=False, style="bold")
     console.print()
     console.print(render(summary))
-    console.print(sentence(summary), markup=False, highlight=False)
+    console.print(write_verdict(summary), markup=False, highlight=False)
 
 
 def exit_on_verdict(summary: "Summary", fail_if: str | None) -> None:

@@ -51,7 +51,7 @@ class PassageDeduplicator:
         self._hashes: set[bytes] = set()
 
     def is_new(self, title: str, text: str) -> bool:
-        """True the first time, False for every passage that reads the same."""
+        """Return whether no passage before read the same."""
         mark = digest_passage(title, text)
         if mark in self._hashes:
             return False

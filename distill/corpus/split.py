@@ -107,7 +107,7 @@ def _piece(text: str, gap: str) -> _TextPiece:
 
 
 def _packed(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
-    """Neighbours joined as long as they fit."""
+    """Join neighbours as long as they fit."""
     packed: list[_TextPiece] = []
     for piece in pieces:
         if packed and packed[-1].size + piece.size <= budget:
@@ -154,7 +154,7 @@ def _fitting(units: Sequence[_Unit], budget: int) -> int:
 
 
 def _to_pause(units: Sequence[_Unit], count: int) -> int:
-    """Back to the last pause of the second half, or no further back."""
+    """Go back to the last pause of the second half, or not at all where it has none."""
     for end in range(count, count // 2, -1):
         if units[end - 1].is_pause and not units[end].is_pause:
             return end

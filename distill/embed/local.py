@@ -107,8 +107,8 @@ class LocalEmbedder:
         return vectors
 
     def _lengths(self, texts: list[str]) -> list[int]:
-        """Tokens of each text, at least one. Characters are no measure: code has half as many a
-        token as prose. Models of word vectors have no such tokenizer."""
+        """Count the tokens of each text, at least one. Characters are no measure: code has half as
+        many a token as prose. Models of word vectors have no such tokenizer."""
         tokenizer = self.model.tokenizer
         if not texts:
             return []

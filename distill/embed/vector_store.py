@@ -102,8 +102,8 @@ def is_stored(
     precision: VectorDtype = "float32",
     mark: str | None = None,
 ) -> bool:
-    """Whether the store under `root` has all vectors of these texts, so that `embed` computes
-    none."""
+    """Return whether the store under `root` has all vectors of these texts, so that `embed`
+    computes none."""
     folder = _find_marked(root, encoder, side, ids, texts, precision, mark)
     if not _can_be_read(folder, (len(texts), encoder.dimensions), precision):
         return False
@@ -214,7 +214,7 @@ def _find_marked(
 
 
 def _can_be_read(folder: Path, shape: tuple[int, int], precision: VectorDtype) -> bool:
-    """Whether the headers of the files are whole and match the expected shape and dtype."""
+    """Return whether the headers of the files are whole and match the expected shape and dtype."""
     try:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
         done = read_json(folder / "done.json")["rows"]
@@ -236,8 +236,8 @@ def _move_beside(folder: Path, why: str) -> None:
 
 
 def _damaged_chunks(folder: Path, done: int) -> list[int]:
-    """First rows of the chunks whose bytes are not those that were written. Compared once a
-    process. Of stores of before, which have no checksums, rows must be finite and not zero."""
+    """List the first rows of the chunks whose bytes are not those that were written. Compared once
+    a process. Of stores of before, which have no checksums, rows must be finite and not zero."""
     path = folder / _CHECKSUMS
     if path in _verified:
         return []
@@ -268,7 +268,7 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
 
 
 def _missing_chunks(folder: Path, done: int, total: int) -> list[int]:
-    """First rows of the chunks beyond the count of rows that no worker has committed."""
+    """List the first rows of the chunks beyond the count of rows that no worker has committed."""
     starts, recorded = range(done, total, CHUNK), _recorded(folder / _CHECKSUMS)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return [

@@ -48,7 +48,7 @@ def estimate_passages(context: EstimateContext) -> list[StageEstimate]:
 
 
 def estimate_queries(context: EstimateContext) -> tuple[list[StageEstimate], QueryEstimate]:
-    """parsed-log, generations, parsed, parsed-free and queries."""
+    """Estimate the stages parsed-log, generations, parsed, parsed-free and queries."""
     recipe = context.recipe
     if context.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
@@ -71,8 +71,8 @@ def estimate_queries(context: EstimateContext) -> tuple[list[StageEstimate], Que
 
 
 def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
-    """Queries of a log, and those that are taken from the passages, which take no model; and how
-    many they are at most."""
+    """Estimate queries of a log, and those that are taken from the passages, which take no model;
+    and how many they are at most."""
     numbers = {}
     if "log" in recipe.generate.methods:
         numbers["parsed-log"] = len(select_log_queries(recipe).queries)

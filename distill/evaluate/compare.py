@@ -107,7 +107,7 @@ def make_student_variants(
     precisions: "Sequence[Precision]" = (),
     with_teacher: bool = False,
 ) -> dict[str, EvalModel]:
-    """The student's variants by the name of their row: `student@128`, `student int8`, and
+    """Make the student's variants by the name of their row: `student@128`, `student int8`, and
     `with_teacher` the student's queries over the teacher's documents.
 
     Raises:
@@ -126,7 +126,7 @@ def make_student_variants(
 def _order_roles(
     models: Mapping[str, EvalModel], variants: Mapping[str, EvalModel]
 ) -> dict[str, EvalModel]:
-    """Base models, the student, its variants, the teacher."""
+    """Order the roles: base models, the student, its variants, the teacher."""
     roles = sorted(list_bases(models), key=lambda role: (len(role), role))
     found = {role: models[role] for role in [*roles, "student"]} | dict(variants)
     return found | ({"teacher": models["teacher"]} if "teacher" in models else {})
@@ -148,7 +148,8 @@ def _score_all(
     out: Path,
     baselines: BM25 | None,
 ) -> ScoresByRole:
-    """Task by task: the data of one is in memory at a time, but for what a folder has filled."""
+    """Score all models task by task: the data of one task is in memory at a time, but for what a
+    folder has filled."""
     scores: ScoresByRole = {role: [] for role in models}
     fused = {role: models[role] for role in FUSED_ROLES if role in models}
     for task, filled in zip(tasks, of_folder, strict=True):
@@ -260,7 +261,7 @@ def _describe_model(
 
 
 def _average(averaged: Collection[str], by_task: Mapping[str, float]) -> float | None:
-    """The mean over the averaged tasks; None without a score on one of them."""
+    """Compute the mean over the averaged tasks; None without a score on one of them."""
     if any(task not in by_task for task in averaged):
         return None
     return round(mean(by_task[task] for task in averaged), 6)
@@ -269,7 +270,8 @@ def _average(averaged: Collection[str], by_task: Mapping[str, float]) -> float |
 def _describe_baseline(
     role: str, averaged: Mapping[str, TaskFigures], scores: Sequence[TaskScore]
 ) -> ModelFigures:
-    """A hybrid costs what its model and BM25 cost together, which was not measured."""
+    """Describe a baseline. A hybrid costs what its model and BM25 cost together, which was not
+    measured."""
     by_task = {score.task: score.score for score in scores}
     return {
         "model": format_role(role),

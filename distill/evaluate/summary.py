@@ -124,13 +124,14 @@ class Summary(TypedDict):
 
 
 def write_summary(path: Path, summary: Summary) -> None:
-    """A JSON file in the summary's own order, which is that of its tables; the verdict is first."""
+    """Write a JSON file in the summary's own order, which is that of its tables; the verdict is
+    first."""
     ordered = {key: summary[key] for key in ("schema", "verdict") if key in summary} | summary
     commit_bytes(path, (json.dumps(ordered, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary in the file.
+    """Read the summary in the file.
 
     Raises:
         UserError: if an earlier distill has written it.
@@ -146,8 +147,8 @@ def read_summary(path: Path) -> Summary:
 
 
 def read_current_summary(run_folder: Path) -> Summary | None:
-    """The verdict on a run as it stands; None where it is not evaluated to the end, or the student,
-    the base or what is held out has been made anew since.
+    """Read the verdict on a run as it stands; None where it is not evaluated to the end, or the
+    student, the base or what is held out has been made anew since.
 
     Raises:
         UserError: if an earlier distill has written it.
@@ -186,7 +187,7 @@ def list_averaged_tasks(summary: Summary) -> dict[str, TaskFigures]:
 def average_by_category(
     tasks: Mapping[str, TaskFigures], scores: Mapping[str, float]
 ) -> dict[str, float]:
-    """Each category's mean over its tasks; of those only that have a score on all of them, for a
+    """Average each category over its tasks; of those only that have a score on all of them, for a
     mean over other tasks is another figure."""
     found: dict[str, list[float | None]] = {}
     for task, of in tasks.items():
@@ -196,7 +197,8 @@ def average_by_category(
 
 
 def average_categories(summary: Summary, role: str) -> float | None:
-    """What mteb calls "Mean (TaskType)": every category counts the same, however many its tasks."""
+    """Average over categories, what mteb calls "Mean (TaskType)": every category counts the same,
+    however many its tasks."""
     of = summary["models"][role]["by_category"]
     return mean(of.values()) if of.keys() == set(list_categories(summary)) else None
 
@@ -240,19 +242,20 @@ _LABELS = {
 
 
 def format_metric(name: str) -> str:
-    """mteb's name of a metric as the literature has it."""
+    """Write mteb's name of a metric as the literature has it."""
     return _LABELS.get(name, name.replace("_", " "))
 
 
 def describe_metric(summary: Summary) -> str:
-    """What the overall score is: the metric that all averaged tasks share, or else a mean of
-    several."""
+    """Describe what the overall score is: the metric that all averaged tasks share, or else a mean
+    of several."""
     shared = {of["metric"] for of in list_averaged_tasks(summary).values()}
     return format_metric(shared.pop()) if len(shared) == 1 else "mean over tasks"
 
 
 def format_role(role: str) -> str:
-    """A role as a person says it: `base-2` is base model 2, `base + bm25` base model + BM25."""
+    """Write a role as a person says it: `base-2` is base model 2, `base + bm25` base model +
+    BM25."""
     return " + ".join(_format_part(part) for part in role.split(" + "))
 
 
@@ -263,7 +266,7 @@ def _format_part(role: str) -> str:
 
 
 def is_base(role: str) -> bool:
-    """Whether this role is an untrained encoder: `base`, or `base-2` and on where there are
+    """Return whether this role is an untrained encoder: `base`, or `base-2` and on where there are
     several."""
     return role == "base" or role.removeprefix("base-").isdigit()
 

@@ -113,7 +113,7 @@ def _judge_interval(low: float | None, high: float | None, margin: float) -> Kin
 
 
 def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
-    """The base beside which the student looks worst, else the teacher, else BM25."""
+    """Choose the base beside which the student looks worst, else the teacher, else BM25."""
     bases = list_bases(comparisons)
     if bases:
         return min(bases, key=lambda role: _FROM_WORST.index(comparisons[role]["kind"]))
@@ -121,8 +121,8 @@ def _choose_opponent(comparisons: Mapping[str, Comparison]) -> str | None:
 
 
 def _advise(summary: Summary, margin: float) -> tuple[Advice, str]:
-    """A hybrid where it is better than its model alone and not worse than the best model alone;
-    BM25 alone where no model adds to it, and where it can do every task."""
+    """Advise a hybrid where it is better than its model alone and not worse than the best model
+    alone; BM25 alone where no model adds to it, and where it can do every task."""
     differences = summary["differences"]
     can_do_all = not list_tasks_without_bm25(summary)
     alone = _choose_model(summary, margin, hybrid=False)
@@ -149,9 +149,9 @@ def _put_teacher_for_base(advice: Advice, system: str) -> tuple[Advice, str]:
 
 
 def _choose_model(summary: Summary, margin: float, hybrid: bool) -> str:
-    """The student or its base. Where both are level the base, which needs no training, unless the
-    student is smaller; where it is unclear the one with the better score. Of several bases that are
-    chosen before the student the one with the best score."""
+    """Choose the student or its base. Where both are level the base, which needs no training,
+    unless the student is smaller; where it is unclear the one with the better score. Of several
+    bases that are chosen before the student the one with the best score."""
     models, differences = summary["models"], summary["differences"]
     bases = ["base"] if hybrid else list_bases(models)
     chosen, least = "student", float("inf")
@@ -185,7 +185,7 @@ def _is_worse(differences: Mapping[str, Differences], one: str, other: str, marg
 def _compare(
     differences: Mapping[str, Differences], one: str, other: str, margin: float
 ) -> Comparison | None:
-    """One role beside another, whichever way their difference was taken; None without any."""
+    """Compare one role with another, whichever way their difference was taken; None without any."""
     if (difference := differences.get(name_difference(one, other))) is not None:
         return judge_difference(difference["overall"], margin)
     if (difference := differences.get(name_difference(other, one))) is not None:

@@ -116,7 +116,7 @@ def _write_head(card: ModelCard, summary: Summary | None) -> str:
 
 
 def _list_datasets(source: ExportSource) -> list[str] | None:
-    """The corpus, where it is a dataset of the hub."""
+    """List the corpus, where it is a dataset of the hub."""
     recipe = source.recipe
     if recipe is None or not recipe.has_corpus or recipe.corpus.dataset is None:
         return None
@@ -124,7 +124,7 @@ def _list_datasets(source: ExportSource) -> list[str] | None:
 
 
 def _list_languages(source: ExportSource) -> list[str] | None:
-    """The languages that the recipe accepts of generated queries, where it names any."""
+    """List the languages that the recipe accepts of generated queries, where it names any."""
     recipe = source.recipe
     return (recipe.generate.filters.languages or None) if recipe is not None else None
 
@@ -206,7 +206,7 @@ def read_own_summary(run: Path | None) -> Summary | None:
 
 
 def _describe_retention(source: ExportSource, summary: Summary | None) -> str:
-    """The share of the teacher's score with its interval; empty without a teacher."""
+    """Describe the share of the teacher's score with its interval; empty without a teacher."""
     kept = compute_share_of_teacher(summary) if summary is not None else None
     if summary is None or kept is None or source.run is None:
         return ""
@@ -222,7 +222,8 @@ def _describe_retention(source: ExportSource, summary: Summary | None) -> str:
 
 
 def _describe_machine(source: ExportSource) -> str:
-    """The machine that trained the student, and for how long; empty where that is not known."""
+    """Describe the machine that trained the student, and for how long; empty where that is not
+    known."""
     if source.run is None or not (source.run / "student" / ".stage").is_dir():
         return ""
     student = open_stage(source.run / "student").manifest

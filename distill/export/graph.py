@@ -129,7 +129,7 @@ def start_graph(path: Path, threads: int | None = None) -> Callable[[TokenBatch]
 
 
 def is_graph(reference: str) -> bool:
-    """Whether a model's reference is an exported file, of ONNX or of OpenVINO."""
+    """Return whether a model's reference is an exported file, of ONNX or of OpenVINO."""
     path = user_path(reference)
     return path.suffix in (".onnx", ".xml") and path.is_file()
 

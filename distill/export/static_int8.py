@@ -45,6 +45,7 @@ def write_static_int8(
 
 
 def quantize_rows(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """(tokens, dimensions) to int8 numbers of that shape, and their scales, (tokens,) float32."""
+    """Quantize (tokens, dimensions) to int8 numbers of that shape and their scales, (tokens,)
+    float32."""
     scales = vectors.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
     return (vectors / scales[:, None]).round().to(torch.int8), scales

@@ -35,7 +35,8 @@ def make_example(
 
 
 def reject_degenerate(row: Row) -> str | None:
-    """Why an example teaches nothing, or teaches what is wrong; None where it may be kept."""
+    """Return why an example teaches nothing, or teaches what is wrong; None where it may be
+    kept."""
     query, positive, task = (normalize_text(row[name]) for name in ("query", "positive", "task"))
     negatives = [normalize_text(text) for text in row["negatives"]]
     if not all((query, positive, *negatives)):
@@ -50,7 +51,7 @@ def reject_degenerate(row: Row) -> str | None:
 
 
 def reject_contaminated(row: Row, known: Decontaminator | None) -> str | None:
-    """Drops an example of which any text shares a run of words with an evaluation query."""
+    """Drop an example of which any text shares a run of words with an evaluation query."""
     texts = (row["query"], row["positive"], *row["negatives"])
     if known is not None and any(known.overlaps(text) for text in texts):
         return _CONTAMINATED
@@ -112,8 +113,8 @@ def summarize_decontamination(
 
 
 def reject_refusal(row: Row) -> str | None:
-    """Drops an example in which an LLM declines or chats. For what LLMs wrote alone: people do
-    begin with "Sorry, but I"."""
+    """Drop an example in which an LLM declines or chats. For what LLMs wrote alone: people do begin
+    with "Sorry, but I"."""
     if is_refusal(row["query"]) or is_refusal(row["positive"]):
         return "refusal or boilerplate"
     return None

@@ -104,7 +104,7 @@ def _facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
 
 
 def _section(title: str, text: str, console: Console) -> None:
-    """Characters that would steer a terminal are shown as a question mark."""
+    """Print a section; characters that would steer a terminal are shown as a question mark."""
     plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     console.print(Text(f"\n--- {title} ---", style="bold"), soft_wrap=True)
     console.print(Text(plain), soft_wrap=True)

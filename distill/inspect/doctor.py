@@ -64,7 +64,7 @@ class Check(NamedTuple):
 
 
 def run_checks() -> list[Check]:
-    """Everything that decides what can run here; loads no model and touches no network."""
+    """Check everything that decides what can run here; load no model and touch no network."""
     return [
         Check("python", "ok", f"{platform.python_version()} on {platform.system()}"),
         *(_check_package(name) for name in _BASE),

@@ -100,7 +100,7 @@ def describe_choice(view: QueryView, scored: list[Row]) -> Iterator[str]:
 
 
 def list_chosen_passages(view: QueryView) -> Iterator[tuple[str, str]]:
-    """Title and id of the passages to be read in full: the seed, and what took its place."""
+    """List title and id of the passages to be read in full: the seed, and what took its place."""
     seed = view.query["seed_id"]
     if seed:
         yield f"the seed {sanitize_for_terminal(seed)}", seed

@@ -71,7 +71,7 @@ def show_run(run: Path, console: Console) -> None:
 
 
 def show_rows(run: Path, name: str, rows: int, skip: int, console: Console) -> None:
-    """Some rows of one table, field by field."""
+    """Show some rows of one table, field by field."""
     tables = list_tables(run)
     folder = run / name
     if name == "dropped" or name.endswith("/dropped"):
@@ -123,8 +123,8 @@ def show_query(run: Path, query_id: str, console: Console) -> None:
 
 
 def _order_candidates(run: Path, candidates: list[Row], labels: list[Row]) -> list[Row]:
-    """Candidates with their labels, best first by fusion; as they were retrieved, where they are
-    not labelled yet."""
+    """Order candidates, with their labels, best first by fusion; as they were retrieved, where they
+    are not labelled yet."""
     if not labels:
         return candidates
     by_id = {row["passage_id"]: row for row in candidates}

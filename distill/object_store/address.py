@@ -27,7 +27,7 @@ class StoreAddress(NamedTuple):
 
 
 def is_store_address(text: str) -> bool:
-    """Whether a text begins as an address in an object store does."""
+    """Return whether a text begins as an address in an object store does."""
     scheme, colon, _ = text.partition("://")
     return bool(colon) and scheme in _SCHEMES
 

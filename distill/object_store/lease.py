@@ -162,7 +162,8 @@ class Lease:
                 self._renewed = time.monotonic()
 
     def _look_whose(self) -> None:
-        """A renewal may have arrived though its answer was lost: then the lease is still ours."""
+        """Look whose the lease is: a renewal may have arrived though its answer was lost, and then
+        it is still ours."""
         read = self._objects.read(LEASE_NAME)
         if read is not None and _parse(read[0]).get("session") == self._session:
             self._version = StoredVersion(read[1].etag, read[1].version)

@@ -46,7 +46,8 @@ class CopyRecord:
         return self._copies.get(name)
 
     def matches(self, name: str, file: os.stat_result, etag: str | None) -> bool:
-        """Whether a file is still what was copied, and the object of this etag is the copy."""
+        """Return whether a file is still what was copied, and the object of this etag is the
+        copy."""
         copy = self._copies.get(name)
         return etag is not None and copy == (file.st_size, file.st_mtime_ns, etag)
 

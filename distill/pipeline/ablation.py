@@ -28,7 +28,7 @@ from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes
 from distill.pipeline.job import Job
 from distill.recipe import Recipe, override
-from distill.report.markdown.escape import table
+from distill.report.markdown.escape import write_table
 from distill.store.run import Run
 from distill.store.stage import fingerprint
 from distill.store.tables import commit_bytes
@@ -183,9 +183,9 @@ def make_cells(arms: Sequence[Arm]) -> list[list[str]]:
 
 
 def write_ablation(folder: Path, arms: Sequence[Arm]) -> Path:
-    """`ablation.md` in the run's folder: the table."""
+    """Write the table, `ablation.md` in the run's folder."""
     path = folder / "ablation.md"
-    text = table(_columns(arms), make_cells(arms))
+    text = write_table(_columns(arms), make_cells(arms))
     commit_bytes(path, f"# Ablation {folder.resolve().name}\n\n{text}\n".encode())
     return path
 

@@ -92,8 +92,8 @@ class Job:
             save_recipe(run.folder, recipe)
 
     def _open_judge(self, requests: Path) -> LazyLLM:
-        """The LLM that writes held-out queries and judges their answers: the recipe's own, unless
-        `evaluate.judged.llm` names another."""
+        """Open the LLM that writes held-out queries and judges their answers: the recipe's own,
+        unless `evaluate.judged.llm` names another."""
         other = self.recipe.evaluate.judged.llm
         if other is None:
             return self.llm
@@ -138,7 +138,7 @@ class Job:
         return GenerateResult(corpus, queries, examples, self._ask_held_out(corpus, queries))
 
     def _ask_held_out(self, corpus: CorpusStages, queries: Stage | None) -> Stage | None:
-        """Queries for the held-out passages, where the recipe evaluates on them."""
+        """Write queries for the held-out passages, where the recipe evaluates on them."""
         from distill.corpus.held_out import JUDGED
         from distill.generate.held_out import make_held_out_queries
 
@@ -154,8 +154,8 @@ class Job:
         return made
 
     def _query_sources(self, passages: Stage) -> list[Stage]:
-        """Queries over passages before any filter. What users asked comes first: of equal queries
-        the first is kept."""
+        """Make the queries over passages before any filter. What users asked comes first: of equal
+        queries the first is kept."""
         from distill.generate.free.stage import make_free_queries
         from distill.generate.log.stage import make_log_queries
         from distill.generate.passages.generations import make_generations
@@ -173,7 +173,7 @@ class Job:
         return sources
 
     def relabel(self) -> TrainingExamples:
-        """The corpus and all examples."""
+        """Make the corpus and all examples."""
         from distill.pipeline.settle_rankers import settle_rankers
         from distill.relabel.stages import relabel
 
@@ -199,8 +199,8 @@ class Job:
         return TrainingExamples(corpus, [chosen, *examples], labels, last.earlier, last.repeated)
 
     def train_judge(self) -> tuple[Stage, Stage | None]:
-        """The judge, from labels of its own or from those of relabelling, and its evaluation; no
-        student."""
+        """Train the judge from labels of its own or from those of relabelling, and its evaluation;
+        no student."""
         from distill.evaluate.rerank import evaluate_judge
         from distill.pipeline.teach_judge import teach_judge
         from distill.train.judge.base import check_encoder
@@ -265,13 +265,13 @@ class Job:
         return Round(recipe.model_copy(update={"retriever": retriever}), earlier)
 
     def score_teacher(self) -> Stage:
-        """The teachers' scores of all examples."""
+        """Compute the teachers' scores of all examples."""
         from distill.teacher.scores import make_teacher_scores
 
         return make_teacher_scores(self.run, self.recipe.teacher, self.relabel().stages)
 
     def train_student(self) -> tuple[CorpusStages, Stage, Stage]:
-        """The corpus, the untrained base and the student. Of several processes (`accelerate
+        """Make the corpus, the untrained base and the student. Of several processes (`accelerate
         launch`) the first makes what comes before the student, and all train it."""
         corpus, examples, labels, earlier, repeated = self.relabel()
         base, student = _train(
@@ -309,7 +309,7 @@ class Job:
         evaluate_judge(self.run, self.recipe, judge, corpus.held_out, corpus.known_item)
 
     def _judge_held_out(self, base: Stage, student: Stage) -> Stage | None:
-        """The judged pool, where the recipe evaluates on it."""
+        """Make the judged pool, where the recipe evaluates on it."""
         from distill.evaluate.judged.pool import PoolInputs, make_judged_pool
         from distill.evaluate.models.run_models import load_run_models
         from distill.evaluate.stage import RESULTS_FOLDER
@@ -344,7 +344,7 @@ def _check_sources(run: Run, recipe: Recipe, corpus: CorpusStages) -> None:
 
 
 def _kept_start(student: Stage) -> bool:
-    """Whether the weights before training were the best in every training stage."""
+    """Return whether the weights before training were the best in every training stage."""
     stages = read_json(student.folder / "training.json")["stages"]
     return all(stage["kept_steps"] == [0] for stage in stages)
 
@@ -358,7 +358,7 @@ def _train(
     earlier: Stage | None = None,
     repeated: Stage | None = None,
 ) -> tuple[Stage, Stage]:
-    """The base and the student."""
+    """Make the base and the student."""
     from distill.runtime.devices import free_memory
     from distill.train.stage import train_student
 
@@ -373,7 +373,7 @@ def _train(
 
 
 def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list[Stage]) -> Stage:
-    """The student before training; of a static one the queries have to be there already."""
+    """Build the student before training; of a static one the queries have to be there already."""
     if recipe.student.architecture == "static":
         from distill.train.static.base import build_static_base
 
@@ -384,7 +384,7 @@ def _build_base(run: Run, recipe: Recipe, passages: Stage | None, examples: list
 
 
 def _teacher_scores(run: Run, recipe: Recipe, examples: list[Stage]) -> Stage | None:
-    """A teacher's scores, where training asks for them."""
+    """Compute a teacher's scores, where training asks for them."""
     from distill.teacher.scores import make_teacher_scores
     from distill.train.data.soft_labels import TEACHER, list_score_sources
 

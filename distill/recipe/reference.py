@@ -35,8 +35,8 @@ _BOUNDS = {
 
 
 def explain_key(key: str) -> str:
-    """Type, default, allowed values and description of a key such as train.soup, and the keys of a
-    section such as train; of an empty name, all sections.
+    """Return type, default, allowed values and description of a key such as train.soup, and the
+    keys of a section such as train; of an empty name, all sections.
 
     Raises:
         UserError: if the recipe has no such key; the nearest one is named.

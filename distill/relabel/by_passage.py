@@ -138,7 +138,8 @@ class CandidateTexts:
         self._block: tuple[int, dict[str, str]] = (-1, {})
 
     def read_shard_texts(self, number: int) -> dict[str, str]:
-        """Texts by passage id of the candidates in this shard, and of the others in its block."""
+        """Read the texts, by passage id, of the candidates in this shard, and of the others in its
+        block."""
         start = number - number % self._shards_a_block
         if self._block[0] != start:
             self._block = (-1, {})  # its memory first
@@ -162,6 +163,6 @@ def read_shard_queries(queries: Reader, shard: int, shard_size: int) -> list[Row
 
 
 def by_passage(pairs: Sequence[QueryPassagePair]) -> list[tuple[str, list[str]]]:
-    """(passage id, ids of its queries) of pairs that are sorted by passage."""
+    """Group pairs that are sorted by passage: (passage id, ids of its queries)."""
     groups = groupby(pairs, key=lambda pair: pair.passage_id)
     return [(passage_id, [pair.query_id for pair in of_it]) for passage_id, of_it in groups]

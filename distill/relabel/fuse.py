@@ -285,7 +285,7 @@ def _rank_scores(values: Sequence[float | None], ties: Sequence[int]) -> list[in
 
 
 def rank_missing_last(ranks: Sequence[int | None], order: Sequence[int]) -> list[int]:
-    """Complete ranks: candidates without one come last, in the order of other ranks."""
+    """Complete the ranks: candidates without one come last, in the order of other ranks."""
     ranked = [rank for rank in ranks if rank is not None]
     missing = sorted(order[i] for i, rank in enumerate(ranks) if rank is None)
     last = {place: rank for rank, place in enumerate(missing, start=len(ranked) + 1)}

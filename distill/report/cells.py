@@ -31,6 +31,6 @@ class Grid:
         return len(self.rows) > 12
 
 
-def words(*texts: str) -> list[Cell]:
+def make_cells(*texts: str) -> list[Cell]:
     """Make cells of texts."""
     return [Cell(text) for text in texts]

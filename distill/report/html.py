@@ -14,16 +14,16 @@ from distill.errors import UserError
 from distill.report import numbers
 from distill.report.judged import describe_judged_run
 from distill.report.known_item import describe_known_items
-from distill.report.run_data import RunData, find
-from distill.report.sections.data_funnel import funnel
-from distill.report.sections.lineage import lineage
-from distill.report.sections.losses import losses
-from distill.report.sections.overview import overview
-from distill.report.sections.query_sample import query_sample
-from distill.report.sections.relabelling import relabelling
-from distill.report.sections.results import results
-from distill.report.sections.training import training
-from distill.report.verdict import headline, sentence
+from distill.report.run_data import RunData, read_run_data
+from distill.report.sections.data_funnel import make_funnel
+from distill.report.sections.lineage import make_lineage
+from distill.report.sections.losses import find_lost_queries
+from distill.report.sections.overview import make_overview
+from distill.report.sections.query_sample import make_query_sample
+from distill.report.sections.relabelling import make_relabelling
+from distill.report.sections.results import make_results
+from distill.report.sections.training import make_training
+from distill.report.verdict import write_headline, write_verdict
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
 from distill.text.sanitize import sanitize_for_terminal
@@ -48,7 +48,7 @@ def write_html(run_folder: Path, out: Path | None = None, in_run: bool = False) 
         UserError: if the folder holds no stage of a run, its summary is of another version, another
             process writes the run, or matplotlib is not installed.
     """
-    found = find(run_folder)
+    found = read_run_data(run_folder)
     path = out or run_folder / "report.html"
     with ExitStack() as opened:
         may_write = True
@@ -75,12 +75,12 @@ def _render(found: RunData, may_write: bool) -> str:
     environment.filters["seen"] = sanitize_for_terminal
     return environment.get_template("report.html.jinja").render(
         name=found.name,
-        overview=overview(found),
-        sample=query_sample(found),
+        overview=make_overview(found),
+        sample=make_query_sample(found),
         version=__version__,
-        headline=headline(found.summary) if found.summary else "",
-        verdict=_write_verdict(found),
-        sections=_sections(found, may_write),
+        headline=write_headline(found.summary) if found.summary else "",
+        verdict=_write_verdict_text(found),
+        sections=_make_sections(found, may_write),
         numbers=numbers,
         style=Markup((_TEMPLATES / "report.css").read_text("utf-8")),
         script=Markup(script),
@@ -88,24 +88,24 @@ def _render(found: RunData, may_write: bool) -> str:
     )
 
 
-def _write_verdict(found: RunData) -> str:
+def _write_verdict_text(found: RunData) -> str:
     if not found.summary:
         return found.not_evaluated
     parts = [
-        sentence(found.summary),
+        write_verdict(found.summary),
         describe_judged_run(found.folder),
         describe_known_items(found.folder),
     ]
     return " ".join(filter(None, parts))
 
 
-def _sections(found: RunData, may_write: bool) -> dict[str, Any]:
+def _make_sections(found: RunData, may_write: bool) -> dict[str, Any]:
     """Return the sections by the name of their partial template, in the order of the tabs."""
     return {
-        "results": results(found.summary, found.items) if found.summary else None,
-        "losses": losses(found, may_write),
-        "training": training(found),
-        "funnel": funnel(found.complete),
-        "relabelling": relabelling(found),
-        "lineage": lineage(found),
+        "results": make_results(found.summary, found.items) if found.summary else None,
+        "losses": find_lost_queries(found, may_write),
+        "training": make_training(found),
+        "funnel": make_funnel(found.complete),
+        "relabelling": make_relabelling(found),
+        "lineage": make_lineage(found),
     }

@@ -5,22 +5,22 @@ from distill.evaluate.summary import Difference
 NONE = "–"
 
 
-def score(value: float | None, digits: int = 4) -> str:
+def format_score(value: float | None, digits: int = 4) -> str:
     """Format a score with four decimals, or so many digits."""
     return NONE if value is None else f"{value:.{digits}f}"
 
 
-def signed(value: float | None, digits: int = 4) -> str:
+def format_signed(value: float | None, digits: int = 4) -> str:
     """Format a number with a true minus, which is as wide as the plus."""
     return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def interval(of: Difference) -> str:
+def format_interval(of: Difference) -> str:
     """Format the interval of a difference; empty where the task has no values of single items."""
     if of["low"] is None or of["high"] is None:
         return ""
     digits = count_digits(of)
-    return f"{signed(of['low'], digits)} to {signed(of['high'], digits)}"
+    return f"{format_signed(of['low'], digits)} to {format_signed(of['high'], digits)}"
 
 
 def count_digits(of: Difference) -> int:
@@ -32,40 +32,40 @@ def count_digits(of: Difference) -> int:
     return 4 if reach < 0.005 else 3 if reach < 0.05 else 2
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """Format a share without decimals."""
     return NONE if value is None else f"{value:.0%}"
 
 
-def probability(value: float | None) -> str:
+def format_probability(value: float | None) -> str:
     """Format a probability with three decimals, or as `< 0.001`."""
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def share(value: float | None) -> str:
+def format_share(value: float | None) -> str:
     """Format a share as a percentage."""
     return NONE if value is None else f"{value:.1%}"
 
 
-def times(value: float | None) -> str:
+def format_ratio(value: float | None) -> str:
     """Format a ratio: 3.42×."""
     return NONE if value is None else f"{value:.2f}×"
 
 
-def whole(value: int | None) -> str:
+def format_whole(value: int | None) -> str:
     """Format a whole number, thousands separated."""
     return NONE if value is None else f"{value:,}"
 
 
-def tenths(value: float | None) -> str:
+def format_tenths(value: float | None) -> str:
     """Format a number with one decimal, thousands separated."""
     return NONE if value is None else f"{value:,.1f}"
 
 
-def short(value: float | None) -> str:
-    """Parameters: 17.4M."""
+def format_short(value: float | None) -> str:
+    """Format a number of parameters: 17.4M."""
     if value is None:
         return NONE
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -74,8 +74,8 @@ def short(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def size(value: float | None) -> str:
-    """Bytes, in decimal units."""
+def format_size(value: float | None) -> str:
+    """Format bytes, in decimal units."""
     if value is None:
         return NONE
     for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -84,7 +84,7 @@ def size(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
-def duration(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Format seconds as seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.1f} s"
@@ -93,6 +93,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def ratio(one: float | None, other: float | None) -> float | None:
+def compute_ratio(one: float | None, other: float | None) -> float | None:
     """Divide one by the other; None where either is unknown or the divisor is 0."""
     return one / other if one is not None and other else None

@@ -54,13 +54,13 @@ class RunData:
         return "The run is not evaluated yet."
 
 
-def find(run_folder: Path) -> RunData:
+def read_run_data(run_folder: Path) -> RunData:
     """Read a run's manifests, recipe and summary.
 
     Raises:
         UserError: if the folder holds no stage of a run, or a summary of another version.
     """
-    stages = _in_order(_manifests(run_folder))
+    stages = _sort_by_inputs(_read_manifests(run_folder))
     if not stages:
         raise UserError(str(run_folder), "holds no stage of a run", "name a run's folder")
     path = run_folder / "recipe.yaml"
@@ -69,14 +69,14 @@ def find(run_folder: Path) -> RunData:
     return RunData(run_folder, stages, text, parse_yaml(text, str(path)) or {}, summary)
 
 
-def _manifests(run_folder: Path) -> dict[str, Manifest]:
+def _read_manifests(run_folder: Path) -> dict[str, Manifest]:
     found = sorted(run_folder.glob("*/.stage/manifest.json"))
     folders = [path.parent.parent for path in found]
     # A folder being made anew is hidden until it stands.
     return {f.name: open_stage(f).manifest for f in folders if not f.name.startswith(".")}
 
 
-def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+def _sort_by_inputs(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     order = TopologicalSorter(
         {name: sorted(m["inputs"].keys() & manifests.keys()) for name, m in manifests.items()}
     ).static_order()

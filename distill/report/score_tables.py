@@ -25,36 +25,38 @@ from distill.evaluate.summary import (
     name_difference,
     name_hybrid,
 )
-from distill.report.verdict import p_value
+from distill.report.verdict import format_p_value
 
 WIDTH = 100
 UNKNOWN = "-"
 
 
 def render(summary: Summary) -> RenderableType:
-    """The verdict's tables for the screen, no wider than 100 columns: how good the models are and
-    what they cost; scores by task; the student's difference from each other model; and what its
-    variants lose."""
-    header, cells = columns(summary), rows(summary)
+    """Render the verdict's tables for the screen, no wider than 100 columns: how good the models
+    are and what they cost; scores by task; the student's difference from each other model; and what
+    its variants lose."""
+    header, cells = list_columns(summary), list_model_rows(summary)
     costs = 3 + len(list_measures(summary))
     measured = [line for line in cells if any(cell != UNKNOWN for cell in line[costs:])]
     parts: list[RenderableType] = [
-        _table("", header[:costs], [line[:costs] for line in cells]),
-        _table("", ["", *header[costs:]], [[line[0], *line[costs:]] for line in measured]),
-        _table("Scores", *scores(summary)),
+        _make_table("", header[:costs], [line[:costs] for line in cells]),
+        _make_table("", ["", *header[costs:]], [[line[0], *line[costs:]] for line in measured]),
+        _make_table("Scores", *tabulate_scores(summary)),
     ]
     for role in list_opponents(summary):
-        parts.append(_table(f"Student - {format_role(role)}", BY_TASK, by_task(summary, role)))
-    if beside := baseline_rows(summary):
-        parts.append(_table(BASELINES_TITLE, BASELINES, beside))
-    if lost := variant_rows(summary):
-        parts.append(_table("Variants - student", VARIANTS, lost))
-    parts += [Text(f"{line}\n") for line in notes(summary)]
+        parts.append(
+            _make_table(f"Student - {format_role(role)}", BY_TASK, list_task_rows(summary, role))
+        )
+    if beside := list_baseline_rows(summary):
+        parts.append(_make_table(BASELINES_TITLE, BASELINES, beside))
+    if lost := list_variant_rows(summary):
+        parts.append(_make_table("Variants - student", VARIANTS, lost))
+    parts += [Text(f"{line}\n") for line in list_notes(summary)]
     return Constrain(Group(*parts), WIDTH)
 
 
-def notes(summary: Summary) -> list[str]:
-    """What the figures of the tables are not."""
+def list_notes(summary: Summary) -> list[str]:
+    """List what the figures of the tables leave out, or take from elsewhere."""
     found = []
     without = [task for task, of in summary["tasks"].items() if of["items"] is None]
     if without:
@@ -69,8 +71,8 @@ def notes(summary: Summary) -> list[str]:
     return found
 
 
-def columns(summary: Summary) -> list[str]:
-    """The header of the table of models."""
+def list_columns(summary: Summary) -> list[str]:
+    """Return the header of the table of models."""
     return [
         "",
         describe_metric(summary),
@@ -85,22 +87,22 @@ def columns(summary: Summary) -> list[str]:
     ]
 
 
-def rows(summary: Summary) -> list[list[str]]:
-    """A row a model: score, share of the teacher's, size, texts a second of many together,
-    milliseconds for a single one, an index of a million passages."""
+def list_model_rows(summary: Summary) -> list[list[str]]:
+    """Make a row for each model: score, share of the teacher's, size, texts a second of many
+    together, milliseconds for a single one, an index of a million passages."""
     teacher, measures = summary["models"].get("teacher"), list_measures(summary)
     return [
         [
             format_role(role),
-            _number(model["score"], ".4f"),
-            _share(model["score"], teacher["score"] if teacher else None),
-            *_row(average_measure(summary, model, measure) for measure in measures),
-            _short(model["parameters"]),
-            _bytes(model["bytes"]),
-            _number(model["dimensions"], ",d"),
-            _number(model["texts_per_second"], ".1f"),
-            _number(model["latency_ms"], ".1f"),
-            _bytes(model["index_bytes_per_million"]),
+            _format_number(model["score"], ".4f"),
+            _format_share(model["score"], teacher["score"] if teacher else None),
+            *_format_numbers(average_measure(summary, model, measure) for measure in measures),
+            _format_parameters(model["parameters"]),
+            _format_bytes(model["bytes"]),
+            _format_number(model["dimensions"], ",d"),
+            _format_number(model["texts_per_second"], ".1f"),
+            _format_number(model["latency_ms"], ".1f"),
+            _format_bytes(model["index_bytes_per_million"]),
         ]
         for role, model in summary["models"].items()
     ]
@@ -127,10 +129,10 @@ def list_measures(summary: Summary) -> list[str]:
     )
 
 
-def scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: each task's scores, and the means that mteb makes of them: of each category
-    and over these, where there are several, and over tasks. Of the hybrids the student's alone has
-    a column: a terminal has room for no more."""
+def tabulate_scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: each task's scores, and the means that mteb makes of them: of each
+    category and over these, where there are several, and over tasks. Of the hybrids the student's
+    alone has a column: a terminal has room for no more."""
     shown = (BM25_ROLE, name_hybrid("student"))
     models = {
         role: model
@@ -138,31 +140,36 @@ def scores(summary: Summary) -> tuple[list[str], list[list[str]]]:
         if model["variant_of"] is None and (role in shown or not model.get("baseline"))
     }
     cells = [
-        [task, format_metric(of["metric"]), *_row(m["tasks"].get(task) for m in models.values())]
+        [
+            task,
+            format_metric(of["metric"]),
+            *_format_numbers(m["tasks"].get(task) for m in models.values()),
+        ]
         for task, of in summary["tasks"].items()
     ]
     if len(list_categories(summary)) > 1:
         for category in list_categories(summary):
-            means = _row(m["by_category"].get(category) for m in models.values())
+            means = _format_numbers(m["by_category"].get(category) for m in models.values())
             cells.append([f"mean ({category})", "", *means])
-        over = _row(average_categories(summary, role) for role in models)
+        over = _format_numbers(average_categories(summary, role) for role in models)
         cells.append(["mean (task type)", "", *over])
     if len(list_averaged_tasks(summary)) > 1:
-        cells.append(["mean (task)", "", *_row(m["score"] for m in models.values())])
+        cells.append(["mean (task)", "", *_format_numbers(m["score"] for m in models.values())])
     return ["task", "metric", *map(format_role, models)], cells
 
 
 BY_TASK = ("task", "difference, 95 % interval", "p (Holm)", "won/tied/lost")
 
 
-def by_task(summary: Summary, role: str) -> list[list[str]]:
-    """A row a task: the student's difference, p after Holm's correction over the tasks, and the
-    items won, tied and lost; then the mean over the averaged tasks, where they are several."""
+def list_task_rows(summary: Summary, role: str) -> list[list[str]]:
+    """Make a row for each task: the student's difference, p after Holm's correction over the tasks,
+    and the items won, tied and lost; then the mean over the averaged tasks, where they are
+    several."""
     gap = summary["differences"][name_difference("student", role)]
-    cells = [[task, *_sure(of)] for task, of in gap["tasks"].items()]
+    cells = [[task, *_format_difference(of)] for task, of in gap["tasks"].items()]
     if len(list_averaged_tasks(summary)) == 1:
         return cells
-    return [*cells, ["mean (task)", *_sure(gap["overall"])]]
+    return [*cells, ["mean (task)", *_format_difference(gap["overall"])]]
 
 
 def list_opponents(summary: Summary) -> list[str]:
@@ -179,8 +186,8 @@ BASELINES_TITLE = "Beside BM25 and hybrids (reciprocal rank fusion), mean over r
 BASELINES = ("pair", "difference, 95 % interval", "p", "won/tied/lost")
 
 
-def baseline_rows(summary: Summary) -> list[list[str]]:
-    """A row a pair with BM25 or a hybrid in it: the difference over retrieval tasks."""
+def list_baseline_rows(summary: Summary) -> list[list[str]]:
+    """Make a row for each pair with BM25 or a hybrid in it: the difference over retrieval tasks."""
     baselines = set(list_baselines(summary["models"]))
     kept = summary["differences"]
     pairs = [
@@ -192,7 +199,7 @@ def baseline_rows(summary: Summary) -> list[list[str]]:
     return [
         [
             name_difference(format_role(one), format_role(other)),
-            *_sure(kept[name_difference(one, other)]["overall"])[:2],
+            *_format_difference(kept[name_difference(one, other)]["overall"])[:2],
             _count_items(summary, kept[name_difference(one, other)]),
         ]
         for one, other in pairs
@@ -200,7 +207,7 @@ def baseline_rows(summary: Summary) -> list[list[str]]:
 
 
 def _count_items(summary: Summary, of: Differences) -> str:
-    """Items won, tied and lost over all averaged tasks."""
+    """Count the items won, tied and lost over all averaged tasks."""
     tasks = [of["tasks"][task] for task in list_averaged_tasks(summary) if task in of["tasks"]]
     known = [task for task in tasks if task["wins"] is not None]
     totals = [sum(task[key] or 0 for task in known) for key in ("wins", "ties", "losses")]
@@ -210,17 +217,18 @@ def _count_items(summary: Summary, of: Differences) -> str:
 VARIANTS = ("variant", "difference, 95 % interval", "p")
 
 
-def variant_rows(summary: Summary) -> list[list[str]]:
-    """A row a variant: its difference from the student as it is, over all tasks."""
+def list_variant_rows(summary: Summary) -> list[list[str]]:
+    """Make a row for each variant: its difference from the student as it is, over all tasks."""
     variants = {r: m["variant_of"] for r, m in summary["models"].items() if m["variant_of"]}
     gaps = {
         role: summary["differences"][name_difference(role, of)] for role, of in variants.items()
     }
-    return [[role, *_sure(gap["overall"])[:2]] for role, gap in gaps.items()]
+    return [[role, *_format_difference(gap["overall"])[:2]] for role, gap in gaps.items()]
 
 
-def _table(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
-    """Numbers are never broken; a name is, and a header between words."""
+def _make_table(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    """Make a table for the screen: numbers are never broken; a name is, and a header between
+    words."""
     view = Table(
         title=Text(title) if title else None,
         title_justify="left",
@@ -244,38 +252,38 @@ def _table(title: str, header: Sequence[str], cells: Sequence[Sequence[str]]) ->
     return view
 
 
-def _sure(gap: Difference) -> list[str]:
-    """Difference with its interval, p, and the counts."""
-    difference = _number(gap["difference"], "+.4f")
+def _format_difference(gap: Difference) -> list[str]:
+    """Format a difference with its interval, p, and the counts."""
+    difference = _format_number(gap["difference"], "+.4f")
     if gap["low"] is not None and gap["high"] is not None:
         difference += f" [{gap['low']:+.4f}, {gap['high']:+.4f}]"
     p = gap["p"] if gap["p_holm"] is None else gap["p_holm"]
     counts = (gap["wins"], gap["ties"], gap["losses"])
     known = [str(count) for count in counts if count is not None]
-    told = UNKNOWN if p is None else p_value(p).removeprefix("p ").removeprefix("= ")
+    told = UNKNOWN if p is None else format_p_value(p).removeprefix("p ").removeprefix("= ")
     return [difference, told, "/".join(known) or UNKNOWN]
 
 
-def _row(values: Iterable[float | None]) -> list[str]:
-    return [_number(value, ".4f") for value in values]
+def _format_numbers(values: Iterable[float | None]) -> list[str]:
+    return [_format_number(value, ".4f") for value in values]
 
 
-def _number(value: float | None, form: str) -> str:
+def _format_number(value: float | None, form: str) -> str:
     return UNKNOWN if value is None else format(value, form)
 
 
-def _share(score: float | None, teacher: float | None) -> str:
+def _format_share(score: float | None, teacher: float | None) -> str:
     return f"{score / teacher:.1%}" if score is not None and teacher else UNKNOWN
 
 
-def _short(count: int | None) -> str:
+def _format_parameters(count: int | None) -> str:
     if count is None:
         return UNKNOWN
     return f"{count / 1e6:.1f}M" if count >= 100_000 else f"{count:,}"
 
 
-def _bytes(count: int | None) -> str:
-    """Decimal units, as disks have them."""
+def _format_bytes(count: int | None) -> str:
+    """Format bytes in decimal units, as disks have them."""
     if count is None:
         return UNKNOWN
     size, unit = next(

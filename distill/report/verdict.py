@@ -26,7 +26,7 @@ _STANDING = {
 }
 
 
-def headline(summary: Summary) -> str:
+def write_headline(summary: Summary) -> str:
     """Write the verdict in one line: what to ship, and how the student stands to its base, to BM25
     and to its teacher."""
     verdict = get_verdict(summary)
@@ -72,7 +72,8 @@ def explain_verdict(summary: Summary) -> str:
 
 
 def _describe_judged_task(summary: Summary, others: list[str]) -> str:
-    """What the task whose answers an LLM judged says beside the others, of which the verdict is."""
+    """Describe what the task whose answers an LLM judged says, where the verdict is of other
+    tasks."""
     gaps = {
         role: summary["differences"][name_difference("student", role)]["tasks"][JUDGED]
         for role in others
@@ -107,7 +108,7 @@ def _describe(of: Comparison) -> str:
 
 
 def _name(role: str) -> str:
-    """A role within a sentence."""
+    """Name a role within a sentence."""
     own = role in ("student", "teacher") or role.startswith("base")
     return f"the {format_role(role)}" if own else format_role(role)
 
@@ -116,19 +117,19 @@ def _join(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def sentence(summary: Summary) -> str:
-    """The verdict in words; a student that is no better than a base model is said first."""
+def write_verdict(summary: Summary) -> str:
+    """Write the verdict in words; a student that is no better than a base model is said first."""
     student, teacher = summary["models"]["student"], summary["models"].get("teacher")
     kept = compute_share_of_teacher(summary)
     parts = [
-        _beside_teacher(summary, student, teacher, kept)
+        _compare_with_teacher(summary, student, teacher, kept)
         if teacher is not None and kept is not None
-        else f"The student reaches {_metric(summary)} {student['score']:.4f}."
+        else f"The student reaches {_name_metric(summary)} {student['score']:.4f}."
     ]
     for role in list_bases(summary["models"]):
         base = summary["models"][role]
         gap = summary["differences"][name_difference("student", role)]["overall"]
-        text = f"the {format_role(role)} ({base['score']:.4f}{_how_sure(summary, gap)})."
+        text = f"the {format_role(role)} ({base['score']:.4f}{_describe_certainty(summary, gap)})."
         if (gap["difference"] or 0) <= 0:
             parts.insert(0, f"The student is NO better than {text}")
         elif gap["p"] is not None and gap["p"] > SURE:
@@ -138,24 +139,24 @@ def sentence(summary: Summary) -> str:
     return " ".join([*parts, *filter(None, [explain_verdict(summary)])])
 
 
-def _beside_teacher(
+def _compare_with_teacher(
     summary: Summary, student: ModelFigures, teacher: ModelFigures, kept: float
 ) -> str:
     gap = summary["differences"][name_difference("student", "teacher")]["overall"]
-    size = _ratios(student, teacher)
+    size = _list_ratios(student, teacher)
     return (
-        f"The student keeps {kept:.1%} of its teacher's {_metric(summary)} "
-        f"({student['score']:.4f} of {teacher['score']:.4f}{_how_sure(summary, gap)})"
+        f"The student keeps {kept:.1%} of its teacher's {_name_metric(summary)} "
+        f"({student['score']:.4f} of {teacher['score']:.4f}{_describe_certainty(summary, gap)})"
         f"{', with ' if size else ''}{size}."
     )
 
 
-def _metric(summary: Summary) -> str:
+def _name_metric(summary: Summary) -> str:
     name, tasks = describe_metric(summary), list_averaged_tasks(summary)
     return name if len(tasks) == 1 or name.startswith("mean") else f"mean {name}"
 
 
-def _ratios(student: ModelFigures, teacher: ModelFigures) -> str:
+def _list_ratios(student: ModelFigures, teacher: ModelFigures) -> str:
     told = {
         "the parameters": (student["parameters"], teacher["parameters"]),
         "the size on disk": (student["bytes"], teacher["bytes"]),
@@ -164,7 +165,7 @@ def _ratios(student: ModelFigures, teacher: ModelFigures) -> str:
     return _join([f"{a / b:.2f} times {what}" for what, (a, b) in told.items() if a and b])
 
 
-def _how_sure(summary: Summary, gap: Difference) -> str:
+def _describe_certainty(summary: Summary, gap: Difference) -> str:
     if gap["low"] is None or gap["high"] is None or gap["p"] is None:
         averaged = list_averaged_tasks(summary).items()
         without = [task for task, of in averaged if of["items"] is None]
@@ -173,17 +174,18 @@ def _how_sure(summary: Summary, gap: Difference) -> str:
     chance = ", which may be chance" if gap["p"] > SURE else ""
     return (
         f"; difference {gap['difference']:+.4f}, 95 % interval {gap['low']:+.4f} to "
-        f"{gap['high']:+.4f} over {gap['items']} {_items(summary)}, {p_value(gap['p'])}{chance}"
+        f"{gap['high']:+.4f} over {gap['items']} {_name_items(summary)}, "
+        f"{format_p_value(gap['p'])}{chance}"
     )
 
 
-def _items(summary: Summary) -> str:
+def _name_items(summary: Summary) -> str:
     categories = {of["category"] for of in list_averaged_tasks(summary).values()}
     if categories <= {"STS", "PairClassification"}:
         return "pairs of texts"
     return "queries" if categories <= {"Retrieval", "Reranking"} else "queries and texts"
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """Format a p-value, such as `p = 0.012` or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

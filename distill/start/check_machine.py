@@ -44,7 +44,7 @@ def _check_extra(key: str, modules: list[str], extra: str) -> list[str]:
 
 
 def _list_needs(recipe: Recipe) -> Iterator[tuple[str, list[str], str]]:
-    """Key of the recipe, modules of which one is needed, and the extra that brings it."""
+    """List the key of the recipe, modules of which one is needed, and the extra that brings it."""
     if recipe.llm.engine == "vllm":
         yield "llm.engine vllm", ["vllm"], "gpu"
     if recipe.retriever.index != "exact":
@@ -124,7 +124,7 @@ def estimate_bytes(recipe: Recipe) -> int:
 
 
 def _measure(name: str) -> int:
-    """Bytes of a file, of all files below a folder, or of the objects in a store."""
+    """Measure the bytes of a file, of all files below a folder, or of the objects in a store."""
     if is_store_address(name):
         return sum(one.size for one in list_input(name))
     path = user_path(name)

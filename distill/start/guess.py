@@ -75,8 +75,8 @@ def _guess_encoder(model: str) -> float:
 
 
 def describe_guess(guess: RunGuess) -> str:
-    """Such as `200 queries, 1,600 judged pairs; 0.5M tokens read and 8,000 written; 10 to 40
-    min`."""
+    """Describe a guess, such as `200 queries, 1,600 judged pairs; 0.5M tokens read and 8,000
+    written; 10 to 40 min`."""
     words = []
     if guess.queries:
         words.append(f"{guess.queries:,} queries and {guess.pairs:,} judged pairs")

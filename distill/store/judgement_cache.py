@@ -166,7 +166,7 @@ def _judgement(row: SqlRow) -> Judgement:
 
 
 def _is_whole(row: SqlRow) -> bool:
-    """Whether a row has its checksum; older rows have none."""
+    """Return whether a row has its checksum; older rows have none."""
     key, score, tokens, *_, checksum = row
     if not isinstance(score, int | float) or not isinstance(tokens, int):
         return False

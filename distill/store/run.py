@@ -149,8 +149,8 @@ class Run:
         keys: Collection[str],
         other_inputs: Collection[str] = (),
     ) -> Stage | None:
-        """The complete stage that stands in the folder and was made of the same inputs, with the
-        same settings but for some `keys`; None where there is none.
+        """Find the complete stage that stands in the folder and was made of the same inputs, with
+        the same settings but for some `keys`; None where there is none.
 
         Args:
             other_inputs: names of stages that it may also be made of, in whatever state.
@@ -173,7 +173,8 @@ class Run:
     def is_complete(
         self, name: str, settings: Mapping[str, Any], inputs: Iterable[Stage] = ()
     ) -> bool:
-        """Whether `stage` would find the stage complete, unless its files turn out damaged."""
+        """Return whether `stage` would find the stage complete, unless its files turn out
+        damaged."""
         stage = self.find_stage(name, settings, inputs)
         return stage is not None and stage.complete and not self._must_rerun(name)
 

@@ -67,7 +67,8 @@ def fingerprint(student: Student, seed: int) -> dict[str, Any]:
 def build_student(
     student: Student, seed: int, texts: Iterable[str] | None = None
 ) -> SentenceTransformer:
-    """Transformer, pooling, a linear layer where `dimensions` asks for one, unit length.
+    """Build the untrained student: transformer, pooling, a linear layer where `dimensions` asks for
+    one, unit length.
 
     The same seed gives the same weights, also where the encoder's files lack some.
 
@@ -161,8 +162,9 @@ def _figures(model: SentenceTransformer, student: Student, rows_before: int) -> 
 
 
 def _check_reloaded(model: SentenceTransformer, part: Path, student: Student) -> None:
-    """Some encoders build a layer by its number (a first layer without a norm, a window every
-    third layer), and would come back from disk as something else."""
+    """Check that the student comes back from disk as it is. Some encoders build a layer by its
+    number (a first layer without a norm, a window every third layer), and would come back from disk
+    as something else."""
     reloaded = load_sentence_model(part, device="cpu")
     if not gives_same_vectors(model, reloaded):
         raise UserError(

@@ -19,7 +19,7 @@ _MODES = {"mean": "mean", "latent": "mean", "last": "lasttoken", "cls": "cls"}
 
 
 def make_pooling(student: Student, width: int) -> list[nn.Module]:
-    """(batch, tokens, width) -> (batch, width)."""
+    """Make the pooling: (batch, tokens, width) -> (batch, width)."""
     pooling = Pooling(width, _MODES[student.pooling], include_prompt=student.pool_prompt)
     if student.pooling != "latent":
         return [pooling]
@@ -27,7 +27,7 @@ def make_pooling(student: Student, width: int) -> list[nn.Module]:
 
 
 def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, student: Student) -> None:
-    """Padding for a tokenizer that has none, and an end of sequence for `last`, in place.
+    """Add padding to a tokenizer that has none, and an end of sequence for `last`, in place.
 
     A decoder pads on the right, like every encoder; its vectors are the same on either side. The
     model's own `pad_token_id` stays unset: an embedding does not train the row of its padding,

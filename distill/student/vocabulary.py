@@ -91,7 +91,7 @@ def _select_ids(description: dict[str, Any], used: set[int]) -> set[int]:
 
 
 def _vocabulary(model: dict[str, Any]) -> dict[str, int]:
-    """Token -> id."""
+    """Return the vocabulary: token -> id."""
     if model["type"] == "Unigram":
         return {token: number for number, (token, _) in enumerate(model["vocab"])}
     marked = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
@@ -117,7 +117,7 @@ def _steps(merges: list[Any], tokens: Iterable[str]) -> set[str]:
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:
-    """Older files write a merge as one string."""
+    """Split a merge into its two parts; older files write it as one string."""
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left, right
 

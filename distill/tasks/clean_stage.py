@@ -83,8 +83,8 @@ def find_change_of_rows(
 
 
 def _count_left_out_for_others(stage: Stage, sets: Sequence[EvaluationSet], length: int) -> int:
-    """0 where all tasks that the stage was made for are among the present ones: tasks that it was
-    only checked against later changed nothing in it."""
+    """Count what is left out for other tasks: 0 where all tasks that the stage was made for are
+    among the present ones: tasks that it was only checked against later changed nothing in it."""
     before = stage.manifest["settings"]
     tasks = before.get("decontaminate") or {}
     present = {known.name: known.revision for known in sets}

@@ -223,7 +223,7 @@ def _check_values(path: Path, vectors: Vectors, ids: Sequence[str]) -> None:
 
 
 def _choose_probes(count: int) -> list[int]:
-    """Rows that are spread over the corpus."""
+    """Choose rows that are spread over the corpus."""
     return sorted({round(row) for row in np.linspace(0, count - 1, min(count, _PROBES))})
 
 

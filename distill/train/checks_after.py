@@ -64,7 +64,7 @@ def _rise_p_value(first: Sequence[float], last: Sequence[float]) -> float:
 def _ndcg_before_and_after(
     validations: Sequence[dict[str, float]], best: bool
 ) -> tuple[float, float]:
-    """nDCG@10 before the training and after it; NaN where no query is held out."""
+    """Return nDCG@10 before the training and after it; NaN where no query is held out."""
     scores = [figures["ndcg@10"] for figures in validations if "ndcg@10" in figures]
     if len(scores) < 2:
         return math.nan, math.nan

@@ -90,7 +90,7 @@ def fit_projection(
 
 
 def _encode(model: SentenceTransformer, texts: list[PromptedText]) -> NDArray[np.float64]:
-    """(texts, width) float64; the texts have one prompt."""
+    """Embed texts that have one prompt: (texts, width) float64."""
     encoded = model.encode(
         [text.text for text in texts],
         prompt=texts[0].prompt if texts else "",

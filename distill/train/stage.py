@@ -358,8 +358,8 @@ def _list_inputs(recipe: Recipe, inputs: TrainingInputs, base: Stage) -> list[St
 def fingerprint(
     recipe: Recipe, inputs: TrainingInputs, earlier: Stage | None = None
 ) -> dict[str, Any]:
-    """Everything in the recipe that decides which student comes out; keys that only change speed
-    or memory are left out. The student of an earlier round counts by its files."""
+    """Collect everything in the recipe that decides which student comes out; keys that only change
+    speed or memory are left out. The student of an earlier round counts by its files."""
     stages = recipe.train.list_stages()
     settings: dict[str, Any] = {
         "student": {

@@ -334,7 +334,8 @@ def mean_teacher_cosine(
     teacher: TeacherRows | None,
     seed: int,
 ) -> float | None:
-    """Mean cosine of student and teacher over a sample of the texts (else of the positives)."""
+    """Measure the mean cosine of student and teacher over a sample of the texts (else of the
+    positives)."""
     if teacher is None:
         return None
     texts = mixture.datasets.get("texts")

@@ -41,7 +41,7 @@ class Demand(NamedTuple):
     gpus: int
 
     def contends(self, other: "Demand") -> bool:
-        """Whether workers of the two take the places of one another."""
+        """Return whether workers of the two take the places of one another."""
         return bool(self.gpus) == bool(other.gpus)
 
     def describe(self) -> str:

@@ -137,7 +137,7 @@ class RayTeam(Generic[T, R]):
             self._join(self._pool.ask(self._demand))
 
     def _is_cooling(self) -> bool:
-        """Whether a worker has failed to start just now, while others work."""
+        """Return whether a worker has failed to start just now, while others work."""
         return now() - self._last_failed_start < _SECONDS_AFTER_FAILED_STARTS
 
     def _join(self, handle: WorkerHandle) -> None:

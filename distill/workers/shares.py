@@ -240,7 +240,8 @@ class _TakingTeam(Generic[T, R]):
 
 
 def _is_shareable(job: WorkerJob[Any, Any]) -> bool:
-    """Whether shares are worth while: a model computes it, and there is more than one batch."""
+    """Return whether shares are worth while: a model computes it, and there is more than one
+    batch."""
     return job.needs.kind != "cpu" and not job.needs.here and len(job.batches) > 1
 
 

@@ -2,22 +2,22 @@
 
 from helpers.report_runs import gap, summary
 
-from distill.report.plots.curves import curves
-from distill.report.plots.differences import differences
-from distill.report.plots.histograms import histograms
-from distill.report.plots.pareto import front, pareto
-from distill.report.plots.scatter import scatter
+from distill.report.plots.curves import draw_curves
+from distill.report.plots.differences import draw_differences
+from distill.report.plots.histograms import draw_histograms
+from distill.report.plots.pareto import draw_pareto, find_front
+from distill.report.plots.scatter import draw_scatter
 
 
 def test_the_front_is_what_no_other_beats_in_both():
     points = [(10.0, 0.9), (20.0, 0.8), (15.0, 0.7), (30.0, 0.8), (5.0, 0.9), (40.0, 0.1)]
-    assert front(points, more_is_better=True) == [(10.0, 0.9), (30.0, 0.8), (40.0, 0.1)]
-    assert front(points, more_is_better=False) == [(5.0, 0.9)]
-    assert front([(1.0, 0.1), (2.0, 0.2)], more_is_better=False) == [(1.0, 0.1), (2.0, 0.2)]
+    assert find_front(points, more_is_better=True) == [(10.0, 0.9), (30.0, 0.8), (40.0, 0.1)]
+    assert find_front(points, more_is_better=False) == [(5.0, 0.9)]
+    assert find_front([(1.0, 0.1), (2.0, 0.2)], more_is_better=False) == [(1.0, 0.1), (2.0, 0.2)]
 
 
 def test_text_stays_text_and_takes_the_pages_colours():
-    drawn = str(pareto(summary()["models"], "nDCG@10"))
+    drawn = str(draw_pareto(summary()["models"], "nDCG@10"))
     assert ">student int8</text>" in drawn
     assert ">nDCG@10</text>" in drawn
     assert "var(--ink)" in drawn
@@ -32,24 +32,24 @@ def test_a_cost_that_one_model_alone_is_known_by_has_no_panel():
     models["student int8"]["texts_per_second"] = 150.0
     for name in ("student", "student int8"):
         models[name]["bytes"] = None
-    drawn = str(pareto(models, "nDCG@10"))
+    drawn = str(draw_pareto(models, "nDCG@10"))
     assert "texts per second" in drawn
     assert "size on disk" in drawn
     models["teacher"]["bytes"] = None
-    assert "size on disk" not in str(pareto(models, "nDCG@10"))
+    assert "size on disk" not in str(draw_pareto(models, "nDCG@10"))
 
 
 def test_nothing_known_is_no_plot():
-    assert pareto({"student": summary()["models"]["student"]}, "nDCG@10") is None
-    assert differences({}, []) is None
-    assert curves([{"step": 1, "loss": 0.3}]) is None
-    assert histograms({}) is None
+    assert draw_pareto({"student": summary()["models"]["student"]}, "nDCG@10") is None
+    assert draw_differences({}, []) is None
+    assert draw_curves([{"step": 1, "loss": 0.3}]) is None
+    assert draw_histograms({}) is None
 
 
 def test_two_plots_share_no_id():
     pairs = {"teacher": {"overall": gap(0.1), "tasks": {"a": gap(0.1)}}}
-    first = str(differences(pairs, ["a"]))
-    second = str(curves([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}]))
+    first = str(draw_differences(pairs, ["a"]))
+    second = str(draw_curves([{"step": 1, "loss": 0.3}, {"step": 2, "loss": 0.2}]))
     ids = [part.split('"')[0] for part in (first + second).split(' id="')[1:]]
     assert ids
     assert len(ids) == len(set(ids))
@@ -57,13 +57,13 @@ def test_two_plots_share_no_id():
 
 def test_costs_within_a_hundredth_are_the_same():
     # A kilobyte more on disk does not push the better model off the front.
-    assert front([(70.279, 0.5), (70.280, 0.7)], more_is_better=False) == [(70.280, 0.7)]
-    assert front([(100.0, 0.7), (100.5, 0.5)], more_is_better=True) == [(100.0, 0.7)]
+    assert find_front([(70.279, 0.5), (70.280, 0.7)], more_is_better=False) == [(70.280, 0.7)]
+    assert find_front([(100.0, 0.7), (100.5, 0.5)], more_is_better=True) == [(100.0, 0.7)]
 
 
 def test_a_cost_that_is_alike_in_all_models_has_no_panel():
     models = {role: summary()["models"][role] for role in ("base", "student", "teacher")}
-    drawn = str(pareto(models, "nDCG@10"))
+    drawn = str(draw_pareto(models, "nDCG@10"))
     assert "index of" not in drawn
     assert "size on disk" in drawn
 
@@ -78,5 +78,5 @@ def test_the_scatter_counts_queries_on_either_side():
         },
         "pairs": {},
     }
-    assert "better on 1 queries, worse on 2, alike on 1" in str(scatter(items))
-    assert scatter({"mine": {"test/default/1": {"base": 1.0}}}) is None
+    assert "better on 1 queries, worse on 2, alike on 1" in str(draw_scatter(items))
+    assert draw_scatter({"mine": {"test/default/1": {"base": 1.0}}}) is None

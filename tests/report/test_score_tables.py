@@ -11,7 +11,7 @@ from distill.evaluate.statistics.significance import compare_scores
 from distill.evaluate.summary import average_by_category, name_difference, read_summary
 from distill.files.atomic import write_json
 from distill.report.score_tables import render
-from distill.report.verdict import headline, sentence
+from distill.report.verdict import write_headline, write_verdict
 
 ITEMS = 30
 
@@ -96,7 +96,7 @@ def plain():
 
 def test_the_sentence_tells_share_interval_chance_and_ratios(plain):
     plain["models"]["teacher"] |= {"parameters": 45_400_000, "texts_per_second": 60.25}
-    assert sentence(plain) == (
+    assert write_verdict(plain) == (
         "The student keeps 83.3% of its teacher's mean nDCG@10 (0.5000 of 0.6000; difference "
         "-0.1000, 95 % interval -0.1000 to -0.1000 over 60 queries, p < 0.001), with 0.50 times "
         "the parameters, 1.00 times the size on disk and 2.00 times the speed. It is better than "
@@ -131,20 +131,20 @@ def beside_bm25():
 def test_the_share_of_the_teacher_is_the_same_in_sentence_and_table():
     found = summary_of({"student": {"mine": 0.452245}, "teacher": {"mine": 0.5}})
     found["kept"] = 0.9045  # of 0.90449; rounded once more it would be 90.5 %
-    assert "keeps 90.4% of its teacher's" in sentence(found)
+    assert "keeps 90.4% of its teacher's" in write_verdict(found)
     assert "90.4%" in screen(found)
 
 
 def test_the_headline_says_what_to_ship_and_how_the_student_stands(plain, beside_bm25):
-    assert headline(plain) == (
+    assert write_headline(plain) == (
         "Ship the student: the student is better than the base model, better than the base model 2 "
         "and worse than the teacher."
     )
-    assert headline(beside_bm25) == (
+    assert write_headline(beside_bm25) == (
         "Ship the hybrid, student + BM25: the student is better than the base model, worse than "
         "BM25 and level with the teacher."
     )
-    text = sentence(beside_bm25)
+    text = write_verdict(beside_bm25)
     assert "Level means that the 95 % interval lies within 0.01." in text
     assert "The student less BM25 is -0.0500 [-0.0500, -0.0500]; the student less the" in text
 
@@ -154,9 +154,9 @@ def test_the_headline_says_where_an_llm_judged_the_answers():
         summary_of({"student": dict.fromkeys(tasks, 0.6), "base": dict.fromkeys(tasks, 0.5)})
         for tasks in (["judged"], ["judged", "mine"])
     )
-    assert headline(alone).startswith("By an LLM's judgments: Ship the student")
-    assert headline(beside).startswith("In part by an LLM's judgments: Ship the student")
-    assert "`distill judge RUN` lets a person check" in sentence(beside)
+    assert write_headline(alone).startswith("By an LLM's judgments: Ship the student")
+    assert write_headline(beside).startswith("In part by an LLM's judgments: Ship the student")
+    assert "`distill judge RUN` lets a person check" in write_verdict(beside)
 
 
 def test_what_an_llm_judged_is_said_beside_the_verdict():
@@ -168,9 +168,9 @@ def test_what_an_llm_judged_is_said_beside_the_verdict():
         of["score"] = alone["models"][role]["score"]
     gap = found["differences"]["student - base"]
     gap["overall"] = alone["differences"]["student - base"]["overall"]
-    assert headline(found) == headline(alone)
-    told = sentence(found)
-    assert told.startswith(sentence(alone))
+    assert write_headline(found) == write_headline(alone)
+    told = write_verdict(found)
+    assert told.startswith(write_verdict(alone))
     assert "whose answers an LLM chose and which is no part of this verdict" in told
     assert "the student is -0.2000 [-0.2000, -0.2000] beside the base model" in told
     assert "judged" in screen(found)
@@ -180,11 +180,11 @@ def test_what_an_llm_judged_is_said_beside_the_verdict():
 def test_what_is_not_told_apart_has_the_difference_that_would_show(plain):
     gap = plain["differences"]["student - teacher"]["overall"]
     gap |= {"difference": 0.0, "low": -0.008, "high": 0.02}
-    assert "not told apart from the teacher" in headline(plain)
+    assert "not told apart from the teacher" in write_headline(plain)
     assert (
         "Beside the teacher 60 items would show a difference of 0.020 or more; it is at most 0.01 "
         "worse."
-    ) in sentence(plain)
+    ) in write_verdict(plain)
 
 
 def test_tables_have_baselines_and_measures_of_rankings(beside_bm25):
@@ -204,7 +204,7 @@ def test_tables_have_baselines_and_measures_of_rankings(beside_bm25):
 
 def test_a_student_no_better_than_its_base_is_said_first():
     summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.5}, "teacher": {"a": 0.6}})
-    text = sentence(summary)
+    text = write_verdict(summary)
     assert text.startswith("The student is NO better than the base model")
     assert "p = 1.000, which may be chance" in text
 
@@ -212,7 +212,7 @@ def test_a_student_no_better_than_its_base_is_said_first():
 def test_a_gain_that_may_be_chance_is_not_called_better():
     summary = summary_of({"base": {"a": 0.5}, "student": {"a": 0.51}})
     summary["differences"]["student - base"]["overall"] |= {"low": -0.01, "high": 0.03, "p": 0.3}
-    text = sentence(summary)
+    text = write_verdict(summary)
     assert "Its score is higher than that of the base model (0.5000" in text
     assert "which may be chance" in text
     assert "better than" not in text
@@ -220,8 +220,8 @@ def test_a_gain_that_may_be_chance_is_not_called_better():
 
 def test_without_a_teacher_the_score_is_told():
     summary = summary_of({"base": {"a": 0.3}, "student": {"a": 0.5}})
-    assert sentence(summary).startswith("The student reaches nDCG@10 0.5000. It is better")
-    assert "teacher" not in sentence(summary)
+    assert write_verdict(summary).startswith("The student reaches nDCG@10 0.5000. It is better")
+    assert "teacher" not in write_verdict(summary)
 
 
 def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained():
@@ -230,7 +230,7 @@ def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained()
         "teacher": {"a": 0.6, "STSBenchmark": 0.9},
     }
     summary = summary_of(scores, bare=["STSBenchmark"])
-    text = sentence(summary)
+    text = write_verdict(summary)
     assert "its teacher's mean over tasks (0.6500 of 0.7500; difference -0.1000" in text
     assert "no interval: no values of single items on STSBenchmark" in text
     shown = screen(summary)
@@ -243,7 +243,7 @@ def test_several_metrics_are_called_a_mean_and_a_missing_interval_is_explained()
 def test_what_a_server_keeps_to_itself_is_left_out(plain):
     unknown = dict.fromkeys(("parameters", "bytes", "texts_per_second", "latency_ms"))
     plain["models"]["teacher"] |= unknown
-    assert "times the" not in sentence(plain)
+    assert "times the" not in write_verdict(plain)
     rows = [line for line in screen(plain).splitlines() if line.strip().startswith("teacher")]
     assert [row.split().count("-") for row in rows] == [0, 4]
 
@@ -321,4 +321,4 @@ def test_items_are_called_what_they_are(categories, items):
     summary = summary_of({"student": {"a": 0.5, "b": 0.4}, "teacher": {"a": 0.6, "b": 0.5}})
     for task, category in zip(summary["tasks"].values(), categories, strict=True):
         task["category"] = category
-    assert items in sentence(summary)
+    assert items in write_verdict(summary)

@@ -156,7 +156,7 @@ def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 
 def _methods(name: str, class_: type) -> Iterator[tuple[str, Any]]:
-    """Public methods and properties, inherited ones too: their base may be private."""
+    """List public methods and properties, inherited ones too: their base may be private."""
     for attribute in sorted(dir(class_)):
         if attribute.startswith("_"):
             continue

@@ -80,7 +80,8 @@ def _without_code(lines: list[str]) -> list[str]:
 
 
 def _after_block(lines: list[str], position: int) -> int:
-    """Past a `>>>` block with its output, or a table: both end at an empty line."""
+    """Return the position past a `>>>` block with its output, or past a table: both end at an empty
+    line."""
     while position < len(lines) and lines[position].strip():
         position += 1
     return position
@@ -101,16 +102,16 @@ def _after_indented(lines: list[str], position: int, indent: int) -> int:
 
 
 def _after_literal(lines: list[str], position: int, indent: int) -> int:
-    """Past the indented block behind `::`, which begins after an empty line; where there is none
-    (`Args::`), what follows is prose."""
+    """Return the position past the indented block behind `::`, which begins after an empty line;
+    where there is none (`Args::`), what follows is prose."""
     if position < len(lines) and lines[position].strip():
         return position
     return _after_indented(lines, position, indent)
 
 
 def _without_headings(lines: list[str]) -> list[str]:
-    """Underlines go; a heading becomes a paragraph "Parameters:", or goes too, where the section
-    is one of names or nothing of it is left."""
+    """Remove headings: underlines go; a heading becomes a paragraph "Parameters:", or goes too,
+    where the section is one of names or nothing of it is left."""
     kept: list[str] = []
     skipping = False
     for number, line in enumerate(lines):
@@ -136,8 +137,8 @@ def _heading(text: str) -> str:
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
-    """Lines that belong together: until an empty line, a list item, or a line that is less
-    indented than the one before (the next parameter of a list)."""
+    """Split into the lines that belong together: until an empty line, a list item, or a line that
+    is less indented than the one before (the next parameter of a list)."""
     blocks: list[list[str]] = [[]]
     before = 0
     for line in lines:

@@ -83,7 +83,7 @@ def identify_docstrings(recipe: Recipe) -> dict[str, Any]:
 
 
 def make_held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[str]]:
-    """Queries with answers from the held-out objects, and what was counted on the way.
+    """Make queries with answers from the held-out objects, and count what is left out.
 
     A pair is kept if its query has 4 words, its answer 20 and `corpus.min_words`, and neither
     occurred before; an answer is cut to `corpus.max_tokens`.
@@ -110,7 +110,8 @@ def make_held_out_pairs(recipe: Recipe) -> tuple[list[QueryDocument], Counter[st
 
 
 def is_held_out(summary: str, recipe: Recipe) -> bool:
-    """Drawn by the seed and the summary alone, so that objects with one summary stay together."""
+    """Return whether an object is held out: by the seed and the summary alone, so that objects with
+    one summary stay together."""
     content = f"{recipe.seed} {normalize_text(summary)}".encode()
     draw = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") / 2**64
     return draw < recipe.corpus.held_out

@@ -170,7 +170,8 @@ class _Unknown:
 
 
 def _judgements(file: Path, faults: RowFaults) -> Iterator[tuple[int, str, str, int]]:
-    """Line numbers, query ids, document ids and relevances of a qrels file with a header row."""
+    """Yield line numbers, query ids, document ids and relevances of a qrels file with a header
+    row."""
     # Not splitlines(), which breaks a line at characters that are no line's end here.
     for number, line in enumerate(read_text(file).split("\n"), 1):
         fields = line.split("\t")

@@ -20,7 +20,7 @@ _LONGEST_FIELD = 2**27
 
 
 def read_csv(path: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Numbers of the rows below the header, counted from 1, and their fields by column.
+    """Yield the number of each row below the header, counted from 1, and its fields by column.
 
     Fields may be quoted and hold line breaks (RFC 4180). The delimiter of a .csv file is the one of
     `,`, `;`, tab and `|` that its header has most of outside quotes.

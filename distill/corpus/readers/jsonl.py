@@ -57,7 +57,8 @@ def list_files(path: Path, suffix: str) -> list[Path]:
 
 
 def _endings(suffix: str) -> tuple[str, ...]:
-    """Parquet has compression of its own."""
+    """Return the file names' endings of a format, those of compressed files included; Parquet has
+    compression of its own."""
     return (suffix,) if suffix == ".parquet" else (suffix, *(suffix + packed for packed in CODECS))
 
 
@@ -89,7 +90,7 @@ def hash_file(path: Path) -> str:
 
 
 def read_lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers, counted from 1, and objects; empty lines are passed over.
+    """Yield line numbers, counted from 1, and objects; empty lines are passed over.
 
     Args:
         faults: collects the faults of lines, which are then passed over.

@@ -50,7 +50,7 @@ def _rows(file: Path, columns: Columns) -> Iterator[LocatedRow]:
 def read_rows(
     file: Path, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Numbers, counted from 1, and these columns of every row; without them, all.
+    """Yield the number, counted from 1, and these columns of every row; without them, all.
 
     Raises:
         UserError: naming the file, or the row of a value that Python cannot hold.

@@ -98,8 +98,8 @@ def check_documents(
     faults: RowFaults | None = None,
     may_be_numbered: bool = True,
 ) -> Iterator[Document | SkippedRow]:
-    """Checked documents from rows, and the rows that are left out: those without title and text,
-    and those that repeat an earlier one, id and all.
+    """Yield checked documents from rows, and the rows that are left out: those without title and
+    text, and those that repeat an earlier one, id and all.
 
     Args:
         faults: what is wrong with rows that could not even be read.

@@ -68,7 +68,7 @@ def list_missing_readers(endings: Iterable[str]) -> list[str]:
 
 
 def check_readers(where: str, endings: dict[Path, str], otherwise: str) -> None:
-    """See that what reads these files is installed.
+    """Check that what reads these files is installed.
 
     Args:
         endings: of each file's name.

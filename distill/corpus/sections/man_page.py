@@ -30,7 +30,7 @@ def is_man_page(text: str) -> bool:
 
 
 def read_man_page(text: str, where: str) -> list[TextSection]:
-    """Sections of a manual page. Requests that would read other files are passed over.
+    """Read the sections of a manual page. Requests that would read other files are passed over.
 
     Raises:
         UserError: if groff cannot set it.

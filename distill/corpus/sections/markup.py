@@ -23,7 +23,8 @@ _LONGEST_TITLE = 120
 
 
 def read_markdown(text: str) -> list[TextSection]:
-    """Sections of a Markdown text (CommonMark with tables); a YAML head gives the title alone."""
+    """Read the sections of a Markdown text (CommonMark with tables); a YAML head gives the title
+    alone."""
     from markdown_it import MarkdownIt
 
     front = _FRONT_MATTER.match(text)
@@ -61,7 +62,7 @@ def _inline(tokens: list[Any]) -> str:
 
 
 def read_html(text: str) -> list[TextSection]:
-    """Sections of an HTML page: of its main part where it names one, else of its body."""
+    """Read the sections of an HTML page: of its main part where it names one, else of its body."""
     from bs4 import BeautifulSoup
 
     page = BeautifulSoup(text, "html.parser")
@@ -92,8 +93,8 @@ def read_html(text: str) -> list[TextSection]:
 
 
 def _walk(root: Any) -> Iterator[tuple[str, str]]:
-    """Texts, ends of blocks, verbatim texts, and headings by their level, in the page's order.
-    Without recursion: pages may be nested thousands deep."""
+    """Yield texts, ends of blocks, verbatim texts, and headings by their level, in the page's
+    order. Without recursion: pages may be nested thousands deep."""
     from bs4 import NavigableString, Tag
     from bs4.element import PreformattedString
 
@@ -118,8 +119,8 @@ def _walk(root: Any) -> Iterator[tuple[str, str]]:
 
 
 def read_rst(text: str) -> list[TextSection]:
-    """Sections of a reStructuredText document. It includes no file and runs no code; of directives
-    that docutils does not know (Sphinx') the text is kept."""
+    """Read the sections of a reStructuredText document. It includes no file and runs no code; of
+    directives that docutils does not know (Sphinx') the text is kept."""
     from docutils import nodes
     from docutils.core import publish_doctree
 

@@ -25,7 +25,7 @@ _FEWEST_PAGES = 3
 
 
 def read_pdf(data: bytes, where: str) -> list[TextSection]:
-    """Sections of a PDF file, without page numbers and running heads.
+    """Read the sections of a PDF file, without page numbers and running heads.
 
     Raises:
         UserError: if it is encrypted, damaged, or holds no text, as scanned pages do.

@@ -19,7 +19,7 @@ _OLE = b"\xd0\xcf\x11\xe0"
 
 
 def read_word(data: bytes, where: str) -> list[TextSection]:
-    """Sections of a .docx file; pictures are left out, and no other file is opened.
+    """Read the sections of a .docx file; pictures are left out, and no other file is opened.
 
     Raises:
         UserError: if it is encrypted, of an older form, or damaged.

@@ -118,7 +118,8 @@ def _estimate(
     relevance: Mapping[PairId, float],
     queries: list[str],
 ) -> PoweredDifference | None:
-    """Pairs before the last verdict that have none were seen and skipped."""
+    """Estimate from the verdicts so far. Pairs before the last verdict that have none were seen and
+    skipped."""
     if "student" not in rankings or choose_reference(list(rankings)) is None:
         return None
     pairs = [(pair.query_id, pair.passage_id) for pair in sheet.pairs]

@@ -112,12 +112,12 @@ class EvalModel:
         return {**self.departures, **set_so}
 
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
-        """(texts, dimensions), under the side's own prompt."""
+        """Embed texts under the side's own prompt: (texts, dimensions)."""
         return self.embedder.embed(texts, self.prompts.get_prompt(side), side)
 
 
 def _hash_settings(settings: Mapping[str, str | int]) -> str | None:
-    """Short enough for a folder's name; None of no settings."""
+    """Hash settings, short enough for a folder's name; None of no settings."""
     return fingerprint("setup", settings, {})[:8] if settings else None
 
 
@@ -128,7 +128,7 @@ def _is_model_file(path: Path) -> bool:
 
 
 def _is_document_file(path: Path) -> bool:
-    """Whether it belongs to the documents' route of a sentence-transformers Router."""
+    """Return whether a file belongs to the documents' route of a sentence-transformers Router."""
     return any(part.startswith("document_") for part in path.parts[:-1])
 
 
@@ -180,8 +180,8 @@ def wrap_model(
 
 
 def load_served_model(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
-    """A model that an OpenAI-compatible server embeds with, under its name there. How it is asked
-    is no part of that name, so all of it makes results of their own.
+    """Load a model that an OpenAI-compatible server embeds with, under its name there. How it is
+    asked is no part of that name, so all of it makes results of their own.
 
     Raises:
         UserError: if the server cannot be asked, or the settings are none of a served model.
@@ -224,7 +224,7 @@ def load_object_model(reference: str, instructions: bool = True) -> EvalModel:
 
 
 def load_any_model(settings: EmbedderConfig, model: str, instructions: bool = True) -> EvalModel:
-    """A model in this process, the server's where the settings name one, or an object of the
+    """Load a model in this process, the server's where the settings name one, or an object of the
     program where the reference stands for one."""
     if is_object(model):
         return load_object_model(model, instructions)
@@ -234,7 +234,7 @@ def load_any_model(settings: EmbedderConfig, model: str, instructions: bool = Tr
 
 
 def mteb_name(reference: str) -> str:
-    """A name of mteb's form owner/model: a hub id is its own; a folder `demo/student` is
+    """Make a name of mteb's form owner/model: a hub id is its own; a folder `demo/student` is
     distill/demo-student; a model in a wheel, which may hold several, is wheel/PACKAGE-PATH. Of an
     exported file, `exports/mine/onnx/embedding.onnx`, it is distill/mine-onnx-embedding."""
     if reference.startswith("wheel:"):

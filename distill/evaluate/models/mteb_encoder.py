@@ -37,7 +37,7 @@ class CachedEmbeddings:
         self._caches: dict[tuple[str, Side | None], VectorCache] = {}
 
     def vectors(self, batches: Iterable[list[str]], prompt: str, side: Side | None) -> Vectors:
-        """(texts, dimensions), in the order of the texts."""
+        """Return the texts' vectors in their order, (texts, dimensions)."""
         if self._folder is None:
             embed = self.model.embedder.embed
             parts = [embed(block, prompt, side) for block in _split_into_blocks(batches)]
@@ -85,8 +85,8 @@ class MtebEncoder:
         prompt_type: "PromptType | None" = None,
         **kwargs: Any,
     ) -> Vectors:
-        """(texts, dimensions), float32, of a data loader's batches with the key `text`: by mteb
-        made of a document's title and text, or of a query and its own instruction."""
+        """Embed, as (texts, dimensions) float32, a data loader's batches with the key `text`: by
+        mteb made of a document's title and text, or of a query and its own instruction."""
         side: Side | None = prompt_type.value if prompt_type else None
         source = self._documents if side == "document" else self._texts
         prompts = source.model.prompts
@@ -97,12 +97,13 @@ class MtebEncoder:
         return self._storage.stored(vectors, side, f"{task_metadata.name}/{hf_subset}")
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """(n, m), by the function that the metadata name, as mteb computes it."""
+        """Compute similarities, (n, m), by the function that the metadata name, as mteb computes
+        it."""
         found: Tensor = self._rules.similarity(self, embeddings1, embeddings2)
         return found
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
-        """(n,), by the same function."""
+        """Compute the similarity of each pair by the same function: (n,)."""
         found: Tensor = self._rules.similarity_pairwise(self, embeddings1, embeddings2)
         return found
 
@@ -142,8 +143,8 @@ def _iterate_texts(inputs: Any, label: str, documents: EvalPrompts | None) -> It
 
 
 def _write_texts(batch: Mapping[str, list[Any]], documents: EvalPrompts | None) -> list[str]:
-    """mteb's texts, which are title and text joined; or title and text as the model was trained to
-    read them."""
+    """Write the texts to embed: mteb's, which are title and text joined; or title and text as the
+    model was trained to read them."""
     texts: list[str] = batch["text"]
     if documents is None or not documents.writes_titles:
         return texts
@@ -163,8 +164,8 @@ def wrap_for_mteb(model: EvalModel, vectors: Path | None = None) -> "MtebEncoder
 
 
 def build_model_meta(model: EvalModel) -> "ModelMeta":
-    """mteb's ModelMeta. What departs from the model's own settings is an mteb experiment, whose
-    results stand apart."""
+    """Build mteb's ModelMeta. What departs from the model's own settings is an mteb experiment,
+    whose results stand apart."""
     meta = need("mteb.models", "eval").ModelMeta
     licences = get_args(need("mteb.types", "eval").Licenses)
     licence = (model.licence or "").lower()

@@ -111,7 +111,7 @@ class EvalPrompts:
         return self.wording.titled is not None and "document" not in self.given
 
     def document(self, text: str, title: str) -> str:
-        """Such a document, behind the prompt that `before` gives."""
+        """Write a document with a title behind the prompt that `before` gives."""
         return self.wording.write_document(text, title)[len(self.wording.before_documents) :]
 
     @property

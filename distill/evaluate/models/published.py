@@ -86,7 +86,7 @@ def _group_by_folder(place: Path, names: list[str]) -> dict[Path, list[Path]]:
 
 
 def _read_result(file: Path, names: list[str]) -> Any:
-    """mteb's TaskResult; it also reads what earlier versions have written."""
+    """Read mteb's TaskResult, also from what earlier versions have written."""
     remedy = "name a result of mteb"
     text = read_text(file, remedy)
     try:

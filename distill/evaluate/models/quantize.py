@@ -50,7 +50,8 @@ class Quantizer:
         self._ranges: dict[str, NDArray[np.float32]] = {}
 
     def stored(self, vectors: Vectors, side: Side | None, collection: str) -> Vectors:
-        """(n, dimensions) -> (n, width). Vectors of one `collection` share their ranges."""
+        """Return vectors as they come back from an index: (n, dimensions) -> (n, width). Vectors of
+        one `collection` share their ranges."""
         if self._form.plain or not len(vectors):
             return vectors
         cut = normalize_rows(vectors[:, : self._form.width])

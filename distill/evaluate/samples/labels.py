@@ -20,7 +20,8 @@ _AVERAGES: Mapping[str, Average] = {"f1": "macro", "f1_weighted": "weighted"}
 
 
 def get_f1_average(category: str, metric: str) -> Average | None:
-    """Over which classes a main score is the mean of F1s; None where it is something else."""
+    """Return over which classes a main score is the mean of F1s; None where it is something
+    else."""
     if category == "Classification":
         return _AVERAGES.get(metric)
     return "macro" if category == "MultilabelClassification" and metric == "f1" else None

@@ -55,7 +55,8 @@ def read_pairs(task: Any, folder: Path, score: float) -> dict[str, tuple[float, 
 
 
 def group_pairs_by_subset(pairs: Pairs) -> dict[str, tuple[Values, Values]]:
-    """Gold and predicted values, by split and subset, which count the same in a task's score."""
+    """Group gold and predicted values, by split and subset, which count the same in a task's
+    score."""
     parts = {}
     for part, keys in groupby(sorted(pairs), lambda key: key.rpartition("/")[0]):
         gold, read_predictions = zip(*(pairs[key] for key in keys), strict=True)
@@ -66,7 +67,8 @@ def group_pairs_by_subset(pairs: Pairs) -> dict[str, tuple[Values, Values]]:
 def _read_similarities(
     kind: str, task: Any, parts: Sequence[tuple[str, Any, Any]]
 ) -> dict[str, tuple[float, float]]:
-    """Distances that mteb has not turned around (it does for STS) fall with likeness."""
+    """Read similarities. Distances that mteb has not turned around (it does for STS) fall with
+    likeness."""
     sign = -1 if kind in _DISTANCES and task.metadata.type == "PairClassification" else 1
     found = {}
     for part, rows, written in parts:

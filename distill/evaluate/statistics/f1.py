@@ -55,7 +55,7 @@ def _number_classes(told: LabelPredictions) -> dict[Label, int]:
 
 
 def _build_indicator(labels: Sequence[set[Label]], classes: dict[Label, int]) -> Any:
-    """(classes, texts), one where a text has the label."""
+    """Build the indicator of labels: (classes, texts), one where a text has the label."""
     pairs = [(classes[label], text) for text, of in enumerate(labels) for label in of]
     rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
     ones = np.ones(len(pairs))

@@ -21,7 +21,7 @@ without a positive no precision; both count as zero."""
 
 
 def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
-    """Spearman's correlation."""
+    """Compute Spearman's correlation."""
     ranks_of_gold, ranks_of_predicted = _compute_midranks(gold), _compute_midranks(predicted)
 
     def weighted(weights: Values) -> Values:

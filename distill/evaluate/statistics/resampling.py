@@ -89,9 +89,10 @@ def resample_items(differences: Values, rng: np.random.Generator) -> ResampledDi
 
 
 def _widen_bootstrap(bootstrap: Values, observed: float, differences: Values) -> Values:
-    """Draws stretched about what was observed, for the bootstrap leaves out that the spread itself
-    is estimated: by sqrt(n / (n - 1)) and a t quantile in the place of the normal one (the expanded
-    percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap, 5.3)."""
+    """Stretch the draws about what was observed, for the bootstrap leaves out that the spread
+    itself is estimated: by sqrt(n / (n - 1)) and a t quantile in the place of the normal one (the
+    expanded percentile interval: Hesterberg 2015, What Teachers Should Know About the Bootstrap,
+    5.3)."""
     count = len(differences)
     if count >= _SMALL_SAMPLE:
         return bootstrap

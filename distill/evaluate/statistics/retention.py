@@ -75,7 +75,7 @@ def _split_parts(
 
 
 def _weigh_parts(tasks: list[str]) -> list[float]:
-    """Tasks count the same, and so do the parts of a task."""
+    """Weigh the parts: tasks count the same, and so do the parts of a task."""
     count = len(set(tasks))
     return [1 / (count * tasks.count(task)) for task in tasks]
 

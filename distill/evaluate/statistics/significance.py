@@ -27,8 +27,8 @@ def compare_scores(
     shared: bool = False,
     unaveraged: Collection[str] = (),
 ) -> Differences:
-    """Ours - theirs on each task, and overall: the mean over tasks, as the table has it, or over
-    the `shared` ones alone, which both have; the `unaveraged` ones are no part of it.
+    """Compare ours - theirs on each task, and overall: the mean over tasks, as the table has it, or
+    over the `shared` ones alone, which both have; the `unaveraged` ones are no part of it.
 
     Items (queries, texts, pairs of texts) are paired, and drawn within their task, split and
     language. `low` and `high` are the 95 % interval of the percentile bootstrap; `p` is two-sided,
@@ -58,8 +58,8 @@ def compare_scores(
 def compare_seeds(
     ours: Sequence[Sequence[TaskScore]], theirs: Sequence[Sequence[TaskScore]], seed: int = 0
 ) -> Difference:
-    """Ours - theirs, the mean over tasks and over the seeds that both were trained with, a list of
-    scores each; the n-th of ours is beside the n-th of theirs, or beside their only one.
+    """Compare ours - theirs, the mean over tasks and over the seeds that both were trained with, a
+    list of scores each; the n-th of ours is beside the n-th of theirs, or beside their only one.
 
     The interval is of a bootstrap that draws items and seeds: items within their task as
     `compare_scores` does, the same ones for all seeds, and as many seeds as there are, with
@@ -101,7 +101,8 @@ def _compute_overall(
 
 
 def correct_holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction: the chance of one false alarm among all is kept."""
+    """Correct p-values by Holm's step-down method: the chance of one false alarm among all is
+    kept."""
     corrected, least = {}, 0.0
     for rank, task in enumerate(sorted(p, key=lambda task: p[task])):
         least = max(least, min(1.0, (len(p) - rank) * p[task]))
@@ -110,8 +111,8 @@ def correct_holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def _pair_items(ours: Mapping[str, float], theirs: Mapping[str, float], task: str) -> list[Values]:
-    """Differences of the items, an array for each split and language, each of which counts the
-    same in a task's score. Empty without values of single items on either side."""
+    """Compute the differences of the items, an array for each split and language, each of which
+    counts the same in a task's score. Empty without values of single items on either side."""
     if not ours or not theirs:
         return []
     if ours.keys() != theirs.keys():

@@ -195,14 +195,15 @@ def _keep(
 
 
 def _reason(example: Row, prompt: str, known: Decontaminator | None, refusals: bool) -> str | None:
-    """Why an example is dropped: because of what it is, or by one of `generate.filters`."""
+    """Return why an example is dropped: because of what it is, or by one of `generate.filters`."""
     reason = reject_degenerate(example) or _copied(example, normalize_words(prompt))
     reason = reason or reject_contaminated(example, known)
     return reject_refusal(example) if reason is None and refusals else reason
 
 
 def _copied(example: Row, prompt: str) -> str | None:
-    """Small models repeat the prompt: its examples, or what it says of the texts to write."""
+    """Return what an example copies of its prompt, as small models do: its examples, or what it
+    says of the texts to write."""
     texts = (normalize_words(example["query"]), normalize_words(example["positive"]))
     copied = any(count_words(text) >= _COPIED_WORDS and text in prompt for text in texts)
     return "copies the prompt" if copied else None

@@ -126,7 +126,7 @@ def parse_json_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
 
 
 def _longest(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:
-    """Characters by key: short texts take little, long ones share what is left."""
+    """Limit the characters by key: short texts take little, long ones share what is left."""
     if max_new_tokens is None:
         return {}
     room = max(

@@ -140,7 +140,7 @@ def _asymmetric(recipe: Recipe) -> list[Group]:
 
 
 def _sampling(recipe: Recipe) -> Sampling:
-    """Room for whole lists, whatever room examples have."""
+    """Make sampling settings with room for whole lists, whatever room examples have."""
     settings = recipe.generate.brainstorm
     schema = make_tasks_schema(settings.tasks_per_call, CHARACTERS_PER_TOKEN * _TOKENS_PER_TASK)
     return Sampling(

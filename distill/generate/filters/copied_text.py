@@ -18,7 +18,7 @@ def compute_copied_share(query: str, passage: str) -> float:
 
 
 def make_copy_filter(most: float) -> Filter:
-    """Drops a query of which a larger share is copied."""
+    """Make a filter that drops a query of which a larger share is copied."""
 
     def reason(draw: GeneratedQuery) -> str | None:
         share = compute_copied_share(draw.query, draw.passage_text)

@@ -26,8 +26,8 @@ def mark_contaminated(
 
 
 def reject_evaluation_query(draw: GeneratedQuery, known: Decontaminator) -> str | None:
-    """Drops a query that holds an evaluation query's words, or that was written from a passage
-    that does."""
+    """Drop a query that holds an evaluation query's words, or that was written from a passage that
+    does."""
     if known.overlaps(draw.query):
         return REASONS[0]
     return REASONS[1] if draw.contaminated else None

@@ -58,8 +58,8 @@ def jaccard_similarity(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 def choose_band_rows(threshold: float, permutations: int = PERMUTATIONS) -> int:
-    """Signature rows a band: the most, and so the fewest proposals, with which a pair as similar
-    as the threshold still shares a band with probability 0.99."""
+    """Choose the signature rows a band: the most, and so the fewest proposals, with which a pair as
+    similar as the threshold still shares a band with probability 0.99."""
     fit = [
         rows
         for rows in range(1, permutations + 1)

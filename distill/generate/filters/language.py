@@ -34,8 +34,8 @@ def is_foreign(text: str, allowed: Sequence[str]) -> bool:
 
 
 def make_language_filter(allowed: Sequence[str] | None) -> Filter:
-    """Holds a row to its own language where it was written for one, else to those allowed, else to
-    none.
+    """Make a filter that holds a row to its own language where it was written for one, else to
+    those allowed, else to none.
 
     Raises:
         UserError: if `allowed` names a language that cannot be detected.

@@ -6,8 +6,8 @@ from distill.text.normalize import split_comparable_words
 
 
 def make_length_filter(least: int, most: int) -> Filter:
-    """Drops queries of fewer or more words; in scripts without spaces, by how many words their
-    letters amount to."""
+    """Make a filter that drops queries of fewer or more words; in scripts without spaces, by how
+    many words their letters amount to."""
 
     def reason(draw: GeneratedQuery) -> str | None:
         count = segmentation.count_word_equivalents(split_comparable_words(draw.query))

@@ -67,7 +67,7 @@ def points_at_text(text: str) -> bool:
 
 
 def reject_refusals(draw: GeneratedQuery) -> str | None:
-    """Drops what is no query, and queries that only their own passage makes sense of. What users
+    """Drop what is no query, and queries that only their own passage makes sense of. What users
     asked is never a refusal."""
     if not draw.has_seed:
         return None

@@ -52,7 +52,7 @@ class SeedSearch:
 
 
 def make_round_trip_filter(depth: int) -> Filter:
-    """Drops a query whose seed passage is not among its first `depth`."""
+    """Make a filter that drops a query whose seed passage is not among its first `depth`."""
 
     def reason(draw: GeneratedQuery) -> str | None:
         if not draw.has_seed:
@@ -64,7 +64,7 @@ def make_round_trip_filter(depth: int) -> Filter:
 
 
 def make_similarity_filter(least: float) -> Filter:
-    """Drops a query less similar than this to its seed passage."""
+    """Make a filter that drops a query less similar than this to its seed passage."""
 
     def reason(draw: GeneratedQuery) -> str | None:
         if not draw.has_seed:

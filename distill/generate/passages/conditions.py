@@ -97,7 +97,7 @@ def load_personas(recipe: Recipe) -> list[str]:
 
 
 def load_language_names(codes: Sequence[str]) -> dict[str, str]:
-    """`{"de": "German"}`: what an LLM is told.
+    """Load the names by which an LLM is told languages: `{"de": "German"}`.
 
     Raises:
         UserError: for a code that is not one of ISO 639-1.

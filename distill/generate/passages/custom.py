@@ -134,5 +134,5 @@ def _check_property(path: Path, schema: dict[str, Any], key: str) -> None:
 
 
 def _refuse(constant: str) -> None:
-    """NaN and Infinity, which Python reads and JSON does not know."""
+    """Refuse NaN and Infinity, which Python reads and JSON does not know."""
     raise ValueError(constant)

@@ -41,8 +41,8 @@ class FewShotPool:
     def draw_examples(
         self, task_type: TaskType, number: int, shots: int, seed: int
     ) -> list[FewShotExample]:
-        """`shots` examples in an order of their own: half of them, rounded up, of the type itself
-        and among these the last; the others of other types, of as many as there are."""
+        """Draw `shots` examples in an order of their own: half of them, rounded up, of the type
+        itself and among these the last; the others of other types, of as many as there are."""
         draw = random.Random(f"{seed}|hand|{task_type}|{number}")
         own = draw.sample(self.examples[task_type], (shots + 1) // 2)
         others = [kind for kind in sorted(self.examples) if kind != task_type]

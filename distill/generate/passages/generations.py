@@ -92,7 +92,7 @@ def _write(
     llm: LLM,
     sampling: Sampling,
 ) -> list[ShardResult]:
-    """Some shards in one call of the engine."""
+    """Write some shards in one call of the engine."""
     draws = [
         [(one, draw) for one in asked for draw in range(recipe.generate.best_of)]
         for asked in shards

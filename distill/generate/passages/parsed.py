@@ -103,6 +103,6 @@ def _read(row: Row, method: QueryMethod) -> tuple[ParsedQuery, str]:
 
 
 def make_query_id(row: Row, several: bool) -> str:
-    """PASSAGE~SAMPLE, and .DRAW where there are several draws to choose from."""
+    """Make a query's id: PASSAGE~SAMPLE, and .DRAW where there are several draws to choose from."""
     of_sample = f"{row['passage_id']}~{row['sample']}"
     return f"{of_sample}.{row['draw']}" if several else of_sample

@@ -75,7 +75,8 @@ class GenerationPlan:
         return (self[row] for row in range(places.start * samples, places.stop * samples))
 
     def shards(self) -> list[range]:
-        """Ranges of seed passages: a shard holds all that is written for each of its own."""
+        """List the ranges of seed passages: a shard holds all that is written for each of its
+        own."""
         settings = self.recipe.generate
         size = max(1, settings.shard_size // (settings.samples * settings.best_of))
         return [
@@ -106,7 +107,7 @@ def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
 
 
 def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` of the numbers (all, where there are fewer), drawn without replacement and sorted.
+    """Draw `count` of the numbers (all, where there are fewer) without replacement, sorted.
     RandomState's stream is frozen, so that any later numpy continues the same run."""
     draw = np.random.RandomState(_seed(seed, "seed passages") % 2**32)
     return np.sort(rows[draw.permutation(len(rows))[:count]])

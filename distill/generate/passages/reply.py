@@ -91,7 +91,8 @@ def _plain(line: str) -> str:
 
 
 def check_query(task: str | None, query: str, example_queries: Collection[str]) -> ParsedQuery:
-    """Task and query as data (they enter later prompts), unless one is empty or is a copy."""
+    """Return task and query as data (they enter later prompts), unless one is empty or is a
+    copy."""
     query = sanitize_for_prompt(query).strip('"“”').strip()
     if not normalize_words(query):
         return ParsedQuery(reason="malformed")

@@ -123,7 +123,7 @@ class HTTPEngine:
         ]
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """See `LogprobScorer.score`."""
+        """Score continuations by their log-probabilities; see `LogprobScorer.score`."""
         return self.scorer.score(requests)
 
     def close(self) -> None:

@@ -100,7 +100,8 @@ class TransformersEngine:
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
-        """See the protocol. A prompt that is longer than the model can read gets a fault.
+        """Generate texts; see the protocol. A prompt that is longer than the model can read gets a
+        fault.
 
         Raises:
             UserError: if a prompt is empty, the chat template fails, or the regular expression or
@@ -213,7 +214,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """See the protocol.
+        """Score continuations by their log-probabilities; see `LogprobScorer.score`.
 
         Raises:
             UserError: if a continuation or an ending is empty.

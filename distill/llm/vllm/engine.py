@@ -71,7 +71,8 @@ class VLLMEngine:
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling
     ) -> list[Completion]:
-        """See protocol. A prompt that is too long for the model comes back with a `fault`."""
+        """Generate texts; see the protocol. A prompt that is too long for the model comes back with
+        a `fault`."""
         tokenizer = self.prompt_tokenizer
         ids = [
             tokenizer.tokenize_chat(p) if sampling.chat else tokenizer.tokenize(p, add_bos=True)
@@ -115,7 +116,7 @@ class VLLMEngine:
     # --- scoring ------------------------------------------------------------------------------
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
-        """See protocol.
+        """Score continuations by their log-probabilities; see `LogprobScorer.score`.
 
         Raises:
             UserError: if a prefix, continuation or ending is empty, or together they are too long

@@ -33,8 +33,8 @@ class Teacher(EmbedderConfig):
     @model_validator(mode="before")
     @classmethod
     def _read_instruction_template(cls, values: Any) -> Any:
-        """`instruction_template` with {instruction}, as recipes had it, is `query_template` with
-        {task}; what is null said nothing."""
+        """Read `instruction_template` with {instruction}, as older recipes have it, as
+        `query_template` with {task}; null says nothing."""
         if not isinstance(values, dict) or "instruction_template" not in values:
             return values
         values = dict(values)

@@ -10,7 +10,7 @@ _MARKS = re.compile(r"[\\`*_\[\]|~$]")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def plain(text: str, length: int | None = None) -> str:
+def escape_markdown(text: str, length: int | None = None) -> str:
     """Return a text from outside as one line that no reader of Markdown takes for markup.
 
     Args:
@@ -23,23 +23,23 @@ def plain(text: str, length: int | None = None) -> str:
     return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], marked)
 
 
-def table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+def write_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """Return a table; what would end a cell, or make one of its words a code or an element, is
     escaped."""
-    lines = [[_cell(cell) for cell in line] for line in (header, *cells)]
+    lines = [[_escape_cell(cell) for cell in line] for line in (header, *cells)]
     lines.insert(1, ["---"] * len(header))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def grid(of: Grid) -> str:
+def write_grid(of: Grid) -> str:
     """Return a table of the report; what stands smaller on the page is in brackets here."""
-    return table(of.header, [[_with_note(cell) for cell in row] for row in of.rows])
+    return write_table(of.header, [[_join_note(cell) for cell in row] for row in of.rows])
 
 
-def _with_note(cell: Cell) -> str:
+def _join_note(cell: Cell) -> str:
     return f"{cell.text} ({cell.note})" if cell.note else cell.text
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     line = " ".join(text.split())
     return line.replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")

@@ -8,27 +8,27 @@ from distill.evaluate.summary import Summary, format_role, list_averaged_tasks
 from distill.report import numbers
 from distill.report.judged import describe_judged_run
 from distill.report.known_item import describe_known_items
-from distill.report.markdown.escape import grid, plain, table
-from distill.report.markdown.relabelling import relabelling_as_text
-from distill.report.run_data import RunData, find
+from distill.report.markdown.escape import escape_markdown, write_grid, write_table
+from distill.report.markdown.relabelling import write_relabelling
+from distill.report.run_data import RunData, read_run_data
 from distill.report.score_tables import (
     BASELINES,
     BASELINES_TITLE,
     BY_TASK,
-    baseline_rows,
-    by_task,
-    columns,
+    list_baseline_rows,
+    list_columns,
+    list_model_rows,
+    list_notes,
     list_opponents,
-    notes,
-    rows,
-    scores,
+    list_task_rows,
+    tabulate_scores,
 )
-from distill.report.sections.data_funnel import Funnel, FunnelStep, funnel
-from distill.report.sections.lineage import Lineage, lineage
-from distill.report.sections.overview import overview
-from distill.report.sections.query_sample import QuerySection, query_sample
-from distill.report.sections.relabelling import relabelling
-from distill.report.verdict import headline, sentence
+from distill.report.sections.data_funnel import Funnel, FunnelStep, make_funnel
+from distill.report.sections.lineage import Lineage, make_lineage
+from distill.report.sections.overview import make_overview
+from distill.report.sections.query_sample import QuerySection, make_query_sample
+from distill.report.sections.relabelling import make_relabelling
+from distill.report.verdict import write_headline, write_verdict
 from distill.store.run import Run
 from distill.store.tables import commit_bytes
 
@@ -48,18 +48,18 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
         UserError: if the folder holds no stage of a run, a summary of another version, or
             another process writes the run.
     """
-    found = find(run_folder)
+    found = read_run_data(run_folder)
     parts = [
         f"# Report on {found.name}",
-        *(_verdict(found.summary) if found.summary else [found.not_evaluated]),
+        *(_write_verdict(found.summary) if found.summary else [found.not_evaluated]),
         describe_judged_run(run_folder) if found.summary else "",
         describe_known_items(run_folder) if found.summary else "",
-        *_retention(found),
-        "\n".join(f"- {label}: {plain(value)}" for label, value in overview(found)),
-        *_funnel(funnel(found.complete)),
-        *_sample(query_sample(found)),
-        *relabelling_as_text(relabelling(found)),
-        *_lineage(lineage(found)),
+        *_write_retention(found),
+        "\n".join(f"- {label}: {escape_markdown(value)}" for label, value in make_overview(found)),
+        *_write_funnel(make_funnel(found.complete)),
+        *_write_sample(make_query_sample(found)),
+        *write_relabelling(make_relabelling(found)),
+        *_write_lineage(make_lineage(found)),
     ]
     path = run_folder / "report.md"
     with nullcontext() if in_run else Run(run_folder):
@@ -67,21 +67,24 @@ def write_report(run_folder: Path, in_run: bool = False) -> Path:
     return path
 
 
-def _verdict(summary: Summary) -> list[str]:
+def _write_verdict(summary: Summary) -> list[str]:
     parts = [
-        f"**{headline(summary)}**",
-        sentence(summary),
-        table(columns(summary), rows(summary)),
-        table(*scores(summary)),
+        f"**{write_headline(summary)}**",
+        write_verdict(summary),
+        write_table(list_columns(summary), list_model_rows(summary)),
+        write_table(*tabulate_scores(summary)),
     ]
     for role in list_opponents(summary):
-        parts += [f"Student - {format_role(role)}:", table(BY_TASK, by_task(summary, role))]
-    if beside := baseline_rows(summary):
-        parts += [f"{BASELINES_TITLE}:", table(BASELINES, beside)]
-    return [*parts, *notes(summary)]
+        parts += [
+            f"Student - {format_role(role)}:",
+            write_table(BY_TASK, list_task_rows(summary, role)),
+        ]
+    if beside := list_baseline_rows(summary):
+        parts += [f"{BASELINES_TITLE}:", write_table(BASELINES, beside)]
+    return [*parts, *list_notes(summary)]
 
 
-def _retention(found: RunData) -> list[str]:
+def _write_retention(found: RunData) -> list[str]:
     if found.summary is None or found.items is None:
         return []
     kept = estimate_retention(found.items, list_averaged_tasks(found.summary))
@@ -93,50 +96,51 @@ def _retention(found: RunData) -> list[str]:
     ]
 
 
-def _sample(of: QuerySection | None) -> list[str]:
-    """Shares, forms and task types, and some queries with the beginnings of their passages."""
+def _write_sample(of: QuerySection | None) -> list[str]:
+    """Write shares, forms and task types, and some queries with the beginnings of their
+    passages."""
     if of is None:
         return []
     queries = [
-        f"{number}. **{plain(one['query'])}** ({plain(one['passage_id'])}): "
-        f"{plain(one['text'], _TEXT)}"
+        f"{number}. **{escape_markdown(one['query'])}** ({escape_markdown(one['passage_id'])}): "
+        f"{escape_markdown(one['text'], _TEXT)}"
         for number, one in enumerate(of.queries, start=1)
     ]
     return [
         "## Queries",
         "\n".join(f"- {label}: {figure}" for label, figure in of.shares),
-        grid(of.forms),
-        *([grid(of.task_types)] if of.task_types else []),
+        write_grid(of.forms),
+        *([write_grid(of.task_types)] if of.task_types else []),
         f"{len(of.queries)} of {of.count:,}, evenly over the run:",
         "\n".join(queries),
     ]
 
 
-def _funnel(of: Funnel | None) -> list[str]:
+def _write_funnel(of: Funnel | None) -> list[str]:
     if of is None:
         return []
-    cells = [_step(step) for step in of.steps]
+    cells = [_write_step(step) for step in of.steps]
     checked = ["## Decontamination", *of.decontamination] if of.decontamination else []
     return [
         "## From passages to examples",
-        table(["table", "rows", "kept", "dropped"], cells),
+        write_table(["table", "rows", "kept", "dropped"], cells),
         *checked,
     ]
 
 
-def _step(step: FunnelStep) -> list[str]:
-    kept = "" if step.kept is None else numbers.share(step.kept)
+def _write_step(step: FunnelStep) -> list[str]:
+    kept = "" if step.kept is None else numbers.format_share(step.kept)
     reasons = ", ".join(f"{reason} {count}" for reason, count in step.dropped.items())
-    return [step.table, numbers.whole(step.rows), kept, reasons]
+    return [step.table, numbers.format_whole(step.rows), kept, reasons]
 
 
-def _lineage(of: Lineage) -> list[str]:
+def _write_lineage(of: Lineage) -> list[str]:
     figures = "\n".join(f"- {stage}: {what} {figure}" for stage, what, figure in of.figures)
     return [
         "## Stages",
-        grid(of.stages),
+        write_grid(of.stages),
         *(["## Figures", figures] if figures else []),
         "## Models and versions",
-        grid(of.models) if of.models else "",
-        grid(of.versions),
+        write_grid(of.models) if of.models else "",
+        write_grid(of.versions),
     ]

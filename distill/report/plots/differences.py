@@ -6,13 +6,13 @@ from typing import Any
 from markupsafe import Markup
 
 from distill.evaluate.summary import Difference, Differences
-from distill.report.plots.svg import MUTED, SERIES, new_figure, style, to_svg
+from distill.report.plots.svg import MUTED, SERIES, apply_style, make_figure, to_svg
 
 _MARKERS = "osD^vPX<>"
 
 
-def differences(pairs: Mapping[str, Differences], averaged: Collection[str]) -> Markup | None:
-    """A row a task and one for the mean of all, a mark a pair; None where nothing is known.
+def draw_differences(pairs: Mapping[str, Differences], averaged: Collection[str]) -> Markup | None:
+    """Draw a row a task and one for the mean of all, a mark a pair; None where nothing is known.
 
     Args:
         pairs: a summary's differences of the student, by the other model.
@@ -23,8 +23,8 @@ def differences(pairs: Mapping[str, Differences], averaged: Collection[str]) -> 
         return None
     name_mean = "mean of all tasks" if len(averaged) == len(tasks) else "mean of the others"
     rows = [*tasks, name_mean] if len(averaged) > 1 else tasks
-    with style("differences"):
-        figure = new_figure(8.5, 1.3 + 0.3 * len(rows) * max(1.0, 0.55 * len(pairs)))
+    with apply_style("differences"):
+        figure = make_figure(8.5, 1.3 + 0.3 * len(rows) * max(1.0, 0.55 * len(pairs)))
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1)
         for number, (name, pair) in enumerate(pairs.items()):

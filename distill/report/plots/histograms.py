@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from distill.report.plots.svg import SERIES, join_panels, new_figure, style, to_svg
+from distill.report.plots.svg import SERIES, apply_style, join_panels, make_figure, to_svg
 
 
-def histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup | None:
+def draw_histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup | None:
     """Draw a panel a ranker, each kind of candidate as shares of its own number, for there are many
     more others than positives.
 
@@ -22,11 +22,11 @@ def histograms(by_ranker: Mapping[str, Mapping[str, Sequence[float]]]) -> Markup
 
 def _draw(ranker: str, of: Mapping[str, Sequence[float]]) -> Markup:
     name = ranker.replace("_", " ")
-    with style(f"histograms {ranker}"):
-        figure = new_figure(3.4, 2.7)
+    with apply_style(f"histograms {ranker}"):
+        figure = make_figure(3.4, 2.7)
         axes = figure.subplots()
-        _stairs(axes, of["positive"], of["edges"], SERIES[0], "positives")
-        _stairs(axes, of["others"], of["edges"], SERIES[1], "other candidates")
+        _draw_stairs(axes, of["positive"], of["edges"], SERIES[0], "positives")
+        _draw_stairs(axes, of["others"], of["edges"], SERIES[1], "other candidates")
         axes.set_title(name, loc="left")
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel("score")
@@ -34,7 +34,7 @@ def _draw(ranker: str, of: Mapping[str, Sequence[float]]) -> Markup:
         return to_svg(figure, f"Scores of positives and of other candidates by {name}.")
 
 
-def _stairs(
+def _draw_stairs(
     axes: Any, counts: Sequence[float], edges: Sequence[float], colour: str, label: str
 ) -> None:
     whole = max(1, sum(counts))

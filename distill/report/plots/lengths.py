@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from distill.report.plots.svg import SERIES, join_panels, new_figure, style, to_svg
+from distill.report.plots.svg import SERIES, apply_style, join_panels, make_figure, to_svg
 
 _BINS = 20
 
 
-def lengths(by_kind: Mapping[str, Sequence[int]]) -> Markup | None:
+def draw_lengths(by_kind: Mapping[str, Sequence[int]]) -> Markup | None:
     """Draw a panel for each kind of text; None without any text.
 
     Args:
@@ -27,8 +27,8 @@ def lengths(by_kind: Mapping[str, Sequence[int]]) -> Markup | None:
 
 def _draw(kind: str, values: Sequence[int], colour: str) -> Markup:
     most, median = max(values), statistics.median(values)
-    with style(f"lengths {kind}"):
-        figure = new_figure(3.4, 2.4)
+    with apply_style(f"lengths {kind}"):
+        figure = make_figure(3.4, 2.4)
         axes = figure.subplots()
         axes.hist(values, bins=max(1, min(_BINS, most)), range=(0, most), color=colour, alpha=0.8)
         axes.set_title(f"{kind}, median {median:g}", loc="left")

@@ -6,7 +6,15 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from distill.evaluate.summary import ModelFigures, format_role
-from distill.report.plots.svg import MUTED, PAPER, SERIES, join_panels, new_figure, style, to_svg
+from distill.report.plots.svg import (
+    MUTED,
+    PAPER,
+    SERIES,
+    apply_style,
+    join_panels,
+    make_figure,
+    to_svg,
+)
 
 Cost = Literal["texts_per_second", "bytes", "index_bytes_per_million"]
 
@@ -25,7 +33,7 @@ _MARKERS = "oDs^vPX<>hdp"
 Point = tuple[float, float]
 
 
-def pareto(models: Mapping[str, ModelFigures], quality: str) -> Markup | None:
+def draw_pareto(models: Mapping[str, ModelFigures], quality: str) -> Markup | None:
     """Draw one panel for each cost in which two models or more differ by a hundredth; None where
     there is none. The line joins the models that no other is better than in both.
 
@@ -33,25 +41,25 @@ def pareto(models: Mapping[str, ModelFigures], quality: str) -> Markup | None:
         models: by role, as in a summary.
         quality: what the score is called.
     """
-    costs = [key for key in _COSTS if _differ(_known(models, key))]
+    costs = [key for key in _COSTS if _differ(_list_points(models, key))]
     if not costs:
         return None
     return join_panels([_draw(models, key, quality) for key in costs])
 
 
 def _draw(models: Mapping[str, ModelFigures], key: Cost, quality: str) -> Markup:
-    with style(f"pareto {key}"):
-        figure = new_figure(3.4, 3.6)
+    with apply_style(f"pareto {key}"):
+        figure = make_figure(3.4, 3.6)
         axes = figure.subplots()
-        _panel(axes, models, key)
+        _draw_panel(axes, models, key)
         axes.set_ylabel(quality)
         figure.legend(loc="outside lower center", ncols=2)
-        names = ", ".join(format_role(role) for role in _known(models, key))
+        names = ", ".join(format_role(role) for role in _list_points(models, key))
         told = f"{quality} of {names} against {_COSTS[key][0]}; the table has the values."
         return to_svg(figure, told)
 
 
-def front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
+def find_front(points: Sequence[Point], more_is_better: bool) -> list[Point]:
     """Return the points that no other is better than in both, cost and quality, by rising cost. Of
     points whose costs differ by less than a hundredth that of the best quality alone is among
     them."""
@@ -71,11 +79,11 @@ def _differ(known: Mapping[str, Point]) -> bool:
     return len(costs) > 1 and max(costs) - min(costs) >= _SAME * max(costs)
 
 
-def _panel(axes: Any, models: Mapping[str, ModelFigures], key: Cost) -> None:
+def _draw_panel(axes: Any, models: Mapping[str, ModelFigures], key: Cost) -> None:
     label, more_is_better = _COSTS[key]
-    known = _known(models, key)
+    known = _list_points(models, key)
     axes.plot(
-        *zip(*front(list(known.values()), more_is_better), strict=True),
+        *zip(*find_front(list(known.values()), more_is_better), strict=True),
         color=MUTED,
         linewidth=1,
         linestyle="--",
@@ -89,24 +97,24 @@ def _panel(axes: Any, models: Mapping[str, ModelFigures], key: Cost) -> None:
                 cost,
                 quality,
                 60,
-                color=_colour(role),
+                color=_choose_colour(role),
                 marker=marker,
                 label=format_role(role),
                 edgecolors=PAPER,
             )
     axes.set_xlabel(label)
-    _scale(axes, [cost for cost, _ in known.values()])
+    _scale_axis(axes, [cost for cost, _ in known.values()])
     axes.margins(0.12)
 
 
-def _scale(axes: Any, costs: Sequence[float]) -> None:
-    """Ratios are what matters where costs lie far apart."""
+def _scale_axis(axes: Any, costs: Sequence[float]) -> None:
+    """Scale the axis of costs: by logarithm where they lie far apart, as ratios matter then."""
     if max(costs) > 10 * min(costs):
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,g}")
 
 
-def _known(models: Mapping[str, ModelFigures], key: Cost) -> dict[str, Point]:
+def _list_points(models: Mapping[str, ModelFigures], key: Cost) -> dict[str, Point]:
     scale = 1.0 if key == "texts_per_second" else _MEGA
     return {
         role: (cost / scale, model["score"])
@@ -115,6 +123,6 @@ def _known(models: Mapping[str, ModelFigures], key: Cost) -> dict[str, Point]:
     }
 
 
-def _colour(role: str) -> str:
+def _choose_colour(role: str) -> str:
     kinds = {"base": SERIES[2], "student": SERIES[0], "teacher": SERIES[1]}
     return next((colour for kind, colour in kinds.items() if role.startswith(kind)), SERIES[3])

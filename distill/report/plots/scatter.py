@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from distill.evaluate.statistics.retention import ItemValues
-from distill.report.plots.svg import MUTED, SERIES, new_figure, style, to_svg
+from distill.report.plots.svg import MUTED, SERIES, apply_style, make_figure, to_svg
 
 _MOST_TASKS = 6
 _MARKERS = "osD^vP"
 
 
-def scatter(items: ItemValues) -> Markup | None:
+def draw_scatter(items: ItemValues) -> Markup | None:
     """Draw a dot for each pair of scores, as large as there are queries with it; None where no
     query has a score of both. Above the diagonal the student is better."""
     pairs = {task: _count_pairs(of) for task, of in list(items.items())[:_MOST_TASKS]}
     known = {task: counts for task, counts in pairs.items() if counts}
     if not known:
         return None
-    with style("scatter"):
-        figure = new_figure(4.2, 4.0)
+    with apply_style("scatter"):
+        figure = make_figure(4.2, 4.0)
         axes = figure.subplots()
         values = [value for counts in known.values() for pair in counts for value in pair]
         low, high = min(0.0, *values), max(1.0, *values)
@@ -42,7 +42,9 @@ def scatter(items: ItemValues) -> Markup | None:
         axes.set_aspect("equal")
         if len(known) > 1:
             figure.legend(loc="outside lower center", ncols=2)
-        return to_svg(figure, f"The student's scores against the teacher's: {_in_words(known)}.")
+        return to_svg(
+            figure, f"The student's scores against the teacher's: {_describe_panels(known)}."
+        )
 
 
 def _count_pairs(items: Mapping[str, Mapping[str, float]]) -> Counter[tuple[float, float]]:
@@ -53,7 +55,7 @@ def _count_pairs(items: Mapping[str, Mapping[str, float]]) -> Counter[tuple[floa
     )
 
 
-def _in_words(known: Mapping[str, Counter[tuple[float, float]]]) -> str:
+def _describe_panels(known: Mapping[str, Counter[tuple[float, float]]]) -> str:
     ahead = sum(n for of in known.values() for (t, s), n in of.items() if s > t)
     behind = sum(n for of in known.values() for (t, s), n in of.items() if s < t)
     equal = sum(n for of in known.values() for (t, s), n in of.items() if s == t)

@@ -30,9 +30,9 @@ _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @contextmanager
-def style(name: str) -> Iterator[None]:
-    """matplotlib's settings while a plot is drawn and written. `name` tells its marks' ids from
-    those of the page's other plots; the same plot always has the same bytes."""
+def apply_style(name: str) -> Iterator[None]:
+    """Set matplotlib up for the report while a plot is drawn and written. `name` tells its marks'
+    ids from those of the page's other plots; the same plot always has the same bytes."""
     settings: dict[str, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -65,7 +65,7 @@ def style(name: str) -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Any:
+def make_figure(width: float, height: float) -> Any:
     """Make a figure of so many inches, without pyplot's global state."""
     figures = need("matplotlib.figure", "eval")
     return figures.Figure(figsize=(width, height), layout="constrained")
@@ -77,7 +77,7 @@ def join_panels(drawings: Sequence[Markup]) -> Markup:
 
 
 def to_svg(figure: Any, description: str) -> Markup:
-    """Return the drawing as an element of the page. Call it inside `style`.
+    """Return the drawing as an element of the page. Call it inside `apply_style`.
 
     Args:
         description: what a person who does not see it is told.

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distill.report import numbers
-from distill.report.cells import Cell, Grid, words
+from distill.report.cells import Cell, Grid, make_cells
 from distill.report.run_data import Manifest
-from distill.report.sections.decontamination import decontamination
+from distill.report.sections.decontamination import describe_decontamination
 from distill.store.tables import EXAMPLES, GENERATIONS, PARSED, PASSAGES, QUERIES, Table
 
 _TABLES = (PASSAGES, GENERATIONS, PARSED, QUERIES, EXAMPLES)
@@ -31,19 +31,21 @@ class Funnel:
     decontamination: list[str]
 
 
-def funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
+def make_funnel(stages: Mapping[str, Manifest]) -> Funnel | None:
     """Return the section; None for a run that has nothing but a corpus.
 
     Args:
         stages: manifests of complete stages, in order.
     """
-    steps = [_step(table, name, m) for name, m in stages.items() if (table := _table(name))]
+    steps = [
+        _make_step(table, name, m) for name, m in stages.items() if (table := _find_table(name))
+    ]
     if not any(step.table != PASSAGES.name for step in steps):
         return None
-    return Funnel(steps, _reasons(steps), decontamination(stages))
+    return Funnel(steps, _tabulate_reasons(steps), describe_decontamination(stages))
 
 
-def dropped(manifest: Manifest) -> dict[str, int]:
+def list_drop_reasons(manifest: Manifest) -> dict[str, int]:
     """Return what a stage left out by reason, the most frequent first."""
     counts = [
         (key.removeprefix(_DROPPED).strip(": "), count)
@@ -53,24 +55,27 @@ def dropped(manifest: Manifest) -> dict[str, int]:
     return dict(sorted(counts, key=lambda item: (-item[1], item[0])))
 
 
-def _table(name: str) -> Table | None:
+def _find_table(name: str) -> Table | None:
     """Return what a stage's folder holds a table of: `examples-labelled` is one of examples."""
     return next((table for table in _TABLES if table.name == name.partition("-")[0]), None)
 
 
-def _step(table: Table, name: str, manifest: Manifest) -> FunnelStep:
+def _make_step(table: Table, name: str, manifest: Manifest) -> FunnelStep:
     # A further positive of a query is a row that came of no row before.
     rows = manifest["rows"] - manifest["counts"].get("additional positives", 0)
-    lost = dropped(manifest)
+    lost = list_drop_reasons(manifest)
     came = rows + sum(lost.values())
     kept = rows / came if lost and came else None
     return FunnelStep(name, table.one_row, manifest["rows"], kept, lost)
 
 
-def _reasons(steps: list[FunnelStep]) -> Grid | None:
+def _tabulate_reasons(steps: list[FunnelStep]) -> Grid | None:
     most = max((count for step in steps for count in step.dropped.values()), default=0)
     rows = [
-        [*words(reason, step.table), Cell(numbers.whole(count), count, bar=count / most)]
+        [
+            *make_cells(reason, step.table),
+            Cell(numbers.format_whole(count), count, bar=count / most),
+        ]
         for step in steps
         for reason, count in step.dropped.items()
     ]

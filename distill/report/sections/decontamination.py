@@ -12,18 +12,22 @@ _GENERATED = {
 }
 
 
-def decontamination(stages: Mapping[str, Manifest]) -> list[str]:
+def describe_decontamination(stages: Mapping[str, Manifest]) -> list[str]:
     """Return a paragraph for each source of queries.
 
     Args:
         stages: manifests of complete stages.
     """
-    told = [_overlap(_GENERATED[name], m) for name, m in stages.items() if name in _GENERATED]
+    told = [
+        _describe_overlap(_GENERATED[name], m) for name, m in stages.items() if name in _GENERATED
+    ]
     evaluation = stages.get("evaluation", {}).get("figures", {})
-    return told + ([_unlabelled(evaluation["unlabelled"])] if "unlabelled" in evaluation else [])
+    return told + (
+        [_describe_unlabelled(evaluation["unlabelled"])] if "unlabelled" in evaluation else []
+    )
 
 
-def _overlap(what: str, manifest: Manifest) -> str:
+def _describe_overlap(what: str, manifest: Manifest) -> str:
     found = manifest.get("figures", {}).get("decontamination")
     if found is None:
         return f"{what} were not checked against any evaluation set."
@@ -43,7 +47,7 @@ def _overlap(what: str, manifest: Manifest) -> str:
     )
 
 
-def _unlabelled(found: Mapping[str, Any]) -> str:
+def _describe_unlabelled(found: Mapping[str, Any]) -> str:
     uses = " and ".join(found["learnt from by"])
     return (
         f"Passages that the student learns from without a query ({uses}) are not held against the "

@@ -8,7 +8,7 @@ from typing import Any
 from distill.errors import UserError
 from distill.models.model_card import find_licence
 from distill.report import numbers
-from distill.report.cells import Cell, Grid, words
+from distill.report.cells import Cell, Grid, make_cells
 from distill.report.run_data import Manifest, RunData
 
 _MODELS = {
@@ -32,31 +32,31 @@ class Lineage:
     recipe: str
 
 
-def lineage(found: RunData) -> Lineage:
+def make_lineage(found: RunData) -> Lineage:
     """Return the section. A model's revision is the one that a stage has worked with."""
     stages = found.stages
     return Lineage(
-        models=_models(found),
-        stages=_stages(stages),
-        seconds=numbers.duration(sum(m["seconds"] for m in found.complete.values())),
-        tokens=numbers.whole(sum(tokens(m) or 0 for m in stages.values())),
-        versions=_versions(stages),
-        figures=[*_figures(stages)],
+        models=_tabulate_models(found),
+        stages=_tabulate_stages(stages),
+        seconds=numbers.format_seconds(sum(m["seconds"] for m in found.complete.values())),
+        tokens=numbers.format_whole(sum(sum_tokens(m) or 0 for m in stages.values())),
+        versions=_tabulate_versions(stages),
+        figures=[*_list_figures(stages)],
         recipe=found.recipe_text,
     )
 
 
-def tokens(manifest: Manifest) -> int | None:
-    """Prompt and new tokens of a stage that asked an LLM."""
+def sum_tokens(manifest: Manifest) -> int | None:
+    """Sum the prompt and new tokens of a stage that asked an LLM."""
     counted = manifest.get("figures", {}).get("tokens")
     return counted["prompt"] + counted["new"] if counted else None
 
 
-def _models(found: RunData) -> Grid | None:
+def _tabulate_models(found: RunData) -> Grid | None:
     revisions = {
         of[key]: of["revision"]
         for manifest in found.stages.values()
-        for of in _dictionaries(manifest["settings"])
+        for of in _walk_mappings(manifest["settings"])
         for key in ("model", "encoder")
         if isinstance(of.get(key), str) and isinstance(of.get("revision"), str)
     }
@@ -67,12 +67,12 @@ def _models(found: RunData) -> Grid | None:
         if reference := (found.recipe.get(section) or {}).get(key):
             revision = revisions.get(reference, "")
             licence = by_revision.get(revision) or _find_licence(found, section, reference)
-            rows.append(_model(label, reference.partition("#")[0], revision, licence))
+            rows.append(_make_model_row(label, reference.partition("#")[0], revision, licence))
     for role, model in evaluated.items():
         if not model["variant_of"]:
             label = f"{role}, as evaluated"
             licence = model["licence"] or _NOT_STATED
-            rows.append(_model(label, model["model"], model["revision"] or "", licence))
+            rows.append(_make_model_row(label, model["model"], model["revision"] or "", licence))
     header = ["role", "model and revision", "licence"]
     return Grid("Models", header, rows) if rows else None
 
@@ -88,44 +88,44 @@ def _find_licence(found: RunData, section: str, reference: str) -> str:
         return _NOT_STATED
 
 
-def _model(label: str, name: str, revision: str, licence: str) -> list[Cell]:
+def _make_model_row(label: str, name: str, revision: str, licence: str) -> list[Cell]:
     return [Cell(label), Cell(name, note=revision), Cell(licence)]
 
 
-def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:
+def _walk_mappings(value: Any) -> Iterator[Mapping[str, Any]]:
     """Yield a stage's settings, and every mapping inside them."""
     if isinstance(value, Mapping):
         yield value
         for inner in value.values():
-            yield from _dictionaries(inner)
+            yield from _walk_mappings(inner)
 
 
-def _stages(stages: Mapping[str, Manifest]) -> Grid:
+def _tabulate_stages(stages: Mapping[str, Manifest]) -> Grid:
     header = ["stage", "rows", "seconds", "tokens", "fingerprint", "made from", "counted"]
     cells = []
     for name, manifest in stages.items():
-        done, used, rows = manifest["complete"], tokens(manifest), manifest.get("rows") or None
+        done, used, rows = manifest["complete"], sum_tokens(manifest), manifest.get("rows") or None
         counts = ", ".join(f"{what} {n:,}" for what, n in manifest.get("counts", {}).items())
         cells.append(
             [
                 Cell(name, note="" if done else "not complete"),
                 # A stage that makes a model, or a verdict, has none.
-                Cell(numbers.whole(rows) if rows else "", rows),
+                Cell(numbers.format_whole(rows) if rows else "", rows),
                 Cell(f"{manifest['seconds']:,.1f}" if done else "", manifest.get("seconds")),
-                Cell("" if used is None else numbers.whole(used), used),
-                *words(manifest["fingerprint"], ", ".join(manifest["inputs"]), counts),
+                Cell("" if used is None else numbers.format_whole(used), used),
+                *make_cells(manifest["fingerprint"], ", ".join(manifest["inputs"]), counts),
             ]
         )
     return Grid("Stages", header, cells, numeric=header[1:4])
 
 
-def _versions(stages: Mapping[str, Manifest]) -> Grid:
+def _tabulate_versions(stages: Mapping[str, Manifest]) -> Grid:
     found: dict[str, list[str]] = {}
     for manifest in stages.values():
         for package, version in manifest.get("versions", {}).items():
             if version not in found.setdefault(package, []):
                 found[package].append(version)
-    rows = [words(package, " and ".join(versions)) for package, versions in found.items()]
+    rows = [make_cells(package, " and ".join(versions)) for package, versions in found.items()]
     return Grid("Versions", ["package", "version"], rows)
 
 
@@ -133,8 +133,8 @@ _OF_RELABELLING = ("seed_rank", "kendall_tau", "scores", "recall_at_k", "k")
 _TOLD_ELSEWHERE = ("decontamination", "unlabelled", "tokens", *_OF_RELABELLING)
 
 
-def _figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:
-    """Stage, name and value of the numbers that stages declare, one level deep."""
+def _list_figures(stages: Mapping[str, Manifest]) -> Iterator[tuple[str, str, str]]:
+    """Yield stage, name and value of the numbers that stages declare, one level deep."""
     for stage, manifest in stages.items():
         for key, value in manifest.get("figures", {}).items():
             if key in _TOLD_ELSEWHERE:

@@ -16,7 +16,7 @@ from distill.files.atomic import read_json, write_json
 from distill.files.read import user_path
 from distill.recipe import Recipe, load_recipe
 from distill.report.run_data import RunData
-from distill.report.sections.rankings import query_texts, rankings
+from distill.report.sections.rankings import find_query_texts, find_rankings
 from distill.tasks import load_task, open_recipe_task
 from distill.tasks.labelled import is_labelled_file, name_task
 
@@ -43,40 +43,44 @@ class LostQueries:
     why: str
 
 
-def losses(found: RunData, may_write: bool = True) -> LostQueries:
+def find_lost_queries(found: RunData, may_write: bool = True) -> LostQueries:
     """Return the section. Rankings are searched once and kept in `RUN/report/losses.json`: while
     the evaluation is the same, no model is loaded again.
 
     Args:
         may_write: into the run's folder; else what is not kept there is said to be missing.
     """
-    hindrance = _hindrance(found)
+    hindrance = _explain_absence(found)
     if hindrance:
         return LostQueries([], [], hindrance)
     try:
-        kept = _told(found, may_write)
+        kept = _read_or_search(found, may_write)
         return LostQueries(kept["queries"], kept["gains"], "")
     except UserError as fault:
         return LostQueries([], [], f"The rankings are not available: {fault.where} {fault.what}.")
 
 
-def worst(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[LostQuery]:
+def list_worst(
+    items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int
+) -> list[LostQuery]:
     """List the items that the teacher does better on, the largest difference first.
 
     Args:
         items: task -> item -> role -> value.
     """
-    lost = [one for one in _pair(items) if one.teacher > one.student]
+    lost = [one for one in _compare_items(items) if one.teacher > one.student]
     return sorted(lost, key=lambda one: (one.student - one.teacher, one.task, one.item))[:count]
 
 
-def best(items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int) -> list[LostQuery]:
+def list_best(
+    items: Mapping[str, Mapping[str, Mapping[str, float]]], count: int
+) -> list[LostQuery]:
     """List the items that the student does better on, the largest difference first."""
-    won = [one for one in _pair(items) if one.student > one.teacher]
+    won = [one for one in _compare_items(items) if one.student > one.teacher]
     return sorted(won, key=lambda one: (one.teacher - one.student, one.task, one.item))[:count]
 
 
-def _pair(items: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[LostQuery]:
+def _compare_items(items: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[LostQuery]:
     return [
         LostQuery(task, item, values["student"], values["teacher"])
         for task, by_item in items.items()
@@ -85,21 +89,21 @@ def _pair(items: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[LostQu
     ]
 
 
-def _hindrance(found: RunData) -> str:
+def _explain_absence(found: RunData) -> str:
     if found.summary is None:
         return found.not_evaluated
     if "teacher" not in found.summary["models"]:
         return "The run is evaluated without a teacher."
-    if not (_evaluation(found) / "items.json").is_file():
+    if not (_get_evaluation_folder(found) / "items.json").is_file():
         return "The evaluation kept no values of single queries."
     return ""
 
 
-def _evaluation(found: RunData) -> Path:
+def _get_evaluation_folder(found: RunData) -> Path:
     return found.folder / "evaluation"
 
 
-def _told(found: RunData, may_write: bool) -> dict[str, Any]:
+def _read_or_search(found: RunData, may_write: bool) -> dict[str, Any]:
     mark = found.stages["evaluation"]["fingerprint"]
     path = found.folder / "report" / "losses.json"
     kept = _read_kept(path)
@@ -117,7 +121,8 @@ def _told(found: RunData, may_write: bool) -> dict[str, Any]:
 
 
 def _read_kept(path: Path) -> dict[str, Any]:
-    """Nothing where the file is damaged, or of before gains were in it: it is made again."""
+    """Read the rankings that a report has kept; nothing where the file is damaged, or older than
+    gains, for then it is made again."""
     try:
         kept = read_json(path) if path.is_file() else {}
     except UserError:
@@ -127,7 +132,7 @@ def _read_kept(path: Path) -> dict[str, Any]:
     return kept if all(isinstance(kept.get(key), list) for key in ("queries", "gains")) else {}
 
 
-def _readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]]":
+def _make_readers(found: RunData, recipe: Recipe) -> "dict[str, Callable[[], AbsTask]]":
     """Return, by task with rankings, what reads its data, where that is on this machine.
 
     Raises:
@@ -157,10 +162,10 @@ def _search(found: RunData) -> dict[str, list[dict[str, Any]]]:
     """Return what `losses.json` holds: `queries` that were lost, and `gains`."""
     assert found.summary is not None
     recipe = load_recipe(found.folder / "recipe.yaml")
-    readers = _readers(found, recipe)
-    items = read_json(_evaluation(found) / "items.json")
+    readers = _make_readers(found, recipe)
+    items = read_json(_get_evaluation_folder(found) / "items.json")
     ranked = {task: of for task, of in items.items() if task in readers}
-    chosen = {"queries": worst(ranked, QUERIES), "gains": best(ranked, QUERIES)}
+    chosen = {"queries": list_worst(ranked, QUERIES), "gains": list_best(ranked, QUERIES)}
     both = [one for ones in chosen.values() for one in ones]
     if not both:
         return {"queries": [], "gains": []}
@@ -188,9 +193,9 @@ def _search_items(
     told = {}
     for name, task in tasks.items():
         keys = [one.item for one in both if one.task == name]
-        by_role = {role: rankings(of, task, keys, vectors) for role, of in models.items()}
+        by_role = {role: find_rankings(of, task, keys, vectors) for role, of in models.items()}
         metric = format_metric(found.summary["tasks"][name]["metric"])
-        for item, text in query_texts(task, keys).items():
+        for item, text in find_query_texts(task, keys).items():
             ranked = {role: of[item] for role, of in by_role.items()}
             told[name, item] = {"text": text, "metric": metric, "rankings": ranked}
     return told

@@ -12,7 +12,7 @@ from distill.runtime.run_log import LOG_NAME
 _LIBRARIES = ("distill", "python", "torch", "sentence-transformers", "mteb")
 
 
-def overview(found: RunData) -> list[tuple[str, str]]:
+def make_overview(found: RunData) -> list[tuple[str, str]]:
     """List label and value of what a reader asks first: date, command, machine, device, seed,
     versions; of what is known."""
     begun = _read_command(found.folder)

@@ -14,7 +14,7 @@ from distill.generate.filters.copied_text import compute_copied_share
 from distill.generate.filters.duplicates import QueryDeduplicator
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
-from distill.report.plots.lengths import lengths
+from distill.report.plots.lengths import draw_lengths
 from distill.report.run_data import RunData
 from distill.store.passages import PassageReader
 from distill.store.tables import QUERIES, Row, passage_text, read_rows
@@ -47,13 +47,13 @@ class QuerySection:
     count: int
 
 
-def query_sample(found: RunData) -> QuerySection | None:
+def make_query_sample(found: RunData) -> QuerySection | None:
     """Return the section; None for a run without generated queries, or whose tables cannot be
     read."""
     if not {"passages", "queries"} <= found.complete.keys():
         return None
     count = found.complete["queries"]["rows"]
-    examined = _spread(found.folder / "queries", count, _EXAMINED)
+    examined = _read_evenly(found.folder / "queries", count, _EXAMINED)
     if not examined:
         return None
     seeded = [row for row in examined if row["seed_id"]]  # the others are of a log
@@ -65,9 +65,11 @@ def query_sample(found: RunData) -> QuerySection | None:
     texts = [passage_text(rows[row["seed_id"]]) for row in seeded]
     return QuerySection(
         shares=_measure_shares(found, examined, seeded, texts),
-        forms=_count("Form of the queries", "form", [_form(row["query"]) for row in examined]),
+        forms=_count(
+            "Form of the queries", "form", [_classify_form(row["query"]) for row in examined]
+        ),
         task_types=_count_task_types(examined),
-        lengths=lengths(
+        lengths=draw_lengths(
             {
                 "queries": [count_words(row["query"]) for row in examined],
                 "their passages": [count_words(text) for text in texts],
@@ -78,7 +80,7 @@ def query_sample(found: RunData) -> QuerySection | None:
     )
 
 
-def _spread(folder: Path, count: int, most: int) -> list[Row]:
+def _read_evenly(folder: Path, count: int, most: int) -> list[Row]:
     """Return at most so many rows, evenly over the table, of which one shard is in memory at a
     time."""
     wanted = {number * count // most for number in range(most)} if count > most else None
@@ -112,7 +114,7 @@ def _measure_shares(
         for row, text in zip(seeded, texts, strict=True)
     )
     figures = [
-        ("queries", numbers.whole(found.complete["queries"]["rows"])),
+        ("queries", numbers.format_whole(found.complete["queries"]["rows"])),
         ("passages that queries were written for", _format_share(used, passages)),
         (
             "exact or near duplicates (similarity 0.8)",
@@ -121,7 +123,7 @@ def _measure_shares(
         ("more than half copied from the passage", _format_share(copied, len(seeded))),
     ]
     if len(examined) < found.complete["queries"]["rows"]:
-        figures.append(("looked at for these", numbers.whole(len(examined))))
+        figures.append(("looked at for these", numbers.format_whole(len(examined))))
     return figures
 
 
@@ -134,7 +136,7 @@ def _format_share(part: int, whole: int) -> str:
 
 
 def _count_near(examined: Sequence[Row]) -> int:
-    """Queries that repeat an earlier one of those examined."""
+    """Count the queries that repeat an earlier one of those examined."""
     repeated = 0
     with (
         TemporaryDirectory() as folder,
@@ -158,16 +160,17 @@ def _count(caption: str, label: str, values: Sequence[str]) -> Grid:
     rows = [
         [
             Cell(value),
-            Cell(numbers.whole(count), count),
-            Cell(numbers.share(count / len(values)), count, bar=count / len(values)),
+            Cell(numbers.format_whole(count), count),
+            Cell(numbers.format_share(count / len(values)), count, bar=count / len(values)),
         ]
         for value, count in Counter(values).most_common()
     ]
     return Grid(caption, [label, "queries", "share"], rows, ["queries", "share"])
 
 
-def _form(query: str) -> str:
-    """Question, a few keywords, or a statement; question words are English alone."""
+def _classify_form(query: str) -> str:
+    """Return whether a query is a question, a few keywords, or a statement; question words are
+    English alone."""
     first = query.split(maxsplit=1)[0].casefold() if query.split() else ""
     if query.rstrip().endswith(_QUESTION_MARKS) or first in _QUESTION_WORDS:
         return "question"

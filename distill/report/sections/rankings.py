@@ -17,7 +17,7 @@ _SEARCHED = 100
 _EXCERPT = 240
 
 
-def rankings(
+def find_rankings(
     model: EvalModel, task: "AbsTask", items: Sequence[str], vectors: Path
 ) -> dict[str, Any]:
     """Return, by item: `top`, the first documents with title, text, relevance and similarity, and
@@ -29,9 +29,9 @@ def rankings(
             takes minutes for a large corpus.
     """
     found: dict[str, Any] = {}
-    for split, subset in dict.fromkeys(place(item)[:2] for item in items):
-        asked = {i: place(i)[2] for i in items if place(i)[:2] == (split, subset)}
-        data = _data(task, split, subset)
+    for split, subset in dict.fromkeys(split_item(item)[:2] for item in items):
+        asked = {i: split_item(i)[2] for i in items if split_item(i)[:2] == (split, subset)}
+        data = _get_split(task, split, subset)
         results = _search(model, task, vectors, data, split, subset, set(asked.values()))
         ids = {row_id: number for number, row_id in enumerate(data["corpus"]["id"])}
         for item, query_id in asked.items():
@@ -39,33 +39,35 @@ def rankings(
             ranked = sorted(results[query_id].items(), key=lambda pair: (-pair[1], pair[0]))
             top = ranked[:_SHOWN]
             found[item] = {
-                "top": [_document(data["corpus"][ids[d]], judged, score) for d, score in top],
-                "first_relevant": _first_relevant([d for d, _ in ranked], judged),
+                "top": [
+                    _describe_document(data["corpus"][ids[d]], judged, score) for d, score in top
+                ],
+                "first_relevant": _find_first_relevant([d for d, _ in ranked], judged),
             }
     return found
 
 
-def query_texts(task: "AbsTask", items: Sequence[str]) -> dict[str, str]:
+def find_query_texts(task: "AbsTask", items: Sequence[str]) -> dict[str, str]:
     """Return the text of each item's query."""
     texts: dict[str, str] = {}
-    for split, subset in dict.fromkeys(place(item)[:2] for item in items):
-        queries = _data(task, split, subset)["queries"]
+    for split, subset in dict.fromkeys(split_item(item)[:2] for item in items):
+        queries = _get_split(task, split, subset)["queries"]
         by_id = dict(zip(queries["id"], queries["text"], strict=True))
         texts |= {
-            i: sanitize_for_terminal(by_id[place(i)[2]])
+            i: sanitize_for_terminal(by_id[split_item(i)[2]])
             for i in items
-            if place(i)[:2] == (split, subset)
+            if split_item(i)[:2] == (split, subset)
         }
     return texts
 
 
-def place(item: str) -> tuple[str, str, str]:
+def split_item(item: str) -> tuple[str, str, str]:
     """Split, subset and query id; an id may hold a slash."""
     split, subset, query_id = item.split("/", 2)
     return split, subset, query_id
 
 
-def _data(task: "AbsTask", split: str, subset: str) -> Any:
+def _get_split(task: "AbsTask", split: str, subset: str) -> Any:
     dataset: Any = task.dataset
     return dataset[subset][split]
 
@@ -97,7 +99,9 @@ def _search(
     return results
 
 
-def _document(row: Mapping[str, Any], judged: Mapping[str, int], score: float) -> dict[str, Any]:
+def _describe_document(
+    row: Mapping[str, Any], judged: Mapping[str, int], score: float
+) -> dict[str, Any]:
     text = " ".join(sanitize_for_terminal(row["text"]).split())
     return {
         "id": row["id"],
@@ -108,5 +112,5 @@ def _document(row: Mapping[str, Any], judged: Mapping[str, int], score: float) -
     }
 
 
-def _first_relevant(ranked: Sequence[str], judged: Mapping[str, int]) -> int | None:
+def _find_first_relevant(ranked: Sequence[str], judged: Mapping[str, int]) -> int | None:
     return next((rank for rank, d in enumerate(ranked, start=1) if judged.get(d, 0) > 0), None)

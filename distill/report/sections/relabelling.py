@@ -14,7 +14,7 @@ from distill.relabel.choose import CHANGES_FILE
 from distill.relabel.statistics import FUSION
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
-from distill.report.plots.histograms import histograms
+from distill.report.plots.histograms import draw_histograms
 from distill.report.run_data import Manifest, RunData
 from distill.store.integrity import check_files
 from distill.store.stage import open_stage
@@ -49,45 +49,45 @@ class RelabelSection:
     @property
     def plot(self) -> Markup | None:
         """The histograms of the rankers' scores."""
-        return histograms(self.scores)
+        return draw_histograms(self.scores)
 
 
-def relabelling(found: RunData) -> RelabelSection | None:
+def make_relabelling(found: RunData) -> RelabelSection | None:
     """Return the section; None for a run that has not relabelled."""
     examples = found.complete.get("examples")
     if examples is None:
         return None
     figures, counts = examples.get("figures", {}), examples["counts"]
     return RelabelSection(
-        changed=numbers.share(figures.get("share_relabelled")),
-        queries=numbers.whole(
+        changed=numbers.format_share(figures.get("share_relabelled")),
+        queries=numbers.format_whole(
             counts.get("kept", examples["rows"]) - counts.get("without a seed passage", 0)
         ),
-        missed=numbers.share(figures.get("share_seed_not_retrieved")),
-        notes=_notes(found.complete),
-        seed_rank=_seed_rank(figures.get("seed_rank", {})),
-        agreement=_agreement(figures.get("kendall_tau", {})),
+        missed=numbers.format_share(figures.get("share_seed_not_retrieved")),
+        notes=_list_notes(found.complete),
+        seed_rank=_tabulate_seed_ranks(figures.get("seed_rank", {})),
+        agreement=_tabulate_agreement(figures.get("kendall_tau", {})),
         scores=figures.get("scores", {}),
-        judging=_judging(found.complete),
-        changes=[_change(one) for one in _changes(found.folder / "examples")],
+        judging=_tabulate_judging(found.complete),
+        changes=[_describe_change(one) for one in _read_changes(found.folder / "examples")],
         changed_in_all=counts.get("positive changed", 0),
         judge=describe_judge(found.folder),
-        check=_check(found.complete.get("ranker-check")),
+        check=_tabulate_check(found.complete.get("ranker-check")),
     )
 
 
-def _changes(folder: Path) -> list[dict[str, Any]]:
+def _read_changes(folder: Path) -> list[dict[str, Any]]:
     """Read the changes as the stage kept them; none of a run of before, which kept none."""
     stage = open_stage(folder)
     (path,) = check_files(stage, [stage.metadata_dir / CHANGES_FILE])
     return list(read_json(path)) if path.is_file() else []
 
 
-def _notes(stages: Mapping[str, Manifest]) -> list[tuple[str, str]]:
-    """Counts of the choice that are told nowhere else, and the index' recall."""
+def _list_notes(stages: Mapping[str, Manifest]) -> list[tuple[str, str]]:
+    """List the counts of the choice that stand nowhere else, and the index' recall."""
     counts = stages["examples"]["counts"]
     notes = [
-        (name, numbers.whole(count))
+        (name, numbers.format_whole(count))
         for name, count in counts.items()
         if name not in ("kept", "positive changed") and not name.startswith("dropped")
     ]
@@ -95,38 +95,42 @@ def _notes(stages: Mapping[str, Manifest]) -> list[tuple[str, str]]:
     for ranker, margin in measured.items():
         notes.append(
             (
-                f"margin taken off the seed by {_name(ranker)}, which had it first in "
-                f"{numbers.share(margin['share_first'])} of {numbers.whole(margin['queries'])}",
-                numbers.score(margin["margin"]),
+                f"margin taken off the seed by {_format_ranker(ranker)}, which had it first in "
+                f"{numbers.format_share(margin['share_first'])} of "
+                f"{numbers.format_whole(margin['queries'])}",
+                numbers.format_score(margin["margin"]),
             )
         )
     figures = stages.get("candidates", {}).get("figures", {})
     if "recall_at_k" in figures:
         label = f"recall@{figures.get('k', 'k')} of the index against exact search"
-        notes.append((label, numbers.score(figures["recall_at_k"])))
+        notes.append((label, numbers.format_score(figures["recall_at_k"])))
     return notes
 
 
-def _seed_rank(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:
+def _tabulate_seed_ranks(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:
     if not by_ranker:
         return None
     rows = [
-        [Cell(_name(ranker)), *(Cell(f"{told[key]:.3f}", told[key]) for key in _SEED_COLUMNS)]
+        [
+            Cell(_format_ranker(ranker)),
+            *(Cell(f"{told[key]:.3f}", told[key]) for key in _SEED_COLUMNS),
+        ]
         for ranker, told in by_ranker.items()
     ]
     header = ["ranker", *_SEED_COLUMNS.values()]
     return Grid("Where each ranker puts the seed passage", header, rows, header[1:])
 
 
-def _check(manifest: Manifest | None) -> Grid | None:
+def _tabulate_check(manifest: Manifest | None) -> Grid | None:
     """Describe how the rankers did on queries whose passage is known."""
     if manifest is None:
         return None
     header = ["ranker", "known passage first", "minus retriever", "95 % interval", "weight"]
     rows = [
         [
-            Cell(_name(ranker)),
-            Cell(numbers.share(of["accuracy"]), of["accuracy"]),
+            Cell(_format_ranker(ranker)),
+            Cell(numbers.format_share(of["accuracy"]), of["accuracy"]),
             Cell(
                 numbers.NONE if of["low"] is None else f"{of['difference']:+.3f}", of["difference"]
             ),
@@ -139,58 +143,64 @@ def _check(manifest: Manifest | None) -> Grid | None:
     return Grid(title, header, rows, ["known passage first", "minus retriever", "weight"])
 
 
-def _agreement(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:
+def _tabulate_agreement(by_ranker: Mapping[str, Mapping[str, float]]) -> Grid | None:
     rankers = list(by_ranker)
     if len(rankers) < 2:
         return None
     rows = [
-        [Cell(_name(one)), *(_tau(by_ranker[one].get(other)) for other in rankers)]
+        [
+            Cell(_format_ranker(one)),
+            *(_make_tau_cell(by_ranker[one].get(other)) for other in rankers),
+        ]
         for one in rankers
     ]
-    header = ["", *map(_name, rankers)]
+    header = ["", *map(_format_ranker, rankers)]
     return Grid("Agreement of rankers (Kendall's tau)", header, rows, header[1:], sortable=False)
 
 
-def _tau(tau: float | None) -> Cell:
+def _make_tau_cell(tau: float | None) -> Cell:
     return Cell("" if tau is None else f"{tau:.3f}", tau)
 
 
-def _judging(stages: Mapping[str, Manifest]) -> Grid | None:
+def _tabulate_judging(stages: Mapping[str, Manifest]) -> Grid | None:
     named = {n: m for n, m in stages.items() if n.startswith("judgements-")}
     if not named:
         return None
     header = ["ranker", "pairs", "judged before", "pairs/s", "prompt tokens", "saved by sharing"]
-    rows = [_cost(name, manifest) for name, manifest in named.items()]
+    rows = [_make_cost_cells(name, manifest) for name, manifest in named.items()]
     return Grid("What judging cost", header, rows, header[1:])
 
 
-def _cost(name: str, manifest: Manifest) -> list[Cell]:
-    """Pairs that were looked up and not judged count for no speed."""
+def _make_cost_cells(name: str, manifest: Manifest) -> list[Cell]:
+    """Make the cells of a ranker's cost; pairs that were looked up and not judged count for no
+    speed."""
     counts, tokens = manifest["counts"], manifest.get("figures", {}).get("tokens", {})
     pairs, before = counts.get("pairs", 0), counts.get("judged before", 0)
-    speed = numbers.ratio(pairs - before, manifest["seconds"])
+    speed = numbers.compute_ratio(pairs - before, manifest["seconds"])
     prompt = tokens.get("prompt") or None
-    saved = numbers.ratio(tokens.get("shared"), prompt)
+    saved = numbers.compute_ratio(tokens.get("shared"), prompt)
     return [
-        Cell(_name(name.removeprefix("judgements-"))),
-        Cell(numbers.whole(pairs), pairs),
-        Cell(numbers.whole(before), before),
+        Cell(_format_ranker(name.removeprefix("judgements-"))),
+        Cell(numbers.format_whole(pairs), pairs),
+        Cell(numbers.format_whole(before), before),
         Cell(f"{speed:.1f}" if speed else numbers.NONE, speed),
-        Cell(numbers.whole(prompt), prompt),
-        Cell(numbers.share(saved), saved),
+        Cell(numbers.format_whole(prompt), prompt),
+        Cell(numbers.format_share(saved), saved),
     ]
 
 
-def _change(change: Mapping[str, Any]) -> dict[str, Any]:
-    ranks = {f"{role}_told": _ranks(change[f"{role}_ranks"]) for role in ("seed", "positive")}
+def _describe_change(change: Mapping[str, Any]) -> dict[str, Any]:
+    ranks = {
+        f"{role}_told": _format_ranks(change[f"{role}_ranks"]) for role in ("seed", "positive")
+    }
     return {**change, **ranks}
 
 
-def _ranks(by_ranker: Mapping[str, int | None]) -> str:
+def _format_ranks(by_ranker: Mapping[str, int | None]) -> str:
     """Format the ranks, all rankers together first."""
     order: Sequence[str] = sorted(by_ranker, key=lambda ranker: (ranker != FUSION, ranker))
-    return ", ".join(f"{_name(r)} {by_ranker[r] or numbers.NONE}" for r in order)
+    return ", ".join(f"{_format_ranker(r)} {by_ranker[r] or numbers.NONE}" for r in order)
 
 
-def _name(ranker: str) -> str:
+def _format_ranker(ranker: str) -> str:
     return ranker.replace("_", " ")

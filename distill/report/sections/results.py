@@ -24,14 +24,14 @@ from distill.evaluate.summary import (
 )
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
-from distill.report.plots.differences import differences
-from distill.report.plots.pareto import pareto
-from distill.report.plots.scatter import scatter
+from distill.report.plots.differences import draw_differences
+from distill.report.plots.pareto import draw_pareto
+from distill.report.plots.scatter import draw_scatter
 from distill.report.score_tables import (
     BASELINES,
     BASELINES_TITLE,
     average_measure,
-    baseline_rows,
+    list_baseline_rows,
     list_measures,
 )
 
@@ -56,35 +56,39 @@ class ResultsSection:
     without_items: list[str]
 
 
-def results(summary: Summary, items: ItemValues | None = None) -> ResultsSection:
-    """The section. Variants and published scores have tables beside those of the run's models.
+def make_results(summary: Summary, items: ItemValues | None = None) -> ResultsSection:
+    """Return the section. Variants and published scores have tables beside those of the run's
+    models.
 
     Args:
         items: the values of single items, where they were kept.
     """
     models, quality = summary["models"], describe_metric(summary)
-    more = any(_aside(model) or model.get("baseline") for model in models.values())
+    more = any(_is_aside(model) or model.get("baseline") for model in models.values())
     return ResultsSection(
-        headline=_headline(summary, estimate_retention(items or {}, list_averaged_tasks(summary))),
-        models=_models(summary, quality, list_measures(summary)),
-        categories=_categories(summary),
-        tasks=_tasks(summary),
-        all_tasks=_all_tasks(summary) if more else None,
-        comparisons=_comparisons(summary),
-        baselines=_baselines(summary),
-        differences=differences(_pairs(summary), list_averaged_tasks(summary)),
-        scatter=scatter(items or {}),
-        pareto=pareto(models, quality),
+        headline=_list_headline_figures(
+            summary, estimate_retention(items or {}, list_averaged_tasks(summary))
+        ),
+        models=_tabulate_models(summary, quality, list_measures(summary)),
+        categories=_tabulate_categories(summary),
+        tasks=_tabulate_tasks(summary),
+        all_tasks=_tabulate_all_tasks(summary) if more else None,
+        comparisons=_tabulate_comparisons(summary),
+        baselines=_tabulate_baselines(summary),
+        differences=draw_differences(_list_differences(summary), list_averaged_tasks(summary)),
+        scatter=draw_scatter(items or {}),
+        pareto=draw_pareto(models, quality),
         without_items=[t for t, of in summary["tasks"].items() if of["items"] is None],
     )
 
 
-def _pairs(summary: Summary) -> dict[str, Differences]:
-    """The student against the run's other models and BM25, the teacher first."""
+def _list_differences(summary: Summary) -> dict[str, Differences]:
+    """List the differences of the student from the run's other models and BM25, the teacher
+    first."""
     others = [
         role
         for role, model in summary["models"].items()
-        if role != "student" and not _aside(model) and role not in _list_hybrids(summary)
+        if role != "student" and not _is_aside(model) and role not in _list_hybrids(summary)
     ]
     others.sort(key=lambda role: role != "teacher")
     return {format_role(r): summary["differences"][name_difference("student", r)] for r in others}
@@ -94,9 +98,9 @@ def _list_hybrids(summary: Summary) -> list[str]:
     return [role for role in list_baselines(summary["models"]) if role != BM25_ROLE]
 
 
-def _comparisons(summary: Summary) -> Grid | None:
-    """How the student stands to each other model at the stated margin, and the smallest difference
-    that so many items can show; None for a summary of before verdicts were in it."""
+def _tabulate_comparisons(summary: Summary) -> Grid | None:
+    """Tabulate how the student stands to each other model at the stated margin, and the smallest
+    difference that so many items can show; None for a summary of before verdicts were in it."""
     verdict = summary.get("verdict")
     if verdict is None or not verdict["comparisons"]:
         return None
@@ -106,8 +110,8 @@ def _comparisons(summary: Summary) -> Grid | None:
             Cell(format_role(role)),
             Cell(of["kind"]),
             Cell(_NOT_WORSE[of["not_worse"]]),
-            Cell(numbers.score(of["detectable"], 3), of["detectable"]),
-            Cell(numbers.whole(of["items"]), of["items"]),
+            Cell(numbers.format_score(of["detectable"], 3), of["detectable"]),
+            Cell(numbers.format_whole(of["items"]), of["items"]),
         ]
         for role, of in verdict["comparisons"].items()
     ]
@@ -116,53 +120,55 @@ def _comparisons(summary: Summary) -> Grid | None:
     return Grid("How sure, model by model", header, rows, numeric=header[3:])
 
 
-def _baselines(summary: Summary) -> Grid | None:
-    rows = [[Cell(text) for text in row] for row in baseline_rows(summary)]
+def _tabulate_baselines(summary: Summary) -> Grid | None:
+    rows = [[Cell(text) for text in row] for row in list_baseline_rows(summary)]
     return Grid(BASELINES_TITLE, list(BASELINES), rows, numeric=[]) if rows else None
 
 
-def _headline(summary: Summary, kept: Retention | None) -> list[tuple[str, str, str]]:
+def _list_headline_figures(summary: Summary, kept: Retention | None) -> list[tuple[str, str, str]]:
     models = summary["models"]
     student, teacher = models["student"], models.get("teacher")
     gap = summary["differences"].get(name_difference("student", "base"))
-    told = [(numbers.score(student["score"], 3), f"student's {describe_metric(summary)}", "")]
+    told = [
+        (numbers.format_score(student["score"], 3), f"student's {describe_metric(summary)}", "")
+    ]
     if teacher is not None:
         told += [
             (
-                numbers.share(compute_share_of_teacher(summary)),
+                numbers.format_share(compute_share_of_teacher(summary)),
                 "of the teacher kept",
                 _describe_retention(kept),
             ),
             (
-                _times(student["texts_per_second"], teacher["texts_per_second"]),
+                _format_ratio(student["texts_per_second"], teacher["texts_per_second"]),
                 "the teacher's speed",
                 "one measurement, in turns",
             ),
-            (_times(student["bytes"], teacher["bytes"]), "the teacher's size on disk", ""),
+            (_format_ratio(student["bytes"], teacher["bytes"]), "the teacher's size on disk", ""),
         ]
     if gap is not None:
         overall = gap["overall"]
-        figure = numbers.signed(overall["difference"], numbers.count_digits(overall))
-        told.append((figure, "over the untrained base", numbers.interval(overall)))
+        figure = numbers.format_signed(overall["difference"], numbers.count_digits(overall))
+        told.append((figure, "over the untrained base", numbers.format_interval(overall)))
     return [tile for tile in told if tile[0] != numbers.NONE]
 
 
 def _describe_retention(kept: Retention | None) -> str:
     if kept is None:
         return ""
-    low, high = numbers.percent(kept.low), numbers.percent(kept.high)
+    low, high = numbers.format_percent(kept.low), numbers.format_percent(kept.high)
     return f"{low} to {high} (95 %, {kept.items:,} items)"
 
 
-def _times(one: float | None, other: float | None) -> str:
-    return numbers.times(numbers.ratio(one, other))
+def _format_ratio(one: float | None, other: float | None) -> str:
+    return numbers.format_ratio(numbers.compute_ratio(one, other))
 
 
-def _aside(model: ModelFigures) -> bool:
+def _is_aside(model: ModelFigures) -> bool:
     return model["variant_of"] is not None or model["published"]
 
 
-def _models(summary: Summary, quality: str, measures: Sequence[str]) -> Grid:
+def _tabulate_models(summary: Summary, quality: str, measures: Sequence[str]) -> Grid:
     models = summary["models"]
     teacher = models["teacher"]["score"] if "teacher" in models else None
     header = [
@@ -179,27 +185,31 @@ def _models(summary: Summary, quality: str, measures: Sequence[str]) -> Grid:
     ]
     rows = []
     for role, model in models.items():
-        kept = numbers.ratio(model["score"], teacher)
+        kept = numbers.compute_ratio(model["score"], teacher)
         rows.append(
             [
-                Cell(format_role(role), note=_kind(model)),
-                _score(model["score"]),
-                Cell(numbers.share(kept), kept),
-                *(_score(average_measure(summary, model, measure)) for measure in measures),
-                Cell(numbers.short(model["parameters"]), model["parameters"]),
-                Cell(numbers.size(model["bytes"]), model["bytes"]),
-                Cell(numbers.whole(model["dimensions"]), model["dimensions"]),
-                Cell(numbers.tenths(model["texts_per_second"]), model["texts_per_second"]),
-                Cell(numbers.tenths(model["latency_ms"]), model["latency_ms"]),
+                Cell(format_role(role), note=_name_kind(model)),
+                _make_score_cell(model["score"]),
+                Cell(numbers.format_share(kept), kept),
+                *(
+                    _make_score_cell(average_measure(summary, model, measure))
+                    for measure in measures
+                ),
+                Cell(numbers.format_short(model["parameters"]), model["parameters"]),
+                Cell(numbers.format_size(model["bytes"]), model["bytes"]),
+                Cell(numbers.format_whole(model["dimensions"]), model["dimensions"]),
+                Cell(numbers.format_tenths(model["texts_per_second"]), model["texts_per_second"]),
+                Cell(numbers.format_tenths(model["latency_ms"]), model["latency_ms"]),
                 Cell(
-                    numbers.size(model["index_bytes_per_million"]), model["index_bytes_per_million"]
+                    numbers.format_size(model["index_bytes_per_million"]),
+                    model["index_bytes_per_million"],
                 ),
             ]
         )
     return Grid("Models side by side", header, rows, numeric=header[1:])
 
 
-def _kind(model: ModelFigures) -> str:
+def _name_kind(model: ModelFigures) -> str:
     if model.get("baseline"):
         return "no training"
     if model["published"]:
@@ -207,8 +217,9 @@ def _kind(model: ModelFigures) -> str:
     return f"variant of {model['variant_of']}" if model["variant_of"] else model["model"]
 
 
-def _categories(summary: Summary) -> Grid | None:
-    """Means over a category's tasks, and the mean over categories; None for one category."""
+def _tabulate_categories(summary: Summary) -> Grid | None:
+    """Tabulate means over a category's tasks, and the mean over categories; None for one
+    category."""
     found = list_categories(summary)
     if len(found) < 2:
         return None
@@ -216,21 +227,22 @@ def _categories(summary: Summary) -> Grid | None:
     for role, model in summary["models"].items():
         means = [model["by_category"].get(category) for category in found]
         over = average_categories(summary, role)
-        rows.append([Cell(format_role(role)), *(_score(mean) for mean in [*means, over])])
+        rows.append([Cell(format_role(role)), *(_make_score_cell(mean) for mean in [*means, over])])
     header = ["model", *found, "mean over categories"]
     return Grid("Means by category", header, rows, numeric=header[1:])
 
 
-def _tasks(summary: Summary) -> Grid:
-    """A row a task: the scores of base, student, teacher and BM25, then the student's differences.
-    Hybrids stand in the table of all models: with them this one is wider than a screen."""
+def _tabulate_tasks(summary: Summary) -> Grid:
+    """Make a row for each task: the scores of base, student, teacher and BM25, then the student's
+    differences. Hybrids stand in the table of all models: with them this one is wider than a
+    screen."""
     hybrids = _list_hybrids(summary)
     models = {
         role: model
         for role, model in summary["models"].items()
-        if not _aside(model) and role not in hybrids
+        if not _is_aside(model) and role not in hybrids
     }
-    pairs = _pairs(summary)
+    pairs = _list_differences(summary)
     header = ["task", "category", *map(format_role, models)]
     for other in pairs:
         header += [f"student − {other}", f"p, student − {other}"]
@@ -239,35 +251,35 @@ def _tasks(summary: Summary) -> Grid:
         row = [Cell(task), Cell(of["category"], note=format_metric(of["metric"]))]
         gaps = [pair["tasks"][task] for pair in pairs.values()]
         digits = max((numbers.count_digits(g) for g in gaps if g["low"] is not None), default=4)
-        row += [_score(model["tasks"].get(task), digits) for model in models.values()]
+        row += [_make_score_cell(model["tasks"].get(task), digits) for model in models.values()]
         for differences_from in pairs.values():
-            row += _difference(differences_from["tasks"][task])
+            row += _make_difference_cells(differences_from["tasks"][task])
         rows.append(row)
     return Grid("Student beside teacher and base, by task", header, rows, numeric=header[2:])
 
 
-def _difference(of: Difference) -> list[Cell]:
+def _make_difference_cells(of: Difference) -> list[Cell]:
     p = of["p"] if of["p_holm"] is None else of["p_holm"]
     counts = [str(count) for count in (of["wins"], of["ties"], of["losses"]) if count is not None]
     return [
         Cell(
-            numbers.signed(of["difference"], numbers.count_digits(of)),
+            numbers.format_signed(of["difference"], numbers.count_digits(of)),
             of["difference"],
-            numbers.interval(of),
+            numbers.format_interval(of),
         ),
-        Cell(numbers.probability(p), p, " / ".join(counts)),
+        Cell(numbers.format_probability(p), p, " / ".join(counts)),
     ]
 
 
-def _all_tasks(summary: Summary) -> Grid:
+def _tabulate_all_tasks(summary: Summary) -> Grid:
     models = summary["models"]
     rows = [
-        [Cell(task), *(_score(model["tasks"].get(task)) for model in models.values())]
+        [Cell(task), *(_make_score_cell(model["tasks"].get(task)) for model in models.values())]
         for task in summary["tasks"]
     ]
     header = ["task", *map(format_role, models)]
     return Grid("All models by task", header, rows, header[1:])
 
 
-def _score(value: float | None, digits: int = 4) -> Cell:
-    return Cell(numbers.score(value, digits), value)
+def _make_score_cell(value: float | None, digits: int = 4) -> Cell:
+    return Cell(numbers.format_score(value, digits), value)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from distill.files.atomic import read_json
 from distill.report import numbers
 from distill.report.cells import Cell, Grid
-from distill.report.plots.curves import curves
+from distill.report.plots.curves import draw_curves
 from distill.report.run_data import RunData
 
 _SOFTNESS = {
@@ -31,7 +31,7 @@ class TrainingSection:
     logged: list[Grid]
 
 
-def training(found: RunData) -> TrainingSection | None:
+def make_training(found: RunData) -> TrainingSection | None:
     """Return the section; None for a run without a student."""
     student = found.complete.get("student")
     if student is None:
@@ -40,35 +40,36 @@ def training(found: RunData) -> TrainingSection | None:
     told = read_json(path) if path.is_file() else {"curve": []}
     curve, looks = told["curve"], told.get("looks", [])
     figures = [
-        (key.replace("_", " "), _number(value))
+        (key.replace("_", " "), _format_number(value))
         for key, value in student.get("figures", {}).items()
         if isinstance(value, int | float)
     ]
-    figures += _steps(told.get("stages", []))
-    figures.append(("time", numbers.duration(student["seconds"])))
-    logged = [_logged("What was logged", curve), _logged("What was looked at", looks)]
-    drawn = curves([*curve, *looks])
+    figures += _list_steps(told.get("stages", []))
+    figures.append(("time", numbers.format_seconds(student["seconds"])))
+    logged = [_tabulate_log("What was logged", curve), _tabulate_log("What was looked at", looks)]
+    drawn = draw_curves([*curve, *looks])
     return TrainingSection(figures, drawn, [grid for grid in logged if grid is not None])
 
 
-def _steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _list_steps(stages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return how many of its steps each stage of training spent on what, and how soft its labels
     were."""
     found = []
     for stage in stages:
         behind = f", {stage['name']}" if len(stages) > 1 else ""
         for source, steps in stage.get("steps_by_source", {}).items():
-            found.append((f"steps on {source}{behind}", _number(steps)))
+            found.append((f"steps on {source}{behind}", _format_number(steps)))
         for key, label in _SOFTNESS.items():
             if key in (soft := stage.get("soft_labels") or {}):
-                found.append((f"soft labels: {label}{behind}", _number(soft[key])))
+                found.append((f"soft labels: {label}{behind}", _format_number(soft[key])))
     return found
 
 
-def _logged(caption: str, lines: list[dict[str, float]]) -> Grid | None:
+def _tabulate_log(caption: str, lines: list[dict[str, float]]) -> Grid | None:
     names = list(dict.fromkeys(name for line in lines for name in line if name != "step"))
     rows = [
-        [Cell(_number(line["step"])), *(_cell(line.get(name)) for name in names)] for line in lines
+        [Cell(_format_number(line["step"])), *(_make_cell(line.get(name)) for name in names)]
+        for line in lines
     ]
     if not rows:
         return None
@@ -76,9 +77,9 @@ def _logged(caption: str, lines: list[dict[str, float]]) -> Grid | None:
     return Grid(caption, header, rows, numeric=header)
 
 
-def _cell(value: float | None) -> Cell:
-    return Cell(numbers.NONE if value is None else _number(value), value)
+def _make_cell(value: float | None) -> Cell:
+    return Cell(numbers.NONE if value is None else _format_number(value), value)
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -28,7 +28,7 @@ class GatedStaticEmbedding(StaticEmbedding):
         self.register_buffer("rate", torch.tensor(rate))
 
     def weigh_tokens(self) -> Tensor:
-        """(tokens,), all above 0, and 1 before training."""
+        """Compute the tokens' weights: (tokens,), all above 0, and 1 before training."""
         return (self.rate * self.log_gate).exp()
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:

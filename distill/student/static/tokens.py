@@ -56,9 +56,9 @@ def make_tokenizer(student: Student, texts: Iterable[str] | None) -> Tokenizer:
 
 
 def count_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> csr_array:
-    """(texts, tokens) float64: how often each token stands in a text, over the root of the text's
-    number of tokens. The sum of vectors that point anywhere grows with that root: long and short
-    texts count alike. A text without tokens is a row of zeros."""
+    """Count tokens, (texts, tokens) float64: how often each token stands in a text, over the root
+    of the text's number of tokens. The sum of vectors that point anywhere grows with that root:
+    long and short texts count alike. A text without tokens is a row of zeros."""
     columns, values, starts = [np.zeros(0, np.int32)], [np.zeros(0)], [0]
     for ids in _encode(tokenizer, texts):
         tokens, counts = np.unique(np.asarray(ids, np.int32), return_counts=True)

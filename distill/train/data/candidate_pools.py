@@ -61,7 +61,7 @@ class CandidatePools:
         self._target = torch.cat(targets).numpy()
 
     def take(self, numbers: Tensor) -> BatchPools:
-        """(n,) example numbers to their pools, on the CPU."""
+        """Take the pools of (n,) example numbers, on the CPU."""
         wanted = numbers.cpu().numpy()
         starts, ends = self._starts[wanted], self._starts[wanted + 1]
         places = starts[:, None] + np.arange(int((ends - starts).max()))

@@ -138,7 +138,7 @@ class InBatch:
         self.allowed = torch.tensor(allowed)
 
     def take(self, numbers: Tensor) -> Tensor:
-        """(n,) example numbers to (n,) bool."""
+        """Take the marks, (n,) bool, of (n,) example numbers."""
         return self.allowed[numbers.cpu()]
 
 
@@ -149,7 +149,7 @@ class ContrastColumns:
         self.columns = torch.tensor(columns)
 
     def take(self, numbers: Tensor) -> Tensor:
-        """(n,) example numbers to (n,) columns."""
+        """Take the columns, (n,), of (n,) example numbers."""
         return self.columns[numbers.cpu()]
 
 

@@ -69,7 +69,8 @@ class NoSharedPositiveSampler(DefaultBatchSampler):
             yield batches[number]
 
     def _deal(self) -> list[list[int]]:
-        """Round after round a row for every batch; the last rounds are of some batches alone."""
+        """Deal, round after round, a row to every batch; the last rounds are of some batches
+        alone."""
         groups: dict[int, list[int]] = defaultdict(list)
         for row in _shuffled(len(self.positives), self.generator):
             groups[self.positives[row]].append(row)

@@ -231,7 +231,8 @@ class SoftScores:
         return [self._flat[start:end].tolist() for start, end in pairwise(self._ends)]
 
     def take(self, numbers: Tensor) -> Tensor:
-        """(n,) example numbers to (n, documents of each) float32; all must have as many."""
+        """Take the scores, (n, documents of each) float32, of (n,) example numbers; all must have
+        as many."""
         starts, wanted = np.asarray(self._ends), numbers.cpu().numpy()
         width = int(starts[wanted[0] + 1] - starts[wanted[0]])
         places = starts[wanted][:, None] + np.arange(width)

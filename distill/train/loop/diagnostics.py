@@ -107,8 +107,8 @@ def measure_ndcg(
     held_out: HeldOut,
     documents: Mapping[str, Vectors] | None = None,
 ) -> float:
-    """nDCG@10 of the held-out queries. Each has one relevant passage, its positive, so the gain is
-    1 / log2(1 + rank) and the ideal one is 1.
+    """Measure nDCG@10 of the held-out queries. Each has one relevant passage, its positive, so the
+    gain is 1 / log2(1 + rank) and the ideal one is 1.
 
     Args:
         documents: unit vectors of the held-out documents by their ids; None: the model's own.
@@ -128,19 +128,19 @@ def measure_ndcg(
 
 
 def embed_queries(writer: StudentTexts, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
-    """(rows, dimensions), each query with its own task's prompt."""
+    """Embed each query with its own task's prompt: (rows, dimensions)."""
     return embed(model, [writer.query(row) for row in rows])
 
 
 def embed_documents(
     writer: StudentTexts, model: SentenceTransformer, texts: Sequence[str]
 ) -> Tensor:
-    """(texts, dimensions)."""
+    """Embed documents: (texts, dimensions)."""
     return embed(model, [writer.document(text) for text in texts])
 
 
 def embed(model: SentenceTransformer, texts: Sequence[PromptedText]) -> Tensor:
-    """(texts, dimensions) float32 on the CPU: those of one prompt together, as
+    """Embed texts, (texts, dimensions) float32 on the CPU: those of one prompt together, as
     sentence-transformers takes one for a whole call."""
     by_prompt: dict[str, list[int]] = defaultdict(list)
     for number, text in enumerate(texts):

@@ -20,10 +20,10 @@ _CPU_TOKENS = 512
 
 
 def embed_cached(model: nn.Module, columns: Sequence[Features], tokens: int) -> list[Tensor]:
-    """Each column's vectors, (texts, dimensions), with the gradients that embedding it at once
-    would give. Peak memory is that of one mini-batch of at most so many tokens, padding included,
-    of texts of any column. A CPU computes it in smaller parts, which fit its caches and hold texts
-    of more similar length.
+    """Embed each column, (texts, dimensions), with the gradients that embedding it at once would
+    give. Peak memory is that of one mini-batch of at most so many tokens, padding included, of
+    texts of any column. A CPU computes it in smaller parts, which fit its caches and hold texts of
+    more similar length.
 
     This is GradCache as checkpointing of each part but the last ones: what was computed for the
     last mini-batch may stay, for the way back begins with it. The second pass replays the first's
@@ -65,16 +65,16 @@ def _count_kept(sizes: Sequence[int], tokens: int) -> int:
 
 
 def _passes(model: nn.Module) -> Iterator[nn.Module]:
-    """What embeds the first mini-batch, the next, and so on. DistributedDataParallel must be called
-    once, to average what gradients come; its processes may have different numbers of mini-batches,
-    and it would have them talk at every call."""
+    """Yield what embeds the first mini-batch, the next, and so on. DistributedDataParallel must be
+    called once, to average what gradients come; its processes may have different numbers of
+    mini-batches, and it would have them talk at every call."""
     if isinstance(model, DistributedDataParallel):
         return chain([model], repeat(model.module))
     return repeat(model)
 
 
 def _unpadded(features: Features) -> Iterator[dict[str, Any]]:
-    """Each text by itself, be the padding left or right of it."""
+    """Yield each text by itself, be the padding left or right of it."""
     mask = features["attention_mask"]
     starts, lengths = mask.argmax(1).tolist(), mask.sum(1).clamp(min=1).tolist()
     for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
@@ -91,7 +91,7 @@ def _of_row(value: Any, mask: Tensor, row: int, columns: slice) -> Any:
 
 
 def _padded(texts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A batch of its own, as some poolings change the attention mask in place."""
+    """Pad texts to a batch of its own, as some poolings change the attention mask in place."""
     batch: dict[str, Any] = {}
     for name, first in texts[0].items():
         values = [text[name] for text in texts]

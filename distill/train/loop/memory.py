@@ -36,7 +36,7 @@ def explain_out_of_memory(train: Train, longest: int) -> Iterator[None]:
 
 
 def _remedy(train: Train, longest: int) -> str:
-    """First what does not change what is learnt."""
+    """Name a remedy: first what does not change what is learnt."""
     tokens, batch = train.mini_batch_tokens, train.batch_size
     same, other = [], []
     if tokens is None:

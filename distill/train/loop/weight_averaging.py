@@ -41,7 +41,7 @@ def find_weights_fault(path: Path) -> str | None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Into a module of the same shape, in place."""
+    """Load weights into a module of the same shape, in place."""
     load_model(model, str(path), device=str(next(model.parameters()).device))
 
 

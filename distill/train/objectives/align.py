@@ -12,7 +12,7 @@ from distill.train.objectives.inputs import check_shape
 def alignment(
     student: Tensor, teacher: Tensor, distance: Literal["cosine", "l2"] = "cosine"
 ) -> Tensor:
-    """Mean distance between rows; both (texts, teacher dimensions). Scalar.
+    """Compute the mean distance between rows; both (texts, teacher dimensions). Scalar.
 
     cosine: 1 - cos (jina-v5); l2: the squared Euclidean distance (LEAF, 2509.12539), which is
     twice as much between unit vectors, but also asks a projected one for its length.
@@ -24,9 +24,9 @@ def alignment(
 
 
 def make_projection(student: int, teacher: int, seed: int) -> nn.Module:
-    """Student to teacher, as in jina-v5: from teacher to student, trained along, it would not
-    train. Where the widths agree there is none. Without bias: a bias could hold what all teacher
-    vectors have in common, and the student would not need to learn it."""
+    """Make a projection from student to teacher, as in jina-v5: from teacher to student, trained
+    along, it would not train. Where the widths agree there is none. Without bias: a bias could hold
+    what all teacher vectors have in common, and the student would not need to learn it."""
     if student == teacher:
         return nn.Identity()
     with torch.random.fork_rng(devices=[]):

@@ -66,18 +66,19 @@ class CorpusSoftmaxLoss:
         return (normalizer - (target * own).sum(1)).mean()
 
     def _score_candidates(self, queries: Tensor, rows: Tensor) -> Tensor:
-        """(batch, candidates) logits."""
+        """Score the candidates: (batch, candidates) logits."""
         vectors = self._take(rows.flatten()).view(*rows.shape, -1).to(queries.device)
         return torch.einsum("bd,bcd->bc", queries, vectors) / self._settings.student_temperature
 
     def _sum_all(self, queries: Tensor) -> Tensor:
-        """(batch,) log of the sum over all documents, a chunk at a time."""
+        """Sum over all documents, a chunk at a time: (batch,) log of the sum."""
         starts = range(0, len(self._documents), _CHUNK)
         parts = [self._sum_rows(queries, slice(start, start + _CHUNK)) for start in starts]
         return torch.stack(parts, dim=1).logsumexp(1)
 
     def _sum_rows(self, queries: Tensor, rows: slice) -> Tensor:
-        """(batch,) log of the sum over a chunk, whose logits are computed again on the way back."""
+        """Sum over a chunk, (batch,) log of the sum; its logits are computed again on the way
+        back."""
 
         def log_sum(batch: Tensor) -> Tensor:
             vectors = torch.from_numpy(np.array(self._documents[rows], np.float32))
@@ -88,10 +89,10 @@ class CorpusSoftmaxLoss:
         return summed
 
     def _sum_sample(self, queries: Tensor, pool: Tensor, seed: int) -> Tensor:
-        """(batch,) log of the estimated sum over all documents: the batch's candidates, and a
-        uniform sample of the others, each for as many as it stands for (logQ correction, Bengio
-        and Senecal 2008). The estimate of the sum is unbiased, and is the sum itself where the
-        sample is all of the others."""
+        """Estimate the sum over all documents, (batch,) log of it: the batch's candidates, and a
+        uniform sample of the others, each for as many as it stands for (logQ correction, Bengio and
+        Senecal 2008). The estimate of the sum is unbiased, and is the sum itself where the sample
+        is all of the others."""
         total = len(self._documents)
         others = draw_others(total, pool, self._settings.sample, seed)
         vectors = self._take(torch.cat([pool, others])).to(queries.device)
@@ -101,7 +102,7 @@ class CorpusSoftmaxLoss:
         return logits.logsumexp(1)
 
     def _take(self, rows: Tensor) -> Tensor:
-        """(n, dimensions) float32."""
+        """Read documents' vectors: (n, dimensions) float32."""
         return torch.from_numpy(np.asarray(self._documents[rows.numpy()], np.float32))
 
 

@@ -11,8 +11,8 @@ _LIBRARY = CoSENTLoss(None)  # type: ignore[arg-type]  # of vectors, it asks no 
 
 
 def cosent(vectors: Sequence[Tensor], scores: Tensor) -> Tensor:
-    """CoSENT: of two pairs of the batch, the one with the higher score should have the higher
-    cosine (kexue.fm/archives/8847). For pairs with graded similarity (STS).
+    """Compute CoSENT: of two pairs of the batch, the one with the higher score should have the
+    higher cosine (kexue.fm/archives/8847). For pairs with graded similarity (STS).
 
     Args:
         vectors: the two columns of the pairs, each (batch, dimensions); more are not read.

@@ -11,8 +11,8 @@ _LIBRARY = GlobalOrthogonalRegularizationLoss(None)  # type: ignore[arg-type]  #
 
 
 def gor(vectors: Sequence[Tensor]) -> Tensor:
-    """Global orthogonal regularisation (Zhang et al. 2017, 1708.06320; EmbeddingGemma): texts of
-    the same column should be as similar as random directions, of mean 0 and second moment
+    """Compute the global orthogonal regularisation (Zhang et al. 2017, 1708.06320; EmbeddingGemma):
+    texts of the same column should be as similar as random directions, of mean 0 and second moment
     1 / dimensions. The mean over the columns, each (batch, dimensions); a scalar."""
     check_columns(vectors, least=1)
     terms = _LIBRARY.compute_loss_from_embeddings([column.float() for column in vectors])

@@ -31,8 +31,8 @@ def infonce(
     temperature: float | Tensor,
     in_batch: Tensor | None = None,
 ) -> Tensor:
-    """InfoNCE of Gecko's equation 3: each query against its positive, every other positive and
-    (`same_tower`) every other query of the batch, and its own or (`shared`) all hard negatives.
+    """Compute InfoNCE of Gecko's equation 3: each query against its positive, every other positive
+    and (`same_tower`) every other query of the batch, and its own or (`shared`) all hard negatives.
 
     sentence-transformers' MultipleNegativesRankingLoss puts everybody's hard negatives into each
     query's denominator and does not know which texts are the same, hence this one.
@@ -82,7 +82,8 @@ def _own(columns: Sequence[Tensor], numbers: Tensor, margin: float | None) -> Lo
 
 
 def _ceiling(own: Tensor, margin: float | None) -> Tensor:
-    """(batch, 1): what is more similar to a query than this is taken for a false negative."""
+    """Compute the similarity, (batch, 1), above which a text is taken for a false negative of a
+    query."""
     return own[:, :1].detach() + (torch.inf if margin is None else margin)
 
 
@@ -106,7 +107,8 @@ def _others(
 
 
 def _closed(rows: int, others: GatheredBatch, in_batch: Tensor | None) -> Tensor:
-    """(batch, all rows): each row to itself, and to all where the others are no negatives."""
+    """Mark what is no negative, (batch, all rows): each row to itself, and to all where the others
+    are no negatives."""
     device = others.numbers.device
     own_row = torch.arange(others.first, others.first + rows, device=device)
     closed = own_row[:, None] == torch.arange(len(others.numbers), device=device)

@@ -16,8 +16,8 @@ from distill.train.objectives.inputs import (
 
 
 def kl(vectors: Sequence[Tensor], scores: Tensor, settings: KL) -> Tensor:
-    """Kullback-Leibler divergence from the scores' softmax over a query's positive and negatives to
-    the student's, so that the whole ranking is learnt and not only its two ends.
+    """Compute the Kullback-Leibler divergence from the scores' softmax over a query's positive and
+    negatives to the student's, so that the whole ranking is learnt and not only its two ends.
 
     sentence-transformers' DistillKLDivLoss knows no missing score, and multiplies by the square of
     the student's temperature: at 0.05 next to nothing would be left beside the other terms. Here

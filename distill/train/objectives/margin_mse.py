@@ -9,8 +9,9 @@ from distill.train.objectives.inputs import candidate_scores, mean_or_zero, stan
 
 
 def margin_mse(vectors: Sequence[Tensor], scores: Tensor, settings: MarginMSE) -> Tensor:
-    """Mean squared error of the student's margins (Hofstätter et al., 2010.02666): the positive's
-    similarity less a negative's. sentence-transformers' MarginMSELoss knows no missing score.
+    """Compute the mean squared error of the student's margins (Hofstätter et al., 2010.02666): the
+    positive's similarity less a negative's. sentence-transformers' MarginMSELoss knows no missing
+    score.
 
     Args:
         vectors: one (batch, dimensions) of unit vectors a column: query, positive, negatives.

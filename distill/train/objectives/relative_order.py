@@ -13,8 +13,8 @@ SAMPLES = 4096
 def relative_order(
     student: Tensor, teacher: Tensor, seed: int, samples: int = SAMPLES, margin: float = MARGIN
 ) -> Tensor:
-    """Jasper's relative similarity loss (2412.19048): of two pairs of texts, the one that the
-    teacher finds more similar should be so to the student by a margin.
+    """Compute Jasper's relative similarity loss (2412.19048): of two pairs of texts, the one that
+    the teacher finds more similar should be so to the student by a margin.
 
     The batch has O(texts^4) pairs of pairs; so many `samples` of them are drawn. They are drawn by
     a seed of their own, and not by torch's state, so that dropout does not depend on this term.

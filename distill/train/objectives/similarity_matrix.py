@@ -7,9 +7,9 @@ from distill.train.objectives.inputs import check_shape
 
 
 def similarity_matrix(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared error between the student's and the teacher's cosine of every two texts of the
-    batch (Jasper's similarity loss, 2412.19048). It asks for no common space, so any width will do;
-    memory grows with the square of the texts.
+    """Compute the mean squared error between the student's and the teacher's cosine of every two
+    texts of the batch (Jasper's similarity loss, 2412.19048). It asks for no common space, so any
+    width will do; memory grows with the square of the texts.
 
     Args:
         student: (texts, dimensions).

@@ -164,7 +164,7 @@ def _spell_unseen(tokenizer: Tokenizer, counts: csr_array) -> dict[int, str]:
 
 
 def _count_alone(numbers: Sequence[int], tokens: int) -> csr_array:
-    """(numbers, tokens): texts of one token each."""
+    """Count texts of one token each: (numbers, tokens)."""
     places = np.arange(len(numbers))
     return csr_array((np.ones(len(numbers)), (places, numbers)), (len(numbers), tokens))
 
@@ -198,7 +198,7 @@ class _Targets:
         self._order = torch.tensor([*range(len(queries)), *middle, *behind])
 
     def read(self, texts: slice) -> Vectors:
-        """(texts, dimensions) float32."""
+        """Read targets: (texts, dimensions) float32."""
         vectors: Vectors = self._rows.take(self._order[texts]).numpy()
         return vectors
 
@@ -215,7 +215,7 @@ def _make_model(student: Student, tokenizer: Tokenizer, vectors: Vectors) -> Sen
 def _measure_fit(
     counts: csr_array, targets: _Targets, vectors: Vectors, queries: int
 ) -> float | None:
-    """Mean cosine of the first queries' vectors with the teacher's."""
+    """Measure the mean cosine of the first queries' vectors with the teacher's."""
     some = slice(min(queries, _SAMPLE))
     if not queries:
         return None

@@ -53,7 +53,7 @@ def solve_ridge(counts: csr_array, read: Callable[[slice], Vectors], ridge: floa
 
 
 def _project_targets(counts: csr_array, read: Callable[[slice], Vectors]) -> Matrix:
-    """(tokens, dimensions): the sum of counts times targets over all texts."""
+    """Sum counts times targets over all texts: (tokens, dimensions)."""
     total: Matrix | None = None
     for start in range(0, counts.shape[0], _ROWS):
         rows = slice(start, min(start + _ROWS, counts.shape[0]))

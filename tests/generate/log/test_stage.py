@@ -13,9 +13,9 @@ from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
 from distill.recipe import Recipe
 from distill.relabel.stages import relabel
-from distill.report.run_data import find
-from distill.report.sections.data_funnel import funnel
-from distill.report.sections.relabelling import relabelling
+from distill.report.run_data import read_run_data
+from distill.report.sections.data_funnel import make_funnel
+from distill.report.sections.relabelling import make_relabelling
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.store.tables import EXAMPLES, PARSED, PASSAGES, QUERIES, Row, write_shard
@@ -93,10 +93,10 @@ def test_the_first_by_fusion_is_the_positive_whatever_the_rule_for_seeds(
 def test_the_report_counts_no_seed_of_a_log(tmp_path, recipe):
     with Run(tmp_path / "run") as run:
         relabel_log(run, recipe)
-    section = relabelling(find(tmp_path / "run"))
+    section = make_relabelling(read_run_data(tmp_path / "run"))
     assert section is not None
     assert (section.queries, section.seed_rank, section.changed_in_all) == ("0", None, 0)
-    flow = funnel(find(tmp_path / "run").complete)
+    flow = make_funnel(read_run_data(tmp_path / "run").complete)
     assert flow is not None
     (step,) = [step for step in flow.steps if step.table == "parsed-log"]
     assert (step.rows, step.dropped) == (4, {"asked again": 1})

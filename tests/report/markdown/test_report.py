@@ -7,7 +7,7 @@ from helpers.report_runs import DECONTAMINATION, change, write_run
 
 from distill.errors import UserError
 from distill.files.atomic import write_json
-from distill.report.markdown.escape import table
+from distill.report.markdown.escape import write_table
 from distill.report.markdown.report import write_report
 from distill.store.run import Run
 
@@ -184,7 +184,7 @@ def test_further_positives_are_not_counted_as_kept(tmp_path):
     [("a|b", "a\\|b"), ("a\nb", "a b"), ("`a`", "\\`a\\`"), ("<b>", "&lt;b>")],
 )
 def test_a_cell_stays_a_cell(cell, written):
-    assert table(["x"], [[cell]]).splitlines()[2] == f"| {written} |"
+    assert write_table(["x"], [[cell]]).splitlines()[2] == f"| {written} |"
 
 
 def test_report_of_a_run_that_is_under_way(tmp_path):

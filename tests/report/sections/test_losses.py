@@ -14,9 +14,9 @@ from sentence_transformers import SentenceTransformer
 
 from distill.evaluate.summary import write_summary
 from distill.files.atomic import write_json
-from distill.report.run_data import find
+from distill.report.run_data import read_run_data
 from distill.report.sections import losses as module
-from distill.report.sections.losses import best, losses, worst
+from distill.report.sections.losses import find_lost_queries, list_best, list_worst
 from distill.store.run import Run
 from distill.store.stage import open_stage
 from distill.tasks import load_task
@@ -82,29 +82,29 @@ def test_the_worst_are_those_that_the_teacher_does_better_on():
         },
         "b": {"test/default/1": {"student": 0.0, "teacher": 1.0}},
     }
-    found = [(one.task, one.item) for one in worst(items, 3)]
+    found = [(one.task, one.item) for one in list_worst(items, 3)]
     assert found == [("b", "test/default/1"), ("a", "test/default/1"), ("a", "test/default/3")]
-    assert len(worst(items, 1)) == 1
-    assert [(one.task, one.item) for one in best(items, 3)] == [("a", "test/default/2")]
+    assert len(list_worst(items, 1)) == 1
+    assert [(one.task, one.item) for one in list_best(items, 3)] == [("a", "test/default/2")]
 
 
 def test_gains_stand_beside_losses_and_are_kept_with_them(run_folder):
-    told = losses(find(run_folder))
+    told = find_lost_queries(read_run_data(run_folder))
     # The student's score rises with the number; above 0.5 it is ahead.
     assert all(query["student"] > query["teacher"] for query in told.gains)
     assert set(told.gains[0]["rankings"]) == {"student", "teacher"}
 
 
 def test_rankings_of_before_gains_were_shown_are_searched_again(run_folder):
-    first = losses(find(run_folder))
+    first = find_lost_queries(read_run_data(run_folder))
     path = run_folder / "report" / "losses.json"
     kept = json.loads(path.read_text())
     write_json(path, {"evaluation": kept["evaluation"], "queries": kept["queries"]})
-    assert losses(find(run_folder)) == first
+    assert find_lost_queries(read_run_data(run_folder)) == first
 
 
 def test_both_rankings_are_those_of_the_models(run_folder):
-    told = losses(find(run_folder))
+    told = find_lost_queries(read_run_data(run_folder))
     assert told.why == ""
     assert [query["item"] for query in told.queries] == [f"test/default/q/{i}" for i in range(10)]
     for role, folder in (
@@ -126,51 +126,53 @@ def test_both_rankings_are_those_of_the_models(run_folder):
 
 
 def test_a_second_report_needs_neither_models_nor_data(run_folder, monkeypatch):
-    first = losses(find(run_folder))
+    first = find_lost_queries(read_run_data(run_folder))
     monkeypatch.delattr(module, "load_run_models")
     monkeypatch.delattr(module, "load_task")
-    assert losses(find(run_folder)) == first
+    assert find_lost_queries(read_run_data(run_folder)) == first
 
 
 def test_the_teacher_is_instructed_as_in_the_evaluation(run_folder):
-    plain = losses(find(run_folder)).queries
+    plain = find_lost_queries(read_run_data(run_folder)).queries
     recipe = run_folder / "recipe.yaml"
     told = yaml.safe_load(recipe.read_text())
     template = "moon moon {instruction} chess: {query}"
     told["teacher"]["instruction_template"] = template
     recipe.write_text(yaml.safe_dump(told), encoding="utf-8")
     (run_folder / "report" / "losses.json").unlink()
-    instructed = losses(find(run_folder)).queries
+    instructed = find_lost_queries(read_run_data(run_folder)).queries
     for one, other in zip(plain, instructed, strict=True):
         assert one["rankings"]["student"] == other["rankings"]["student"]
         assert one["rankings"]["teacher"] != other["rankings"]["teacher"]
 
 
 def test_another_evaluation_is_searched_anew(run_folder):
-    losses(find(run_folder))
+    find_lost_queries(read_run_data(run_folder))
     kept = run_folder / "report" / "losses.json"
     write_json(kept, {"evaluation": "another", "queries": []})
-    assert len(losses(find(run_folder)).queries) == 10
+    assert len(find_lost_queries(read_run_data(run_folder)).queries) == 10
 
 
 @pytest.mark.parametrize("content", ['{"evaluation": "', "[]", '{"evaluation": "x"}', "\x00"])
 def test_damaged_rankings_are_searched_again(run_folder, content):
-    first = losses(find(run_folder))
+    first = find_lost_queries(read_run_data(run_folder))
     (run_folder / "report" / "losses.json").write_text(content, encoding="utf-8")
-    assert losses(find(run_folder)) == first
+    assert find_lost_queries(read_run_data(run_folder)) == first
 
 
 def test_a_run_that_may_not_be_written_shows_what_it_keeps_and_nothing_else(run_folder):
-    assert "cannot be written now" in losses(find(run_folder), may_write=False).why
+    assert (
+        "cannot be written now" in find_lost_queries(read_run_data(run_folder), may_write=False).why
+    )
     assert not (run_folder / "report").exists()
-    first = losses(find(run_folder))
-    assert losses(find(run_folder), may_write=False) == first
+    first = find_lost_queries(read_run_data(run_folder))
+    assert find_lost_queries(read_run_data(run_folder), may_write=False) == first
 
 
 def test_data_that_is_not_here_leaves_the_section_out(run_folder):
     recipe = run_folder / "recipe.yaml"
     recipe.write_text(re.sub("task_data: .*", "task_data: null", recipe.read_text()))
-    told = losses(find(run_folder))
+    told = find_lost_queries(read_run_data(run_folder))
     assert told.queries == []
     assert told.why == "The rankings are not available: the data of mine is not in a folder here."
 
@@ -178,13 +180,13 @@ def test_data_that_is_not_here_leaves_the_section_out(run_folder):
 def test_data_that_has_changed_leaves_the_section_out(run_folder):
     told = summary()
     write_summary(run_folder / "evaluation" / "summary.json", told)
-    assert "has changed since the evaluation" in losses(find(run_folder)).why
+    assert "has changed since the evaluation" in find_lost_queries(read_run_data(run_folder)).why
 
 
 def test_a_teacher_that_is_gone_leaves_the_section_out(run_folder):
     recipe = run_folder / "recipe.yaml"
     recipe.write_text(re.sub("model: .*", "model: ./nowhere", recipe.read_text()))
-    assert "'./nowhere' no such file or folder" in losses(find(run_folder)).why
+    assert "'./nowhere' no such file or folder" in find_lost_queries(read_run_data(run_folder)).why
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_a_teacher_that_is_gone_leaves_the_section_out(run_folder):
 )
 def test_what_hinders_is_said(run_folder, change, why):
     change(run_folder)
-    told = losses(find(run_folder))
+    told = find_lost_queries(read_run_data(run_folder))
     assert told.queries == []
     assert why in told.why
 

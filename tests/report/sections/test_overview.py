@@ -5,8 +5,8 @@ import json
 import pytest
 from helpers.report_runs import write_run
 
-from distill.report.run_data import find
-from distill.report.sections.overview import overview
+from distill.report.run_data import read_run_data
+from distill.report.sections.overview import make_overview
 from distill.runtime.run_log import LOG_NAME
 
 
@@ -33,7 +33,7 @@ def test_the_command_is_the_last_that_worked_on_a_stage(folder):
     model = "wheel:a==1/b#sha256=" + "0" * 64
     run = begun(3, "run", "bees.yaml", "--set", f"llm.model={model}")
     write_log(folder, begun(1, "corpus"), PROGRESS, run, PROGRESS, begun(9, "run"), NO_WORK)
-    told = dict(overview(find(folder)))
+    told = dict(make_overview(read_run_data(folder)))
     assert told["made"] == "2026-01-02 03:30 UTC"
     assert told["command"] == "distill run bees.yaml --set llm.model=wheel:a==1/b"
 
@@ -41,13 +41,13 @@ def test_the_command_is_the_last_that_worked_on_a_stage(folder):
 @pytest.mark.bad_input("damage", "lines of a run's log", "passed over by the report")
 def test_a_damaged_log_hinders_nothing(folder):
     write_log(folder, "{", "[1]", '{"message": "command begun"}', begun(3, "run"), "[" * 100_000)
-    assert dict(overview(find(folder)))["command"] == "distill run"
+    assert dict(make_overview(read_run_data(folder)))["command"] == "distill run"
     (folder / LOG_NAME).unlink()
-    assert "command" not in dict(overview(find(folder)))
+    assert "command" not in dict(make_overview(read_run_data(folder)))
 
 
 def test_machine_device_and_versions_are_those_of_the_stages(folder):
-    told = dict(overview(find(folder)))
+    told = dict(make_overview(read_run_data(folder)))
     assert " of " in told["machine"]
     assert told["device"] in ("cpu", "cuda")
     assert told["versions"].startswith("distill ")

@@ -4,8 +4,8 @@ import pytest
 from helpers.report_runs import HOSTILE
 
 from distill.report.html import write_html
-from distill.report.run_data import find
-from distill.report.sections.query_sample import query_sample
+from distill.report.run_data import read_run_data
+from distill.report.sections.query_sample import make_query_sample
 from distill.store.run import Run
 from distill.store.stage import ShardResult
 from distill.store.tables import PASSAGES, QUERIES
@@ -57,7 +57,7 @@ def folder(tmp_path):
 
 
 def test_shares_of_copies_repetitions_and_passages_used(folder):
-    told = dict(query_sample(find(folder)).shares)
+    told = dict(make_query_sample(read_run_data(folder)).shares)
     assert told["queries"] == "5"
     assert told["passages that queries were written for"] == "5 of 10 (50.0%)"
     assert told["exact or near duplicates (similarity 0.8)"] == "1 of 5 (20.0%)"
@@ -66,7 +66,7 @@ def test_shares_of_copies_repetitions_and_passages_used(folder):
 
 
 def test_forms_and_tasks_are_counted(folder):
-    sample = query_sample(find(folder))
+    sample = make_query_sample(read_run_data(folder))
     forms = {row[0].text: row[1].text for row in sample.forms.rows}
     assert forms == {"question": "3", "phrase or statement": "1", "keywords (up to 3 words)": "1"}
     tasks = {row[0].text: row[1].text for row in sample.task_types.rows}
@@ -75,7 +75,7 @@ def test_forms_and_tasks_are_counted(folder):
 
 def test_queries_of_a_log_have_no_passage_that_they_could_be_copied_from(tmp_path):
     folder = write_tables(tmp_path / "log", QUERY_TEXTS, log=QUERY_TEXTS[:2])
-    sample = query_sample(find(folder))
+    sample = make_query_sample(read_run_data(folder))
     told = dict(sample.shares)
     assert told["passages that queries were written for"] == "3 of 10 (30.0%)"
     assert told["more than half copied from the passage"] == "2 of 3 (66.7%)"
@@ -85,7 +85,7 @@ def test_queries_of_a_log_have_no_passage_that_they_could_be_copied_from(tmp_pat
 
 def test_a_long_run_is_sampled_evenly(tmp_path):
     folder = write_tables(tmp_path / "many", [f"query number {n}" for n in range(2500)])
-    sample = query_sample(find(folder))
+    sample = make_query_sample(read_run_data(folder))
     assert dict(sample.shares)["looked at for these"] == "1,000"
     shown = [one["query"] for one in sample.queries]
     assert len(shown) == 20
@@ -97,7 +97,7 @@ def test_a_long_run_is_sampled_evenly(tmp_path):
 def test_a_run_without_queries_has_no_sample(tmp_path):
     with Run(tmp_path / "run") as run:
         run.stage("passages", {}).finish()
-    assert query_sample(find(tmp_path / "run")) is None
+    assert make_query_sample(read_run_data(tmp_path / "run")) is None
 
 
 @pytest.mark.bad_input("corpus", "a generated query that is a script", "shown as text")
