@@ -7,7 +7,7 @@ from distill.runtime.devices import CPU_BATCH_TOKENS
 GPU_BATCH_TOKENS = 65_536
 
 
-def default_batch_tokens(device_type: str) -> int:
+def get_default_batch_tokens(device_type: str) -> int:
     """Return the default budget of tokens for a type of device, such as cpu or cuda."""
     return CPU_BATCH_TOKENS if device_type == "cpu" else GPU_BATCH_TOKENS
 

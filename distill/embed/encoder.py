@@ -30,7 +30,7 @@ class Embedder(Protocol):
     pools_prompts: bool
     """Whether a prompt is read as any other words of the text."""
 
-    def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+    def describe_identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
         """Return everything beside the text, and the model's revision, that changes its vector."""
         ...
 

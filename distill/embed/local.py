@@ -13,9 +13,9 @@ from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import PreTrainedTokenizerBase
 
-from distill.embed.batches import batch_by_length, default_batch_tokens
+from distill.embed.batches import batch_by_length, get_default_batch_tokens
 from distill.embed.encoder import Vectors
-from distill.embed.open_model import OpenModel, most_tokens
+from distill.embed.open_model import OpenModel, find_max_tokens
 from distill.errors import UserError
 from distill.runtime.devices import raise_device_faults
 from distill.runtime.out_of_memory import halve_on_out_of_memory
@@ -41,16 +41,16 @@ class LocalEmbedder:
         self._reference = opened.reference
         self._departures = opened.departures
         self.dimensions = int(self.model.get_embedding_dimension() or 0)
-        self._batch_tokens = batch_tokens or default_batch_tokens(self.model.device.type)
+        self._batch_tokens = batch_tokens or get_default_batch_tokens(self.model.device.type)
         modules = list(self.model.modules())
         self._routed = any(isinstance(module, Router) for module in modules)
         self.pools_prompts = all(m.include_prompt for m in modules if isinstance(m, Pooling))
 
-    def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+    def describe_identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
         """Return what changes a text's vector: prompt, length, dtype, settings (see `Embedder`)."""
         identity: dict[str, str | int] = {
             "prompt": prompt,
-            "max_tokens": most_tokens(self.model) or "all",
+            "max_tokens": find_max_tokens(self.model) or "all",
             "dtype": str(self.model.dtype),
             **{key: value for key, value in self._departures.items() if key != "dtype"},
         }
@@ -66,7 +66,7 @@ class LocalEmbedder:
                 queries alone.
         """
         self._check_side(side)
-        lengths = self._lengths([prompt + text for text in texts])
+        lengths = self._count_lengths([prompt + text for text in texts])
         vectors = np.empty((len(texts), self.dimensions), np.float32)
 
         def encode(batch: Sequence[int]) -> None:
@@ -106,7 +106,7 @@ class LocalEmbedder:
         )
         return vectors
 
-    def _lengths(self, texts: list[str]) -> list[int]:
+    def _count_lengths(self, texts: list[str]) -> list[int]:
         """Count the tokens of each text, at least one. Characters are no measure: code has half as
         many a token as prose. Models of word vectors have no such tokenizer."""
         tokenizer = self.model.tokenizer
@@ -114,5 +114,5 @@ class LocalEmbedder:
             return []
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             return [len(text) // _CHARACTERS + 1 for text in texts]
-        tokenized = tokenizer(texts, truncation=True, max_length=most_tokens(self.model))
+        tokenized = tokenizer(texts, truncation=True, max_length=find_max_tokens(self.model))
         return [max(1, len(ids)) for ids in tokenized["input_ids"]]

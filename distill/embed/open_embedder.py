@@ -8,8 +8,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from distill.embed.encoder import Encoder
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.embed.local import LocalEmbedder
-from distill.embed.open_model import computed_dtype, open_model
-from distill.embed.published import published_as
+from distill.embed.open_model import choose_dtype, open_model
+from distill.embed.published import look_up_published
 from distill.embed.wording import EmbedderPrompts, has_words
 from distill.errors import UserError
 from distill.models.attention_check import CODE, remote_class
@@ -111,7 +111,7 @@ def check_served(settings: EmbedderConfig) -> None:
             )
 
 
-def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]:
+def identify_embedder(settings: EmbedderConfig, model: str) -> dict[str, object]:
     """Collect the settings of an embedder that change its vectors, for fingerprints. What is as it
     was before it could be set is left out. A server answers for its own model: of that only the
     name is known, and the address is no part of it."""
@@ -128,20 +128,20 @@ def embedder_identity(settings: EmbedderConfig, model: str) -> dict[str, object]
     set_apart = {"query_prompt", "document_prompt", "append_eos"}
     identity |= settings.model_dump(include=set_apart, exclude_defaults=True)
     identity |= settings.fields_identity
-    dtype = "float32" if served else computed_dtype(settings.dtype, settings.device)
+    dtype = "float32" if served else choose_dtype(settings.dtype, settings.device)
     if dtype != "float32":
         identity["dtype"] = dtype
     if not served:
-        identity |= _adaptations(model, settings)
+        identity |= _list_adaptations(model, settings)
     return identity
 
 
-def _adaptations(model: str, settings: EmbedderConfig) -> dict[str, object]:
+def _list_adaptations(model: str, settings: EmbedderConfig) -> dict[str, object]:
     """List what is changed in a model after its files are loaded, as far as they do not say it
     themselves."""
     folder = resolve(model)
     identity: dict[str, object] = {}
-    config, published = read_settings(folder, "config.json"), published_as(model, settings)
+    config, published = read_settings(folder, "config.json"), look_up_published(model, settings)
     decodes = config.get("model_type") not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if settings.bidirectional and decodes and config.get("is_causal") is not False:
         identity["bidirectional"] = True

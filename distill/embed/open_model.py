@@ -9,8 +9,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 
 from distill.embed.last_token import set_end_of_sequence
-from distill.embed.published import PublishedSettings, published_as
-from distill.embed.wording import EmbedderPrompts, embedder_prompts
+from distill.embed.published import PublishedSettings, look_up_published
+from distill.embed.wording import EmbedderPrompts, choose_prompts
 from distill.models.attention_check import set_attention
 from distill.models.nv_embed.convert import convert_nv_embed, is_nv_embed
 from distill.models.reference import resolve, revision
@@ -60,8 +60,8 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
     folder = resolve(reference)
     if folder.is_dir() and is_nv_embed(read_settings(folder, "config.json")):
         folder = convert_nv_embed(reference, folder)
-    published = published_as(reference, settings)
-    dtype = computed_dtype(settings.dtype, settings.device)
+    published = look_up_published(reference, settings)
+    dtype = choose_dtype(settings.dtype, settings.device)
     model = open_sentence_model(
         reference, folder, settings.device, model_kwargs={"dtype": DTYPES[dtype]}
     )
@@ -71,7 +71,7 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
         departures["attention"] = "bidirectional"
     if set_end_of_sequence(model, reference, settings, published, folder):
         departures["append_eos"] = 1
-    all_tokens = most_tokens(model)
+    all_tokens = find_max_tokens(model)
     max_tokens = all_tokens
     if text_transformer(model) is not None and settings.max_tokens < (all_tokens or ALL_TOKENS):
         max_tokens = settings.max_tokens
@@ -81,7 +81,7 @@ def open_model(reference: str, settings: EmbedderConfig) -> OpenModel:
         revision(reference),
         folder,
         model,
-        embedder_prompts(settings, reference, carried_prompts(model), published),
+        choose_prompts(settings, reference, list_carried_prompts(model), published),
         published,
         departures,
         all_tokens,
@@ -96,12 +96,12 @@ def _shorten(model: SentenceTransformer, max_tokens: int) -> None:
             module.max_seq_length = min(module.max_seq_length or max_tokens, max_tokens)
 
 
-def carried_prompts(model: SentenceTransformer) -> dict[str, str]:
+def list_carried_prompts(model: SentenceTransformer) -> dict[str, str]:
     """Return the prompts in a model's configuration, by name."""
     return {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
 
 
-def most_tokens(model: SentenceTransformer) -> int | None:
+def find_max_tokens(model: SentenceTransformer) -> int | None:
     """Return how many tokens of a text a model reads; None: all."""
     length = model.max_seq_length
     return None if length is None or length > _ENDLESS else int(length)
@@ -111,7 +111,7 @@ _ENDLESS = 10**8
 """Tokenizers that know no limit give a number beyond any text."""
 
 
-def computed_dtype(name: str, device: str | None) -> str:
+def choose_dtype(name: str, device: str | None) -> str:
     """Return the dtype to compute in. `auto` is bfloat16 on a GPU that computes it natively, and
     float32 elsewhere."""
     if name != "auto":

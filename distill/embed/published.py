@@ -48,13 +48,13 @@ class PublishedSettings:
 NOTHING = PublishedSettings()
 
 
-def published_as(reference: str, settings: EmbedderConfig) -> PublishedSettings:
+def look_up_published(reference: str, settings: EmbedderConfig) -> PublishedSettings:
     """Look up a model's published settings under its hub id, or the one that it is `known_as`."""
-    name = settings.known_as or hub_id(reference)
-    return NOTHING if name is None or settings.base_url else _of_mteb(name)
+    name = settings.known_as or find_hub_id(reference)
+    return NOTHING if name is None or settings.base_url else _look_up_in_mteb(name)
 
 
-def hub_id(reference: str) -> str | None:
+def find_hub_id(reference: str) -> str | None:
     """Return owner/name of a reference to the hub, or of a folder in the hub's cache; None for
     others."""
     if reference.startswith("wheel:"):
@@ -69,7 +69,7 @@ def hub_id(reference: str) -> str | None:
 
 
 @functools.cache
-def _of_mteb(name: str) -> PublishedSettings:
+def _look_up_in_mteb(name: str) -> PublishedSettings:
     if importlib.util.find_spec("mteb") is None:
         _logger.warning(
             "%s: mteb, which knows the prompts of published models, is not installed; those in "
@@ -81,7 +81,7 @@ def _of_mteb(name: str) -> PublishedSettings:
     if name not in registry:
         return NOTHING
     known = registry[name].loader_kwargs or {}
-    template, document = _templates(name, known)
+    template, document = _make_templates(name, known)
     return PublishedSettings(
         prompts=dict(known.get("model_prompts") or {}),
         template=template,
@@ -91,7 +91,7 @@ def _of_mteb(name: str) -> PublishedSettings:
     )
 
 
-def _templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
+def _make_templates(name: str, known: Mapping[str, Any]) -> tuple[str | None, str]:
     """Make the template of queries, and the prompt of every document."""
     template = known.get("instruction_template")
     if template is None:

@@ -62,12 +62,12 @@ class VectorCache:
     def __len__(self) -> int:
         return len(self._digests)
 
-    def absent(self, digests: Digests) -> NDArray[np.int64]:
+    def find_absent(self, digests: Digests) -> NDArray[np.int64]:
         """Return the places in `digests` of those that have no row yet, each once, in order."""
         self._refresh()
         _, first = np.unique(digests, return_index=True)
         first.sort()
-        return first[~self._have(digests[first])]
+        return first[~self._has_rows(digests[first])]
 
     def add(self, digests: Digests, vectors: Vectors) -> None:
         """Commit a block of rows: (n,) digests, each once, and (n, dimensions) vectors.
@@ -76,9 +76,9 @@ class VectorCache:
             UserError: if the disk is full or refuses them.
         """
         with self._lock:
-            rows, stored = self._whole_rows(), vectors.astype("<f4")
+            rows, stored = self._count_whole_rows(), vectors.astype("<f4")
             self._append("vectors.bin", rows * self._row_bytes, stored.tobytes())
-            sums = _sums(digests, stored)
+            sums = _hash_rows(digests, stored)
             self._append("sums.bin", rows * 8, sums.astype("<u8").tobytes())
             self._append("digests.bin", rows * 8, digests.astype("<u8").tobytes())
         self._refresh()
@@ -90,7 +90,7 @@ class VectorCache:
         Raises:
             KeyError: for a text that has no row.
         """
-        if not self._have(digests).all():
+        if not self._has_rows(digests).all():
             raise KeyError("a text without a vector")
         rows = self._rows[np.searchsorted(self._digests, digests)]
         if not len(rows):
@@ -102,7 +102,7 @@ class VectorCache:
             return stored[rows[0] : rows[-1] + 1]
         return stored[rows]
 
-    def _have(self, digests: Digests) -> NDArray[np.bool_]:
+    def _has_rows(self, digests: Digests) -> NDArray[np.bool_]:
         if not len(self._digests):
             return np.zeros(len(digests), bool)
         places = np.searchsorted(self._digests, digests)
@@ -111,13 +111,13 @@ class VectorCache:
 
     def _refresh(self) -> None:
         """Read the rows that were added since the last time, by any process."""
-        rows = self._whole_rows()
+        rows = self._count_whole_rows()
         if rows == self._seen:
             return
-        added = self._numbers("digests.bin", self._seen, rows)
+        added = self._read_numbers("digests.bin", self._seen, rows)
         whole = np.flatnonzero(self._are_whole(added, self._seen))
         digests, first = np.unique(added[whole], return_index=True)
-        new = ~self._have(digests)
+        new = ~self._has_rows(digests)
         digests, first = digests[new], whole[first[new]]
         places = np.searchsorted(self._digests, digests)
         self._digests = np.insert(self._digests, places, digests)
@@ -127,12 +127,12 @@ class VectorCache:
     def _are_whole(self, digests: Digests, start: int) -> NDArray[np.bool_]:
         """Check which of the rows from `start` on have the bytes that were written."""
         whole = np.ones(len(digests), bool)
-        before = self._numbers("sums.bin", start, start + len(digests))
+        before = self._read_numbers("sums.bin", start, start + len(digests))
         sums = before.copy()
         for first in range(0, len(digests), _ROWS_AT_ONCE):
             place = slice(first, min(first + _ROWS_AT_ONCE, len(digests)))
-            vectors = self._vectors(start + place.start, start + place.stop)
-            computed = _sums(digests[place], vectors)
+            vectors = self._read_vectors(start + place.start, start + place.stop)
+            computed = _hash_rows(digests[place], vectors)
             unknown = sums[place] == _NO_SUM
             usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
             whole[place] = np.where(unknown, usable, sums[place] == computed)
@@ -159,23 +159,26 @@ class VectorCache:
             file.flush()
             os.fsync(file.fileno())
 
-    def _numbers(self, name: str, start: int, end: int) -> Digests:
+    def _read_numbers(self, name: str, start: int, end: int) -> Digests:
         """Read the recorded numbers of rows; 0 for those beyond the end of the file."""
         sums = np.zeros(end - start, np.uint64)
-        if self._size(name) > 8 * start:
+        if self._measure_size(name) > 8 * start:
             read = np.fromfile(self.folder / name, "<u8", end - start, offset=8 * start)
             sums[: len(read)] = read
         return sums
 
-    def _vectors(self, start: int, end: int) -> Vectors:
+    def _read_vectors(self, start: int, end: int) -> Vectors:
         file, count = self.folder / "vectors.bin", (end - start) * self.dimensions
         flat = np.fromfile(file, "<f4", count, offset=start * self._row_bytes)
         return flat.reshape(end - start, self.dimensions)
 
-    def _whole_rows(self) -> int:
-        return min(self._size("digests.bin") // 8, self._size("vectors.bin") // self._row_bytes)
+    def _count_whole_rows(self) -> int:
+        return min(
+            self._measure_size("digests.bin") // 8,
+            self._measure_size("vectors.bin") // self._row_bytes,
+        )
 
-    def _size(self, name: str) -> int:
+    def _measure_size(self, name: str) -> int:
         path = self.folder / name
         return path.stat().st_size if path.exists() else 0
 
@@ -197,7 +200,7 @@ def hash_texts(texts: Sequence[str]) -> Digests:
     return np.frombuffer(b"".join(each), "<u8").astype(np.uint64)
 
 
-def _sums(digests: Digests, vectors: Vectors) -> Digests:
+def _hash_rows(digests: Digests, vectors: Vectors) -> Digests:
     """Hash each row with its digest to 64 bits; never one of the two numbers that have another
     meaning."""
     hashes = b"".join(

@@ -83,7 +83,7 @@ def embed(
             raise SharesPause(say_unopened(label))
         _create(folder, encoder, ids, len(texts), precision)
     done = int(read_json(folder / "done.json")["rows"])
-    starts = [*_damaged_chunks(folder, done), *_missing_chunks(folder, done, len(texts))]
+    starts = [*_list_damaged_chunks(folder, done), *_list_missing_chunks(folder, done, len(texts))]
     if starts:
         job = make_embedding_job(
             label, encoder, side, texts, starts, CHUNK, f"vectors-{folder.name}"
@@ -235,7 +235,7 @@ def _move_beside(folder: Path, why: str) -> None:
     os.replace(folder, target)
 
 
-def _damaged_chunks(folder: Path, done: int) -> list[int]:
+def _list_damaged_chunks(folder: Path, done: int) -> list[int]:
     """List the first rows of the chunks whose bytes are not those that were written. Compared once
     a process. Of stores of before, which have no checksums, rows must be finite and not zero."""
     path = folder / _CHECKSUMS
@@ -243,12 +243,12 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
         return []
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     starts = range(0, done, CHUNK)
-    recorded = _recorded(path)
+    recorded = _read_recorded(path)
     damaged = []
     for number, start in enumerate(starts):
         rows = vectors[start : min(start + CHUNK, done)]
         if number in recorded:
-            whole = _digest(rows) == recorded[number]
+            whole = _hash_chunk(rows) == recorded[number]
         else:
             whole = bool(np.isfinite(rows).all() and rows.any(axis=1).all())
             if whole:
@@ -267,23 +267,23 @@ def _damaged_chunks(folder: Path, done: int) -> list[int]:
     return damaged
 
 
-def _missing_chunks(folder: Path, done: int, total: int) -> list[int]:
+def _list_missing_chunks(folder: Path, done: int, total: int) -> list[int]:
     """List the first rows of the chunks beyond the count of rows that no worker has committed."""
-    starts, recorded = range(done, total, CHUNK), _recorded(folder / _CHECKSUMS)
+    starts, recorded = range(done, total, CHUNK), _read_recorded(folder / _CHECKSUMS)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return [
         start
         for start in starts
         if start // CHUNK not in recorded
-        or _digest(vectors[start : start + CHUNK]) != recorded[start // CHUNK]
+        or _hash_chunk(vectors[start : start + CHUNK]) != recorded[start // CHUNK]
     ]
 
 
-def _digest(rows: Vectors) -> str:
+def _hash_chunk(rows: Vectors) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest()
 
 
-def _recorded(path: Path) -> dict[int, str]:
+def _read_recorded(path: Path) -> dict[int, str]:
     """Read the checksums by chunk number; damaged ones are left out."""
     data = path.read_bytes() if path.exists() else b""
     lines = (data[start : start + 64] for start in range(0, len(data), 65))
@@ -300,7 +300,7 @@ def _record(folder: Path, start: int, rows: Vectors) -> None:
     path.touch()
     with path.open("r+b") as file:
         file.seek(start // CHUNK * 65)
-        file.write(f"{_digest(rows)}\n".encode())
+        file.write(f"{_hash_chunk(rows)}\n".encode())
         file.flush()
         os.fsync(file.fileno())
 

@@ -48,7 +48,7 @@ class EmbedderPrompts:
         """The text between the task and the query; without a task, all before the query."""
         return fill_template(self.template.removesuffix("{query}").rpartition("{task}")[2])
 
-    def query_prompt(self, task: str | None = None) -> str:
+    def write_query_prompt(self, task: str | None = None) -> str:
         """Return the prompt of a query of this task."""
         before = self.template.removesuffix("{query}")
         return fill_template(before, task=DEFAULT_TASK if task is None else task)
@@ -77,9 +77,11 @@ class EmbedderPrompts:
         if side == "document":
             return [self.document + text for text in texts]
         if tasks is None:
-            prompt = self.query_prompt()
+            prompt = self.write_query_prompt()
             return [prompt + text for text in texts]
-        return [self.query_prompt(task) + text for task, text in zip(tasks, texts, strict=True)]
+        return [
+            self.write_query_prompt(task) + text for task, text in zip(tasks, texts, strict=True)
+        ]
 
     def split(self, text: str, side: Side) -> tuple[str, str]:
         """Split a whole text into its prompt and what follows it."""
@@ -95,7 +97,7 @@ PLAIN = EmbedderPrompts()
 """Texts as they are."""
 
 
-def embedder_prompts(
+def choose_prompts(
     settings: EmbedderConfig,
     reference: str,
     carried: Mapping[str, str],
@@ -107,13 +109,13 @@ def embedder_prompts(
         carried: the prompts in the model's configuration, by name.
     """
     named = published.prompts or carried
-    own = {side: _named(named, side) for side in PROMPT_NAMES}
-    template, students_own = settings.query_template, carried_template(carried)
+    own = {side: _find_named(named, side) for side in PROMPT_NAMES}
+    template, students_own = settings.query_template, find_carried_template(carried)
     if template == PLAIN_QUERY and not settings.query_prompt:
         template = published.template or students_own or PLAIN_QUERY
     # A student's own template is whole: its prompt is what the template gives for one task.
     if not has_words(template) and template != students_own:
-        template = escaped(settings.query_prompt or own["query"]) + template
+        template = escape_prompt(settings.query_prompt or own["query"]) + template
     document = settings.document_prompt or published.document or own["document"]
     titled = carried.get(DOCUMENT_TEMPLATE)
     wording = EmbedderPrompts(
@@ -140,19 +142,19 @@ def has_words(template: str) -> bool:
     return bool(fill_template(template, task="", query="").strip())
 
 
-def _named(prompts: Mapping[str, str], side: Side) -> str:
+def _find_named(prompts: Mapping[str, str], side: Side) -> str:
     return next((prompts[name] for name in PROMPT_NAMES[side] if name in prompts), "")
 
 
-def carried_template(carried: Mapping[str, str]) -> str | None:
+def find_carried_template(carried: Mapping[str, str]) -> str | None:
     """Return the template that a student of distill has among its prompts, with no brace but those
     of its two names; None if it has none."""
     template = carried.get(QUERY_TEMPLATE)
     if not template:
         return None
-    return escaped(template).replace("{{task}}", "{task}").replace("{{query}}", "{query}")
+    return escape_prompt(template).replace("{{task}}", "{task}").replace("{{query}}", "{query}")
 
 
-def escaped(prompt: str) -> str:
+def escape_prompt(prompt: str) -> str:
     """Escape a prompt as part of a template."""
     return prompt.replace("{", "{{").replace("}", "}}")

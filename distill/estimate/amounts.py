@@ -18,9 +18,9 @@ class Amount:
             return Amount(self.low + other.low, None)
         return Amount(self.low + other.low, self.high + other.high)
 
-    def times(self, factor: "Amount | float") -> "Amount":
+    def multiply(self, factor: "Amount | float") -> "Amount":
         """Multiply bounds by bounds; without an upper bound on either side there is none."""
-        other = factor if isinstance(factor, Amount) else exact_amount(factor)
+        other = factor if isinstance(factor, Amount) else make_exact_amount(factor)
         if self.high is None or other.high is None:
             return Amount(self.low * other.low, None)
         return Amount(self.low * other.low, self.high * other.high)
@@ -35,12 +35,12 @@ ZERO = Amount(0.0, 0.0)
 UNKNOWN = Amount(0.0, None)
 
 
-def exact_amount(value: float) -> Amount:
+def make_exact_amount(value: float) -> Amount:
     """Make an amount that is known exactly."""
     return Amount(value, value)
 
 
-def bounded_amount(value: float) -> Amount:
+def make_bounded_amount(value: float) -> Amount:
     """Make an amount of which only the upper bound is known."""
     return Amount(0.0, value)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from distill.estimate.amounts import UNKNOWN, ZERO, Amount, StageEstimate, exact_amount
+from distill.estimate.amounts import UNKNOWN, ZERO, Amount, StageEstimate, make_exact_amount
 from distill.estimate.measure import EmbeddingSpeed, UnitCost
 from distill.estimate.prices import Price
 from distill.llm.protocol import LLM
@@ -38,32 +38,32 @@ class EstimateContext:
         held_out = self.held_out_passages
         return 0 if held_out is None else int(held_out.manifest["rows"])
 
-    def llm_line(
+    def estimate_llm_stage(
         self, stage: str, amount: Amount, unit: str, pieces: Amount, each: UnitCost, note: str = ""
     ) -> StageEstimate:
         """Estimate a stage whose LLM processes so many `pieces`."""
-        prompt, new = pieces.times(each.prompt), pieces.times(each.new)
+        prompt, new = pieces.multiply(each.prompt), pieces.multiply(each.new)
         return StageEstimate(
             stage,
             amount,
             unit,
             prompt_tokens=prompt,
-            shared_tokens=None if each.shared is None else pieces.times(each.shared),
+            shared_tokens=None if each.shared is None else pieces.multiply(each.shared),
             new_tokens=new,
-            seconds=pieces.times(each.seconds) if each.seconds != UNKNOWN else UNKNOWN,
-            cost=None if self.price is None else self.price.of(prompt, new),
+            seconds=pieces.multiply(each.seconds) if each.seconds != UNKNOWN else UNKNOWN,
+            cost=None if self.price is None else self.price.compute(prompt, new),
             note=note,
         )
 
-    def retriever_line(
+    def estimate_retriever_stage(
         self, stage: str, amount: Amount, unit: str, queries: Amount
     ) -> StageEstimate:
         """Estimate a stage that embeds queries, and the corpus where no earlier one has. A query,
         which is shorter, takes at most the time of a passage."""
-        corpus = ZERO if self.embedded else exact_amount(self.corpus_size)
+        corpus = ZERO if self.embedded else make_exact_amount(self.corpus_size)
         self.embedded = True
         each = self.retriever_seconds
-        seconds = corpus.times(each) + Amount(0.0, queries.high).times(each)
+        seconds = corpus.multiply(each) + Amount(0.0, queries.high).multiply(each)
         texts = f"embeds {queries.text} queries"
         if corpus.high:
             texts = f"embeds {corpus.text} passages and {queries.text} queries"
@@ -77,4 +77,4 @@ class EstimateContext:
         of = self.recipe.retriever
         if of.base_url is not None:
             return UNKNOWN
-        return self.embedding.seconds(of.model, of)
+        return self.embedding.get_seconds(of.model, of)

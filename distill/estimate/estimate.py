@@ -47,12 +47,12 @@ def estimate(
         raise UserError(
             "--sample", f"is {sample}", "give 0 to measure nothing, or a number of prompts"
         )
-    price = None if prices is None else prices.of(recipe.llm.model)
+    price = None if prices is None else prices.find(recipe.llm.model)
     passages, held_out_passages = (
         make_split_passages(run, recipe) if recipe.has_corpus else (None, None)
     )
     held_out = make_held_out(run, recipe) if recipe.has_corpus else None
-    embedding = EmbeddingSpeed(_some_texts(passages, count_texts_to_embed(sample)))
+    embedding = EmbeddingSpeed(_read_some_texts(passages, count_texts_to_embed(sample)))
     context = EstimateContext(
         recipe, passages, held_out, llm, sample, price, embedding, held_out_passages
     )
@@ -70,10 +70,12 @@ def estimate(
     lines += estimate_rounds(context, queries.number, relabelling, training)
     lines += pool[len(written) :]
     lines += estimate_evaluation(context)
-    return Estimate(recipe.name, lines, _basis(context), prices.currency if prices else None)
+    return Estimate(
+        recipe.name, lines, _describe_basis(context), prices.currency if prices else None
+    )
 
 
-def _some_texts(passages: Stage | None, count: int) -> list[str]:
+def _read_some_texts(passages: Stage | None, count: int) -> list[str]:
     if passages is None or not count:
         return []
     reader = PassageReader(passages.folder)
@@ -81,7 +83,7 @@ def _some_texts(passages: Stage | None, count: int) -> list[str]:
     return [passage_text(row) for row in rows]
 
 
-def _basis(context: EstimateContext) -> list[str]:
+def _describe_basis(context: EstimateContext) -> list[str]:
     """Say what the figures rest on, so that readers can judge them."""
     lines = [
         "≤: an upper bound, for how many queries pass the filters is not known before; ?: unknown.",

@@ -7,8 +7,8 @@ from distill.estimate.amounts import (
     ZERO,
     Amount,
     StageEstimate,
-    bounded_amount,
-    exact_amount,
+    make_bounded_amount,
+    make_exact_amount,
     sum_amounts,
 )
 from distill.estimate.context import EstimateContext
@@ -42,7 +42,10 @@ def estimate_passages(context: EstimateContext) -> list[StageEstimate]:
     seconds = context.passages.manifest["seconds"]
     return [
         StageEstimate(
-            "passages", exact_amount(context.corpus_size), "passages", note=f"read, {seconds:.0f} s"
+            "passages",
+            make_exact_amount(context.corpus_size),
+            "passages",
+            note=f"read, {seconds:.0f} s",
         )
     ]
 
@@ -52,25 +55,27 @@ def estimate_queries(context: EstimateContext) -> tuple[list[StageEstimate], Que
     recipe = context.recipe
     if context.passages is None or not recipe.generate.from_passages:
         return [], QueryEstimate(ZERO, None)
-    free, others = _other_lines(recipe)
+    free, others = _estimate_other_queries(recipe)
     if not recipe.generate.writes_queries:
-        queries = bounded_amount(others)
+        queries = make_bounded_amount(others)
         return [*free, StageEstimate("queries", queries, "queries")], QueryEstimate(queries, None)
     plan = GenerationPlan(recipe, context.passages)
     sample = sample_prompts(recipe, open_method(recipe), plan, context.llm, context.sample)
     draws = len(plan) * recipe.generate.best_of
-    queries = bounded_amount(len(plan) + others)
-    number = exact_amount(draws)
+    queries = make_bounded_amount(len(plan) + others)
+    number = make_exact_amount(draws)
     lines = [
-        context.llm_line("generations", number, "prompts", number, sample.each, _replies(sample)),
-        StageEstimate("parsed", bounded_amount(draws), "queries"),
+        context.estimate_llm_stage(
+            "generations", number, "prompts", number, sample.each, _describe_replies(sample)
+        ),
+        StageEstimate("parsed", make_bounded_amount(draws), "queries"),
         *free,
-        _filter_line(context, queries, bounded_amount(draws), sample),
+        _estimate_filtering(context, queries, make_bounded_amount(draws), sample),
     ]
     return lines, QueryEstimate(queries, sample)
 
 
-def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
+def _estimate_other_queries(recipe: Recipe) -> tuple[list[StageEstimate], int]:
     """Estimate queries of a log, and those that are taken from the passages, which take no model;
     and how many they are at most."""
     numbers = {}
@@ -79,13 +84,13 @@ def _other_lines(recipe: Recipe) -> tuple[list[StageEstimate], int]:
     if recipe.generate.free_methods:
         numbers["parsed-free"] = recipe.generate.free.queries
     lines = [
-        StageEstimate(name, bounded_amount(number), "queries", note="no LLM")
+        StageEstimate(name, make_bounded_amount(number), "queries", note="no LLM")
         for name, number in numbers.items()
     ]
     return lines, sum(numbers.values())
 
 
-def _replies(sample: QuerySample) -> str:
+def _describe_replies(sample: QuerySample) -> str:
     """Say how many of the sample's replies are unusable."""
     refused = sum(one.fault is not None for one in sample.completions)
     unfinished = sum(not one.finished for one in sample.completions) - refused
@@ -94,7 +99,7 @@ def _replies(sample: QuerySample) -> str:
     return f"of {len(sample.completions)} asked: {', '.join(parts)}" if parts else ""
 
 
-def _filter_line(
+def _estimate_filtering(
     context: EstimateContext, queries: Amount, draws: Amount, sample: QuerySample
 ) -> StageEstimate:
     """Estimate filtering. Most filters take nothing; some retrieve, and draws may be compared by
@@ -103,14 +108,14 @@ def _filter_line(
     filters, best_of = generate.filters, generate.best_of
     by_rank = best_of > 1 and generate.best_by == "round_trip"
     if by_rank or filters.round_trip is not None or filters.min_similarity is not None:
-        return context.retriever_line("queries", queries, "queries", draws)
+        return context.estimate_retriever_stage("queries", queries, "queries", draws)
     if best_of == 1:
         return StageEstimate("queries", queries, "queries")
     each = measure_judgements(context, "ql", sample, best_of)
     if each is None:
         return StageEstimate("queries", queries, "queries", seconds=UNKNOWN, note=CANNOT_JUDGE)
     note = f"compares {draws.text} draws by ql"
-    return context.llm_line("queries", queries, "queries", draws, each, note)
+    return context.estimate_llm_stage("queries", queries, "queries", draws, each, note)
 
 
 def estimate_examples(
@@ -125,15 +130,17 @@ def estimate_examples(
     lines: list[StageEstimate] = []
     most = []
     if "brainstorm" in generate.methods:
-        lines += _brainstorm_lines(context, sample)
-        most.append(bounded_amount(generate.brainstorm.examples))
+        lines += _estimate_brainstorm(context, sample)
+        most.append(make_bounded_amount(generate.brainstorm.examples))
     if "labelled" in generate.methods:
-        most.append(bounded_amount(sum(of_set.examples for of_set in generate.labelled)))
+        most.append(make_bounded_amount(sum(of_set.examples for of_set in generate.labelled)))
         lines.append(StageEstimate("examples-labelled", most[-1], "examples"))
     return lines, sum_amounts(most) or ZERO
 
 
-def _brainstorm_lines(context: EstimateContext, sample: QuerySample | None) -> list[StageEstimate]:
+def _estimate_brainstorm(
+    context: EstimateContext, sample: QuerySample | None
+) -> list[StageEstimate]:
     """Estimate brainstorming by counting tokens, without an LLM: the second prompts hold the
     replies to the first, so replies are bounded by their greatest length."""
     recipe = context.recipe
@@ -153,25 +160,25 @@ def _brainstorm_lines(context: EstimateContext, sample: QuerySample | None) -> l
     step_two = count_mean_tokens([render_request(one, examples[one.group], chat) for one in wanted])
     longest = (settings.tasks_per_call + 1) * _LONGEST_TASK
     return [
-        _bounded(context, "brainstorm-tasks", len(calls), step_one, longest, sample),
+        _estimate_bounded(context, "brainstorm-tasks", len(calls), step_one, longest, sample),
         StageEstimate(
             "tasks",
-            bounded_amount(settings.tasks_per_call * len(calls) + len(EXAMPLE_SCHEMAS)),
+            make_bounded_amount(settings.tasks_per_call * len(calls) + len(EXAMPLE_SCHEMAS)),
             "tasks",
         ),
-        _bounded(
+        _estimate_bounded(
             context,
             "brainstorm-generations",
             len(wanted),
-            step_two + bounded_amount(_LONGEST_TASK),
+            step_two + make_bounded_amount(_LONGEST_TASK),
             settings.max_new_tokens,
             sample,
         ),
-        StageEstimate("examples-brainstorm", bounded_amount(len(wanted)), "examples"),
+        StageEstimate("examples-brainstorm", make_bounded_amount(len(wanted)), "examples"),
     ]
 
 
-def _bounded(
+def _estimate_bounded(
     context: EstimateContext,
     stage: str,
     prompts: int,
@@ -181,7 +188,9 @@ def _bounded(
 ) -> StageEstimate:
     seconds = UNKNOWN
     if sample is not None and sample.each.seconds != UNKNOWN and sample.each.new.low:
-        seconds = bounded_amount(longest * sample.each.seconds.low / sample.each.new.low)
-    number = exact_amount(prompts)
-    each = UnitCost(prompt, bounded_amount(longest), seconds=seconds)
-    return context.llm_line(stage, number, "prompts", number, each, "replies at their longest")
+        seconds = make_bounded_amount(longest * sample.each.seconds.low / sample.each.new.low)
+    number = make_exact_amount(prompts)
+    each = UnitCost(prompt, make_bounded_amount(longest), seconds=seconds)
+    return context.estimate_llm_stage(
+        stage, number, "prompts", number, each, "replies at their longest"
+    )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from distill.corpus.held_out import JUDGED
-from distill.estimate.amounts import Amount, StageEstimate, bounded_amount, exact_amount
+from distill.estimate.amounts import Amount, StageEstimate, make_bounded_amount, make_exact_amount
 from distill.estimate.context import EstimateContext
 from distill.estimate.generate import CANNOT_JUDGE
 from distill.estimate.judging import measure_judgements
@@ -36,18 +36,22 @@ def estimate_judged_pool(context: EstimateContext, prices: Prices | None) -> lis
         context,
         recipe=written,
         sample=context.sample if own else 0,
-        price=None if prices is None else prices.of(written.llm.model),
+        price=None if prices is None else prices.find(written.llm.model),
     )
     note = "" if own or not context.sample else _OTHER_LLM
     plan = GenerationPlan(written, held_out)
     sample = sample_prompts(written, open_method(written), plan, there.llm, there.sample)
-    prompts = exact_amount(len(plan))
-    lines = [there.llm_line("generations-held-out", prompts, "prompts", prompts, sample.each, note)]
+    prompts = make_exact_amount(len(plan))
+    lines = [
+        there.estimate_llm_stage(
+            "generations-held-out", prompts, "prompts", prompts, sample.each, note
+        )
+    ]
     pairs = _count_pairs(there, min(len(plan), recipe.evaluate.judged.queries))
     each = measure_judgements(there, recipe.evaluate.judged.judge, sample, 1)
     if each is None:
         return [*lines, StageEstimate(JUDGED, pairs, "pairs", note=CANNOT_JUDGE)]
-    return [*lines, there.llm_line(JUDGED, pairs, "pairs", pairs, each, note)]
+    return [*lines, there.estimate_llm_stage(JUDGED, pairs, "pairs", pairs, each, note)]
 
 
 def _settle(recipe: Recipe) -> Recipe:
@@ -70,4 +74,4 @@ def _count_pairs(context: EstimateContext, queries: int) -> Amount:
     passages = max(
         context.held_out_size, min(pool.passages, context.held_out_size + context.corpus_size)
     )
-    return bounded_amount(queries * min(passages, pool.depth * (2 * models + 1)))
+    return make_bounded_amount(queries * min(passages, pool.depth * (2 * models + 1)))

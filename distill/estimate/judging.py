@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from distill.errors import UserError
-from distill.estimate.amounts import ZERO, Amount, exact_amount
+from distill.estimate.amounts import ZERO, Amount, make_exact_amount
 from distill.estimate.context import EstimateContext
 from distill.estimate.measure import QuerySample, UnitCost, UsageMeter, count_mean_tokens
 from distill.generate.passages.method import open_method
@@ -34,9 +34,9 @@ def measure_judgements(
         queries_a_passage: of so many the passage's tokens are computed once.
     """
     recipe = context.recipe
-    passages, queries = _texts(context, sample)
+    passages, queries = _choose_texts(context, sample)
     if not context.sample:
-        return _counted(context, name, passages, queries)
+        return _count_cost(context, name, passages, queries)
     engine = context.llm()
     try:
         ranking = open_ranking(name, recipe, lambda: engine)
@@ -49,7 +49,9 @@ def measure_judgements(
     ]
     clock = UsageMeter(engine)
     ranking.judge(requests)
-    return clock.each(several * len(passages)) or _counted(context, name, passages, queries)
+    return clock.compute_cost(several * len(passages)) or _count_cost(
+        context, name, passages, queries
+    )
 
 
 def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amount | None:
@@ -60,26 +62,26 @@ def measure_cross_encoder(context: EstimateContext, sample: QuerySample) -> Amou
         ranking = open_ranking("cross_encoder", context.recipe, context.llm)
     except UserError:
         return None
-    passages, queries = _texts(context, sample)
+    passages, queries = _choose_texts(context, sample)
     requests = [(passage, queries) for passage in passages]
     ranking.judge(requests[:1])
     start = time.perf_counter()
     ranking.judge(requests)
-    return exact_amount((time.perf_counter() - start) / (len(passages) * len(queries)))
+    return make_exact_amount((time.perf_counter() - start) / (len(passages) * len(queries)))
 
 
 def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -> UnitCost:
     """Measure the listwise judgement of one query and `size` passages: a prompt a window."""
     recipe, window = context.recipe, context.recipe.relabel.listwise_window
     prompt = load_prompt(recipe.relabel.prompt_listwise, recipe.folder, parts=1)
-    passages, queries = _texts(context, sample)
+    passages, queries = _choose_texts(context, sample)
     several = [passages[number % len(passages)] for number in range(size)]
     if context.sample:
         engine = context.llm()
         clock = UsageMeter(engine)
         chat = uses_chat_template(recipe, engine)
         judge_listwise(engine, prompt, [(query, several) for query in queries], window, chat)
-        if each := clock.each(len(queries)):
+        if each := clock.compute_cost(len(queries)):
             return each
     slides = make_windows(size, window)
     requests = [
@@ -92,28 +94,28 @@ def measure_listwise(context: EstimateContext, sample: QuerySample, size: int) -
     replies = [" > ".join(f"[{place + 1}]" for place in slide) for slide in slides]
     number = float(len(slides))
     return UnitCost(
-        count_mean_tokens(requests).times(number), count_mean_tokens(replies).times(number)
+        count_mean_tokens(requests).multiply(number), count_mean_tokens(replies).multiply(number)
     )
 
 
-def _texts(context: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
+def _choose_texts(context: EstimateContext, sample: QuerySample) -> tuple[list[str], list[str]]:
     """Return the sample's passages as they are judged, and its queries."""
     words = context.recipe.relabel.max_passage_words
     passages = [sanitize_for_prompt(passage_text(one.passage), words) for one in sample.requests]
-    queries = _queries(context, sample) or [
+    queries = _list_parsed_queries(context, sample) or [
         sanitize_for_prompt(text, _FIRST_WORDS) for text in passages
     ]
     return passages, queries
 
 
-def _queries(context: EstimateContext, sample: QuerySample) -> list[str]:
+def _list_parsed_queries(context: EstimateContext, sample: QuerySample) -> list[str]:
     """Return the queries of the sample's replies that could be parsed."""
     method = open_method(context.recipe)
     parsed = [method.parse(one.text, one.finished) for one in sample.completions]
     return [one.query for one in parsed if one.reason is None]
 
 
-def _counted(
+def _count_cost(
     context: EstimateContext, name: RankerName, passages: Sequence[str], queries: Sequence[str]
 ) -> UnitCost:
     """Count words alone. The likelihood of a verdict needs the pair again for each verdict."""
@@ -126,5 +128,5 @@ def _counted(
         for passage, query in zip(passages, [*queries] * len(passages), strict=False)
         for verdict in verdicts
     ]
-    pair: Amount = count_mean_tokens(texts).times(len(verdicts))
+    pair: Amount = count_mean_tokens(texts).multiply(len(verdicts))
     return UnitCost(pair, ZERO)

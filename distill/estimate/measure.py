@@ -8,7 +8,7 @@ from typing import TypeVar
 from distill.corpus.split import estimate_tokens as count_tokens
 from distill.embed.open_embedder import open_embedder
 from distill.errors import UserError
-from distill.estimate.amounts import UNKNOWN, ZERO, Amount, exact_amount
+from distill.estimate.amounts import UNKNOWN, ZERO, Amount, make_exact_amount
 from distill.generate.passages.method import QueryMethod
 from distill.generate.passages.plan import GenerationPlan, QueryRequest, derive_llm_seed
 from distill.llm.load import uses_chat_template
@@ -66,7 +66,7 @@ def sample_prompts(
     seeds = [derive_llm_seed(recipe, one, 0) for one in requests]
     clock = UsageMeter(engine)
     completions = engine.generate(prompts, seeds, sampling)
-    each = clock.each(len(requests)) or UnitCost(
+    each = clock.compute_cost(len(requests)) or UnitCost(
         count_mean_tokens(prompts), count_mean_tokens([w.text for w in completions])
     )
     return QuerySample(requests, completions, each)
@@ -80,7 +80,7 @@ class UsageMeter:
         self._before = dict(engine.tokens)
         self._begun = time.perf_counter()
 
-    def each(self, pieces: int) -> UnitCost | None:
+    def compute_cost(self, pieces: int) -> UnitCost | None:
         """Compute the cost of one of so many pieces; None if some came from a cache, which takes
         nothing."""
         seconds = time.perf_counter() - self._begun
@@ -88,10 +88,10 @@ class UsageMeter:
         if spent.get("cached") or not spent["prompt"]:
             return None
         return UnitCost(
-            prompt=exact_amount(spent["prompt"] / pieces),
-            new=exact_amount(spent["new"] / pieces),
-            shared=exact_amount(spent["shared"] / pieces),
-            seconds=exact_amount(seconds / pieces),
+            prompt=make_exact_amount(spent["prompt"] / pieces),
+            new=make_exact_amount(spent["new"] / pieces),
+            shared=make_exact_amount(spent["shared"] / pieces),
+            seconds=make_exact_amount(seconds / pieces),
         )
 
 
@@ -110,15 +110,15 @@ class EmbeddingSpeed:
     faults: list[str] = field(default_factory=list)
     _known: dict[tuple[object, ...], Amount] = field(default_factory=dict)
 
-    def seconds(self, model: str, settings: EmbedderConfig) -> Amount:
+    def get_seconds(self, model: str, settings: EmbedderConfig) -> Amount:
         """Return the seconds a text; unknown without texts to measure on, or if the model is not
         available."""
         known = (model, settings.model_dump_json(include=_OF_SPEED))
         if known not in self._known:
-            self._known[known] = self._measured(model, settings) if self.texts else UNKNOWN
+            self._known[known] = self._measure(model, settings) if self.texts else UNKNOWN
         return self._known[known]
 
-    def _measured(self, model: str, settings: EmbedderConfig) -> Amount:
+    def _measure(self, model: str, settings: EmbedderConfig) -> Amount:
         try:
             encoder = open_embedder(settings, model)
         except UserError as fault:
@@ -127,7 +127,7 @@ class EmbeddingSpeed:
         encoder.encode(self.texts[:2], "document")
         start = time.perf_counter()
         encoder.encode(self.texts, "document")
-        return exact_amount((time.perf_counter() - start) / len(self.texts))
+        return make_exact_amount((time.perf_counter() - start) / len(self.texts))
 
 
 def count_texts_to_embed(size: int) -> int:
@@ -145,9 +145,9 @@ def count_mean_tokens(texts: Sequence[str]) -> Amount:
     """Estimate the mean number of tokens, with a word or punctuation mark as one and a third."""
     if not texts:
         return ZERO
-    return exact_amount(sum(count_tokens(text) for text in texts) / len(texts))
+    return make_exact_amount(sum(count_tokens(text) for text in texts) / len(texts))
 
 
 def expect_half(max_new_tokens: int) -> Amount:
     """Expect half of the allowed new tokens, where no reply was sampled."""
-    return exact_amount(max_new_tokens / 2)
+    return make_exact_amount(max_new_tokens / 2)

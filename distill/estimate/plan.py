@@ -23,17 +23,17 @@ def plan_run(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> RunPlan:
     lines = [
         line for line in estimate(run, recipe, llm, sample=0).lines if line.stage != "passages"
     ]
-    models = _models(recipe)
-    stages = [PlannedStage(_label(line), line.amount.high, models) for line in lines]
+    models = _list_models(recipe)
+    stages = [PlannedStage(_make_label(line), line.amount.high, models) for line in lines]
     return RunPlan(stages, read_speeds(cache_folder()))
 
 
-def _label(line: StageEstimate) -> str:
+def _make_label(line: StageEstimate) -> str:
     rounds, slash, stage = line.stage.rpartition("/")
     return rounds + slash + _LABELS.get(stage, stage)
 
 
-def _models(recipe: Recipe) -> str:
+def _list_models(recipe: Recipe) -> str:
     """List the models and devices that a stage works with."""
     parts = [
         recipe.llm.engine,

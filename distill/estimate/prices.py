@@ -26,9 +26,9 @@ class Price(Section):
     input: float = Field(ge=0)
     output: float = Field(ge=0)
 
-    def of(self, prompt_tokens: Amount, new_tokens: Amount) -> Amount:
+    def compute(self, prompt_tokens: Amount, new_tokens: Amount) -> Amount:
         """Compute the price of so many tokens, in the file's currency."""
-        return prompt_tokens.times(self.input / 1e6) + new_tokens.times(self.output / 1e6)
+        return prompt_tokens.multiply(self.input / 1e6) + new_tokens.multiply(self.output / 1e6)
 
 
 class _PriceFile(Section):
@@ -54,7 +54,7 @@ class Prices:
         self.currency = prices.currency
         self._models = prices.models
 
-    def of(self, model: str) -> Price:
+    def find(self, model: str) -> Price:
         """Return the price of `model`.
 
         Raises:

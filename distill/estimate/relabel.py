@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from distill.estimate.amounts import UNKNOWN, Amount, StageEstimate, bounded_amount
+from distill.estimate.amounts import UNKNOWN, Amount, StageEstimate, make_bounded_amount
 from distill.estimate.context import EstimateContext
 from distill.estimate.generate import CANNOT_JUDGE, QueryEstimate
 from distill.estimate.judging import measure_cross_encoder, measure_judgements, measure_listwise
@@ -22,11 +22,11 @@ def estimate_judge(context: EstimateContext, queries: QueryEstimate) -> list[Sta
     if not recipe.trains_judge or not queries.number.high:
         return []
     judge = recipe.judge
-    number = bounded_amount(min(judge.queries, queries.number.high))
+    number = make_bounded_amount(min(judge.queries, queries.number.high))
     teaching = replace(context, recipe=make_teaching_recipe(recipe))
     lines = estimate_relabelling(teaching, QueryEstimate(number, queries.sample))[:-1]
     context.embedded = teaching.embedded
-    steps = bounded_amount(
+    steps = make_bounded_amount(
         math.ceil(judge.epochs * math.ceil((number.high or 0) / judge.batch_size))
     )
     note = "time is not measured"
@@ -41,7 +41,7 @@ def estimate_check(context: EstimateContext, queries: QueryEstimate) -> list[Sta
     recipe = context.recipe
     if recipe.relabel.weights != "auto" or not queries.number.high:
         return []
-    number = bounded_amount(min(recipe.relabel.check.queries, context.corpus_size))
+    number = make_bounded_amount(min(recipe.relabel.check.queries, context.corpus_size))
     checked = replace(context, recipe=make_check_recipe(recipe))
     lines = estimate_relabelling(checked, QueryEstimate(number, queries.sample))[:-1]
     return [replace(line, stage=f"round-check/{line.stage}") for line in lines]
@@ -55,12 +55,12 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     rule = context.recipe.relabel
     list_size = _count_candidates(context)
     later_size = min(rule.cascade.keep + 1, context.corpus_size)
-    lines = [_candidates(context, number)]
+    lines = [_estimate_candidates(context, number)]
     later: list[Judge] = [judge for judge in rule.judges if judge not in rule.first_judges]
     for judges, size in ((rule.first_judges, list_size), (later, later_size)):
         names = list_passes(context.recipe, judges)
-        lines += [_judging(context, name, sample, number.high, size) for name in names]
-    pairs = bounded_amount(number.high * list_size)
+        lines += [_estimate_judging(context, name, sample, number.high, size) for name in names]
+    pairs = make_bounded_amount(number.high * list_size)
     return [
         *lines,
         StageEstimate("labels", pairs, "pairs"),
@@ -68,9 +68,9 @@ def estimate_relabelling(context: EstimateContext, queries: QueryEstimate) -> li
     ]
 
 
-def _candidates(context: EstimateContext, queries: Amount) -> StageEstimate:
-    pairs = bounded_amount((queries.high or 0) * _count_candidates(context))
-    return context.retriever_line("candidates", pairs, "pairs", queries)
+def _estimate_candidates(context: EstimateContext, queries: Amount) -> StageEstimate:
+    pairs = make_bounded_amount((queries.high or 0) * _count_candidates(context))
+    return context.estimate_retriever_stage("candidates", pairs, "pairs", queries)
 
 
 def _count_candidates(context: EstimateContext) -> int:
@@ -96,7 +96,7 @@ def estimate_rounds(
     for number in range(1, recipe.relabel.rounds + 1):
         lines = [*relabelling, *training]
         if number > 1 and relabelling and recipe.student.route == "query":
-            lines[0] = _candidates(context, queries)
+            lines[0] = _estimate_candidates(context, queries)
         if number == recipe.relabel.rounds:
             return found + lines
         found += [
@@ -107,7 +107,7 @@ def estimate_rounds(
     return found
 
 
-def _judging(
+def _estimate_judging(
     context: EstimateContext,
     name: RankerName,
     sample: QuerySample | None,
@@ -116,21 +116,25 @@ def _judging(
 ) -> StageEstimate:
     """Estimate one pass over the lists of so many queries, `size` passages each. Without a sample
     of queries that an LLM wrote, what its judgements take is not measured."""
-    stage, pairs = f"judgements-{name}", bounded_amount(queries * size)
+    stage, pairs = f"judgements-{name}", make_bounded_amount(queries * size)
     if name == "bm25":
         return StageEstimate(stage, pairs, "pairs", note="no LLM")
     if sample is None:
         return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note="not measured")
     if name == "cross_encoder":
         each_pair = measure_cross_encoder(context, sample)
-        seconds = UNKNOWN if each_pair is None else pairs.times(each_pair)
+        seconds = UNKNOWN if each_pair is None else pairs.multiply(each_pair)
         return StageEstimate(stage, pairs, "pairs", seconds=seconds, note="no LLM")
     if name == "listwise":
-        return context.llm_line(
-            stage, pairs, "pairs", bounded_amount(queries), measure_listwise(context, sample, size)
+        return context.estimate_llm_stage(
+            stage,
+            pairs,
+            "pairs",
+            make_bounded_amount(queries),
+            measure_listwise(context, sample, size),
         )
     shared_by = max(1, round((pairs.high or 0) / max(1, context.corpus_size)))
     each = measure_judgements(context, name, sample, shared_by)
     if each is None:
         return StageEstimate(stage, pairs, "pairs", seconds=UNKNOWN, note=CANNOT_JUDGE)
-    return context.llm_line(stage, pairs, "pairs", pairs, each)
+    return context.estimate_llm_stage(stage, pairs, "pairs", pairs, each)

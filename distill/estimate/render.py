@@ -43,28 +43,28 @@ class _EstimateView:
 
 
 def _make_table(estimate: Estimate) -> Table:
-    table = Table(title=_title(estimate), box=box.SIMPLE_HEAD)
+    table = Table(title=_make_title(estimate), box=box.SIMPLE_HEAD)
     table.add_column("stage", no_wrap=True)
     priced = ["cost"] if estimate.currency else []
     for heading in ("rows", *_TOKENS, "time", *priced):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for line in estimate.lines:
-        table.add_row(*_cells(line, estimate.currency))
+        table.add_row(*_make_cells(line, estimate.currency))
     table.add_section()
-    table.add_row(*_cells(estimate.total, estimate.currency), style="bold")
+    table.add_row(*_make_cells(estimate.total, estimate.currency), style="bold")
     return table
 
 
 def _make_list(estimate: Estimate) -> Table:
     """Make two columns: the stage, and its figures as words, which wrap between figures."""
-    table = Table(title=_title(estimate), box=None, show_header=False)
+    table = Table(title=_make_title(estimate), box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
     for line in [*estimate.lines, estimate.total]:
-        stage, rows, *tokens, seconds = _cells(line, None)[:-1]
+        stage, rows, *tokens, seconds = _make_cells(line, None)[:-1]
         named = zip(tokens, _TOKENS, strict=True)
-        cost = "" if line.cost is None else _said_cost(line.cost, estimate.currency)
+        cost = "" if line.cost is None else _format_cost(line.cost, estimate.currency)
         words = [rows, *(f"{n} {what}" for n, what in named if n), seconds, cost, escape(line.note)]
         together = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in words[:-1] if part]
         style = "bold" if line.stage == "total" else ""
@@ -72,7 +72,7 @@ def _make_list(estimate: Estimate) -> Table:
     return table
 
 
-def _title(estimate: Estimate) -> str:
+def _make_title(estimate: Estimate) -> str:
     return f"distill estimate: {escape(estimate.recipe)}"
 
 
@@ -82,36 +82,38 @@ def to_json(estimate: Estimate) -> dict[str, Any]:
     return {
         "recipe": estimate.recipe,
         "currency": estimate.currency,
-        "stages": [_values(line) for line in estimate.lines],
-        "total": _values(estimate.total),
+        "stages": [_convert_values(line) for line in estimate.lines],
+        "total": _convert_values(estimate.total),
         "basis": estimate.basis,
     }
 
 
-def _cells(line: StageEstimate, currency: str | None) -> list[str]:
-    rows = "" if line.amount == ZERO and not line.unit else _said(line.amount, format_count)
+def _make_cells(line: StageEstimate, currency: str | None) -> list[str]:
+    rows = (
+        "" if line.amount == ZERO and not line.unit else _format_amount(line.amount, format_count)
+    )
     return [
         line.stage,
         f"{rows} {line.unit}".strip(),
-        _said(line.prompt_tokens, format_count),
-        _said(line.shared_tokens, format_count),
-        _said(line.new_tokens, format_count),
-        _said(line.seconds, duration),
-        *([_said_cost(line.cost, currency)] if currency else []),
+        _format_amount(line.prompt_tokens, format_count),
+        _format_amount(line.shared_tokens, format_count),
+        _format_amount(line.new_tokens, format_count),
+        _format_amount(line.seconds, duration),
+        *([_format_cost(line.cost, currency)] if currency else []),
         escape(line.note),
     ]
 
 
-def _said(amount: Amount | None, number: Callable[[float], str]) -> str:
+def _format_amount(amount: Amount | None, number: Callable[[float], str]) -> str:
     return "" if amount is None else format_amount(amount, number)
 
 
-def _said_cost(amount: Amount | None, currency: str | None) -> str:
-    return _said(amount, lambda cost: f"{cost:,.2f} {currency or ''}".strip())
+def _format_cost(amount: Amount | None, currency: str | None) -> str:
+    return _format_amount(amount, lambda cost: f"{cost:,.2f} {currency or ''}".strip())
 
 
-def _values(line: StageEstimate) -> dict[str, Any]:
-    def bounds(amount: Amount | None) -> list[float | None] | None:
+def _convert_values(line: StageEstimate) -> dict[str, Any]:
+    def list_bounds(amount: Amount | None) -> list[float | None] | None:
         if amount is None:
             return None
         return [None if value is None else round(value, 4) for value in (amount.low, amount.high)]
@@ -119,11 +121,11 @@ def _values(line: StageEstimate) -> dict[str, Any]:
     return {
         "stage": line.stage,
         "unit": line.unit,
-        "amount": bounds(line.amount),
-        "prompt_tokens": bounds(line.prompt_tokens),
-        "shared_tokens": bounds(line.shared_tokens),
-        "new_tokens": bounds(line.new_tokens),
-        "seconds": bounds(line.seconds),
-        "cost": bounds(line.cost),
+        "amount": list_bounds(line.amount),
+        "prompt_tokens": list_bounds(line.prompt_tokens),
+        "shared_tokens": list_bounds(line.shared_tokens),
+        "new_tokens": list_bounds(line.new_tokens),
+        "seconds": list_bounds(line.seconds),
+        "cost": list_bounds(line.cost),
         "note": line.note,
     }

@@ -9,8 +9,8 @@ from distill.estimate.amounts import (
     ZERO,
     Amount,
     StageEstimate,
-    bounded_amount,
-    exact_amount,
+    make_bounded_amount,
+    make_exact_amount,
     sum_amounts,
 )
 from distill.estimate.context import EstimateContext
@@ -34,26 +34,31 @@ def estimate_training(
     taught = recipe.student.architecture == "static" or any(
         train.objective.needs_teacher_vectors for train in stages
     )
-    plain = max(map(_plain, stages))
-    lines = [_teacher_line(context, examples, others)] if taught else []
-    steps = sum_amounts(_steps(context, train, examples) for train in stages) or ZERO
-    note = f"{examples.text} examples, {bounded_amount(plain).text} texts; time is not measured"
+    plain = max(map(_count_plain_texts, stages))
+    lines = [_estimate_teacher(context, examples, others)] if taught else []
+    steps = sum_amounts(_estimate_steps(context, train, examples) for train in stages) or ZERO
+    note = (
+        f"{examples.text} examples, {make_bounded_amount(plain).text} texts; time is not measured"
+    )
     return [*lines, StageEstimate("student", steps, "steps", seconds=UNKNOWN, note=note)]
 
 
-def _teacher_line(context: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
+def _estimate_teacher(context: EstimateContext, examples: Amount, others: Amount) -> StageEstimate:
     """Estimate the embedding of queries, the corpus, sentences of it, and documents of examples
     without a corpus. Where the retriever is the teacher too, the corpus' vectors are there
     already."""
     teacher, retriever = context.recipe.teacher, context.recipe.retriever
     same = (teacher.model, teacher.max_tokens) == (retriever.model, retriever.max_tokens)
     there = same and context.embedded
-    corpus = ZERO if there else exact_amount(context.corpus_size)
+    corpus = ZERO if there else make_exact_amount(context.corpus_size)
     texts = (
-        corpus + examples + others.times(2) + bounded_amount(context.recipe.train.align.sentences)
+        corpus
+        + examples
+        + others.multiply(2)
+        + make_bounded_amount(context.recipe.train.align.sentences)
     )
     each = measure_teacher_seconds(context)
-    seconds = UNKNOWN if each == UNKNOWN else texts.times(each)
+    seconds = UNKNOWN if each == UNKNOWN else texts.multiply(each)
     note = "the passages' vectors are the retriever's" if there else ""
     return StageEstimate("teacher vectors", texts, "texts", seconds=seconds, note=note)
 
@@ -63,20 +68,20 @@ def measure_teacher_seconds(context: EstimateContext) -> Amount:
     of = context.recipe.teacher
     if of.model is None or of.base_url is not None:
         return UNKNOWN
-    return context.embedding.seconds(of.model, of)
+    return context.embedding.get_seconds(of.model, of)
 
 
-def _plain(train: Train) -> int:
+def _count_plain_texts(train: Train) -> int:
     return train.align.passages + train.align.sentences if train.objective.align else 0
 
 
-def _steps(context: EstimateContext, train: Train, examples: Amount) -> Amount:
+def _estimate_steps(context: EstimateContext, train: Train, examples: Amount) -> Amount:
     """Estimate the steps of one training stage. Batches hold examples with one number of negatives:
     each number may leave one half full."""
     numbers = context.recipe.relabel.negative_count + 1
     full = math.ceil((examples.high or 0) / train.batch_size) + max(2, numbers) - 1
-    of_texts = math.ceil(_plain(train) / train.align.batch_size)
-    return bounded_amount(math.ceil(train.epochs * (full + of_texts)))
+    of_texts = math.ceil(_count_plain_texts(train) / train.align.batch_size)
+    return make_bounded_amount(math.ceil(train.epochs * (full + of_texts)))
 
 
 def estimate_evaluation(context: EstimateContext) -> list[StageEstimate]:
@@ -115,7 +120,7 @@ def _count_texts(name: str, context: EstimateContext) -> int | None:
     folder = Path(data) / name if data else None
     if folder is None or not folder.is_dir():
         return None
-    return sum(_lines(file) for file in folder.iterdir() if file.suffix in (".jsonl", ".tsv"))
+    return sum(_count_lines(file) for file in folder.iterdir() if file.suffix in (".jsonl", ".tsv"))
 
 
 def _count_judged_texts(context: EstimateContext) -> int:
@@ -124,7 +129,7 @@ def _count_judged_texts(context: EstimateContext) -> int:
     return max(held_out, min(pool.passages, held_out + context.corpus_size)) + pool.queries
 
 
-def _lines(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     """Count the lines that are not empty."""
     with path.open("rb") as file:
         return sum(bool(line.strip()) for line in file)

@@ -24,7 +24,7 @@ from distill.runtime.progress import planned_stage
 from distill.store.run import Run
 from distill.store.stage import Stage
 from distill.tasks import load_task, open_recipe_tasks
-from distill.teacher.vectors import is_told_tasks, teacher_identity
+from distill.teacher.vectors import identify_teacher, is_told_tasks
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -181,7 +181,7 @@ def _describe_teacher(teacher: Teacher, model: str) -> list[object]:
     """Describe what of the teacher changes its vectors: values alone where each has its own place,
     as runs of before have them, and the others by name, for a prompt of queries is none of
     documents."""
-    named = teacher_identity(teacher, model)
+    named = identify_teacher(teacher, model)
     placed = ["model", "revision", "max_tokens"]
     placed += ["query_prompt", "document_prompt"] if teacher.base_url is not None else []
     values = [named.pop(key) for key in (*placed, "dtype", "published") if key in named]

@@ -40,7 +40,7 @@ from distill.store.passages import PassageReader
 from distill.store.shards import shards
 from distill.store.stage import Stage, open_stage
 from distill.store.tables import PASSAGES, read_arrow
-from distill.teacher.vectors import teacher_identity
+from distill.teacher.vectors import identify_teacher
 from distill.train.query_route import route_query_document
 
 _PROBE = ["A query to compare two models by.", "another one"]
@@ -152,7 +152,7 @@ def _is_same_teacher(trained: Mapping[str, Any] | None, recipe: Recipe) -> bool:
     student with both routes searches its own."""
     if recipe.student.route != "query" or recipe.teacher.model is None:
         return True
-    now = teacher_identity(recipe.teacher, recipe.teacher.model)
+    now = identify_teacher(recipe.teacher, recipe.teacher.model)
     return trained in [json.loads(json.dumps(form)) for form in (now, with_paths(now))]
 
 

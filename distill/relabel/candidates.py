@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from distill.embed.open_embedder import embedder_identity
+from distill.embed.open_embedder import identify_embedder
 from distill.errors import UserError
 from distill.recipe import Relabel, Retriever, Teacher
 from distill.relabel.statistics import WITHOUT_SEED
@@ -139,7 +139,7 @@ def fingerprint(
         "shard_size": rule.shard_size,
     }
     if teacher is not None:
-        settings["teacher"] = embedder_identity(teacher, str(teacher.model))
+        settings["teacher"] = identify_embedder(teacher, str(teacher.model))
         settings["similarity_by"] = rule.similarity_by
     return settings
 

@@ -1,7 +1,7 @@
 """The recipe's retriever over the recipe's passages, which filters and relabelling search."""
 
 from distill.embed.encoder import Encoder
-from distill.embed.open_embedder import embedder_identity, open_embedder
+from distill.embed.open_embedder import identify_embedder, open_embedder
 from distill.embed.vector_store import VectorDtype, VectorStore, embed, is_stored
 from distill.recipe import BM25, Retriever
 from distill.retrieve.exact import SearchIndex
@@ -24,7 +24,7 @@ def identity(retriever: Retriever, embeds: bool = False) -> dict[str, object]:
     sources = ["dense"] if embeds else retriever.sources
     settings: dict[str, object] = {}
     if "dense" in sources:
-        settings |= embedder_identity(retriever, retriever.model)
+        settings |= identify_embedder(retriever, retriever.model)
         settings["query_template"] = retriever.query_template
         settings |= retriever.model_dump(include={"vectors"}, exclude_defaults=True)
     if "bm25" in sources:

@@ -7,7 +7,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.base.modules import Transformer
 
-from distill.embed.batches import batch_by_length, default_batch_tokens
+from distill.embed.batches import batch_by_length, get_default_batch_tokens
 from distill.errors import UserError
 from distill.models.reference import resolve, revision
 from distill.models.remote_code import code_needed
@@ -44,7 +44,7 @@ class CrossEncoderJudge:
             "revision": revision(reference),
             "max_tokens": self._max_tokens,
         }
-        self._batch_tokens = default_batch_tokens(self.model.device.type)
+        self._batch_tokens = get_default_batch_tokens(self.model.device.type)
 
     def judge(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[list[tuple[float, int]]]:
         """Judge each passage and its queries: (logit, 0 tokens). The logit is raw: a sigmoid, which

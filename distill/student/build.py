@@ -114,7 +114,7 @@ def list_prompts(student: Student) -> list[str]:
     a title."""
     form = student.text_format
     titled = form.document("", "title").prompt
-    return [form.query_prompt(student.default_task), form.document_prompt, titled]
+    return [form.write_query_prompt(student.default_task), form.document_prompt, titled]
 
 
 def _corpus(student: Student, passages: Stage | None) -> list[Stage]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill.embed.encoder import Encoder, Vectors, normalize_rows
-from distill.embed.open_embedder import embedder_identity
+from distill.embed.open_embedder import identify_embedder
 from distill.embed.vector_store import VectorDtype, VectorStore, import_vectors
 from distill.errors import UserError, need
 from distill.files.checksums import digest_file
@@ -127,7 +127,7 @@ def _list_precisions(recipe: Recipe, model: str) -> list[VectorDtype]:
     retriever = recipe.retriever
     if retriever.vectors == "float32" or "dense" not in retriever.sources:
         return ["float32"]
-    same = embedder_identity(retriever, retriever.model) == embedder_identity(recipe.teacher, model)
+    same = identify_embedder(retriever, retriever.model) == identify_embedder(recipe.teacher, model)
     return ["float32", "float16"] if same else ["float32"]
 
 

@@ -16,8 +16,8 @@ from distill.store.run import Run
 from distill.store.shards import shards
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, TEACHER_SCORES, Row, read_shard
-from distill.teacher.texts import DistinctTexts, TextsOf, list_documents, list_queries, text_id
-from distill.teacher.vectors import TeacherRows, open_teacher, teacher_identity
+from distill.teacher.texts import DistinctTexts, TextsOf, list_documents, list_queries, make_text_id
+from distill.teacher.vectors import TeacherRows, identify_teacher, open_teacher
 from distill.text.format import Side
 
 SCALE = "cosine"
@@ -30,7 +30,7 @@ class TeacherEmbeddings(NamedTuple):
     texts: DistinctTexts
     rows: TeacherRows
 
-    def vectors(self, examples: Sequence[Row]) -> NDArray[np.float64]:
+    def get_vectors(self, examples: Sequence[Row]) -> NDArray[np.float64]:
         """Return the vectors of these examples' texts, (texts, dimensions)."""
         numbers = self.texts.number_examples(examples)
         return self.rows.take(torch.from_numpy(numbers)).numpy().astype(np.float64)
@@ -54,7 +54,7 @@ def make_teacher_scores(run: Run, teacher: Teacher, examples: Sequence[Stage]) -
     Raises:
         UserError: if the recipe names no teacher, or one twice, or there is no example.
     """
-    models = _models(teacher)
+    models = _list_models(teacher)
     if not any(stage.manifest["rows"] for stage in examples):
         raise UserError(
             ", ".join(str(stage.folder) for stage in examples) or "examples",
@@ -65,7 +65,7 @@ def make_teacher_scores(run: Run, teacher: Teacher, examples: Sequence[Stage]) -
     if stage.complete:
         return stage
     paths = [path for folder in examples for path in shards(folder.folder)]
-    scorers = _scorers(run, teacher, models, paths)
+    scorers = _make_scorers(run, teacher, models, paths)
     stage.map_shards(
         TEACHER_SCORES, paths, lambda path: _score(read_shard(EXAMPLES, path), scorers)
     )
@@ -77,12 +77,12 @@ def make_teacher_scores(run: Run, teacher: Teacher, examples: Sequence[Stage]) -
 def fingerprint(teacher: Teacher) -> dict[str, object]:
     """Collect the settings that change the scores."""
     return {
-        "teachers": [teacher_identity(teacher, model) for model in _models(teacher)],
+        "teachers": [identify_teacher(teacher, model) for model in _list_models(teacher)],
         "combine": teacher.combine,
     }
 
 
-def _models(teacher: Teacher) -> list[str]:
+def _list_models(teacher: Teacher) -> list[str]:
     if teacher.model is None:
         raise UserError(
             "the recipe",
@@ -99,7 +99,7 @@ def _models(teacher: Teacher) -> list[str]:
     return models
 
 
-def _scorers(
+def _make_scorers(
     run: Run, teacher: Teacher, models: Sequence[str], paths: Sequence[Path]
 ) -> list[TeacherScorer]:
     embedded = [_embed(run, teacher, model, paths) for model in models]
@@ -116,16 +116,16 @@ def _embed(
     root = run.folder / "vectors"
     wording = encoder.wording
 
-    def queries(rows: Sequence[Row]) -> list[str]:
+    def list_query_texts(rows: Sequence[Row]) -> list[str]:
         return wording.write(list_queries(rows), "query", [row["task"] for row in rows])
 
-    def documents(rows: Sequence[Row]) -> list[str]:
+    def list_document_texts(rows: Sequence[Row]) -> list[str]:
         return wording.write(list_documents(rows), "document")
 
-    def embedded(side: Side, texts_of: TextsOf) -> TeacherEmbeddings:
+    def embed_distinct(side: Side, texts_of: TextsOf) -> TeacherEmbeddings:
         texts = DistinctTexts(paths, texts_of)
         label = f"{side} vectors of {model.partition('#')[0]}"
-        parts = (part for part in texts.parts() if part)
+        parts = (part for part in texts.iterate_parts() if part)
         return TeacherEmbeddings(
             texts,
             TeacherRows(
@@ -134,7 +134,7 @@ def _embed(
                         root,
                         encoder,
                         side,
-                        [text_id(text) for text in part],
+                        [make_text_id(text) for text in part],
                         part,
                         label,
                         workers=run.workers,
@@ -144,13 +144,16 @@ def _embed(
             ),
         )
 
-    return {"query": embedded("query", queries), "document": embedded("document", documents)}
+    return {
+        "query": embed_distinct("query", list_query_texts),
+        "document": embed_distinct("document", list_document_texts),
+    }
 
 
 def _score(examples: list[Row], scorers: Sequence[TeacherScorer]) -> ShardResult:
     """Make the rows of one shard: those of an example follow each other, in the teachers' order."""
     counts = [1 + len(row["negatives"]) for row in examples]
-    scores = [iter(_products(scorer, examples, counts)) for scorer in scorers]
+    scores = [iter(_compute_products(scorer, examples, counts)) for scorer in scorers]
     return ShardResult(
         [
             {
@@ -166,15 +169,21 @@ def _score(examples: list[Row], scorers: Sequence[TeacherScorer]) -> ShardResult
     )
 
 
-def _products(scorer: TeacherScorer, examples: Sequence[Row], counts: Sequence[int]) -> list[float]:
+def _compute_products(
+    scorer: TeacherScorer, examples: Sequence[Row], counts: Sequence[int]
+) -> list[float]:
     """Compute the similarity of each query with each of its documents."""
-    queries = np.repeat(_vectors(scorer, "query", examples), counts, axis=0)
-    similarities: list[float] = (queries * _vectors(scorer, "document", examples)).sum(1).tolist()
+    queries = np.repeat(_gather_vectors(scorer, "query", examples), counts, axis=0)
+    similarities: list[float] = (
+        (queries * _gather_vectors(scorer, "document", examples)).sum(1).tolist()
+    )
     return similarities
 
 
-def _vectors(scorer: TeacherScorer, side: Side, examples: Sequence[Row]) -> NDArray[np.float64]:
+def _gather_vectors(
+    scorer: TeacherScorer, side: Side, examples: Sequence[Row]
+) -> NDArray[np.float64]:
     """Gather vectors, (texts, dimensions). Several teachers' unit vectors are concatenated and
     scaled to a unit vector again (Jasper, Zhang et al. 2024)."""
-    members = [of[side].vectors(examples) for of in scorer.members]
+    members = [of[side].get_vectors(examples) for of in scorer.members]
     return np.concatenate(members, axis=1) / np.sqrt(len(members))

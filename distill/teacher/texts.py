@@ -51,16 +51,16 @@ class DistinctTexts:
 
     def number_examples(self, examples: Sequence[Row]) -> NDArray[np.int64]:
         """Return the numbers of these examples' texts, in their order."""
-        return self.numbers(self._texts_of(examples))
+        return self.find_numbers(self._texts_of(examples))
 
-    def numbers(self, texts: Sequence[str]) -> NDArray[np.int64]:
+    def find_numbers(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return the numbers of those texts that are known."""
         numbers: NDArray[np.int64] = self._number[
             np.searchsorted(self._sorted, digest_texts(texts))
         ]
         return numbers
 
-    def parts(self) -> Iterator[list[str]]:
+    def iterate_parts(self) -> Iterator[list[str]]:
         """Yield all texts in order, those of a few shards at a time; a part may be empty."""
         first = np.sort(self._first)
         for start in range(0, len(self._paths), _SHARDS_AT_ONCE):
@@ -75,6 +75,6 @@ class DistinctTexts:
         return self._texts_of(read_shard(EXAMPLES, path))
 
 
-def text_id(text: str) -> str:
+def make_text_id(text: str) -> str:
     """Hash a text to 16 hex digits: its id among a teacher's vectors."""
     return digest_text(text).hex()

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from distill.embed.encoder import Encoder, Vectors
-from distill.embed.open_embedder import embedder_identity, open_embedder
-from distill.embed.published import published_as
+from distill.embed.open_embedder import identify_embedder, open_embedder
+from distill.embed.published import look_up_published
 from distill.embed.vector_store import VectorStore, embed
-from distill.embed.wording import EmbedderPrompts, carried_template
+from distill.embed.wording import EmbedderPrompts, find_carried_template
 from distill.files.read_sequence import ReadSequence
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import read_prompts
@@ -23,7 +23,7 @@ from distill.store.tables import Row, passage_text
 from distill.text.format import Side
 
 
-def teacher_vectors(
+def embed_with_teacher(
     run: Run,
     teacher: Teacher,
     queries: Mapping[str, str],
@@ -89,9 +89,9 @@ class _WrittenTexts(ReadSequence[str]):
         return self._wording.write([self._texts[id_] for id_ in ids], self._side, tasks)
 
 
-def teacher_identity(settings: Teacher, model: str) -> dict[str, object]:
+def identify_teacher(settings: Teacher, model: str) -> dict[str, object]:
     """Collect the settings of a teacher that change its vectors, for fingerprints."""
-    identity = embedder_identity(settings, model)
+    identity = identify_embedder(settings, model)
     if settings.base_url is not None:
         identity["query_prompt"] = settings.query_prompt
         identity["document_prompt"] = settings.document_prompt
@@ -110,14 +110,14 @@ def is_told_tasks(settings: Teacher) -> bool:
         return EmbedderPrompts(settings.query_template).tells_task
     if settings.base_url is not None:
         return False
-    published = published_as(settings.model, settings)
+    published = look_up_published(settings.model, settings)
     return published.template is not None or _carries_template(settings.model)
 
 
 def _carries_template(model: str) -> bool:
     """Return whether the model is a student of distill that was trained with instructions."""
     carried = read_prompts(resolve(model))
-    template = carried_template(carried)
+    template = find_carried_template(carried)
     return template is not None and EmbedderPrompts(template).tells_task
 
 

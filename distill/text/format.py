@@ -42,7 +42,7 @@ class TextFormat:
         """Whether the template of documents has a place for the title."""
         return "{title}" in self.document_template
 
-    def query_prompt(self, task: str) -> str:
+    def write_query_prompt(self, task: str) -> str:
         """Return the prompt of a query of this task."""
         return self.query_template.removesuffix("{query}").replace("{task}", task)
 
@@ -53,7 +53,7 @@ class TextFormat:
 
     def query(self, query: str, task: str) -> PromptedText:
         """Write a query of this task."""
-        return PromptedText(self.query_prompt(task), query)
+        return PromptedText(self.write_query_prompt(task), query)
 
     def document(self, text: str, title: str = "") -> PromptedText:
         """Write a document: a title goes into its place in the template, else before the text. It
@@ -69,7 +69,7 @@ class TextFormat:
     def prompts(self, default_task: str) -> dict[str, str]:
         """Return the prompts to save with a model: of both sides, which sentence-transformers puts
         before a text by itself, and the templates if there is something to fill in."""
-        prompts = {"query": self.query_prompt(default_task), "document": self.document_prompt}
+        prompts = {"query": self.write_query_prompt(default_task), "document": self.document_prompt}
         if self.has_task:
             prompts[QUERY_TEMPLATE] = self.query_template
         if self.has_title:

@@ -34,7 +34,7 @@ from distill.student.saving import gives_same_vectors, move_into_place, save_bes
 from distill.student.static.gate import add_gate, fold_gate
 from distill.student.writing import StudentTexts
 from distill.teacher.document_vectors import check_server_unchanged
-from distill.teacher.vectors import open_teacher, teacher_identity
+from distill.teacher.vectors import identify_teacher, open_teacher
 from distill.train.checks import check_training
 from distill.train.data.held_out import HeldOut, hold_out
 from distill.train.data.soft_labels import TEACHER, list_score_sources, needs_labels
@@ -378,7 +378,7 @@ def fingerprint(
         "seed": recipe.seed,
     }
     if _needs_teacher(recipe.train) and recipe.teacher.model is not None:
-        settings["teacher"] = teacher_identity(recipe.teacher, recipe.teacher.model)
+        settings["teacher"] = identify_teacher(recipe.teacher, recipe.teacher.model)
     if recipe.student.route == "query" and recipe.relabel.more_positives is not None:
         settings["queries"] = "each once"  # before, once for each positive
     if earlier is not None:

@@ -29,7 +29,7 @@ from distill.recipe import Recipe, Train
 from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
-from distill.teacher.vectors import TeacherRows, is_told_tasks, teacher_vectors
+from distill.teacher.vectors import TeacherRows, embed_with_teacher, is_told_tasks
 from distill.train.checks_after import check_loss_curve
 from distill.train.data.candidate_pools import (
     CandidatePools,
@@ -286,7 +286,7 @@ class TrainingStage:
         if not self.train.objective.needs_teacher_vectors:
             return None
         with processes.main_first():
-            return teacher_vectors(
+            return embed_with_teacher(
                 self.inputs.run,
                 self.recipe.teacher,
                 mixture.queries,

@@ -9,7 +9,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from distill.embed.encoder import normalize_rows
 from distill.embed.open_embedder import load_encoder
-from distill.embed.open_model import computed_dtype
+from distill.embed.open_model import choose_dtype
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig
 
@@ -40,7 +40,7 @@ def test_bfloat16_gives_float32_unit_vectors_near_the_exact_ones(encoder_folder)
 )
 def test_auto_is_bfloat16_on_a_gpu_that_computes_it(monkeypatch, name, device, native, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
-    assert computed_dtype(name, device) == expected
+    assert choose_dtype(name, device) == expected
 
 
 @pytest.fixture

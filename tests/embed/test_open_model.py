@@ -27,7 +27,7 @@ from distill.evaluate.models.eval_model import load_eval_model
 from distill.models.bidirectional import sees_later_tokens
 from distill.recipe import EmbedderConfig, Retriever, Teacher
 from distill.retrieve.corpus_index import identity, open_encoder
-from distill.teacher.vectors import open_teacher, teacher_identity
+from distill.teacher.vectors import identify_teacher, open_teacher
 
 CPU = EmbedderConfig(device="cpu", max_tokens=32)
 
@@ -108,7 +108,7 @@ def test_what_is_made_good_is_part_of_fingerprints_and_stores(tmp_path):
     encoder = load_encoder(str(folder), CPU)
     assert (encoder.identity["attention"], encoder.identity["append_eos"]) == ("bidirectional", 1)
     of_retriever = identity(Retriever(model=str(folder)))
-    of_teacher = teacher_identity(Teacher(model=str(folder)), str(folder))
+    of_teacher = identify_teacher(Teacher(model=str(folder)), str(folder))
     assert of_retriever["code"] == of_teacher["code"] == "modeling_qwen.Qwen2Model"
     assert load_eval_model(folder, device="cpu").experiment["attention"] == "bidirectional"
 

@@ -5,8 +5,8 @@ import logging
 import pytest
 from helpers.tiny_models import tiny_encoder
 
-from distill.embed.open_embedder import embedder_identity, load_encoder
-from distill.embed.published import hub_id, published_as
+from distill.embed.open_embedder import identify_embedder, load_encoder
+from distill.embed.published import find_hub_id, look_up_published
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.recipe import EmbedderConfig, Teacher
 from distill.teacher.vectors import is_told_tasks
@@ -38,7 +38,7 @@ def prompt_of(eval_model, task, side):
 def test_a_published_model_has_its_prompts_in_every_role(folder, name, query, document):
     settings = EmbedderConfig(device="cpu", known_as=name)
     wording = load_encoder(str(folder), settings).wording
-    assert (wording.query_prompt(), wording.document) == (query, document)
+    assert (wording.write_query_prompt(), wording.document) == (query, document)
     eval_model = load_eval_model(folder, settings=settings)
     assert prompt_of(eval_model, "SciFact", "query") == query
     assert prompt_of(eval_model, "SciFact", "document") == document
@@ -73,19 +73,19 @@ def test_settings_come_before_what_is_known(folder):
         device="cpu", known_as=BGE, query_prompt="ask: ", document_prompt="text: "
     )
     wording = load_encoder(str(folder), given).wording
-    assert (wording.query_prompt(), wording.document) == ("ask: ", "text: ")
+    assert (wording.write_query_prompt(), wording.document) == ("ask: ", "text: ")
     given = EmbedderConfig(device="cpu", known_as=MISTRAL, query_template="find {task}: {query}")
     wording = load_encoder(str(folder), given).wording
-    assert wording.query_prompt("bees") == "find bees: "
+    assert wording.write_query_prompt("bees") == "find bees: "
     # Gecko's has no words of its own: the model's stay.
     given = EmbedderConfig(device="cpu", known_as=E5, query_template="{task} {query}")
     wording = load_encoder(str(folder), given).wording
-    assert wording.query_prompt("bees") == "query: bees "
+    assert wording.write_query_prompt("bees") == "query: bees "
 
 
 def test_what_is_known_is_part_of_fingerprints(folder):
     def of(name):
-        return embedder_identity(EmbedderConfig(device="cpu", known_as=name), str(folder))
+        return identify_embedder(EmbedderConfig(device="cpu", known_as=name), str(folder))
 
     assert "published" not in of(None)
     assert len({str(of(name)) for name in (None, BGE, E5, MISTRAL)}) == 4
@@ -100,23 +100,25 @@ def test_what_is_known_is_part_of_fingerprints(folder):
     ],
 )
 def test_the_name_is_the_references(reference, expected):
-    assert hub_id(reference) == expected
+    assert find_hub_id(reference) == expected
 
 
 def test_a_folder_of_the_hubs_cache_has_its_name(tmp_path):
     snapshot = tmp_path / "models--BAAI--bge-base-en-v1.5" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
-    assert hub_id(str(snapshot)) == "BAAI/bge-base-en-v1.5"
-    assert hub_id(str(tmp_path)) is None
-    assert published_as(str(snapshot), EmbedderConfig()).prompts["query"].startswith("Represent")
+    assert find_hub_id(str(snapshot)) == "BAAI/bge-base-en-v1.5"
+    assert find_hub_id(str(tmp_path)) is None
+    assert (
+        look_up_published(str(snapshot), EmbedderConfig()).prompts["query"].startswith("Represent")
+    )
 
 
 def test_without_mteb_the_files_prompts_are_used_and_it_is_said(monkeypatch, caplog):
     from distill.embed import published
 
-    published._of_mteb.cache_clear()
+    published._look_up_in_mteb.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, "distill"):
-        assert published_as(BGE, EmbedderConfig()) == published.NOTHING
-    published._of_mteb.cache_clear()
+        assert look_up_published(BGE, EmbedderConfig()) == published.NOTHING
+    published._look_up_in_mteb.cache_clear()
     assert "mteb" in caplog.text

@@ -33,7 +33,7 @@ def test_a_texts_row_comes_back_in_any_order_and_after_reopening(cache):
 
 def test_what_is_absent_is_named_once_in_its_order(cache):
     asked = DIGESTS[[15, 2, 13, 15, 11, 13]]
-    assert cache.absent(asked).tolist() == [0, 2]
+    assert cache.find_absent(asked).tolist() == [0, 2]
     with pytest.raises(KeyError):
         cache.take(asked)
 
@@ -63,7 +63,7 @@ def test_what_a_kill_left_half_written_is_cut_off(cache, vectors, digests):
 def test_two_of_one_folder_see_each_others_rows(cache):
     other = reopened(cache)
     other.add(DIGESTS[12:15], VECTORS[12:15])
-    assert cache.absent(DIGESTS).tolist() == [15, 16, 17, 18, 19]
+    assert cache.find_absent(DIGESTS).tolist() == [15, 16, 17, 18, 19]
     cache.add(DIGESTS[14:], VECTORS[14:])  # one of them twice: the first stays
     assert np.array_equal(other.take(DIGESTS[:15]), VECTORS[:15])
     assert np.array_equal(reopened(cache).take(DIGESTS), VECTORS)
@@ -95,7 +95,7 @@ def overwrite(file, place: int, data: bytes) -> None:
 def test_a_row_that_was_changed_is_absent_and_added_again(cache, name, place, data, lost, caplog):
     overwrite(cache.folder / name, place, data)
     after = reopened(cache)
-    assert after.absent(DIGESTS[:12]).tolist() == lost
+    assert after.find_absent(DIGESTS[:12]).tolist() == lost
     assert f"{len(lost)} of its 12 vectors are damaged" in caplog.text
     after.add(DIGESTS[lost], VECTORS[lost])
     caplog.clear()
@@ -109,7 +109,7 @@ def test_a_file_that_was_cut_loses_the_rows_beyond(cache, name):
     file = cache.folder / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 + 1])
     after = reopened(cache)
-    absent = after.absent(DIGESTS)
+    absent = after.find_absent(DIGESTS)
     after.add(DIGESTS[absent], VECTORS[absent])
     assert np.array_equal(reopened(cache).take(DIGESTS), VECTORS)
 
@@ -118,6 +118,6 @@ def test_rows_of_before_there_were_checksums_go_on_unless_they_can_be_no_vectors
     (cache.folder / "sums.bin").unlink()
     overwrite(cache.folder / "vectors.bin", 2 * 12, bytes(12))
     overwrite(cache.folder / "vectors.bin", 4 * 12, np.float32(np.nan).tobytes())
-    assert reopened(cache).absent(DIGESTS[:12]).tolist() == [2, 4]
+    assert reopened(cache).find_absent(DIGESTS[:12]).tolist() == [2, 4]
     overwrite(cache.folder / "vectors.bin", 6 * 12, b"\x01")  # by now it has a checksum
-    assert reopened(cache).absent(DIGESTS[:12]).tolist() == [2, 4, 6]
+    assert reopened(cache).find_absent(DIGESTS[:12]).tolist() == [2, 4, 6]

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from distill.embed.published import NOTHING
-from distill.embed.wording import EmbedderPrompts, carried_template, embedder_prompts
+from distill.embed.wording import EmbedderPrompts, choose_prompts, find_carried_template
 from distill.errors import UserError
 from distill.recipe import EmbedderConfig, Retriever, Teacher
 from distill.recipe.load import load_recipe
@@ -20,7 +20,10 @@ def test_a_query_is_taken_apart_as_it_was_made(template):
     wording = EmbedderPrompts(template, "text: ")
     [whole] = wording.write(["bees dance"], "query", ["Find flies."])
     if template != "{task} {query}":  # where the task ends is not written
-        assert wording.split(whole, "query") == (wording.query_prompt("Find flies."), "bees dance")
+        assert wording.split(whole, "query") == (
+            wording.write_query_prompt("Find flies."),
+            "bees dance",
+        )
     [document] = wording.write(["bees dance"], "document")
     assert wording.split(document, "document") == ("text: ", "bees dance")
 
@@ -40,20 +43,20 @@ def test_documents_may_be_written_with_their_titles():
 
 
 def test_a_students_own_template_is_taken_by_its_names_alone():
-    assert carried_template({}) is None
-    template = carried_template({"query_template": "a {b} {task}: {query}"})
-    assert EmbedderPrompts(template).query_prompt("x") == "a {b} x: "
+    assert find_carried_template({}) is None
+    template = find_carried_template({"query_template": "a {b} {task}: {query}"})
+    assert EmbedderPrompts(template).write_query_prompt("x") == "a {b} x: "
 
 
 def test_a_students_own_template_without_words_is_whole():
     carried = {"query": "Find the answer. ", "query_template": "{task} {query}"}
-    wording = embedder_prompts(EmbedderConfig(), "m", carried, NOTHING)
+    wording = choose_prompts(EmbedderConfig(), "m", carried, NOTHING)
     assert wording.write(["bees"], "query", ["Sort them."]) == ["Sort them. bees"]
 
 
 def test_a_prompt_with_braces_stays_as_it_is():
-    wording = embedder_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING)
-    assert wording.query_prompt("x") == "{task} {"
+    wording = choose_prompts(EmbedderConfig(query_prompt="{task} {"), "m", {}, NOTHING)
+    assert wording.write_query_prompt("x") == "{task} {"
     assert not wording.tells_task
 
 

@@ -15,7 +15,7 @@ def prices(tmp_path, text: str) -> Prices:
 
 def test_prices_are_for_a_million_tokens(tmp_path):
     found = prices(tmp_path, "currency: USD\nmodels: {small: {input: 0.5, output: 2}}")
-    cost = found.of("small").of(Amount(2e6, 4e6), Amount(0, 1e6))
+    cost = found.find("small").compute(Amount(2e6, 4e6), Amount(0, 1e6))
     assert cost == Amount(1.0, 4.0)
     assert found.currency == "USD"
 
@@ -24,7 +24,7 @@ def test_prices_are_for_a_million_tokens(tmp_path):
 def test_an_unknown_model_names_file_and_key(tmp_path):
     found = prices(tmp_path, "currency: USD\nmodels: {small: {input: 0.5, output: 2}}")
     with pytest.raises(UserError) as fault:
-        found.of("other/model")
+        found.find("other/model")
     assert fault.value.where == str(tmp_path / "prices.yaml")
     assert "models.other/model" in fault.value.what
 

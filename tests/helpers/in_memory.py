@@ -53,7 +53,7 @@ class WordHashes:
     def __init__(self):
         self.texts = 0
 
-    def identity(self, prompt, side):
+    def describe_identity(self, prompt, side):
         return {"prompt": prompt}
 
     def embed(self, texts, prompt, side):

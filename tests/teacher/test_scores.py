@@ -209,7 +209,7 @@ def test_distinct_texts_are_numbered_as_they_first_occur(tmp_path):
         rows = flat(flat(SHARDS.values()))
         expected = list(dict.fromkeys(texts_of(rows)))
         found = DistinctTexts(paths, texts_of)
-        assert [text for part in found.parts() for text in part] == expected
+        assert [text for part in found.iterate_parts() for text in part] == expected
         assert len(found) == len(expected)
-        assert found.numbers(expected).tolist() == list(range(len(expected)))
-        assert found.numbers([]).tolist() == []
+        assert found.find_numbers(expected).tolist() == list(range(len(expected)))
+        assert found.find_numbers([]).tolist() == []

@@ -23,7 +23,7 @@ from distill.export.provenance import NOT_STATED, list_ingredients
 from distill.inspect.search import search_run
 from distill.recipe import EmbedderConfig, Recipe, Teacher
 from distill.store.run import Run
-from distill.teacher.vectors import open_teacher, teacher_identity, teacher_vectors
+from distill.teacher.vectors import embed_with_teacher, identify_teacher, open_teacher
 
 PROMPTS = {"query": "the sea: ", "document": "the air: "}
 QUERIES = {f"q{i}": text[:24] for i, text in enumerate(TEXTS[:5])}
@@ -67,7 +67,7 @@ def recipe(**teacher) -> Recipe:
 def test_its_vectors_are_those_of_the_model_and_are_asked_for_once(server, teacher, tmp_path):
     def of(name, **settings):
         with Run(tmp_path / name) as run:
-            rows = teacher_vectors(run, recipe(**settings).teacher, QUERIES, DOCUMENTS)
+            rows = embed_with_teacher(run, recipe(**settings).teacher, QUERIES, DOCUMENTS)
             return np.concatenate(rows.parts)
 
     local = of("local", model=str(teacher), device="cpu", max_tokens=64)
@@ -81,10 +81,10 @@ def test_its_vectors_are_those_of_the_model_and_are_asked_for_once(server, teach
 def test_where_it_is_served_from_is_no_part_of_a_fingerprint(server):
     here = Teacher(**served(server))
     elsewhere = Teacher(**served(server) | {"base_url": "http://localhost:1/v1", "retries": 0})
-    assert teacher_identity(here, MODEL) == teacher_identity(elsewhere, MODEL)
-    assert teacher_identity(here, MODEL) == open_teacher(here, MODEL).identity
+    assert identify_teacher(here, MODEL) == identify_teacher(elsewhere, MODEL)
+    assert identify_teacher(here, MODEL) == open_teacher(here, MODEL).identity
     other = here.model_copy(update={"document_prompt": ""})
-    assert teacher_identity(here, MODEL) != teacher_identity(other, MODEL)
+    assert identify_teacher(here, MODEL) != identify_teacher(other, MODEL)
 
 
 def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, encoder_folder):
@@ -121,7 +121,7 @@ def test_search_takes_the_passages_that_training_has_embedded(server, encoder_fo
     of = {"name": "bees", "teacher": served(server), "train": {"device": "cpu"}}
     with Run(folder) as run:
         prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
-        teacher_vectors(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
+        embed_with_teacher(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(of))
     asked = len(server.seen)
@@ -203,7 +203,7 @@ def test_search_heeds_the_fields_of_requests(server, encoder_folder, tmp_path):
     of = {"name": "bees", "teacher": served(server, **fields), "train": {"device": "cpu"}}
     with Run(folder) as run:
         prepare(run, [query("q")], [[label("a", 1.0, 1)]], OF_TEXTS)
-        teacher_vectors(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
+        embed_with_teacher(run, Recipe.model_validate(of).teacher, QUERIES, OF_TEXTS)
     shutil.copytree(encoder_folder, folder / "student")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(of))
     asked = len(server.seen)

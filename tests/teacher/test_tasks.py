@@ -11,7 +11,7 @@ from distill.embed.open_embedder import open_embedder
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.teacher.scores import make_teacher_scores
-from distill.teacher.vectors import is_told_tasks, teacher_identity, teacher_vectors
+from distill.teacher.vectors import embed_with_teacher, identify_teacher, is_told_tasks
 from distill.train.data.mixture import make_mixture
 from distill.train.rows.examples import ScoredExample
 
@@ -32,9 +32,9 @@ def test_the_same_query_under_two_tasks_has_two_vectors(tmp_path, teacher):
     told = recipe(teacher, query_template=TEMPLATE)
     queries, tasks = {"q0": "bees", "q1": "bees"}, {"q0": "find", "q1": "sort"}
     with Run(tmp_path) as run:
-        rows = teacher_vectors(run, told.teacher, queries, {"p": TEXTS[0]}, tasks=tasks)
+        rows = embed_with_teacher(run, told.teacher, queries, {"p": TEXTS[0]}, tasks=tasks)
         stores = len(list((tmp_path / "vectors").iterdir()))
-        other = teacher_vectors(
+        other = embed_with_teacher(
             run, told.teacher, queries, {"p": TEXTS[0]}, tasks=tasks | {"q1": "mix"}
         )
         # Stores are found by the whole texts: those of the documents are there.
@@ -76,7 +76,7 @@ def test_scores_are_under_each_querys_task(tmp_path, teacher):
 
 def test_what_it_is_told_is_part_of_fingerprints(teacher):
     plain, told = recipe(teacher).teacher, recipe(teacher, query_template=TEMPLATE).teacher
-    assert teacher_identity(plain, str(teacher)) != teacher_identity(told, str(teacher))
+    assert identify_teacher(plain, str(teacher)) != identify_teacher(told, str(teacher))
     assert not is_told_tasks(plain)
     assert is_told_tasks(told)
     assert not is_told_tasks(recipe(teacher, query_template="find: {query}").teacher)

@@ -10,7 +10,7 @@ from distill.embed.open_embedder import load_encoder
 from distill.embed.vector_store import embed
 from distill.recipe import EmbedderConfig, Recipe
 from distill.store.run import Run
-from distill.teacher.vectors import TeacherRows, teacher_vectors
+from distill.teacher.vectors import TeacherRows, embed_with_teacher
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ OTHERS = {"t0": "An owl can turn its head."}
 
 def test_rows_are_numbered_on_and_each_side_has_its_prompt(tmp_path, prompted):
     with Run(tmp_path) as run:
-        rows = teacher_vectors(run, recipe(prompted).teacher, QUERIES, PASSAGES, OTHERS)
+        rows = embed_with_teacher(run, recipe(prompted).teacher, QUERIES, PASSAGES, OTHERS)
     encoder = load_encoder(str(prompted), EmbedderConfig(max_tokens=32, device="cpu"))
     expected = np.concatenate(
         [
@@ -60,10 +60,10 @@ def test_what_the_retriever_embedded_is_not_embedded_again(tmp_path, prompted, m
             "encode_prompted",
             lambda self, texts, side: asked.extend(texts) or encode(self, texts, side),
         )
-        teacher_vectors(run, recipe(prompted).teacher, QUERIES, PASSAGES)
+        embed_with_teacher(run, recipe(prompted).teacher, QUERIES, PASSAGES)
         assert asked == [f"the sea: {text}" for text in QUERIES.values()]
         asked.clear()
-        teacher_vectors(run, recipe(prompted).teacher, QUERIES, PASSAGES)
+        embed_with_teacher(run, recipe(prompted).teacher, QUERIES, PASSAGES)
         assert asked == []
 
 

@@ -98,7 +98,7 @@ class EndpointClient:
         """
         _EmbedCall(self, self.http, list(texts), batches, fields, arrived).run()
 
-    def first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
+    def embed_first(self, text: str, fields: dict[str, Any]) -> NDArray[np.float64]:
         """Embed one text, to find out how the server takes requests: (1, dimensions)."""
         vectors: list[NDArray[np.float64]] = []
         refused: list[RefusedPrompt] = []
@@ -111,7 +111,7 @@ class EndpointClient:
             if "encoding_format" in self.http.left_out:
                 break
             self.http.left_out.add("encoding_format")
-        raise self.refused(refused[0], None)
+        raise self.make_refusal(refused[0], None)
 
     def ask(self, texts: list[str], fields: dict[str, Any]) -> ServerRequest:
         """Make the request for the vectors of these texts."""
@@ -125,7 +125,7 @@ class EndpointClient:
             keeps_words=False,
         )
 
-    def takes(self, texts: Sequence[str]) -> int:
+    def count_fitting(self, texts: Sequence[str]) -> int:
         """Count how many of these texts, from the first on, one request may hold, as far as the
         server has shown; at least one."""
         most = min(len(texts), self._most_texts)
@@ -144,28 +144,28 @@ class EndpointClient:
             half = sum(len(text.encode(errors="replace")) for text in texts) // 2
             self._most_bytes = min(self._most_bytes, half)
             smaller = f"a smaller {key('batch_tokens')} saves the refused ones"
-            self.say("length", f"takes shorter requests ({reason}): {smaller}")
+            self.warn_once("length", f"takes shorter requests ({reason}): {smaller}")
             return
         self._most_texts = min(self._most_texts, most or (len(texts) + 1) // 2)
         smaller = f"{key('batch_texts')} saves the refused ones"
-        self.say("texts", f"takes fewer texts in a request ({reason}): {smaller}")
+        self.warn_once("texts", f"takes fewer texts in a request ({reason}): {smaller}")
 
-    def say(self, subject: str, what: str) -> None:
+    def warn_once(self, subject: str, what: str) -> None:
         """Warn once for each subject."""
         if subject not in self._said:
             self._said.add(subject)
             _log.warning("%s %s", self.url, what)
 
-    def say_cut(self, reason: str) -> None:
+    def warn_of_cut(self, reason: str) -> None:
         """Warn, once, that the server takes no texts of this length and each is cut."""
         key = self._settings.key("max_tokens")
-        self.say(
+        self.warn_once(
             "cut",
             f"refuses texts that are too long ({reason}): each is cut to what it takes; a smaller "
             f"{key} saves the refused requests",
         )
 
-    def refused(self, fault: RefusedPrompt, text: str | None) -> UserError:
+    def make_refusal(self, fault: RefusedPrompt, text: str | None) -> UserError:
         """Make the error for a text that the server refuses at any length; None: it refuses even a
         single word."""
         key = self._settings.key
@@ -206,31 +206,33 @@ class _EmbedCall:
         while self._waiting:  # what was refused last comes back when the others have ended
             self._sent = []
             some = len(self._waiting)
-            self._http.ask_all(self._asks(), self._came, self._refused, at_once=some)
+            self._http.ask_all(
+                self._iterate_requests(), self._receive, self._handle_refusal, at_once=some
+            )
 
-    def _asks(self) -> Iterator[ServerRequest]:
+    def _iterate_requests(self) -> Iterator[ServerRequest]:
         while self._waiting:
             batch = self._waiting.popleft()
-            texts = self._texts_of(batch)
-            most = self._client.takes(texts)
+            texts = self._get_texts(batch)
+            most = self._client.count_fitting(texts)
             if most < len(texts):
                 self._waiting.appendleft(_Batch(batch.numbers[most:]))
                 batch = _Batch(batch.numbers[:most])
             self._sent.append(batch)
-            yield self._client.ask(self._texts_of(batch), self._fields)
+            yield self._client.ask(self._get_texts(batch), self._fields)
 
-    def _texts_of(self, batch: _Batch) -> list[str]:
+    def _get_texts(self, batch: _Batch) -> list[str]:
         return [self._texts[number] for number in batch.numbers]
 
-    def _came(self, place: int, vectors: NDArray[np.float64]) -> None:
+    def _receive(self, place: int, vectors: NDArray[np.float64]) -> None:
         batch = self._sent[place]
         self._arrived(batch.numbers, vectors)
         if (whole := batch.of) is not None:
             whole.taken += 1
             if whole.taken == 2:  # both halves as they were: together they were too much
-                self._client.learn(self._texts_of(whole), whole.refused)
+                self._client.learn(self._get_texts(whole), whole.refused)
 
-    def _refused(self, place: int, fault: RefusedPrompt) -> None:
+    def _handle_refusal(self, place: int, fault: RefusedPrompt) -> None:
         batch = self._sent[place]
         if len(batch.numbers) > 1:
             self._divide(batch, fault)
@@ -240,16 +242,16 @@ class _EmbedCall:
         cuts = self._cuts.get(number, 0)
         size = len(text.encode(errors="replace"))
         if not fault.too_long or cuts == _MOST_CUTS or size <= _SHORTEST:
-            raise self._client.refused(fault, text)
-        self._client.say_cut(fault.reason)
+            raise self._client.make_refusal(fault, text)
+        self._client.warn_of_cut(fault.reason)
         self._cuts[number] = cuts + 1
         self._texts[number] = cut(text, int(size * share_that_fits(fault.reason, size)))
         # On its own: what was cut says nothing of the batch that it was part of.
         self._waiting.append(_Batch([number]))
 
     def _divide(self, batch: _Batch, fault: RefusedPrompt) -> None:
-        if most := most_named(fault.reason, len(batch.numbers)):
-            self._client.learn(self._texts_of(batch), fault.reason, most)
+        if most := find_named_limit(fault.reason, len(batch.numbers)):
+            self._client.learn(self._get_texts(batch), fault.reason, most)
             self._waiting.appendleft(batch)
             return
         batch.refused = fault.reason
@@ -258,7 +260,7 @@ class _EmbedCall:
         self._waiting.extend(_Batch(numbers, of=batch) for numbers in parts)
 
 
-def most_named(reason: str, sent: int) -> int | None:
+def find_named_limit(reason: str, sent: int) -> int | None:
     """Find the greatest number of texts in a request that a refusal names; None if it is not about
     that."""
     if not _TOO_MANY.search(reason):

@@ -41,12 +41,14 @@ class EndpointEmbedder:
         self._characters = settings.max_tokens * _CHARACTERS
         self._batch_characters = (settings.batch_tokens or _BATCH_TOKENS) * _CHARACTERS
         self._most_texts = settings.batch_texts or _MOST_TEXTS
-        self.dimensions = self._client.first("dimensions", self._fields("document")).shape[1]
+        self.dimensions = self._client.embed_first(
+            "dimensions", self._make_fields("document")
+        ).shape[1]
 
-    def identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
+    def describe_identity(self, prompt: str, side: Side | None) -> dict[str, str | int]:
         """Return what changes a text's vector: prompt, length and the fields of requests (see
         `Embedder`)."""
-        fields = self._fields(side)
+        fields = self._make_fields(side)
         sent = {"fields": json.dumps(fields, sort_keys=True)} if fields else {}
         return {"prompt": prompt, "max_tokens": self._settings.max_tokens, **sent}
 
@@ -59,10 +61,10 @@ class EndpointEmbedder:
             vectors[batch] = self._normalize(received, [sent[i] for i in batch])
             count_requests(len(batch))
 
-        self._client.embed(sent, self._batches(sent), self._fields(side), store)
+        self._client.embed(sent, self._make_batches(sent), self._make_fields(side), store)
         return vectors
 
-    def _fields(self, side: Side | None) -> dict[str, Any]:
+    def _make_fields(self, side: Side | None) -> dict[str, Any]:
         """Return the fields of a request, beside the model and its texts."""
         settings = self._settings
         if side is None:
@@ -70,7 +72,7 @@ class EndpointEmbedder:
         of_side = settings.query_extra_body if side == "query" else settings.document_extra_body
         return {**settings.extra_body, **of_side}
 
-    def _batches(self, texts: Sequence[str]) -> list[list[int]]:
+    def _make_batches(self, texts: Sequence[str]) -> list[list[int]]:
         """Group the numbers of texts, longest first, so that texts of one length are sent
         together."""
         batches: list[list[int]] = []

@@ -27,8 +27,8 @@ def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
         raise MalformedReply("a reply without a list of embeddings in `data`")
     if len(items) != count:
         raise MalformedReply(f"{len(items)} embeddings for {count} texts", whole=True)
-    places = _places([item.get("index") for item in items])
-    vectors = [_vector(item.get("embedding")) for item in items]
+    places = _assign_places([item.get("index") for item in items])
+    vectors = [_read_vector(item.get("embedding")) for item in items]
     widths = sorted({len(vector) for vector in vectors})
     if len(widths) > 1:
         raise MalformedReply(f"embeddings of {widths[0]} and of {widths[-1]} numbers", whole=True)
@@ -37,10 +37,10 @@ def read_vectors(reply: Any, count: int) -> NDArray[np.float64]:
     return array
 
 
-def _places(indexes: list[Any]) -> list[int]:
+def _assign_places(indexes: list[Any]) -> list[int]:
     """Assign items to texts: by their number; items without one fill the remaining places in order.
     Usually these are their own places."""
-    numbers = [_number(index) for index in indexes]
+    numbers = [_read_number(index) for index in indexes]
     numbered = [number for number in numbers if number is not None]
     left = sorted(set(range(len(numbers))) - {*numbered})
     if len(left) != len(numbers) - len(numbered):
@@ -50,7 +50,7 @@ def _places(indexes: list[Any]) -> list[int]:
     return [next(rest) if number is None else number for number in numbers]
 
 
-def _number(index: Any) -> int | None:
+def _read_number(index: Any) -> int | None:
     if index is None:
         return None
     if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 10:
@@ -60,9 +60,9 @@ def _number(index: Any) -> int | None:
     return index
 
 
-def _vector(value: Any) -> NDArray[np.float64]:
+def _read_vector(value: Any) -> NDArray[np.float64]:
     if isinstance(value, str):
-        return _decoded(value)
+        return _decode(value)
     if not isinstance(value, list) or not value:
         raise MalformedReply("an embedding that is no list of numbers", whole=True)
     kinds = set(map(type, value))
@@ -79,7 +79,7 @@ def _vector(value: Any) -> NDArray[np.float64]:
         return np.full(len(value), math.inf)
 
 
-def _decoded(text: str) -> NDArray[np.float64]:
+def _decode(text: str) -> NDArray[np.float64]:
     """Decode OpenAI's other form: base64 of little-endian float32."""
     try:
         packed = base64.b64decode(text, validate=True)

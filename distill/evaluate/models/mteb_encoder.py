@@ -47,7 +47,7 @@ class CachedEmbeddings:
         digests = [np.empty(0, np.uint64)]
         for block in _split_into_blocks(batches):
             digests.append(hash_texts(block))
-            absent = cache.absent(digests[-1])
+            absent = cache.find_absent(digests[-1])
             if len(absent):
                 texts = [block[i] for i in absent]
                 found = self.model.embedder.embed(texts, prompt, side)
@@ -58,7 +58,7 @@ class CachedEmbeddings:
         if (prompt, side) not in self._caches:
             embedder = self.model.embedder
             origin = {"model": self.model.name, "revision": self.model.revision}
-            identity = origin | embedder.identity(prompt, side)
+            identity = origin | embedder.describe_identity(prompt, side)
             self._caches[prompt, side] = VectorCache(folder, identity, embedder.dimensions)
         return self._caches[prompt, side]
 

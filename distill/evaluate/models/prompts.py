@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.embed.open_model import OpenModel, carried_prompts
-from distill.embed.wording import PLAIN, PROMPT_NAMES, EmbedderPrompts, carried_template, escaped
+from distill.embed.open_model import OpenModel, list_carried_prompts
+from distill.embed.wording import (
+    PLAIN,
+    PROMPT_NAMES,
+    EmbedderPrompts,
+    escape_prompt,
+    find_carried_template,
+)
 from distill.errors import need
 from distill.files.atomic import read_json
 from distill.recipe.sections.embedder import PLAIN_QUERY, EmbedderConfig
@@ -63,7 +69,7 @@ class EvalPrompts:
         if side == "document" and self.wording.titled is not None:
             return self.wording.before_documents
         if self.wording.tells_task and side != "document":
-            return self.wording.query_prompt(self.choose_instruction(task, side))
+            return self.wording.write_query_prompt(self.choose_instruction(task, side))
         if side is not None and side in self.set_sides:
             return self.get_prompt(side)
         rule = need("mteb.models.abs_encoder", "eval").get_prompt_name
@@ -95,7 +101,7 @@ class EvalPrompts:
         query's own prompt."""
         if "query" in self.given or not self.wording.tells_task:
             return self.get_prompt("query")
-        return self.wording.query_prompt(instruction)
+        return self.wording.write_query_prompt(instruction)
 
     def get_prompt(self, side: Side) -> str:
         """Return the prompt of a side, whatever the task."""
@@ -103,7 +109,7 @@ class EvalPrompts:
             return self.given[side]
         if side == "document":
             return self.wording.document
-        return self.wording.query_prompt(self.default_task)
+        return self.wording.write_query_prompt(self.default_task)
 
     @property
     def writes_titles(self) -> bool:
@@ -147,7 +153,7 @@ def build_prompts(
     """Decide how a model that was opened is asked: told each task where it was trained or published
     so, unless `instructions` is off; then one task stands for all, a student's default."""
     model, published, wording = opened.model, opened.published, opened.wording
-    carried = carried_prompts(model)
+    carried = list_carried_prompts(model)
     student = read_student_settings(opened.folder)
     default_task = None if student is None else str(student["default_task"])
     if student is not None and settings.query_template == PLAIN_QUERY and not settings.query_prompt:
@@ -173,7 +179,7 @@ def build_prompts(
 
 def fix_task(wording: EmbedderPrompts, task: str | None) -> EmbedderPrompts:
     """Return the same prompts, told one task for all."""
-    template = escaped(wording.query_prompt(task)) + PLAIN_QUERY
+    template = escape_prompt(wording.write_query_prompt(task)) + PLAIN_QUERY
     return dataclasses.replace(wording, template=template)
 
 
@@ -182,11 +188,11 @@ def _apply_training_template(
 ) -> EmbedderPrompts:
     """Apply the template of the training: a student whose configuration holds one task's prompt
     alone is told every task, as long as that prompt is the one of its training."""
-    template = carried_template({QUERY_TEMPLATE: str(student["query_template"])})
+    template = find_carried_template({QUERY_TEMPLATE: str(student["query_template"])})
     if template is None or wording.tells_task:
         return wording
     trained = dataclasses.replace(wording, template=template)
-    alike = trained.query_prompt(str(student["default_task"])) == wording.query_prompt()
+    alike = trained.write_query_prompt(str(student["default_task"])) == wording.write_query_prompt()
     return trained if alike else wording
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from distill.embed.wording import PROMPT_NAMES, carried_template
+from distill.embed.wording import PROMPT_NAMES, find_carried_template
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import EvalModel, load_any_model, load_eval_model
 from distill.evaluate.models.prompts import read_student_settings
@@ -82,7 +82,7 @@ def _check_instruction_template(model: EvalModel) -> None:
     if student is None or not wording.tells_task:
         return
     trained = str(student["query_template"])
-    if wording.template != carried_template({QUERY_TEMPLATE: trained}):
+    if wording.template != find_carried_template({QUERY_TEMPLATE: trained}):
         raise _refuse_prompt(model, "query template", wording.template, trained)
 
 

@@ -35,10 +35,10 @@ from distill.student.static.tokens import (
 from distill.student.writing import StudentTexts
 from distill.teacher.vectors import (
     TeacherRows,
+    embed_with_teacher,
+    identify_teacher,
     is_told_tasks,
     open_teacher,
-    teacher_identity,
-    teacher_vectors,
 )
 from distill.train.static.ridge import solve_ridge
 
@@ -111,7 +111,7 @@ def fingerprint(recipe: Recipe) -> dict[str, Any]:
     settings |= {"encoder": name_model(student.encoder), "revision": revision(student.encoder)}
     return settings | {
         "seed": recipe.seed,
-        "teacher": teacher_identity(teacher, str(teacher.model)),
+        "teacher": identify_teacher(teacher, str(teacher.model)),
     }
 
 
@@ -185,7 +185,7 @@ class _Targets:
         tasks = [query.task for query in queries] + [recipe.student.default_task] * len(words)
         texts = [query.text for query in queries] + list(words)
         ids = [f"q{i}" for i in range(len(texts))]
-        asked = teacher_vectors(
+        asked = embed_with_teacher(
             run,
             teacher,
             dict(zip(ids, texts, strict=True)),

@@ -10,7 +10,7 @@ import pytest
 from helpers.fake_server import MODEL, body_is, serving, status
 
 from distill.embed.endpoint import client
-from distill.embed.endpoint.client import cut, most_named, share_that_fits
+from distill.embed.endpoint.client import cut, find_named_limit, share_that_fits
 from distill.embed.endpoint.embedder import EndpointEmbedder
 from distill.errors import UserError
 from distill.recipe import Retriever
@@ -210,10 +210,10 @@ def test_fields_change_what_vectors_are_kept_under(server):
     assert plain.extra_fields == {}
     settings = Retriever(**of, **more)
     embedder = EndpointEmbedder(settings, MODEL)
-    assert embedder.identity("", "query") != embedder.identity("", "document")
-    assert embedder.identity("", "document") == EndpointEmbedder(Retriever(**of), MODEL).identity(
-        "", "document"
-    )
+    assert embedder.describe_identity("", "query") != embedder.describe_identity("", "document")
+    assert embedder.describe_identity("", "document") == EndpointEmbedder(
+        Retriever(**of), MODEL
+    ).describe_identity("", "document")
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def test_a_server_that_refuses_every_length_ends_the_job(server):
     ],
 )
 def test_the_most_texts_that_a_refusal_names(reason, sent, most):
-    assert most_named(reason, sent) == most
+    assert find_named_limit(reason, sent) == most
 
 
 def test_how_much_of_a_text_fits():

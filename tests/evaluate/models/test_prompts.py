@@ -6,7 +6,7 @@ import pytest
 from helpers.tiny_models import tiny_encoder
 
 from distill.embed.published import NOTHING
-from distill.embed.wording import EmbedderPrompts, embedder_prompts
+from distill.embed.wording import EmbedderPrompts, choose_prompts
 from distill.errors import UserError
 from distill.evaluate.models.eval_model import load_eval_model
 from distill.evaluate.models.prompts import EvalPrompts
@@ -39,7 +39,7 @@ NAMED = {
     ],
 )
 def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected):
-    wording = embedder_prompts(EmbedderConfig(), "model", NAMED, NOTHING)
+    wording = choose_prompts(EmbedderConfig(), "model", NAMED, NOTHING)
     assert (
         EvalPrompts(NAMED, wording=wording).before(mteb.get_task(task).metadata, side) == expected
     )
@@ -54,7 +54,7 @@ def test_without_sides_only_a_named_default_is_taken():
 def test_a_documents_prompt_may_be_called_passage():
     task = mteb.get_task("SciFact").metadata
     named = {"passage": "p: "}
-    wording = embedder_prompts(EmbedderConfig(), "model", named, NOTHING)
+    wording = choose_prompts(EmbedderConfig(), "model", named, NOTHING)
     assert EvalPrompts(named, wording=wording).before(task, "document") == "p: "
 
 
