@@ -35,11 +35,19 @@ def run(recipe: str, folder: Path, **sets: object) -> dict:
 
 @pytest.mark.slow
 def test_demo(tmp_path):
-    summary = run("demo.yaml", tmp_path / "demo", **{"corpus.held_out": 0.02})
+    sets = {"evaluate.judged.queries": 4, "evaluate.judged.passages": 40}
+    summary = run("demo.yaml", tmp_path / "demo", **sets, **{"corpus.held_out": 0.02})
     base, student, teacher = (summary["models"][r] for r in ("base", "student", "teacher"))
     assert base["parameters"] == student["parameters"] < teacher["parameters"]
     assert 0.5 < base["score"] < teacher["score"]
     assert student["score"] > 0.5
+    assert list(summary["tasks"]) == ["held-out", "judged"]
+    searched, asked = (
+        [json.loads(line) for line in (tmp_path / "demo" / "judged" / name).open()]
+        for name in ("corpus.jsonl", "queries.jsonl")
+    )
+    assert len(searched) == 40
+    assert {query["seed"] for query in asked} <= {passage["_id"] for passage in searched}
     loaded = SentenceTransformer(str(tmp_path / "demo" / "student"))
     assert loaded.encode(["numpy"]).shape == (1, 384)
     assert "keeps" in (tmp_path / "demo" / "report.md").read_text()

@@ -27,14 +27,25 @@ class JudgedCollection(NamedTuple):
 def read_collection(
     recipe: Recipe, passages: Stage, held_out: Stage, queries: Stage
 ) -> JudgedCollection:
-    """Read the held-out passages, the queries, and so many training passages, drawn by seed, that
-    `evaluate.judged.passages` are searched in all."""
-    own = list(read_rows(PASSAGES, held_out.folder))
+    """Read the queries and the `evaluate.judged.passages` that are searched: the passages that
+    queries were written for, other held-out ones, and training passages, the last two drawn by seed
+    where there are more."""
+    asked = list(read_rows(QUERIES, queries.folder))
+    seeds = {query["seed_id"] for query in asked}
+    held = list(read_rows(PASSAGES, held_out.folder))
     others = Reader(PASSAGES, passages.folder)
-    room = max(0, recipe.evaluate.judged.passages - len(own))
+    room = max(0, recipe.evaluate.judged.passages - len(held))
     drawn = random.Random(recipe.seed).sample(range(len(others)), min(room, len(others)))
-    searched = own + [others[number] for number in sorted(drawn)]
-    return JudgedCollection(searched, list(read_rows(QUERIES, queries.folder)))
+    own = _limit(held, seeds, recipe.evaluate.judged.passages, recipe.seed)
+    return JudgedCollection(own + [others[number] for number in sorted(drawn)], asked)
+
+
+def _limit(rows: list[Row], needed: set[str], limit: int, seed: int) -> list[Row]:
+    """Draw `limit` of the rows, in their order, those that are needed among them."""
+    spare = [number for number, row in enumerate(rows) if row["passage_id"] not in needed]
+    surplus = min(len(spare), max(0, len(rows) - limit))
+    left_out = set(random.Random(seed).sample(spare, surplus))
+    return [row for number, row in enumerate(rows) if number not in left_out]
 
 
 def write_collection(

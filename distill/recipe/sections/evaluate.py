@@ -59,8 +59,8 @@ class JudgedPool(Section):
     depth: int = Field(10, gt=0, le=1000)
     """Number of first passages of each system that are judged."""
     passages: int = Field(10_000, gt=0)
-    """Largest number of passages that are searched: all held-out ones and, drawn by seed, so many
-    of the others that this number is reached."""
+    """Largest number of passages that are searched: the held-out ones, first those that queries
+    were written for, and then, drawn by seed, so many of the others that this number is reached."""
     max_passage_words: int = Field(120, gt=0)
     """Longest passage that is judged, in words; the rest is cut off."""
 
