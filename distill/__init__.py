@@ -42,6 +42,7 @@ _FUNCTIONS = [
     "run",
     "score_teacher",
     "search",
+    "search_each",
     "show_prompt",
     "train_judge",
     "train_student",

@@ -24,6 +24,7 @@ from distill.api.results import (
     inspect,
     report,
     search,
+    search_each,
 )
 from distill.api.run_folder import RunFolder, open_run
 from distill.api.session import load_recipe
@@ -69,6 +70,7 @@ __all__ = [
     "run",
     "score_teacher",
     "search",
+    "search_each",
     "show_prompt",
     "train_judge",
     "train_student",

@@ -1,6 +1,6 @@
 """What is done with a run that is there: look into it, report on it, export and search it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -159,6 +159,28 @@ def search(
     if teacher is not None:
         register_encoder(teacher)
     return search_run(user_path(fspath(run)), query, k, hybrid)
+
+
+def search_each(
+    run: RunOrPath, queries: Iterable[str], k: int = 5, *, hybrid: bool = False
+) -> "Iterator[SearchResults]":
+    """Search a run's corpus for one query after the other, as `search` does, with models that are
+    loaded once. A query is taken when the results of the one before have been used.
+
+    >>> for results in search_each("runs/mine", open("queries.txt")):  # doctest: +SKIP
+    ...     print(results.hits["student"][0].passage["title"])
+
+    Args:
+        k: how many passages of each model.
+        hybrid: whether each model is fused with BM25 (`student + bm25`), as evaluation does it.
+
+    Raises:
+        UserError: if the folder is no run, or it has no passages or no student yet; if a query is
+            empty.
+    """
+    from distill.inspect.search import search_each as search_run_for_each
+
+    return search_run_for_each(user_path(fspath(run)), queries, k, hybrid)
 
 
 def inspect(

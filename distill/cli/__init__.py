@@ -29,6 +29,7 @@ from distill.cli.stages import (
 from distill.cli.verbosity import Verbosity, add_verbosity_options, configure_logging
 from distill.errors import EngineFailure, UserError
 from distill.files.atomic import explain_full_disk, explain_os_error
+from distill.runtime.garbage import skip_collection_at_exit
 from distill.runtime.interrupt import end_soon_after_sigterm
 
 
@@ -108,6 +109,7 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     _escape_unencodable()
     configure_logging()
+    skip_collection_at_exit()
     end_soon_after_sigterm()
     try:
         cli.main(standalone_mode=False)

@@ -1,5 +1,8 @@
 """`distill export` and `distill search`."""
 
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -118,7 +121,7 @@ def _refuse_with(context: click.Context, option: str, names: tuple[str, ...]) ->
 
 @click.command()
 @click.argument("run", metavar="RUN", type=PATH)
-@click.argument("query", type=TEXT)
+@click.argument("query", type=TEXT, required=False)
 @click.option(
     "--k", default=5, show_default=True, type=click.IntRange(1), help="Number of passages to show."
 )
@@ -128,15 +131,49 @@ def _refuse_with(context: click.Context, option: str, names: tuple[str, ...]) ->
     help="Fuse each model with BM25 (reciprocal rank fusion), as the report's rows `student + "
     "BM25` and `teacher + BM25` do.",
 )
-def search(run: Path, query: str, k: int, hybrid: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a query, on one line.")
+def search(run: Path, query: str | None, k: int, hybrid: bool, as_json: bool) -> None:
     """Search a run's corpus with its student and its teacher, side by side.
+
+    Without QUERY each line of the standard input is a query; in a terminal you are asked for one
+    after the other. The models are loaded once, which takes several seconds.
 
     The first search embeds the corpus with each model; later searches read the vectors from
     RUN/vectors, and the BM25 index from RUN/bm25.
 
     \b
     Example:  distill search artifacts/demo "how do I transpose a matrix"
+              distill search artifacts/demo
+              distill search artifacts/demo --json < queries.txt
     """
     from distill.inspect.search import render_results
 
-    Console().print(render_results(api.search(run, query, k, hybrid=hybrid)))
+    console = Console()
+    if query is None:
+        results = api.search_each(run, _read_queries(), k, hybrid=hybrid)
+    else:
+        results = iter((api.search(run, query, k, hybrid=hybrid),))
+    for result in results:
+        if as_json:
+            click.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        else:
+            console.print(render_results(result))
+
+
+def _read_queries() -> Iterator[str]:
+    """Read queries from the standard input, a line each, until it ends; in a terminal behind a
+    prompt."""
+    if not sys.stdin.isatty():
+        for line in sys.stdin.buffer:
+            if text := line.decode("utf-8", "surrogateescape").strip():
+                yield text
+        return
+    click.echo("Ctrl-D ends.", err=True)
+    while True:
+        try:
+            text = input("query> ").strip()
+        except EOFError:
+            click.echo()
+            return
+        if text:
+            yield text

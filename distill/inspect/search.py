@@ -1,14 +1,18 @@
 """A query over a run's corpus, answered by student and teacher side by side."""
 
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from distill.errors import UserError
 from distill.files.read import is_text
-from distill.recipe import load_recipe
+from distill.recipe import Recipe, load_recipe
+from distill.runtime.garbage import pause_garbage_collection
 from distill.store.passages import PassageReader
 from distill.store.tables import Row
 from distill.text.sanitize import sanitize_for_terminal
@@ -35,6 +39,24 @@ class SearchResults:
     hits: dict[str, list[SearchHit]]
     hybrid: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """Return query and hits as JSON has them."""
+        return {
+            "query": self.query,
+            "hits": {
+                name: [
+                    {
+                        "passage_id": hit.passage["passage_id"],
+                        "title": hit.passage["title"],
+                        "text": hit.passage["text"],
+                        "similarity": round(hit.similarity, 6),
+                    }
+                    for hit in hits
+                ]
+                for name, hits in self.hits.items()
+            },
+        }
+
     @property
     def shared(self) -> set[int]:
         """The passages that every model found; none where there is one model."""
@@ -43,16 +65,58 @@ class SearchResults:
 
 
 def search_run(folder: Path, query: str, k: int = 5, hybrid: bool = False) -> SearchResults:
-    """Find the k best passages by exact search, held-out documents among them, for the student and
-    for the teacher where the recipe names one. Their vectors come from the run's store, or are
-    embedded into it.
+    """Find the k best passages of one query; see `search_each`."""
+    recipe = _load_searched_recipe(folder)
+    _check_query(query)
+    with closing(_search(folder, recipe, [query], k, hybrid)) as results:
+        return next(results)
+
+
+def search_each(
+    folder: Path, queries: Iterable[str], k: int = 5, hybrid: bool = False
+) -> Iterator[SearchResults]:
+    """Find the k best passages of each query by exact search, held-out documents among them, for
+    the student and for the teacher where the recipe names one. The models are loaded once, before
+    the first query is taken. The passages' vectors come from the run's store, or are embedded into
+    it.
 
     Args:
         hybrid: whether each model is fused with BM25, as evaluation does it.
 
     Raises:
-        UserError: if the folder is no run, or it has no passages or no student yet.
+        UserError: if the folder is no run, or it has no passages or no student yet; if a query is
+            empty.
     """
+    yield from _search(folder, _load_searched_recipe(folder), queries, k, hybrid)
+
+
+def _search(
+    folder: Path, recipe: Recipe, queries: Iterable[str], k: int, hybrid: bool
+) -> Generator[SearchResults]:
+    with pause_garbage_collection():
+        from distill.evaluate.models.run_models import load_run_models
+        from distill.evaluate.passage_search import (
+            PassageSearch,
+            open_searched_stages,
+            open_to_read,
+        )
+        from distill.evaluate.summary import name_hybrid
+
+        models = load_run_models(recipe, {"student": folder / "student"})
+    with open_to_read(folder) as run:
+        search = PassageSearch(run, recipe, open_searched_stages(folder))
+        rank = search.rank_by_both if hybrid else search.rank_by_vectors
+        for query in queries:
+            _check_query(query)
+            ranked = {
+                name_hybrid(role) if hybrid else role: rank(model, query, k)
+                for role, model in models.items()
+            }
+            hits = {name: _read_hits(search.passages, rows) for name, rows in ranked.items()}
+            yield SearchResults(query, hits, hybrid)
+
+
+def _load_searched_recipe(folder: Path) -> Recipe:
     if not (folder / "recipe.yaml").is_file():
         raise UserError(str(folder), "is not a run", "name a folder that `distill run` has written")
     recipe = load_recipe(folder / "recipe.yaml")
@@ -64,28 +128,14 @@ def search_run(folder: Path, query: str, k: int = 5, hybrid: bool = False) -> Se
         raise UserError(
             str(folder), "has no student yet", f"train it: distill train-student --run {folder}"
         )
+    return recipe
+
+
+def _check_query(query: str) -> None:
     if not query.strip():
         raise UserError("the query", "is empty", "write what you look for")
     if not is_text(query):
         raise UserError("the query", "holds half a surrogate pair or a NUL", "write it as UTF-8")
-    from distill.evaluate.models.run_models import load_run_models
-    from distill.evaluate.passage_search import (
-        PassageSearch,
-        open_searched_stages,
-        open_to_read,
-    )
-    from distill.evaluate.summary import name_hybrid
-
-    models = load_run_models(recipe, {"student": folder / "student"})
-    with open_to_read(folder) as run:
-        search = PassageSearch(run, recipe, open_searched_stages(folder))
-        rank = search.rank_by_both if hybrid else search.rank_by_vectors
-        ranked = {
-            name_hybrid(role) if hybrid else role: rank(model, query, k)
-            for role, model in models.items()
-        }
-    hits = {name: _read_hits(search.passages, rows) for name, rows in ranked.items()}
-    return SearchResults(query, hits, hybrid)
 
 
 def _read_hits(reader: PassageReader, ranked: list[tuple[int, float]]) -> list[SearchHit]:

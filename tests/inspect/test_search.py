@@ -6,10 +6,12 @@ from io import StringIO
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from helpers.labelled import OF_TEXTS, label, prepare, query
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
+from distill.cli import cli
 from distill.errors import UserError
 from distill.evaluate.baselines.systems import rank_systems
 from distill.evaluate.models.run_models import load_run_models
@@ -138,6 +140,32 @@ def test_without_a_teacher_the_student_answers_alone(run, tmp_path):
     answers = search_run(tmp_path / "run", QUERY)
     assert list(answers.hits) == ["student"]
     assert "names no teacher" in shown(answers)
+
+
+def search_lines(run, lines: bytes, *options: str):
+    """Run `distill search` with these bytes as its standard input."""
+    return CliRunner().invoke(cli, ["search", str(run), *options], input=lines)
+
+
+def test_each_line_of_the_input_is_a_query(run):
+    done = search_lines(run, f"{QUERY}\n\n  zebra  \n".encode(), "--k", "2", "--json")
+    assert done.exit_code == 0, done.output
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert printed == [search_run(run, text, k=2).to_json() for text in (QUERY, "zebra")]
+    assert list(printed[0]["hits"]) == ["student", "teacher"]
+    assert printed[0]["hits"]["student"][0]["text"] in TEXTS.values()
+
+
+def test_an_input_without_a_query_ends_with_nothing(run):
+    done = search_lines(run, b"\n")
+    assert (done.exit_code, done.stdout) == (0, "")
+
+
+@pytest.mark.bad_input("command line", "a query in a file that is not UTF-8", "refused")
+def test_a_line_that_is_not_utf8(run):
+    done = search_lines(run, b"\xff\xfe\n")
+    assert isinstance(done.exception, UserError)
+    assert "write it as UTF-8" in str(done.exception)
 
 
 @pytest.mark.bad_input(
