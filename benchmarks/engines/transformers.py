@@ -101,7 +101,7 @@ def prompts(count: int) -> list[str]:
         task_type = settings.task_types[number % len(settings.task_types)]
         hand = number // len(settings.task_types) % settings.example_sets
         conditions = GenerationConditions(task_type, hand, None, None, None, None)
-        texts.append(method.prompt({"title": "", "text": passage}, conditions, chat=False))
+        texts.append(method.render_prompt({"title": "", "text": passage}, conditions, chat=False))
     return texts
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.corpus.faults import SkippedRows
-from distill.corpus.held_out import holds_documents_out, is_held_out, need_both_parts
+from distill.corpus.held_out import holds_documents_out, is_held_out, require_both_parts
 from distill.corpus.readers.rows import NO_TEXT, REPEATED, CorpusSource, Document, SkippedRow
 from distill.corpus.split import split_text
 from distill.corpus.spool import PassageSpool, SpooledPassages
@@ -83,8 +83,8 @@ def gather_passages(source: CorpusSource, recipe: Recipe, folder: Path) -> Gathe
     if len(duplicates):
         counts["dropped duplicate"] = len(duplicates)
     counts.update(source.counts())
-    _need_some(source, len(numbers), counts)
-    _need_distinct(source, spool.find_repeated_id(numbers))
+    _require_some(source, len(numbers), counts)
+    _refuse_repeated(source, spool.find_repeated_id(numbers))
     draft.left_out.warn(source.where)
     limit = recipe.corpus.limit
     if limit is not None and limit < len(numbers):
@@ -95,7 +95,7 @@ def gather_passages(source: CorpusSource, recipe: Recipe, folder: Path) -> Gathe
     if holds_documents_out(recipe):
         is_out = np.frombuffer(draft.held_out, bool)[numbers]
         held_out, numbers = numbers[is_out], numbers[~is_out]
-        need_both_parts(source.where, recipe, len(held_out), len(numbers), len(duplicates))
+        require_both_parts(source.where, recipe, len(held_out), len(numbers), len(duplicates))
         counts["held out"] = len(held_out)
     counts["kept"] = len(numbers)
     repeats = zip(duplicates.tolist(), spool.read(duplicates), strict=True)
@@ -129,9 +129,9 @@ class _Draft:
 
 def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> _Draft:
     corpus, draft = recipe.corpus, _Draft(spool)
-    for document in _documents(source, draft):
+    for document in _iterate_documents(source, draft):
         is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
-        for id_, text in _pieces(document, corpus.max_tokens, draft.counts):
+        for id_, text in _split_document(document, corpus.max_tokens, draft.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
             row["source"] = document.source
             read = passage_text(row) if source.titles_are_prose else text
@@ -148,7 +148,7 @@ def _make_dropped(id_: str, reason: str, text: str) -> Row:
     return {"item_id": id_, "reason": reason, "text": text}
 
 
-def _documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:
+def _iterate_documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:
     """Yield the source's documents; what is left out of it is counted."""
     for document in source.read():
         draft.counts["read"] += 1
@@ -162,7 +162,9 @@ def _documents(source: CorpusSource, draft: _Draft) -> Iterator[Document]:
         yield document
 
 
-def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterator[tuple[str, str]]:
+def _split_document(
+    document: Document, max_tokens: int, counts: Counter[str]
+) -> Iterator[tuple[str, str]]:
     pieces = split_text(document.text, max_tokens)
     if len(pieces) == 1:
         yield document.id, pieces[0]
@@ -172,7 +174,7 @@ def _pieces(document: Document, max_tokens: int, counts: Counter[str]) -> Iterat
         yield f"{document.id}#{number}", piece
 
 
-def _need_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:
+def _require_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:
     if kept:
         return
     found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
@@ -184,7 +186,7 @@ def _need_some(source: CorpusSource, kept: int, counts: Counter[str]) -> None:
     )
 
 
-def _need_distinct(source: CorpusSource, repeated: str | None) -> None:
+def _refuse_repeated(source: CorpusSource, repeated: str | None) -> None:
     """Refuse a document that is called what a piece of another is: "a#0"."""
     if repeated is not None:
         raise UserError(

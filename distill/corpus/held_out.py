@@ -32,7 +32,7 @@ def is_held_out(document: Document, recipe: Recipe) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < recipe.corpus.held_out
 
 
-def need_both_parts(
+def require_both_parts(
     where: str, recipe: Recipe, held_out: int, left: int, duplicates: int = 0
 ) -> None:
     """Refuse a corpus of which nothing is held out, or nothing is left.

@@ -84,7 +84,7 @@ def make_split_passages(run: Run, recipe: Recipe) -> SplitPassages:
         settings |= {"held_out": recipe.corpus.held_out, "seed": recipe.seed}
     if source.titles_are_prose and not _is_made_alike(run, settings, prepare):
         settings["rules"] = _RULES
-    stage, passages = _prepared(run, "passages", settings, prepare)
+    stage, passages = _prepare(run, "passages", settings, prepare)
     if passages is not None:
         _write_passages(stage, passages)
     return SplitPassages(stage, _make_held_out_passages(run, recipe, settings, prepare))
@@ -99,11 +99,11 @@ def _make_held_out_passages(
         if JUDGED not in recipe.evaluate.tasks:
             return None
         source = docstrings.open_held_out_docstrings(recipe)
-        stage, passages = _prepared(
+        stage, passages = _prepare(
             run, HELD_OUT_PASSAGES, settings, lambda: gather_passages(source, recipe, run.folder)
         )
     else:
-        stage, passages = _prepared(run, HELD_OUT_PASSAGES, settings, prepare)
+        stage, passages = _prepare(run, HELD_OUT_PASSAGES, settings, prepare)
         if passages is not None:
             passages = GatheredPassages(
                 passages.held_out, passages.held_out, Counter(kept=len(passages.held_out))
@@ -116,12 +116,12 @@ def _make_held_out_passages(
 def _write_passages(stage: Stage, passages: GatheredPassages) -> None:
     chunks = list(range(0, len(passages.kept), _SHARD))
 
-    def work(start: int) -> ShardResult:
+    def make_shard(start: int) -> ShardResult:
         rows = passages.kept[start : start + _SHARD]
         return ShardResult(rows) if start else ShardResult(rows, passages.counts, passages.dropped)
 
     stage.map_shards(
-        PASSAGES, chunks, work, lambda s: min(_SHARD, len(passages.kept) - s), "passages"
+        PASSAGES, chunks, make_shard, lambda s: min(_SHARD, len(passages.kept) - s), "passages"
     )
     stage.finish()
 
@@ -141,7 +141,7 @@ def make_held_out(run: Run, recipe: Recipe) -> Stage | None:
         "max_tokens": recipe.corpus.max_tokens,
         "min_words": recipe.corpus.min_words,
     }
-    stage, found = _prepared(run, "held-out", settings, lambda: _held_out(recipe))
+    stage, found = _prepare(run, "held-out", settings, lambda: _make_held_out_pairs(recipe))
     if found is not None:
         pairs, counts = found
         _write_beir(stage.folder, pairs)
@@ -178,7 +178,7 @@ def open_source(recipe: Recipe) -> CorpusSource:
     return open_jsonl(path, columns) if corpus.source == "jsonl" else open_parquet(path, columns)
 
 
-def _prepared(
+def _prepare(
     run: Run, name: str, settings: Mapping[str, Any], prepare: Callable[[], T]
 ) -> tuple[Stage, T | None]:
     """Return the stage, and its content unless it is complete. The content is read before the stage
@@ -216,7 +216,7 @@ def _is_made_alike(
     )
 
 
-def _held_out(recipe: Recipe) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
+def _make_held_out_pairs(recipe: Recipe) -> tuple[list[docstrings.QueryDocument], Counter[str]]:
     pairs, counts = docstrings.make_held_out_pairs(recipe)
     if not pairs:
         raise UserError(
@@ -232,12 +232,16 @@ def _write_beir(folder: Path, pairs: list[docstrings.QueryDocument]) -> None:
     queries = [{"_id": f"q-{pair.name}", "text": pair.query} for pair in pairs]
     judged = [f"q-{pair.name}\t{pair.name}\t1" for pair in pairs]
     (folder / "qrels").mkdir(exist_ok=True)
-    commit_bytes(folder / "corpus.jsonl", _lines(json.dumps(r, ensure_ascii=False) for r in corpus))
     commit_bytes(
-        folder / "queries.jsonl", _lines(json.dumps(r, ensure_ascii=False) for r in queries)
+        folder / "corpus.jsonl", _join_lines(json.dumps(r, ensure_ascii=False) for r in corpus)
     )
-    commit_bytes(folder / "qrels" / "test.tsv", _lines(["query-id\tcorpus-id\tscore", *judged]))
+    commit_bytes(
+        folder / "queries.jsonl", _join_lines(json.dumps(r, ensure_ascii=False) for r in queries)
+    )
+    commit_bytes(
+        folder / "qrels" / "test.tsv", _join_lines(["query-id\tcorpus-id\tscore", *judged])
+    )
 
 
-def _lines(lines: Iterable[str]) -> bytes:
+def _join_lines(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()

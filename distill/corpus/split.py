@@ -53,7 +53,7 @@ class _TextPiece(NamedTuple):
 
 def estimate_tokens(text: str) -> int:
     """Estimate a text's sub-word tokens."""
-    return -(-_size(text) // _THIRDS)
+    return -(-_measure(text) // _THIRDS)
 
 
 def split_text(text: str, max_tokens: int) -> list[str]:
@@ -62,20 +62,20 @@ def split_text(text: str, max_tokens: int) -> list[str]:
     longer sentence is cut at spaces, what has none at punctuation or else between letters, but
     never between a letter and its marks."""
     budget = max(_WORD, _THIRDS * max_tokens)
-    if _size(text) <= budget:
+    if _measure(text) <= budget:
         return [text.strip()]
     pieces: list[_TextPiece] = []
     before = 0
     for start, end in find_sentence_spans(text):
         gap = " " if text[before:start] else ""
-        pieces += _cut(_piece(text[start:end], gap), budget)
+        pieces += _cut(_make_piece(text[start:end], gap), budget)
         before = end
-    return [piece.text for piece in _packed(pieces, budget)]
+    return [piece.text for piece in _pack(pieces, budget)]
 
 
-def _size(text: str) -> int:
+def _measure(text: str) -> int:
     if has_spaceless(text) or _has_endless(text):
-        return sum(unit.size for unit in _units(text))
+        return sum(unit.size for unit in _split_units(text))
     marks = _ASCII_MARK if text.isascii() else _MARK
     return _WORD * sum(1 for _ in marks.finditer(text))
 
@@ -85,7 +85,7 @@ def _has_endless(text: str) -> bool:
     return any(_ENDLESS.search(piece) for piece in long)
 
 
-def _units(text: str) -> Iterator[_Unit]:
+def _split_units(text: str) -> Iterator[_Unit]:
     endless = [e.span() for e in _ENCODED.finditer(text) if _ENDLESS.search(e[0])]
     for found in _UNIT.finditer(text):
         word, (start, end) = found["word"], found.span()
@@ -102,11 +102,11 @@ def _units(text: str) -> Iterator[_Unit]:
                 yield _Unit(letter.start(), letter.end(), _LETTER, False)
 
 
-def _piece(text: str, gap: str) -> _TextPiece:
-    return _TextPiece(text, _size(text), gap)
+def _make_piece(text: str, gap: str) -> _TextPiece:
+    return _TextPiece(text, _measure(text), gap)
 
 
-def _packed(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
+def _pack(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
     """Join neighbours as long as they fit."""
     packed: list[_TextPiece] = []
     for piece in pieces:
@@ -121,22 +121,22 @@ def _packed(pieces: Sequence[_TextPiece], budget: int) -> list[_TextPiece]:
 def _cut(sentence: _TextPiece, budget: int) -> list[_TextPiece]:
     if sentence.size <= budget:
         return [sentence]
-    words = [_piece(word, " ") for word in sentence.text.split()]
+    words = [_make_piece(word, " ") for word in sentence.text.split()]
     words[0] = words[0]._replace(gap=sentence.gap)
-    return _packed([part for word in words for part in _cut_word(word, budget)], budget)
+    return _pack([part for word in words for part in _cut_word(word, budget)], budget)
 
 
 def _cut_word(word: _TextPiece, budget: int) -> list[_TextPiece]:
     """Cut what has no spaces and is over the budget (Chinese, a path, a table's rule)."""
     if word.size <= budget:
         return [word]
-    units = list(_units(word.text))
+    units = list(_split_units(word.text))
     pauses = has_spaceless(word.text)
     parts: list[_TextPiece] = []
     while units:
-        count = _fitting(units, budget)
+        count = _count_fitting(units, budget)
         if pauses and count < len(units):
-            count = _to_pause(units, count)
+            count = _find_pause(units, count)
         size = sum(unit.size for unit in units[:count])
         text = word.text[units[0].start : units[count - 1].end]
         parts.append(_TextPiece(text, size, "" if parts else word.gap))
@@ -144,7 +144,7 @@ def _cut_word(word: _TextPiece, budget: int) -> list[_TextPiece]:
     return parts
 
 
-def _fitting(units: Sequence[_Unit], budget: int) -> int:
+def _count_fitting(units: Sequence[_Unit], budget: int) -> int:
     """Return how many units fit; one at least."""
     room, count = budget, 0
     while count < len(units) and units[count].size <= room:
@@ -153,7 +153,7 @@ def _fitting(units: Sequence[_Unit], budget: int) -> int:
     return max(1, count)
 
 
-def _to_pause(units: Sequence[_Unit], count: int) -> int:
+def _find_pause(units: Sequence[_Unit], count: int) -> int:
     """Go back to the last pause of the second half, or not at all where it has none."""
     for end in range(count, count // 2, -1):
         if units[end - 1].is_pause and not units[end].is_pause:

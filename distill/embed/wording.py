@@ -56,13 +56,15 @@ class EmbedderPrompts:
     def write_document(self, text: str, title: str) -> str:
         """Write a document with its prompt and title."""
         if self.titled is not None:
-            return "".join(self.titled.document(text, title))
+            return "".join(self.titled.write_document(text, title))
         return self.document + f"{title} {text}".strip()
 
     @property
     def before_documents(self) -> str:
         """The text before every document."""
-        return self.document if self.titled is None else self.titled.document("", "title").prompt
+        return (
+            self.document if self.titled is None else self.titled.write_document("", "title").prompt
+        )
 
     def write(
         self, texts: Sequence[str], side: Side, tasks: Sequence[str] | None = None

@@ -51,7 +51,7 @@ def sample_prompts(
     requests = [plan[row] for row in choose_evenly(len(plan), size or _COUNTED)]
     if not size:
         chat = recipe.llm.prompt_format == "chat"
-        prompts = [method.prompt(one.passage, one.conditions, chat) for one in requests]
+        prompts = [method.render_prompt(one.passage, one.conditions, chat) for one in requests]
         return QuerySample(
             requests,
             [],
@@ -59,10 +59,10 @@ def sample_prompts(
         )
     engine = llm()
     chat = uses_chat_template(recipe, engine)
-    sampling = method.sampling(
+    sampling = method.make_sampling(
         chat, recipe.generate.constrain and method.can_be_constrained(engine)
     )
-    prompts = [method.prompt(one.passage, one.conditions, chat) for one in requests]
+    prompts = [method.render_prompt(one.passage, one.conditions, chat) for one in requests]
     seeds = [derive_llm_seed(recipe, one, 0) for one in requests]
     clock = UsageMeter(engine)
     completions = engine.generate(prompts, seeds, sampling)

@@ -15,7 +15,7 @@ from distill.estimate.amounts import (
 )
 from distill.estimate.context import EstimateContext
 from distill.recipe import Train
-from distill.tasks import corpus_texts, open_recipe_task, query_texts
+from distill.tasks import iterate_corpus_texts, iterate_query_texts, open_recipe_task
 from distill.tasks.labelled import is_labelled_file
 
 
@@ -115,7 +115,9 @@ def _count_texts(name: str, context: EstimateContext) -> int | None:
         return max(held_out, min(asked.passages, held_out + context.corpus_size)) + asked.queries
     if is_labelled_file(name):
         task = open_recipe_task(context.recipe, name)
-        return sum(1 for texts in (corpus_texts(task), query_texts(task)) for _ in texts)
+        return sum(
+            1 for texts in (iterate_corpus_texts(task), iterate_query_texts(task)) for _ in texts
+        )
     data = context.recipe.evaluate.task_data
     folder = Path(data) / name if data else None
     if folder is None or not folder.is_dir():

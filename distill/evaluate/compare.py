@@ -27,7 +27,7 @@ from distill.evaluate.summary import (
 from distill.evaluate.verdict import MARGIN, build_verdict, list_pairs
 from distill.files.atomic import write_json
 from distill.recipe import BM25
-from distill.tasks import document_texts
+from distill.tasks import choose_document_texts
 from distill.tasks.data import load_data
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def compare(
     _check_names(own, published)
     of_folder = [task.data_loaded for task in tasks]
     load_data(tasks[0])
-    texts = document_texts(tasks[0], speed_texts) if speed_texts else []
+    texts = choose_document_texts(tasks[0], speed_texts) if speed_texts else []
     scores = _score_all(own, tasks, of_folder, evaluated or out, baselines)
     encoders = {
         role: model.encode

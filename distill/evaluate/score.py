@@ -19,7 +19,7 @@ from distill.evaluate.samples.items import ranks_documents, record_queries
 from distill.evaluate.samples.labels import Labels
 from distill.files.atomic import read_json, write_json
 from distill.runtime.progress import show_activity
-from distill.tasks.data import load_data, quiet, same_draws
+from distill.tasks.data import keep_draws, load_data, silence_libraries
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -121,8 +121,8 @@ def _evaluate_task(cache: Any, task: Any, search: MtebModel, ranked: bool) -> No
     with (
         record_queries(task, rankings) as by_query,
         TemporaryDirectory() as predictions,
-        same_draws(task),
-        quiet(),
+        keep_draws(task),
+        silence_libraries(),
     ):
         # `_read_stored_score` decides whether a result may be used again: mteb does not look at the
         # data's revision where nothing is missing.

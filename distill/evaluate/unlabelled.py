@@ -9,7 +9,7 @@ from distill.recipe import Recipe
 from distill.recipe.sections.train import TITLES
 from distill.store.stage import Stage
 from distill.store.tables import PASSAGES, passage_text, read_rows
-from distill.tasks.decontaminate import Decontaminator, set_of_task
+from distill.tasks.decontaminate import Decontaminator, make_task_set
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -23,7 +23,7 @@ def count_unlabelled_overlap(
     filters, uses = recipe.generate.filters, list_unlabelled_uses(recipe)
     if passages is None or not uses or filters.decontaminate is False:
         return None
-    known = Decontaminator([set_of_task(task) for task in tasks], filters.decontaminate_words)
+    known = Decontaminator([make_task_set(task) for task in tasks], filters.decontaminate_words)
     count, queries, documents = 0, 0, 0
     for row in read_rows(PASSAGES, passages.folder):
         text = passage_text(row)

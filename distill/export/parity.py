@@ -14,7 +14,7 @@ from distill.embed.encoder import Vectors
 from distill.errors import UserError, need
 from distill.export.model_source import ExportSource
 from distill.store.tables import PASSAGES, QUERIES, passage_text, read_rows
-from distill.tasks.data import load_data, same_draws
+from distill.tasks.data import keep_draws, load_data
 from distill.text.format import Side
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def score_on_task(model: SentenceTransformer, task: "AbsTask") -> float:
     mteb = need("mteb", "eval")
     quiet = {"show_progress_bar": False}
     load_data(task)
-    with same_draws(task), warnings.catch_warnings():
+    with keep_draws(task), warnings.catch_warnings():
         # mteb calls a method of sentence-transformers by its former name.
         warnings.simplefilter("ignore", FutureWarning)
         result = mteb.evaluate(

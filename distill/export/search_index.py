@@ -92,7 +92,7 @@ def export_index(
     with open_to_read(source.run) as run:
         search = PassageSearch(run, source.recipe, source.searched)
         if student.documents is not None and not search.has_vectors(student):
-            raise _no_vectors(source, student.documents)
+            raise _explain_missing_vectors(source, student.documents)
         stores, bm25 = search.get_vectors(student), search.bm25
         with write_beside(out) as folder:
             _write_query_encoder(folder / "query_encoder", encoder, student, source.recipe)
@@ -156,7 +156,7 @@ def _is_same_teacher(trained: Mapping[str, Any] | None, recipe: Recipe) -> bool:
     return trained in [json.loads(json.dumps(form)) for form in (now, with_paths(now))]
 
 
-def _no_vectors(source: _Source, documents: EvalModel) -> UserError:
+def _explain_missing_vectors(source: _Source, documents: EvalModel) -> UserError:
     return UserError(
         str(source.run / "vectors"),
         f"has no vectors of the passages by {documents.reference!r}, which the student searches",

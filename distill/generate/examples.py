@@ -84,7 +84,7 @@ def find_clean_examples(
             sets,
             known(),
             length,
-            lambda against: sum(_overlaps(row, against) for row in stage.rows(EXAMPLES)),
+            lambda against: sum(_is_overlapping(row, against) for row in stage.rows(EXAMPLES)),
         )
 
     def describe() -> dict[str, Any]:
@@ -93,7 +93,7 @@ def find_clean_examples(
     return find_clean_stage(run, name, settings, inputs, find_change, describe)
 
 
-def _overlaps(row: Row, known: Decontaminator) -> bool:
+def _is_overlapping(row: Row, known: Decontaminator) -> bool:
     """Return whether any text of an example holds words of an evaluation query. The id behind each
     text of a labelled set of classes is no part of it."""
     texts = [row["query"], row["positive"], *row["negatives"]]

@@ -9,7 +9,7 @@ from typing import Any
 from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
-from distill.generate.filters.refusals import is_refusal, points_at_text
+from distill.generate.filters.refusals import is_refusal, mentions_text
 from distill.generate.passages.generations import fingerprint as fingerprint_writing
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.method import open_method
@@ -125,7 +125,7 @@ def _repeats_any(recipe: Recipe, stage: Stage, training_queries: Stage) -> bool:
         for place, row in enumerate(read_rows(QUERIES, stage.folder)):
             seen.add(row["query"], make_ordinal(0, place))
         others = enumerate(read_rows(QUERIES, training_queries.folder))
-        return any(seen.reason(row["query"], make_ordinal(1, place)) for place, row in others)
+        return any(seen.find_reason(row["query"], make_ordinal(1, place)) for place, row in others)
 
 
 def settle_writing(recipe: Recipe) -> Recipe:
@@ -163,7 +163,7 @@ def _choose(
                 count += 1
         for place, row in enumerate(read_rows(PARSED, parsed.folder)):
             own = make_ordinal(1, place)
-            reason = _reject(recipe, row["query"]) or seen.reason(row["query"], own)
+            reason = _reject(recipe, row["query"]) or seen.find_reason(row["query"], own)
             if reason is None and len(shard.rows) == pool.queries:
                 reason = "more than evaluate.judged.queries"
             if reason is not None:
@@ -181,7 +181,7 @@ def _reject(recipe: Recipe, query: str) -> str | None:
     filters = recipe.generate.filters
     if not filters.min_words <= count_words(query) <= filters.max_words:
         return "too few or too many words"
-    return "refusal or boilerplate" if is_refusal(query) or points_at_text(query) else None
+    return "refusal or boilerplate" if is_refusal(query) or mentions_text(query) else None
 
 
 def _keep(row: Row) -> Row:

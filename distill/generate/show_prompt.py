@@ -71,25 +71,27 @@ def _show_brainstormed(request: PromptRequest, prompt: Prompt, row: int, console
     facts = {"row": row, "item_id": request.item_id, **request.placeholders}
     console.print(Text("\n".join(f"{k}: {v}" for k, v in facts.items())), soft_wrap=True)
     for name, chat in (("completion", False), ("chat", True)):
-        _section(f"{name} form", render_request(request, prompt, chat), console)
+        _print_section(f"{name} form", render_request(request, prompt, chat), console)
 
 
 def _show_of_passage(
     run: Run, recipe: Recipe, passages: Stage, plan: GenerationPlan, row: int, console: Console
 ) -> None:
     method, of_row = open_method(recipe), plan[row]
-    console.print(_facts(recipe, of_row, row), soft_wrap=True)
+    console.print(_describe_facts(recipe, of_row, row), soft_wrap=True)
     for name, chat in (("completion", False), ("chat", True)):
-        _section(f"{name} form", method.prompt(of_row.passage, of_row.conditions, chat), console)
-        sampling = method.sampling(chat, recipe.generate.constrain)
+        _print_section(
+            f"{name} form", method.render_prompt(of_row.passage, of_row.conditions, chat), console
+        )
+        sampling = method.make_sampling(chat, recipe.generate.constrain)
         forced = sampling.regex or sampling.json_schema
         if forced:
-            _section("the reply's form, where the engine can force it", forced, console)
-    for reply in _replies(run, recipe, method, passages, plan, row):
-        _section(f"what the LLM wrote, draw {reply['draw']}", reply["output"], console)
+            _print_section("the reply's form, where the engine can force it", forced, console)
+    for reply in _read_replies(run, recipe, method, passages, plan, row):
+        _print_section(f"what the LLM wrote, draw {reply['draw']}", reply["output"], console)
 
 
-def _facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
+def _describe_facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
     conditions = vars(asked.conditions)
     draws = range(recipe.generate.best_of)
     facts = {
@@ -103,14 +105,14 @@ def _facts(recipe: Recipe, asked: QueryRequest, row: int) -> Text:
     return Text("\n".join(f"{name}: {value}" for name, value in facts.items()))
 
 
-def _section(title: str, text: str, console: Console) -> None:
+def _print_section(title: str, text: str, console: Console) -> None:
     """Print a section; characters that would steer a terminal are shown as a question mark."""
     plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     console.print(Text(f"\n--- {title} ---", style="bold"), soft_wrap=True)
     console.print(Text(plain), soft_wrap=True)
 
 
-def _replies(
+def _read_replies(
     run: Run, recipe: Recipe, method: QueryMethod, passages: Stage, plan: GenerationPlan, row: int
 ) -> list[Row]:
     folder = run.folder / "generations"
@@ -119,7 +121,7 @@ def _replies(
     if not (folder / ".stage").is_dir() or open_stage(folder).fingerprint != mark:
         return []
     place, sample = divmod(row, recipe.generate.samples)
-    number = place // len(plan.shards()[0])
+    number = place // len(plan.list_shards()[0])
     path = {shard_number(path): path for path in shards(folder)}.get(number)
     if path is None:
         return []

@@ -39,7 +39,7 @@ def _check_file(recipe: Recipe) -> list[str]:
 
 def _check_generation(recipe: Recipe) -> list[str]:
     conditions = draw_conditions(recipe.generate, load_personas(recipe), recipe.seed, 0, "0", 0)
-    open_method(recipe).prompt(_PASSAGE, conditions, False)
+    open_method(recipe).render_prompt(_PASSAGE, conditions, False)
     return []
 
 

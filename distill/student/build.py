@@ -86,7 +86,7 @@ def build_student(
                 Dense(width, student.dimensions, bias=False, activation_function=nn.Identity())
             )
         modules.append(Normalize())
-    prompts = student.text_format.prompts(student.default_task)
+    prompts = student.text_format.make_prompts(student.default_task)
     check_prompts(text_tokenizer(transformer), student, list_prompts(student))
     model = SentenceTransformer(
         modules=modules, prompts=prompts, similarity_fn_name="cosine", device="cpu"
@@ -113,7 +113,7 @@ def list_prompts(student: Student) -> list[str]:
     """Return what stands before a query of the default task, and before a document with and without
     a title."""
     form = student.text_format
-    titled = form.document("", "title").prompt
+    titled = form.write_document("", "title").prompt
     return [form.write_query_prompt(student.default_task), form.document_prompt, titled]
 
 
@@ -141,7 +141,7 @@ def read_kept_texts(student: Student, corpus: list[Stage]) -> Iterator[str] | No
         return None
     form = student.text_format
     rows = (row for stage in corpus for row in read_rows(PASSAGES, stage.folder))
-    documents = ("".join(form.document(row["text"], row["title"])) for row in rows)
+    documents = ("".join(form.write_document(row["text"], row["title"])) for row in rows)
     return (text for some in (list_prompts(student), documents) for text in some)
 
 

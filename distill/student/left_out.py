@@ -42,7 +42,7 @@ def find_left_out_parts(encoder: SentenceTransformer, student: Student) -> Itera
             )
     if latent:
         yield "its latent attention begins anew"
-    kept = student.text_format.prompts(student.default_task)
+    kept = student.text_format.make_prompts(student.default_task)
     for name, prompt in encoder.prompts.items():
         if prompt and prompt not in kept.values():
             side = "document_template" if name in ("document", "passage") else "query_template"

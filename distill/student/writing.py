@@ -31,11 +31,11 @@ class StudentTexts:
                 if (text := passage_text(row)) in texts:
                     self._add(digest_text(text), text, row)
 
-    def query(self, row: Row) -> PromptedText:
+    def write_query(self, row: Row) -> PromptedText:
         """Return an example's query, under its task."""
-        return self.format.query(row["query"], row["task"])
+        return self.format.write_query(row["query"], row["task"])
 
-    def document(self, text: str, row: Row | None = None) -> PromptedText:
+    def write_document(self, text: str, row: Row | None = None) -> PromptedText:
         """Return a document; of an example of a symmetric type of task, it is written as its query
         is.
 
@@ -43,13 +43,13 @@ class StudentTexts:
             row: the example that it belongs to; None for a text of its own.
         """
         if row is not None and row["task_type"] in self._student.symmetric:
-            return self.format.query(text, row["task"])
+            return self.format.write_query(text, row["task"])
         digest = digest_text(text) if self.format.has_title else b""
         if digest in self._parted:
             passage = self._parted[digest]
-            return self.format.document(passage["text"], passage["title"])
+            return self.format.write_document(passage["text"], passage["title"])
         end = self._titles.get(digest, 0)
-        return self.format.document(text[end + 1 :] if end else text, text[:end])
+        return self.format.write_document(text[end + 1 :] if end else text, text[:end])
 
     def _add(self, digest: bytes, text: str, row: Row) -> None:
         """Note a passage under the hash of its text: how long its title is, or the passage itself

@@ -48,7 +48,7 @@ def find_clean_stage(
     change = find_change(stage)
     if change is not None:
         if run.overwrite == "never":
-            raise _refusal(stage, change)
+            raise _explain_change(stage, change)
         return None
     figures = {k: v for k, v in manifest.get("figures", {}).items() if k != "decontamination"}
     manifest |= {_CHECKED: checked, "figures": figures | describe()}
@@ -95,7 +95,7 @@ def _count_left_out_for_others(stage: Stage, sets: Sequence[EvaluationSet], leng
     return sum(counts[f"dropped: {reason}"] for reason in REASONS)
 
 
-def _refusal(stage: Stage, change: str) -> UserError:
+def _explain_change(stage: Stage, change: str) -> UserError:
     return UserError(
         str(stage.folder),
         f"was made for other evaluation tasks than evaluate.tasks names now; {change}",

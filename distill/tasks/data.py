@@ -28,7 +28,7 @@ def load_data(task: "AbsTask") -> None:
     if task.data_loaded:
         return
     try:
-        with quiet():
+        with silence_libraries():
             task.load_data()
     except Exception as fault:  # a proxy or certificates that cannot be used raise anything
         check_environment(constants.ENDPOINT)
@@ -43,7 +43,7 @@ def load_data(task: "AbsTask") -> None:
 
 
 @contextmanager
-def same_draws(task: Any) -> Iterator[None]:
+def keep_draws(task: Any) -> Iterator[None]:
     """Reset the task's random generator afterwards. mteb draws samples (clustering's texts) from a
     generator in the task: without this, the second model on a task would be measured on others."""
     states = task.rng_state, task.np_rng
@@ -55,7 +55,7 @@ def same_draws(task: Any) -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Hide the bars of datasets, as the work has a progress line of its own, and mteb's advice to
     take a task's newer version."""
     bars, logger = (
@@ -63,7 +63,7 @@ def quiet() -> Iterator[None]:
         logging.getLogger("mteb.abstasks.abstask"),
     )
     hide = bars.is_progress_bar_enabled()
-    logger.addFilter(_no_advice)
+    logger.addFilter(_is_no_advice)
     if hide:
         bars.disable_progress_bar()
     try:
@@ -71,10 +71,10 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=f".*{SUPERSEDED}")
             yield
     finally:
-        logger.removeFilter(_no_advice)
+        logger.removeFilter(_is_no_advice)
         if hide:
             bars.enable_progress_bar()
 
 
-def _no_advice(record: logging.LogRecord) -> bool:
+def _is_no_advice(record: logging.LogRecord) -> bool:
     return SUPERSEDED not in record.getMessage()

@@ -59,17 +59,17 @@ class Decontaminator:
         return self._documents.overlaps(text)
 
 
-def decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | None:
+def make_decontaminator(recipe: Recipe, held_out: Stage | None) -> Decontaminator | None:
     """Make the decontaminator of `generate.filters.decontaminate`; None if it is off.
 
     Raises:
         UserError: if an evaluation task cannot be read, or there is none to check against.
     """
-    sets = evaluation_sets(recipe, held_out)
+    sets = list_evaluation_sets(recipe, held_out)
     return Decontaminator(sets, recipe.generate.filters.decontaminate_words) if sets else None
 
 
-def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSet]:
+def list_evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSet]:
     """List the tasks of `evaluate.tasks`, none if decontamination is off. What lies on a hub is
     read only when its texts are asked for.
 
@@ -85,15 +85,15 @@ def evaluation_sets(recipe: Recipe, held_out: Stage | None) -> list[EvaluationSe
         )
     if wanted is False:
         return []
-    sets = [_held_out(held_out)] if HELD_OUT in rule.tasks else []
+    sets = [_make_held_out_set(held_out)] if HELD_OUT in rule.tasks else []
     # The queries of `judged` and `known-item` are of passages that nothing is trained on.
     others = [name for name in rule.tasks if name not in OWN_TASKS]
     if not (others or rule.benchmarks):
         return sets
     from distill.tasks import open_recipe_tasks
 
-    tasks = _with_remedy(lambda: open_recipe_tasks(recipe, others))
-    return sets + [set_of_task(task) for task in tasks]
+    tasks = _read_with_remedy(lambda: open_recipe_tasks(recipe, others))
+    return sets + [make_task_set(task) for task in tasks]
 
 
 def count_overlaps(known: Decontaminator, length: int, dropped: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def count_overlaps(known: Decontaminator, length: int, dropped: int) -> dict[str
     }
 
 
-def _held_out(held_out: Stage | None) -> EvaluationSet:
+def _make_held_out_set(held_out: Stage | None) -> EvaluationSet:
     """Read as the BEIR folder that it is: mteb need not be installed for it."""
     if held_out is None:
         raise UserError(
@@ -122,26 +122,26 @@ def _held_out(held_out: Stage | None) -> EvaluationSet:
     )
 
 
-def set_of_task(task: "AbsTask") -> EvaluationSet:
+def make_task_set(task: "AbsTask") -> EvaluationSet:
     """Make the evaluation set of a task of mteb; its texts are read when they are asked for."""
-    from distill.tasks import corpus_texts, query_texts
+    from distill.tasks import iterate_corpus_texts, iterate_query_texts
 
     return EvaluationSet(
         task.metadata.name,
         str(task.metadata.revision),
-        lambda: list(query_texts(_loaded(task))),
-        lambda: corpus_texts(_loaded(task)),
+        lambda: list(iterate_query_texts(_load(task))),
+        lambda: iterate_corpus_texts(_load(task)),
     )
 
 
-def _loaded(task: "AbsTask") -> "AbsTask":
+def _load(task: "AbsTask") -> "AbsTask":
     from distill.tasks.data import load_data
 
-    _with_remedy(lambda: load_data(task))
+    _read_with_remedy(lambda: load_data(task))
     return task
 
 
-def _with_remedy(read: Callable[[], Any]) -> Any:
+def _read_with_remedy(read: Callable[[], Any]) -> Any:
     """Add a remedy to an error: whoever cannot read the task here may still generate here and
     evaluate elsewhere."""
     try:

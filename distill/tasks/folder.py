@@ -44,9 +44,9 @@ def fill(task: "AbsTask", folder: Path) -> "AbsTask":
             "from the hub alone",
             "move the folder away to read the hub",
         )
-    files = layout.files(task)
+    files = layout.list_files(task)
     _check(task, folder, layout, files)
-    return set_data(task, layout.read(task, folder), _content(folder, files))
+    return set_data(task, layout.read(task, folder), _hash_content(folder, files))
 
 
 def set_data(task: "AbsTask", splits: Mapping[str, Any], revision: str) -> "AbsTask":
@@ -58,13 +58,13 @@ def set_data(task: "AbsTask", splits: Mapping[str, Any], revision: str) -> "AbsT
     return task
 
 
-def own_task(name: str, folder: Path) -> "AbsTask":
+def read_own_task(name: str, folder: Path) -> "AbsTask":
     """Make the user's own task, of the category that its files are laid out for.
 
     Raises:
         UserError: if the files are of no category or of several, or one is missing or faulty.
     """
-    layout = _layout(folder)
+    layout = _find_layout(folder)
     return fill(make_own_task(name, layout, _split(layout, folder)), folder)
 
 
@@ -88,7 +88,7 @@ def make_own_task(name: str, layout: TaskLayout, split: str) -> "AbsTask":
     return own()
 
 
-def _layout(folder: Path) -> TaskLayout:
+def _find_layout(folder: Path) -> TaskLayout:
     fitting = [layout for layout in LAYOUTS.values() if layout.marks(folder)]
     if len(fitting) == 1:
         return fitting[0]
@@ -137,7 +137,7 @@ def _check(task: "AbsTask", folder: Path, layout: TaskLayout, files: Sequence[st
             )
 
 
-def _content(folder: Path, files: Sequence[str]) -> str:
+def _hash_content(folder: Path, files: Sequence[str]) -> str:
     """Hash the bytes of the task's files: a revision that changes whenever they do."""
     digest = hashlib.sha256()
     for name in files:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.beir import BeirDataset
 from distill.corpus.readers.jsonl import hash_file
-from distill.corpus.readers.packed import open_unpacked, unpacked_name
+from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.corpus.readers.rows import CorpusSource, Document
 from distill.corpus.readers.tables import detect_form, read_table
 from distill.errors import UserError
@@ -101,7 +101,7 @@ def is_labelled_file(name: str) -> bool:
 
 def name_task(file: Path) -> str:
     """Return the name of the task that a labelled file is: `questions` of `my/questions.csv.gz`."""
-    return Path(unpacked_name(file)).stem
+    return Path(strip_packed_ending(file)).stem
 
 
 def read_labelled(
@@ -174,15 +174,15 @@ def _collect_articles(file: Path, articles: Sequence[Any]) -> tuple[BeirDataset,
     """
     collector, unanswerable, empty = _Collector(), 0, 0
     for title, where, paragraph in _list_paragraphs(file, articles):
-        context = _need_text(paragraph, "context", where)
+        context = _require_text(paragraph, "context", where)
         document = collector.add_passage(title, context)
-        for number, entry in enumerate(_need_list(paragraph, "qas", where)):
+        for number, entry in enumerate(_require_list(paragraph, "qas", where)):
             if isinstance(entry, dict) and entry.get("is_impossible") is True:
                 unanswerable += 1
             elif isinstance(entry, dict) and entry.get("answers") == []:
                 empty += 1
             else:
-                question = _need_text(entry, "question", f"{where}, question {number + 1}")
+                question = _require_text(entry, "question", f"{where}, question {number + 1}")
                 collector.judge(question, document, 1)
     if unanswerable + empty:
         count = unanswerable + empty
@@ -194,18 +194,18 @@ def _collect_articles(file: Path, articles: Sequence[Any]) -> tuple[BeirDataset,
 def _list_paragraphs(file: Path, articles: Sequence[Any]) -> Iterator[tuple[str, str, Any]]:
     for number, article in enumerate(articles, 1):
         where = f"{file}, article {number}"
-        for place, paragraph in enumerate(_need_list(article, "paragraphs", where), 1):
+        for place, paragraph in enumerate(_require_list(article, "paragraphs", where), 1):
             yield str(article.get("title") or ""), f"{where}, paragraph {place}", paragraph
 
 
-def _need_list(value: Any, key: str, where: str) -> list[Any]:
+def _require_list(value: Any, key: str, where: str) -> list[Any]:
     inner = value.get(key) if isinstance(value, dict) else None
     if not isinstance(inner, list):
         raise UserError(where, f"has no list {key!r}", "write it as SQuAD's files do")
     return inner
 
 
-def _need_text(value: Any, key: str, where: str) -> str:
+def _require_text(value: Any, key: str, where: str) -> str:
     inner = value.get(key) if isinstance(value, dict) else None
     if not isinstance(inner, str) or not inner.strip():
         raise UserError(where, f"has no text {key!r}", "write it as SQuAD's files do")

@@ -14,7 +14,7 @@ from distill.errors import UserError
 from distill.files.atomic import explain_os_error
 from distill.files.read import looked_for
 from distill.recipe import LabelledColumns, Recipe
-from distill.tasks.categories.retrieval import RETRIEVAL, to_mteb
+from distill.tasks.categories.retrieval import RETRIEVAL, make_dataset
 from distill.tasks.folder import make_own_task, set_data
 from distill.tasks.labelled import name_task, read_labelled
 
@@ -61,7 +61,7 @@ def make_labelled_task(file: Path, options: LabelledOptions) -> "AbsTask":
         raise UserError(str(file), f"no such file{looked_for(file)}", "fix the path of the task")
     data, revision = read_labelled(file, options.columns, _find_corpus(file, options))
     task = make_own_task(name_task(file), RETRIEVAL, "test")
-    return set_data(task, {"test": to_mteb(data)}, revision)
+    return set_data(task, {"test": make_dataset(data)}, revision)
 
 
 def _find_corpus(file: Path, options: LabelledOptions) -> CorpusSource | None:

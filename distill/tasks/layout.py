@@ -35,7 +35,7 @@ class TaskLayout:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the class of a user's own task."""
 
-    def files(self, task: "AbsTask") -> list[str]:
+    def list_files(self, task: "AbsTask") -> list[str]:
         """List every file that the task reads, relative to its folder."""
         of_splits = (self.evaluated.format(split=split) for split in task.eval_splits)
         return list(dict.fromkeys([*self.others(task), *of_splits]))

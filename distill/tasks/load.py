@@ -10,7 +10,7 @@ from distill.corpus.held_out import OWN_TASKS
 from distill.errors import UserError, need
 from distill.files.read import looked_for, user_path
 from distill.recipe import Recipe
-from distill.tasks.folder import LAYOUTS, fill, own_task
+from distill.tasks.folder import LAYOUTS, fill, read_own_task
 from distill.tasks.labelled import is_labelled_file, name_task
 from distill.tasks.labelled_task import LabelledOptions, make_labelled_task, make_recipe_options
 
@@ -45,7 +45,7 @@ def load_task(
     folder = _find_folder(name, task_data)
     if folder is None:
         raise _explain_unknown(name, list(official), task_data)
-    return own_task(name, folder)
+    return read_own_task(name, folder)
 
 
 def load_tasks(
@@ -146,7 +146,7 @@ def _copy_tasks(tasks: "Sequence[Any]", task_data: Path | None) -> "Iterator[Abs
 
 
 def _fill_from_folder(task: "AbsTask", task_data: Path | None) -> "AbsTask":
-    _need_text(task)
+    _require_text(task)
     folder = _find_folder(task.metadata.name, task_data)
     return task if folder is None else fill(task, folder)
 
@@ -175,7 +175,7 @@ def _open_benchmark(name: str) -> "Sequence[AbsTask]":
     return tasks
 
 
-def _need_text(task: "AbsTask") -> None:
+def _require_text(task: "AbsTask") -> None:
     name, modalities = task.metadata.name, task.metadata.modalities
     if task.is_aggregate:
         parts: Any = task.metadata

@@ -23,8 +23,8 @@ def read_table(
             no row, a header without one of the columns, a row that is broken, or a value that is
             empty.
     """
-    lines = _lines(file)
-    header = _fields(lines[0])
+    lines = _read_lines(file)
+    header = _split_fields(lines[0])
     lacking = [column for column in columns if column not in header]
     if lacking:
         raise UserError(
@@ -38,15 +38,15 @@ def read_table(
         raise UserError(str(file), "holds no row", "write one row an item, below the header")
     faults = RowFaults()
     for number, line in rows:
-        where, fields = f"{file}, row {number}", _fields(line)
-        if fault := _fault(where, fields, header, [i for i in at if header[i] not in texts]):
+        where, fields = f"{file}, row {number}", _split_fields(line)
+        if fault := _find_fault(where, fields, header, [i for i in at if header[i] not in texts]):
             faults.add(fault)
         else:
             yield where, [fields[i] for i in at]
     faults.raise_any()
 
 
-def _fault(
+def _find_fault(
     where: str, fields: Sequence[str], header: Sequence[str], needed: Sequence[int]
 ) -> UserError | None:
     if len(fields) != len(header):
@@ -61,13 +61,13 @@ def _fault(
 
 def has_header(file: Path, columns: Sequence[str]) -> bool:
     """Return whether there is such a file, and its first row names these columns."""
-    return file.is_file() and set(columns) <= set(_fields(_lines(file)[0]))
+    return file.is_file() and set(columns) <= set(_split_fields(_read_lines(file)[0]))
 
 
-def _lines(file: Path) -> list[str]:
+def _read_lines(file: Path) -> list[str]:
     # Not splitlines(), which breaks a text at characters that are no line's end here.
     return read_text(file).split("\n")
 
 
-def _fields(line: str) -> list[str]:
+def _split_fields(line: str) -> list[str]:
     return line.rstrip("\r").split("\t")

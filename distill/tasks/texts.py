@@ -9,35 +9,37 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 
-def document_texts(task: "AbsTask", count: int) -> list[str]:
+def choose_document_texts(task: "AbsTask", count: int) -> list[str]:
     """Choose `count` documents of a task whose data is loaded, evenly spread over its corpus: title
     and text, as mteb's encoders read them. A task without a corpus gives its texts."""
-    corpus: Any = next(_corpora(task)) if _is_retrieval(task) else list(query_texts(task))
+    corpus: Any = (
+        next(_iterate_corpora(task)) if _is_retrieval(task) else list(iterate_query_texts(task))
+    )
     step = max(1, len(corpus) // count)
     rows = [corpus[i] for i in range(0, len(corpus), step)][:count]
     return [row if isinstance(row, str) else join_document(row) for row in rows]
 
 
-def query_texts(task: "AbsTask") -> Iterator[str]:
+def iterate_query_texts(task: "AbsTask") -> Iterator[str]:
     """Yield the queries of a task whose data is loaded, over all its subsets and splits. Where both
     sides are alike, as in STS or classification, they are all of its texts."""
     if _is_retrieval(task):
-        for part in _parts(task):
+        for part in _iterate_parts(task):
             yield from (str(row["text"]) for row in part["queries"])
         return
     # mteb's word for the columns that hold what a model reads, which its own data filters use.
     columns = list(task._get_content_columns())
-    for part in _parts(task):
+    for part in _iterate_parts(task):
         for row in part:
             for column in columns:
-                yield from _flat(row[column])
+                yield from _flatten(row[column])
 
 
-def corpus_texts(task: "AbsTask") -> Iterator[str]:
+def iterate_corpus_texts(task: "AbsTask") -> Iterator[str]:
     """Yield the documents of a retrieval or reranking task whose data is loaded, title and text;
     nothing for other categories."""
     if _is_retrieval(task):
-        for corpus in _corpora(task):
+        for corpus in _iterate_corpora(task):
             yield from (join_document(row) for row in corpus)
 
 
@@ -45,11 +47,11 @@ def _is_retrieval(task: "AbsTask") -> bool:
     return isinstance(task, need("mteb.abstasks", "eval").AbsTaskRetrieval)
 
 
-def _corpora(task: "AbsTask") -> Iterator[Any]:
-    return (part["corpus"] for part in _parts(task))
+def _iterate_corpora(task: "AbsTask") -> Iterator[Any]:
+    return (part["corpus"] for part in _iterate_parts(task))
 
 
-def _parts(task: "AbsTask") -> Iterator[Any]:
+def _iterate_parts(task: "AbsTask") -> Iterator[Any]:
     """Yield the data of each evaluated subset and split; mteb leaves the subset out if it is the
     only one."""
     dataset: Any = task.dataset
@@ -64,10 +66,10 @@ def join_document(row: Mapping[str, Any]) -> str:
     return f"{row.get('title') or ''} {row['text']}".strip()
 
 
-def _flat(value: Any) -> Iterator[str]:
+def _flatten(value: Any) -> Iterator[str]:
     """Flatten the texts of a set that is in one row; a single text stays one."""
     if isinstance(value, str):
         yield value
     else:
         for one in value:
-            yield from _flat(one)
+            yield from _flatten(one)

@@ -51,11 +51,11 @@ class TextFormat:
         """The prompt of a document without a title."""
         return self.document_template.removesuffix("{text}").replace("{title}", NO_TITLE)
 
-    def query(self, query: str, task: str) -> PromptedText:
+    def write_query(self, query: str, task: str) -> PromptedText:
         """Write a query of this task."""
         return PromptedText(self.write_query_prompt(task), query)
 
-    def document(self, text: str, title: str = "") -> PromptedText:
+    def write_document(self, text: str, title: str = "") -> PromptedText:
         """Write a document: a title goes into its place in the template, else before the text. It
         is part of the text and not of the prompt: it belongs to what a document says."""
         title = title.strip()
@@ -66,7 +66,7 @@ class TextFormat:
         before, behind = self.document_template.removesuffix("{text}").split("{title}", 1)
         return PromptedText(before, f"{title}{behind}{text}")
 
-    def prompts(self, default_task: str) -> dict[str, str]:
+    def make_prompts(self, default_task: str) -> dict[str, str]:
         """Return the prompts to save with a model: of both sides, which sentence-transformers puts
         before a text by itself, and the templates if there is something to fill in."""
         prompts = {"query": self.write_query_prompt(default_task), "document": self.document_prompt}

@@ -97,9 +97,9 @@ def test_duplicates_and_evaluation_queries_are_seen_in_every_language(
             seen.add(question, number)
         seen.flush()
         last = len(questions)
-        again = [seen.reason(f" {question} ", last) for question in questions]
+        again = [seen.find_reason(f" {question} ", last) for question in questions]
         assert set(again) == {"exact duplicate"}
-        near = [seen.reason(f"{question} {question[:3]}", last) for question in questions]
+        near = [seen.find_reason(f"{question} {question[:3]}", last) for question in questions]
         assert sum(reason is not None for reason in near) > 0.8 * len(questions)
     known = EvaluationSet("x", "1", lambda: questions[:100], lambda: iter(()))
     decontaminator = Decontaminator([known], 8)

@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 def prompt_of(eval_model, task, side):
-    return eval_model.prompts.before(mteb.get_task(task).metadata, side)
+    return eval_model.prompts.choose_prompt(mteb.get_task(task).metadata, side)
 
 
 @pytest.mark.parametrize(

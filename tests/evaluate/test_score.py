@@ -12,11 +12,11 @@ from conftest import MINILM
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
-from distill.evaluate.models.eval_model import load_eval_model, mteb_name
+from distill.evaluate.models.eval_model import load_eval_model, make_mteb_name
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.evaluate.score import load_data, score_tasks
 from distill.models.reference import resolve, revision
-from distill.tasks import load_task, query_texts
+from distill.tasks import iterate_query_texts, load_task
 
 mteb = pytest.importorskip("mteb")
 mock_tasks = pytest.importorskip("mteb.mocks.mock_tasks")
@@ -128,7 +128,7 @@ def test_categories_without_a_layout_of_ours_are_scored_too(name, encoder_folder
     (score,) = score_tasks(load_eval_model(encoder_folder), [task], tmp_path)
     assert (score.task, score.category) == (name, task.metadata.type)
     assert -1 <= score.score <= 1
-    assert list(query_texts(task))
+    assert list(iterate_query_texts(task))
     assert score_tasks(load_eval_model(encoder_folder), [task], tmp_path) == [score]
 
 
@@ -144,7 +144,7 @@ def test_mtebs_tables_show_the_results(every_kind, encoder_folder, tmp_path):
         s.task: s.score for s in score_tasks(load_eval_model(encoder_folder), tasks, tmp_path)
     }
     results = mteb.ResultCache(tmp_path).load_results()
-    name = mteb_name(str(encoder_folder))
+    name = make_mteb_name(str(encoder_folder))
     shown = results.to_dataframe().set_index("task_name")[name]
     assert shown.to_dict() == pytest.approx(scores)
 
@@ -240,9 +240,9 @@ def test_the_hub_out_of_reach_names_the_way_without(monkeypatch):
 def test_names_have_mtebs_form(tmp_path):
     folder = tmp_path / "demo" / "student"
     folder.mkdir(parents=True)
-    assert mteb_name(str(folder)) == "distill/demo-student"
-    assert mteb_name("intfloat/e5-small-v2@abc") == "intfloat/e5-small-v2"
-    assert mteb_name("wheel:pack==1.0/inside/model#sha256=00") == "wheel/pack-inside-model"
+    assert make_mteb_name(str(folder)) == "distill/demo-student"
+    assert make_mteb_name("intfloat/e5-small-v2@abc") == "intfloat/e5-small-v2"
+    assert make_mteb_name("wheel:pack==1.0/inside/model#sha256=00") == "wheel/pack-inside-model"
 
 
 PUBLISHED = {"STSBenchmark": (0.8203, 0), "Banking77Classification": (0.8004, 3080)}

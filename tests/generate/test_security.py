@@ -62,8 +62,8 @@ METHODS = {
 def test_a_prompt_is_the_same_but_for_one_line(name, chat, title, text):
     """Line by line, in any sense of line: only that of the passage differs from another prompt's,
     and in it only what stands behind its label."""
-    plain = METHODS[name].prompt(PLAIN, CONDITIONS, chat).splitlines()
-    hostile = METHODS[name].prompt({**PLAIN, "title": title, "text": text}, CONDITIONS, chat)
+    plain = METHODS[name].render_prompt(PLAIN, CONDITIONS, chat).splitlines()
+    hostile = METHODS[name].render_prompt({**PLAIN, "title": title, "text": text}, CONDITIONS, chat)
     lines = hostile.splitlines()
     assert lines == hostile.split("\n")
     differing = [i for i, (a, b) in enumerate(zip(plain, lines, strict=True)) if a != b]
@@ -87,7 +87,7 @@ def test_nothing_in_a_passage_is_a_token_of_a_chat_template(text):
 @settings(max_examples=60, deadline=None)
 def test_jinja_in_a_passage_is_words(text):
     passage = {**PLAIN, "text": "{{ 7 * 191 }} {% raw %}" + text}
-    prompt = METHODS["fret"].prompt(passage, CONDITIONS, False)
+    prompt = METHODS["fret"].render_prompt(passage, CONDITIONS, False)
     assert "{{ 7 * 191 }} {% raw %}" in prompt
     assert "1337" not in prompt.replace(sanitize_for_prompt(text), "")
 

@@ -14,7 +14,7 @@ from distill.store.run import Run
 from distill.tasks.decontaminate import (
     Decontaminator,
     EvaluationSet,
-    decontaminator,
+    make_decontaminator,
 )
 from distill.text.ngrams import NgramIndex
 from distill.text.normalize import split_comparable_words
@@ -142,10 +142,10 @@ def evaluating(tasks, data=None, **filters):
 
 
 def test_it_is_on_when_the_recipe_evaluates():
-    assert decontaminator(evaluating([]), None) is None
-    assert decontaminator(evaluating(["mine"], decontaminate=False), None) is None
+    assert make_decontaminator(evaluating([]), None) is None
+    assert make_decontaminator(evaluating(["mine"], decontaminate=False), None) is None
     with pytest.raises(UserError, match=r"evaluate\.tasks is empty"):
-        decontaminator(evaluating([], decontaminate=True), None)
+        make_decontaminator(evaluating([], decontaminate=True), None)
 
 
 def test_tasks_and_held_out_are_read(tmp_path):
@@ -156,7 +156,7 @@ def test_tasks_and_held_out_are_read(tmp_path):
         write_beir(held_out.folder, ["compute the norm of a vector or matrix given"])
         held_out.finish(rows=1)
     asked = evaluating(["held-out", "mine"], tmp_path / "tasks")
-    checks = decontaminator(asked, held_out)
+    checks = make_decontaminator(asked, held_out)
     assert checks.sets == ["held-out", "mine"]
     assert checks.query_count == 3
     assert checks.overlaps("Why do otters hold hands when they sleep?")
@@ -170,7 +170,7 @@ def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
         held_out = run.stage("held-out", {})
         write_beir(held_out.folder, ["compute the norm of a vector"])
         held_out.finish(rows=1)
-    assert decontaminator(evaluating(["held-out"]), held_out).overlaps(
+    assert make_decontaminator(evaluating(["held-out"]), held_out).overlaps(
         "compute the norm of a vector"
     )
 
@@ -179,10 +179,10 @@ def test_held_out_alone_needs_no_mteb(tmp_path, monkeypatch):
 def test_an_unknown_task_is_refused_with_the_way_round(tmp_path):
     pytest.importorskip("mteb")
     with pytest.raises(UserError) as fault:
-        decontaminator(evaluating(["no-such-task"], tmp_path), None)
+        make_decontaminator(evaluating(["no-such-task"], tmp_path), None)
     assert "generate.filters.decontaminate: false" in fault.value.remedy
 
 
 def test_a_run_that_holds_nothing_out_is_refused():
     with pytest.raises(UserError, match="holds nothing out"):
-        decontaminator(evaluating(["held-out"]), None)
+        make_decontaminator(evaluating(["held-out"]), None)

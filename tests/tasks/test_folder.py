@@ -6,7 +6,12 @@ import pytest
 from helpers.tiny_models import TEXTS
 
 from distill.errors import UserError
-from distill.tasks import corpus_texts, document_texts, load_task, query_texts
+from distill.tasks import (
+    choose_document_texts,
+    iterate_corpus_texts,
+    iterate_query_texts,
+    load_task,
+)
 
 mteb = pytest.importorskip("mteb")
 
@@ -38,8 +43,8 @@ def test_an_official_name_keeps_its_class_and_has_the_folders_data(kind, every_k
     task = load_task(name, every_kind)
     assert type(task) is type(mteb.get_task(name))
     assert task.data_loaded
-    assert set(query_texts(task)) == set(query_texts(own))
-    assert set(corpus_texts(task)) == set(corpus_texts(own))
+    assert set(iterate_query_texts(task)) == set(iterate_query_texts(own))
+    assert set(iterate_corpus_texts(task)) == set(iterate_corpus_texts(own))
     assert task.metadata.revision != mteb.get_task(name).metadata.revision
 
 
@@ -83,16 +88,16 @@ def test_quotes_are_part_of_a_text(every_kind):
 
 def test_documents_are_spread_over_the_corpus_or_the_texts(every_kind):
     task = load_task("retrieval", every_kind)
-    assert document_texts(task, 3) == [TEXTS[0], TEXTS[4], TEXTS[8]]
-    assert document_texts(task, 100) == TEXTS
+    assert choose_document_texts(task, 3) == [TEXTS[0], TEXTS[4], TEXTS[8]]
+    assert choose_document_texts(task, 100) == TEXTS
     task = load_task("classification", every_kind)
-    assert document_texts(task, 2) == [" ".join(TEXTS[i].split()[:4]) for i in (0, 6)]
+    assert choose_document_texts(task, 2) == [" ".join(TEXTS[i].split()[:4]) for i in (0, 6)]
 
 
 def test_texts_of_a_pair_are_both_of_its_sides(every_kind):
-    texts = list(query_texts(load_task("sts", every_kind)))
+    texts = list(iterate_query_texts(load_task("sts", every_kind)))
     assert texts[:4] == [TEXTS[0], TEXTS[0], TEXTS[1], TEXTS[0]]
-    assert list(corpus_texts(load_task("sts", every_kind))) == []
+    assert list(iterate_corpus_texts(load_task("sts", every_kind))) == []
 
 
 FAULTS = [

@@ -11,7 +11,13 @@ from distill.corpus.readers.beir import BeirDataset
 from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.recipe import LabelledColumns, Recipe
-from distill.tasks import corpus_texts, load_task, load_tasks, open_recipe_tasks, query_texts
+from distill.tasks import (
+    iterate_corpus_texts,
+    iterate_query_texts,
+    load_task,
+    load_tasks,
+    open_recipe_tasks,
+)
 from distill.tasks.labelled import read_labelled
 
 pytest.importorskip("mteb")
@@ -205,15 +211,15 @@ def test_a_recipe_searches_its_own_corpus_and_leaves_the_folder_alone(tmp_path):
     before = sorted(tmp_path.iterdir())
     (task,) = open_recipe_tasks(recipe, recipe.evaluate.tasks)
     assert task.metadata.name == "questions"
-    assert list(corpus_texts(task)) == ["They dance.", "Slow rivers."]
-    assert list(query_texts(task)) == ["Who moves?", "What flows?"]
+    assert list(iterate_corpus_texts(task)) == ["They dance.", "Slow rivers."]
+    assert list(iterate_query_texts(task)) == ["Who moves?", "What flows?"]
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_corpus_beside_the_file_is_searched(tmp_path):
     file = write_ids(tmp_path)
     (tmp_path / "docs.jsonl").rename(tmp_path / "corpus.jsonl")
-    assert len(list(corpus_texts(load_task(str(file))))) == 2
+    assert len(list(iterate_corpus_texts(load_task(str(file))))) == 2
 
 
 def test_the_revision_follows_file_columns_and_corpus(tmp_path):

@@ -93,7 +93,7 @@ def test_it_is_evaluated_under_its_prompts_or_the_tasks_instructions(server, enc
     assert [found.prompts.get_prompt(side) for side in PROMPTS] == [*PROMPTS.values()]
     template = "Instruct: {instruction}\nQuery: {query}"
     told = load_run_models(recipe(**served(server, instruction_template=template)), {})["teacher"]
-    assert told.prompts.instructed("Find bees.") == "Instruct: Find bees.\nQuery: "
+    assert told.prompts.write_instruction("Find bees.") == "Instruct: Find bees.\nQuery: "
 
 
 def test_search_asks_it_as_it_asks_the_model(server, teacher, encoder_folder, tmp_path):

@@ -12,16 +12,16 @@ GECKO = TextFormat("task: {task} | query: {query}", "title: {title} | text: {tex
 
 
 def test_text_format_puts_a_title_where_the_template_has_it():
-    assert "".join(GECKO.document("Bees dance.", "Bees")) == "title: Bees | text: Bees dance."
-    assert "".join(GECKO.document("Bees dance.", " ")) == "title: none | text: Bees dance."
+    assert "".join(GECKO.write_document("Bees dance.", "Bees")) == "title: Bees | text: Bees dance."
+    assert "".join(GECKO.write_document("Bees dance.", " ")) == "title: none | text: Bees dance."
     assert GECKO.document_prompt == "title: none | text: "
     plain = TextFormat("{query}", "passage: {text}")
-    assert plain.document("Bees dance.", "Bees") == ("passage: ", "Bees Bees dance.")
+    assert plain.write_document("Bees dance.", "Bees") == ("passage: ", "Bees Bees dance.")
 
 
 def test_text_format_keeps_braces_in_titles_and_tasks():
-    assert "".join(GECKO.document("b", "{text}")) == "title: {text} | text: b"
-    assert "".join(GECKO.query("q", "{query}")) == "task: {query} | query: q"
+    assert "".join(GECKO.write_document("b", "{text}")) == "title: {text} | text: b"
+    assert "".join(GECKO.write_query("q", "{query}")) == "task: {query} | query: q"
 
 
 def test_text_format_is_saved_with_the_model(tmp_path, encoder_folder):

@@ -96,17 +96,22 @@ def read_package_versions(packages: tuple[str, ...]) -> dict[str, str]:
     return {p: importlib.metadata.version(sorted(distributions[p])[0]) for p in packages}
 
 
-def _objects(package: str, failures: list[str]) -> list[DocObject]:
+def _list_objects(package: str, failures: list[str]) -> list[DocObject]:
     named = [
-        (name, thing) for module in _modules(package, failures) for name, thing in _members(module)
+        (name, thing)
+        for module in _import_modules(package, failures)
+        for name, thing in _list_members(module)
     ]
     named += [
-        pair for name, thing in named if inspect.isclass(thing) for pair in _methods(name, thing)
+        pair
+        for name, thing in named
+        if inspect.isclass(thing)
+        for pair in _list_methods(name, thing)
     ]
     named.sort(key=lambda pair: (pair[0].count("."), len(pair[0]), pair[0]))
     found, seen = [], set()
     for name, thing in named:
-        doc = _doc(thing)
+        doc = _get_doc(thing)
         text = " ".join(doc.split()).casefold()
         if id(thing) in seen or not text or text in seen:
             continue
@@ -115,18 +120,18 @@ def _objects(package: str, failures: list[str]) -> list[DocObject]:
     return sorted(found)
 
 
-def _modules(package: str, failures: list[str]) -> Iterator[ModuleType]:
+def _import_modules(package: str, failures: list[str]) -> Iterator[ModuleType]:
     root = _import(package, failures)
     if root is None:
         return
     level = [root]
     for _ in range(_LEVELS):
         yield from level
-        level = [inner for module in level for inner in _inner_modules(module, failures)]
+        level = [inner for module in level for inner in _find_inner_modules(module, failures)]
     yield from level
 
 
-def _inner_modules(module: ModuleType, failures: list[str]) -> Iterator[ModuleType]:
+def _find_inner_modules(module: ModuleType, failures: list[str]) -> Iterator[ModuleType]:
     names = sorted(info.name for info in pkgutil.iter_modules(getattr(module, "__path__", [])))
     for name in names:
         if name.startswith("_") or name in _SKIPPED:
@@ -144,7 +149,7 @@ def _import(name: str, failures: list[str]) -> ModuleType | None:
         return None
 
 
-def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
+def _list_members(module: ModuleType) -> Iterator[tuple[str, Any]]:
     names = getattr(module, "__all__", None) or dir(module)
     for name in sorted({n for n in names if isinstance(n, str)}):
         if name.startswith("_"):
@@ -155,7 +160,7 @@ def _members(module: ModuleType) -> Iterator[tuple[str, Any]]:
                 yield f"{module.__name__}.{name}", thing
 
 
-def _methods(name: str, class_: type) -> Iterator[tuple[str, Any]]:
+def _list_methods(name: str, class_: type) -> Iterator[tuple[str, Any]]:
     """List public methods and properties, inherited ones too: their base may be private."""
     for attribute in sorted(dir(class_)):
         if attribute.startswith("_"):
@@ -181,21 +186,21 @@ def _is_from(thing: Any, name: str) -> bool:
     return home is None or home.partition(".")[0] == name.partition(".")[0]
 
 
-def _doc(thing: Any) -> str:
+def _get_doc(thing: Any) -> str:
     """Return an object's docstring without the addresses in default values, which no two processes
     share."""
     doc = thing.__doc__
     return _ADDRESS.sub("", inspect.cleandoc(doc)) if isinstance(doc, str) else ""
 
 
-def _main(packages: list[str]) -> None:
+def _print_objects(packages: list[str]) -> None:
     # Packages may print on import: they get stderr, the rows get stdout.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     failures: list[str] = []
     for package in packages:
-        for row in _objects(package, failures):
+        for row in _list_objects(package, failures):
             print(json.dumps(row), file=out)
     print(len(failures), file=out)
     out.close()
@@ -203,4 +208,4 @@ def _main(packages: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    _print_objects(sys.argv[1:])

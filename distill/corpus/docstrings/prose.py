@@ -43,16 +43,16 @@ def extract_paragraphs(doc: str) -> list[str]:
     such as `.. versionadded::`, underlines, the sections "See Also" and "References".
     """
     doc = _SIGNATURE.sub("", doc.lstrip(), count=1) if _SIGNATURE.match(doc.lstrip()) else doc
-    blocks = _blocks(_without_headings(_without_code(doc.splitlines())))
-    cleaned = (_ended(_without_markup(" ".join(block))) for block in blocks)
+    blocks = _split_blocks(_remove_headings(_remove_code(doc.splitlines())))
+    cleaned = (_end_sentence(_remove_markup(" ".join(block))) for block in blocks)
     return [text for text in cleaned if re.search(r"\w", text)]
 
 
-def _indent(line: str) -> int:
+def _measure_indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _without_code(lines: list[str]) -> list[str]:
+def _remove_code(lines: list[str]) -> list[str]:
     kept: list[str] = []
     position = 0
     while position < len(lines):
@@ -62,24 +62,24 @@ def _without_code(lines: list[str]) -> list[str]:
         if _OVERLOAD.fullmatch(text):
             continue
         if text.startswith(">>>") or _TABLE.fullmatch(text):
-            position = _after_block(lines, position)
+            position = _skip_block(lines, position)
         elif _FENCE.match(text):
-            position = _after_fence(lines, position)
+            position = _skip_fence(lines, position)
         elif directive := _DIRECTIVE.match(text):
             if directive["name"] in _KEPT_DIRECTIVES:
-                kept += ["", " " * _indent(line) + directive["argument"].strip()]
+                kept += ["", " " * _measure_indent(line) + directive["argument"].strip()]
             else:
-                position = _after_indented(lines, position, _indent(line))
+                position = _skip_indented(lines, position, _measure_indent(line))
         elif text.startswith(".. "):  # a comment, a footnote or a link's target
-            position = _after_indented(lines, position, _indent(line))
+            position = _skip_indented(lines, position, _measure_indent(line))
         else:
             kept.append(line)
             if text.endswith("::"):
-                position = _after_literal(lines, position, _indent(line))
+                position = _skip_literal(lines, position, _measure_indent(line))
     return kept
 
 
-def _after_block(lines: list[str], position: int) -> int:
+def _skip_block(lines: list[str], position: int) -> int:
     """Return the position past a `>>>` block with its output, or past a table: both end at an empty
     line."""
     while position < len(lines) and lines[position].strip():
@@ -87,29 +87,29 @@ def _after_block(lines: list[str], position: int) -> int:
     return position
 
 
-def _after_fence(lines: list[str], position: int) -> int:
+def _skip_fence(lines: list[str], position: int) -> int:
     while position < len(lines) and not _FENCE.match(lines[position].strip()):
         position += 1
     return position + 1
 
 
-def _after_indented(lines: list[str], position: int, indent: int) -> int:
+def _skip_indented(lines: list[str], position: int, indent: int) -> int:
     while position < len(lines) and (
-        not lines[position].strip() or _indent(lines[position]) > indent
+        not lines[position].strip() or _measure_indent(lines[position]) > indent
     ):
         position += 1
     return position
 
 
-def _after_literal(lines: list[str], position: int, indent: int) -> int:
+def _skip_literal(lines: list[str], position: int, indent: int) -> int:
     """Return the position past the indented block behind `::`, which begins after an empty line;
     where there is none (`Args::`), what follows is prose."""
     if position < len(lines) and lines[position].strip():
         return position
-    return _after_indented(lines, position, indent)
+    return _skip_indented(lines, position, indent)
 
 
-def _without_headings(lines: list[str]) -> list[str]:
+def _remove_headings(lines: list[str]) -> list[str]:
     """Remove headings: underlines go; a heading becomes a paragraph "Parameters:", or goes too,
     where the section is one of names or nothing of it is left."""
     kept: list[str] = []
@@ -122,7 +122,7 @@ def _without_headings(lines: list[str]) -> list[str]:
         if text and _HEADING.fullmatch(below):
             skipping = text.lower() in _NAME_SECTIONS
             if not skipping:
-                kept += ["", _heading(text), ""]
+                kept += ["", _write_heading(text), ""]
         elif text.strip("*").lower() in _NAME_SECTIONS:  # **See also**
             skipping = True
         elif text.rstrip(":").lower() in _CODE_SECTIONS:
@@ -132,31 +132,31 @@ def _without_headings(lines: list[str]) -> list[str]:
     return kept
 
 
-def _heading(text: str) -> str:
+def _write_heading(text: str) -> str:
     return "" if text.lower() in _CODE_SECTIONS else f"{text.rstrip(':')}:"
 
 
-def _blocks(lines: list[str]) -> list[list[str]]:
+def _split_blocks(lines: list[str]) -> list[list[str]]:
     """Split into the lines that belong together: until an empty line, a list item, or a line that
     is less indented than the one before (the next parameter of a list)."""
     blocks: list[list[str]] = [[]]
     before = 0
     for line in lines:
         text = line.strip()
-        begins = not text or _ITEM.match(text) or _indent(line) < before
+        begins = not text or _ITEM.match(text) or _measure_indent(line) < before
         if begins and blocks[-1]:
             blocks.append([])
         if text:
             blocks[-1].append(_ITEM.sub("", text, count=1) if _ITEM.match(text) else text)
-            before = _indent(line)
+            before = _measure_indent(line)
     return [block for block in blocks if block]
 
 
-def _without_markup(text: str) -> str:
+def _remove_markup(text: str) -> str:
     for pattern, plain in _MARKUP:
         text = pattern.sub(plain, text)
     return " ".join(text.split())
 
 
-def _ended(text: str) -> str:
+def _end_sentence(text: str) -> str:
     return text if re.search(r"[.!?:;,][\"')\]]*$", text) or not text else text + "."

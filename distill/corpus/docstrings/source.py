@@ -58,7 +58,7 @@ def open_docstrings(recipe: Recipe) -> CorpusSource:
         where,
         identify_docstrings(recipe),
         lambda: _read(recipe, held_out=False),
-        lambda: _counts(recipe),
+        lambda: _count_objects(recipe),
         titles_are_prose=False,
     )
 
@@ -130,7 +130,7 @@ def load_docstrings(packages: tuple[str, ...]) -> tuple[list[DocString], int]:
     ], failed
 
 
-def _counts(recipe: Recipe) -> Counter[str]:
+def _count_objects(recipe: Recipe) -> Counter[str]:
     things, failed = load_docstrings(tuple(recipe.corpus.packages))
     held_out = sum(is_held_out(thing.summary, recipe) for thing in things)
     return Counter({"held out": held_out, "modules not importable": failed})

@@ -45,11 +45,15 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
     places = _expand(path)
     if all(_is_beir(place) for place in places):
         return open_beir(path) if places == [path] else open_beir_folders(path, places)
-    files = sorted(file for place in places for file in _files(place))
+    files = sorted(file for place in places for file in _list_files(place))
     tables = [file for file in files if detect_form(file) is not None]
     texts = [file for file in files if is_text_file(file)]
     if not tables and not texts:
-        what = f"holds no file that can be read, but {_named(files)}" if files else "holds no file"
+        what = (
+            f"holds no file that can be read, but {_join_names(files)}"
+            if files
+            else "holds no file"
+        )
         raise UserError(str(path), what, f"these are read: {_READ}; also {_COMPRESSED}")
     corpus = texts if _is_larger(path, texts, tables) else tables
     read = set(corpus)
@@ -76,7 +80,7 @@ def _is_larger(path: Path, texts: list[Path], tables: list[Path]) -> bool:
     if min(of_texts, of_tables) > _SMALL * (of_texts + of_tables):
         raise UserError(
             str(path),
-            f"holds both rows ({_named(tables)}) and texts ({_named(texts)})",
+            f"holds both rows ({_join_names(tables)}) and texts ({_join_names(texts)})",
             "name the one file or folder that is the corpus in corpus.path",
         )
     return of_texts > of_tables or not tables
@@ -89,7 +93,7 @@ def _warn_of_others(path: Path, others: list[Path]) -> None:
         _log.warning("%s: %d files are not read, by ending: %s", path, len(others), named)
 
 
-def _files(path: Path) -> list[Path]:
+def _list_files(path: Path) -> list[Path]:
     try:
         if path.is_file():
             return [path]
@@ -99,12 +103,12 @@ def _files(path: Path) -> list[Path]:
                 f"no such file or folder{looked_for(path)}",
                 "fix corpus.path in the recipe, or write the whole path",
             )
-        return sorted(_below(path))
+        return sorted(_walk(path))
     except OSError as fault:
         raise explain_os_error(fault, path) from fault
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and not _is_run(Path(place, name))
@@ -121,6 +125,6 @@ def _is_run(folder: Path) -> bool:
     return (folder / "recipe.yaml").is_file() and (folder / ".lock").is_file()
 
 
-def _named(files: list[Path]) -> str:
+def _join_names(files: list[Path]) -> str:
     names = ", ".join(file.name for file in files[:3])
     return names + (f" and {len(files) - 3} more" if len(files) > 3 else "")

@@ -42,9 +42,9 @@ def open_beir(folder: Path) -> CorpusSource:
     Raises:
         UserError: if the folder holds no corpus.jsonl.
     """
-    file = _file(folder, "corpus.jsonl")
+    file = _find_file(folder, "corpus.jsonl")
     identity = {"beir": folder.resolve().name, "sha256": hash_file(file)}
-    return CorpusSource(str(file), identity, lambda: _documents(file, folder.resolve().name))
+    return CorpusSource(str(file), identity, lambda: _read_documents(file, folder.resolve().name))
 
 
 def open_beir_folders(path: Path, folders: Sequence[Path]) -> CorpusSource:
@@ -70,17 +70,20 @@ def read_beir(folder: Path, split: str = "test") -> BeirDataset:
         UserError: naming file and row, for a missing file, an empty corpus, an id with two texts,
             a malformed row; or if the judgements name no query or no document that there is.
     """
-    corpus_file, queries_file = _file(folder, "corpus.jsonl"), _file(folder, "queries.jsonl")
-    qrels_file = _file(folder, f"qrels/{split}.tsv")
+    corpus_file, queries_file = (
+        _find_file(folder, "corpus.jsonl"),
+        _find_file(folder, "queries.jsonl"),
+    )
+    qrels_file = _find_file(folder, f"qrels/{split}.tsv")
     corpus = {d.id: {"title": d.title, "text": d.text} for d in _read_task_rows(corpus_file)}
     if not corpus:
         raise UserError(str(corpus_file), "is empty", "write one document a row")
     asked = {d.id: d.text for d in _read_task_rows(queries_file)}
-    qrels = _qrels(qrels_file, corpus.keys(), asked.keys())
+    qrels = _read_qrels(qrels_file, corpus.keys(), asked.keys())
     return BeirDataset(corpus, {id_: asked[id_] for id_ in qrels}, qrels)
 
 
-def _file(folder: Path, name: str) -> Path:
+def _find_file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise UserError(
             str(folder / name),
@@ -90,7 +93,7 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
+def _read_documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
     rows = (
         (RowLocation(str(file), number), source, row) for number, row in read_lines(file, faults)
@@ -100,21 +103,21 @@ def _documents(file: Path, source: str) -> Iterator[Document | SkippedRow]:
 
 def _read_task_rows(file: Path) -> Iterator[Document]:
     """Yield the rows of a task's corpus or queries. Empty ones stay: the task has them."""
-    for found in _documents(file, file.stem):
+    for found in _read_documents(file, file.stem):
         if isinstance(found, Document):
             yield found
         elif found.reason == NO_TEXT:
             yield Document(found.id, "", "", file.stem)
 
 
-def _qrels(
+def _read_qrels(
     file: Path, corpus: Container[str], queries: Container[str]
 ) -> dict[str, dict[str, int]]:
     """Return what the rows say of queries that there are. The last row of a pair holds, as for
     mteb."""
     faults, judged, no_query, no_document = RowFaults(), 0, _Unknown(), _Unknown()
     qrels: dict[str, dict[str, int]] = {}
-    for number, query, document, relevance in _judgements(file, faults):
+    for number, query, document, relevance in _read_judgements(file, faults):
         judged += 1
         if document not in corpus:
             no_document.add(number, document)
@@ -169,7 +172,7 @@ class _Unknown:
         )
 
 
-def _judgements(file: Path, faults: RowFaults) -> Iterator[tuple[int, str, str, int]]:
+def _read_judgements(file: Path, faults: RowFaults) -> Iterator[tuple[int, str, str, int]]:
     """Yield line numbers, query ids, document ids and relevances of a qrels file with a header
     row."""
     # Not splitlines(), which breaks a line at characters that are no line's end here.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.corpus.faults import RowFaults
-from distill.corpus.readers.packed import open_unpacked, unpacked_name
+from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.errors import UserError
 from distill.files.read import decode_row
 
@@ -72,6 +72,6 @@ def _read_names(path: Path, rows: Iterator[list[str]]) -> list[str]:
 
 
 def _find_delimiter(path: Path, header: str) -> str:
-    if unpacked_name(path).lower().endswith((".tsv", ".tab")):
+    if strip_packed_ending(path).lower().endswith((".tsv", ".tab")):
         return "\t"
     return max(_DELIMITERS, key=_QUOTED.sub(r"\1", header).count)

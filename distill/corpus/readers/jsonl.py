@@ -47,7 +47,7 @@ def list_files(path: Path, suffix: str) -> list[Path]:
     except OSError as fault:
         raise explain_os_error(fault, path) from fault
     there = sorted(p for p in path.glob("*") if not p.name.startswith("."))
-    found = [p for p in there if p.name.endswith(_endings(suffix))]
+    found = [p for p in there if p.name.endswith(_list_endings(suffix))]
     _refuse_others(path, suffix, [p for p in there if p not in found])
     if not found:
         raise UserError(
@@ -56,7 +56,7 @@ def list_files(path: Path, suffix: str) -> list[Path]:
     return found
 
 
-def _endings(suffix: str) -> tuple[str, ...]:
+def _list_endings(suffix: str) -> tuple[str, ...]:
     """Return the file names' endings of a format, those of compressed files included; Parquet has
     compression of its own."""
     return (suffix,) if suffix == ".parquet" else (suffix, *(suffix + packed for packed in CODECS))
@@ -103,14 +103,14 @@ def read_lines(path: Path, faults: RowFaults | None = None) -> Iterator[tuple[in
             if not line.strip():
                 continue
             try:
-                yield number, _object(line, f"{path}, row {number}")
+                yield number, _parse_object(line, f"{path}, row {number}")
             except UserError as fault:
                 if faults is None:
                     raise
                 faults.add(fault)
 
 
-def _object(line: bytes, where: str) -> dict[str, Any]:
+def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     row = parse_json(decode_row(line, where), where, "fix the row", checked=False)
     if not isinstance(row, dict):
         what = f"is not a JSON object but {describe(row)}"
@@ -121,9 +121,9 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
 
-    def rows() -> Iterator[LocatedRow]:
+    def iterate_rows() -> Iterator[LocatedRow]:
         for file in found:
             for number, row in read_lines(file, faults):
                 yield RowLocation(str(file), number), file.stem, row
 
-    return check_documents(rows(), columns, faults)
+    return check_documents(iterate_rows(), columns, faults)

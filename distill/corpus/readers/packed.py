@@ -18,7 +18,7 @@ CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "x
 own."""
 
 
-def unpacked_name(path: Path) -> str:
+def strip_packed_ending(path: Path) -> str:
     """Return the file's name without the ending of a compressed file: `docs.jsonl` of
     `docs.jsonl.gz`."""
     return path.stem if path.suffix.lower() in CODECS else path.name

@@ -33,16 +33,18 @@ def open_parquet(path: Path, columns: Columns) -> CorpusSource:
 
 
 def _read(found: list[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
-    return check_documents((row for file in found for row in _rows(file, columns)), columns)
+    return check_documents(
+        (row for file in found for row in _read_documents(file, columns)), columns
+    )
 
 
-def _rows(file: Path, columns: Columns) -> Iterator[LocatedRow]:
+def _read_documents(file: Path, columns: Columns) -> Iterator[LocatedRow]:
     try:
         parquet = pq.ParquetFile(file)
         names = parquet.schema_arrow.names
         require_columns(str(file), names, columns)
     except (pa.ArrowException, OSError) as fault:
-        raise _unreadable(file, fault) from fault
+        raise _explain_unreadable(file, fault) from fault
     for number, row in read_rows(file, [c for c in columns if c in names]):
         yield RowLocation(str(file), number), file.stem, row
 
@@ -58,14 +60,14 @@ def read_rows(
     number = 0
     try:
         for batch in pq.ParquetFile(file).iter_batches(columns=columns and list(columns)):
-            for row in _values(batch, file, number):
+            for row in _convert_values(batch, file, number):
                 number += 1
                 yield number, row
     except (pa.ArrowException, OSError) as fault:
-        raise _unreadable(file, fault) from fault
+        raise _explain_unreadable(file, fault) from fault
 
 
-def _values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict[str, Any]]:
+def _convert_values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict[str, Any]]:
     try:
         return batch.to_pylist()
     except (ValueError, ArithmeticError):
@@ -81,7 +83,7 @@ def _values(batch: pa.RecordBatch, file: Path, before: int) -> list[dict[str, An
         raise
 
 
-def _unreadable(file: Path, fault: Exception) -> UserError:
+def _explain_unreadable(file: Path, fault: Exception) -> UserError:
     what = " ".join(str(fault).split())[:300]
     return UserError(
         str(file), f"is not a readable Parquet file ({what})", "fetch or write it anew"

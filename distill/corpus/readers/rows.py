@@ -113,7 +113,7 @@ def check_documents(
     reader = _Reader(columns, may_be_numbered)
     for count, (place, source, row) in enumerate(rows, 1):
         try:
-            yield reader.document(count, place, source, row)
+            yield reader.make_document(count, place, source, row)
         except UserError as fault:
             faults.add(fault)
     faults.raise_any()
@@ -131,7 +131,7 @@ class _Reader:
         self._texts = False
         self._known = SeenIds()
 
-    def document(
+    def make_document(
         self, count: int, place: RowLocation, source: str, row: Mapping[str, Any]
     ) -> Document | SkippedRow:
         """Make a document of a row, or a skipped row if it has no text.
@@ -143,15 +143,18 @@ class _Reader:
         self._first = self._first or (place, row)
         self._titled = self._titled or columns.title in row
         self._texts = self._texts or columns.text in row
-        id_ = str(count) if self._is_numbered(place, row) else _id(place, row, columns.id)
-        title, text = _string(place, row, columns.title), _string(place, row, columns.text)
+        id_ = str(count) if self._is_numbered(place, row) else _read_id(place, row, columns.id)
+        title, text = (
+            _read_string(place, row, columns.title),
+            _read_string(place, row, columns.text),
+        )
         found = Document(
             id_,
             _replace_lost_characters(title).strip(),
             _replace_lost_characters(text).strip(),
             source,
         )
-        if self._repeats(place, found):
+        if self._is_repeated(place, found):
             return SkippedRow(str(place), id_, REPEATED)
         if not found.title and not found.text:
             return SkippedRow(str(place), id_, NO_TEXT)
@@ -173,13 +176,14 @@ class _Reader:
             raise UserError(
                 str(place),
                 f"has no text in column {self._columns.text!r}, nor has any row; its columns are "
-                f"{_names(row)}",
+                f"{_join_names(row)}",
                 "name the right column in corpus.text_column",
             )
         if not self._titled:
             raise UserError(
                 place.file,
-                f"has no column {self._columns.title!r} in any row; its columns are {_names(row)}",
+                f"has no column {self._columns.title!r} in any row; its columns are "
+                f"{_join_names(row)}",
                 "name the right one in corpus.title_column",
             )
 
@@ -194,7 +198,7 @@ class _Reader:
             )
         return self._numbered
 
-    def _repeats(self, place: RowLocation, found: Document) -> bool:
+    def _is_repeated(self, place: RowLocation, found: Document) -> bool:
         """Return whether the row is an earlier one again.
 
         Raises:
@@ -230,7 +234,7 @@ def require_columns(where: str, names: Sequence[str], columns: Columns) -> None:
         if name not in names and (part == "text" or name != usual):
             raise UserError(
                 where,
-                f"has no column {name!r}; its columns are {_names(names)}",
+                f"has no column {name!r}; its columns are {_join_names(names)}",
                 f"name the right one in corpus.{part}_column",
             )
 
@@ -243,7 +247,7 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
     if columns.id != Columns().id:
         raise UserError(
             str(place),
-            f"has no column {columns.id!r}; its columns are {_names(row)}",
+            f"has no column {columns.id!r}; its columns are {_join_names(row)}",
             "name the right one in corpus.id_column",
         )
     _log.warning(
@@ -251,17 +255,17 @@ def _is_numbered(place: RowLocation, row: Mapping[str, Any], columns: Columns) -
         "are %s",
         place.file,
         columns.id,
-        _names(row),
+        _join_names(row),
     )
     return True
 
 
-def _id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
+def _read_id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise UserError(
             str(place),
-            f"has no id: {column!r} is {_shown(value) if column in row else 'missing'}",
+            f"has no id: {column!r} is {_show_value(value) if column in row else 'missing'}",
             f"give every row a string or whole number in {column!r}, or no row one",
         )
     if isinstance(value, str) and not is_text(value):
@@ -271,17 +275,19 @@ def _id(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     return str(value)
 
 
-def _names(row: Iterable[str]) -> str:
+def _join_names(row: Iterable[str]) -> str:
     names = sorted(map(str, row))
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return f"{[name[:40] for name in names[:_MOST_NAMES]]}{more}"
 
 
-def _string(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
+def _read_string(place: RowLocation, row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     if value is not None and not isinstance(value, str):
         raise UserError(
-            str(place), f"column {column!r} holds {_shown(value)}", "a string is expected there"
+            str(place),
+            f"column {column!r} holds {_show_value(value)}",
+            "a string is expected there",
         )
     return value or ""
 
@@ -291,5 +297,5 @@ def _replace_lost_characters(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def _shown(value: object) -> str:
+def _show_value(value: object) -> str:
     return f"{type(value).__name__} {str(value)[:40]!r}"

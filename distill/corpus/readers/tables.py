@@ -13,7 +13,7 @@ from typing import Any
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.csv_files import read_csv
 from distill.corpus.readers.jsonl import hash_file, read_lines
-from distill.corpus.readers.packed import open_unpacked, unpacked_name
+from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.corpus.readers.parquet import read_rows
 from distill.corpus.readers.rows import (
     Columns,
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 def detect_form(path: Path) -> str | None:
     """Return the form of a file of rows by its ending; None for any other file."""
-    name = Path(unpacked_name(path).lower())
+    name = Path(strip_packed_ending(path).lower())
     form = FORMS.get(name.suffix)
     return None if form == "parquet" and path.suffix.lower() != ".parquet" else form
 
@@ -144,10 +144,10 @@ def _read_json(file: Path, faults: RowFaults) -> Iterator[tuple[int, Mapping[str
 def _read(files: Sequence[Path], columns: Columns) -> Iterator[Document | SkippedRow]:
     faults = RowFaults()
 
-    def rows() -> Iterator[LocatedRow]:
+    def iterate_rows() -> Iterator[LocatedRow]:
         for file in files:
-            name = Path(unpacked_name(file)).stem
+            name = Path(strip_packed_ending(file)).stem
             for number, row in read_table(file, faults):
                 yield RowLocation(str(file), number), name, row
 
-    return check_documents(rows(), columns, faults)
+    return check_documents(iterate_rows(), columns, faults)

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.jsonl import hash_file
-from distill.corpus.readers.packed import open_unpacked, unpacked_name
+from distill.corpus.readers.packed import open_unpacked, strip_packed_ending
 from distill.corpus.readers.rows import NO_TEXT, CorpusSource, Document, SkippedRow
 from distill.corpus.sections.formats import (
     ENDINGS,
@@ -43,7 +43,7 @@ def _is_man_page(path: Path) -> bool:
 
 def get_ending(path: Path) -> str:
     """Return the ending of a file's name, unpacked and in small letters: `.md` of `a.MD.gz`."""
-    return Path(unpacked_name(path)).suffix.lower()
+    return Path(strip_packed_ending(path)).suffix.lower()
 
 
 def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> CorpusSource:
@@ -62,7 +62,7 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
     if not skips:
         check_readers(str(root), {file: get_ending(file) for file in files}, _SKIP)
     identity: dict[str, Any] = {
-        "texts": {_name(file, folder): hash_file(file) for file in files},
+        "texts": {_make_name(file, folder): hash_file(file) for file in files},
         "version": _VERSION,
     }
     if skips and (missing := list_missing_readers(map(get_ending, files))):
@@ -70,7 +70,7 @@ def open_texts(root: Path, files: Sequence[Path], skips: bool = False) -> Corpus
     return CorpusSource(str(root), identity, lambda: _read(folder, files, skips))
 
 
-def _name(file: Path, folder: Path) -> str:
+def _make_name(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
@@ -83,9 +83,9 @@ def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document
     """
     faults, read = RowFaults(), 0
     for file in files:
-        name = _name(file, folder)
+        name = _make_name(file, folder)
         try:
-            documents = list(_documents(file, name))
+            documents = list(_read_documents(file, name))
         except UserError as fault:
             faults.add(UserError(fault.where, fault.what, f"{fault.remedy}; or {_SKIP}"))
             if skips:
@@ -100,7 +100,7 @@ def _read(folder: Path, files: Sequence[Path], skips: bool) -> Iterator[Document
         faults.raise_any()
 
 
-def _documents(file: Path, name: str) -> Iterator[Document]:
+def _read_documents(file: Path, name: str) -> Iterator[Document]:
     ending = get_ending(file)
     with open_unpacked(file, text=not is_binary(ending)) as source:
         data = source.read()

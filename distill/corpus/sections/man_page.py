@@ -51,12 +51,12 @@ def read_man_page(text: str, where: str) -> list[TextSection]:
         what = f"cannot be set by groff ({type(fault).__name__})"
         raise UserError(where, what, "take it out of the folder") from fault
     outline = Outline(f"{titled[1].lower()}({titled[2]})" if titled else "")
-    for block in _blocks(done.stdout.decode("utf-8", "replace")):
+    for block in _split_blocks(done.stdout.decode("utf-8", "replace")):
         if block[0].isspace():
             outline.add("\n".join(line.strip() for line in block.splitlines()))
         else:
             heading, _, rest = block.partition("\n")
-            outline.open(1, _capitalised(heading))
+            outline.open(1, _capitalise(heading))
             outline.add("\n".join(line.strip() for line in rest.splitlines()))
     outline.close()
     return outline.sections
@@ -77,11 +77,11 @@ def _forbid_files(text: str) -> str:
     return f"{_FORBID}{lines}{_FORBID_MACROS}\n{_REQUEST_OF_FILES.sub('', rest)}"
 
 
-def _blocks(page: str) -> list[str]:
+def _split_blocks(page: str) -> list[str]:
     """Return what stands between empty lines, but for the page's head and foot."""
     blocks = [block for block in re.split(r"\n(?:[ \t]*\n)+", page) if block.strip()]
     return [block.strip("\n") for block in blocks[1:-1]]
 
 
-def _capitalised(heading: str) -> str:
+def _capitalise(heading: str) -> str:
     return heading.capitalize() if heading.isupper() else heading

@@ -37,7 +37,7 @@ def read_markdown(text: str) -> list[TextSection]:
         if token.type == "heading_open":
             level = int(token.tag[1])
         elif token.type == "inline":
-            words = _inline(token.children or [])
+            words = _join_inline(token.children or [])
             if level:
                 outline.open(level, words)
                 level = 0
@@ -51,7 +51,7 @@ def read_markdown(text: str) -> list[TextSection]:
     return outline.sections
 
 
-def _inline(tokens: list[Any]) -> str:
+def _join_inline(tokens: list[Any]) -> str:
     parts = []
     for token in tokens:
         if token.type in ("text", "code_inline", "image"):
@@ -144,7 +144,7 @@ def read_rst(text: str) -> list[TextSection]:
                 continue
             elif isinstance(child, nodes.system_message):
                 blocks = [one.astext() for one in child.findall(nodes.literal_block)]
-                outline.add("\n".join(_without_directive(block) for block in blocks))
+                outline.add("\n".join(_remove_directive(block) for block in blocks))
             elif isinstance(child, nodes.TextElement):
                 outline.add(child.astext())
             else:
@@ -155,7 +155,7 @@ def read_rst(text: str) -> list[TextSection]:
     return outline.sections
 
 
-def _without_directive(block: str) -> str:
+def _remove_directive(block: str) -> str:
     """Return the lines below the first one of a directive."""
     return "\n".join(line.strip() for line in block.splitlines()[1:])
 

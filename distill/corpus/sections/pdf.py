@@ -34,8 +34,8 @@ def read_pdf(data: bytes, where: str) -> list[TextSection]:
     logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
         reader = _open(data, where)
-        pages = [_lines(page.extract_text()) for page in reader.pages]
-        title, headings = _title(reader), _headings(reader)
+        pages = [_split_lines(page.extract_text()) for page in reader.pages]
+        title, headings = _read_title(reader), _read_headings(reader)
     except UserError:
         raise
     except Exception as fault:  # damaged files raise anything
@@ -49,7 +49,7 @@ def read_pdf(data: bytes, where: str) -> list[TextSection]:
             "recognise its text first, such as by: ocrmypdf IN.pdf OUT.pdf",
         )
     outline = Outline(title)
-    for number, lines in enumerate(_without_running_heads(pages)):
+    for number, lines in enumerate(_remove_running_heads(pages)):
         _add_page(outline, lines, headings.get(number, []))
     outline.close()
     return outline.sections
@@ -68,12 +68,12 @@ def _open(data: bytes, where: str) -> "PdfReader":
     return reader
 
 
-def _title(reader: "PdfReader") -> str:
+def _read_title(reader: "PdfReader") -> str:
     title = reader.metadata.title if reader.metadata else None
     return " ".join((title or "").split())
 
 
-def _headings(reader: "PdfReader") -> dict[int, list[Heading]]:
+def _read_headings(reader: "PdfReader") -> dict[int, list[Heading]]:
     """Return the bookmarks of each page, in their order."""
     found: dict[int, list[Heading]] = {}
     for level, bookmark in _walk(reader.outline, 1):
@@ -91,29 +91,31 @@ def _walk(bookmarks: Sequence[Any], level: int) -> Iterator[tuple[int, Any]]:
             yield level, bookmark
 
 
-def _lines(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     lines = (" ".join(line.translate(_LIGATURES).split()) for line in text.splitlines())
     return [line for line in lines if line]
 
 
-def _without_running_heads(pages: Sequence[list[str]]) -> Iterator[list[str]]:
+def _remove_running_heads(pages: Sequence[list[str]]) -> Iterator[list[str]]:
     """Yield the pages' lines, but for the first and last of each that most pages have, digits
     aside."""
-    ends = Counter(key for lines in pages for key in {_digitless(line) for line in _ends(lines)})
+    ends = Counter(
+        key for lines in pages for key in {_remove_digits(line) for line in _list_end_lines(lines)}
+    )
     most = max(_FEWEST_PAGES, len(pages) // 2 + 1)
     for lines in pages:
-        while lines and ends[_digitless(lines[0])] >= most:
+        while lines and ends[_remove_digits(lines[0])] >= most:
             lines = lines[1:]
-        while lines and ends[_digitless(lines[-1])] >= most:
+        while lines and ends[_remove_digits(lines[-1])] >= most:
             lines = lines[:-1]
         yield lines
 
 
-def _ends(lines: Sequence[str]) -> list[str]:
+def _list_end_lines(lines: Sequence[str]) -> list[str]:
     return [*lines[:2], *lines[-2:]]
 
 
-def _digitless(line: str) -> str:
+def _remove_digits(line: str) -> str:
     return re.sub(r"\d+", "#", line)
 
 
@@ -121,7 +123,7 @@ def _add_page(outline: Outline, lines: Sequence[str], headings: list[Heading]) -
     longest, waiting = max(map(len, lines), default=0), list(headings)
     paragraph = ""
     for line in lines:
-        heading = next((one for one in waiting if _names(line, one[1])), None)
+        heading = next((one for one in waiting if _is_heading(line, one[1])), None)
         if heading is not None:
             outline.add(paragraph)
             outline.open(*heading)
@@ -135,7 +137,7 @@ def _add_page(outline: Outline, lines: Sequence[str], headings: list[Heading]) -
     outline.add(paragraph)
 
 
-def _names(line: str, title: str) -> bool:
+def _is_heading(line: str, title: str) -> bool:
     """Return whether a line is a bookmark's title, with or without a number before it."""
     wanted = " ".join(title.split()).casefold()
     return line.casefold() == wanted or _NUMBER.sub("", line.casefold(), count=1) == wanted

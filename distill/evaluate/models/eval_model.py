@@ -70,7 +70,7 @@ class EvalModel:
     @property
     def bytes_per_vector(self) -> int:
         """In an index, as the model's form stores it."""
-        return self.form.bytes_per_vector(self.dimensions)
+        return self.form.count_bytes(self.dimensions)
 
     @property
     def bytes_on_disk(self) -> int | None:
@@ -164,7 +164,7 @@ def wrap_model(
     """
     whole, read = opened.all_tokens, opened.max_tokens
     return EvalModel(
-        name=mteb_name(opened.reference),
+        name=make_mteb_name(opened.reference),
         reference=opened.reference,
         revision=opened.revision,
         folder=opened.folder,
@@ -233,7 +233,7 @@ def load_any_model(settings: EmbedderConfig, model: str, instructions: bool = Tr
     return load_eval_model(model, settings=settings, instructions=instructions)
 
 
-def mteb_name(reference: str) -> str:
+def make_mteb_name(reference: str) -> str:
     """Make a name of mteb's form owner/model: a hub id is its own; a folder `demo/student` is
     distill/demo-student; a model in a wheel, which may hold several, is wheel/PACKAGE-PATH. Of an
     exported file, `exports/mine/onnx/embedding.onnx`, it is distill/mine-onnx-embedding."""

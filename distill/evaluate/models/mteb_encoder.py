@@ -36,14 +36,14 @@ class CachedEmbeddings:
         self._folder = folder
         self._caches: dict[tuple[str, Side | None], VectorCache] = {}
 
-    def vectors(self, batches: Iterable[list[str]], prompt: str, side: Side | None) -> Vectors:
+    def embed(self, batches: Iterable[list[str]], prompt: str, side: Side | None) -> Vectors:
         """Return the texts' vectors in their order, (texts, dimensions)."""
         if self._folder is None:
             embed = self.model.embedder.embed
             parts = [embed(block, prompt, side) for block in _split_into_blocks(batches)]
             empty = np.empty((0, self.model.embedder.dimensions), np.float32)
             return np.concatenate([empty, *parts])
-        cache = self._cache(self._folder, prompt, side)
+        cache = self._open_cache(self._folder, prompt, side)
         digests = [np.empty(0, np.uint64)]
         for block in _split_into_blocks(batches):
             digests.append(hash_texts(block))
@@ -54,7 +54,7 @@ class CachedEmbeddings:
                 cache.add(digests[-1][absent], found)
         return cache.take(np.concatenate(digests))
 
-    def _cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
+    def _open_cache(self, folder: Path, prompt: str, side: Side | None) -> VectorCache:
         if (prompt, side) not in self._caches:
             embedder = self.model.embedder
             origin = {"model": self.model.name, "revision": self.model.revision}
@@ -90,11 +90,11 @@ class MtebEncoder:
         side: Side | None = prompt_type.value if prompt_type else None
         source = self._documents if side == "document" else self._texts
         prompts = source.model.prompts
-        prompt = prompts.before(task_metadata, side)
+        prompt = prompts.choose_prompt(task_metadata, side)
         label = f"{source.model.name}, {task_metadata.name}"
         batches = _iterate_texts(inputs, label, prompts if side == "document" else None)
-        vectors = source.vectors(batches, prompt, side)
-        return self._storage.stored(vectors, side, f"{task_metadata.name}/{hf_subset}")
+        vectors = source.embed(batches, prompt, side)
+        return self._storage.quantize(vectors, side, f"{task_metadata.name}/{hf_subset}")
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """Compute similarities, (n, m), by the function that the metadata name, as mteb computes
@@ -150,7 +150,7 @@ def _write_texts(batch: Mapping[str, list[Any]], documents: EvalPrompts | None) 
         return texts
     titles = batch.get("title", [""] * len(texts))
     pairs = zip(batch.get("body", texts), titles, strict=True)
-    return [documents.document(body, title or "") for body, title in pairs]
+    return [documents.write_document(body, title or "") for body, title in pairs]
 
 
 def wrap_for_mteb(model: EvalModel, vectors: Path | None = None) -> "MtebEncoder":

@@ -54,7 +54,7 @@ class EvalPrompts:
     own: bool = True
     set_sides: frozenset[Side] = frozenset()
 
-    def before(self, task: "TaskMetadata", side: Side | None) -> str:
+    def choose_prompt(self, task: "TaskMetadata", side: Side | None) -> str:
         """Return the prompt of a task's texts; `side` is None where the task has no sides (STS,
         classification, clustering, pairs, bitext), as mteb has it.
 
@@ -96,7 +96,7 @@ class EvalPrompts:
             return self.default_task
         return str(need("mteb.abstasks.abstask", "eval").get_abstask_prompt(task.name))
 
-    def instructed(self, instruction: str) -> str:
+    def write_instruction(self, instruction: str) -> str:
         """Return what stands before a query under an instruction; of a model that is told none, the
         query's own prompt."""
         if "query" in self.given or not self.wording.tells_task:
@@ -116,7 +116,7 @@ class EvalPrompts:
         """Whether the model has a way of its own to write a document's title."""
         return self.wording.titled is not None and "document" not in self.given
 
-    def document(self, text: str, title: str) -> str:
+    def write_document(self, text: str, title: str) -> str:
         """Write a document with a title behind the prompt that `before` gives."""
         return self.wording.write_document(text, title)[len(self.wording.before_documents) :]
 

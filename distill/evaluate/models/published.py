@@ -151,10 +151,10 @@ def _describe_model(folder: Path, versions: str, scores: list[TaskScore]) -> Pub
     experiment = f" {folder.name}" if folder.parent.name == "experiments" else ""
     return PublishedScores(
         model=f"{meta['name']}{experiment}",
-        revision=_as_text(meta.get("revision")),
-        licence=_as_text(meta.get("license")),
-        parameters=_as_int(meta.get("n_parameters")),
-        dimensions=_as_int(meta.get("embed_dim")),
+        revision=_read_text(meta.get("revision")),
+        licence=_read_text(meta.get("license")),
+        parameters=_read_int(meta.get("n_parameters")),
+        dimensions=_read_int(meta.get("embed_dim")),
         mteb=versions,
         scores=scores,
     )
@@ -175,11 +175,11 @@ def _parse_folder_name(folder: Path) -> dict[str, Any]:
     return {"name": folder.name}
 
 
-def _as_int(value: Any) -> int | None:
+def _read_int(value: Any) -> int | None:
     """Return the number, if it is one: a model of several widths is published with a list of
     them."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _as_text(value: Any) -> str | None:
+def _read_text(value: Any) -> str | None:
     return None if value is None else str(value)

@@ -26,7 +26,7 @@ class VectorFormat:
         """Whether vectors are left as the model gives them."""
         return self.width is None and self.precision == "float32"
 
-    def bytes_per_vector(self, dimensions: int) -> int:
+    def count_bytes(self, dimensions: int) -> int:
         """Compute a vector's bytes in an index of vectors that have so many dimensions."""
         bits = {"float32": 32, "int8": 8, "binary": 1}[self.precision]
         return (bits * dimensions + 7) // 8
@@ -49,7 +49,7 @@ class Quantizer:
         self._form = form
         self._ranges: dict[str, NDArray[np.float32]] = {}
 
-    def stored(self, vectors: Vectors, side: Side | None, collection: str) -> Vectors:
+    def quantize(self, vectors: Vectors, side: Side | None, collection: str) -> Vectors:
         """Return vectors as they come back from an index: (n, dimensions) -> (n, width). Vectors of
         one `collection` share their ranges."""
         if self._form.plain or not len(vectors):

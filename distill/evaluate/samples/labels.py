@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.errors import need
 from distill.evaluate.samples.items import read_predictions
-from distill.evaluate.statistics.f1 import Average, Label, LabelPredictions, weighted_f1
+from distill.evaluate.statistics.f1 import Average, Label, LabelPredictions, make_weighted_f1
 
 Labels = Mapping[str, tuple[Sequence[Label], Sequence[Sequence[Label]]]]
 """By split/subset/number: a text's labels, and those given to it in each experiment."""
@@ -42,7 +42,7 @@ def read_labels(task: Any, folder: Path) -> Labels:
     predicted a part of the split, of which it does not say which."""
     found = {}
     for part, rows, runs in read_predictions(task, folder):
-        gold = [*map(_as_list, rows[task.label_column_name])]
+        gold = [*map(_make_list, rows[task.label_column_name])]
         if any(len(run) != len(gold) for run in runs):
             return {}
         given = [_decode_predictions(task, run, gold) for run in runs]
@@ -76,7 +76,7 @@ def group_labels_by_subset(labels: Labels) -> dict[str, LabelPredictions]:
 
 def compute_f1(told: LabelPredictions, average: Average) -> float:
     """Compute the F1 with every text once."""
-    return float(weighted_f1(told, average)(np.ones((len(told.gold), 1)))[0])
+    return float(make_weighted_f1(told, average)(np.ones((len(told.gold), 1)))[0])
 
 
 def _decode_predictions(
@@ -90,5 +90,5 @@ def _decode_predictions(
     return [[label for label, one in zip(known, row, strict=True) if one] for row in run]
 
 
-def _as_list(label: Any) -> list[Label]:
+def _make_list(label: Any) -> list[Label]:
     return list(label) if isinstance(label, list | tuple) else [label]

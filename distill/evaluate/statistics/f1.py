@@ -19,12 +19,12 @@ class LabelPredictions(NamedTuple):
     gold: Sequence[Sequence[Label]]
     given: Sequence[Sequence[Sequence[Label]]]
 
-    def and_then(self, other: "LabelPredictions") -> "LabelPredictions":
+    def concatenate(self, other: "LabelPredictions") -> "LabelPredictions":
         """Return these texts with their labels, and the other's behind them."""
         return LabelPredictions([*self.gold, *other.gold], [*self.given, *other.given])
 
 
-def weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
+def make_weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
     """Return the mean over experiments of the mean over classes of F1, where a class that is
     neither there nor given does not count, as in scikit-learn."""
     classes = _number_classes(told)
@@ -36,7 +36,7 @@ def weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
     of_given = stack([_build_indicator(run, classes) for run in runs])
     of_right = stack([_build_indicator(run, classes) for run in right])
 
-    def weighted(weights: Values) -> Values:
+    def compute_weighted(weights: Values) -> Values:
         shape = len(runs), len(classes), weights.shape[1]
         there: Values = of_gold @ weights
         seen = (of_given @ weights).reshape(shape) + there
@@ -45,7 +45,7 @@ def weighted_f1(told: LabelPredictions, average: Average) -> WeightedStatistic:
         found: Values = ((of_class * count).sum(axis=1) / count.sum(axis=1)).mean(axis=0)
         return found
 
-    return weighted
+    return compute_weighted
 
 
 def _number_classes(told: LabelPredictions) -> dict[Label, int]:

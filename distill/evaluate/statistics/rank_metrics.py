@@ -20,11 +20,11 @@ EPSILON = 1e-12
 without a positive no precision; both count as zero."""
 
 
-def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
+def make_spearman(gold: Values, predicted: Values) -> WeightedStatistic:
     """Compute Spearman's correlation."""
     ranks_of_gold, ranks_of_predicted = _compute_midranks(gold), _compute_midranks(predicted)
 
-    def weighted(weights: Values) -> Values:
+    def compute_weighted(weights: Values) -> Values:
         x, y, total = ranks_of_gold(weights), ranks_of_predicted(weights), weights.sum(axis=0)
         weighted_x, weighted_y = weights * x, weights * y
         mean_x, mean_y = weighted_x.sum(axis=0) / total, weighted_y.sum(axis=0) / total
@@ -34,28 +34,28 @@ def spearman(gold: Values, predicted: Values) -> WeightedStatistic:
         found: Values = covariance / np.sqrt(np.maximum(of_x * of_y, EPSILON))
         return found
 
-    return weighted
+    return compute_weighted
 
 
-def average_precision(gold: Values, predicted: Values) -> WeightedStatistic:
+def make_average_precision(gold: Values, predicted: Values) -> WeightedStatistic:
     """Average precision of labels, 0 or 1, in the descending order of the predictions. Equal ones
     are one step, as in scikit-learn."""
     order, starts, _ = _group_equal_values(-predicted)
     labels = gold[order, None]
 
-    def weighted(weights: Values) -> Values:
+    def compute_weighted(weights: Values) -> Values:
         ordered = weights[order]
         of_step, right = _sum_groups(ordered, starts), _sum_groups(ordered * labels, starts)
         precision = right.cumsum(axis=0) / np.maximum(of_step.cumsum(axis=0), EPSILON)
         found: Values = (right * precision).sum(axis=0) / np.maximum(right.sum(axis=0), EPSILON)
         return found
 
-    return weighted
+    return compute_weighted
 
 
 STATISTICS: dict[StatisticName, Statistic] = {
-    "spearman": spearman,
-    "average_precision": average_precision,
+    "spearman": make_spearman,
+    "average_precision": make_average_precision,
 }
 
 
@@ -69,7 +69,7 @@ def _compute_midranks(values: Values) -> WeightedStatistic:
     draws)."""
     order, starts, group = _group_equal_values(values)
 
-    def weighted(weights: Values) -> Values:
+    def compute_weighted(weights: Values) -> Values:
         of_group = _sum_groups(weights[order], starts)
         ranks = of_group.cumsum(axis=0)
         ranks -= of_group / 2
@@ -77,7 +77,7 @@ def _compute_midranks(values: Values) -> WeightedStatistic:
         found: Values = ranks[group]
         return found
 
-    return weighted
+    return compute_weighted
 
 
 def _group_equal_values(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.errors import need
-from distill.evaluate.statistics.f1 import Average, LabelPredictions, weighted_f1
+from distill.evaluate.statistics.f1 import Average, LabelPredictions, make_weighted_f1
 from distill.evaluate.statistics.rank_metrics import Statistic, Values, WeightedStatistic
 
 BOOTSTRAP_RESAMPLES = 5000
@@ -120,8 +120,8 @@ def resample_labels(
 ) -> ResampledDifference:
     """Resample an F1 of the labels that two models' classifiers gave to the same texts; the models
     swap all that they gave to a text."""
-    of_ours, of_theirs = weighted_f1(ours, average), weighted_f1(theirs, average)
-    of_both = weighted_f1(ours.and_then(theirs), average)
+    of_ours, of_theirs = make_weighted_f1(ours, average), make_weighted_f1(theirs, average)
+    of_both = make_weighted_f1(ours.concatenate(theirs), average)
     return _resample_weighted(of_ours, of_theirs, of_both, len(ours.gold), rng)
 
 
@@ -135,13 +135,13 @@ def _resample_weighted(
     """Resample two models' statistics of weighted items, and that of both models' items, ours
     first."""
 
-    def resampled(size: int) -> Values:
+    def draw_bootstrap(size: int) -> Values:
         drawn = rng.integers(0, count, (count, size)) * size + np.arange(size)
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(count, size)
         weights = times.astype(np.float64)
         return of_ours(weights) - of_theirs(weights)
 
-    def swapped(size: int) -> Values:
+    def draw_permutations(size: int) -> Values:
         kept = rng.integers(0, 2, (count, size)).astype(np.float64)
         one, other = np.concatenate([kept, 1 - kept]), np.concatenate([1 - kept, kept])
         return of_both(one) - of_both(other)
@@ -150,8 +150,8 @@ def _resample_weighted(
     observed = float(of_ours(once)[0] - of_theirs(once)[0])
     return ResampledDifference(
         observed,
-        _run_in_blocks(resampled, WEIGHTED_RESAMPLES, count),
-        _run_in_blocks(swapped, WEIGHTED_RESAMPLES, 2 * count),
+        _run_in_blocks(draw_bootstrap, WEIGHTED_RESAMPLES, count),
+        _run_in_blocks(draw_permutations, WEIGHTED_RESAMPLES, 2 * count),
     )
 
 

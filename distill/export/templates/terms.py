@@ -32,7 +32,7 @@ def split_terms(text: str) -> list[str]:
             terms.append(term[0])
     if _SETTINGS["language"] is None:
         return terms
-    stems: list[str] = _stemmer().stemWords([term for term in terms if term not in _LEFT_OUT])
+    stems: list[str] = _open_stemmer().stemWords([term for term in terms if term not in _LEFT_OUT])
     return stems
 
 
@@ -51,7 +51,7 @@ def _split_run(run: str, size: int) -> list[str]:
 
 
 @cache
-def _stemmer() -> Any:
+def _open_stemmer() -> Any:
     import Stemmer
 
     return Stemmer.Stemmer(_SETTINGS["language"])

@@ -8,7 +8,7 @@ from distill.llm.lazy import LazyLLM
 from distill.recipe import Recipe
 from distill.store.run import Run
 from distill.store.stage import Stage
-from distill.tasks.decontaminate import evaluation_sets
+from distill.tasks.decontaminate import list_evaluation_sets
 
 __all__ = ["list_brainstorm_prompts", "make_brainstorm"]
 
@@ -26,7 +26,7 @@ def make_brainstorm(run: Run, recipe: Recipe, llm: LazyLLM, held_out: Stage | No
             evaluation task of the recipe cannot be read, or nothing that was written can be used.
     """
     check_languages(recipe.generate.brainstorm)
-    sets = evaluation_sets(recipe, held_out)
+    sets = list_evaluation_sets(recipe, held_out)
     lists = write_tasks(run, recipe, llm)
     tasks = select_tasks(run, recipe, lists, llm)
     written = write_examples(run, recipe, tasks, llm)

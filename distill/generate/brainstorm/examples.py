@@ -50,7 +50,7 @@ def write_examples(run: Run, recipe: Recipe, tasks: Stage, llm: Callable[[], LLM
     """Write the stage `brainstorm-generations`: `generate.brainstorm.examples` of them."""
     settings = recipe.generate.brainstorm
     prompts = load_prompts(recipe, "example", settings.groups)
-    samplings = {group: _sampling(recipe, group) for group in settings.groups}
+    samplings = {group: _make_sampling(recipe, group) for group in settings.groups}
     named = {"groups", "examples", "languages", "max_new_tokens", "temperature", "top_p"}
     stage = run.stage(
         "brainstorm-generations",
@@ -82,7 +82,7 @@ def list_example_requests(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
     settings = recipe.generate.brainstorm
     groups = [group for group in settings.groups if tasks[group]]
     requests: list[PromptRequest] = []
-    for group, share in _divided(groups, settings).items():
+    for group, share in _divide(groups, settings).items():
         order = list(tasks[group])
         random.Random(f"{recipe.seed}|{group}").shuffle(order)
         for place in range(share):
@@ -92,7 +92,7 @@ def list_example_requests(tasks: Tasks, recipe: Recipe) -> list[PromptRequest]:
     return requests
 
 
-def _divided(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
+def _divide(groups: Sequence[Group], settings: Brainstorm) -> dict[Group, int]:
     """Divide examples, so many for each group: its share rounded down, and one more for those that
     lost most by it, the first of equals."""
     shares = [settings.shares.get(group, 1.0) for group in groups]
@@ -154,7 +154,7 @@ def select_examples(
     return stage
 
 
-def _sampling(recipe: Recipe, group: Group) -> Sampling:
+def _make_sampling(recipe: Recipe, group: Group) -> Sampling:
     settings = recipe.generate.brainstorm
     schema = make_example_schema(group, settings.max_new_tokens)
     return Sampling(
@@ -178,8 +178,8 @@ def _keep(
         reply = parse_json_reply(row, make_example_schema(group, None))
         reason = reply.reason
         if reason is None:
-            example = _example(row, reply.value)
-            reason = _reason(example, prompts[group].source, known, refusals)
+            example = _make_example(row, reply.value)
+            reason = _find_reason(example, prompts[group].source, known, refusals)
             if reason is None and not seen.is_new(example["query"], example["positive"]):
                 reason = "duplicate"
         if reason is not None:
@@ -194,14 +194,16 @@ def _keep(
     return shard
 
 
-def _reason(example: Row, prompt: str, known: Decontaminator | None, refusals: bool) -> str | None:
+def _find_reason(
+    example: Row, prompt: str, known: Decontaminator | None, refusals: bool
+) -> str | None:
     """Return why an example is dropped: because of what it is, or by one of `generate.filters`."""
-    reason = reject_degenerate(example) or _copied(example, normalize_words(prompt))
+    reason = reject_degenerate(example) or _find_copied(example, normalize_words(prompt))
     reason = reason or reject_contaminated(example, known)
     return reject_refusal(example) if reason is None and refusals else reason
 
 
-def _copied(example: Row, prompt: str) -> str | None:
+def _find_copied(example: Row, prompt: str) -> str | None:
     """Return what an example copies of its prompt, as small models do: its examples, or what it
     says of the texts to write."""
     texts = (normalize_words(example["query"]), normalize_words(example["positive"]))
@@ -209,7 +211,7 @@ def _copied(example: Row, prompt: str) -> str | None:
     return "copies the prompt" if copied else None
 
 
-def _example(row: Row, value: Mapping[str, str]) -> Row:
+def _make_example(row: Row, value: Mapping[str, str]) -> Row:
     form = EXAMPLE_SCHEMAS[row["task_type"]]
     return make_example(
         row["item_id"],

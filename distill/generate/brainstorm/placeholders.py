@@ -55,7 +55,7 @@ def draw_placeholders(
     draw = random.Random(f"{seed}|{item_id}")
     drawn = {name: draw.choice(choices) for name, choices in _CHOICES[group].items()}
     if group in _NUM_WORDS:
-        drawn["num_words"] = draw.choice(_fitting(group, settings.max_new_tokens))
+        drawn["num_words"] = draw.choice(_list_fitting_lengths(group, settings.max_new_tokens))
     if group == "bitext":
         drawn["source_language"], drawn["target_language"] = draw.sample(settings.languages, 2)
     else:
@@ -73,7 +73,7 @@ def check_languages(settings: Brainstorm) -> None:
         )
 
 
-def _fitting(group: Group, max_new_tokens: int) -> list[str]:
+def _list_fitting_lengths(group: Group, max_new_tokens: int) -> list[str]:
     """Return the lengths that so many tokens have room for; the least one in any case."""
     most = (max_new_tokens - _REST) // (_TOKENS_PER_WORD * _LONG_TEXTS[group])
     lengths = _NUM_WORDS[group]

@@ -67,10 +67,10 @@ def make_example_schema(group: Group, max_new_tokens: int | None) -> dict[str, A
             an engine that constrains; None: any length, for reading what was written.
     """
     form = EXAMPLE_SCHEMAS[group]
-    longest = _longest(form, max_new_tokens)
+    longest = _limit_lengths(form, max_new_tokens)
     return {
         "type": "object",
-        "properties": {key: _string(longest.get(key)) for key in form.keys},
+        "properties": {key: _make_string(longest.get(key)) for key in form.keys},
         "required": list(form.keys),
         "additionalProperties": False,
     }
@@ -125,7 +125,7 @@ def parse_json_reply(row: Row, schema: Mapping[str, Any]) -> ParsedReply:
     return ParsedReply(value)
 
 
-def _longest(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:
+def _limit_lengths(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:
     """Limit the characters by key: short texts take little, long ones share what is left."""
     if max_new_tokens is None:
         return {}
@@ -139,6 +139,6 @@ def _longest(form: ExampleSchema, max_new_tokens: int | None) -> dict[str, int]:
     return longest
 
 
-def _string(longest: int | None) -> dict[str, Any]:
+def _make_string(longest: int | None) -> dict[str, Any]:
     bounds = {} if longest is None else {"minLength": 2, "maxLength": longest}
     return {"type": "string", **bounds}

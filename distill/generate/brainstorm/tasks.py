@@ -38,9 +38,9 @@ _FEWEST_WORDS = 3
 def write_tasks(run: Run, recipe: Recipe, llm: Callable[[], LLM]) -> Stage:
     """Write the stage `brainstorm-tasks`: `calls` lists for each group that is not symmetric."""
     settings = recipe.generate.brainstorm
-    groups = _asymmetric(recipe)
+    groups = _list_asymmetric_groups(recipe)
     prompts = load_prompts(recipe, "tasks", groups)
-    sampling = _sampling(recipe)
+    sampling = _make_sampling(recipe)
     named = {"groups", "calls", "tasks_per_call", "temperature", "top_p", "shard_size"}
     stage = run.stage(
         "brainstorm-tasks",
@@ -69,7 +69,7 @@ def list_task_requests(recipe: Recipe) -> list[PromptRequest]:
             None,
             {"count": settings.tasks_per_call, "call": call},
         )
-        for group in _asymmetric(recipe)
+        for group in _list_asymmetric_groups(recipe)
         for call in range(settings.calls)
     ]
 
@@ -84,7 +84,7 @@ def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
         UserError: if no group has a task.
     """
     settings = recipe.generate.brainstorm
-    asymmetric = _asymmetric(recipe)
+    asymmetric = _list_asymmetric_groups(recipe)
     mark: dict[str, Any] = {
         "version": 1,
         "symmetric": [EXAMPLE_SCHEMAS[group].task for group in settings.groups],
@@ -101,7 +101,7 @@ def select_tasks(run: Run, recipe: Recipe, lists: Stage, llm: LazyLLM) -> Stage:
         stage.map_shards(
             TASKS,
             settings.groups,
-            lambda group: _of_group(group, written, settings, run, encoder),
+            lambda group: _make_shard(group, written, settings, run, encoder),
             unit="groups",
         )
         stage.finish()
@@ -133,13 +133,13 @@ def find_same_meaning(vectors: Vectors, least: float) -> list[int | None]:
     return found
 
 
-def _asymmetric(recipe: Recipe) -> list[Group]:
+def _list_asymmetric_groups(recipe: Recipe) -> list[Group]:
     return [
         group for group in recipe.generate.brainstorm.groups if EXAMPLE_SCHEMAS[group].task is None
     ]
 
 
-def _sampling(recipe: Recipe) -> Sampling:
+def _make_sampling(recipe: Recipe) -> Sampling:
     """Make sampling settings with room for whole lists, whatever room examples have."""
     settings = recipe.generate.brainstorm
     schema = make_tasks_schema(settings.tasks_per_call, CHARACTERS_PER_TOKEN * _TOKENS_PER_TASK)
@@ -151,7 +151,7 @@ def _sampling(recipe: Recipe) -> Sampling:
     )
 
 
-def _of_group(
+def _make_shard(
     group: Group,
     written: Sequence[Row],
     settings: Brainstorm,

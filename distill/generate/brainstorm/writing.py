@@ -78,7 +78,7 @@ def write_replies(
     """Fill the stage, a BRAINSTORM row a request, and finish it. A shard holds one group, whose
     prompts begin alike and whose replies have one form. `llm` is called only if there is something
     to write."""
-    items = _items(requests, recipe.generate.brainstorm.shard_size)
+    items = _split_requests(requests, recipe.generate.brainstorm.shard_size)
     if not items:
         stage.finish()
         return
@@ -105,13 +105,13 @@ def _open_writer(
     engine = llm()
     chat = uses_chat_template(recipe, engine)
 
-    def work(some: Sequence[list[PromptRequest]]) -> list[ShardResult]:
+    def write_shards(some: Sequence[list[PromptRequest]]) -> list[ShardResult]:
         return [_write(item, recipe.seed, prompts, samplings, chat, engine) for item in some]
 
-    yield OpenWork(work, lambda: engine.tokens)
+    yield OpenWork(write_shards, lambda: engine.tokens)
 
 
-def _items(requests: Sequence[PromptRequest], size: int) -> list[list[PromptRequest]]:
+def _split_requests(requests: Sequence[PromptRequest], size: int) -> list[list[PromptRequest]]:
     items = []
     for _, of_group in groupby(requests, key=lambda request: request.group):
         together = list(of_group)
@@ -132,7 +132,7 @@ def _write(
     if not chat and not (engine.supports_schema and sampling.json_schema):
         sampling = replace(sampling, stop=_STOP)
     texts = [render_request(request, prompts[group], chat) for request in item]
-    seeds = [_seed(seed, request.item_id) for request in item]
+    seeds = [_make_seed(seed, request.item_id) for request in item]
     written = engine.generate(texts, seeds, sampling)
     rows: list[Row] = [
         {
@@ -150,6 +150,6 @@ def _write(
     return ShardResult(rows, Counter(written=len(rows)))
 
 
-def _seed(seed: int, item_id: str) -> int:
+def _make_seed(seed: int, item_id: str) -> int:
     digest = hashlib.sha256(f"{seed}|{item_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big")

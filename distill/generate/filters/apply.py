@@ -61,7 +61,7 @@ class FilterChain:
         if known is not None:
             mark_contaminated(draws, known, shard)
             before.append(lambda draw: reject_evaluation_query(draw, known))
-        return _passing(draws, before, shard)
+        return _select_passing(draws, before, shard)
 
     def _choose(
         self,
@@ -70,7 +70,7 @@ class FilterChain:
         seen: QueryDeduplicator,
         shard: ShardResult,
     ) -> None:
-        draws = _passing(draws, self.after, shard)
+        draws = _select_passing(draws, self.after, shard)
         place = 0
         for best_first in self.order(group_by_query(draws)):
             _keep_one(best_first, make_ordinal(number, place), seen, shard)
@@ -104,7 +104,7 @@ def make_retrieval_filters(filters: Filters) -> list[Filter]:
     return chosen
 
 
-def _passing(
+def _select_passing(
     draws: list[GeneratedQuery], filters: Sequence[Filter], shard: ShardResult
 ) -> list[GeneratedQuery]:
     """Return the draws that no filter drops; each other one is dropped by the first that does."""
@@ -125,7 +125,7 @@ def _keep_one(
     """Keep the first draw that repeats no kept query; `first` is the first draw's ordinal."""
     kept = False
     for own, draw in enumerate(draws, first):
-        reason = "not the best draw" if kept else seen.reason(draw.query, own)
+        reason = "not the best draw" if kept else seen.find_reason(draw.query, own)
         if reason is not None:
             _drop(draw, reason, shard)
             continue

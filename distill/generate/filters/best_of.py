@@ -29,11 +29,11 @@ def order_by_rank(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[Gene
     """Order draws by the rank of the seed passage; ties, and seeds that were not found, by
     similarity, then by draw."""
 
-    def key(draw: GeneratedQuery) -> tuple[float, float, int]:
+    def make_key(draw: GeneratedQuery) -> tuple[float, float, int]:
         rank, cosine = draw.retrieved or (None, -math.inf)
         return (math.inf if rank is None else rank, -cosine, draw.row["draw"])
 
-    return [sorted(draws, key=key) for draws in queries]
+    return [sorted(draws, key=make_key) for draws in queries]
 
 
 def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> CandidateOrder:
@@ -50,7 +50,9 @@ def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> Candidate
             "choose another engine, or generate.best_by: round_trip",
         )
 
-    def order(queries: Sequence[Sequence[GeneratedQuery]]) -> list[list[GeneratedQuery]]:
+    def order_by_likelihood(
+        queries: Sequence[Sequence[GeneratedQuery]],
+    ) -> list[list[GeneratedQuery]]:
         contested = [draws for draws in queries if len(draws) > 1]
         requests = [
             (
@@ -60,12 +62,12 @@ def make_likelihood_order(llm: LLM, prompt: Prompt, recipe: Recipe) -> Candidate
             for draws in contested
         ]
         scores = iter(judge_ql(llm, prompt, requests))
-        return [_sorted(draws, next(scores)) if len(draws) > 1 else [*draws] for draws in queries]
+        return [_sort(draws, next(scores)) if len(draws) > 1 else [*draws] for draws in queries]
 
-    return order
+    return order_by_likelihood
 
 
-def _sorted(
+def _sort(
     draws: Sequence[GeneratedQuery], scores: Sequence[tuple[float, int]]
 ) -> list[GeneratedQuery]:
     means = [total / max(1, tokens) for total, tokens in scores]

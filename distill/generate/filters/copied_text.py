@@ -20,8 +20,8 @@ def compute_copied_share(query: str, passage: str) -> float:
 def make_copy_filter(most: float) -> Filter:
     """Make a filter that drops a query of which a larger share is copied."""
 
-    def reason(draw: GeneratedQuery) -> str | None:
+    def find_reason(draw: GeneratedQuery) -> str | None:
         share = compute_copied_share(draw.query, draw.passage_text)
         return "copies the passage" if share > most else None
 
-    return reason
+    return find_reason

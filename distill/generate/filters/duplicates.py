@@ -52,7 +52,7 @@ def make_character_shingles(text: str) -> frozenset[str]:
     return frozenset([text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))])
 
 
-def jaccard_similarity(one: frozenset[str], other: frozenset[str]) -> float:
+def compute_jaccard(one: frozenset[str], other: frozenset[str]) -> float:
     """Compute the share of shingles that two queries have in common, from 0 to 1."""
     return len(one & other) / len(one | other)
 
@@ -101,7 +101,7 @@ class QueryDeduplicator:
         self._db.close()
         self._file.unlink(missing_ok=True)
 
-    def reason(self, query: str, own: int) -> str | None:
+    def find_reason(self, query: str, own: int) -> str | None:
         """Return whether the query with the ordinal `own` repeats an earlier one, and how."""
         text = normalize_query(query)
         if self._exact and self._is_exact(text, own):
@@ -113,9 +113,9 @@ class QueryDeduplicator:
         """Remember a query that is kept. To add it again changes nothing."""
         text = normalize_query(query)
         if self._exact:
-            self._db.execute("INSERT OR IGNORE INTO exact VALUES (?, ?)", (_key(text), own))
+            self._db.execute("INSERT OR IGNORE INTO exact VALUES (?, ?)", (_make_key(text), own))
         if self._near is not None:
-            bands = [(key, own) for key in self._bands(text)]
+            bands = [(key, own) for key in self._make_bands(text)]
             self._db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", bands)
             self._db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (own, text))
 
@@ -125,12 +125,12 @@ class QueryDeduplicator:
 
     def _is_exact(self, text: str, own: int) -> bool:
         found = self._db.execute(
-            "SELECT 1 FROM exact WHERE key = ? AND owner < ?", (_key(text), own)
+            "SELECT 1 FROM exact WHERE key = ? AND owner < ?", (_make_key(text), own)
         )
         return found.fetchone() is not None
 
     def _is_near(self, text: str, own: int, threshold: float) -> bool:
-        keys, mine = self._bands(text), make_character_shingles(text)
+        keys, mine = self._make_bands(text), make_character_shingles(text)
         proposed = self._db.execute(
             "SELECT text FROM texts WHERE owner IN (SELECT owner FROM bands WHERE key IN "
             f"({', '.join('?' * len(keys))}) AND owner < ? GROUP BY owner "
@@ -138,11 +138,11 @@ class QueryDeduplicator:
             (*keys, own),
         )
         return any(
-            jaccard_similarity(mine, make_character_shingles(other)) >= threshold
+            compute_jaccard(mine, make_character_shingles(other)) >= threshold
             for (other,) in proposed
         )
 
-    def _bands(self, text: str) -> list[int]:
+    def _make_bands(self, text: str) -> list[int]:
         """Return a key for each band of the text's signature; a query is looked for, then added."""
         if self._sketched[0] == text and self._sketched[1]:
             return self._sketched[1]
@@ -150,16 +150,16 @@ class QueryDeduplicator:
         sketch.update_batch([shingle.encode() for shingle in make_character_shingles(text)])
         values = np.asarray(sketch.hashvalues, np.uint64)
         starts = range(0, PERMUTATIONS - self._rows + 1, self._rows)
-        keys = [_band_key(at, values[at : at + self._rows].tobytes()) for at in starts]
+        keys = [_make_band_key(at, values[at : at + self._rows].tobytes()) for at in starts]
         self._sketched = (text, keys)
         return keys
 
 
-def _key(text: str) -> bytes:
+def _make_key(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def _band_key(start: int, values: bytes) -> int:
+def _make_band_key(start: int, values: bytes) -> int:
     """Return a signed integer of 8 bytes, which is what SQLite stores."""
     content = start.to_bytes(2, "big") + values
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)

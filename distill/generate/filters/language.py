@@ -19,14 +19,14 @@ _NO_LANGUAGE = "zxx"
 
 
 @cache
-def _identifier() -> LanguageIdentifier:
+def _open_identifier() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def is_foreign(text: str, allowed: Sequence[str]) -> bool:
     """Return whether a text is certainly in none of the languages `allowed` (ISO 639-1). One that
     the detector does not know cannot be ruled out."""
-    ranked = _identifier().rank(text)
+    ranked = _open_identifier().rank(text)
     (best, probability), chances = ranked[0], dict(ranked)
     if best in allowed or best == _NO_LANGUAGE or not chances.keys() >= set(allowed):
         return False
@@ -40,17 +40,17 @@ def make_language_filter(allowed: Sequence[str] | None) -> Filter:
     Raises:
         UserError: if `allowed` names a language that cannot be detected.
     """
-    unknown = sorted(set(allowed) - set(_identifier().labels)) if allowed else []
+    unknown = sorted(set(allowed) - set(_open_identifier().labels)) if allowed else []
     if unknown:
         raise UserError(
             "generate.filters.languages",
             f"{', '.join(unknown)}: cannot be detected",
-            f"known are {' '.join(sorted(_identifier().labels))}",
+            f"known are {' '.join(sorted(_open_identifier().labels))}",
         )
 
-    def reason(draw: GeneratedQuery) -> str | None:
+    def find_reason(draw: GeneratedQuery) -> str | None:
         own = draw.row["language"]
         expected = [own] if own else allowed
         return "another language" if expected and is_foreign(draw.query, expected) else None
 
-    return reason
+    return find_reason

@@ -9,10 +9,10 @@ def make_length_filter(least: int, most: int) -> Filter:
     """Make a filter that drops queries of fewer or more words; in scripts without spaces, by how
     many words their letters amount to."""
 
-    def reason(draw: GeneratedQuery) -> str | None:
+    def find_reason(draw: GeneratedQuery) -> str | None:
         count = segmentation.count_word_equivalents(split_comparable_words(draw.query))
         if count < least:
             return "too few words"
         return "too many words" if count > most else None
 
-    return reason
+    return find_reason

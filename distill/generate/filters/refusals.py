@@ -48,12 +48,12 @@ _POINTS_AT_TEXT = [
 ]
 
 
-def _any(patterns: list[str]) -> re.Pattern[str]:
+def _compile_any(patterns: list[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
 
 
-_NO_QUERY = _any(_REFUSALS + _BOILERPLATE)
-_POINTS = _any(_POINTS_AT_TEXT)
+_NO_QUERY = _compile_any(_REFUSALS + _BOILERPLATE)
+_POINTS = _compile_any(_POINTS_AT_TEXT)
 
 
 def is_refusal(text: str) -> bool:
@@ -61,7 +61,7 @@ def is_refusal(text: str) -> bool:
     return _NO_QUERY.search(text.strip().replace("’", "'")) is not None
 
 
-def points_at_text(text: str) -> bool:
+def mentions_text(text: str) -> bool:
     """Return whether a query speaks of the text that it was written from."""
     return _POINTS.search(text) is not None
 
@@ -73,4 +73,4 @@ def reject_refusals(draw: GeneratedQuery) -> str | None:
         return None
     if is_refusal(draw.query):
         return "refusal or boilerplate"
-    return "points at the passage" if points_at_text(draw.query) else None
+    return "points at the passage" if mentions_text(draw.query) else None

@@ -54,22 +54,22 @@ class SeedSearch:
 def make_round_trip_filter(depth: int) -> Filter:
     """Make a filter that drops a query whose seed passage is not among its first `depth`."""
 
-    def reason(draw: GeneratedQuery) -> str | None:
+    def find_reason(draw: GeneratedQuery) -> str | None:
         if not draw.has_seed:
             return None
         rank = draw.retrieved.rank if draw.retrieved else None
         return "round trip" if rank is None or rank > depth else None
 
-    return reason
+    return find_reason
 
 
 def make_similarity_filter(least: float) -> Filter:
     """Make a filter that drops a query less similar than this to its seed passage."""
 
-    def reason(draw: GeneratedQuery) -> str | None:
+    def find_reason(draw: GeneratedQuery) -> str | None:
         if not draw.has_seed:
             return None
         near = draw.retrieved is not None and draw.retrieved.similarity >= least
         return None if near else "dissimilar to its passage"
 
-    return reason
+    return find_reason

@@ -38,7 +38,7 @@ from distill.tasks.decontaminate import (
     Decontaminator,
     EvaluationSet,
     count_overlaps,
-    evaluation_sets,
+    list_evaluation_sets,
 )
 from distill.workers.protocol import HERE, OpenWork
 
@@ -66,14 +66,14 @@ def make_queries(
             unknown, the engine gives no log-probabilities), before the stage is begun; if no
             query is left.
     """
-    sets = evaluation_sets(recipe, held_out)
-    prompt = _prompt(recipe)
+    sets = list_evaluation_sets(recipe, held_out)
+    prompt = _find_prompt(recipe)
     settings, inputs = fingerprint(recipe, prompt, sets), [passages, *sources]
     # A complete stage needs neither models nor, where it was checked before, evaluation texts.
     stage = _find_unchanged(run, recipe, settings, inputs, sets)
     if stage is None:
         stage = _make(run, recipe, settings, inputs, sets, prompt, llm)
-    _need_some(stage)
+    _require_some(stage)
     return stage
 
 
@@ -105,7 +105,7 @@ def _find_unchanged(
             mark_contaminated(draws, against, marked)
             counts.update(marked.counts)
         before = Stage(_NAME, run.folder / _NAME, "").sum_counts()
-        return _figures(Counter({**before, **counts}), against, length)
+        return _summarize(Counter({**before, **counts}), against, length)
 
     return find_clean_stage(run, _NAME, settings, inputs, find_change, describe)
 
@@ -134,15 +134,17 @@ def _make(
     passages, *sources = inputs
     filters = recipe.generate.filters
     known = Decontaminator(sets, filters.decontaminate_words) if sets else None
-    if prompt is None and _retrieves(recipe):
+    if prompt is None and _needs_retriever(recipe):
         llm.make_room_for(recipe.retriever)
     engine = llm() if prompt is not None else None
-    retriever, depth = recipe.retriever, _depth(recipe)
+    retriever, depth = recipe.retriever, _choose_depth(recipe)
     keeps = find_depth(retriever, recipe.relabel.top_k) if "dense" in retriever.sources else 0
     screen = FilterChain(
         before=make_row_filters(filters),
         known=known,
-        search=SeedSearch(run, retriever, passages, depth, keeps) if _retrieves(recipe) else None,
+        search=SeedSearch(run, retriever, passages, depth, keeps)
+        if _needs_retriever(recipe)
+        else None,
         after=make_retrieval_filters(filters),
         order=make_likelihood_order(engine, prompt, recipe) if engine and prompt else order_by_rank,
     )
@@ -153,7 +155,7 @@ def _make(
     counts = [n for of in sources for n in count_rows_by_shard(of.folder, shards(of.folder))]
     corpus = PassageReader(passages.folder)
 
-    def work(numbers: Sequence[int]) -> list[ShardResult]:
+    def filter_shards(numbers: Sequence[int]) -> list[ShardResult]:
         # All rows of a seed passage lie in one shard: a query's draws can be compared there.
         draws = (attach_passages(read_shard(PARSED, paths[number]), corpus) for number in numbers)
         return screen(numbers, draws, seen)
@@ -162,22 +164,22 @@ def _make(
 
     file = stage.metadata_dir / "seen.sqlite"
     with QueryDeduplicator(file, filters.exact_duplicates, filters.near_duplicates) as seen:
-        _recall(stage, seen)
+        _restore_seen(stage, seen)
         used = stage.map_on_workers(
             QUERIES,
             range(len(paths)),
-            lambda: nullcontext(OpenWork(work, tokens)),
+            lambda: nullcontext(OpenWork(filter_shards, tokens)),
             HERE,  # a query is a duplicate of those before it
             size=lambda number: counts[number],
             unit="draws",
             together=_SHARDS_AT_ONCE if engine is None else 1,
         )
-    figures = _figures(stage.sum_counts(), known, filters.decontaminate_words)
+    figures = _summarize(stage.sum_counts(), known, filters.decontaminate_words)
     stage.finish(tokens=used, **figures)
     return stage
 
 
-def _recall(stage: Stage, seen: QueryDeduplicator) -> None:
+def _restore_seen(stage: Stage, seen: QueryDeduplicator) -> None:
     """Remember what the shards that stand already hold."""
     for path in shards(stage.folder):
         for place, row in enumerate(read_shard(QUERIES, path)):
@@ -185,25 +187,25 @@ def _recall(stage: Stage, seen: QueryDeduplicator) -> None:
         seen.flush()
 
 
-def _best_by(recipe: Recipe) -> str | None:
+def _get_best_by(recipe: Recipe) -> str | None:
     return recipe.generate.best_by if recipe.generate.best_of > 1 else None
 
 
-def _retrieves(recipe: Recipe) -> bool:
+def _needs_retriever(recipe: Recipe) -> bool:
     filters = recipe.generate.filters
     filtered = filters.round_trip is not None or filters.min_similarity is not None
-    return filtered or _best_by(recipe) == "round_trip"
+    return filtered or _get_best_by(recipe) == "round_trip"
 
 
-def _depth(recipe: Recipe) -> int:
+def _choose_depth(recipe: Recipe) -> int:
     """Return how far down a seed passage is looked for: as far as the filter asks, else as far as
     relabelling will look."""
     return recipe.generate.filters.round_trip or recipe.relabel.top_k
 
 
-def _prompt(recipe: Recipe) -> Prompt | None:
+def _find_prompt(recipe: Recipe) -> Prompt | None:
     """Return the query likelihood's prompt, where draws are compared by it."""
-    if _best_by(recipe) != "ql":
+    if _get_best_by(recipe) != "ql":
         return None
     return load_prompt(recipe.relabel.prompt_ql, recipe.folder, parts=2)
 
@@ -214,7 +216,7 @@ def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]
     settings: dict[str, Any] = {
         "version": 1,
         "filters": filters.model_dump(exclude={"decontaminate", "decontaminate_words"}),
-        "best_by": _best_by(recipe),
+        "best_by": _get_best_by(recipe),
     }
     if sets:
         settings["decontaminate"] = {known.name: known.revision for known in sets}
@@ -227,15 +229,15 @@ def fingerprint(recipe: Recipe, prompt: Prompt | None, sets: list[EvaluationSet]
             "max_passage_words": recipe.generate.max_passage_words,
             **fingerprint_tokenization(recipe.llm, prompt),
         }
-    if _retrieves(recipe):
+    if _needs_retriever(recipe):
         settings["retriever"] = {
             **retriever_identity(recipe.retriever, embeds=True),
-            "depth": _depth(recipe),
+            "depth": _choose_depth(recipe),
         }
     return settings
 
 
-def _figures(counts: Counter[str], known: Decontaminator | None, length: int) -> dict[str, Any]:
+def _summarize(counts: Counter[str], known: Decontaminator | None, length: int) -> dict[str, Any]:
     """Return what decontamination found, over all shards."""
     if known is None:
         return {}
@@ -246,7 +248,7 @@ def _figures(counts: Counter[str], known: Decontaminator | None, length: int) ->
     return {"decontamination": summary | of_seeds}
 
 
-def _need_some(stage: Stage) -> None:
+def _require_some(stage: Stage) -> None:
     if stage.manifest["rows"]:
         return
     counts = stage.manifest["counts"]

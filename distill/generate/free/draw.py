@@ -23,7 +23,7 @@ class CorpusCounts:
     term_passages: dict[str, int]
     boilerplate: frozenset[int]
 
-    def rarity(self, term: str) -> float:
+    def compute_rarity(self, term: str) -> float:
         """Return log(N / df), which is 0 for a term that every passage has."""
         return log(self.passages / self.term_passages[term])
 
@@ -77,12 +77,14 @@ def digest_sentence(sentence: str) -> int:
 def _draw_keywords(
     passage: Row, counts: CorpusCounts, settings: FreeQueries, draw: random.Random
 ) -> str:
-    words = [word for word in list_keywords(passage) if counts.rarity(word) > 0]
+    words = [word for word in list_keywords(passage) if counts.compute_rarity(word) > 0]
     fewest, most = settings.keyword_terms
     if len(words) < fewest:
         return ""
     size = min(draw.randint(fewest, most), len(words))
-    return " ".join(_sample_weighted(words, [counts.rarity(word) for word in words], size, draw))
+    return " ".join(
+        _sample_weighted(words, [counts.compute_rarity(word) for word in words], size, draw)
+    )
 
 
 def _sample_weighted(

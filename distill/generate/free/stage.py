@@ -57,7 +57,7 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
         numbers = plan_counts(scan, settings, methods, recipe.seed)
         reader = PassageReader(passages.folder)
 
-        def work(seeds: list[int]) -> ShardResult:
+        def draw_shard(seeds: list[int]) -> ShardResult:
             shard = ShardResult([])
             for seed in seeds:
                 shard.rows += _take(reader[seed], numbers[seed], scan.counts, recipe)
@@ -67,7 +67,7 @@ def make_free_queries(run: Run, recipe: Recipe, passages: Stage) -> Stage:
 
         seeds = sorted(numbers)
         items = [seeds[i : i + _SHARD_PASSAGES] for i in range(0, len(seeds), _SHARD_PASSAGES)]
-        stage.map_shards(PARSED, items, work, size=len, unit="passages")
+        stage.map_shards(PARSED, items, draw_shard, size=len, unit="passages")
         stage.finish()
     if not stage.manifest["rows"]:
         raise UserError(

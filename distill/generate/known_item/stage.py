@@ -184,7 +184,7 @@ def _find_repeats(file: Path, known: Sequence[str], titles: Mapping[str, str]) -
             seen.add(title, make_ordinal(0, place))
         for place, (name, title) in enumerate(titles.items()):
             own = make_ordinal(1, place)
-            if seen.reason(title, own) is not None:
+            if seen.find_reason(title, own) is not None:
                 repeats.add(name)
             seen.add(title, own)
     return repeats

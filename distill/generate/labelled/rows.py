@@ -35,10 +35,10 @@ def read_labelled(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, lis
         what = f"no such file{looked_for(file)}"
         raise UserError(str(file), what, "correct generate.labelled.path in the recipe")
     for number, row in reader(file):
-        yield number, [_text(f"{file}, row {number}", row, column) for column in columns]
+        yield number, [_read_text(f"{file}, row {number}", row, column) for column in columns]
 
 
-def _text(where: str, row: Mapping[str, Any], column: str) -> str:
+def _read_text(where: str, row: Mapping[str, Any], column: str) -> str:
     if column not in row:
         raise UserError(
             where,
@@ -61,7 +61,7 @@ def _text(where: str, row: Mapping[str, Any], column: str) -> str:
     return text
 
 
-def _csv(file: Path, delimiter: str) -> Iterator[NumberedRow]:
+def _read_csv(file: Path, delimiter: str) -> Iterator[NumberedRow]:
     open_bytes(file).close()
     with file.open(encoding="utf-8-sig", newline="") as source:
         csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: others may have raised it
@@ -97,8 +97,8 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[NumberedRow]]] = {
-    ".tsv": lambda file: _csv(file, "\t"),
-    ".csv": lambda file: _csv(file, ","),
+    ".tsv": lambda file: _read_csv(file, "\t"),
+    ".csv": lambda file: _read_csv(file, ","),
     ".jsonl": read_lines,
     ".parquet": read_rows,
 }

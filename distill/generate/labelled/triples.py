@@ -25,7 +25,7 @@ from distill.recipe import LabelledSet, Recipe
 from distill.store.run import Run
 from distill.store.stage import ShardResult, Stage
 from distill.store.tables import EXAMPLES, Row
-from distill.tasks.decontaminate import RULE, Decontaminator, evaluation_sets
+from distill.tasks.decontaminate import RULE, Decontaminator, list_evaluation_sets
 from distill.text.normalize import normalize_text
 
 _NAME = "examples-labelled"
@@ -79,7 +79,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
             run's folder is then as it was.
     """
     filters, sets = recipe.generate.filters, recipe.generate.labelled
-    evaluated = evaluation_sets(recipe, held_out)
+    evaluated = list_evaluation_sets(recipe, held_out)
     files = [recipe.folder / of_set.path for of_set in sets]
     read = [_READERS[of_set.kind](file, of_set) for file, of_set in zip(files, sets, strict=True)]
     settings: dict[str, Any] = {
@@ -103,7 +103,7 @@ def make_labelled(run: Run, recipe: Recipe, held_out: Stage | None = None) -> St
         stage.map_shards(
             EXAMPLES,
             range(len(sets)),
-            lambda number: _shard(number, read[number], recipe, known()),
+            lambda number: _make_shard(number, read[number], recipe, known()),
             unit="sets",
         )
         stage.finish(**summarize_decontamination(stage, known(), filters.decontaminate_words))
@@ -142,8 +142,8 @@ class TextsByLabel:
         for label, place in places:
             texts = self.labels[label]
             row, query = texts[place]
-            positive = texts[_another(place, len(texts), draw)]
-            negative = draw.choice(self.labels[_another(label, len(self.labels), draw)])
+            positive = texts[_draw_another(place, len(texts), draw)]
+            negative = draw.choice(self.labels[_draw_another(label, len(self.labels), draw)])
             yield Triple(row, query, positive[1], negative[1])
 
 
@@ -167,7 +167,7 @@ def read_classification(file: Path, settings: LabelledSet) -> TextsByLabel:
     return TextsByLabel([list(texts.values()) for texts in labels.values()])
 
 
-def _another(place: int, count: int, draw: random.Random) -> int:
+def _draw_another(place: int, count: int, draw: random.Random) -> int:
     """Return a place from 0 to count - 1, but not this one."""
     other = draw.randrange(count - 1)
     return other + (other >= place)
@@ -240,7 +240,7 @@ _READERS: Mapping[str, Callable[[Path, LabelledSet], LabelledTriples]] = {
 # --- examples -------------------------------------------------------------------------------------
 
 
-def _shard(
+def _make_shard(
     number: int, triples: LabelledTriples, recipe: Recipe, known: Decontaminator | None
 ) -> ShardResult:
     """Return at most `examples` examples of one set."""
@@ -269,21 +269,21 @@ def _shard(
         shard.counts["kept"] += 1
         shard.rows.append(example)
     if settings.kind == "classification":
-        shard.rows = _with_ids(shard.rows, number, recipe.seed)
+        shard.rows = _add_ids(shard.rows, number, recipe.seed)
     return shard
 
 
-def _with_ids(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
+def _add_ids(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
     """Return the examples with an id behind each one's three texts that no other example of this
     set has. It begins with the set's number, so no other set's has it either."""
     draw = random.Random(f"{seed}|ids|{number}")
     ids = draw.sample(range(16**_HEX_DIGITS), len(rows))
     return [
-        _with_id(row, f"{number}-{id_:0{_HEX_DIGITS}x}") for row, id_ in zip(rows, ids, strict=True)
+        _add_id(row, f"{number}-{id_:0{_HEX_DIGITS}x}") for row, id_ in zip(rows, ids, strict=True)
     ]
 
 
-def _with_id(row: Row, id_: str) -> Row:
+def _add_id(row: Row, id_: str) -> Row:
     return row | {
         "query": f"{row['query']} {id_}",
         "positive": f"{row['positive']} {id_}",

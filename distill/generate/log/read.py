@@ -46,7 +46,7 @@ def read_log(file: Path, settings: QueryLog) -> LoggedQueries:
         what = f"no such file{looked_for(file)}"
         raise UserError(str(file), what, "fix generate.log.path in the recipe")
     read, first, asked = LoggedQueries(), dict[str, str](), Counter[str]()
-    for text in _texts(file, settings):
+    for text in _iterate_texts(file, settings):
         read.counts["read"] += 1
         query = " ".join(sanitize_for_prompt(text).split())
         masked = mask_personal_data(query) if settings.personal_data != "keep" else query
@@ -82,13 +82,13 @@ def _refuse_one_query(file: Path, first: dict[str, str], counts: Counter[str]) -
     )
 
 
-def _texts(file: Path, settings: QueryLog) -> Iterator[str]:
+def _iterate_texts(file: Path, settings: QueryLog) -> Iterator[str]:
     """Yield the texts of all rows; those without any are empty."""
     faults = RowFaults()
     if detect_form(file) is None:
-        rows = _lines(file, settings, faults)
+        rows = _read_lines(file, settings, faults)
     else:
-        rows = _column(file, settings, faults)
+        rows = _read_column(file, settings, faults)
     for where, text in rows:
         if is_text(text):
             yield text
@@ -98,7 +98,7 @@ def _texts(file: Path, settings: QueryLog) -> Iterator[str]:
     faults.raise_any()
 
 
-def _lines(file: Path, settings: QueryLog, faults: RowFaults) -> Iterator[tuple[str, str]]:
+def _read_lines(file: Path, settings: QueryLog, faults: RowFaults) -> Iterator[tuple[str, str]]:
     if settings.query_column is not None:
         raise UserError(
             str(file),
@@ -114,13 +114,13 @@ def _lines(file: Path, settings: QueryLog, faults: RowFaults) -> Iterator[tuple[
                 faults.add(fault)
 
 
-def _column(file: Path, settings: QueryLog, faults: RowFaults) -> Iterator[tuple[str, str]]:
+def _read_column(file: Path, settings: QueryLog, faults: RowFaults) -> Iterator[tuple[str, str]]:
     column = settings.query_column
     for number, row in read_table(file, faults):
         where = f"{file}, row {number}"
         column = column or _find_column(file, list(row))
         if number == 1 and column not in row:
-            raise _no_column(file, list(row), f"has no column {column!r}")
+            raise _explain_missing_column(file, list(row), f"has no column {column!r}")
         value: Any = row.get(column)
         if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
             yield where, "" if value is None else str(value)
@@ -133,11 +133,11 @@ def _find_column(file: Path, names: list[str]) -> str:
     by_name = {name.casefold(): name for name in reversed(names)}
     found = next((by_name[name] for name in _USUAL.split() if name in by_name), None)
     if found is None:
-        raise _no_column(file, names, "has no column that is known to hold queries")
+        raise _explain_missing_column(file, names, "has no column that is known to hold queries")
     return found
 
 
-def _no_column(file: Path, names: list[str], what: str) -> UserError:
+def _explain_missing_column(file: Path, names: list[str], what: str) -> UserError:
     return UserError(
         str(file),
         f"{what}; its columns are {names}",

@@ -43,12 +43,12 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
         read = read or select_log_queries(recipe)
         numbered, counts = list(enumerate(read.queries)), read.counts
 
-        def work(some: list[tuple[int, str]]) -> ShardResult:
+        def make_shard(some: list[tuple[int, str]]) -> ShardResult:
             rows = [_make_row(number, query, settings.task) for number, query in some]
             return ShardResult(rows, counts if some[0][0] == 0 else Counter())
 
         items = [numbered[i : i + _SHARD] for i in range(0, len(numbered), _SHARD)]
-        stage.map_shards(PARSED, items, work, size=len, unit="queries")
+        stage.map_shards(PARSED, items, make_shard, size=len, unit="queries")
         stage.finish()
     if recipe.relabel.min_relevance is None:
         _log.warning(

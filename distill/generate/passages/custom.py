@@ -46,7 +46,7 @@ class CustomMethod:
         """The task of a query whose reply names none."""
         return self.recipe.generate.custom.default_task
 
-    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
+    def render_prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         """Render the user's prompt for a passage."""
         words = self.recipe.generate.max_passage_words
         return self.prompt_file.render(
@@ -61,7 +61,7 @@ class CustomMethod:
         """Return whether the engine can hold its output to the user's JSON schema."""
         return llm.supports_schema
 
-    def sampling(self, chat: bool, constrain: bool) -> Sampling:
+    def make_sampling(self, chat: bool, constrain: bool) -> Sampling:
         """Make the sampling settings: a text that is continued ends at an empty line, where nothing
         else ends it."""
         settings = self.recipe.generate

@@ -81,18 +81,18 @@ def _parse_examples(path: Path, source: str) -> dict[str, list[FewShotExample]]:
             "is not a mapping of task types to examples",
             f"task types are {', '.join(get_args(TaskType))}",
         )
-    return {kind: _shots(path, kind, listed) for kind, listed in values.items()}
+    return {kind: _read_shots(path, kind, listed) for kind, listed in values.items()}
 
 
-def _shots(path: Path, kind: str, listed: object) -> list[FewShotExample]:
+def _read_shots(path: Path, kind: str, listed: object) -> list[FewShotExample]:
     if listed is None:
         return []
     remedy = f"write `- passage: ...` with {', '.join(_KEYS[1:])} below it, for each example"
     shots = expect(listed, list, f"{path}, {kind}", remedy)
-    return [_shot(path, kind, number, value) for number, value in enumerate(shots, 1)]
+    return [_read_shot(path, kind, number, value) for number, value in enumerate(shots, 1)]
 
 
-def _shot(path: Path, kind: str, number: int, value: object) -> FewShotExample:
+def _read_shot(path: Path, kind: str, number: int, value: object) -> FewShotExample:
     where = f"{path}, {kind}, example {number}"
     if not isinstance(value, dict) or sorted(value) != sorted(_KEYS):
         raise UserError(where, f"does not have exactly {', '.join(_KEYS)}", "give it all three")

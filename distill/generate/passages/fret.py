@@ -34,7 +34,7 @@ class FretMethod:
         """The texts that decide the result, for fingerprints."""
         return {"prompt": self.prompt_file.source, "examples": self.pool.source}
 
-    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
+    def render_prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         """Render FRet's prompt for a passage, with examples of the task type."""
         text = f"{passage['title']}\n{passage['text']}"
         return self.prompt_file.render(
@@ -48,7 +48,7 @@ class FretMethod:
         """Return whether the engine can hold its output to the regular expression of a reply."""
         return llm.supports_regex
 
-    def sampling(self, chat: bool, constrain: bool) -> Sampling:
+    def make_sampling(self, chat: bool, constrain: bool) -> Sampling:
         """Make the sampling settings of a reply, constrained if the engine can."""
         settings = self.recipe.generate
         return Sampling(

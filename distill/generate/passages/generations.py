@@ -42,7 +42,7 @@ def make_generations(
     plan = GenerationPlan(recipe, passages)
     tokens = stage.map_on_workers(
         GENERATIONS,
-        plan.shards(),
+        plan.list_shards(),
         partial(_open_writer, recipe, plan, llm),
         choose_needs(llm),
         size=lambda places: len(places) * recipe.generate.samples * recipe.generate.best_of,
@@ -61,15 +61,15 @@ def _open_writer(
 ) -> Iterator[OpenWork[range, ShardResult]]:
     method, engine = open_method(recipe), llm()
     chat = uses_chat_template(recipe, engine)
-    sampling = method.sampling(
+    sampling = method.make_sampling(
         chat, recipe.generate.constrain and method.can_be_constrained(engine)
     )
 
-    def work(some: Sequence[range]) -> list[ShardResult]:
+    def write_shards(some: Sequence[range]) -> list[ShardResult]:
         asked = [[*plan.list_requests(places)] for places in some]
         return _write(asked, recipe, method, engine, sampling)
 
-    yield OpenWork(work, lambda: engine.tokens)
+    yield OpenWork(write_shards, lambda: engine.tokens)
 
 
 def fingerprint(recipe: Recipe, method: QueryMethod) -> dict[str, object]:
@@ -98,22 +98,22 @@ def _write(
         for asked in shards
     ]
     every = [one for of_shard in draws for one in of_shard]
-    prompts = [method.prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
+    prompts = [method.render_prompt(one.passage, one.conditions, sampling.chat) for one, _ in every]
     seeds = [derive_llm_seed(recipe, one, draw) for one, draw in every]
     written = iter(llm.generate(prompts, seeds, sampling))
     return [
-        _shard([_row(one, draw, next(written), llm.name) for one, draw in of_shard])
+        _make_shard([_make_row(one, draw, next(written), llm.name) for one, draw in of_shard])
         for of_shard in draws
     ]
 
 
-def _shard(rows: list[Row]) -> ShardResult:
+def _make_shard(rows: list[Row]) -> ShardResult:
     refused = sum(row["fault"] is not None for row in rows)
     unfinished = sum(not row["finished"] for row in rows) - refused
     return ShardResult(rows, +Counter(written=len(rows), refused=refused, unfinished=unfinished))
 
 
-def _row(asked: QueryRequest, draw: int, written: Completion, llm: str) -> Row:
+def _make_row(asked: QueryRequest, draw: int, written: Completion, llm: str) -> Row:
     conditions = asked.conditions
     return {
         "passage_id": asked.passage["passage_id"],

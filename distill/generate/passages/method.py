@@ -23,11 +23,11 @@ class QueryMethod(Protocol):
         """The files that it is made of: part of fingerprints."""
         ...
 
-    def prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
+    def render_prompt(self, passage: Row, conditions: GenerationConditions, chat: bool) -> str:
         """Render the prompt for a passage."""
         ...
 
-    def sampling(self, chat: bool, constrain: bool) -> Sampling:
+    def make_sampling(self, chat: bool, constrain: bool) -> Sampling:
         """Make the sampling settings of a reply."""
         ...
 
@@ -62,10 +62,10 @@ def open_method(recipe: Recipe) -> QueryMethod:
         return pool.draw_examples(task_type, number, settings.shots, recipe.seed)
 
     names = load_language_names(settings.languages)
-    return FretMethod(recipe, prompt, pool, _order(prompt), task or "", names, draw_examples)
+    return FretMethod(recipe, prompt, pool, _read_order(prompt), task or "", names, draw_examples)
 
 
-def _order(prompt: Prompt) -> ReplyOrder:
+def _read_order(prompt: Prompt) -> ReplyOrder:
     """Read the order of a reply's lines: a prompt's file may set the `task` of all its queries, or
     say that the reply's `first` line is the query."""
     if prompt.read_constant("task"):

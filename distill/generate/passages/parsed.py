@@ -31,7 +31,7 @@ def make_parsed(run: Run, recipe: Recipe, generations: Stage, name: str = "parse
         )
         stage.finish()
     if not stage.manifest["rows"]:
-        raise _nothing_read(stage, generations)
+        raise _explain_nothing_read(stage, generations)
     return stage
 
 
@@ -41,7 +41,7 @@ def _open_parser(recipe: Recipe) -> Iterator[OpenWork[Path, ShardResult]]:
     yield OpenWork(lambda paths: [_parse_shard(path, method, several) for path in paths])
 
 
-def _nothing_read(stage: Stage, generations: Stage) -> UserError:
+def _explain_nothing_read(stage: Stage, generations: Stage) -> UserError:
     """Explain that nothing was read, with what helps a server's rows, which the LLM's words say
     nothing of."""
     counts = stage.manifest["counts"]

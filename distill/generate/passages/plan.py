@@ -74,7 +74,7 @@ class GenerationPlan:
         samples = self.recipe.generate.samples
         return (self[row] for row in range(places.start * samples, places.stop * samples))
 
-    def shards(self) -> list[range]:
+    def list_shards(self) -> list[range]:
         """List the ranges of seed passages: a shard holds all that is written for each of its
         own."""
         settings = self.recipe.generate
@@ -109,16 +109,16 @@ def find_rows_with_enough_words(passages: Stage, words: int) -> np.ndarray:
 def sample_seed_rows(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Draw `count` of the numbers (all, where there are fewer) without replacement, sorted.
     RandomState's stream is frozen, so that any later numpy continues the same run."""
-    draw = np.random.RandomState(_seed(seed, "seed passages") % 2**32)
+    draw = np.random.RandomState(_make_seed(seed, "seed passages") % 2**32)
     return np.sort(rows[draw.permutation(len(rows))[:count]])
 
 
 def derive_llm_seed(recipe: Recipe, asked: QueryRequest, draw: int) -> int:
     """Derive the LLM's seed (31 bits, which every engine takes): the one thing that differs by
     draw."""
-    return _seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
+    return _make_seed(recipe.seed, asked.passage["passage_id"], asked.sample, draw) % 2**31
 
 
-def _seed(*parts: object) -> int:
+def _make_seed(*parts: object) -> int:
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big")

@@ -24,7 +24,7 @@ _LINE = r"(?![*_`]{0,3}(?:Task|Query)[*_`]{0,3}:)\S[^\n]*"
 _EMPTY_LINES = r"(?:[ \t]*\n)+"
 
 
-def _form(first: str, second: str = "") -> re.Pattern[str]:
+def _compile_form(first: str, second: str = "") -> re.Pattern[str]:
     """Compile the form of a reply, whose first line's label may be missing: in a text that is
     continued the prompt ends in it. What a chat model adds behind an empty line is not part of its
     reply."""
@@ -36,9 +36,9 @@ def _form(first: str, second: str = "") -> re.Pattern[str]:
 
 
 _FORMS: dict[ReplyOrder, re.Pattern[str]] = {
-    "task, query": _form("Task", "Query"),
-    "query, task": _form("Query", "Task"),
-    "query": _form("Query"),
+    "task, query": _compile_form("Task", "Query"),
+    "query, task": _compile_form("Query", "Task"),
+    "query": _compile_form("Query"),
 }
 
 
@@ -72,20 +72,20 @@ def parse_reply(
     if match is None:
         return ParsedQuery(reason="malformed")
     found = match.groupdict()
-    task = _line(found, "Task") if "Task" in found else None
-    return check_query(task, _line(found, "Query"), example_queries)
+    task = _get_line(found, "Task") if "Task" in found else None
+    return check_query(task, _get_line(found, "Query"), example_queries)
 
 
-def _line(found: Mapping[str, str | None], name: str) -> str:
+def _get_line(found: Mapping[str, str | None], name: str) -> str:
     """Return what stands behind a label. Emphasis that begins before the label may end behind the
     line: `**Query: how high do swifts fly**`."""
     line, opens = (found[name] or "").strip(), found[f"{name}_opens"]
     if opens and not set(opens) & set(found[f"{name}_closes"] or ""):
         line = line.removesuffix(opens)
-    return _plain(line)
+    return _strip_emphasis(line)
 
 
-def _plain(line: str) -> str:
+def _strip_emphasis(line: str) -> str:
     """Return a line without the Markdown emphasis around the whole of it."""
     return re.sub(r"\A([*_`]{1,3})(?=\S)(.*\S)\1\Z", r"\2", line.strip())
 

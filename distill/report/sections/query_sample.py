@@ -143,7 +143,7 @@ def _count_near(examined: Sequence[Row]) -> int:
         QueryDeduplicator(Path(folder) / "seen.sqlite", exact=True, near=_NEAR) as seen,
     ):
         for number, row in enumerate(examined):
-            if seen.reason(row["query"], number):
+            if seen.find_reason(row["query"], number):
                 repeated += 1
             else:
                 seen.add(row["query"], number)

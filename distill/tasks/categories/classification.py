@@ -20,14 +20,14 @@ def _read(task: Any, folder: Path) -> Any:
             "move the folder away to read the hub",
         )
     splits = dict.fromkeys([task.train_split, *task.eval_splits])
-    rows = {split: _rows(folder / f"{split}.tsv") for split in splits}
+    rows = {split: _read_rows(folder / f"{split}.tsv") for split in splits}
     if len({label for _, label in rows[task.train_split]}) < 2:
         raise UserError(
             str(folder / f"{task.train_split}.tsv"),
             "has one label in all of its rows",
             "write texts of two labels or more",
         )
-    ids = _ids(label for of_split in rows.values() for _, label in of_split)
+    ids = _number_labels(label for of_split in rows.values() for _, label in of_split)
     return datasets.DatasetDict(
         {
             split: datasets.Dataset.from_dict(
@@ -41,12 +41,12 @@ def _read(task: Any, folder: Path) -> Any:
     )
 
 
-def _rows(file: Path) -> list[tuple[str, str]]:
+def _read_rows(file: Path) -> list[tuple[str, str]]:
     rows = read_table(file, COLUMNS, texts=("text",))
     return [(text, label.strip()) for _, (text, label) in rows]
 
 
-def _ids(labels: Iterable[str]) -> dict[str, int]:
+def _number_labels(labels: Iterable[str]) -> dict[str, int]:
     """Number the labels from 0, as mteb takes 1 for the positive one of two: in numeric order if
     the labels are numbers, else by name."""
     known = set(labels)

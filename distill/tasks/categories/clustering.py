@@ -12,11 +12,11 @@ FILE = "data.tsv"
 
 def _read(task: Any, folder: Path) -> dict[str, Any]:
     legacy = isinstance(task, need("mteb.abstasks", "eval").AbsTaskClusteringLegacy)
-    data = _sets(task, folder / FILE) if legacy else _texts(task, folder / FILE)
+    data = _split_sets(task, folder / FILE) if legacy else _read_texts(task, folder / FILE)
     return dict.fromkeys(task.eval_splits, data)
 
 
-def _texts(task: Any, file: Path) -> Any:
+def _read_texts(task: Any, file: Path) -> Any:
     rows = [fields for _, fields in read_table(file, ("text", "label"), texts=("text",))]
     share = task.max_fraction_of_documents_to_embed
     if share is not None and int(share * len(rows)) < 1:
@@ -33,7 +33,7 @@ def _texts(task: Any, file: Path) -> Any:
     )
 
 
-def _sets(task: Any, file: Path) -> Any:
+def _split_sets(task: Any, file: Path) -> Any:
     """Split into sets: mteb's first clustering tasks are clustered set by set, and the score is the
     mean."""
     if not has_header(file, ("set",)):

@@ -31,7 +31,7 @@ def _split(file: Path, split: str) -> dict[str, Any]:
     queries: list[dict[str, str]] = []
     corpus: list[dict[str, str]] = []
     relevant: dict[str, dict[str, int]] = {}
-    for query_text, texts in _questions(file):
+    for query_text, texts in _read_questions(file):
         query = f"{split}_query{len(queries)}"
         queries.append({"id": query, "text": query_text})
         relevant[query] = {}
@@ -54,14 +54,14 @@ def _split(file: Path, split: str) -> dict[str, Any]:
     }
 
 
-def _questions(file: Path) -> Iterator[tuple[str, list[list[str]]]]:
+def _read_questions(file: Path) -> Iterator[tuple[str, list[list[str]]]]:
     """Yield each question's text, its positive and its negative texts."""
     faults, passed_over = RowFaults(), 0
     for number, row in read_lines(file, faults):
         where = f"{file}, row {number}"
         try:
-            query = _query(where, row)
-            texts = [_texts(where, row, key) for key in ("positive", "negative")]
+            query = _read_query(where, row)
+            texts = [_read_texts(where, row, key) for key in ("positive", "negative")]
         except UserError as fault:
             faults.add(fault)
             continue
@@ -78,14 +78,14 @@ def _questions(file: Path) -> Iterator[tuple[str, list[list[str]]]]:
         )
 
 
-def _query(where: str, row: Mapping[str, Any]) -> str:
+def _read_query(where: str, row: Mapping[str, Any]) -> str:
     query = row.get("query")
     if not isinstance(query, str):
         raise UserError(where, "has no text as 'query'", "fill or delete the row")
     return query
 
 
-def _texts(where: str, row: Mapping[str, Any], key: str) -> list[str]:
+def _read_texts(where: str, row: Mapping[str, Any], key: str) -> list[str]:
     texts = row.get(key)
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
         raise UserError(

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def _read(task: "AbsTask", folder: Path) -> dict[str, Any]:
-    return {split: to_mteb(read_beir(folder, split)) for split in task.eval_splits}
+    return {split: make_dataset(read_beir(folder, split)) for split in task.eval_splits}
 
 
-def to_mteb(beir: BeirDataset) -> Any:
+def make_dataset(beir: BeirDataset) -> Any:
     """Return a split's data as mteb's retrieval tasks hold it."""
     dataset = need("datasets", "eval").Dataset
     ids, documents = list(beir.corpus), list(beir.corpus.values())

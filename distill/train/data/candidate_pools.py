@@ -135,7 +135,7 @@ def make_query_examples(
 def _make_mixture(student: Student, rows: Sequence[ScoredExample]) -> Mixture:
     writer, digests = StudentTexts(student), bytearray()
     for scored in rows:
-        digests += digest_prompted(writer.query(scored.row))
+        digests += digest_prompted(writer.write_query(scored.row))
     queries = number_digests(digests)
     labels = np.column_stack([np.arange(len(rows)), queries.numbers])
     dataset = Dataset.from_dict({"query": queries.numbers, "label": labels})

@@ -244,11 +244,11 @@ def _digest_as_written(
     """Hash what the student reads: each example's query and documents, then the plain texts."""
     digests = bytearray()
     for row, documents in examples:
-        digests += digest_prompted(writer.query(row))
+        digests += digest_prompted(writer.write_query(row))
         for text in documents:
-            digests += digest_prompted(writer.document(text, row))
+            digests += digest_prompted(writer.write_document(text, row))
     for text in texts:
-        digests += digest_prompted(writer.document(text))
+        digests += digest_prompted(writer.write_document(text))
     return np.frombuffer(digests, np.uint64)
 
 

@@ -45,7 +45,7 @@ class Diagnostics:
             figures = self._measure_queries(queries, self.documents)
         else:
             positives = embed(
-                model, [self.writer.document(row["positive"], row) for row in self.sample]
+                model, [self.writer.write_document(row["positive"], row) for row in self.sample]
             )
             figures = {
                 "uniformity": measure_uniformity(positives),
@@ -129,14 +129,14 @@ def measure_ndcg(
 
 def embed_queries(writer: StudentTexts, model: SentenceTransformer, rows: Sequence[Row]) -> Tensor:
     """Embed each query with its own task's prompt: (rows, dimensions)."""
-    return embed(model, [writer.query(row) for row in rows])
+    return embed(model, [writer.write_query(row) for row in rows])
 
 
 def embed_documents(
     writer: StudentTexts, model: SentenceTransformer, texts: Sequence[str]
 ) -> Tensor:
     """Embed documents: (texts, dimensions)."""
-    return embed(model, [writer.document(text) for text in texts])
+    return embed(model, [writer.write_document(text) for text in texts])
 
 
 def embed(model: SentenceTransformer, texts: Sequence[PromptedText]) -> Tensor:

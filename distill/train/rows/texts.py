@@ -189,8 +189,8 @@ class TextsById(Mapping[str, str]):
 def write_for_student(writer: StudentTexts, placed: PlacedText) -> PromptedText:
     """Write a query or a document as the student reads it."""
     if placed.row is not None and placed.text is None:
-        return writer.query(placed.row)
-    return writer.document(placed.read_document(), placed.row)
+        return writer.write_query(placed.row)
+    return writer.write_document(placed.read_document(), placed.row)
 
 
 def digest_prompted(text: PromptedText) -> bytes:

@@ -121,7 +121,7 @@ def _read_queries(student: Student, examples: Sequence[Stage]) -> list[_Query]:
     found: dict[_Query, None] = {}
     for stage in examples:
         for row in read_rows(EXAMPLES, stage.folder):
-            written = "".join(writer.query(row))
+            written = "".join(writer.write_query(row))
             found.setdefault(_Query(row["query"], row["task"], written))
     return list(found)
 
@@ -139,7 +139,7 @@ def _count_passages(
     return count_tokens(
         tokenizer,
         (
-            "".join(form.document(row["text"], row["title"]))
+            "".join(form.write_document(row["text"], row["title"]))
             for number, row in enumerate(PassageReader(passages.folder))
             if number in wanted
         ),
@@ -206,7 +206,7 @@ class _Targets:
 def _make_model(student: Student, tokenizer: Tokenizer, vectors: Vectors) -> SentenceTransformer:
     return SentenceTransformer(
         modules=[StaticEmbedding(tokenizer, vectors), Normalize()],
-        prompts=student.text_format.prompts(student.default_task),
+        prompts=student.text_format.make_prompts(student.default_task),
         similarity_fn_name="cosine",
         device="cpu",
     )

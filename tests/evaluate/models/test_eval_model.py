@@ -7,7 +7,7 @@ from helpers.tiny_models import tiny_encoder
 from transformers import T5Config, T5EncoderModel
 
 from distill.errors import UserError
-from distill.evaluate.models.eval_model import load_eval_model, mteb_name
+from distill.evaluate.models.eval_model import load_eval_model, make_mteb_name
 from distill.evaluate.models.mteb_encoder import wrap_for_mteb
 from distill.models.model_card import read_licence
 from distill.recipe import EmbedderConfig
@@ -99,8 +99,8 @@ def test_what_is_not_loaded_does_not_count_as_size(folder):
 
 def test_the_models_of_one_wheel_have_names_of_their_own():
     one, other = (f"wheel:pack==1.0/{path}/model#sha256=00" for path in ("small", "large"))
-    assert mteb_name(one) == "wheel/pack-small-model"
-    assert mteb_name(one) != mteb_name(other)
+    assert make_mteb_name(one) == "wheel/pack-small-model"
+    assert make_mteb_name(one) != make_mteb_name(other)
 
 
 def test_a_model_without_a_limit_departs_from_nothing(folder):
@@ -129,4 +129,4 @@ def test_what_is_set_stands_before_the_models_prompts_for_tasks(tmp_path, settin
     folder = tiny_encoder(tmp_path / "tasks", prompts=carried)
     prompts = load_eval_model(folder, settings=EmbedderConfig(device="cpu", **settings)).prompts
     task = mteb.get_task("SciFact").metadata
-    assert {side: prompts.before(task, side) for side in expected} == expected
+    assert {side: prompts.choose_prompt(task, side) for side in expected} == expected

@@ -44,7 +44,7 @@ def base(tmp_path, encoder_folder):
 
 
 def before(eval_model, task, side):
-    return eval_model.prompts.before(mteb.get_task(task).metadata, side)
+    return eval_model.prompts.choose_prompt(mteb.get_task(task).metadata, side)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,9 @@ def test_searches_have_the_tasks_words_or_those_of_training(base, task_data):
     eval_model = load_eval_model(base, device="cpu")
     assert before(eval_model, "SciFact", "query") == SCIENTIFIC
     mine = load_task("mine", task_data)
-    assert eval_model.prompts.before(mine.metadata, "query") == "Instruct: Find bees.\nQuery: "
+    assert (
+        eval_model.prompts.choose_prompt(mine.metadata, "query") == "Instruct: Find bees.\nQuery: "
+    )
     assert eval_model.experiment.keys() == {"prompts"}, "earlier results were without instruction"
 
 
@@ -190,7 +192,7 @@ def test_the_teacher_is_one_model_in_training_evaluation_and_search(tmp_path, te
     eval_model = load_any_model(settings, str(teacher_folder))
     [of_training] = trained.encode(["bees"], "query", ["Find flies."])
     [of_evaluation] = eval_model.embedder.embed(
-        ["bees"], eval_model.prompts.instructed("Find flies."), "query"
+        ["bees"], eval_model.prompts.write_instruction("Find flies."), "query"
     )
     [of_search] = make_encoder(eval_model).encode(["bees"], "query", ["Find flies."])
     assert np.allclose(of_training, of_evaluation, atol=1e-6)

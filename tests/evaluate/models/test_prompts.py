@@ -41,36 +41,42 @@ NAMED = {
 def test_the_most_particular_of_the_models_prompts_is_taken(task, side, expected):
     wording = choose_prompts(EmbedderConfig(), "model", NAMED, NOTHING)
     assert (
-        EvalPrompts(NAMED, wording=wording).before(mteb.get_task(task).metadata, side) == expected
+        EvalPrompts(NAMED, wording=wording).choose_prompt(mteb.get_task(task).metadata, side)
+        == expected
     )
 
 
 def test_without_sides_only_a_named_default_is_taken():
     task = mteb.get_task("Banking77Classification").metadata
-    assert EvalPrompts({"query": "q: ", "cls": "c: "}, default="cls").before(task, None) == "c: "
-    assert EvalPrompts({"query": "q: "}).before(task, None) == ""
+    assert (
+        EvalPrompts({"query": "q: ", "cls": "c: "}, default="cls").choose_prompt(task, None)
+        == "c: "
+    )
+    assert EvalPrompts({"query": "q: "}).choose_prompt(task, None) == ""
 
 
 def test_a_documents_prompt_may_be_called_passage():
     task = mteb.get_task("SciFact").metadata
     named = {"passage": "p: "}
     wording = choose_prompts(EmbedderConfig(), "model", named, NOTHING)
-    assert EvalPrompts(named, wording=wording).before(task, "document") == "p: "
+    assert EvalPrompts(named, wording=wording).choose_prompt(task, "document") == "p: "
 
 
 def test_an_instructed_model_is_told_the_task_but_not_for_documents():
     prompts = EvalPrompts({}, wording=EmbedderPrompts("Instruct: {task}\nQuery: {query}"))
     scifact = mteb.get_task("SciFact").metadata
-    assert prompts.before(scifact, "document") == ""
-    assert prompts.before(scifact, "query") == (
+    assert prompts.choose_prompt(scifact, "document") == ""
+    assert prompts.choose_prompt(scifact, "query") == (
         "Instruct: Given a scientific claim, retrieve documents that support or refute the claim\n"
         "Query: "
     )
     banking = mteb.get_task("Banking77Classification").metadata
-    assert "online banking query" in prompts.before(banking, None)
+    assert "online banking query" in prompts.choose_prompt(banking, None)
     # A category's own words, where the task has none.
     plain = mteb.get_task("SICK-R").metadata.model_copy(update={"prompt": None})
-    assert prompts.before(plain, None).startswith("Instruct: Retrieve semantically similar text")
+    assert prompts.choose_prompt(plain, None).startswith(
+        "Instruct: Retrieve semantically similar text"
+    )
 
 
 # --- the prompts of training ----------------------------------------------------------------------
@@ -99,7 +105,7 @@ def test_prompts_unlike_the_models_own_are_refused_unless_forced(folder):
         check_prompts(eval_model, {"document": "say: "})
     forced = check_prompts(eval_model, {"query": "ask: "}, force=True)
     task = mteb.get_task("SciFact").metadata
-    assert forced.prompts.before(task, "query") == "ask: "
+    assert forced.prompts.choose_prompt(task, "query") == "ask: "
     assert forced.experiment.keys() == {"prompts"}, "its results stand apart"
 
 

@@ -43,7 +43,7 @@ def test_their_names_widths_and_bytes(student, variants):
         "student binary": (32, 4),
     }
     assert (student.dimensions, student.bytes_per_vector) == (32, 128)
-    assert VectorFormat(precision="binary").bytes_per_vector(12) == 2, "whole bytes"
+    assert VectorFormat(precision="binary").count_bytes(12) == 2, "whole bytes"
 
 
 @pytest.mark.bad_input("evaluation", "a width beyond the model's", "refused")
@@ -104,14 +104,14 @@ def test_binary_is_signs_under_the_querys_floats_and_hamming_between_stored(stud
 def test_a_later_block_of_a_corpus_has_the_ranges_of_the_first(student):
     exact = vectors_of(student, "document")
     storage = Quantizer(VectorFormat(precision="int8"))
-    first = storage.stored(exact[:8], "document", "a corpus")
-    later = storage.stored(exact[8:], "document", "a corpus")
+    first = storage.quantize(exact[:8], "document", "a corpus")
+    later = storage.quantize(exact[8:], "document", "a corpus")
     low, high = exact[:8].min(axis=0), exact[:8].max(axis=0)
     step = (high - low) / 255
     assert (np.abs(first - exact[:8]) <= 0.51 * step).all()
     inside = np.clip(exact[8:], low, high)
     assert (np.abs(later - inside) <= 0.51 * step).all()
-    other = storage.stored(exact[8:], "document", "another corpus")
+    other = storage.quantize(exact[8:], "document", "another corpus")
     assert not np.array_equal(other, later)
 
 

@@ -15,7 +15,7 @@ from distill.evaluate.samples.labels import (
 )
 from distill.evaluate.score import score_tasks
 from distill.evaluate.statistics import resampling
-from distill.evaluate.statistics.f1 import LabelPredictions, weighted_f1
+from distill.evaluate.statistics.f1 import LabelPredictions, make_weighted_f1
 from distill.evaluate.statistics.significance import compare_scores
 from distill.tasks import load_task
 
@@ -51,7 +51,7 @@ def told(seed, texts=40, runs=3, most=1) -> LabelPredictions:
 def test_a_text_that_is_drawn_twice_counts_twice(average):
     of = told(1)
     weights = np.random.default_rng(2).integers(0, 3, (40, 5)).astype(np.float64)
-    found = weighted_f1(of, average)(weights)
+    found = make_weighted_f1(of, average)(weights)
     for column, value in enumerate(found):
         drawn_texts = np.repeat(np.arange(40), weights[:, column].astype(int))
         gold = [of.gold[i][0] for i in drawn_texts]

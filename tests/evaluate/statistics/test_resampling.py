@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from distill.evaluate.statistics import resampling
-from distill.evaluate.statistics.rank_metrics import average_precision, compute_unweighted, spearman
+from distill.evaluate.statistics.rank_metrics import (
+    compute_unweighted,
+    make_average_precision,
+    make_spearman,
+)
 from distill.evaluate.statistics.resampling import (
     resample_items,
     resample_pairs,
@@ -13,7 +17,7 @@ from distill.evaluate.statistics.resampling import (
 
 stats = pytest.importorskip("scipy.stats")
 
-KINDS = pytest.mark.parametrize("statistic", [spearman, average_precision])
+KINDS = pytest.mark.parametrize("statistic", [make_spearman, make_average_precision])
 
 
 def pairs(seed, count=60, gap=0.5):

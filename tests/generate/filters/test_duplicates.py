@@ -9,7 +9,7 @@ from helpers.tiny_models import TEXTS
 from distill.generate.filters.duplicates import (
     QueryDeduplicator,
     choose_band_rows,
-    jaccard_similarity,
+    compute_jaccard,
     make_character_shingles,
     make_ordinal,
     normalize_query,
@@ -22,7 +22,7 @@ def reasons(file, queries, exact=True, near=None):
     found = []
     with QueryDeduplicator(file, exact, near) as seen:
         for place, query in enumerate(queries):
-            found.append(seen.reason(query, place))
+            found.append(seen.find_reason(query, place))
             if found[-1] is None:
                 seen.add(query, place)
     return found
@@ -55,7 +55,7 @@ def test_near_duplicates_are_those_of_all_pairs(tmp_path, variants, threshold):
     kept, expected = [], []
     for query in variants:
         mine = make_character_shingles(normalize_query(query))
-        near = any(jaccard_similarity(mine, other) >= threshold for other in kept)
+        near = any(compute_jaccard(mine, other) >= threshold for other in kept)
         expected.append("near duplicate" if near else None)
         if not near:
             kept.append(mine)
@@ -74,12 +74,12 @@ def test_a_shard_that_is_done_again_is_not_its_own_duplicate(tmp_path):
     with QueryDeduplicator(tmp_path / "seen", True, 0.9) as seen:
         for _ in range(2):
             for place, query in enumerate(queries):
-                assert seen.reason(query, make_ordinal(3, place)) is None
+                assert seen.find_reason(query, make_ordinal(3, place)) is None
                 seen.add(query, make_ordinal(3, place))
-        assert seen.reason(queries[0], make_ordinal(3, 5)) == "exact duplicate"
-        assert seen.reason(queries[0] + "?!", make_ordinal(4, 0)) == "exact duplicate"
+        assert seen.find_reason(queries[0], make_ordinal(3, 5)) == "exact duplicate"
+        assert seen.find_reason(queries[0] + "?!", make_ordinal(4, 0)) == "exact duplicate"
         # An earlier shard, done again after a later one, owns nothing of it.
-        assert seen.reason(queries[0], make_ordinal(2, 7)) is None
+        assert seen.find_reason(queries[0], make_ordinal(2, 7)) is None
 
 
 def test_what_a_killed_process_left_is_forgotten(tmp_path):
@@ -109,7 +109,7 @@ def _peak(file, count):
     with QueryDeduplicator(file, True, 0.8) as seen:
         for place in range(count):
             query = " ".join(draw.choices(vocabulary, k=6))
-            if seen.reason(query, place) is None:
+            if seen.find_reason(query, place) is None:
                 seen.add(query, place)
             if place % 64 == 0:
                 seen.flush()

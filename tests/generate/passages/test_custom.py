@@ -34,15 +34,15 @@ def recipe_in(folder, prompt="{{ passage }}", schema=SCHEMA, **custom):
 def test_the_prompt_sees_the_passage_and_the_conditions(tmp_path):
     source = "{{ title }}|{{ text }}|{{ passage }}|{{ task_type }}|{{ persona }}|{{ language }}"
     method = open_method(recipe_in(tmp_path, source))
-    assert method.prompt(PASSAGE, CONDITIONS, chat=True) == (
+    assert method.render_prompt(PASSAGE, CONDITIONS, chat=True) == (
         "Swifts|They sleep in flight.|Swifts They sleep in flight.|search|a nurse|German"
     )
 
 
 def test_the_schema_reaches_engines_that_constrain(tmp_path):
     method = load_custom(recipe_in(tmp_path))
-    assert json.loads(method.sampling(chat=True, constrain=True).json_schema) == SCHEMA
-    assert method.sampling(chat=True, constrain=False).json_schema is None
+    assert json.loads(method.make_sampling(chat=True, constrain=True).json_schema) == SCHEMA
+    assert method.make_sampling(chat=True, constrain=False).json_schema is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_packaged_example_serves(tmp_path):
         ],
     )
     method = load_custom(recipe)
-    prompt = method.prompt(PASSAGE, CONDITIONS, chat=True)
+    prompt = method.render_prompt(PASSAGE, CONDITIONS, chat=True)
     assert "Passage: Swifts They sleep in flight.\n" in prompt
     example = next(line for line in prompt.splitlines() if line.startswith("{"))
     jsonschema.validate(json.loads(example), json.loads(method.schema))

@@ -226,7 +226,7 @@ def test_prompts_of_one_type_and_hand_begin_alike(recipe, tmp_path):
     for chat in (False, True):
         headers = {}
         for row in rows:
-            prompt = method.prompt(row.passage, row.conditions, chat)
+            prompt = method.render_prompt(row.passage, row.conditions, chat)
             header, _, rest = prompt.rpartition("\n\nType: ")
             assert header.count("\nQuery: ") == asked.generate.shots
             assert f"\nPassage: {row.passage['text']}\n" in rest
@@ -241,16 +241,20 @@ def test_the_fret_prompt_ends_with_the_first_label(recipe, tmp_path):
     method = open_method(asked)
     with Run(tmp_path / "run") as run:
         row = GenerationPlan(asked, passages_of(run))[0]
-    prompt = method.prompt(row.passage, row.conditions, chat=False)
+    prompt = method.render_prompt(row.passage, row.conditions, chat=False)
     assert prompt.endswith(f"\nPassage: {row.passage['text']}\nQuery:")
-    assert method.prompt(row.passage, row.conditions, chat=True).endswith("and nothing else.")
+    assert method.render_prompt(row.passage, row.conditions, chat=True).endswith(
+        "and nothing else."
+    )
     for chat, reply in (
         (False, " a query\nTask: a task it has\n"),
         (True, "Query: a query\nTask: a task"),
     ):
         assert method.parse(reply, True).query == "a query"
-        assert method.sampling(chat, constrain=True).regex == make_reply_regex("query, task", chat)
-        assert method.sampling(chat, constrain=False).regex is None
+        assert method.make_sampling(chat, constrain=True).regex == make_reply_regex(
+            "query, task", chat
+        )
+        assert method.make_sampling(chat, constrain=False).regex is None
 
 
 def test_the_naive_prompt_says_the_task_itself(recipe, tmp_path):
@@ -284,7 +288,7 @@ def test_the_prompt_is_shown_with_its_reply_once_there(recipe, engine, tmp_path)
         assert f"passage_id: {plan[19].passage['passage_id']}\nsample: 1\n" in before
         assert f"task_type: {plan[19].conditions.task_type}" in before
         method = open_method(asked)
-        assert method.prompt(plan[19].passage, plan[19].conditions, False) in before
+        assert method.render_prompt(plan[19].passage, plan[19].conditions, False) in before
         assert "completion form" in before
         assert "chat form" in before
         assert "what the LLM wrote" not in before

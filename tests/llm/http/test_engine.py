@@ -340,7 +340,7 @@ def test_structured_output_that_a_server_does_not_support_leaves_its_stop_string
         engine = make(server.url)
         assert engine.supports_schema
         server.seen.clear()
-        engine.generate(["a"], [1], method.sampling(False, method.can_be_constrained(engine)))
+        engine.generate(["a"], [1], method.make_sampling(False, method.can_be_constrained(engine)))
         assert "\n\n" in server.seen[-1].body["stop"]
 
 

@@ -58,7 +58,7 @@ def test_it_writes_what_can_be_parsed(engine, chat):
     recipe = load_recipe(packaged_recipes() / "demo.yaml")
     method = open_method(recipe)
     prompts = [
-        method.prompt(
+        method.render_prompt(
             {"title": "", "text": passage},
             GenerationConditions(task_type, hand, None, None, None, None),
             chat=chat,
@@ -66,7 +66,7 @@ def test_it_writes_what_can_be_parsed(engine, chat):
         for hand, passage in enumerate(PASSAGES)
         for task_type in ("question answering", "keyword search")
     ]
-    written = engine.generate(prompts, range(4), method.sampling(chat=chat, constrain=True))
+    written = engine.generate(prompts, range(4), method.make_sampling(chat=chat, constrain=True))
     reasons = [method.parse(one.text, one.finished).reason for one in written]
     # What is in a chat prompt, a model of this size often copies; in the right form all the same.
     assert sum(reason in (None, "copies an example") for reason in reasons) >= 3

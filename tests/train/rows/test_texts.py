@@ -94,9 +94,9 @@ class Expected:
                 continue
             self.columns[name] = [
                 [
-                    written[writer.query(rows[label[0]].row)],
+                    written[writer.write_query(rows[label[0]].row)],
                     *(
-                        written[writer.document(t, rows[label[0]].row)]
+                        written[writer.write_document(t, rows[label[0]].row)]
                         for t in self.documents[label[0]]
                     ),
                 ]
