@@ -107,6 +107,9 @@ def recipe_options(command: Command) -> Command:
     ) -> Any:
         meta = click.get_current_context().meta
         settings, corpus = [*sets, *meta.get(_FLAG_SETTINGS, [])], meta.get(_CORPUS)
+        begun = folder is not None and (folder / "recipe.yaml").is_file()
+        if recipe_file is None and not begun and _names_path_alone(settings):
+            settings = ["corpus.source=auto", *settings]
         if corpus is not None and recipe_file is None:
             recipe, folder = load_recipe_for(corpus, settings, folder)
         else:
@@ -117,6 +120,12 @@ def recipe_options(command: Command) -> Command:
         return command(recipe=recipe, folder=folder, overwrite=overwrite, **options)
 
     return cast(Command, resolved)
+
+
+def _names_path_alone(settings: Sequence[str]) -> bool:
+    """Return whether settings (KEY=VALUE) say where the corpus lies, and not what it is."""
+    keys = {setting.partition("=")[0] for setting in settings}
+    return "corpus.path" in keys and "corpus.source" not in keys
 
 
 def corpus_option(command: Command) -> Command:

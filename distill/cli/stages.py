@@ -28,13 +28,18 @@ def _print_stages(run: api.RunFolder) -> None:
 
 @click.command()
 @recipe_options
-@recipe_flag("--source", "corpus.source", "beir, jsonl, parquet, dataset or docstrings.")
+@recipe_flag(
+    "--source",
+    "corpus.source",
+    "auto (whatever lies at the path), beir, jsonl, parquet, dataset or docstrings.  [default: "
+    "the recipe's, or auto where --path stands alone]",
+)
 @recipe_flag("--path", "corpus.path", "File or folder to read.")
 def corpus(recipe: Recipe, folder: Path, overwrite: Overwrite) -> None:
     """Read a corpus into passages: split long texts, drop duplicates and fragments.
 
     \b
-    Example:  distill corpus --run runs/mine --source jsonl --path docs.jsonl
+    Example:  distill corpus --run runs/mine --path docs/
     """
     _print_stages(api.read_corpus(recipe, folder, overwrite))
 

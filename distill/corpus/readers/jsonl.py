@@ -51,7 +51,9 @@ def list_files(path: Path, suffix: str) -> list[Path]:
     _refuse_others(path, suffix, [p for p in there if p not in found])
     if not found:
         raise UserError(
-            str(path), f"holds no {suffix} file", "correct corpus.path or corpus.source"
+            str(path),
+            f"holds no {suffix} file",
+            "correct corpus.path, or set corpus.source: auto, which reads other files too",
         )
     return found
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from helpers.document_files import make_docx, make_pdf
 
+from distill.cli import cli
 from distill.corpus.passages import make_passages, open_source
 from distill.corpus.readers.auto import open_auto
 from distill.corpus.readers.rows import Columns, Document, SkippedRow
 from distill.errors import UserError
-from distill.recipe import Recipe
+from distill.recipe import Recipe, load_recipe
 from distill.store.run import Run
-from distill.store.tables import PASSAGES
+from distill.store.tables import PASSAGES, read_rows
 
 ROWS = [
     {"_id": "a", "title": "Bees", "text": "They dance, and others follow."},
@@ -127,6 +129,18 @@ def test_a_folder_of_texts_is_read_with_its_sub_folders(tmp_path, caplog):
         ("ice.html.gz", "Ice", "Slow rivers."),
     ]
     assert "1 files are not read, by ending: .png 1" in caplog.text
+
+
+def test_the_command_reads_whatever_lies_at_the_path(tmp_path):
+    """And in a run that has begun, as the run's recipe says."""
+    write_texts(tmp_path / "texts")
+    command = ["corpus", "--run", str(tmp_path / "run"), "--path", str(tmp_path / "texts")]
+    command += ["--set", "corpus.min_words=1"]
+    for _ in range(2):
+        done = CliRunner().invoke(cli, command)
+        assert done.exit_code == 0, done.output
+        assert load_recipe(tmp_path / "run" / "recipe.yaml").corpus.source == "auto"
+    assert len(list(read_rows(PASSAGES, tmp_path / "run" / "passages"))) == 4
 
 
 def test_a_run_inside_its_corpus_is_no_part_of_it(tmp_path):
