@@ -20,6 +20,7 @@ from distill.recipe.sections.evaluate import Ablation, Evaluate
 from distill.recipe.sections.generate import Generate
 from distill.recipe.sections.llm import LanguageModel
 from distill.recipe.sections.objective import (
+    SCORED_TERMS,
     SoftScoreChoice,
     list_needed_rankers,
     list_score_names,
@@ -216,7 +217,7 @@ class Recipe(Section):
         if self.relabel.rounds == 1:
             raise ValueError("relabel.first_round seed: there is one round; set relabel.rounds: 2")
         for train in self.train.list_stages().values():
-            for term in ("kl", "margin_mse", "corpus_softmax"):
+            for term in SCORED_TERMS:
                 if not getattr(train.objective, term):
                     continue
                 scores = getattr(train, term).scores
@@ -228,9 +229,11 @@ class Recipe(Section):
 
     def _check_soft_labels(self) -> None:
         for train in self.train.list_stages().values():
-            for term in ("kl", "margin_mse", "corpus_softmax"):
+            for term in SCORED_TERMS:
                 if getattr(train.objective, term):
                     self._check_scores(f"train.{term}.scores", getattr(train, term).scores)
+            if train.objective.multi_positive:
+                self._check_multi_positive(train)
             if not train.objective.kl:
                 continue
             kl = train.kl
@@ -244,6 +247,19 @@ class Recipe(Section):
                     "train.kl.max_candidates is for candidates: all: relabel.negative_count sets "
                     "how many are chosen"
                 )
+
+    def _check_multi_positive(self, train: Train) -> None:
+        if train.objective.kl:
+            raise ValueError(
+                "train.objective: kl and multi_positive each have their own list of candidates: "
+                "train on them in two of train.stages"
+            )
+        scores = list_score_names(train.multi_positive.scores)
+        if {"teacher", "seed"} & {*scores}:
+            raise ValueError(
+                "train.multi_positive.scores: neither teacher nor seed judges all candidates: name "
+                "a ranker of the labels (rc, graded, cross_encoder, ...)"
+            )
 
     def _check_scores(self, key: str, scores: SoftScoreChoice) -> None:
         """Check whether the labels will hold these soft scores, and on the scale that they are

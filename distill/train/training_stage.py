@@ -50,6 +50,7 @@ from distill.train.loop.weight_averaging import find_weights_fault, load_weights
 from distill.train.objectives import CombinedLoss, alignment, make_projection
 from distill.train.objectives.corpus_softmax import CorpusSoftmaxLoss
 from distill.train.objectives.kl import make_kl_target
+from distill.train.objectives.multi_positive import RelationCounts, count_relations
 from distill.train.rows.examples import ScoredExample, SelectedExamples
 
 _SAMPLE = 256
@@ -141,6 +142,7 @@ class TrainingStage:
         objective = self._objective(model, mixture, teacher, corpus_softmax)
         before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
         soft = self._soft_labels(mixture, queries)
+        relations = self._count_relations(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"
         with Interrupt("step") as interrupt:
             with override_dropout(model, train.dropout):
@@ -168,6 +170,7 @@ class TrainingStage:
                     "texts": mixture.texts,
                     "steps_by_source": count_steps_by_source(mixture, train, lines.curve),
                     "soft_labels": None if soft is None else soft._asdict(),
+                    "relations": None if relations is None else relations._asdict(),
                     "curve": lines.curve,
                     "looks": lines.validations,
                     "kept_steps": lines.averaged_steps,
@@ -225,6 +228,32 @@ class TrainingStage:
         if fault is not None and scores != "seed":
             _log.warning("training, stage %s: %s", self.name, fault)
         return softness
+
+    def _count_relations(self, mixture: Mixture) -> RelationCounts | None:
+        """Count how many candidates of a query answer it; log it, and warn where no query has more
+        positives than its own."""
+        if not self.train.objective.multi_positive:
+            return None
+        counts = count_relations(mixture.scores.lists(), self.train.multi_positive)
+        if counts is None or not processes.is_main():
+            return counts
+        _log.info(
+            "training, stage %s: of the candidates of a query %.2f are positives, %.2f negatives, "
+            "and of %.2f nobody knows (means of %d lists)",
+            self.name,
+            counts.positives,
+            counts.negatives,
+            counts.unknown,
+            counts.lists,
+        )
+        if counts.positives == 1:
+            _log.warning(
+                "training, stage %s: no query has another positive than its own: "
+                "train.multi_positive.relevant (now %g) is above all scores",
+                self.name,
+                self.train.multi_positive.relevant,
+            )
+        return counts
 
     def _check_kl_softness(self, mixture: Mixture) -> SoftnessCheck:
         settings = self.train.kl

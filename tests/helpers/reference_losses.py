@@ -63,6 +63,41 @@ def infonce(vectors, numbers, settings: InfoNCE, in_batch=None) -> float:
     return sum(losses) / len(losses)
 
 
+def multi_positive(vectors, numbers, scores, settings, in_batch=None) -> torch.Tensor:
+    """Every positive of a query against every negative, pair by pair; torch keeps the gradient."""
+    query, *documents = vectors
+    losses = []
+    for i in range(len(query)):
+        own, positives, negatives = set(), [], []
+        for place, document in enumerate(documents):
+            number, score = int(numbers[i, place + 1]), float(scores[i, place])
+            logit = (query[i] * document[i]).sum() / settings.temperature
+            if number in own:
+                continue
+            own.add(number)
+            if place == 0 or score >= settings.relevant:
+                positives.append(logit)
+            elif score < settings.least_unknown:
+                negatives.append(logit)
+        for j in range(len(query)):
+            open_to_others = in_batch is None or bool(in_batch[i])
+            if j == i or not open_to_others or numbers[i, 0] == numbers[j, 0]:
+                continue
+            for place, document in enumerate(documents):
+                if int(numbers[j, place + 1]) not in own:
+                    negatives.append((query[i] * document[j]).sum() / settings.temperature)
+        if not negatives:
+            continue
+        if settings.loss == "pairwise":
+            pairs = [(n - p).exp() for n in negatives for p in positives]
+            losses.append((1 + sum(pairs)).log())
+        else:
+            below = sum(n.exp() for n in negatives)
+            each = [-(p.exp() / (p.exp() + below)).log() for p in positives]
+            losses.append(sum(each) / len(each))
+    return sum(losses) / len(losses)
+
+
 def too_near(similarity: float, positive: float, settings: InfoNCE) -> bool:
     return settings.margin is not None and similarity > positive + settings.margin
 

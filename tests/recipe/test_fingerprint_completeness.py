@@ -7,11 +7,13 @@ from helpers.recipe_keys import find_missing_keys, read_settings, record_reads
 from helpers.relabel_rows import prepare
 from helpers.tiny_models import TEXTS
 from helpers.training_by_hand import example_rows, make_recipe, write_inputs
+from train.data.test_soft_labels import label, write
 
 from distill.recipe import Recipe, Teacher
 from distill.recipe.sections.train import PERFORMANCE_KEYS
 from distill.relabel.fuse import make_labels
 from distill.store.run import Run
+from distill.store.tables import LABELS
 from distill.student.build import build_base
 from distill.train.judge.stage import make_judge
 from distill.train.stage import train_student
@@ -44,8 +46,9 @@ RESOLVED = {"teacher.known_as", "teacher.bidirectional"}
         ({}, VALIDATED, False),
         (LORA, ALIGNED, True),
         ({"pooling": "latent", "pool_prompt": False}, {}, False),
+        ({}, {"objective": {"multi_positive": 1}}, False),
     ],
-    ids=["validated", "aligned", "latent"],
+    ids=["validated", "aligned", "latent", "judged"],
 )
 def test_fingerprint_of_training_holds_every_key_that_training_reads(
     tmp_path, encoder_folder, teacher_folder, student, train, has_teacher
@@ -54,10 +57,11 @@ def test_fingerprint_of_training_holds_every_key_that_training_reads(
     recipe = make_recipe(encoder_folder, teacher, student=student, train=train)
     with Run(tmp_path / "run", "stale") as run:
         passages, examples = write_inputs(run, example_rows())
+        labels = write(run, LABELS, "labels", [[label("q1", "p8", None) | {"rc": 1.0}]])
         base = build_base(run, recipe)
 
         def make(recipe: Recipe):
-            return train_student(run, recipe, passages, [examples], base)
+            return train_student(run, recipe, passages, [examples], base, labels)
 
         with record_reads() as reads:
             make(recipe)

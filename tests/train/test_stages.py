@@ -242,6 +242,51 @@ def test_a_judged_candidate_that_was_not_chosen_is_learnt_and_no_contrast(tmp_pa
     assert ((queries * wanted).sum(1) > (queries * positives).sum(1)).all()
 
 
+def test_all_that_a_judge_found_relevant_is_learnt(tmp_path, encoder_folder, caplog):
+    """Two positives of each query become nearer than what was judged to be none. The seed, which
+    lost its place and was judged irrelevant, is no negative."""
+    rows = [row | {"seed_id": "p11"} for row in example_rows() if row["negatives"]]
+    other = {row["query_id"]: f"p{(n + 9) % 11}" for n, row in enumerate(rows)}
+    labels = [
+        label(row["query_id"], passage, None) | {"rc": score}
+        for row in rows
+        for passage, score in (
+            (row["positive_id"], 2.0),
+            (row["negative_ids"][0], -2.0),
+            (other[row["query_id"]], 1.0),
+            ("p11", -3.0),
+        )
+    ]
+    train = {
+        "objective": {"multi_positive": 1.0},
+        "multi_positive": {"temperature": 0.2},
+        "no_in_batch_negatives": "all",
+        "epochs": 30,
+        "learning_rate": 1e-3,
+    }
+    recipe = make_recipe(encoder_folder, train=train, relabel={"rankers": ["rc"]})
+    with Run(tmp_path / "run") as run, caplog.at_level("INFO"):
+        passages, examples = write_inputs(run, rows)
+        judged = write(run, LABELS, "labels", [labels])
+        base = build_base(run, recipe)
+        stage = train_student(run, recipe, passages, [examples], base, judged)
+    (told,) = curves(stage.folder)["stages"]
+    assert told["relations"] == {
+        "lists": len(rows),
+        "positives": 2.0,
+        "negatives": 1.0,
+        "unknown": 1.0,
+    }
+    assert "of the candidates of a query 2.00 are positives" in caplog.text
+    model = SentenceTransformer(str(stage.folder))
+    texts = {row["passage_id"]: passage_text(row) for row in passages.rows(PASSAGES)}
+    queries = model.encode_query([row["query"] for row in rows])
+    none = model.encode_document([row["negatives"][0] for row in rows])
+    for ids in ([row["positive_id"] for row in rows], other.values()):
+        found = model.encode_document([texts[id_] for id_ in ids])
+        assert ((queries * found).sum(1) > (queries * none).sum(1)).all()
+
+
 def test_steps_are_told_by_source(tmp_path, encoder_folder, teacher_folder):
     train = {
         "objective": {"infonce": 1.0, "align": 1.0},

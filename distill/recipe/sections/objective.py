@@ -29,6 +29,8 @@ query, so that a list's distribution is nearly always one candidate's; rc, relev
 graded, the expected grade; listwise, minus the rank; cross_encoder, its logit; retriever, its
 similarity; bm25, words in common; rrf, all rankers fused; hybrid, bm25 and the retriever's
 similarity; seed, the passage that the query was written from, and no other."""
+SCORED_TERMS = ("kl", "margin_mse", "corpus_softmax", "multi_positive")
+"""Terms of the objective that learn soft scores of a query's candidates."""
 _NAMES = get_args(SoftScoreName)
 _MIXED = get_args(MixedScoreName)
 
@@ -88,11 +90,14 @@ def list_needed_rankers(choice: SoftScoreChoice) -> list[Ranker]:
 class Objective(Section):
     """The weights of the sum that is trained on; a term that is not named, or 0, is left out."""
 
-    newer: ClassVar[frozenset[str]] = frozenset({"corpus_softmax"})
+    newer: ClassVar[frozenset[str]] = frozenset({"corpus_softmax", "multi_positive"})
 
     infonce: float = Field(0.0, ge=0)
     """Weight of the contrastive loss against in-batch and hard negatives (Gecko, arXiv 2403.20327,
     equation 3)."""
+    multi_positive: float = Field(0.0, ge=0)
+    """Weight of the contrast of all candidates that a judge found relevant with those that it did
+    not, and with the batch (arXiv 2602.12727)."""
     align: float = Field(0.0, ge=0)
     """Weight of the distance between the student's and the teacher's vectors (LEAF, arXiv
     2509.12539; jina-v5, arXiv 2602.15547)."""
@@ -140,7 +145,7 @@ class Objective(Section):
     @property
     def needs_scores(self) -> bool:
         """Soft scores of an example's positive and negatives."""
-        return any((self.kl, self.margin_mse, self.cosent))
+        return any((self.kl, self.margin_mse, self.cosent, self.multi_positive))
 
 
 class InfoNCE(Section):
@@ -166,6 +171,47 @@ class InfoNCE(Section):
     (EmbeddingGemma, arXiv 2509.20354: 5); 0: no weighting."""
     cross_device: bool = False
     """Use the texts of all processes as one batch, where training runs in several."""
+
+
+class MultiPositive(Section):
+    """One matrix of relations: which documents of a batch answer a query, which do not, and of
+    which nobody knows."""
+
+    scores: SoftScoreChoice = "rc"
+    """Judgements that say which candidates are relevant, of the labels: rc (log-odds of yes against
+    no), graded (0 to 3), cross_encoder (its logit), or any other that train.kl.scores takes. All
+    judged candidates of a query count, the passages beyond its positive and its chosen negatives
+    too."""
+    relevant: float = 0.0
+    """Score from which a candidate is a positive, beside the example's own, on the scale of
+    `scores`; of rc 0 is as likely yes as no."""
+    irrelevant: float | None = None
+    """Score below which a candidate is a negative; from here up to `relevant` it is left out, and
+    so is one without a score, and the seed passage. null: as `relevant`."""
+    loss: Literal["pairwise", "contrast"] = "pairwise"
+    """What is learnt. pairwise: every positive above every negative, by the log-sum-exp over the
+    pairs (LSEPair, arXiv 2602.12727: the least harmed by wrong judgements); contrast: InfoNCE of
+    each positive by itself, in which the other positives are no negatives."""
+    temperature: float = Field(0.05, gt=0)
+    """Temperature by which cosine similarities are divided."""
+    max_candidates: int | None = Field(None, ge=2)
+    """Largest number of candidates of a query, the positive and the chosen negatives among them; of
+    a longer list those are taken that cover the range of the scores evenly. null: the whole
+    list."""
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> "MultiPositive":
+        if self.irrelevant is not None and self.irrelevant > self.relevant:
+            raise ValueError(
+                f"irrelevant ({self.irrelevant:g}) is above relevant ({self.relevant:g}): a "
+                "candidate between them would be both"
+            )
+        return self
+
+    @property
+    def least_unknown(self) -> float:
+        """The score below which a candidate is a negative."""
+        return self.relevant if self.irrelevant is None else self.irrelevant
 
 
 class Align(Section):

@@ -11,6 +11,7 @@ from distill.recipe.sections.objective import (
     CorpusSoftmax,
     InfoNCE,
     MarginMSE,
+    MultiPositive,
     Objective,
 )
 from distill.recipe.sections.section import Device, Section, Seed, Width
@@ -83,6 +84,7 @@ class Train(Section):
             "bm25_share",
             "corpus_softmax",
             "interpolation",
+            "multi_positive",
             "embedding_learning_rate",
         }
     )
@@ -117,6 +119,9 @@ class Train(Section):
     """Weights of the loss terms that are summed; a term that is not named is left out."""
     infonce: InfoNCE = InfoNCE()
     """Settings of the contrastive loss (Gecko, arXiv 2403.20327, equation 3)."""
+    multi_positive: MultiPositive = MultiPositive()
+    """Settings of the contrast with all candidates that a judge found relevant (arXiv
+    2602.12727)."""
     align: Align = Align()
     """Settings of the alignment with the teacher's vectors (LEAF, arXiv 2509.12539; jina-v5, arXiv
     2602.15547)."""

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor
 
 from distill.errors import UserError
-from distill.recipe import SoftScoreChoice, Train
-from distill.recipe.sections.objective import list_needed_rankers, list_score_names
+from distill.recipe import MultiPositive, SoftScoreChoice, Train
+from distill.recipe.sections.objective import (
+    SCORED_TERMS,
+    list_needed_rankers,
+    list_score_names,
+)
 from distill.store.shards import shards
 from distill.store.stage import Stage
 from distill.store.tables import EXAMPLES, LABELS, TEACHER_SCORES, Row, read_rows, read_shard
@@ -36,16 +40,14 @@ def score_source(train: Train) -> SoftScoreChoice | Literal["own"] | None:
         UserError: if two of its terms ask for different ones; CoSENT asks for the examples' own.
     """
     named: dict[str, SoftScoreChoice] = {
-        term: getattr(train, term).scores
-        for term in ("kl", "margin_mse", "corpus_softmax")
-        if getattr(train.objective, term)
+        term: getattr(train, term).scores for term in SCORED_TERMS if getattr(train.objective, term)
     }
     chosen = [*named.values()]
     if any(one != chosen[0] for one in chosen):
         raise UserError(
-            "train.kl.scores, train.margin_mse.scores",
+            ", ".join(f"train.{term}.scores" for term in named),
             f"name different scores ({', '.join(map(str, chosen))})",
-            "name the same in both, or train on them in two of train.stages",
+            "name the same in each, or train on them in two of train.stages",
         )
     if train.objective.cosent and named:
         raise UserError(
@@ -144,6 +146,8 @@ def _labelled(
                 of_query, row["seed_id"], choice, train.bm25_share, by_teacher
             )
             others = _choose_others(row, own, scores, train)
+            if train.objective.multi_positive and row["seed_id"] in others:
+                _doubt_seed(scores, row["seed_id"], train.multi_positive)
             found = [scores.get(passage, math.nan) for passage in (*own, *others)]
             if choice == "seed" and 1.0 not in found:  # no list to learn it from
                 found = [math.nan] * len(found)
@@ -159,14 +163,25 @@ def _choose_others(
     """Choose the candidates beside an example's own that soft labels are learnt from."""
     if train.objective.trains_queries_alone:
         return tuple(id_ for id_ in scores if id_ not in own)
-    if not train.objective.kl or train.kl.candidates == "chosen":
+    if train.objective.multi_positive:
+        most = train.multi_positive.max_candidates
+    elif train.objective.kl and train.kl.candidates == "all":
+        most = train.kl.max_candidates
+    else:
         return ()
-    if train.kl.max_candidates is None:
+    if most is None:
         return tuple(id_ for id_ in scores if id_ not in own)
     has_seed = row["seed_id"] in scores and row["seed_id"] not in own
     first = [row["seed_id"]] if has_seed else []
-    room = train.kl.max_candidates - len(own) - len(first)
+    room = most - len(own) - len(first)
     return (*first, *select_stratified(scores, [*own, *first], max(0, room)))
+
+
+def _doubt_seed(scores: dict[str, float], seed_id: str, settings: MultiPositive) -> None:
+    """Take a judgement against the seed passage away: the query was written for it, and it is a
+    negative of no objective."""
+    if scores[seed_id] < settings.relevant:
+        scores[seed_id] = math.nan
 
 
 def _refuse_unknown(labels: Stage, choice: SoftScoreChoice) -> None:

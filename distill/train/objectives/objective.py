@@ -22,8 +22,9 @@ from distill.train.objectives.inputs import check_shape
 from distill.train.objectives.kl import kl
 from distill.train.objectives.margin_mse import margin_mse
 from distill.train.objectives.matryoshka import LossTerms, average_over_widths
-from distill.train.objectives.relative_order import relative_order
-from distill.train.objectives.similarity_matrix import similarity_matrix
+from distill.train.objectives.multi_positive import multi_positive
+from distill.train.objectives.teacher.relative_order import relative_order
+from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
 
 Lookup = Callable[[Tensor], Tensor]
 _MIN_TEMPERATURE = 0.01
@@ -186,6 +187,10 @@ class CombinedLoss(nn.Module):
             numbers = known.numbers[:, : known.contrasted]
             terms["infonce"] = infonce(
                 chosen, numbers, settings.infonce, self._temperature, known.in_batch
+            )
+        if known.scores is not None and weights.multi_positive:
+            terms["multi_positive"] = multi_positive(
+                vectors, known.numbers, known.scores, settings.multi_positive, known.in_batch
             )
         if known.scores is not None and weights.kl:
             terms["kl"] = kl(vectors, known.scores, settings.kl)

@@ -290,6 +290,38 @@ def test_soft_labels_that_do_not_fit_the_labels_are_refused(kl, per_token, fault
         )
 
 
+@pytest.mark.bad_input(
+    "recipe", "relations of candidates that no judgement gives", "refused, naming the keys"
+)
+@pytest.mark.parametrize(
+    ("more", "settings", "fault"),
+    [
+        ({}, {"scores": "graded"}, "add graded to relabel.rankers"),
+        ({}, {"scores": "seed"}, "neither teacher nor seed judges all candidates"),
+        ({}, {"relevant": 1, "irrelevant": 2}, r"irrelevant \(2\) is above relevant \(1\)"),
+        ({"kl": 1}, {"scores": "rc"}, "two of train.stages"),
+    ],
+    ids=str,
+)
+def test_relations_that_no_judgement_gives_are_refused(more, settings, fault):
+    train = {"objective": {"multi_positive": 1, **more}, "multi_positive": settings}
+    with pytest.raises(ValidationError, match=fault):
+        make_recipe("x", relabel={"rankers": ["rc"]}, train=train)
+
+
+def test_a_judgement_against_the_seed_makes_it_no_negative(tmp_path):
+    row = example_rows()[1] | {"positive_id": "p3", "seed_id": "p1"}  # and the negative p6
+    train = make_recipe("x", train={"objective": {"multi_positive": 1}}).train
+    judged_rc = {"p3": -1.0, "p6": -2.0, "p1": -3.0, "p8": 1.0}
+    rows = [label("q1", passage, None) | {"rc": rc} for passage, rc in judged_rc.items()]
+    with Run(tmp_path) as run:
+        examples = write(run, EXAMPLES, "examples", [[row]])
+        labels = write(run, LABELS, "labels", [rows])
+        (found,) = read_scored_examples(examples, train, labels, None)
+    assert found.others == ("p1", "p8")
+    assert found.scores == [-1.0, -2.0, pytest.approx(math.nan, nan_ok=True), 1.0]
+
+
 def test_a_mixture_takes_the_likelihood_of_tokens_or_of_the_query():
     train = {"objective": {"kl": 1.0}, "kl": {"scores": {"ql": 1, "retriever": 1}}}
     for per_token in (True, False):
@@ -320,6 +352,8 @@ def test_a_mixture_that_is_none_is_refused(scores, fault):
 
 
 def test_names_of_soft_labels_have_the_fingerprint_that_they_had():
+    assert "multi_positive" not in Train().fingerprinted()
+    assert "multi_positive" not in Train().fingerprinted()["objective"]
     kl = Train(kl={"scores": "hybrid"}).fingerprinted()["kl"]
     assert kl == {
         "scores": "hybrid",

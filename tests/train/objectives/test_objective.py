@@ -15,8 +15,9 @@ from distill.train.objectives.gor import gor
 from distill.train.objectives.infonce import infonce
 from distill.train.objectives.kl import kl
 from distill.train.objectives.margin_mse import margin_mse
-from distill.train.objectives.relative_order import relative_order
-from distill.train.objectives.similarity_matrix import similarity_matrix
+from distill.train.objectives.multi_positive import multi_positive
+from distill.train.objectives.teacher.relative_order import relative_order
+from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
 
 ROWS = 4
 WEIGHTS = {
@@ -24,6 +25,7 @@ WEIGHTS = {
     "align": 0.5,
     "kl": 2.0,
     "margin_mse": 3.0,
+    "multi_positive": 0.6,
     "similarity_matrix": 0.7,
     "relative_order": 0.3,
     "cosent": 0.2,
@@ -73,6 +75,9 @@ def test_every_term_is_that_of_the_batch_and_the_loss_their_weighted_sum(model):
         "align": alignment(whole.projection(every), teacher),
         "kl": kl(columns, SCORES[10:14], train.kl),
         "margin_mse": margin_mse(columns, SCORES[10:14], train.margin_mse),
+        "multi_positive": multi_positive(
+            columns, LABELS[:, 1:], SCORES[10:14], train.multi_positive
+        ),
         "similarity_matrix": similarity_matrix(every, teacher),
         "relative_order": relative_order(every, teacher, int(LABELS[:, 1:].sum())),
         "cosent": cosent(columns, SCORES[10:14, 0]),

@@ -7,8 +7,8 @@ from helpers.reference_losses import columns, unit
 
 from distill.train.objectives.align import alignment, make_projection
 from distill.train.objectives.gor import gor
-from distill.train.objectives.relative_order import MARGIN, relative_order
-from distill.train.objectives.similarity_matrix import similarity_matrix
+from distill.train.objectives.teacher.relative_order import MARGIN, relative_order
+from distill.train.objectives.teacher.similarity_matrix import similarity_matrix
 
 
 def test_alignment_is_the_cosine_distance():
