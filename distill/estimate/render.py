@@ -18,7 +18,7 @@ from distill.estimate.amounts import (
     format_amount,
     format_count,
 )
-from distill.runtime.progress import duration
+from distill.runtime.live_line import format_duration
 
 _TOKENS = ("prompt tokens", "shared", "new tokens")
 _WIDEST = 10_000
@@ -98,7 +98,7 @@ def _make_cells(line: StageEstimate, currency: str | None) -> list[str]:
         _format_amount(line.prompt_tokens, format_count),
         _format_amount(line.shared_tokens, format_count),
         _format_amount(line.new_tokens, format_count),
-        _format_amount(line.seconds, duration),
+        _format_amount(line.seconds, format_duration),
         *([_format_cost(line.cost, currency)] if currency else []),
         escape(line.note),
     ]

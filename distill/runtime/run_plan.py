@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.runtime.live_line import format_duration
+
 SPEEDS_NAME = "speeds.json"
 _LONGEST_FILE = 1_000_000
 """Bytes of `speeds.json` that are read: a larger one was not written here."""
@@ -86,13 +88,11 @@ class RunPlan:
         Args:
             whole_stage: whether that work is all of its stage.
         """
-        from distill.runtime.progress import duration
-
         later = [self._seconds(stage) for stage in self.stages[self._next :]]
         known = [seconds for seconds in later if seconds is not None]
         if not whole_stage or len(known) < len(later):
             return ""
-        return f"{duration(seconds_of_this + sum(known))} left"
+        return f"{format_duration(seconds_of_this + sum(known))} left"
 
     def measure(self, label: str, speed: MeasuredSpeed) -> dict[str, MeasuredSpeed]:
         """Record the speed of the current stage under its key; nothing for other work."""

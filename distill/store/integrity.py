@@ -10,15 +10,12 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.files.checksums import digest_bytes, find_damage, list_files, measure_file
 from distill.store.shards import shard_number, shards
-
-if TYPE_CHECKING:
-    from distill.store.stage import Stage
 
 FORMAT = 1
 """Of manifests; raised where an older distill could not continue a run."""
@@ -31,13 +28,32 @@ RecordedFiles = dict[str, dict[str, Any]]
 """By name in the stage's folder: `bytes` and `sha256`."""
 
 
+class StageFiles(Protocol):
+    """What of a stage is read here: where its files and their records are."""
+
+    @property
+    def folder(self) -> Path:
+        """Return its folder in the run."""
+
+    @property
+    def metadata_dir(self) -> Path:
+        """Return the folder of its bookkeeping."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Return its manifest."""
+
+    def list_shard_figures(self) -> list[Path]:
+        """List the files of its shards' figures."""
+
+
 def measure_shard(data: bytes, rows: int) -> dict[str, Any]:
     """Measure a shard: its bytes, and its rows, so that a table opens without reading every shard's
     footer."""
     return {"bytes": len(data), "sha256": digest_bytes(data), "rows": rows}
 
 
-def record_files(stage: "Stage", beside: Sequence[str] = ()) -> RecordedFiles:
+def record_files(stage: StageFiles, beside: Sequence[str] = ()) -> RecordedFiles:
     """Collect length and checksum of every file of a finished stage: of shards and their dropped
     rows as recorded when they were made, of the others from disk.
 
@@ -79,7 +95,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def repair_stage(stage: "Stage") -> None:
+def repair_stage(stage: StageFiles) -> None:
     """Compare a stage's files with what was recorded. Damaged ones are set aside in
     `.stage/damaged/`, and the stage becomes incomplete, so that what is missing is made again.
 
@@ -100,7 +116,7 @@ def repair_stage(stage: "Stage") -> None:
     note_verified(stage)
 
 
-def check_stage(stage: "Stage") -> None:
+def check_stage(stage: StageFiles) -> None:
     """Refuse a stage with damaged files, for commands that read a run and make nothing.
 
     Raises:
@@ -114,7 +130,7 @@ def check_stage(stage: "Stage") -> None:
     note_verified(stage)
 
 
-def check_files(stage: "Stage", paths: Iterable[Path]) -> Iterator[Path]:
+def check_files(stage: StageFiles, paths: Iterable[Path]) -> Iterator[Path]:
     """Yield some files of a stage, each compared with its record first: for commands that read a
     few of many files.
 
@@ -135,34 +151,14 @@ def check_files(stage: "Stage", paths: Iterable[Path]) -> Iterator[Path]:
         yield path
 
 
-def check_model_folder(folder: Path) -> None:
-    """Refuse a model that a stage of a run made and that has changed since; say nothing of any
-    other folder.
-
-    Raises:
-        UserError: naming the file and the remedy.
-    """
-    path = folder / ".stage" / "manifest.json"
-    if not path.is_file():
-        return
-    try:
-        manifest = read_manifest(path)
-    except UserError:  # the folder has checksums of nothing: the run itself says so
-        return
-    if manifest["complete"]:
-        from distill.store.stage import Stage
-
-        check_stage(Stage(folder.name, folder, manifest["fingerprint"]))
-
-
-def find_stage_damage(stage: "Stage") -> dict[str, str]:
+def find_stage_damage(stage: StageFiles) -> dict[str, str]:
     """Find the files of a stage that are missing or changed, each with what is wrong with it."""
     unreadable, recorded = _read_recorded(stage, stage.manifest)
     damage = {name: _compare(stage.folder / name, file) for name, file in recorded.items()}
     return unreadable | {name: what for name, what in damage.items() if what is not None}
 
 
-def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
+def differs_from_before(stage: StageFiles, files: RecordedFiles) -> list[str]:
     """Return whether shards were made again with other bytes than the damaged ones they replace.
     Nothing is made from what lies in the bookkeeping."""
     before = read_manifest(stage.metadata_dir / "manifest.json").get("files", {})
@@ -171,7 +167,7 @@ def differs_from_before(stage: "Stage", files: RecordedFiles) -> list[str]:
 
 
 def _read_recorded(
-    stage: "Stage", manifest: dict[str, Any]
+    stage: StageFiles, manifest: dict[str, Any]
 ) -> tuple[dict[str, str], RecordedFiles]:
     """Read the shards whose own figures cannot be read, and what is recorded of all other files: by
     the manifest of a finished stage, and by the figures of the shards."""
@@ -185,7 +181,7 @@ def _read_recorded(
     return unreadable, recorded
 
 
-def _read_books(stage: "Stage") -> tuple[dict[str, str], RecordedFiles]:
+def _read_books(stage: StageFiles) -> tuple[dict[str, str], RecordedFiles]:
     """Read the shards whose own figures cannot be read, and what the figures of the others hold: of
     the shard, and of its dropped rows where it has any."""
     damage: dict[str, str] = {}
@@ -211,7 +207,7 @@ def _compare(path: Path, recorded: dict[str, Any]) -> str | None:
     return find_damage(path, recorded)
 
 
-def _set_aside(stage: "Stage", name: str) -> None:
+def _set_aside(stage: StageFiles, name: str) -> None:
     """Move a damaged file out of the table, but keep it: it may hold what an LLM was paid for.
     Dropped rows are made again with their shard, which is moved with them."""
     place = stage.metadata_dir / "damaged"
@@ -230,7 +226,7 @@ def _parse_shard(name: str) -> str:
     return name.removeprefix(f"{_BOOK}dropped-")
 
 
-def _refusal(stage: "Stage", name: str, what: str) -> UserError:
+def _refusal(stage: StageFiles, name: str, what: str) -> UserError:
     return UserError(
         str(stage.folder / name),
         what,
@@ -242,7 +238,7 @@ def _is_verified(path: Path) -> bool:
     return path.is_file() and (str(path.absolute()), path.stat().st_mtime_ns) in _verified
 
 
-def note_verified(stage: "Stage") -> None:
+def note_verified(stage: StageFiles) -> None:
     """Note that this process has made or compared the stage's files."""
     path = stage.metadata_dir / "manifest.json"
     _verified.add((str(path.absolute()), path.stat().st_mtime_ns))

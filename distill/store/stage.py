@@ -19,6 +19,7 @@ from distill.object_store.mirror import NO_MIRROR, Mirror
 from distill.runtime.interrupt import Interrupt
 from distill.runtime.progress import Progress
 from distill.store.integrity import (
+    check_stage,
     differs_from_before,
     measure_shard,
     note_verified,
@@ -345,6 +346,24 @@ def open_stage(folder: Path) -> Stage:
             str(folder), "is not a stage of a run", "name a stage's folder inside a run's folder"
         )
     return Stage(folder.name, folder, str(read_manifest(path)["fingerprint"]))
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a model that a stage of a run made and that has changed since; say nothing of any
+    other folder.
+
+    Raises:
+        UserError: naming the file and the remedy.
+    """
+    path = folder / ".stage" / "manifest.json"
+    if not path.is_file():
+        return
+    try:
+        manifest = read_manifest(path)
+    except UserError:  # the folder has checksums of nothing: the run itself says so
+        return
+    if manifest["complete"]:
+        check_stage(Stage(folder.name, folder, manifest["fingerprint"]))
 
 
 def _set_dependants_aside(stage: Stage, mirror: Mirror) -> None:

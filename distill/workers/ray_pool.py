@@ -6,19 +6,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from distill.errors import UserError, need
 from distill.workers.local import LOCAL
 from distill.workers.proof import NONCE, WorkerIdentity, write_proof_request
-from distill.workers.protocol import Team, WorkerJob, WorkerNeeds
+from distill.workers.protocol import WorkerNeeds
 
-T = TypeVar("T")
-R = TypeVar("R")
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +72,7 @@ class WorkerHandle:
         return self.identity.node if self.identity else "a node not known yet"
 
 
-class RayWorkers:
+class RayPool:
     """Worker processes of a Ray cluster; connected to when the first stage has work for them.
 
     Args:
@@ -110,22 +107,6 @@ class RayWorkers:
                 connect(self._ray, self.settings.address)
             self._request = write_proof_request(self._folder)
         return self._ray
-
-    @contextmanager
-    def begin(self, job: WorkerJob[T, R]) -> Iterator[Team[R]]:
-        """Begin a job on the cluster; one that must be done here is done here."""
-        if job.needs.here or not job.batches:
-            with LOCAL.begin(job) as team:
-                yield team
-            return
-        from distill.workers.ray_team import RayTeam
-
-        self._make_room(self.find_demand(job.needs))
-        cluster_team = RayTeam(self, job)
-        try:
-            yield cluster_team
-        finally:
-            cluster_team.end()
 
     def close(self) -> None:
         """Let all workers go, and the connection if it was made here."""
@@ -191,7 +172,7 @@ class RayWorkers:
         """Say what the cluster has."""
         return describe_resources(self.ray.cluster_resources())
 
-    def _make_room(self, demand: Demand) -> None:
+    def make_room(self, demand: Demand) -> None:
         """Let the workers go that would stand in the way of these."""
         for handle in list(self.handles):
             if handle.demand != demand and handle.demand.contends(demand):

@@ -4,14 +4,16 @@ lost with a worker is given to another."""
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from distill.errors import UserError
 from distill.runtime.progress import TokenCounts
 from distill.workers.batch_queue import BatchQueue
-from distill.workers.protocol import BatchResult, WorkerJob
+from distill.workers.local import LOCAL
+from distill.workers.protocol import BatchResult, Team, WorkerJob
 from distill.workers.ray_actor import WorkDone, WorkFailed
-from distill.workers.ray_pool import RayWorkers, WorkerHandle, now
+from distill.workers.ray_pool import RayPool, WorkerHandle, now
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,7 +31,7 @@ class RayTeam(Generic[T, R]):
     """The workers of one job (see `Team`). Work goes only to workers that have answered that they
     are ready: one that has no place yet, or none any more, holds nothing back."""
 
-    def __init__(self, pool: RayWorkers, job: WorkerJob[T, R]) -> None:
+    def __init__(self, pool: RayPool, job: WorkerJob[T, R]) -> None:
         self._pool = pool
         self._ray = pool.ray
         self._job = job
@@ -285,3 +287,21 @@ class RayTeam(Generic[T, R]):
         items: Sequence[Any] = self._job.batches[number]
         text = repr(items[0]) if len(items) == 1 else f"{len(items)} items from {items[0]!r}"
         return f"batch {number} ({text[:120]})"
+
+
+class RayWorkers(RayPool):
+    """The workers of a Ray cluster as the stages of a run use them (see `Workers`)."""
+
+    @contextmanager
+    def begin(self, job: WorkerJob[T, R]) -> Iterator[Team[R]]:
+        """Begin a job on the cluster; one that must be done here is done here."""
+        if job.needs.here or not job.batches:
+            with LOCAL.begin(job) as team:
+                yield team
+            return
+        self.make_room(self.find_demand(job.needs))
+        cluster_team = RayTeam(self, job)
+        try:
+            yield cluster_team
+        finally:
+            cluster_team.end()

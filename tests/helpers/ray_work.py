@@ -11,7 +11,8 @@ import distill
 from distill.errors import EngineFailure, UserError
 from distill.store.stage import ShardResult
 from distill.workers.protocol import OpenWork
-from distill.workers.ray_pool import ClusterSettings, RayWorkers
+from distill.workers.ray_pool import ClusterSettings
+from distill.workers.ray_team import RayWorkers
 
 STORE = 80 << 20
 """Bytes of a node's object store: containers have little shared memory, and Ray takes no less."""

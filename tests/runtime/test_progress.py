@@ -9,7 +9,8 @@ import time
 import pytest
 
 from distill.runtime import progress
-from distill.runtime.progress import Progress, duration
+from distill.runtime.live_line import format_duration
+from distill.runtime.progress import Progress
 from distill.runtime.run_plan import MeasuredSpeed, PlannedStage, RunPlan, speed_key
 
 
@@ -255,7 +256,7 @@ def test_time_left_runs_down_while_a_shard_is_in_flight(clock):
     ],
 )
 def test_durations_are_for_people(seconds, said):
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said
 
 
 CHILD = """

@@ -12,7 +12,7 @@ from distill.errors import UserError
 from distill.files.atomic import read_json, write_json
 from distill.store import integrity
 from distill.store.run import Run
-from distill.store.stage import ShardResult, Stage, open_stage
+from distill.store.stage import ShardResult, Stage, check_model_folder, open_stage
 from distill.store.tables import DROPPED, Reader
 
 
@@ -270,10 +270,10 @@ def test_any_file_of_a_stage_is_compared(tmp_path):
     (stage.folder / "model.safetensors").write_bytes(b"weighta")
     integrity._verified.clear()
     with pytest.raises(UserError, match="distill run"):
-        integrity.check_model_folder(stage.folder)
+        check_model_folder(stage.folder)
     with Run(tmp_path) as run:
         train(run)
-    integrity.check_model_folder(stage.folder)
+    check_model_folder(stage.folder)
     assert (stage.folder / "model.safetensors").read_bytes() == b"weights"
     assert (stage.metadata_dir / "damaged" / "model.safetensors").read_bytes() == b"weighta"
 

@@ -129,7 +129,8 @@ def test_without_a_place_for_workers_the_run_ends_and_says_what_the_cluster_has(
 
 def _live(address: str, folder: Path, marks: Path, commits: int) -> None:
     """A driver that dies after some commits."""
-    from distill.workers.ray_pool import ClusterSettings, RayWorkers
+    from distill.workers.ray_pool import ClusterSettings
+    from distill.workers.ray_team import RayWorkers
 
     commit, count = Stage.commit_shard, 0
 

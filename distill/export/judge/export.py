@@ -10,9 +10,8 @@ from distill.files.atomic import commit_bytes
 from distill.files.read import read_text
 from distill.retrieve.cross_encoder import CrossEncoderJudge
 from distill.retrieve.self_test import draw_known_pairs
-from distill.store.integrity import check_model_folder
 from distill.store.passages import PassageReader
-from distill.store.stage import open_stage
+from distill.store.stage import check_model_folder, open_stage
 
 _OWN_FILES = ("training.json",)
 _TOLERANCE = 1e-4
