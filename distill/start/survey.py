@@ -2,12 +2,12 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill.corpus.faults import RowFaults
-from distill.corpus.readers.auto import open_auto
+from distill.corpus.readers.auto import list_corpus_files, open_auto
 from distill.corpus.readers.rows import Columns, CorpusSource, Document
 from distill.corpus.readers.tables import detect_form, read_table
 from distill.corpus.readers.text_files import get_ending
@@ -71,10 +71,11 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
     if not texts:
         raise UserError(str(path), "holds no document with a text", "name another path")
     is_whole = next(documents, None) is None
-    factor = 1.0 if is_whole else max(1.0, _measure(path) / sum(len(t.encode()) for t in texts))
+    files = list_corpus_files(path)
+    factor = 1.0 if is_whole else max(1.0, _measure(files) / _measure_sample(path, files, sample))
     return CorpusSurvey(
         path=path,
-        form=_describe_form(path),
+        form=_describe_form(path, files),
         columns=columns,
         documents=round(len(texts) * factor),
         whole_documents=round(len({one.whole or one.id for one in sample}) * factor),
@@ -111,23 +112,21 @@ def _sample(documents: Iterator[Document]) -> Iterator[Document]:
             return
 
 
-def _list_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not any(p.startswith(".") for p in file.relative_to(path).parts)
-    )
+def _measure(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
 
 
-def _measure(path: Path) -> int:
-    return sum(file.stat().st_size for file in _list_files(path))
+def _measure_sample(path: Path, files: list[Path], sample: list[Document]) -> int:
+    """Measure the bytes on the disk that the sample was read from: whole files of texts, which may
+    be compressed; of rows what their texts take."""
+    folder = path if path.is_dir() else path.parent
+    wholes = {document.whole for document in sample}
+    read = [file for file in files if file.relative_to(folder).as_posix() in wholes]
+    return _measure(read) or sum(len(document.text.encode()) for document in sample)
 
 
-def _describe_form(path: Path) -> str:
+def _describe_form(path: Path, files: list[Path]) -> str:
     """Describe the form in a few words, such as `a folder of 120 .md and 3 .html files`."""
-    files = _list_files(path)
     if path.is_file():
         return f"a {path.suffix or 'text'} file"
     kinds = Counter(get_ending(file) or "(no ending)" for file in files)
@@ -160,7 +159,7 @@ def _open(path: Path) -> tuple[CorpusSource, Columns]:
     try:
         return open_auto(path, Columns(), skips=True), Columns()
     except UserError as fault:
-        tables = [file for file in _list_files(path) if detect_form(file) is not None]
+        tables = [file for file in list_corpus_files(path) if detect_form(file) is not None]
         columns = guess_columns(tables[0]) if tables else None
         if columns is None:
             raise

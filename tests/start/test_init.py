@@ -2,6 +2,7 @@
 are."""
 
 import csv
+import gzip
 import json
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from distill.cli import cli
 from distill.corpus.readers.rows import Columns
 from distill.errors import UserError
 from distill.recipe import load_recipe
+from distill.start import survey
 from distill.start.available import Available, CachedModel, ServedLLM
 from distill.start.choose import choose_settings
 from distill.start.guess import describe_guess, guess_run
@@ -63,6 +65,20 @@ def test_a_folder_of_markdown(notes, surveyed):
     assert surveyed.language == "en"
     assert surveyed.form == "a folder of 12 .md files"
     assert surveyed.is_whole
+
+
+def test_of_packed_files_and_others_that_are_not_read_those_that_are_read_are_counted(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(survey, "_SAMPLE", 5)
+    for number in range(20):
+        text = f"The {number}th note says that bees dance. " * 30
+        (tmp_path / f"README.{number:02}.Debian.gz").write_bytes(gzip.compress(text.encode()))
+        (tmp_path / f"{number}.png").write_bytes(bytes(5000))
+    surveyed = survey_corpus(tmp_path, 1000)
+    assert surveyed.form == "a folder of 20 .debian files"
+    assert surveyed.documents == pytest.approx(20, abs=1)
+    assert not surveyed.is_whole
 
 
 def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from glob import has_magic
 from pathlib import Path
+from typing import NamedTuple
 
 from distill.corpus.readers.beir import open_beir, open_beir_folders
 from distill.corpus.readers.rows import Columns, CorpusSource
@@ -45,6 +46,35 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
     places = _expand(path)
     if all(_is_beir(place) for place in places):
         return open_beir(path) if places == [path] else open_beir_folders(path, places)
+    files = _sort_files(path, places)
+    _warn_of_others(path, files.others)
+    if files.tables:
+        return open_tables(path, files.tables, columns)
+    return open_texts(path if places == [path] else path.parent, files.texts, skips)
+
+
+def list_corpus_files(path: Path) -> list[Path]:
+    """List the files that `open_auto` reads at a path.
+
+    Raises:
+        UserError: as `open_auto` does.
+    """
+    places = _expand(path)
+    if all(_is_beir(place) for place in places):
+        return [place / "corpus.jsonl" for place in places]
+    files = _sort_files(path, places)
+    return files.tables or files.texts
+
+
+class _SortedFiles(NamedTuple):
+    """The files of a corpus, of which either `tables` or `texts` is empty, and the other ones."""
+
+    tables: list[Path]
+    texts: list[Path]
+    others: list[Path]
+
+
+def _sort_files(path: Path, places: list[Path]) -> _SortedFiles:
     files = sorted(file for place in places for file in _list_files(place))
     tables = [file for file in files if detect_form(file) is not None]
     texts = [file for file in files if is_text_file(file)]
@@ -55,12 +85,12 @@ def open_auto(path: Path, columns: Columns, skips: bool = False) -> CorpusSource
             else "holds no file"
         )
         raise UserError(str(path), what, f"these are read: {_READ}; also {_COMPRESSED}")
-    corpus = texts if _is_larger(path, texts, tables) else tables
-    read = set(corpus)
-    _warn_of_others(path, [file for file in files if file not in read])
-    if corpus is tables:
-        return open_tables(path, tables, columns)
-    return open_texts(path if places == [path] else path.parent, texts, skips)
+    if _is_larger(path, texts, tables):
+        tables = []
+    else:
+        texts = []
+    read = {*tables, *texts}
+    return _SortedFiles(tables, texts, [file for file in files if file not in read])
 
 
 def _expand(path: Path) -> list[Path]:

@@ -22,6 +22,7 @@ _TEXTS: dict[str, Callable[[str], list[TextSection]]] = {
     ".rst": read_rst,
     ".txt": read_plain,
     ".text": read_plain,
+    ".debian": read_plain,  # README.Debian and the like
     "": read_plain,
 }
 _DOCUMENTS: dict[str, Callable[[bytes, str], list[TextSection]]] = {
