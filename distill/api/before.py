@@ -109,6 +109,16 @@ def load_recipe_for(
     return recipe, place
 
 
+def settle_source(settings: list[str], folder: Path | None) -> list[str]:
+    """Settle settings (KEY=VALUE) of a run without a recipe: where they say where the corpus lies,
+    and not what it is, it is read as whatever lies there."""
+    keys = {setting.partition("=")[0] for setting in settings}
+    has_begun = folder is not None and (folder / "recipe.yaml").is_file()
+    if has_begun or "corpus.path" not in keys or "corpus.source" in keys:
+        return settings
+    return ["corpus.source=auto", *settings]
+
+
 def _find_corpus(corpus: str | Path) -> tuple[Path, str | None]:
     """Return the path of a corpus, and its address where it lies in an object store."""
     from distill.corpus.input import find_input

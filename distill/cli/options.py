@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from distill.api.before import load_recipe_for
+from distill.api.before import load_recipe_for, settle_source
 from distill.api.evaluation import read_embedder
 from distill.api.session import load_recipe
 from distill.errors import UserError
@@ -107,25 +107,17 @@ def recipe_options(command: Command) -> Command:
     ) -> Any:
         meta = click.get_current_context().meta
         settings, corpus = [*sets, *meta.get(_FLAG_SETTINGS, [])], meta.get(_CORPUS)
-        begun = folder is not None and (folder / "recipe.yaml").is_file()
-        if recipe_file is None and not begun and _names_path_alone(settings):
-            settings = ["corpus.source=auto", *settings]
         if corpus is not None and recipe_file is None:
             recipe, folder = load_recipe_for(corpus, settings, folder)
         else:
-            named = [] if corpus is None else [f"corpus.path={json.dumps(str(corpus))}"]
-            source = [] if corpus is None else ["corpus.source=auto"]
-            recipe = load_recipe(recipe_file, [*source, *named, *settings], folder)
-            folder = folder or Path("artifacts") / recipe.name
-        return command(recipe=recipe, folder=folder, overwrite=overwrite, **options)
+            path = [] if corpus is None else [f"corpus.path={json.dumps(str(corpus))}"]
+            if path or recipe_file is None:
+                settings = settle_source([*path, *settings], None if path else folder)
+            recipe = load_recipe(recipe_file, settings, folder)
+        place = folder or Path("artifacts") / recipe.name
+        return command(recipe=recipe, folder=place, overwrite=overwrite, **options)
 
     return cast(Command, resolved)
-
-
-def _names_path_alone(settings: Sequence[str]) -> bool:
-    """Return whether settings (KEY=VALUE) say where the corpus lies, and not what it is."""
-    keys = {setting.partition("=")[0] for setting in settings}
-    return "corpus.path" in keys and "corpus.source" not in keys
 
 
 def corpus_option(command: Command) -> Command:
@@ -371,12 +363,10 @@ def _parse_embedder(flags: dict[str, Any], settings: Sequence[str]) -> EmbedderC
 
 def _parse_columns(text: str) -> dict[str, str]:
     """Parse PART=NAME pairs between commas."""
-    pairs = [word.partition("=") for word in split_list(text)]
+    pairs, where = [word.partition("=") for word in split_list(text)], f"--columns {text}"
     for part, sign, name in pairs:
         if not (part and sign and name):
-            raise UserError(
-                f"--columns {text}", "is no list of PART=NAME", "give such as question=q"
-            )
+            raise UserError(where, "is no list of PART=NAME", "give such as question=q")
     return {part: name for part, _, name in pairs}
 
 

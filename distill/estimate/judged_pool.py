@@ -19,8 +19,8 @@ _OTHER_LLM = "counted by words: this LLM is not the recipe's own"
 
 
 def estimate_judged_pool(context: EstimateContext, prices: Prices | None) -> list[StageEstimate]:
-    """Estimate the stages `generations-held-out` and `judged`; nothing where the recipe does not
-    evaluate on them.
+    """Estimate the stages `generations-held-out`, which queries of a log do not need, and `judged`;
+    nothing where the recipe does not evaluate on them.
 
     Another LLM than the recipe's own is not asked: its prompts are counted.
 
@@ -42,11 +42,12 @@ def estimate_judged_pool(context: EstimateContext, prices: Prices | None) -> lis
     plan = GenerationPlan(written, held_out)
     sample = sample_prompts(written, open_method(written), plan, there.llm, there.sample)
     prompts = make_exact_amount(len(plan))
-    lines = [
-        there.estimate_llm_stage(
+    lines = []
+    if not recipe.holds_out_log:
+        writing = there.estimate_llm_stage(
             "generations-held-out", prompts, "prompts", prompts, sample.each, note
         )
-    ]
+        lines.append(writing)
     pairs = _count_pairs(there, min(len(plan), recipe.evaluate.judged.queries))
     each = measure_judgements(there, recipe.evaluate.judged.judge, sample, 1)
     if each is None:

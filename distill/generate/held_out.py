@@ -1,5 +1,6 @@
-"""Queries for held-out passages, which a student is measured on: written after another prompt and
-other few-shot examples than training's, and if the recipe says so by another LLM."""
+"""Queries which a student is measured on: written for held-out passages after another prompt and
+other few-shot examples than training's, and if the recipe says so by another LLM; or held out of a
+log of real ones."""
 
 import math
 from collections import Counter
@@ -10,6 +11,7 @@ from distill.errors import UserError
 from distill.files.atomic import write_json
 from distill.generate.filters.duplicates import QueryDeduplicator, make_ordinal
 from distill.generate.filters.refusals import is_refusal, mentions_text
+from distill.generate.log.stage import SPARE, make_held_out_log_queries
 from distill.generate.passages.generations import fingerprint as fingerprint_writing
 from distill.generate.passages.generations import make_generations
 from distill.generate.passages.method import open_method
@@ -27,8 +29,6 @@ _CHECKED = "checked_beside"
 """Key of the manifest: the fingerprint of the training queries that it was last checked beside."""
 _DRAWN = {"lengths": "length", "difficulties": "difficulty"}
 """Keys whose values are drawn for each query, and what a prompt calls them, if it does."""
-SPARE = 1.5
-"""So many queries are written for each that is wanted, since some are dropped."""
 
 
 def make_held_out_queries(
@@ -38,7 +38,8 @@ def make_held_out_queries(
     training_queries: Stage | None,
     llm: Callable[[], LLM],
 ) -> Stage:
-    """Have the LLM write queries for held-out passages, and keep at most `evaluate.judged.queries`.
+    """Have the LLM write queries for held-out passages, or take those that are held out of the log,
+    and keep at most `evaluate.judged.queries`.
 
     Refusals, queries outside the limits of words, and near-duplicates of training queries or of one
     another are dropped, counted and kept in the side table.
@@ -51,11 +52,10 @@ def make_held_out_queries(
     Raises:
         UserError: as `make_generations` does, and if no query is left.
     """
-    written = settle_writing(recipe)
-    generations = _find_written(run, written, passages)
-    if generations is None:
-        generations = make_generations(run, written, passages, llm, _GENERATIONS)
-    parsed = make_parsed(run, written, generations, "parsed-held-out")
+    if recipe.holds_out_log:
+        parsed = make_held_out_log_queries(run, recipe)
+    else:
+        parsed = _write_queries(run, recipe, passages, llm)
     filters, pool = recipe.generate.filters, recipe.evaluate.judged
     settings: dict[str, Any] = {
         "queries": pool.queries,
@@ -76,9 +76,18 @@ def make_held_out_queries(
             str(stage.folder),
             f"no held-out query is left ({dict(stage.manifest['counts'])})",
             f"read `distill inspect RUN {NAME}/dropped`; then raise corpus.held_out, or change "
-            "evaluate.judged.prompt or evaluate.judged.llm",
+            "evaluate.judged.prompt or evaluate.judged.llm; of a log, give a longer one",
         )
     return stage
+
+
+def _write_queries(run: Run, recipe: Recipe, passages: Stage, llm: Callable[[], LLM]) -> Stage:
+    """Have the LLM write queries for held-out passages, and read its replies."""
+    written = settle_writing(recipe)
+    generations = _find_written(run, written, passages)
+    if generations is None:
+        generations = make_generations(run, written, passages, llm, _GENERATIONS)
+    return make_parsed(run, written, generations, "parsed-held-out")
 
 
 def _find_written(run: Run, written: Recipe, passages: Stage) -> Stage | None:

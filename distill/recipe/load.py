@@ -110,6 +110,8 @@ class Recipe(Section):
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
         if "judged" in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
             raise ValueError("evaluate.tasks has judged: set corpus.held_out, such as 0.1")
+        if self.holds_out_log and self.generate.log.path is None:
+            raise ValueError("evaluate.judged.source is log: set generate.log.path")
         if "known-item" in self.evaluate.tasks:
             if not (self.has_corpus and self.corpus.held_out):
                 raise ValueError("evaluate.tasks has known-item: set corpus.held_out, such as 0.1")
@@ -123,6 +125,11 @@ class Recipe(Section):
                 "judged, for which the LLM writes queries"
             )
         return self
+
+    @property
+    def holds_out_log(self) -> bool:
+        """Whether queries of the log are held out of training, for the task `judged`."""
+        return "judged" in self.evaluate.tasks and self.evaluate.judged.source == "log"
 
     @property
     def judge_teachers(self) -> list[Ranker]:

@@ -14,7 +14,7 @@ def describe_judged_run(run_folder: Path) -> str:
 
 def describe_judged(results: JudgedResults) -> str:
     """Describe the judged pool's figures, and how far they can be trusted."""
-    parts = [_describe_pool(results), _describe_seeds(results)]
+    parts = [_describe_pool(results)]
     unjudged = results.systems["student"].unjudged
     if unjudged:
         parts.append(
@@ -25,18 +25,18 @@ def describe_judged(results: JudgedResults) -> str:
 
 
 def _describe_pool(results: JudgedResults) -> str:
-    return (
-        f"On {results.queries} queries for held-out documents, of which {results.judge} judged "
-        f"{results.pairs} passages,"
-    )
-
-
-def _describe_seeds(results: JudgedResults) -> str:
+    judged = f"of which {results.judge} judged {results.pairs} passages"
     shown = [
         f"{format_role(name)} {of.seed_recall:.2f} (MRR {of.seed_mrr:.2f})"
         for name, of in results.systems.items()
+        if of.seed_recall is not None and of.seed_mrr is not None
     ]
-    return f"the passage that a query was written for is among the first 10: {', '.join(shown)}."
+    if not shown:
+        return f"On {results.queries} queries that were held out of the log, {judged}."
+    return (
+        f"On {results.queries} queries for held-out documents, {judged}, the passage that a query "
+        f"was written for is among the first 10: {', '.join(shown)}."
+    )
 
 
 def _describe_trust(results: JudgedResults) -> str:

@@ -60,6 +60,7 @@ _TITLES = {
     "queries": "filtering queries",
     "generations-held-out": "writing held-out queries",
     "parsed-held-out": "parsing held-out queries",
+    "parsed-log-held-out": "reading held-out queries of the log",
     "queries-held-out": "choosing held-out queries",
     "judged": "judging answers",
     "candidates": "retrieving candidates",

@@ -83,7 +83,7 @@ def check_labelled(recipe: Recipe) -> list[str]:
     Raises:
         UserError: naming the first that is not, or what is wrong with the log.
     """
-    if "log" in recipe.generate.methods:
+    if "log" in recipe.generate.methods or recipe.holds_out_log:
         select_log_queries(recipe)
     if "labelled" in recipe.generate.methods:
         for labelled in recipe.generate.labelled:

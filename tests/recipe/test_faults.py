@@ -42,6 +42,13 @@ DEVICE = "device"
         wrong(NUMBER, "student: {dimensions: 1000000000}", "less than or equal to 65536"),
         wrong(NUMBER, "relabel: {top_k: 1000000000}", "less than or equal to 100000"),
         wrong(NUMBER, "llm: {concurrency: 1000000}", "less than or equal to 10000"),
+        wrong(
+            SHAPE,
+            "corpus: {source: jsonl, path: x, held_out: 0.1}\n"
+            "evaluate: {tasks: [judged], judged: {source: log}}",
+            "set generate.log.path",
+            "evaluate: {judged: {source: log}} without a log",
+        ),
         wrong(SHAPE, "student: {document_prompt: 5}", "a text is expected; quote it"),
         wrong(NUMBER, "retriever: {index: 'IVF0,Flat'}", "a part of size 0"),
         wrong(NUMBER, "retriever: {index: HNSW00}", "a part of size 0"),

@@ -17,8 +17,8 @@ PairId = tuple[str, str]
 
 
 class JudgedCollection(NamedTuple):
-    """Passages that are searched, and queries, each written for the passage `seed_id`: rows with
-    passage_id, title and text, and with query_id, query and seed_id."""
+    """Passages that are searched, and queries, each written for the passage `seed_id` or, of a log,
+    for none (""): rows with passage_id, title and text, and with query_id, query and seed_id."""
 
     passages: list[Row]
     queries: list[Row]

@@ -133,9 +133,12 @@ def _rank_systems(
     models: Mapping[str, EvalModel],
     results: Path,
 ) -> SystemRankings:
-    """Rank the collection by every system, as a task whose answers are the seed passages."""
+    """Rank the collection by every system, as a task whose answers are the seed passages. A query
+    of a log has none, and the first passage of all stands in: without one it would not be ranked.
+    """
     folder = results / "pooling" / _SEEDS
-    seeds = {(row["query_id"], row["seed_id"]): 1 for row in collection.queries}
+    any_id = collection.passages[0]["passage_id"]
+    seeds = {(row["query_id"], row["seed_id"] or any_id): 1 for row in collection.queries}
     write_collection(folder, collection, seeds)
     task = load_task(_SEEDS, folder.parent)
     depth = recipe.evaluate.judged.depth

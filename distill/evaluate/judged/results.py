@@ -29,11 +29,11 @@ from distill.store.stage import open_stage
 @dataclass(frozen=True)
 class SystemFigures:
     """Of the first 10 passages of a system, means over queries: whether the seed passage is among
-    them, and 1 / its rank (0 where it is not); DCG by the LLM's scores; and the share of passages
-    that nobody judged, which count as irrelevant."""
+    them, and 1 / its rank (0 where it is not), both None for queries of a log, which have none; DCG
+    by the LLM's scores; and the share of passages that nobody judged, which count as irrelevant."""
 
-    seed_recall: float
-    seed_mrr: float
+    seed_recall: float | None
+    seed_mrr: float | None
     dcg: float
     unjudged: float
 
@@ -97,10 +97,11 @@ def _describe_system(
         first[query].index(seed) + 1 if seed in first[query] else None
         for query, seed in seeds.items()
     ]
+    has_seeds = any(seeds.values())
     listed = [(query, passage) for query, passages in first.items() for passage in passages]
     return SystemFigures(
-        seed_recall=mean(rank is not None for rank in ranks),
-        seed_mrr=mean(1 / rank if rank else 0.0 for rank in ranks),
+        seed_recall=mean(rank is not None for rank in ranks) if has_seeds else None,
+        seed_mrr=mean(1 / rank if rank else 0.0 for rank in ranks) if has_seeds else None,
         dcg=mean(
             sum(
                 discount * relevance.get((query, passage), 0.0)

@@ -3,11 +3,13 @@
 Filters, relabelling and training take them beside generated queries; `task_type` is `log`."""
 
 import logging
+import math
 import random
 from collections import Counter
 from pathlib import Path
 
 from distill.corpus.readers.jsonl import hash_file
+from distill.errors import UserError
 from distill.generate.log.personal_data import identify_masking
 from distill.generate.log.read import LoggedQueries, read_log
 from distill.recipe import QueryLog, Recipe
@@ -16,8 +18,11 @@ from distill.store.stage import ShardResult, Stage
 from distill.store.tables import PARSED, Row
 
 LOG_TYPE = "log"
+SPARE = 1.5
+"""So many queries are held out for each that `evaluate.judged` wants, since some are dropped."""
 _log = logging.getLogger(__name__)
 _NAME = "parsed-log"
+_HELD_OUT = "parsed-log-held-out"
 _SHARD = 10_000
 """Queries a shard."""
 _EARLIER = {"version": 2}
@@ -34,7 +39,7 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
     """
     settings = recipe.generate.log
     file = _find_file(recipe)
-    marked = fingerprint(settings, file, recipe.seed)
+    marked = fingerprint(settings, file, recipe.seed) | _mark_held_out(recipe)
     if _is_masked_alike(run, recipe, marked | _EARLIER):
         marked |= _EARLIER
     read = None if run.is_complete(_NAME, marked) else select_log_queries(recipe)
@@ -59,6 +64,38 @@ def make_log_queries(run: Run, recipe: Recipe) -> Stage:
     return stage
 
 
+def make_held_out_log_queries(run: Run, recipe: Recipe) -> Stage:
+    """Read the queries of the log that are held out of training, for the task `judged`.
+
+    Raises:
+        UserError: if the log cannot be read, or holds too few different queries.
+    """
+    settings, file = recipe.generate.log, _find_file(recipe)
+    stage = run.stage(_HELD_OUT, fingerprint(settings, file, recipe.seed) | _mark_held_out(recipe))
+    if stage.complete:
+        return stage
+    _, held_out = _split_log(recipe)
+    if not held_out:
+        raise UserError(
+            str(file), "holds too few different queries to hold some out", "give a longer log"
+        )
+
+    def make_shard(_: int) -> ShardResult:
+        rows = [_make_row(number, query, settings.task) for number, query in enumerate(held_out)]
+        return ShardResult(rows, Counter())
+
+    stage.map_shards(PARSED, [0], make_shard, unit="steps")
+    stage.finish()
+    return stage
+
+
+def _mark_held_out(recipe: Recipe) -> dict[str, object]:
+    """Collect what changes which queries are held out of training; nothing where none are."""
+    if not recipe.holds_out_log:
+        return {}
+    return {"held_out": recipe.evaluate.judged.queries, "seed": recipe.seed}
+
+
 def fingerprint(settings: QueryLog, file: Path, seed: int) -> dict[str, object]:
     """Collect the settings that change which queries are read; a log is known by its content, and
     what is taken for personal data by its patterns."""
@@ -81,18 +118,35 @@ def _is_masked_alike(run: Run, recipe: Recipe, earlier: dict[str, object]) -> bo
 
 
 def select_log_queries(recipe: Recipe) -> LoggedQueries:
-    """Read the log and draw `generate.log.queries` of its queries, where there are more.
+    """Read the log without the queries that are held out, and draw `generate.log.queries` of the
+    others, where there are more.
 
     Raises:
         UserError: as `read_log`.
     """
-    read, most = read_log(_find_file(recipe), recipe.generate.log), recipe.generate.log.queries
+    read, _ = _split_log(recipe)
+    most = recipe.generate.log.queries
     if most is not None and most < len(read.queries):
         draw = random.Random(f"{recipe.seed}|log")
         chosen = sorted(draw.sample(range(len(read.queries)), most))
         read.counts["dropped: over generate.log.queries"] = len(read.queries) - most
         read.queries = [read.queries[number] for number in chosen]
     return read
+
+
+def _split_log(recipe: Recipe) -> tuple[LoggedQueries, list[str]]:
+    """Read the log, and take the queries that are held out of training from it: at most half."""
+    read = read_log(_find_file(recipe), recipe.generate.log)
+    if not recipe.holds_out_log:
+        return read, []
+    wanted = math.ceil(SPARE * recipe.evaluate.judged.queries)
+    places = range(len(read.queries))
+    draw = random.Random(f"{recipe.seed}|log held out")
+    chosen = set(draw.sample(places, min(wanted, len(places) // 2)))
+    held_out = [read.queries[place] for place in sorted(chosen)]
+    read.queries = [read.queries[place] for place in places if place not in chosen]
+    read.counts["held out for evaluation"] = len(held_out)
+    return read, held_out
 
 
 def _find_file(recipe: Recipe) -> Path:

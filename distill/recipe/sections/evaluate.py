@@ -30,10 +30,17 @@ class LabelledColumns(Section):
 
 
 class JudgedPool(Section):
-    """The task `judged`: queries for held-out documents, whose answers the LLM judges."""
+    """The task `judged`: queries that nothing is trained on, whose answers the LLM judges."""
 
+    newer: ClassVar[frozenset[str]] = frozenset({"source"})
+
+    source: Literal["llm", "log"] = "llm"
+    """Where the queries come from. llm: they are written for held-out passages; log: queries of
+    `generate.log` that are held out of training, drawn by the recipe's seed, whether or not
+    generate.methods has log."""
     queries: int = Field(100, ge=2)
-    """Largest number of queries written for held-out passages."""
+    """Largest number of queries that are asked. Half as many more are written, or held out of the
+    log, but no more than half of it: some are near-duplicates of training queries."""
     prompt: str = "prompts/held-out.jinja"
     """The prompt by which these queries are written, a Jinja file relative to the recipe's folder:
     another one than training's, so that a student gains nothing from knowing its habits."""

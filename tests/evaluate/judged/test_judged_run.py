@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,28 @@ def test_results_hold_seed_ranks_of_every_system_and_no_interval(finished):
 def test_report_and_terminal_say_that_the_judge_is_unverified(finished):
     assert "UNVERIFIED" in (finished / "report.md").read_text()
     assert "UNVERIFIED" in (finished / "report.html").read_text()
+
+
+def test_queries_of_a_log_are_judged_and_none_of_them_is_trained_on(
+    recipe_file, finished, tmp_path, first_llm
+):
+    """And none is written: the log need not be trained on."""
+    draw = random.Random(3)
+    texts = [row["text"].split() for row in read_rows(PASSAGES, finished / "passages-held-out")]
+    asked = sorted({" ".join(draw.sample(words, 3)) for words in texts for _ in range(4)})
+    (tmp_path / "asked.txt").write_text("\n".join(asked))
+    log = {"evaluate.judged.source": "log", "generate.log.path": str(tmp_path / "asked.txt")}
+    llm = OverlapLLM()
+    distill.run(load(recipe_file, **log), tmp_path / "run", llm=llm)
+    judged = read_beir(tmp_path / "run" / "judged")
+    assert 0 < len(judged.queries) <= 12
+    assert set(judged.queries.values()) <= set(asked)
+    assert not [prompt for prompt in llm.asked if HELD_OUT_PROMPT in prompt]
+    results = read_results(tmp_path / "run")
+    assert {of.seed_recall for of in results.systems.values()} == {None}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"On {results.queries} queries that were held out of the log" in report
+    assert "was written for is among" not in report
 
 
 def test_the_same_command_judges_nothing_again(run, recipe_file):

@@ -8,10 +8,10 @@ from helpers.tiny_models import TEXTS
 
 from distill.generate.filters import make_queries
 from distill.generate.log import personal_data
-from distill.generate.log.stage import make_log_queries
+from distill.generate.log.stage import make_held_out_log_queries, make_log_queries
 from distill.llm.lazy import LazyLLM
 from distill.llm.transformers.engine import TransformersEngine
-from distill.recipe import Recipe
+from distill.recipe import Evaluate, Recipe
 from distill.relabel.stages import relabel
 from distill.report.run_data import read_run_data
 from distill.report.sections.data_funnel import make_funnel
@@ -77,6 +77,29 @@ def test_a_log_becomes_queries_without_a_seed_that_no_filter_of_passages_drops(t
         ("~log-3", "", "log"),
     ]
     assert queries.manifest["counts"]["dropped: too few words"] == 1
+
+
+def hold_out(recipe: Recipe, queries: int) -> Recipe:
+    evaluate = {"tasks": ["judged"], "judged": {"source": "log", "queries": queries}}
+    changed = recipe.model_copy(update={"evaluate": Evaluate.model_validate(evaluate)})
+    changed._folder = recipe.folder
+    return changed
+
+
+@pytest.mark.parametrize(("wanted", "held_out"), [(2, 3), (50, 10)])
+def test_queries_of_the_log_are_held_out_and_not_trained_on(tmp_path, recipe, wanted, held_out):
+    asked = [f"what is the {number}th thing" for number in range(20)]
+    (tmp_path / "asked.txt").write_text("\n".join(asked))
+    changed = hold_out(recipe, wanted)
+    with Run(tmp_path / "run", "stale") as run:
+        before = make_log_queries(run, recipe).fingerprint
+        log, out = make_log_queries(run, changed), make_held_out_log_queries(run, changed)
+        trained, asked_of_models = (
+            [row["query"] for row in stage.rows(PARSED)] for stage in (log, out)
+        )
+    assert log.fingerprint != before
+    assert len(asked_of_models) == held_out
+    assert sorted(trained + asked_of_models) == sorted(asked)
 
 
 @pytest.mark.parametrize("positive", ["first", "seed", "margin"])
