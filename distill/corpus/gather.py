@@ -19,6 +19,7 @@ from distill.corpus.split import split_text
 from distill.corpus.spool import PassageSpool, SpooledPassages
 from distill.errors import UserError
 from distill.recipe import Recipe
+from distill.runtime.progress import Progress
 from distill.store.tables import Row, passage_text
 from distill.text.normalize import normalize_text
 from distill.text.words import count_words
@@ -129,7 +130,7 @@ class _Draft:
 
 def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> _Draft:
     corpus, draft = recipe.corpus, _Draft(spool)
-    for document in _iterate_documents(source, draft):
+    for document in _show_progress(_iterate_documents(source, draft)):
         is_out = holds_documents_out(recipe) and is_held_out(document, recipe)
         for id_, text in _split_document(document, corpus.max_tokens, draft.counts):
             row = {"passage_id": id_, "title": document.title, "text": text}
@@ -142,6 +143,14 @@ def _spool_pieces(source: CorpusSource, recipe: Recipe, spool: PassageSpool) -> 
                 draft.held_out.append(is_out)
     spool.close()
     return draft
+
+
+def _show_progress(documents: Iterator[Document]) -> Iterator[Document]:
+    """Show how many documents are read: large PDF files take minutes, before there is a passage."""
+    with Progress("reading the corpus", None, "documents") as bar:
+        for document in documents:
+            yield document
+            bar.advance()
 
 
 def _make_dropped(id_: str, reason: str, text: str) -> Row:

@@ -108,17 +108,15 @@ class Recipe(Section):
         self.execution.check(devices, self.llm.data_parallel)
         if "held-out" in self.evaluate.tasks and self.corpus.held_out == 0:
             raise ValueError("evaluate.tasks has held-out: set corpus.held_out above 0")
-        if "judged" in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
-            raise ValueError("evaluate.tasks has judged: set corpus.held_out, such as 0.1")
+        for task in ("judged", "known-item"):
+            if task in self.evaluate.tasks and not (self.has_corpus and self.corpus.held_out):
+                raise ValueError(f"evaluate.tasks has {task}: set corpus.held_out, such as 0.1")
         if self.holds_out_log and self.generate.log.path is None:
             raise ValueError("evaluate.judged.source is log: set generate.log.path")
-        if "known-item" in self.evaluate.tasks:
-            if not (self.has_corpus and self.corpus.held_out):
-                raise ValueError("evaluate.tasks has known-item: set corpus.held_out, such as 0.1")
-            if self.corpus.source == "docstrings":
-                raise ValueError(
-                    "evaluate.tasks has known-item, which docstrings have in held-out: name that"
-                )
+        if "known-item" in self.evaluate.tasks and self.corpus.source == "docstrings":
+            raise ValueError(
+                "evaluate.tasks has known-item, which docstrings have in held-out: name that"
+            )
         if "held-out" in self.evaluate.tasks and self.corpus.source != "docstrings":
             raise ValueError(
                 "evaluate.tasks has held-out, whose queries are the summaries of docstrings: name "

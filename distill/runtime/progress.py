@@ -242,9 +242,10 @@ class Progress:
 
     @property
     def amount(self) -> str:
-        """The amount done, such as "23 of 187 pairs"; empty if the amount is unknown."""
+        """The amount done, such as "23 of 187 pairs" or, of an unknown total, "23 pairs"; empty if
+        the amount is unknown."""
         if not self.total:
-            return ""
+            return f"{self.done:,} {self.unit}" if self.total is None and self.done else ""
         shown = min(self.done + round(self._within_shard), self.total)
         return f"{shown:,} of {self.total:,} {self.unit}"
 

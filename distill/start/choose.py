@@ -37,3 +37,6 @@ def _corpus_settings(corpus: CorpusSurvey) -> Iterator[Setting]:
     ):
         if found != usual:
             yield Setting(f"corpus.{key}", found, "by what its values look like; check it")
+    if corpus.may_be_unreadable:
+        why = "files that cannot be read are left out, listed and counted"
+        yield Setting("corpus.unreadable", "skip", why)

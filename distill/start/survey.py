@@ -8,9 +8,9 @@ from pathlib import Path
 
 from distill.corpus.faults import RowFaults
 from distill.corpus.readers.auto import list_corpus_files, open_auto
-from distill.corpus.readers.rows import Columns, CorpusSource, Document
+from distill.corpus.readers.rows import Columns, CorpusSource, Document, SkippedRow
 from distill.corpus.readers.tables import detect_form, read_table
-from distill.corpus.readers.text_files import get_ending
+from distill.corpus.readers.text_files import UNREADABLE, get_ending
 from distill.corpus.split import estimate_tokens, split_text
 from distill.errors import UserError
 from distill.generate.known_item.items import can_be_searched_for
@@ -49,6 +49,8 @@ class CorpusSurvey:
     """Whole documents that can be searched for by a title or sentence of their own."""
     passages: int
     tokens: int
+    may_be_unreadable: bool
+    """Whether files of texts cannot be read, or were not all looked at."""
     language: str | None
     """ISO 639-1, such as en; None where the texts are in several languages."""
     is_whole: bool
@@ -65,7 +67,8 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
             columns.
     """
     source, columns = _open(path)
-    documents = (document for document in source.read() if isinstance(document, Document))
+    unreadable: list[SkippedRow] = []
+    documents = _pass_over_skipped(source, unreadable)
     sample = list(_sample(documents))
     texts = [document.text for document in sample]
     if not texts:
@@ -82,9 +85,19 @@ def survey_corpus(path: Path, passage_tokens: int) -> CorpusSurvey:
         searchable=round(_count_searchable(sample, passage_tokens) * factor),
         passages=round(sum(len(split_text(text, passage_tokens)) for text in texts) * factor),
         tokens=round(sum(map(estimate_tokens, texts)) * factor),
+        may_be_unreadable=bool(unreadable) or (sample[0].whole != "" and not is_whole),
         language=_find_language(texts),
         is_whole=is_whole,
     )
+
+
+def _pass_over_skipped(source: CorpusSource, unreadable: list[SkippedRow]) -> Iterator[Document]:
+    """Yield the documents of a source; files that cannot be read are added to a list."""
+    for document in source.read():
+        if isinstance(document, Document):
+            yield document
+        elif document.reason == UNREADABLE:
+            unreadable.append(document)
 
 
 def _count_searchable(sample: list[Document], passage_tokens: int) -> int:

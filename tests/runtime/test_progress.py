@@ -43,6 +43,18 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(clock, capsys):
     ]
 
 
+def test_an_amount_without_a_total_is_counted(clock, capsys):
+    with Progress("reading the corpus", None, "documents") as bar:
+        for _ in range(4):
+            clock.now += 16
+            bar.advance(300)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading the corpus: 600 documents, 32 s, 18.8 documents/s",
+        "reading the corpus: 1,200 documents, 1 min 04 s, 18.8 documents/s",
+        "reading the corpus: 1,200 documents, in 1 min 04 s, 18.8 documents/s",
+    ]
+
+
 def test_a_long_shard_counts_within(clock):
     with Progress("parsed-free", 25, "passages") as bar:
         progress.count_within_shard(4)

@@ -79,6 +79,14 @@ def test_of_packed_files_and_others_that_are_not_read_those_that_are_read_are_co
     assert surveyed.form == "a folder of 20 .debian files"
     assert surveyed.documents == pytest.approx(20, abs=1)
     assert not surveyed.is_whole
+    assert surveyed.may_be_unreadable
+
+
+def test_files_that_cannot_be_read_are_left_out_by_the_recipe(notes):
+    """And a recipe of files that all can be read refuses what comes later."""
+    assert "unreadable" not in propose_recipe(notes).text
+    (notes / "old.txt").write_bytes("Über die Bienen".encode("latin-1"))
+    assert "unreadable: skip" in propose_recipe(notes).text
 
 
 def test_the_recipe_is_short_commented_and_can_be_loaded(notes, tmp_path):
