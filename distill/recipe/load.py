@@ -114,9 +114,7 @@ class Recipe(Section):
         if self.holds_out_log and self.generate.log.path is None:
             raise ValueError("evaluate.judged.source is log: set generate.log.path")
         if "known-item" in self.evaluate.tasks and self.corpus.source == "docstrings":
-            raise ValueError(
-                "evaluate.tasks has known-item, which docstrings have in held-out: name that"
-            )
+            raise ValueError("evaluate.tasks has known-item: docstrings have it in held-out")
         if "held-out" in self.evaluate.tasks and self.corpus.source != "docstrings":
             raise ValueError(
                 "evaluate.tasks has held-out, whose queries are the summaries of docstrings: name "
