@@ -10,6 +10,9 @@ from distill.train.data.soft_labels import check_scores
 from distill.train.data.sources import TrainingInputs, check_titles
 from distill.train.loop.model_overrides import check_kernel
 
+_UNRELATED = 0.1
+"""Mean cosine of student and teacher below which their spaces are unrelated."""
+
 
 def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: Stage) -> None:
     """Check one training stage's settings against its data, the base model and this machine.
@@ -30,6 +33,23 @@ def check_training(recipe: Recipe, train: Train, inputs: TrainingInputs, base: S
     check_scores(train, inputs.labels, inputs.teacher_scores)
     if train.objective.needs_teacher_vectors or train.objective.trains_queries_alone:
         _check_teacher(recipe, train, inputs)
+
+
+def describe_unrelated_spaces(cosine: float | None, has_projection: bool) -> str | None:
+    """Describe that the student would have to learn a whole new space; None where it would not.
+
+    Args:
+        cosine: the mean cosine of student and teacher before training; None: vectors of a teacher
+            are not learnt.
+        has_projection: whether a linear layer is learnt between the two.
+    """
+    if cosine is None or cosine >= _UNRELATED or has_projection:
+        return None
+    return (
+        f"the student's vectors have nothing in common with the teacher's (mean cosine "
+        f"{cosine:.2f}), and no linear layer is between them: objective.align has to move the "
+        "whole space, and may make the student worse on a small corpus; infonce or kl keeps it"
+    )
 
 
 def _check_examples(inputs: TrainingInputs) -> None:

@@ -30,6 +30,7 @@ from distill.runtime import processes
 from distill.runtime.interrupt import Interrupt
 from distill.store.passages import PassageReader
 from distill.teacher.vectors import TeacherRows, embed_with_teacher, is_told_tasks
+from distill.train.checks import describe_unrelated_spaces
 from distill.train.checks_after import check_loss_curve
 from distill.train.data.candidate_pools import (
     CandidatePools,
@@ -141,6 +142,10 @@ class TrainingStage:
         corpus_softmax = None if queries is None else self._corpus_softmax(model, queries.pools)
         objective = self._objective(model, mixture, teacher, corpus_softmax)
         before = mean_teacher_cosine(model, objective, mixture, teacher, recipe.seed)
+        has_projection = any(True for _ in objective.projection.parameters())
+        unrelated = describe_unrelated_spaces(before, has_projection)
+        if unrelated is not None and train.objective.align and processes.is_main():
+            _log.warning("training, stage %s: %s", self.name, unrelated)
         soft = self._soft_labels(mixture, queries)
         relations = self._count_relations(mixture)
         run_name = f"{self.inputs.run.folder.name}-{self.folder.name}"

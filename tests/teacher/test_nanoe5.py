@@ -118,9 +118,8 @@ def run_recipe(recipe: Path, address: str, german: Path, run: Path, **small: obj
 
 
 def test_the_recipe_adapts_a_student_in_two_languages(address, german, tmp_path):
-    small = {"train__align__passages": 20, "train__align__sentences": 20}
     speed = {"evaluate__speed_texts": 8}
-    scores = run_recipe(RECIPE, address, german, tmp_path / "run", **small, **speed)
+    scores = run_recipe(RECIPE, address, german, tmp_path / "run", **speed)
     assert scores["teacher"]["score"] > scores["base"]["score"]
 
 

@@ -9,6 +9,7 @@ from helpers.training_by_hand import make_recipe, train_in
 from distill.errors import UserError
 from distill.recipe import Train
 from distill.train import training_stage
+from distill.train.checks import describe_unrelated_spaces
 from distill.train.checks_after import TrainingCheck, check_loss_curve
 from distill.train.loop.trainer import _arguments
 
@@ -77,3 +78,13 @@ def test_a_training_may_lie_in_a_short_path(monkeypatch):
     train = Train(device="cpu", trackers=["tensorboard"])
     args = _arguments(train, 1, Path("/w"), None, "mine", {})
     assert args.run_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("cosine", "has_projection", "told"),
+    [(-0.01, False, True), (0.5, False, False), (-0.01, True, False), (None, False, False)],
+)
+def test_spaces_without_anything_in_common_are_told(cosine, has_projection, told):
+    said = describe_unrelated_spaces(cosine, has_projection)
+    assert (said is not None) == told
+    assert said is None or "mean cosine -0.01" in said
