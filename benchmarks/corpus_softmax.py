@@ -18,7 +18,6 @@ import json
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from forked import run_forked
 from train import open_model
 
 from distill.recipe import CorpusSoftmax
@@ -91,10 +91,8 @@ def measure(path: Path, settings: CorpusSoftmax, steps: int) -> dict[str, float]
 
 def in_a_process(path: Path, whole: bool, sample: int, steps: int) -> dict[str, float]:
     """The figures of one side, whose peak is its own."""
-    words = ["--vectors", str(path), "--sample", str(sample), "--steps", str(steps)]
-    command = [sys.executable, __file__, *words, *(["--whole"] if whole else [])]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    settings = CorpusSoftmax(documents=10**9 if whole else 1, sample=sample)
+    found = run_forked(measure, path, settings, steps)
     print(f"{'whole' if whole else 'sample'}: {json.dumps(found)}", file=sys.stderr, flush=True)
     return found
 
@@ -104,16 +102,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20,000 vectors, a sample of 2,000")
     parser.add_argument("--steps", type=int, default=5, help="at least 2: the first is left out")
     parser.add_argument("--sample", type=int, help="default: a tenth of the vectors")
-    parser.add_argument("--vectors", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.steps < 2:
         parser.error("--steps: at least 2")
-    if given.vectors:
-        most = 10**9 if given.whole else 1
-        settings = CorpusSoftmax(documents=most, sample=given.sample)
-        print(json.dumps(measure(given.vectors, settings, given.steps)))
-        return
     count = 20_000 if given.quick else 1_000_000
     sample = given.sample or count // 10
     with tempfile.TemporaryDirectory() as folder:

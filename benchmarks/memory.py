@@ -14,12 +14,14 @@ import argparse
 import json
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from forked import run_forked
 
 from distill.generate.filters import make_queries
 from distill.generate.passages.generations import make_generations
@@ -136,26 +138,24 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def child(folder: Path, count: int) -> None:
-    """Prepare the passages, or generate from them where they are there."""
-    if not (folder / "run").exists():
-        with Run(folder / "run") as run:
-            write_passages(run, count)
-        return
+def prepare(folder: Path, count: int) -> None:
+    with Run(folder / "run") as run:
+        write_passages(run, count)
+
+
+def measure_run(folder: Path, count: int) -> dict[str, Any]:
     generate(folder / "warm-up", WARM_UP)
     before = peak_mib()
     found = generate(folder / "run", count)
     found["peaks"] = {name: round(peak - before, 1) for name, peak in found["peaks"].items()}
-    print(json.dumps(found))
+    return found
 
 
-def measure(count: int) -> dict[str, object]:
+def measure(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--child", folder, "--sizes", str(count)]
         # Not in this process: on Linux a child's peak begins at its parent's.
-        subprocess.run(command, check=True)
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        run_forked(prepare, Path(folder), count)
+        found = run_forked(measure_run, Path(folder), count)
     print(f"{count}: {json.dumps(found)}", file=sys.stderr, flush=True)
     return found
 
@@ -164,12 +164,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="10^4 and 10^5 only: two minutes")
     parser.add_argument("--sizes", help="numbers of passages, with commas between them")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
-    if given.child:
-        child(given.child, sizes[0])
-        return
     if given.quick:
         sizes = sizes[:2]
     found = [measure(size) for size in sizes]

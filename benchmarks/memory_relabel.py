@@ -13,15 +13,16 @@ import argparse
 import json
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from forked import run_forked
 from memory import WORDS, write_passages
 
 from distill.embed.encoder import Vectors
@@ -106,8 +107,9 @@ def recipe() -> Recipe:
 
 def write_queries(run: Run, count: int, passages: Stage) -> Stage:
     def work(numbers: range) -> ShardResult:
-        return ShardResult([query(number) for number in numbers])
+        return ShardResult([query(number, among) for number in numbers])
 
+    among = passages.manifest["rows"]
     starts = range(0, count, QUERIES_A_SHARD)
     items = [range(start, min(start + QUERIES_A_SHARD, count)) for start in starts]
     stage = run.stage("queries", {"count": count}, [passages])
@@ -116,11 +118,11 @@ def write_queries(run: Run, count: int, passages: Stage) -> Stage:
     return stage
 
 
-def query(number: int) -> dict[str, str | None]:
+def query(number: int, passages: int) -> dict[str, str | None]:
     words = random.Random(number).choices(WORDS, k=9)
     return {
         "query_id": f"q{number}",
-        "seed_id": f"p{number % PASSAGES}",
+        "seed_id": f"p{number % passages}",
         "task": "Find it.",
         "task_type": "search",
         "query": " ".join(words),
@@ -129,11 +131,11 @@ def query(number: int) -> dict[str, str | None]:
     }
 
 
-def relabel(folder: Path, count: int) -> dict[str, object]:
+def relabel(folder: Path, among: int, count: int) -> dict[str, object]:
     """Seconds of each stage, peak memory, pairs and examples."""
     settings, llm, seconds = recipe(), StandInLLM(), {}
     with Run(folder) as run:
-        passages = write_passages(run, PASSAGES)
+        passages = write_passages(run, among)
         queries = write_queries(run, count, passages)
         judged = folder / "judgements.sqlite"
 
@@ -174,17 +176,15 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def child(folder: Path, count: int) -> None:
-    relabel(folder / "warm-up", WARM_UP)
+def measure_run(folder: Path, among: int, count: int) -> dict[str, Any]:
+    relabel(folder / "warm-up", among, min(WARM_UP, count))
     before = peak_mib()
-    print(json.dumps({**relabel(folder / "run", count), "peak": round(peak_mib() - before, 1)}))
+    return {**relabel(folder / "run", among, count), "peak": round(peak_mib() - before, 1)}
 
 
-def measure(count: int) -> dict[str, object]:
+def measure(among: int, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--child", folder, "--sizes", str(count)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        found = run_forked(measure_run, Path(folder), among, count)
     print(f"{count}: {json.dumps(found)}", file=sys.stderr, flush=True)
     return found
 
@@ -193,14 +193,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2,000 and 8,000 only")
     parser.add_argument("--sizes", help="numbers of queries, with commas between them")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--passages", type=int, default=PASSAGES)
     given = parser.parse_args()
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
-    if given.child:
-        child(given.child, sizes[0])
-        return
     sizes = sizes[:2] if given.quick else sizes
-    found = [measure(size) for size in sizes]
+    found = [measure(given.passages, size) for size in sizes]
     seconds = [round(sum(one["cpu_seconds"].values()), 1) for one in found]
     each = [1e6 * total / one["rows"]["pairs"] for total, one in zip(seconds, found, strict=True)]
     peaks = [one["peak"] for one in found]

@@ -17,12 +17,12 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from forked import run_forked
 from train import MINILM, open_model
 
 from distill.corpus.readers.jsonl import read_lines
@@ -92,9 +92,7 @@ def measure(batch: int) -> dict[str, float]:
 
 
 def in_a_process(batch: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--batch", str(batch)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found = run_forked(measure, batch)
     print(f"batch {batch}: {json.dumps(found)}", file=sys.stderr, flush=True)
     return found
 
@@ -103,11 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="batches of 32 and 256")
     parser.add_argument("--batches", help="a small and a large batch, with a comma between them")
-    parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.batch:
-        print(json.dumps(measure(given.batch)))
-        return
     small, large = (32, 256) if given.quick else (128, 2048)
     if given.batches:
         small, large = map(int, given.batches.split(","))

@@ -16,7 +16,6 @@ import argparse
 import json
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from forked import run_forked
 from memory import WORDS
 from memory_relabel import StandInLLM
 
@@ -183,8 +183,8 @@ class Work:
         return make_examples(self.run, *settings, *inputs)
 
 
-def run_stage(folder: Path, name: str) -> None:
-    """Make one stage, those before it having been made, and print what it took."""
+def run_stage(folder: Path, name: str) -> dict[str, float]:
+    """Make one stage, those before it having been made; what it took."""
     with Run(folder / "run") as run:
         work = Work(run, folder)
         make: Callable[[], Stage | None] = getattr(work, name)
@@ -193,9 +193,9 @@ def run_stage(folder: Path, name: str) -> None:
         before = time.process_time()
         made = make()
         seconds = time.process_time() - before
-    rows = made.manifest["rows"] if made is not None else None
+    rows = made.manifest["rows"] if made is not None else 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"cpu_seconds": seconds, "peak_mib": peak, "rows": rows}))
+    return {"cpu_seconds": seconds, "peak_mib": peak, "rows": rows}
 
 
 def count_units(name: str, passages: int, queries: int) -> float:
@@ -213,9 +213,7 @@ def measure(passages: int) -> dict[str, dict[str, float]]:
         write_corpus(Path(folder) / "corpus.jsonl", passages)
         found: dict[str, dict[str, float]] = {}
         for name in STAGES:
-            command = [sys.executable, __file__, "--child", folder, "--stage", name]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
+            found[name] = run_forked(run_stage, Path(folder), name)
             print(f"{passages} {name}: {found[name]}", file=sys.stderr, flush=True)
     queries = found["search"]["rows"]
     if queries < 0.9 * passages / PASSAGES_A_QUERY:
@@ -228,12 +226,7 @@ def measure(passages: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", help="numbers of passages, with commas between them")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
-        run_stage(given.child, given.stage)
-        return
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
     found = [measure(size) for size in sizes]
     for name in STAGES:

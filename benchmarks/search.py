@@ -15,7 +15,6 @@ FAISS' own copy of the vectors is. Prints one JSON line.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,8 +22,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from forked import run_forked
 
 from distill.embed.vector_store import VectorStore
 from distill.recipe import Retriever
@@ -90,7 +91,7 @@ def peak() -> Iterator[list[float]]:
         thread.join()
 
 
-def child(side: str, path: Path) -> None:
+def measure_side(side: str, path: Path) -> dict[str, Any]:
     """One side, once, after a warm-up on a few vectors that loads all libraries."""
     draw = np.random.default_rng(1)
     few = draw.standard_normal((1000, WIDTH), np.float32)
@@ -105,33 +106,22 @@ def child(side: str, path: Path) -> None:
         begun = time.perf_counter()
         rows, search_seconds = work(vectors, queries)
         seconds = time.perf_counter() - begun
-    print(
-        json.dumps(
-            {
-                "seconds": seconds,
-                "search_seconds": search_seconds,
-                "peak_mib": highest[0] - before,
-                "rows": rows.tolist(),
-            }
-        )
-    )
+    return {
+        "seconds": seconds,
+        "search_seconds": search_seconds,
+        "peak_mib": highest[0] - before,
+        "rows": rows.tolist(),
+    }
 
 
-def run_child(side: str, path: Path) -> dict[str, object]:
-    command = [sys.executable, __file__, "--child", side, "--vectors", str(path)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def measure(count: int, turns: int) -> dict[str, object]:
+def measure(count: int, turns: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vectors.npy"
         write_vectors(path, count)
-        found: dict[str, list[dict[str, object]]] = {side: [] for side in SIDES}
+        found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         for _ in range(turns):
             for side in SIDES:
-                found[side].append(run_child(side, path))
+                found[side].append(run_forked(measure_side, side, path))
                 told = {key: value for key, value in found[side][-1].items() if key != "rows"}
                 print(f"{count}, {side}: {json.dumps(told)}", file=sys.stderr, flush=True)
 
@@ -162,12 +152,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10^5 vectors alone")
     parser.add_argument("--sizes", help="numbers of vectors, with commas between them")
     parser.add_argument("--turns", type=int, help="3, or 2 where there are 10^6 vectors")
-    parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--vectors", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.child:
-        child(given.child, given.vectors)
-        return
     sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else SIZES
     sizes = sizes[:1] if given.quick else sizes
     found = [measure(size, given.turns or (3 if size < 10**6 else 2)) for size in sizes]

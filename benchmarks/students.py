@@ -9,8 +9,6 @@ nDCG@10, and Spearman's correlation for STSBenchmark. Needs DISTILL_DATA. Prints
 import csv
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import click
 import yaml
 
+import distill
 from distill.corpus.readers.jsonl import read_lines
 from distill.files.atomic import read_json
 from distill.store.tables import PASSAGES, passage_text, read_rows
@@ -46,9 +45,7 @@ def main(folder: Path, rows: int | None, sets: tuple[str, ...]) -> None:
     recipe = folder / "students.yaml"
     recipe.write_text(yaml.safe_dump(_recipe(folder), sort_keys=False))
     run = folder / "run"
-    command = [sys.executable, "-m", "distill.cli", "run", str(recipe), "--run", str(run)]
-    words = [word for item in sets for word in ("--set", item)]
-    subprocess.run([*command, *words, "--overwrite", "stale"], check=True, stdout=sys.stderr)
+    distill.run(distill.load_recipe(recipe, sets), run, overwrite="stale")
     print(json.dumps(_figures(read_json(run / "summary.json"))))
 
 
@@ -71,11 +68,8 @@ def _write_corpus(folder: Path, data: Path, limit: int | None) -> None:
 
 
 def _docstrings(run: Path) -> Iterator[str]:
-    everything = (f"corpus.limit={DOCSTRINGS}", "corpus.held_out=0", "evaluate.tasks=[]")
-    words = [word for item in everything for word in ("--set", item)]
-    demo = str(RECIPES / "demo.yaml")
-    command = [sys.executable, "-m", "distill.cli", "corpus", demo, "--run", str(run), *words]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    everything = [f"corpus.limit={DOCSTRINGS}", "corpus.held_out=0", "evaluate.tasks=[]"]
+    distill.read_corpus(distill.load_recipe(RECIPES / "demo.yaml", everything), run)
     return (passage_text(row) for row in read_rows(PASSAGES, run / "passages"))
 
 

@@ -18,17 +18,16 @@ import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import torch
 
+import distill
 from distill.api.run_folder import open_run
 from distill.evaluate.models.run_models import load_run_models
 from distill.files.atomic import read_json, write_json
@@ -162,24 +161,26 @@ def main(
         if layers:
             settings.append(f"student.layers=[{layers}]")
         recipe = Path(f"recipes/{'adapt-static' if static else 'adapt'}.yaml")
-        run_distill(recipe, folder, corpus, settings)
+        run_recipe(recipe, folder, corpus, settings)
         line = about | measure(folder)
         if static:
             line["query_speed"] = compare_query_speed(folder)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     line["peak_mib"] = round(peak)
     write_json(place, line)
     print(json.dumps(line))
 
 
-def run_distill(
-    recipe: Path, folder: Path, corpus: str, settings: Sequence[str], *options: str
+def run_recipe(
+    recipe: Path,
+    folder: Path,
+    corpus: str,
+    settings: Sequence[str],
+    overwrite: Literal["never", "stale"] = "never",
 ) -> None:
     """Run a recipe with other settings. Its vectors are those of all runs of the corpus."""
     share_vectors(folder.parent / f"{corpus}-vectors", folder)
-    words = [word for item in settings for word in ("--set", item)]
-    command = [sys.executable, "-m", "distill.cli", "run", str(recipe), "--run", str(folder)]
-    subprocess.run([*command, *options, *words], check=True, stdout=sys.stderr)
+    distill.run(distill.load_recipe(recipe, settings), folder, overwrite)
 
 
 def measure_arm(
@@ -195,7 +196,7 @@ def measure_arm(
     settings = LLM_SETTINGS | ARMS[arm]
     settings["student.encoder"] = str(start.resolve() / "student/query_0_Transformer")
     words = [*(f"{key}={json.dumps(value)}" for key, value in settings.items()), *sets]
-    run_distill(start / "recipe.yaml", folder, corpus, words, "--overwrite", "stale")
+    run_recipe(start / "recipe.yaml", folder, corpus, words, "stale")
     differences = read_json(folder / "summary.json")["differences"]
     line = measure(folder)
     adapted = line["scores"]["base"]

@@ -35,10 +35,17 @@ class _Collector:
         self.rows: set[Row] = set()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            name = f"{item.path.relative_to(ROOT)}::{getattr(item, 'originalname', item.name)}"
-            for mark in item.iter_markers("bad_input"):
-                self.rows.add(Row(*(str(part) for part in mark.args), name))
+        self.rows = find_rows(session.items)
+
+
+def find_rows(items: Iterable[pytest.Item]) -> set[Row]:
+    """The rows of the tests that are marked."""
+    rows = set()
+    for item in items:
+        name = f"{item.path.relative_to(ROOT)}::{getattr(item, 'originalname', item.name)}"
+        for mark in item.iter_markers("bad_input"):
+            rows.add(Row(*(str(part) for part in mark.args), name))
+    return rows
 
 
 def collect() -> list[Row]:

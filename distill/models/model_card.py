@@ -1,6 +1,7 @@
 """Read the metadata at the head of a model card (README.md), and the licence that files state."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def find_licence(reference: str) -> str | None:
     return read_licence(path) if path.is_dir() else _read_gguf_licence(path)
 
 
+@lru_cache(maxsize=32)
 def _read_gguf_licence(path: Path) -> str | None:
+    """Read it once: the library parses the file's whole vocabulary, which takes seconds."""
     from gguf import GGUFReader  # takes a second to import
 
     field = GGUFReader(path).fields.get("general.license")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.fresh_process import call
+from helpers.small_collections import write_small_data
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["corpus", "embed", "search", "candidates", "judge", "labels", "examples"]
@@ -54,11 +55,23 @@ def tiny_sets(recipe_file, writer_folder, encoder_folder, teacher_folder) -> lis
     return [word for setting in settings for word in ("--set", setting)]
 
 
+@pytest.fixture(scope="session")
+def small_collections(data_folder, tmp_path_factory) -> Path:
+    return write_small_data(data_folder, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def small_data(small_collections, monkeypatch) -> None:
+    """Few documents and queries as the collections that scripts read."""
+    monkeypatch.setenv("DISTILL_DATA", str(small_collections))
+
+
 pytestmark = pytest.mark.slow
 
 
 def test_every_script_has_a_smoke_run():
-    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    files = (ROOT / "benchmarks").glob("*.py")
+    scripts = {path.stem for path in files if "__main__" in path.read_text()}
     assert {name for name in scripts if name not in Path(__file__).read_text()} == set()
 
 
@@ -66,7 +79,7 @@ def test_score(llm_folder):
     assert run_script("score", "--quick", "--model", str(llm_folder)).keys() >= FIGURES
 
 
-def test_relabel(data_folder):
+def test_relabel(small_data):
     figures = run_script("relabel", "--smoke")
     assert figures["largest_difference"] < 0.01
     assert figures.keys() >= {"ours", "peer", "fused", "ratio", "same_ranking"}
@@ -78,19 +91,19 @@ def test_search():
     assert figures["by_size"][0]["same_as_peer"]["exact"] == 1.0
 
 
-def test_serve(data_folder):
+def test_serve(small_data):
     figures = run_script("serve", "--smoke")
     assert figures.keys() >= FIGURES | {"cosine_int8_to_float", "batch_1"}
 
 
-def test_baselines(data_folder, encoder_folder, tmp_path):
+def test_baselines(small_data, encoder_folder, tmp_path):
     words = ("--quick", "--teacher", str(encoder_folder), "--base", str(encoder_folder))
     figures = run_script("baselines", *words, "--out", str(tmp_path))
     assert figures.keys() >= FIGURES
     assert list(figures["systems"]) == ["base", "teacher", "bm25", "base + bm25", "teacher + bm25"]
 
 
-def test_coverage(data_folder, tmp_path):
+def test_coverage(small_data, tmp_path):
     few = ("--corpora", "xquad-en", "--queries", "30", "--repetitions", "5", "--no-llm")
     figures = run_script("coverage", "--cache", str(tmp_path), *few)
     assert figures.keys() >= {"name", "unit", "corpus", "differences", "judges"}
@@ -109,7 +122,7 @@ def test_gpu(llm_folder, encoder_folder):
     assert all(figure["same_rows"] for figure in figures if figure["name"] == "search")
 
 
-def test_evaluate(data_folder, encoder_folder):
+def test_evaluate(small_data, encoder_folder):
     figures = run_script(
         "evaluate", "--rounds", "1", "--tasks", "cacm", "--model", str(encoder_folder)
     )
@@ -117,7 +130,7 @@ def test_evaluate(data_folder, encoder_folder):
     assert figures["score_difference"] < 1e-5
 
 
-def test_worth(data_folder, encoder_folder, writer_folder, recipe_file, tmp_path):
+def test_worth(small_data, encoder_folder, writer_folder, recipe_file, tmp_path):
     models = ("retriever.model", "teacher.model", "student.encoder")
     settings = [f"{key}={encoder_folder}" for key in models]
     settings += [f"{key}.max_tokens=32" for key in ("retriever", "teacher", "student")]
@@ -159,7 +172,7 @@ def test_corpus_softmax():
     assert figures["ours"].keys() == {"steps_per_second", "peak_mib", "peak_own_mib"}
 
 
-def test_agreement(data_folder, encoder_folder, tmp_path):
+def test_agreement(small_data, encoder_folder, tmp_path):
     words = ("--corpora", "cacm", "--teacher", str(encoder_folder), "--out", str(tmp_path))
     figures = run_script("agreement", "--quick", *words)
     assert figures.keys() >= FIGURES | {"models"}
@@ -171,45 +184,45 @@ def test_memory():
 
 
 def test_memory_relabel():
-    figures = run_script("memory_relabel", "--sizes", "520")
+    figures = run_script("memory_relabel", "--sizes", "60", "--passages", "400")
     assert figures.keys() >= {"peak_mib", "ratio_of_time_a_pair"}
 
 
 def test_scale():
-    lines = run_lines("scale", "--sizes", "600,1200")
+    lines = run_lines("scale", "--sizes", "600")
     assert [line["name"] for line in lines] == [f"scale: {name}" for name in STAGES]
     assert all(line["peak_mib"][0] > 0 and line["growth"] > 0 for line in lines)
 
 
-def test_memory_train(data_folder):
+def test_memory_train(small_data):
     assert run_script("memory_train", "--batches", "4,8").keys() >= FIGURES
 
 
-def test_train(data_folder):
+def test_train(small_data):
     assert run_script("train", "--smoke").keys() >= FIGURES | {"held_out_loss"}
 
 
-def test_rerank(data_folder, llm_folder, encoder_folder, tmp_path):
+def test_rerank(small_data, llm_folder, encoder_folder, tmp_path):
     models = ("--llm", str(llm_folder), "--retriever", str(encoder_folder))
     few = ("--queries", "2", "--words", "20", "--keep", str(tmp_path))
     figures = run_script("rerank", *models, *few)
     assert figures.keys() >= {"ndcg_at_10", "pairs_per_second"}
 
 
-def test_judge(data_folder, llm_folder, encoder_folder, tmp_path):
+def test_judge(small_data, llm_folder, encoder_folder, tmp_path):
     models = ("--llm", str(llm_folder), "--encoder", str(encoder_folder), "--layers", "[0]")
     few = ("--queries", "24", "--judged", "20", "--top-k", "2", "--epochs", "1")
     figures = run_script("judge", *models, *few, "--run", str(tmp_path / "run"))
     assert figures.keys() >= {"ndcg_at_10", "pairs_per_second", "judge_minus_llm"}
 
 
-def test_generation(data_folder, tiny_sets, tmp_path):
+def test_generation(small_data, tiny_sets, tmp_path):
     few = ("--corpus", "cacm", "--passages", "24", "--root", str(tmp_path), "--arms", "fret")
     figures = run_script("generation", *few, *tiny_sets)
     assert figures.keys() >= {"arm", "base", "students", "well_formed"}
 
 
-def test_students(data_folder, tiny_sets, teacher_folder, tmp_path):
+def test_students(small_data, tiny_sets, teacher_folder, tmp_path):
     more = [
         f"teacher.model={teacher_folder}",
         "teacher.max_tokens=32",

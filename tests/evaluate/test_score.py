@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import MINILM
+from helpers.small_collections import write_part
 from helpers.tiny_models import TEXTS
 from sentence_transformers import SentenceTransformer
 
@@ -260,22 +261,6 @@ def test_minilm_is_as_published(name, data_folder, tmp_path):
     assert len(score.by_item) == items
 
 
-def write_part_of_scifact(source: Path, folder: Path, queries: int, documents: int) -> Path:
-    """The first queries of the test split, their documents, and as many others as are missing."""
-    (folder / "qrels").mkdir(parents=True)
-    header, *judged = (source / "qrels" / "test.tsv").read_text().splitlines()
-    asked = set(list(dict.fromkeys(row.split("\t")[0] for row in judged))[:queries])
-    judged = [row for row in judged if row.split("\t")[0] in asked]
-    wanted = {row.split("\t")[1] for row in judged}
-    rows = [json.loads(line) for line in (source / "corpus.jsonl").read_text().splitlines()]
-    rows = sorted(rows, key=lambda row: row["_id"] not in wanted)[:documents]
-    texts = (json.loads(line) for line in (source / "queries.jsonl").read_text().splitlines())
-    for name, part in (("corpus", rows), ("queries", [q for q in texts if q["_id"] in asked])):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    (folder / "qrels" / "test.tsv").write_text("\n".join([header, *judged]) + "\n")
-    return folder
-
-
 def compute_ndcg(folder: Path, model: SentenceTransformer) -> float:
     """nDCG@10 of a BEIR folder, by sentence-transformers and numpy alone."""
     documents, queries = (
@@ -297,11 +282,11 @@ def compute_ndcg(folder: Path, model: SentenceTransformer) -> float:
 @pytest.mark.slow
 def test_minilm_scores_a_part_of_scifact_as_sentence_transformers_does(data_folder, tmp_path):
     source = Path(data_folder) / "mteb" / "SciFact"
-    folder = write_part_of_scifact(source, tmp_path / "data" / "SciFact", 50, 250)
+    folder = write_part(source, tmp_path / "data" / "SciFact", 25, 100)
     (score,) = score_tasks(
         load_eval_model(MINILM), [load_task("SciFact", tmp_path / "data")], tmp_path / "results"
     )
-    assert len(score.by_item) == 50
+    assert len(score.by_item) == 25
     expected = compute_ndcg(folder, SentenceTransformer(str(resolve(MINILM)), device="cpu"))
     assert score.score == pytest.approx(expected, abs=1e-4)
     assert 0.6 < score.score < 1

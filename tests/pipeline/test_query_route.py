@@ -435,17 +435,21 @@ def test_queries_of_every_kind_are_in_the_table(run_folder):
     assert kinds == {"sentences", "keywords"}
 
 
+SMALL = ["corpus.limit=120", "corpus.held_out=0.1", "generate.free.queries=120"]
+"""A share of the packaged recipes' data."""
+
+
 @pytest.mark.slow
 def test_the_packaged_recipe_of_a_query_side_takes_its_vectors_from_a_file(tmp_path):
     """The vectors of the first run, as the file that a user brings to the second."""
     path = Path(__file__).parents[2] / "recipes" / "query-side-tiny.yaml"
-    first = distill.run(load_recipe(path), tmp_path / "first")
+    first = distill.run(load_recipe(path, SMALL), tmp_path / "first")
     assert first.summary["models"]["student"]["score"] > 0.5
     distill.export_index(first, tmp_path / "index", force=True)
     np.save(tmp_path / "mine.npy", np.load(tmp_path / "index" / "vectors.npy"))
     ids = read_json(tmp_path / "index" / "ids.json")
     (tmp_path / "mine.txt").write_text("\n".join(ids), encoding="utf-8")
-    sets = [f"teacher.document_vectors={tmp_path / 'mine.npy'}", "evaluate.tasks=[]"]
+    sets = [f"teacher.document_vectors={tmp_path / 'mine.npy'}", "evaluate.tasks=[]", *SMALL]
     second = distill.run(load_recipe(path, sets), tmp_path / "second")
     weights = [run.student / "query_0_Transformer" / "model.safetensors" for run in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -460,7 +464,7 @@ def test_the_packaged_recipe_of_a_query_side_is_valid():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adapt-tiny", "adapt-static-tiny"])
 def test_the_packaged_recipe_runs_from_the_corpus_to_the_report_without_an_llm(tmp_path, name):
-    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.yaml")
+    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.yaml", SMALL)
     result = distill.run(recipe, tmp_path / "run")
     assert {"student", "teacher", "base"} <= result.summary["models"].keys()
     assert (tmp_path / "run" / "report.html").is_file()
