@@ -4,6 +4,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
@@ -120,7 +121,13 @@ def _warn_of_others(path: Path, others: list[Path]) -> None:
     kinds = Counter(get_ending(file) or "(none)" for file in others)
     if kinds:
         named = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(_KINDS))
-        _log.warning("%s: %d files are not read, by ending: %s", path, len(others), named)
+        _warn_once(f"{path}: {len(others)} files are not read, by ending: {named}")
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Warn once in a process: a command opens its corpus several times."""
+    _log.warning("%s", message)
 
 
 def _list_files(path: Path) -> list[Path]:
